@@ -1,1 +1,26 @@
-//! Not written yet.
+//! Every byte format that two dstyx programs share, and nothing that does I/O, reads a clock or holds a key.
+//!
+//! A type whose name starts with `Raw` is what somebody sent; the type without it is what came out of the
+//! strict parser. Decoders are bounded by named budgets and refuse trailing bytes, non-zero reserved
+//! fields, unknown versions and unknown keys, because all of these bytes come from the attacker.
+
+#![forbid(unsafe_code)]
+
+pub mod app_compose;
+pub mod cmdline;
+pub mod digest;
+pub mod event_log;
+pub mod event_name;
+pub mod evidence;
+pub mod handover;
+pub mod identity;
+pub mod image;
+pub mod launch;
+pub mod mr_config;
+pub mod quote;
+pub mod reader;
+pub mod report_data;
+pub mod shape;
+pub mod status;
+pub mod strict_json;
+pub mod tcg_log;

@@ -1,0 +1,258 @@
+//! `app-compose.json`: what an app is, in dstack's format. Its exact bytes are what gets measured.
+//!
+//! [`RawAppCompose`] takes every field that dstack knows, so that an error can say "not supported" instead
+//! of "unknown"; [`AppCompose`] is what a dstyx guest runs. Nothing is ignored silently.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::digest::ComposeHash;
+use crate::strict_json;
+
+/// Largest file: in base64 it fits a launch block with room for everything else.
+pub const MAX_BYTES: usize = 512 * 1024;
+/// Longest app name; it becomes part of file names.
+pub const MAX_NAME_BYTES: usize = 64;
+/// The runner that a dstyx guest has.
+pub const RUNNER: &str = "docker-compose";
+
+/// Why an app-compose was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AppComposeError {
+    /// not the JSON of an app-compose
+    #[error("app-compose.json: {0}")]
+    Json(#[from] strict_json::JsonError),
+    /// a value that this guest refuses, with the alternative
+    #[error("app-compose.json: {field}: {what}")]
+    Refused {
+        /// The key.
+        field: &'static str,
+        /// Why, and what to do instead.
+        what: String,
+    },
+}
+
+/// The file as written; field meanings are dstack's (`dstack-types`, `AppCompose`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)] // one line a field would repeat the table in the module's source
+pub struct RawAppCompose {
+    pub manifest_version: Value,
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
+    pub runner: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshotter: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docker_compose_file: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bash_script: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_script: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pre_launch_script: Option<String>,
+    #[serde(default)]
+    pub public_logs: bool,
+    #[serde(default)]
+    pub public_sysinfo: bool,
+    #[serde(default = "yes")]
+    pub public_tcbinfo: bool,
+    #[serde(default)]
+    pub kms_enabled: bool,
+    #[serde(default, alias = "tproxy_enabled")]
+    pub gateway_enabled: bool,
+    #[serde(default)]
+    pub local_key_provider_enabled: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_provider: Option<String>,
+    #[serde(default)]
+    pub key_provider_id: String,
+    #[serde(default)]
+    pub allowed_envs: Vec<String>,
+    #[serde(default)]
+    pub no_instance_id: bool,
+    #[serde(default = "yes")]
+    pub secure_time: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_fs: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap_size: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_log_version: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port_policy: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requirements: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verity_volumes: Option<Value>,
+}
+
+/// What a guest runs: the file after every refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppCompose {
+    /// The app's name: 1 to [`MAX_NAME_BYTES`] of `a-z A-Z 0-9 - _ .`.
+    pub name: String,
+    /// The compose file's text.
+    pub docker_compose_file: String,
+    /// Whether container logs may leave the guest.
+    pub public_logs: bool,
+    /// Whether system figures may leave the guest.
+    pub public_sysinfo: bool,
+    /// Whether registers and event log are shown without being asked for as evidence.
+    pub public_tcbinfo: bool,
+    /// Whether the instance id stays empty.
+    pub no_instance_id: bool,
+    /// Hash of the exact bytes.
+    pub hash: ComposeHash,
+}
+
+/// Parses and resolves the exact bytes of an `app-compose.json`.
+pub fn parse(bytes: &[u8]) -> Result<AppCompose, AppComposeError> {
+    let raw: RawAppCompose = strict_json::parse(bytes, MAX_BYTES)?;
+    check_version(&raw.manifest_version)?;
+    refuse_what_is_not_here(&raw)?;
+    check_name(&raw.name)?;
+    let docker_compose_file = raw.docker_compose_file.ok_or_else(|| AppComposeError::Refused {
+        field: "docker_compose_file",
+        what: "missing; put the text of docker-compose.yml here".into(),
+    })?;
+    Ok(AppCompose {
+        name: raw.name,
+        docker_compose_file,
+        public_logs: raw.public_logs,
+        public_sysinfo: raw.public_sysinfo,
+        public_tcbinfo: raw.public_tcbinfo,
+        no_instance_id: raw.no_instance_id,
+        hash: ComposeHash::of(bytes),
+    })
+}
+
+/// The file that is made for a folder with nothing but a compose file: compact JSON with sorted keys, as dstack's SDKs write it.
+pub fn generate(name: &str, docker_compose_file: &str) -> Result<Vec<u8>, AppComposeError> {
+    let fields = BTreeMap::from([
+        ("allowed_envs", Value::Array(Vec::new())),
+        ("docker_compose_file", docker_compose_file.into()),
+        ("gateway_enabled", false.into()),
+        ("key_provider", "none".into()),
+        ("kms_enabled", false.into()),
+        ("manifest_version", 2.into()),
+        ("name", name.into()),
+        ("public_logs", false.into()),
+        ("public_sysinfo", false.into()),
+        ("public_tcbinfo", true.into()),
+        ("runner", RUNNER.into()),
+        ("secure_time", false.into()),
+    ]);
+    let bytes = serde_json::to_vec(&fields).expect("strings and booleans serialise");
+    parse(&bytes)?;
+    Ok(bytes)
+}
+
+fn check_version(version: &Value) -> Result<(), AppComposeError> {
+    match version {
+        Value::Number(number) if matches!(number.as_u64(), Some(1 | 2)) => Ok(()),
+        Value::String(text) if text == "3" => Ok(()),
+        other => Err(refused("manifest_version", &format!("{other} is unknown; known are 1, 2 and \"3\""))),
+    }
+}
+
+fn refuse_what_is_not_here(raw: &RawAppCompose) -> Result<(), AppComposeError> {
+    const SCRIPT: &str = "scripts are refused, the guest has no shell; make it a service of the compose file";
+    const NO_KMS: &str = "there is no KMS yet; use key_provider none";
+    let key_provider = raw.key_provider.as_deref().unwrap_or("none");
+    let refusals = [
+        (raw.runner != RUNNER, "runner", "only docker-compose is supported"),
+        (raw.snapshotter.is_some(), "snapshotter", "belongs to nerdctl, which is not here"),
+        (raw.bash_script.is_some(), "bash_script", SCRIPT),
+        (raw.init_script.is_some(), "init_script", SCRIPT),
+        (raw.pre_launch_script.is_some(), "pre_launch_script", SCRIPT),
+        (raw.kms_enabled, "kms_enabled", NO_KMS),
+        (key_provider == "kms", "key_provider", NO_KMS),
+        (!matches!(key_provider, "none" | "kms"), "key_provider", "local and tpm are refused; use none"),
+        (raw.local_key_provider_enabled, "local_key_provider_enabled", "refused; use key_provider none"),
+        (!raw.key_provider_id.is_empty(), "key_provider_id", "pins a key provider, and there is none yet"),
+        (!raw.allowed_envs.is_empty(), "allowed_envs", "an encrypted environment needs a KMS, and there is none yet"),
+        (raw.gateway_enabled, "gateway_enabled", "there is no gateway yet; publish a port in the compose file"),
+        (!raw.features.is_empty(), "features", "deprecated; use kms_enabled and gateway_enabled"),
+        (raw.swap_size.is_some(), "swap_size", "not supported"),
+        (raw.event_log_version.is_some_and(|v| v != 1), "event_log_version", "only version 1 is supported"),
+        (raw.port_policy.is_some(), "port_policy", "belongs to the gateway, and there is none yet"),
+        (raw.requirements.is_some(), "requirements", "not supported yet"),
+        (raw.verity_volumes.is_some(), "verity_volumes", "not supported yet"),
+        (
+            raw.storage_fs.as_deref().is_some_and(|fs| !matches!(fs, "zfs" | "ext4")),
+            "storage_fs",
+            "known are zfs and ext4",
+        ),
+    ];
+    match refusals.into_iter().find(|(applies, ..)| *applies) {
+        Some((_, field, what)) => Err(refused(field, what)),
+        None => Ok(()),
+    }
+}
+
+/// Refuses names that could not be a file name or a label everywhere.
+pub fn check_name(name: &str) -> Result<(), AppComposeError> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let fits = (1..=MAX_NAME_BYTES).contains(&name.len());
+    if fits && !name.starts_with('.') && name.bytes().all(legal) {
+        return Ok(());
+    }
+    Err(refused("name", &format!("1 to {MAX_NAME_BYTES} of a-z A-Z 0-9 - _ . are legal, not starting with a dot")))
+}
+
+fn refused(field: &'static str, what: &str) -> AppComposeError {
+    AppComposeError::Refused { field, what: what.to_owned() }
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generated_file_is_accepted_and_canonical() {
+        let bytes = generate("hello", "services: {}\n").unwrap();
+        assert!(bytes.starts_with(br#"{"allowed_envs":[],"docker_compose_file":"services: {}\n","#));
+        let app = parse(&bytes).unwrap();
+        assert_eq!((app.name.as_str(), app.hash), ("hello", ComposeHash::of(&bytes)));
+    }
+
+    #[test]
+    fn dstacks_own_example_is_refused_by_name_not_as_unknown() {
+        let bytes = include_bytes!("../../tests/vectors/protocol/dstack-app-compose.json");
+        let error = parse(bytes).unwrap_err();
+        assert!(matches!(error, AppComposeError::Refused { field: "pre_launch_script", .. }), "{error}");
+    }
+
+    #[test]
+    fn every_refusal_names_its_key() {
+        let good: Value = serde_json::from_slice(&generate("a", "x").unwrap()).unwrap();
+        let rows: [(&str, Value); 9] = [
+            ("manifest_version", 4.into()),
+            ("runner", "bash".into()),
+            ("bash_script", "x".into()),
+            ("key_provider", "tpm".into()),
+            ("kms_enabled", true.into()),
+            ("gateway_enabled", true.into()),
+            ("storage_fs", "xfs".into()),
+            ("requirements", serde_json::json!({})),
+            ("name", "../x".into()),
+        ];
+        for (key, value) in rows {
+            let mut changed = good.clone();
+            changed[key] = value;
+            let error = parse(&serde_json::to_vec(&changed).unwrap()).unwrap_err();
+            assert!(matches!(error, AppComposeError::Refused { field, .. } if field == key), "{key}: {error}");
+        }
+        let mut unknown = good;
+        unknown["more"] = 1.into();
+        assert!(matches!(parse(&serde_json::to_vec(&unknown).unwrap()), Err(AppComposeError::Json(_))));
+    }
+}

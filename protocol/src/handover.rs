@@ -1,0 +1,50 @@
+//! What init hands to the agent after the app is measured: one file that only they can read.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::{AppId, ComposeHash, InstanceId};
+use crate::launch::LaunchClaims;
+use crate::strict_json;
+
+/// Where init writes it, mode 0600.
+pub const PATH: &str = "/run/dstyx/handover.json";
+/// Where the run-time event log lies.
+pub const EVENT_LOG_PATH: &str = "/run/dstyx/event_log.jsonl";
+/// Largest file: the launch block's content once more.
+pub const MAX_BYTES: usize = 2 << 20;
+/// Port of the agent's public page and evidence.
+pub const AGENT_PORT: u16 = 8090;
+
+/// Launch facts as measured, and the hints that the agent needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Handover {
+    /// Base64 of the measured bytes of `app-compose.json`.
+    pub app_compose: String,
+    /// As extended.
+    pub app_id: AppId,
+    /// As extended; `None` for an app without instance ids.
+    pub instance_id: Option<InstanceId>,
+    /// As extended.
+    pub compose_hash: ComposeHash,
+    /// Registries to ask first (hints).
+    pub registry_mirrors: Vec<String>,
+    /// The host's claims about the launch.
+    pub claims: LaunchClaims,
+    /// Disks by serial, such as `dstyx-status` → `/dev/vdb`, as init found them.
+    pub disks: BTreeMap<String, String>,
+}
+
+impl Handover {
+    /// Parses the file.
+    pub fn parse(json: &[u8]) -> Result<Self, strict_json::JsonError> {
+        strict_json::parse(json, MAX_BYTES)
+    }
+
+    /// The file's bytes.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("strings and numbers serialise")
+    }
+}

@@ -1,0 +1,192 @@
+//! The status channel: a 4 KiB disk on which the guest leaves enumerated codes, its only word to a host without a console.
+//!
+//! One way: the guest never reads it. Records carry a phase, a refusal and the time since the kernel
+//! started; no text, no data, nothing that depends on a secret.
+
+use crate::reader::{ReadError, Reader};
+
+/// Size of the disk.
+pub const DISK_BYTES: usize = 4096;
+/// `serial` of its virtio-blk device.
+pub const DISK_SERIAL: &str = "dstyx-status";
+/// First bytes of a disk on which a guest has written.
+pub const MAGIC: [u8; 8] = *b"DSTYXST1";
+/// Bytes of one record: phase u16, refusal u16, reserved u32 (zero), uptime in microseconds u64.
+const RECORD_BYTES: usize = 16;
+/// Header: magic, record count u32, reserved u32 (zero).
+const HEADER_BYTES: usize = 16;
+/// Records that fit; a boot writes about a dozen.
+pub const MAX_RECORDS: usize = (DISK_BYTES - HEADER_BYTES) / RECORD_BYTES;
+
+macro_rules! codes {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $code:literal, $text:literal;)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u16)]
+        pub enum $name {
+            $($(#[$variant_doc])* #[doc = $text] $variant = $code,)*
+        }
+
+        impl $name {
+            /// Every code, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The code with this number.
+            pub fn from_code(code: u16) -> Option<Self> {
+                match code { $($code => Some(Self::$variant),)* _ => None }
+            }
+
+            /// One sentence for a person, without final dot.
+            pub fn sentence(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// How far a guest has come; 1 to 7 are init's phases, 8 and later the agent's.
+    Phase {
+        Started = 1, "init has started";
+        Mounted = 2, "file systems are mounted and a TDX device was found";
+        CommandLineChecked = 3, "the kernel command line is the image's own";
+        LaunchRead = 4, "the launch block was read";
+        Networked = 5, "the network is configured";
+        TimeFloored = 6, "the clock is not before the image's build";
+        AppMeasured = 7, "the app was measured into RTMR3";
+        AgentStarted = 8, "the agent has started";
+        SystemReady = 9, "the system is ready and serves evidence";
+        AppRunning = 10, "the app's containers are running";
+        AppFailed = 11, "the app could not be started; the guest still serves evidence";
+        Stopping = 12, "the guest is shutting down";
+    }
+}
+
+codes! {
+    /// Why a guest halted, or why its app does not run.
+    Refusal {
+        None = 0, "no refusal";
+        MountFailed = 1, "a file system could not be mounted";
+        NoTee = 2, "no TDX device: this machine is not an Intel TDX guest, so nothing here can be proved";
+        UnknownCommandLineKey = 3, "the kernel command line carries something that is not the image's own";
+        LaunchBlockMissing = 4, "no launch block disk was found";
+        LaunchBlockMalformed = 5, "the launch block's magic, version, length or padding is wrong";
+        LaunchBlockDigest = 6, "the launch block's SHA-256 does not fit its content";
+        LaunchBlockContent = 7, "the launch block's JSON is not what its schema wants";
+        AppComposeInvalid = 8, "app-compose.json is not valid or asks for something that is refused";
+        NetworkFailed = 9, "no network configuration could be obtained";
+        ClockFailed = 10, "the clock could not be set";
+        MeasurementFailed = 11, "an RTMR3 register could not be read or extended";
+        MrConfigIdMismatch = 12, "MRCONFIGID does not belong to this app";
+        AgentFailed = 13, "the agent could not be started or keeps ending";
+        ComposeInvalid = 14, "the compose file is not valid or uses what is not supported";
+        ImageUnpinned = 15, "an image is not pinned by a digest";
+        ImageRefused = 16, "an image could not be fetched with the pinned digest";
+        ContainerFailed = 17, "a container could not be started";
+        StatusDiskMissing = 18, "no status disk was found";
+        Internal = 19, "an unexpected condition inside the guest";
+        QuoteFailed = 20, "no quote could be obtained from the TDX device";
+    }
+}
+
+/// One line of the channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    /// Phase that was reached, or during which the refusal happened.
+    pub phase: Phase,
+    /// Why it went no further, or [`Refusal::None`].
+    pub refusal: Refusal,
+    /// Microseconds since the kernel started.
+    pub uptime_micros: u64,
+}
+
+/// Why a status disk cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StatusError {
+    /// not 4 KiB
+    #[error("status disk: {0}")]
+    Read(#[from] ReadError),
+    /// another magic
+    #[error("status disk: unknown magic {0:02x?}")]
+    Magic([u8; 8]),
+    /// more records than fit
+    #[error("status disk: {0} records, at most {MAX_RECORDS} fit")]
+    Count(u32),
+    /// a code or reserved field that no guest writes
+    #[error("status disk: record {index} has {what}")]
+    Record {
+        /// Position, from 0.
+        index: usize,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// The disk's bytes for `records`; the oldest are dropped when they no longer fit.
+pub fn encode(records: &[Record]) -> [u8; DISK_BYTES] {
+    let kept = &records[records.len().saturating_sub(MAX_RECORDS)..];
+    let mut disk = [0; DISK_BYTES];
+    disk[..8].copy_from_slice(&MAGIC);
+    let count = u32::try_from(kept.len()).expect("at most MAX_RECORDS");
+    disk[8..12].copy_from_slice(&count.to_le_bytes());
+    for (slot, record) in disk[HEADER_BYTES..].chunks_exact_mut(RECORD_BYTES).zip(kept) {
+        slot[..2].copy_from_slice(&(record.phase as u16).to_le_bytes());
+        slot[2..4].copy_from_slice(&(record.refusal as u16).to_le_bytes());
+        slot[8..].copy_from_slice(&record.uptime_micros.to_le_bytes());
+    }
+    disk
+}
+
+/// Reads a disk; an all-zero one is a guest that has not written yet and gives no records.
+pub fn decode(disk: &[u8]) -> Result<Vec<Record>, StatusError> {
+    let mut reader = Reader::new(disk);
+    let magic: [u8; 8] = reader.array("magic")?;
+    if magic == [0; 8] {
+        return Ok(Vec::new());
+    }
+    if magic != MAGIC {
+        return Err(StatusError::Magic(magic));
+    }
+    let count = reader.u32("record count")?;
+    reader.u32("reserved")?;
+    if count as usize > MAX_RECORDS {
+        return Err(StatusError::Count(count));
+    }
+    (0..count as usize).map(|index| decode_record(&mut reader, index)).collect()
+}
+
+fn decode_record(reader: &mut Reader<'_>, index: usize) -> Result<Record, StatusError> {
+    let wrong = |what: String| StatusError::Record { index, what };
+    let (phase, refusal) = (reader.u16("phase")?, reader.u16("refusal")?);
+    if reader.u32("reserved")? != 0 {
+        return Err(wrong("a reserved field that is not zero".into()));
+    }
+    Ok(Record {
+        phase: Phase::from_code(phase).ok_or_else(|| wrong(format!("unknown phase {phase}")))?,
+        refusal: Refusal::from_code(refusal).ok_or_else(|| wrong(format!("unknown refusal {refusal}")))?,
+        uptime_micros: reader.u64("uptime")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_survive_the_disk_and_the_newest_win() {
+        let record = |uptime_micros| Record { phase: Phase::Networked, refusal: Refusal::None, uptime_micros };
+        let many: Vec<_> = (0..300).map(record).collect();
+        let read = decode(&encode(&many)).unwrap();
+        assert_eq!(read, many[300 - MAX_RECORDS..]);
+        assert_eq!(decode(&[0; DISK_BYTES]), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn foreign_codes_are_refused() {
+        let mut disk = encode(&[Record { phase: Phase::Started, refusal: Refusal::None, uptime_micros: 1 }]);
+        disk[16] = 99;
+        assert!(matches!(decode(&disk), Err(StatusError::Record { index: 0, .. })));
+        disk[0] = b'X';
+        assert!(matches!(decode(&disk), Err(StatusError::Magic(_))));
+    }
+}
