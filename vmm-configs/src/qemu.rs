@@ -1,0 +1,158 @@
+//! QEMU arguments for a launch specification.
+//!
+//! The machine is the same for TDX and emulation as far as measurements see it: q35 without SMM, PIC and
+//! HPET (TDX has none of them), and nothing on the bus that the specification does not name. Source:
+//! QEMU 11.1 `qemu-options.hx`, `qapi/qom.json` (`TdxGuestProperties`).
+
+use std::path::Path;
+
+use base64::Engine as _;
+use protocol::{launch, status};
+use serde_json::json;
+
+use crate::spec::{Accelerator, LaunchSpec, Platform, QuoteService};
+
+/// Machine type and what is left out of it, on every platform.
+const MACHINE: &str = "q35,smm=off,pic=off,hpet=off";
+
+/// The arguments behind the program's name. `cmdline` is that of the image.
+pub fn arguments(spec: &LaunchSpec, cmdline: &str) -> Vec<String> {
+    let mut arguments = Arguments::default();
+    platform(spec, &mut arguments);
+    arguments.flag("-nodefaults").flag("-nographic").flag("-no-reboot");
+    arguments.option("-name", &spec.name);
+    arguments.option("-smp", spec.vcpus.to_string());
+    arguments.option("-m", format!("{}M", spec.memory_mib));
+    boot(spec, cmdline, &mut arguments);
+    devices(spec, &mut arguments);
+    serial_ports(spec, &mut arguments);
+    if let Some(socket) = &spec.control_socket {
+        arguments.option("-qmp", format!("unix:{},server=on,wait=off", escaped(socket)));
+    }
+    arguments.0
+}
+
+#[derive(Default)]
+struct Arguments(Vec<String>);
+
+impl Arguments {
+    fn flag(&mut self, name: &str) -> &mut Self {
+        self.0.push(name.to_owned());
+        self
+    }
+
+    fn option(&mut self, name: &str, value: impl Into<String>) -> &mut Self {
+        self.0.extend([name.to_owned(), value.into()]);
+        self
+    }
+}
+
+fn platform(spec: &LaunchSpec, arguments: &mut Arguments) {
+    match &spec.platform {
+        Platform::Tdx { mrconfigid, quote_service } => {
+            let object = json!({
+                "qom-type": "tdx-guest",
+                "id": "tdx",
+                "mrconfigid": base64::engine::general_purpose::STANDARD.encode(mrconfigid.0),
+                "quote-generation-socket": quote_socket(quote_service),
+            });
+            arguments
+                .option("-accel", "kvm")
+                .option("-cpu", "host")
+                .option("-object", object.to_string())
+                .option("-machine", format!("{MACHINE},kernel-irqchip=split,confidential-guest-support=tdx"));
+        }
+        Platform::Emulated { accelerator, .. } => {
+            let (accelerator, cpu) = match accelerator {
+                Accelerator::Tcg => ("tcg,thread=multi", "max"),
+                Accelerator::Kvm => ("kvm", "host"),
+            };
+            arguments.option("-accel", accelerator).option("-cpu", cpu).option("-machine", MACHINE);
+        }
+    }
+}
+
+fn quote_socket(service: &QuoteService) -> serde_json::Value {
+    match service {
+        QuoteService::Vsock { cid, port } => {
+            json!({ "type": "vsock", "cid": cid.to_string(), "port": port.to_string() })
+        }
+        QuoteService::Unix { path } => json!({ "type": "unix", "path": path }),
+    }
+}
+
+fn boot(spec: &LaunchSpec, cmdline: &str, arguments: &mut Arguments) {
+    let file = |name: &str| spec.image.join(name).to_string_lossy().into_owned();
+    arguments
+        .option("-bios", file("firmware.fd"))
+        .option("-kernel", file("kernel"))
+        .option("-initrd", file("initrd"))
+        .option("-append", cmdline);
+}
+
+/// One PCI function on the root bus each, in this order; their number is part of RTMR0.
+fn devices(spec: &LaunchSpec, arguments: &mut Arguments) {
+    let forwards: String =
+        spec.ports.iter().map(|port| format!(",hostfwd=tcp:{}-:{}", port.host, port.guest)).collect();
+    arguments
+        .option("-netdev", format!("user,id=net0{forwards}"))
+        .option("-device", "virtio-net-pci,netdev=net0,romfile=");
+    disk("launch", &spec.launch_disk, true, Some(launch::DISK_SERIAL), arguments);
+    disk("status", &spec.status_disk, false, Some(status::DISK_SERIAL), arguments);
+    for (index, path) in spec.extra_disks.iter().enumerate() {
+        disk(&format!("disk{index}"), path, false, None, arguments);
+    }
+}
+
+fn disk(id: &str, path: &Path, read_only: bool, serial: Option<&str>, arguments: &mut Arguments) {
+    let node = json!({
+        "driver": "raw",
+        "node-name": id,
+        "read-only": read_only,
+        "file": { "driver": "file", "filename": path },
+    });
+    let serial = serial.map(|serial| format!(",serial={serial}")).unwrap_or_default();
+    arguments.option("-blockdev", node.to_string()).option("-device", format!("virtio-blk-pci,drive={id}{serial}"));
+}
+
+fn serial_ports(spec: &LaunchSpec, arguments: &mut Arguments) {
+    arguments
+        .option("-chardev", format!("file,id=console,path={}", escaped(&spec.console_log)))
+        .option("-serial", "chardev:console");
+    if let Platform::Emulated { socket, .. } = &spec.platform {
+        arguments
+            .option("-chardev", format!("socket,id=tdx,path={}", escaped(socket)))
+            .option("-serial", "chardev:tdx");
+    }
+}
+
+/// QEMU's key=value lists double a comma that belongs to a value.
+fn escaped(path: &Path) -> String {
+    path.to_string_lossy().replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn golden(toml: &str, expected: &str) {
+        let spec = LaunchSpec::from_toml(toml).unwrap();
+        let lines = arguments(&spec, "quiet").join("\n") + "\n";
+        assert_eq!(lines, expected, "if this change is wanted, it changes measurements: say so in the changelog");
+    }
+
+    #[test]
+    fn the_emulated_arguments_are_the_checked_in_ones() {
+        golden(include_str!("../golden/emulated.toml"), include_str!("../golden/emulated.args"));
+    }
+
+    #[test]
+    fn the_tdx_arguments_are_the_checked_in_ones() {
+        golden(include_str!("../golden/tdx.toml"), include_str!("../golden/tdx.args"));
+    }
+
+    #[test]
+    fn a_comma_in_a_path_stays_in_the_path() {
+        assert_eq!(escaped(Path::new("/a,b")), "/a,,b");
+    }
+}
