@@ -1,1 +1,9 @@
-//! Not written yet.
+//! The app of a guest: its compose file read strictly, its images by digest, its containers and their network.
+//!
+//! The compose file, the registries and their mirrors, and every byte of an image come through the
+//! untrusted host; what runs in a container is untrusted in its own way. Reading the file
+//! ([`compose`]) does no I/O and needs no feature; the rest is behind the feature `runtime`.
+#![forbid(unsafe_code)]
+
+pub mod compose;
+pub mod digest;

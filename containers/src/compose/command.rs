@@ -1,0 +1,91 @@
+//! `command` and `entrypoint`: a list of words, or one text that is split into words.
+//!
+//! The text form is split like a shell would split it, quotes and backslashes included, but no shell runs
+//! it: no globs, no variables, no operators (compose specification, `05-services.md`, "command").
+
+use super::document::{Node, Value};
+use super::refusal::{Cause, KeyPath, Refusals};
+use super::value;
+
+/// Reads either form; an empty value means that the image's own counts (`None` inside).
+pub(super) fn read(node: &Node, path: &KeyPath, refusals: &mut Refusals) -> Option<Option<Vec<String>>> {
+    match &node.value {
+        _ if node.is_null() => Some(None),
+        Value::Sequence(items) => value::texts(items, path, refusals).map(Some),
+        Value::Scalar { .. } => {
+            let text = value::text(node, path, refusals)?;
+            let words = split(&text);
+            if words.is_none() {
+                refusals.add(path, node.line, Cause::OpenQuote);
+            }
+            words.map(Some)
+        }
+        Value::Mapping(_) => value::wrong_kind(node, "text or a list", path, refusals),
+    }
+}
+
+/// Splits at spaces outside quotes; `None` if a quote or a backslash is left open.
+fn split(text: &str) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            ' ' | '\t' | '\n' | '\r' => words.extend(word.take()),
+            '\\' => word.get_or_insert_default().push(chars.next()?),
+            '\'' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match chars.next()? {
+                        '\'' => break,
+                        c => word.push(c),
+                    }
+                }
+            }
+            '"' => double_quoted(&mut chars, word.get_or_insert_default())?,
+            c => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    Some(words)
+}
+
+/// Inside double quotes a backslash escapes only `"`, `\`, `$` and `` ` `` (POSIX shell, 2.2.3).
+fn double_quoted(chars: &mut std::str::Chars<'_>, word: &mut String) -> Option<()> {
+    loop {
+        match chars.next()? {
+            '"' => return Some(()),
+            '\\' => match chars.next()? {
+                c @ ('"' | '\\' | '$' | '`') => word.push(c),
+                c => word.extend(['\\', c]),
+            },
+            c => word.push(c),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_split_as_a_shell_would() {
+        for (text, words) in [
+            ("", vec![]),
+            ("  ", vec![]),
+            ("a b\tc", vec!["a", "b", "c"]),
+            ("a 'b c' \"d e\"", vec!["a", "b c", "d e"]),
+            ("a'b'\"c\"d", vec!["abcd"]),
+            ("'' \"\"", vec!["", ""]),
+            (r"a\ b \'c", vec!["a b", "'c"]),
+            (r#""a\"b\\c\d""#, vec![r#"a"b\c\d"#]),
+            ("sh -c 'echo #1; ls | wc'", vec!["sh", "-c", "echo #1; ls | wc"]),
+        ] {
+            let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+            assert_eq!(split(text), Some(words), "{text:?}");
+        }
+        for open in ["'a", "\"a", "a\\", "\"a\\"] {
+            assert_eq!(split(open), None, "{open:?}");
+        }
+    }
+}
