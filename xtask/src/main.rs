@@ -1,2 +1,30 @@
-//! Not written yet.
-fn main() {}
+//! What developers and CI run: `tidy` keeps the project in shape, `test` proves its promises, `bench` measures its claims.
+
+#![forbid(unsafe_code)]
+
+mod command;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Tasks of the project.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Check what no compiler checks: crate edges, docs, sizes, unsafe, licences, README.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().task {
+        Task::Tidy => tidy::run(),
+    }
+}

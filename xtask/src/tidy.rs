@@ -1,0 +1,80 @@
+//! `cargo xtask tidy`: the rules of ARCHITECTURE.md and CONTRIBUTING.md that can be checked by a program.
+//!
+//! Each rule returns what it found wrong; all rules run, everything is printed, one finding fails the run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::command;
+
+mod edges;
+mod licences;
+mod names;
+mod readme;
+mod sizes;
+mod unsafe_code;
+
+/// A file of Rust source, relative to the root.
+pub struct Source {
+    /// Its path.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: String,
+}
+
+/// Runs every rule.
+pub fn run() -> ExitCode {
+    let root = command::root();
+    let sources = match rust_sources(&root) {
+        Ok(sources) => sources,
+        Err(error) => {
+            eprintln!("tidy: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut findings = Vec::new();
+    findings.extend(module_docs(&sources));
+    findings.extend(sizes::check(&sources));
+    findings.extend(unsafe_code::check(&sources));
+    findings.extend(names::check(&root));
+    findings.extend(edges::check());
+    findings.extend(licences::check());
+    findings.extend(readme::check(&root));
+    for finding in &findings {
+        eprintln!("tidy: {finding}");
+    }
+    println!("tidy: {} files of Rust, {} findings", sources.len(), findings.len());
+    if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Files that git knows or would add, so that build output is never looked at.
+pub fn tracked(root: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
+    let mut git = std::process::Command::new("git");
+    git.args(["ls-files", "--cached", "--others", "--exclude-standard", pattern]).current_dir(root);
+    let output = command::capture(&mut git)?;
+    let listing = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(listing.lines().map(PathBuf::from).filter(|path| root.join(path).is_file()).collect())
+}
+
+fn rust_sources(root: &Path) -> Result<Vec<Source>, String> {
+    let paths = tracked(root, "*.rs")?;
+    let read = |path: PathBuf| match fs::read_to_string(root.join(&path)) {
+        Ok(text) => Ok(Source { path, text }),
+        Err(error) => Err(format!("{}: {error}", path.display())),
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// Every file says what it is for.
+fn module_docs(sources: &[Source]) -> Vec<String> {
+    let undocumented = |source: &&Source| {
+        let first = source.text.lines().find(|line| !line.trim().is_empty() && !line.starts_with("#!"));
+        !first.is_some_and(|line| line.starts_with("//!"))
+    };
+    sources
+        .iter()
+        .filter(undocumented)
+        .map(|source| format!("{}: the file does not start with a `//!` doc", source.path.display()))
+        .collect()
+}

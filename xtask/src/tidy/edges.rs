@@ -1,0 +1,74 @@
+//! Which crate may depend on which: the directions of ARCHITECTURE.md.
+
+use cargo_metadata::{DependencyKind, MetadataCommand, Package};
+
+use crate::command;
+
+/// A crate and the crates of the workspace that it may use outside its tests.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("protocol", &[]),
+    ("attestation", &["protocol"]),
+    ("measurement", &["protocol"]),
+    ("tee", &["protocol"]),
+    ("containers", &["protocol"]),
+    ("reproducible-build", &[]),
+    ("image", &["protocol", "measurement", "reproducible-build"]),
+    ("vmm-configs", &["protocol"]),
+    ("init", &["protocol", "tee"]),
+    ("guest-agent", &["protocol", "tee", "containers"]),
+    ("cli", &["protocol", "attestation", "measurement", "image", "reproducible-build", "vmm-configs", "containers"]),
+    ("tdx-emulator", &["protocol"]),
+    (
+        "tests",
+        &["protocol", "attestation", "measurement", "image", "reproducible-build", "vmm-configs", "containers", "tee"],
+    ),
+    ("xtask", &[]),
+    ("hello", &[]),
+];
+
+/// External crates that a crate must never pull in, at any depth.
+const NEVER: &[(&str, &[&str])] = &[
+    ("init", &["tokio", "rustls", "ring", "reqwest", "hyper"]),
+    ("protocol", &["tokio", "rustix", "nix", "ureq"]),
+    ("attestation", &["tokio", "reqwest", "ureq"]),
+    ("measurement", &["tokio", "reqwest", "ureq"]),
+];
+
+/// Checks direct edges inside the workspace and forbidden crates behind it.
+pub fn check() -> Vec<String> {
+    let metadata = match MetadataCommand::new().current_dir(command::root()).exec() {
+        Ok(metadata) => metadata,
+        Err(error) => return vec![format!("cargo metadata: {error}")],
+    };
+    let members = metadata.workspace_packages();
+    let mut findings: Vec<String> = members.iter().flat_map(|package| wrong_edges(package)).collect();
+    for (name, forbidden) in NEVER {
+        findings.extend(wrong_tree(name, forbidden));
+    }
+    findings
+}
+
+fn wrong_edges(package: &Package) -> Vec<String> {
+    let name = package.name.as_str();
+    let Some((_, allowed)) = ALLOWED.iter().find(|(known, _)| *known == name) else {
+        return vec![format!("crate {name} is new: add its edges to xtask/src/tidy/edges.rs and a decision file")];
+    };
+    let ours = |dependency: &&str| ALLOWED.iter().any(|(known, _)| known == dependency);
+    let normal = package.dependencies.iter().filter(|dependency| dependency.kind == DependencyKind::Normal);
+    normal
+        .map(|dependency| dependency.name.as_str())
+        .filter(ours)
+        .filter(|dependency| !allowed.contains(dependency))
+        .map(|dependency| format!("crate {name} may not depend on {dependency}"))
+        .collect()
+}
+
+fn wrong_tree(name: &str, forbidden: &[&str]) -> Vec<String> {
+    let mut tree = command::cargo(&["tree", "--package", name, "--edges", "normal", "--prefix", "none"]);
+    let listing = match command::capture(&mut tree) {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Err(error) => return vec![error],
+    };
+    let found = |crate_name: &&&str| listing.lines().any(|line| line.split(' ').next() == Some(crate_name));
+    forbidden.iter().filter(found).map(|crate_name| format!("crate {name} pulls in {crate_name}")).collect()
+}
