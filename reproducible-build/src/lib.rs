@@ -1,1 +1,20 @@
-//! Not written yet.
+//! Pins and proof: `inputs.lock`, the hermetic builder, and two builds compared byte by byte.
+//!
+//! Everything that ends in the image is made by a [`recipe`](recipe) from inputs that the
+//! lock names by digest, in a root that holds nothing of the host, without network. The
+//! attacker here is whoever serves the inputs and whatever differs between two machines.
+
+#![forbid(unsafe_code)]
+
+pub mod archive;
+pub mod cache;
+pub mod debian;
+pub mod digest;
+pub mod error;
+pub mod fetch;
+pub mod lock;
+pub mod progress;
+pub mod root;
+pub mod sandbox;
+pub mod source;
+pub mod update;

@@ -1,0 +1,76 @@
+//! The builder by hand: `lock`, `root GROUP`, `source NAME`, `enter GROUP COMMAND…`.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::Path;
+use std::process::ExitCode;
+
+use reproducible_build::cache::Cache;
+use reproducible_build::fetch::{Fetcher, Locations};
+use reproducible_build::lock::{Lock, diff};
+use reproducible_build::root::Root;
+use reproducible_build::sandbox::{self, Spec, Step};
+use reproducible_build::source::Tree;
+use reproducible_build::update::Wanted;
+use reproducible_build::{error, progress};
+
+fn main() -> ExitCode {
+    if let Some(code) = sandbox::run_if_child() {
+        return code;
+    }
+    run().unwrap_or_else(|error| {
+        eprintln!("error: {}", error::chain(&*error));
+        ExitCode::FAILURE
+    })
+}
+
+fn run() -> Result<ExitCode, Box<dyn Error>> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let progress = progress::for_stderr();
+    let cache = Cache::open()?;
+    let fetcher = Fetcher::new(&cache, Locations::from_environment()?, &*progress);
+    let lock_path = here.join("inputs.lock");
+    match &args[..] {
+        ["lock"] => {
+            let new = Wanted::read(&here.join("packages.toml"))?.resolve(&fetcher, &*progress)?;
+            if let Ok(old) = Lock::read(&lock_path) {
+                diff::diff(&old, &new).iter().for_each(|change| println!("{change}"));
+            }
+            std::fs::write(lock_path, new.render())?;
+        }
+        ["root", group] => {
+            let root = Root::open(&cache, &fetcher, &Lock::read(&lock_path)?, group, &*progress)?;
+            println!("{}", root.path.display());
+        }
+        ["source", name] => {
+            let lock = Lock::read(&lock_path)?;
+            let tree = Tree::of_lock(&cache, &fetcher, &lock, name, &*progress)?;
+            println!("{}", tree.path.display());
+        }
+        ["enter", group, command @ ..] => {
+            let root = Root::open(&cache, &fetcher, &Lock::read(&lock_path)?, group, &*progress)?;
+            return enter(&cache, root, command);
+        }
+        _ => return Err("usage: builder lock | root GROUP | source NAME | enter GROUP COMMAND…".into()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn enter(cache: &Cache, root: Root, command: &[&str]) -> Result<ExitCode, Box<dyn Error>> {
+    let path = ("PATH".to_owned(), "/usr/bin:/usr/sbin".to_owned());
+    let spec = Spec {
+        root: root.path,
+        binds: Vec::new(),
+        base: "/build".into(),
+        env: BTreeMap::from([path]),
+        steps: vec![Step { argv: command.iter().map(|&word| word.into()).collect(), dir: "/build".into() }],
+        uid: 0,
+        umask: 0o022,
+        hostname: "builder".into(),
+    };
+    let scratch = cache.scratch()?;
+    let status = spec.command(scratch.path())?.status()?;
+    Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1))?))
+}

@@ -1,0 +1,142 @@
+//! The folder in which everything that the lock or a recipe names is kept once.
+//!
+//! Entries are named by digests and appear by one `rename`, so a half-written
+//! entry is never seen, and two builders at the same time cannot disturb each
+//! other. The folder belongs to one user; it is a cache: deleting it costs time only.
+
+use std::env;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use tempfile::TempDir;
+
+/// `$XDG_CACHE_HOME/dstyx`, or `~/.cache/dstyx`.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    dir: PathBuf,
+}
+
+/// What kind of entry; each has a folder of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Downloaded files, named by their SHA-256.
+    Files,
+    /// Unpacked roots of Debian packages, named by the hash of their lock group.
+    Roots,
+    /// Unpacked source trees, named by the hash of what they were unpacked from.
+    Sources,
+    /// Outputs of recipes, named by the recipe's key.
+    Builds,
+    /// Logs of recipes, named by recipe and key.
+    Logs,
+}
+
+impl Kind {
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Roots => "roots",
+            Self::Sources => "sources",
+            Self::Builds => "builds",
+            Self::Logs => "logs",
+        }
+    }
+}
+
+/// Held while an entry is made; other processes wait for it.
+#[must_use = "the lock is released when the guard is dropped"]
+pub struct Guard(#[expect(dead_code, reason = "closing the file releases the lock")] fs::File);
+
+impl Cache {
+    /// The user's cache folder, created if it is missing.
+    ///
+    /// # Errors
+    /// If neither `XDG_CACHE_HOME` nor `HOME` is set, or the folder cannot be made.
+    pub fn open() -> Result<Self, CacheError> {
+        let base = match (env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")) {
+            (Some(dir), _) if Path::new(&dir).is_absolute() => PathBuf::from(dir),
+            (_, Some(home)) if !home.is_empty() => PathBuf::from(home).join(".cache"),
+            _ => return Err(CacheError::NoHome),
+        };
+        Self::at(&base.join("dstyx"))
+    }
+
+    /// A cache in a folder of the caller's choice.
+    ///
+    /// # Errors
+    /// If the folder cannot be made.
+    pub fn at(dir: &Path) -> Result<Self, CacheError> {
+        let kinds = [Kind::Files, Kind::Roots, Kind::Sources, Kind::Builds, Kind::Logs];
+        for folder in kinds.map(Kind::folder).into_iter().chain(["tmp", "locks"]) {
+            fs::create_dir_all(dir.join(folder))?;
+        }
+        let dir = fs::canonicalize(dir)?;
+        Ok(Self { dir })
+    }
+
+    /// Where an entry stands or will stand.
+    #[must_use]
+    pub fn path(&self, kind: Kind, name: &str) -> PathBuf {
+        self.dir.join(kind.folder()).join(name)
+    }
+
+    /// A fresh folder on the same file system, removed when dropped.
+    ///
+    /// # Errors
+    /// Whatever creating it gives.
+    pub fn scratch(&self) -> Result<TempDir, CacheError> {
+        Ok(tempfile::Builder::new().prefix("t").tempdir_in(self.dir.join("tmp"))?)
+    }
+
+    /// Where an interrupted download of the file `name` waits for its rest.
+    #[must_use]
+    pub fn partial(&self, name: &str) -> PathBuf {
+        self.dir.join("tmp").join(format!("{name}.part"))
+    }
+
+    /// Waits until nobody else makes the entry, then holds it.
+    ///
+    /// # Errors
+    /// Whatever opening or locking the lock file gives.
+    pub fn lock(&self, kind: Kind, name: &str) -> Result<Guard, CacheError> {
+        let path = self.dir.join("locks").join(format!("{}-{name}", kind.folder()));
+        let file = fs::File::options().create(true).append(true).open(path)?;
+        file.file().lock()?;
+        Ok(Guard(file))
+    }
+
+    /// Makes `made` (a file or folder on this file system) the entry `name`.
+    ///
+    /// # Errors
+    /// Whatever renaming gives.
+    pub fn publish(&self, made: &Path, kind: Kind, name: &str) -> Result<PathBuf, CacheError> {
+        let path = self.path(kind, name);
+        fs::rename(made, &path)?;
+        Ok(path)
+    }
+}
+
+/// Why the cache folder could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// neither XDG_CACHE_HOME nor HOME is set.
+    #[error("neither XDG_CACHE_HOME nor HOME is set")]
+    NoHome,
+    /// the cache cannot be used.
+    #[error("the cache cannot be used")]
+    Io(#[from] io::Error),
+}
+
+impl CacheError {
+    /// What to try.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NoHome => "set XDG_CACHE_HOME to a folder with some gigabytes of room".into(),
+            Self::Io(_) => "check the folder's owner and the room on its disk; \
+                            XDG_CACHE_HOME names another place"
+                .into(),
+        })
+    }
+}
