@@ -1,1 +1,4 @@
-//! Not written yet.
+//! Predicts.
+#![forbid(unsafe_code)]
+pub mod acpi;
+pub mod profile;
