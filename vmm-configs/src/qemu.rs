@@ -14,6 +14,9 @@ use crate::spec::{Accelerator, LaunchSpec, Platform, QuoteService};
 
 /// Machine type and what is left out of it, on every platform.
 const MACHINE: &str = "q35,smm=off,pic=off,hpet=off";
+/// Address bits of an emulated guest: the firmware puts its 64-bit PCI window at 7/8 of the address space,
+/// of which it uses at most 46 bits, and the window's base stands in the measured DSDT.
+const PHYS_BITS: u32 = 46;
 
 /// The arguments behind the program's name. `cmdline` is that of the image.
 pub fn arguments(spec: &LaunchSpec, cmdline: &str) -> Vec<String> {
@@ -64,8 +67,8 @@ fn platform(spec: &LaunchSpec, arguments: &mut Arguments) {
         }
         Platform::Emulated { accelerator, .. } => {
             let (accelerator, cpu) = match accelerator {
-                Accelerator::Tcg => ("tcg,thread=multi", "max"),
-                Accelerator::Kvm => ("kvm", "host"),
+                Accelerator::Tcg => ("tcg,thread=multi", format!("max,phys-bits={PHYS_BITS}")),
+                Accelerator::Kvm => ("kvm", format!("host,host-phys-bits=off,phys-bits={PHYS_BITS}")),
             };
             arguments.option("-accel", accelerator).option("-cpu", cpu).option("-machine", MACHINE);
         }
