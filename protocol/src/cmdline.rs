@@ -12,10 +12,12 @@ pub const TRUST_CPU: &str = "random.trust_cpu=on";
 pub const NO_BOOTLOADER_SEED: &str = "random.trust_bootloader=off";
 /// Keeps time off the host's paravirtual clock.
 pub const NO_KVMCLOCK: &str = "no-kvmclock";
-/// A panic stops the machine instead of booting again into an unknown state.
-pub const NO_REBOOT_ON_PANIC: &str = "panic=0";
-/// An oops is a panic: a kernel that has misbehaved handles no more secrets.
-pub const PANIC_ON_OOPS: &str = "oops=panic";
+/// Takes no page faults from the host's memory manager.
+pub const NO_ASYNC_PAGE_FAULTS: &str = "no-kvmapf";
+/// Shares no page with the host for time accounting.
+pub const NO_STEAL_TIME: &str = "no-steal-acc";
+/// Leaves waiting and waking to the guest alone.
+pub const NO_HOST_SPINLOCKS: &str = "nopvspin";
 /// Only errors are printed.
 pub const QUIET: &str = "quiet";
 /// The serial console of a dev guest.
@@ -24,12 +26,13 @@ pub const SERIAL_CONSOLE: &str = "console=ttyS0";
 pub const FIRMWARE_INITRD: &str = "initrd=initrd";
 
 /// Every parameter that init accepts, exactly as spelled.
-pub const KNOWN: [&str; 8] = [
+pub const KNOWN: [&str; 9] = [
     TRUST_CPU,
     NO_BOOTLOADER_SEED,
     NO_KVMCLOCK,
-    NO_REBOOT_ON_PANIC,
-    PANIC_ON_OOPS,
+    NO_ASYNC_PAGE_FAULTS,
+    NO_STEAL_TIME,
+    NO_HOST_SPINLOCKS,
     QUIET,
     SERIAL_CONSOLE,
     FIRMWARE_INITRD,
@@ -82,9 +85,9 @@ mod tests {
 
     #[test]
     fn a_foreign_value_of_a_known_key_is_unknown() {
-        assert_eq!(check("quiet panic=0 initrd=initrd\n"), Ok(()));
-        let parameter = "panic=1".to_owned();
-        assert_eq!(check("quiet panic=1"), Err(CommandLineError::Unknown { parameter }));
+        assert_eq!(check("quiet nopvspin initrd=initrd\n"), Ok(()));
+        let parameter = "console=ttyS1".to_owned();
+        assert_eq!(check("quiet console=ttyS1"), Err(CommandLineError::Unknown { parameter }));
         assert_eq!(check("quiet quiet"), Err(CommandLineError::Repeated { parameter: QUIET }));
         assert!(matches!(check("init=/bin/sh"), Err(CommandLineError::Unknown { .. })));
         assert_eq!(check(&"a".repeat(2049)), Err(CommandLineError::TooLong { found: 2049 }));
