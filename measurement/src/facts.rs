@@ -1,0 +1,132 @@
+//! What an image contributes to the registers, whatever machine it is started on.
+//!
+//! Facts come from the artefacts themselves, each hashed once, or from an image.json that somebody already
+//! trusts: then a prediction costs microseconds. Both ways end in the same type and the same registers.
+
+use protocol::digest::{Rtmr, Sha384Digest};
+use protocol::image::{FirmwareFacts, ImageManifest, KernelFacts, MrtdOrders, Reference};
+
+use crate::authenticode::{self, AuthenticodeError};
+use crate::event::{Register, replay};
+use crate::mrtd;
+use crate::rtmr0::FirmwareLayout;
+use crate::tdvf::{SectionKind, Tdvf, TdvfError};
+use crate::{rtmr1, rtmr2};
+
+/// An image's artefacts.
+#[derive(Debug, Clone, Copy)]
+pub struct ImageFiles<'a> {
+    /// The firmware that QEMU gets as `-bios`.
+    pub firmware: &'a [u8],
+    /// The kernel, `-kernel`.
+    pub kernel: &'a [u8],
+    /// The initial file system, `-initrd`.
+    pub initrd: &'a [u8],
+    /// The command line, `-append`, without what the firmware appends.
+    pub cmdline: &'a str,
+}
+
+/// The shape-independent inputs of a prediction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageFacts<'a> {
+    /// Of the firmware, for RTMR0.
+    pub firmware: FirmwareFacts,
+    /// Of the firmware, both page orders.
+    pub mrtd: MrtdOrders,
+    /// Of kernel and initrd, for RTMR1 and RTMR2.
+    pub kernel: KernelFacts,
+    /// The command line without what the firmware appends.
+    pub cmdline: String,
+    /// The kernel itself, for QEMU versions that rewrite it; absent when the facts come from digests.
+    pub(crate) kernel_file: Option<KernelFile<'a>>,
+}
+
+/// What rewriting a kernel's header takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct KernelFile<'a> {
+    pub bytes: &'a [u8],
+    pub initrd_bytes: u64,
+}
+
+/// Why an image has no facts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FactsError {
+    /// not a TDX firmware
+    #[error(transparent)]
+    Firmware(#[from] TdvfError),
+    /// not a kernel with an EFI stub
+    #[error("kernel: {0}")]
+    Kernel(#[from] AuthenticodeError),
+    /// an image.json whose reference registers are not those of its digests
+    #[error("image.json states {register} {stated}, its own digests give {computed}; it was not made by dstyx")]
+    Reference {
+        /// The register.
+        register: Register,
+        /// What image.json says.
+        stated: Rtmr,
+        /// What follows from its digests.
+        computed: Rtmr,
+    },
+}
+
+impl<'a> ImageFacts<'a> {
+    /// Hashes an image's files.
+    pub fn from_files(files: &ImageFiles<'a>) -> Result<Self, FactsError> {
+        let tdvf = Tdvf::parse(files.firmware)?;
+        Ok(Self {
+            firmware: firmware_facts(&tdvf),
+            mrtd: mrtd::orders(&tdvf),
+            kernel: KernelFacts {
+                authenticode_sha384: authenticode::sha384(files.kernel)?,
+                initrd_sha384: Sha384Digest::of(files.initrd),
+            },
+            cmdline: files.cmdline.to_owned(),
+            kernel_file: Some(KernelFile { bytes: files.kernel, initrd_bytes: files.initrd.len() as u64 }),
+        })
+    }
+
+    /// Takes the facts from an image.json, which must agree with itself.
+    pub fn from_manifest(manifest: &ImageManifest) -> Result<ImageFacts<'static>, FactsError> {
+        let facts = ImageFacts {
+            firmware: manifest.firmware_facts.clone(),
+            mrtd: manifest.reference.mrtd,
+            kernel: manifest.kernel_facts,
+            cmdline: manifest.cmdline.clone(),
+            kernel_file: None,
+        };
+        let (stated, computed) = (manifest.reference, facts.reference());
+        for (register, stated, computed) in [
+            (Register::Rtmr1, stated.rtmr1, computed.rtmr1),
+            (Register::Rtmr2, stated.rtmr2, computed.rtmr2),
+        ] {
+            if stated != computed {
+                return Err(FactsError::Reference { register, stated, computed });
+            }
+        }
+        Ok(facts)
+    }
+
+    /// The registers that depend on no shape, as an image.json states them.
+    pub fn reference(&self) -> Reference {
+        let kernel = rtmr1::events(self.kernel.authenticode_sha384);
+        let loaded = rtmr2::events(&self.cmdline, self.kernel.initrd_sha384);
+        Reference {
+            mrtd: self.mrtd,
+            rtmr1: replay(Register::Rtmr1, &kernel),
+            rtmr2: replay(Register::Rtmr2, &loaded),
+        }
+    }
+}
+
+fn firmware_facts(tdvf: &Tdvf<'_>) -> FirmwareFacts {
+    let accepted = |kind| matches!(kind, SectionKind::TdHob | SectionKind::TemporaryMemory);
+    let sections = tdvf.sections.iter().filter(|section| accepted(section.kind));
+    let mut accepted_ranges: Vec<(u64, u64)> = sections.map(|section| (section.address, section.length)).collect();
+    accepted_ranges.sort_unstable();
+    FirmwareFacts {
+        layout: FirmwareLayout::Edk2_2025_02.name().to_owned(),
+        td_hob_base: tdvf.only(SectionKind::TdHob).address,
+        accepted_ranges,
+        cfv_sha384: Sha384Digest::of(tdvf.only(SectionKind::Configuration).data),
+    }
+}
