@@ -5,13 +5,16 @@ use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
+use reproducible_build::builder::Builder;
 use reproducible_build::cache::Cache;
 use reproducible_build::fetch::{Fetcher, Locations};
 use reproducible_build::lock::{Lock, diff};
 use reproducible_build::root::Root;
+use reproducible_build::rust::{self, Programs};
 use reproducible_build::sandbox::{self, Spec, Step};
 use reproducible_build::source::Tree;
 use reproducible_build::update::Wanted;
+use reproducible_build::variation::Variation;
 use reproducible_build::{error, progress};
 
 fn main() -> ExitCode {
@@ -30,7 +33,7 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let progress = progress::for_stderr();
     let cache = Cache::open()?;
-    let fetcher = Fetcher::new(&cache, Locations::from_environment()?, &*progress);
+    let fetcher = Fetcher::new(cache.clone(), Locations::from_environment()?, progress.clone());
     let lock_path = here.join("inputs.lock");
     match &args[..] {
         ["lock"] => {
@@ -52,6 +55,16 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
         ["enter", group, command @ ..] => {
             let root = Root::open(&cache, &fetcher, &Lock::read(&lock_path)?, group, &*progress)?;
             return enter(&cache, root, command);
+        }
+        ["rust", package, binary] => {
+            let builder = Builder::open(&lock_path, progress.clone())?;
+            let programs = Programs { name: package, packages: &[package], binaries: &[binary], extra: &[] };
+            let recipe = rust::recipe(&builder, &here.join(".."), &programs)?;
+            let (one, again) = (builder.build(&recipe)?, builder.again(Variation::second())?);
+            let two = again.build(&recipe)?;
+            println!("{} {}", one.path.display(), two.path.display());
+            let same = std::fs::read(one.path.join(binary))? == std::fs::read(two.path.join(binary))?;
+            println!("equal: {same}");
         }
         _ => return Err("usage: builder lock | root GROUP | source NAME | enter GROUP COMMAND…".into()),
     }

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use fs_err as fs;
@@ -27,17 +27,17 @@ pub use locations::Locations;
 const PARALLEL: usize = 6;
 
 /// Brings pinned files into the cache.
-pub struct Fetcher<'a> {
-    cache: &'a Cache,
+pub struct Fetcher {
+    cache: Cache,
     locations: Locations,
     client: http::Client,
-    progress: &'a dyn Progress,
+    progress: Arc<dyn Progress>,
 }
 
-impl<'a> Fetcher<'a> {
+impl Fetcher {
     /// A fetcher that looks where `locations` says.
     #[must_use]
-    pub fn new(cache: &'a Cache, locations: Locations, progress: &'a dyn Progress) -> Self {
+    pub fn new(cache: Cache, locations: Locations, progress: Arc<dyn Progress>) -> Self {
         let client = http::Client::new(locations.proxy.as_deref());
         Self { cache, locations, client, progress }
     }

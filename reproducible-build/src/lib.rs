@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod builder;
 pub mod cache;
 pub mod debian;
 pub mod digest;
@@ -14,7 +15,11 @@ pub mod error;
 pub mod fetch;
 pub mod lock;
 pub mod progress;
+pub mod recipe;
 pub mod root;
+pub mod rust;
 pub mod sandbox;
 pub mod source;
+mod timestamp;
 pub mod update;
+pub mod variation;

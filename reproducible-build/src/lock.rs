@@ -12,6 +12,7 @@ use fs_err as fs;
 use serde::Deserialize;
 
 use crate::digest::{Digest, FieldHasher};
+use crate::timestamp;
 
 pub mod diff;
 
@@ -130,6 +131,9 @@ impl Lock {
         if lock.version != VERSION {
             return Err(LockError::Version(lock.version));
         }
+        if timestamp::parse(&lock.resolved).is_none() {
+            return Err(LockError::Time(lock.resolved));
+        }
         lock.pins().try_for_each(|(_, pin)| pin.check())?;
         for (name, group) in &lock.group {
             let ordered = |pair: &[Pin]| pair[0].name < pair[1].name;
@@ -138,6 +142,13 @@ impl Lock {
             }
         }
         Ok(lock)
+    }
+
+    /// The build's date, in seconds since 1970: when the inputs were resolved. It is
+    /// what every recipe sees as `SOURCE_DATE_EPOCH`.
+    #[must_use]
+    pub fn epoch_secs(&self) -> u64 {
+        timestamp::parse(&self.resolved).expect("checked when the lock was parsed")
     }
 
     /// A group by its name.
@@ -216,6 +227,9 @@ pub enum LockError {
     /// inputs.lock has version {0}; this program reads version 1.
     #[error("inputs.lock has version {0}; this program reads version {VERSION}")]
     Version(u32),
+    /// inputs.lock was resolved at {0:?}, which is no time YYYYMMDDTHHMMSSZ.
+    #[error("inputs.lock was resolved at {0:?}, which is no time YYYYMMDDTHHMMSSZ")]
+    Time(String),
     /// inputs.lock names the path {0:?}, which is not a plain relative path.
     #[error("inputs.lock names the path {0:?}, which is not a plain relative path")]
     Path(String),

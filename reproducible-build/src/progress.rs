@@ -3,8 +3,8 @@
 //! The library never prints by itself; whoever calls it hands in a [`Progress`].
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -40,8 +40,8 @@ pub trait Activity: Send + Sync {
 
 /// Bars if standard error is a terminal, else plain lines there.
 #[must_use]
-pub fn for_stderr() -> Box<dyn Progress> {
-    if io::stderr().is_terminal() { Box::new(Bars(MultiProgress::new())) } else { Box::new(Lines) }
+pub fn for_stderr() -> Arc<dyn Progress> {
+    if io::stderr().is_terminal() { Arc::new(Bars(MultiProgress::new())) } else { Arc::new(Lines) }
 }
 
 /// Reports nothing.

@@ -32,19 +32,28 @@ pub struct Root {
 }
 
 impl Root {
+    /// What identifies the root of the lock's group `name`, whether it is made or not.
+    ///
+    /// # Errors
+    /// If the group does not exist.
+    pub fn digest_in(lock: &Lock, name: &str) -> Result<Digest, LockError> {
+        let group = lock.group(name)?.digest();
+        Ok(FieldHasher::new(FORMAT).field(group.to_string()).finish())
+    }
+
     /// The root of the lock's group `name`, made if it is not in the cache.
     ///
     /// # Errors
     /// If the group does not exist, a package cannot be had, or unpacking fails.
     pub fn open(
         cache: &Cache,
-        fetcher: &Fetcher<'_>,
+        fetcher: &Fetcher,
         lock: &Lock,
         name: &str,
         progress: &dyn Progress,
     ) -> Result<Self, RootError> {
         let group = lock.group(name)?;
-        let digest = FieldHasher::new(FORMAT).field(group.digest().to_string()).finish();
+        let digest = Self::digest_in(lock, name)?;
         let entry = digest.to_string();
         let path = cache.path(Kind::Roots, &entry);
         if !path.exists() {

@@ -33,6 +33,15 @@ pub struct Tree {
 }
 
 impl Tree {
+    /// What identifies the tree of the lock's source `name`, whether it is made or not.
+    ///
+    /// # Errors
+    /// If the source does not exist.
+    pub fn digest_in(lock: &Lock, name: &str) -> Result<Digest, LockError> {
+        let source = lock.source(name)?.digest();
+        Ok(FieldHasher::new(FORMAT).field(source.to_string()).finish())
+    }
+
     /// The lock's source `name`, unpacked: the tarball's own top folder is left
     /// out; Debian's additions, if there are any, lie in its folder `debian` and
     /// its patches are not applied.
@@ -41,13 +50,13 @@ impl Tree {
     /// If the source does not exist, cannot be had or not be unpacked.
     pub fn of_lock(
         cache: &Cache,
-        fetcher: &Fetcher<'_>,
+        fetcher: &Fetcher,
         lock: &Lock,
         name: &str,
         progress: &dyn Progress,
     ) -> Result<Self, TreeError> {
         let source = lock.source(name)?;
-        let digest = FieldHasher::new(FORMAT).field(source.digest().to_string()).finish();
+        let digest = Self::digest_in(lock, name)?;
         Self::made_once(cache, digest, |dir| {
             let files = fetcher.fetch(&source.files, &lock.resolved)?;
             let title = format!("unpacking the source of {name}");
@@ -63,11 +72,7 @@ impl Tree {
     /// # Errors
     /// If a path is not plain, or the cache fails.
     pub fn of_files(cache: &Cache, files: &BTreeMap<String, Vec<u8>>) -> Result<Self, TreeError> {
-        let entries = files.iter().map(|(path, content)| Entry {
-            path: path.clone(),
-            executable: false,
-            content: content.clone(),
-        });
+        let entries = files.iter().map(|(path, content)| Entry::plain((path.clone(), content.clone())));
         Self::of_entries(cache, entries.collect())
     }
 
@@ -77,11 +82,30 @@ impl Tree {
     /// # Errors
     /// If a path is missing, leads through a symbolic link, or the cache fails.
     pub fn of_checkout(cache: &Cache, base: &Path, paths: &[&str]) -> Result<Self, TreeError> {
-        let mut entries = Vec::new();
+        Self::of_checkout_with(cache, base, paths, BTreeMap::new())
+    }
+
+    /// As [`Tree::of_checkout`], with `made` files (path and content) beside those of the checkout.
+    ///
+    /// # Errors
+    /// As [`Tree::of_checkout`].
+    pub fn of_checkout_with(
+        cache: &Cache,
+        base: &Path,
+        paths: &[&str],
+        made: BTreeMap<String, Vec<u8>>,
+    ) -> Result<Self, TreeError> {
+        let mut entries: Vec<Entry> = made.into_iter().map(Entry::plain).collect();
         for path in paths {
             read_entries(base, path, &mut entries)?;
         }
         Self::of_entries(cache, entries)
+    }
+
+    /// The tree of this digest, if the cache has it.
+    pub(crate) fn known(cache: &Cache, digest: Digest) -> Option<Self> {
+        let path = cache.path(Kind::Sources, &digest.to_string());
+        path.exists().then_some(Self { path, digest })
     }
 
     fn of_entries(cache: &Cache, mut entries: Vec<Entry>) -> Result<Self, TreeError> {
@@ -127,6 +151,10 @@ struct Entry {
 }
 
 impl Entry {
+    fn plain((path, content): (String, Vec<u8>)) -> Self {
+        Self { path, executable: false, content }
+    }
+
     fn write(&self, dir: &Path) -> Result<(), TreeError> {
         let plain = self.path.split('/').all(|part| !["", ".", ".."].contains(&part));
         if !plain {

@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use fs_err as fs;
 use serde::Deserialize;
@@ -17,6 +16,7 @@ use crate::digest::Digest;
 use crate::fetch::{FetchError, Fetcher};
 use crate::lock::{Group, Lock, Pin, Source};
 use crate::progress::{Amount, Progress};
+use crate::timestamp;
 
 /// `InRelease` of a whole release has 150 KB; ten times that is none.
 const MAX_RELEASE_BYTES: u64 = 2 << 20;
@@ -81,7 +81,7 @@ impl Wanted {
     /// # Errors
     /// If an index cannot be had, is not what `InRelease` states, or something
     /// wanted cannot be resolved.
-    pub fn resolve(&self, fetcher: &Fetcher<'_>, progress: &dyn Progress) -> Result<Lock, UpdateError> {
+    pub fn resolve(&self, fetcher: &Fetcher, progress: &dyn Progress) -> Result<Lock, UpdateError> {
         let mut archive = Archive::new(fetcher, progress);
         let mut groups = BTreeMap::new();
         for (name, wanted) in &self.group {
@@ -91,7 +91,7 @@ impl Wanted {
         for (name, wanted) in &self.source {
             sources.insert(name.clone(), self.resolve_source(wanted, &mut archive)?);
         }
-        Ok(Lock::new(self.release.clone(), timestamp(), groups, sources))
+        Ok(Lock::new(self.release.clone(), timestamp::now(), groups, sources))
     }
 
     fn resolve_group(&self, wanted: &WantedGroup, archive: &mut Archive<'_>) -> Result<Group, UpdateError> {
@@ -142,7 +142,7 @@ impl Wanted {
 pub fn standing(
     old: &Lock,
     new: &Lock,
-    fetcher: &Fetcher<'_>,
+    fetcher: &Fetcher,
     progress: &dyn Progress,
 ) -> Result<Vec<Standing>, UpdateError> {
     let current: BTreeSet<&str> = new.pins().map(|(_, pin)| pin.path.as_str()).collect();
@@ -167,13 +167,13 @@ pub fn standing(
 
 /// Index texts, each fetched once.
 struct Archive<'a> {
-    fetcher: &'a Fetcher<'a>,
+    fetcher: &'a Fetcher,
     progress: &'a dyn Progress,
     texts: BTreeMap<(String, String), String>,
 }
 
 impl<'a> Archive<'a> {
-    fn new(fetcher: &'a Fetcher<'a>, progress: &'a dyn Progress) -> Self {
+    fn new(fetcher: &'a Fetcher, progress: &'a dyn Progress) -> Self {
         let texts = BTreeMap::new();
         Self { fetcher, progress, texts }
     }
@@ -215,27 +215,6 @@ fn split(entry: &str) -> (&str, Option<&str>) {
         Some((name, suite)) => (name, Some(suite)),
         None => (entry, None),
     }
-}
-
-/// Now, as `YYYYMMDDTHHMMSSZ`.
-fn timestamp() -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format_timestamp(since.as_secs())
-}
-
-/// The civil calendar from days since 1970 (Howard Hinnant's `civil_from_days`).
-fn format_timestamp(secs: u64) -> String {
-    let (days, rest) = (secs / 86_400, secs % 86_400);
-    let z = days + 719_468;
-    let era_day = z % 146_097;
-    let era_year = (era_day - era_day / 1_460 + era_day / 36_524 - era_day / 146_096) / 365;
-    let year_day = era_day - (365 * era_year + era_year / 4 - era_year / 100);
-    let shifted_month = (5 * year_day + 2) / 153;
-    let day = year_day - (153 * shifted_month + 2) / 5 + 1;
-    let month = (shifted_month + 2) % 12 + 1;
-    let year = z / 146_097 * 400 + era_year + u64::from(month <= 2);
-    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
-    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
 /// Why no lock was made.
@@ -280,18 +259,5 @@ impl UpdateError {
                 "see reproducible-build/packages.toml: names, suites".into()
             }
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timestamps_follow_the_calendar() {
-        assert_eq!(format_timestamp(0), "19700101T000000Z");
-        assert_eq!(format_timestamp(951_782_399), "20000228T235959Z");
-        assert_eq!(format_timestamp(951_782_400), "20000229T000000Z");
-        assert_eq!(format_timestamp(1_798_761_599), "20261231T235959Z");
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use super::*;
@@ -52,7 +51,7 @@ fn serve(content: &'static [u8], cut: usize) -> (String, Arc<AtomicUsize>) {
 fn fetch(locations: Locations, pin: Pin) -> (Result<Vec<u8>, FetchError>, usize) {
     let dir = tempfile::tempdir().unwrap();
     let cache = Cache::at(dir.path()).unwrap();
-    let fetcher = Fetcher::new(&cache, locations, &Silent);
+    let fetcher = Fetcher::new(cache, locations, Arc::new(Silent));
     let result = fetcher.fetch(&[pin], "20260101T000000Z");
     let kept = |kind: &str| fs::read_dir(dir.path().join(kind)).unwrap().count();
     let count = kept("files") + kept("tmp");

@@ -1,0 +1,188 @@
+//! Recipes for the project's own Rust programs: static, offline, by the locked toolchain.
+//!
+//! The recipe sees only what the wanted packages need: their folders, the part of
+//! `Cargo.lock` that they reach, and exactly those crates, each checked against its
+//! checksum there. So a change elsewhere in the workspace neither changes the key nor
+//! can reach the programs.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+
+use crate::archive::ArchiveError;
+use crate::builder::Builder;
+use crate::cache::{Cache, CacheError};
+use crate::digest::Digest;
+use crate::recipe::{Command, Input, Recipe};
+use crate::source::{Tree, TreeError};
+
+mod crates;
+mod pruned;
+
+/// The only target: what the locked toolchain has a standard library for.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Which programs to build.
+#[derive(Debug, Clone, Copy)]
+pub struct Programs<'a> {
+    /// The recipe's name.
+    pub name: &'a str,
+    /// Packages of the workspace.
+    pub packages: &'a [&'a str],
+    /// Binaries of these packages; the recipe's outputs.
+    pub binaries: &'a [&'a str],
+    /// Further files or folders, relative to the workspace, that the packages include.
+    pub extra: &'a [&'a str],
+}
+
+/// A recipe that compiles `programs` of the workspace at `workspace`: release profile,
+/// statically linked, no path of the build inside.
+///
+/// # Errors
+/// If a package is unknown, a crate cannot be had, or the cache fails.
+pub fn recipe(builder: &Builder, workspace: &Path, programs: &Programs<'_>) -> Result<Recipe, RustError> {
+    let pruned = pruned::Workspace::read(workspace, programs.packages)?;
+    let mut sources = BTreeMap::new();
+    for (name, tree) in crates::trees(builder.cache(), workspace, &pruned.crates)? {
+        sources.insert(format!("crates/{name}"), Input::Tree(tree));
+    }
+    let tree = checkout(builder.cache(), workspace, &pruned, programs.extra)?;
+    sources.insert("workspace".into(), Input::Tree(tree));
+    let outputs: Vec<String> = programs.binaries.iter().map(|&name| name.into()).collect();
+    Ok(Recipe {
+        name: programs.name.into(),
+        root: "build".into(),
+        sources,
+        base: None,
+        steps: steps(programs),
+        env: environment(),
+        keep_work: false,
+        outputs,
+    })
+}
+
+/// The packages' folders without their tests, and the two files at the top rewritten.
+fn checkout(cache: &Cache, workspace: &Path, pruned: &pruned::Workspace, extra: &[&str]) -> Result<Tree, RustError> {
+    let without = ["tests", "benches", "examples", "Cargo.toml"];
+    let mut paths: Vec<String> = extra.iter().map(|&path| path.into()).collect();
+    for member in pruned.members.keys() {
+        for entry in fs::read_dir(workspace.join(member))? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if !without.contains(&name.as_str()) && name != "target" && !name.starts_with('.') {
+                paths.push(format!("{member}/{name}"));
+            }
+        }
+    }
+    let made = pruned
+        .members
+        .iter()
+        .map(|(member, manifest)| (format!("{member}/Cargo.toml"), manifest.clone().into_bytes()))
+        .chain([
+            ("Cargo.toml".to_owned(), pruned.manifest.clone().into_bytes()),
+            ("Cargo.lock".to_owned(), pruned.lock.clone().into_bytes()),
+        ])
+        .collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    Ok(Tree::of_checkout_with(cache, workspace, &paths, made)?)
+}
+
+fn steps(programs: &Programs<'_>) -> Vec<Command> {
+    let mut build: Vec<String> =
+        ["cargo", "build", "--release", "--offline", "--target", TARGET].map(str::to_owned).into();
+    for config in ["source.crates-io.replace-with=\"pinned\"", "source.pinned.directory=\"{src}/crates\""] {
+        build.extend(["--config".to_owned(), config.to_owned()]);
+    }
+    for package in programs.packages {
+        build.extend(["--package".to_owned(), (*package).to_owned()]);
+    }
+    for binary in programs.binaries {
+        build.extend(["--bin".to_owned(), (*binary).to_owned()]);
+    }
+    let built = |name: &&str| format!("{{work}}/target/{TARGET}/release/{name}");
+    let mut install: Vec<String> = ["install", "-m", "755"].map(str::to_owned).into();
+    install.extend(programs.binaries.iter().map(built));
+    install.push("{out}".into());
+    vec![
+        Command::new(["cp", "-r", "{src}/workspace", "{work}/workspace"]),
+        Command::new(build).dir("{work}/workspace"),
+        Command::new(install),
+    ]
+}
+
+/// Static linking, and the names that paths have in panics and debug information.
+fn environment() -> BTreeMap<String, String> {
+    let remapped = |option: &str| ["src", "work"].map(|place| format!("{option}={{{place}}}=/build/{place}")).join(" ");
+    BTreeMap::from(
+        [
+            ("CARGO_HOME", "{work}/cargo".to_owned()),
+            ("CARGO_TARGET_DIR", "{work}/target".to_owned()),
+            ("CFLAGS", format!("-O2 {}", remapped("-ffile-prefix-map"))),
+            ("RUSTFLAGS", format!("-C target-feature=+crt-static {}", remapped("--remap-path-prefix"))),
+        ]
+        .map(|(key, value)| (key.to_owned(), value)),
+    )
+}
+
+/// Why there is no recipe.
+#[derive(Debug, thiserror::Error)]
+pub enum RustError {
+    /// the workspace has no package {0:?}.
+    #[error("the workspace has no package {0:?}")]
+    NoPackage(String),
+    /// {0} is not well formed.
+    #[error("{0} is not well formed")]
+    Syntax(PathBuf, #[source] Box<toml::de::Error>),
+    /// {0} lacks {1}, or has it in an unexpected form.
+    #[error("{0} lacks {1}, or has it in an unexpected form")]
+    Shape(PathBuf, String),
+    /// the crate {0} comes from {1}, not from the registry with a checksum.
+    #[error("the crate {0} comes from {1}, not from the registry with a checksum")]
+    Foreign(String, String),
+    /// the crate {name} has the SHA-256 {found}, but Cargo.lock expects {expected}.
+    #[error("the crate {name} has the SHA-256 {found}, but Cargo.lock expects {expected}")]
+    Checksum {
+        /// Name and version.
+        name: String,
+        /// What the lock says.
+        expected: Digest,
+        /// What was found.
+        found: Digest,
+    },
+    /// `cargo fetch` ended with {0}.
+    #[error("`cargo fetch` ended with {0}")]
+    CargoFetch(String),
+    /// `cargo fetch` has not fetched {0}.
+    #[error("`cargo fetch` has not fetched {0}")]
+    NotFetched(String),
+    /// the crate {0} cannot be unpacked.
+    #[error("the crate {0} cannot be unpacked")]
+    Unpack(String, #[source] ArchiveError),
+    /// a tree cannot be made.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// the cache cannot be used.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// a file cannot be read or written.
+    #[error("a file cannot be read or written")]
+    Io(#[from] io::Error),
+}
+
+impl RustError {
+    /// What to try.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Checksum { .. } => "delete the file from cargo's registry cache; it is fetched again".into(),
+            Self::CargoFetch(_) | Self::NotFetched(_) => {
+                "run `cargo fetch --locked` by hand: it uses the same configuration".into()
+            }
+            Self::Tree(error) => return error.hint(),
+            Self::Cache(error) => return error.hint(),
+            Self::Io(_) => "check the room on the disk and the permissions".into(),
+            _ => "see Cargo.toml, Cargo.lock and the recipe's list of packages".into(),
+        })
+    }
+}
