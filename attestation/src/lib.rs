@@ -1,1 +1,29 @@
-//! Not written yet.
+//! The judgement: evidence, policy, collateral and a time in, a report or [`VerifiedEvidence`] out.
+//!
+//! Pure: no socket, no file, no clock, no key. It faces everybody who can send bytes: the host that owns
+//! the guest, other tenants with true quotes of their own, and networks that hand out collateral.
+//! [`judge`] makes every check that it can and says of each what was expected and found; [`verify`] gives
+//! a fact only if all of them pass. Registers are compared with predictions that the caller brings;
+//! computing them is `measurement`'s.
+
+#![forbid(unsafe_code)]
+
+mod anchor;
+mod certificate;
+mod checks;
+mod collateral;
+mod judgement;
+mod ledger;
+pub mod policy;
+mod refusal;
+mod report;
+mod signature_data;
+mod time;
+
+pub use anchor::{INTEL_SGX_ROOT_CA, TrustAnchor};
+pub use checks::app::MeasuredApp;
+pub use collateral::{Collateral, CollateralError, MAX_BYTES as MAX_COLLATERAL_BYTES};
+pub use judgement::{VerifiedEvidence, judge, verify};
+pub use policy::Policy;
+pub use refusal::{CheckName, Finding, Refusal};
+pub use report::{AnchorName, Check, CheckVerdict, EMULATED, Facts, Report, SCOPE, Verdict};

@@ -1,0 +1,189 @@
+//! X.509 certificates and revocation lists of Intel's PKI: ECDSA P-256 with SHA-256 and nothing else.
+//!
+//! Small on purpose: it lets the judgement say *which* link of a chain is broken. That a chain is good is
+//! said by dcap-qvl's path building besides; both must agree.
+
+use p256::ecdsa::signature::Verifier;
+use p256::ecdsa::{Signature, VerifyingKey};
+use x509_cert::crl::CertificateList;
+use x509_cert::der::asn1::ObjectIdentifier;
+use x509_cert::der::{self, Decode, Header, Reader, SliceReader};
+use x509_cert::ext::pkix::BasicConstraints;
+use x509_cert::name::Name;
+
+use crate::time::Window;
+
+/// ecdsa-with-SHA256 (RFC 5758).
+const ECDSA_WITH_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
+/// Most certificates of a chain: Intel's have 3; the path builder of dcap-qvl takes at most 4 above the leaf.
+const MAX_CHAIN: usize = 5;
+/// Longest PEM text of a chain: Intel's have below 4 KiB.
+const MAX_PEM_BYTES: usize = 16 * 1024;
+
+/// Why certificates or lists cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CertificateError {
+    /// not DER of the expected type
+    #[error("{what}: {error}")]
+    Der { what: &'static str, error: String },
+    /// not a PEM chain
+    #[error("a chain that is not PEM: {0}")]
+    Pem(String),
+    /// too many or too long
+    #[error("{found} {what}, at most {limit} are accepted")]
+    TooMany { found: usize, what: &'static str, limit: usize },
+    /// something else than a certificate
+    #[error("a PEM block {0:?} in a certificate chain")]
+    Label(String),
+    /// no certificate at all
+    #[error("an empty certificate chain")]
+    Empty,
+}
+
+/// A certificate with the bytes that its issuer signed.
+#[derive(Debug, Clone)]
+pub(crate) struct Certificate {
+    pub(crate) der: Vec<u8>,
+    parsed: x509_cert::Certificate,
+}
+
+/// A revocation list with the bytes that its issuer signed.
+#[derive(Debug, Clone)]
+pub(crate) struct Crl {
+    der: Vec<u8>,
+    parsed: CertificateList,
+}
+
+impl Certificate {
+    /// Parses one certificate.
+    pub(crate) fn parse(der: &[u8]) -> Result<Self, CertificateError> {
+        let parsed = x509_cert::Certificate::from_der(der).map_err(|error| malformed("certificate", &error))?;
+        Ok(Self { der: der.to_vec(), parsed })
+    }
+
+    /// Parses a PEM chain, leaf first; text after the last block may be line ends and NULs only, as in quotes.
+    pub(crate) fn parse_chain(text: &[u8]) -> Result<Vec<Self>, CertificateError> {
+        if text.len() > MAX_PEM_BYTES {
+            return Err(CertificateError::TooMany { found: text.len(), what: "bytes of PEM", limit: MAX_PEM_BYTES });
+        }
+        let blocks = pem::parse_many(text).map_err(|error| CertificateError::Pem(error.to_string()))?;
+        if blocks.len() > MAX_CHAIN {
+            return Err(CertificateError::TooMany { found: blocks.len(), what: "certificates", limit: MAX_CHAIN });
+        }
+        if let Some(other) = blocks.iter().find(|block| block.tag() != "CERTIFICATE") {
+            return Err(CertificateError::Label(other.tag().to_owned()));
+        }
+        if blocks.is_empty() {
+            return Err(CertificateError::Empty);
+        }
+        blocks.iter().map(|block| Self::parse(block.contents())).collect()
+    }
+
+    /// The subject, for a person.
+    pub(crate) fn subject(&self) -> String {
+        self.parsed.tbs_certificate().subject().to_string()
+    }
+
+    /// Whether subject and issuer are the same.
+    pub(crate) fn is_self_issued(&self) -> bool {
+        self.parsed.tbs_certificate().subject() == self.issuer()
+    }
+
+    /// Whether `issuer` is a CA that issued and signed this certificate.
+    pub(crate) fn is_issued_by(&self, issuer: &Self) -> bool {
+        let names = self.issuer() == issuer.parsed.tbs_certificate().subject();
+        let algorithm = self.parsed.signature_algorithm().oid == ECDSA_WITH_SHA256;
+        names && algorithm && issuer.is_ca() && issuer.signed(&self.der, self.parsed.signature().raw_bytes())
+    }
+
+    /// Whether this certificate's issuer has that subject, whatever the signature.
+    pub(crate) fn names_issuer(&self, issuer: &Self) -> bool {
+        self.issuer() == issuer.parsed.tbs_certificate().subject()
+    }
+
+    /// Whether this certificate's key signed `message` with r ‖ s.
+    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        let signature = Signature::from_slice(signature);
+        signature.is_ok_and(|signature| self.key().is_some_and(|key| key.verify(message, &signature).is_ok()))
+    }
+
+    /// When it is valid.
+    pub(crate) fn window(&self) -> Window {
+        let validity = self.parsed.tbs_certificate().validity();
+        Window {
+            from: validity.not_before.to_unix_duration().as_secs(),
+            until: validity.not_after.to_unix_duration().as_secs(),
+        }
+    }
+
+    fn issuer(&self) -> &Name {
+        self.parsed.tbs_certificate().issuer()
+    }
+
+    fn is_ca(&self) -> bool {
+        let constraints = self.parsed.tbs_certificate().get_extension::<BasicConstraints>();
+        matches!(constraints, Ok(Some((_, BasicConstraints { ca: true, .. }))))
+    }
+
+    fn key(&self) -> Option<VerifyingKey> {
+        let info = self.parsed.tbs_certificate().subject_public_key_info();
+        VerifyingKey::from_sec1_bytes(info.subject_public_key.raw_bytes()).ok()
+    }
+
+    /// Whether this key signed the first element of a SIGNED{} structure, with a DER signature.
+    fn signed(&self, structure: &[u8], signature: &[u8]) -> bool {
+        let (Ok(message), Ok(signature), Some(key)) =
+            (signed_part(structure), Signature::from_der(signature), self.key())
+        else {
+            return false;
+        };
+        key.verify(message, &signature).is_ok()
+    }
+}
+
+impl Crl {
+    /// Parses one list.
+    pub(crate) fn parse(der: &[u8]) -> Result<Self, CertificateError> {
+        let parsed = CertificateList::from_der(der).map_err(|error| malformed("revocation list", &error))?;
+        Ok(Self { der: der.to_vec(), parsed })
+    }
+
+    /// The issuer, for a person.
+    pub(crate) fn issuer(&self) -> String {
+        self.parsed.tbs_cert_list.issuer.to_string()
+    }
+
+    /// Whether `issuer` is a CA that issued and signed this list.
+    pub(crate) fn is_issued_by(&self, issuer: &Certificate) -> bool {
+        let names = &self.parsed.tbs_cert_list.issuer == issuer.parsed.tbs_certificate().subject();
+        let algorithm = self.parsed.signature_algorithm.oid == ECDSA_WITH_SHA256;
+        names && algorithm && issuer.is_ca() && issuer.signed(&self.der, self.parsed.signature.raw_bytes())
+    }
+
+    /// From this update to the next; a list without a next update is never current.
+    pub(crate) fn window(&self) -> Window {
+        let list = &self.parsed.tbs_cert_list;
+        Window {
+            from: list.this_update.to_unix_duration().as_secs(),
+            until: list.next_update.map_or(0, |time| time.to_unix_duration().as_secs()),
+        }
+    }
+
+    /// Whether it names `certificate`.
+    pub(crate) fn revokes(&self, certificate: &Certificate) -> bool {
+        let serial = certificate.parsed.tbs_certificate().serial_number();
+        let revoked = self.parsed.tbs_cert_list.revoked_certificates.iter().flatten();
+        revoked.into_iter().any(|entry| entry.serial_number == *serial)
+    }
+}
+
+/// The bytes of the first element in a SEQUENCE: what the issuer signed.
+fn signed_part(structure: &[u8]) -> der::Result<&[u8]> {
+    let mut reader = SliceReader::new(structure)?;
+    Header::decode(&mut reader)?;
+    reader.tlv_bytes()
+}
+
+fn malformed(what: &'static str, error: &der::Error) -> CertificateError {
+    CertificateError::Der { what, error: error.to_string() }
+}

@@ -1,0 +1,104 @@
+//! The app: measured facts from RTMR3's events, and whether they are those of the app that should run.
+
+use protocol::digest::{AppId, ComposeHash, InstanceId, ReportData};
+use protocol::event_log::{self, RuntimeEvent};
+use protocol::quote::TdReport;
+use protocol::{event_name, mr_config, report_data};
+
+use super::Inputs;
+use crate::ledger::Ledger;
+use crate::policy::{ExpectedApp, ExpectedReportData};
+use crate::refusal::{CheckName, Finding};
+
+/// What a boot measured; proved only where the log replays to RTMR3 of a verified quote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MeasuredApp {
+    /// The app's id.
+    pub app_id: AppId,
+    /// The instance's id; `None` for an app without instance ids.
+    pub instance_id: Option<InstanceId>,
+    /// Hash of the exact bytes of app-compose.json.
+    pub compose_hash: ComposeHash,
+}
+
+/// Judges that the quote was made for the verifier's nonce.
+pub(crate) fn judge_report_data(ledger: &mut Ledger, inputs: Inputs<'_>, report: &TdReport) {
+    let (expected, hint): (ReportData, _) = match &inputs.policy.report_data {
+        ExpectedReportData::Nonce(nonce) => (report_data::evidence(nonce), "made for another nonce, or long ago"),
+        ExpectedReportData::NonceOfEvidence => (
+            report_data::evidence(&inputs.evidence.nonce),
+            "the nonce is the evidence's own: this says nothing about the quote's age",
+        ),
+        ExpectedReportData::Exactly(bytes) => (*bytes, "made for something else"),
+    };
+    let found = report.report_data;
+    ledger.judge(CheckName::ReportData, found == expected, Finding::new(expected, found, hint));
+}
+
+/// Judges that the facts of every boot are there.
+pub(crate) fn judge_facts(ledger: &mut Ledger, events: &[RuntimeEvent]) -> Option<MeasuredApp> {
+    const EXPECTED: &str = "app-id (20 bytes), compose-hash (32 bytes), instance-id (20 bytes or none)";
+    match measured(events) {
+        Ok(app) => {
+            ledger.pass(CheckName::MeasuredFacts, EXPECTED, "all of them");
+            Some(app)
+        }
+        Err(error) => {
+            ledger.fail(CheckName::MeasuredFacts, EXPECTED, error, "an absent fact is never an empty one");
+            None
+        }
+    }
+}
+
+/// Judges the measured app by the published file, by MRCONFIGID and by the policy.
+pub(crate) fn judge(ledger: &mut Ledger, inputs: Inputs<'_>, report: Option<&TdReport>, app: &MeasuredApp) {
+    if let Some(published) = &inputs.evidence.app_compose {
+        let hash = ComposeHash::of(published);
+        let finding = Finding::new(app.compose_hash, hash, "do not read the published file as what runs");
+        ledger.judge(CheckName::PublishedCompose, hash == app.compose_hash, finding);
+    }
+    match &inputs.policy.app {
+        Some(expected) => judge_expected(ledger, expected, app),
+        None => ledger.skip(&[CheckName::ComposeHash], "no app was stated: state the app whose guest this should be"),
+    }
+    if let Some(report) = report {
+        let expected = mr_config::v1(&app.compose_hash);
+        let hint = "the host bound the TD to another app when it created it";
+        let finding = Finding::new(format!("{expected}, or zero"), report.mr_config_id, hint);
+        ledger.judge(CheckName::MrConfigId, mr_config::matches(&report.mr_config_id, &expected), finding);
+    }
+}
+
+fn judge_expected(ledger: &mut Ledger, expected: &ExpectedApp, app: &MeasuredApp) {
+    let hint = "a single changed byte of app-compose.json, and so of the compose file in it, does this";
+    let finding = Finding::new(expected.compose_hash, app.compose_hash, hint);
+    ledger.judge(CheckName::ComposeHash, expected.compose_hash == app.compose_hash, finding);
+    if let Some(id) = expected.app_id {
+        let finding = Finding::new(id, app.app_id, "the guest was launched under another app id");
+        ledger.judge(CheckName::AppId, id == app.app_id, finding);
+    }
+    if let Some(id) = expected.instance_id {
+        let found = app.instance_id.map_or_else(|| "none".to_owned(), |id| id.to_string());
+        let finding = Finding::new(id, found, "another instance of the app");
+        ledger.judge(CheckName::InstanceId, app.instance_id == Some(id), finding);
+    }
+}
+
+fn measured(events: &[RuntimeEvent]) -> Result<MeasuredApp, String> {
+    let instance = payload(events, event_name::INSTANCE_ID)?;
+    Ok(MeasuredApp {
+        app_id: AppId(sized(events, event_name::APP_ID)?),
+        instance_id: if instance.is_empty() { None } else { Some(InstanceId(sized(events, event_name::INSTANCE_ID)?)) },
+        compose_hash: ComposeHash(sized(events, event_name::COMPOSE_HASH)?),
+    })
+}
+
+fn sized<const N: usize>(events: &[RuntimeEvent], name: &str) -> Result<[u8; N], String> {
+    let payload = payload(events, name)?;
+    payload.try_into().map_err(|_| format!("{name} has {} bytes, expected {N}", payload.len()))
+}
+
+fn payload<'a>(events: &'a [RuntimeEvent], name: &str) -> Result<&'a [u8], String> {
+    let event = event_log::find(events, name).ok_or_else(|| format!("{name} is absent"))?;
+    Ok(&event.payload)
+}

@@ -1,0 +1,233 @@
+//! The collateral: signed by the trust anchor's people, current, about this platform; and what it says about QE and TDX module.
+
+use dcap_qvl::{QeIdentity, TcbInfo};
+use protocol::quote::TdReport;
+
+use super::Inputs;
+use super::pck::Platform;
+use super::quote::ReadQuote;
+use crate::certificate::{Certificate, Crl};
+use crate::collateral::Collateral;
+use crate::ledger::Ledger;
+use crate::refusal::{CheckName, Finding};
+use crate::signature_data::QeReport;
+use crate::time::{Window, parse_rfc3339, rfc3339};
+
+/// The rows of this file, skipped together where there is no collateral.
+pub(crate) const ROWS: [CheckName; 12] = [
+    CheckName::CollateralFormat,
+    CheckName::CollateralSigners,
+    CheckName::CrlIssuer,
+    CheckName::CrlCurrent,
+    CheckName::Revocation,
+    CheckName::TcbInfoSignature,
+    CheckName::TcbInfoCurrent,
+    CheckName::TcbInfoPlatform,
+    CheckName::QeIdentitySignature,
+    CheckName::QeIdentityCurrent,
+    CheckName::QeIdentity,
+    CheckName::TdxModule,
+];
+/// What to try when collateral is old, or from another platform.
+const REFRESH: &str = "fetch the collateral again for this quote";
+/// DEBUG of an enclave's ATTRIBUTES.
+const ENCLAVE_DEBUG: u8 = 2;
+
+/// Collateral that could be read.
+pub(crate) struct ReadCollateral<'a> {
+    raw: &'a Collateral,
+    root_crl: Crl,
+    pck_crl: Crl,
+    pub(crate) tcb_info: TcbInfo,
+    tcb_signers: Vec<Certificate>,
+    qe_identity: QeIdentity,
+    qe_signers: Vec<Certificate>,
+}
+
+/// Reads all parts; `None` if the row says that one cannot be read.
+pub(crate) fn read<'a>(ledger: &mut Ledger, collateral: &'a Collateral) -> Option<ReadCollateral<'a>> {
+    const EXPECTED: &str = "two revocation lists, TCB info, QE identity and their signers";
+    match read_parts(collateral) {
+        Ok(parts) => {
+            ledger.pass(CheckName::CollateralFormat, EXPECTED, "all of them");
+            Some(parts)
+        }
+        Err(error) => {
+            ledger.fail(CheckName::CollateralFormat, EXPECTED, error, REFRESH);
+            None
+        }
+    }
+}
+
+fn read_parts(raw: &Collateral) -> Result<ReadCollateral<'_>, String> {
+    let inner = &raw.inner;
+    let certificates = |what: &str, text: &str| {
+        Certificate::parse_chain(text.as_bytes()).map_err(|error| format!("signers of the {what}: {error}"))
+    };
+    Ok(ReadCollateral {
+        raw,
+        root_crl: Crl::parse(&inner.root_ca_crl).map_err(|error| format!("root CA's list: {error}"))?,
+        pck_crl: Crl::parse(&inner.pck_crl).map_err(|error| format!("PCK CA's list: {error}"))?,
+        tcb_info: serde_json::from_str(&inner.tcb_info).map_err(|error| format!("TCB info: {error}"))?,
+        tcb_signers: certificates("TCB info", &inner.tcb_info_issuer_chain)?,
+        qe_identity: serde_json::from_str(&inner.qe_identity).map_err(|error| format!("QE identity: {error}"))?,
+        qe_signers: certificates("QE identity", &inner.qe_identity_issuer_chain)?,
+    })
+}
+
+/// Judges signers, lists and documents.
+pub(crate) fn judge(ledger: &mut Ledger, inputs: Inputs<'_>, read: &ReadCollateral<'_>, anchor: &Certificate) {
+    judge_signers(ledger, read, anchor, inputs.now);
+    let crls = [("root CA's list", &read.root_crl), ("PCK CA's list", &read.pck_crl)];
+    let windows = crls.map(|(what, crl)| (what, crl.window()));
+    judge_current(ledger, CheckName::CrlCurrent, inputs.now, &windows);
+    let inner = &read.raw.inner;
+    let documents = [
+        (CheckName::TcbInfoSignature, &read.tcb_signers, &inner.tcb_info, &inner.tcb_info_signature),
+        (CheckName::QeIdentitySignature, &read.qe_signers, &inner.qe_identity, &inner.qe_identity_signature),
+    ];
+    for (name, signers, text, signature) in documents {
+        let signed = signers[0].verifies(text.as_bytes(), signature);
+        let expected = format!("a signature by {}", signers[0].subject());
+        let found = if signed { "valid" } else { "invalid" };
+        ledger.judge(name, signed, Finding::new(expected, found, REFRESH));
+    }
+    let tcb = [("TCB info", document_window(&read.tcb_info.issue_date, &read.tcb_info.next_update))];
+    judge_current(ledger, CheckName::TcbInfoCurrent, inputs.now, &tcb);
+    let qe = [("QE identity", document_window(&read.qe_identity.issue_date, &read.qe_identity.next_update))];
+    judge_current(ledger, CheckName::QeIdentityCurrent, inputs.now, &qe);
+}
+
+/// Judges what ties the collateral to the platform's certificates.
+pub(crate) fn judge_platform(
+    ledger: &mut Ledger,
+    read: &ReadCollateral<'_>,
+    platform: &Platform,
+    anchor: &Certificate,
+) {
+    let [leaf, issuer, ..] = &platform.chain[..] else {
+        return; // a chain of one certificate has been refused
+    };
+    let by_root = read.root_crl.is_issued_by(anchor);
+    let by_issuer = read.pck_crl.is_issued_by(issuer);
+    let finding = Finding::new(
+        format!("lists by {} and {}", anchor.subject(), issuer.subject()),
+        format!("lists by {} and {}", read.root_crl.issuer(), read.pck_crl.issuer()),
+        "both lists must be signed by the CAs of this platform's chain",
+    );
+    ledger.judge(CheckName::CrlIssuer, by_root && by_issuer, finding);
+
+    let by_anchor = platform.chain[1..].iter().chain(&read.tcb_signers[..1]).chain(&read.qe_signers[..1]);
+    let revoked = by_anchor.filter(|certificate| read.root_crl.revokes(certificate));
+    let revoked = revoked.chain([leaf].into_iter().filter(|leaf| read.pck_crl.revokes(leaf))).next();
+    let found =
+        revoked.map_or_else(|| "none is".to_owned(), |certificate| format!("revoked: {}", certificate.subject()));
+    let hint = "a revoked platform's keys are known to others: nothing from it can be believed";
+    ledger.judge(CheckName::Revocation, revoked.is_none(), Finding::new("no certificate revoked", found, hint));
+
+    let ids = |fmspc: &str, pce: &str| format!("FMSPC {}, PCE {}", fmspc.to_lowercase(), pce.to_lowercase());
+    let certified = ids(&hex::encode(platform.extension.fmspc), &hex::encode(&platform.extension.pce_id));
+    let stated = ids(&read.tcb_info.fmspc, &read.tcb_info.pce_id);
+    ledger.judge(CheckName::TcbInfoPlatform, certified == stated, Finding::new(certified, stated, REFRESH));
+}
+
+/// Judges QE and TDX module by the identities in the collateral.
+pub(crate) fn judge_identities(ledger: &mut Ledger, read: &ReadCollateral<'_>, quote: &ReadQuote<'_>) {
+    let difference = qe_difference(&read.qe_identity, &quote.signature_data.qe_report());
+    let finding = match &difference {
+        None => Finding::new("the enclave of the QE identity", "it is", ""),
+        Some((expected, found)) => {
+            Finding::new(expected, found, "another enclave than Intel's TD quoting enclave signed")
+        }
+    };
+    ledger.judge(CheckName::QeIdentity, difference.is_none(), finding);
+    let (holds, finding) = match module_identity(&read.tcb_info, &quote.quote.report) {
+        Ok((expected, found)) => (expected == found, Finding::new(expected, found, "")),
+        Err(error) => (false, Finding::new("a TDX module that the TCB info lists", error, REFRESH)),
+    };
+    ledger.judge(CheckName::TdxModule, holds, finding);
+}
+
+/// Issue time of the older of both documents.
+pub(crate) fn issued(read: &ReadCollateral<'_>) -> u64 {
+    let times = [&read.tcb_info.issue_date, &read.qe_identity.issue_date];
+    times.into_iter().map(|text| parse_rfc3339(text).unwrap_or(0)).min().unwrap_or(0)
+}
+
+/// The signers must be issued by the anchor itself and valid now.
+fn judge_signers(ledger: &mut Ledger, read: &ReadCollateral<'_>, anchor: &Certificate, now: u64) {
+    let signers = [&read.tcb_signers[0], &read.qe_signers[0]];
+    let wrong = signers.into_iter().find_map(|signer| {
+        if !signer.is_issued_by(anchor) {
+            return Some(format!("{} is not issued by it", signer.subject()));
+        }
+        let window = signer.window();
+        (!window.contains(now)).then(|| format!("{} is valid from {}", signer.subject(), window.text()))
+    });
+    let expected = format!("signers issued by {}, valid at {}", anchor.subject(), rfc3339(now));
+    let found = wrong.clone().unwrap_or_else(|| signers[0].subject());
+    let hint = "collateral and quote must be of one root: Intel's, or the emulator's own";
+    ledger.judge(CheckName::CollateralSigners, wrong.is_none(), Finding::new(expected, found, hint));
+}
+
+fn judge_current(ledger: &mut Ledger, name: CheckName, now: u64, windows: &[(&str, Window)]) {
+    let stale = windows.iter().find(|(_, window)| !window.contains(now));
+    let (what, window) = stale.unwrap_or(&windows[0]);
+    let found = format!("{what}: {}", window.text());
+    let hint = match stale {
+        Some((_, window)) if now > window.until => format!("expired: {REFRESH}"),
+        Some(_) => "not valid yet: check the verifier's clock".to_owned(),
+        None => String::new(),
+    };
+    ledger.judge(name, stale.is_none(), Finding::new(format!("valid at {}", rfc3339(now)), found, hint));
+}
+
+/// A document whose times cannot be read is never current.
+fn document_window(issued: &str, next_update: &str) -> Window {
+    Window { from: parse_rfc3339(issued).unwrap_or(u64::MAX), until: parse_rfc3339(next_update).unwrap_or(0) }
+}
+
+/// The first field of the QE's report that its identity does not allow, as expected and found.
+fn qe_difference(identity: &QeIdentity, report: &QeReport) -> Option<(String, String)> {
+    let masked = |value: &[u8], mask: &[u8]| -> String {
+        hex::encode(value.iter().zip(mask).map(|(value, mask)| value & mask).collect::<Vec<_>>())
+    };
+    let misc = report.misc_select.to_le_bytes();
+    let fields = [
+        ("id", "TD_QE".to_owned(), identity.id.clone()),
+        ("MRSIGNER", hex::encode(identity.mrsigner), hex::encode(report.mr_signer)),
+        ("ISVPRODID", identity.isvprodid.to_string(), report.isv_prod_id.to_string()),
+        (
+            "MISCSELECT",
+            masked(&identity.miscselect, &identity.miscselect_mask),
+            masked(&misc, &identity.miscselect_mask),
+        ),
+        (
+            "ATTRIBUTES",
+            masked(&identity.attributes, &identity.attributes_mask),
+            masked(&report.attributes, &identity.attributes_mask),
+        ),
+        ("debug", "0".to_owned(), u8::from(report.attributes[0] & ENCLAVE_DEBUG != 0).to_string()),
+    ];
+    let different = fields.into_iter().find(|(_, expected, found)| expected != found);
+    different.map(|(field, expected, found)| (format!("{field} {expected}"), format!("{field} {found}")))
+}
+
+/// Signer and attributes of the TDX module, as the TCB info wants them and as the report has them.
+fn module_identity(tcb_info: &TcbInfo, report: &TdReport) -> Result<(String, String), String> {
+    let identity = tcb_info.tdx_module_identity(&report.tee_tcb_svn).map_err(|error| error.to_string())?;
+    let base = tcb_info.tdx_module.as_ref().ok_or("TCB info without TDX module: it is not for TDX")?;
+    let (signer, attributes, mask) = match identity {
+        Some(module) => (&module.mrsigner, &module.attributes, &module.attributes_mask),
+        None => (&base.mrsigner, &base.attributes, &base.attributes_mask),
+    };
+    let number = |text: &str| {
+        let bytes = hex::decode(text).ok().and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
+        bytes.map(u64::from_le_bytes).ok_or_else(|| format!("TDX module attributes {text:?} are not 8 bytes"))
+    };
+    let (attributes, mask) = (number(attributes)?, number(mask)?);
+    let text = |signer: &str, attributes: u64| format!("MRSIGNERSEAM {signer}, SEAMATTRIBUTES {attributes:#x}");
+    let expected = text(&signer.to_lowercase(), attributes & mask);
+    // Bits outside the mask count too: they must be zero.
+    Ok((expected, text(&hex::encode(report.mr_signer_seam), report.seam_attributes)))
+}

@@ -1,0 +1,103 @@
+//! The event log: one list, read once, whose payloads hash to its digests, in a boot's order, replaying to RTMR3.
+
+use protocol::digest::Rtmr;
+use protocol::event_log::{self, EventLogError, RawEvent, RuntimeEvent};
+use protocol::event_name;
+
+use crate::ledger::Ledger;
+use crate::policy::RequiredEvent;
+use crate::refusal::{CheckName, Finding};
+
+/// What to think when a log does not fit.
+const TAMPERED: &str = "the log was changed after the guest wrote it, or the guest is not a dstyx guest";
+
+/// Judges the log and gives its run-time events, if they can be read.
+pub(crate) fn judge(ledger: &mut Ledger, log: &[RawEvent], rtmr3: Option<&Rtmr>) -> Option<Vec<RuntimeEvent>> {
+    const READABLE: &str = "run-time events in register 3";
+    const HASHED: &str = "every digest is that of its name and payload";
+    let events = match event_log::runtime_events(log) {
+        Ok(events) => events,
+        Err(error @ EventLogError::PayloadMismatch { .. }) => {
+            ledger.pass(CheckName::EventLog, READABLE, format!("{} entries", log.len()));
+            ledger.fail(CheckName::EventPayload, HASHED, error, TAMPERED);
+            return None;
+        }
+        Err(error) => {
+            ledger.fail(CheckName::EventLog, READABLE, error, TAMPERED);
+            return None;
+        }
+    };
+    ledger.pass(CheckName::EventLog, READABLE, format!("{} run-time events", events.len()));
+    ledger.pass(CheckName::EventPayload, HASHED, "all are");
+    judge_order(ledger, &events);
+    if let Some(rtmr3) = rtmr3 {
+        let replayed = event_log::replay(&events);
+        let finding = Finding::new(rtmr3, replayed, format!("an event is absent, added, changed or moved: {TAMPERED}"));
+        ledger.judge(CheckName::Rtmr3, replayed == *rtmr3, finding);
+    }
+    Some(events)
+}
+
+/// The walk over the boot's order ends at its first fault, so the other rows of order are then skipped.
+fn judge_order(ledger: &mut Ledger, events: &[RuntimeEvent]) {
+    let rows = [
+        (CheckName::EventMissing, event_name::REQUIRED.join(", ")),
+        (CheckName::EventOrder, event_name::BOOT.join(", ")),
+        (CheckName::EventRepeated, "each boot event at most once".to_owned()),
+        (CheckName::EventLate, format!("no boot event's name after {}", event_name::SYSTEM_READY)),
+    ];
+    let error = event_log::check_boot_order(events).err();
+    let failed = error.as_ref().map(|error| match error {
+        EventLogError::Missing { .. } => CheckName::EventMissing,
+        EventLogError::Repeated { .. } => CheckName::EventRepeated,
+        EventLogError::AfterReady { .. } => CheckName::EventLate,
+        _ => CheckName::EventOrder,
+    });
+    for (name, expected) in rows {
+        match &error {
+            Some(error) if failed == Some(name) => ledger.fail(name, expected, error, TAMPERED),
+            // What is missing is asked last: the walk came to its end.
+            Some(error) if failed != Some(CheckName::EventMissing) => {
+                ledger.skip(&[name], format!("the walk over the boot's events ended: {error}"));
+            }
+            _ => ledger.pass(name, expected, "so it is"),
+        }
+    }
+}
+
+/// Judges the events that the policy requires; a row only where there are any.
+pub(crate) fn judge_required(ledger: &mut Ledger, events: Option<&[RuntimeEvent]>, required: &[RequiredEvent]) {
+    if required.is_empty() {
+        return;
+    }
+    let Some(events) = events else {
+        ledger.skip(&[CheckName::RequiredEvents], "the event log cannot be read");
+        return;
+    };
+    let wrong = required.iter().find_map(|required| {
+        let matching: Vec<_> = events.iter().filter(|event| event.name == required.name).collect();
+        let expected = match &required.payload {
+            Some(payload) => format!("{} = {}", required.name, printable(payload)),
+            None => format!("{}, once", required.name),
+        };
+        match matching[..] {
+            [] => Some((expected, "absent".to_owned())),
+            [event] if required.payload.as_ref().is_none_or(|payload| *payload == event.payload) => None,
+            [event] => Some((expected, format!("{} = {}", event.name, printable(&event.payload)))),
+            _ => Some((expected, format!("{} times", matching.len()))),
+        }
+    });
+    let names = || required.iter().map(|event| event.name.as_str()).collect::<Vec<_>>().join(", ");
+    match wrong {
+        Some((expected, found)) => {
+            ledger.fail(CheckName::RequiredEvents, expected, found, "an absent fact is never an empty one")
+        }
+        None => ledger.pass(CheckName::RequiredEvents, names(), "present"),
+    }
+}
+
+/// Printable ASCII as it is, everything else as hex.
+pub(crate) fn printable(payload: &[u8]) -> String {
+    let plain = !payload.is_empty() && payload.iter().all(|byte| (b' '..=b'~').contains(byte));
+    if plain { String::from_utf8_lossy(payload).into_owned() } else { hex::encode(payload) }
+}

@@ -1,0 +1,92 @@
+//! Collateral: revocation lists, TCB info and QE identity that a verifier brings along, in dcap-qvl's JSON.
+//!
+//! It comes over networks that the attacker owns. Here it is only read, strictly and within bounds; that
+//! it is signed, current and of this platform is judged like the quote itself.
+
+use dcap_qvl::QuoteCollateralV3;
+use protocol::strict_json;
+use serde::{Deserialize, Serialize};
+
+/// Largest file; real ones have 14 to 25 KiB, a long revocation list would add tens of KiB.
+pub const MAX_BYTES: usize = 512 * 1024;
+
+/// Why collateral was refused before any of it was judged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CollateralError {
+    /// not the JSON of a QuoteCollateralV3
+    #[error("collateral: {0}")]
+    Json(#[from] strict_json::JsonError),
+    /// a field that is not hex
+    #[error("collateral: {field}: {what}")]
+    Hex {
+        /// The key.
+        field: &'static str,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// Collateral whose syntax and size are in order; nothing judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collateral {
+    pub(crate) inner: QuoteCollateralV3,
+}
+
+/// The JSON: certificates in PEM, lists in hex of DER, signatures in hex of r ‖ s.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCollateral {
+    pck_crl_issuer_chain: String,
+    root_ca_crl: String,
+    pck_crl: String,
+    tcb_info_issuer_chain: String,
+    tcb_info: String,
+    tcb_info_signature: String,
+    qe_identity_issuer_chain: String,
+    qe_identity: String,
+    qe_identity_signature: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pck_certificate_chain: Option<String>,
+}
+
+impl Collateral {
+    /// Parses the JSON of a file or a service's reply.
+    pub fn parse(json: &[u8]) -> Result<Self, CollateralError> {
+        let raw: RawCollateral = strict_json::parse(json, MAX_BYTES)?;
+        let inner = QuoteCollateralV3 {
+            pck_crl_issuer_chain: raw.pck_crl_issuer_chain,
+            root_ca_crl: hex_field("root_ca_crl", &raw.root_ca_crl)?,
+            pck_crl: hex_field("pck_crl", &raw.pck_crl)?,
+            tcb_info_issuer_chain: raw.tcb_info_issuer_chain,
+            tcb_info: raw.tcb_info,
+            tcb_info_signature: hex_field("tcb_info_signature", &raw.tcb_info_signature)?,
+            qe_identity_issuer_chain: raw.qe_identity_issuer_chain,
+            qe_identity: raw.qe_identity,
+            qe_identity_signature: hex_field("qe_identity_signature", &raw.qe_identity_signature)?,
+            pck_certificate_chain: raw.pck_certificate_chain,
+        };
+        Ok(Self { inner })
+    }
+
+    /// The JSON that [`Self::parse`] reads.
+    pub fn to_json(&self) -> Vec<u8> {
+        let inner = self.inner.clone();
+        let raw = RawCollateral {
+            pck_crl_issuer_chain: inner.pck_crl_issuer_chain,
+            root_ca_crl: hex::encode(inner.root_ca_crl),
+            pck_crl: hex::encode(inner.pck_crl),
+            tcb_info_issuer_chain: inner.tcb_info_issuer_chain,
+            tcb_info: inner.tcb_info,
+            tcb_info_signature: hex::encode(inner.tcb_info_signature),
+            qe_identity_issuer_chain: inner.qe_identity_issuer_chain,
+            qe_identity: inner.qe_identity,
+            qe_identity_signature: hex::encode(inner.qe_identity_signature),
+            pck_certificate_chain: inner.pck_certificate_chain,
+        };
+        serde_json::to_vec(&raw).expect("strings serialise")
+    }
+}
+
+fn hex_field(field: &'static str, text: &str) -> Result<Vec<u8>, CollateralError> {
+    hex::decode(text).map_err(|error| CollateralError::Hex { field, what: error.to_string() })
+}

@@ -1,0 +1,87 @@
+//! Where checks write their rows, so that a check is one call and no check is forgotten.
+
+use crate::refusal::{CheckName, Finding};
+use crate::report::{Check, CheckVerdict, Verdict};
+
+/// The rows so far.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    rows: Vec<Check>,
+}
+
+impl Ledger {
+    /// A check that was made: passes if `holds`.
+    pub(crate) fn judge(&mut self, name: CheckName, holds: bool, finding: Finding) {
+        self.push(name, if holds { CheckVerdict::Pass } else { CheckVerdict::Fail }, finding);
+    }
+
+    /// A check that failed.
+    pub(crate) fn fail(&mut self, name: CheckName, expected: impl ToString, found: impl ToString, hint: impl ToString) {
+        self.judge(name, false, Finding::new(expected, found, hint));
+    }
+
+    /// A check that holds.
+    pub(crate) fn pass(&mut self, name: CheckName, expected: impl ToString, found: impl ToString) {
+        self.judge(name, true, Finding::new(expected, found, ""));
+    }
+
+    /// Checks that could not be made.
+    pub(crate) fn skip(&mut self, names: &[CheckName], why: impl ToString) {
+        for name in names {
+            self.push(*name, CheckVerdict::Skipped, Finding::new("", "", why.to_string()));
+        }
+    }
+
+    /// Notes for the last row what else confirmed the prediction it compared with.
+    pub(crate) fn witnessed_by(&mut self, witness: Option<String>) {
+        if let Some(row) = self.rows.last_mut() {
+            row.witness = witness;
+        }
+    }
+
+    /// Names of those among `names` that failed.
+    pub(crate) fn failed(&self, names: &[CheckName]) -> Vec<&'static str> {
+        let failed = self.rows.iter().filter(|row| row.verdict == CheckVerdict::Fail && names.contains(&row.name));
+        failed.map(|row| row.name.name()).collect()
+    }
+
+    /// All rows in order, and what they come to; a check without a row is skipped, unless it is a rule that nobody asked for.
+    pub(crate) fn finish(mut self) -> (Vec<Check>, Verdict) {
+        let written = |name: &CheckName| self.rows.iter().any(|row| row.name == *name);
+        let unwritten = CheckName::ALL.iter().filter(|name| !written(name) && !CheckName::OPTIONAL.contains(name));
+        let unwritten: Vec<_> = unwritten.copied().collect();
+        self.skip(&unwritten, "what it needs could not be read");
+        self.rows.sort_by_key(|row| row.name);
+        let any = |verdict| self.rows.iter().any(|row| row.verdict == verdict);
+        let verdict = match (any(CheckVerdict::Fail), any(CheckVerdict::Skipped)) {
+            (true, _) => Verdict::Fail,
+            (false, true) => Verdict::Incomplete,
+            (false, false) => Verdict::Pass,
+        };
+        (self.rows, verdict)
+    }
+
+    fn push(&mut self, name: CheckName, verdict: CheckVerdict, finding: Finding) {
+        self.rows.push(Check { name, verdict, finding, witness: None });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_ledger_is_incomplete_and_names_every_mandatory_check() {
+        let (rows, verdict) = Ledger::default().finish();
+        assert_eq!(verdict, Verdict::Incomplete);
+        assert_eq!(rows.len(), CheckName::ALL.len() - CheckName::OPTIONAL.len());
+    }
+
+    #[test]
+    fn one_failure_outweighs_every_skip() {
+        let mut ledger = Ledger::default();
+        ledger.fail(CheckName::Debug, 0, 1, "");
+        assert_eq!(ledger.failed(CheckName::ALL), ["debug"]);
+        assert_eq!(ledger.finish().1, Verdict::Fail);
+    }
+}

@@ -1,0 +1,205 @@
+//! What a verifier wants: trust anchor, nonce, accepted TDs and platforms, the image's registers, the app.
+//!
+//! A policy is a value that the caller makes; nothing in it comes from the evidence unless its field says
+//! so. Every default refuses: what weakens the judgement has to be named.
+
+pub use dcap_qvl::TcbStatus;
+use protocol::digest::{AppId, ComposeHash, InstanceId, OsImageHash, ReportData, Sha384Digest};
+use protocol::report_data::NONCE_BYTES;
+
+use crate::anchor::TrustAnchor;
+
+/// The whole policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Whose signatures count.
+    pub anchor: TrustAnchor,
+    /// What the quote must have been made for.
+    pub report_data: ExpectedReportData,
+    /// Which TDs are accepted.
+    pub td: TdRules,
+    /// Which platforms are accepted.
+    pub platform: PlatformRules,
+    /// Predicted registers; `None` skips them.
+    pub image: Option<ExpectedRegisters>,
+    /// The app; `None` skips it.
+    pub app: Option<ExpectedApp>,
+    /// Events that must be in the log besides those of every boot.
+    pub required_events: Vec<RequiredEvent>,
+}
+
+impl Policy {
+    /// The strict defaults: an up-to-date platform, no attribute beyond the necessary; image and app not judged yet.
+    pub fn strict(anchor: TrustAnchor, report_data: ExpectedReportData) -> Self {
+        Self {
+            anchor,
+            report_data,
+            td: TdRules::default(),
+            platform: PlatformRules::default(),
+            image: None,
+            app: None,
+            required_events: Vec::new(),
+        }
+    }
+}
+
+/// What a quote's report data must be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExpectedReportData {
+    /// That of a nonce which the verifier chose for this request: the quote is younger than the nonce.
+    Nonce([u8; NONCE_BYTES]),
+    /// That of the nonce beside the quote: for evidence from a file. Says nothing about the quote's age.
+    NonceOfEvidence,
+    /// These bytes.
+    Exactly(ReportData),
+}
+
+/// Accepted TDs, beyond what is never accepted (DEBUG, unknown bits, migratable, service TDs).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TdRules {
+    /// Bits of TD_ATTRIBUTES that may be set besides SEPT_VE_DISABLE and the defences LASS and ICSSD: `PERFMON`, `KEY_LOCKER` or `PROVISIONING_AGENT` of [`td_attributes`].
+    pub accepted_attributes: u64,
+    /// Whether PKS may be set.
+    pub accept_pks: bool,
+}
+
+/// Bits of TD_ATTRIBUTES. Source: Intel TDX Module ABI specification 348551-008US, table 3.23.
+pub mod td_attributes {
+    /// The host may read and write the TD.
+    pub const DEBUG: u64 = 1;
+    /// Single-step defence by instruction count.
+    pub const ICSSD: u64 = 1 << 16;
+    /// The report has a hash of service TDs.
+    pub const SERVTD_EXT: u64 = 1 << 17;
+    /// Linear address space separation.
+    pub const LASS: u64 = 1 << 27;
+    /// No #VE for pages that the host removed.
+    pub const SEPT_VE_DISABLE: u64 = 1 << 28;
+    /// A migration TD may move it.
+    pub const MIGRATABLE: u64 = 1 << 29;
+    /// Supervisor protection keys.
+    pub const PKS: u64 = 1 << 30;
+    /// Key Locker.
+    pub const KEY_LOCKER: u64 = 1 << 31;
+    /// TDX Connect provisioning agent.
+    pub const PROVISIONING_AGENT: u64 = 1 << 62;
+    /// Performance counters.
+    pub const PERFMON: u64 = 1 << 63;
+}
+
+/// Accepted platforms. `None` and empty rules give no row; a list that is there and empty refuses everybody.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PlatformRules {
+    /// TCB states accepted besides `UpToDate`.
+    pub accepted_tcb: Vec<AcceptedTcb>,
+    /// Oldest date of the platform's TCB level, in seconds since 1970.
+    pub minimum_tcb_date_secs: Option<u64>,
+    /// Lowest TCB evaluation data number of the collateral.
+    pub minimum_evaluation_number: Option<u32>,
+    /// Longest time since the TCB info was issued, in seconds.
+    pub maximum_collateral_age_secs: Option<u64>,
+    /// FMSPCs (6 bytes) that are accepted.
+    pub fmspcs: Option<Vec<[u8; 6]>>,
+    /// Platform ids that are accepted: PPID or platform instance id (16 bytes each), from the PCK certificate.
+    pub platform_ids: Option<Vec<[u8; 16]>>,
+}
+
+/// A TCB status accepted for a known reason and until a date.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedTcb {
+    /// The status. `Revoked` is never accepted.
+    pub status: TcbStatus,
+    /// Every advisory that the platform may have; one that is not named here refuses.
+    pub advisory_ids: Vec<String>,
+    /// Last second, since 1970, at which this holds.
+    pub until_secs: u64,
+}
+
+/// Predicted registers of an image in a shape. `attestation` computes none of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpectedRegisters {
+    /// The image that they were computed from, to say when the evidence claims another.
+    pub os_image_hash: Option<OsImageHash>,
+    /// MRTD.
+    pub mrtd: Prediction,
+    /// RTMR0.
+    pub rtmr0: Prediction,
+    /// RTMR1.
+    pub rtmr1: Prediction,
+    /// RTMR2.
+    pub rtmr2: Prediction,
+    /// The firmware's log where the caller has one of its own; it explains differences and decides nothing.
+    /// Empty: the log in the evidence is used.
+    pub firmware_log: Vec<FirmwareEvent>,
+}
+
+/// A register that could be predicted, or why not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prediction {
+    /// It must have this value.
+    Value(ExpectedRegister),
+    /// It cannot be predicted: the row is skipped with this reason.
+    Unknown(String),
+}
+
+/// One predicted register.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpectedRegister {
+    /// The value.
+    pub value: [u8; 48],
+    /// From what it was computed, such as `claimed shape: 2 vCPUs, 2048 MiB, 4 root slots, QEMU 11.1.3`.
+    pub source: String,
+    /// What, other than the predicting code, confirmed predictions of this kind; `None`: nothing.
+    pub witness: Option<String>,
+    /// The events that lead to it, to explain a difference; may be empty.
+    pub events: Vec<ExpectedEvent>,
+    /// Values it would have if one thing differed, to explain a difference; may be empty.
+    pub neighbours: Vec<Neighbour>,
+}
+
+/// A predicted event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpectedEvent {
+    /// What it measures, such as `initrd`.
+    pub name: String,
+    /// What is extended.
+    pub digest: Sha384Digest,
+}
+
+/// A measured event as a firmware's log tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirmwareEvent {
+    /// RTMR index, 0 to 2.
+    pub register: usize,
+    /// What was extended.
+    pub digest: Sha384Digest,
+}
+
+/// The value of a register under another assumption.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Neighbour {
+    /// The assumption, such as `4 vCPUs instead of 2`.
+    pub cause: String,
+    /// The value.
+    pub value: [u8; 48],
+}
+
+/// The app that should run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpectedApp {
+    /// Hash of its app-compose.json.
+    pub compose_hash: ComposeHash,
+    /// Its id; `None` gives no row.
+    pub app_id: Option<AppId>,
+    /// Its instance; `None` gives no row.
+    pub instance_id: Option<InstanceId>,
+}
+
+/// An event that must be in the log exactly once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequiredEvent {
+    /// Its name, such as `key-provider` or `os-image-hash`.
+    pub name: String,
+    /// Its payload; `None`: any.
+    pub payload: Option<Vec<u8>>,
+}
