@@ -100,6 +100,33 @@ pub struct Record {
     pub uptime_micros: u64,
 }
 
+/// What the agent tells init to write down: init stamps the time and is the disk's only writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// Phase that was reached, or in which the refusal happened.
+    pub phase: Phase,
+    /// Why it went no further, or [`Refusal::None`].
+    pub refusal: Refusal,
+}
+
+impl Report {
+    /// Length on the pipe: phase u16, refusal u16, little-endian; below `PIPE_BUF`, so a write is never split.
+    pub const BYTES: usize = 4;
+
+    /// The report's bytes.
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let ([a, b], [c, d]) = ((self.phase as u16).to_le_bytes(), (self.refusal as u16).to_le_bytes());
+        [a, b, c, d]
+    }
+
+    /// The report in these bytes, if both codes are known.
+    pub fn from_bytes([a, b, c, d]: [u8; Self::BYTES]) -> Option<Self> {
+        let phase = Phase::from_code(u16::from_le_bytes([a, b]))?;
+        let refusal = Refusal::from_code(u16::from_le_bytes([c, d]))?;
+        Some(Self { phase, refusal })
+    }
+}
+
 /// Why a status disk cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StatusError {
@@ -179,6 +206,13 @@ mod tests {
         let read = decode(&encode(&many)).unwrap();
         assert_eq!(read, many[300 - MAX_RECORDS..]);
         assert_eq!(decode(&[0; DISK_BYTES]), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_report_survives_the_pipe() {
+        let report = Report { phase: Phase::AppFailed, refusal: Refusal::ImageRefused };
+        assert_eq!(Report::from_bytes(report.to_bytes()), Some(report));
+        assert_eq!(Report::from_bytes([99, 0, 0, 0]), None);
     }
 
     #[test]

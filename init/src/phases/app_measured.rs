@@ -1,0 +1,168 @@
+//! Phase 6: the app stands in RTMR3, before anything of it runs and before any key could be asked for.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use protocol::app_compose::AppCompose;
+use protocol::digest::{AppId, InstanceId};
+use protocol::event_log::RuntimeEvent;
+use protocol::handover::{self, Handover};
+use protocol::launch::Launch;
+use protocol::status::{Phase, Refusal};
+use protocol::{event_name, mr_config};
+use tee::{EventLog, TdxGuest, Tee};
+
+use super::{LaunchRead, Mounted, Networked, TimeFloored};
+use crate::disks::Disks;
+use crate::halt::Halt;
+use crate::network::Network;
+use crate::status;
+
+/// Holding one says: RTMR3 holds the app's events up to `boot-mr-done`, MRCONFIGID does not contradict them, and the handover is written.
+pub struct AppMeasured {
+    /// The lease, to be renewed as long as the guest runs.
+    pub network: Network,
+}
+
+impl AppMeasured {
+    /// Extends the app's identity and hands over to the agent.
+    pub fn enter(TimeFloored { networked }: TimeFloored) -> Result<Self, Halt> {
+        let halt = |refusal, cause: String| Halt::new(Phase::AppMeasured, refusal, cause);
+        let Networked { launched: LaunchRead { machine: Mounted { tdx, disks }, launch, app }, network } = networked;
+        let identity = Identity::of(&launch, &app);
+        check_mr_config_id(&tdx, &app, &identity)?;
+        let log = EventLog::new(handover::EVENT_LOG_PATH, tdx);
+        for event in identity.events(&app) {
+            log.append(&event).map_err(|error| halt(Refusal::MeasurementFailed, error.to_string()))?;
+        }
+        let file = handover(launch, &app, identity, &disks).to_json();
+        write_private(Path::new(handover::PATH), &file)
+            .map_err(|error| halt(Refusal::Internal, format!("{}: {error}", handover::PATH)))?;
+        status::reached(Phase::AppMeasured);
+        Ok(Self { network })
+    }
+}
+
+/// What distinguishes this app, and this instance of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    app_id: AppId,
+    instance_id: Option<InstanceId>,
+}
+
+impl Identity {
+    /// dstack's rules: a stated id or the compose hash's first bytes; an instance id unless the app has none.
+    fn of(launch: &Launch, app: &AppCompose) -> Self {
+        let app_id = launch.app_id.unwrap_or_else(|| AppId::from_compose_hash(&app.hash));
+        let instance_id = (!app.no_instance_id).then(|| InstanceId::derive(&launch.instance_id_seed, &app_id));
+        Self { app_id, instance_id }
+    }
+
+    /// Init's events, in the order of a boot.
+    fn events(&self, app: &AppCompose) -> [RuntimeEvent; 5] {
+        let instance_id = self.instance_id.map(|id| id.0.to_vec()).unwrap_or_default();
+        [
+            RuntimeEvent::new(event_name::SYSTEM_PREPARING, ""),
+            RuntimeEvent::new(event_name::APP_ID, self.app_id.0),
+            RuntimeEvent::new(event_name::COMPOSE_HASH, app.hash.0),
+            RuntimeEvent::new(event_name::INSTANCE_ID, instance_id),
+            RuntimeEvent::new(event_name::BOOT_MR_DONE, ""),
+        ]
+    }
+}
+
+fn check_mr_config_id(tdx: &TdxGuest, app: &AppCompose, identity: &Identity) -> Result<(), Halt> {
+    let halt = |refusal, cause: String| Halt::new(Phase::AppMeasured, refusal, cause);
+    let register = tdx.registers().map_err(|error| halt(Refusal::MeasurementFailed, error.to_string()))?.mr_config_id;
+    // No app that a guest accepts pins a key provider yet (see `protocol::app_compose`).
+    let expected = mr_config::expected(&app.hash, &identity.app_id, identity.instance_id.as_ref(), "none", "");
+    match mr_config::matches(&register, &expected) {
+        true => Ok(()),
+        false => Err(halt(Refusal::MrConfigIdMismatch, format!("MRCONFIGID is {register}, expected {expected}"))),
+    }
+}
+
+fn handover(launch: Launch, app: &AppCompose, identity: Identity, disks: &Disks) -> Handover {
+    Handover {
+        app_compose: STANDARD.encode(&launch.app_compose),
+        app_id: identity.app_id,
+        instance_id: identity.instance_id,
+        compose_hash: app.hash,
+        registry_mirrors: launch.registry_mirrors,
+        claims: launch.claims,
+        disks: disks.to_map(),
+    }
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::digest::OsImageHash;
+    use protocol::launch::LaunchClaims;
+    use protocol::shape::Shape;
+
+    use super::*;
+
+    fn launch(app_compose: Vec<u8>) -> Launch {
+        Launch {
+            app_compose,
+            app_id: None,
+            instance_id_seed: [7; 20],
+            kms_urls: vec![],
+            gateway_urls: vec![],
+            registry_mirrors: vec![],
+            encrypted_env: None,
+            claims: LaunchClaims {
+                os_image_hash: OsImageHash([1; 32]),
+                shape: Shape {
+                    vcpus: 1,
+                    memory_mib: 1024,
+                    root_slots: 4,
+                    serial_ports: 1,
+                    qemu_version: "11.1.3".into(),
+                    pci_hotplug: true,
+                },
+            },
+        }
+    }
+
+    #[test]
+    fn events_are_init_s_part_of_a_boot_and_bind_the_compose_bytes() {
+        let bytes = protocol::app_compose::generate("hello", "services: {}\n").unwrap();
+        let (launch, app) = (launch(bytes.clone()), protocol::app_compose::parse(&bytes).unwrap());
+        let identity = Identity::of(&launch, &app);
+        let events = identity.events(&app);
+        assert_eq!(protocol::event_log::check_boot_order(&events), Ok(()));
+        assert_eq!(events[1].payload, app.hash.0[..20]);
+        assert_eq!(events[3].payload.len(), 20);
+    }
+
+    #[test]
+    fn a_stated_app_id_is_used_and_an_app_can_do_without_instance_ids() {
+        let bytes = protocol::app_compose::generate("hello", "services: {}\n").unwrap();
+        let mut app = protocol::app_compose::parse(&bytes).unwrap();
+        app.no_instance_id = true;
+        let mut launch = launch(bytes);
+        launch.app_id = Some(AppId([9; 20]));
+        let identity = Identity::of(&launch, &app);
+        assert_eq!(identity, Identity { app_id: AppId([9; 20]), instance_id: None });
+        assert!(identity.events(&app)[3].payload.is_empty());
+    }
+
+    #[test]
+    fn the_handover_is_private_and_written_once() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("handover.json");
+        write_private(&path, b"{}").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(write_private(&path, b"{}").is_err());
+    }
+}
