@@ -24,6 +24,13 @@ pub(crate) const SPLIT_MEMORY_BYTES: u64 = 0xb000_0000;
 /// Memory below 4 GiB of a machine that has [`SPLIT_MEMORY_BYTES`] or more.
 pub(crate) const SPLIT_LOW_BYTES: u64 = 0x8000_0000;
 
+/// Where the firmware puts the first 64-bit BAR.
+///
+/// OVMF's window is the top eighth of the address space, of which it uses at most 46 bits (edk2,
+/// `OvmfPkg/Library/PlatformInitLib/MemDetect.c`): every TDX host has as many, an emulated machine must be
+/// given `phys-bits=46`.
+const FIRST_BAR64: u64 = (1 << 46) - (1 << 43);
+
 /// The three blobs, exactly as fw_cfg gives them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcpiBlobs {
@@ -44,6 +51,8 @@ pub(crate) struct Machine {
     pub vcpus: u32,
     /// First byte behind memory below 4 GiB, where the 32-bit PCI window begins.
     pub low_memory_end: u32,
+    /// Start of the 64-bit PCI window.
+    pub pci64_base: u64,
     /// Functions on the root bus outside the chipset's slot 31.
     pub root_slots: u32,
     /// ISA serial ports.
@@ -61,19 +70,27 @@ impl AcpiBlobs {
 
 impl Machine {
     fn new(shape: &Shape, profile: QemuProfile) -> Self {
-        let low_memory_end = match shape.memory_mib << 20 {
-            memory if memory < SPLIT_MEMORY_BYTES => memory,
-            _ => SPLIT_LOW_BYTES,
-        };
+        let memory_bytes = shape.memory_mib << 20;
+        let low_memory_end = if memory_bytes < SPLIT_MEMORY_BYTES { memory_bytes } else { SPLIT_LOW_BYTES };
         Self {
             profile,
             vcpus: shape.vcpus,
             low_memory_end: u32::try_from(low_memory_end).expect("less than 2,816 MiB"),
+            pci64_base: pci64_base(shape.root_slots, memory_bytes - low_memory_end),
             root_slots: shape.root_slots,
             serial_ports: shape.serial_ports,
             pci_hotplug: shape.pci_hotplug,
         }
     }
+}
+
+/// Start of the 64-bit PCI window: the lowest 64-bit BAR; without any, the next GiB behind memory.
+///
+/// Every function but the host bridge is taken to be one of virtio, which all have such a BAR.
+fn pci64_base(root_slots: u32, high_memory_bytes: u64) -> u64 {
+    const FOUR_GIB: u64 = 1 << 32;
+    const GIB: u64 = 1 << 30;
+    if root_slots > 1 { FIRST_BAR64 } else { (FOUR_GIB + high_memory_bytes).next_multiple_of(GIB) }
 }
 
 #[cfg(test)]

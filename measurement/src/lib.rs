@@ -27,6 +27,8 @@ mod profile;
 mod rtmr0;
 mod rtmr1;
 mod rtmr2;
+#[cfg(test)]
+mod real_evidence;
 pub mod td_hob;
 pub mod tdvf;
 

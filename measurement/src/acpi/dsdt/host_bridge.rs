@@ -12,13 +12,7 @@ use crate::acpi::resource::{
 /// Memory-mapped configuration space, 256 MiB; where OVMF places it on q35.
 pub(crate) const ECAM_BASE: u32 = 0xe000_0000;
 const ECAM_BYTES: u32 = 0x1000_0000;
-/// Start of the 64-bit PCI window.
-///
-/// The lowest 64-bit BAR that the firmware assigned. OVMF puts its window at the top eighth of the address
-/// space and uses at most 46 address bits (edk2, `OvmfPkg/Library/PlatformInitLib/MemDetect.c`): every TDX
-/// host has as many, an emulated machine must be given `phys-bits=46`.
-const PCI64_BASE: u64 = (1 << 46) - (1 << 43);
-/// Its length: QEMU's default `pci-hole64-size` of q35, 32 GiB.
+/// Length of the 64-bit PCI window: QEMU's default `pci-hole64-size` of q35, 32 GiB.
 const PCI64_BYTES: u64 = 32 << 30;
 /// General-purpose event registers: base of the power management ports plus 0x20.
 const GPE0_PORT: u16 = 0x620;
@@ -62,7 +56,7 @@ pub(super) fn resources(machine: &Machine) -> Aml {
         memory_window_32(Caching::Cacheable, 0xa_0000, 0xb_ffff),
         memory_window_32(Caching::NonCacheable, machine.low_memory_end, ECAM_BASE - 1),
         memory_window_32(Caching::NonCacheable, 0xf000_0000, 0xfebf_ffff),
-        memory_window_64(PCI64_BASE, PCI64_BYTES),
+        memory_window_64(machine.pci64_base, PCI64_BYTES),
     ]);
     let mut terms = vec![
         name("_CRS", windows),
