@@ -1,2 +1,130 @@
-//! Not written yet.
-fn main() {}
+//! The command line of the emulated TDX device's host service.
+#![forbid(unsafe_code)]
+
+use std::error::Error;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use clap::{Parser, Subcommand};
+use tdx_emulator::lie::Lie;
+use tdx_emulator::pki::root_certificate;
+use tdx_emulator::quote::QuoteVersion;
+use tdx_emulator::registers::Register;
+use tdx_emulator::service::{Service, ServiceConfig, ServiceError};
+use x509_cert::der::pem::LineEnding;
+use x509_cert::der::{DateTime, Encode as _, EncodePem as _};
+
+/// Stands in for TDX hardware so that a dev image can be booted anywhere. Proves nothing.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve one QEMU, which connects its second serial port, until it ends
+    Serve(Serve),
+    /// Print the worthless root certificate (PEM)
+    Root {
+        /// Write it there instead, as DER
+        #[arg(long, value_name = "FILE")]
+        der: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Serve {
+    /// Unix socket to listen on
+    #[arg(long, value_name = "PATH")]
+    socket: PathBuf,
+    /// Existing folder for collateral.json, firmware_log.json and emulator.log
+    #[arg(long, value_name = "DIR")]
+    state_dir: PathBuf,
+    /// MRCONFIGID of the TD, 96 hexadecimal digits [default: zero]
+    #[arg(long, value_name = "HEX", value_parser = parse_register)]
+    mrconfigid: Option<Register>,
+    /// Layout of quotes: 4 (TDX 1.0 body) or 5 (TDX 1.5 body)
+    #[arg(long, value_name = "4|5", default_value = "4", value_parser = parse_quote_version)]
+    quote_version: QuoteVersion,
+    /// Tell a lie, so that its refusal can be seen
+    #[arg(long, value_name = "LIE")]
+    danger_lie: Option<Lie>,
+    /// When the collateral is issued, like 2026-11-21T06:00:00Z [default: now]
+    #[arg(long, value_name = "RFC3339")]
+    now: Option<DateTime>,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(flags) => serve(flags),
+        Command::Root { der } => root(der),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Logged) => ExitCode::FAILURE,
+        Err(Failure::Plain(error)) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// How the program failed.
+enum Failure {
+    /// The log and standard error have it already.
+    Logged,
+    /// Nobody knows yet.
+    Plain(Box<dyn Error>),
+}
+
+impl<E: Error + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Plain(Box::new(error))
+    }
+}
+
+fn serve(flags: Serve) -> Result<(), Failure> {
+    let config = ServiceConfig {
+        socket: flags.socket,
+        state_dir: flags.state_dir,
+        mrconfigid: flags.mrconfigid.unwrap_or([0; 48]),
+        quote_version: flags.quote_version,
+        lie: flags.danger_lie,
+        now: flags.now.map_or_else(|| DateTime::try_from(SystemTime::now()), Ok)?,
+    };
+    let socket = config.socket.display().to_string();
+    let service = Service::start(config).map_err(|error: ServiceError| {
+        eprintln!("error: {error}");
+        eprintln!("hint: {}", error.hint());
+        Failure::Logged
+    })?;
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "listening on {socket}")?;
+    stdout.flush()?;
+    service.run().map_err(|_| Failure::Logged)
+}
+
+fn root(der: Option<PathBuf>) -> Result<(), Failure> {
+    let certificate = root_certificate()?;
+    match der {
+        Some(path) => std::fs::write(path, certificate.to_der()?)?,
+        None => print!("{}", certificate.to_pem(LineEnding::LF)?),
+    }
+    Ok(())
+}
+
+fn parse_register(text: &str) -> Result<Register, String> {
+    protocol::digest::decode_hex(text).map_err(|error| error.to_string())
+}
+
+fn parse_quote_version(text: &str) -> Result<QuoteVersion, String> {
+    match text {
+        "4" => Ok(QuoteVersion::V4),
+        "5" => Ok(QuoteVersion::V5),
+        _ => Err("legal are 4 and 5".to_owned()),
+    }
+}

@@ -1,0 +1,310 @@
+//! The certificate authority of the emulated hardware, in the shape of Intel's.
+//!
+//! Root → platform CA → PCK certificate, and root → TCB signing certificate, with the two revocation lists.
+//! All keys follow from the published root key, so nothing here is a secret, and every name says so.
+
+pub mod pck_extension;
+
+use p256::ecdsa::signature::Signer as _;
+use p256::ecdsa::{DerSignature, Signature, SigningKey, VerifyingKey};
+use p256::pkcs8::DecodePrivateKey as _;
+use sha2::{Digest, Sha256};
+use std::str::FromStr as _;
+use std::time::Duration;
+use x509_cert::builder::profile::BuilderProfile;
+use x509_cert::builder::{Builder as _, CertificateBuilder};
+use x509_cert::certificate::TbsCertificate;
+use x509_cert::crl::{CertificateList, TbsCertList};
+use x509_cert::der::asn1::{BitString, OctetString};
+use x509_cert::der::flagset::FlagSet;
+use x509_cert::der::pem::LineEnding;
+use x509_cert::der::{DateTime, Encode as _, EncodePem as _};
+use x509_cert::ext::pkix::SubjectKeyIdentifier;
+use x509_cert::ext::pkix::{AuthorityKeyIdentifier, BasicConstraints, CrlNumber, KeyUsage, KeyUsages};
+use x509_cert::ext::{Extension, ToExtension as _};
+use x509_cert::name::Name;
+use x509_cert::serial_number::SerialNumber;
+use x509_cert::spki::{DynSignatureAlgorithmIdentifier as _, SubjectPublicKeyInfo, SubjectPublicKeyInfoRef};
+use x509_cert::time::{Time, Validity};
+use x509_cert::{Certificate, Version};
+
+use self::pck_extension::PckFacts;
+
+/// The worthless key, published on purpose.
+const ROOT_KEY_PEM: &str = include_str!("../root/danger-emulated-root.key.pem");
+/// Domain of the derivation of all other keys.
+const DERIVATION_LABEL: &[u8] = b"dstyx emulated TDX key 1";
+/// Validity of the root: fixed, so that the certificate follows from the key.
+const ROOT_VALIDITY: [&str; 2] = ["2026-01-01T00:00:00Z", "2049-12-31T23:59:59Z"];
+/// Certificates are older than the collateral, and outlive it, by as much.
+const CERTIFICATE_SLACK: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Whose certificate it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// The trust anchor.
+    Root,
+    /// Issues PCK certificates.
+    PlatformCa,
+    /// The provisioning certification key of the emulated machine.
+    Pck,
+    /// Signs TCB info and QE identity.
+    TcbSigner,
+    /// Signs quotes; has no certificate, the quoting enclave's report vouches for it.
+    AttestationKey,
+}
+
+impl Holder {
+    /// Common name; dcap-qvl and others tell the PCK's issuer by the word "Platform".
+    fn common_name(self) -> &'static str {
+        match self {
+            Self::Root => "DANGER dstyx EMULATED root, proves nothing",
+            Self::PlatformCa => "DANGER dstyx EMULATED PCK Platform CA, proves nothing",
+            Self::Pck => "DANGER dstyx EMULATED PCK Certificate, proves nothing",
+            Self::TcbSigner => "DANGER dstyx EMULATED TCB Signing, proves nothing",
+            Self::AttestationKey => "DANGER dstyx EMULATED attestation key, proves nothing",
+        }
+    }
+
+    fn name(self) -> Name {
+        let escaped = self.common_name().replace(',', "\\,");
+        Name::from_str(&format!("CN={escaped},O=dstyx emulator")).expect("the names are constants and well formed")
+    }
+
+    fn issuer(self) -> Self {
+        match self {
+            Self::Pck => Self::PlatformCa,
+            _ => Self::Root,
+        }
+    }
+
+    fn is_authority(self) -> bool {
+        matches!(self, Self::Root | Self::PlatformCa)
+    }
+
+    /// Its key: the root's from its file, another from a hash over the root's.
+    pub fn key(self) -> SigningKey {
+        let root = SigningKey::from_pkcs8_pem(ROOT_KEY_PEM).expect("the checked-in key is PKCS #8");
+        if self == Self::Root {
+            return root;
+        }
+        let scalar = Sha256::new()
+            .chain_update(DERIVATION_LABEL)
+            .chain_update(root.to_bytes())
+            .chain_update(self.common_name())
+            .finalize();
+        SigningKey::from_bytes(&scalar).expect("a hash is a scalar but with probability 2^-32, and these are fixed")
+    }
+
+    /// Twenty bytes that follow from the key.
+    fn serial_number(self) -> SerialNumber {
+        let mut bytes = [0; 20];
+        bytes.copy_from_slice(&Sha256::digest(public_point(&self.key()))[..20]);
+        // Positive, and not shortened in DER.
+        bytes[0] = bytes[0] & 0x7f | 0x40;
+        SerialNumber::new(&bytes).expect("twenty bytes are allowed")
+    }
+}
+
+/// Why no certificate could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// a structure could not be encoded
+    #[error("certificate: {0}")]
+    Der(#[from] x509_cert::der::Error),
+    /// the builder refused
+    #[error("certificate: {0}")]
+    Builder(#[from] x509_cert::builder::Error),
+    /// an algorithm could not be named
+    #[error("certificate: {0}")]
+    Spki(#[from] x509_cert::spki::Error),
+    /// a time that certificates cannot express
+    #[error("certificate: {0} is too early or too late; legal are 1971 to 2049")]
+    Time(DateTime),
+}
+
+/// The root certificate; the same bytes on every machine.
+pub fn root_certificate() -> Result<Certificate, PkiError> {
+    let [not_before, not_after] = ROOT_VALIDITY.map(Time::from_str);
+    certificate(Holder::Root, Validity::new(not_before?, not_after?), Vec::new())
+}
+
+/// The certificates of one start of the service.
+#[derive(Debug, Clone)]
+pub struct Chain {
+    /// Trust anchor.
+    pub root: Certificate,
+    /// Issuer of the PCK certificate.
+    pub platform_ca: Certificate,
+    /// The machine's certificate, with the SGX extensions.
+    pub pck: Certificate,
+    /// Signer of TCB info and QE identity.
+    pub tcb_signer: Certificate,
+}
+
+impl Chain {
+    /// Issues everything below the root, valid around `now`, for a machine with `facts`.
+    pub fn issue(now: DateTime, facts: &PckFacts) -> Result<Self, PkiError> {
+        let validity = Validity::new(shifted(now, -1)?, shifted(now, 1)?);
+        Ok(Self {
+            root: root_certificate()?,
+            platform_ca: certificate(Holder::PlatformCa, validity, Vec::new())?,
+            pck: certificate(Holder::Pck, validity, vec![facts.extension()?])?,
+            tcb_signer: certificate(Holder::TcbSigner, validity, Vec::new())?,
+        })
+    }
+
+    /// PEM of the PCK's chain, leaf first, as a quote carries it.
+    pub fn pck_pem(&self) -> Result<String, PkiError> {
+        pem(&[&self.pck, &self.platform_ca, &self.root])
+    }
+
+    /// PEM of the platform CA's chain, which signs the PCK revocation list.
+    pub fn platform_ca_pem(&self) -> Result<String, PkiError> {
+        pem(&[&self.platform_ca, &self.root])
+    }
+
+    /// PEM of the collateral signer's chain.
+    pub fn tcb_signer_pem(&self) -> Result<String, PkiError> {
+        pem(&[&self.tcb_signer, &self.root])
+    }
+}
+
+/// A revocation list of `issuer` without entries, DER.
+pub fn revocation_list(issuer: Holder, this_update: DateTime, next_update: DateTime) -> Result<Vec<u8>, PkiError> {
+    let key = issuer.key();
+    let algorithm = key.signature_algorithm_identifier()?;
+    let number = CrlNumber::try_from(1_u128)?;
+    let name = issuer.name();
+    let extensions = vec![number.to_extension(&name, &[])?, authority_key(&key)?.to_extension(&name, &[])?];
+    let tbs_cert_list: TbsCertList = TbsCertList {
+        version: Version::V2,
+        signature: algorithm.clone(),
+        issuer: name,
+        this_update: this_update.into(),
+        next_update: Some(next_update.into()),
+        revoked_certificates: None,
+        crl_extensions: Some(extensions),
+    };
+    let signature: DerSignature = key.sign(&tbs_cert_list.to_der()?);
+    let signature = BitString::from_bytes(signature.as_bytes())?;
+    Ok(CertificateList { tbs_cert_list, signature_algorithm: algorithm, signature }.to_der()?)
+}
+
+/// r ‖ s over SHA-256 of `message`: how Intel's structures carry ECDSA P-256 signatures.
+pub fn sign_raw(holder: Holder, message: &[u8]) -> [u8; 64] {
+    let signature: Signature = holder.key().sign(message);
+    signature.to_bytes().into()
+}
+
+/// x ‖ y of a key's public half.
+pub fn public_point(key: &SigningKey) -> [u8; 64] {
+    let point = VerifyingKey::from(key).to_sec1_point(false);
+    let mut bytes = [0; 64];
+    bytes.copy_from_slice(&point.as_bytes()[1..]);
+    bytes
+}
+
+fn certificate(holder: Holder, validity: Validity, extensions: Vec<Extension>) -> Result<Certificate, PkiError> {
+    let public_key = SubjectPublicKeyInfo::from_key(&VerifyingKey::from(&holder.key()))?;
+    let mut builder = CertificateBuilder::new(Profile(holder), holder.serial_number(), validity, public_key)?;
+    for extension in extensions {
+        builder.add_extension(extension)?;
+    }
+    Ok(builder.build::<_, DerSignature>(&holder.issuer().key())?)
+}
+
+fn pem(certificates: &[&Certificate]) -> Result<String, PkiError> {
+    let encoded: Result<Vec<String>, _> =
+        certificates.iter().map(|certificate| certificate.to_pem(LineEnding::LF)).collect();
+    Ok(encoded?.concat())
+}
+
+fn shifted(now: DateTime, years: i8) -> Result<Time, PkiError> {
+    let now_duration = now.unix_duration();
+    let moved = match years {
+        1.. => now_duration.checked_add(CERTIFICATE_SLACK),
+        _ => now_duration.checked_sub(CERTIFICATE_SLACK),
+    };
+    let moved = moved.and_then(|time| DateTime::from_unix_duration(time).ok()).filter(|time| time.year() < 2050);
+    moved.map(Time::from).ok_or(PkiError::Time(now))
+}
+
+fn authority_key(issuer: &SigningKey) -> Result<AuthorityKeyIdentifier, PkiError> {
+    let key_identifier = Some(OctetString::new(key_identifier(&public_point(issuer)))?);
+    Ok(AuthorityKeyIdentifier { key_identifier, ..Default::default() })
+}
+
+/// Any function of the key will do (RFC 5280, section 4.2.1.2); this is RFC 7093's first.
+fn key_identifier(point: &[u8; 64]) -> Vec<u8> {
+    Sha256::new().chain_update([4]).chain_update(point).finalize()[..20].to_vec()
+}
+
+/// Intel's set of extensions, without URLs: there is nobody to fetch from.
+struct Profile(Holder);
+
+impl BuilderProfile for Profile {
+    fn get_issuer(&self, _subject: &Name) -> Name {
+        self.0.issuer().name()
+    }
+
+    fn get_subject(&self) -> Name {
+        self.0.name()
+    }
+
+    fn build_extensions(
+        &self,
+        _key: SubjectPublicKeyInfoRef<'_>,
+        _issuer_key: SubjectPublicKeyInfoRef<'_>,
+        tbs: &TbsCertificate,
+    ) -> x509_cert::builder::Result<Vec<Extension>> {
+        let Self(holder) = *self;
+        let ca = holder.is_authority();
+        let path_len_constraint = match holder {
+            Holder::Root => Some(1),
+            Holder::PlatformCa => Some(0),
+            _ => None,
+        };
+        let usages: FlagSet<KeyUsages> = match ca {
+            true => KeyUsages::KeyCertSign | KeyUsages::CRLSign,
+            false => KeyUsages::DigitalSignature | KeyUsages::NonRepudiation,
+        };
+        let subject_key = SubjectKeyIdentifier(OctetString::new(key_identifier(&public_point(&holder.key())))?);
+        let issuer = OctetString::new(key_identifier(&public_point(&holder.issuer().key())))?;
+        let authority = AuthorityKeyIdentifier { key_identifier: Some(issuer), ..Default::default() };
+        let name = tbs.subject();
+        Ok(vec![
+            authority.to_extension(name, &[])?,
+            subject_key.to_extension(name, &[])?,
+            KeyUsage(usages).to_extension(name, &[])?,
+            BasicConstraints { ca, path_len_constraint }.to_extension(name, &[])?,
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checked_in_root_follows_from_the_checked_in_key() {
+        let checked_in = include_bytes!("../root/danger-emulated-root.der");
+        assert_eq!(root_certificate().unwrap().to_der().unwrap(), checked_in);
+    }
+
+    #[test]
+    fn every_name_says_what_it_is_worth() {
+        let holders = [Holder::Root, Holder::PlatformCa, Holder::Pck, Holder::TcbSigner, Holder::AttestationKey];
+        for holder in holders {
+            let name = holder.name().to_string();
+            assert!(name.contains("DANGER dstyx EMULATED") && name.contains("proves nothing"), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_time_beyond_utc_time_is_refused() {
+        let late = DateTime::from_str("2049-06-01T00:00:00Z").unwrap();
+        let facts = crate::quote::platform::pck_facts();
+        assert!(matches!(Chain::issue(late, &facts), Err(PkiError::Time(_))));
+    }
+}

@@ -1,0 +1,114 @@
+//! Promise: quotes and collateral pass a foreign verifier, and each lie fails there for its own reason.
+
+use dcap_qvl::verify::QuoteVerifier;
+use dcap_qvl::{QuoteCollateralV3, intel};
+use protocol::quote::Quote;
+use tdx_emulator::collateral::Collateral;
+use tdx_emulator::lie::Lie;
+use tdx_emulator::pki::{Chain, root_certificate};
+use tdx_emulator::quote::{QuoteVersion, Quoter, platform};
+use tdx_emulator::registers::Registers;
+use x509_cert::der::{DateTime, Encode as _};
+
+const NOW: &str = "2026-11-21T06:00:00Z";
+const REPORT_DATA: [u8; 64] = [0x42; 64];
+
+struct Sample {
+    quote: Vec<u8>,
+    collateral: QuoteCollateralV3,
+    now: u64,
+}
+
+fn registers() -> Registers {
+    let mut registers = Registers::new([1; 48], [2; 48]);
+    registers.extend(3, &[3; 48]);
+    registers
+}
+
+fn sample(version: QuoteVersion, lie: Option<Lie>) -> Sample {
+    let now: DateTime = NOW.parse().unwrap();
+    let chain = Chain::issue(now, &platform::pck_facts()).unwrap();
+    let quote = Quoter::new(&chain, version, lie).unwrap().quote(&registers(), &REPORT_DATA);
+    let collateral = Collateral::issue(&chain, now, lie).unwrap().to_json();
+    Sample { quote, collateral: serde_json::from_slice(&collateral).unwrap(), now: now.unix_duration().as_secs() }
+}
+
+fn verify(sample: &Sample) -> Result<dcap_qvl::verify::VerifiedReport, String> {
+    let verifier = QuoteVerifier::new(root_certificate().unwrap().to_der().unwrap());
+    verifier.verify(&sample.quote, &sample.collateral, sample.now).map_err(|error| format!("{error:#}"))
+}
+
+#[test]
+fn both_versions_verify_and_are_up_to_date() {
+    for version in [QuoteVersion::V4, QuoteVersion::V5] {
+        let report = verify(&sample(version, None)).unwrap();
+        assert_eq!((report.status.as_str(), report.advisory_ids.len()), ("UpToDate", 0));
+        assert_eq!(report.ppid, platform::pck_facts().ppid);
+        let td = report.report.as_td10().unwrap();
+        assert_eq!((td.mr_td, td.report_data), ([1; 48], REPORT_DATA));
+        assert_eq!(td.rt_mr3, registers().rtmrs[3]);
+    }
+}
+
+#[test]
+fn the_products_parser_reads_every_field_back() {
+    for version in [QuoteVersion::V4, QuoteVersion::V5] {
+        let quote = Quote::parse(&sample(version, None).quote).unwrap();
+        let report = quote.report;
+        assert_eq!(quote.version, if version == QuoteVersion::V4 { 4 } else { 5 });
+        assert_eq!(report.td15.is_some(), version == QuoteVersion::V5);
+        assert_eq!(report.mrtd.0, [1; 48]);
+        assert_eq!(report.mr_config_id.0, [2; 48]);
+        assert_eq!(report.rtmrs[3].0, registers().rtmrs[3]);
+        assert_eq!(report.report_data.0, REPORT_DATA);
+        assert_eq!((report.td_attributes, report.xfam, report.seam_attributes), (1 << 28, 0xe7, 0));
+        assert_eq!(report.mr_signer_seam, [0; 48]);
+    }
+}
+
+#[test]
+fn the_pck_says_which_machine_it_is() {
+    let sample = sample(QuoteVersion::V4, None);
+    let facts = platform::pck_facts();
+    let chain = sample.collateral.pck_certificate_chain.unwrap();
+    let found = intel::parse_pck_extension_from_pem(chain.as_bytes()).unwrap();
+    assert_eq!((found.fmspc, found.cpu_svn), (facts.fmspc, facts.tcb_components));
+    assert_eq!((found.pce_svn, found.pce_id), (u16::from(facts.pcesvn), facts.pceid.to_vec()));
+    assert_eq!(found.platform_instance_id, Some(facts.platform_instance.to_vec()));
+    assert_eq!((found.sgx_type, found.smt_enabled), (1, Some(true)));
+    let quote = dcap_qvl::quote::Quote::parse(&sample.quote).unwrap();
+    assert_eq!(intel::quote_ca(&quote).unwrap().as_id_str(), "platform");
+}
+
+#[test]
+fn each_lie_is_refused_for_its_own_reason() {
+    let refusal = |lie| verify(&sample(QuoteVersion::V4, Some(lie))).unwrap_err();
+    assert_eq!(refusal(Lie::FlipSignature), "ISV enclave report signature is invalid");
+    assert_eq!(refusal(Lie::Debug), "Debug mode is enabled");
+    assert_eq!(refusal(Lie::ExpiredCollateral), "TCBInfo expired");
+}
+
+#[test]
+fn other_report_data_verifies_but_answers_another_question() {
+    let sample = sample(QuoteVersion::V5, Some(Lie::OtherReportData));
+    verify(&sample).unwrap();
+    assert_ne!(Quote::parse(&sample.quote).unwrap().report.report_data.0, REPORT_DATA);
+}
+
+#[test]
+fn intels_root_accepts_none_of_it() {
+    let sample = sample(QuoteVersion::V4, None);
+    QuoteVerifier::new_prod().verify(&sample.quote, &sample.collateral, sample.now).unwrap_err();
+}
+
+#[test]
+fn collateral_lasts_thirty_days_and_no_longer() {
+    let mut sample = sample(QuoteVersion::V4, None);
+    let issued = sample.now;
+    sample.now = issued + 30 * 24 * 3600 - 1;
+    verify(&sample).unwrap();
+    sample.now = issued + 30 * 24 * 3600 + 1;
+    assert!(verify(&sample).is_err());
+    sample.now = issued - 1;
+    assert!(verify(&sample).is_err(), "not valid before it was issued");
+}

@@ -1,0 +1,224 @@
+//! Promise: the program serves one QEMU over its socket, measures what it runs, and ends when it ends.
+//!
+//! QEMU is played by this test's own binary, started again with QEMU's arguments: the service reads them
+//! from `/proc`, as it would QEMU's.
+
+#[path = "support/synthetic.rs"]
+mod synthetic;
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use protocol::quote::Quote;
+use tdx_emulator::frame::{Decoder, Frame};
+use tdx_emulator::measure::acpi::FirmwareBlobs;
+use tdx_emulator::measure::{LaunchMeasurement, Launched};
+use tdx_emulator::registers::{ENCODED_BYTES, Registers};
+
+/// First argument of a process that plays QEMU; the second is the socket.
+const PLAY: &str = "play-qemu";
+const CMDLINE: &str = "console=ttyS0 quiet";
+const PATIENCE: Duration = Duration::from_secs(60);
+const OPTIONS: [&str; 12] =
+    ["-bios", "firmware.fd", "-kernel", "kernel", "-initrd", "initrd", "-append", CMDLINE, "-m", "2048M", "-smp", "2"];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, part, socket, ..] = &arguments[..]
+        && part == PLAY
+    {
+        guests_life(UnixStream::connect(socket).unwrap());
+        return ExitCode::SUCCESS;
+    }
+    let trials = vec![
+        Trial::test("a_guests_whole_life", || checked(a_guests_whole_life)),
+        Trial::test("a_launch_that_cannot_be_measured", || checked(a_launch_that_cannot_be_measured)),
+        Trial::test("a_folder_in_use", || checked(a_folder_in_use)),
+        Trial::test("a_stale_socket_is_replaced_and_a_file_is_not", || checked(a_stale_socket)),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
+}
+
+fn checked(test: fn()) -> Result<(), Failed> {
+    test();
+    Ok(())
+}
+
+fn a_guests_whole_life() {
+    let folder = image_folder();
+    let mut service = start(folder.path(), &["--mrconfigid", &"ab".repeat(48), "--quote-version", "5"]);
+    assert!(play_qemu(folder.path(), &OPTIONS).success());
+    assert_eq!(wait(&mut service), Some(0));
+    assert!(!folder.path().join("tdx.sock").exists());
+    let log = std::fs::read(folder.path().join("firmware_log.json")).unwrap();
+    assert_eq!(protocol::event_log::parse(&log).unwrap().len(), 20);
+    let journal = std::fs::read_to_string(folder.path().join("emulator.log")).unwrap();
+    for line in ["2 vCPUs, 2048 MiB", "the guest has started", "RTMR3 extended", "register 0 cannot", "QEMU has gone"] {
+        assert!(journal.contains(line), "{line}: {journal}");
+    }
+}
+
+fn a_launch_that_cannot_be_measured() {
+    let folder = image_folder();
+    let cases: [(&[&str], &str); 3] = [
+        (&OPTIONS[2..], "QEMU was started without -bios"),
+        (&[&["-bios", "absent.fd"], &OPTIONS[2..]].concat(), "absent.fd"),
+        (&[&["-bios", "initrd"], &OPTIONS[2..]].concat(), "is it built for TDX"),
+    ];
+    for (options, expected) in cases {
+        let mut service = start(folder.path(), &[]);
+        assert!(!play_qemu(folder.path(), options).success(), "the guest must not get an answer");
+        assert_eq!(wait(&mut service), Some(1));
+        let journal = std::fs::read_to_string(folder.path().join("emulator.log")).unwrap();
+        let [.., error, hint] = journal.lines().collect::<Vec<_>>()[..] else { panic!("{journal}") };
+        assert!(error.contains(expected) && hint.starts_with("hint: "), "{journal}");
+    }
+}
+
+fn a_folder_in_use() {
+    let folder = image_folder();
+    let mut first = start(folder.path(), &[]);
+    let second = command(folder.path(), &[]).output().unwrap();
+    assert!(!second.status.success());
+    assert!(String::from_utf8(second.stderr).unwrap().contains("in use by another emulator"));
+    first.kill().unwrap();
+    first.wait().unwrap();
+}
+
+fn a_stale_socket() {
+    let folder = image_folder();
+    let mut first = start(folder.path(), &[]);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    let mut second = start(folder.path(), &[]);
+    second.kill().unwrap();
+    second.wait().unwrap();
+    let socket = folder.path().join("tdx.sock");
+    std::fs::remove_file(&socket).unwrap();
+    std::fs::write(&socket, "precious").unwrap();
+    assert!(!command(folder.path(), &[]).status().unwrap().success());
+    assert_eq!(std::fs::read(&socket).unwrap(), b"precious");
+}
+
+/// What the guest's driver does, and some that it does not.
+fn guests_life(stream: UnixStream) {
+    let mut guest = Guest { stream, decoder: Decoder::default() };
+    assert_eq!(guest.ask(2, &[]), refusal(61), "registers before HELLO");
+    guest.stream.write_all(b"\x1b[2J\x1b[01;01HUEFI TDX").unwrap();
+
+    let blobs = FirmwareBlobs { loader: vec![1; 4096], rsdp: vec![2; 20], tables: vec![0; 131_072] };
+    let hello =
+        [&[0, 16, 0, 0, 0, 16, 0, 0][..], &[1; 4096], &[20, 0, 0, 0, 20, 0, 0, 0], &[2; 20], &[0, 0, 2, 0, 0, 0, 0, 0]]
+            .concat();
+    let mut expected = expected_registers(&blobs);
+    assert_eq!(guest.ask(1, &hello), (0x81, expected.encode()));
+
+    let value = expected.extend(3, &[7; 48]);
+    assert_eq!(guest.ask(3, &[&[3][..], &[7; 48]].concat()), (0x83, value.to_vec()));
+    assert_eq!(guest.ask(3, &[&[0][..], &[7; 48]].concat()), refusal(22));
+    assert_eq!(guest.ask(9, &[]), refusal(95));
+
+    // A frame that claims more than comes, then a good one: heard after the gap.
+    let cut = Frame { opcode: 1, payload: hello.clone() }.encode();
+    guest.stream.write_all(&cut[..100]).unwrap();
+    assert_eq!(guest.ask(2, &[]), (0x82, expected.encode()));
+
+    let (opcode, quote) = guest.ask(4, &[9; 64]);
+    let report = Quote::parse(&quote).unwrap().report;
+    assert_eq!((opcode, report.report_data.0), (0x84, [9; 64]));
+    assert_eq!((report.rtmrs[3].0, report.mr_config_id.0), (expected.rtmrs[3], [0xab; 48]));
+
+    assert_eq!(guest.ask(1, &hello), (0x81, expected_registers(&blobs).encode()), "a reset starts anew");
+}
+
+struct Guest {
+    stream: UnixStream,
+    decoder: Decoder,
+}
+
+impl Guest {
+    fn ask(&mut self, opcode: u8, payload: &[u8]) -> (u8, Vec<u8>) {
+        self.stream.write_all(&Frame { opcode, payload: payload.to_vec() }.encode()).unwrap();
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        loop {
+            if let Some(frame) = self.decoder.next_frame() {
+                return (frame.opcode, frame.payload);
+            }
+            let mut bytes = [0; 4096];
+            let count = self.stream.read(&mut bytes).unwrap();
+            assert_ne!(count, 0, "the service hung up");
+            self.decoder.push(&bytes[..count]);
+        }
+    }
+}
+
+fn refusal(errno: u32) -> (u8, Vec<u8>) {
+    (0xff, errno.to_le_bytes().to_vec())
+}
+
+fn expected_registers(blobs: &FirmwareBlobs) -> Registers {
+    let launched = Launched {
+        firmware: synthetic::firmware(),
+        kernel: synthetic::kernel(),
+        initrd: b"initrd".to_vec(),
+        cmdline: CMDLINE.to_owned(),
+        memory_bytes: 2 << 30,
+    };
+    let launch = LaunchMeasurement::of(&launched).unwrap();
+    let mut registers = Registers::new(launch.mrtd, [0xab; 48]);
+    for event in launch.events(blobs) {
+        registers.extend(event.register, &event.digest);
+    }
+    assert_eq!(registers.encode().len(), ENCODED_BYTES);
+    registers
+}
+
+fn image_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("firmware.fd"), synthetic::firmware()).unwrap();
+    std::fs::write(folder.path().join("kernel"), synthetic::kernel()).unwrap();
+    std::fs::write(folder.path().join("initrd"), b"initrd").unwrap();
+    folder
+}
+
+fn command(folder: &Path, extra: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tdx-emulator"));
+    command.arg("serve").arg("--socket").arg(folder.join("tdx.sock")).arg("--state-dir").arg(folder).args(extra);
+    command
+}
+
+fn start(folder: &Path, extra: &[&str]) -> Child {
+    let mut service = command(folder, extra).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(service.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("listening on "), "{line:?}");
+    service
+}
+
+/// Plays QEMU in a process of its own, in the folder of the image.
+fn play_qemu(folder: &Path, options: &[&str]) -> std::process::ExitStatus {
+    let mut qemu = Command::new(std::env::current_exe().unwrap());
+    qemu.arg(PLAY).arg(folder.join("tdx.sock")).args(options).current_dir(folder);
+    // Where the service hangs up, the player panics, as it should.
+    let output = qemu.output().unwrap();
+    if options == OPTIONS {
+        eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+    }
+    output.status
+}
+
+fn wait(service: &mut Child) -> Option<i32> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if let Some(status) = service.try_wait().unwrap() {
+            return status.code();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    service.kill().unwrap();
+    panic!("the service did not end");
+}
