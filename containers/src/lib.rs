@@ -5,5 +5,11 @@
 //! ([`compose`]) does no I/O and needs no feature; the rest is behind the feature `runtime`.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "runtime")]
+pub mod bundle;
 pub mod compose;
 pub mod digest;
+#[cfg(feature = "runtime")]
+pub mod helper;
+#[cfg(feature = "runtime")]
+pub mod images;

@@ -1,0 +1,113 @@
+//! Who a container runs as: the image's `user[:group]`, looked up in the image's own files.
+//!
+//! Docker's rules: a number needs no entry; a name must have one; without a group the user's own counts
+//! (0 for a number without an entry), and supplementary groups come from `/etc/group` only then.
+//! The two files are the image's and hostile: read within a bound, lines that make no sense skipped.
+
+/// Longest user or group file that is read; a real one has a few kilobytes.
+pub(super) const MAX_FILE_BYTES: u64 = 1 << 20;
+/// NGROUPS_MAX is 65,536; nobody needs more than this.
+const MAX_GROUPS: usize = 256;
+
+/// Numbers for the process.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) additional_gids: Vec<u32>,
+}
+
+/// Looks `user` up in the texts of `/etc/passwd` and `/etc/group`.
+pub(super) fn identity(user: &str, passwd: &str, group: &str) -> Result<Identity, UserError> {
+    let (user, wanted_group) = match user.split_once(':') {
+        Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
+        None => (user, None),
+    };
+    let user = if user.is_empty() { "0" } else { user };
+    let entry = passwd.lines().map(fields).find(|fields| {
+        fields.first() == Some(&user) || (number(user).is_some() && number_at(fields, 2) == number(user))
+    });
+    let uid = match &entry {
+        Some(fields) => number_at(fields, 2),
+        None => number(user),
+    };
+    let uid = uid.ok_or_else(|| UserError::User(user.to_owned()))?;
+    if let Some(wanted) = wanted_group {
+        let gid = group_id(wanted, group).ok_or_else(|| UserError::Group(wanted.to_owned()))?;
+        return Ok(Identity { uid, gid, additional_gids: Vec::new() });
+    }
+    let gid = entry.as_ref().and_then(|fields| number_at(fields, 3)).unwrap_or(0);
+    let name = entry.as_ref().and_then(|fields| fields.first()).copied().unwrap_or(user);
+    let mut additional_gids: Vec<u32> = group
+        .lines()
+        .map(fields)
+        .filter(|fields| fields.get(3).is_some_and(|members| members.split(',').any(|member| member == name)))
+        .filter_map(|fields| number_at(&fields, 2))
+        .take(MAX_GROUPS)
+        .collect();
+    additional_gids.sort_unstable();
+    additional_gids.dedup();
+    Ok(Identity { uid, gid, additional_gids })
+}
+
+fn group_id(wanted: &str, group: &str) -> Option<u32> {
+    let named = group.lines().map(fields).find(|fields| fields.first() == Some(&wanted));
+    match named {
+        Some(fields) => number_at(&fields, 2),
+        None => number(wanted),
+    }
+}
+
+fn fields(line: &str) -> Vec<&str> {
+    line.trim_end().splitn(8, ':').collect()
+}
+
+fn number_at(fields: &[&str], index: usize) -> Option<u32> {
+    number(fields.get(index)?)
+}
+
+/// A decimal number that is an id: `u32::MAX` means "none" to the kernel.
+fn number(text: &str) -> Option<u32> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|id| digits && *id != u32::MAX)
+}
+
+/// Why an image's user is nobody.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UserError {
+    /// There is no such user.
+    #[error("the image's user {0:?} is no number and not in its /etc/passwd")]
+    User(String),
+    /// There is no such group.
+    #[error("the image's group {0:?} is no number and not in its /etc/group")]
+    Group(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nbroken\nwww:x:33:34::/var/www:/bin/false\n";
+    const GROUP: &str = "root:x:0:\nwww:x:34:\nssl:x:104:other,www\nadm:x:4:www\n";
+
+    #[test]
+    fn names_and_numbers_are_looked_up_as_docker_does() {
+        for (user, uid, gid, additional) in [
+            ("", 0, 0, vec![]),
+            ("root", 0, 0, vec![]),
+            ("www", 33, 34, vec![4, 104]),
+            ("33", 33, 34, vec![4, 104]),
+            ("www:ssl", 33, 104, vec![]),
+            ("www:", 33, 34, vec![4, 104]),
+            ("1000", 1000, 0, vec![]),
+            ("1000:1001", 1000, 1001, vec![]),
+            (":ssl", 0, 104, vec![]),
+        ] {
+            let expected = Identity { uid, gid, additional_gids: additional };
+            assert_eq!(identity(user, PASSWD, GROUP), Ok(expected), "{user:?}");
+        }
+        assert_eq!(identity("nobody", PASSWD, GROUP), Err(UserError::User("nobody".into())));
+        assert_eq!(identity("4294967295", "", ""), Err(UserError::User("4294967295".into())));
+        assert_eq!(identity("www:none", PASSWD, GROUP), Err(UserError::Group("none".into())));
+    }
+}

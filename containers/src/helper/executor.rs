@@ -1,0 +1,47 @@
+//! The last step of a container's first process: apply the filter, then become the program.
+//!
+//! libcontainer calls this in the container, after namespaces, mounts and capabilities. Without a filter
+//! there is no executor, so nothing runs unfiltered.
+
+use std::collections::HashMap;
+
+use libcontainer::workload::default::get_executor;
+use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
+use oci_spec::runtime::Spec;
+use seccompiler::BpfProgram;
+
+use super::filter::{self, FilterError};
+
+/// Runs the program under the specification's system call filter.
+#[derive(Clone)]
+pub(super) struct Sandboxed {
+    filters: Vec<BpfProgram>,
+    inner: Box<dyn Executor>,
+}
+
+impl Sandboxed {
+    /// Compiles the filter of `spec`; one without is refused.
+    pub(super) fn new(spec: &Spec) -> Result<Self, FilterError> {
+        let profile = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+        let filters = filter::compile(profile.ok_or(FilterError::Missing)?)?;
+        Ok(Self { filters, inner: get_executor() })
+    }
+}
+
+impl Executor for Sandboxed {
+    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        for filter in &self.filters {
+            seccompiler::apply_filter(filter)
+                .map_err(|error| ExecutorError::Execution(Box::new(FilterError::Apply(error))))?;
+        }
+        self.inner.exec(spec)
+    }
+
+    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        self.inner.validate(spec)
+    }
+
+    fn setup_envs(&self, envs: HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
+        self.inner.setup_envs(envs)
+    }
+}

@@ -1,0 +1,227 @@
+//! The entries of a layer's tar archive, with extended headers applied and bounded.
+//!
+//! The tar crate splits the stream and checks header sums; what precedes an entry (long names, pax
+//! records) is applied here, because its size is an attacker's choice and must not become memory.
+//! Sources: POSIX `pax` (ustar and extended header blocks), GNU tar's `L` and `K` entries, and the OCI
+//! image specification's `layer.md`.
+
+use std::io::Read;
+
+use tar::{Archive, Entry, EntryType, Header, PaxExtensions};
+
+use super::budget::MAX_EXTENDED_HEADER_BYTES;
+
+/// Extended attributes of files, as pax writes them.
+const XATTR_PREFIX: &[u8] = b"SCHILY.xattr.";
+
+/// What an entry makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Make {
+    Directory,
+    /// Its bytes follow.
+    File,
+    Symlink(Vec<u8>),
+    HardLink(Vec<u8>),
+    Fifo,
+}
+
+/// One file, directory or link, as the archive describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Item {
+    pub(super) path: Vec<u8>,
+    pub(super) make: Make,
+    /// Permission bits with set-id and sticky bits.
+    pub(super) mode: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    /// Seconds since 1970.
+    pub(super) mtime_secs: i64,
+    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// Calls `apply` with each entry and its bytes; reads the archive to its end.
+pub(super) fn for_each<R: Read, E: From<ArchiveError>>(
+    reader: R,
+    mut apply: impl FnMut(Item, &mut dyn Read) -> Result<(), E>,
+) -> Result<R, E> {
+    let mut archive = Archive::new(reader);
+    let mut extended = Extended::default();
+    for entry in archive.entries().map_err(ArchiveError::Io)?.raw(true) {
+        let mut entry = entry.map_err(ArchiveError::Io)?;
+        match entry.header().entry_type() {
+            EntryType::XGlobalHeader => {
+                short_bytes(&mut entry)?;
+            }
+            EntryType::XHeader => extended.read_pax(&short_bytes(&mut entry)?)?,
+            EntryType::GNULongName => extended.path = Some(c_string(short_bytes(&mut entry)?)),
+            EntryType::GNULongLink => extended.link = Some(c_string(short_bytes(&mut entry)?)),
+            _ => {
+                let item = std::mem::take(&mut extended).item(entry.header())?;
+                apply(item, &mut entry)?;
+            }
+        }
+    }
+    if extended != Extended::default() {
+        return Err(ArchiveError::Dangling.into());
+    }
+    let mut reader = archive.into_inner();
+    only_zeros(&mut reader)?;
+    Ok(reader)
+}
+
+/// What extended headers say about the next entry.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Extended {
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    size: Option<u64>,
+    uid: Option<u64>,
+    gid: Option<u64>,
+    mtime_secs: Option<i64>,
+    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Extended {
+    /// Takes in the records that change what is unpacked; those that only describe (names, atime) pass.
+    fn read_pax(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
+        for record in PaxExtensions::new(bytes) {
+            let record = record.map_err(ArchiveError::Io)?;
+            let (key, value) = (record.key_bytes(), record.value_bytes());
+            match key {
+                b"path" => self.path = Some(value.to_vec()),
+                b"linkpath" => self.link = Some(value.to_vec()),
+                b"size" => self.size = Some(number(value)?),
+                b"uid" => self.uid = Some(number(value)?),
+                b"gid" => self.gid = Some(number(value)?),
+                b"mtime" => self.mtime_secs = Some(seconds(value)?),
+                _ if key.starts_with(b"GNU.sparse.") => return Err(ArchiveError::Sparse),
+                _ => {
+                    if let Some(name) = key.strip_prefix(XATTR_PREFIX) {
+                        self.xattrs.push((name.to_vec(), value.to_vec()));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn item(self, header: &Header) -> Result<Item, ArchiveError> {
+        let size = header.entry_size().map_err(ArchiveError::Io)?;
+        if self.size.is_some_and(|stated| stated != size) {
+            return Err(ArchiveError::Size);
+        }
+        let path = self.path.unwrap_or_else(|| header.path_bytes().into_owned());
+        let link = self.link.or_else(|| header.link_name_bytes().map(|link| link.into_owned()));
+        let make = make(header, &path, link)?;
+        let id = |extended: Option<u64>, plain: std::io::Result<u64>| {
+            let id = match extended {
+                Some(id) => id,
+                None => plain.map_err(ArchiveError::Io)?,
+            };
+            // The kernel takes u32::MAX for "leave as it is".
+            u32::try_from(id).ok().filter(|id| *id != u32::MAX).ok_or(ArchiveError::Number)
+        };
+        let mtime = header.mtime().map_err(ArchiveError::Io)?;
+        Ok(Item {
+            mode: header.mode().map_err(ArchiveError::Io)? & 0o7777,
+            uid: id(self.uid, header.uid())?,
+            gid: id(self.gid, header.gid())?,
+            mtime_secs: self.mtime_secs.unwrap_or(i64::try_from(mtime).map_err(|_| ArchiveError::Number)?),
+            xattrs: self.xattrs,
+            path,
+            make,
+        })
+    }
+}
+
+fn make(header: &Header, path: &[u8], link: Option<Vec<u8>>) -> Result<Make, ArchiveError> {
+    let target = || link.filter(|link| !link.is_empty()).ok_or(ArchiveError::NoTarget);
+    match header.entry_type() {
+        EntryType::Regular | EntryType::Continuous if path.ends_with(b"/") => Ok(Make::Directory),
+        EntryType::Regular | EntryType::Continuous => Ok(Make::File),
+        EntryType::Directory => Ok(Make::Directory),
+        EntryType::Symlink => Ok(Make::Symlink(target()?)),
+        EntryType::Link => Ok(Make::HardLink(target()?)),
+        EntryType::Fifo => Ok(Make::Fifo),
+        EntryType::Block | EntryType::Char => Err(ArchiveError::Device),
+        EntryType::GNUSparse => Err(ArchiveError::Sparse),
+        other => Err(ArchiveError::Kind(other.as_byte())),
+    }
+}
+
+/// The bytes of an extended header.
+fn short_bytes<R: Read>(entry: &mut Entry<'_, R>) -> Result<Vec<u8>, ArchiveError> {
+    let size = entry.header().entry_size().map_err(ArchiveError::Io)?;
+    if size > MAX_EXTENDED_HEADER_BYTES {
+        return Err(ArchiveError::HeaderTooLong(size));
+    }
+    let mut bytes = Vec::new();
+    entry.take(size).read_to_end(&mut bytes).map_err(ArchiveError::Io)?;
+    Ok(bytes)
+}
+
+/// GNU's long names end with a NUL.
+fn c_string(mut bytes: Vec<u8>) -> Vec<u8> {
+    let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+    bytes.truncate(end);
+    bytes
+}
+
+fn number(value: &[u8]) -> Result<u64, ArchiveError> {
+    std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).ok_or(ArchiveError::Number)
+}
+
+/// Whole seconds of a decimal such as `1700000000.25`.
+fn seconds(value: &[u8]) -> Result<i64, ArchiveError> {
+    let whole = value.split(|b| *b == b'.').next().unwrap_or_default();
+    std::str::from_utf8(whole).ok().and_then(|text| text.parse().ok()).ok_or(ArchiveError::Number)
+}
+
+/// After the end mark an archive is padded with zeros.
+fn only_zeros(reader: &mut impl Read) -> Result<(), ArchiveError> {
+    let mut buffer = [0; 4096];
+    loop {
+        let count = reader.read(&mut buffer).map_err(ArchiveError::Io)?;
+        if count == 0 {
+            return Ok(());
+        }
+        if buffer[..count].iter().any(|b| *b != 0) {
+            return Err(ArchiveError::Trailing);
+        }
+    }
+}
+
+/// Why an archive is no layer.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// Reading failed: a bad header, a bad compressed stream, or a limit.
+    #[error("{0}")]
+    Io(std::io::Error),
+    /// A long name or a pax header is too long.
+    #[error("an extended header has {0} bytes, more than {MAX_EXTENDED_HEADER_BYTES}")]
+    HeaderTooLong(u64),
+    /// A number is none, or too large.
+    #[error("an owner, size or time is no number in range")]
+    Number,
+    /// The two sizes of an entry differ.
+    #[error("the sizes in header and extended header differ")]
+    Size,
+    /// A link leads nowhere.
+    #[error("a link has no target")]
+    NoTarget,
+    /// A character or block device.
+    #[error("device nodes are refused")]
+    Device,
+    /// A sparse file in one of GNU's formats.
+    #[error("sparse files are not supported")]
+    Sparse,
+    /// An entry of another kind.
+    #[error("entry type {0:#04x} is not supported")]
+    Kind(u8),
+    /// An extended header without an entry after it.
+    #[error("an extended header without an entry")]
+    Dangling,
+    /// Bytes after the end.
+    #[error("bytes after the end of the archive")]
+    Trailing,
+}

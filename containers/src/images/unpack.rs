@@ -1,0 +1,110 @@
+//! One layer into one directory, in the form that overlayfs stacks.
+//!
+//! An archive names what it hides of lower layers by files called `.wh.NAME` and `.wh..wh..opq` (OCI image
+//! specification, `layer.md`); overlayfs wants device nodes 0/0 and an attribute. The directory is made
+//! under another name and gets its own only when archive and digest are whole.
+
+use std::fs::File;
+use std::path::Path;
+
+use super::archive::{self, ArchiveError, Item, Make};
+use super::budget::{Budget, BudgetError, LayerBudget};
+use super::decompress::{Metered, decoder};
+use super::manifest::Compression;
+use super::tree::{Tree, TreeError, TreePath};
+use crate::digest::ContentDigest;
+
+/// Marks a name as hidden.
+const WHITEOUT_PREFIX: &[u8] = b".wh.";
+/// Hides everything below the directory it stands in.
+const OPAQUE_NAME: &[u8] = b".wh..wh..opq";
+/// Book-keeping of a file system that no longer exists (aufs); hides nothing.
+const AUFS_PREFIX: &[u8] = b".wh..wh.";
+
+/// A verified compressed layer, and what its archive must hash to.
+pub(super) struct Packed<'a> {
+    pub(super) file: File,
+    pub(super) bytes: u64,
+    pub(super) compression: Compression,
+    pub(super) diff_id: ContentDigest,
+    pub(super) budget: &'a Budget,
+}
+
+/// Unpacks into the empty directory `into`; blocks.
+pub(super) fn unpack(packed: Packed<'_>, into: &Path) -> Result<(), UnpackError> {
+    let tree = Tree::open(into)?;
+    let layer_budget = LayerBudget::new(packed.budget, packed.bytes);
+    let reader = Metered::new(decoder(packed.file, packed.compression), layer_budget);
+    let mut directories: Vec<(Vec<u8>, i64)> = Vec::new();
+    let reader = archive::for_each(reader, |item, content| {
+        packed.budget.entry()?;
+        apply(&tree, &item, content).map_err(|cause| UnpackError::Entry { path: shown(&item.path), cause })?;
+        if item.make == Make::Directory {
+            directories.push((item.path, item.mtime_secs));
+        }
+        Ok::<(), UnpackError>(())
+    })?;
+    let found = reader.digest();
+    if found != packed.diff_id {
+        return Err(UnpackError::DiffId { expected: packed.diff_id, found });
+    }
+    for (path, mtime_secs) in directories {
+        tree.set_directory_time(&path, mtime_secs)?;
+    }
+    Ok(())
+}
+
+fn apply(tree: &Tree, item: &Item, content: &mut dyn std::io::Read) -> Result<(), TreeError> {
+    let mut path = TreePath::parse(&item.path)?;
+    if path.name == OPAQUE_NAME {
+        return tree.opaque_parent(&path);
+    }
+    if path.name.starts_with(AUFS_PREFIX) {
+        return Ok(());
+    }
+    if let Some(hidden) = path.name.strip_prefix(WHITEOUT_PREFIX) {
+        if matches!(hidden, b"" | b"." | b"..") {
+            return Err(TreeError::Path { path: shown(&item.path), why: "hides no name" });
+        }
+        path.name = hidden.to_vec();
+        return tree.whiteout(&path);
+    }
+    if path.parents.iter().any(|parent| parent.starts_with(WHITEOUT_PREFIX)) {
+        return Err(TreeError::Path { path: shown(&item.path), why: "lies in a hidden name" });
+    }
+    tree.make(item, content)
+}
+
+fn shown(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
+}
+
+/// Why a layer cannot be unpacked.
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    /// The archive is broken, or a limit was hit.
+    #[error("{0}")]
+    Archive(#[from] ArchiveError),
+    /// Too many entries.
+    #[error("{0}")]
+    Budget(#[from] BudgetError),
+    /// One entry is refused.
+    #[error("{path:?}: {cause}")]
+    Entry {
+        /// Its path in the archive.
+        path: String,
+        /// Why.
+        cause: TreeError,
+    },
+    /// The directory cannot be used.
+    #[error("{0}")]
+    Tree(#[from] TreeError),
+    /// The archive is not the one that the image's configuration names.
+    #[error("wrong archive: expected {expected}, found {found}")]
+    DiffId {
+        /// In the verified configuration.
+        expected: ContentDigest,
+        /// Of what was unpacked.
+        found: ContentDigest,
+    },
+}

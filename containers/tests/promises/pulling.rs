@@ -1,0 +1,172 @@
+//! Promise: what runs is what the digest names; a registry that lies, stalls or ends early is refused by name.
+
+use std::sync::Arc;
+
+use containers::compose::ImageReference;
+use containers::digest::ContentDigest;
+use containers::images::{FetchError, Limits, Mirror, PullError, PulledImage, Registries, SourceError, Store, pull};
+
+use crate::image::{Archive, Blobs, digest, gzip, zstd};
+use crate::registry::{Behaviour, serve};
+use crate::root;
+
+/// Three layers, one of each compression.
+fn sample(blobs: &mut Blobs) -> ContentDigest {
+    let one = Archive::default().directory("etc/").file("etc/one", b"one").finish();
+    let two = Archive::default().file("etc/two", &vec![b'2'; 300_000]).finish();
+    let three = Archive::default().file("three", b"3").finish();
+    let layers =
+        [("tar", one.clone(), one), ("tar+gzip", gzip(&two), two.clone()), ("tar+zstd", zstd(&three), three.clone())];
+    blobs.image(&layers, r#"{"Cmd":["/bin/x"],"Env":["A=1"],"User":"7:8","StopSignal":"SIGQUIT"}"#)
+}
+
+/// Pulls `digest` from mirrors alone into a new store.
+async fn pull_from(mirrors: Vec<Mirror>, digest: ContentDigest, limits: Limits) -> Result<PulledImage, PullError> {
+    let root = tempfile::tempdir().expect("folder");
+    let image = ImageReference::parse(&format!("example.org/app:1@{digest}")).expect("reference");
+    let registries = Arc::new(Registries::new(mirrors, None).expect("mirrors"));
+    let store = Arc::new(Store::open(root.path()).expect("store"));
+    let pulled = pull(&image, registries, store, limits).await;
+    let layers = root.path().join("layers").read_dir().expect("layers").count();
+    let partial = root.path().join("partial").read_dir().expect("partial").count();
+    assert_eq!(partial, 0, "nothing unfinished is left");
+    if let Ok(pulled) = &pulled {
+        assert_eq!(pulled.layers.len(), layers);
+        assert_eq!(std::fs::read(pulled.layers[0].join("etc/one")).expect("file"), b"one");
+        assert_eq!(std::fs::metadata(pulled.layers[1].join("etc/two")).expect("file").len(), 300_000);
+        assert_eq!(std::fs::read(pulled.layers[2].join("three")).expect("file"), b"3");
+    }
+    pulled
+}
+
+#[tokio::test]
+async fn an_honest_mirror_serves_every_compression() {
+    if !root("an_honest_mirror_serves_every_compression") {
+        return;
+    }
+    let mut blobs = Blobs::default();
+    let digest = sample(&mut blobs);
+    let mirror = serve(blobs, Behaviour::Honest, Behaviour::Honest);
+    let pulled = pull_from(vec![mirror], digest, Limits::default()).await.expect("pulled");
+    assert_eq!(pulled.manifest, digest);
+    assert_eq!(pulled.config.command, ["/bin/x"]);
+    assert_eq!((pulled.config.user.as_str(), pulled.config.stop_signal.as_deref()), ("7:8", Some("SIGQUIT")));
+}
+
+#[tokio::test]
+async fn an_index_leads_to_the_manifest_of_this_platform() {
+    if !root("an_index_leads_to_the_manifest_of_this_platform") {
+        return;
+    }
+    let mut blobs = Blobs::default();
+    let manifest = sample(&mut blobs);
+    let size = blobs.0[&manifest.to_string()].len();
+    let index = |digest: ContentDigest, size: usize| {
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let platform = r#"{"os":"linux","architecture":"amd64"}"#;
+        format!(
+            r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{kind}","digest":"{digest}","size":{size},"platform":{platform}}}]}}"#
+        )
+    };
+    let good = blobs.add(index(manifest, size).into_bytes());
+    let nested = blobs.add(index(good, index(manifest, size).len()).into_bytes());
+    let wrong_size = blobs.add(index(manifest, size + 1).into_bytes());
+    let mirror = serve(blobs, Behaviour::Honest, Behaviour::Honest);
+    let pulled = pull_from(vec![mirror.clone()], good, Limits::default()).await.expect("pulled");
+    assert_eq!(pulled.manifest, manifest);
+    let error = pull_from(vec![mirror.clone()], nested, Limits::default()).await.expect_err("nested");
+    assert!(error.to_string().contains("points to another index"), "{error}");
+    let error = pull_from(vec![mirror], wrong_size, Limits::default()).await.expect_err("size");
+    assert!(matches!(source_error(&error), SourceError::Truncated { .. }), "{error}");
+}
+
+/// The cause of the one source asked.
+fn source_error(error: &PullError) -> &SourceError {
+    match error {
+        PullError::Fetch(FetchError::AllSources { attempts, .. }) => &attempts.iter().next().expect("one").cause,
+        other => panic!("not about a source: {other}"),
+    }
+}
+
+#[tokio::test]
+async fn every_lie_of_a_registry_is_its_own_refusal() {
+    let mut blobs = Blobs::default();
+    let digest = sample(&mut blobs);
+    type Check = fn(&SourceError) -> bool;
+    let cases: [(Behaviour, Check); 6] = [
+        (Behaviour::OtherBytes, |cause| matches!(cause, SourceError::WrongDigest { .. })),
+        (Behaviour::Shorter, |cause| matches!(cause, SourceError::WrongDigest { .. } | SourceError::Truncated { .. })),
+        (Behaviour::Dropped, |cause| matches!(cause, SourceError::Http(_))),
+        (Behaviour::Endless, |cause| matches!(cause, SourceError::TooLong(_))),
+        (Behaviour::Broken, |cause| matches!(cause, SourceError::Status(500))),
+        (Behaviour::Redirect, |cause| matches!(cause, SourceError::Status(302))),
+    ];
+    for (behaviour, expected) in cases {
+        for (manifests, other) in [(behaviour, Behaviour::Honest), (Behaviour::Honest, behaviour)] {
+            let mirror = serve(blobs.clone(), manifests, other);
+            let error = pull_from(vec![mirror], digest, Limits::default()).await.expect_err("refused");
+            assert!(expected(source_error(&error)), "{behaviour:?}: {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn wrong_bytes_are_told_with_both_digests_and_the_source() {
+    let mut blobs = Blobs::default();
+    let pinned = sample(&mut blobs);
+    let mut lie = blobs.0[&pinned.to_string()].clone();
+    let half = lie.len() / 2;
+    lie[half] ^= 1;
+    let mirror = serve(blobs, Behaviour::OtherBytes, Behaviour::Honest);
+    let shown = pull_from(vec![mirror], pinned, Limits::default()).await.expect_err("refused").to_string();
+    let expected = format!("wrong bytes: expected {pinned}, found {}", digest(&lie));
+    assert!(shown.contains(&expected), "{shown}");
+    assert!(shown.contains("http://127.0.0.1:"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_lying_mirror_does_not_stop_an_honest_one() {
+    if !root("a_lying_mirror_does_not_stop_an_honest_one") {
+        return;
+    }
+    let mut blobs = Blobs::default();
+    let digest = sample(&mut blobs);
+    let liar = serve(blobs.clone(), Behaviour::OtherBytes, Behaviour::Endless);
+    let absent = serve(Blobs::default(), Behaviour::Honest, Behaviour::Honest);
+    let honest = serve(blobs, Behaviour::Honest, Behaviour::Honest);
+    pull_from(vec![liar, absent, honest], digest, Limits::default()).await.expect("pulled");
+}
+
+#[tokio::test]
+async fn nobody_to_ask_is_said() {
+    let mut blobs = Blobs::default();
+    let digest = sample(&mut blobs);
+    let error = pull_from(Vec::new(), digest, Limits::default()).await.expect_err("nobody");
+    assert!(error.to_string().ends_with("no mirror was named and no registry may be asked"), "{error}");
+}
+
+#[tokio::test]
+async fn layers_are_refused_for_their_archive_or_their_size() {
+    if !root("layers_are_refused_for_their_archive_or_their_size") {
+        return;
+    }
+    let mut blobs = Blobs::default();
+    let archive = Archive::default().file("a", b"1").finish();
+    let other = Archive::default().file("a", b"2").finish();
+    let wrong_diff_id = blobs.image(&[("tar", archive.clone(), other)], "{}");
+    let zeros = Archive::default().file("zeros", &vec![0; 70 << 20]).finish();
+    let bomb = blobs.image(&[("tar+gzip", gzip(&zeros), zeros)], "{}");
+    let good = blobs.image(&[("tar", archive.clone(), archive)], "{}");
+    let mirror = serve(blobs, Behaviour::Honest, Behaviour::Honest);
+    let small = Limits { fetched_bytes: 1 << 30, unpacked_bytes: 1024, entries: 10 };
+    for (digest, limits, expected) in [
+        (wrong_diff_id, Limits::default(), "wrong archive: expected sha256:"),
+        (bomb, Limits::default(), "unpacks to more than 200 times its size"),
+        (good, small, "the image unpacks to more than 1024 bytes"),
+        (good, Limits { entries: 0, ..Limits::default() }, "the image has more than 0 files"),
+        (good, Limits { fetched_bytes: 9, ..Limits::default() }, "the layers have 2048 bytes, more than 9"),
+    ] {
+        let error = pull_from(vec![mirror.clone()], digest, limits).await.expect_err(expected);
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}
