@@ -17,10 +17,19 @@ pub struct Parameter {
 
 /// Both flavours carry these, in this order.
 const COMMON: [Parameter; 7] = [
-    Parameter { text: cmdline::TRUST_CPU, reason: "RDSEED is the only source of randomness that the host cannot choose" },
+    Parameter {
+        text: cmdline::TRUST_CPU,
+        reason: "RDSEED is the only source of randomness that the host cannot choose",
+    },
     Parameter { text: cmdline::NO_BOOTLOADER_SEED, reason: "a seed from the boot loader is the host's" },
-    Parameter { text: cmdline::NO_KVMCLOCK, reason: "the paravirtual clock lets the host move time at will; the TSC does not" },
-    Parameter { text: cmdline::NO_ASYNC_PAGE_FAULTS, reason: "the host's memory manager must not steer the guest's faults" },
+    Parameter {
+        text: cmdline::NO_KVMCLOCK,
+        reason: "the paravirtual clock lets the host move time at will; the TSC does not",
+    },
+    Parameter {
+        text: cmdline::NO_ASYNC_PAGE_FAULTS,
+        reason: "the host's memory manager must not steer the guest's faults",
+    },
     Parameter { text: cmdline::NO_STEAL_TIME, reason: "no page is shared with the host for time accounting" },
     Parameter { text: cmdline::NO_HOST_SPINLOCKS, reason: "waiting and waking is the guest's alone" },
     Parameter { text: cmdline::QUIET, reason: "the boot is not slowed by messages; errors still print" },

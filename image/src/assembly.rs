@@ -1,0 +1,160 @@
+//! Assembly: firmware, kernel and initramfs into one folder, described by image.json.
+
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use measurement::{ImageFacts, ImageFiles};
+use protocol::digest::{OsImageHash, Sha256Digest};
+use protocol::image::{self, Artefact, Flavour, ImageManifest, MachineFacts};
+use reproducible_build::builder::Builder;
+use reproducible_build::lock::Lock;
+
+use crate::manifest::{self, FIRMWARE_CEILING_BYTES, KERNEL_CEILING_BYTES, TOTAL_CEILING_BYTES};
+use crate::recipes::Recipes;
+use crate::{BuildImageError, cmdline};
+
+/// Host bridge, network, launch disk and status disk: every launch has these.
+const ROOT_SLOTS: u32 = 4;
+/// The lock group and package that say which QEMU an image is for.
+const QEMU: (&str, &str) = ("qemu", "qemu-system-x86");
+
+/// An image on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuiltImage {
+    /// Folder of `firmware.fd`, `kernel`, `initrd` and `image.json`.
+    pub folder: PathBuf,
+    /// What image.json says.
+    pub manifest: ImageManifest,
+    /// Names the image.
+    pub os_image_hash: OsImageHash,
+}
+
+/// Where the image of a flavour is, once it is built.
+#[must_use]
+pub fn folder(checkout: &Path, flavour: Flavour) -> PathBuf {
+    let name = match flavour {
+        Flavour::Release => "release",
+        Flavour::Dev => "dev",
+    };
+    checkout.join("target/image").join(name)
+}
+
+/// Builds the image of a flavour from the sources in `checkout` into [`folder`]; what is cached is not built again.
+///
+/// # Errors
+/// If an input is missing, a step fails, the kernel's configuration is not the requested one, or a ceiling is exceeded.
+pub fn build(builder: &Builder, checkout: &Path, flavour: Flavour) -> Result<BuiltImage, BuildImageError> {
+    let recipes = Recipes::new(builder, checkout);
+    // The shortest first, so that an error in a program shows before the kernel is built.
+    let initrd = builder.build(&*recipes.initrd(flavour)?)?.path.join("initrd");
+    let firmware = builder.build(&*recipes.firmware()?)?.path.join("firmware.fd");
+    let kernel = builder.build(&*recipes.kernel(flavour)?)?.path.join("kernel");
+    let parts = Parts { firmware: fs::read(firmware)?, kernel: fs::read(kernel)?, initrd: fs::read(initrd)? };
+    parts.check_sizes()?;
+    let manifest = parts.describe(builder.lock(), flavour)?;
+    let folder = folder(checkout, flavour);
+    parts.write(&folder, &manifest)?;
+    Ok(BuiltImage { folder, os_image_hash: manifest.os_image_hash(), manifest })
+}
+
+struct Parts {
+    firmware: Vec<u8>,
+    kernel: Vec<u8>,
+    initrd: Vec<u8>,
+}
+
+impl Parts {
+    fn check_sizes(&self) -> Result<(), manifest::CeilingError> {
+        let (kernel, initrd) = (self.kernel.len() as u64, self.initrd.len() as u64);
+        manifest::check_size("firmware.fd", self.firmware.len() as u64, FIRMWARE_CEILING_BYTES)?;
+        manifest::check_size("kernel", kernel, KERNEL_CEILING_BYTES)?;
+        manifest::check_size("kernel and initrd together", kernel + initrd, TOTAL_CEILING_BYTES)
+    }
+
+    fn describe(&self, lock: &Lock, flavour: Flavour) -> Result<ImageManifest, BuildImageError> {
+        let cmdline = cmdline::line(flavour);
+        let Self { firmware, kernel, initrd } = self;
+        let facts = ImageFacts::from_files(&ImageFiles { firmware, kernel, initrd, cmdline: &cmdline })?;
+        let serial_ports = match flavour {
+            Flavour::Release => 1,
+            // The console and the emulated TDX device.
+            Flavour::Dev => 2,
+        };
+        Ok(ImageManifest {
+            version: image::VERSION,
+            dstyx_version: env!("CARGO_PKG_VERSION").into(),
+            flavour,
+            source_date_epoch: lock.epoch_secs(),
+            firmware: artefact("firmware.fd", firmware),
+            kernel: artefact("kernel", kernel),
+            initrd: artefact("initrd", initrd),
+            reference: facts.reference(),
+            firmware_facts: facts.firmware,
+            kernel_facts: facts.kernel,
+            machine: MachineFacts { qemu_version: qemu_version(lock)?, serial_ports, root_slots: ROOT_SLOTS },
+            cmdline,
+        })
+    }
+
+    /// The folder appears whole: a launch never reads half of an old image and half of a new one.
+    fn write(&self, folder: &Path, manifest: &ImageManifest) -> std::io::Result<()> {
+        let new = folder.with_extension("new");
+        if new.exists() {
+            fs::remove_dir_all(&new)?;
+        }
+        fs::create_dir_all(&new)?;
+        let json = manifest.to_json();
+        let files: [(&str, &[u8]); 4] = [
+            (&manifest.firmware.file, &self.firmware),
+            (&manifest.kernel.file, &self.kernel),
+            (&manifest.initrd.file, &self.initrd),
+            ("image.json", &json),
+        ];
+        for (name, bytes) in files {
+            fs::write(new.join(name), bytes)?;
+        }
+        if folder.exists() {
+            fs::remove_dir_all(folder)?;
+        }
+        fs::rename(new, folder)
+    }
+}
+
+fn artefact(file: &str, bytes: &[u8]) -> Artefact {
+    Artefact { file: file.into(), size: bytes.len() as u64, sha256: Sha256Digest::of(bytes) }
+}
+
+/// The upstream version of the locked QEMU: `1:11.1.3+ds-1~bpo13+1` is `11.1.3`.
+fn qemu_version(lock: &Lock) -> Result<String, BuildImageError> {
+    let (group, package) = QEMU;
+    let pin = lock.group(group)?.packages.iter().find(|pin| pin.name == package);
+    let pin = pin.ok_or(BuildImageError::NoQemu)?;
+    Ok(upstream(&pin.version).to_owned())
+}
+
+fn upstream(version: &str) -> &str {
+    let without_epoch = version.split_once(':').map_or(version, |(_, rest)| rest);
+    without_epoch.split(['+', '-', '~']).next().unwrap_or(without_epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debian_versions_give_upstreams() {
+        assert_eq!(upstream("1:11.1.3+ds-1~bpo13+1"), "11.1.3");
+        assert_eq!(upstream("10.0.13-2"), "10.0.13");
+        assert_eq!(upstream("9.2"), "9.2");
+    }
+
+    #[test]
+    fn the_sum_of_kernel_and_initrd_has_a_ceiling() {
+        let sized = |kernel, initrd| Parts { firmware: vec![], kernel: vec![0; kernel], initrd: vec![0; initrd] };
+        assert_eq!(sized(6_000_000, 24_000_000).check_sizes(), Ok(()));
+        let refused = sized(6_000_000, 24_000_001).check_sizes().unwrap_err();
+        assert_eq!(refused.file, "kernel and initrd together");
+        assert_eq!((refused.bytes, refused.ceiling_bytes), (30_000_001, TOTAL_CEILING_BYTES));
+        assert_eq!(sized(8_000_001, 0).check_sizes().unwrap_err().file, "kernel");
+    }
+}

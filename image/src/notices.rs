@@ -1,0 +1,104 @@
+//! The licence files of the image: what is in it, of whom, under which terms.
+//!
+//! The crate list comes from cargo, inside the hermetic root, so it names exactly what was linked; the rest is
+//! short enough to write here. A crate without a licence, or under one that the project keeps out, ends the build.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+/// What is not a crate.
+pub const NOTICES: &str = "\
+This image consists of the following parts. Sources of all of them are named, with digests, in
+reproducible-build/inputs.lock and Cargo.lock of the dstyx repository; the builder there makes the same bytes again.
+
+dstyx          the programs in /init and /bin. Apache-2.0: dstyx/Apache-2.0.txt
+crates         linked into these programs: names and licences in crates.txt
+Linux          the kernel beside this initramfs. GPL-2.0-only WITH Linux-syscall-note, with the patches in
+               image/kernel/patches, which are GPL-2.0-only; development images also carry the driver in
+               tdx-emulator/kernel, GPL-2.0-only
+GNU C Library  linked statically into the programs. LGPL-2.1-or-later; to link them with another version, build
+               the repository with another one in inputs.lock
+Rust           the standard library in the programs. MIT OR Apache-2.0
+EDK II         the firmware beside this initramfs. BSD-2-Clause-Patent, with OpenSSL's libcrypto, Apache-2.0
+Mozilla        the certificate authorities in /etc/ssl/certs, as Debian packages them. MPL-2.0
+";
+
+/// Licences that no program of the image may carry, whatever else a crate offers with `AND`.
+const KEPT_OUT: [&str; 3] = ["GPL-", "AGPL-", "SSPL-"];
+
+/// The crate list from cargo's lines `name vVERSION (where)|licence`, each crate once, in order.
+///
+/// # Errors
+/// If a line has no licence, or only one that is kept out.
+pub fn crates(lines: &str) -> Result<String, NoticesError> {
+    let mut list = BTreeSet::new();
+    for line in lines.lines().filter(|line| !line.is_empty()) {
+        let malformed = || NoticesError::Line(line.chars().take(128).collect());
+        let (package, licence) = line.split_once('|').ok_or_else(malformed)?;
+        let mut words = package.split(' ');
+        let name = words.next().filter(|name| !name.is_empty()).ok_or_else(malformed)?;
+        let version = words.next().and_then(|word| word.strip_prefix('v')).ok_or_else(malformed)?;
+        let licence = licence.trim().trim_end_matches(" (*)");
+        if !acceptable(licence) {
+            return Err(NoticesError::Licence { package: name.into(), licence: licence.into() });
+        }
+        list.insert((name, version, licence));
+    }
+    let mut text = String::from("Crates in the programs of this image: name, version, licence (SPDX).\n\n");
+    for (name, version, licence) in list {
+        // Writing into a string cannot fail.
+        let _ = writeln!(text, "{name} {version}: {licence}");
+    }
+    Ok(text)
+}
+
+/// Whether some choice of the expression has nothing that is kept out.
+fn acceptable(licence: &str) -> bool {
+    let kept_out = |choice: &str| {
+        let words = choice.split(|c: char| c.is_whitespace() || "()/".contains(c));
+        words.into_iter().any(|word| KEPT_OUT.iter().any(|prefix| word.starts_with(prefix)))
+    };
+    !licence.is_empty() && licence.split(" OR ").any(|choice| !kept_out(choice))
+}
+
+/// Why there is no crate list.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoticesError {
+    /// not a line of the form `name vVERSION|licence`
+    #[error("{0:?} is not a line of the form 'name vVERSION|licence'")]
+    Line(String),
+    /// a crate without a licence, or with one that is kept out
+    #[error(
+        "the crate {package} has the licence {licence:?}; the image carries none without, and no GPL, AGPL or SSPL"
+    )]
+    Licence {
+        /// Its name.
+        package: String,
+        /// As its manifest says.
+        licence: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_crate_is_listed_once_without_a_path() {
+        let lines = "serde v1.0.0|MIT OR Apache-2.0\ninit v0.1.0 (/elsewhere/init)|Apache-2.0\nserde v1.0.0|MIT OR Apache-2.0 (*)\n";
+        let list = crates(lines).unwrap();
+        let rows: Vec<_> = list.lines().skip(2).collect();
+        assert_eq!(rows, ["init 0.1.0: Apache-2.0", "serde 1.0.0: MIT OR Apache-2.0"]);
+    }
+
+    #[test]
+    fn foreign_licences_are_refused_by_name() {
+        for licence in ["GPL-3.0-only", "", "MIT AND AGPL-3.0-or-later"] {
+            let refused = crates(&format!("bad v1.0.0|{licence}\n"));
+            let expected = NoticesError::Licence { package: "bad".into(), licence: licence.into() };
+            assert_eq!(refused, Err(expected), "{licence}");
+        }
+        assert!(crates("choice v1.0.0|GPL-2.0-only OR MIT\n").is_ok());
+        assert!(crates("lesser v1.0.0|LGPL-2.1-or-later\n").is_ok());
+    }
+}

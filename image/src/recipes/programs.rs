@@ -1,0 +1,56 @@
+//! The guest's programs and the list of crates in them; both flavours carry the same files.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use reproducible_build::recipe::{Command, Input, Recipe};
+use reproducible_build::rust::{self, Programs};
+
+use super::{ROOT, Recipes, bash};
+use crate::BuildImageError;
+
+const PACKAGES: [&str; 3] = ["init", "guest-agent", "containers"];
+const BINARIES: [&str; 3] = ["init", "guest-agent", "container-helper"];
+
+/// The output that names the crates, one `name vVERSION (where)|licence` a line.
+pub(super) const CRATES: &str = "crates.list";
+
+impl Recipes<'_> {
+    /// Leaves `init`, `guest-agent`, `container-helper` and `crates.list`.
+    ///
+    /// # Errors
+    /// If a crate of `Cargo.lock` cannot be had.
+    pub fn programs(&self) -> Result<Arc<Recipe>, BuildImageError> {
+        let programs = Programs { name: "programs", packages: &PACKAGES, binaries: &BINARIES, extra: &[] };
+        let mut recipe = rust::recipe(self.builder, self.checkout, &programs)?;
+        recipe.steps.push(crate_list());
+        recipe.outputs.push(CRATES.into());
+        Ok(Arc::new(recipe))
+    }
+
+    /// Leaves `ca-certificates.crt`: Debian's bundle, from the locked package.
+    pub(super) fn ca_certificates(&self) -> Arc<Recipe> {
+        Arc::new(Recipe {
+            name: "ca-certificates".into(),
+            root: ROOT.into(),
+            sources: BTreeMap::<String, Input>::new(),
+            base: None,
+            steps: vec![Command::new(["cp", "/etc/ssl/certs/ca-certificates.crt", "{out}/"])],
+            env: BTreeMap::new(),
+            keep_work: false,
+            outputs: vec!["ca-certificates.crt".into()],
+        })
+    }
+}
+
+/// Where the sources lay is cut off: it differs from build to build.
+fn crate_list() -> Command {
+    let packages = PACKAGES.map(|package| format!("--package {package}")).join(" ");
+    let script = format!(
+        "cargo tree --offline --config 'source.crates-io.replace-with=\"pinned\"' \
+         --config 'source.pinned.directory=\"{{src}}/crates\"' --target x86_64-unknown-linux-gnu \
+         --edges normal --prefix none --format '{{p}}|{{l}}' {packages} \
+         | sed 's/ ([^)]*)|/|/; s/ ([*])$//; /^$/d' | LC_ALL=C sort -u >{{out}}/{CRATES}"
+    );
+    bash(&script).dir("{work}/workspace")
+}
