@@ -4,7 +4,6 @@
 //! it is signed, current and of this platform is judged like the quote itself.
 
 use dcap_qvl::QuoteCollateralV3;
-use protocol::strict_json;
 use serde::{Deserialize, Serialize};
 
 /// Largest file; real ones have 14 to 25 KiB, a long revocation list would add tens of KiB.
@@ -13,9 +12,12 @@ pub const MAX_BYTES: usize = 512 * 1024;
 /// Why collateral was refused before any of it was judged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CollateralError {
-    /// not the JSON of a QuoteCollateralV3
+    /// larger than the budget
+    #[error("collateral: {0} bytes, at most {MAX_BYTES} are accepted")]
+    TooLarge(usize),
+    /// not the JSON of a QuoteCollateralV3: message with key, line and column
     #[error("collateral: {0}")]
-    Json(#[from] strict_json::JsonError),
+    Json(String),
     /// a field that is not hex
     #[error("collateral: {field}: {what}")]
     Hex {
@@ -51,8 +53,15 @@ struct RawCollateral {
 
 impl Collateral {
     /// Parses the JSON of a file or a service's reply.
+    ///
+    /// Unlike other JSON of the project it may hold NULs: quotes end their certificate chain with one, and
+    /// those who fetch collateral copy that chain as it is.
     pub fn parse(json: &[u8]) -> Result<Self, CollateralError> {
-        let raw: RawCollateral = strict_json::parse(json, MAX_BYTES)?;
+        if json.len() > MAX_BYTES {
+            return Err(CollateralError::TooLarge(json.len()));
+        }
+        let raw: RawCollateral =
+            serde_json::from_slice(json).map_err(|error| CollateralError::Json(error.to_string()))?;
         let inner = QuoteCollateralV3 {
             pck_crl_issuer_chain: raw.pck_crl_issuer_chain,
             root_ca_crl: hex_field("root_ca_crl", &raw.root_ca_crl)?,
@@ -89,4 +98,31 @@ impl Collateral {
 
 fn hex_field(field: &'static str, text: &str) -> Result<Vec<u8>, CollateralError> {
     hex::decode(text).map_err(|error| CollateralError::Hex { field, what: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REAL: &[u8] = include_bytes!("../../tests/vectors/attestation/dcap-qvl-v5-td15ex.collateral.json");
+
+    #[test]
+    fn real_collateral_survives_its_json() {
+        let collateral = Collateral::parse(REAL).unwrap();
+        assert_eq!(Collateral::parse(&collateral.to_json()), Ok(collateral));
+    }
+
+    #[test]
+    fn unknown_and_repeated_keys_trailing_bytes_size_and_hex_are_refused() {
+        let text = std::str::from_utf8(REAL).unwrap();
+        let parse = |text: String| Collateral::parse(text.as_bytes()).unwrap_err();
+        assert!(matches!(parse(text.replacen('{', r#"{"x":1,"#, 1)), CollateralError::Json(_)));
+        assert!(matches!(parse(text.replacen('{', r#"{"pck_crl":"","#, 1)), CollateralError::Json(_)));
+        assert!(matches!(parse(format!("{text}x")), CollateralError::Json(_)));
+        let spaces = " ".repeat(MAX_BYTES);
+        assert_eq!(parse(spaces + text), CollateralError::TooLarge(MAX_BYTES + text.len()));
+        let mut value: serde_json::Value = serde_json::from_str(text).unwrap();
+        value["pck_crl"] = "0".into();
+        assert!(matches!(parse(value.to_string()), CollateralError::Hex { field: "pck_crl", .. }));
+    }
 }

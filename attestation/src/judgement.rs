@@ -157,7 +157,11 @@ fn judge_hardware<'a>(ledger: &mut Ledger, inputs: Inputs<'a>) -> Hardware<'a> {
             collateral::judge_platform(ledger, collateral, platform, &anchor);
         }
     }
-    hardware.claims = tcb::judge(ledger, inputs, given);
+    let parts = hardware.collateral.as_ref().zip(hardware.platform.as_ref());
+    let hopeless = parts.and_then(|(collateral, platform)| {
+        tcb::no_status(&collateral.tcb_info, &platform.extension, &read.quote.report)
+    });
+    hardware.claims = tcb::judge(ledger, inputs, given, hopeless);
     if let Some(claims) = &hardware.claims {
         tcb::judge_status(ledger, claims, &inputs.policy.platform, inputs.now);
     }

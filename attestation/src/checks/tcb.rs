@@ -3,8 +3,10 @@
 //! The checks before this one name the broken link; dcap-qvl has the last word. It returns a TCB status
 //! without refusing it, so the refusal is made here.
 
+use dcap_qvl::intel::PckExtension;
 use dcap_qvl::verify::QuoteVerifier;
-use dcap_qvl::{QuoteClaims, QuotePolicy, TcbStatus};
+use dcap_qvl::{QuoteClaims, QuotePolicy, TcbInfo, TcbStatus};
+use protocol::quote::TdReport;
 
 use super::collateral::{self, ReadCollateral};
 use super::pck::Platform;
@@ -15,39 +17,81 @@ use crate::policy::{AcceptedTcb, PlatformRules};
 use crate::refusal::{CheckName, Finding};
 use crate::time::rfc3339;
 
+/// What to do about a TCB that is not accepted.
+const UPDATE: &str =
+    "update the platform's firmware and TDX module, or accept status and advisories by name and until a date";
+
 /// Checks whose failure dcap-qvl would only repeat.
 fn repeated() -> Vec<CheckName> {
     let quote = CheckName::ALL.iter().copied().filter(|name| *name < CheckName::CollateralFormat);
-    quote.chain(collateral::ROWS).chain(attributes::ROWS).collect()
+    quote.chain(collateral::ROWS).chain(attributes::ROWS).chain([CheckName::TcbStatus]).collect()
 }
 
 /// Runs dcap-qvl over quote and collateral; its claims if it accepts.
-pub(crate) fn judge(ledger: &mut Ledger, inputs: Inputs<'_>, collateral: &Collateral) -> Option<QuoteClaims> {
+///
+/// `hopeless` is what [`no_status`] found: a platform for which dcap-qvl has no status, only an error.
+pub(crate) fn judge(
+    ledger: &mut Ledger,
+    inputs: Inputs<'_>,
+    collateral: &Collateral,
+    hopeless: Option<String>,
+) -> Option<QuoteClaims> {
     let verifier = QuoteVerifier::new(inputs.policy.anchor.certificate().to_vec());
     // Only the facts are asked for: which of them are accepted is decided below.
     let facts_only = QuotePolicy::claims_only(inputs.now);
     let result = verifier.verify_with_policy(&inputs.evidence.quote, &collateral.inner, inputs.now, &facts_only);
     const EXPECTED: &str = "accepted by dcap-qvl";
-    match result {
+    let error = match result {
         Ok(claims) => {
             ledger.pass(CheckName::QuoteVerification, EXPECTED, "accepted");
-            Some(claims)
+            return Some(claims);
         }
-        Err(error) => {
-            let already = ledger.failed(&repeated());
-            if already.is_empty() {
-                let hint = "two implementations of Intel's rules disagree: report this with quote and collateral";
-                ledger.fail(CheckName::QuoteVerification, EXPECTED, format!("{error:#}"), hint);
-            } else {
-                let why = format!("dcap-qvl refuses too ({error:#}), as did: {}", already.join(", "));
-                ledger.skip(&[CheckName::QuoteVerification], why);
-            }
-            ledger.skip(
-                &[CheckName::TcbStatus],
-                "dcap-qvl, which evaluates the TCB, did not accept quote and collateral",
-            );
-            None
+        Err(error) => format!("{error:#}"),
+    };
+    match hopeless {
+        Some(found) => ledger.fail(CheckName::TcbStatus, "UpToDate", found, UPDATE),
+        None => ledger.skip(&[CheckName::TcbStatus], "dcap-qvl, which evaluates the TCB, accepted neither"),
+    }
+    let already = ledger.failed(&repeated());
+    if already.is_empty() {
+        let hint = "two implementations of Intel's rules disagree: report this with quote and collateral";
+        ledger.fail(CheckName::QuoteVerification, EXPECTED, error, hint);
+    } else {
+        let why = format!("dcap-qvl refuses too ({error}), as did: {}", already.join(", "));
+        ledger.skip(&[CheckName::QuoteVerification], why);
+    }
+    None
+}
+
+/// Why a platform has no TCB status at all: it is below every level that Intel lists, or its level is revoked.
+pub(crate) fn no_status(tcb_info: &TcbInfo, pck: &PckExtension, report: &TdReport) -> Option<String> {
+    let current = report.td15.map(|fields| fields.tee_tcb_svn2);
+    [Some(report.tee_tcb_svn), current].into_iter().flatten().find_map(|svn| {
+        let levels = tcb_info.tcb_levels.iter();
+        let shortfalls =
+            levels.map(|level| Some((level, level.shortfalls(&pck.cpu_svn, pck.pce_svn, Some(&svn)).ok()?)));
+        let shortfalls: Vec<_> = shortfalls.collect::<Option<_>>()?;
+        match shortfalls.iter().find(|(_, missing)| missing.is_empty()) {
+            Some((level, _)) => (level.tcb_status == TcbStatus::Revoked).then(|| "Revoked".to_owned()),
+            None => shortfalls.iter().min_by_key(|(_, missing)| missing.len()).map(|(level, missing)| {
+                let missing = missing
+                    .iter()
+                    .map(|short| format!("{:?} is {}, needs {}", short.component, short.have, short.needs));
+                let missing = missing.collect::<Vec<_>>().join("; ");
+                format!("below every TCB level of the TCB info; to that of {}: {missing}", level.tcb_date)
+            }),
         }
+        .or_else(|| module_without_level(tcb_info, &svn))
+    })
+}
+
+fn module_without_level(tcb_info: &TcbInfo, svn: &[u8; 16]) -> Option<String> {
+    let module = tcb_info.tdx_module_identity(svn).ok()??;
+    let level = module.tcb_levels.iter().find(|level| level.shortfall(svn).is_none());
+    match level.map(|level| level.tcb_status) {
+        None => Some(format!("TDX module {} is below every level: its SVN is {}", module.id, svn[0])),
+        Some(TcbStatus::Revoked) => Some(format!("TDX module {}: Revoked", module.id)),
+        Some(_) => None,
     }
 }
 

@@ -1,0 +1,345 @@
+//! A whole platform under a root of its own, every part of which can be made to lie.
+//!
+//! [`Forge::honest`] gives evidence that the judgement accepts; a test changes one field and expects one refusal.
+
+use attestation::policy::{ExpectedApp, ExpectedRegister, ExpectedRegisters, ExpectedReportData, Prediction};
+use attestation::{Collateral, Policy, TrustAnchor};
+use p256::ecdsa::signature::Signer;
+use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
+use protocol::digest::{AppId, ComposeHash, OsImageHash, Rtmr};
+use protocol::event_log::{self, RuntimeEvent};
+use protocol::evidence::Evidence;
+use protocol::launch::LaunchClaims;
+use protocol::shape::Shape;
+use protocol::{mr_config, report_data};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::der;
+
+/// 2027-01-15T08:00:00Z, the time of every forged thing.
+pub const NOW: u64 = 1_800_000_000;
+pub const DAY: u64 = 24 * 3600;
+pub const NONCE: [u8; 32] = [7; 32];
+pub const APP: &[u8] = b"{\"name\":\"forged\"}";
+const CPU_SVN: [u8; 16] = [3; 16];
+const PPID: [u8; 16] = [0x11; 16];
+const ROOT: &str = "Forged Root CA";
+const PCK_CA: &str = "Forged PCK Platform CA";
+
+/// The parts; all public, so that a test can change one.
+#[derive(Clone)]
+pub struct Forge {
+    pub version: u16,
+    pub td_attributes: u64,
+    pub xfam: u64,
+    pub seam_attributes: u64,
+    pub mr_signer_seam: [u8; 48],
+    pub mr_service_td: [u8; 48],
+    pub tee_tcb_svn: [u8; 16],
+    pub mr_config_id: [u8; 48],
+    pub report_data: [u8; 64],
+    pub measured: Vec<RuntimeEvent>,
+    pub logged: Option<Vec<RuntimeEvent>>,
+    pub registers: [[u8; 48]; 4],
+    pub fmspc: [u8; 6],
+    pub stated_fmspc: [u8; 6],
+    pub qe_signer: [u8; 32],
+    pub qe_vendor: u8,
+    pub qe_auth_data: Vec<u8>,
+    pub qe_bound_data: Vec<u8>,
+    pub certificates_until: u64,
+    pub crls_until: u64,
+    pub tcb_info_until: u64,
+    pub qe_identity_until: u64,
+    pub revoked_by_root: Vec<u8>,
+    pub revoked_by_pck_ca: Vec<u8>,
+    pub tcb_status: &'static str,
+    pub advisories: Vec<&'static str>,
+    pub tcb_date: &'static str,
+    pub evaluation_number: u32,
+    /// Keys by role: each can be swapped for a stranger's.
+    pub pck_signs_qe: SigningKey,
+    pub attestation_key_signs: SigningKey,
+    pub tcb_signer_signs: SigningKey,
+    pub qe_identity_signs: SigningKey,
+    pub root_signs_tcb_signer: SigningKey,
+    pub root_signs_pck_ca: SigningKey,
+    pub pck_ca_signs_crl: SigningKey,
+}
+
+/// A key from its number; these are worth nothing.
+pub fn key(number: u8) -> SigningKey {
+    SigningKey::from_slice(&[number; 32]).unwrap()
+}
+
+/// What a boot extends, and `key-provider` and `system-ready` behind it.
+pub fn boot() -> Vec<RuntimeEvent> {
+    let hash = ComposeHash::of(APP);
+    let app = AppId::from_compose_hash(&hash);
+    vec![
+        RuntimeEvent::new("system-preparing", ""),
+        RuntimeEvent::new("app-id", app.0),
+        RuntimeEvent::new("compose-hash", hash.0),
+        RuntimeEvent::new("instance-id", [9; 20]),
+        RuntimeEvent::new("boot-mr-done", ""),
+        RuntimeEvent::new("key-provider", r#"{"name":"none","id":""}"#),
+        RuntimeEvent::new("system-ready", ""),
+    ]
+}
+
+impl Forge {
+    pub fn honest() -> Self {
+        Self {
+            version: 5,
+            td_attributes: 1 << 28,
+            xfam: 0xe7,
+            seam_attributes: 0,
+            mr_signer_seam: [0; 48],
+            mr_service_td: [0; 48],
+            tee_tcb_svn: [5, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            mr_config_id: mr_config::v1(&ComposeHash::of(APP)).0,
+            report_data: report_data::evidence(&NONCE).0,
+            measured: boot(),
+            logged: None,
+            registers: [[0xd0; 48], [0xa0; 48], [0xa1; 48], [0xa2; 48]],
+            fmspc: [0x50; 6],
+            stated_fmspc: [0x50; 6],
+            qe_signer: [0xee; 32],
+            qe_vendor: 0x93,
+            qe_auth_data: (0..32).collect(),
+            qe_bound_data: (0..32).collect(),
+            certificates_until: NOW + 365 * DAY,
+            crls_until: NOW + 20 * DAY,
+            tcb_info_until: NOW + 20 * DAY,
+            qe_identity_until: NOW + 20 * DAY,
+            revoked_by_root: Vec::new(),
+            revoked_by_pck_ca: Vec::new(),
+            tcb_status: "UpToDate",
+            advisories: Vec::new(),
+            tcb_date: "2026-08-13T00:00:00Z",
+            evaluation_number: 20,
+            pck_signs_qe: key(3),
+            attestation_key_signs: key(5),
+            tcb_signer_signs: key(4),
+            qe_identity_signs: key(4),
+            root_signs_tcb_signer: key(1),
+            root_signs_pck_ca: key(1),
+            pck_ca_signs_crl: key(2),
+        }
+    }
+
+    /// Other authentication data, properly bound by the QE.
+    pub fn qe_auth_data_bytes(&mut self, bytes: usize) {
+        self.qe_auth_data = vec![0; bytes];
+        self.qe_bound_data = self.qe_auth_data.clone();
+    }
+
+    pub fn root(&self) -> Vec<u8> {
+        self.certificate(ROOT, ROOT, 1, true, None, &key(1), &key(1))
+    }
+
+    pub fn policy(&self) -> Policy {
+        let anchor = TrustAnchor::DangerEmulated(Self::honest().root());
+        let mut policy = Policy::strict(anchor, ExpectedReportData::Nonce(NONCE));
+        let register = |value| {
+            Prediction::Value(ExpectedRegister {
+                value,
+                source: "stated shape".into(),
+                witness: None,
+                events: Vec::new(),
+                neighbours: Vec::new(),
+            })
+        };
+        let [mrtd, rtmr0, rtmr1, rtmr2] = Self::honest().registers.map(register);
+        policy.image =
+            Some(ExpectedRegisters { os_image_hash: None, mrtd, rtmr0, rtmr1, rtmr2, firmware_log: Vec::new() });
+        let compose_hash = ComposeHash::of(APP);
+        let app_id = Some(AppId::from_compose_hash(&compose_hash));
+        policy.app = Some(ExpectedApp { compose_hash, app_id, instance_id: None });
+        policy
+    }
+
+    pub fn evidence(&self) -> Evidence {
+        let logged = self.logged.as_ref().unwrap_or(&self.measured);
+        Evidence {
+            quote: self.quote(),
+            event_log: logged.iter().map(RuntimeEvent::to_raw).collect(),
+            nonce: NONCE,
+            claims: LaunchClaims {
+                os_image_hash: OsImageHash([1; 32]),
+                shape: Shape {
+                    vcpus: 2,
+                    memory_mib: 2048,
+                    root_slots: 4,
+                    serial_ports: 2,
+                    qemu_version: "11.1.3".into(),
+                    pci_hotplug: true,
+                },
+            },
+            app_compose: Some(APP.to_vec()),
+        }
+    }
+
+    pub fn collateral_json(&self) -> Value {
+        let root = self.root();
+        let signer = self.certificate("Forged TCB Signing", ROOT, 4, false, None, &key(4), &self.root_signs_tcb_signer);
+        let issued = NOW - 10 * DAY;
+        let root_crl = der::revocation_list(ROOT, &key(1), issued, self.crls_until, &self.revoked_by_root);
+        let pck_crl =
+            der::revocation_list(PCK_CA, &self.pck_ca_signs_crl, issued, self.crls_until, &self.revoked_by_pck_ca);
+        let (tcb_info, qe_identity) = (self.tcb_info().to_string(), self.qe_identity().to_string());
+        json!({
+            "pck_crl_issuer_chain": der::pem(&[&self.pck_ca(), &root]),
+            "root_ca_crl": hex::encode(root_crl),
+            "pck_crl": hex::encode(pck_crl),
+            "tcb_info_issuer_chain": der::pem(&[&signer, &root]),
+            "tcb_info_signature": hex::encode(sign(&self.tcb_signer_signs, tcb_info.as_bytes())),
+            "tcb_info": tcb_info,
+            "qe_identity_issuer_chain": der::pem(&[&signer, &root]),
+            "qe_identity_signature": hex::encode(sign(&self.qe_identity_signs, qe_identity.as_bytes())),
+            "qe_identity": qe_identity,
+        })
+    }
+
+    pub fn collateral(&self) -> Collateral {
+        Collateral::parse(self.collateral_json().to_string().as_bytes()).unwrap()
+    }
+
+    pub fn pck_chain(&self) -> String {
+        let sgx = der::sgx_extension(self.fmspc, CPU_SVN, 11, PPID);
+        let pck = self.certificate("Forged PCK Certificate", PCK_CA, 3, false, Some(sgx), &key(3), &key(2));
+        der::pem(&[&pck, &self.pck_ca(), &self.root()])
+    }
+
+    fn pck_ca(&self) -> Vec<u8> {
+        self.certificate(PCK_CA, ROOT, 2, true, None, &key(2), &self.root_signs_pck_ca)
+    }
+
+    #[allow(clippy::too_many_arguments)] // one certificate, in one place
+    fn certificate(
+        &self,
+        subject: &str,
+        issuer: &str,
+        serial: u8,
+        is_ca: bool,
+        sgx: Option<Vec<u8>>,
+        key: &SigningKey,
+        issuer_key: &SigningKey,
+    ) -> Vec<u8> {
+        let until = if subject == ROOT { NOW + 4000 * DAY } else { self.certificates_until };
+        let content = der::Certificate { subject, issuer, serial, is_ca, from: NOW - 800 * DAY, until, sgx };
+        der::certificate(&content, key, issuer_key)
+    }
+
+    /// The quote's bytes.
+    pub fn quote(&self) -> Vec<u8> {
+        let mut quote = self.header_and_body();
+        let signature = sign(&self.attestation_key_signs, &quote);
+        let data = self.signature_data(signature);
+        quote.extend((data.len() as u32).to_le_bytes());
+        quote.extend(data);
+        quote
+    }
+
+    fn header_and_body(&self) -> Vec<u8> {
+        let mut vendor = *b"\x93\x9a\x72\x33\xf7\x9c\x4c\xa9\x94\x0a\x0d\xb3\x95\x7f\x06\x07";
+        vendor[0] = self.qe_vendor;
+        let rtmr3 = event_log::replay(&self.measured);
+        let mut bytes = Vec::new();
+        bytes.extend(self.version.to_le_bytes());
+        bytes.extend([2, 0, 0x81, 0, 0, 0, 0, 0, 0, 0]);
+        bytes.extend(vendor);
+        bytes.extend([0; 20]);
+        if self.version == 5 {
+            bytes.extend(3u16.to_le_bytes());
+            bytes.extend(648u32.to_le_bytes());
+        }
+        bytes.extend(self.tee_tcb_svn);
+        bytes.extend([0x5e; 48]);
+        bytes.extend(self.mr_signer_seam);
+        for word in [self.seam_attributes, self.td_attributes, self.xfam] {
+            bytes.extend(word.to_le_bytes());
+        }
+        bytes.extend(self.registers[0]);
+        bytes.extend(self.mr_config_id);
+        bytes.extend([0; 96]);
+        for register in self.registers[1..].iter().map(|value| Rtmr(*value)).chain([rtmr3]) {
+            bytes.extend(register.0);
+        }
+        bytes.extend(self.report_data);
+        if self.version == 5 {
+            bytes.extend(self.tee_tcb_svn);
+            bytes.extend(self.mr_service_td);
+        }
+        bytes
+    }
+
+    fn signature_data(&self, signature: [u8; 64]) -> Vec<u8> {
+        let point = VerifyingKey::from(&key(5)).to_sec1_point(false);
+        let attestation_key = &point.as_bytes()[1..];
+        let bound: [u8; 32] =
+            Sha256::new().chain_update(attestation_key).chain_update(&self.qe_bound_data).finalize().into();
+        let mut report = [0; 384];
+        report[48] = 0x11; // ATTRIBUTES: INIT and PROVISION_KEY
+        report[128..160].copy_from_slice(&self.qe_signer);
+        report[256] = 2; // ISVPRODID
+        report[258] = 4; // ISVSVN
+        report[320..352].copy_from_slice(&bound);
+        let chain = self.pck_chain();
+        let mut inner = report.to_vec();
+        inner.extend(sign(&self.pck_signs_qe, &report));
+        inner.extend((self.qe_auth_data.len() as u16).to_le_bytes());
+        inner.extend(&self.qe_auth_data);
+        inner.extend(5u16.to_le_bytes());
+        inner.extend((chain.len() as u32).to_le_bytes());
+        inner.extend(chain.as_bytes());
+        let mut data = signature.to_vec();
+        data.extend(attestation_key);
+        data.extend(6u16.to_le_bytes());
+        data.extend((inner.len() as u32).to_le_bytes());
+        data.extend(inner);
+        data
+    }
+
+    fn tcb_info(&self) -> Value {
+        let module = |id: &str| {
+            json!({
+                "id": id, "mrsigner": "00".repeat(48), "attributes": "00".repeat(8), "attributesMask": "FF".repeat(8),
+                "tcbLevels": [{"tcb": {"isvsvn": 5}, "tcbDate": self.tcb_date, "tcbStatus": "UpToDate"}],
+            })
+        };
+        let components = |svns: [u8; 16]| svns.map(|svn| json!({"svn": svn}));
+        json!({
+            "id": "TDX", "version": 3,
+            "issueDate": der::rfc3339(NOW - 10 * DAY), "nextUpdate": der::rfc3339(self.tcb_info_until),
+            "fmspc": hex::encode_upper(self.stated_fmspc), "pceId": "0000",
+            "tcbType": 0, "tcbEvaluationDataNumber": self.evaluation_number,
+            "tdxModule": module("TDX"), "tdxModuleIdentities": [module("TDX_01")],
+            "tcbLevels": [{
+                "tcb": {
+                    "sgxtcbcomponents": components(CPU_SVN), "pcesvn": 11,
+                    "tdxtcbcomponents": components([5, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+                },
+                "tcbDate": self.tcb_date, "tcbStatus": self.tcb_status, "advisoryIDs": self.advisories,
+            }],
+        })
+    }
+
+    fn qe_identity(&self) -> Value {
+        json!({
+            "id": "TD_QE", "version": 2,
+            "issueDate": der::rfc3339(NOW - 10 * DAY), "nextUpdate": der::rfc3339(self.qe_identity_until),
+            "tcbEvaluationDataNumber": self.evaluation_number,
+            "miscselect": "00000000", "miscselectMask": "FFFFFFFF",
+            "attributes": format!("11{}", "00".repeat(15)), "attributesMask": format!("FB{}{}", "FF".repeat(7), "00".repeat(8)),
+            "mrsigner": "EE".repeat(32), "isvprodid": 2,
+            "tcbLevels": [{"tcb": {"isvsvn": 4}, "tcbDate": self.tcb_date, "tcbStatus": "UpToDate"}],
+        })
+    }
+}
+
+fn sign(key: &SigningKey, message: &[u8]) -> [u8; 64] {
+    let signature: Signature = key.sign(message);
+    signature.to_bytes().into()
+}

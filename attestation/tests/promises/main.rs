@@ -1,0 +1,9 @@
+//! What the judgement promises: real evidence of its time is accepted and refused today, and every lie has its own refusal.
+
+#![allow(clippy::unwrap_used)] // a test whose input cannot be built has failed
+
+mod der;
+mod forge;
+mod real;
+mod refusals;
+mod shape_of_report;

@@ -1,0 +1,330 @@
+//! Every lie has its own refusal, and honest evidence has none.
+
+use attestation::policy::{AcceptedTcb, ExpectedReportData, Neighbour, Prediction, RequiredEvent, TcbStatus};
+use attestation::{AnchorName, CheckName, CheckVerdict, Collateral, EMULATED, Policy, TrustAnchor, judge, verify};
+use protocol::digest::{AppId, ComposeHash, InstanceId, ReportData, Sha384Digest};
+use protocol::event_log::RuntimeEvent;
+use protocol::evidence::Evidence;
+use protocol::launch::LaunchClaims;
+
+use crate::forge::{APP, DAY, Forge, NOW, boot, key};
+
+/// One row: what is changed in platform, evidence or policy, and the check that must refuse first.
+struct Lie {
+    what: &'static str,
+    forge: fn(&mut Forge),
+    evidence: fn(&mut Evidence),
+    policy: fn(&mut Policy),
+    refused_by: CheckName,
+}
+
+const HONEST: Lie = Lie { what: "", forge: |_| {}, evidence: |_| {}, policy: |_| {}, refused_by: CheckName::TeeType };
+
+/// The platform lies.
+fn platform(what: &'static str, refused_by: CheckName, forge: fn(&mut Forge)) -> Lie {
+    Lie { what, forge, refused_by, ..HONEST }
+}
+
+/// Somebody changed the evidence on its way.
+fn tampered(what: &'static str, refused_by: CheckName, evidence: fn(&mut Evidence)) -> Lie {
+    Lie { what, evidence, refused_by, ..HONEST }
+}
+
+/// The evidence is honest, but not what the policy wants.
+fn unwanted(what: &'static str, refused_by: CheckName, policy: fn(&mut Policy)) -> Lie {
+    Lie { what, policy, refused_by, ..HONEST }
+}
+
+fn hardware_lies() -> Vec<Lie> {
+    use CheckName::*;
+    vec![
+        tampered("an SGX quote", TeeType, |e| e.quote[4] = 0),
+        tampered("a quote of version 3", QuoteFormat, |e| e.quote[0] = 3),
+        tampered("a truncated quote", QuoteFormat, |e| e.quote.truncate(1000)),
+        tampered("a padded quote", QuoteFormat, |e| e.quote.push(0)),
+        platform("another QE vendor", QuoteHeader, |f| f.qe_vendor = 0x94),
+        tampered("a flipped bit in the body", QuoteSignature, |e| e.quote[300] ^= 1),
+        tampered("a flipped bit in the signature", QuoteSignature, |e| e.quote[48 + 6 + 648 + 4] ^= 1),
+        platform("another attestation key", QuoteSignature, |f| f.attestation_key_signs = key(99)),
+        platform("other QE authentication data", AttestationKey, |f| f.qe_auth_data[0] = 1),
+        platform("another PCK", QeReportSignature, |f| f.pck_signs_qe = key(99)),
+        platform("a PCK CA that the root did not sign", PckCertificates, |f| f.root_signs_pck_ca = key(99)),
+        unwanted("Intel's root", TrustAnchor, |p| p.anchor = attestation::TrustAnchor::Intel),
+        platform("certificates that have expired", CertificateValidity, |f| f.certificates_until = NOW - DAY),
+        platform("collateral by another root's signer", CollateralSigners, |f| f.root_signs_tcb_signer = key(99)),
+        platform("a revocation list by a stranger", CrlIssuer, |f| f.pck_ca_signs_crl = key(99)),
+        platform("expired revocation lists", CrlCurrent, |f| f.crls_until = NOW - DAY),
+        platform("a revoked PCK", Revocation, |f| f.revoked_by_pck_ca = vec![3]),
+        platform("a revoked PCK CA", Revocation, |f| f.revoked_by_root = vec![2]),
+        platform("a revoked TCB signer", Revocation, |f| f.revoked_by_root = vec![4]),
+        platform("TCB info signed by a stranger", TcbInfoSignature, |f| f.tcb_signer_signs = key(99)),
+        platform("expired TCB info", TcbInfoCurrent, |f| f.tcb_info_until = NOW - DAY),
+        platform("TCB info of another FMSPC", TcbInfoPlatform, |f| f.stated_fmspc = [0x51; 6]),
+        platform("QE identity signed by a stranger", QeIdentitySignature, |f| f.qe_identity_signs = key(99)),
+        platform("an expired QE identity", QeIdentityCurrent, |f| f.qe_identity_until = NOW - DAY),
+        platform("another enclave as QE", QeIdentity, |f| f.qe_signer = [0xef; 32]),
+        platform("an unknown TDX module", TdxModule, |f| f.tee_tcb_svn[1] = 9),
+        platform("QE authentication data that only dcap-qvl measures", QuoteVerification, |f| f.qe_auth_data_bytes(31)),
+        platform("a platform below every level", TcbStatus, |f| f.tee_tcb_svn[2] = 0),
+        platform("a TDX module below every level", TcbStatus, |f| f.tee_tcb_svn[0] = 1),
+        platform("an old TCB", TcbStatus, |f| f.tcb_status = "OutOfDate"),
+        platform("a TCB that needs configuration", TcbStatus, |f| f.tcb_status = "ConfigurationNeeded"),
+        platform("a revoked TCB", TcbStatus, |f| f.tcb_status = "Revoked"),
+    ]
+}
+
+fn td_lies() -> Vec<Lie> {
+    use CheckName::*;
+    vec![
+        platform("DEBUG", Debug, |f| f.td_attributes |= 1),
+        platform("a profiling bit", TdAttributes, |f| f.td_attributes |= 1 << 4),
+        platform("an unknown attribute bit", TdAttributes, |f| f.td_attributes |= 1 << 40),
+        platform("PERFMON, which the policy does not name", TdAttributes, |f| f.td_attributes |= 1 << 63),
+        platform("SEPT_VE_DISABLE = 0", SeptVeDisable, |f| f.td_attributes = 0),
+        platform("migratable", Migratable, |f| f.td_attributes |= 1 << 29),
+        platform("a service TD", ServiceTd, |f| f.mr_service_td = [1; 48]),
+        platform("SERVTD_EXT", ServiceTd, |f| f.td_attributes |= 1 << 17),
+        platform("PKS", Pks, |f| f.td_attributes |= 1 << 30),
+        platform("an unknown XFAM bit", Xfam, |f| f.xfam |= 1 << 40),
+        // The module's identity sees these two first.
+        platform("SEAM attributes", TdxModule, |f| f.seam_attributes = 1),
+        platform("MRSIGNERSEAM", TdxModule, |f| f.mr_signer_seam = [1; 48]),
+    ]
+}
+
+fn platform_rules() -> Vec<Lie> {
+    use CheckName::*;
+    vec![
+        unwanted("a TCB date", MinimumTcbDate, |p| p.platform.minimum_tcb_date_secs = Some(NOW)),
+        unwanted("an evaluation number", EvaluationNumber, |p| p.platform.minimum_evaluation_number = Some(21)),
+        unwanted("an age", CollateralAge, |p| p.platform.maximum_collateral_age_secs = Some(DAY)),
+        unwanted("another FMSPC", Fmspc, |p| p.platform.fmspcs = Some(vec![[1; 6]])),
+        unwanted("an empty list of FMSPCs", Fmspc, |p| p.platform.fmspcs = Some(vec![])),
+        unwanted("another platform", PlatformId, |p| p.platform.platform_ids = Some(vec![[1; 16]])),
+    ]
+}
+
+fn event_lies() -> Vec<Lie> {
+    use CheckName::*;
+    vec![
+        tampered("a digest that is none", EventLog, |e| e.event_log[1].digest = "zz".into()),
+        tampered("another event type", EventLog, |e| e.event_log[1].event_type = 1),
+        tampered("a changed payload", EventPayload, |e| e.event_log[3].event_payload.replace_range(..2, "00")),
+        tampered("a changed event with its digest", Rtmr3, |e| {
+            e.event_log[3] = RuntimeEvent::new("instance-id", [8; 20]).to_raw();
+        }),
+        tampered("a dropped event of every boot", EventMissing, |e| drop(e.event_log.remove(3))),
+        tampered("a dropped event of this boot", Rtmr3, |e| drop(e.event_log.remove(5))),
+        tampered("a moved event", EventOrder, |e| e.event_log.swap(1, 2)),
+        tampered("a foreign event in the boot", EventOrder, |e| {
+            e.event_log.insert(2, RuntimeEvent::new("mine", "").to_raw());
+        }),
+        tampered("a repeated event", EventRepeated, |e| e.event_log.insert(2, e.event_log[1].clone())),
+        tampered("an event that was not extended", Rtmr3, |e| {
+            e.event_log.push(RuntimeEvent::new("mine", "").to_raw());
+        }),
+        platform("a boot event after the boot", EventLate, |f| {
+            f.measured.push(RuntimeEvent::new("os-image-hash", [1; 32]));
+        }),
+        platform("an app id of another length", MeasuredFacts, |f| {
+            f.measured[1] = RuntimeEvent::new("app-id", [1; 19]);
+        }),
+        unwanted("an event that is not there", RequiredEvents, |p| {
+            p.required_events = vec![RequiredEvent { name: "os-image-hash".into(), payload: None }];
+        }),
+        unwanted("another key provider", RequiredEvents, |p| {
+            p.required_events = vec![RequiredEvent { name: "key-provider".into(), payload: Some(b"{}".to_vec()) }];
+        }),
+    ]
+}
+
+fn launch_lies() -> Vec<Lie> {
+    use CheckName::*;
+    vec![
+        platform("other report data", ReportData, |f| f.report_data[0] ^= 1),
+        unwanted("another nonce", ReportData, |p| p.report_data = ExpectedReportData::Nonce([8; 32])),
+        platform("other firmware", Mrtd, |f| f.registers[0][0] ^= 1),
+        platform("another shape", Rtmr0, |f| f.registers[1][0] ^= 1),
+        platform("another kernel", Rtmr1, |f| f.registers[2][0] ^= 1),
+        platform("another initrd or command line", Rtmr2, |f| f.registers[3][0] ^= 1),
+        tampered("another published file", PublishedCompose, |e| e.app_compose = Some(b"{}".to_vec())),
+        unwanted("another app-compose.json", ComposeHash, |p| {
+            p.app.as_mut().unwrap().compose_hash = protocol::digest::ComposeHash::of(b"{}");
+        }),
+        unwanted("another app id", AppId, |p| {
+            p.app.as_mut().unwrap().app_id = Some(protocol::digest::AppId([1; 20]));
+        }),
+        unwanted("another instance", InstanceId, |p| {
+            p.app.as_mut().unwrap().instance_id = Some(protocol::digest::InstanceId([1; 20]));
+        }),
+        platform("another app's MRCONFIGID", MrConfigId, |f| f.mr_config_id[1] ^= 1),
+    ]
+}
+
+fn all_lies() -> Vec<Lie> {
+    let groups = [hardware_lies(), td_lies(), platform_rules(), event_lies(), launch_lies()];
+    groups.into_iter().flatten().collect()
+}
+
+#[test]
+fn honest_evidence_is_verified() {
+    for version in [4, 5] {
+        let forge = Forge { version, ..Forge::honest() };
+        let verified = verify(&forge.evidence(), &forge.policy(), Some(&forge.collateral()), NOW).unwrap();
+        assert_eq!(verified.trust_anchor(), AnchorName::Emulated);
+        assert_eq!(verified.events(), boot());
+        assert_eq!(verified.app().compose_hash, ComposeHash::of(APP));
+        assert_eq!(verified.app().app_id, AppId::from_compose_hash(&ComposeHash::of(APP)));
+        assert_eq!(verified.app().instance_id, Some(InstanceId([9; 20])));
+        assert_eq!(verified.report().report_data, ReportData(forge.report_data));
+    }
+}
+
+#[test]
+fn every_lie_is_refused_by_its_own_check() {
+    for lie in all_lies() {
+        let mut forge = Forge::honest();
+        (lie.forge)(&mut forge);
+        let (mut evidence, mut policy) = (forge.evidence(), forge.policy());
+        (lie.evidence)(&mut evidence);
+        (lie.policy)(&mut policy);
+        let refusal = verify(&evidence, &policy, Some(&forge.collateral()), NOW).expect_err(lie.what);
+        assert_eq!(refusal.check(), lie.refused_by, "{}: {refusal}", lie.what);
+        assert!(!refusal.hint().is_empty() || !refusal.to_string().is_empty(), "{}", lie.what);
+    }
+}
+
+/// SEAMATTRIBUTES and MRSIGNERSEAM have rows of their own, for when there is no collateral to compare with.
+#[test]
+fn attributes_are_judged_without_collateral() {
+    let rows = [CheckName::Debug, CheckName::SeamAttributes, CheckName::MrSignerSeam, CheckName::Xfam];
+    let mut forge = Forge::honest();
+    (forge.td_attributes, forge.seam_attributes, forge.mr_signer_seam, forge.xfam) = (1, 1, [1; 48], 1 << 63);
+    let report = judge(&forge.evidence(), &forge.policy(), None, NOW);
+    for row in rows {
+        assert_eq!(report.check(row).unwrap().verdict, CheckVerdict::Fail, "{}", row.name());
+    }
+    let skipped = report.check(CheckName::TcbStatus).unwrap();
+    assert!(skipped.verdict == CheckVerdict::Skipped && skipped.finding.hint.contains("no collateral"));
+}
+
+/// A check that no lie reaches would be dead code.
+#[test]
+fn every_check_refuses_some_lie() {
+    let mut reached: Vec<_> = all_lies().into_iter().map(|lie| lie.refused_by).collect();
+    reached.extend([CheckName::SeamAttributes, CheckName::MrSignerSeam]); // attributes_are_judged_without_collateral
+    reached.push(CheckName::CollateralFormat); // collateral_that_cannot_be_read_is_named
+    for check in CheckName::ALL {
+        assert!(reached.contains(check), "no lie for {}", check.name());
+    }
+}
+
+#[test]
+fn collateral_that_cannot_be_read_is_named() {
+    let forge = Forge::honest();
+    let broken =
+        ["root_ca_crl", "pck_crl", "tcb_info_issuer_chain", "tcb_info", "qe_identity_issuer_chain", "qe_identity"];
+    for field in broken {
+        let mut json = forge.collateral_json();
+        json[field] = "00".into();
+        let collateral = Collateral::parse(json.to_string().as_bytes()).unwrap();
+        let refusal = verify(&forge.evidence(), &forge.policy(), Some(&collateral), NOW).unwrap_err();
+        assert_eq!(refusal.check(), CheckName::CollateralFormat, "{field}: {refusal}");
+    }
+}
+
+#[test]
+fn what_nobody_stated_is_skipped_and_never_verified() {
+    let forge = Forge::honest();
+    let strict = Policy::strict(forge.policy().anchor, ExpectedReportData::NonceOfEvidence);
+    let report = judge(&forge.evidence(), &strict, Some(&forge.collateral()), NOW);
+    let skipped: Vec<_> = report.checks.iter().filter(|row| row.verdict == CheckVerdict::Skipped).collect();
+    let names: Vec<_> = skipped.iter().map(|row| row.name.name()).collect();
+    assert_eq!(names, ["mrtd", "rtmr0", "rtmr1", "rtmr2", "compose-hash"]);
+    assert!(verify(&forge.evidence(), &strict, Some(&forge.collateral()), NOW).is_err());
+    let mut unknown = forge.policy();
+    unknown.image.as_mut().unwrap().rtmr0 = Prediction::Unknown("no profile for QEMU 9.1".into());
+    let refusal = verify(&forge.evidence(), &unknown, Some(&forge.collateral()), NOW).unwrap_err();
+    assert_eq!((refusal.check(), refusal.hint()), (CheckName::Rtmr0, "no profile for QEMU 9.1"));
+}
+
+#[test]
+fn an_old_tcb_is_accepted_by_name_for_every_advisory_and_until_a_date() {
+    let forge = Forge { tcb_status: "OutOfDate", advisories: vec!["INTEL-SA-00001"], ..Forge::honest() };
+    let judged = |status, advisories: &[&str], until_secs| {
+        let mut policy = forge.policy();
+        let advisory_ids = advisories.iter().map(ToString::to_string).collect();
+        policy.platform.accepted_tcb = vec![AcceptedTcb { status, advisory_ids, until_secs }];
+        verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW).map_err(|refusal| refusal.check())
+    };
+    assert!(judged(TcbStatus::OutOfDate, &["INTEL-SA-00001"], NOW).is_ok());
+    let refused = Err(CheckName::TcbStatus);
+    assert_eq!(judged(TcbStatus::OutOfDate, &[], NOW).map(drop), refused);
+    assert_eq!(judged(TcbStatus::OutOfDate, &["INTEL-SA-00001"], NOW - 1).map(drop), refused);
+    assert_eq!(judged(TcbStatus::SWHardeningNeeded, &["INTEL-SA-00001"], NOW).map(drop), refused);
+}
+
+#[test]
+fn lists_that_name_the_platform_accept_it() {
+    let forge = Forge::honest();
+    let mut policy = forge.policy();
+    policy.platform.fmspcs = Some(vec![[0x50; 6]]);
+    policy.platform.platform_ids = Some(vec![[0x11; 16]]);
+    policy.platform.minimum_evaluation_number = Some(20);
+    policy.platform.minimum_tcb_date_secs = Some(NOW - 365 * DAY);
+    policy.platform.maximum_collateral_age_secs = Some(11 * DAY);
+    assert!(verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW).is_ok());
+}
+
+#[test]
+fn a_root_that_is_no_certificate_refuses() {
+    let forge = Forge::honest();
+    let mut policy = forge.policy();
+    policy.anchor = TrustAnchor::DangerEmulated(vec![1, 2, 3]);
+    let refusal = verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW).unwrap_err();
+    assert_eq!(refusal.check(), CheckName::TrustAnchor);
+}
+
+#[test]
+fn an_emulated_report_begins_with_what_it_is_worth() {
+    let forge = Forge::honest();
+    let report = judge(&forge.evidence(), &forge.policy(), Some(&forge.collateral()), NOW);
+    assert_eq!(report.facts.notices[0], EMULATED);
+    let mut intel = forge.policy();
+    intel.anchor = TrustAnchor::Intel;
+    assert!(!judge(&forge.evidence(), &intel, None, NOW).facts.notices.contains(&EMULATED));
+}
+
+#[test]
+fn a_difference_is_explained_by_neighbours_and_by_the_firmwares_log() {
+    let mut forge = Forge::honest();
+    let initrd = Sha384Digest::of(b"another initrd");
+    let cmdline = Sha384Digest::of(b"cmdline");
+    forge.registers[1] = [4; 48];
+    forge.registers[3] = protocol::digest::Rtmr::replay([&cmdline, &initrd]).0;
+    let mut policy = forge.policy();
+    let image = policy.image.as_mut().unwrap();
+    let Prediction::Value(rtmr0) = &mut image.rtmr0 else { unreachable!() };
+    rtmr0.neighbours = vec![Neighbour { cause: "4 vCPUs instead of 2".into(), value: [4; 48] }];
+    let Prediction::Value(rtmr2) = &mut image.rtmr2 else { unreachable!() };
+    let expected = |name: &str, digest| attestation::policy::ExpectedEvent { name: name.into(), digest };
+    rtmr2.events = vec![expected("command line", cmdline), expected("initrd", Sha384Digest::of(b"initrd"))];
+    let logged = |digest| attestation::policy::FirmwareEvent { register: 2, digest };
+    image.firmware_log = vec![logged(cmdline), logged(initrd)];
+    image.os_image_hash = Some(protocol::digest::OsImageHash([2; 32]));
+    let report = judge(&forge.evidence(), &policy, None, NOW);
+    let hint = |name| report.check(name).unwrap().finding.hint.clone();
+    assert!(hint(CheckName::Rtmr0).starts_with("it is that of 4 vCPUs instead of 2;"), "{}", hint(CheckName::Rtmr0));
+    assert!(hint(CheckName::Rtmr2).contains("event 1 (initrd) is another"), "{}", hint(CheckName::Rtmr2));
+    assert!(hint(CheckName::Rtmr2).contains("the evidence claims image 0101"));
+}
+
+/// The claims are the host's: whatever they say, the registers decide.
+#[test]
+fn claims_decide_nothing() {
+    let forge = Forge::honest();
+    let mut evidence = forge.evidence();
+    let LaunchClaims { os_image_hash, shape } = &mut evidence.claims;
+    (os_image_hash.0, shape.vcpus) = ([0xff; 32], 64);
+    assert!(verify(&evidence, &forge.policy(), Some(&forge.collateral()), NOW).is_ok());
+}
