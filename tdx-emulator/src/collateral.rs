@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use x509_cert::der::DateTime;
 
 use crate::lie::Lie;
-use crate::pki::{Chain, Holder, PkiError, revocation_list, sign_raw};
+use crate::pki::holder::Holder;
+use crate::pki::{Chain, PkiError, revocation_list, sign_raw};
 use crate::quote::platform;
 
 /// From issue to next update, as Intel does it.
@@ -48,7 +49,8 @@ impl Collateral {
             _ => Dates::of(now)?,
         };
         let (tcb_info, qe_identity) = (tcb_info(&statements).to_string(), qe_identity(&statements).to_string());
-        let sign = |text: &str| hex::encode(sign_raw(Holder::TcbSigner, text.as_bytes()));
+        let signer = Holder::TcbSigner.key();
+        let sign = |text: &str| hex::encode(sign_raw(&signer, text.as_bytes()));
         Ok(Self {
             pck_crl_issuer_chain: chain.platform_ca_pem()?,
             root_ca_crl: hex::encode(revocation_list(Holder::Root, now, next_update)?),

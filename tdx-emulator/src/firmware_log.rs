@@ -9,7 +9,7 @@ use crate::measure::FirmwareEvent;
 /// Longest preimage that is shown; a kernel's command line in UTF-16 has at most as much.
 const MAX_SHOWN_BYTES: usize = 4096;
 
-/// The list in dstack's JSON form, events named in words, short preimages as their payload.
+/// The list in dstack's JSON form, short preimages as their payload.
 pub fn to_json(events: &[FirmwareEvent]) -> Vec<u8> {
     let raw: Vec<RawEvent> = events.iter().map(raw_event).collect();
     serde_json::to_vec_pretty(&raw).expect("strings and numbers serialise")

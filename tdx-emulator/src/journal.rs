@@ -5,17 +5,22 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+/// Largest log: a guest that sends rubbish on purpose must not fill the disk. A boot writes 2 KiB.
+const MAX_LOG_BYTES: u64 = 4 << 20;
+
 /// An open log.
 #[derive(Debug)]
 pub struct Journal {
     file: File,
+    room_bytes: u64,
 }
 
 impl Journal {
     /// Opens, or starts, the log at `path`.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::options().create(true).append(true).open(path)?;
-        Ok(Self { file })
+        let room_bytes = MAX_LOG_BYTES.saturating_sub(file.metadata()?.len());
+        Ok(Self { file, room_bytes })
     }
 
     /// One line about something in order.
@@ -24,7 +29,7 @@ impl Journal {
     }
 
     /// One line with an error and what caused it, and one with what to try.
-    pub fn problem(&mut self, error: &dyn Error, hint: Option<&str>) {
+    pub fn problem(&mut self, error: &dyn Error, hint: &str) {
         let mut text = format!("error: {error}");
         let mut source = error.source();
         while let Some(cause) = source {
@@ -35,13 +40,13 @@ impl Journal {
             source = cause.source();
         }
         self.line(&text);
-        if let Some(hint) = hint {
-            self.line(&format!("hint: {hint}"));
-        }
+        self.line(&format!("hint: {hint}"));
     }
 
-    /// A full disk or a closed terminal must not end a guest's life.
+    /// A full disk or a closed terminal must not end a guest's life; a full log is silent.
     fn line(&mut self, text: &str) {
+        let Some(room_bytes) = self.room_bytes.checked_sub(text.len() as u64 + 1) else { return };
+        self.room_bytes = room_bytes;
         let _ = writeln!(io::stderr(), "{text}");
         let _ = writeln!(self.file, "{text}");
     }
@@ -50,6 +55,18 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_full_log_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        std::fs::write(&path, vec![b'x'; MAX_LOG_BYTES as usize - 3]).unwrap();
+        let mut journal = Journal::open(&path).unwrap();
+        journal.note("abc");
+        journal.note("ab");
+        journal.note("");
+        assert_eq!(std::fs::metadata(path).unwrap().len(), MAX_LOG_BYTES);
+    }
 
     #[derive(Debug, thiserror::Error)]
     #[error("outer")]
@@ -60,7 +77,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         let mut journal = Journal::open(&path).unwrap();
-        journal.problem(&Outer(io::Error::other("inner")), Some("try again"));
+        journal.problem(&Outer(io::Error::other("inner")), "try again");
         assert_eq!(std::fs::read_to_string(path).unwrap(), "error: outer: inner\nhint: try again\n");
     }
 }

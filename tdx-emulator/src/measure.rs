@@ -68,7 +68,7 @@ pub struct FirmwareEvent {
     pub register: usize,
     /// TCG event type.
     pub event_type: u32,
-    /// What was measured, in words.
+    /// What was measured; the names that predictions use too, so that both can be laid side by side.
     pub name: String,
     /// What extends the register.
     pub digest: Register,
@@ -106,8 +106,8 @@ impl LaunchMeasurement {
     /// Every event of RTMR0 to RTMR2, in the order in which firmware and EFI stub measure.
     pub fn events(&self, blobs: &FirmwareBlobs) -> Vec<FirmwareEvent> {
         let mut events = vec![
-            hashed(0, event_type::HANDOFF_TABLES2, "TD HOB", self.td_hob.clone()),
-            known(0, event_type::FIRMWARE_BLOB2, "configuration volume", self.configuration_volume),
+            hashed(0, event_type::HANDOFF_TABLES2, "td-hob", self.td_hob.clone()),
+            known(0, event_type::FIRMWARE_BLOB2, "cfv", self.configuration_volume),
         ];
         events.extend(variables::SECURE_BOOT.iter().map(|variable| {
             hashed(0, event_type::VARIABLE_DRIVER_CONFIG, variable.name, variable.empty_variable_data())
@@ -118,15 +118,15 @@ impl LaunchMeasurement {
                 .named()
                 .map(|(name, blob)| known(0, event_type::PLATFORM_CONFIG_FLAGS, name, Sha384::digest(blob).into())),
         );
-        events.push(known(1, event_type::BOOT_SERVICES_APPLICATION, "kernel (authenticode)", self.kernel));
+        events.push(known(1, event_type::BOOT_SERVICES_APPLICATION, "kernel", self.kernel));
         events.push(hashed(0, event_type::VARIABLE_BOOT, "BootOrder", variables::boot_order()));
         events.push(hashed(0, event_type::VARIABLE_BOOT, "Boot0000", variables::boot_manager_option()));
-        events.push(action("Calling EFI Application from Boot Option"));
+        events.push(action("calling-application", "Calling EFI Application from Boot Option"));
         events.push(separator(1));
-        events.push(hashed(2, event_type::EVENT_TAG, "kernel command line", self.load_options.clone()));
+        events.push(hashed(2, event_type::EVENT_TAG, "cmdline", self.load_options.clone()));
         events.push(known(2, event_type::EVENT_TAG, "initrd", self.initrd));
-        events.push(action("Exit Boot Services Invocation"));
-        events.push(action("Exit Boot Services Returned with Success"));
+        events.push(action("exit-boot-services", "Exit Boot Services Invocation"));
+        events.push(action("exit-boot-services-success", "Exit Boot Services Returned with Success"));
         events
     }
 }
@@ -140,8 +140,8 @@ fn separator(register: usize) -> FirmwareEvent {
     hashed(register, event_type::SEPARATOR, "separator", vec![0; 4])
 }
 
-fn action(text: &str) -> FirmwareEvent {
-    hashed(1, event_type::ACTION, text, text.as_bytes().to_vec())
+fn action(name: &str, text: &str) -> FirmwareEvent {
+    hashed(1, event_type::ACTION, name, text.as_bytes().to_vec())
 }
 
 fn hashed(register: usize, event_type: u32, name: &str, data: Vec<u8>) -> FirmwareEvent {
@@ -201,7 +201,7 @@ mod tests {
         let mut registers = Registers::new([0; 48], [0; 48]);
         for (event, real) in events.iter().zip(&log) {
             assert_eq!((event.register as u32, event.event_type), (real.imr, real.event_type), "{}", event.name);
-            if event.name != "kernel command line" {
+            if event.name != "cmdline" {
                 assert_eq!(hex::encode(event.digest), real.digest, "{}", event.name);
             }
             registers.extend(event.register, &event.digest);

@@ -3,11 +3,11 @@
 //! Root → platform CA → PCK certificate, and root → TCB signing certificate, with the two revocation lists.
 //! All keys follow from the published root key, so nothing here is a secret, and every name says so.
 
+pub mod holder;
 pub mod pck_extension;
 
 use p256::ecdsa::signature::Signer as _;
 use p256::ecdsa::{DerSignature, Signature, SigningKey, VerifyingKey};
-use p256::pkcs8::DecodePrivateKey as _;
 use sha2::{Digest, Sha256};
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -23,88 +23,17 @@ use x509_cert::ext::pkix::SubjectKeyIdentifier;
 use x509_cert::ext::pkix::{AuthorityKeyIdentifier, BasicConstraints, CrlNumber, KeyUsage, KeyUsages};
 use x509_cert::ext::{Extension, ToExtension as _};
 use x509_cert::name::Name;
-use x509_cert::serial_number::SerialNumber;
 use x509_cert::spki::{DynSignatureAlgorithmIdentifier as _, SubjectPublicKeyInfo, SubjectPublicKeyInfoRef};
 use x509_cert::time::{Time, Validity};
 use x509_cert::{Certificate, Version};
 
+use self::holder::{Holder, public_point};
 use self::pck_extension::PckFacts;
 
-/// The worthless key, published on purpose.
-const ROOT_KEY_PEM: &str = include_str!("../root/danger-emulated-root.key.pem");
-/// Domain of the derivation of all other keys.
-const DERIVATION_LABEL: &[u8] = b"dstyx emulated TDX key 1";
 /// Validity of the root: fixed, so that the certificate follows from the key.
 const ROOT_VALIDITY: [&str; 2] = ["2026-01-01T00:00:00Z", "2049-12-31T23:59:59Z"];
 /// Certificates are older than the collateral, and outlive it, by as much.
 const CERTIFICATE_SLACK: Duration = Duration::from_secs(365 * 24 * 3600);
-
-/// Whose certificate it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Holder {
-    /// The trust anchor.
-    Root,
-    /// Issues PCK certificates.
-    PlatformCa,
-    /// The provisioning certification key of the emulated machine.
-    Pck,
-    /// Signs TCB info and QE identity.
-    TcbSigner,
-    /// Signs quotes; has no certificate, the quoting enclave's report vouches for it.
-    AttestationKey,
-}
-
-impl Holder {
-    /// Common name; dcap-qvl and others tell the PCK's issuer by the word "Platform".
-    fn common_name(self) -> &'static str {
-        match self {
-            Self::Root => "DANGER dstyx EMULATED root, proves nothing",
-            Self::PlatformCa => "DANGER dstyx EMULATED PCK Platform CA, proves nothing",
-            Self::Pck => "DANGER dstyx EMULATED PCK Certificate, proves nothing",
-            Self::TcbSigner => "DANGER dstyx EMULATED TCB Signing, proves nothing",
-            Self::AttestationKey => "DANGER dstyx EMULATED attestation key, proves nothing",
-        }
-    }
-
-    fn name(self) -> Name {
-        let escaped = self.common_name().replace(',', "\\,");
-        Name::from_str(&format!("CN={escaped},O=dstyx emulator")).expect("the names are constants and well formed")
-    }
-
-    fn issuer(self) -> Self {
-        match self {
-            Self::Pck => Self::PlatformCa,
-            _ => Self::Root,
-        }
-    }
-
-    fn is_authority(self) -> bool {
-        matches!(self, Self::Root | Self::PlatformCa)
-    }
-
-    /// Its key: the root's from its file, another from a hash over the root's.
-    pub fn key(self) -> SigningKey {
-        let root = SigningKey::from_pkcs8_pem(ROOT_KEY_PEM).expect("the checked-in key is PKCS #8");
-        if self == Self::Root {
-            return root;
-        }
-        let scalar = Sha256::new()
-            .chain_update(DERIVATION_LABEL)
-            .chain_update(root.to_bytes())
-            .chain_update(self.common_name())
-            .finalize();
-        SigningKey::from_bytes(&scalar).expect("a hash is a scalar but with probability 2^-32, and these are fixed")
-    }
-
-    /// Twenty bytes that follow from the key.
-    fn serial_number(self) -> SerialNumber {
-        let mut bytes = [0; 20];
-        bytes.copy_from_slice(&Sha256::digest(public_point(&self.key()))[..20]);
-        // Positive, and not shortened in DER.
-        bytes[0] = bytes[0] & 0x7f | 0x40;
-        SerialNumber::new(&bytes).expect("twenty bytes are allowed")
-    }
-}
 
 /// Why no certificate could be made.
 #[derive(Debug, thiserror::Error)]
@@ -192,17 +121,9 @@ pub fn revocation_list(issuer: Holder, this_update: DateTime, next_update: DateT
 }
 
 /// r ‖ s over SHA-256 of `message`: how Intel's structures carry ECDSA P-256 signatures.
-pub fn sign_raw(holder: Holder, message: &[u8]) -> [u8; 64] {
-    let signature: Signature = holder.key().sign(message);
+pub fn sign_raw(key: &SigningKey, message: &[u8]) -> [u8; 64] {
+    let signature: Signature = key.sign(message);
     signature.to_bytes().into()
-}
-
-/// x ‖ y of a key's public half.
-pub fn public_point(key: &SigningKey) -> [u8; 64] {
-    let point = VerifyingKey::from(key).to_sec1_point(false);
-    let mut bytes = [0; 64];
-    bytes.copy_from_slice(&point.as_bytes()[1..]);
-    bytes
 }
 
 fn certificate(holder: Holder, validity: Validity, extensions: Vec<Extension>) -> Result<Certificate, PkiError> {
@@ -230,7 +151,7 @@ fn shifted(now: DateTime, years: i8) -> Result<Time, PkiError> {
     moved.map(Time::from).ok_or(PkiError::Time(now))
 }
 
-fn authority_key(issuer: &SigningKey) -> Result<AuthorityKeyIdentifier, PkiError> {
+fn authority_key(issuer: &SigningKey) -> x509_cert::der::Result<AuthorityKeyIdentifier> {
     let key_identifier = Some(OctetString::new(key_identifier(&public_point(issuer)))?);
     Ok(AuthorityKeyIdentifier { key_identifier, ..Default::default() })
 }
@@ -270,11 +191,9 @@ impl BuilderProfile for Profile {
             false => KeyUsages::DigitalSignature | KeyUsages::NonRepudiation,
         };
         let subject_key = SubjectKeyIdentifier(OctetString::new(key_identifier(&public_point(&holder.key())))?);
-        let issuer = OctetString::new(key_identifier(&public_point(&holder.issuer().key())))?;
-        let authority = AuthorityKeyIdentifier { key_identifier: Some(issuer), ..Default::default() };
         let name = tbs.subject();
         Ok(vec![
-            authority.to_extension(name, &[])?,
+            authority_key(&holder.issuer().key())?.to_extension(name, &[])?,
             subject_key.to_extension(name, &[])?,
             KeyUsage(usages).to_extension(name, &[])?,
             BasicConstraints { ca, path_len_constraint }.to_extension(name, &[])?,
@@ -290,15 +209,6 @@ mod tests {
     fn the_checked_in_root_follows_from_the_checked_in_key() {
         let checked_in = include_bytes!("../root/danger-emulated-root.der");
         assert_eq!(root_certificate().unwrap().to_der().unwrap(), checked_in);
-    }
-
-    #[test]
-    fn every_name_says_what_it_is_worth() {
-        let holders = [Holder::Root, Holder::PlatformCa, Holder::Pck, Holder::TcbSigner, Holder::AttestationKey];
-        for holder in holders {
-            let name = holder.name().to_string();
-            assert!(name.contains("DANGER dstyx EMULATED") && name.contains("proves nothing"), "{name}");
-        }
     }
 
     #[test]

@@ -131,13 +131,13 @@ impl LaunchArguments {
 
 /// The value behind `option`, which QEMU takes with one dash or two; at most once.
 fn value<'a>(argv: &[&'a str], option: &'static str) -> Result<Option<&'a str>, QemuError> {
-    let is_option = |argument: &&str| *argument == option || argument.strip_prefix('-') == Some(option);
+    let is = |argument: &str, option| argument == option || argument.strip_prefix('-') == Some(option);
     let mut found = None;
     let mut rest = argv.iter();
     while let Some(argument) = rest.next() {
-        if !is_option(argument) {
+        if !is(argument, option) {
             // The one value that a person writes freely, and that may look like anything.
-            if *argument == "-append" {
+            if is(argument, "-append") {
                 rest.next();
             }
             continue;

@@ -5,11 +5,13 @@
 
 pub mod platform;
 
+use p256::ecdsa::SigningKey;
 use sha2::{Digest, Sha256};
 
 use self::platform::{QE_AUTH_DATA, qe_report, td_attributes};
 use crate::lie::Lie;
-use crate::pki::{Chain, Holder, PkiError, public_point, sign_raw};
+use crate::pki::holder::{Holder, public_point};
+use crate::pki::{Chain, PkiError, sign_raw};
 use crate::registers::Registers;
 
 /// Names the maker of the quoting enclave; verifiers accept only Intel's,
@@ -47,13 +49,18 @@ impl QuoteVersion {
 pub struct Quoter {
     version: QuoteVersion,
     lie: Option<Lie>,
+    attestation_key: SigningKey,
+    attestation_public: [u8; 64],
     certification_data: Vec<u8>,
 }
 
 impl Quoter {
     /// Certifies the attestation key with the machine's PCK, once.
     pub fn new(chain: &Chain, version: QuoteVersion, lie: Option<Lie>) -> Result<Self, PkiError> {
-        Ok(Self { version, lie, certification_data: certification_data(&chain.pck_pem()?) })
+        let attestation_key = Holder::AttestationKey.key();
+        let attestation_public = public_point(&attestation_key);
+        let certification_data = certification_data(&attestation_public, &chain.pck_pem()?);
+        Ok(Self { version, lie, attestation_key, attestation_public, certification_data })
     }
 
     /// Signs a report over the registers as they are and 64 bytes of the guest's choice.
@@ -108,12 +115,12 @@ impl Quoter {
     }
 
     fn signature_data(&self, signed: &[u8]) -> Vec<u8> {
-        let mut signature = sign_raw(Holder::AttestationKey, signed);
+        let mut signature = sign_raw(&self.attestation_key, signed);
         if self.lie == Some(Lie::FlipSignature) {
             signature[63] ^= 1;
         }
         let mut data = signature.to_vec();
-        data.extend(public_point(&Holder::AttestationKey.key()));
+        data.extend(self.attestation_public);
         data.extend(CERTIFICATION_QE_REPORT.to_le_bytes());
         data.extend(length_u32(&self.certification_data));
         data.extend(&self.certification_data);
@@ -122,12 +129,11 @@ impl Quoter {
 }
 
 /// The quoting enclave's report, which names the attestation key, signed by the PCK; and the PCK's chain.
-fn certification_data(pck_chain_pem: &str) -> Vec<u8> {
-    let attestation_key = public_point(&Holder::AttestationKey.key());
+fn certification_data(attestation_key: &[u8; 64], pck_chain_pem: &str) -> Vec<u8> {
     let named: [u8; 32] = Sha256::new().chain_update(attestation_key).chain_update(QE_AUTH_DATA).finalize().into();
     let report = qe_report(&named);
     let mut data = report.to_vec();
-    data.extend(sign_raw(Holder::Pck, &report));
+    data.extend(sign_raw(&Holder::Pck.key(), &report));
     data.extend((QE_AUTH_DATA.len() as u16).to_le_bytes());
     data.extend(QE_AUTH_DATA);
     data.extend(CERTIFICATION_PCK_CHAIN.to_le_bytes());

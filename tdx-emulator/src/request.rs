@@ -75,6 +75,14 @@ pub enum RequestError {
 }
 
 impl RequestError {
+    /// What to try.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Register(_) => "RTMR0 and RTMR1 are the firmware's; a program in the guest extended one of them",
+            _ => "the driver in the dev image and this program must be of one version",
+        }
+    }
+
     /// The frame that tells the driver.
     pub fn reply(&self) -> Frame {
         let errno = match self {

@@ -133,7 +133,7 @@ impl Service {
         let _ = std::fs::remove_file(&self.config.socket);
         match &served {
             Ok(()) => self.journal.note("QEMU has gone"),
-            Err(error) => self.journal.problem(error, Some(error.hint())),
+            Err(error) => self.journal.problem(error, error.hint()),
         }
         served
     }
@@ -209,10 +209,7 @@ impl Service {
                 self.journal.note(&format!("RTMR{index} extended by {}", hex::encode(digest)));
             }
             News::Quoted => self.journal.note("a quote was made"),
-            News::Refused(error) => {
-                self.journal
-                    .problem(&error, Some("the driver of the dev image and this program must be of one version"));
-            }
+            News::Refused(error) => self.journal.problem(&error, error.hint()),
         }
         Ok(())
     }

@@ -1,5 +1,8 @@
 //! Promise: quotes and collateral pass a foreign verifier, and each lie fails there for its own reason.
 
+// The helpers of a test are tests too.
+#![allow(clippy::unwrap_used)]
+
 use dcap_qvl::verify::QuoteVerifier;
 use dcap_qvl::{QuoteCollateralV3, intel};
 use protocol::quote::Quote;

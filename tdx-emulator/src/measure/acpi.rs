@@ -15,7 +15,7 @@ impl FirmwareBlobs {
     /// Names and contents in the order of measurement.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
         let named: [(_, &[u8]); 3] =
-            [("ACPI loader", &self.loader), ("ACPI RSDP", &self.rsdp), ("ACPI tables", &self.tables)];
+            [("acpi-loader", &self.loader), ("acpi-rsdp", &self.rsdp), ("acpi-tables", &self.tables)];
         named.into_iter()
     }
 }

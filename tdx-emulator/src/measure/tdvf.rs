@@ -188,7 +188,7 @@ fn section(firmware: &[u8], descriptor: &[u8], index: u32) -> Result<Section, Td
     if attributes & !3 != 0 {
         return Err(wrong("unknown attributes"));
     }
-    if section.address % PAGE_BYTES != 0 || section.memory_bytes % PAGE_BYTES != 0 {
+    if !section.address.is_multiple_of(PAGE_BYTES) || !section.memory_bytes.is_multiple_of(PAGE_BYTES) {
         return Err(wrong("not aligned to pages"));
     }
     if section.memory_bytes > MAX_SECTION_BYTES || section.address.checked_add(section.memory_bytes).is_none() {
