@@ -52,6 +52,10 @@ const REST: [Mount; 7] = [
     Mount { kind: "tmpfs", target: "/var", flags: MsFlags::empty(), options: "mode=0755" },
 ];
 
+/// Kernel settings: a program traces its own children only; kernel addresses are nobody's business, not even root's.
+const SETTINGS: [(&str, &str); 2] =
+    [("/proc/sys/kernel/yama/ptrace_scope", "1"), ("/proc/sys/kernel/kptr_restrict", "2")];
+
 /// Makes the root one that can be pivoted away from, and mounts proc, sys and dev on it.
 pub fn first() -> Result<(), MountError> {
     bind_root_over_itself()?;
@@ -65,6 +69,7 @@ pub fn rest() -> Result<(), MountError> {
     let made = fs::DirBuilder::new().mode(0o700).create(run);
     made.map_err(|source| failed("make", &run.display().to_string(), source))?;
     link_resolv_conf()?;
+    harden()?;
     let read_only = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | WITH_PROGRAMS;
     mount(None::<&str>, "/", None::<&str>, read_only, None::<&str>)
         .map_err(|errno| failed("make read-only", "/", errno.into()))
@@ -83,6 +88,11 @@ fn link_resolv_conf() -> Result<(), MountError> {
         Ok(_) => Ok(()),
         Err(_) => symlink(RESOLV_CONF, LINK).map_err(|source| failed("link", LINK, source)),
     }
+}
+
+/// Sets what the kernel has no build option for.
+fn harden() -> Result<(), MountError> {
+    SETTINGS.iter().try_for_each(|(path, value)| fs::write(path, value).map_err(|source| failed("set", path, source)))
 }
 
 /// Binds `/` on itself by way of a directory that exists, and enters that mount.

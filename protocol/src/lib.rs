@@ -15,6 +15,7 @@ pub mod evidence;
 pub mod handover;
 pub mod identity;
 pub mod image;
+pub mod info;
 pub mod launch;
 pub mod mr_config;
 pub mod quote;

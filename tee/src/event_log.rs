@@ -219,7 +219,7 @@ mod tests {
     use crate::Registers;
 
     /// A register in software; it can be told to refuse the next extension.
-    #[derive(Default)]
+    #[derive(Debug, Default)]
     struct Software {
         register: Mutex<Option<Rtmr>>,
         refuses: AtomicBool,

@@ -14,6 +14,8 @@ pub mod tdx;
 pub use event_log::EventLog;
 pub use tdx::TdxGuest;
 
+use std::fmt;
+
 use protocol::digest::{MrConfigId, Mrtd, ReportData, Rtmr, Sha384Digest};
 
 /// The registers of a trust domain that a guest reports about itself.
@@ -28,7 +30,7 @@ pub struct Registers {
 }
 
 /// What a guest asks of its TEE; implemented by [`TdxGuest`], and by software registers in tests.
-pub trait Tee: Send + Sync {
+pub trait Tee: fmt::Debug + Send + Sync {
     /// All registers, each read once.
     fn registers(&self) -> Result<Registers, TeeError>;
 

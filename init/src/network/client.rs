@@ -156,7 +156,8 @@ impl Client {
             // Nobody acknowledged the offer, or the lease has ended: the kernel has removed its address by itself.
             State::Selecting { .. } | State::Bound { .. } => {
                 self.transaction = transaction()?;
-                return Ok(self.search(now));
+                self.search(now);
+                return Ok(());
             }
         };
         self.deadline = now + wait;

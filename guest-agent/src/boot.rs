@@ -1,0 +1,197 @@
+//! What is left of the boot when init hands over: read the handover, record who gave the keys (nobody), and that the system is ready.
+//!
+//! `system-ready` stands in the log before anything of the app runs. Both events are recorded once, however
+//! often the agent starts.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use protocol::app_compose::{self, AppCompose, AppComposeError};
+use protocol::event_log::RuntimeEvent;
+use protocol::event_name;
+use protocol::handover::{self, Handover};
+use protocol::strict_json::JsonError;
+use tee::event_log::EventLogError;
+use tee::{EventLog, TdxGuest, Tee, TeeError};
+
+/// Payload of `key-provider` in a guest without keys.
+const NO_KEY_PROVIDER: &str = r#"{"name":"none","id":""}"#;
+
+/// The TEE as the agent's parts share it.
+pub type SharedTee = Arc<dyn Tee>;
+
+/// Why the boot cannot be completed.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// init's file
+    #[error("{path}: {source}")]
+    Handover {
+        /// The file.
+        path: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// init's file is not what init writes
+    #[error("handover: {0}")]
+    Json(#[from] JsonError),
+    /// the measured file inside it
+    #[error("handover: app_compose: {0}")]
+    Base64(#[from] base64::DecodeError),
+    /// the measured file itself
+    #[error(transparent)]
+    AppCompose(#[from] AppComposeError),
+    /// the device
+    #[error(transparent)]
+    Tee(#[from] TeeError),
+    /// the log
+    #[error(transparent)]
+    EventLog(#[from] EventLogError),
+}
+
+/// Holding one says: the event log stands at `system-ready` or later, and these are the facts that init measured.
+#[derive(Debug, Clone)]
+pub struct Boot {
+    /// Ids, claims and hints.
+    pub handover: Arc<Handover>,
+    /// Exact bytes of the measured file.
+    pub app_compose: Arc<[u8]>,
+    /// What they say.
+    pub app: Arc<AppCompose>,
+    /// The log and the device behind it.
+    pub log: Arc<EventLog<SharedTee>>,
+}
+
+impl Boot {
+    /// Completes the boot of this machine.
+    pub fn complete() -> Result<Self, BootError> {
+        let tee: SharedTee = Arc::new(TdxGuest::open(Path::new("/"))?);
+        Self::complete_with(&read(Path::new(handover::PATH))?, EventLog::new(handover::EVENT_LOG_PATH, tee))
+    }
+
+    /// The same from the handover's bytes and any log.
+    pub fn complete_with(handover: &[u8], log: EventLog<SharedTee>) -> Result<Self, BootError> {
+        let handover = Handover::parse(handover)?;
+        let app_compose = STANDARD.decode(&handover.app_compose)?;
+        let app = app_compose::parse(&app_compose)?;
+        log.ensure(&RuntimeEvent::new(event_name::KEY_PROVIDER, NO_KEY_PROVIDER))?;
+        log.ensure(&RuntimeEvent::new(event_name::SYSTEM_READY, ""))?;
+        Ok(Self {
+            handover: Arc::new(handover),
+            app_compose: app_compose.into(),
+            app: Arc::new(app),
+            log: Arc::new(log),
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, BootError> {
+    let failed = |source| BootError::Handover { path: handover::PATH, source };
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(handover::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+pub mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    use protocol::digest::{
+        AppId, ComposeHash, InstanceId, MrConfigId, Mrtd, OsImageHash, ReportData, Rtmr, Sha384Digest,
+    };
+    use protocol::launch::LaunchClaims;
+    use protocol::shape::Shape;
+    use tee::Registers;
+
+    use super::*;
+
+    /// Registers in software, and a "quote" that is RTMR3 and the report data.
+    #[derive(Debug, Default)]
+    pub struct Software(Mutex<Option<Rtmr>>);
+
+    impl Tee for Software {
+        fn registers(&self) -> Result<Registers, TeeError> {
+            let rtmrs = [Rtmr([0; 48]), Rtmr([1; 48]), Rtmr([2; 48]), self.runtime_register()?];
+            Ok(Registers { mrtd: Mrtd([9; 48]), rtmrs, mr_config_id: MrConfigId::ZERO })
+        }
+
+        fn runtime_register(&self) -> Result<Rtmr, TeeError> {
+            Ok(self.0.lock().unwrap().unwrap_or(Rtmr::ZERO))
+        }
+
+        fn extend(&self, digest: &Sha384Digest) -> Result<(), TeeError> {
+            let extended = self.runtime_register()?.extended_by(digest);
+            *self.0.lock().unwrap() = Some(extended);
+            Ok(())
+        }
+
+        fn quote(&self, report_data: &ReportData) -> Result<Vec<u8>, TeeError> {
+            Ok([self.runtime_register()?.as_bytes(), report_data.as_bytes()].concat())
+        }
+    }
+
+    pub fn handover(app_compose: &[u8]) -> Vec<u8> {
+        let shape = Shape {
+            vcpus: 1,
+            memory_mib: 1024,
+            root_slots: 4,
+            serial_ports: 1,
+            qemu_version: "11.1.3".into(),
+            pci_hotplug: true,
+        };
+        Handover {
+            app_compose: STANDARD.encode(app_compose),
+            app_id: AppId([1; 20]),
+            instance_id: Some(InstanceId([2; 20])),
+            compose_hash: ComposeHash::of(app_compose),
+            registry_mirrors: vec![],
+            claims: LaunchClaims { os_image_hash: OsImageHash([3; 32]), shape },
+            disks: BTreeMap::new(),
+        }
+        .to_json()
+    }
+
+    /// A log as init leaves it.
+    pub fn measured_log(directory: &Path, tee: SharedTee) -> EventLog<SharedTee> {
+        let log = EventLog::new(directory.join("log"), tee);
+        for name in event_name::REQUIRED {
+            log.append(&RuntimeEvent::new(name, "")).unwrap();
+        }
+        log
+    }
+
+    /// A completed boot of a generated app, with `change` made to its file.
+    pub fn boot(directory: &Path, change: impl Fn(String) -> String) -> Boot {
+        let app_compose = app_compose::generate("hello", "services: {}\n").unwrap();
+        let app_compose = change(String::from_utf8(app_compose).unwrap());
+        let log = measured_log(directory, Arc::new(Software::default()));
+        Boot::complete_with(&handover(app_compose.as_bytes()), log).unwrap()
+    }
+
+    #[test]
+    fn a_restarted_agent_records_nothing_twice() {
+        let directory = tempfile::tempdir().unwrap();
+        let boot = boot(directory.path(), |file| file);
+        let (events, register) = boot.log.snapshot(|tee| tee.runtime_register().unwrap()).unwrap();
+        let last: Vec<_> = events[5..].iter().map(|event| event.event.as_str()).collect();
+        assert_eq!(last, [event_name::KEY_PROVIDER, event_name::SYSTEM_READY]);
+
+        let again = EventLog::new(directory.path().join("log"), boot.log.tee().clone());
+        let again = Boot::complete_with(&handover(&boot.app_compose), again).unwrap();
+        assert_eq!(again.log.snapshot(|tee| tee.runtime_register().unwrap()).unwrap(), (events, register));
+    }
+
+    #[test]
+    fn another_app_compose_or_an_unknown_key_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = || measured_log(&directory.path().to_owned(), Arc::new(Software::default()));
+        assert!(matches!(Boot::complete_with(b"{}", log()), Err(BootError::Json(_))));
+        std::fs::remove_file(directory.path().join("log")).unwrap();
+        assert!(matches!(Boot::complete_with(&handover(b"{}"), log()), Err(BootError::AppCompose(_))));
+    }
+}

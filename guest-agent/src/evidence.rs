@@ -1,0 +1,133 @@
+//! Evidence for anybody who sends a nonce: a quote over it, and the event log that explains the quote's RTMR3.
+//!
+//! Quotes are slow and the device takes one request at a time. So one is made at a time, a bounded number of
+//! requests waits, and the next is told to come again: a flood costs time, never memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use protocol::evidence::Evidence;
+use protocol::report_data::{self, NONCE_BYTES};
+use protocol::status::{Phase, Refusal};
+use tee::event_log::EventLogError;
+use tee::{Tee, TeeError};
+use tokio::sync::{Mutex, Semaphore};
+
+use crate::boot::Boot;
+use crate::reports::Reports;
+
+/// Requests that may wait for a quote: a quote takes 10 to 100 ms, so the last one waits a few seconds.
+const MAX_WAITING: usize = 32;
+
+/// Why there is no evidence now.
+#[derive(Debug, thiserror::Error)]
+pub enum EvidenceError {
+    /// too many are asking
+    #[error("{MAX_WAITING} requests for evidence are waiting already")]
+    Busy,
+    /// the device
+    #[error(transparent)]
+    Quote(#[from] TeeError),
+    /// the log
+    #[error(transparent)]
+    EventLog(#[from] EventLogError),
+    /// the thread that talks to the device was lost
+    #[error("the quote was not finished: {0}")]
+    Lost(#[from] tokio::task::JoinError),
+}
+
+/// The one place where quotes are asked for.
+#[derive(Debug)]
+pub struct EvidenceDesk {
+    boot: Boot,
+    reports: Reports,
+    failure_reported: AtomicBool,
+    waiting: Semaphore,
+    device: Arc<Mutex<()>>,
+}
+
+impl EvidenceDesk {
+    /// A desk that nobody waits at.
+    pub fn new(boot: Boot, reports: Reports) -> Self {
+        let failure_reported = AtomicBool::new(false);
+        Self { boot, reports, failure_reported, waiting: Semaphore::new(MAX_WAITING), device: Arc::default() }
+    }
+
+    /// Evidence over `nonce`; the request's turn is lost when its future is dropped.
+    pub async fn evidence(&self, nonce: [u8; NONCE_BYTES]) -> Result<Evidence, EvidenceError> {
+        let _place = self.waiting.try_acquire().map_err(|_| EvidenceError::Busy)?;
+        let turn = Arc::clone(&self.device).lock_owned().await;
+        let boot = self.boot.clone();
+        // The turn moves along: a client that hangs up does not let the next one into the device.
+        let made = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            make(&boot, nonce)
+        });
+        let evidence = made.await?;
+        if evidence.is_err() && !self.failure_reported.swap(true, Ordering::Relaxed) {
+            self.reports.send(Phase::SystemReady, Refusal::QuoteFailed);
+        }
+        evidence
+    }
+}
+
+fn make(boot: &Boot, nonce: [u8; NONCE_BYTES]) -> Result<Evidence, EvidenceError> {
+    let (event_log, quote) = boot.log.snapshot(|tee| tee.quote(&report_data::evidence(&nonce)))?;
+    Ok(Evidence {
+        quote: quote?,
+        event_log,
+        nonce,
+        claims: boot.handover.claims.clone(),
+        app_compose: boot.app.public_tcbinfo.then(|| boot.app_compose.to_vec()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::event_log;
+
+    use super::*;
+    use crate::boot::tests::boot;
+
+    fn desk(directory: &std::path::Path, change: impl Fn(String) -> String) -> EvidenceDesk {
+        EvidenceDesk::new(boot(directory, change), Reports::to_file(tempfile::tempfile().unwrap()))
+    }
+
+    #[tokio::test]
+    async fn the_quote_holds_the_nonce_and_the_register_of_the_log_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let evidence = desk(directory.path(), |file| file).evidence([5; 32]).await.unwrap();
+        let replayed = event_log::replay(&event_log::runtime_events(&evidence.event_log).unwrap());
+        assert_eq!(evidence.quote[..48], replayed.0);
+        assert_eq!(evidence.quote[48..], report_data::evidence(&[5; 32]).0);
+        assert_eq!(protocol::evidence::parse(&evidence.to_json()), Ok(evidence));
+    }
+
+    #[tokio::test]
+    async fn an_app_that_publishes_nothing_keeps_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let desk = desk(directory.path(), |file| file.replace(r#""public_tcbinfo":true"#, r#""public_tcbinfo":false"#));
+        assert_eq!(desk.evidence([5; 32]).await.unwrap().app_compose, None);
+    }
+
+    #[tokio::test]
+    async fn a_flood_is_turned_away_and_those_who_wait_are_served() {
+        let directory = tempfile::tempdir().unwrap();
+        let desk = Arc::new(desk(directory.path(), |file| file));
+        let requests: Vec<_> = (0..100)
+            .map(|n| {
+                let desk = Arc::clone(&desk);
+                tokio::spawn(async move { desk.evidence([n; 32]).await.map(|_| ()) })
+            })
+            .collect();
+        let (mut served, mut busy) = (0, 0);
+        for request in requests {
+            match request.await.unwrap() {
+                Ok(()) => served += 1,
+                Err(EvidenceError::Busy) => busy += 1,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert_eq!((served, busy), (MAX_WAITING, 100 - MAX_WAITING));
+    }
+}
