@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "runtime")]
+pub mod app;
+#[cfg(feature = "runtime")]
 pub mod bundle;
 pub mod compose;
 pub mod digest;
@@ -13,3 +15,5 @@ pub mod digest;
 pub mod helper;
 #[cfg(feature = "runtime")]
 pub mod images;
+#[cfg(feature = "runtime")]
+pub mod network;

@@ -11,6 +11,8 @@ mod pulling;
 #[cfg(feature = "runtime")]
 mod registry;
 #[cfg(feature = "runtime")]
+mod running;
+#[cfg(feature = "runtime")]
 mod unpacking;
 
 /// True for root; otherwise tells that the test did not run.

@@ -155,7 +155,7 @@ async fn layers_are_refused_for_their_archive_or_their_size() {
     let other = Archive::default().file("a", b"2").finish();
     let wrong_diff_id = blobs.image(&[("tar", archive.clone(), other)], "{}");
     let zeros = Archive::default().file("zeros", &vec![0; 70 << 20]).finish();
-    let bomb = blobs.image(&[("tar+gzip", gzip(&zeros), zeros)], "{}");
+    let bomb = blobs.image(&[("tar+zstd", zstd(&zeros), zeros)], "{}");
     let good = blobs.image(&[("tar", archive.clone(), archive)], "{}");
     let mirror = serve(blobs, Behaviour::Honest, Behaviour::Honest);
     let small = Limits { fetched_bytes: 1 << 30, unpacked_bytes: 1024, entries: 10 };

@@ -1,0 +1,114 @@
+//! What containers run in tests: says what it sees and what it may do. Linked statically by the test.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+use std::{env, fs, process, thread};
+
+unsafe extern "C" {
+    fn syscall(number: i64, ...) -> i64;
+}
+
+/// System calls with arguments that do nothing where they are allowed, x86_64.
+const CALLS: [(&str, i64, [i64; 3]); 9] = [
+    ("getppid", 110, [0, 0, 0]),
+    ("unshare_nothing", 272, [0, 0, 0]),
+    ("unshare_user", 272, [0x1000_0000, 0, 0]),
+    ("mount", 165, [0, 0, 0]),
+    ("io_uring_setup", 425, [0, 0, 0]),
+    ("keyctl", 250, [0, -3, 0]),
+    ("clone3", 435, [0, 0, 0]),
+    ("socket_vsock", 41, [40, 1, 0]),
+    ("socket_unix", 41, [1, 1, 0]),
+];
+
+fn main() {
+    let arguments: Vec<String> = env::args().collect();
+    let argument = arguments.get(2).map(String::as_str).unwrap_or_default();
+    match arguments.get(1).map(String::as_str) {
+        Some("exit") => {
+            println!("to standard output");
+            eprintln!("to standard error");
+            process::exit(argument.parse().expect("code"));
+        }
+        Some("sleep") => loop {
+            thread::sleep(Duration::from_secs(60));
+        },
+        Some("serve") => serve(argument),
+        Some("ask") => ask(argument),
+        Some("calls") => calls(),
+        Some("report") => report(),
+        other => panic!("unknown command {other:?}"),
+    }
+}
+
+/// Answers every connection with what it said, in capitals.
+fn serve(port: &str) {
+    let listener = TcpListener::bind(format!("0.0.0.0:{port}")).expect("listen");
+    for mut stream in listener.incoming().flatten() {
+        let mut said = String::new();
+        stream.read_to_string(&mut said).expect("read");
+        stream.write_all(said.to_uppercase().as_bytes()).expect("write");
+    }
+}
+
+/// Asks a server by name, as often as it takes for it to listen.
+fn ask(address: &str) {
+    let mut stream = loop {
+        match TcpStream::connect(address) {
+            Ok(stream) => break stream,
+            Err(error) => eprintln!("{error}"),
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    stream.write_all(b"hello").expect("write");
+    stream.shutdown(std::net::Shutdown::Write).expect("shutdown");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("read");
+    println!("answer={answer}");
+}
+
+/// The error number of each call, 0 if it succeeded.
+fn calls() {
+    for (name, number, [a, b, c]) in CALLS {
+        // SAFETY: the arguments are numbers or null pointers; the kernel checks them.
+        let result = unsafe { syscall(number, a, b, c) };
+        let error = if result < 0 { std::io::Error::last_os_error().raw_os_error() } else { Some(0) };
+        println!("call {name}={}", error.expect("a number"));
+    }
+}
+
+fn report() {
+    println!("arguments={:?}", env::args().skip(2).collect::<Vec<_>>());
+    println!("cwd={}", env::current_dir().expect("cwd").display());
+    for name in ["PATH", "HOSTNAME", "FROM_IMAGE", "FROM_SERVICE", "HOME"] {
+        println!("{name}={}", env::var(name).unwrap_or_default());
+    }
+    for line in fs::read_to_string("/proc/self/status").expect("status").lines() {
+        let wanted = ["Uid:", "Gid:", "Groups:", "CapEff:", "CapBnd:", "NoNewPrivs:", "Seccomp:", "Seccomp_filters:"];
+        if wanted.iter().any(|wanted| line.starts_with(wanted)) {
+            println!("{}", line.replace('\t', " ").trim_end());
+        }
+    }
+    println!("pid={}", process::id());
+    println!("hostname={}", fs::read_to_string("/proc/sys/kernel/hostname").expect("hostname").trim());
+    println!("hosts={:?}", fs::read_to_string("/etc/hosts").expect("hosts").lines().collect::<Vec<_>>());
+    for path in ["/proc/kcore", "/proc/keys", "/proc/interrupts", "/proc/timer_list"] {
+        println!("masked {path}={:?}", fs::read(path).map(|bytes| bytes.len()).map_err(|error| error.kind()));
+    }
+    for path in ["/sys/firmware", "/sys/devices/virtual/misc/tdx_guest", "/sys/kernel/security", "/sys/kernel/config"] {
+        println!("masked {path}={:?}", fs::read_dir(path).map(Iterator::count).map_err(|error| error.kind()));
+    }
+    for path in ["/proc/sys/kernel/hostname", "/sys/written", "/etc/hosts", "/proc/sysrq-trigger"] {
+        println!("write {path}={:?}", fs::write(path, "x").map_err(|error| error.kind()));
+    }
+    println!("write /written={:?}", fs::write("/written", "x").map_err(|error| error.kind()));
+    let path = c"/dev/made";
+    // SAFETY: mknod of a NUL-terminated path; character device 1:1 is /dev/mem.
+    let made = unsafe { syscall(133, path.as_ptr(), 0o020_600, 0x101) };
+    println!("mknod={made}");
+    let mut disks: Vec<String> = fs::read_dir("/dev").expect("dev").flatten().map(|e| e.file_name().into_string().expect("name")).collect();
+    disks.sort();
+    println!("dev={}", disks.join(" "));
+    println!("links={}", fs::read_to_string("/proc/net/route").expect("route").lines().count());
+}

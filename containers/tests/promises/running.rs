@@ -1,0 +1,297 @@
+//! Promise: services run as their image and the compose file say, kept in, reachable where published, and end
+//! when they are told to.
+//!
+//! Each test takes a mount and a network namespace of its own with a private cgroup2 hierarchy, so that
+//! nothing of the host's is touched; all of them need root.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use containers::app::{App, AppError, AppSpec, RunningApp, State};
+use containers::compose::ComposeFile;
+use containers::digest::ContentDigest;
+use containers::images::Limits;
+use nix::sched::{CloneFlags, unshare};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::image::{Archive, Blobs, gzip};
+use crate::registry::{Behaviour, serve};
+use crate::root;
+
+/// The static program that containers run here, built once.
+fn probe() -> &'static Path {
+    static PROBE: OnceLock<PathBuf> = OnceLock::new();
+    PROBE.get_or_init(|| {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/probe/probe.rs");
+        let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("probe");
+        let built = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+            .args(["--edition", "2024", "-C", "target-feature=+crt-static", "-o"])
+            .args([&program, &source])
+            .status()
+            .expect("rustc runs");
+        assert!(built.success(), "the probe links statically: a C compiler and libc.a are needed");
+        program
+    })
+}
+
+/// A place of its own for one test.
+struct Stage {
+    folder: TempDir,
+    blobs: Blobs,
+}
+
+impl Stage {
+    /// Leaves the host's mounts and network for this thread and those that it starts.
+    async fn set() -> Self {
+        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).expect("root may");
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        mount_change("/", private).expect("private mounts");
+        mount("cgroup2", "/sys/fs/cgroup", "cgroup2", MountFlags::empty(), None).expect("cgroup2");
+        let (connection, netlink, _) = rtnetlink::new_connection().expect("netlink");
+        tokio::spawn(connection);
+        let up = rtnetlink::LinkUnspec::new_with_name("lo").up().build();
+        netlink.link().set(up).execute().await.expect("loopback");
+        Self { folder: tempfile::tempdir().expect("folder"), blobs: Blobs::default() }
+    }
+
+    /// An image of two layers: the probe, and some files.
+    fn image(&mut self, process: &str) -> ContentDigest {
+        let program = fs::read(probe()).expect("probe");
+        let one = Archive::default().directory("bin/").file("bin/probe", &program).directory("etc/").finish();
+        let two = Archive::default()
+            .file("etc/passwd", b"root:x:0:0::/root:/bin/sh\nwww:x:33:34::/srv:/bin/sh\n")
+            .file("etc/group", b"www:x:34:\nssl:x:104:www\n")
+            .finish();
+        self.blobs.image(&[("tar+gzip", gzip(&one), one), ("tar", two.clone(), two)], process)
+    }
+
+    async fn start(&self, compose: &str) -> Result<RunningApp, AppError> {
+        let mirror = serve(self.blobs.clone(), Behaviour::Honest, Behaviour::Honest);
+        let folder = |name: &str| self.folder.path().join(name);
+        App::start(AppSpec {
+            compose: ComposeFile::parse(compose.as_bytes()).expect("compose file"),
+            mirrors: vec![mirror],
+            roots_pem: None,
+            store_dir: folder("store"),
+            run_dir: folder("run"),
+            log_dir: folder("log"),
+            helper: env!("CARGO_BIN_EXE_container-helper").into(),
+            limits: Limits::default(),
+        })
+        .await
+    }
+
+    fn log(&self, service: &str) -> String {
+        fs::read_to_string(self.folder.path().join(format!("log/{service}.log"))).expect("log")
+    }
+}
+
+fn service(name: &str, digest: ContentDigest, body: &str) -> String {
+    format!("  {name}:\n    image: example.org/probe@{digest}\n{body}")
+}
+
+async fn within(seconds: u64, what: &str, future: impl Future<Output = ()>) {
+    let done = tokio::time::timeout(Duration::from_secs(seconds), future).await;
+    done.unwrap_or_else(|_| panic!("{what} took longer than {seconds} s"));
+}
+
+#[tokio::test]
+async fn a_service_runs_to_its_end_and_its_output_is_kept() {
+    if !root("a_service_runs_to_its_end_and_its_output_is_kept") {
+        return;
+    }
+    let mut stage = Stage::set().await;
+    let digest = stage.image(r#"{"Entrypoint":["/bin/probe"],"Cmd":["exit","3"]}"#);
+    let compose = format!(
+        "services:\n{}{}",
+        service("ends-as-image", digest, ""),
+        service("ends-as-told", digest, "    command: exit 0\n")
+    );
+    let app = stage.start(&compose).await.expect("started");
+    within(20, "ending", app.ended()).await;
+    let states: Vec<State> = app.status().into_iter().map(|status| status.state).collect();
+    assert_eq!(states, [State::Exited { code: 3 }, State::Exited { code: 0 }]);
+    for name in ["ends-as-image", "ends-as-told"] {
+        let log = stage.log(name);
+        assert!(log.contains("to standard output\n") && log.contains("to standard error\n"), "{log}");
+    }
+    assert!(!Path::new("/sys/fs/cgroup/dstyx/service-ends-as-image").exists(), "the cgroup is gone");
+}
+
+#[tokio::test]
+async fn a_denied_system_call_is_denied() {
+    if !root("a_denied_system_call_is_denied") {
+        return;
+    }
+    let mut stage = Stage::set().await;
+    let outside = Command::new(probe()).arg("calls").output().expect("probe");
+    let outside = String::from_utf8(outside.stdout).expect("text");
+    assert!(outside.contains("call unshare_nothing=0\n"), "allowed without a filter: {outside}");
+    let digest = stage.image(r#"{"Entrypoint":["/bin/probe","calls"]}"#);
+    let app = stage.start(&format!("services:\n{}", service("calls", digest, ""))).await.expect("started");
+    within(20, "ending", app.ended()).await;
+    let (eperm, enosys) = (1, 38);
+    let expected = [
+        ("getppid", 0),
+        ("unshare_nothing", eperm),
+        ("unshare_user", eperm),
+        ("mount", eperm),
+        ("io_uring_setup", eperm),
+        ("keyctl", eperm),
+        ("clone3", enosys),
+        ("socket_vsock", eperm),
+        ("socket_unix", 0),
+    ];
+    let expected: Vec<String> = expected.iter().map(|(name, error)| format!("call {name}={error}")).collect();
+    assert_eq!(stage.log("calls").lines().collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn a_container_sees_itself_and_little_else() {
+    if !root("a_container_sees_itself_and_little_else") {
+        return;
+    }
+    let mut stage = Stage::set().await;
+    let digest = stage.image(r#"{"Entrypoint":["/bin/probe","report"],"Env":["FROM_IMAGE=1"]}"#);
+    let body = "    command: [a, 'b c']\n    environment: {FROM_SERVICE: two}\n";
+    let app = stage.start(&format!("services:\n{}", service("sees", digest, body))).await.expect("started");
+    within(20, "ending", app.ended()).await;
+    let log = stage.log("sees");
+    for line in [
+        "arguments=[\"a\", \"b c\"]",
+        "cwd=/",
+        "FROM_IMAGE=1",
+        "FROM_SERVICE=two",
+        "HOSTNAME=sees",
+        "hostname=sees",
+        "pid=1",
+        "Uid: 0 0 0 0",
+        // Docker's default set without MKNOD.
+        "CapEff: 00000000a00425fb",
+        "CapBnd: 00000000a00425fb",
+        "NoNewPrivs: 1",
+        "Seccomp: 2",
+        "Seccomp_filters: 2",
+        "write /proc/sys/kernel/hostname=Err(ReadOnlyFilesystem)",
+        "write /etc/hosts=Err(ReadOnlyFilesystem)",
+        "write /sys/written=Err(ReadOnlyFilesystem)",
+        "write /written=Ok(())",
+        "mknod=-1",
+        "dev=fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero",
+    ] {
+        assert!(log.lines().any(|found| found == line), "{line:?} not in:\n{log}");
+    }
+    assert!(log.contains("172.31.0.2\\tsees"), "{log}");
+    let masked: Vec<&str> = log.lines().filter(|line| line.starts_with("masked ")).collect();
+    // A kernel need not have all of them; what is there reads as empty.
+    assert!(masked.iter().all(|line| line.ends_with("=Ok(0)") || line.ends_with("=Err(NotFound)")), "{log}");
+    assert!(masked.contains(&"masked /sys/firmware=Ok(0)"), "{log}");
+    let layers = stage.folder.path().join("store/layers");
+    for layer in layers.read_dir().expect("layers").flatten() {
+        assert!(!layer.path().join("written").exists(), "layers are never written");
+    }
+}
+
+#[tokio::test]
+async fn the_user_and_folder_of_the_image_count() {
+    if !root("the_user_and_folder_of_the_image_count") {
+        return;
+    }
+    let mut stage = Stage::set().await;
+    let digest = stage.image(r#"{"Cmd":["probe","report"],"User":"www","WorkingDir":"/srv/deep"}"#);
+    let app = stage.start(&format!("services:\n{}", service("user", digest, ""))).await.expect("started");
+    within(20, "ending", app.ended()).await;
+    let log = stage.log("user");
+    for line in ["cwd=/srv/deep", "Uid: 33 33 33 33", "Gid: 34 34 34 34", "Groups: 104", "CapEff: 0000000000000000"] {
+        assert!(log.lines().any(|found| found == line), "{line:?} not in:\n{log}");
+    }
+}
+
+#[tokio::test]
+async fn published_ports_answer_and_services_know_each_other() {
+    if !root("published_ports_answer_and_services_know_each_other") {
+        return;
+    }
+    let mut stage = Stage::set().await;
+    let digest = stage.image(r#"{"Entrypoint":["/bin/probe"]}"#);
+    let compose = format!(
+        "services:\n{}{}",
+        service("server", digest, "    command: serve 80\n    ports: ['127.0.0.1:18080:80']\n"),
+        service("client", digest, "    command: ask server:80\n")
+    );
+    let app = stage.start(&compose).await.expect("started");
+    let address: SocketAddr = "127.0.0.1:18080".parse().expect("address");
+    assert_eq!(app.status()[0].listening, [address]);
+    let asked = Instant::now();
+    let answer = loop {
+        let mut stream = TcpStream::connect(address).await.expect("the guest listens");
+        let mut answer = String::new();
+        let _ = stream.write_all(b"from outside").await;
+        let _ = stream.shutdown().await;
+        let _ = stream.read_to_string(&mut answer).await;
+        if !answer.is_empty() || asked.elapsed() > Duration::from_secs(20) {
+            break answer;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(answer, "FROM OUTSIDE");
+    let client = async {
+        while app.status()[1].state != (State::Exited { code: 0 }) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within(20, "the client", client).await;
+    assert!(stage.log("client").ends_with("answer=HELLO\n"), "{}", stage.log("client"));
+    app.stop(Duration::ZERO).await;
+    assert_eq!(app.status()[0].state, State::Killed { signal: 9 });
+}
+
+#[tokio::test]
+async fn dropping_an_app_ends_its_processes() {
+    if !root("dropping_an_app_ends_its_processes") {
+        return;
+    }
+    let mut stage = Stage::set().await;
+    let digest = stage.image(r#"{"Entrypoint":["/bin/probe","sleep"]}"#);
+    let compose = format!("services:\n{}", service("dropped", digest, ""));
+    let app = stage.start(&compose).await.expect("started");
+    let State::Running { pid } = app.status()[0].state else { panic!("{:?}", app.status()) };
+    assert!(Path::new(&format!("/proc/{pid}")).exists());
+    drop(app);
+    let gone = async {
+        while Path::new(&format!("/proc/{pid}")).exists() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within(10, "ending", gone).await;
+    let again = stage.start(&compose).await.expect("the same folders serve again");
+    again.stop(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn a_container_that_cannot_start_says_why() {
+    if !root("a_container_that_cannot_start_says_why") {
+        return;
+    }
+    let mut stage = Stage::set().await;
+    for (process, expected) in [
+        (r#"{"Cmd":["/bin/nothing"]}"#, "'/bin/nothing' not found in $PATH"),
+        (r#"{}"#, "neither the image nor the service has a command"),
+        (r#"{"Cmd":["/bin/probe"],"User":"nobody"}"#, "user \"nobody\" is no number"),
+        (r#"{"Cmd":["/bin/probe"],"StopSignal":"SIGNOPE"}"#, "stop signal \"SIGNOPE\" is unknown"),
+        (r#"{"Cmd":["/bin/probe"],"WorkingDir":"/../x"}"#, "has a .. component"),
+        (r#"{"Cmd":["/bin/probe"],"WorkingDir":"/etc/passwd"}"#, "open parent"),
+    ] {
+        let digest = stage.image(process);
+        let started = stage.start(&format!("services:\n{}", service("broken", digest, ""))).await;
+        let error = started.map(|app| app.status()).expect_err(expected).to_string();
+        assert!(error.starts_with("service \"broken\": ") && error.contains(expected), "{expected}: {error}");
+    }
+}
