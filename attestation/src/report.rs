@@ -3,6 +3,8 @@
 //! Serialises as `{"verdict","trust_anchor","checks":[{"name","verdict","expected","found","hint"}],"facts":{…}}`.
 //! A report can be about evidence that failed: its facts are then no more than what the evidence says.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::refusal::{CheckName, Finding, Refusal};
@@ -96,7 +98,7 @@ pub struct Facts {
     /// Platform instance id, from the PCK certificate of a platform CA.
     pub platform_instance_id: Option<String>,
     /// Registers whose prediction has a witness besides the predicting code, and which.
-    pub witnesses: Vec<(CheckName, String)>,
+    pub witnesses: BTreeMap<CheckName, String>,
     /// What the verdict does not mean; a person must see these lines.
     pub notices: Vec<&'static str>,
 }

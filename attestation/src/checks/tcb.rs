@@ -50,7 +50,8 @@ pub(crate) fn judge(
     };
     match hopeless {
         Some(found) => ledger.fail(CheckName::TcbStatus, "UpToDate", found, UPDATE),
-        None => ledger.skip(&[CheckName::TcbStatus], "dcap-qvl, which evaluates the TCB, accepted neither"),
+        None => ledger
+            .skip(&[CheckName::TcbStatus], "the TCB is evaluated by dcap-qvl, which refused (see quote-verification)"),
     }
     let already = ledger.failed(&repeated());
     if already.is_empty() {
