@@ -37,8 +37,9 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
     let lock_path = here.join("inputs.lock");
     match &args[..] {
         ["lock"] => {
-            let new = Wanted::read(&here.join("packages.toml"))?.resolve(&fetcher, &*progress)?;
-            if let Ok(old) = Lock::read(&lock_path) {
+            let old = Lock::read(&lock_path).ok();
+            let new = Wanted::read(&here.join("packages.toml"))?.resolve(old.as_ref(), &fetcher, &*progress)?;
+            if let Some(old) = old {
                 diff::diff(&old, &new).iter().for_each(|change| println!("{change}"));
             }
             std::fs::write(lock_path, new.render())?;

@@ -10,9 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use fs_err as fs;
-use tempfile::TempDir;
 
-use crate::cache::{Cache, CacheError, Kind};
+use crate::cache::{Cache, CacheError, Kind, Scratch};
 use crate::digest::Digest;
 use crate::fetch::{FetchError, Fetcher, Locations};
 use crate::lock::{Lock, LockError};
@@ -38,7 +37,7 @@ pub struct Builder {
 }
 
 struct Apart {
-    dir: TempDir,
+    dir: Scratch,
     done: Mutex<BTreeMap<Digest, Built>>,
 }
 
@@ -105,6 +104,12 @@ impl Builder {
     #[must_use]
     pub fn lock(&self) -> &Lock {
         &self.lock
+    }
+
+    /// What brings pinned files.
+    #[must_use]
+    pub fn fetcher(&self) -> &Fetcher {
+        &self.fetcher
     }
 
     /// Where long steps report.

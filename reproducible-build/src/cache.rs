@@ -11,6 +11,11 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use tempfile::TempDir;
 
+/// Beginning of the names of scratch folders.
+const SCRATCH: &str = "scratch-";
+/// The file in a scratch folder that its process holds locked.
+const IN_USE: &str = ".in-use";
+
 /// `$XDG_CACHE_HOME/dstyx`, or `~/.cache/dstyx`.
 #[derive(Clone, Debug)]
 pub struct Cache {
@@ -44,6 +49,22 @@ impl Kind {
     }
 }
 
+/// A folder for things in the making, removed when dropped; what a killed process
+/// left behind is removed by the next [`Cache::open`].
+pub struct Scratch {
+    dir: TempDir,
+    #[expect(dead_code, reason = "holding the lock tells others that the folder is in use")]
+    lock: fs::File,
+}
+
+impl Scratch {
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
 /// Held while an entry is made; other processes wait for it.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct Guard(#[expect(dead_code, reason = "closing the file releases the lock")] fs::File);
@@ -59,7 +80,9 @@ impl Cache {
             (_, Some(home)) if !home.is_empty() => PathBuf::from(home).join(".cache"),
             _ => return Err(CacheError::NoHome),
         };
-        Self::at(&base.join("dstyx"))
+        let cache = Self::at(&base.join("dstyx"))?;
+        cache.remove_abandoned()?;
+        Ok(cache)
     }
 
     /// A cache in a folder of the caller's choice.
@@ -81,12 +104,29 @@ impl Cache {
         self.dir.join(kind.folder()).join(name)
     }
 
-    /// A fresh folder on the same file system, removed when dropped.
+    /// A fresh folder on the same file system.
     ///
     /// # Errors
     /// Whatever creating it gives.
-    pub fn scratch(&self) -> Result<TempDir, CacheError> {
-        Ok(tempfile::Builder::new().prefix("t").tempdir_in(self.dir.join("tmp"))?)
+    pub fn scratch(&self) -> Result<Scratch, CacheError> {
+        let dir = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(self.dir.join("tmp"))?;
+        let lock = fs::File::create(dir.path().join(IN_USE))?;
+        lock.file().lock()?;
+        Ok(Scratch { dir, lock })
+    }
+
+    /// Removes scratch folders whose process has gone: an interrupted build leaves gigabytes.
+    fn remove_abandoned(&self) -> Result<(), CacheError> {
+        for entry in fs::read_dir(self.dir.join("tmp"))? {
+            let entry = entry?;
+            let scratch = entry.file_name().to_string_lossy().starts_with(SCRATCH);
+            // Without the lock's file the folder was made this very moment.
+            let Ok(lock) = fs::File::open(entry.path().join(IN_USE)) else { continue };
+            if scratch && lock.file().try_lock().is_ok() {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// Where an interrupted download of the file `name` waits for its rest.
@@ -138,5 +178,23 @@ impl CacheError {
                             XDG_CACHE_HOME names another place"
                 .into(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_abandoned_scratch_folders_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path()).unwrap();
+        let used = cache.scratch().unwrap();
+        let abandoned = dir.path().join("tmp/scratch-old");
+        fs::create_dir_all(abandoned.join("work")).unwrap();
+        fs::write(abandoned.join(IN_USE), "").unwrap();
+        fs::write(cache.partial("p"), "half").unwrap();
+        cache.remove_abandoned().unwrap();
+        assert!(used.path().exists() && !abandoned.exists() && cache.partial("p").exists());
     }
 }

@@ -6,20 +6,25 @@
 
 #![forbid(unsafe_code)]
 
+pub mod accepted;
 pub mod archive;
 pub mod builder;
 pub mod cache;
+pub mod compare;
 pub mod debian;
 pub mod digest;
 pub mod error;
 pub mod fetch;
 pub mod lock;
 pub mod progress;
+pub mod qemu;
+pub mod rebuild;
 pub mod recipe;
 pub mod root;
 pub mod rust;
 pub mod sandbox;
 pub mod source;
-mod timestamp;
 pub mod update;
 pub mod variation;
+
+mod timestamp;

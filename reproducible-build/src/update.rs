@@ -14,7 +14,7 @@ use crate::debian::index::{self, IndexError, Package};
 use crate::debian::resolve::{ResolveError, Universe};
 use crate::digest::Digest;
 use crate::fetch::{FetchError, Fetcher};
-use crate::lock::{Group, Lock, Pin, Source};
+use crate::lock::{Group, Lock, Pin, Source, diff};
 use crate::progress::{Amount, Progress};
 use crate::timestamp;
 
@@ -76,12 +76,13 @@ impl Wanted {
         toml::from_str(&text).map_err(|e| UpdateError::Wanted(Box::new(e)))
     }
 
-    /// Reads the indices and resolves every group and source.
+    /// Reads the indices and resolves every group and source. If nothing changes
+    /// against `old`, the result is `old`, with its time: the time is an input too.
     ///
     /// # Errors
     /// If an index cannot be had, is not what `InRelease` states, or something
     /// wanted cannot be resolved.
-    pub fn resolve(&self, fetcher: &Fetcher, progress: &dyn Progress) -> Result<Lock, UpdateError> {
+    pub fn resolve(&self, old: Option<&Lock>, fetcher: &Fetcher, progress: &dyn Progress) -> Result<Lock, UpdateError> {
         let mut archive = Archive::new(fetcher, progress);
         let mut groups = BTreeMap::new();
         for (name, wanted) in &self.group {
@@ -91,7 +92,9 @@ impl Wanted {
         for (name, wanted) in &self.source {
             sources.insert(name.clone(), self.resolve_source(wanted, &mut archive)?);
         }
-        Ok(Lock::new(self.release.clone(), timestamp::now(), groups, sources))
+        let new = Lock::new(self.release.clone(), timestamp::now(), groups, sources);
+        let unchanged = old.filter(|old| old.release == new.release && diff::diff(old, &new).is_empty());
+        Ok(unchanged.cloned().unwrap_or(new))
     }
 
     fn resolve_group(&self, wanted: &WantedGroup, archive: &mut Archive<'_>) -> Result<Group, UpdateError> {

@@ -9,9 +9,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use object::{File, Object as _};
 use reproducible_build::builder::{BuildError, Builder};
+use reproducible_build::compare::What;
 use reproducible_build::progress::Silent;
+use reproducible_build::qemu::Qemu;
+use reproducible_build::rebuild;
 use reproducible_build::recipe::{Command, Input, Recipe};
+use reproducible_build::rust::{self, Programs};
 use reproducible_build::sandbox;
 use reproducible_build::source::Tree;
 use reproducible_build::variation::Variation;
@@ -26,6 +31,10 @@ fn main() -> ExitCode {
         Trial::test("outputs_are_those_of_the_recipe", outputs_are_those_of_the_recipe),
         Trial::test("a_known_key_is_not_built_again", a_known_key_is_not_built_again),
         Trial::test("a_recipe_goes_on_from_the_work_of_another", a_recipe_goes_on_from_the_work_of_another),
+        Trial::test("a_planted_stamp_is_caught_and_named", a_planted_stamp_is_caught_and_named),
+        Trial::test("a_reproducible_program_is_equal", a_reproducible_program_is_equal),
+        Trial::test("a_rust_program_is_static_and_equal", a_rust_program_is_static_and_equal),
+        Trial::test("the_locked_qemu_runs_on_the_host", the_locked_qemu_runs_on_the_host),
         Trial::test("surroundings_reach_the_commands", surroundings_reach_the_commands),
     ];
     libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
@@ -73,7 +82,8 @@ fn a_build_sees_nothing_of_the_host() -> Result<(), Failed> {
 }
 
 fn a_failure_shows_its_log() -> Result<(), Failed> {
-    let error = build_apart(&recipe("failing", "echo before; echo why >&2; exit 3", &[])).map(|_| ()).unwrap_err();
+    let error =
+        build_apart(&recipe("failing", "echo before; echo why >&2; exit 3", &[])).err().ok_or("it was built")?;
     let BuildError::Failed { log, tail, .. } = error else {
         return Err(format!("{error}").into());
     };
@@ -84,7 +94,7 @@ fn a_failure_shows_its_log() -> Result<(), Failed> {
 
 fn outputs_are_those_of_the_recipe() -> Result<(), Failed> {
     for script in ["true", "touch {out}/a {out}/b"] {
-        let error = build_apart(&recipe("outputs", script, &["a"])).map(|_| ()).unwrap_err();
+        let error = build_apart(&recipe("outputs", script, &["a"])).err().ok_or("it was built")?;
         assert!(matches!(error, BuildError::Outputs { .. }), "{error}");
     }
     Ok(())
@@ -135,5 +145,101 @@ fn surroundings_reach_the_commands() -> Result<(), Failed> {
         let same_charset = line == 3;
         assert_eq!(a == b, same_charset, "{a} and {b}");
     }
+    Ok(())
+}
+
+/// Builds a C program twice; the difference, if there is one.
+fn prove(name: &str, source: &str, compile: &str) -> Result<Option<(String, u64, Vec<u8>)>, Failed> {
+    let builder = builder()?;
+    let files = BTreeMap::from([("program.c".to_owned(), source.as_bytes().to_vec())]);
+    let mut recipe = recipe(name, compile, &["program"]);
+    recipe.sources.insert("code".into(), Input::Tree(Tree::of_files(builder.cache(), &files)?));
+    let (first, second) = (builder.again(Variation::first())?, rebuild::second_builder(&builder)?);
+    let proof = rebuild::prove(&first, &second, &recipe)?;
+    let Some(difference) = proof.difference else { return Ok(None) };
+    let text = difference.to_string();
+    let What::Content(content) = difference.what else { return Err(text.into()) };
+    let file = std::fs::read(first.build(&recipe)?.path.join("program"))?;
+    assert_eq!(file[content.offset as usize], content.bytes.0[0], "the offset is the file's");
+    Ok(Some((text, content.offset, content.bytes.0)))
+}
+
+/// The compiler's stamps: `SOURCE_DATE_EPOCH` is taken away, as a careless recipe would.
+const PLAIN: &str = "env -u SOURCE_DATE_EPOCH gcc -Wl,--build-id=none $STAMP -o {out}/program {src}/code/program.c";
+
+fn a_planted_stamp_is_caught_and_named() -> Result<(), Failed> {
+    let stamps = [
+        ("time", "__DATE__ \" \" __TIME__", ""),
+        ("path", "__FILE__", ""),
+        ("user", "STAMP", "-DSTAMP=\\\"$(id -un)\\\""),
+        ("host", "STAMP", "-DSTAMP=\\\"$(hostname)\\\""),
+    ];
+    for (name, stamp, option) in stamps {
+        let source = format!("#include <stdio.h>\nint main(void) {{ return puts(\"stamp:\" {stamp}); }}\n");
+        let compile = PLAIN.replace("$STAMP", option);
+        let found = prove(&format!("planted-{name}"), &source, &compile)?;
+        let (text, offset, _) = found.ok_or_else(|| format!("the {name} was not caught"))?;
+        assert!(text.starts_with("program: first difference at offset"), "{text}");
+        assert!(text.contains("in ELF section .rodata"), "{text}");
+        assert!(offset > 0x40, "{text}");
+    }
+    Ok(())
+}
+
+fn a_reproducible_program_is_equal() -> Result<(), Failed> {
+    let source = "#include <stdio.h>\nint main(void) { return puts(__DATE__ __TIME__); }\n";
+    let compile =
+        "gcc -g -ffile-prefix-map={src}=/src -ffile-prefix-map={work}=/work -o {out}/program {src}/code/program.c";
+    match prove("equal", source, compile)? {
+        None => Ok(()),
+        Some((text, ..)) => Err(text.into()),
+    }
+}
+
+fn the_locked_qemu_runs_on_the_host() -> Result<(), Failed> {
+    let qemu = Qemu::locked(&builder()?)?;
+    let output = qemu.command().args(["-machine", "help"]).output()?;
+    assert!(String::from_utf8_lossy(&output.stdout).contains("q35"));
+    Ok(())
+}
+
+fn a_rust_program_is_static_and_equal() -> Result<(), Failed> {
+    let workspace = tempfile::tempdir()?;
+    let files = [
+        (
+            "Cargo.toml",
+            "[workspace]\nresolver = \"3\"\nmembers = [\"app\", \"part\", \"other\"]\n[workspace.dependencies]\npart = { path = \"part\" }\n",
+        ),
+        (
+            "Cargo.lock",
+            "version = 4\n[[package]]\nname = \"app\"\nversion = \"0.1.0\"\ndependencies = [\"part\"]\n[[package]]\nname = \"other\"\nversion = \"0.1.0\"\n[[package]]\nname = \"part\"\nversion = \"0.1.0\"\n",
+        ),
+        (
+            "app/Cargo.toml",
+            "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[dependencies]\npart.workspace = true\n",
+        ),
+        ("app/src/main.rs", "fn main() { println!(\"{} {}\", file!(), part::answer(std::env::args().len())) }\n"),
+        ("part/Cargo.toml", "[package]\nname = \"part\"\nversion = \"0.1.0\"\nedition = \"2024\"\n"),
+        ("part/src/lib.rs", "pub fn answer(n: usize) -> usize { [41, 42][n] }\n"),
+        ("other/Cargo.toml", "[package]\nname = \"other\"\nversion = \"0.1.0\"\n"),
+        ("other/src/lib.rs", "not even Rust"),
+    ];
+    for (path, text) in files {
+        let path = workspace.path().join(path);
+        std::fs::create_dir_all(path.parent().ok_or("a folder")?)?;
+        std::fs::write(path, text)?;
+    }
+    let builder = builder()?;
+    let programs = Programs { name: "test-rust", packages: &["app"], binaries: &["app"], extra: &[] };
+    let recipe = rust::recipe(&builder, workspace.path(), &programs)?;
+    let (first, second) = (builder.again(Variation::first())?, rebuild::second_builder(&builder)?);
+    let proof = rebuild::prove(&first, &second, &recipe)?;
+    assert!(proof.difference.is_none(), "{:?}", proof.difference.map(|d| d.to_string()));
+    let program = first.build(&recipe)?.path.join("app");
+    let output = std::process::Command::new(&program).output()?;
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "app/src/main.rs 42\n");
+    let bytes = std::fs::read(program)?;
+    let file = File::parse(&bytes[..])?;
+    assert!(file.section_by_name(".interp").is_none(), "it wants a dynamic loader");
     Ok(())
 }

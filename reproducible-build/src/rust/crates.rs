@@ -85,8 +85,10 @@ fn tree(cache: &Cache, pinned: &Pinned, file: &Path) -> Result<Tree, RustError> 
         return Err(RustError::Checksum { name: folder(pinned), expected: pinned.checksum, found });
     }
     let unpack = |scratch: &Path| {
-        archive::unpack_tar(&mut GzDecoder::new(&packed[..]), scratch, |_| Ok(()))?;
-        let dir = archive::only_folder(scratch)?;
+        let dir = scratch.join("unpacked");
+        fs::create_dir(&dir)?;
+        archive::unpack_tar(&mut GzDecoder::new(&packed[..]), &dir, |_| Ok(()))?;
+        let dir = archive::only_folder(&dir)?;
         let manifest = format!("{{\"files\":{{}},\"package\":\"{checksum}\"}}");
         fs::write(dir.join(".cargo-checksum.json"), manifest)?;
         Ok(dir)
