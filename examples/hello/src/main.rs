@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::signal::{SigSet, Signal};
+
 const PORT: u16 = 8080;
 /// Beyond this many at once, connections are closed unread: each costs a thread.
 const MAX_CONNECTIONS: usize = 64;
@@ -28,7 +30,7 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 static CONNECTIONS: AtomicUsize = AtomicUsize::new(0);
 
 fn main() -> ExitCode {
-    match serve() {
+    match end_on_signal().and_then(|()| serve()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: port {PORT} cannot be served: {error}");
@@ -36,6 +38,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The first process of a container is deaf to signals that it does not ask for, and would be stopped the hard way.
+fn end_on_signal() -> io::Result<()> {
+    let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
+    signals.thread_block()?;
+    thread::Builder::new().spawn(move || {
+        // Nothing is written here that could be lost.
+        std::process::exit(if signals.wait().is_ok() { 0 } else { 1 })
+    })?;
+    Ok(())
 }
 
 fn serve() -> io::Result<()> {
