@@ -1,2 +1,56 @@
-//! Not written yet.
-fn main() {}
+//! `dstyx`: build the image, boot an app in it, verify what runs.
+//!
+//! This program joins the libraries and talks to a person; it decides nothing about trust itself. Results
+//! go to standard output, progress and errors to standard error, so that `--json` can be piped.
+
+#![forbid(unsafe_code)]
+
+mod app;
+mod args;
+mod build;
+mod commands;
+mod endpoint;
+mod failure;
+mod judge;
+mod launch;
+mod mirror;
+mod output;
+mod paths;
+mod platform;
+mod qmp;
+mod vm;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Cli, Command};
+
+fn main() -> ExitCode {
+    if let Some(code) = reproducible_build::sandbox::run_if_child() {
+        return code;
+    }
+    let cli = Cli::parse();
+    let output = output::Output::new(cli.json);
+    let result = match &cli.command {
+        Command::Up(options) => commands::up::run(options, &output),
+        Command::Down(options) => commands::down::run(options, &output),
+        Command::Ps => commands::ps::run(&output),
+        Command::Logs(options) => commands::logs::run(options, &output),
+        Command::Build(options) => commands::build::run(options, &output),
+        Command::Rebuild(options) => commands::rebuild::run(options, &output),
+        Command::Lock(options) => commands::lock::run(options, &output),
+        Command::Measure(options) => commands::measure::run(options, &output),
+        Command::Verify(options) => commands::verify::run(options, &output),
+        Command::Config(options) => commands::config::run(options, &output),
+        Command::ServeImages(options) => mirror::run(options),
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::from(failure::EXIT)
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The app folder: a compose file and the app-compose.json that is measured.
+//!
+//! The bytes of app-compose.json are the app's identity. Where the folder has none, it is made in dstack's
+//! canonical form and written beside the compose file, so that everybody sees what was measured.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use containers::compose::ComposeFile;
+use protocol::app_compose::{self, AppCompose};
+
+use crate::failure::{Failure, Hint as _, Outcome};
+
+/// Name of the compose file in an app folder.
+const COMPOSE_FILE: &str = "docker-compose.yml";
+/// Name of the measured file in an app folder.
+const APP_COMPOSE_FILE: &str = "app-compose.json";
+
+/// An app that passed every check that is possible before a boot.
+#[derive(Debug)]
+pub struct App {
+    /// Its folder, absolute.
+    pub folder: PathBuf,
+    /// Exact bytes of app-compose.json.
+    pub bytes: Vec<u8>,
+    /// What they say.
+    pub settings: AppCompose,
+    /// What its compose file says.
+    pub compose: ComposeFile,
+}
+
+impl App {
+    /// Reads the folder; makes app-compose.json if there is none.
+    pub fn read(folder: &Path) -> Outcome<Self> {
+        let folder = folder
+            .canonicalize()
+            .hint(folder.display(), "give a folder with a docker-compose.yml, such as examples/hello")?;
+        let text = compose_text(&folder)?;
+        let compose = parse_compose(&folder.join(COMPOSE_FILE), text.as_bytes())?;
+        let (bytes, settings) = match read_existing(&folder)? {
+            Some(bytes) => existing(&folder, bytes, &text)?,
+            None => made(&folder, &compose, &text)?,
+        };
+        Ok(Self { folder, bytes, settings, compose })
+    }
+}
+
+fn compose_text(folder: &Path) -> Outcome<String> {
+    let file = folder.join(COMPOSE_FILE);
+    let length = fs::metadata(&file).hint(file.display(), "an app folder holds a docker-compose.yml")?.len();
+    if length > app_compose::MAX_BYTES as u64 {
+        let what = format!("{}: {length} bytes, at most {} fit", file.display(), app_compose::MAX_BYTES);
+        return Err(Failure::new(what, "compose files are text of a few KiB; move data into images"));
+    }
+    fs::read_to_string(&file).hint(file.display(), "the file must be UTF-8 text")
+}
+
+fn parse_compose(file: &Path, bytes: &[u8]) -> Outcome<ComposeFile> {
+    ComposeFile::parse(bytes).map_err(|error| {
+        Failure::new(
+            format!("{}: {error}", file.display()),
+            "nothing was booted: the guest would refuse the same file; see README, \"What an app may use\"",
+        )
+    })
+}
+
+fn read_existing(folder: &Path) -> Outcome<Option<Vec<u8>>> {
+    let file = folder.join(APP_COMPOSE_FILE);
+    match fs::read(&file) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::new(format!("{}: {error}", file.display()), "make it readable, or remove it")),
+    }
+}
+
+fn existing(folder: &Path, bytes: Vec<u8>, text: &str) -> Outcome<(Vec<u8>, AppCompose)> {
+    let file = folder.join(APP_COMPOSE_FILE);
+    let settings = app_compose::parse(&bytes)
+        .hint(file.display(), "change that key, or remove the file to have one made from docker-compose.yml")?;
+    if settings.docker_compose_file != text {
+        return Err(Failure::new(
+            format!("{} holds another compose file than {COMPOSE_FILE}", file.display()),
+            format!("remove {APP_COMPOSE_FILE} to have it made anew, or put its text into {COMPOSE_FILE}"),
+        ));
+    }
+    Ok((bytes, settings))
+}
+
+fn made(folder: &Path, compose: &ComposeFile, text: &str) -> Outcome<(Vec<u8>, AppCompose)> {
+    let folder_name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = compose.name.clone().unwrap_or(folder_name);
+    let bytes = app_compose::generate(&name, text)
+        .hint(folder.display(), "give the app a plain name with `name:` in docker-compose.yml")?;
+    let settings = app_compose::parse(&bytes).hint(folder.display(), "this is an error of dstyx, please report it")?;
+    let file = folder.join(APP_COMPOSE_FILE);
+    fs::write(&file, &bytes).hint(file.display(), "the measured file is written beside docker-compose.yml")?;
+    Ok((bytes, settings))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder_with(compose: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(COMPOSE_FILE), compose).unwrap();
+        folder
+    }
+
+    fn compose() -> String {
+        format!("name: a\nservices:\n  web:\n    image: x.local/a@sha256:{}\n", "ab".repeat(32))
+    }
+
+    #[test]
+    fn a_made_file_is_written_and_found_again_unchanged() {
+        let folder = folder_with(&compose());
+        let first = App::read(folder.path()).unwrap();
+        let second = App::read(folder.path()).unwrap();
+        assert_eq!((first.settings.name.as_str(), first.bytes), ("a", second.bytes));
+    }
+
+    #[test]
+    fn another_compose_file_than_the_measured_one_is_an_error() {
+        let folder = folder_with(&compose());
+        App::read(folder.path()).unwrap();
+        fs::write(folder.path().join(COMPOSE_FILE), compose().replace("name: a", "name: b")).unwrap();
+        assert!(App::read(folder.path()).unwrap_err().to_string().contains("another compose file"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_path() {
+        let folder = folder_with(&compose().replace("    image", "    colour: red\n    image"));
+        let error = App::read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("services.web.colour"), "{error}");
+    }
+}

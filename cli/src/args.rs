@@ -1,0 +1,289 @@
+//! The command line as a person types it.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Run docker-compose apps in verifiable Intel TDX virtual machines.
+#[derive(Debug, Parser)]
+#[command(name = "dstyx", version, max_term_width = 100)]
+pub struct Cli {
+    /// Print one JSON document to standard output instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build if needed, boot DIR's app, verify the guest and print a verdict and links.
+    Up(Up),
+    /// Stop a virtual machine and remove its state.
+    Down(Named),
+    /// List virtual machines.
+    Ps,
+    /// Show what a guest reported, and a dev guest's serial console.
+    Logs(Logs),
+    /// Build the image from pinned sources and print its folder.
+    Build(Build),
+    /// Build twice under different conditions and compare every byte.
+    Rebuild(Rebuild),
+    /// Check or rewrite the pinned inputs.
+    Lock(Lock),
+    /// Predict every register from an image and a shape.
+    Measure(Measure),
+    /// Judge a guest's evidence.
+    Verify(Verify),
+    /// Print a virtual machine monitor's arguments for a launch specification.
+    #[command(subcommand)]
+    Config(Config),
+    /// Serve an OCI layout read-only on loopback (started by `up`).
+    #[command(hide = true)]
+    ServeImages(ServeImages),
+}
+
+/// Options of `up`.
+#[derive(Debug, Args)]
+pub struct Up {
+    /// Folder with docker-compose.yml and, if present, app-compose.json.
+    pub dir: PathBuf,
+    /// Image folder; by default the checkout's image of the flavour that fits is built.
+    #[arg(long)]
+    pub image: Option<PathBuf>,
+    /// Virtual processors.
+    #[arg(long, default_value_t = 2)]
+    pub vcpus: u32,
+    /// Memory in MiB.
+    #[arg(long, default_value_t = 2048)]
+    pub memory: u64,
+    /// Name of the virtual machine; by default the app's name.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Address on this host where ports are published.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub bind: IpAddr,
+    /// Run on TDX, or fail.
+    #[arg(long, conflicts_with = "emulate")]
+    pub tdx: bool,
+    /// Run with an emulated TDX device, which proves nothing about hardware.
+    #[arg(long)]
+    pub emulate: bool,
+    /// Use this QEMU instead of the locked one; it must be of the same version.
+    #[arg(long)]
+    pub qemu: Option<PathBuf>,
+    /// CPU of an emulated guest.
+    #[arg(long, value_enum, default_value_t = Accel::Tcg)]
+    pub accel: Accel,
+}
+
+/// How an emulated guest's CPU is provided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Accel {
+    /// QEMU's translator.
+    Tcg,
+    /// The host's hardware virtualisation.
+    Kvm,
+}
+
+/// Names one virtual machine.
+#[derive(Debug, Args)]
+pub struct Named {
+    /// Name as `dstyx ps` shows it.
+    pub name: String,
+}
+
+/// Options of `logs`.
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Name as `dstyx ps` shows it.
+    pub name: String,
+    /// Show the serial console too (dev guests only).
+    #[arg(long)]
+    pub console: bool,
+}
+
+/// Options of `build`.
+#[derive(Debug, Args)]
+pub struct Build {
+    /// Which image.
+    #[arg(long, value_enum, default_value_t = FlavourArg::Release)]
+    pub flavour: FlavourArg,
+    /// Fail unless the build equals the accepted one.
+    #[arg(long, conflicts_with = "accept")]
+    pub check: bool,
+    /// Record this build's digests as the accepted ones.
+    #[arg(long)]
+    pub accept: bool,
+}
+
+/// Release or dev.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FlavourArg {
+    /// For TDX hardware.
+    Release,
+    /// For any machine, with the emulated TDX device.
+    Dev,
+}
+
+/// Options of `rebuild`.
+#[derive(Debug, Args)]
+pub struct Rebuild {
+    /// Only this part.
+    #[arg(long, value_enum)]
+    pub only: Option<Part>,
+}
+
+/// Parts that are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Both kernels.
+    Kernel,
+    /// The firmware.
+    Firmware,
+    /// Programs and initial file systems.
+    Initrd,
+    /// The examples' container images.
+    Examples,
+}
+
+/// Options of `lock`.
+#[derive(Debug, Args)]
+pub struct Lock {
+    /// Say which pinned files are superseded or gone; change nothing.
+    #[arg(long, conflicts_with = "update")]
+    pub check: bool,
+    /// Rewrite the lock from the mirror's current index and print the difference.
+    #[arg(long)]
+    pub update: bool,
+}
+
+/// The machine that a prediction or a verdict is for.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ShapeFlags {
+    /// Virtual processors.
+    #[arg(long)]
+    pub vcpus: Option<u32>,
+    /// Memory in MiB.
+    #[arg(long)]
+    pub memory: Option<u64>,
+    /// PCI functions on the root bus, host bridge included.
+    #[arg(long)]
+    pub root_slots: Option<u32>,
+    /// QEMU's version.
+    #[arg(long)]
+    pub qemu_version: Option<String>,
+    /// ISA serial ports.
+    #[arg(long)]
+    pub serial_ports: Option<u32>,
+}
+
+/// Options of `measure`.
+#[derive(Debug, Args)]
+pub struct Measure {
+    /// Image folder with image.json.
+    #[arg(long, conflicts_with = "firmware", required_unless_present = "firmware")]
+    pub image: Option<PathBuf>,
+    /// Firmware file of anybody's image.
+    #[arg(long)]
+    pub firmware: Option<PathBuf>,
+    /// Kernel file.
+    #[arg(long, requires = "firmware")]
+    pub kernel: Option<PathBuf>,
+    /// Initrd file.
+    #[arg(long, requires = "kernel")]
+    pub initrd: Option<PathBuf>,
+    /// Kernel command line.
+    #[arg(long, requires = "kernel")]
+    pub cmdline: Option<String>,
+    #[command(flatten)]
+    /// The machine.
+    pub shape: ShapeFlags,
+    /// App folder, for RTMR3 and MRCONFIGID.
+    #[arg(long)]
+    pub app: Option<PathBuf>,
+    /// App id, 40 hex digits; by default the start of the compose hash.
+    #[arg(long, requires = "app")]
+    pub app_id: Option<String>,
+    /// Instance id, 40 hex digits, or none (an empty id). Each launch has its own unless the app says no_instance_id.
+    #[arg(long, requires = "app", default_value = "none")]
+    pub instance_id: String,
+    /// Payload of the key-provider event.
+    #[arg(long, requires = "app", default_value = r#"{"name":"none","id":""}"#)]
+    pub key_provider: String,
+    /// Payload of the os-image-hash event, 64 hex digits; without it there is no such event.
+    #[arg(long, requires = "app")]
+    pub os_image_hash: Option<String>,
+    /// Payload of the storage-fs event; without it there is no such event.
+    #[arg(long, requires = "app")]
+    pub storage_fs: Option<String>,
+    /// Last event of RTMR3.
+    #[arg(long, value_enum, default_value_t = Until::BootMrDone)]
+    pub until: Until,
+}
+
+/// Where a prediction of RTMR3 stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Until {
+    /// What init measures.
+    BootMrDone,
+    /// What the agent measures too.
+    SystemReady,
+}
+
+/// Options of `verify`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("source").required(true))]
+pub struct Verify {
+    /// A virtual machine started by `up`.
+    #[arg(long, group = "source")]
+    pub vm: Option<String>,
+    /// A guest's public address, such as http://127.0.0.1:18090.
+    #[arg(long, group = "source")]
+    pub url: Option<String>,
+    /// A file of evidence.
+    #[arg(long, group = "source")]
+    pub evidence: Option<PathBuf>,
+    /// Image folder that the guest must run.
+    #[arg(long)]
+    pub image: Option<PathBuf>,
+    /// App folder that the guest must run.
+    #[arg(long)]
+    pub app: Option<PathBuf>,
+    #[command(flatten)]
+    /// The machine that it must have; what is not stated is taken from the evidence's own claim.
+    pub shape: ShapeFlags,
+    /// Collateral (dcap-qvl's QuoteCollateralV3 JSON).
+    #[arg(long)]
+    pub collateral: Option<PathBuf>,
+    /// Judge at this time (RFC 3339) instead of now.
+    #[arg(long)]
+    pub at: Option<String>,
+    /// Accept the emulator's root: such a verdict proves nothing about hardware.
+    #[arg(long)]
+    pub danger_accept_emulated: bool,
+}
+
+/// Virtual machine monitors.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Arguments for QEMU, one a line.
+    Qemu {
+        /// Launch specification (TOML).
+        spec: PathBuf,
+    },
+}
+
+/// Options of the hidden image server.
+#[derive(Debug, Args)]
+pub struct ServeImages {
+    /// OCI layout folders.
+    #[arg(long)]
+    pub layout: Vec<PathBuf>,
+    /// File that gets the server's port once it listens.
+    #[arg(long)]
+    pub port_file: PathBuf,
+}

@@ -1,0 +1,12 @@
+//! One module a verb.
+
+pub mod build;
+pub mod config;
+pub mod down;
+pub mod lock;
+pub mod logs;
+pub mod measure;
+pub mod ps;
+pub mod rebuild;
+pub mod up;
+pub mod verify;

@@ -1,0 +1,164 @@
+//! `dstyx measure`: every register that a launch will have, from files and a shape alone.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use measurement::{App as MeasuredApp, AppPrediction, Event, ImageFacts, ImageFiles, Prediction, Until as LastEvent};
+use protocol::digest::{AppId, InstanceId, OsImageHash};
+use protocol::image::ImageManifest;
+use protocol::shape::Shape;
+use serde_json::{Value, json};
+
+use crate::app::App;
+use crate::args::{Measure, ShapeFlags, Until};
+use crate::failure::{Failure, Hint as _, Outcome};
+use crate::output::{Output, columns};
+
+/// Largest firmware, kernel or initrd that is read: far above any real one, far below memory.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// Prints the registers and the events that make them.
+pub fn run(options: &Measure, output: &Output) -> Outcome<ExitCode> {
+    let (prediction, os_image_hash) = match &options.image {
+        Some(folder) => of_image(folder, &options.shape)?,
+        None => (of_files(options)?, None),
+    };
+    let app = options.app.as_deref().map(|folder| app(folder, options)).transpose()?;
+    let document = document(&prediction, os_image_hash, app.as_ref());
+    output.result(&document, || text(&document, &prediction, app.as_ref()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// An app's identity and what it extends.
+struct AppResult {
+    measured: MeasuredApp,
+    prediction: AppPrediction,
+}
+
+fn of_image(folder: &Path, flags: &ShapeFlags) -> Outcome<(Prediction, Option<OsImageHash>)> {
+    let (manifest, hash) = read_manifest(folder)?;
+    let facts = ImageFacts::from_manifest(&manifest).hint(folder.display(), "build the image again: `dstyx build`")?;
+    let shape = shape(flags, Some(&manifest))?;
+    Ok((predict(&facts, &shape)?, Some(hash)))
+}
+
+fn of_files(options: &Measure) -> Outcome<Prediction> {
+    let read = |path: &Option<std::path::PathBuf>, flag: &str| match path {
+        Some(path) => read_bounded(path),
+        None => Err(Failure::new(format!("{flag} is missing"), "give --firmware, --kernel, --initrd and --cmdline")),
+    };
+    let firmware = read(&options.firmware, "--firmware")?;
+    let kernel = read(&options.kernel, "--kernel")?;
+    let initrd = read(&options.initrd, "--initrd")?;
+    let cmdline = options.cmdline.as_deref().unwrap_or_default();
+    let files = ImageFiles { firmware: &firmware, kernel: &kernel, initrd: &initrd, cmdline };
+    let facts = ImageFacts::from_files(&files).hint("measuring the files", "is each file what its flag says?")?;
+    predict(&facts, &shape(&options.shape, None)?)
+}
+
+fn predict(facts: &ImageFacts<'_>, shape: &Shape) -> Outcome<Prediction> {
+    measurement::predict_registers(facts, shape)
+        .hint("predicting the registers", "state another shape; the profiles of QEMU that are known are in README")
+}
+
+/// Reads and parses a folder's image.json.
+pub fn read_manifest(folder: &Path) -> Outcome<(ImageManifest, OsImageHash)> {
+    let file = folder.join("image.json");
+    let json = fs::read(&file).hint(file.display(), "build the image first: `dstyx build`")?;
+    let manifest = ImageManifest::parse(&json).hint(file.display(), "build the image again: `dstyx build`")?;
+    Ok((manifest, OsImageHash::of(&json)))
+}
+
+/// The stated shape; an image fills in what every launch of it has.
+fn shape(flags: &ShapeFlags, image: Option<&ImageManifest>) -> Outcome<Shape> {
+    let missing = |flag: &str| Failure::new(format!("{flag} is missing"), "state the machine: --vcpus N --memory MIB");
+    let machine = image.map(|image| &image.machine);
+    let qemu_version = flags.qemu_version.clone().or(machine.map(|machine| machine.qemu_version.clone()));
+    let shape = Shape {
+        vcpus: flags.vcpus.ok_or_else(|| missing("--vcpus"))?,
+        memory_mib: flags.memory.ok_or_else(|| missing("--memory"))?,
+        root_slots: flags.root_slots.or(machine.map(|m| m.root_slots)).ok_or_else(|| missing("--root-slots"))?,
+        serial_ports: flags.serial_ports.or(machine.map(|m| m.serial_ports)).unwrap_or(1),
+        qemu_version: qemu_version.ok_or_else(|| missing("--qemu-version"))?,
+        pci_hotplug: true,
+    };
+    shape.check().hint("the stated shape", "state a machine that QEMU can make")?;
+    Ok(shape)
+}
+
+fn app(folder: &Path, options: &Measure) -> Outcome<AppResult> {
+    let app = App::read(folder)?;
+    let hex = "give lower-case hexadecimal digits";
+    let compose_hash = app.settings.hash;
+    let app_id = match &options.app_id {
+        Some(text) => AppId::from_hex(text).hint("--app-id", hex)?,
+        None => AppId::from_compose_hash(&compose_hash),
+    };
+    let instance_id = match options.instance_id.as_str() {
+        "none" => None,
+        text => Some(InstanceId::from_hex(text).hint("--instance-id", hex)?),
+    };
+    let os_image_hash = options.os_image_hash.as_deref().map(OsImageHash::from_hex).transpose();
+    let measured = MeasuredApp {
+        compose_hash,
+        app_id,
+        instance_id,
+        os_image_hash: os_image_hash.hint("--os-image-hash", hex)?,
+        key_provider: Some(options.key_provider.clone()),
+        storage_fs: options.storage_fs.clone(),
+    };
+    let until = match options.until {
+        Until::BootMrDone => LastEvent::BootMrDone,
+        Until::SystemReady => LastEvent::SystemReady,
+    };
+    Ok(AppResult { prediction: measurement::predict_app(&measured, until), measured })
+}
+
+fn document(prediction: &Prediction, os_image_hash: Option<OsImageHash>, app: Option<&AppResult>) -> Value {
+    let registers = &prediction.registers;
+    let app_events = app.map(|app| app.prediction.events.as_slice()).unwrap_or_default();
+    json!({
+        "mrtd": registers.mrtd,
+        "rtmr0": registers.rtmr0,
+        "rtmr1": registers.rtmr1,
+        "rtmr2": registers.rtmr2,
+        "rtmr3": app.map(|app| app.prediction.rtmr3),
+        "mrconfigid": app.map(|app| protocol::mr_config::v1(&app.measured.compose_hash)),
+        "os_image_hash": os_image_hash,
+        "compose_hash": app.map(|app| app.measured.compose_hash),
+        "events": prediction.events.iter().chain(app_events).map(event).collect::<Vec<_>>(),
+    })
+}
+
+fn event(event: &Event) -> Value {
+    json!({
+        "register": event.register.to_string(),
+        "name": event.name,
+        "event_type": event.event_type,
+        "digest": event.digest,
+        "preimage": event.preimage,
+    })
+}
+
+fn text(document: &Value, prediction: &Prediction, app: Option<&AppResult>) -> String {
+    let names = ["mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mrconfigid", "os_image_hash", "compose_hash"];
+    let registers: Vec<_> =
+        names.iter().filter_map(|name| Some(vec![(*name).to_owned(), document[*name].as_str()?.to_owned()])).collect();
+    let app_events = app.map(|app| app.prediction.events.as_slice()).unwrap_or_default();
+    let events: Vec<_> = prediction
+        .events
+        .iter()
+        .chain(app_events)
+        .map(|event| vec![event.register.to_string(), event.name.to_string(), event.preimage.to_string()])
+        .collect();
+    format!("{}\n{}", columns(&registers), columns(&events))
+}
+
+fn read_bounded(path: &Path) -> Outcome<Vec<u8>> {
+    let length = fs::metadata(path).hint(path.display(), "does the file exist?")?.len();
+    if length > MAX_FILE_BYTES {
+        return Err(Failure::new(format!("{}: {length} bytes", path.display()), "images are far smaller than 1 GiB"));
+    }
+    fs::read(path).hint(path.display(), "is the file readable?")
+}

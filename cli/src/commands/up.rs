@@ -1,0 +1,127 @@
+//! `dstyx up`: from a compose file to a verified, running app.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use protocol::status::{Phase, Record, Refusal};
+use serde_json::json;
+
+use crate::app::App;
+use crate::args::{ShapeFlags, Up};
+use crate::commands::measure::read_manifest;
+use crate::commands::verify;
+use crate::failure::{Failure, Outcome};
+use crate::judge::{self, Question, Source};
+use crate::launch::Launch;
+use crate::output::Output;
+use crate::platform::{self, Choice};
+use crate::vm::Vm;
+use crate::watch::{self, Watch};
+use crate::{build, paths};
+
+/// How long a boot may take without a new record: an emulated guest on a loaded host needs tens of seconds.
+const BOOT_PATIENCE: Duration = Duration::from_secs(180);
+/// How long images may take to be pulled and containers to start.
+const APP_PATIENCE: Duration = Duration::from_secs(900);
+
+/// Builds, boots, verifies, and prints the verdict and the links.
+pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
+    let choice = platform::choose(options)?;
+    output.step(choice.announcement());
+    let app = App::read(&options.dir)?;
+    let name = options.name.clone().unwrap_or_else(|| app.settings.name.clone());
+    let folder = paths::vm_folder(&name)?;
+    make_room(&name, &folder, output)?;
+    let builder = build::open()?;
+    let image = match &options.image {
+        Some(image) => image.clone(),
+        None => build::image(&builder, choice.flavour())?.folder,
+    };
+    let (manifest, os_image_hash) = read_manifest(&image)?;
+    let launch = Launch {
+        options,
+        choice,
+        app: &app,
+        manifest,
+        os_image_hash,
+        layouts: build::local_images(&builder, &app)?,
+        qemu: &build::qemu(&builder, options.qemu.as_deref())?,
+        emulator: (choice == Choice::Emulated).then(build::emulator).transpose()?,
+        image,
+    };
+    output.step(&format!("starting {name}: {} vCPUs, {} MiB", options.vcpus, options.memory));
+    let vm = launch.start(&name, &folder)?;
+    let mut watch = Watch::new(folder.join("status.img"), vm.qemu);
+    let report = |record: &Record| output.step(&watch::sentence(record));
+    halted(watch.until(&[Phase::SystemReady], BOOT_PATIENCE, report)?)?;
+    let report = judge::judge(&question(&vm, &app, options)?)?;
+    let app_record = watch.until(&[Phase::AppRunning, Phase::AppFailed], APP_PATIENCE, |record| {
+        output.step(&watch::sentence(record));
+    })?;
+    finish(&vm, &report, app_record, output)
+}
+
+/// A machine of this name that has ended is replaced; one that runs is not touched.
+fn make_room(name: &str, folder: &Path, output: &Output) -> Outcome<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    if let Ok(vm) = Vm::load(name) {
+        if vm.qemu.alive() {
+            let hint = format!("stop it with `dstyx down {name}`, or give another --name");
+            return Err(Failure::new(format!("a virtual machine {name} is running"), hint));
+        }
+        vm.end()?;
+        output.step(&format!("replacing {name}, which has ended"));
+    }
+    fs::remove_dir_all(folder)
+        .map_err(|error| Failure::new(format!("{}: {error}", folder.display()), "remove the folder by hand"))
+}
+
+fn question(vm: &Vm, app: &App, options: &Up) -> Outcome<Question> {
+    Ok(Question {
+        source: Source::Vm(vm.clone()),
+        image: Some(vm.image.clone()),
+        app: Some(app.folder.clone()),
+        shape: ShapeFlags { vcpus: Some(options.vcpus), memory: Some(options.memory), ..ShapeFlags::default() },
+        collateral: None,
+        now_secs: verify::now_secs()?,
+        danger_accept_emulated: false,
+    })
+}
+
+/// A record with a refusal before the system was ready ends the command.
+fn halted(record: Record) -> Outcome<()> {
+    match record.refusal {
+        Refusal::None => Ok(()),
+        refusal => Err(Failure::new(
+            format!("the guest halted: {} (after: {})", refusal.sentence(), record.phase.sentence()),
+            "nothing was proved and no key was asked for; see `dstyx logs NAME --console`",
+        )),
+    }
+}
+
+fn finish(vm: &Vm, report: &attestation::Report, app: Record, output: &Output) -> Outcome<ExitCode> {
+    let document = json!({
+        "name": vm.name,
+        "verdict": report.verdict,
+        "trust_anchor": report.trust_anchor,
+        "urls": vm.urls,
+        "agent": vm.agent_url,
+        "image": vm.image,
+        "app": match app.refusal { Refusal::None => "running", _ => "failed" },
+    });
+    output.result(&document, || {
+        let links: String = vm.urls.iter().map(|url| format!("  {url}\n")).collect();
+        format!("{}\n{} is at\n{links}", judge::table(report), vm.name)
+    });
+    if app.refusal != Refusal::None {
+        return Err(Failure::new(
+            format!("the app does not run: {}", app.refusal.sentence()),
+            format!("the guest still serves evidence; `dstyx logs {0} --console`, `dstyx down {0}`", vm.name),
+        ));
+    }
+    Ok(verify::exit_code(report))
+}

@@ -1,0 +1,64 @@
+//! `dstyx verify`: judges evidence and prints every check.
+
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use attestation::{Report, Verdict};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::args::Verify;
+use crate::failure::{Failure, Hint as _, Outcome};
+use crate::judge::{self, Question, Source};
+use crate::output::Output;
+use crate::vm::Vm;
+
+/// Exit status 0 only if every check passed, 1 if one failed, 2 if one was skipped.
+pub fn run(options: &Verify, output: &Output) -> Outcome<ExitCode> {
+    let report = judge::judge(&question(options)?)?;
+    output.result(&report, || judge::table(&report));
+    Ok(exit_code(&report))
+}
+
+/// The exit status that stands for a verdict.
+pub fn exit_code(report: &Report) -> ExitCode {
+    match report.verdict {
+        Verdict::Pass => ExitCode::SUCCESS,
+        Verdict::Fail => ExitCode::from(1),
+        Verdict::Incomplete => ExitCode::from(2),
+    }
+}
+
+/// The machine's clock; the one place where a verdict's time comes from when a person states none.
+pub fn now_secs() -> Outcome<u64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map(|since| since.as_secs()).hint("the clock", "set this machine's clock, or state a time with --at")
+}
+
+fn question(options: &Verify) -> Outcome<Question> {
+    let source = match (&options.vm, &options.url, &options.evidence) {
+        (Some(name), ..) => Source::Vm(Vm::load(name)?),
+        (_, Some(url), _) => Source::Url(url.clone()),
+        (.., Some(path)) => Source::File(path.clone()),
+        _ => return Err(Failure::new("no evidence was named", "give --vm, --url or --evidence")),
+    };
+    let of_vm = |pick: fn(&Vm) -> &std::path::PathBuf| match &source {
+        Source::Vm(vm) => Some(pick(vm).clone()),
+        _ => None,
+    };
+    Ok(Question {
+        image: options.image.clone().or_else(|| of_vm(|vm| &vm.image)),
+        app: options.app.clone().or_else(|| of_vm(|vm| &vm.app)),
+        shape: options.shape.clone(),
+        collateral: options.collateral.clone(),
+        now_secs: options.at.as_deref().map_or_else(now_secs, stated_time)?,
+        danger_accept_emulated: options.danger_accept_emulated,
+        source,
+    })
+}
+
+fn stated_time(text: &str) -> Outcome<u64> {
+    let hint = "give a time such as 2026-11-21T12:00:00Z";
+    let time = OffsetDateTime::parse(text, &Rfc3339).hint(format!("--at {text}"), hint)?;
+    u64::try_from(time.unix_timestamp()).hint(format!("--at {text}"), hint)
+}

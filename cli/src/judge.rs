@@ -1,0 +1,135 @@
+//! Gathers what a judgement needs (evidence, image, app, collateral, time), asks `attestation`, and prints its report.
+//!
+//! Nothing here decides: predictions come from `measurement`, verdicts from `attestation`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use attestation::policy::{ExpectedApp, ExpectedReportData, Policy};
+use attestation::{Collateral, Report, TrustAnchor};
+use protocol::digest::AppId;
+use protocol::evidence::{self, Evidence};
+use protocol::image::Flavour;
+use protocol::report_data::NONCE_BYTES;
+
+use crate::app::App;
+use crate::args::ShapeFlags;
+use crate::endpoint;
+use crate::failure::{Failure, Hint as _, Outcome};
+use crate::vm::Vm;
+
+mod expected;
+mod table;
+
+pub use table::table;
+
+/// The emulator's root certificate: its key is published, so evidence under it proves nothing about hardware.
+const DANGER_EMULATED_ROOT: &[u8] = include_bytes!("../../tdx-emulator/root/danger-emulated-root.der");
+
+/// Where evidence comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A machine of this host.
+    Vm(Vm),
+    /// Any guest's public address.
+    Url(String),
+    /// A file.
+    File(PathBuf),
+}
+
+/// What a person wants judged, and against what.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The evidence.
+    pub source: Source,
+    /// Folder of the image that must run.
+    pub image: Option<PathBuf>,
+    /// Folder of the app that must run.
+    pub app: Option<PathBuf>,
+    /// What is stated of the machine.
+    pub shape: ShapeFlags,
+    /// Collateral file; an emulated machine of this host has its own.
+    pub collateral: Option<PathBuf>,
+    /// When to judge, in seconds since 1970.
+    pub now_secs: u64,
+    /// Whether the emulator's root is accepted whatever the image.
+    pub danger_accept_emulated: bool,
+}
+
+/// Collects and judges.
+pub fn judge(question: &Question) -> Outcome<Report> {
+    let (report_data, json) = fetch(&question.source)?;
+    let evidence = evidence::parse(&json).hint("the evidence", "is this a dstyx guest's evidence, whole?")?;
+    let image = question.image.as_deref().map(crate::commands::measure::read_manifest).transpose()?;
+    let flavour = image.as_ref().map(|(manifest, _)| manifest.flavour);
+    let mut policy = Policy::strict(anchor(question, flavour), report_data);
+    if let Some((manifest, hash)) = &image {
+        let log = firmware_log(&question.source)?;
+        policy.image = Some(expected::registers(manifest, *hash, &question.shape, &evidence, log)?);
+    }
+    policy.app = question.app.as_deref().map(expected_app).transpose()?;
+    let collateral = collateral(question)?;
+    Ok(attestation::judge(&evidence, &policy, collateral.as_ref(), question.now_secs))
+}
+
+fn fetch(source: &Source) -> Outcome<(ExpectedReportData, Vec<u8>)> {
+    let fresh = |(nonce, json): ([u8; NONCE_BYTES], Vec<u8>)| (ExpectedReportData::Nonce(nonce), json);
+    match source {
+        Source::Vm(vm) => endpoint::evidence(&vm.agent_url).map(fresh),
+        Source::Url(url) => endpoint::evidence(url).map(fresh),
+        Source::File(path) => {
+            let json = read_bounded(path, evidence::MAX_BYTES)?;
+            Ok((ExpectedReportData::NonceOfEvidence, json))
+        }
+    }
+}
+
+/// Intel's root, unless the image is a dev image or a person said otherwise by a flag with danger in its name.
+fn anchor(question: &Question, flavour: Option<Flavour>) -> TrustAnchor {
+    if question.danger_accept_emulated || flavour == Some(Flavour::Dev) {
+        TrustAnchor::DangerEmulated(DANGER_EMULATED_ROOT.to_vec())
+    } else {
+        TrustAnchor::Intel
+    }
+}
+
+fn expected_app(folder: &Path) -> Outcome<ExpectedApp> {
+    let hash = App::read(folder)?.settings.hash;
+    Ok(ExpectedApp { compose_hash: hash, app_id: Some(AppId::from_compose_hash(&hash)), instance_id: None })
+}
+
+fn collateral(question: &Question) -> Outcome<Option<Collateral>> {
+    let path = match (&question.collateral, &question.source) {
+        (Some(path), _) => path.clone(),
+        (None, Source::Vm(vm)) if vm.emulated => vm.folder()?.join("collateral.json"),
+        (None, _) => return Ok(None),
+    };
+    let json = read_bounded(&path, attestation::MAX_COLLATERAL_BYTES)?;
+    let parsed = Collateral::parse(&json).hint(path.display(), "give a QuoteCollateralV3 JSON file");
+    parsed.map(Some)
+}
+
+/// What the emulator saw the firmware measure; explains differences and decides nothing.
+fn firmware_log(source: &Source) -> Outcome<Vec<u8>> {
+    match source {
+        Source::Vm(vm) if vm.emulated => {
+            let path = vm.folder()?.join("firmware_log.json");
+            if path.exists() { read_bounded(&path, evidence::MAX_BYTES) } else { Ok(Vec::new()) }
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+fn read_bounded(path: &Path, limit: usize) -> Outcome<Vec<u8>> {
+    let length = fs::metadata(path).hint(path.display(), "does the file exist?")?.len();
+    if length > limit as u64 {
+        let what = format!("{}: {length} bytes, at most {limit} are accepted", path.display());
+        return Err(Failure::new(what, "is this the right file?"));
+    }
+    fs::read(path).hint(path.display(), "is the file readable?")
+}
+
+/// What the evidence itself says of the machine.
+fn claims(evidence: &Evidence) -> &protocol::shape::Shape {
+    &evidence.claims.shape
+}

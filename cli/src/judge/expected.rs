@@ -1,0 +1,91 @@
+//! The registers that the evidence must show: predicted from the image for the machine that was stated, or claimed.
+
+use attestation::policy::{ExpectedEvent, ExpectedRegister, ExpectedRegisters, FirmwareEvent, Prediction};
+use measurement::{Event, ImageFacts, Register};
+use protocol::digest::{OsImageHash, Sha384Digest};
+use protocol::event_log;
+use protocol::evidence::Evidence;
+use protocol::image::ImageManifest;
+use protocol::shape::Shape;
+
+use crate::args::ShapeFlags;
+use crate::failure::{Hint as _, Outcome};
+
+/// Who else computes what an emulated guest's registers must be.
+const EMULATOR: &str = "the emulator's own computation over the running QEMU's files and tables";
+
+/// All four static registers with the events that lead to them.
+pub fn registers(
+    manifest: &ImageManifest,
+    hash: OsImageHash,
+    flags: &ShapeFlags,
+    evidence: &Evidence,
+    firmware_log: Vec<u8>,
+) -> Outcome<ExpectedRegisters> {
+    let (shape, source) = shape(flags, super::claims(evidence));
+    shape.check().hint("the stated shape", "state a machine that QEMU can make")?;
+    let facts = ImageFacts::from_manifest(manifest).hint("image.json", "build the image again: `dstyx build`")?;
+    let prediction = measurement::predict_registers(&facts, &shape);
+    let row = |register: Option<Register>, pick: fn(&measurement::Registers) -> [u8; 48]| match &prediction {
+        Ok(prediction) => Prediction::Value(ExpectedRegister {
+            value: pick(&prediction.registers),
+            source: source.clone(),
+            witness: Some(EMULATOR.to_owned()),
+            events: events_of(&prediction.events, register),
+            neighbours: Vec::new(),
+        }),
+        Err(error) => Prediction::Unknown(format!("{error}; state another --qemu-version or shape")),
+    };
+    Ok(ExpectedRegisters {
+        os_image_hash: Some(hash),
+        mrtd: row(None, |registers| registers.mrtd.0),
+        rtmr0: row(Some(Register::Rtmr0), |registers| registers.rtmr0.0),
+        rtmr1: row(Some(Register::Rtmr1), |registers| registers.rtmr1.0),
+        rtmr2: row(Some(Register::Rtmr2), |registers| registers.rtmr2.0),
+        firmware_log: firmware_events(&firmware_log)?,
+    })
+}
+
+/// Stated numbers over claimed ones, and a sentence that says which are which.
+fn shape(flags: &ShapeFlags, claimed: &Shape) -> (Shape, String) {
+    let shape = Shape {
+        vcpus: flags.vcpus.unwrap_or(claimed.vcpus),
+        memory_mib: flags.memory.unwrap_or(claimed.memory_mib),
+        root_slots: flags.root_slots.unwrap_or(claimed.root_slots),
+        serial_ports: flags.serial_ports.unwrap_or(claimed.serial_ports),
+        qemu_version: flags.qemu_version.clone().unwrap_or_else(|| claimed.qemu_version.clone()),
+        pci_hotplug: claimed.pci_hotplug,
+    };
+    let word = |stated: bool| if stated { "stated" } else { "claimed" };
+    let source = format!(
+        "{} vCPUs ({}), {} MiB ({}), {} root slots ({}), {} serial ports ({}), QEMU {} ({})",
+        shape.vcpus,
+        word(flags.vcpus.is_some()),
+        shape.memory_mib,
+        word(flags.memory.is_some()),
+        shape.root_slots,
+        word(flags.root_slots.is_some()),
+        shape.serial_ports,
+        word(flags.serial_ports.is_some()),
+        shape.qemu_version,
+        word(flags.qemu_version.is_some()),
+    );
+    (shape, source)
+}
+
+fn events_of(events: &[Event], register: Option<Register>) -> Vec<ExpectedEvent> {
+    let of_register = events.iter().filter(|event| Some(event.register) == register);
+    of_register.map(|event| ExpectedEvent { name: event.name.to_string(), digest: event.digest }).collect()
+}
+
+fn firmware_events(log: &[u8]) -> Outcome<Vec<FirmwareEvent>> {
+    if log.is_empty() {
+        return Ok(Vec::new());
+    }
+    let events = event_log::parse(log).hint("firmware_log.json", "start the machine again")?;
+    let event = |raw: &event_log::RawEvent| {
+        let digest = Sha384Digest::from_hex(&raw.digest).hint("firmware_log.json", "start the machine again")?;
+        Ok(FirmwareEvent { register: raw.imr as usize, digest })
+    };
+    events.iter().map(event).collect()
+}

@@ -1,0 +1,233 @@
+//! Starting one machine: its folder, its disks, its helpers, QEMU.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use protocol::digest::OsImageHash;
+use protocol::handover::AGENT_PORT;
+use protocol::image::ImageManifest;
+use protocol::launch::{self, LaunchClaims, RawLaunch};
+use protocol::{mr_config, status};
+use reproducible_build::qemu::Qemu;
+use vmm_configs::spec::Accelerator;
+use vmm_configs::{LaunchSpec, Platform, PortForward, QuoteService, qemu};
+
+use crate::app::App;
+use crate::args::{Accel, Up};
+use crate::failure::{Failure, Hint as _, Outcome};
+use crate::platform::Choice;
+use crate::vm::{CONTROL_SOCKET, Process, Vm};
+
+/// Where slirp shows the host's loopback to the guest.
+const HOST_IN_GUEST: &str = "10.0.2.2";
+/// How long the image server may take to listen.
+const HELPER_PATIENCE: Duration = Duration::from_secs(10);
+/// Intel's quote generation service on the host's vsock.
+const QUOTE_SERVICE: QuoteService = QuoteService::Vsock { cid: 2, port: 4050 };
+
+/// Everything that a launch is made of.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    /// What a person asked for.
+    pub options: &'a Up,
+    /// TDX or emulated.
+    pub choice: Choice,
+    /// The app.
+    pub app: &'a App,
+    /// Folder of the image.
+    pub image: PathBuf,
+    /// Its image.json.
+    pub manifest: ImageManifest,
+    /// Hash of its image.json.
+    pub os_image_hash: OsImageHash,
+    /// OCI layouts to serve to the guest.
+    pub layouts: Vec<PathBuf>,
+    /// The locked QEMU.
+    pub qemu: &'a Qemu,
+    /// Program of the emulator's host service, if the guest is emulated.
+    pub emulator: Option<PathBuf>,
+}
+
+impl Launch<'_> {
+    /// Starts helpers, then QEMU; what was started is ended again if a later step fails.
+    pub fn start(&self, name: &str, folder: &Path) -> Outcome<Vm> {
+        fs::create_dir_all(folder).hint(folder.display(), "is the folder writable?")?;
+        let mut helpers = Vec::new();
+        self.start_all(name, folder, &mut helpers).inspect_err(|_| {
+            for helper in &helpers {
+                // The first failure is the one to tell; a helper that cannot be ended is shown by `ps`.
+                let _ = helper.end();
+            }
+        })
+    }
+
+    fn start_all(&self, name: &str, folder: &Path, helpers: &mut Vec<Process>) -> Outcome<Vm> {
+        let mirrors = self.start_mirror(folder, helpers)?;
+        let spec = self.spec(name, folder)?;
+        self.write_disks(&spec, mirrors)?;
+        if let Some(emulator) = &self.emulator {
+            helpers.push(self.start_emulator(emulator, folder)?);
+        }
+        let arguments = qemu::arguments(&spec, &self.manifest.cmdline);
+        let mut command = self.qemu.command();
+        command.args(arguments);
+        let qemu = spawn(&mut command, folder, "qemu.log")?;
+        let published = spec.ports.iter().filter(|port| port.guest != AGENT_PORT);
+        let agent = spec.ports.iter().find(|port| port.guest == AGENT_PORT).expect("ports() always forwards the agent");
+        let vm = Vm {
+            name: name.to_owned(),
+            image: self.image.clone(),
+            app: self.app.folder.clone(),
+            agent_url: format!("http://{}", agent.host),
+            urls: published.map(|port| format!("http://{}/", port.host)).collect(),
+            emulated: self.choice == Choice::Emulated,
+            qemu: Process::of(qemu.id())?,
+            helpers: helpers.clone(),
+        };
+        vm.save(folder)?;
+        Ok(vm)
+    }
+
+    fn spec(&self, name: &str, folder: &Path) -> Outcome<LaunchSpec> {
+        let platform = match self.choice {
+            Choice::Tdx => {
+                Platform::Tdx { mrconfigid: mr_config::v1(&self.app.settings.hash), quote_service: QUOTE_SERVICE }
+            }
+            Choice::Emulated => Platform::Emulated {
+                socket: folder.join("tdx.sock"),
+                accelerator: match self.options.accel {
+                    Accel::Tcg => Accelerator::Tcg,
+                    Accel::Kvm => Accelerator::Kvm,
+                },
+            },
+        };
+        let spec = LaunchSpec {
+            name: name.to_owned(),
+            vcpus: self.options.vcpus,
+            memory_mib: self.options.memory,
+            image: self.image.clone(),
+            launch_disk: folder.join("launch.img"),
+            status_disk: folder.join("status.img"),
+            console_log: folder.join("console.log"),
+            control_socket: Some(folder.join(CONTROL_SOCKET)),
+            extra_disks: Vec::new(),
+            ports: self.ports()?,
+            platform,
+        };
+        spec.check().hint("the launch", "choose other values for --vcpus, --memory or --name")?;
+        Ok(spec)
+    }
+
+    /// The agent's port and each published one, on the port of the same number where that is free.
+    fn ports(&self) -> Outcome<Vec<PortForward>> {
+        let services = &self.app.compose.services;
+        let published = services.iter().flat_map(|service| &service.ports).map(|port| port.published);
+        let mut forwards = Vec::new();
+        for guest in published.chain([AGENT_PORT]) {
+            let host = free_port(self.options.bind, guest)?;
+            forwards.push(PortForward { host, guest });
+        }
+        Ok(forwards)
+    }
+
+    fn write_disks(&self, spec: &LaunchSpec, registry_mirrors: Vec<String>) -> Outcome<()> {
+        use base64::Engine as _;
+        let mut seed = [0; protocol::identity::SEED_BYTES];
+        getrandom::fill(&mut seed).map_err(|error| Failure::new(error, "the system gives no random numbers"))?;
+        let block = RawLaunch {
+            app_compose: base64::engine::general_purpose::STANDARD.encode(&self.app.bytes),
+            app_id: None,
+            instance_id_seed: hex::encode(seed),
+            kms_urls: Vec::new(),
+            gateway_urls: Vec::new(),
+            registry_mirrors,
+            encrypted_env: None,
+            claims: LaunchClaims { os_image_hash: self.os_image_hash, shape: spec.shape(&self.manifest) },
+        };
+        let disk = launch::encode(&block).hint("the launch block", "make the compose file smaller")?;
+        write(&spec.launch_disk, &disk)?;
+        write(&spec.status_disk, &[0; status::DISK_BYTES])
+    }
+
+    /// Serves local images to the guest; its address is a hint, the digest decides.
+    fn start_mirror(&self, folder: &Path, helpers: &mut Vec<Process>) -> Outcome<Vec<String>> {
+        if self.layouts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let port_file = folder.join("mirror.port");
+        let program = std::env::current_exe().hint("finding this program", "was it removed while it ran?")?;
+        let mut command = Command::new(program);
+        command.arg("serve-images").arg("--port-file").arg(&port_file);
+        for layout in &self.layouts {
+            command.arg("--layout").arg(layout);
+        }
+        let process = Process::of(spawn(&mut command, folder, "mirror.log")?.id())?;
+        helpers.push(process);
+        let deadline = Instant::now() + HELPER_PATIENCE;
+        loop {
+            if let Ok(port) = fs::read_to_string(&port_file) {
+                return Ok(vec![format!("http://{HOST_IN_GUEST}:{port}")]);
+            }
+            if !process.alive() || Instant::now() > deadline {
+                return Err(Failure::new("the image server did not start", "see mirror.log in the machine's folder"));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Its first line says that it listens; QEMU must not be started before.
+    fn start_emulator(&self, program: &Path, folder: &Path) -> Outcome<Process> {
+        let mut command = Command::new(program);
+        command.arg("serve").arg("--socket").arg(folder.join("tdx.sock")).arg("--state-dir").arg(folder);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log(folder, "emulator.err")?).process_group(0);
+        let mut child = command.spawn().hint(program.display(), "build it: `cargo build -p tdx-emulator`")?;
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("piped above");
+        let read = BufReader::new(stdout).read_line(&mut line);
+        if !read.is_ok_and(|_| line.starts_with("listening")) {
+            return Err(Failure::new("the TDX emulator did not start", "see emulator.err in the machine's folder"));
+        }
+        Process::of(child.id())
+    }
+}
+
+/// Starts a process that outlives this one, its words in a log of the machine's folder.
+fn spawn(command: &mut Command, folder: &Path, log_name: &str) -> Outcome<Child> {
+    let log_file = log(folder, log_name)?;
+    let also = log_file.try_clone().hint(log_name, "is the folder writable?")?;
+    let program = command.get_program().to_owned();
+    command.stdin(Stdio::null()).stdout(log_file).stderr(also).process_group(0);
+    command.spawn().hint(program.display(), "is the program there and executable?")
+}
+
+fn log(folder: &Path, name: &str) -> Outcome<fs::File> {
+    let path = folder.join(name);
+    fs::File::create(&path).hint(path.display(), "is the folder writable?")
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Outcome<()> {
+    fs::write(path, bytes).hint(path.display(), "is the folder writable, and the disk not full?")
+}
+
+/// `wanted` on `address` if it is free, else any free port.
+fn free_port(address: IpAddr, wanted: u16) -> Outcome<SocketAddr> {
+    let bind = |port| TcpListener::bind((address, port)).and_then(|listener| listener.local_addr());
+    bind(wanted).or_else(|_| bind(0)).hint(address, "give an address of this host with --bind")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_gives_another() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        assert_ne!(free_port("127.0.0.1".parse().unwrap(), port).unwrap().port(), port);
+    }
+}

@@ -1,0 +1,101 @@
+//! A read-only registry on loopback for the app's local images, such as an example's.
+//!
+//! The guest asks it first because the launch block names it, and believes nothing that it says: every
+//! manifest and blob is addressed and checked by its digest.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path as UrlPath, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use protocol::digest::Sha256Digest;
+
+use crate::args::ServeImages;
+use crate::failure::{Hint as _, Outcome};
+
+/// Media type of an OCI image manifest (image-spec 1.1).
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// Media type of an OCI image index (image-spec 1.1).
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// Serves until it is ended.
+pub fn run(options: &ServeImages) -> Outcome<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .hint("starting the image server", "see the message")?;
+    runtime.block_on(serve(options))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(options: &ServeImages) -> Outcome<()> {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .hint("listening on loopback", "see the message")?;
+    let port = listener.local_addr().hint("reading the port", "see the message")?.port();
+    let written = options.port_file.with_extension("new");
+    std::fs::write(&written, port.to_string())
+        .and_then(|()| std::fs::rename(&written, &options.port_file))
+        .hint(options.port_file.display(), "is the folder writable?")?;
+    axum::serve(listener, routes(options.layout.clone())).await.hint("serving images", "see the message")
+}
+
+fn routes(layouts: Vec<PathBuf>) -> Router {
+    Router::new()
+        .route("/v2/", get(|| async { StatusCode::OK }))
+        .route("/v2/{*path}", get(blob))
+        .with_state(Arc::new(layouts))
+}
+
+/// `NAME/manifests/DIGEST` and `NAME/blobs/DIGEST`; names do not matter, digests do.
+async fn blob(State(layouts): State<Arc<Vec<PathBuf>>>, UrlPath(path): UrlPath<String>) -> Response {
+    let Some((kind, digest)) = digest_of(&path) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    for layout in layouts.iter() {
+        let file = blob_file(layout, &digest);
+        if let Ok(bytes) = tokio::fs::read(&file).await {
+            let media_type = if kind == "manifests" { manifest_type(&bytes) } else { "application/octet-stream" };
+            return ([(header::CONTENT_TYPE, media_type)], Body::from(bytes)).into_response();
+        }
+    }
+    StatusCode::NOT_FOUND.into_response()
+}
+
+fn digest_of(path: &str) -> Option<(&str, Sha256Digest)> {
+    let (rest, reference) = path.rsplit_once('/')?;
+    let (_, kind) = rest.rsplit_once('/')?;
+    let digest = Sha256Digest::from_hex(reference.strip_prefix("sha256:")?).ok()?;
+    matches!(kind, "manifests" | "blobs").then_some((kind, digest))
+}
+
+fn blob_file(layout: &Path, digest: &Sha256Digest) -> PathBuf {
+    layout.join("blobs/sha256").join(digest.to_string())
+}
+
+/// What the document calls itself; an index has a list of manifests.
+fn manifest_type(bytes: &[u8]) -> &'static str {
+    let document: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+    if document.get("manifests").is_some() { INDEX } else { MANIFEST }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_digests_are_served() {
+        let digest = Sha256Digest([0xab; 32]);
+        let path = format!("dstyx.local/hello/blobs/sha256:{digest}");
+        assert_eq!(digest_of(&path), Some(("blobs", digest)));
+        assert_eq!(digest_of("hello/manifests/latest"), None);
+        assert_eq!(digest_of(&format!("hello/tags/sha256:{digest}")), None);
+        assert_eq!(digest_of("hello/blobs/sha256:../../x"), None);
+    }
+}

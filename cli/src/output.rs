@@ -1,0 +1,72 @@
+//! What a person or a program sees: JSON or text on standard output, progress and failures on standard error.
+
+use std::io::Write as _;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// Chooses between text and JSON once.
+#[derive(Debug)]
+pub struct Output {
+    json: bool,
+    started: Instant,
+}
+
+impl Output {
+    /// `json`: one document on standard output.
+    pub fn new(json: bool) -> Self {
+        Self { json, started: Instant::now() }
+    }
+
+    /// Prints the result in the chosen form.
+    pub fn result(&self, document: &impl Serialize, text: impl FnOnce() -> String) {
+        let text = if self.json {
+            serde_json::to_string_pretty(document).expect("results hold strings and numbers") + "\n"
+        } else {
+            text()
+        };
+        // A closed pipe means that nobody reads on: nothing is lost by not printing.
+        let _ = std::io::stdout().write_all(text.as_bytes());
+    }
+
+    /// One line about what is being done.
+    pub fn step(&self, what: &str) {
+        eprintln!("{:>6.1}s  {what}", self.started.elapsed().as_secs_f64());
+    }
+
+    /// A failure and its hint.
+    pub fn failure(&self, failure: &Failure) {
+        if self.json {
+            let document = serde_json::json!({ "error": failure.to_string(), "hint": failure.hint });
+            eprintln!("{document}");
+        } else {
+            eprintln!("error: {failure}\n hint: {}", failure.hint);
+        }
+    }
+}
+
+/// Left-aligned columns, two spaces apart, wide as their widest cell.
+pub fn columns(rows: &[Vec<String>]) -> String {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<_> = (0..count).map(|column| width(column).unwrap_or(0)).collect();
+    rows.iter()
+        .map(|row| {
+            let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+            cells.join("  ").trim_end().to_owned() + "\n"
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [vec!["a".to_owned(), "b".to_owned()], vec!["long".to_owned(), "c".to_owned()]];
+        assert_eq!(columns(&rows), "a     b\nlong  c\n");
+    }
+}

@@ -1,0 +1,35 @@
+//! Where things lie: the checkout, and this user's state.
+
+use std::path::{Path, PathBuf};
+
+use crate::failure::{Failure, Outcome};
+
+/// The file that tells a checkout from any other folder.
+const CHECKOUT_MARK: &str = "reproducible-build/inputs.lock";
+
+/// The checkout around the current folder.
+pub fn checkout() -> Outcome<PathBuf> {
+    let current = std::env::current_dir().map_err(|error| Failure::new(error, "change to an existing folder"))?;
+    let found = current.ancestors().find(|folder| folder.join(CHECKOUT_MARK).is_file());
+    found.map(Path::to_path_buf).ok_or_else(|| {
+        Failure::new(
+            format!("{} is not inside a dstyx checkout", current.display()),
+            "run it inside the checkout, or give --image with a built image",
+        )
+    })
+}
+
+/// Folder of one virtual machine's state.
+pub fn vm_folder(name: &str) -> Outcome<PathBuf> {
+    protocol::app_compose::check_name(name).map_err(|error| Failure::new(error, "choose another name with --name"))?;
+    Ok(vms_folder()?.join(name))
+}
+
+/// Folder of all virtual machines' state: `$XDG_STATE_HOME/dstyx/vms`, by default `~/.local/state/dstyx/vms`.
+pub fn vms_folder() -> Outcome<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+    state
+        .map(|state| state.join("dstyx/vms"))
+        .ok_or_else(|| Failure::new("neither XDG_STATE_HOME nor HOME is set", "set HOME to your home folder"))
+}

@@ -1,0 +1,64 @@
+//! What this machine offers to a guest: Intel TDX, or an emulation that proves nothing.
+
+use std::fs;
+use std::path::Path;
+
+use protocol::image::Flavour;
+
+use crate::args::Up;
+use crate::failure::{Failure, Outcome};
+
+/// Where KVM says whether it can start TDs.
+const KVM_TDX: &str = "/sys/module/kvm_intel/parameters/tdx";
+
+/// What a guest will stand on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// Hardware.
+    Tdx,
+    /// The emulated device.
+    Emulated,
+}
+
+/// As asked for; if nothing was asked, TDX where the machine offers it.
+pub fn choose(options: &Up) -> Outcome<Choice> {
+    match (options.tdx, options.emulate, missing()) {
+        (true, _, Some(missing)) => Err(Failure::new(
+            format!("this machine offers no TDX: {missing}"),
+            "without --tdx the guest is emulated, which shows everything and proves nothing",
+        )),
+        (true, _, None) | (false, false, None) => Ok(Choice::Tdx),
+        (false, true, _) | (false, false, Some(_)) => Ok(Choice::Emulated),
+    }
+}
+
+impl Choice {
+    /// The image that fits.
+    pub fn flavour(self) -> Flavour {
+        match self {
+            Self::Tdx => Flavour::Release,
+            Self::Emulated => Flavour::Dev,
+        }
+    }
+
+    /// What is said before anything else.
+    pub fn announcement(self) -> &'static str {
+        match self {
+            Self::Tdx => "this machine offers TDX: the guest will be a trust domain",
+            Self::Emulated => {
+                "EMULATED: no TDX is used; the guest runs the same programs, and its evidence proves nothing"
+            }
+        }
+    }
+}
+
+/// What TDX lacks here, if anything.
+fn missing() -> Option<String> {
+    match fs::read_to_string(KVM_TDX).ok().as_deref().map(str::trim) {
+        Some("Y") => {}
+        Some(_) => return Some("KVM was loaded without it (kvm_intel.tdx=1, TDX enabled in the BIOS)".to_owned()),
+        None => return Some("the kernel's KVM does not know it (Linux 6.16 or later on a TDX processor)".to_owned()),
+    }
+    let usable = fs::OpenOptions::new().read(true).write(true).open(Path::new("/dev/kvm"));
+    usable.err().map(|error| format!("/dev/kvm: {error}"))
+}
