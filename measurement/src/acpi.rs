@@ -121,12 +121,7 @@ mod tests {
             hex::encode(&bytes[from..bytes.len().min(same + 32)])
         };
         let lengths = (trimmed.len(), expected.len());
-        assert!(
-            trimmed == expected,
-            "offset {same}, lengths {lengths:?}:\n{}\n{}",
-            around(trimmed),
-            around(expected)
-        );
+        assert!(trimmed == expected, "offset {same}, lengths {lengths:?}:\n{}\n{}", around(trimmed), around(expected));
         assert_eq!(found.len() % unit, 0);
     }
 

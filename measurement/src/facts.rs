@@ -3,6 +3,8 @@
 //! Facts come from the artefacts themselves, each hashed once, or from an image.json that somebody already
 //! trusts: then a prediction costs microseconds. Both ways end in the same type and the same registers.
 
+use std::thread;
+
 use protocol::digest::{Rtmr, Sha384Digest};
 use protocol::image::{FirmwareFacts, ImageManifest, KernelFacts, MrtdOrders, Reference};
 
@@ -73,13 +75,11 @@ impl<'a> ImageFacts<'a> {
     /// Hashes an image's files.
     pub fn from_files(files: &ImageFiles<'a>) -> Result<Self, FactsError> {
         let tdvf = Tdvf::parse(files.firmware)?;
+        let (mrtd, kernel) = beside(|| mrtd::orders(&tdvf), || kernel_facts(files));
         Ok(Self {
             firmware: firmware_facts(&tdvf),
-            mrtd: mrtd::orders(&tdvf),
-            kernel: KernelFacts {
-                authenticode_sha384: authenticode::sha384(files.kernel)?,
-                initrd_sha384: Sha384Digest::of(files.initrd),
-            },
+            mrtd,
+            kernel: kernel?,
             cmdline: files.cmdline.to_owned(),
             kernel_file: Some(KernelFile { bytes: files.kernel, initrd_bytes: files.initrd.len() as u64 }),
         })
@@ -95,10 +95,9 @@ impl<'a> ImageFacts<'a> {
             kernel_file: None,
         };
         let (stated, computed) = (manifest.reference, facts.reference());
-        for (register, stated, computed) in [
-            (Register::Rtmr1, stated.rtmr1, computed.rtmr1),
-            (Register::Rtmr2, stated.rtmr2, computed.rtmr2),
-        ] {
+        for (register, stated, computed) in
+            [(Register::Rtmr1, stated.rtmr1, computed.rtmr1), (Register::Rtmr2, stated.rtmr2, computed.rtmr2)]
+        {
             if stated != computed {
                 return Err(FactsError::Reference { register, stated, computed });
             }
@@ -110,12 +109,26 @@ impl<'a> ImageFacts<'a> {
     pub fn reference(&self) -> Reference {
         let kernel = rtmr1::events(self.kernel.authenticode_sha384);
         let loaded = rtmr2::events(&self.cmdline, self.kernel.initrd_sha384);
-        Reference {
-            mrtd: self.mrtd,
-            rtmr1: replay(Register::Rtmr1, &kernel),
-            rtmr2: replay(Register::Rtmr2, &loaded),
-        }
+        Reference { mrtd: self.mrtd, rtmr1: replay(Register::Rtmr1, &kernel), rtmr2: replay(Register::Rtmr2, &loaded) }
     }
+}
+
+/// Computes both, the first on a thread of its own where the system gives one.
+fn beside<A: Send, B>(first: impl Fn() -> A + Sync, second: impl FnOnce() -> B) -> (A, B) {
+    thread::scope(|scope| {
+        let running = thread::Builder::new().spawn_scoped(scope, &first);
+        let second = second();
+        let first = match running {
+            Ok(running) => running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => first(),
+        };
+        (first, second)
+    })
+}
+
+fn kernel_facts(files: &ImageFiles<'_>) -> Result<KernelFacts, AuthenticodeError> {
+    let authenticode_sha384 = authenticode::sha384(files.kernel)?;
+    Ok(KernelFacts { authenticode_sha384, initrd_sha384: Sha384Digest::of(files.initrd) })
 }
 
 fn firmware_facts(tdvf: &Tdvf<'_>) -> FirmwareFacts {
@@ -128,5 +141,76 @@ fn firmware_facts(tdvf: &Tdvf<'_>) -> FirmwareFacts {
         td_hob_base: tdvf.only(SectionKind::TdHob).address,
         accepted_ranges,
         cfv_sha384: Sha384Digest::of(tdvf.only(SectionKind::Configuration).data),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::digest::Sha256Digest;
+    use protocol::image::{self, Artefact, Flavour, MachineFacts};
+
+    use super::*;
+    use crate::authenticode::tests::pe;
+    use crate::tdvf::tests::{SECTIONS, firmware};
+    use crate::{PredictError, Shape, predict_registers};
+
+    fn manifest(facts: &ImageFacts<'_>) -> ImageManifest {
+        let artefact = |file: &str| Artefact { file: file.into(), size: 1, sha256: Sha256Digest::ZERO };
+        ImageManifest {
+            version: image::VERSION,
+            dstyx_version: "0.1.0".into(),
+            flavour: Flavour::Release,
+            source_date_epoch: 0,
+            cmdline: facts.cmdline.clone(),
+            firmware: artefact("firmware.fd"),
+            kernel: artefact("kernel"),
+            initrd: artefact("initrd"),
+            firmware_facts: facts.firmware.clone(),
+            kernel_facts: facts.kernel,
+            machine: MachineFacts { qemu_version: "11.1.3".into(), serial_ports: 1, root_slots: 4 },
+            reference: facts.reference(),
+        }
+    }
+
+    fn shape(qemu_version: &str) -> Shape {
+        let qemu_version = qemu_version.to_owned();
+        Shape { vcpus: 2, memory_mib: 2048, root_slots: 4, serial_ports: 1, qemu_version, pci_hotplug: true }
+    }
+
+    #[test]
+    fn files_and_their_digests_predict_the_same_registers() {
+        let (firmware, kernel) = (firmware(&SECTIONS), pe());
+        let files = ImageFiles { firmware: &firmware, kernel: &kernel, initrd: b"initrd", cmdline: "no-kvmclock" };
+        let from_files = ImageFacts::from_files(&files).unwrap();
+        assert_eq!(from_files.firmware.accepted_ranges[0], (0x80_0000, 0x6000));
+
+        let manifest = manifest(&from_files);
+        let from_manifest = ImageFacts::from_manifest(&manifest).unwrap();
+        let shape = shape("11.1.3");
+        let predicted = predict_registers(&from_files, &shape).unwrap();
+        assert_eq!(predict_registers(&from_manifest, &shape).unwrap(), predicted);
+        assert_eq!(predicted.registers.rtmr1, manifest.reference.rtmr1);
+        assert_eq!(predicted.registers.rtmr2, manifest.reference.rtmr2);
+        assert_eq!(predicted.registers.mrtd, manifest.reference.mrtd.single_pass);
+    }
+
+    #[test]
+    fn digests_do_not_do_where_qemu_rewrites_the_kernel() {
+        let (firmware, kernel) = (firmware(&SECTIONS), pe());
+        let files = ImageFiles { firmware: &firmware, kernel: &kernel, initrd: b"initrd", cmdline: "" };
+        let manifest = manifest(&ImageFacts::from_files(&files).unwrap());
+        let facts = ImageFacts::from_manifest(&manifest).unwrap();
+        let error = predict_registers(&facts, &shape("8.2.2")).unwrap_err();
+        assert_eq!(error, PredictError::KernelFileNeeded { family: "8.2" });
+    }
+
+    #[test]
+    fn a_manifest_that_contradicts_itself_is_refused() {
+        let (firmware, kernel) = (firmware(&SECTIONS), pe());
+        let files = ImageFiles { firmware: &firmware, kernel: &kernel, initrd: b"initrd", cmdline: "" };
+        let mut manifest = manifest(&ImageFacts::from_files(&files).unwrap());
+        manifest.cmdline.push_str(" init=/bin/sh");
+        let error = ImageFacts::from_manifest(&manifest).unwrap_err();
+        assert!(matches!(error, FactsError::Reference { register: Register::Rtmr2, .. }));
     }
 }

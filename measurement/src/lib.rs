@@ -24,11 +24,11 @@ pub mod kernel_header;
 pub mod mrtd;
 mod predict;
 mod profile;
+#[cfg(test)]
+mod real_evidence;
 mod rtmr0;
 mod rtmr1;
 mod rtmr2;
-#[cfg(test)]
-mod real_evidence;
 pub mod td_hob;
 pub mod tdvf;
 

@@ -59,10 +59,9 @@ fn extend(hasher: &mut Sha384, section: &Section<'_>, page: u64) {
     }
     // A measured section's data fills its memory, so the page is whole.
     let start = page as usize;
-    for (chunk, address) in
-        section.data[start..start + PAGE_BYTES as usize].chunks_exact(CHUNK_BYTES).zip(
-            (section.address + page..).step_by(CHUNK_BYTES),
-        )
+    for (chunk, address) in section.data[start..start + PAGE_BYTES as usize]
+        .chunks_exact(CHUNK_BYTES)
+        .zip((section.address + page..).step_by(CHUNK_BYTES))
     {
         hasher.update(record(b"MR.EXTEND", address));
         hasher.update(chunk);

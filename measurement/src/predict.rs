@@ -51,7 +51,9 @@ pub enum PredictError {
     #[error(transparent)]
     TdHob(#[from] HobError),
     /// a QEMU that rewrites the kernel, and no kernel at hand
-    #[error("QEMU {family} rewrites the kernel's header before the guest measures it, so digests alone do not give RTMR1; give the image's files")]
+    #[error(
+        "QEMU {family} rewrites the kernel's header before the guest measures it, so digests alone do not give RTMR1; give the image's files"
+    )]
     KernelFileNeeded {
         /// The family of the profile.
         family: &'static str,

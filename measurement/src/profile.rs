@@ -74,7 +74,10 @@ const QEMU_11_1: QemuProfile = QemuProfile {
 
 /// A version of QEMU that no profile describes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("QEMU version `{version}` has no profile, known are {}; launch with one of them, or state its version if the claim is wrong", families())]
+#[error(
+    "QEMU version `{version}` has no profile, known are {}; launch with one of them, or state its version if the claim is wrong",
+    families()
+)]
 pub struct UnknownQemu {
     /// What was asked for.
     pub version: String,

@@ -159,14 +159,15 @@ fn descriptor(firmware: &[u8]) -> Result<&[u8], TdvfError> {
     let mut found = None;
     let mut rest = table;
     while !rest.is_empty() {
-        let (before, data, id) = last_entry(rest)?;
-        if id == OFFSET_GUID && found.replace(data).is_some() {
+        let entry = last_entry(rest)?;
+        if *entry.id == OFFSET_GUID && found.replace(entry.data).is_some() {
             return Err(TdvfError::Table("two metadata offsets in its GUIDed table"));
         }
-        rest = before;
+        rest = entry.before;
     }
     let data = found.ok_or(TdvfError::Table("no TDX metadata offset in its GUIDed table"))?;
-    let offset = <[u8; 4]>::try_from(data).map_err(|_| TdvfError::Table("a metadata offset of another length than 4"))?;
+    let offset =
+        <[u8; 4]>::try_from(data).map_err(|_| TdvfError::Table("a metadata offset of another length than 4"))?;
     let start = firmware.len().checked_sub(u32::from_le_bytes(offset) as usize);
     start.map(|start| &firmware[start..]).ok_or(TdvfError::Table("a metadata offset before the image's start"))
 }
@@ -184,16 +185,23 @@ fn guided_table(firmware: &[u8]) -> Result<&[u8], TdvfError> {
     start.map(|start| &before[start..]).ok_or(TdvfError::Table("a GUIDed table longer than the image"))
 }
 
-/// The entry at the end of `table`: what is before it, its data, its GUID.
-fn last_entry(table: &[u8]) -> Result<(&[u8], &[u8], [u8; 16]), TdvfError> {
+/// An entry of the GUIDed table, which is read from its end.
+struct TableEntry<'a> {
+    /// The table in front of this entry.
+    before: &'a [u8],
+    data: &'a [u8],
+    id: &'a [u8],
+}
+
+/// The entry at the end of `table`.
+fn last_entry(table: &[u8]) -> Result<TableEntry<'_>, TdvfError> {
     let broken = TdvfError::Table("a broken entry in its GUIDed table");
-    let (before, trailer) = table.split_last_chunk::<ENTRY_TRAILER>().ok_or(broken.clone())?;
+    let (content, trailer) = table.split_last_chunk::<ENTRY_TRAILER>().ok_or(broken.clone())?;
     let length = usize::from(u16::from_le_bytes([trailer[0], trailer[1]]));
     let data_length = length.checked_sub(ENTRY_TRAILER).ok_or(broken.clone())?;
-    let start = before.len().checked_sub(data_length).ok_or(broken)?;
-    let mut id = [0; 16];
-    id.copy_from_slice(&trailer[2..]);
-    Ok((&before[..start], &before[start..], id))
+    let start = content.len().checked_sub(data_length).ok_or(broken)?;
+    let (before, data) = content.split_at(start);
+    Ok(TableEntry { before, data, id: &trailer[2..] })
 }
 
 fn section_count(reader: &mut Reader<'_>) -> Result<usize, TdvfError> {

@@ -56,11 +56,6 @@ pub(crate) fn buffer(bytes: &[u8]) -> Aml {
     packaged(&[0x11], list([int(bytes.len() as u64), Aml(bytes.to_vec())]))
 }
 
-/// A buffer with a UUID in its mixed-endian binary form.
-pub(crate) fn uuid(bytes: &[u8; 16]) -> Aml {
-    buffer(bytes)
-}
-
 /// A package of `count` elements, of which the given ones are initialised.
 pub(crate) fn package(count: u8, elements: impl IntoIterator<Item = Aml>) -> Aml {
     packaged(&[0x12], list([Aml(vec![count]), list(elements)]))

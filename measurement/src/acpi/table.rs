@@ -55,8 +55,7 @@ impl Assembly {
 
     fn link_fadt(&mut self, fadt: usize, dsdt: usize) {
         let facs = 0;
-        for ((offset, size), target) in
-            [(fixed::FADT_FACS, facs), (fixed::FADT_DSDT, dsdt), (fixed::FADT_X_DSDT, dsdt)]
+        for ((offset, size), target) in [(fixed::FADT_FACS, facs), (fixed::FADT_DSDT, dsdt), (fixed::FADT_X_DSDT, dsdt)]
         {
             self.point(fadt + offset, size, target);
         }

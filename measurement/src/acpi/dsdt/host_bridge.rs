@@ -3,7 +3,7 @@
 use crate::acpi::Machine;
 use crate::acpi::aml::{
     Aml, Entry, and_into, arg, buffer, create_dword_field, deref, device, eisa_id, equal, index, int, less, local,
-    method, name, not, or_into, otherwise, package, path, ret, scope, store, string, uuid, when,
+    method, name, not, or_into, otherwise, package, path, ret, scope, store, string, when,
 };
 use crate::acpi::resource::{
     Caching, Descriptor, bus_numbers, io_ports, io_window, memory_window_32, memory_window_64, template,
@@ -58,10 +58,7 @@ pub(super) fn resources(machine: &Machine) -> Aml {
         memory_window_32(Caching::NonCacheable, 0xf000_0000, 0xfebf_ffff),
         memory_window_64(machine.pci64_base, PCI64_BYTES),
     ]);
-    let mut terms = vec![
-        name("_CRS", windows),
-        reserved_ports("GPE0", "GPE0 resources", io_ports(GPE0_PORT, 1, 0x10)),
-    ];
+    let mut terms = vec![name("_CRS", windows), reserved_ports("GPE0", "GPE0 resources", io_ports(GPE0_PORT, 1, 0x10))];
     if machine.pci_hotplug {
         terms.push(reserved_ports("PHPR", "PCI Hotplug resources", io_ports(HOTPLUG_PORT, 1, 0x18)));
     }
@@ -84,7 +81,7 @@ pub(super) fn firmware_configuration() -> Aml {
 pub(super) fn labeling_functions(functions: impl IntoIterator<Item = Aml>) -> Aml {
     let mut terms = vec![
         store(buffer(&[0]), local(0)),
-        when(not(equal(arg(0), uuid(&LABELING_UUID))), [ret(local(0))]),
+        when(not(equal(arg(0), buffer(&LABELING_UUID))), [ret(local(0))]),
         when(less(arg(1), int(2)), [ret(local(0))]),
     ];
     terms.extend(functions);
@@ -122,7 +119,7 @@ fn operating_system_capabilities(pci_hotplug: bool) -> Aml {
     ];
     let terms = [
         create_dword_field(arg(3), 0, "CDW1"),
-        when(equal(arg(0), uuid(&HOST_BRIDGE_UUID)), host_bridge),
+        when(equal(arg(0), buffer(&HOST_BRIDGE_UUID)), host_bridge),
         otherwise([answer(UNRECOGNIZED_UUID)]),
         ret(arg(3)),
     ];

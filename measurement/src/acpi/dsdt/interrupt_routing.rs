@@ -34,10 +34,7 @@ pub(super) fn block(profile: QemuProfile) -> Aml {
         LineTrigger::Level => Trigger::Level,
         LineTrigger::Edge => Trigger::Edge,
     };
-    let by_mode = [
-        when(equal(path("PICF"), int(0)), [ret(path("PRTP"))]),
-        otherwise([ret(path("PRTA"))]),
-    ];
+    let by_mode = [when(equal(path("PICF"), int(0)), [ret(path("PRTP"))]), otherwise([ret(path("PRTA"))])];
     let tables = [
         name("PRTP", routing_table("LNK")),
         name("PRTA", routing_table("GSI")),

@@ -3,8 +3,8 @@
 use super::host_bridge::{HOTPLUG_PORT, NAME_FUNCTION, labeling_functions};
 use crate::acpi::aml::{
     Access, Aml, Entry, Space, Unit, Update, acquire, arg, call, deref, equal, field, index, int, local, logical_or,
-    method, mutex, not, operation_region, or, or_into, package, path, release, ret, scope, shift_left, store,
-    string, when,
+    method, mutex, not, operation_region, or, or_into, package, path, release, ret, scope, shift_left, store, string,
+    when,
 };
 use crate::profile::QemuProfile;
 
@@ -81,4 +81,3 @@ fn device_label(profile: QemuProfile) -> [Aml; 2] {
     };
     [labeling_functions(functions), when(equal(arg(2), int(NAME_FUNCTION)), label)]
 }
-

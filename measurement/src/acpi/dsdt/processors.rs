@@ -209,10 +209,8 @@ fn notify_all(
     event: &str,
 ) -> Aml {
     use scan_local::{at, processor};
-    let mut each = vec![
-        store(deref(index(path(remembered), at())), processor()),
-        call("CTFY", [processor(), int(notification)]),
-    ];
+    let mut each =
+        vec![store(deref(index(path(remembered), at())), processor()), call("CTFY", [processor(), int(notification)])];
     each.extend(trace);
     each.extend([store(processor(), register("CSEL")), store(int(1), register(event)), increment(at())]);
     list([store(int(0), at()), repeat_while(less(at(), count), each)])

@@ -1,9 +1,7 @@
 //! What sits on the root bus: a bare device for every function, and the LPC bridge with its ISA devices.
 
 use crate::acpi::Machine;
-use crate::acpi::aml::{
-    Access, Aml, Space, Unit, Update, device, eisa_id, field, int, name, operation_region, scope,
-};
+use crate::acpi::aml::{Access, Aml, Space, Unit, Update, device, eisa_id, field, int, name, operation_region, scope};
 use crate::acpi::resource::{Descriptor, io_ports, irq, irq_level_low_shared, template};
 
 /// The chipset's slot: LPC bridge (function 0), SATA controller (2) and SMBus (3).
@@ -39,7 +37,10 @@ fn low_pin_count_bridge(machine: &Machine) -> Vec<Aml> {
     ];
     // QEMU walks the bus's children from the last to the first.
     terms.extend((1..=machine.serial_ports).rev().map(|port| serial_port(machine, port)));
-    terms.push(device("RTC", [name("_HID", eisa_id("PNP0B00")), name("_CRS", template([io_ports(0x70, 1, 8), irq(8)]))]));
+    terms.push(device(
+        "RTC",
+        [name("_HID", eisa_id("PNP0B00")), name("_CRS", template([io_ports(0x70, 1, 8), irq(8)]))],
+    ));
     terms
 }
 
