@@ -28,6 +28,8 @@ mod seccomp;
 mod user;
 
 pub use process::ProcessError;
+#[cfg(test)]
+pub(crate) use seccomp::default_profile;
 pub use user::UserError;
 
 use user::Identity;

@@ -11,7 +11,7 @@ use oci_spec::runtime::LinuxSeccomp;
 const DEFAULT: &str = include_str!("seccomp-default.json");
 
 /// The profile of every container.
-pub(super) fn default_profile() -> LinuxSeccomp {
+pub(crate) fn default_profile() -> LinuxSeccomp {
     serde_json::from_str(DEFAULT).expect("the profile is part of the program and read by a test")
 }
 

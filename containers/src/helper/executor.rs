@@ -45,3 +45,15 @@ impl Executor for Sandboxed {
         self.inner.setup_envs(envs)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_runs_without_a_filter() {
+        let spec = Spec::default();
+        let without = spec.linux().as_ref().is_none_or(|linux| linux.seccomp().is_none());
+        assert!(without && matches!(Sandboxed::new(&spec), Err(FilterError::Missing)));
+    }
+}

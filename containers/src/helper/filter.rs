@@ -142,3 +142,54 @@ pub enum FilterError {
     #[error("apply: {0}")]
     Apply(seccompiler::Error),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A profile whose rules are `rules`, otherwise as ours.
+    fn profile(rules: &str) -> LinuxSeccomp {
+        let text = format!(
+            r#"{{"defaultAction":"SCMP_ACT_ERRNO","architectures":["SCMP_ARCH_X86_64"],"syscalls":[{rules}]}}"#
+        );
+        serde_json::from_str(&text).expect("profile")
+    }
+
+    #[test]
+    fn the_default_profile_compiles_whole() {
+        let programs = compile(&crate::bundle::default_profile()).expect("programs");
+        // One for clone3's own error number, one for the allow-list.
+        assert_eq!(programs.len(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_enforced_as_written_is_refused() {
+        let allow = |names: &str, args: &str| format!(r#"{{"names":[{names}],"action":"SCMP_ACT_ALLOW"{args}}}"#);
+        let condition = r#"{"index":0,"value":1,"op":"SCMP_CMP_EQ"}"#;
+        let conditional = format!(r#","args":[{condition}]"#);
+        for (rules, expected) in [
+            (allow(r#""nosuchcall""#, ""), "system call \"nosuchcall\" is unknown"),
+            (allow(r#""read","read""#, ""), "with and without conditions"),
+            (allow(r#""read""#, "") + "," + &allow(r#""read""#, &conditional), "with and without conditions"),
+            (allow(r#""read""#, &conditional) + "," + &allow(r#""read""#, ""), "with and without conditions"),
+            (allow(r#""read""#, &format!(r#","args":[{condition},{condition}]"#)), "argument 0 has two conditions"),
+            (r#"{"names":["read"],"action":"SCMP_ACT_LOG"}"#.to_owned(), "is not supported: allow, or errno"),
+            (r#"{"names":["read"],"action":"SCMP_ACT_NOTIFY"}"#.to_owned(), "is not supported: allow, or errno"),
+            (
+                format!(r#"{{"names":["read"],"action":"SCMP_ACT_ERRNO","args":[{condition}]}}"#),
+                "an error number under conditions",
+            ),
+        ] {
+            let error = compile(&profile(&rules)).expect_err(expected).to_string();
+            assert!(error.contains(expected), "{rules}: {error}");
+        }
+        let mut other = profile("");
+        other.set_architectures(Some(vec![Arch::ScmpArchX86_64, Arch::ScmpArchX86]));
+        assert!(matches!(compile(&other), Err(FilterError::Architectures)));
+        other.set_architectures(None);
+        assert!(matches!(compile(&other), Err(FilterError::Architectures)));
+        let mut allows_all = profile("");
+        allows_all.set_default_action(LinuxSeccompAction::ScmpActAllow);
+        assert!(matches!(compile(&allows_all), Err(FilterError::Action(_))));
+    }
+}

@@ -103,3 +103,31 @@ impl Drop for Partial {
 fn make_directory(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_layers_outlive_the_store() {
+        let folder = tempfile::tempdir().expect("folder");
+        let digest = ContentDigest::from_bytes([7; 32]);
+        let store = Store::open(folder.path()).expect("store");
+        let unfinished = store.partial_directory().expect("directory");
+        fs::write(unfinished.path().join("file"), "x").expect("file");
+        std::mem::forget(unfinished);
+        let whole = store.partial_directory().expect("directory");
+        let path = store.finish(whole, digest).expect("whole");
+        assert!(store.layer(ContentDigest::from_bytes([8; 32])).is_none());
+        drop(store.partial_file().expect("file"));
+
+        let store = Store::open(folder.path()).expect("again");
+        assert_eq!(store.layer(digest), Some(path.clone()));
+        assert_eq!(folder.path().join("partial").read_dir().expect("partial").count(), 0);
+        let second = store.partial_directory().expect("directory");
+        fs::write(second.path().join("file"), "x").expect("file");
+        fs::write(path.join("present"), "x").expect("file");
+        assert_eq!(store.finish(second, digest).expect("the first one stays"), path);
+        assert_eq!(path.read_dir().expect("layer").count(), 1);
+    }
+}

@@ -170,3 +170,44 @@ async fn layers_are_refused_for_their_archive_or_their_size() {
         assert!(error.to_string().contains(expected), "{error}");
     }
 }
+
+#[tokio::test]
+async fn what_is_in_the_store_is_not_fetched_again() {
+    if !root("what_is_in_the_store_is_not_fetched_again") {
+        return;
+    }
+    let mut blobs = Blobs::default();
+    let digest = sample(&mut blobs);
+    let image = ImageReference::parse(&format!("example.org/app@{digest}")).expect("reference");
+    let folder = tempfile::tempdir().expect("folder");
+    let from = |blobs: Blobs| {
+        let mirror = serve(blobs, Behaviour::Honest, Behaviour::Honest);
+        let registries = Arc::new(Registries::new(vec![mirror], None).expect("mirror"));
+        let store = Arc::new(Store::open(folder.path()).expect("store"));
+        pull(&image, registries, store, Limits::default())
+    };
+    let first = from(blobs.clone()).await.expect("pulled");
+    blobs.0.retain(|_, bytes| bytes.starts_with(b"{"));
+    assert_eq!(blobs.0.len(), 2, "manifest and configuration");
+    assert_eq!(from(blobs).await.expect("pulled again").layers, first.layers);
+}
+
+#[tokio::test]
+async fn a_layer_that_stands_twice_is_stacked_once() {
+    if !root("a_layer_that_stands_twice_is_stacked_once") {
+        return;
+    }
+    let mut blobs = Blobs::default();
+    let one = Archive::default().directory("etc/").file("etc/one", b"one").finish();
+    let two = Archive::default().file("two", b"2").finish();
+    let layers = [("tar", one.clone(), one.clone()), ("tar", two.clone(), two), ("tar", one.clone(), one)];
+    let digest = blobs.image(&layers, "{}");
+    let mirror = serve(blobs, Behaviour::Honest, Behaviour::Honest);
+    let folder = tempfile::tempdir().expect("folder");
+    let image = ImageReference::parse(&format!("example.org/app@{digest}")).expect("reference");
+    let registries = Arc::new(Registries::new(vec![mirror], None).expect("mirror"));
+    let store = Arc::new(Store::open(folder.path()).expect("store"));
+    let pulled = pull(&image, registries, store, Limits::default()).await.expect("pulled");
+    assert_eq!(pulled.layers.len(), 2);
+    assert!(pulled.layers[0].join("two").exists() && pulled.layers[1].join("etc/one").exists());
+}

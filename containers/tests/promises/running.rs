@@ -58,7 +58,10 @@ impl Stage {
         tokio::spawn(connection);
         let up = rtnetlink::LinkUnspec::new_with_name("lo").up().build();
         netlink.link().set(up).execute().await.expect("loopback");
-        Self { folder: tempfile::tempdir().expect("folder"), blobs: Blobs::default() }
+        // As in the guest: layers and containers' own files on tmpfs.
+        let folder = tempfile::tempdir().expect("folder");
+        mount("tmpfs", folder.path(), "tmpfs", MountFlags::empty(), None).expect("tmpfs");
+        Self { folder, blobs: Blobs::default() }
     }
 
     /// An image of two layers: the probe, and some files.
