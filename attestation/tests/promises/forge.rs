@@ -136,7 +136,8 @@ impl Forge {
     }
 
     pub fn root(&self) -> Vec<u8> {
-        self.certificate(ROOT, ROOT, 1, true, None, &key(1), &key(1))
+        let content = der::Certificate { is_ca: true, until: NOW + 4000 * DAY, ..self.content(ROOT, ROOT, 1) };
+        der::certificate(&content, &key(1), &key(1))
     }
 
     pub fn policy(&self) -> Policy {
@@ -183,7 +184,8 @@ impl Forge {
 
     pub fn collateral_json(&self) -> Value {
         let root = self.root();
-        let signer = self.certificate("Forged TCB Signing", ROOT, 4, false, None, &key(4), &self.root_signs_tcb_signer);
+        let signer = self.content("Forged TCB Signing", ROOT, 4);
+        let signer = der::certificate(&signer, &key(4), &self.root_signs_tcb_signer);
         let issued = NOW - 10 * DAY;
         let root_crl = der::revocation_list(ROOT, &key(1), issued, self.crls_until, &self.revoked_by_root);
         let pck_crl =
@@ -207,29 +209,21 @@ impl Forge {
     }
 
     pub fn pck_chain(&self) -> String {
-        let sgx = der::sgx_extension(self.fmspc, CPU_SVN, 11, PPID);
-        let pck = self.certificate("Forged PCK Certificate", PCK_CA, 3, false, Some(sgx), &key(3), &key(2));
+        let sgx = Some(der::sgx_extension(self.fmspc, CPU_SVN, 11, PPID));
+        let content = der::Certificate { sgx, ..self.content("Forged PCK Certificate", PCK_CA, 3) };
+        let pck = der::certificate(&content, &key(3), &key(2));
         der::pem(&[&pck, &self.pck_ca(), &self.root()])
     }
 
     fn pck_ca(&self) -> Vec<u8> {
-        self.certificate(PCK_CA, ROOT, 2, true, None, &key(2), &self.root_signs_pck_ca)
+        let content = der::Certificate { is_ca: true, ..self.content(PCK_CA, ROOT, 2) };
+        der::certificate(&content, &key(2), &self.root_signs_pck_ca)
     }
 
-    #[allow(clippy::too_many_arguments)] // one certificate, in one place
-    fn certificate(
-        &self,
-        subject: &str,
-        issuer: &str,
-        serial: u8,
-        is_ca: bool,
-        sgx: Option<Vec<u8>>,
-        key: &SigningKey,
-        issuer_key: &SigningKey,
-    ) -> Vec<u8> {
-        let until = if subject == ROOT { NOW + 4000 * DAY } else { self.certificates_until };
-        let content = der::Certificate { subject, issuer, serial, is_ca, from: NOW - 800 * DAY, until, sgx };
-        der::certificate(&content, key, issuer_key)
+    /// What all certificates but the root have in common.
+    fn content<'a>(&self, subject: &'a str, issuer: &'a str, serial: u8) -> der::Certificate<'a> {
+        let (from, until) = (NOW - 800 * DAY, self.certificates_until);
+        der::Certificate { subject, issuer, serial, is_ca: false, from, until, sgx: None }
     }
 
     /// The quote's bytes.
