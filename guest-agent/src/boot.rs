@@ -189,7 +189,7 @@ pub mod tests {
     #[test]
     fn another_app_compose_or_an_unknown_key_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        let log = || measured_log(&directory.path().to_owned(), Arc::new(Software::default()));
+        let log = || measured_log(directory.path(), Arc::new(Software::default()));
         assert!(matches!(Boot::complete_with(b"{}", log()), Err(BootError::Json(_))));
         std::fs::remove_file(directory.path().join("log")).unwrap();
         assert!(matches!(Boot::complete_with(&handover(b"{}"), log()), Err(BootError::AppCompose(_))));

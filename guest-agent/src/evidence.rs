@@ -114,12 +114,16 @@ mod tests {
     async fn a_flood_is_turned_away_and_those_who_wait_are_served() {
         let directory = tempfile::tempdir().unwrap();
         let desk = Arc::new(desk(directory.path(), |file| file));
+        let device_in_use = Arc::clone(&desk.device).lock_owned().await;
         let requests: Vec<_> = (0..100)
             .map(|n| {
                 let desk = Arc::clone(&desk);
                 tokio::spawn(async move { desk.evidence([n; 32]).await.map(|_| ()) })
             })
             .collect();
+        // One thread: after this every request has asked for its place.
+        tokio::task::yield_now().await;
+        drop(device_in_use);
         let (mut served, mut busy) = (0, 0);
         for request in requests {
             match request.await.unwrap() {

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod app;
 mod boot;
 mod evidence;
 mod http;
@@ -59,14 +60,14 @@ async fn run() -> Result<(), AgentError> {
     let setup = |what| move |source| AgentError::Setup { what, source };
     let reports = Reports::take_over_stdout().map_err(setup("the status pipe"))?;
     reports.send(Phase::AgentStarted, Refusal::None);
-    let mut stop = stop_signal().map_err(setup("signals"))?;
+    let stop = stop_signal().map_err(setup("signals"))?;
     let boot = Boot::complete()?;
     let address = (std::net::Ipv6Addr::UNSPECIFIED, AGENT_PORT);
     let listener = TcpListener::bind(address).await.map_err(setup("the public port"))?;
     let service = Arc::new(Service::new(&boot, reports.clone()));
     reports.send(Phase::SystemReady, Refusal::None);
     let server = tokio::spawn(http::serve(listener, service));
-    stop.recv().await;
+    app::run(&boot, &reports, stop).await;
     server.abort();
     Ok(())
 }

@@ -91,17 +91,22 @@ impl<T: Tee> EventLog<T> {
 
     /// Records `event`; refuses repeated and misplaced boot events, foreign events before `system-ready`, and boot names behind it.
     pub fn append(&self, event: &RuntimeEvent) -> Result<(), EventLogError> {
-        let settled = self.settle()?;
-        self.record(settled, event)
+        self.append_all(std::slice::from_ref(event))
+    }
+
+    /// Records `events` in a row, nothing between them; those before one that is refused stay recorded.
+    pub fn append_all(&self, events: &[RuntimeEvent]) -> Result<(), EventLogError> {
+        let mut settled = self.settle()?;
+        events.iter().try_for_each(|event| self.record(&mut settled, event))
     }
 
     /// Records a boot event unless the very same one is recorded, so that a restarted program can go through its steps again.
     pub fn ensure(&self, event: &RuntimeEvent) -> Result<Ensured, EventLogError> {
-        let settled = self.settle()?;
+        let mut settled = self.settle()?;
         if settled.events.contains(event) {
             return Ok(Ensured::Present);
         }
-        self.record(settled, event).map(|()| Ensured::Recorded)
+        self.record(&mut settled, event).map(|()| Ensured::Recorded)
     }
 
     /// The log, and what `read` gives while no event can be added: a quote taken in it holds the RTMR3 of this very log.
@@ -111,8 +116,8 @@ impl<T: Tee> EventLog<T> {
         Ok((settled.events.iter().map(RuntimeEvent::to_raw).collect(), result))
     }
 
-    fn record(&self, mut settled: Settled, event: &RuntimeEvent) -> Result<(), EventLogError> {
-        let line = self.line(&settled, event)?;
+    fn record(&self, settled: &mut Settled, event: &RuntimeEvent) -> Result<(), EventLogError> {
+        let line = line(settled, event)?;
         settled.events.push(event.clone());
         match event_log::check_boot_order(&settled.events) {
             // The log is still growing: what has not come yet is not missing.
@@ -120,42 +125,26 @@ impl<T: Tee> EventLog<T> {
             Err(refused) => return Err(refused.into()),
         }
         settled.file.write_all(&line).map_err(|source| self.io(source))?;
-        self.extend(&settled, event)
+        self.extend(settled, event)?;
+        settled.length_bytes += line.len() as u64;
+        settled.register = settled.register.extended_by(&event.digest());
+        Ok(())
     }
 
-    /// The event's line, if event and log stay within their budgets.
-    fn line(&self, settled: &Settled, event: &RuntimeEvent) -> Result<Vec<u8>, EventLogError> {
-        let too_large = |what: String| EventLogError::TooLarge { name: event.name.chars().take(64).collect(), what };
-        if settled.events.len() >= MAX_EVENTS {
-            return Err(too_large(format!("the log has {MAX_EVENTS} events, no more are accepted")));
-        }
-        if event.name.is_empty() || event.name.len() > event_log::MAX_NAME_BYTES {
-            return Err(too_large(format!("names have 1 to {} bytes", event_log::MAX_NAME_BYTES)));
-        }
-        if event.payload.len() > event_log::MAX_PAYLOAD_BYTES {
-            return Err(too_large(format!("a payload of more than {} bytes", event_log::MAX_PAYLOAD_BYTES)));
-        }
-        let mut line = serde_json::to_vec(&event.to_raw()).expect("strings and numbers serialise");
-        line.push(b'\n');
-        if settled.length_bytes + line.len() as u64 > MAX_LOG_BYTES as u64 {
-            return Err(too_large(format!("the log would exceed {MAX_LOG_BYTES} bytes")));
-        }
-        Ok(line)
-    }
-
-    /// Extends the register by an event that stands in the file. If the device refuses and the register is unchanged, the line is taken back.
+    /// Extends the register by an event that stands in the file. An error may come after the fact, so the
+    /// register decides what happened; if it is unchanged, the line is taken back.
     fn extend(&self, settled: &Settled, event: &RuntimeEvent) -> Result<(), EventLogError> {
-        let expected = settled.register.extended_by(&event.digest());
-        let extended = self.tee.extend(&event.digest());
+        let Err(refused) = self.tee.extend(&event.digest()) else { return Ok(()) };
         let register = self.tee.runtime_register()?;
-        match extended {
-            _ if register == expected => Ok(()),
-            Err(refused) if register == settled.register => {
-                settled.file.set_len(settled.length_bytes).map_err(|source| self.io(source))?;
-                Err(refused.into())
-            }
-            _ => Err(EventLogError::Diverged { register, replayed: expected, events: settled.events.len() }),
+        let replayed = settled.register.extended_by(&event.digest());
+        if register == replayed {
+            return Ok(());
         }
+        if register != settled.register {
+            return Err(EventLogError::Diverged { register, replayed, events: settled.events.len() });
+        }
+        settled.file.set_len(settled.length_bytes).map_err(|source| self.io(source))?;
+        Err(refused.into())
     }
 
     /// Takes the lock and brings file and register together: drops a line that was not finished, completes an extension that was not made.
@@ -205,6 +194,26 @@ impl<T: Tee> EventLog<T> {
     fn io(&self, source: std::io::Error) -> EventLogError {
         EventLogError::Io { path: self.path.display().to_string(), source }
     }
+}
+
+/// The event's line, if event and log stay within their budgets.
+fn line(settled: &Settled, event: &RuntimeEvent) -> Result<Vec<u8>, EventLogError> {
+    let too_large = |what: String| EventLogError::TooLarge { name: event.name.chars().take(64).collect(), what };
+    if settled.events.len() >= MAX_EVENTS {
+        return Err(too_large(format!("the log has {MAX_EVENTS} events, no more are accepted")));
+    }
+    if event.name.is_empty() || event.name.len() > event_log::MAX_NAME_BYTES {
+        return Err(too_large(format!("names have 1 to {} bytes", event_log::MAX_NAME_BYTES)));
+    }
+    if event.payload.len() > event_log::MAX_PAYLOAD_BYTES {
+        return Err(too_large(format!("a payload of more than {} bytes", event_log::MAX_PAYLOAD_BYTES)));
+    }
+    let mut line = serde_json::to_vec(&event.to_raw()).expect("strings and numbers serialise");
+    line.push(b'\n');
+    if settled.length_bytes + line.len() as u64 > MAX_LOG_BYTES as u64 {
+        return Err(too_large(format!("the log would exceed {MAX_LOG_BYTES} bytes")));
+    }
+    Ok(line)
 }
 
 #[cfg(test)]

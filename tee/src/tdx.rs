@@ -37,6 +37,11 @@ impl TdxGuest {
         Ok(Self { measurements, reports: root.join(REPORTS) })
     }
 
+    /// MRCONFIGID alone, for those who need no other register.
+    pub fn mr_config_id(&self) -> Result<MrConfigId, TeeError> {
+        self.read_register("mrconfigid").map(MrConfigId)
+    }
+
     fn read_register(&self, name: &str) -> Result<[u8; REGISTER_BYTES], TeeError> {
         let path = self.measurements.join(name);
         let mut value = Vec::with_capacity(REGISTER_BYTES + 1);
@@ -56,7 +61,7 @@ impl Tee for TdxGuest {
         Ok(Registers {
             mrtd: Mrtd(self.read_register("mrtd:sha384")?),
             rtmrs: [self.rtmr(0)?, self.rtmr(1)?, self.rtmr(2)?, self.rtmr(3)?],
-            mr_config_id: MrConfigId(self.read_register("mrconfigid")?),
+            mr_config_id: self.mr_config_id()?,
         })
     }
 

@@ -14,7 +14,7 @@ use protocol::handover::{self, Handover};
 use protocol::launch::Launch;
 use protocol::status::{Phase, Refusal};
 use protocol::{event_name, mr_config};
-use tee::{EventLog, TdxGuest, Tee};
+use tee::{EventLog, TdxGuest};
 
 use super::{LaunchRead, Mounted, Networked, TimeFloored};
 use crate::disks::Disks;
@@ -36,9 +36,7 @@ impl AppMeasured {
         let identity = Identity::of(&launch, &app);
         check_mr_config_id(&tdx, &app, &identity)?;
         let log = EventLog::new(handover::EVENT_LOG_PATH, tdx);
-        for event in identity.events(&app) {
-            log.append(&event).map_err(|error| halt(Refusal::MeasurementFailed, error.to_string()))?;
-        }
+        log.append_all(&identity.events(&app)).map_err(|error| halt(Refusal::MeasurementFailed, error.to_string()))?;
         let file = handover(launch, &app, identity, &disks).to_json();
         write_private(Path::new(handover::PATH), &file)
             .map_err(|error| halt(Refusal::Internal, format!("{}: {error}", handover::PATH)))?;
@@ -77,7 +75,7 @@ impl Identity {
 
 fn check_mr_config_id(tdx: &TdxGuest, app: &AppCompose, identity: &Identity) -> Result<(), Halt> {
     let halt = |refusal, cause: String| Halt::new(Phase::AppMeasured, refusal, cause);
-    let register = tdx.registers().map_err(|error| halt(Refusal::MeasurementFailed, error.to_string()))?.mr_config_id;
+    let register = tdx.mr_config_id().map_err(|error| halt(Refusal::MeasurementFailed, error.to_string()))?;
     // No app that a guest accepts pins a key provider yet (see `protocol::app_compose`).
     let expected = mr_config::expected(&app.hash, &identity.app_id, identity.instance_id.as_ref(), "none", "");
     match mr_config::matches(&register, &expected) {
