@@ -1,20 +1,16 @@
-//! The builder by hand: `lock`, `root GROUP`, `source NAME`, `enter GROUP COMMAND…`.
+//! The builder by hand: `root GROUP`, `source NAME`, `enter GROUP COMMAND…`.
 
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
-use reproducible_build::builder::Builder;
 use reproducible_build::cache::Cache;
 use reproducible_build::fetch::{Fetcher, Locations};
-use reproducible_build::lock::{Lock, diff};
+use reproducible_build::lock::Lock;
 use reproducible_build::root::Root;
-use reproducible_build::rust::{self, Programs};
 use reproducible_build::sandbox::{self, Spec, Step};
 use reproducible_build::source::Tree;
-use reproducible_build::update::Wanted;
-use reproducible_build::variation::Variation;
 use reproducible_build::{error, progress};
 
 fn main() -> ExitCode {
@@ -36,14 +32,6 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
     let fetcher = Fetcher::new(cache.clone(), Locations::from_environment()?, progress.clone());
     let lock_path = here.join("inputs.lock");
     match &args[..] {
-        ["lock"] => {
-            let old = Lock::read(&lock_path).ok();
-            let new = Wanted::read(&here.join("packages.toml"))?.resolve(old.as_ref(), &fetcher, &*progress)?;
-            if let Some(old) = old {
-                diff::diff(&old, &new).iter().for_each(|change| println!("{change}"));
-            }
-            std::fs::write(lock_path, new.render())?;
-        }
         ["root", group] => {
             let root = Root::open(&cache, &fetcher, &Lock::read(&lock_path)?, group, &*progress)?;
             println!("{}", root.path.display());
@@ -57,17 +45,7 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
             let root = Root::open(&cache, &fetcher, &Lock::read(&lock_path)?, group, &*progress)?;
             return enter(&cache, root, command);
         }
-        ["rust", package, binary] => {
-            let builder = Builder::open(&lock_path, progress.clone())?;
-            let programs = Programs { name: package, packages: &[package], binaries: &[binary], extra: &[] };
-            let recipe = rust::recipe(&builder, &here.join(".."), &programs)?;
-            let (one, again) = (builder.build(&recipe)?, builder.again(Variation::second())?);
-            let two = again.build(&recipe)?;
-            println!("{} {}", one.path.display(), two.path.display());
-            let same = std::fs::read(one.path.join(binary))? == std::fs::read(two.path.join(binary))?;
-            println!("equal: {same}");
-        }
-        _ => return Err("usage: builder lock | root GROUP | source NAME | enter GROUP COMMAND…".into()),
+        _ => return Err("usage: builder root GROUP | source NAME | enter GROUP COMMAND…".into()),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -20,6 +20,8 @@ use crate::progress::{Activity, Amount, Progress};
 mod http;
 mod locations;
 
+use http::Shown;
+
 pub use http::HttpError;
 pub use locations::Locations;
 
@@ -62,14 +64,14 @@ impl Fetcher {
     /// If no mirror has it.
     pub fn index(&self, path: &str, limit_bytes: u64) -> Result<Vec<u8>, FetchError> {
         let bases = self.locations.mirrors()?;
-        let mut last = None;
+        let mut tried = Vec::new();
         for base in bases {
             match self.client.get(&format!("{base}/{path}"), limit_bytes) {
                 Ok(bytes) => return Ok(bytes),
-                Err(error) => last = Some(error),
+                Err(error) => tried.push(error),
             }
         }
-        Err(FetchError::Nowhere(path.into(), last.map(Box::new)))
+        Err(FetchError::Nowhere { path: path.into(), tried })
     }
 
     /// Whether some mirror offers the file now.
@@ -156,15 +158,16 @@ impl Fetcher {
         }
         activity.status(pin.file_name());
         let partial = self.cache.partial(&name);
-        let mut last = None;
+        let mut shown = Shown::new(activity);
+        let mut tried = Vec::new();
         for base in bases {
             let url = format!("{base}/{}", pin.path);
-            match self.client.resume(&url, &partial, pin.size, activity) {
+            match self.client.resume(&url, &partial, pin.size, &mut shown) {
                 Ok(()) => return self.admit_download(&url, &partial, pin),
-                Err(error) => last = Some(error),
+                Err(error) => tried.push(error),
             }
         }
-        Err(FetchError::Nowhere(pin.path.clone(), last.map(Box::new)))
+        Err(FetchError::Nowhere { path: pin.path.clone(), tried })
     }
 
     fn admit_download(&self, url: &str, partial: &Path, pin: &Pin) -> Result<(), FetchError> {
@@ -193,6 +196,10 @@ fn check(file: String, pin: &Pin, found: Digest) -> Result<(), FetchError> {
     if found == expected { Ok(()) } else { Err(FetchError::Mismatch { file, expected, found }) }
 }
 
+fn listed(tried: &[HttpError]) -> String {
+    tried.iter().map(|error| format!("\n  {}", crate::error::chain(error))).collect()
+}
+
 /// Why a pinned file could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
@@ -206,9 +213,14 @@ pub enum FetchError {
         /// What was found.
         found: Digest,
     },
-    /// no mirror has {0}.
-    #[error("no mirror has {0}")]
-    Nowhere(String, #[source] Option<Box<HttpError>>),
+    /// no mirror has {path}: …
+    #[error("no mirror has {path}{}", listed(.tried))]
+    Nowhere {
+        /// Below the archive's base.
+        path: String,
+        /// Why each address did not give it.
+        tried: Vec<HttpError>,
+    },
     /// this host's apt configuration names no Debian mirror, and DSTYX_DEBIAN_MIRROR is not set.
     #[error("this host's apt configuration names no Debian mirror, and DSTYX_DEBIAN_MIRROR is not set")]
     NoMirror,
@@ -231,7 +243,7 @@ impl FetchError {
             Self::Mismatch { .. } => "the file was not used; replace it, or try another mirror \
                                       with DSTYX_DEBIAN_MIRROR"
                 .into(),
-            Self::Nowhere(..) => "the archive may have moved on: see `dstyx lock --check`, set \
+            Self::Nowhere { .. } => "the archive may have moved on: see `dstyx lock --check`, set \
                                   DSTYX_DEBIAN_SNAPSHOT to a snapshot archive's base, or put the \
                                   file into the folder that DSTYX_INPUTS names"
                 .into(),

@@ -23,6 +23,23 @@ const IDLE_ATTEMPTS: u32 = 3;
 /// Read at once; progress shows in such steps.
 const BLOCK_BYTES: usize = 64 << 10;
 
+/// How much of one file the progress has shown: bytes that are fetched again do not count twice.
+pub(super) struct Shown<'a> {
+    activity: &'a dyn Activity,
+    bytes: u64,
+}
+
+impl<'a> Shown<'a> {
+    pub(super) fn new(activity: &'a dyn Activity) -> Self {
+        Self { activity, bytes: 0 }
+    }
+
+    fn reach(&mut self, bytes: u64) {
+        self.activity.advance(bytes.saturating_sub(self.bytes));
+        self.bytes = self.bytes.max(bytes);
+    }
+}
+
 pub(super) struct Client(Agent);
 
 impl Client {
@@ -54,13 +71,16 @@ impl Client {
     }
 
     /// Brings `path` to `size` bytes, going on where an earlier try ended.
-    pub(super) fn resume(&self, url: &str, path: &Path, size: u64, activity: &dyn Activity) -> Result<(), HttpError> {
+    pub(super) fn resume(&self, url: &str, path: &Path, size: u64, shown: &mut Shown<'_>) -> Result<(), HttpError> {
         let mut have = fs::metadata(path).map_or(0, |meta| meta.len()).min(size);
-        activity.advance(have);
+        shown.reach(have);
+        if have == size {
+            return Ok(());
+        }
         let mut idle = 0;
         loop {
             let before = have;
-            let outcome = self.go_on(url, path, &mut have, size, activity);
+            let outcome = self.go_on(url, path, &mut have, size, shown);
             match outcome {
                 Ok(()) if have == size => return Ok(()),
                 Err(error @ HttpError::Request(..)) if error.is_final() => return Err(error),
@@ -79,14 +99,7 @@ impl Client {
         }
     }
 
-    fn go_on(
-        &self,
-        url: &str,
-        path: &Path,
-        have: &mut u64,
-        size: u64,
-        activity: &dyn Activity,
-    ) -> Result<(), HttpError> {
+    fn go_on(&self, url: &str, path: &Path, have: &mut u64, size: u64, shown: &mut Shown<'_>) -> Result<(), HttpError> {
         let fail = |error: ureq::Error| HttpError::request(url, error);
         let mut request = self.0.get(url);
         if *have > 0 {
@@ -112,7 +125,7 @@ impl Client {
                 return Err(HttpError::TooLong(url.into(), size));
             }
             file.write_all(&block[..n])?;
-            activity.advance(n as u64);
+            shown.reach(*have);
         }
     }
 }

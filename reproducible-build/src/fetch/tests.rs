@@ -92,7 +92,7 @@ fn a_longer_file_is_refused() {
     let mut short = pin(CONTENT);
     short.size = 5;
     let (result, kept) = fetch(mirror(&address), short);
-    assert!(matches!(result, Err(FetchError::Nowhere(..))));
+    assert!(matches!(result, Err(FetchError::Nowhere { .. })));
     assert_eq!(kept, 0);
 }
 
@@ -114,4 +114,15 @@ fn without_a_mirror_the_error_asks_for_one() {
     let error = result.unwrap_err();
     assert!(matches!(error, FetchError::NoMirror));
     assert!(error.hint().unwrap().contains("DSTYX_DEBIAN_MIRROR"));
+}
+
+#[test]
+fn a_download_that_was_complete_is_not_asked_for_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::at(dir.path()).unwrap();
+    let pin = pin(CONTENT);
+    fs::write(cache.partial(&pin.sha256.to_string()), CONTENT).unwrap();
+    let fetcher = Fetcher::new(cache, mirror("http://127.0.0.1:1"), Arc::new(Silent));
+    let paths = fetcher.fetch(&[pin], "20260101T000000Z").unwrap();
+    assert_eq!(fs::read(&paths[0]).unwrap(), CONTENT);
 }

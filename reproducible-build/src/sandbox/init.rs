@@ -1,6 +1,6 @@
 //! Second stage: process 1 of the sandbox. Mounts, gives up its powers, runs the steps.
 
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, umask};
@@ -31,13 +31,7 @@ fn run_step(step: &Step, spec: &Spec) -> Result<bool, SandboxError> {
         return Err(SandboxError::Usage);
     };
     eprintln!("+ {}", step.argv.join(" "));
-    let status = Command::new(program)
-        .args(arguments)
-        .current_dir(&step.dir)
-        .env_clear()
-        .envs(&spec.env)
-        .stdin(Stdio::inherit())
-        .status();
+    let status = Command::new(program).args(arguments).current_dir(&step.dir).env_clear().envs(&spec.env).status();
     match status {
         Ok(status) if status.success() => Ok(true),
         Ok(status) => {
