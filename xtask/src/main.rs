@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 mod command;
+mod fuzz;
+mod test;
 mod tidy;
 
 use std::process::ExitCode;
@@ -21,10 +23,20 @@ struct Cli {
 enum Task {
     /// Check what no compiler checks: crate edges, docs, sizes, unsafe, licences, README.
     Tidy,
+    /// Run everything that CI runs.
+    Test {
+        /// Run every row, every boot and ten minutes of fuzzing a target.
+        #[arg(long)]
+        long: bool,
+    },
+    /// Measure what docs/performance.md states, beside its peers, in one run.
+    Bench,
 }
 
 fn main() -> ExitCode {
     match Cli::parse().task {
         Task::Tidy => tidy::run(),
+        Task::Test { long } => test::run(long),
+        Task::Bench => test::bench(),
     }
 }

@@ -20,7 +20,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tdx-emulator", &["protocol"]),
     (
         "tests",
-        &["protocol", "attestation", "measurement", "image", "reproducible-build", "vmm-configs", "containers", "tee"],
+        &[
+            "protocol",
+            "attestation",
+            "measurement",
+            "image",
+            "reproducible-build",
+            "vmm-configs",
+            "containers",
+            "tee",
+            "tdx-emulator",
+        ],
     ),
     ("xtask", &[]),
     ("hello", &[]),

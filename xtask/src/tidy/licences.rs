@@ -6,8 +6,22 @@ use crate::command;
 
 /// Licences that may be linked into what we ship; MPL-2.0 is per file and stays as it stands.
 const PERMISSIVE: &[&str] = &[
-    "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0",
-    "CDLA-Permissive-2.0", "ISC", "MIT", "MIT-0", "MPL-2.0", "Unicode-3.0", "Unlicense", "Zlib", "bzip2-1.0.6",
+    "0BSD",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "BSL-1.0",
+    "CC0-1.0",
+    "CDLA-Permissive-2.0",
+    "ISC",
+    "MIT",
+    "MIT-0",
+    "MPL-2.0",
+    "Unicode-3.0",
+    "Unlicense",
+    "Zlib",
+    "bzip2-1.0.6",
 ];
 
 /// One of the alternatives must be permissive, and of a conjunction every part.
@@ -17,17 +31,13 @@ pub fn check() -> Vec<String> {
         Err(error) => return vec![format!("cargo metadata: {error}")],
     };
     let refused = metadata.packages.iter().filter(|package| !package.license.as_deref().is_some_and(permissive));
-    refused
-        .map(|package| format!("crate {} has licence {:?}", package.name, package.license))
-        .collect()
+    refused.map(|package| format!("crate {} has licence {:?}", package.name, package.license)).collect()
 }
 
 fn permissive(expression: &str) -> bool {
     let flat = expression.replace(['(', ')'], " ").replace('/', " OR ");
     // AND binds stronger than OR; a parenthesised OR inside an AND is checked part by part, which only refuses more.
-    flat.split(" OR ").any(|alternative| {
-        alternative.split(" AND ").all(|part| PERMISSIVE.contains(&part.trim()))
-    })
+    flat.split(" OR ").any(|alternative| alternative.split(" AND ").all(|part| PERMISSIVE.contains(&part.trim())))
 }
 
 #[cfg(test)]

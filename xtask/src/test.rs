@@ -1,0 +1,159 @@
+//! `cargo xtask test`: everything that CI runs, in one order, with one closing line.
+//!
+//! Build output lies in the user's cache folder, so that a fresh clone on the same machine is quick. `--long`
+//! runs every row, every boot and ten minutes of fuzzing a target.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use crate::command;
+use crate::fuzz;
+
+/// Seconds of fuzzing for each target.
+const FUZZ_SECS: u32 = 20;
+/// The same with `--long`.
+const LONG_FUZZ_SECS: u32 = 600;
+
+/// Environment variable that tells tests to run every row.
+const LONG: &str = "DSTYX_LONG";
+
+/// What a run has counted so far.
+#[derive(Debug, Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    failures: Vec<String>,
+}
+
+/// Runs all steps, also after a failure, and prints the closing line.
+pub fn run(long: bool) -> ExitCode {
+    let target = target_dir();
+    let started = Instant::now();
+    let mut tally = Tally::default();
+    let step = |tally: &mut Tally, name: &str, work: &mut dyn FnMut(&mut Tally) -> Result<(), String>| {
+        let begun = Instant::now();
+        println!("== {name}");
+        if let Err(error) = work(tally) {
+            tally.failed += 1;
+            tally.failures.push(format!("{name}: {error}"));
+        }
+        println!("== {name}: {:.0} s", begun.elapsed().as_secs_f64());
+    };
+    step(&mut tally, "tidy", &mut |tally| counted(tally, cargo(&target, &["xtask", "tidy"])));
+    step(&mut tally, "format", &mut |tally| counted(tally, cargo(&target, &["fmt", "--all", "--check"])));
+    step(&mut tally, "lints", &mut |tally| counted(tally, cargo(&target, &CLIPPY)));
+    step(&mut tally, "programs", &mut |tally| counted(tally, cargo(&target, &PROGRAMS)));
+    step(&mut tally, "images", &mut |tally| images(tally, &target));
+    step(&mut tally, "tests", &mut |tally| tests(tally, &target, long));
+    let seconds = if long { LONG_FUZZ_SECS } else { FUZZ_SECS };
+    step(&mut tally, "fuzz", &mut |tally| fuzz::replay(&target, seconds).map(|targets| tally.passed += targets));
+    for failure in &tally.failures {
+        println!("FAILED {failure}");
+    }
+    println!("took {:.0} minutes", started.elapsed().as_secs_f64() / 60.0);
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Builds what is measured, then measures.
+pub fn bench() -> ExitCode {
+    let target = target_dir();
+    let mut tally = Tally::default();
+    let work = [cargo(&target, &PROGRAMS), image(&target, "dev"), cargo(&target, &FIGURES)];
+    for step in work {
+        if let Err(error) = counted(&mut tally, step) {
+            eprintln!("bench: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+const FIGURES: [&str; 5] = ["bench", "--package", "tests", "--bench", "figures"];
+const CLIPPY: [&str; 6] = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+const PROGRAMS: [&str; 5] = ["build", "--package", "cli", "--package", "tdx-emulator"];
+
+/// Both flavours and what only tests boot; each must equal what was accepted.
+fn images(tally: &mut Tally, target: &Path) -> Result<(), String> {
+    for flavour in ["release", "dev"] {
+        counted(tally, image(target, flavour))?;
+    }
+    Ok(())
+}
+
+fn image(target: &Path, flavour: &str) -> Command {
+    let mut dstyx = Command::new(target.join("debug/dstyx"));
+    dstyx.args(["build", "--check", "--flavour", flavour]).current_dir(command::root());
+    dstyx
+}
+
+/// Every test of the workspace; libtest's own lines are shown and added up.
+fn tests(tally: &mut Tally, target: &Path, long: bool) -> Result<(), String> {
+    let mut cargo = cargo(target, &["test", "--workspace", "--locked", "--no-fail-fast"]);
+    if long {
+        cargo.env(LONG, "1");
+    }
+    let output = cargo.stdout(Stdio::piped()).spawn().and_then(|mut child| {
+        let lines = tee(child.stdout.take().expect("piped above"));
+        child.wait().map(|status| (status, lines))
+    });
+    let (status, lines) = output.map_err(|error| format!("cargo test: {error}"))?;
+    for line in lines.iter().filter(|line| line.starts_with("test result:")) {
+        tally.passed += count(line, "passed");
+        tally.failed += count(line, "failed");
+    }
+    let skipped: usize = lines.iter().map(|line| count(line, "ignored")).sum();
+    match (status.success(), skipped) {
+        (true, 0) => Ok(()),
+        (true, _) => Err(format!("{skipped} tests were ignored; a skipped test is a failure")),
+        (false, _) => Err("see the lines above".to_owned()),
+    }
+}
+
+/// Shows a child's output as it comes and keeps it.
+fn tee(stdout: impl std::io::Read) -> Vec<String> {
+    use std::io::BufRead as _;
+    let lines = std::io::BufReader::new(stdout).lines().map_while(Result::ok);
+    lines.inspect(|line| println!("{line}")).collect()
+}
+
+/// The number before `word` in a line of libtest's summary.
+fn count(line: &str, word: &str) -> usize {
+    let summary = line.strip_prefix("test result:").unwrap_or_default();
+    let part = summary.split([';', '.']).find(|part| part.trim_end().ends_with(word));
+    part.and_then(|part| part.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
+fn counted(tally: &mut Tally, mut work: Command) -> Result<(), String> {
+    let status = work.status().map_err(|error| format!("{work:?}: {error}"))?;
+    if !status.success() {
+        return Err(format!("{work:?}: {status}"));
+    }
+    tally.passed += 1;
+    Ok(())
+}
+
+fn cargo(target: &Path, arguments: &[&str]) -> Command {
+    let mut cargo = command::cargo(arguments);
+    cargo.env("CARGO_TARGET_DIR", target);
+    cargo
+}
+
+/// `$XDG_CACHE_HOME/dstyx/target`, so that a fresh clone finds what an earlier one compiled.
+fn target_dir() -> PathBuf {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
+    cache.unwrap_or_else(|| command::root().join("target")).join("dstyx/target")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libtests_summary_is_counted() {
+        let line = "test result: ok. 34 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.01s";
+        assert_eq!((count(line, "passed"), count(line, "failed"), count(line, "ignored")), (34, 0, 2));
+    }
+}
