@@ -4,7 +4,7 @@
 //! file comes through the untrusted host and a parser of the general kind either loses the lines or
 //! expands aliases without end. Plain scalars stay text: the field that reads one decides what it means.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
@@ -219,6 +219,7 @@ impl<'a> Reader<'a> {
 
     fn mapping(&mut self, depth: usize) -> Result<Vec<Entry>, DocumentError> {
         let mut own: Vec<Entry> = Vec::new();
+        let mut keys: HashSet<String> = HashSet::new();
         let mut merged: Vec<Entry> = Vec::new();
         loop {
             let (event, line) = self.next()?;
@@ -234,13 +235,13 @@ impl<'a> Reader<'a> {
             let node = self.node(event, value_line, depth + 1)?;
             if plain && key == "<<" {
                 merge(&mut merged, node, line)?;
-            } else if own.iter().any(|entry| entry.key == key) {
+            } else if !keys.insert(key.clone()) {
                 return Err(DocumentError::DuplicateKey { line, key });
             } else {
                 own.push(Entry { key, line, node });
             }
         }
-        merged.retain(|entry| !own.iter().any(|mine| mine.key == entry.key));
+        merged.retain(|entry| keys.insert(entry.key.clone()));
         own.extend(merged);
         Ok(own)
     }
@@ -261,15 +262,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Adds what `<<: node` brings; of two merged mappings the earlier one wins (YAML merge key draft, 2005).
+/// Adds what `<<: node` brings; the caller keeps the first of each key, as of two merged mappings the earlier
+/// one wins (YAML merge key draft, 2005).
 fn merge(into: &mut Vec<Entry>, node: Node, line: usize) -> Result<(), DocumentError> {
     match node.value {
         Value::Mapping(entries) => {
-            for entry in entries {
-                if !into.iter().any(|present| present.key == entry.key) {
-                    into.push(entry);
-                }
-            }
+            into.extend(entries);
             Ok(())
         }
         Value::Sequence(items) => items.into_iter().try_for_each(|item| match item.value {
