@@ -21,23 +21,22 @@ pub type Contents = BTreeMap<&'static str, Vec<u8>>;
 ///
 /// # Errors
 /// If a listed file is missing or above its ceiling, or a content belongs to no listed file.
-pub fn tree(flavour: Flavour, contents: &Contents) -> Result<Tree, InitrdError> {
+pub fn tree(flavour: Flavour, mut contents: Contents) -> Result<Tree, InitrdError> {
     let mut tree = Tree::new();
-    let mut unused = contents.clone();
     for rule in manifest::rules(flavour) {
         let node = match rule.what {
             What::Directory => Node::Directory { mode: rule.mode },
             What::Link(target) => Node::Link { target: target.into() },
             What::Device(major, minor) => Node::Device { mode: rule.mode, major, minor },
             What::File(ceiling) => {
-                let data = unused.remove(rule.path).ok_or(InitrdError::Missing(rule.path))?;
+                let data = contents.remove(rule.path).ok_or(InitrdError::Missing(rule.path))?;
                 manifest::check_size(rule.path, data.len() as u64, ceiling)?;
                 Node::File { mode: rule.mode, data }
             }
         };
         tree.insert(rule.path.into(), node);
     }
-    match unused.into_keys().next() {
+    match contents.into_keys().next() {
         Some(path) => Err(InitrdError::NotListed(path)),
         None => Ok(tree),
     }
@@ -94,7 +93,7 @@ mod tests {
     #[test]
     fn the_archive_holds_what_the_manifest_names() {
         for flavour in [Flavour::Release, Flavour::Dev] {
-            let tree = tree(flavour, &contents(flavour)).unwrap();
+            let tree = tree(flavour, contents(flavour)).unwrap();
             let archive = newc::write(&tree, 1).unwrap();
             let paths: Vec<_> = manifest::rules(flavour).map(|rule| rule.path.to_owned()).collect();
             assert_eq!(newc::read(&archive).unwrap().into_keys().collect::<Vec<_>>(), {
@@ -108,13 +107,13 @@ mod tests {
     #[test]
     fn a_missing_an_extra_and_a_large_file_are_refused() {
         let release = contents(Flavour::Release);
-        let refused = tree(Flavour::Dev, &release);
+        let refused = tree(Flavour::Dev, release.clone());
         assert_eq!(refused, Err(InitrdError::Missing(manifest::EMULATED_ROOT)));
-        let refused = tree(Flavour::Release, &contents(Flavour::Dev));
+        let refused = tree(Flavour::Release, contents(Flavour::Dev));
         assert_eq!(refused, Err(InitrdError::NotListed(manifest::EMULATED_ROOT)));
         let mut large = release;
         large.insert(manifest::BUILD_DATE, vec![b'1'; 17]);
-        let refused = tree(Flavour::Release, &large);
+        let refused = tree(Flavour::Release, large);
         let expected = CeilingError { file: manifest::BUILD_DATE.into(), bytes: 17, ceiling_bytes: 16 };
         assert_eq!(refused, Err(InitrdError::Ceiling(expected)));
     }

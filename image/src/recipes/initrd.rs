@@ -1,4 +1,4 @@
-//! The initramfs: the manifest filled with what was built, written by [`newc`], compressed by the locked zstd.
+//! The initramfs: the manifest filled with what was built, written by [`crate::newc`], compressed by the locked zstd.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,7 +22,7 @@ impl Recipes<'_> {
     /// # Errors
     /// If the programs do not build, or the manifest and the files do not agree.
     pub fn initrd(&self, flavour: Flavour) -> Result<Arc<Recipe>, BuildImageError> {
-        let tree = initrd::tree(flavour, &self.contents(flavour)?)?;
+        let tree = initrd::tree(flavour, self.contents(flavour)?)?;
         let mtime = u32::try_from(self.builder.lock().epoch_secs()).expect("the lock is not from 2106");
         let archive = newc::write(&tree, mtime).map_err(initrd::InitrdError::from)?;
         let files = BTreeMap::from([("initrd.cpio".to_owned(), archive)]);

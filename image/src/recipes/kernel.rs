@@ -4,6 +4,7 @@
 //! build. The release's sources do not contain the emulated device at all.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use fs_err as fs;
@@ -94,7 +95,7 @@ impl Recipes<'_> {
 
     /// The configuration's recipe, built and compared with what the fragments ask for.
     fn checked_config(&self, flavour: Flavour) -> Result<Arc<Recipe>, BuildImageError> {
-        let texts = self.fragments(flavour)?;
+        let texts = fragments(self.checkout, flavour)?;
         let fragments: Vec<_> = texts.iter().map(|(name, text)| Fragment { name, text }).collect();
         let recipe = self.config(flavour, kconfig::merged(&fragments))?;
         let built = self.build(&recipe)?;
@@ -129,15 +130,6 @@ impl Recipes<'_> {
             keep_work: false,
             outputs: vec!["config".into()],
         }))
-    }
-
-    fn fragments(&self, flavour: Flavour) -> Result<Vec<(String, String)>, BuildImageError> {
-        let read = |fragment: &str| {
-            let file = format!("image/kernel/fragments/{fragment}.config");
-            let text = fs::read_to_string(self.path(&file))?;
-            Ok((file, text))
-        };
-        FRAGMENTS.into_iter().chain([name(flavour)]).map(read).collect()
     }
 
     /// The patched source of a flavour, as the folder `linux`.
@@ -178,6 +170,16 @@ impl Recipes<'_> {
     }
 }
 
+/// The texts of a flavour's fragments with their names, in order.
+fn fragments(checkout: &Path, flavour: Flavour) -> std::io::Result<Vec<(String, String)>> {
+    let read = |fragment: &str| {
+        let file = format!("image/kernel/fragments/{fragment}.config");
+        let text = fs::read_to_string(checkout.join(&file))?;
+        Ok((file, text))
+    };
+    FRAGMENTS.into_iter().chain([name(flavour)]).map(read).collect()
+}
+
 fn source_tree(name: &str, sources: BTreeMap<String, Input>, steps: Vec<Command>) -> Arc<Recipe> {
     Arc::new(Recipe {
         name: name.into(),
@@ -206,5 +208,30 @@ fn name(flavour: Flavour) -> &'static str {
     match flavour {
         Flavour::Release => "release",
         Flavour::Dev => "dev",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_of_our_fragments_is_an_option_asked_for_once() {
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        for flavour in [Flavour::Release, Flavour::Dev] {
+            let texts = fragments(checkout, flavour).unwrap();
+            let fragments: Vec<_> = texts.iter().map(|(name, text)| Fragment { name, text }).collect();
+            // A configuration that keeps every request loses none.
+            assert_eq!(kconfig::check(&fragments, &kconfig::merged(&fragments)), Ok(()));
+        }
+    }
+
+    #[test]
+    fn the_named_patches_and_driver_files_exist() {
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let driver = DRIVER_FILES.into_iter().chain([DRIVER_PATCH]).map(|file| format!("tdx-emulator/kernel/{file}"));
+        for file in driver.chain([format!("image/kernel/patches/{AML_PATCH}")]) {
+            assert!(checkout.join(&file).is_file(), "{file}");
+        }
     }
 }
