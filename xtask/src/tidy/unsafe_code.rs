@@ -1,22 +1,25 @@
-//! Unsafe code lives in one `sys.rs` of the crates that need it; every other crate forbids it.
+//! Unsafe code has at most one home in a crate, a `sys.rs`; today no crate needs one.
 
 use super::Source;
 
-/// Crates that may have a `sys.rs`.
+/// Crates that may have a `sys.rs`, because they talk to the kernel.
 const MAY: &[&str] = &["tee", "init", "guest-agent", "containers"];
+/// What runs inside the containers of tests makes system calls that no safe interface offers.
+const TEST_PROBE: &str = "containers/tests/probe/probe.rs";
 
 /// Two rules: crate roots forbid unsafe, and no file but a permitted `sys.rs` has any.
 pub fn check(sources: &[Source]) -> Vec<String> {
-    sources.iter().filter_map(|source| wrong(source)).collect()
+    sources.iter().filter_map(wrong).collect()
 }
 
 fn wrong(source: &Source) -> Option<String> {
     let path = source.path.to_string_lossy();
     let crate_name = path.split('/').next().unwrap_or_default();
-    let permitted = MAY.iter().any(|name| path == format!("{name}/src/sys.rs"));
+    let permitted = path == TEST_PROBE || MAY.iter().any(|name| path == format!("{name}/src/sys.rs"));
     let code = source.text.lines().map(|line| line.split("//").next().unwrap_or_default());
-    let mentions = code.clone().any(|line| line.contains("unsafe {") || line.contains("unsafe fn"));
-    if mentions && !permitted && !path.starts_with("xtask/") {
+    // Written in two parts, so that this file does not find itself.
+    let words = [concat!("unsafe", " {"), concat!("unsafe", " fn"), concat!("unsafe", " extern")];
+    if !permitted && code.clone().any(|line| words.iter().any(|word| line.contains(word))) {
         return Some(format!("{path}: unsafe code outside a permitted sys.rs"));
     }
     let is_root = path.ends_with("src/lib.rs") || path.ends_with("src/main.rs");
