@@ -1,3 +1,11 @@
 //! What the tests of promises share; the promises themselves are in `tests/`, a file each.
 
+// Nothing here is a product: what fails shall end the test where it fails.
+#![allow(clippy::unwrap_used)]
+
+pub mod dstyx;
+pub mod guest;
+pub mod http;
+pub mod lab;
+pub mod mirror;
 pub mod qemu_probe;

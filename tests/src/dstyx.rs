@@ -1,0 +1,88 @@
+//! The program under test, run as a person runs it.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::lab;
+
+/// A user with a state folder of their own.
+#[derive(Debug)]
+pub struct User {
+    state: TempDir,
+}
+
+/// What the program said.
+#[derive(Debug)]
+pub struct Answer {
+    /// Exit status.
+    pub code: i32,
+    /// Its JSON document; null if it printed none.
+    pub json: Value,
+    /// Progress, failures and hints.
+    pub stderr: String,
+}
+
+impl Default for User {
+    fn default() -> Self {
+        Self { state: tempfile::tempdir().unwrap() }
+    }
+}
+
+impl User {
+    /// Runs `dstyx --json ARGUMENTS` in the checkout.
+    pub fn dstyx<A: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Answer {
+        let mut command = Command::new(lab::program("dstyx"));
+        command.arg("--json").args(arguments).current_dir(lab::checkout()).env("XDG_STATE_HOME", self.state.path());
+        let output = command.output().unwrap();
+        Answer {
+            code: output.status.code().unwrap(),
+            json: serde_json::from_slice(&output.stdout).unwrap_or_default(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Folder of a machine's state.
+    pub fn machine(&self, name: &str) -> std::path::PathBuf {
+        self.state.path().join("dstyx/vms").join(name)
+    }
+}
+
+impl Answer {
+    /// A text at a JSON pointer.
+    pub fn text(&self, pointer: &str) -> &str {
+        self.json.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no {pointer}: {self:?}"))
+    }
+
+    /// Names of the verdict's rows that failed, in order.
+    pub fn failed(&self) -> Vec<&str> {
+        self.rows().filter(|row| row["verdict"] == "fail").filter_map(|row| row["name"].as_str()).collect()
+    }
+
+    /// The hint of one row.
+    pub fn hint(&self, name: &str) -> &str {
+        self.rows().find(|row| row["name"] == name).and_then(|row| row["hint"].as_str()).unwrap_or_default()
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &Value> {
+        self.json["checks"].as_array().into_iter().flatten()
+    }
+
+    /// Requires that every check passed.
+    pub fn passes(&self) {
+        assert_eq!((self.code, &self.json["verdict"]), (0, &Value::from("pass")), "{self:#?}");
+    }
+
+    /// Requires that exactly these rows failed.
+    pub fn fails(&self, rows: &[&str]) {
+        assert_eq!((self.code, self.failed()), (1, rows.to_vec()), "{self:#?}");
+    }
+}
+
+/// An app folder: a compose file and the file that is measured.
+pub fn write_app(folder: &Path, compose: &str, app_compose: &[u8]) {
+    std::fs::write(folder.join("docker-compose.yml"), compose).unwrap();
+    std::fs::write(folder.join("app-compose.json"), app_compose).unwrap();
+}

@@ -1,0 +1,322 @@
+//! Guests that tests boot by hand, with things that `dstyx up` would never do to one.
+//!
+//! Everything that a hostile host can change is a field of [`Host`]; what is left alone is what `up` does.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use protocol::app_compose;
+use protocol::digest::Sha256Digest;
+use protocol::handover::AGENT_PORT;
+use protocol::image::ImageManifest;
+use protocol::launch::{self, LaunchClaims, RawLaunch};
+use protocol::status::{self, Phase, Record, Refusal};
+use tempfile::TempDir;
+use vmm_configs::spec::Accelerator;
+use vmm_configs::{LaunchSpec, Platform, PortForward, qemu};
+
+use crate::dstyx::{Answer, User, write_app};
+use crate::{http, lab};
+
+/// Longest boot: an emulated guest on two loaded cores.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// Name of every app that is started here.
+const APP_NAME: &str = "test";
+/// Seed of every instance id here.
+pub const INSTANCE_SEED: [u8; protocol::identity::SEED_BYTES] = [7; protocol::identity::SEED_BYTES];
+/// How often the status disk is read.
+const POLL: Duration = Duration::from_millis(10);
+
+/// What the host of a test does.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Virtual processors.
+    pub vcpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Raw data disks, one root slot each.
+    pub extra_disks: Vec<PathBuf>,
+    /// More on the command line than the image's own.
+    pub cmdline_addition: Option<String>,
+    /// Another kernel than the image's.
+    pub kernel: Option<PathBuf>,
+    /// Another initrd than the image's.
+    pub initrd: Option<PathBuf>,
+    /// More QEMU arguments.
+    pub more_arguments: Vec<String>,
+    /// What is on the launch disk.
+    pub launch_disk: LaunchDisk,
+    /// Exact bytes of the app-compose.json; by default one is made of the compose file.
+    pub app_compose: Option<Vec<u8>>,
+    /// The compose file.
+    pub compose: String,
+    /// Registry mirrors named to the guest.
+    pub mirrors: Vec<String>,
+    /// Guest ports to forward besides the agent's.
+    pub ports: Vec<u16>,
+    /// Flags of the emulator's host service; `None` leaves the guest without a TDX device.
+    pub emulator: Option<Vec<String>>,
+}
+
+/// What the host gives the guest as its launch block.
+#[derive(Debug, Clone, Copy)]
+pub enum LaunchDisk {
+    /// An honest block.
+    Honest,
+    /// An honest block, changed.
+    Changed(fn(&mut Vec<u8>)),
+    /// An honest block whose JSON was changed and then sealed again with the right length and digest.
+    Resealed(fn(&mut serde_json::Value)),
+    /// No such disk.
+    Absent,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self {
+            vcpus: 2,
+            memory_mib: 2048,
+            extra_disks: Vec::new(),
+            cmdline_addition: None,
+            kernel: None,
+            initrd: None,
+            more_arguments: Vec::new(),
+            launch_disk: LaunchDisk::Honest,
+            app_compose: None,
+            compose: format!("services:\n  web:\n    image: dstyx.local/none@sha256:{}\n", "00".repeat(32)),
+            mirrors: Vec::new(),
+            ports: Vec::new(),
+            emulator: Some(Vec::new()),
+        }
+    }
+}
+
+/// A running guest; it is killed when this is dropped.
+#[derive(Debug)]
+pub struct Guest {
+    folder: TempDir,
+    qemu: Child,
+    emulator: Option<Child>,
+    started: Instant,
+    spec: LaunchSpec,
+    /// The compose file that was launched.
+    pub compose: String,
+    /// Exact bytes of the app-compose.json that was launched.
+    pub app_compose: Vec<u8>,
+}
+
+impl Host {
+    /// Starts a guest of the image in `image`.
+    pub fn start(&self, image: &Path) -> Guest {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = lab::manifest(image);
+        let spec = self.spec(folder.path(), image);
+        let made = || app_compose::generate(APP_NAME, &self.compose).unwrap();
+        let app_compose = self.app_compose.clone().unwrap_or_else(made);
+        fs::write(&spec.launch_disk, self.disk(self.block(&spec, &manifest, &app_compose))).unwrap();
+        fs::write(&spec.status_disk, [0; status::DISK_BYTES]).unwrap();
+        let emulator = self.emulator.as_ref().map(|flags| start_emulator(folder.path(), flags));
+        let started = Instant::now();
+        let qemu = self.qemu(&spec, &manifest).spawn().unwrap();
+        Guest { folder, qemu, emulator, started, spec, compose: self.compose.clone(), app_compose }
+    }
+
+    fn disk(&self, mut honest: Vec<u8>) -> Vec<u8> {
+        match self.launch_disk {
+            LaunchDisk::Honest | LaunchDisk::Absent => honest,
+            LaunchDisk::Changed(change) => {
+                change(&mut honest);
+                honest
+            }
+            LaunchDisk::Resealed(change) => {
+                let end = honest.iter().rposition(|byte| *byte != 0).unwrap();
+                let mut json = serde_json::from_slice(&honest[launch::HEADER_BYTES..=end]).unwrap();
+                change(&mut json);
+                sealed(&serde_json::to_vec(&json).unwrap())
+            }
+        }
+    }
+
+    fn block(&self, spec: &LaunchSpec, manifest: &ImageManifest, app_compose: &[u8]) -> Vec<u8> {
+        launch::encode(&RawLaunch {
+            app_compose: base64::engine::general_purpose::STANDARD.encode(app_compose),
+            app_id: None,
+            instance_id_seed: hex::encode(INSTANCE_SEED),
+            kms_urls: Vec::new(),
+            gateway_urls: Vec::new(),
+            registry_mirrors: self.mirrors.clone(),
+            encrypted_env: None,
+            claims: LaunchClaims { os_image_hash: manifest.os_image_hash(), shape: spec.shape(manifest) },
+        })
+        .unwrap()
+    }
+
+    fn spec(&self, folder: &Path, image: &Path) -> LaunchSpec {
+        let ports = self.ports.iter().copied().chain([AGENT_PORT]);
+        LaunchSpec {
+            name: "test".to_owned(),
+            vcpus: self.vcpus,
+            memory_mib: self.memory_mib,
+            image: image.to_path_buf(),
+            launch_disk: folder.join("launch.img"),
+            status_disk: folder.join("status.img"),
+            console_log: folder.join("console.log"),
+            control_socket: Some(folder.join("qmp.sock")),
+            extra_disks: self.extra_disks.clone(),
+            ports: ports.map(|guest| PortForward { host: free_port(), guest }).collect(),
+            platform: Platform::Emulated { socket: folder.join("tdx.sock"), accelerator: Accelerator::Tcg },
+        }
+    }
+
+    fn qemu(&self, spec: &LaunchSpec, manifest: &ImageManifest) -> Command {
+        let cmdline = match &self.cmdline_addition {
+            Some(addition) => format!("{} {addition}", manifest.cmdline),
+            None => manifest.cmdline.clone(),
+        };
+        let mut arguments = qemu::arguments(spec, &cmdline);
+        if self.emulator.is_none() {
+            without_tdx_port(&mut arguments);
+        }
+        if let LaunchDisk::Absent = self.launch_disk {
+            let at = arguments.iter().position(|argument| argument.starts_with("virtio-blk-pci,drive=launch")).unwrap();
+            arguments.drain(at - 1..=at);
+        }
+        for (option, file) in [("-kernel", &self.kernel), ("-initrd", &self.initrd)] {
+            if let Some(file) = file {
+                let at = arguments.iter().position(|argument| argument == option).unwrap();
+                arguments[at + 1] = file.display().to_string();
+            }
+        }
+        let mut command = lab::qemu().command();
+        command.args(arguments).args(&self.more_arguments).stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    }
+}
+
+impl Guest {
+    /// Waits for `phase`, or for a refusal or the machine's end; the record that ended the wait.
+    pub fn reached(&mut self, phase: Phase) -> Option<Record> {
+        loop {
+            let ended = self.qemu.try_wait().unwrap().is_some();
+            let records = self.records();
+            let found = records.iter().find(|record| record.phase == phase || record.refusal != Refusal::None);
+            if let Some(record) = found {
+                return Some(*record);
+            }
+            if ended {
+                return None;
+            }
+            assert!(
+                self.started.elapsed() < PATIENCE,
+                "no {phase:?} after {PATIENCE:?}: {records:?}\n{}",
+                self.console()
+            );
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Waits until the machine has powered off.
+    pub fn ended(&mut self) {
+        while self.qemu.try_wait().unwrap().is_none() {
+            assert!(self.started.elapsed() < PATIENCE, "still running:\n{}", self.console());
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// Time since QEMU was started.
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// What the guest has reported so far.
+    pub fn records(&self) -> Vec<Record> {
+        status::decode(&fs::read(self.folder.path().join("status.img")).unwrap()).unwrap()
+    }
+
+    /// What the serial console shows so far.
+    pub fn console(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.folder.path().join("console.log")).unwrap_or_default()).into_owned()
+    }
+
+    /// A file of the machine's folder, such as the emulator's `collateral.json`.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Address of a forwarded guest port on this host.
+    pub fn address(&self, guest_port: u16) -> SocketAddr {
+        self.spec.ports.iter().find(|forward| forward.guest == guest_port).expect("forwarded").host
+    }
+
+    /// Body of `GET path` on a forwarded guest port, if something answers with 200.
+    pub fn get(&self, guest_port: u16, path: &str) -> Option<Vec<u8>> {
+        http::get(self.address(guest_port), path).ok()
+    }
+
+    /// Evidence over `nonce`.
+    pub fn evidence(&self, nonce: &[u8; 32]) -> Vec<u8> {
+        http::get(self.address(AGENT_PORT), &format!("/evidence?nonce={}", hex::encode(nonce))).unwrap()
+    }
+
+    /// The real program's judgement of fresh evidence, for exactly the machine that was started.
+    pub fn verified(&self) -> Answer {
+        let app = tempfile::tempdir().unwrap();
+        write_app(app.path(), &self.compose, &self.app_compose);
+        let evidence = self.file("evidence.json");
+        fs::write(&evidence, self.evidence(&[0x5a; 32])).unwrap();
+        let shape = self.spec.shape(&lab::manifest(&self.spec.image));
+        let [vcpus, memory, slots] =
+            [u64::from(shape.vcpus), shape.memory_mib, u64::from(shape.root_slots)].map(|number| number.to_string());
+        let paths = [evidence, self.file("collateral.json"), self.spec.image.clone(), app.path().to_path_buf()];
+        let [evidence, collateral, image, app] = paths.map(|path| path.display().to_string());
+        let what = ["verify", "--evidence", &evidence, "--collateral", &collateral, "--image", &image, "--app", &app];
+        let machine = ["--vcpus", &vcpus, "--memory", &memory, "--root-slots", &slots];
+        User::default().dstyx(what.into_iter().chain(machine))
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        for child in std::iter::once(&mut self.qemu).chain(&mut self.emulator) {
+            // Already gone is as good as killed.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn start_emulator(folder: &Path, flags: &[String]) -> Child {
+    let mut command = Command::new(lab::program("tdx-emulator"));
+    command.arg("serve").arg("--socket").arg(folder.join("tdx.sock")).arg("--state-dir").arg(folder).args(flags);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("listening"), "the emulator did not start: {line}");
+    child
+}
+
+/// Takes the emulated device's chardev and its serial port away, as on any machine without TDX.
+fn without_tdx_port(arguments: &mut Vec<String>) {
+    let at = arguments.iter().position(|argument| argument.starts_with("socket,id=tdx")).unwrap();
+    arguments.drain(at - 1..at + 3);
+}
+
+/// A launch disk with this JSON, whatever it says.
+fn sealed(json: &[u8]) -> Vec<u8> {
+    let mut disk = launch::MAGIC.to_vec();
+    disk.extend(launch::VERSION.to_le_bytes());
+    disk.extend(u32::try_from(json.len()).unwrap().to_le_bytes());
+    disk.extend(Sha256Digest::of(json).0);
+    disk.extend(json);
+    disk.resize(disk.len().next_multiple_of(launch::SECTOR_BYTES), 0);
+    disk
+}
+
+fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}

@@ -1,0 +1,25 @@
+//! The least HTTP that asks a guest something.
+
+use std::io::{Error, Read as _, Write as _};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+/// Longest answer: a quote by an emulated guest on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Body of `GET path`.
+///
+/// # Errors
+/// If nobody answers, or not with 200.
+pub fn get(host: impl ToSocketAddrs, path: &str) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(host)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: guest\r\nConnection: close\r\n\r\n")?;
+    let mut reply = Vec::new();
+    stream.read_to_end(&mut reply)?;
+    let end = reply.windows(4).position(|window| window == b"\r\n\r\n");
+    match end {
+        Some(end) if reply.starts_with(b"HTTP/1.1 200") => Ok(reply.split_off(end + 4)),
+        _ => Err(Error::other(String::from_utf8_lossy(&reply).into_owned())),
+    }
+}

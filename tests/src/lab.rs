@@ -1,0 +1,58 @@
+//! What the tests work with: the programs built beside them, the images built before them, the locked QEMU.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use protocol::image::{Flavour, ImageManifest};
+use reproducible_build::builder::Builder;
+use reproducible_build::progress;
+use reproducible_build::qemu::Qemu;
+
+/// Environment variable that asks for every row and every boot.
+const LONG: &str = "DSTYX_LONG";
+
+/// Root of the checkout.
+pub fn checkout() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// Folder of a built image.
+pub fn image(flavour: Flavour) -> PathBuf {
+    present(image::folder(checkout(), flavour))
+}
+
+/// What an image says of itself.
+pub fn manifest(image: &Path) -> ImageManifest {
+    ImageManifest::parse(&fs::read(image.join("image.json")).unwrap()).unwrap()
+}
+
+/// A program of the workspace: `dstyx` or `tdx-emulator`. Benchmarks are built elsewhere than programs.
+pub fn program(name: &str) -> PathBuf {
+    let this = std::env::current_exe().unwrap();
+    let beside = this.ancestors().nth(2).unwrap().join(name);
+    if beside.exists() { beside } else { present(this.ancestors().nth(3).unwrap().join("debug").join(name)) }
+}
+
+/// The builder of the checkout, which finds in its cache what was built before.
+pub fn builder() -> &'static Builder {
+    static BUILDER: OnceLock<Builder> = OnceLock::new();
+    let lock = checkout().join("reproducible-build/inputs.lock");
+    BUILDER.get_or_init(|| Builder::open(&lock, Arc::new(progress::Silent)).unwrap())
+}
+
+/// The locked QEMU.
+pub fn qemu() -> &'static Qemu {
+    static QEMU: OnceLock<Qemu> = OnceLock::new();
+    QEMU.get_or_init(|| Qemu::locked(builder()).unwrap())
+}
+
+/// Whether this run does all that the issues count.
+pub fn long() -> bool {
+    std::env::var_os(LONG).is_some()
+}
+
+fn present(path: PathBuf) -> PathBuf {
+    assert!(path.exists(), "{} is missing: run the tests through `cargo xtask test`", path.display());
+    path
+}

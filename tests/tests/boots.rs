@@ -1,0 +1,159 @@
+//! Promises that need a booted guest. Six boots in every run, each shared by many assertions; the rest with `DSTYX_LONG`.
+//!
+//! Boots take turns: an emulated guest uses every core that it gets, and figures and time limits are for one.
+
+#![allow(clippy::unwrap_used)] // the helpers of a test are tests too
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use image::recipes::Recipes;
+use measurement::{App, Until};
+use protocol::digest::{AppId, ComposeHash, InstanceId};
+use protocol::image::Flavour;
+use protocol::status::{Phase, Refusal};
+use tempfile::TempDir;
+use tests::dstyx::User;
+use tests::guest::{Host, INSTANCE_SEED};
+use tests::lab;
+use tests::mirror::Mirror;
+
+#[path = "boots/launch_blocks.rs"]
+mod launch_blocks;
+#[path = "boots/long.rs"]
+mod long;
+#[path = "boots/up.rs"]
+mod up;
+
+/// What the malicious SSDT's program prints.
+const EXPLOITED: &str = "BADAML: PID 1 is the host's";
+/// What the confined kernel prints for each access.
+const CONFINED: &str = "SystemMemory access refused";
+/// Where the malicious SSDT begins its search is the end of such a guest's memory.
+const BADAML_MEMORY_MIB: u64 = 1024;
+
+/// Held by whoever boots.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+fn another_shape_is_predicted_too_and_a_mirror_with_other_bytes_is_refused() {
+    let _turn = turn();
+    let mirror = Mirror::lying();
+    let disks = tempfile::tempdir().unwrap();
+    let host = Host {
+        vcpus: 1,
+        memory_mib: 3072,
+        extra_disks: vec![sparse_disk(&disks, "data.img")],
+        compose: fs::read_to_string(lab::checkout().join("examples/hello/docker-compose.yml")).unwrap(),
+        mirrors: vec![mirror.address.clone()],
+        ..Host::default()
+    };
+    let mut guest = host.start(&lab::image(Flavour::Dev));
+    let last = guest.reached(Phase::AppRunning).unwrap();
+    assert_eq!((last.phase, last.refusal), (Phase::AppFailed, Refusal::ImageRefused), "{}", guest.console());
+    let verdict = guest.verified();
+    verdict.passes();
+    // Seed and app are the test's own, so RTMR3 is predicted as well, not only replayed.
+    let compose_hash = ComposeHash::of(&guest.app_compose);
+    let app_id = AppId::from_compose_hash(&compose_hash);
+    let app = App {
+        compose_hash,
+        app_id,
+        instance_id: Some(InstanceId::derive(&INSTANCE_SEED, &app_id)),
+        os_image_hash: None,
+        key_provider: Some(r#"{"name":"none","id":""}"#.to_owned()),
+        storage_fs: None,
+    };
+    assert_eq!(verdict.text("/facts/rtmr3"), measurement::predict_app(&app, Until::SystemReady).rtmr3.to_string());
+}
+
+#[test]
+fn a_release_without_tdx_halts_before_anything_else_and_says_so() {
+    let _turn = turn();
+    let host = Host { emulator: None, ..Host::default() };
+    let mut guest = host.start(&lab::image(Flavour::Release));
+    let last = guest.reached(Phase::Mounted).unwrap();
+    assert_eq!(last.refusal, Refusal::NoTee);
+    guest.ended();
+    let phases: Vec<_> = guest.records().iter().map(|record| record.phase).collect();
+    assert!(phases.iter().all(|phase| [Phase::Started, Phase::Mounted].contains(phase)), "{phases:?}");
+    assert_eq!(guest.console(), "", "a release has no console");
+}
+
+#[test]
+fn ssdt_smbios_and_fw_cfg_of_a_hostile_host_change_nothing_but_rtmr0() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let mut host = Host { memory_mib: BADAML_MEMORY_MIB, ..Host::default() };
+    host.more_arguments = malicious_ssdt(&folder);
+    // Ways in which systemd, cloud-init and others take orders; nothing here listens to them.
+    host.more_arguments.extend(
+        [
+            "-smbios",
+            "type=11,value=io.systemd.credential:passwd.plaintext-password.root=x",
+            "-fw_cfg",
+            "name=opt/io.systemd.credentials/x,string=y",
+            "-fw_cfg",
+            "name=opt/org.dstyx/compose,string=services: {}",
+        ]
+        .map(str::to_owned),
+    );
+    let mut guest = host.start(&lab::image(Flavour::Dev));
+    let ready = guest.reached(Phase::SystemReady).unwrap();
+    assert_eq!(ready.refusal, Refusal::None, "{}", guest.console());
+    let console = guest.console();
+    assert!(console.contains(CONFINED) && !console.contains(EXPLOITED), "{console}");
+    guest.verified().fails(&["rtmr0"]);
+}
+
+#[test]
+fn without_the_patch_the_same_ssdt_takes_pid_1() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let recipe = Recipes::new(lab::builder(), lab::checkout()).danger_unconfined_kernel().unwrap();
+    let kernel = lab::builder().build(&recipe).unwrap().path.join("kernel");
+    let host = Host {
+        memory_mib: BADAML_MEMORY_MIB,
+        kernel: Some(kernel),
+        more_arguments: malicious_ssdt(&folder),
+        ..Host::default()
+    };
+    let mut guest = host.start(&lab::image(Flavour::Dev));
+    guest.ended();
+    assert!(guest.console().contains(EXPLOITED), "{}", guest.console());
+    assert_eq!(guest.records(), [], "our init has never run");
+}
+
+#[test]
+fn an_unknown_kernel_parameter_halts() {
+    let _turn = turn();
+    let host = Host { cmdline_addition: Some("systemd.unit=rescue.target".to_owned()), ..Host::default() };
+    let mut guest = host.start(&lab::image(Flavour::Dev));
+    let last = guest.reached(Phase::LaunchRead).unwrap();
+    assert_eq!((last.phase, last.refusal), (Phase::CommandLineChecked, Refusal::UnknownCommandLineKey));
+    guest.ended();
+}
+
+/// QEMU's arguments that add the malicious table.
+fn malicious_ssdt(folder: &TempDir) -> Vec<String> {
+    let text = fs::read_to_string(lab::checkout().join("image/kernel/badaml/badaml.hex")).unwrap();
+    let digits: String = text.split_whitespace().collect();
+    let file = folder.path().join("badaml.aml");
+    fs::write(&file, hex::decode(digits).unwrap()).unwrap();
+    vec!["-acpitable".to_owned(), format!("file={}", file.display())]
+}
+
+fn sparse_disk(folder: &TempDir, name: &str) -> PathBuf {
+    let path = folder.path().join(name);
+    fs::File::create(&path).unwrap().set_len(64 << 20).unwrap();
+    path
+}
+
+/// A user of a state folder that no other test sees.
+fn user() -> User {
+    User::default()
+}

@@ -1,0 +1,173 @@
+//! `dstyx up` and what a person does next, with the real program and one boot.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use protocol::image::Flavour;
+use tests::dstyx::User;
+use tests::{http, lab};
+
+use crate::{turn, user};
+
+const NAME: &str = "promise-up";
+/// From command to verdict with everything cached, as README promises; a loaded machine is no reason to fail.
+const AIM: Duration = Duration::from_secs(60);
+/// A machine that is stopped even if the test fails.
+struct Running<'a>(&'a User);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.dstyx(["down", NAME]);
+    }
+}
+
+#[test]
+fn up_boots_hello_verifies_it_and_prints_a_link_that_answers() {
+    let _turn = turn();
+    let user = user();
+    // Everything is built before the clock starts.
+    image::examples::build(lab::builder(), lab::checkout(), "hello").unwrap();
+    let started = Instant::now();
+    let running = Running(&user);
+    let up = user.dstyx(["up", "examples/hello", "--emulate", "--name", NAME]);
+    println!("up took {:.1} s (aim {} s)", started.elapsed().as_secs_f64(), AIM.as_secs());
+    assert_eq!(up.code, 0, "{up:#?}");
+    assert_eq!((up.text("/name"), up.text("/verdict"), up.text("/trust_anchor")), (NAME, "pass", "emulated"));
+
+    the_link_answers(up.text("/urls/0"), &user);
+    every_register_equals_what_measure_predicts(&user);
+    wrong_shapes_fail_at_rtmr0(&user);
+    another_compose_file_fails_at_compose_hash(&user);
+    saved_evidence_is_judged_like_fresh(&user, up.text("/agent"));
+    ps_and_logs_tell(&user);
+
+    drop(running);
+    assert_eq!(user.dstyx(["ps"]).json, serde_json::json!([]));
+    assert!(!user.machine(NAME).exists());
+}
+
+fn the_link_answers(link: &str, user: &User) {
+    let page = String::from_utf8(get(link)).unwrap();
+    let verdict = user.dstyx(["verify", "--vm", NAME]);
+    verdict.passes();
+    assert!(page.contains("Hello from a dstyx guest"), "{page}");
+    for fact in ["/facts/compose_hash", "/facts/mrtd", "/facts/rtmr0", "/facts/rtmr3"] {
+        assert!(page.contains(verdict.text(fact)), "{fact} is not on the page");
+    }
+}
+
+fn every_register_equals_what_measure_predicts(user: &User) {
+    let verdict = user.dstyx(["verify", "--vm", NAME]);
+    let image = lab::image(Flavour::Dev).display().to_string();
+    let instance = verdict.text("/facts/instance_id");
+    let predicted = user.dstyx([
+        "measure",
+        "--image",
+        &image,
+        "--vcpus",
+        "2",
+        "--memory",
+        "2048",
+        "--app",
+        "examples/hello",
+        "--instance-id",
+        instance,
+        "--until",
+        "system-ready",
+    ]);
+    for register in ["mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "compose_hash"] {
+        assert_eq!(predicted.text(&format!("/{register}")), verdict.text(&format!("/facts/{register}")), "{register}");
+    }
+}
+
+fn wrong_shapes_fail_at_rtmr0(user: &User) {
+    for stated in [["--vcpus", "4"], ["--memory", "1024"], ["--memory", "3072"], ["--root-slots", "5"]] {
+        let verdict = user.dstyx(["verify", "--vm", NAME].into_iter().chain(stated));
+        verdict.fails(&["rtmr0"]);
+        assert!(verdict.hint("rtmr0").contains("(stated)"), "{}", verdict.hint("rtmr0"));
+    }
+}
+
+fn another_compose_file_fails_at_compose_hash(user: &User) {
+    let folder = tempfile::tempdir().unwrap();
+    let compose = fs::read_to_string(lab::checkout().join("examples/hello/docker-compose.yml")).unwrap();
+    let changed = compose.replacen("One container", "one container", 1);
+    assert_ne!(changed, compose);
+    fs::write(folder.path().join("docker-compose.yml"), changed).unwrap();
+    let app = folder.path().display().to_string();
+    let verdict = user.dstyx(["verify", "--vm", NAME, "--app", &app]);
+    verdict.fails(&["compose-hash", "app-id"]);
+}
+
+fn saved_evidence_is_judged_like_fresh(user: &User, agent: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let evidence = folder.path().join("evidence.json");
+    fs::write(&evidence, get(&format!("{agent}/evidence?nonce={}", "5a".repeat(32)))).unwrap();
+    let collateral = user.machine(NAME).join("collateral.json");
+    let paths = [evidence, collateral, lab::image(Flavour::Dev), lab::image(Flavour::Release)];
+    let [evidence, collateral, dev, release] = paths.map(|path| path.display().to_string());
+    let verify = |image: &str, more: &[&str]| {
+        let fixed = ["verify", "--evidence", &evidence, "--app", "examples/hello", "--image", image];
+        user.dstyx(fixed.into_iter().chain(more.iter().copied()))
+    };
+    verify(&dev, &["--collateral", &collateral]).passes();
+    assert_eq!(verify(&dev, &[]).code, 2, "nothing says yet what Intel would say of the platform");
+    let not_intels = verify(&release, &["--collateral", &collateral]);
+    assert_eq!((not_intels.code, not_intels.text("/trust_anchor")), (1, "intel"));
+    assert!(not_intels.failed().contains(&"trust-anchor"), "{:?}", not_intels.failed());
+    let other_kernel = verify(&release, &["--collateral", &collateral, "--danger-accept-emulated"]);
+    assert_eq!((other_kernel.code, other_kernel.failed().contains(&"rtmr1")), (1, true));
+    assert!(other_kernel.text("/facts/notices/0").starts_with("EMULATED"), "{other_kernel:#?}");
+}
+
+fn ps_and_logs_tell(user: &User) {
+    let ps = user.dstyx(["ps"]);
+    assert_eq!((ps.text("/0/name"), ps.text("/0/state"), ps.text("/0/platform")), (NAME, "running", "emulated"));
+    let logs = user.dstyx(["logs", NAME, "--console"]);
+    let records = logs.json["status"].as_array().unwrap();
+    let phases: Vec<_> = records.iter().filter_map(|record| record["phase"].as_str()).collect();
+    let boot = [
+        "Started",
+        "Mounted",
+        "CommandLineChecked",
+        "LaunchRead",
+        "Networked",
+        "TimeFloored",
+        "AppMeasured",
+        "AgentStarted",
+        "SystemReady",
+        "AppRunning",
+    ];
+    assert_eq!(phases, boot);
+    assert!(records.iter().all(|record| record["refusal"] == "None"), "{records:#?}");
+}
+
+#[test]
+fn up_refuses_before_the_boot_what_the_guest_would_refuse() {
+    let digest = "ab".repeat(32);
+    let cases = [
+        ("services:\n  web:\n    image: nginx:latest\n".to_owned(), "services.web.image"),
+        (
+            format!("services:\n  web:\n    image: x.local/web@sha256:{digest}\n    privileged: true\n"),
+            "services.web.privileged",
+        ),
+        (
+            format!("services:\n  web:\n    image: x.local/web@sha256:{digest}\n    colour: red\n"),
+            "services.web.colour",
+        ),
+    ];
+    for (compose, path) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("docker-compose.yml"), compose).unwrap();
+        let app = folder.path().display().to_string();
+        let answer = user().dstyx(["up", &app, "--emulate"]);
+        assert_eq!(answer.code, 3, "{answer:#?}");
+        assert!(answer.stderr.contains(path), "{path} is not named: {}", answer.stderr);
+    }
+}
+
+/// Body of `GET url`, which must be answered with 200.
+fn get(url: &str) -> Vec<u8> {
+    let (host, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    http::get(host, &format!("/{path}")).unwrap()
+}
