@@ -1,0 +1,54 @@
+//! The judgement: whatever the bytes of a quote are, it ends, judges every check, and believes none of them.
+//!
+//! The input is a quote beside real collateral. An engine without the keys cannot make a quote that
+//! verifies with the log and the image that are asked for, so a verdict other than a refusal is a hole.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use attestation::policy::ExpectedReportData;
+use attestation::{CheckName, CheckVerdict, Collateral, Policy, TrustAnchor, Verdict, judge};
+use libfuzzer_sys::fuzz_target;
+use protocol::digest::OsImageHash;
+use protocol::evidence::Evidence;
+use protocol::launch::LaunchClaims;
+use protocol::shape::Shape;
+
+/// 2025-07-01: within the collateral.
+const NOW: u64 = 1_751_328_000;
+
+static COLLATERAL: LazyLock<Collateral> = LazyLock::new(|| {
+    let json = include_bytes!("../../tests/vectors/attestation/dcap-qvl-v4.collateral.json");
+    Collateral::parse(json).expect("a checked-in vector parses")
+});
+
+fuzz_target!(|quote: &[u8]| {
+    let evidence = Evidence {
+        quote: quote.to_vec(),
+        event_log: Vec::new(),
+        nonce: [0; 32],
+        claims: LaunchClaims {
+            os_image_hash: OsImageHash::ZERO,
+            shape: Shape {
+                vcpus: 1,
+                memory_mib: 1024,
+                root_slots: 4,
+                serial_ports: 1,
+                qemu_version: "8.2.2".into(),
+                pci_hotplug: true,
+            },
+        },
+        app_compose: None,
+    };
+    let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence);
+    let report = judge(&evidence, &policy, Some(&COLLATERAL), NOW);
+    assert_eq!(report.verdict, Verdict::Fail);
+    assert!(report.checks.is_sorted_by_key(|row| row.name));
+    // dcap-qvl accepts nothing that our own checks of quote and certificates refuse.
+    let passed = |name| report.check(name).is_some_and(|row| row.verdict == CheckVerdict::Pass);
+    if passed(CheckName::QuoteVerification) {
+        for name in [CheckName::QuoteSignature, CheckName::AttestationKey, CheckName::QeReportSignature] {
+            assert!(passed(name), "{} refused what dcap-qvl accepts", name.name());
+        }
+    }
+});
