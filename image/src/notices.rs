@@ -26,6 +26,9 @@ Mozilla        the certificate authorities in /etc/ssl/certs, as Debian packages
 /// Licences that no program of the image may carry, whatever else a crate offers with `AND`.
 const KEPT_OUT: [&str; 3] = ["GPL-", "AGPL-", "SSPL-"];
 
+/// Crates whose manifest names only a file, and the licence that this file is.
+const STATED_IN_A_FILE: [(&str, &str); 1] = [("rust-criu", "MIT")];
+
 /// The crate list from cargo's lines `name vVERSION (where)|licence`, each crate once, in order.
 ///
 /// # Errors
@@ -38,7 +41,9 @@ pub fn crates(lines: &str) -> Result<String, NoticesError> {
         let mut words = package.split(' ');
         let name = words.next().filter(|name| !name.is_empty()).ok_or_else(malformed)?;
         let version = words.next().and_then(|word| word.strip_prefix('v')).ok_or_else(malformed)?;
-        let licence = licence.trim().trim_end_matches(" (*)");
+        let in_a_file = || STATED_IN_A_FILE.iter().find(|(known, _)| *known == name).map(|(_, licence)| *licence);
+        let licence = Some(licence.trim().trim_end_matches(" (*)")).filter(|licence| !licence.is_empty());
+        let licence = licence.or_else(in_a_file).unwrap_or_default();
         if !acceptable(licence) {
             return Err(NoticesError::Licence { package: name.into(), licence: licence.into() });
         }
@@ -55,10 +60,11 @@ pub fn crates(lines: &str) -> Result<String, NoticesError> {
 /// Whether some choice of the expression has nothing that is kept out.
 fn acceptable(licence: &str) -> bool {
     let kept_out = |choice: &str| {
-        let words = choice.split(|c: char| c.is_whitespace() || "()/".contains(c));
-        words.into_iter().any(|word| KEPT_OUT.iter().any(|prefix| word.starts_with(prefix)))
+        let mut words = choice.split(|c: char| c.is_whitespace() || "()".contains(c));
+        words.any(|word| KEPT_OUT.iter().any(|prefix| word.starts_with(prefix)))
     };
-    !licence.is_empty() && licence.split(" OR ").any(|choice| !kept_out(choice))
+    // Old manifests write a slash for OR.
+    !licence.is_empty() && licence.replace('/', " OR ").split(" OR ").any(|choice| !kept_out(choice))
 }
 
 /// Why there is no crate list.
@@ -99,6 +105,8 @@ mod tests {
             assert_eq!(refused, Err(expected), "{licence}");
         }
         assert!(crates("choice v1.0.0|GPL-2.0-only OR MIT\n").is_ok());
+        assert!(crates("old v1.0.0|MIT/GPL-2.0-only\n").is_ok());
+        assert!(crates("rust-criu v0.6.1|\n").unwrap().ends_with("rust-criu 0.6.1: MIT\n"));
         assert!(crates("lesser v1.0.0|LGPL-2.1-or-later\n").is_ok());
     }
 }
