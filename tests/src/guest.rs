@@ -24,7 +24,7 @@ use crate::dstyx::{Answer, User, write_app};
 use crate::{http, lab};
 
 /// Longest boot: an emulated guest on two loaded cores.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// Name of every app that is started here.
 const APP_NAME: &str = "test";
 /// Seed of every instance id here.

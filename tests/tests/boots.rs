@@ -1,20 +1,21 @@
 //! Promises that need a booted guest. Six boots in every run, each shared by many assertions; the rest with `DSTYX_LONG`.
 //!
-//! Boots take turns: an emulated guest uses every core that it gets, and figures and time limits are for one.
+//! A harness of its own, so that a run lists what it boots and nothing else. Boots take turns: an emulated guest
+//! uses every core that it gets, and time limits are for one.
 
 #![allow(clippy::unwrap_used)] // the helpers of a test are tests too
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::process::ExitCode;
 
 use image::recipes::Recipes;
+use libtest_mimic::{Arguments, Trial};
 use measurement::{App, Until};
 use protocol::digest::{AppId, ComposeHash, InstanceId};
 use protocol::image::Flavour;
 use protocol::status::{Phase, Refusal};
 use tempfile::TempDir;
-use tests::dstyx::User;
 use tests::guest::{Host, INSTANCE_SEED};
 use tests::lab;
 use tests::mirror::Mirror;
@@ -33,15 +34,40 @@ const CONFINED: &str = "SystemMemory access refused";
 /// Where the malicious SSDT begins its search is the end of such a guest's memory.
 const BADAML_MEMORY_MIB: u64 = 1024;
 
-/// Held by whoever boots.
-fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let mut trials = vec![
+        trial("up refuses before the boot what the guest would refuse", up::refuses_before_the_boot),
+        trial("up boots hello, verifies it and prints a link that answers", up::boots_verifies_and_answers),
+        trial(
+            "another shape is predicted too, and a mirror that serves other bytes is refused",
+            another_shape_and_a_lying_mirror,
+        ),
+        trial("a release without TDX halts before anything else and says so", release_without_tdx),
+        trial(
+            "SSDT, SMBIOS and fw_cfg of a hostile host change nothing but RTMR0",
+            hostile_tables_change_nothing_but_rtmr0,
+        ),
+        trial("without the patch the same SSDT takes PID 1", the_same_ssdt_without_the_patch),
+        trial("an unknown kernel parameter halts", an_unknown_kernel_parameter_halts),
+    ];
+    if lab::long() {
+        trials.extend(launch_blocks::trials());
+        trials.extend(long::trials());
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-#[test]
-fn another_shape_is_predicted_too_and_a_mirror_with_other_bytes_is_refused() {
-    let _turn = turn();
+/// A promise under a name that says it.
+fn trial(name: impl Into<String>, promise: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        promise();
+        Ok(())
+    })
+}
+
+fn another_shape_and_a_lying_mirror() {
     let mirror = Mirror::lying();
     let disks = tempfile::tempdir().unwrap();
     let host = Host {
@@ -71,9 +97,7 @@ fn another_shape_is_predicted_too_and_a_mirror_with_other_bytes_is_refused() {
     assert_eq!(verdict.text("/facts/rtmr3"), measurement::predict_app(&app, Until::SystemReady).rtmr3.to_string());
 }
 
-#[test]
-fn a_release_without_tdx_halts_before_anything_else_and_says_so() {
-    let _turn = turn();
+fn release_without_tdx() {
     let host = Host { emulator: None, ..Host::default() };
     let mut guest = host.start(&lab::image(Flavour::Release));
     let last = guest.reached(Phase::Mounted).unwrap();
@@ -84,9 +108,7 @@ fn a_release_without_tdx_halts_before_anything_else_and_says_so() {
     assert_eq!(guest.console(), "", "a release has no console");
 }
 
-#[test]
-fn ssdt_smbios_and_fw_cfg_of_a_hostile_host_change_nothing_but_rtmr0() {
-    let _turn = turn();
+fn hostile_tables_change_nothing_but_rtmr0() {
     let folder = tempfile::tempdir().unwrap();
     let mut host = Host { memory_mib: BADAML_MEMORY_MIB, ..Host::default() };
     host.more_arguments = malicious_ssdt(&folder);
@@ -110,9 +132,7 @@ fn ssdt_smbios_and_fw_cfg_of_a_hostile_host_change_nothing_but_rtmr0() {
     guest.verified().fails(&["rtmr0"]);
 }
 
-#[test]
-fn without_the_patch_the_same_ssdt_takes_pid_1() {
-    let _turn = turn();
+fn the_same_ssdt_without_the_patch() {
     let folder = tempfile::tempdir().unwrap();
     let recipe = Recipes::new(lab::builder(), lab::checkout()).danger_unconfined_kernel().unwrap();
     let kernel = lab::builder().build(&recipe).unwrap().path.join("kernel");
@@ -128,9 +148,7 @@ fn without_the_patch_the_same_ssdt_takes_pid_1() {
     assert_eq!(guest.records(), [], "our init has never run");
 }
 
-#[test]
 fn an_unknown_kernel_parameter_halts() {
-    let _turn = turn();
     let host = Host { cmdline_addition: Some("systemd.unit=rescue.target".to_owned()), ..Host::default() };
     let mut guest = host.start(&lab::image(Flavour::Dev));
     let last = guest.reached(Phase::LaunchRead).unwrap();
@@ -151,9 +169,4 @@ fn sparse_disk(folder: &TempDir, name: &str) -> PathBuf {
     let path = folder.path().join(name);
     fs::File::create(&path).unwrap().set_len(64 << 20).unwrap();
     path
-}
-
-/// A user of a state folder that no other test sees.
-fn user() -> User {
-    User::default()
 }

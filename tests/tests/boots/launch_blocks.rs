@@ -1,5 +1,6 @@
 //! Every way in which a host can write a launch block wrongly, each booted: the guest halts with its phase and cause.
 
+use libtest_mimic::Trial;
 use protocol::image::Flavour;
 use protocol::launch::HEADER_BYTES;
 use protocol::status::{Phase, Refusal};
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use tests::guest::{Host, LaunchDisk};
 use tests::lab;
 
-use crate::turn;
+use crate::trial;
 
 struct Case {
     name: &'static str,
@@ -23,7 +24,7 @@ const fn field(name: &'static str, change: fn(&mut Value)) -> Case {
     Case { name, disk: LaunchDisk::Resealed(change), refusal: Refusal::LaunchBlockContent }
 }
 
-const CASES: [Case; 22] = [
+static CASES: [Case; 22] = [
     Case { name: "no disk", disk: LaunchDisk::Absent, refusal: Refusal::LaunchBlockMissing },
     changed("magic", |disk| disk[0] ^= 1, Refusal::LaunchBlockMalformed),
     changed("version", |disk| disk[8] = 2, Refusal::LaunchBlockMalformed),
@@ -48,19 +49,17 @@ const CASES: [Case; 22] = [
     field("no claims", |json| drop(json.as_object_mut().unwrap().remove("claims"))),
 ];
 
-#[test]
-fn every_malformed_launch_block_halts_with_its_cause() {
-    if !lab::long() {
-        return;
-    }
-    let image = lab::image(Flavour::Dev);
-    for case in &CASES {
-        let _turn = turn();
-        let host = Host { vcpus: 1, memory_mib: 1024, launch_disk: case.disk, ..Host::default() };
-        let mut guest = host.start(&image);
+/// One boot each.
+pub fn trials() -> impl Iterator<Item = Trial> {
+    CASES.iter().map(|case| trial(format!("launch block: {}: {}", case.name, case.refusal.sentence()), || case.halts()))
+}
+
+impl Case {
+    fn halts(&self) {
+        let host = Host { vcpus: 1, memory_mib: 1024, launch_disk: self.disk, ..Host::default() };
+        let mut guest = host.start(&lab::image(Flavour::Dev));
         let last = guest.reached(Phase::Networked).unwrap();
-        assert_eq!((last.phase, last.refusal), (Phase::LaunchRead, case.refusal), "{}", case.name);
+        assert_eq!((last.phase, last.refusal), (Phase::LaunchRead, self.refusal), "{}", guest.console());
         guest.ended();
-        println!("{:30} {}", case.name, last.refusal.sentence());
     }
 }
