@@ -7,7 +7,7 @@
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -80,6 +80,7 @@ pub struct Network {
     interface: Interface,
     netlink: Netlink,
     client: Client,
+    applied: Option<Lease>,
 }
 
 impl Network {
@@ -90,7 +91,7 @@ impl Network {
         let interface = Interface::first(Path::new("/sys/class/net"))?;
         netlink.set_up(interface.index)?;
         let client = Client::start(&interface.name, interface.hardware_address, Instant::now())?;
-        let mut network = Self { interface, netlink, client };
+        let mut network = Self { interface, netlink, client, applied: None };
         network.wait_for_first_lease()?;
         Ok(network)
     }
@@ -108,8 +109,8 @@ impl Network {
     /// Takes what has arrived and does what is due; a lease that was renewed is applied.
     pub fn advance(&mut self, now: Instant) -> Result<(), NetworkError> {
         if let Some(lease) = self.client.advance(now)? {
-            self.apply(&lease)?;
             console::say(&format!("{}: {lease}", self.interface.name));
+            self.apply(lease)?;
         }
         Ok(())
     }
@@ -131,13 +132,22 @@ impl Network {
         }
     }
 
-    fn apply(&self, lease: &Lease) -> Result<(), NetworkError> {
-        self.netlink.set_address(self.interface.index, lease)?;
+    /// Configures what was leased, and takes away an address that it replaces.
+    fn apply(&mut self, lease: Lease) -> Result<(), NetworkError> {
+        let replaced = self.applied.take().filter(|before| before.address != lease.address);
+        if let Some(before) = replaced
+            && let Err(error) = self.netlink.remove_address(self.interface.index, &before)
+        {
+            // Usually because its lease has ended and the kernel was faster.
+            console::say(&format!("{error}"));
+        }
+        self.netlink.set_address(self.interface.index, &lease)?;
         if let Some(gateway) = lease.gateway {
             self.netlink.set_default_route(self.interface.index, gateway, !lease.contains(gateway))?;
         }
-        fs::write(RESOLV_CONF, resolv_conf(&lease.name_servers))
-            .map_err(|source| NetworkError::Io { path: RESOLV_CONF.to_owned(), source })
+        let written = fs::write(RESOLV_CONF, resolv_conf(&lease.name_servers));
+        self.applied = Some(lease);
+        written.map_err(|source| NetworkError::Io { path: RESOLV_CONF.to_owned(), source })
     }
 }
 
@@ -176,12 +186,6 @@ impl Interface {
 
 fn resolv_conf(name_servers: &[Ipv4Addr]) -> String {
     name_servers.iter().map(|server| format!("nameserver {server}\n")).collect()
-}
-
-impl AsFd for Network {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket()
-    }
 }
 
 #[cfg(test)]

@@ -145,11 +145,15 @@ impl Supervisor {
             if ended == WaitStatus::StillAlive {
                 break;
             }
-            if let Slot::Running(agent) = &self.slot
+            if let Slot::Running(agent) = &mut self.slot
                 && ended.pid() == Some(agent.pid())
             {
-                let lived = agent.lived(now);
                 console::say(&format!("the agent has ended: {ended:?}"));
+                // Its last words are still in the pipe.
+                while let Some(report) = agent.read_report() {
+                    status::record(report.phase, report.refusal);
+                }
+                let lived = agent.lived(now);
                 self.agent_ended(lived, now)?;
             }
         }

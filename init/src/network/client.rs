@@ -20,8 +20,8 @@ const SERVER_PORT: u16 = 67;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// Longest wait while there is no lease.
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
-/// Between attempts to extend a lease (RFC 2131, 4.4.5: not below a minute).
-const EXTEND_EVERY: Duration = Duration::from_secs(60);
+/// Shortest wait between attempts to extend a lease; RFC 2131 wants a minute, but leases can be as short.
+const SHORTEST_EXTEND_WAIT: Duration = Duration::from_secs(10);
 /// Requests for one offer before the search starts again.
 const SELECT_ATTEMPTS: u32 = 4;
 /// Packets taken at a time: a flood waits for the next turn of the loop.
@@ -149,9 +149,14 @@ impl Client {
                 (Request::Select { address: *address, server: *server }, Ipv4Addr::BROADCAST, wait)
             }
             State::Bound { lease, since } if lease.valid_secs.is_none_or(|valid| now < *since + seconds(valid)) => {
-                let rebinding = now >= *since + lease.rebind_after;
-                let to = if rebinding { Ipv4Addr::BROADCAST } else { lease.server };
-                (Request::Extend { address: lease.address }, to, EXTEND_EVERY)
+                let rebind_at = *since + lease.rebind_after;
+                // Half of what is left until any server is asked, then until the end (RFC 2131, 4.4.5).
+                let (to, until) = match now < rebind_at {
+                    true => (lease.server, rebind_at),
+                    false => (Ipv4Addr::BROADCAST, lease.valid_secs.map_or(now, |valid| *since + seconds(valid))),
+                };
+                let wait = (until.saturating_duration_since(now) / 2).max(SHORTEST_EXTEND_WAIT);
+                (Request::Extend { address: lease.address }, to, wait)
             }
             // Nobody acknowledged the offer, or the lease has ended: the kernel has removed its address by itself.
             State::Selecting { .. } | State::Bound { .. } => {
@@ -244,7 +249,7 @@ mod tests {
         let mut client = bound(start);
         let half = start + Duration::from_secs(500);
         client.advance(half).unwrap();
-        assert_eq!(client.deadline(), half + EXTEND_EVERY);
+        assert_eq!(client.deadline(), half + Duration::from_millis(187_500), "half way to T2");
         assert!(client.answer(&reply(5, ADDRESS), half).is_some());
         assert_eq!(client.deadline(), half + Duration::from_secs(500));
         client.advance(half + Duration::from_secs(1000)).unwrap();

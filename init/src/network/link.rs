@@ -48,19 +48,17 @@ impl Netlink {
 
     /// Sets or prolongs the lease's address; the kernel removes it by itself when the lease has ended.
     pub fn set_address(&self, index: u32, lease: &Lease) -> Result<(), NetworkError> {
-        let mut message = AddressMessage::default();
-        message.header.family = AddressFamily::Inet;
-        message.header.prefix_len = lease.prefix_length;
-        message.header.index = index;
+        let mut message = address_message(index, lease);
         let mut lifetime = CacheInfo::default();
         lifetime.ifa_valid = lease.valid_secs.unwrap_or(FOREVER);
         lifetime.ifa_preferred = lifetime.ifa_valid;
-        message.attributes = vec![
-            AddressAttribute::Local(IpAddr::V4(lease.address)),
-            AddressAttribute::Address(IpAddr::V4(lease.address)),
-            AddressAttribute::CacheInfo(lifetime),
-        ];
+        message.attributes.push(AddressAttribute::CacheInfo(lifetime));
         self.request("set an address", RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
+    }
+
+    /// Removes an address that is leased no longer.
+    pub fn remove_address(&self, index: u32, lease: &Lease) -> Result<(), NetworkError> {
+        self.request("remove an address", RouteNetlinkMessage::DelAddress(address_message(index, lease)), 0)
     }
 
     /// Sets the IPv4 default route; `on_link` for a gateway outside the subnet.
@@ -101,4 +99,14 @@ impl Netlink {
             _ => Err(io::ErrorKind::InvalidData.into()),
         }
     }
+}
+
+fn address_message(index: u32, lease: &Lease) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = AddressFamily::Inet;
+    message.header.prefix_len = lease.prefix_length;
+    message.header.index = index;
+    message.attributes =
+        vec![AddressAttribute::Local(IpAddr::V4(lease.address)), AddressAttribute::Address(IpAddr::V4(lease.address))];
+    message
 }

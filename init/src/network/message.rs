@@ -272,6 +272,21 @@ pub(super) mod tests {
         assert_eq!((reply.name_servers.len(), reply.router), (3, None));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_behind_a_good_head_bring_the_reader_down(
+            options in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..600),
+            address in proptest::prelude::any::<[u8; 4]>(),
+        ) {
+            let mut bytes = packet(7, address, &[(53, &[5])]);
+            bytes.pop();
+            bytes.extend_from_slice(&options);
+            if let Ok(reply) = decode_ours(&bytes) {
+                let _ = super::super::lease::Lease::from_reply(&reply);
+            }
+        }
+    }
+
     #[test]
     fn answers_to_others_are_not_ours() {
         let good = packet(7, [10, 0, 2, 15], &[(53, &[2])]);
