@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use protocol::digest::OsImageHash;
+use protocol::digest::{MrConfigId, OsImageHash};
 use protocol::handover::AGENT_PORT;
 use protocol::image::ImageManifest;
 use protocol::launch::{self, LaunchClaims, RawLaunch};
@@ -95,9 +95,7 @@ impl Launch<'_> {
 
     fn spec(&self, name: &str, folder: &Path) -> Outcome<LaunchSpec> {
         let platform = match self.choice {
-            Choice::Tdx => {
-                Platform::Tdx { mrconfigid: mr_config::v1(&self.app.settings.hash), quote_service: QUOTE_SERVICE }
-            }
+            Choice::Tdx => Platform::Tdx { mrconfigid: self.mr_config_id(), quote_service: QUOTE_SERVICE },
             Choice::Emulated => Platform::Emulated {
                 socket: folder.join("tdx.sock"),
                 accelerator: match self.options.accel {
@@ -121,6 +119,11 @@ impl Launch<'_> {
         };
         spec.check().hint("the launch", "choose other values for --vcpus, --memory or --name")?;
         Ok(spec)
+    }
+
+    /// What the TD is bound to at its creation: this app.
+    fn mr_config_id(&self) -> MrConfigId {
+        mr_config::v1(&self.app.settings.hash)
     }
 
     /// The agent's port and each published one, on the port of the same number where that is free.
@@ -184,6 +187,7 @@ impl Launch<'_> {
     fn start_emulator(&self, program: &Path, folder: &Path) -> Outcome<Process> {
         let mut command = Command::new(program);
         command.arg("serve").arg("--socket").arg(folder.join("tdx.sock")).arg("--state-dir").arg(folder);
+        command.arg("--mrconfigid").arg(self.mr_config_id().to_string());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log(folder, "emulator.err")?).process_group(0);
         let mut child = command.spawn().hint(program.display(), "build it: `cargo build -p tdx-emulator`")?;
         let mut line = String::new();

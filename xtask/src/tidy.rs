@@ -40,9 +40,7 @@ pub fn run() -> ExitCode {
     findings.extend(names::check(&root));
     findings.extend(edges::check());
     findings.extend(licences::check());
-    if std::env::var_os("DSTYX_TIDY_README").is_some() {
-        findings.extend(readme::check(&root));
-    }
+    findings.extend(readme::check(&root));
     for finding in &findings {
         eprintln!("tidy: {finding}");
     }
