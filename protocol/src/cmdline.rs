@@ -18,6 +18,8 @@ pub const NO_ASYNC_PAGE_FAULTS: &str = "no-kvmapf";
 pub const NO_STEAL_TIME: &str = "no-steal-acc";
 /// Leaves waiting and waking to the guest alone.
 pub const NO_HOST_SPINLOCKS: &str = "nopvspin";
+/// Takes the timer for working: a busy host may deliver late what the kernel would count as broken.
+pub const NO_TIMER_CHECK: &str = "no_timer_check";
 /// Only errors are printed.
 pub const QUIET: &str = "quiet";
 /// The serial console of a dev guest.
@@ -26,13 +28,14 @@ pub const SERIAL_CONSOLE: &str = "console=ttyS0";
 pub const FIRMWARE_INITRD: &str = "initrd=initrd";
 
 /// Every parameter that init accepts, exactly as spelled.
-pub const KNOWN: [&str; 9] = [
+pub const KNOWN: [&str; 10] = [
     TRUST_CPU,
     NO_BOOTLOADER_SEED,
     NO_KVMCLOCK,
     NO_ASYNC_PAGE_FAULTS,
     NO_STEAL_TIME,
     NO_HOST_SPINLOCKS,
+    NO_TIMER_CHECK,
     QUIET,
     SERIAL_CONSOLE,
     FIRMWARE_INITRD,
