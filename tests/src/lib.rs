@@ -1,5 +1,6 @@
 //! What the tests of promises share; the promises themselves are in `tests/`, a file each.
 
+#![forbid(unsafe_code)]
 // Nothing here is a product: what fails shall end the test where it fails.
 #![allow(clippy::unwrap_used)]
 
