@@ -293,7 +293,7 @@ impl Drop for Guest {
 fn start_emulator(folder: &Path, flags: &[String]) -> Child {
     let mut command = Command::new(lab::program("tdx-emulator"));
     command.arg("serve").arg("--socket").arg(folder.join("tdx.sock")).arg("--state-dir").arg(folder).args(flags);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.starts_with("listening"), "the emulator did not start: {line}");
