@@ -16,7 +16,7 @@ pub struct Parameter {
 }
 
 /// Both flavours carry these, in this order.
-const COMMON: [Parameter; 8] = [
+const COMMON: [Parameter; 7] = [
     Parameter {
         text: cmdline::TRUST_CPU,
         reason: "RDSEED is the only source of randomness that the host cannot choose",
@@ -31,7 +31,6 @@ const COMMON: [Parameter; 8] = [
         reason: "the host's memory manager must not steer the guest's faults",
     },
     Parameter { text: cmdline::NO_STEAL_TIME, reason: "no page is shared with the host for time accounting" },
-    Parameter { text: cmdline::NO_HOST_SPINLOCKS, reason: "waiting and waking is the guest's alone" },
     Parameter {
         text: cmdline::NO_TIMER_CHECK,
         reason: "a host that is late with one interrupt must not stop the boot; the check is for broken boards",

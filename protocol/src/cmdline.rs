@@ -16,8 +16,6 @@ pub const NO_KVMCLOCK: &str = "no-kvmclock";
 pub const NO_ASYNC_PAGE_FAULTS: &str = "no-kvmapf";
 /// Shares no page with the host for time accounting.
 pub const NO_STEAL_TIME: &str = "no-steal-acc";
-/// Leaves waiting and waking to the guest alone.
-pub const NO_HOST_SPINLOCKS: &str = "nopvspin";
 /// Takes the timer for working: a busy host may deliver late what the kernel would count as broken.
 pub const NO_TIMER_CHECK: &str = "no_timer_check";
 /// Only errors are printed.
@@ -28,13 +26,12 @@ pub const SERIAL_CONSOLE: &str = "console=ttyS0";
 pub const FIRMWARE_INITRD: &str = "initrd=initrd";
 
 /// Every parameter that init accepts, exactly as spelled.
-pub const KNOWN: [&str; 10] = [
+pub const KNOWN: [&str; 9] = [
     TRUST_CPU,
     NO_BOOTLOADER_SEED,
     NO_KVMCLOCK,
     NO_ASYNC_PAGE_FAULTS,
     NO_STEAL_TIME,
-    NO_HOST_SPINLOCKS,
     NO_TIMER_CHECK,
     QUIET,
     SERIAL_CONSOLE,
@@ -88,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_foreign_value_of_a_known_key_is_unknown() {
-        assert_eq!(check("quiet nopvspin initrd=initrd\n"), Ok(()));
+        assert_eq!(check("quiet no-steal-acc initrd=initrd\n"), Ok(()));
         let parameter = "console=ttyS1".to_owned();
         assert_eq!(check("quiet console=ttyS1"), Err(CommandLineError::Unknown { parameter }));
         assert_eq!(check("quiet quiet"), Err(CommandLineError::Repeated { parameter: QUIET }));
