@@ -243,6 +243,14 @@ impl Guest {
         String::from_utf8_lossy(&fs::read(self.folder.path().join("console.log")).unwrap_or_default()).into_owned()
     }
 
+    /// Waits until the console shows `words`: it may lag behind the status disk.
+    pub fn says(&self, words: &str) {
+        while !self.console().contains(words) {
+            assert!(self.started.elapsed() < PATIENCE, "the console does not show {words:?}:\n{}", self.console());
+            std::thread::sleep(POLL);
+        }
+    }
+
     /// A file of the machine's folder, such as the emulator's `collateral.json`.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
