@@ -87,14 +87,24 @@ fn existing(folder: &Path, bytes: Vec<u8>, text: &str) -> Outcome<(Vec<u8>, AppC
 }
 
 fn made(folder: &Path, compose: &ComposeFile, text: &str) -> Outcome<(Vec<u8>, AppCompose)> {
-    let folder_name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let name = compose.name.clone().unwrap_or(folder_name);
+    let name = compose.name.clone().unwrap_or_else(|| name_of(folder));
     let bytes = app_compose::generate(&name, text)
         .hint(folder.display(), "give the app a plain name with `name:` in docker-compose.yml")?;
     let settings = app_compose::parse(&bytes).hint(folder.display(), "this is an error of dstyx, please report it")?;
     let file = folder.join(APP_COMPOSE_FILE);
     fs::write(&file, &bytes).hint(file.display(), "the measured file is written beside docker-compose.yml")?;
     Ok((bytes, settings))
+}
+
+/// The folder's name without what no name may have; `app` if nothing is left.
+fn name_of(folder: &Path) -> String {
+    let folder_name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let name: String = folder_name.chars().filter(|c| legal(*c)).take(app_compose::MAX_NAME_BYTES).collect();
+    match name.trim_start_matches('.') {
+        "" => "app".to_owned(),
+        name => name.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -125,6 +135,14 @@ mod tests {
         App::read(folder.path()).unwrap();
         fs::write(folder.path().join(COMPOSE_FILE), compose().replace("name: a", "name: b")).unwrap();
         assert!(App::read(folder.path()).unwrap_err().to_string().contains("another compose file"));
+    }
+
+    #[test]
+    fn a_folder_of_any_name_gives_an_app_name() {
+        let names = [("/srv/.hidden", "hidden"), ("/srv/my app!", "myapp"), ("/", "app"), ("/srv/ü", "app")];
+        for (folder, name) in names {
+            assert_eq!(name_of(Path::new(folder)), name);
+        }
     }
 
     #[test]

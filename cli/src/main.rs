@@ -13,6 +13,7 @@ mod endpoint;
 mod failure;
 mod judge;
 mod launch;
+mod links;
 mod mirror;
 mod output;
 mod paths;

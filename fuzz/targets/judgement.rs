@@ -44,11 +44,12 @@ fuzz_target!(|quote: &[u8]| {
     let report = judge(&evidence, &policy, Some(&COLLATERAL), NOW);
     assert_eq!(report.verdict, Verdict::Fail);
     assert!(report.checks.is_sorted_by_key(|row| row.name));
-    // dcap-qvl accepts nothing that our own checks of quote and certificates refuse.
-    let passed = |name| report.check(name).is_some_and(|row| row.verdict == CheckVerdict::Pass);
-    if passed(CheckName::QuoteVerification) {
+    // dcap-qvl accepts nothing whose signatures our own checks find wrong. They may not get that far: dcap-qvl does
+    // not read the last certificate of a chain, and ours refuse a chain in which one cannot be read.
+    let came_to = |name, verdict| report.check(name).is_some_and(|row| row.verdict == verdict);
+    if came_to(CheckName::QuoteVerification, CheckVerdict::Pass) {
         for name in [CheckName::QuoteSignature, CheckName::AttestationKey, CheckName::QeReportSignature] {
-            assert!(passed(name), "{} refused what dcap-qvl accepts", name.name());
+            assert!(!came_to(name, CheckVerdict::Fail), "{} refused what dcap-qvl accepts", name.name());
         }
     }
 });

@@ -142,7 +142,8 @@ fn another_shape_is_told_apart() {
 #[test]
 fn a_seeded_sample_of_all_shapes() {
     let shapes = (1..=300u32, 256..=MOST_MEMORY_MIB, 1..=31u32, 0..=2u32, any::<bool>());
-    let config = Config { cases: if std::env::var_os("DSTYX_LONG").is_some() { LONG_RUN_SHAPES } else { SHORT_RUN_SHAPES }, rng_seed: RngSeed::Fixed(LONG_RUN_SEED), ..Config::default() };
+    let cases = if tests::lab::long() { LONG_RUN_SHAPES } else { SHORT_RUN_SHAPES };
+    let config = Config { cases, rng_seed: RngSeed::Fixed(LONG_RUN_SEED), ..Config::default() };
     let sample = TestRunner::new(config).run(&shapes, |(vcpus, memory_mib, root_slots, serial_ports, pci_hotplug)| {
         let shape = Shape { vcpus, memory_mib, root_slots, serial_ports, pci_hotplug, ..launch() };
         compare(&shape).map_err(TestCaseError::fail)

@@ -35,6 +35,9 @@ const CONFINED: &str = "SystemMemory access refused";
 const BADAML_MEMORY_MIB: u64 = 1024;
 
 fn main() -> ExitCode {
+    if let Some(code) = reproducible_build::sandbox::run_if_child() {
+        return code;
+    }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let mut trials = vec![

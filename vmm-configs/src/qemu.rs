@@ -8,7 +8,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use protocol::{launch, status};
-use serde_json::json;
+use serde::Serialize;
 
 use crate::spec::{Accelerator, LaunchSpec, Platform, QuoteService};
 
@@ -53,16 +53,16 @@ impl Arguments {
 fn platform(spec: &LaunchSpec, arguments: &mut Arguments) {
     match &spec.platform {
         Platform::Tdx { mrconfigid, quote_service } => {
-            let object = json!({
-                "qom-type": "tdx-guest",
-                "id": "tdx",
-                "mrconfigid": base64::engine::general_purpose::STANDARD.encode(mrconfigid.0),
-                "quote-generation-socket": quote_socket(quote_service),
-            });
+            let object = TdxObject {
+                qom_type: "tdx-guest",
+                id: "tdx",
+                mrconfigid: base64::engine::general_purpose::STANDARD.encode(mrconfigid.0),
+                quote_generation_socket: quote_socket(quote_service),
+            };
             arguments
                 .option("-accel", "kvm")
                 .option("-cpu", "host")
-                .option("-object", object.to_string())
+                .option("-object", json(&object))
                 .option("-machine", format!("{MACHINE},kernel-irqchip=split,confidential-guest-support=tdx"));
         }
         Platform::Emulated { accelerator, .. } => {
@@ -75,12 +75,49 @@ fn platform(spec: &LaunchSpec, arguments: &mut Arguments) {
     }
 }
 
-fn quote_socket(service: &QuoteService) -> serde_json::Value {
+/// `TdxGuestProperties`.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct TdxObject<'a> {
+    qom_type: &'static str,
+    id: &'static str,
+    mrconfigid: String,
+    quote_generation_socket: SocketAddress<'a>,
+}
+
+/// `SocketAddress`, as far as a quote generation service needs it.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+enum SocketAddress<'a> {
+    Vsock { cid: String, port: String },
+    Unix { path: &'a Path },
+}
+
+/// `BlockdevOptions` of a raw file.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct BlockNode<'a> {
+    driver: &'static str,
+    node_name: &'a str,
+    read_only: bool,
+    file: BlockFile<'a>,
+}
+
+#[derive(Serialize)]
+struct BlockFile<'a> {
+    driver: &'static str,
+    filename: &'a Path,
+}
+
+/// In the order of declaration, so that golden files hold whatever else the workspace enables.
+fn json(options: &impl Serialize) -> String {
+    serde_json::to_string(options).expect("paths were checked to be UTF-8, and the rest is plain")
+}
+
+fn quote_socket(service: &QuoteService) -> SocketAddress<'_> {
     match service {
-        QuoteService::Vsock { cid, port } => {
-            json!({ "type": "vsock", "cid": cid.to_string(), "port": port.to_string() })
-        }
-        QuoteService::Unix { path } => json!({ "type": "unix", "path": path }),
+        QuoteService::Vsock { cid, port } => SocketAddress::Vsock { cid: cid.to_string(), port: port.to_string() },
+        QuoteService::Unix { path } => SocketAddress::Unix { path },
     }
 }
 
@@ -108,14 +145,10 @@ fn devices(spec: &LaunchSpec, arguments: &mut Arguments) {
 }
 
 fn disk(id: &str, path: &Path, read_only: bool, serial: Option<&str>, arguments: &mut Arguments) {
-    let node = json!({
-        "driver": "raw",
-        "node-name": id,
-        "read-only": read_only,
-        "file": { "driver": "file", "filename": path },
-    });
+    let file = BlockFile { driver: "file", filename: path };
+    let node = BlockNode { driver: "raw", node_name: id, read_only, file };
     let serial = serial.map(|serial| format!(",serial={serial}")).unwrap_or_default();
-    arguments.option("-blockdev", node.to_string()).option("-device", format!("virtio-blk-pci,drive={id}{serial}"));
+    arguments.option("-blockdev", json(&node)).option("-device", format!("virtio-blk-pci,drive={id}{serial}"));
 }
 
 fn serial_ports(spec: &LaunchSpec, arguments: &mut Arguments) {

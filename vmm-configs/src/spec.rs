@@ -185,6 +185,9 @@ impl LaunchSpec {
         if self.ports.iter().any(|port| port.guest == 0 || port.host.port() == 0) {
             return wrong("ports", "port 0 is not a port; legal are 1 to 65535".into());
         }
+        if let Some(path) = self.paths().find(|path| path.to_str().is_none()) {
+            return wrong("paths", format!("{} is not UTF-8, which QEMU's options must be", path.display()));
+        }
         let mut hosts: Vec<_> = self.ports.iter().map(|port| port.host).collect();
         hosts.sort();
         if let Some(pair) = hosts.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -192,6 +195,19 @@ impl LaunchSpec {
         }
         let any_image = self.shape_with("0", 0);
         Ok(any_image.check()?)
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        let of_platform = match &self.platform {
+            Platform::Tdx { quote_service: QuoteService::Unix { path }, .. } => Some(path),
+            Platform::Tdx { .. } => None,
+            Platform::Emulated { socket, .. } => Some(socket),
+        };
+        [&self.image, &self.launch_disk, &self.status_disk, &self.console_log]
+            .into_iter()
+            .chain(&self.control_socket)
+            .chain(&self.extra_disks)
+            .chain(of_platform)
     }
 
     /// The shape that this launch has with `image` on the QEMU that the image names.

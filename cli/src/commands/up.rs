@@ -19,7 +19,7 @@ use crate::output::Output;
 use crate::platform::{self, Choice};
 use crate::vm::Vm;
 use crate::watch::{self, Watch};
-use crate::{build, paths};
+use crate::{build, links, paths};
 
 /// How long a boot may take without a new record: an emulated guest on a loaded host needs tens of seconds.
 const BOOT_PATIENCE: Duration = Duration::from_secs(180);
@@ -60,6 +60,9 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
     let app_record = watch.until(&[Phase::AppRunning, Phase::AppFailed], APP_PATIENCE, |record| {
         output.step(&watch::sentence(record));
     })?;
+    if app_record.refusal == Refusal::None {
+        links::wait(&vm, output);
+    }
     finish(&vm, &report, app_record, output)
 }
 

@@ -1,6 +1,6 @@
 //! The registers that the evidence must show: predicted from the image for the machine that was stated, or claimed.
 
-use attestation::policy::{ExpectedEvent, ExpectedRegister, ExpectedRegisters, FirmwareEvent, Prediction};
+use attestation::policy::{ExpectedEvent, ExpectedRegister, ExpectedRegisters, FirmwareEvent, Neighbour, Prediction};
 use measurement::{Event, ImageFacts, Register};
 use protocol::digest::{OsImageHash, Sha384Digest};
 use protocol::event_log;
@@ -26,13 +26,14 @@ pub fn registers(
     shape.check().hint("the stated shape", "state a machine that QEMU can make")?;
     let facts = ImageFacts::from_manifest(manifest).hint("image.json", "build the image again: `dstyx build`")?;
     let prediction = measurement::predict_registers(&facts, &shape);
+    let neighbours = neighbours(&facts, &shape, super::claims(evidence));
     let row = |register: Option<Register>, pick: fn(&measurement::Registers) -> [u8; 48]| match &prediction {
         Ok(prediction) => Prediction::Value(ExpectedRegister {
             value: pick(&prediction.registers),
             source: source.clone(),
             witness: Some(EMULATOR.to_owned()),
             events: events_of(&prediction.events, register),
-            neighbours: Vec::new(),
+            neighbours: if register == Some(Register::Rtmr0) { neighbours.clone() } else { Vec::new() },
         }),
         Err(error) => Prediction::Unknown(format!("{error}; state another --qemu-version or shape")),
     };
@@ -71,6 +72,33 @@ fn shape(flags: &ShapeFlags, claimed: &Shape) -> (Shape, String) {
         word(flags.qemu_version.is_some()),
     );
     (shape, source)
+}
+
+/// RTMR0 of the machine that the evidence claims, where another was stated: names the true difference.
+fn neighbours(facts: &ImageFacts<'_>, stated: &Shape, claimed: &Shape) -> Vec<Neighbour> {
+    let Ok(prediction) = measurement::predict_registers(facts, claimed) else { return Vec::new() };
+    let differences = differences(stated, claimed);
+    if differences.is_empty() {
+        return Vec::new();
+    }
+    let cause = format!("{}, as the evidence claims", differences.join(" and "));
+    vec![Neighbour { cause, value: prediction.registers.rtmr0.0 }]
+}
+
+fn differences(stated: &Shape, claimed: &Shape) -> Vec<String> {
+    let numbers = [
+        (u64::from(stated.vcpus), u64::from(claimed.vcpus), "vCPUs"),
+        (stated.memory_mib, claimed.memory_mib, "MiB"),
+        (u64::from(stated.root_slots), u64::from(claimed.root_slots), "root slots"),
+        (u64::from(stated.serial_ports), u64::from(claimed.serial_ports), "serial ports"),
+    ];
+    let numbers = numbers.into_iter().filter(|(stated, claimed, _)| stated != claimed);
+    let mut texts: Vec<_> =
+        numbers.map(|(stated, claimed, what)| format!("{claimed} {what} instead of {stated}")).collect();
+    if stated.qemu_version != claimed.qemu_version {
+        texts.push(format!("QEMU {} instead of {}", claimed.qemu_version, stated.qemu_version));
+    }
+    texts
 }
 
 fn events_of(events: &[Event], register: Option<Register>) -> Vec<ExpectedEvent> {
