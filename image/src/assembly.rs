@@ -8,6 +8,7 @@ use protocol::digest::{OsImageHash, Sha256Digest};
 use protocol::image::{self, Artefact, Flavour, ImageManifest, MachineFacts};
 use reproducible_build::builder::Builder;
 use reproducible_build::lock::Lock;
+use reproducible_build::qemu;
 
 use crate::manifest::{self, FIRMWARE_CEILING_BYTES, KERNEL_CEILING_BYTES, TOTAL_CEILING_BYTES};
 use crate::recipes::Recipes;
@@ -15,8 +16,6 @@ use crate::{BuildImageError, cmdline};
 
 /// Host bridge, network, launch disk and status disk: every launch has these.
 const ROOT_SLOTS: u32 = 4;
-/// The lock group and package that say which QEMU an image is for.
-const QEMU: (&str, &str) = ("qemu", "qemu-system-x86");
 
 /// An image on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +90,7 @@ impl Parts {
             reference: facts.reference(),
             firmware_facts: facts.firmware,
             kernel_facts: facts.kernel,
-            machine: MachineFacts { qemu_version: qemu_version(lock)?, serial_ports, root_slots: ROOT_SLOTS },
+            machine: MachineFacts { qemu_version: qemu::locked_version(lock)?, serial_ports, root_slots: ROOT_SLOTS },
             cmdline,
         })
     }
@@ -124,29 +123,9 @@ fn artefact(file: &str, bytes: &[u8]) -> Artefact {
     Artefact { file: file.into(), size: bytes.len() as u64, sha256: Sha256Digest::of(bytes) }
 }
 
-/// The upstream version of the locked QEMU: `1:11.1.3+ds-1~bpo13+1` is `11.1.3`.
-fn qemu_version(lock: &Lock) -> Result<String, BuildImageError> {
-    let (group, package) = QEMU;
-    let pin = lock.group(group)?.packages.iter().find(|pin| pin.name == package);
-    let pin = pin.ok_or(BuildImageError::NoQemu)?;
-    Ok(upstream(&pin.version).to_owned())
-}
-
-fn upstream(version: &str) -> &str {
-    let without_epoch = version.split_once(':').map_or(version, |(_, rest)| rest);
-    without_epoch.split(['+', '-', '~']).next().unwrap_or(without_epoch)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn debian_versions_give_upstreams() {
-        assert_eq!(upstream("1:11.1.3+ds-1~bpo13+1"), "11.1.3");
-        assert_eq!(upstream("10.0.13-2"), "10.0.13");
-        assert_eq!(upstream("9.2"), "9.2");
-    }
 
     #[test]
     fn the_sum_of_kernel_and_initrd_has_a_ceiling() {

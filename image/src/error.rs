@@ -5,6 +5,7 @@ use std::io;
 use measurement::FactsError;
 use reproducible_build::builder::BuildError;
 use reproducible_build::lock::LockError;
+use reproducible_build::qemu::QemuError;
 use reproducible_build::rust::RustError;
 use reproducible_build::source::TreeError;
 
@@ -30,8 +31,8 @@ pub enum BuildImageError {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// inputs.lock names no QEMU
-    #[error("inputs.lock names no qemu-system-x86 in its group qemu")]
-    NoQemu,
+    #[error(transparent)]
+    Qemu(#[from] QemuError),
     /// the kernel's configuration is not the requested one
     #[error(transparent)]
     Kconfig(#[from] KconfigError),
@@ -64,7 +65,7 @@ impl BuildImageError {
             Self::Rust(error) => error.hint(),
             Self::Tree(error) => error.hint(),
             Self::Lock(error) => error.hint(),
-            Self::NoQemu => Some("take inputs.lock from the repository, or write it anew: dstyx lock --update".into()),
+            Self::Qemu(error) => error.hint(),
             Self::Kconfig(error) => Some(error.hint().into()),
             Self::Ceiling(error) | Self::Initrd(InitrdError::Ceiling(error)) => Some(error.hint().into()),
             Self::Initrd(_) => Some("image/src/manifest.rs is the one list of what an image holds".into()),
