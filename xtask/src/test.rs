@@ -46,6 +46,9 @@ pub fn run(long: bool) -> ExitCode {
     step(&mut tally, "programs", &mut |tally| counted(tally, cargo(&target, &PROGRAMS)));
     step(&mut tally, "images", &mut |tally| images(tally, &target));
     step(&mut tally, "tests", &mut |tally| tests(tally, &target, long));
+    if long {
+        step(&mut tally, "rebuild", &mut |tally| counted(tally, dstyx(&target, &["rebuild"])));
+    }
     let seconds = if long { LONG_FUZZ_SECS } else { FUZZ_SECS };
     step(&mut tally, "fuzz", &mut |tally| fuzz::replay(&target, seconds).map(|targets| tally.passed += targets));
     for failure in &tally.failures {
@@ -83,8 +86,12 @@ fn images(tally: &mut Tally, target: &Path) -> Result<(), String> {
 }
 
 fn image(target: &Path, flavour: &str) -> Command {
+    dstyx(target, &["build", "--check", "--flavour", flavour])
+}
+
+fn dstyx(target: &Path, arguments: &[&str]) -> Command {
     let mut dstyx = Command::new(target.join("debug/dstyx"));
-    dstyx.args(["build", "--check", "--flavour", flavour]).current_dir(command::root());
+    dstyx.args(arguments).current_dir(command::root());
     dstyx
 }
 
