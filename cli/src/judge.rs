@@ -2,21 +2,20 @@
 //!
 //! Nothing here decides: predictions come from `measurement`, verdicts from `attestation`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use attestation::policy::{ExpectedApp, ExpectedReportData, Policy};
 use attestation::{Collateral, Report, TrustAnchor};
 use protocol::digest::AppId;
-use protocol::evidence::{self, Evidence};
+use protocol::evidence;
 use protocol::image::Flavour;
 use protocol::report_data::NONCE_BYTES;
 
 use crate::app::App;
 use crate::args::ShapeFlags;
-use crate::endpoint;
-use crate::failure::{Failure, Hint as _, Outcome};
+use crate::failure::{Hint as _, Outcome};
 use crate::vm::Vm;
+use crate::{endpoint, files};
 
 mod expected;
 mod table;
@@ -60,7 +59,7 @@ pub struct Question {
 pub fn judge(question: &Question) -> Outcome<Report> {
     let (report_data, json) = fetch(&question.source)?;
     let evidence = evidence::parse(&json).hint("the evidence", "is this a dstyx guest's evidence, whole?")?;
-    let image = question.image.as_deref().map(crate::commands::measure::read_manifest).transpose()?;
+    let image = question.image.as_deref().map(files::read_manifest).transpose()?;
     let flavour = image.as_ref().map(|(manifest, _)| manifest.flavour);
     let mut policy = Policy::strict(anchor(question, flavour), report_data);
     if let Some((manifest, hash)) = &image {
@@ -78,7 +77,7 @@ fn fetch(source: &Source) -> Outcome<(ExpectedReportData, Vec<u8>)> {
         Source::Vm(vm) => endpoint::evidence(&vm.agent_url).map(fresh),
         Source::Url(url) => endpoint::evidence(url).map(fresh),
         Source::File(path) => {
-            let json = read_bounded(path, evidence::MAX_BYTES)?;
+            let json = files::read_bounded(path, evidence::MAX_BYTES as u64)?;
             Ok((ExpectedReportData::NonceOfEvidence, json))
         }
     }
@@ -104,7 +103,7 @@ fn collateral(question: &Question) -> Outcome<Option<Collateral>> {
         (None, Source::Vm(vm)) if vm.emulated => vm.folder()?.join("collateral.json"),
         (None, _) => return Ok(None),
     };
-    let json = read_bounded(&path, attestation::MAX_COLLATERAL_BYTES)?;
+    let json = files::read_bounded(&path, attestation::MAX_COLLATERAL_BYTES as u64)?;
     let parsed = Collateral::parse(&json).hint(path.display(), "give a QuoteCollateralV3 JSON file");
     parsed.map(Some)
 }
@@ -114,22 +113,8 @@ fn firmware_log(source: &Source) -> Outcome<Vec<u8>> {
     match source {
         Source::Vm(vm) if vm.emulated => {
             let path = vm.folder()?.join("firmware_log.json");
-            if path.exists() { read_bounded(&path, evidence::MAX_BYTES) } else { Ok(Vec::new()) }
+            if path.exists() { files::read_bounded(&path, evidence::MAX_BYTES as u64) } else { Ok(Vec::new()) }
         }
         _ => Ok(Vec::new()),
     }
-}
-
-fn read_bounded(path: &Path, limit: usize) -> Outcome<Vec<u8>> {
-    let length = fs::metadata(path).hint(path.display(), "does the file exist?")?.len();
-    if length > limit as u64 {
-        let what = format!("{}: {length} bytes, at most {limit} are accepted", path.display());
-        return Err(Failure::new(what, "is this the right file?"));
-    }
-    fs::read(path).hint(path.display(), "is the file readable?")
-}
-
-/// What the evidence itself says of the machine.
-fn claims(evidence: &Evidence) -> &protocol::shape::Shape {
-    &evidence.claims.shape
 }

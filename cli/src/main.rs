@@ -11,6 +11,7 @@ mod build;
 mod commands;
 mod endpoint;
 mod failure;
+mod files;
 mod judge;
 mod launch;
 mod links;

@@ -3,11 +3,11 @@
 use std::fs;
 use std::process::ExitCode;
 
-use protocol::image::ImageManifest;
 use vmm_configs::{LaunchSpec, qemu};
 
 use crate::args::Config;
 use crate::failure::{Hint as _, Outcome};
+use crate::files;
 use crate::output::Output;
 
 /// Prints one argument a line.
@@ -15,9 +15,7 @@ pub fn run(options: &Config, output: &Output) -> Outcome<ExitCode> {
     let Config::Qemu { spec: file } = options;
     let text = fs::read_to_string(file).hint(file.display(), "vmm-configs/golden/ holds examples")?;
     let spec = LaunchSpec::from_toml(&text).hint(file.display(), "vmm-configs/golden/ holds examples")?;
-    let manifest = spec.image.join("image.json");
-    let json = fs::read(&manifest).hint(manifest.display(), "build the image first: `dstyx build`")?;
-    let image = ImageManifest::parse(&json).hint(manifest.display(), "build the image again: `dstyx build`")?;
+    let (image, _) = files::read_manifest(&spec.image)?;
     let arguments = qemu::arguments(&spec, &image.cmdline);
     output.result(&arguments, || arguments.join("\n") + "\n");
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,5 @@
 //! `dstyx measure`: every register that a launch will have, from files and a shape alone.
 
-use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -13,6 +12,7 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::args::{Measure, ShapeFlags, Until};
 use crate::failure::{Failure, Hint as _, Outcome};
+use crate::files;
 use crate::output::{Output, columns};
 
 /// Largest firmware, kernel or initrd that is read: far above any real one, far below memory.
@@ -37,7 +37,7 @@ struct AppResult {
 }
 
 fn of_image(folder: &Path, flags: &ShapeFlags) -> Outcome<(Prediction, Option<OsImageHash>)> {
-    let (manifest, hash) = read_manifest(folder)?;
+    let (manifest, hash) = files::read_manifest(folder)?;
     let facts = ImageFacts::from_manifest(&manifest).hint(folder.display(), "build the image again: `dstyx build`")?;
     let shape = shape(flags, Some(&manifest))?;
     Ok((predict(&facts, &shape)?, Some(hash)))
@@ -45,7 +45,7 @@ fn of_image(folder: &Path, flags: &ShapeFlags) -> Outcome<(Prediction, Option<Os
 
 fn of_files(options: &Measure) -> Outcome<Prediction> {
     let read = |path: &Option<std::path::PathBuf>, flag: &str| match path {
-        Some(path) => read_bounded(path),
+        Some(path) => files::read_bounded(path, MAX_FILE_BYTES),
         None => Err(Failure::new(format!("{flag} is missing"), "give --firmware, --kernel, --initrd and --cmdline")),
     };
     let firmware = read(&options.firmware, "--firmware")?;
@@ -60,14 +60,6 @@ fn of_files(options: &Measure) -> Outcome<Prediction> {
 fn predict(facts: &ImageFacts<'_>, shape: &Shape) -> Outcome<Prediction> {
     measurement::predict_registers(facts, shape)
         .hint("predicting the registers", "state another shape; the profiles of QEMU that are known are in README")
-}
-
-/// Reads and parses a folder's image.json.
-pub fn read_manifest(folder: &Path) -> Outcome<(ImageManifest, OsImageHash)> {
-    let file = folder.join("image.json");
-    let json = fs::read(&file).hint(file.display(), "build the image first: `dstyx build`")?;
-    let manifest = ImageManifest::parse(&json).hint(file.display(), "build the image again: `dstyx build`")?;
-    Ok((manifest, OsImageHash::of(&json)))
 }
 
 /// The stated shape; an image fills in what every launch of it has.
@@ -153,12 +145,4 @@ fn text(document: &Value, prediction: &Prediction, app: Option<&AppResult>) -> S
         .map(|event| vec![event.register.to_string(), event.name.to_string(), event.preimage.to_string()])
         .collect();
     format!("{}\n{}", columns(&registers), columns(&events))
-}
-
-fn read_bounded(path: &Path) -> Outcome<Vec<u8>> {
-    let length = fs::metadata(path).hint(path.display(), "does the file exist?")?.len();
-    if length > MAX_FILE_BYTES {
-        return Err(Failure::new(format!("{}: {length} bytes", path.display()), "images are far smaller than 1 GiB"));
-    }
-    fs::read(path).hint(path.display(), "is the file readable?")
 }

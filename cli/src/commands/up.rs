@@ -10,7 +10,6 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::args::{ShapeFlags, Up};
-use crate::commands::measure::read_manifest;
 use crate::commands::verify;
 use crate::failure::{Failure, Outcome};
 use crate::judge::{self, Question, Source};
@@ -19,7 +18,7 @@ use crate::output::Output;
 use crate::platform::{self, Choice};
 use crate::vm::Vm;
 use crate::watch::{self, Watch};
-use crate::{build, links, paths};
+use crate::{build, files, links, paths};
 
 /// How long a boot may take without a new record: an emulated guest on a loaded host needs tens of seconds.
 const BOOT_PATIENCE: Duration = Duration::from_secs(180);
@@ -39,7 +38,7 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
         Some(image) => image.clone(),
         None => build::image(&builder, choice.flavour())?.folder,
     };
-    let (manifest, os_image_hash) = read_manifest(&image)?;
+    let (manifest, os_image_hash) = files::read_manifest(&image)?;
     let launch = Launch {
         options,
         choice,

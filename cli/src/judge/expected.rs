@@ -22,11 +22,11 @@ pub fn registers(
     evidence: &Evidence,
     firmware_log: Vec<u8>,
 ) -> Outcome<ExpectedRegisters> {
-    let (shape, source) = shape(flags, super::claims(evidence));
+    let (shape, source) = shape(flags, &evidence.claims.shape);
     shape.check().hint("the stated shape", "state a machine that QEMU can make")?;
     let facts = ImageFacts::from_manifest(manifest).hint("image.json", "build the image again: `dstyx build`")?;
     let prediction = measurement::predict_registers(&facts, &shape);
-    let neighbours = neighbours(&facts, &shape, super::claims(evidence));
+    let neighbours = neighbours(&facts, &shape, &evidence.claims.shape);
     let row = |register: Option<Register>, pick: fn(&measurement::Registers) -> [u8; 48]| match &prediction {
         Ok(prediction) => Prediction::Value(ExpectedRegister {
             value: pick(&prediction.registers),
