@@ -156,9 +156,21 @@ pub struct Lock {
     /// Say which pinned files are superseded or gone; change nothing.
     #[arg(long, conflicts_with = "update")]
     pub check: bool,
-    /// Rewrite the lock from the mirror's current index and print the difference.
+    /// Rewrite the locks from the mirror's current index and print the difference.
     #[arg(long)]
     pub update: bool,
+    /// Only this lock; the time of the build's own is an input of every build, so a change there builds all anew.
+    #[arg(long, value_enum)]
+    pub only: Option<LockName>,
+}
+
+/// The lock files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LockName {
+    /// inputs.lock: what the image is made from.
+    Inputs,
+    /// tests.lock: what only tests start.
+    Tests,
 }
 
 /// The machine that a prediction or a verdict is for.

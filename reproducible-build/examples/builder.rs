@@ -1,4 +1,4 @@
-//! The builder by hand: `root GROUP`, `source NAME`, `enter GROUP COMMAND…`.
+//! The builder by hand: `root GROUP`, `source NAME`, `enter GROUP COMMAND…`; groups of both locks.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use reproducible_build::cache::Cache;
 use reproducible_build::fetch::{Fetcher, Locations};
-use reproducible_build::lock::Lock;
+use reproducible_build::lock::{INPUTS, Lock, LockError, TESTS};
 use reproducible_build::root::Root;
 use reproducible_build::sandbox::{self, Spec, Step};
 use reproducible_build::source::Tree;
@@ -30,19 +30,22 @@ fn run() -> Result<ExitCode, Box<dyn Error>> {
     let progress = progress::for_stderr();
     let cache = Cache::open()?;
     let fetcher = Fetcher::new(cache.clone(), Locations::from_environment()?, progress.clone());
-    let lock_path = here.join("inputs.lock");
+    let lock_of = |group: &str| -> Result<Lock, LockError> {
+        let inputs = Lock::read(&here.join(INPUTS.lock))?;
+        if inputs.group(group).is_ok() { Ok(inputs) } else { Lock::read(&here.join(TESTS.lock)) }
+    };
     match &args[..] {
         ["root", group] => {
-            let root = Root::open(&cache, &fetcher, &Lock::read(&lock_path)?, group, &*progress)?;
+            let root = Root::open(&cache, &fetcher, &lock_of(group)?, group, &*progress)?;
             println!("{}", root.path.display());
         }
         ["source", name] => {
-            let lock = Lock::read(&lock_path)?;
+            let lock = Lock::read(&here.join(INPUTS.lock))?;
             let tree = Tree::of_lock(&cache, &fetcher, &lock, name, &*progress)?;
             println!("{}", tree.path.display());
         }
         ["enter", group, command @ ..] => {
-            let root = Root::open(&cache, &fetcher, &Lock::read(&lock_path)?, group, &*progress)?;
+            let root = Root::open(&cache, &fetcher, &lock_of(group)?, group, &*progress)?;
             return enter(&cache, root, command);
         }
         _ => return Err("usage: builder root GROUP | source NAME | enter GROUP COMMAND…".into()),

@@ -203,8 +203,8 @@ fn listed(tried: &[HttpError]) -> String {
 /// Why a pinned file could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// {file} has the SHA-256 {found}, but inputs.lock expects {expected}.
-    #[error("{file} has the SHA-256 {found}, but inputs.lock expects {expected}")]
+    /// {file} has the SHA-256 {found}, but the lock expects {expected}.
+    #[error("{file} has the SHA-256 {found}, but the lock expects {expected}")]
     Mismatch {
         /// Path or URL.
         file: String,

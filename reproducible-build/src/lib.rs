@@ -1,4 +1,4 @@
-//! Pins and proof: `inputs.lock`, the hermetic builder, and two builds compared byte by byte.
+//! Pins and proof: the lock files, the hermetic builder, and two builds compared byte by byte.
 //!
 //! Everything that ends in the image is made by a [`recipe`](recipe) from inputs that the
 //! lock names by digest, in a root that holds nothing of the host, without network. The
@@ -16,6 +16,7 @@ pub mod digest;
 pub mod error;
 pub mod fetch;
 pub mod lock;
+pub mod program;
 pub mod progress;
 pub mod qemu;
 pub mod rebuild;

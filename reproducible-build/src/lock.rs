@@ -1,7 +1,9 @@
-//! `inputs.lock`: every input of the build by path, version, size and SHA-256.
+//! Lock files: every input by path, version, size and SHA-256.
 //!
-//! The lock is the root of trust of the build: it is checked in and reviewed by
-//! people. It names no host; a mirror can deny service and nothing else.
+//! `inputs.lock` is the root of trust of the build: it is checked in and reviewed by
+//! people. It names no host; a mirror can deny service and nothing else. `tests.lock`
+//! has the same form and pins what only tests start: the time at which `inputs.lock`
+//! was resolved is an input of every build, so a newer test tool must not touch it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,6 +23,24 @@ const VERSION: u32 = 1;
 /// A lock of some hundred lines has about 100 KB; more is no lock.
 const MAX_BYTES: u64 = 4 << 20;
 
+/// A lock file and the list of wanted names that it is made from, side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LockFile {
+    /// File name of the lock.
+    pub lock: &'static str,
+    /// File name of what is wanted.
+    pub wanted: &'static str,
+    /// What the lock holds, as its first line says.
+    holds: &'static str,
+}
+
+/// What ends in the image, or makes or starts it.
+pub const INPUTS: LockFile =
+    LockFile { lock: "inputs.lock", wanted: "packages.toml", holds: "Every input of the build." };
+/// What only tests start.
+pub const TESTS: LockFile =
+    LockFile { lock: "tests.lock", wanted: "tests.toml", holds: "Every tool that only tests start." };
+
 /// The whole lock, checked: names are unique, paths are relative and plain.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,6 +53,7 @@ pub struct Lock {
     /// Package groups; each is unpacked into a root of its own.
     pub group: BTreeMap<String, Group>,
     /// Sources of what is built.
+    #[serde(default)]
     pub source: BTreeMap<String, Source>,
 }
 
@@ -176,12 +197,11 @@ impl Lock {
         packages.chain(files).flat_map(|(name, pins)| pins.iter().map(move |pin| (name.as_str(), pin)))
     }
 
-    /// The text of the lock, one line a file.
+    /// The text of the lock, one line a pinned file.
     #[must_use]
-    pub fn render(&self) -> String {
-        let mut text = String::from(
-            "# Every input of the build. Written by `dstyx lock --update` from packages.toml; review what changes.\n",
-        );
+    pub fn render(&self, file: &LockFile) -> String {
+        let LockFile { wanted, holds, .. } = file;
+        let mut text = format!("# {holds} Written by `dstyx lock --update` from {wanted}; review what changes.\n");
         let head = format!("version = {VERSION}\nrelease = \"{}\"\nresolved = \"{}\"\n", self.release, self.resolved);
         text.push_str(&head);
         for (name, group) in &self.group {
@@ -215,29 +235,29 @@ fn digest_pins(label: &str, pins: &[Pin]) -> Digest {
 /// Why a lock was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// inputs.lock cannot be read.
-    #[error("inputs.lock cannot be read")]
+    /// the lock cannot be read.
+    #[error("the lock cannot be read")]
     Io(#[from] io::Error),
-    /// inputs.lock has {0} bytes; at most 4194304 are read.
-    #[error("inputs.lock has {0} bytes; at most {MAX_BYTES} are read")]
+    /// the lock has {0} bytes; at most 4194304 are read.
+    #[error("the lock has {0} bytes; at most {MAX_BYTES} are read")]
     TooLarge(u64),
-    /// inputs.lock is not well formed.
-    #[error("inputs.lock is not well formed")]
+    /// the lock is not well formed.
+    #[error("the lock is not well formed")]
     Syntax(#[source] Box<toml::de::Error>),
-    /// inputs.lock has version {0}; this program reads version 1.
-    #[error("inputs.lock has version {0}; this program reads version {VERSION}")]
+    /// the lock has version {0}; this program reads version 1.
+    #[error("the lock has version {0}; this program reads version {VERSION}")]
     Version(u32),
-    /// inputs.lock was resolved at {0:?}, which is no time YYYYMMDDTHHMMSSZ.
-    #[error("inputs.lock was resolved at {0:?}, which is no time YYYYMMDDTHHMMSSZ")]
+    /// the lock was resolved at {0:?}, which is no time YYYYMMDDTHHMMSSZ.
+    #[error("the lock was resolved at {0:?}, which is no time YYYYMMDDTHHMMSSZ")]
     Time(String),
-    /// inputs.lock names the path {0:?}, which is not a plain relative path.
-    #[error("inputs.lock names the path {0:?}, which is not a plain relative path")]
+    /// the lock names the path {0:?}, which is not a plain relative path.
+    #[error("the lock names the path {0:?}, which is not a plain relative path")]
     Path(String),
     /// the packages of group {0:?} are not in the order of their names, each once.
     #[error("the packages of group {0:?} are not in the order of their names, each once")]
     Order(String),
-    /// inputs.lock has no {0} named {1:?}.
-    #[error("inputs.lock has no {0} named {1:?}")]
+    /// the lock has no {0} named {1:?}.
+    #[error("the lock has no {0} named {1:?}")]
     NoEntry(&'static str, String),
 }
 
@@ -245,7 +265,7 @@ impl LockError {
     /// What to try.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
-        Some("take inputs.lock from the repository, or write it anew: dstyx lock --update".into())
+        Some("take the lock from the repository, or write it anew: dstyx lock --update".into())
     }
 }
 
@@ -274,7 +294,14 @@ mod tests {
     #[test]
     fn render_and_parse_agree() {
         let lock = sample();
-        assert_eq!(Lock::parse(&lock.render()).unwrap(), lock);
+        assert_eq!(Lock::parse(&lock.render(&INPUTS)).unwrap(), lock);
+    }
+
+    #[test]
+    fn the_checked_in_locks_are_as_they_would_be_written() {
+        for (file, text) in [(INPUTS, include_str!("../inputs.lock")), (TESTS, include_str!("../tests.lock"))] {
+            assert_eq!(Lock::parse(text).unwrap().render(&file), text, "{}", file.lock);
+        }
     }
 
     #[test]
@@ -282,19 +309,19 @@ mod tests {
         for bad in ["/etc/passwd", "../x", "a/../b", "a//b", "http://h/x", "a/b?c", ""] {
             let mut lock = sample();
             lock.group.get_mut("build").unwrap().packages[0].path = bad.into();
-            assert!(matches!(Lock::parse(&lock.render()), Err(LockError::Path(_))), "{bad}");
+            assert!(matches!(Lock::parse(&lock.render(&INPUTS)), Err(LockError::Path(_))), "{bad}");
         }
     }
 
     #[test]
     fn unknown_keys_versions_and_order_are_refused() {
-        let text = sample().render();
+        let text = sample().render(&INPUTS);
         assert!(matches!(Lock::parse(&format!("x = 1\n{text}")), Err(LockError::Syntax(_))));
         let newer = text.replace("version = 1\n", "version = 2\n");
         assert!(matches!(Lock::parse(&newer), Err(LockError::Version(2))));
         let mut lock = sample();
         lock.group.get_mut("build").unwrap().packages.reverse();
-        assert!(matches!(Lock::parse(&lock.render()), Err(LockError::Order(_))));
+        assert!(matches!(Lock::parse(&lock.render(&INPUTS)), Err(LockError::Order(_))));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The QEMU of the lock, and the refusal of any other.
+//! The QEMU of a lock, and the refusal of any other.
 //!
 //! ACPI tables, and with them RTMR0, depend on QEMU's version, so QEMU is an input
 //! like a compiler. It is started on the host by the dynamic loader and with the
@@ -11,13 +11,13 @@ use std::process::Command;
 
 use crate::builder::{BuildError, Builder};
 use crate::lock::Lock;
+use crate::program;
 
-/// The lock group and the package whose version counts.
+/// The lock group of the QEMU that images are built for.
 const GROUP: &str = "qemu";
+/// The package whose version counts.
 const PACKAGE: &str = "qemu-system-x86";
 
-const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
-const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 const PROGRAM: &str = "usr/bin/qemu-system-x86_64";
 /// Option ROMs and the like.
 const DATA: [&str; 2] = ["usr/share/qemu", "usr/share/seabios"];
@@ -36,24 +36,27 @@ pub struct Qemu {
 }
 
 impl Qemu {
-    /// The locked QEMU, unpacked if it is not in the cache.
+    /// The QEMU that images are built for, unpacked if it is not in the cache.
     ///
     /// # Errors
     /// If it cannot be had, or does not call itself by the locked version.
     pub fn locked(builder: &Builder) -> Result<Self, QemuError> {
-        let version = locked_version(builder.lock())?;
-        let root = builder.root(GROUP)?.path;
-        let program = root.join(PROGRAM);
-        let mut argv = vec![
-            root.join(LOADER).into_os_string(),
-            "--library-path".into(),
-            root.join(LIBRARIES).into(),
-            program.clone().into(),
-        ];
+        Self::of_group(builder, GROUP)
+    }
+
+    /// The QEMU of the group `group` of the builder's lock, unpacked if it is not in the cache.
+    ///
+    /// # Errors
+    /// If it cannot be had, or does not call itself by the locked version.
+    pub fn of_group(builder: &Builder, group: &str) -> Result<Self, QemuError> {
+        let version = version_in(builder.lock(), group)?;
+        let root = builder.root(group)?.path;
+        let mut argv = program::argv(&root, PROGRAM);
         for folder in DATA {
             argv.extend(["-L".into(), root.join(folder).into()]);
         }
-        let modules = root.join(LIBRARIES).join("qemu");
+        let program = root.join(PROGRAM);
+        let modules = root.join(program::LIBRARIES).join("qemu");
         let env = vec![("QEMU_MODULE_DIR".into(), modules.into())];
         let qemu = Self { argv, program, env, version };
         qemu.check()?;
@@ -92,13 +95,17 @@ impl Qemu {
     }
 }
 
-/// The upstream version of the lock's QEMU.
+/// The upstream version of the QEMU that images are built for.
 ///
 /// # Errors
 /// If the lock has none.
 pub fn locked_version(lock: &Lock) -> Result<String, QemuError> {
-    let group = lock.group(GROUP).map_err(BuildError::from)?;
-    let pin = group.packages.iter().find(|pin| pin.name == PACKAGE).ok_or(QemuError::NotLocked)?;
+    version_in(lock, GROUP)
+}
+
+fn version_in(lock: &Lock, group: &str) -> Result<String, QemuError> {
+    let pins = &lock.group(group).map_err(BuildError::from)?.packages;
+    let pin = pins.iter().find(|pin| pin.name == PACKAGE).ok_or_else(|| QemuError::NotLocked(group.into()))?;
     Ok(upstream(&pin.version).to_owned())
 }
 
@@ -118,9 +125,9 @@ fn stated_version(output: &str) -> Option<String> {
 /// Why there is no usable QEMU.
 #[derive(Debug, thiserror::Error)]
 pub enum QemuError {
-    /// inputs.lock pins no qemu-system-x86.
-    #[error("inputs.lock pins no {PACKAGE}")]
-    NotLocked,
+    /// group {0:?} of the lock pins no qemu-system-x86.
+    #[error("group {0:?} of the lock pins no {PACKAGE}")]
+    NotLocked(String),
     /// {0} cannot be started.
     #[error("{0} cannot be started")]
     Start(PathBuf, #[source] io::Error),
@@ -146,7 +153,7 @@ impl QemuError {
         match self {
             Self::Other { .. } => Some("leave the choice of QEMU out: the locked one is unpacked and used".into()),
             Self::Start(..) => Some("the locked QEMU runs on x86-64 Linux; is the file executable?".into()),
-            Self::NotLocked => Some("take inputs.lock from the repository".into()),
+            Self::NotLocked(_) => Some("take the lock from the repository".into()),
             Self::Build(error) => error.hint(),
         }
     }

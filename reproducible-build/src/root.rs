@@ -159,8 +159,8 @@ impl RootError {
                 Some("a root takes 1.5 GB: check the room on the cache's disk".into())
             }
             Self::Package(..) => Some(
-                "inputs.lock pins a package that this builder cannot unpack: \
-                 leave it out of packages.toml"
+                "the lock pins a package that this builder cannot unpack: \
+                 leave it out of the list that the lock is made from"
                     .into(),
             ),
             Self::Lock(error) => error.hint(),

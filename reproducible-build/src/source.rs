@@ -266,7 +266,7 @@ impl TreeError {
         match self {
             Self::Path(_) | Self::Kind(_) => Some("recipes read plain files and folders only".into()),
             Self::NoTarball | Self::Archive(_) => {
-                Some("inputs.lock pins a source in a form that this builder cannot unpack".into())
+                Some("the lock pins a source in a form that this builder cannot unpack".into())
             }
             Self::Lock(error) => error.hint(),
             Self::Fetch(error) => error.hint(),

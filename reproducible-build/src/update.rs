@@ -1,4 +1,4 @@
-//! Writes `inputs.lock` from `packages.toml` and the archive's present indices.
+//! Writes a lock file from a list of wanted names and the archive's present indices.
 //!
 //! Run by a maintainer, never by a build: `--update` shows what changes and a
 //! person reviews it; `--check` changes nothing.
@@ -24,13 +24,14 @@ const MAX_RELEASE_BYTES: u64 = 2 << 20;
 const MAX_INDEX_BYTES: u64 = 64 << 20;
 const MAX_UNPACKED_BYTES: u64 = 1 << 30;
 
-/// `packages.toml`: what is wanted, by name.
+/// `packages.toml` or `tests.toml`: what is wanted, by name.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
     release: String,
     suites: Vec<String>,
     group: BTreeMap<String, WantedGroup>,
+    #[serde(default)]
     source: BTreeMap<String, WantedSource>,
 }
 
@@ -67,7 +68,7 @@ pub struct Standing {
 }
 
 impl Wanted {
-    /// Reads `packages.toml`.
+    /// Reads a list of wanted names.
     ///
     /// # Errors
     /// If it cannot be read or is not well formed.
@@ -223,8 +224,8 @@ fn split(entry: &str) -> (&str, Option<&str>) {
 /// Why no lock was made.
 #[derive(Debug, thiserror::Error)]
 pub enum UpdateError {
-    /// packages.toml is not well formed.
-    #[error("packages.toml is not well formed")]
+    /// the list of wanted packages is not well formed.
+    #[error("the list of wanted packages is not well formed")]
     Wanted(#[source] Box<toml::de::Error>),
     /// {file} has the SHA-256 {found}, but InRelease states {expected}.
     #[error("{file} has the SHA-256 {found}, but InRelease states {expected}")]
@@ -259,7 +260,7 @@ impl UpdateError {
             Self::Fetch(error) => return error.hint(),
             Self::Index(_) => "try another mirror with DSTYX_DEBIAN_MIRROR".into(),
             Self::Wanted(_) | Self::Resolve(_) | Self::Io(_) => {
-                "see reproducible-build/packages.toml: names, suites".into()
+                "see packages.toml and tests.toml in reproducible-build/: names, suites".into()
             }
         })
     }

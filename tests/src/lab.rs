@@ -1,13 +1,15 @@
-//! What the tests work with: the programs built beside them, the images built before them, the locked QEMU.
+//! What the tests work with: the programs built beside them, the images built before them, the locked tools.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
 use protocol::image::{Flavour, ImageManifest};
 use reproducible_build::builder::Builder;
-use reproducible_build::progress;
+use reproducible_build::lock::{INPUTS, LockFile, TESTS};
 use reproducible_build::qemu::Qemu;
+use reproducible_build::{program, progress};
 
 /// Environment variable that asks for every row and every boot.
 const LONG: &str = "DSTYX_LONG";
@@ -37,14 +39,43 @@ pub fn program(name: &str) -> PathBuf {
 /// The builder of the checkout, which finds in its cache what was built before.
 pub fn builder() -> &'static Builder {
     static BUILDER: OnceLock<Builder> = OnceLock::new();
-    let lock = checkout().join("reproducible-build/inputs.lock");
-    BUILDER.get_or_init(|| Builder::open(&lock, Arc::new(progress::Silent)).unwrap())
+    BUILDER.get_or_init(|| open(INPUTS))
 }
 
-/// The locked QEMU.
+/// The QEMU that images are built for.
 pub fn qemu() -> &'static Qemu {
     static QEMU: OnceLock<Qemu> = OnceLock::new();
     QEMU.get_or_init(|| Qemu::locked(builder()).unwrap())
+}
+
+/// A second QEMU that has TDX: trixie's own.
+pub fn qemu_10() -> &'static Qemu {
+    static QEMU: OnceLock<Qemu> = OnceLock::new();
+    QEMU.get_or_init(|| Qemu::of_group(test_tools(), "qemu-10").unwrap())
+}
+
+/// The root of one group of tests.lock, unpacked.
+pub fn tools(group: &str) -> PathBuf {
+    test_tools().root(group).unwrap().path
+}
+
+/// Starts a program of such a root, with the root's own libraries.
+pub fn tool(root: &Path, program: &str) -> Command {
+    let argv = program::argv(root, program);
+    let mut command = Command::new(&argv[0]);
+    command.args(&argv[1..]);
+    command
+}
+
+/// The builder of what only tests start.
+fn test_tools() -> &'static Builder {
+    static TOOLS: OnceLock<Builder> = OnceLock::new();
+    TOOLS.get_or_init(|| open(TESTS))
+}
+
+fn open(file: LockFile) -> Builder {
+    let lock = checkout().join("reproducible-build").join(file.lock);
+    Builder::open(&lock, Arc::new(progress::Silent)).unwrap()
 }
 
 /// Whether this run does all that the issues count.

@@ -139,8 +139,8 @@ pub enum HttpError {
     /// {0} ended after {1} bytes of {2}.
     #[error("{0} ended after {1} bytes of {2}")]
     Short(String, u64, u64),
-    /// {0} has more than the {1} bytes that inputs.lock states.
-    #[error("{0} has more than the {1} bytes that inputs.lock states")]
+    /// {0} has more than the {1} bytes that the lock states.
+    #[error("{0} has more than the {1} bytes that the lock states")]
     TooLong(String, u64),
     /// the download cannot be written.
     #[error("the download cannot be written")]

@@ -40,6 +40,9 @@ impl fmt::Display for Change {
             Self::Removed { section, pin } => {
                 write!(f, "- {section}: {} {}", pin.name, pin.version)
             }
+            Self::Changed { section, old, new } if old.sha256 == new.sha256 && old.version == new.version => {
+                write!(f, "~ {section}: {} {}: same bytes, path {} → {}", old.name, old.version, old.path, new.path)
+            }
             Self::Changed { section, old, new } if old.version == new.version => {
                 let (was, is) = (old.sha256, new.sha256);
                 write!(f, "! {section}: {} {}: same version, other bytes: {was} → {is}", old.name, old.version)
@@ -96,6 +99,7 @@ packages = [
   { name = "a", version = "1", path = "p/a_1.deb", size = 1, sha256 = "0000000000000000000000000000000000000000000000000000000000000001" },
   { name = "b", version = "1", path = "p/b_1.deb", size = 1, sha256 = "0000000000000000000000000000000000000000000000000000000000000002" },
   { name = "c", version = "1", path = "p/c_1.deb", size = 1, sha256 = "0000000000000000000000000000000000000000000000000000000000000003" },
+  { name = "d", version = "1", path = "p/d_1.deb", size = 1, sha256 = "0000000000000000000000000000000000000000000000000000000000000005" },
 ]
 [source]
 "#;
@@ -106,12 +110,14 @@ packages = [
         let text = OLD
             .replace("\"b\", version = \"1\", path = \"p/b_1", "\"bb\", version = \"1\", path = \"p/b_1")
             .replace("\"a\", version = \"1\"", "\"a\", version = \"2\"")
-            .replace("0000003", "0000004");
+            .replace("0000003", "0000004")
+            .replace("p/d_1", "q/d_1");
         let new = Lock::parse(&text).unwrap();
         let lines: Vec<String> = diff(&old, &new).iter().map(ToString::to_string).collect();
         assert_eq!(lines[0], "~ build: a 1 → 2");
         assert_eq!(lines[1], "- build: b 1");
         assert!(lines[2].starts_with("! build: c 1: same version, other bytes"));
-        assert_eq!(lines[3], "+ build: bb 1");
+        assert_eq!(lines[3], "~ build: d 1: same bytes, path p/d_1.deb → q/d_1.deb");
+        assert_eq!(lines[4], "+ build: bb 1");
     }
 }
