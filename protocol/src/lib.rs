@@ -12,6 +12,7 @@ pub mod digest;
 pub mod event_log;
 pub mod event_name;
 pub mod evidence;
+pub mod foreign;
 pub mod handover;
 pub mod identity;
 pub mod image;

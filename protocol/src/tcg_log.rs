@@ -21,7 +21,7 @@ const ALG_SHA384: u16 = 0x000c;
 /// EV_NO_ACTION: recorded, never extended.
 const EV_NO_ACTION: u32 = 3;
 /// EV_SEPARATOR: ends the events before boot; once a register.
-const EV_SEPARATOR: u32 = 4;
+pub const EV_SEPARATOR: u32 = 4;
 /// Signature of the first event.
 const SPEC_ID: &[u8; 16] = b"Spec ID Event03\0";
 
@@ -75,8 +75,15 @@ pub struct TcgEvent {
     pub data: Vec<u8>,
 }
 
-/// Parses a dump; it ends at its end, at an index of 0xffffffff or at all-zero bytes.
+/// Parses a dump and refuses one with a register's second separator; see [`parse_as_it_is`].
 pub fn parse(dump: &[u8]) -> Result<Vec<TcgEvent>, TcgLogError> {
+    let events = parse_as_it_is(dump)?;
+    refuse_second_separators(&events)?;
+    Ok(events)
+}
+
+/// Parses a dump whose separators somebody else judges; it ends at its end, at an index of 0xffffffff or at all-zero bytes.
+pub fn parse_as_it_is(dump: &[u8]) -> Result<Vec<TcgEvent>, TcgLogError> {
     if dump.len() > MAX_BYTES {
         return Err(TcgLogError::TooLarge { found: dump.len(), what: "bytes", limit: MAX_BYTES });
     }
@@ -91,7 +98,6 @@ pub fn parse(dump: &[u8]) -> Result<Vec<TcgEvent>, TcgLogError> {
         events.extend(parse_event(&mut reader, index)?);
         index += 1;
     }
-    refuse_second_separators(&events)?;
     Ok(events)
 }
 
