@@ -3,18 +3,22 @@
 //! Small on purpose: it lets the judgement say *which* link of a chain is broken. That a chain is good is
 //! said by dcap-qvl's path building besides; both must agree.
 
-use p256::ecdsa::signature::Verifier;
-use p256::ecdsa::{Signature, VerifyingKey};
+use p256::ecdsa::Signature;
 use x509_cert::crl::CertificateList;
 use x509_cert::der::asn1::ObjectIdentifier;
 use x509_cert::der::{self, Decode, Header, Reader, SliceReader};
-use x509_cert::ext::pkix::BasicConstraints;
+use x509_cert::ext::Extension;
+use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 use x509_cert::name::Name;
 
+use crate::ecdsa;
 use crate::time::Window;
 
 /// ecdsa-with-SHA256 (RFC 5758).
 const ECDSA_WITH_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
+/// Extensions that restrict a revocation list: delta CRL indicator and issuing distribution point (RFC 5280, 5.2.4 and 5.2.5).
+const RESTRICTING: [ObjectIdentifier; 2] =
+    [ObjectIdentifier::new_unwrap("2.5.29.27"), ObjectIdentifier::new_unwrap("2.5.29.28")];
 /// Most certificates of a chain: Intel's have 3; the path builder of dcap-qvl takes at most 4 above the leaf.
 const MAX_CHAIN: usize = 5;
 /// Longest PEM text of a chain: Intel's have below 4 KiB.
@@ -93,7 +97,8 @@ impl Certificate {
     pub(crate) fn is_issued_by(&self, issuer: &Self) -> bool {
         let names = self.issuer() == issuer.parsed.tbs_certificate().subject();
         let algorithm = self.parsed.signature_algorithm().oid == ECDSA_WITH_SHA256;
-        names && algorithm && issuer.is_ca() && issuer.signed(&self.der, self.parsed.signature().raw_bytes())
+        let may_sign = issuer.is_ca() && issuer.may(KeyUsage::key_cert_sign);
+        names && algorithm && may_sign && issuer.signed(&self.der, self.parsed.signature().raw_bytes())
     }
 
     /// Whether this certificate's issuer has that subject, whatever the signature.
@@ -103,8 +108,7 @@ impl Certificate {
 
     /// Whether this certificate's key signed `message` with r ‖ s.
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        let signature = Signature::from_slice(signature);
-        signature.is_ok_and(|signature| self.key().is_some_and(|key| key.verify(message, &signature).is_ok()))
+        Signature::from_slice(signature).is_ok_and(|signature| ecdsa::verifies(self.point(), message, &signature))
     }
 
     /// When it is valid.
@@ -120,24 +124,31 @@ impl Certificate {
         self.parsed.tbs_certificate().issuer()
     }
 
-    fn is_ca(&self) -> bool {
+    /// Whether it is a CA's certificate.
+    pub(crate) fn is_ca(&self) -> bool {
         let constraints = self.parsed.tbs_certificate().get_extension::<BasicConstraints>();
         matches!(constraints, Ok(Some((_, BasicConstraints { ca: true, .. }))))
     }
 
-    fn key(&self) -> Option<VerifyingKey> {
-        let info = self.parsed.tbs_certificate().subject_public_key_info();
-        VerifyingKey::from_sec1_bytes(info.subject_public_key.raw_bytes()).ok()
+    /// Whether its key usage, where it states one, allows that.
+    fn may(&self, usage: fn(&KeyUsage) -> bool) -> bool {
+        match self.parsed.tbs_certificate().get_extension::<KeyUsage>() {
+            Ok(stated) => stated.is_none_or(|(_, stated)| usage(&stated)),
+            Err(_) => false,
+        }
+    }
+
+    /// The key, in SEC 1.
+    fn point(&self) -> &[u8] {
+        self.parsed.tbs_certificate().subject_public_key_info().subject_public_key.raw_bytes()
     }
 
     /// Whether this key signed the first element of a SIGNED{} structure, with a DER signature.
     fn signed(&self, structure: &[u8], signature: &[u8]) -> bool {
-        let (Ok(message), Ok(signature), Some(key)) =
-            (signed_part(structure), Signature::from_der(signature), self.key())
-        else {
+        let (Ok(message), Ok(signature)) = (signed_part(structure), Signature::from_der(signature)) else {
             return false;
         };
-        key.verify(message, &signature).is_ok()
+        ecdsa::verifies(self.point(), message, &signature)
     }
 }
 
@@ -157,15 +168,28 @@ impl Crl {
     pub(crate) fn is_issued_by(&self, issuer: &Certificate) -> bool {
         let names = &self.parsed.tbs_cert_list.issuer == issuer.parsed.tbs_certificate().subject();
         let algorithm = self.parsed.signature_algorithm.oid == ECDSA_WITH_SHA256;
-        names && algorithm && issuer.is_ca() && issuer.signed(&self.der, self.parsed.signature.raw_bytes())
+        let may_sign = issuer.is_ca() && issuer.may(KeyUsage::crl_sign);
+        names && algorithm && may_sign && issuer.signed(&self.der, self.parsed.signature.raw_bytes())
     }
 
-    /// From this update to the next; a list without a next update is never current.
+    /// The extension that makes it less than a complete list of what its CA revoked, if there is one: a
+    /// restricting one, or one that is critical and so may mean anything (RFC 5280, 5.2).
+    pub(crate) fn restriction(&self) -> Option<String> {
+        let list = &self.parsed.tbs_cert_list;
+        let restricts = |extension: &&Extension| extension.critical || RESTRICTING.contains(&extension.extn_id);
+        let entries = list.revoked_certificates.iter().flatten();
+        let of_entries = entries.flat_map(|entry| entry.crl_entry_extensions.iter().flatten());
+        let of_list = list.crl_extensions.iter().flatten().find(restricts);
+        let found = of_list.or_else(|| of_entries.into_iter().find(|extension| extension.critical));
+        found.map(|extension| extension.extn_id.to_string())
+    }
+
+    /// From this update to the last second before the next; a list without a next update is never current.
     pub(crate) fn window(&self) -> Window {
         let list = &self.parsed.tbs_cert_list;
         Window {
             from: list.this_update.to_unix_duration().as_secs(),
-            until: list.next_update.map_or(0, |time| time.to_unix_duration().as_secs()),
+            until: list.next_update.map_or(0, |time| time.to_unix_duration().as_secs().saturating_sub(1)),
         }
     }
 

@@ -10,8 +10,9 @@ use crate::certificate::Certificate;
 use crate::checks::app::MeasuredApp;
 use crate::checks::collateral::ReadCollateral;
 use crate::checks::pck::Platform;
-use crate::checks::{Inputs, app, attributes, collateral, events, image, pck, quote, tcb};
+use crate::checks::{Inputs, app, attributes, collateral, events, firmware_log, image, pck, quote, tcb};
 use crate::collateral::Collateral;
+use crate::ecdsa;
 use crate::ledger::Ledger;
 use crate::policy::Policy;
 use crate::refusal::{CheckName, Refusal};
@@ -58,7 +59,7 @@ impl VerifiedEvidence {
 
 /// Makes every check that can be made. `now_secs` is the verifier's time in seconds since 1970.
 pub fn judge(evidence: &Evidence, policy: &Policy, collateral: Option<&Collateral>, now_secs: u64) -> Report {
-    Judgement::make(Inputs { evidence, policy, collateral, now: now_secs }).report
+    ecdsa::in_one_judgement(|| Judgement::make(Inputs { evidence, policy, collateral, now: now_secs })).report
 }
 
 /// The evidence as a fact, if every check passes; else the first refusal.
@@ -68,7 +69,7 @@ pub fn verify(
     collateral: Option<&Collateral>,
     now_secs: u64,
 ) -> Result<VerifiedEvidence, Refusal> {
-    let judgement = Judgement::make(Inputs { evidence, policy, collateral, now: now_secs });
+    let judgement = ecdsa::in_one_judgement(|| Judgement::make(Inputs { evidence, policy, collateral, now: now_secs }));
     match judgement.report.refusal() {
         Some(refusal) => Err(refusal),
         None => Ok(judgement.proved.expect("every check passes only if quote, log and facts could be read")),
@@ -101,8 +102,10 @@ impl Judgement {
         let report = hardware.report.as_ref();
         let rtmr3 = report.map(|report| &report.rtmrs[3]);
         let events = events::judge(&mut ledger, &inputs.evidence.event_log, rtmr3);
+        firmware_log::judge(&mut ledger, &inputs.evidence.event_log, report);
         events::judge_required(&mut ledger, events.as_deref(), &policy.required_events);
         let app = events.as_deref().and_then(|events| app::judge_facts(&mut ledger, events));
+        image::judge_list(&mut ledger, policy);
         if let Some(report) = report {
             app::judge_report_data(&mut ledger, inputs, report);
             match &policy.image {
@@ -133,7 +136,7 @@ fn judge_hardware<'a>(ledger: &mut Ledger, inputs: Inputs<'a>) -> Hardware<'a> {
         return Hardware::default();
     };
     quote::judge(ledger, &read);
-    attributes::judge(ledger, &read.quote.report, &inputs.policy.td);
+    attributes::judge(ledger, &read.quote.report, &inputs.policy.td, inputs.now);
     let mut hardware = Hardware { report: Some(read.quote.report.clone()), ..Hardware::default() };
     let anchor = match Certificate::parse(inputs.policy.anchor.certificate()) {
         Ok(anchor) => anchor,
@@ -146,7 +149,8 @@ fn judge_hardware<'a>(ledger: &mut Ledger, inputs: Inputs<'a>) -> Hardware<'a> {
     let Some(given) = inputs.collateral else {
         const WHY: &str = "no collateral: give the file of the platform's collateral";
         ledger.skip(&collateral::ROWS, WHY);
-        ledger.skip(&[CheckName::QuoteVerification, CheckName::TcbStatus], WHY);
+        ledger.skip(&[CheckName::QuoteVerification], WHY);
+        ledger.skip(&tcb::STATUS_ROWS, WHY);
         return hardware;
     };
     hardware.collateral = collateral::read(ledger, given);
@@ -159,7 +163,7 @@ fn judge_hardware<'a>(ledger: &mut Ledger, inputs: Inputs<'a>) -> Hardware<'a> {
     }
     let parts = hardware.collateral.as_ref().zip(hardware.platform.as_ref());
     let hopeless = parts.and_then(|(collateral, platform)| {
-        tcb::no_status(&collateral.tcb_info, &platform.extension, &read.quote.report)
+        tcb::no_status(&collateral.tcb_info, &collateral.qe_identity, &platform.extension, &read)
     });
     hardware.claims = tcb::judge(ledger, inputs, given, hopeless);
     if let Some(claims) = &hardware.claims {
@@ -200,7 +204,7 @@ fn facts(
         key_provider: event(event_name::KEY_PROVIDER).map(|payload| events::printable(payload)),
         os_image_hash: event(event_name::OS_IMAGE_HASH).map(hex::encode),
         tcb_status: claims.map(|claims| claims.tcb.status.to_string()),
-        tcb_date: claims.map(|claims| rfc3339(claims.platform.tcb_date_tag)),
+        tcb_date: claims.map(|claims| rfc3339(tcb::tcb_date(claims))),
         tcb_evaluation_number: claims.map(|claims| claims.tcb.eval_data_number),
         advisory_ids: claims.map(|claims| claims.tcb.advisory_ids.clone()),
         fmspc: pck.map(|pck| hex::encode(pck.fmspc)),

@@ -12,6 +12,7 @@ mod anchor;
 mod certificate;
 mod checks;
 mod collateral;
+mod ecdsa;
 mod judgement;
 mod ledger;
 pub mod policy;

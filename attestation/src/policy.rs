@@ -1,9 +1,13 @@
 //! What a verifier wants: trust anchor, nonce, accepted TDs and platforms, the image's registers, the app.
 //!
 //! A policy is a value that the caller makes; nothing in it comes from the evidence unless its field says
-//! so. Every default refuses: what weakens the judgement has to be named.
+//! so. Every default refuses: what weakens the judgement has to be named, and holds until a date.
+
+mod rules;
 
 pub use dcap_qvl::TcbStatus;
+pub use rules::{MAX_RULES_BYTES, Rules, RulesError};
+
 use protocol::digest::{AppId, ComposeHash, InstanceId, OsImageHash, ReportData, Sha384Digest};
 use protocol::report_data::NONCE_BYTES;
 
@@ -22,8 +26,12 @@ pub struct Policy {
     pub platform: PlatformRules,
     /// Predicted registers; `None` skips them.
     pub image: Option<ExpectedRegisters>,
-    /// The app; `None` skips it.
+    /// Images that may be judged by; `None` gives no row, an empty list refuses everybody.
+    pub images: Option<Vec<OsImageHash>>,
+    /// The app; `None` skips it, unless [`Self::apps`] says which are accepted.
     pub app: Option<ExpectedApp>,
+    /// Apps that are accepted; `None` gives no row, an empty list refuses everybody.
+    pub apps: Option<Vec<ComposeHash>>,
     /// Events that must be in the log besides those of every boot.
     pub required_events: Vec<RequiredEvent>,
 }
@@ -37,7 +45,9 @@ impl Policy {
             td: TdRules::default(),
             platform: PlatformRules::default(),
             image: None,
+            images: None,
             app: None,
+            apps: None,
             required_events: Vec::new(),
         }
     }
@@ -54,13 +64,54 @@ pub enum ExpectedReportData {
     Exactly(ReportData),
 }
 
-/// Accepted TDs, beyond what is never accepted (DEBUG, unknown bits, migratable, service TDs).
+/// Accepted TDs, beyond what is never accepted (DEBUG, unknown bits, migratable, service TDs, SEPT_VE_DISABLE = 0).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TdRules {
-    /// Bits of TD_ATTRIBUTES that may be set besides SEPT_VE_DISABLE and the defences LASS and ICSSD: `PERFMON`, `KEY_LOCKER` or `PROVISIONING_AGENT` of [`td_attributes`].
-    pub accepted_attributes: u64,
-    /// Whether PKS may be set.
-    pub accept_pks: bool,
+    /// Attributes that are tolerated besides SEPT_VE_DISABLE and the defences LASS and ICSSD.
+    pub accepted: Vec<AcceptedAttribute>,
+}
+
+/// A TD attribute tolerated by name and until a date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AcceptedAttribute {
+    /// Which.
+    pub attribute: TdAttribute,
+    /// Last second, since 1970, at which this holds.
+    pub until_secs: u64,
+}
+
+/// The attributes that a policy may tolerate; everything else about TD_ATTRIBUTES is fixed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum TdAttribute {
+    /// Supervisor protection keys.
+    Pks,
+    /// Key Locker.
+    KeyLocker,
+    /// TDX Connect provisioning agent.
+    ProvisioningAgent,
+    /// Performance counters.
+    Perfmon,
+}
+
+impl TdAttribute {
+    /// Its bit in TD_ATTRIBUTES.
+    pub fn bit(self) -> u64 {
+        match self {
+            Self::Pks => td_attributes::PKS,
+            Self::KeyLocker => td_attributes::KEY_LOCKER,
+            Self::ProvisioningAgent => td_attributes::PROVISIONING_AGENT,
+            Self::Perfmon => td_attributes::PERFMON,
+        }
+    }
+}
+
+impl TdRules {
+    /// Bits of TD_ATTRIBUTES that are tolerated at `now`, in seconds since 1970.
+    pub fn accepted_at(&self, now: u64) -> u64 {
+        let current = self.accepted.iter().filter(|accepted| now <= accepted.until_secs);
+        current.fold(0, |bits, accepted| bits | accepted.attribute.bit())
+    }
 }
 
 /// Bits of TD_ATTRIBUTES. Source: Intel TDX Module ABI specification 348551-008US, table 3.23.
@@ -92,11 +143,12 @@ pub mod td_attributes {
 pub struct PlatformRules {
     /// TCB states accepted besides `UpToDate`.
     pub accepted_tcb: Vec<AcceptedTcb>,
-    /// Oldest date of the platform's TCB level, in seconds since 1970.
+    /// Oldest date of the TCB levels of platform, TDX module and QE, in seconds since 1970.
     pub minimum_tcb_date_secs: Option<u64>,
     /// Lowest TCB evaluation data number of the collateral.
     pub minimum_evaluation_number: Option<u32>,
-    /// Longest time since the TCB info was issued, in seconds.
+    /// Longest time since the oldest of TCB info, QE identity and the PCK CA's revocation list was issued, in seconds.
+    /// The root's list is not among them: Intel issues one a year.
     pub maximum_collateral_age_secs: Option<u64>,
     /// FMSPCs (6 bytes) that are accepted.
     pub fmspcs: Option<Vec<[u8; 6]>>,
@@ -107,7 +159,7 @@ pub struct PlatformRules {
 /// A TCB status accepted for a known reason and until a date.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptedTcb {
-    /// The status. `Revoked` is never accepted.
+    /// The status. `Revoked` is never accepted, whatever stands here.
     pub status: TcbStatus,
     /// Every advisory that the platform may have; one that is not named here refuses.
     pub advisory_ids: Vec<String>,

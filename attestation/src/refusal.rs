@@ -106,6 +106,7 @@ checks! {
     CollateralFormat = "collateral-format", "a part of the collateral cannot be read";
     CollateralSigners = "collateral-signers", "the collateral's signers do not lead to the trust anchor";
     CrlIssuer = "crl-issuer", "a revocation list is not by the CA that it is used for";
+    CrlComplete = "crl-complete", "a revocation list covers only a part of what its CA issued";
     CrlCurrent = "crl-current", "a revocation list is expired or not valid yet";
     Revocation = "revocation", "a certificate was revoked";
     TcbInfoSignature = "tcb-info-signature", "the TCB info is not signed by its issuer";
@@ -121,6 +122,7 @@ checks! {
     SeptVeDisable = "sept-ve-disable", "SEPT_VE_DISABLE is 0: the host can cause #VE in the guest by removing pages";
     Migratable = "migratable", "the TD can be migrated to another host";
     ServiceTd = "service-td", "a service TD is bound to the TD";
+    TdPartition = "td-partition", "the report is of a virtual machine inside the TD, or of a TD with attached devices";
     Pks = "pks", "PKS is set, which the guest does not use";
     Xfam = "xfam", "XFAM has a bit that is unknown";
     SeamAttributes = "seam-attributes", "SEAMATTRIBUTES is not zero";
@@ -128,6 +130,7 @@ checks! {
     // What Intel's rules say to all of it, by an independent implementation.
     QuoteVerification = "quote-verification", "the second implementation of Intel's rules refuses what the first accepted";
     TcbStatus = "tcb-status", "the platform's TCB status is not accepted";
+    TcbAdvisories = "tcb-advisories", "the platform has an advisory that the policy does not tolerate";
     // Optional rules about the platform.
     MinimumTcbDate = "minimum-tcb-date", "the platform's TCB is older than the policy wants";
     EvaluationNumber = "tcb-evaluation-number", "the collateral's TCB evaluation data number is lower than the policy wants";
@@ -141,17 +144,21 @@ checks! {
     EventOrder = "event-order", "an event stands at another place than a boot puts it";
     EventRepeated = "event-repeated", "an event that occurs once a boot occurs twice";
     EventLate = "event-late", "a boot event's name was used after the boot";
+    EventSeparator = "event-separator", "a register has a second separator in the firmware's log";
+    FirmwareLog = "firmware-log", "the firmware's log does not replay to RTMR0 to 2";
     Rtmr3 = "rtmr3", "the event log does not replay to RTMR3";
     ReportData = "report-data", "the quote was not made for this nonce";
     MeasuredFacts = "measured-facts", "a measured fact is absent or malformed";
     RequiredEvents = "required-events", "an event that the policy requires is absent or has another payload";
     // What should have run.
+    ImageList = "image-list", "the image that the guest is judged by is not on the policy's list";
     Mrtd = "mrtd", "MRTD is not that of the image's firmware";
     Rtmr0 = "rtmr0", "RTMR0 is not that of the image's firmware in a machine of this shape";
     Rtmr1 = "rtmr1", "RTMR1 is not that of the image's kernel";
     Rtmr2 = "rtmr2", "RTMR2 is not that of the image's command line and initrd";
     PublishedCompose = "published-compose", "the published app-compose.json is not the measured one";
     ComposeHash = "compose-hash", "another app-compose.json was measured";
+    AppList = "app-list", "the measured app is not on the policy's list";
     AppId = "app-id", "another app id was measured";
     InstanceId = "instance-id", "another instance id was measured";
     MrConfigId = "mrconfigid", "MRCONFIGID does not belong to the measured app";
@@ -159,14 +166,18 @@ checks! {
 
 impl CheckName {
     /// Rules that give a row only where the policy or the evidence asks for them.
-    pub(crate) const OPTIONAL: [Self; 9] = [
+    pub(crate) const OPTIONAL: [Self; 13] = [
         Self::MinimumTcbDate,
         Self::EvaluationNumber,
         Self::CollateralAge,
         Self::Fmspc,
         Self::PlatformId,
+        Self::EventSeparator,
+        Self::FirmwareLog,
         Self::RequiredEvents,
+        Self::ImageList,
         Self::PublishedCompose,
+        Self::AppList,
         Self::AppId,
         Self::InstanceId,
     ];

@@ -5,7 +5,7 @@ use protocol::event_log::{self, RuntimeEvent};
 use protocol::quote::TdReport;
 use protocol::{event_name, mr_config, report_data};
 
-use super::Inputs;
+use super::{Inputs, one_of};
 use crate::ledger::Ledger;
 use crate::policy::{ExpectedApp, ExpectedReportData};
 use crate::refusal::{CheckName, Finding};
@@ -57,9 +57,19 @@ pub(crate) fn judge(ledger: &mut Ledger, inputs: Inputs<'_>, report: Option<&TdR
         let finding = Finding::new(app.compose_hash, hash, "do not read the published file as what runs");
         ledger.judge(CheckName::PublishedCompose, hash == app.compose_hash, finding);
     }
-    match &inputs.policy.app {
-        Some(expected) => judge_expected(ledger, expected, app),
-        None => ledger.skip(&[CheckName::ComposeHash], "no app was stated: state the app whose guest this should be"),
+    let listed = inputs.policy.apps.as_deref();
+    if let Some(list) = listed {
+        ledger.judge(CheckName::AppList, list.contains(&app.compose_hash), of_list(list, app));
+    }
+    match (&inputs.policy.app, listed) {
+        (Some(expected), _) => judge_expected(ledger, expected, app),
+        // The list states which apps this may be.
+        (None, Some(list)) => {
+            ledger.judge(CheckName::ComposeHash, list.contains(&app.compose_hash), of_list(list, app))
+        }
+        (None, None) => {
+            ledger.skip(&[CheckName::ComposeHash], "no app was stated: state the app whose guest this should be");
+        }
     }
     if let Some(report) = report {
         let expected = mr_config::v1(&app.compose_hash);
@@ -67,6 +77,10 @@ pub(crate) fn judge(ledger: &mut Ledger, inputs: Inputs<'_>, report: Option<&TdR
         let finding = Finding::new(format!("{expected}, or zero"), report.mr_config_id, hint);
         ledger.judge(CheckName::MrConfigId, mr_config::matches(&report.mr_config_id, &expected), finding);
     }
+}
+
+fn of_list(list: &[ComposeHash], app: &MeasuredApp) -> Finding {
+    Finding::new(one_of(list.iter()), app.compose_hash, "another app than those that the policy lists")
 }
 
 fn judge_expected(ledger: &mut Ledger, expected: &ExpectedApp, app: &MeasuredApp) {

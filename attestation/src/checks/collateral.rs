@@ -1,6 +1,6 @@
 //! The collateral: signed by the trust anchor's people, current, about this platform; and what it says about QE and TDX module.
 
-use dcap_qvl::{QeIdentity, TcbInfo};
+use dcap_qvl::{QeIdentity, TcbInfo, TcbLevel};
 use protocol::quote::TdReport;
 
 use super::Inputs;
@@ -14,10 +14,11 @@ use crate::signature_data::QeReport;
 use crate::time::{Window, parse_rfc3339, rfc3339};
 
 /// The rows of this file, skipped together where there is no collateral.
-pub(crate) const ROWS: [CheckName; 12] = [
+pub(crate) const ROWS: [CheckName; 13] = [
     CheckName::CollateralFormat,
     CheckName::CollateralSigners,
     CheckName::CrlIssuer,
+    CheckName::CrlComplete,
     CheckName::CrlCurrent,
     CheckName::Revocation,
     CheckName::TcbInfoSignature,
@@ -30,6 +31,12 @@ pub(crate) const ROWS: [CheckName; 12] = [
 ];
 /// What to try when collateral is old, or from another platform.
 const REFRESH: &str = "fetch the collateral again for this quote";
+/// The version of TCB info that has TDX components and module identities.
+const TCB_INFO_VERSION: u8 = 3;
+/// Versions of the QE identity that a TD quoting enclave may have.
+const QE_IDENTITY_VERSIONS: [u8; 2] = [2, 3];
+/// Components of a TCB level, of SGX and of TDX each.
+const COMPONENTS: usize = 16;
 /// DEBUG of an enclave's ATTRIBUTES.
 const ENCLAVE_DEBUG: u8 = 2;
 
@@ -40,7 +47,7 @@ pub(crate) struct ReadCollateral<'a> {
     pck_crl: Crl,
     pub(crate) tcb_info: TcbInfo,
     tcb_signers: Vec<Certificate>,
-    qe_identity: QeIdentity,
+    pub(crate) qe_identity: QeIdentity,
     qe_signers: Vec<Certificate>,
 }
 
@@ -61,6 +68,13 @@ pub(crate) fn read<'a>(ledger: &mut Ledger, collateral: &'a Collateral) -> Optio
 
 fn read_parts(raw: &Collateral) -> Result<ReadCollateral<'_>, String> {
     let inner = &raw.inner;
+    let tcb_info: TcbInfo = serde_json::from_str(&inner.tcb_info).map_err(|error| format!("TCB info: {error}"))?;
+    if let Some(level) = tcb_info.tcb_levels.iter().find(|level| !is_whole(level)) {
+        return Err(format!(
+            "TCB info: the level of {:?} has not {COMPONENTS} SGX and TDX components and a date",
+            level.tcb_date
+        ));
+    }
     let certificates = |what: &str, text: &str| {
         Certificate::parse_chain(text.as_bytes()).map_err(|error| format!("signers of the {what}: {error}"))
     };
@@ -68,17 +82,31 @@ fn read_parts(raw: &Collateral) -> Result<ReadCollateral<'_>, String> {
         raw,
         root_crl: Crl::parse(&inner.root_ca_crl).map_err(|error| format!("root CA's list: {error}"))?,
         pck_crl: Crl::parse(&inner.pck_crl).map_err(|error| format!("PCK CA's list: {error}"))?,
-        tcb_info: serde_json::from_str(&inner.tcb_info).map_err(|error| format!("TCB info: {error}"))?,
+        tcb_info,
         tcb_signers: certificates("TCB info", &inner.tcb_info_issuer_chain)?,
         qe_identity: serde_json::from_str(&inner.qe_identity).map_err(|error| format!("QE identity: {error}"))?,
         qe_signers: certificates("QE identity", &inner.qe_identity_issuer_chain)?,
     })
 }
 
+/// Whether a TCB level can be compared with a platform at all.
+fn is_whole(level: &TcbLevel) -> bool {
+    let complete = |components: &[_]| components.len() == COMPONENTS;
+    let tcb = &level.tcb;
+    complete(&tcb.sgx_components) && complete(&tcb.tdx_components) && parse_rfc3339(&level.tcb_date).is_some()
+}
+
 /// Judges signers, lists and documents.
 pub(crate) fn judge(ledger: &mut Ledger, inputs: Inputs<'_>, read: &ReadCollateral<'_>, anchor: &Certificate) {
     judge_signers(ledger, read, anchor, inputs.now);
     let crls = [("root CA's list", &read.root_crl), ("PCK CA's list", &read.pck_crl)];
+    let restricted = crls.iter().find_map(|(what, crl)| Some(format!("{what}: extension {}", crl.restriction()?)));
+    let finding = Finding::new(
+        "lists of everything that their CAs revoked",
+        restricted.as_deref().unwrap_or("they are"),
+        "a delta, a list for some certificates only, or one with an unknown critical extension proves nothing about the others",
+    );
+    ledger.judge(CheckName::CrlComplete, restricted.is_none(), finding);
     let windows = crls.map(|(what, crl)| (what, crl.window()));
     judge_current(ledger, CheckName::CrlCurrent, inputs.now, &windows);
     let inner = &read.raw.inner;
@@ -125,9 +153,17 @@ pub(crate) fn judge_platform(
     let hint = "a revoked platform's keys are known to others: nothing from it can be believed";
     ledger.judge(CheckName::Revocation, revoked.is_none(), Finding::new("no certificate revoked", found, hint));
 
-    let ids = |fmspc: &str, pce: &str| format!("FMSPC {}, PCE {}", fmspc.to_lowercase(), pce.to_lowercase());
-    let certified = ids(&hex::encode(platform.extension.fmspc), &hex::encode(&platform.extension.pce_id));
-    let stated = ids(&read.tcb_info.fmspc, &read.tcb_info.pce_id);
+    judge_tcb_info(ledger, &read.tcb_info, platform);
+}
+
+/// TCB info must be for TDX, and for the FMSPC and PCE of the certificate.
+fn judge_tcb_info(ledger: &mut Ledger, tcb_info: &TcbInfo, platform: &Platform) {
+    let ids = |id: &str, version: u8, fmspc: &str, pce: &str| {
+        format!("{id} of version {version}, FMSPC {}, PCE {}", fmspc.to_lowercase(), pce.to_lowercase())
+    };
+    let pck = &platform.extension;
+    let certified = ids("TDX", TCB_INFO_VERSION, &hex::encode(pck.fmspc), &hex::encode(&pck.pce_id));
+    let stated = ids(&tcb_info.id, tcb_info.version, &tcb_info.fmspc, &tcb_info.pce_id);
     ledger.judge(CheckName::TcbInfoPlatform, certified == stated, Finding::new(certified, stated, REFRESH));
 }
 
@@ -141,25 +177,37 @@ pub(crate) fn judge_identities(ledger: &mut Ledger, read: &ReadCollateral<'_>, q
         }
     };
     ledger.judge(CheckName::QeIdentity, difference.is_none(), finding);
-    let (holds, finding) = match module_identity(&read.tcb_info, &quote.quote.report) {
-        Ok((expected, found)) => (expected == found, Finding::new(expected, found, "")),
-        Err(error) => (false, Finding::new("a TDX module that the TCB info lists", error, REFRESH)),
+    judge_module(ledger, &read.tcb_info, &quote.quote.report);
+}
+
+/// The module that launched the TD and, after an update that preserved it, the one that runs it now.
+fn judge_module(ledger: &mut Ledger, tcb_info: &TcbInfo, report: &TdReport) {
+    let current = report.td15.map(|fields| fields.tee_tcb_svn2);
+    let identities = [Some(report.tee_tcb_svn), current].into_iter().flatten();
+    let identities: Result<Vec<_>, _> = identities.map(|svn| module_identity(tcb_info, &svn)).collect();
+    let found = module_text(&hex::encode(report.mr_signer_seam), report.seam_attributes);
+    let (holds, finding) = match identities {
+        Ok(expected) => {
+            (expected[0] == found, Finding::new(&expected[0], found, "another module than Intel's, or in a test mode"))
+        }
+        Err(error) => (false, Finding::new("TDX modules that the TCB info lists", error, REFRESH)),
     };
     ledger.judge(CheckName::TdxModule, holds, finding);
 }
 
-/// Issue time of the older of both documents.
+/// Issue time of the oldest of both documents and the PCK CA's list.
 pub(crate) fn issued(read: &ReadCollateral<'_>) -> u64 {
-    let times = [&read.tcb_info.issue_date, &read.qe_identity.issue_date];
-    times.into_iter().map(|text| parse_rfc3339(text).unwrap_or(0)).min().unwrap_or(0)
+    let documents = [&read.tcb_info.issue_date, &read.qe_identity.issue_date];
+    let documents = documents.map(|text| parse_rfc3339(text).unwrap_or(0));
+    documents.into_iter().fold(read.pck_crl.window().from, u64::min)
 }
 
 /// The signers must be issued by the anchor itself and valid now.
 fn judge_signers(ledger: &mut Ledger, read: &ReadCollateral<'_>, anchor: &Certificate, now: u64) {
     let signers = [&read.tcb_signers[0], &read.qe_signers[0]];
     let wrong = signers.into_iter().find_map(|signer| {
-        if !signer.is_issued_by(anchor) {
-            return Some(format!("{} is not issued by it", signer.subject()));
+        if !signer.is_issued_by(anchor) || signer.is_ca() {
+            return Some(format!("{} is not issued by it, or is a CA itself", signer.subject()));
         }
         let window = signer.window();
         (!window.contains(now)).then(|| format!("{} is valid from {}", signer.subject(), window.text()))
@@ -193,8 +241,10 @@ fn qe_difference(identity: &QeIdentity, report: &QeReport) -> Option<(String, St
         hex::encode(value.iter().zip(mask).map(|(value, mask)| value & mask).collect::<Vec<_>>())
     };
     let misc = report.misc_select.to_le_bytes();
+    let known = QE_IDENTITY_VERSIONS.contains(&identity.version);
     let fields = [
         ("id", "TD_QE".to_owned(), identity.id.clone()),
+        ("known version", "yes".to_owned(), if known { "yes".to_owned() } else { identity.version.to_string() }),
         ("MRSIGNER", hex::encode(identity.mrsigner), hex::encode(report.mr_signer)),
         ("ISVPRODID", identity.isvprodid.to_string(), report.isv_prod_id.to_string()),
         (
@@ -213,9 +263,9 @@ fn qe_difference(identity: &QeIdentity, report: &QeReport) -> Option<(String, St
     different.map(|(field, expected, found)| (format!("{field} {expected}"), format!("{field} {found}")))
 }
 
-/// Signer and attributes of the TDX module, as the TCB info wants them and as the report has them.
-fn module_identity(tcb_info: &TcbInfo, report: &TdReport) -> Result<(String, String), String> {
-    let identity = tcb_info.tdx_module_identity(&report.tee_tcb_svn).map_err(|error| error.to_string())?;
+/// Signer and attributes that the TCB info wants of the TDX module of this SVN.
+fn module_identity(tcb_info: &TcbInfo, svn: &[u8; 16]) -> Result<String, String> {
+    let identity = tcb_info.tdx_module_identity(svn).map_err(|error| error.to_string())?;
     let base = tcb_info.tdx_module.as_ref().ok_or("TCB info without TDX module: it is not for TDX")?;
     let (signer, attributes, mask) = match identity {
         Some(module) => (&module.mrsigner, &module.attributes, &module.attributes_mask),
@@ -225,9 +275,10 @@ fn module_identity(tcb_info: &TcbInfo, report: &TdReport) -> Result<(String, Str
         let bytes = hex::decode(text).ok().and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
         bytes.map(u64::from_le_bytes).ok_or_else(|| format!("TDX module attributes {text:?} are not 8 bytes"))
     };
-    let (attributes, mask) = (number(attributes)?, number(mask)?);
-    let text = |signer: &str, attributes: u64| format!("MRSIGNERSEAM {signer}, SEAMATTRIBUTES {attributes:#x}");
-    let expected = text(&signer.to_lowercase(), attributes & mask);
     // Bits outside the mask count too: they must be zero.
-    Ok((expected, text(&hex::encode(report.mr_signer_seam), report.seam_attributes)))
+    Ok(module_text(&signer.to_lowercase(), number(attributes)? & number(mask)?))
+}
+
+fn module_text(signer: &str, attributes: u64) -> String {
+    format!("MRSIGNERSEAM {signer}, SEAMATTRIBUTES {attributes:#x}")
 }

@@ -1,7 +1,7 @@
 //! The event log: one list, read once, whose payloads hash to its digests, in a boot's order, replaying to RTMR3.
 
 use protocol::digest::Rtmr;
-use protocol::event_log::{self, EventLogError, RawEvent, RuntimeEvent};
+use protocol::event_log::{self, EventLogError, RUNTIME_REGISTER, RawEvent, RuntimeEvent};
 use protocol::event_name;
 
 use crate::ledger::Ledger;
@@ -15,6 +15,15 @@ const TAMPERED: &str = "the log was changed after the guest wrote it, or the gue
 pub(crate) fn judge(ledger: &mut Ledger, log: &[RawEvent], rtmr3: Option<&Rtmr>) -> Option<Vec<RuntimeEvent>> {
     const READABLE: &str = "run-time events in register 3";
     const HASHED: &str = "every digest is that of its name and payload";
+    if let Some((index, raw)) = log.iter().enumerate().find(|(_, raw)| raw.imr > RUNTIME_REGISTER) {
+        ledger.fail(
+            CheckName::EventLog,
+            READABLE,
+            format!("event {index}: register {}, expected 0 to 3", raw.imr),
+            TAMPERED,
+        );
+        return None;
+    }
     let events = match event_log::runtime_events(log) {
         Ok(events) => events,
         Err(error @ EventLogError::PayloadMismatch { .. }) => {

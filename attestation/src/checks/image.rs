@@ -6,12 +6,23 @@ use protocol::digest::{Rtmr, Sha384Digest};
 use protocol::evidence::Evidence;
 use protocol::quote::TdReport;
 
+use super::one_of;
 use crate::ledger::Ledger;
-use crate::policy::{ExpectedRegister, ExpectedRegisters, FirmwareEvent, Prediction};
+use crate::policy::{ExpectedRegister, ExpectedRegisters, FirmwareEvent, Policy, Prediction};
 use crate::refusal::{CheckName, Finding};
 
 /// Rows of this file.
 pub(crate) const ROWS: [CheckName; 4] = [CheckName::Mrtd, CheckName::Rtmr0, CheckName::Rtmr1, CheckName::Rtmr2];
+
+/// Judges that the image by which the registers are judged is one that the policy lists; a row only where it lists any.
+pub(crate) fn judge_list(ledger: &mut Ledger, policy: &Policy) {
+    let Some(list) = &policy.images else { return };
+    let judged_by = policy.image.as_ref().and_then(|image| image.os_image_hash);
+    let found = judged_by.map_or_else(|| "no image was stated".to_owned(), |hash| hash.to_string());
+    let holds = judged_by.is_some_and(|hash| list.contains(&hash));
+    let hint = "state an image that the policy lists, or let its owner add this one";
+    ledger.judge(CheckName::ImageList, holds, Finding::new(one_of(list.iter()), found, hint));
+}
 
 /// Judges the four registers that image and shape decide.
 pub(crate) fn judge(ledger: &mut Ledger, report: &TdReport, image: &ExpectedRegisters, evidence: &Evidence) {

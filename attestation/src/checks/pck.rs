@@ -45,7 +45,7 @@ pub(crate) fn judge(
         || path.iter().map(Certificate::subject).collect::<Vec<_>>().join(" <- "),
         |pair| format!("{} is not issued by {}", pair[0].subject(), pair[1].subject()),
     );
-    let holds = broken.is_none() && path.len() > 1;
+    let holds = broken.is_none() && path.len() > 1 && !path[0].is_ca();
     let hint = "leaf first; each a CA but the leaf; ECDSA P-256 with SHA-256";
     ledger.judge(CheckName::PckCertificates, holds, Finding::new(EXPECTED, found, hint));
     judge_validity(ledger, &path, inputs.now);

@@ -1,11 +1,11 @@
 //! The quote by itself: whose it is, that it can be read, that its attestation key signed it and the QE vouched for that key.
 
-use p256::ecdsa::signature::Verifier;
-use p256::ecdsa::{Signature, VerifyingKey};
+use p256::ecdsa::Signature;
 use protocol::quote::{Quote, TEE_TYPE_SGX, TEE_TYPE_TDX};
 use protocol::reader::Reader;
 use sha2::{Digest, Sha256};
 
+use crate::ecdsa;
 use crate::ledger::Ledger;
 use crate::refusal::{CheckName, Finding};
 use crate::signature_data::SignatureData;
@@ -99,8 +99,5 @@ fn judge_tee_type(ledger: &mut Ledger, bytes: &[u8]) {
 fn is_signed(key: &[u8; 64], message: &[u8], signature: &[u8; 64]) -> bool {
     let mut point = [4; 65]; // SEC 1: an uncompressed point
     point[1..].copy_from_slice(key);
-    let (Ok(key), Ok(signature)) = (VerifyingKey::from_sec1_bytes(&point), Signature::from_slice(signature)) else {
-        return false;
-    };
-    key.verify(message, &signature).is_ok()
+    Signature::from_slice(signature).is_ok_and(|signature| ecdsa::verifies(&point, message, &signature))
 }

@@ -5,26 +5,31 @@
 
 use dcap_qvl::intel::PckExtension;
 use dcap_qvl::verify::QuoteVerifier;
-use dcap_qvl::{QuoteClaims, QuotePolicy, TcbInfo, TcbStatus};
-use protocol::quote::TdReport;
+use dcap_qvl::{QeIdentity, QuoteClaims, QuotePolicy, TcbInfo, TcbStatus};
 
 use super::collateral::{self, ReadCollateral};
 use super::pck::Platform;
-use super::{Inputs, attributes};
+use super::quote::ReadQuote;
+use super::{Inputs, attributes, one_of};
 use crate::collateral::Collateral;
+use crate::ecdsa::OneJudgement;
 use crate::ledger::Ledger;
 use crate::policy::{AcceptedTcb, PlatformRules};
 use crate::refusal::{CheckName, Finding};
-use crate::time::rfc3339;
+use crate::time::{parse_rfc3339, rfc3339};
 
+/// Why advisories are not judged.
+const NO_STATUS: &str = "the TCB status is not accepted, whatever its advisories";
+/// Rows about the TCB status, skipped together.
+pub(crate) const STATUS_ROWS: [CheckName; 2] = [CheckName::TcbStatus, CheckName::TcbAdvisories];
 /// What to do about a TCB that is not accepted.
 const UPDATE: &str =
-    "update the platform's firmware and TDX module, or accept status and advisories by name and until a date";
+    "update the platform's firmware and TDX module, or tolerate status and advisories by name and until a date";
 
 /// Checks whose failure dcap-qvl would only repeat.
 fn repeated() -> Vec<CheckName> {
     let quote = CheckName::ALL.iter().copied().filter(|name| *name < CheckName::CollateralFormat);
-    quote.chain(collateral::ROWS).chain(attributes::ROWS).chain([CheckName::TcbStatus]).collect()
+    quote.chain(collateral::ROWS).chain(attributes::ROWS).chain(STATUS_ROWS).collect()
 }
 
 /// Runs dcap-qvl over quote and collateral; its claims if it accepts.
@@ -36,7 +41,7 @@ pub(crate) fn judge(
     collateral: &Collateral,
     hopeless: Option<String>,
 ) -> Option<QuoteClaims> {
-    let verifier = QuoteVerifier::new(inputs.policy.anchor.certificate().to_vec());
+    let verifier = QuoteVerifier::<OneJudgement>::new_with_config(inputs.policy.anchor.certificate().to_vec());
     // Only the facts are asked for: which of them are accepted is decided below.
     let facts_only = QuotePolicy::claims_only(inputs.now);
     let result = verifier.verify_with_policy(&inputs.evidence.quote, &collateral.inner, inputs.now, &facts_only);
@@ -49,9 +54,11 @@ pub(crate) fn judge(
         Err(error) => format!("{error:#}"),
     };
     match hopeless {
-        Some(found) => ledger.fail(CheckName::TcbStatus, "UpToDate", found, UPDATE),
-        None => ledger
-            .skip(&[CheckName::TcbStatus], "the TCB is evaluated by dcap-qvl, which refused (see quote-verification)"),
+        Some(found) => {
+            ledger.fail(CheckName::TcbStatus, "UpToDate", found, UPDATE);
+            ledger.skip(&[CheckName::TcbAdvisories], NO_STATUS);
+        }
+        None => ledger.skip(&STATUS_ROWS, "the TCB is evaluated by dcap-qvl, which refused (see quote-verification)"),
     }
     let already = ledger.failed(&repeated());
     if already.is_empty() {
@@ -64,26 +71,43 @@ pub(crate) fn judge(
     None
 }
 
-/// Why a platform has no TCB status at all: it is below every level that Intel lists, or its level is revoked.
-pub(crate) fn no_status(tcb_info: &TcbInfo, pck: &PckExtension, report: &TdReport) -> Option<String> {
+/// Why a platform has no TCB status at all: platform, TDX module or QE is below every level that Intel lists, or its level is revoked.
+pub(crate) fn no_status(
+    tcb_info: &TcbInfo,
+    qe_identity: &QeIdentity,
+    pck: &PckExtension,
+    read: &ReadQuote<'_>,
+) -> Option<String> {
+    let report = &read.quote.report;
     let current = report.td15.map(|fields| fields.tee_tcb_svn2);
-    [Some(report.tee_tcb_svn), current].into_iter().flatten().find_map(|svn| {
-        let levels = tcb_info.tcb_levels.iter();
-        let shortfalls =
-            levels.map(|level| Some((level, level.shortfalls(&pck.cpu_svn, pck.pce_svn, Some(&svn)).ok()?)));
-        let shortfalls: Vec<_> = shortfalls.collect::<Option<_>>()?;
-        match shortfalls.iter().find(|(_, missing)| missing.is_empty()) {
-            Some((level, _)) => (level.tcb_status == TcbStatus::Revoked).then(|| "Revoked".to_owned()),
-            None => shortfalls.iter().min_by_key(|(_, missing)| missing.len()).map(|(level, missing)| {
-                let missing = missing
-                    .iter()
-                    .map(|short| format!("{:?} is {}, needs {}", short.component, short.have, short.needs));
-                let missing = missing.collect::<Vec<_>>().join("; ");
-                format!("below every TCB level of the TCB info; to that of {}: {missing}", level.tcb_date)
-            }),
-        }
-        .or_else(|| module_without_level(tcb_info, &svn))
-    })
+    let svns = [Some(report.tee_tcb_svn), current].into_iter().flatten();
+    let of_platform = svns
+        .into_iter()
+        .find_map(|svn| platform_without_level(tcb_info, pck, &svn).or_else(|| module_without_level(tcb_info, &svn)));
+    of_platform.or_else(|| qe_without_level(qe_identity, read.signature_data.qe_report().isv_svn))
+}
+
+fn platform_without_level(tcb_info: &TcbInfo, pck: &PckExtension, svn: &[u8; 16]) -> Option<String> {
+    let levels = tcb_info.tcb_levels.iter();
+    let shortfalls = levels.map(|level| Some((level, level.shortfalls(&pck.cpu_svn, pck.pce_svn, Some(svn)).ok()?)));
+    let shortfalls: Vec<_> = shortfalls.collect::<Option<_>>()?;
+    if let Some((level, _)) = shortfalls.iter().find(|(_, missing)| missing.is_empty()) {
+        return (level.tcb_status == TcbStatus::Revoked).then(|| "Revoked".to_owned());
+    }
+    let Some((level, missing)) = shortfalls.iter().min_by_key(|(_, missing)| missing.len()) else {
+        return Some("the TCB info has no level".to_owned());
+    };
+    let missing = missing.iter().map(|short| format!("{:?} is {}, needs {}", short.component, short.have, short.needs));
+    let missing = missing.collect::<Vec<_>>().join("; ");
+    Some(format!("below every TCB level of the TCB info; to that of {}: {missing}", level.tcb_date))
+}
+
+fn qe_without_level(identity: &QeIdentity, svn: u16) -> Option<String> {
+    match identity.tcb_levels.iter().find(|level| level.tcb.isvsvn <= svn).map(|level| level.tcb_status) {
+        None => Some(format!("the QE is below every level: its SVN is {svn}")),
+        Some(TcbStatus::Revoked) => Some(format!("the QE's SVN {svn}: Revoked")),
+        Some(_) => None,
+    }
 }
 
 fn module_without_level(tcb_info: &TcbInfo, svn: &[u8; 16]) -> Option<String> {
@@ -96,25 +120,49 @@ fn module_without_level(tcb_info: &TcbInfo, svn: &[u8; 16]) -> Option<String> {
     }
 }
 
-/// Judges the TCB status: up to date, or accepted by name, for every advisory, until a date.
+/// Judges the TCB status (up to date, or tolerated by name and until a date) and, where it is tolerated, its advisories.
 pub(crate) fn judge_status(ledger: &mut Ledger, claims: &QuoteClaims, rules: &PlatformRules, now: u64) {
     let (status, advisories) = (claims.tcb.status, &claims.tcb.advisory_ids);
-    let excused = |rule: &AcceptedTcb| {
-        rule.status == status
-            && status != TcbStatus::Revoked
-            && now <= rule.until_secs
-            && advisories.iter().all(|id| rule.advisory_ids.contains(id))
-    };
-    let accepted = status == TcbStatus::UpToDate || rules.accepted_tcb.iter().any(excused);
-    let found =
-        if advisories.is_empty() { status.to_string() } else { format!("{status} ({})", advisories.join(", ")) };
+    let up_to_date = status == TcbStatus::UpToDate;
+    let tolerates =
+        |rule: &&AcceptedTcb| rule.status == status && status != TcbStatus::Revoked && now <= rule.until_secs;
+    let tolerating: Vec<_> = rules.accepted_tcb.iter().filter(tolerates).collect();
+    let accepted = up_to_date || !tolerating.is_empty();
     let mut expected = vec!["UpToDate".to_owned()];
-    expected.extend(rules.accepted_tcb.iter().map(|rule| {
-        format!("{} until {} with no advisory but {:?}", rule.status, rfc3339(rule.until_secs), rule.advisory_ids)
-    }));
-    let hint =
-        "update the platform's firmware and TDX module, or accept status and advisories by name and until a date";
-    ledger.judge(CheckName::TcbStatus, accepted, Finding::new(expected.join(", or "), found, hint));
+    let until = |rule: &AcceptedTcb| format!("{} until {}", rule.status, rfc3339(rule.until_secs));
+    expected.extend(rules.accepted_tcb.iter().map(until));
+    ledger.judge(
+        CheckName::TcbStatus,
+        accepted,
+        Finding::new(expected.join(", or "), described(status, advisories), UPDATE),
+    );
+    if !accepted {
+        ledger.skip(&[CheckName::TcbAdvisories], NO_STATUS);
+        return;
+    }
+    // One rule must name all of them: a rule is a decision about one state of a platform.
+    let named = |rule: &&AcceptedTcb| advisories.iter().all(|id| rule.advisory_ids.contains(id));
+    let holds = up_to_date || tolerating.iter().any(named);
+    let expected = match tolerating[..] {
+        _ if up_to_date => "any, as the TCB is up to date".to_owned(),
+        _ => {
+            tolerating.iter().map(|rule| format!("none but {:?}", rule.advisory_ids)).collect::<Vec<_>>().join(", or ")
+        }
+    };
+    let found = if advisories.is_empty() { "none".to_owned() } else { advisories.join(", ") };
+    ledger.judge(CheckName::TcbAdvisories, holds, Finding::new(expected, found, UPDATE));
+}
+
+fn described(status: TcbStatus, advisories: &[String]) -> String {
+    if advisories.is_empty() { status.to_string() } else { format!("{status} ({})", advisories.join(", ")) }
+}
+
+/// Oldest date of the levels that the platform, its TDX module and its QE have; in seconds since 1970.
+pub(crate) fn tcb_date(claims: &QuoteClaims) -> u64 {
+    let current = claims.platform.current_tcb_level.as_ref().map(|level| &level.tcb_date);
+    let others = [Some(&claims.qe.tcb_level.tcb_date), current].into_iter().flatten();
+    // A date that cannot be read is older than any minimum.
+    others.map(|date| parse_rfc3339(date).unwrap_or(0)).fold(claims.platform.tcb_date_tag, u64::min)
 }
 
 /// Judges the optional rules about the TCB; each gives a row only where the policy has it.
@@ -127,7 +175,7 @@ pub(crate) fn judge_age(
     let rules = &inputs.policy.platform;
     const WHY: &str = "there is no collateral that passed";
     if let Some(minimum) = rules.minimum_tcb_date_secs {
-        match claims.map(|claims| claims.platform.tcb_date_tag) {
+        match claims.map(tcb_date) {
             Some(date) => {
                 let finding =
                     Finding::new(format!("{} or later", rfc3339(minimum)), rfc3339(date), "update the platform");
@@ -190,9 +238,4 @@ pub(crate) fn judge_platform(ledger: &mut Ledger, rules: &PlatformRules, platfor
             None => ledger.skip(&[CheckName::PlatformId], WHY),
         }
     }
-}
-
-fn one_of(list: impl Iterator<Item = String>) -> String {
-    let list = list.collect::<Vec<_>>().join(", ");
-    if list.is_empty() { "nothing: the list is empty and refuses everybody".to_owned() } else { list }
 }

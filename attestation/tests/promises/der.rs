@@ -17,6 +17,10 @@ const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
 const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
 const CRL_NUMBER: &[u8] = &[0x55, 0x1d, 0x14];
+/// deltaCRLIndicator and issuingDistributionPoint; one that nobody has defined.
+pub const DELTA_CRL: &[u8] = &[0x55, 0x1d, 0x1b];
+pub const DISTRIBUTION_POINT: &[u8] = &[0x55, 0x1d, 0x1c];
+pub const UNKNOWN: &[u8] = &[0x55, 0x1d, 0x7f];
 /// Intel's SGX extension, 1.2.840.113741.1.13.1.
 const SGX: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf8, 0x4d, 0x01, 0x0d, 0x01];
 
@@ -32,6 +36,8 @@ pub struct Certificate<'a> {
     pub until: u64,
     /// Contents of Intel's SGX extension.
     pub sgx: Option<Vec<u8>>,
+    /// Unused bits and bits of the key usage, where it is not the usual one.
+    pub usage: Option<[u8; 2]>,
 }
 
 pub fn tlv(tag: u8, contents: &[u8]) -> Vec<u8> {
@@ -53,7 +59,7 @@ pub fn sequence(parts: &[Vec<u8>]) -> Vec<u8> {
 pub fn certificate(content: &Certificate<'_>, key: &SigningKey, issuer_key: &SigningKey) -> Vec<u8> {
     let point = VerifyingKey::from(key).to_sec1_point(false);
     let spki = sequence(&[sequence(&[tlv(6, EC_PUBLIC_KEY), tlv(6, P256)]), bit_string(point.as_bytes())]);
-    let usage = if content.is_ca { [1, 0x06] } else { [6, 0xc0] };
+    let usage = content.usage.unwrap_or(if content.is_ca { [1, 0x06] } else { [6, 0xc0] });
     let constraints = if content.is_ca { sequence(&[tlv(1, &[0xff])]) } else { sequence(&[]) };
     let mut extensions =
         vec![extension(BASIC_CONSTRAINTS, true, &constraints), extension(KEY_USAGE, true, &tlv(3, &usage))];
@@ -71,13 +77,26 @@ pub fn certificate(content: &Certificate<'_>, key: &SigningKey, issuer_key: &Sig
     signed(tbs, issuer_key)
 }
 
-pub fn revocation_list(issuer: &str, key: &SigningKey, from: u64, until: u64, revoked: &[u8]) -> Vec<u8> {
+/// A revocation list's content that tests vary.
+pub struct RevocationList<'a> {
+    pub issuer: &'a str,
+    pub from: u64,
+    pub until: u64,
+    pub revoked: &'a [u8],
+    /// Object identifier of one more extension, and whether it is critical.
+    pub extension: Option<(&'a [u8], bool)>,
+}
+
+pub fn revocation_list(content: &RevocationList<'_>, key: &SigningKey) -> Vec<u8> {
+    let RevocationList { issuer, from, until, revoked, extension: more } = *content;
     let entries: Vec<_> = revoked.iter().map(|serial| sequence(&[tlv(2, &[*serial]), utc_time(from)])).collect();
     let mut parts = vec![tlv(2, &[1]), algorithm(), name(issuer), utc_time(from), utc_time(until)];
     if !entries.is_empty() {
         parts.push(sequence(&entries));
     }
-    parts.push(tlv(0xa0, &sequence(&[extension(CRL_NUMBER, false, &tlv(2, &[1]))])));
+    let mut extensions = vec![extension(CRL_NUMBER, false, &tlv(2, &[1]))];
+    extensions.extend(more.map(|(oid, critical)| extension(oid, critical, &tlv(2, &[1]))));
+    parts.push(tlv(0xa0, &sequence(&extensions)));
     signed(sequence(&parts), key)
 }
 

@@ -22,7 +22,9 @@ pub const NOW: u64 = 1_800_000_000;
 pub const DAY: u64 = 24 * 3600;
 pub const NONCE: [u8; 32] = [7; 32];
 pub const APP: &[u8] = b"{\"name\":\"forged\"}";
+/// Security versions that the TCB info's level asks for.
 const CPU_SVN: [u8; 16] = [3; 16];
+const TEE_TCB_SVN: [u8; 16] = [5, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const PPID: [u8; 16] = [0x11; 16];
 const ROOT: &str = "Forged Root CA";
 const PCK_CA: &str = "Forged PCK Platform CA";
@@ -31,12 +33,19 @@ const PCK_CA: &str = "Forged PCK Platform CA";
 #[derive(Clone)]
 pub struct Forge {
     pub version: u16,
+    /// Of a version 5 quote: 2 (TDX 1.0), 3 (TDX 1.5) or 4 (extended).
+    pub body_type: u16,
+    /// Behind MRSERVICETD in a body of type 4.
+    pub extension: [u8; 237],
     pub td_attributes: u64,
     pub xfam: u64,
     pub seam_attributes: u64,
     pub mr_signer_seam: [u8; 48],
     pub mr_service_td: [u8; 48],
     pub tee_tcb_svn: [u8; 16],
+    pub current_tee_tcb_svn: [u8; 16],
+    pub cpu_svn: [u8; 16],
+    pub qe_svn: u8,
     pub mr_config_id: [u8; 48],
     pub report_data: [u8; 64],
     pub measured: Vec<RuntimeEvent>,
@@ -54,6 +63,10 @@ pub struct Forge {
     pub qe_identity_until: u64,
     pub revoked_by_root: Vec<u8>,
     pub revoked_by_pck_ca: Vec<u8>,
+    pub pck_crl_extension: Option<(&'static [u8], bool)>,
+    pub pck_ca_usage: Option<[u8; 2]>,
+    pub tcb_info_id: &'static str,
+    pub qe_identity_version: u8,
     pub tcb_status: &'static str,
     pub advisories: Vec<&'static str>,
     pub tcb_date: &'static str,
@@ -92,12 +105,17 @@ impl Forge {
     pub fn honest() -> Self {
         Self {
             version: 5,
+            body_type: 3,
+            extension: [0; 237],
             td_attributes: 1 << 28,
             xfam: 0xe7,
             seam_attributes: 0,
             mr_signer_seam: [0; 48],
             mr_service_td: [0; 48],
-            tee_tcb_svn: [5, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            tee_tcb_svn: TEE_TCB_SVN,
+            current_tee_tcb_svn: TEE_TCB_SVN,
+            cpu_svn: CPU_SVN,
+            qe_svn: 4,
             mr_config_id: mr_config::v1(&ComposeHash::of(APP)).0,
             report_data: report_data::evidence(&NONCE).0,
             measured: boot(),
@@ -115,6 +133,10 @@ impl Forge {
             qe_identity_until: NOW + 20 * DAY,
             revoked_by_root: Vec::new(),
             revoked_by_pck_ca: Vec::new(),
+            pck_crl_extension: None,
+            pck_ca_usage: None,
+            tcb_info_id: "TDX",
+            qe_identity_version: 2,
             tcb_status: "UpToDate",
             advisories: Vec::new(),
             tcb_date: "2026-08-13T00:00:00Z",
@@ -187,9 +209,13 @@ impl Forge {
         let signer = self.content("Forged TCB Signing", ROOT, 4);
         let signer = der::certificate(&signer, &key(4), &self.root_signs_tcb_signer);
         let issued = NOW - 10 * DAY;
-        let root_crl = der::revocation_list(ROOT, &key(1), issued, self.crls_until, &self.revoked_by_root);
-        let pck_crl =
-            der::revocation_list(PCK_CA, &self.pck_ca_signs_crl, issued, self.crls_until, &self.revoked_by_pck_ca);
+        let (from, until) = (issued, self.crls_until);
+        let root_crl =
+            der::RevocationList { issuer: ROOT, from, until, revoked: &self.revoked_by_root, extension: None };
+        let root_crl = der::revocation_list(&root_crl, &key(1));
+        let (revoked, extension) = (&self.revoked_by_pck_ca, self.pck_crl_extension);
+        let pck_crl = der::RevocationList { issuer: PCK_CA, from, until, revoked, extension };
+        let pck_crl = der::revocation_list(&pck_crl, &self.pck_ca_signs_crl);
         let (tcb_info, qe_identity) = (self.tcb_info().to_string(), self.qe_identity().to_string());
         json!({
             "pck_crl_issuer_chain": der::pem(&[&self.pck_ca(), &root]),
@@ -209,21 +235,21 @@ impl Forge {
     }
 
     pub fn pck_chain(&self) -> String {
-        let sgx = Some(der::sgx_extension(self.fmspc, CPU_SVN, 11, PPID));
+        let sgx = Some(der::sgx_extension(self.fmspc, self.cpu_svn, 11, PPID));
         let content = der::Certificate { sgx, ..self.content("Forged PCK Certificate", PCK_CA, 3) };
         let pck = der::certificate(&content, &key(3), &key(2));
         der::pem(&[&pck, &self.pck_ca(), &self.root()])
     }
 
     fn pck_ca(&self) -> Vec<u8> {
-        let content = der::Certificate { is_ca: true, ..self.content(PCK_CA, ROOT, 2) };
+        let content = der::Certificate { is_ca: true, usage: self.pck_ca_usage, ..self.content(PCK_CA, ROOT, 2) };
         der::certificate(&content, &key(2), &self.root_signs_pck_ca)
     }
 
     /// What all certificates but the root have in common.
     fn content<'a>(&self, subject: &'a str, issuer: &'a str, serial: u8) -> der::Certificate<'a> {
         let (from, until) = (NOW - 800 * DAY, self.certificates_until);
-        der::Certificate { subject, issuer, serial, is_ca: false, from, until, sgx: None }
+        der::Certificate { subject, issuer, serial, is_ca: false, from, until, sgx: None, usage: None }
     }
 
     /// The quote's bytes.
@@ -246,8 +272,9 @@ impl Forge {
         bytes.extend(vendor);
         bytes.extend([0; 20]);
         if self.version == 5 {
-            bytes.extend(3u16.to_le_bytes());
-            bytes.extend(648u32.to_le_bytes());
+            let size: u32 = [584, 648, 885][usize::from(self.body_type - 2)];
+            bytes.extend(self.body_type.to_le_bytes());
+            bytes.extend(size.to_le_bytes());
         }
         bytes.extend(self.tee_tcb_svn);
         bytes.extend([0x5e; 48]);
@@ -262,9 +289,12 @@ impl Forge {
             bytes.extend(register.0);
         }
         bytes.extend(self.report_data);
-        if self.version == 5 {
-            bytes.extend(self.tee_tcb_svn);
+        if self.version == 5 && self.body_type > 2 {
+            bytes.extend(self.current_tee_tcb_svn);
             bytes.extend(self.mr_service_td);
+        }
+        if self.version == 5 && self.body_type == 4 {
+            bytes.extend(self.extension);
         }
         bytes
     }
@@ -278,7 +308,7 @@ impl Forge {
         report[48] = 0x11; // ATTRIBUTES: INIT and PROVISION_KEY
         report[128..160].copy_from_slice(&self.qe_signer);
         report[256] = 2; // ISVPRODID
-        report[258] = 4; // ISVSVN
+        report[258] = self.qe_svn; // ISVSVN
         report[320..352].copy_from_slice(&bound);
         let chain = self.pck_chain();
         let mut inner = report.to_vec();
@@ -305,7 +335,7 @@ impl Forge {
         };
         let components = |svns: [u8; 16]| svns.map(|svn| json!({"svn": svn}));
         json!({
-            "id": "TDX", "version": 3,
+            "id": self.tcb_info_id, "version": 3,
             "issueDate": der::rfc3339(NOW - 10 * DAY), "nextUpdate": der::rfc3339(self.tcb_info_until),
             "fmspc": hex::encode_upper(self.stated_fmspc), "pceId": "0000",
             "tcbType": 0, "tcbEvaluationDataNumber": self.evaluation_number,
@@ -322,7 +352,7 @@ impl Forge {
 
     fn qe_identity(&self) -> Value {
         json!({
-            "id": "TD_QE", "version": 2,
+            "id": "TD_QE", "version": self.qe_identity_version,
             "issueDate": der::rfc3339(NOW - 10 * DAY), "nextUpdate": der::rfc3339(self.qe_identity_until),
             "tcbEvaluationDataNumber": self.evaluation_number,
             "miscselect": "00000000", "miscselectMask": "FFFFFFFF",

@@ -90,7 +90,7 @@ fn an_outdated_platform_is_refused_for_its_tcb_alone() {
     let report = judged(vector!("dcap-qvl-v5-outdated.bin"), Some(collateral), MARCH_2026);
     assert_eq!(report.refusal().unwrap().check(), CheckName::TcbStatus);
     // dcap-qvl has no status for it, only an error, which says nothing new.
-    assert_eq!(hardware_faults(&report), ["quote-verification", "tcb-status"]);
+    assert_eq!(hardware_faults(&report), ["quote-verification", "tcb-status", "tcb-advisories"]);
     assert_eq!(report.check(CheckName::QuoteVerification).unwrap().verdict, CheckVerdict::Skipped);
     let found = &report.check(CheckName::TcbStatus).unwrap().finding.found;
     assert!(found.starts_with("below every TCB level") && found.contains("needs"), "{found}");

@@ -1,12 +1,15 @@
 //! Every lie has its own refusal, and honest evidence has none.
 
-use attestation::policy::{AcceptedTcb, ExpectedReportData, Neighbour, Prediction, RequiredEvent, TcbStatus};
+use attestation::policy::{
+    AcceptedAttribute, AcceptedTcb, ExpectedReportData, Neighbour, Prediction, RequiredEvent, TcbStatus, TdAttribute,
+};
 use attestation::{AnchorName, CheckName, CheckVerdict, Collateral, EMULATED, Policy, TrustAnchor, judge, verify};
-use protocol::digest::{AppId, ComposeHash, InstanceId, ReportData, Sha384Digest};
-use protocol::event_log::RuntimeEvent;
+use protocol::digest::{AppId, ComposeHash, InstanceId, OsImageHash, ReportData, Rtmr, Sha384Digest};
+use protocol::event_log::{RawEvent, RuntimeEvent};
 use protocol::evidence::Evidence;
 use protocol::launch::LaunchClaims;
 
+use crate::der;
 use crate::forge::{APP, DAY, Forge, NOW, boot, key};
 
 /// One row: what is changed in platform, evidence or policy, and the check that must refuse first.
@@ -35,6 +38,16 @@ fn unwanted(what: &'static str, refused_by: CheckName, policy: fn(&mut Policy)) 
     Lie { what, policy, refused_by, ..HONEST }
 }
 
+fn tolerated(status: TcbStatus, advisories: &[&str], until_secs: u64) -> AcceptedTcb {
+    AcceptedTcb { status, advisory_ids: advisories.iter().map(ToString::to_string).collect(), until_secs }
+}
+
+/// An entry of the firmware's in register 0.
+fn firmware(event_type: u32, measured: &[u8]) -> RawEvent {
+    let digest = Sha384Digest::of(measured).to_string();
+    RawEvent { imr: 0, event_type, digest, event: String::new(), event_payload: String::new() }
+}
+
 fn hardware_lies() -> Vec<Lie> {
     use CheckName::*;
     vec![
@@ -49,10 +62,20 @@ fn hardware_lies() -> Vec<Lie> {
         platform("other QE authentication data", AttestationKey, |f| f.qe_auth_data[0] = 1),
         platform("another PCK", QeReportSignature, |f| f.pck_signs_qe = key(99)),
         platform("a PCK CA that the root did not sign", PckCertificates, |f| f.root_signs_pck_ca = key(99)),
+        platform("a PCK CA whose key may not sign certificates", PckCertificates, |f| f.pck_ca_usage = Some([1, 0x02])),
         unwanted("Intel's root", TrustAnchor, |p| p.anchor = attestation::TrustAnchor::Intel),
         platform("certificates that have expired", CertificateValidity, |f| f.certificates_until = NOW - DAY),
         platform("collateral by another root's signer", CollateralSigners, |f| f.root_signs_tcb_signer = key(99)),
         platform("a revocation list by a stranger", CrlIssuer, |f| f.pck_ca_signs_crl = key(99)),
+        platform("a PCK CA whose key may not sign lists", CrlIssuer, |f| f.pck_ca_usage = Some([2, 0x04])),
+        platform("a delta revocation list", CrlComplete, |f| f.pck_crl_extension = Some((der::DELTA_CRL, true))),
+        platform("a delta that hides its kind", CrlComplete, |f| f.pck_crl_extension = Some((der::DELTA_CRL, false))),
+        platform("a list of some certificates only", CrlComplete, |f| {
+            f.pck_crl_extension = Some((der::DISTRIBUTION_POINT, true));
+        }),
+        platform("a list that means something unknown", CrlComplete, |f| {
+            f.pck_crl_extension = Some((der::UNKNOWN, true));
+        }),
         platform("expired revocation lists", CrlCurrent, |f| f.crls_until = NOW - DAY),
         platform("a revoked PCK", Revocation, |f| f.revoked_by_pck_ca = vec![3]),
         platform("a revoked PCK CA", Revocation, |f| f.revoked_by_root = vec![2]),
@@ -60,13 +83,18 @@ fn hardware_lies() -> Vec<Lie> {
         platform("TCB info signed by a stranger", TcbInfoSignature, |f| f.tcb_signer_signs = key(99)),
         platform("expired TCB info", TcbInfoCurrent, |f| f.tcb_info_until = NOW - DAY),
         platform("TCB info of another FMSPC", TcbInfoPlatform, |f| f.stated_fmspc = [0x51; 6]),
+        platform("TCB info for SGX", TcbInfoPlatform, |f| f.tcb_info_id = "SGX"),
         platform("QE identity signed by a stranger", QeIdentitySignature, |f| f.qe_identity_signs = key(99)),
         platform("an expired QE identity", QeIdentityCurrent, |f| f.qe_identity_until = NOW - DAY),
         platform("another enclave as QE", QeIdentity, |f| f.qe_signer = [0xef; 32]),
+        platform("a QE identity of an unknown version", QeIdentity, |f| f.qe_identity_version = 4),
         platform("an unknown TDX module", TdxModule, |f| f.tee_tcb_svn[1] = 9),
+        platform("an update to an unknown TDX module", TdxModule, |f| f.current_tee_tcb_svn[1] = 9),
         platform("QE authentication data that only dcap-qvl measures", QuoteVerification, |f| f.qe_auth_data_bytes(31)),
         platform("a platform below every level", TcbStatus, |f| f.tee_tcb_svn[2] = 0),
         platform("a TDX module below every level", TcbStatus, |f| f.tee_tcb_svn[0] = 1),
+        platform("a PCK certificate of an older microcode", TcbStatus, |f| f.cpu_svn = [2; 16]),
+        platform("a QE below every level", TcbStatus, |f| f.qe_svn = 3),
         platform("an old TCB", TcbStatus, |f| f.tcb_status = "OutOfDate"),
         platform("a TCB that needs configuration", TcbStatus, |f| f.tcb_status = "ConfigurationNeeded"),
         platform("a revoked TCB", TcbStatus, |f| f.tcb_status = "Revoked"),
@@ -84,6 +112,11 @@ fn td_lies() -> Vec<Lie> {
         platform("migratable", Migratable, |f| f.td_attributes |= 1 << 29),
         platform("a service TD", ServiceTd, |f| f.mr_service_td = [1; 48]),
         platform("SERVTD_EXT", ServiceTd, |f| f.td_attributes |= 1 << 17),
+        platform("a service TD of the TD's creation", ServiceTd, |f| (f.body_type, f.extension[81]) = (4, 1)),
+        platform("a service TD bound later", ServiceTd, |f| (f.body_type, f.extension[181]) = (4, 1)),
+        platform("attributes of a service TD bound later", ServiceTd, |f| (f.body_type, f.extension[236]) = (4, 1)),
+        platform("a virtual machine inside the TD", TdPartition, |f| (f.body_type, f.extension[0]) = (4, 1)),
+        platform("attached devices", TdPartition, |f| (f.body_type, f.extension[33]) = (4, 1)),
         platform("PKS", Pks, |f| f.td_attributes |= 1 << 30),
         platform("an unknown XFAM bit", Xfam, |f| f.xfam |= 1 << 40),
         // The module's identity sees these two first.
@@ -101,6 +134,30 @@ fn platform_rules() -> Vec<Lie> {
         unwanted("another FMSPC", Fmspc, |p| p.platform.fmspcs = Some(vec![[1; 6]])),
         unwanted("an empty list of FMSPCs", Fmspc, |p| p.platform.fmspcs = Some(vec![])),
         unwanted("another platform", PlatformId, |p| p.platform.platform_ids = Some(vec![[1; 16]])),
+        unwanted("an empty list of platforms", PlatformId, |p| p.platform.platform_ids = Some(vec![])),
+        Lie {
+            what: "an advisory that the policy does not name",
+            forge: |f| (f.tcb_status, f.advisories) = ("OutOfDate", vec!["INTEL-SA-00001", "INTEL-SA-00002"]),
+            policy: |p| {
+                p.platform.accepted_tcb =
+                    vec![tolerated(attestation::policy::TcbStatus::OutOfDate, &["INTEL-SA-00001"], NOW)]
+            },
+            refused_by: TcbAdvisories,
+            ..HONEST
+        },
+        Lie {
+            what: "PKS, tolerated until yesterday",
+            forge: |f| f.td_attributes |= 1 << 30,
+            policy: |p| {
+                p.td.accepted = vec![AcceptedAttribute { attribute: TdAttribute::Pks, until_secs: NOW - DAY }];
+            },
+            refused_by: Pks,
+            ..HONEST
+        },
+        unwanted("another image than listed", ImageList, |p| p.images = Some(vec![OsImageHash([9; 32])])),
+        unwanted("an empty list of images", ImageList, |p| p.images = Some(vec![])),
+        unwanted("another app than listed", AppList, |p| p.apps = Some(vec![protocol::digest::ComposeHash([9; 32])])),
+        unwanted("an empty list of apps", AppList, |p| p.apps = Some(vec![])),
     ]
 }
 
@@ -109,6 +166,14 @@ fn event_lies() -> Vec<Lie> {
     vec![
         tampered("a digest that is none", EventLog, |e| e.event_log[1].digest = "zz".into()),
         tampered("another event type", EventLog, |e| e.event_log[1].event_type = 1),
+        tampered("an entry of an unknown register", EventLog, |e| e.event_log[1].imr = 7),
+        tampered("a second separator in the firmware's log", EventSeparator, |e| {
+            e.event_log.splice(0..0, [firmware(4, b"separator"), firmware(4, b"separator")]);
+        }),
+        tampered("firmware entries that were not measured", FirmwareLog, |e| e.event_log.insert(0, firmware(4, b"x"))),
+        tampered("firmware entries without digest", FirmwareLog, |e| {
+            e.event_log.insert(0, RawEvent { digest: String::new(), ..firmware(4, b"x") });
+        }),
         tampered("a changed payload", EventPayload, |e| e.event_log[3].event_payload.replace_range(..2, "00")),
         tampered("a changed event with its digest", Rtmr3, |e| {
             e.event_log[3] = RuntimeEvent::new("instance-id", [8; 20]).to_raw();
@@ -168,8 +233,8 @@ fn all_lies() -> Vec<Lie> {
 
 #[test]
 fn honest_evidence_is_verified() {
-    for version in [4, 5] {
-        let forge = Forge { version, ..Forge::honest() };
+    for (version, body_type) in [(4, 2), (5, 2), (5, 3), (5, 4)] {
+        let forge = Forge { version, body_type, ..Forge::honest() };
         let verified = verify(&forge.evidence(), &forge.policy(), Some(&forge.collateral()), NOW).unwrap();
         assert_eq!(verified.trust_anchor(), AnchorName::Emulated);
         assert_eq!(verified.events(), boot());
@@ -253,15 +318,82 @@ fn an_old_tcb_is_accepted_by_name_for_every_advisory_and_until_a_date() {
     let forge = Forge { tcb_status: "OutOfDate", advisories: vec!["INTEL-SA-00001"], ..Forge::honest() };
     let judged = |status, advisories: &[&str], until_secs| {
         let mut policy = forge.policy();
-        let advisory_ids = advisories.iter().map(ToString::to_string).collect();
-        policy.platform.accepted_tcb = vec![AcceptedTcb { status, advisory_ids, until_secs }];
+        policy.platform.accepted_tcb = vec![tolerated(status, advisories, until_secs)];
         verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW).map_err(|refusal| refusal.check())
     };
     assert!(judged(TcbStatus::OutOfDate, &["INTEL-SA-00001"], NOW).is_ok());
+    assert_eq!(judged(TcbStatus::OutOfDate, &[], NOW).map(drop), Err(CheckName::TcbAdvisories));
     let refused = Err(CheckName::TcbStatus);
-    assert_eq!(judged(TcbStatus::OutOfDate, &[], NOW).map(drop), refused);
     assert_eq!(judged(TcbStatus::OutOfDate, &["INTEL-SA-00001"], NOW - 1).map(drop), refused);
     assert_eq!(judged(TcbStatus::SWHardeningNeeded, &["INTEL-SA-00001"], NOW).map(drop), refused);
+}
+
+/// Two rules do not add up: each is a decision about one state of a platform.
+#[test]
+fn advisories_are_tolerated_by_one_rule_or_not_at_all() {
+    let advisories = vec!["INTEL-SA-00001", "INTEL-SA-00002"];
+    let forge = Forge { tcb_status: "OutOfDate", advisories, ..Forge::honest() };
+    let mut policy = forge.policy();
+    let rule = |advisory| tolerated(TcbStatus::OutOfDate, &[advisory], NOW);
+    policy.platform.accepted_tcb = vec![rule("INTEL-SA-00001"), rule("INTEL-SA-00002")];
+    let refusal = verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW).unwrap_err();
+    assert_eq!(refusal.check(), CheckName::TcbAdvisories);
+}
+
+/// What a platform's certificate says of itself cannot be talked away: a revoked level is refused whatever the rules.
+#[test]
+fn nothing_makes_a_revoked_level_acceptable() {
+    let forge = Forge { tcb_status: "Revoked", ..Forge::honest() };
+    let mut policy = forge.policy();
+    policy.platform.accepted_tcb = vec![tolerated(TcbStatus::Revoked, &[], NOW)];
+    let refusal = verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW).unwrap_err();
+    assert_eq!(refusal.check(), CheckName::TcbStatus);
+}
+
+#[test]
+fn attributes_are_tolerated_by_name_until_a_date() {
+    use TdAttribute::*;
+    for (attribute, bit) in [(Pks, 30), (KeyLocker, 31), (ProvisioningAgent, 62), (Perfmon, 63)] {
+        let mut forge = Forge::honest();
+        forge.td_attributes |= 1 << bit;
+        let mut policy = forge.policy();
+        policy.td.accepted = vec![AcceptedAttribute { attribute, until_secs: NOW }];
+        let judged = |now| verify(&forge.evidence(), &policy, Some(&forge.collateral()), now);
+        assert!(judged(NOW).is_ok(), "{attribute:?}");
+        assert!(judged(NOW + 1).is_err(), "{attribute:?}");
+        policy.td.accepted.clear();
+        assert!(verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW).is_err(), "{attribute:?}");
+    }
+}
+
+#[test]
+fn a_list_of_apps_states_the_app_and_a_list_of_images_does_not_state_the_image() {
+    let forge = Forge::honest();
+    let mut policy = forge.policy();
+    let listed = policy.app.take().unwrap().compose_hash;
+    policy.apps = Some(vec![ComposeHash([9; 32]), listed]);
+    policy.images = Some(vec![OsImageHash([2; 32])]);
+    policy.image.as_mut().unwrap().os_image_hash = Some(OsImageHash([2; 32]));
+    assert!(verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW).is_ok());
+    policy.image = None;
+    let refusal = verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW).unwrap_err();
+    assert_eq!(refusal.check(), CheckName::ImageList);
+    assert!(refusal.to_string().contains("no image was stated"), "{refusal}");
+}
+
+#[test]
+fn firmware_entries_that_replay_have_rows_that_pass() {
+    let entries = [firmware(1, b"volume"), firmware(4, b"separator"), firmware(6, b"boot variable")];
+    let mut forge = Forge::honest();
+    let digests = entries.clone().map(|entry| Sha384Digest::from_hex(&entry.digest).unwrap());
+    forge.registers[1] = Rtmr::replay(&digests).0;
+    let mut evidence = forge.evidence();
+    evidence.event_log.splice(0..0, entries);
+    let report = judge(&evidence, &forge.policy(), None, NOW);
+    for name in [CheckName::EventSeparator, CheckName::FirmwareLog, CheckName::Rtmr3] {
+        assert_eq!(report.check(name).unwrap().verdict, CheckVerdict::Pass, "{}", name.name());
+    }
+    assert!(judge(&forge.evidence(), &forge.policy(), None, NOW).check(CheckName::FirmwareLog).is_none());
 }
 
 #[test]

@@ -1,0 +1,75 @@
+//! The firmware's entries in the evidence's log: well-formed, one separator a register, replaying to RTMR0 to 2.
+//!
+//! They only explain differences, and most evidence has none. Where they are shown, they must be what was
+//! measured: an explanation that anybody can write is worse than none.
+
+use protocol::digest::{Rtmr, Sha384Digest};
+use protocol::event_log::{RUNTIME_REGISTER, RawEvent};
+use protocol::quote::TdReport;
+
+use crate::ledger::Ledger;
+use crate::refusal::{CheckName, Finding};
+
+/// EV_SEPARATOR. Source: TCG PC Client Platform Firmware Profile 1.05, table 27.
+const EV_SEPARATOR: u32 = 4;
+/// Registers that the firmware and the kernel's EFI stub extend.
+const REGISTERS: usize = RUNTIME_REGISTER as usize;
+
+/// Judges the entries of registers 0 to 2; rows only where there are any.
+pub(crate) fn judge(ledger: &mut Ledger, log: &[RawEvent], report: Option<&TdReport>) {
+    let entries: Vec<_> = log.iter().enumerate().filter(|(_, raw)| raw.imr < RUNTIME_REGISTER).collect();
+    if entries.is_empty() {
+        return;
+    }
+    let mut separators = [0; REGISTERS];
+    let second = entries.iter().find(|(_, raw)| {
+        let count = &mut separators[raw.imr as usize];
+        *count += u32::from(raw.event_type == EV_SEPARATOR);
+        *count > 1
+    });
+    let found = second.map_or_else(
+        || "so it is".to_owned(),
+        |(index, raw)| format!("event {index}: a second one in RTMR{}", raw.imr),
+    );
+    let hint =
+        "what stands before a separator is the firmware's, what follows is not; a second one hides which is which";
+    ledger.judge(
+        CheckName::EventSeparator,
+        second.is_none(),
+        Finding::new("at most one separator a register", found, hint),
+    );
+    match report {
+        Some(report) => judge_replay(ledger, &entries, report),
+        None => ledger.skip(&[CheckName::FirmwareLog], "the quote cannot be read"),
+    }
+}
+
+/// Each register that has entries must be what they replay to.
+fn judge_replay(ledger: &mut Ledger, entries: &[(usize, &RawEvent)], report: &TdReport) {
+    const EXPECTED: &str = "entries that replay to the quote's registers";
+    let mut replayed = [None; REGISTERS];
+    for (index, raw) in entries {
+        let Ok(digest) = Sha384Digest::from_hex(&raw.digest) else {
+            let found = format!("event {index}: a digest that is not 48 bytes of hex");
+            ledger.fail(CheckName::FirmwareLog, EXPECTED, found, HINT);
+            return;
+        };
+        let register = &mut replayed[raw.imr as usize];
+        *register = Some(register.unwrap_or(Rtmr::ZERO).extended_by(&digest));
+    }
+    let wrong = (0..REGISTERS).find(|index| replayed[*index].is_some_and(|value| value != report.rtmrs[*index]));
+    let found = wrong.map_or_else(
+        || format!("{} entries do", entries.len()),
+        |index| {
+            format!(
+                "RTMR{index} is {}, the entries give {}",
+                report.rtmrs[index],
+                replayed[index].unwrap_or(Rtmr::ZERO)
+            )
+        },
+    );
+    ledger.judge(CheckName::FirmwareLog, wrong.is_none(), Finding::new(EXPECTED, found, HINT));
+}
+
+/// What to think of a log that does not replay.
+const HINT: &str = "do not believe what this log explains: somebody changed it after the firmware wrote it";
