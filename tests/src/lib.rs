@@ -10,3 +10,4 @@ pub mod http;
 pub mod lab;
 pub mod mirror;
 pub mod qemu_probe;
+pub mod tpm;
