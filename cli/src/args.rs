@@ -271,6 +271,9 @@ pub struct Verify {
     /// Collateral (dcap-qvl's QuoteCollateralV3 JSON).
     #[arg(long)]
     pub collateral: Option<PathBuf>,
+    /// Policy (TOML): what must hold besides, and what is tolerated by name and date; see docs/policy.md.
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
     /// Judge at this time (RFC 3339) instead of now.
     #[arg(long)]
     pub at: Option<String>,

@@ -4,11 +4,10 @@
 
 use std::path::{Path, PathBuf};
 
-use attestation::policy::{ExpectedApp, ExpectedReportData, Policy};
-use attestation::{Collateral, Report, TrustAnchor};
+use attestation::policy::{ExpectedApp, ExpectedReportData};
+use attestation::{Collateral, Report};
 use protocol::digest::AppId;
 use protocol::evidence;
-use protocol::image::Flavour;
 use protocol::report_data::NONCE_BYTES;
 
 use crate::app::App;
@@ -18,12 +17,10 @@ use crate::vm::Vm;
 use crate::{endpoint, files};
 
 mod expected;
+mod policy;
 mod table;
 
 pub use table::table;
-
-/// The emulator's root certificate: its key is published, so evidence under it proves nothing about hardware.
-const DANGER_EMULATED_ROOT: &[u8] = include_bytes!("../../tdx-emulator/root/danger-emulated-root.der");
 
 /// Where evidence comes from.
 #[derive(Debug, Clone)]
@@ -49,6 +46,8 @@ pub struct Question {
     pub shape: ShapeFlags,
     /// Collateral file; an emulated machine of this host has its own.
     pub collateral: Option<PathBuf>,
+    /// File of rules that its owner set.
+    pub policy: Option<PathBuf>,
     /// When to judge, in seconds since 1970.
     pub now_secs: u64,
     /// Whether the emulator's root is accepted whatever the image.
@@ -61,7 +60,7 @@ pub fn judge(question: &Question) -> Outcome<Report> {
     let evidence = evidence::parse(&json).hint("the evidence", "is this a dstyx guest's evidence, whole?")?;
     let image = question.image.as_deref().map(files::read_manifest).transpose()?;
     let flavour = image.as_ref().map(|(manifest, _)| manifest.flavour);
-    let mut policy = Policy::strict(anchor(question, flavour), report_data);
+    let mut policy = policy::policy(question, flavour, report_data)?;
     if let Some((manifest, hash)) = &image {
         let log = firmware_log(&question.source)?;
         policy.image = Some(expected::registers(manifest, *hash, &question.shape, &evidence, log)?);
@@ -80,15 +79,6 @@ fn fetch(source: &Source) -> Outcome<(ExpectedReportData, Vec<u8>)> {
             let json = files::read_bounded(path, evidence::MAX_BYTES as u64)?;
             Ok((ExpectedReportData::NonceOfEvidence, json))
         }
-    }
-}
-
-/// Intel's root, unless the image is a dev image or a person said otherwise by a flag with danger in its name.
-fn anchor(question: &Question, flavour: Option<Flavour>) -> TrustAnchor {
-    if question.danger_accept_emulated || flavour == Some(Flavour::Dev) {
-        TrustAnchor::DangerEmulated(DANGER_EMULATED_ROOT.to_vec())
-    } else {
-        TrustAnchor::Intel
     }
 }
 

@@ -89,6 +89,7 @@ fn question(vm: &Vm, app: &App, options: &Up) -> Outcome<Question> {
         app: Some(app.folder.clone()),
         shape: ShapeFlags { vcpus: Some(options.vcpus), memory: Some(options.memory), ..ShapeFlags::default() },
         collateral: None,
+        policy: None,
         now_secs: verify::now_secs()?,
         danger_accept_emulated: false,
     })

@@ -51,6 +51,7 @@ fn question(options: &Verify) -> Outcome<Question> {
         app: options.app.clone().or_else(|| of_vm(|vm| &vm.app)),
         shape: options.shape.clone(),
         collateral: options.collateral.clone(),
+        policy: options.policy.clone(),
         now_secs: options.at.as_deref().map_or_else(now_secs, stated_time)?,
         danger_accept_emulated: options.danger_accept_emulated,
         source,

@@ -1,0 +1,33 @@
+//! The policy of a verdict: a file of rules, if its owner gives one, and the root that signatures must lead to.
+
+use attestation::TrustAnchor;
+use attestation::policy::{ExpectedReportData, MAX_RULES_BYTES, Policy, Rules};
+use protocol::image::Flavour;
+
+use super::Question;
+use crate::failure::{Hint as _, Outcome};
+use crate::files;
+
+/// The emulator's root certificate: its key is published, so evidence under it proves nothing about hardware.
+const DANGER_EMULATED_ROOT: &[u8] = include_bytes!("../../../tdx-emulator/root/danger-emulated-root.der");
+
+/// The strict defaults, and what the file adds to them; a root that the file names counts before every other.
+pub fn policy(question: &Question, flavour: Option<Flavour>, report_data: ExpectedReportData) -> Outcome<Policy> {
+    let anchor = anchor(question, flavour);
+    let Some(path) = &question.policy else {
+        return Ok(Policy::strict(anchor, report_data));
+    };
+    let text = files::read_bounded(path, MAX_RULES_BYTES as u64)?;
+    let rules = Rules::parse(&text).hint(path.display(), "docs/policy.md lists every key with an example")?;
+    Ok(rules.into_policy(anchor, report_data))
+}
+
+/// Intel's root, unless a person said otherwise by a flag with danger in its name, or by naming a dev image and no policy.
+fn anchor(question: &Question, flavour: Option<Flavour>) -> TrustAnchor {
+    let dev = flavour == Some(Flavour::Dev) && question.policy.is_none();
+    if question.danger_accept_emulated || dev {
+        TrustAnchor::DangerEmulated(DANGER_EMULATED_ROOT.to_vec())
+    } else {
+        TrustAnchor::Intel
+    }
+}
