@@ -62,6 +62,8 @@ pub enum ExpectedReportData {
     NonceOfEvidence,
     /// These bytes.
     Exactly(ReportData),
+    /// Nobody said; the row is skipped with this reason. For evidence that other software asked for.
+    Unstated(String),
 }
 
 /// Accepted TDs, beyond what is never accepted (DEBUG, unknown bits, migratable, service TDs, SEPT_VE_DISABLE = 0).

@@ -256,9 +256,15 @@ pub struct Verify {
     /// A guest's public address, such as http://127.0.0.1:18090.
     #[arg(long, group = "source")]
     pub url: Option<String>,
-    /// A file of evidence.
+    /// A file of evidence: ours, dstack's, or a raw quote.
     #[arg(long, group = "source")]
     pub evidence: Option<PathBuf>,
+    /// Event log beside a raw quote: run-time JSON, a CCEL dump, or one of each.
+    #[arg(long, value_name = "FILE", requires = "evidence")]
+    pub event_log: Vec<PathBuf>,
+    /// What the quote was made for, 128 hex digits, where not for a nonce of ours.
+    #[arg(long, value_name = "HEX", requires = "evidence")]
+    pub report_data: Option<String>,
     /// Image folder that the guest must run.
     #[arg(long)]
     pub image: Option<PathBuf>,
@@ -277,6 +283,9 @@ pub struct Verify {
     /// Judge at this time (RFC 3339) instead of now.
     #[arg(long)]
     pub at: Option<String>,
+    /// Write the verdict as a page too: one HTML file, without scripts or anything from elsewhere.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
     /// Accept the emulator's root: such a verdict proves nothing about hardware.
     #[arg(long)]
     pub danger_accept_emulated: bool,

@@ -4,23 +4,24 @@
 
 use std::path::{Path, PathBuf};
 
-use attestation::policy::{ExpectedApp, ExpectedReportData};
+use attestation::policy::ExpectedApp;
 use attestation::{Collateral, Report};
-use protocol::digest::AppId;
+use protocol::digest::{AppId, ReportData, Sha256Digest};
 use protocol::evidence;
-use protocol::report_data::NONCE_BYTES;
 
 use crate::app::App;
 use crate::args::ShapeFlags;
-use crate::failure::{Hint as _, Outcome};
+use crate::failure::{Failure, Hint as _, Outcome};
+use crate::files;
 use crate::vm::Vm;
-use crate::{endpoint, files};
 
 mod expected;
+mod gather;
 mod policy;
 mod table;
 
-pub use table::table;
+pub use gather::{Gathered, Input, gather};
+pub use table::{skipped, table};
 
 /// Where evidence comes from.
 #[derive(Debug, Clone)]
@@ -38,6 +39,10 @@ pub enum Source {
 pub struct Question {
     /// The evidence.
     pub source: Source,
+    /// Files of event logs beside a raw quote.
+    pub event_logs: Vec<PathBuf>,
+    /// What the quote should have been made for, where not for a nonce of ours.
+    pub report_data: Option<ReportData>,
     /// Folder of the image that must run.
     pub image: Option<PathBuf>,
     /// Folder of the app that must run.
@@ -54,32 +59,57 @@ pub struct Question {
     pub danger_accept_emulated: bool,
 }
 
-/// Collects and judges.
-pub fn judge(question: &Question) -> Outcome<Report> {
-    let (report_data, json) = fetch(&question.source)?;
-    let evidence = evidence::parse(&json).hint("the evidence", "is this a dstyx guest's evidence, whole?")?;
-    let image = question.image.as_deref().map(files::read_manifest).transpose()?;
-    let flavour = image.as_ref().map(|(manifest, _)| manifest.flavour);
-    let mut policy = policy::policy(question, flavour, report_data)?;
-    if let Some((manifest, hash)) = &image {
-        let log = firmware_log(&question.source)?;
-        policy.image = Some(expected::registers(manifest, *hash, &question.shape, &evidence, log)?);
-    }
-    policy.app = question.app.as_deref().map(expected_app).transpose()?;
-    let collateral = collateral(question)?;
-    Ok(attestation::judge(&evidence, &policy, collateral.as_ref(), question.now_secs))
+/// A report, and what it is about.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// The report.
+    pub report: Report,
+    /// The evidence.
+    pub gathered: Gathered,
+    /// Everything that was read, the evidence first.
+    pub inputs: Vec<Input>,
+    /// When it was judged, in seconds since 1970.
+    pub now_secs: u64,
 }
 
-fn fetch(source: &Source) -> Outcome<(ExpectedReportData, Vec<u8>)> {
-    let fresh = |(nonce, json): ([u8; NONCE_BYTES], Vec<u8>)| (ExpectedReportData::Nonce(nonce), json);
-    match source {
-        Source::Vm(vm) => endpoint::evidence(&vm.agent_url).map(fresh),
-        Source::Url(url) => endpoint::evidence(url).map(fresh),
-        Source::File(path) => {
-            let json = files::read_bounded(path, evidence::MAX_BYTES as u64)?;
-            Ok((ExpectedReportData::NonceOfEvidence, json))
-        }
+/// Collects and judges.
+pub fn judge(question: &Question) -> Outcome<Judged> {
+    let gathered = gather(&question.source, &question.event_logs)?;
+    let mut inputs = gathered.inputs.clone();
+    let evidence = &gathered.converted.evidence;
+    let image = question.image.as_deref().map(files::read_manifest).transpose()?;
+    let flavour = image.as_ref().map(|(manifest, _)| manifest.flavour);
+    let report_data = gathered.report_data(question.report_data);
+    let mut policy = policy::policy(question, flavour, report_data, &mut inputs)?;
+    if let (Some((manifest, hash)), Some(folder)) = (&image, &question.image) {
+        inputs.push(Input { what: "image.json", from: folder.display().to_string(), sha256: Sha256Digest(hash.0) });
+        machine_is_known(&gathered, &question.shape)?;
+        let log = firmware_log(&question.source)?;
+        policy.image = Some(expected::registers(manifest, *hash, &question.shape, evidence, log)?);
     }
+    if let Some(folder) = &question.app {
+        let app = expected_app(folder)?;
+        let sha256 = Sha256Digest(app.compose_hash.0);
+        inputs.push(Input { what: "app-compose.json", from: folder.display().to_string(), sha256 });
+        policy.app = Some(app);
+    }
+    let collateral = collateral(question)?;
+    inputs.extend(collateral.as_ref().map(|judged| Input::of("collateral", "as it was judged", &judged.to_json())));
+    let report = attestation::judge(evidence, &policy, collateral.as_ref(), question.now_secs);
+    Ok(Judged { report, gathered, inputs, now_secs: question.now_secs })
+}
+
+/// Registers are predicted for a machine: one that the evidence claims, or one that is stated in full.
+fn machine_is_known(gathered: &Gathered, stated: &ShapeFlags) -> Outcome<()> {
+    let ShapeFlags { vcpus, memory, root_slots, qemu_version, serial_ports } = stated;
+    let numbers = vcpus.is_some() && memory.is_some() && root_slots.is_some() && serial_ports.is_some();
+    if gathered.converted.claims_machine() || (numbers && qemu_version.is_some()) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        format!("{} claims no machine for which registers can be predicted", gathered.converted.format),
+        "state --vcpus, --memory, --root-slots, --serial-ports and --qemu-version",
+    ))
 }
 
 fn expected_app(folder: &Path) -> Outcome<ExpectedApp> {

@@ -20,6 +20,7 @@ mod output;
 mod paths;
 mod platform;
 mod qmp;
+mod report;
 mod vm;
 mod watch;
 

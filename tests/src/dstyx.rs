@@ -66,6 +66,11 @@ impl Answer {
         self.rows().find(|row| row["name"] == name).and_then(|row| row["hint"].as_str()).unwrap_or_default()
     }
 
+    /// The verdict of one row: `pass`, `fail` or `skipped`; empty if there is no such row.
+    pub fn verdict(&self, name: &str) -> &str {
+        self.rows().find(|row| row["name"] == name).and_then(|row| row["verdict"].as_str()).unwrap_or_default()
+    }
+
     fn rows(&self) -> impl Iterator<Item = &Value> {
         self.json["checks"].as_array().into_iter().flatten()
     }

@@ -10,4 +10,5 @@ pub mod http;
 pub mod lab;
 pub mod mirror;
 pub mod qemu_probe;
+pub mod stranger;
 pub mod tpm;

@@ -6,12 +6,11 @@
 use protocol::digest::{Rtmr, Sha384Digest};
 use protocol::event_log::{RUNTIME_REGISTER, RawEvent};
 use protocol::quote::TdReport;
+use protocol::tcg_log::EV_SEPARATOR;
 
 use crate::ledger::Ledger;
 use crate::refusal::{CheckName, Finding};
 
-/// EV_SEPARATOR. Source: TCG PC Client Platform Firmware Profile 1.05, table 27.
-const EV_SEPARATOR: u32 = 4;
 /// Registers that the firmware and the kernel's EFI stub extend.
 const REGISTERS: usize = RUNTIME_REGISTER as usize;
 
@@ -58,17 +57,28 @@ fn judge_replay(ledger: &mut Ledger, entries: &[(usize, &RawEvent)], report: &Td
         *register = Some(register.unwrap_or(Rtmr::ZERO).extended_by(&digest));
     }
     let wrong = (0..REGISTERS).find(|index| replayed[*index].is_some_and(|value| value != report.rtmrs[*index]));
-    let found = wrong.map_or_else(
-        || format!("{} entries do", entries.len()),
-        |index| {
-            format!(
-                "RTMR{index} is {}, the entries give {}",
-                report.rtmrs[index],
-                replayed[index].unwrap_or(Rtmr::ZERO)
-            )
-        },
-    );
-    ledger.judge(CheckName::FirmwareLog, wrong.is_none(), Finding::new(EXPECTED, found, HINT));
+    let silent = (0..REGISTERS).find(|index| replayed[*index].is_none() && report.rtmrs[*index] != Rtmr::ZERO);
+    match (wrong, silent) {
+        (Some(index), _) => {
+            let (found, gives) = (report.rtmrs[index], replayed[index].unwrap_or(Rtmr::ZERO));
+            ledger.fail(
+                CheckName::FirmwareLog,
+                EXPECTED,
+                format!("RTMR{index} is {found}, the entries give {gives}"),
+                HINT,
+            );
+        }
+        (None, Some(index)) => ledger.skip(&[CheckName::FirmwareLog], incomplete(index)),
+        (None, None) => ledger.pass(CheckName::FirmwareLog, EXPECTED, format!("{} entries do", entries.len())),
+    }
+}
+
+/// Why a log without an entry of this register explains nothing about it.
+fn incomplete(register: usize) -> String {
+    format!(
+        "the log is incomplete: RTMR{register} was extended and has no entry; a CCEL dump without the final-events table \
+         lacks what the kernel's EFI stub measured (command line and initrd)"
+    )
 }
 
 /// What to think of a log that does not replay.

@@ -387,9 +387,17 @@ fn firmware_entries_that_replay_have_rows_that_pass() {
     let mut forge = Forge::honest();
     let digests = entries.clone().map(|entry| Sha384Digest::from_hex(&entry.digest).unwrap());
     forge.registers[1] = Rtmr::replay(&digests).0;
-    let mut evidence = forge.evidence();
-    evidence.event_log.splice(0..0, entries);
-    let report = judge(&evidence, &forge.policy(), None, NOW);
+    let judged = |forge: &Forge| {
+        let mut evidence = forge.evidence();
+        evidence.event_log.splice(0..0, entries.clone());
+        judge(&evidence, &forge.policy(), None, NOW)
+    };
+    let incomplete = judged(&forge);
+    let row = incomplete.check(CheckName::FirmwareLog).unwrap();
+    assert_eq!(row.verdict, CheckVerdict::Skipped);
+    assert!(row.finding.hint.contains("RTMR1 was extended and has no entry"), "{}", row.finding.hint);
+    (forge.registers[2], forge.registers[3]) = ([0; 48], [0; 48]);
+    let report = judged(&forge);
     for name in [CheckName::EventSeparator, CheckName::FirmwareLog, CheckName::Rtmr3] {
         assert_eq!(report.check(name).unwrap().verdict, CheckVerdict::Pass, "{}", name.name());
     }

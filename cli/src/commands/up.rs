@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::args::{ShapeFlags, Up};
 use crate::commands::verify;
 use crate::failure::{Failure, Outcome};
-use crate::judge::{self, Question, Source};
+use crate::judge::{self, Judged, Question, Source};
 use crate::launch::Launch;
 use crate::output::Output;
 use crate::platform::{self, Choice};
@@ -55,14 +55,14 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
     let mut watch = Watch::new(folder.join("status.img"), vm.qemu);
     let report = |record: &Record| output.step(&watch::sentence(record));
     halted(watch.until(&[Phase::SystemReady], BOOT_PATIENCE, report)?)?;
-    let report = judge::judge(&question(&vm, &app, options)?)?;
+    let judged = judge::judge(&question(&vm, &app, options)?)?;
     let app_record = watch.until(&[Phase::AppRunning, Phase::AppFailed], APP_PATIENCE, |record| {
         output.step(&watch::sentence(record));
     })?;
     if app_record.refusal == Refusal::None {
         links::wait(&vm, output);
     }
-    finish(&vm, &report, app_record, output)
+    finish(&vm, &judged, app_record, output)
 }
 
 /// A machine of this name that has ended is replaced; one that runs is not touched.
@@ -85,6 +85,8 @@ fn make_room(name: &str, folder: &Path, output: &Output) -> Outcome<()> {
 fn question(vm: &Vm, app: &App, options: &Up) -> Outcome<Question> {
     Ok(Question {
         source: Source::Vm(vm.clone()),
+        event_logs: Vec::new(),
+        report_data: None,
         image: Some(vm.image.clone()),
         app: Some(app.folder.clone()),
         shape: ShapeFlags { vcpus: Some(options.vcpus), memory: Some(options.memory), ..ShapeFlags::default() },
@@ -106,7 +108,8 @@ fn halted(record: Record) -> Outcome<()> {
     }
 }
 
-fn finish(vm: &Vm, report: &attestation::Report, app: Record, output: &Output) -> Outcome<ExitCode> {
+fn finish(vm: &Vm, judged: &Judged, app: Record, output: &Output) -> Outcome<ExitCode> {
+    let report = &judged.report;
     let document = json!({
         "name": vm.name,
         "verdict": report.verdict,
@@ -118,7 +121,7 @@ fn finish(vm: &Vm, report: &attestation::Report, app: Record, output: &Output) -
     });
     output.result(&document, || {
         let links: String = vm.urls.iter().map(|url| format!("  {url}\n")).collect();
-        format!("{}\n{} is at\n{links}", judge::table(report), vm.name)
+        format!("{}\n{} is at\n{links}", judge::table(judged), vm.name)
     });
     if app.refusal != Refusal::None {
         return Err(Failure::new(

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use attestation::{Report, Verdict};
+use protocol::digest::ReportData;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -11,13 +12,18 @@ use crate::args::Verify;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::judge::{self, Question, Source};
 use crate::output::Output;
+use crate::report;
 use crate::vm::Vm;
 
 /// Exit status 0 only if every check passed, 1 if one failed, 2 if one was skipped.
 pub fn run(options: &Verify, output: &Output) -> Outcome<ExitCode> {
-    let report = judge::judge(&question(options)?)?;
-    output.result(&report, || judge::table(&report));
-    Ok(exit_code(&report))
+    let judged = judge::judge(&question(options)?)?;
+    if let Some(file) = &options.report {
+        report::write(&judged, file)?;
+        output.step(&format!("the verdict as a page: {}", file.display()));
+    }
+    output.result(&judged.report, || judge::table(&judged));
+    Ok(exit_code(&judged.report))
 }
 
 /// The exit status that stands for a verdict.
@@ -47,6 +53,8 @@ fn question(options: &Verify) -> Outcome<Question> {
         _ => None,
     };
     Ok(Question {
+        event_logs: options.event_log.clone(),
+        report_data: options.report_data.as_deref().map(stated_report_data).transpose()?,
         image: options.image.clone().or_else(|| of_vm(|vm| &vm.image)),
         app: options.app.clone().or_else(|| of_vm(|vm| &vm.app)),
         shape: options.shape.clone(),
@@ -62,4 +70,9 @@ fn stated_time(text: &str) -> Outcome<u64> {
     let hint = "give a time such as 2026-11-21T12:00:00Z";
     let time = OffsetDateTime::parse(text, &Rfc3339).hint(format!("--at {text}"), hint)?;
     u64::try_from(time.unix_timestamp()).hint(format!("--at {text}"), hint)
+}
+
+fn stated_report_data(text: &str) -> Outcome<ReportData> {
+    let digits = text.strip_prefix("0x").unwrap_or(text).to_ascii_lowercase();
+    ReportData::from_hex(&digits).hint(format!("--report-data {text}"), "give all 64 bytes in hex; fill up with zeros")
 }

@@ -4,7 +4,7 @@ use attestation::TrustAnchor;
 use attestation::policy::{ExpectedReportData, MAX_RULES_BYTES, Policy, Rules};
 use protocol::image::Flavour;
 
-use super::Question;
+use super::{Input, Question};
 use crate::failure::{Hint as _, Outcome};
 use crate::files;
 
@@ -12,12 +12,19 @@ use crate::files;
 const DANGER_EMULATED_ROOT: &[u8] = include_bytes!("../../../tdx-emulator/root/danger-emulated-root.der");
 
 /// The strict defaults, and what the file adds to them; a root that the file names counts before every other.
-pub fn policy(question: &Question, flavour: Option<Flavour>, report_data: ExpectedReportData) -> Outcome<Policy> {
+/// The file is noted among the inputs.
+pub fn policy(
+    question: &Question,
+    flavour: Option<Flavour>,
+    report_data: ExpectedReportData,
+    inputs: &mut Vec<Input>,
+) -> Outcome<Policy> {
     let anchor = anchor(question, flavour);
     let Some(path) = &question.policy else {
         return Ok(Policy::strict(anchor, report_data));
     };
     let text = files::read_bounded(path, MAX_RULES_BYTES as u64)?;
+    inputs.push(Input::of("policy", path.display(), &text));
     let rules = Rules::parse(&text).hint(path.display(), "docs/policy.md lists every key with an example")?;
     Ok(rules.into_policy(anchor, report_data))
 }

@@ -1,15 +1,22 @@
 //! A report as a person reads it: what it cannot prove first, then a row a check, then what to do.
 
 use attestation::{AnchorName, Check, CheckVerdict, Report, Verdict};
+use protocol::foreign::Format;
 
+use super::Judged;
 use crate::output::columns;
 
 /// Longest cell; digests are cut, `--json` has them whole.
 const MAX_CELL: usize = 24;
 
 /// The table, with a final line for the verdict.
-pub fn table(report: &Report) -> String {
-    let notices: String = report.facts.notices.iter().map(|notice| format!("{notice}\n")).collect();
+pub fn table(judged: &Judged) -> String {
+    let report = &judged.report;
+    let mut notices: String = report.facts.notices.iter().map(|notice| format!("{notice}\n")).collect();
+    let format = judged.gathered.converted.format;
+    if format != Format::Dstyx {
+        notices.push_str(&format!("evidence read as {format}\n"));
+    }
     let header = ["CHECK", "VERDICT", "EXPECTED", "FOUND", "WITNESS"].map(str::to_owned).to_vec();
     let rows: Vec<_> = std::iter::once(header).chain(report.checks.iter().map(row)).collect();
     format!("{notices}\n{}\n{}{}\n", columns(&rows), hints(report), summary(report))
@@ -32,21 +39,33 @@ fn row(check: &Check) -> Vec<String> {
     ]
 }
 
-/// Why each row that is not `pass` is not, in words.
+/// Why each row that failed did, in words; then why rows were skipped, each reason once.
 fn hints(report: &Report) -> String {
-    let open = report.checks.iter().filter(|check| check.verdict != CheckVerdict::Pass);
-    open.map(|check| match check.verdict {
-        CheckVerdict::Fail => format!(
+    let failed = report.checks.iter().filter(|check| check.verdict == CheckVerdict::Fail);
+    let failed = failed.map(|check| {
+        format!(
             "{}: {}\n  expected {}\n  found    {}\n  {}\n",
             check.name.name(),
             check.name.refusal(),
             check.finding.expected,
             check.finding.found,
             check.finding.hint
-        ),
-        _ => format!("{}: skipped: {}\n", check.name.name(), check.finding.hint),
-    })
-    .collect()
+        )
+    });
+    let skipped = skipped(report).into_iter().map(|(why, names)| format!("skipped: {}\n  {why}\n", names.join(", ")));
+    failed.chain(skipped).collect()
+}
+
+/// Reasons for which checks were skipped, each with their names, in the judgement's order.
+pub fn skipped(report: &Report) -> Vec<(&str, Vec<&'static str>)> {
+    let mut reasons: Vec<(&str, Vec<&'static str>)> = Vec::new();
+    for check in report.checks.iter().filter(|check| check.verdict == CheckVerdict::Skipped) {
+        match reasons.iter_mut().find(|(why, _)| *why == check.finding.hint) {
+            Some((_, names)) => names.push(check.name.name()),
+            None => reasons.push((&check.finding.hint, vec![check.name.name()])),
+        }
+    }
+    reasons
 }
 
 fn summary(report: &Report) -> String {

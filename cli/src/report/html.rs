@@ -1,0 +1,285 @@
+//! The page's markup. Texts are escaped by the template; styles are allowed by their hash, and nothing else is.
+
+use attestation::{AnchorName, Check, CheckVerdict, EMULATED, Report, Verdict};
+use base64::Engine as _;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use protocol::digest::Sha256Digest;
+
+use super::chain::{self, Link, State};
+use super::links::{APP, CHAIN, EVENTS};
+use super::{app, text};
+use crate::judge::{self, Judged};
+
+const STYLE: &str = include_str!("style.css");
+
+/// The whole page.
+pub fn page(judged: &Judged) -> String {
+    let report = &judged.report;
+    let links = chain::chain(report);
+    let document = html! {
+        (DOCTYPE)
+        html lang="en" {
+            (head(report))
+            body {
+                @if report.trust_anchor == AnchorName::Emulated {
+                    p.emulated role="note" { (icon(State::Emulated)) strong { (EMULATED) } }
+                }
+                main {
+                    (verdict(judged))
+                    (reasons(report))
+                    (chain_of_trust(judged, &links))
+                    (skipped(report))
+                    (scope(report))
+                    (inputs(judged))
+                }
+                footer {
+                    p { "Written by dstyx " (env!("CARGO_PKG_VERSION")) ". This page is a record of a judgement, not evidence: \
+                         whoever needs to be sure judges the same inputs again with " code { "dstyx verify" } "." }
+                }
+            }
+        }
+    };
+    document.into_string()
+}
+
+fn head(report: &Report) -> Markup {
+    let hash = base64::engine::general_purpose::STANDARD.encode(Sha256Digest::of(STYLE.as_bytes()).0);
+    let policy = format!("default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'");
+    html! {
+        head {
+            meta charset="utf-8";
+            meta http-equiv="Content-Security-Policy" content=(policy);
+            meta name="viewport" content="width=device-width, initial-scale=1";
+            meta name="referrer" content="no-referrer";
+            meta name="color-scheme" content="light dark";
+            title { "dstyx verdict: " (word(report.verdict)) }
+            style { (PreEscaped(STYLE)) }
+        }
+    }
+}
+
+fn verdict(judged: &Judged) -> Markup {
+    let report = &judged.report;
+    let count = |verdict| report.checks.iter().filter(|check| check.verdict == verdict).count();
+    let (passed, failed) = (count(CheckVerdict::Pass), count(CheckVerdict::Fail));
+    let skipped = count(CheckVerdict::Skipped);
+    let (state, headline, meaning) = match (report.verdict, report.trust_anchor) {
+        (Verdict::Pass, AnchorName::Intel) => (
+            State::Holds,
+            "Every check passes",
+            "A genuine TDX guest with exactly this firmware, system and app made this quote.",
+        ),
+        (Verdict::Pass, AnchorName::Emulated) => (
+            State::Emulated,
+            "Every check passes, under emulation",
+            "The programs are the right ones, in a machine that anybody can make say so.",
+        ),
+        (Verdict::Fail, _) => {
+            (State::Broken, "Refused", "At least one check fails. Do not trust this guest with anything.")
+        }
+        (Verdict::Incomplete, _) => (
+            State::Open,
+            "Not decided",
+            "Nothing fails, but not everything could be checked. Do not rely on what was left open.",
+        ),
+    };
+    html! {
+        header.verdict.(state.class()) {
+            p.word { (icon(state)) span { "verdict: " b { (word(report.verdict)) } } }
+            h1 { (headline) }
+            p.meaning { (meaning) }
+            ul.counts {
+                li { b { (passed) } " passed" }
+                li { b { (failed) } " failed" }
+                li { b { (skipped) } " not checked" }
+            }
+            dl.about {
+                div { dt { "Judged at" } dd { time { (text::time(judged.now_secs)) } } }
+                div { dt { "Evidence" } dd { (judged.gathered.converted.format) } }
+                div { dt { "Trust anchor" } dd { (anchor(report.trust_anchor)) } }
+            }
+        }
+    }
+}
+
+/// Why it is refused: each failed check in words, first.
+fn reasons(report: &Report) -> Markup {
+    let failed: Vec<_> = report.checks.iter().filter(|check| check.verdict == CheckVerdict::Fail).collect();
+    html! {
+        @if !failed.is_empty() {
+            section aria-labelledby="why" {
+                h2 id="why" { "Why" }
+                ul.reasons {
+                    @for check in failed {
+                        li {
+                            p { b { (sentence(check.name.refusal())) } }
+                            @if !check.finding.hint.is_empty() { p { (sentence(&text::line(&check.finding.hint))) } }
+                            p.dim { "check " code { (check.name.name()) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn chain_of_trust(judged: &Judged, links: &[Link<'_>]) -> Markup {
+    let broken = links.iter().any(|link| !link.supported);
+    html! {
+        section aria-labelledby="chain" {
+            h2 id="chain" { "Chain of trust" }
+            p.dim { "From the hardware to the containers. Each link hangs on the one above it; open one to see what was expected, \
+                     what was found, and where both come from." }
+            @if broken {
+                p.dim { "A dashed line: something above is broken, open or emulated. From there on the page shows what the evidence \
+                         says, not what is proved." }
+            }
+            ol.chain {
+                @for (index, link) in links.iter().enumerate() { (one_link(judged, index, link)) }
+            }
+        }
+    }
+}
+
+fn one_link(judged: &Judged, index: usize, link: &Link<'_>) -> Markup {
+    let passed = link.rows.iter().filter(|check| check.verdict == CheckVerdict::Pass).count();
+    html! {
+        li.(link.state.class()).unsupported[!link.supported] {
+            (icon(link.state))
+            details open[link.state == State::Broken] {
+                summary {
+                    h3 { (link.place.title) }
+                    span.state { (link.state.word()) @if passed < link.rows.len() { ", " (passed) " of " (link.rows.len()) } }
+                    span.meaning { (link.place.meaning) }
+                }
+                dl.sources {
+                    div { dt { "Expected comes from" } dd { (link.place.expected_from) } }
+                    div { dt { "Found in" } dd { (link.place.found_in) } }
+                    @for (name, value) in &link.says {
+                        div { dt { (name) } dd { code { (text::line(value)) } } }
+                    }
+                }
+                @for check in &link.rows { (row(check)) }
+                @if index < CHAIN.len() && index == EVENTS { (app::events(judged)) }
+                @if index < CHAIN.len() && index == APP { (app::compose_file(judged)) }
+            }
+        }
+    }
+}
+
+fn row(check: &Check) -> Markup {
+    let (class, word) = match check.verdict {
+        CheckVerdict::Pass => ("holds", "pass"),
+        CheckVerdict::Fail => ("broken", "fail"),
+        CheckVerdict::Skipped => ("open", "not checked"),
+    };
+    let finding = &check.finding;
+    html! {
+        section.check.(class) {
+            h4 { code { (check.name.name()) } span.state { (word) } }
+            @if check.verdict == CheckVerdict::Fail { p { (sentence(check.name.refusal())) } }
+            dl {
+                @if !finding.expected.is_empty() { div { dt { "expected" } dd { code { (text::line(&finding.expected)) } } } }
+                @if !finding.found.is_empty() { div { dt { "found" } dd { code { (text::line(&finding.found)) } } } }
+                @if !finding.hint.is_empty() { div { dt { (hint_label(check.verdict)) } dd { (text::line(&finding.hint)) } } }
+                @if let Some(witness) = &check.witness { div { dt { "also computed by" } dd { (text::line(witness)) } } }
+            }
+        }
+    }
+}
+
+fn hint_label(verdict: CheckVerdict) -> &'static str {
+    match verdict {
+        CheckVerdict::Pass => "note",
+        CheckVerdict::Fail => "what it means",
+        CheckVerdict::Skipped => "why not",
+    }
+}
+
+/// Checks that were not made, by their reason.
+fn skipped(report: &Report) -> Markup {
+    let reasons = judge::skipped(report);
+    html! {
+        @if !reasons.is_empty() {
+            section aria-labelledby="open" {
+                h2 id="open" { "Not checked, and why" }
+                ul.reasons {
+                    @for (why, names) in reasons {
+                        li {
+                            p { (sentence(&text::line(why))) }
+                            p.dim { @for name in names { code { (name) } " " } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn scope(report: &Report) -> Markup {
+    html! {
+        section aria-labelledby="scope" {
+            h2 id="scope" { "What this verdict does not say" }
+            ul.plain {
+                @for notice in &report.facts.notices { li { (sentence(notice)) } }
+                li { "Nothing about side channels of the processor, physical attacks on its memory, or whether the guest stays available." }
+            }
+        }
+    }
+}
+
+fn inputs(judged: &Judged) -> Markup {
+    html! {
+        section aria-labelledby="inputs" {
+            h2 id="inputs" { "What was judged" }
+            p.dim { "SHA-256 of every input." }
+            dl.inputs {
+                @for input in &judged.inputs {
+                    div {
+                        dt { (input.what) " " small { (text::line(&input.from)) } }
+                        dd { code { (input.sha256) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A sign for each state: a shape of its own, so that colour is never needed.
+fn icon(state: State) -> Markup {
+    let path = match state {
+        State::Holds => "M5 12.5l4.5 4.5L19 7.5",
+        State::Broken => "M6.5 6.5l11 11M17.5 6.5l-11 11",
+        State::Open => "M6 12h12",
+        State::Emulated => "M12 6.5v7M12 17v.5",
+    };
+    html! {
+        svg.icon.(state.class()) viewBox="0 0 24 24" width="24" height="24" aria-hidden="true" {
+            circle cx="12" cy="12" r="11" {}
+            path d=(path) {}
+        }
+    }
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "pass",
+        Verdict::Fail => "fail",
+        Verdict::Incomplete => "incomplete",
+    }
+}
+
+fn anchor(name: AnchorName) -> &'static str {
+    match name {
+        AnchorName::Intel => "Intel SGX Root CA",
+        AnchorName::Emulated => "an emulator's, whose key is published",
+    }
+}
+
+/// A clause as a sentence.
+fn sentence(clause: &str) -> String {
+    let mut letters = clause.chars();
+    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    let end = if clause.ends_with(['.', ')', '…']) { "" } else { "." };
+    format!("{first}{}{end}", letters.as_str())
+}

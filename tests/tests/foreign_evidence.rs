@@ -1,0 +1,174 @@
+//! Promise: evidence of others is judged as ours is, by the same rows, whatever its format; and what cannot be read says why.
+//!
+//! The real program judges real evidence of real hardware. Its collateral is long past, so the rows that need
+//! it stay open; what the logs and quotes show does not depend on a date.
+
+#![allow(clippy::unwrap_used)] // the helpers of a test are tests too
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use protocol::event_log::RawEvent;
+use protocol::foreign;
+use serde_json::{Value, json};
+use tests::dstyx::{Answer, User};
+use tests::lab;
+use tests::stranger::{NOW, quote_of, vector, vector_bytes};
+
+/// Rows that say that what is in a log is what was extended.
+const REPLAY: [&str; 5] = ["event-log", "event-payload", "event-separator", "firmware-log", "rtmr3"];
+
+/// Real evidence, and how many rows of the boot's order its generation of dstack does not keep.
+const REAL: [(&str, &[&str]); 3] = [
+    ("protocol/dstack-getquote.json", &[]),
+    // dstack 0.3 measured its root file system in an event that no longer exists.
+    ("measurement/dstack-0.3-1cpu-1GiB.json", &["event-order"]),
+    ("protocol/dstack-attestation-v0.bin", &[]),
+];
+
+#[test]
+fn all_registers_of_real_evidence_replay() {
+    for (file, failing) in REAL {
+        let answer = verify(&vector(file), &[]);
+        for row in REPLAY {
+            assert_eq!(answer.verdict(row), "pass", "{file}: {row}: {answer:#?}");
+        }
+        assert_eq!(answer.failed(), failing, "{file}");
+        assert_eq!(answer.verdict("quote-signature"), "pass", "{file}");
+        assert_eq!(answer.verdict("report-data"), "skipped", "{file}");
+        assert!(answer.hint("report-data").contains("--report-data"), "{file}");
+    }
+}
+
+#[test]
+fn the_same_evidence_in_a_request_is_judged_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("request.json");
+    let lite: Value = serde_json::from_slice(&vector_bytes("protocol/dstack-getquote.json")).unwrap();
+    let attestation = hex::encode(vector_bytes("protocol/dstack-attestation-v0.bin"));
+    let requests = [
+        (REAL[0].0, json!({"quote": lite["quote"], "event_log": lite["event_log"], "vm_config": lite["vm_config"]})),
+        (REAL[2].0, json!({"attestation": attestation, "debug": false})),
+    ];
+    for (original, request) in requests {
+        fs::write(&file, request.to_string()).unwrap();
+        let (ours, theirs) = (verify(&file, &[]), verify(&vector(original), &[]));
+        assert_eq!(ours.json["facts"], theirs.json["facts"]);
+        assert_eq!(ours.failed(), theirs.failed());
+    }
+}
+
+#[test]
+fn report_data_is_what_a_person_states() {
+    let file = vector("protocol/dstack-getquote.json");
+    let lite: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let stated = lite["report_data"].as_str().unwrap();
+    assert_eq!(verify(&file, &["--report-data", stated]).verdict("report-data"), "pass");
+    assert_eq!(verify(&file, &["--report-data", &"00".repeat(64)]).verdict("report-data"), "fail");
+    assert!(verify(&file, &["--report-data", "00"]).stderr.contains("all 64 bytes"));
+}
+
+#[test]
+fn a_quote_with_its_ccel_replays_and_a_second_separator_is_named() {
+    let quote = vector("protocol/cos-113-quote.bin");
+    let answer = verify(&quote, &["--event-log", &text(&vector("protocol/cos-113-ccel.bin"))]);
+    assert_eq!((answer.verdict("firmware-log"), answer.verdict("event-separator")), ("pass", "pass"));
+    assert_eq!(
+        answer.failed(),
+        ["event-missing", "measured-facts"],
+        "nothing ran there that writes events as dstack does"
+    );
+
+    let answer = verify(&quote, &["--event-log", &text(&vector("protocol/cos-113-second-separator.bin"))]);
+    assert_eq!(answer.failed(), ["event-missing", "event-separator", "firmware-log", "measured-facts"]);
+}
+
+/// A dump without the final-events table: its registers replay, the one it lacks is said to lack.
+#[test]
+fn a_dump_without_the_stubs_events_is_incomplete_for_rtmr2() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("quote.bin");
+    let dump = vector("protocol/dstack-ccel.bin");
+    let log = ccel(&dump);
+    assert_eq!(log.len(), 18);
+    let judged = |rtmrs: &[(usize, [u8; 48])]| {
+        fs::write(&file, quote_of(&log, rtmrs)).unwrap();
+        verify(&file, &["--event-log", &text(&dump), "--danger-accept-emulated"])
+    };
+    let answer = judged(&[(2, [9; 48])]);
+    assert_eq!(answer.verdict("firmware-log"), "skipped");
+    let hint = answer.hint("firmware-log");
+    assert!(hint.contains("RTMR2") && hint.contains("final-events table"), "{hint}");
+    assert_eq!(judged(&[]).verdict("firmware-log"), "pass", "a register that nobody extended lacks nothing");
+    assert_eq!(judged(&[(1, [9; 48])]).verdict("firmware-log"), "fail");
+}
+
+/// The firmware's dump and the guest's own log together are the whole log.
+#[test]
+fn a_dump_and_a_run_time_log_are_one_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let (quote, runtime) = (folder.path().join("quote.bin"), folder.path().join("runtime.json"));
+    let dump = vector("protocol/dstack-ccel.bin");
+    let boot = foreign::read(&vector_bytes("measurement/dstack-0.3-1cpu-1GiB.json"), &[]).unwrap().evidence.event_log;
+    let boot: Vec<_> = boot.into_iter().filter(|event| event.imr == 3).collect();
+    fs::write(&runtime, serde_json::to_vec(&boot).unwrap()).unwrap();
+    let log = [ccel(&dump), boot].concat();
+    fs::write(&quote, quote_of(&log, &[])).unwrap();
+    let both = ["--danger-accept-emulated", "--event-log", &text(&dump), "--event-log", &text(&runtime)];
+    let answer = verify(&quote, &both);
+    for row in REPLAY {
+        assert_eq!(answer.verdict(row), "pass", "{row}: {answer:#?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_says_as_what_it_was_read_and_where_it_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("evidence");
+    let lite = String::from_utf8(vector_bytes("protocol/dstack-getquote.json")).unwrap();
+    let scale = vector_bytes("protocol/dstack-attestation-v0.bin");
+    let refused = [
+        (b"hello".to_vec(), "no evidence of a known format"),
+        (
+            lite.replacen('{', r#"{"more":1,"#, 1).into_bytes(),
+            "read as dstack's get-quote JSON: JSON: unknown field `more`",
+        ),
+        (lite.replacen(r#"{\"imr\""#, r#"{\"imx\""#, 1).into_bytes(), "read as dstack's get-quote JSON: event_log"),
+        (scale[..scale.len() - 1].to_vec(), "read as dstack's attestation V0 (SCALE): attestation: configuration"),
+        ([scale, vec![0]].concat(), "1 bytes left over"),
+        (b"\x81\xa7version".to_vec(), "MessagePack"),
+    ];
+    for (bytes, words) in refused {
+        fs::write(&file, bytes).unwrap();
+        let answer = verify(&file, &[]);
+        assert_eq!(answer.code, 3);
+        assert!(answer.stderr.contains(words), "{words}: {}", answer.stderr);
+    }
+    let table = verify(&vector("protocol/cos-113-quote.bin"), &["--event-log", &text(&vector("protocol/README.md"))]);
+    assert!(table.stderr.contains("event log 1: "), "{}", table.stderr);
+}
+
+/// Nothing is predicted for a machine that nobody named.
+#[test]
+fn an_image_is_not_compared_with_an_unknown_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = lab::checkout().join("fuzz/corpus/image_manifest/dev.json");
+    fs::copy(manifest, folder.path().join("image.json")).unwrap();
+    let answer = verify(&vector("measurement/dstack-0.3-1cpu-1GiB.json"), &["--image", &text(folder.path())]);
+    assert_eq!(answer.code, 3);
+    assert!(answer.stderr.contains("claims no machine") && answer.stderr.contains("--vcpus"), "{}", answer.stderr);
+}
+
+fn verify(evidence: &Path, more: &[&str]) -> Answer {
+    let evidence = text(evidence);
+    User::default().dstyx(["verify", "--at", NOW, "--evidence", &evidence].iter().chain(more))
+}
+
+fn ccel(dump: &PathBuf) -> Vec<RawEvent> {
+    let quote = vector_bytes("protocol/cos-113-quote.bin");
+    foreign::read(&quote, &[&fs::read(dump).unwrap()]).unwrap().evidence.event_log
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
