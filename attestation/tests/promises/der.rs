@@ -17,10 +17,14 @@ const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
 const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
 const CRL_NUMBER: &[u8] = &[0x55, 0x1d, 0x14];
-/// deltaCRLIndicator and issuingDistributionPoint; one that nobody has defined.
-pub const DELTA_CRL: &[u8] = &[0x55, 0x1d, 0x1b];
-pub const DISTRIBUTION_POINT: &[u8] = &[0x55, 0x1d, 0x1c];
-pub const UNKNOWN: &[u8] = &[0x55, 0x1d, 0x7f];
+/// deltaCRLIndicator of list 1; issuingDistributionPoint for end entities only; one that nobody has defined.
+pub const DELTA_CRL: Extension<'static> = Extension(&[0x55, 0x1d, 0x1b], true, &[2, 1, 1]);
+pub const DISTRIBUTION_POINT: Extension<'static> = Extension(
+    &[0x55, 0x1d, 0x1c],
+    true,
+    b"\x30\x11\xa0\x0c\xa0\x0a\x86\x08http://a\x81\x01\xff", // a full name, and onlyContainsUserCerts
+);
+pub const UNKNOWN: Extension<'static> = Extension(&[0x55, 0x1d, 0x7f], true, &[5, 0]);
 /// Intel's SGX extension, 1.2.840.113741.1.13.1.
 const SGX: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf8, 0x4d, 0x01, 0x0d, 0x01];
 
@@ -77,14 +81,18 @@ pub fn certificate(content: &Certificate<'_>, key: &SigningKey, issuer_key: &Sig
     signed(tbs, issuer_key)
 }
 
+/// An extension: object identifier, whether it is critical, and contents.
+#[derive(Clone, Copy)]
+pub struct Extension<'a>(pub &'a [u8], pub bool, pub &'a [u8]);
+
 /// A revocation list's content that tests vary.
 pub struct RevocationList<'a> {
     pub issuer: &'a str,
     pub from: u64,
     pub until: u64,
     pub revoked: &'a [u8],
-    /// Object identifier of one more extension, and whether it is critical.
-    pub extension: Option<(&'a [u8], bool)>,
+    /// One more extension.
+    pub extension: Option<Extension<'a>>,
 }
 
 pub fn revocation_list(content: &RevocationList<'_>, key: &SigningKey) -> Vec<u8> {
@@ -95,7 +103,7 @@ pub fn revocation_list(content: &RevocationList<'_>, key: &SigningKey) -> Vec<u8
         parts.push(sequence(&entries));
     }
     let mut extensions = vec![extension(CRL_NUMBER, false, &tlv(2, &[1]))];
-    extensions.extend(more.map(|(oid, critical)| extension(oid, critical, &tlv(2, &[1]))));
+    extensions.extend(more.map(|Extension(oid, critical, contents)| extension(oid, critical, contents)));
     parts.push(tlv(0xa0, &sequence(&extensions)));
     signed(sequence(&parts), key)
 }

@@ -57,13 +57,26 @@ pub struct Forge {
     pub qe_vendor: u8,
     pub qe_auth_data: Vec<u8>,
     pub qe_bound_data: Vec<u8>,
+    /// Last byte of the QE's report data.
+    pub qe_report_tail: u8,
+    /// The root that the PCK chain in the quote ends in, where it is not the signing one.
+    pub shown_root: Option<Vec<u8>>,
+    pub root_until: u64,
+    pub crls_from: u64,
+    pub stated_pce: &'static str,
+    /// Certificates behind those of the signers of the TCB info.
+    pub behind_signers: Vec<Vec<u8>>,
+    /// What the TCB info says of the TDX module: signer and attributes, with a mask over all bits.
+    pub module_signer: u8,
+    pub module_attributes: u64,
+    pub ppid: [u8; 16],
     pub certificates_until: u64,
     pub crls_until: u64,
     pub tcb_info_until: u64,
     pub qe_identity_until: u64,
     pub revoked_by_root: Vec<u8>,
     pub revoked_by_pck_ca: Vec<u8>,
-    pub pck_crl_extension: Option<(&'static [u8], bool)>,
+    pub pck_crl_extension: Option<der::Extension<'static>>,
     pub pck_ca_usage: Option<[u8; 2]>,
     pub tcb_info_id: &'static str,
     pub qe_identity_version: u8,
@@ -127,6 +140,15 @@ impl Forge {
             qe_vendor: 0x93,
             qe_auth_data: (0..32).collect(),
             qe_bound_data: (0..32).collect(),
+            qe_report_tail: 0,
+            shown_root: None,
+            root_until: NOW + 4000 * DAY,
+            crls_from: NOW - 10 * DAY,
+            stated_pce: "0000",
+            behind_signers: Vec::new(),
+            module_signer: 0,
+            module_attributes: 0,
+            ppid: PPID,
             certificates_until: NOW + 365 * DAY,
             crls_until: NOW + 20 * DAY,
             tcb_info_until: NOW + 20 * DAY,
@@ -158,7 +180,7 @@ impl Forge {
     }
 
     pub fn root(&self) -> Vec<u8> {
-        let content = der::Certificate { is_ca: true, until: NOW + 4000 * DAY, ..self.content(ROOT, ROOT, 1) };
+        let content = der::Certificate { is_ca: true, until: self.root_until, ..self.content(ROOT, ROOT, 1) };
         der::certificate(&content, &key(1), &key(1))
     }
 
@@ -208,20 +230,20 @@ impl Forge {
         let root = self.root();
         let signer = self.content("Forged TCB Signing", ROOT, 4);
         let signer = der::certificate(&signer, &key(4), &self.root_signs_tcb_signer);
-        let issued = NOW - 10 * DAY;
-        let (from, until) = (issued, self.crls_until);
+        let (from, until) = (self.crls_from, self.crls_until);
         let root_crl =
             der::RevocationList { issuer: ROOT, from, until, revoked: &self.revoked_by_root, extension: None };
         let root_crl = der::revocation_list(&root_crl, &key(1));
         let (revoked, extension) = (&self.revoked_by_pck_ca, self.pck_crl_extension);
         let pck_crl = der::RevocationList { issuer: PCK_CA, from, until, revoked, extension };
         let pck_crl = der::revocation_list(&pck_crl, &self.pck_ca_signs_crl);
+        let behind: Vec<&[u8]> = self.behind_signers.iter().map(Vec::as_slice).collect();
         let (tcb_info, qe_identity) = (self.tcb_info().to_string(), self.qe_identity().to_string());
         json!({
             "pck_crl_issuer_chain": der::pem(&[&self.pck_ca(), &root]),
             "root_ca_crl": hex::encode(root_crl),
             "pck_crl": hex::encode(pck_crl),
-            "tcb_info_issuer_chain": der::pem(&[&signer, &root]),
+            "tcb_info_issuer_chain": der::pem(&[&signer, &root]) + &der::pem(&behind),
             "tcb_info_signature": hex::encode(sign(&self.tcb_signer_signs, tcb_info.as_bytes())),
             "tcb_info": tcb_info,
             "qe_identity_issuer_chain": der::pem(&[&signer, &root]),
@@ -235,10 +257,10 @@ impl Forge {
     }
 
     pub fn pck_chain(&self) -> String {
-        let sgx = Some(der::sgx_extension(self.fmspc, self.cpu_svn, 11, PPID));
+        let sgx = Some(der::sgx_extension(self.fmspc, self.cpu_svn, 11, self.ppid));
         let content = der::Certificate { sgx, ..self.content("Forged PCK Certificate", PCK_CA, 3) };
         let pck = der::certificate(&content, &key(3), &key(2));
-        der::pem(&[&pck, &self.pck_ca(), &self.root()])
+        der::pem(&[&pck, &self.pck_ca(), self.shown_root.as_ref().unwrap_or(&self.root())])
     }
 
     fn pck_ca(&self) -> Vec<u8> {
@@ -310,6 +332,7 @@ impl Forge {
         report[256] = 2; // ISVPRODID
         report[258] = self.qe_svn; // ISVSVN
         report[320..352].copy_from_slice(&bound);
+        report[383] = self.qe_report_tail;
         let chain = self.pck_chain();
         let mut inner = report.to_vec();
         inner.extend(sign(&self.pck_signs_qe, &report));
@@ -329,7 +352,8 @@ impl Forge {
     fn tcb_info(&self) -> Value {
         let module = |id: &str| {
             json!({
-                "id": id, "mrsigner": "00".repeat(48), "attributes": "00".repeat(8), "attributesMask": "FF".repeat(8),
+                "id": id, "mrsigner": hex::encode([self.module_signer; 48]),
+                "attributes": hex::encode(self.module_attributes.to_le_bytes()), "attributesMask": "FF".repeat(8),
                 "tcbLevels": [{"tcb": {"isvsvn": 5}, "tcbDate": self.tcb_date, "tcbStatus": "UpToDate"}],
             })
         };
@@ -337,7 +361,7 @@ impl Forge {
         json!({
             "id": self.tcb_info_id, "version": 3,
             "issueDate": der::rfc3339(NOW - 10 * DAY), "nextUpdate": der::rfc3339(self.tcb_info_until),
-            "fmspc": hex::encode_upper(self.stated_fmspc), "pceId": "0000",
+            "fmspc": hex::encode_upper(self.stated_fmspc), "pceId": self.stated_pce,
             "tcbType": 0, "tcbEvaluationDataNumber": self.evaluation_number,
             "tdxModule": module("TDX"), "tdxModuleIdentities": [module("TDX_01")],
             "tcbLevels": [{

@@ -4,6 +4,8 @@
 
 mod der;
 mod forge;
+mod peer;
+mod policy_page;
 mod real;
 mod refusals;
 mod shape_of_report;

@@ -68,14 +68,14 @@ fn hardware_lies() -> Vec<Lie> {
         platform("collateral by another root's signer", CollateralSigners, |f| f.root_signs_tcb_signer = key(99)),
         platform("a revocation list by a stranger", CrlIssuer, |f| f.pck_ca_signs_crl = key(99)),
         platform("a PCK CA whose key may not sign lists", CrlIssuer, |f| f.pck_ca_usage = Some([2, 0x04])),
-        platform("a delta revocation list", CrlComplete, |f| f.pck_crl_extension = Some((der::DELTA_CRL, true))),
-        platform("a delta that hides its kind", CrlComplete, |f| f.pck_crl_extension = Some((der::DELTA_CRL, false))),
+        platform("a delta revocation list", CrlComplete, |f| f.pck_crl_extension = Some(der::DELTA_CRL)),
+        platform("a delta that hides its kind", CrlComplete, |f| {
+            f.pck_crl_extension = Some(der::Extension(der::DELTA_CRL.0, false, der::DELTA_CRL.2));
+        }),
         platform("a list of some certificates only", CrlComplete, |f| {
-            f.pck_crl_extension = Some((der::DISTRIBUTION_POINT, true));
+            f.pck_crl_extension = Some(der::DISTRIBUTION_POINT);
         }),
-        platform("a list that means something unknown", CrlComplete, |f| {
-            f.pck_crl_extension = Some((der::UNKNOWN, true));
-        }),
+        platform("a list that means something unknown", CrlComplete, |f| f.pck_crl_extension = Some(der::UNKNOWN)),
         platform("expired revocation lists", CrlCurrent, |f| f.crls_until = NOW - DAY),
         platform("a revoked PCK", Revocation, |f| f.revoked_by_pck_ca = vec![3]),
         platform("a revoked PCK CA", Revocation, |f| f.revoked_by_root = vec![2]),
