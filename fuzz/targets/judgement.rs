@@ -1,7 +1,8 @@
 //! The judgement: whatever the bytes of a quote are, it ends, judges every check, and believes none of them.
 //!
-//! The input is a quote beside real collateral. An engine without the keys cannot make a quote that
-//! verifies with the log and the image that are asked for, so a verdict other than a refusal is a hole.
+//! The input is a quote, and behind a line end the JSON of a log if there is one, beside real collateral. An
+//! engine without the keys cannot make a quote that verifies with the log and the image that are asked for,
+//! so a verdict other than a refusal is a hole.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -10,6 +11,7 @@ use attestation::policy::ExpectedReportData;
 use attestation::{CheckName, CheckVerdict, Collateral, Policy, TrustAnchor, Verdict, judge};
 use libfuzzer_sys::fuzz_target;
 use protocol::digest::OsImageHash;
+use protocol::event_log;
 use protocol::evidence::Evidence;
 use protocol::launch::LaunchClaims;
 use protocol::shape::Shape;
@@ -22,10 +24,15 @@ static COLLATERAL: LazyLock<Collateral> = LazyLock::new(|| {
     Collateral::parse(json).expect("a checked-in vector parses")
 });
 
-fuzz_target!(|quote: &[u8]| {
+/// Where the log begins.
+const LOG: &[u8] = b"\n[{";
+
+fuzz_target!(|input: &[u8]| {
+    let log = input.windows(LOG.len()).rposition(|window| window == LOG).unwrap_or(input.len());
+    let (quote, log) = input.split_at(log);
     let evidence = Evidence {
         quote: quote.to_vec(),
-        event_log: Vec::new(),
+        event_log: event_log::parse(log).unwrap_or_default(),
         nonce: [0; 32],
         claims: LaunchClaims {
             os_image_hash: OsImageHash::ZERO,

@@ -116,8 +116,11 @@ fn the_same_verdict_on_changed_bytes() {
     assert!(both_refused > 100, "{both_refused}");
 }
 
+/// What is forged.
+type Change = fn(&mut Forge);
+
 /// Where ours refuse what dcap-qvl accepts: by which check, and how that is made.
-fn stricter() -> Vec<(CheckName, fn(&mut Forge))> {
+fn stricter() -> Vec<(CheckName, Change)> {
     use CheckName::*;
     vec![
         (AttestationKey, |f| f.qe_report_tail = 1),
