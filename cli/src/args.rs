@@ -34,6 +34,8 @@ pub enum Command {
     Rebuild(Rebuild),
     /// Check or rewrite the pinned inputs.
     Lock(Lock),
+    /// Write an image with a statement of what it was built from, signed; or check one.
+    Release(Release),
     /// Predict every register from an image and a shape.
     Measure(Measure),
     /// Judge a guest's evidence.
@@ -135,6 +137,9 @@ pub struct Rebuild {
     /// Only this part.
     #[arg(long, value_enum)]
     pub only: Option<Part>,
+    /// Build the image that this image.json describes, and compare; with the files beside it if they are there.
+    #[arg(long, value_name = "IMAGE.JSON", conflicts_with = "only")]
+    pub against: Option<PathBuf>,
 }
 
 /// Parts that are compared.
@@ -148,6 +153,52 @@ pub enum Part {
     Initrd,
     /// The examples' container images.
     Examples,
+}
+
+/// Options of `release`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Release {
+    /// Which image.
+    #[arg(long, value_enum, default_value_t = FlavourArg::Release)]
+    pub flavour: FlavourArg,
+    /// Sign with this Ed25519 key (PKCS#8 PEM); again for each key.
+    #[arg(long, value_name = "FILE")]
+    pub key: Vec<PathBuf>,
+    /// Folder to write; signatures are added to those of the same statement there.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Something else than writing a release.
+    #[command(subcommand)]
+    pub verb: Option<ReleaseVerb>,
+}
+
+/// What else is done with a release.
+#[derive(Debug, Subcommand)]
+pub enum ReleaseVerb {
+    /// Check who signed the release in DIR, and that its files are the signed ones.
+    Check(ReleaseCheck),
+}
+
+/// Options of `release check`.
+#[derive(Debug, Args)]
+pub struct ReleaseCheck {
+    /// Folder with the release.
+    pub dir: PathBuf,
+    #[command(flatten)]
+    /// Who is trusted.
+    pub signers: Signers,
+}
+
+/// Whose signatures count.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Signers {
+    /// Trust this Ed25519 public key (PEM); again for each key.
+    #[arg(long, value_name = "FILE")]
+    pub signer: Vec<PathBuf>,
+    /// How many of the signers must have signed; by default all.
+    #[arg(long, value_name = "K", requires = "signer")]
+    pub threshold: Option<usize>,
 }
 
 /// Options of `lock`.
@@ -268,6 +319,9 @@ pub struct Verify {
     /// Image folder that the guest must run.
     #[arg(long)]
     pub image: Option<PathBuf>,
+    #[command(flatten)]
+    /// Who must have released that image; without a signer, the folder is believed as it is.
+    pub signers: Signers,
     /// App folder that the guest must run.
     #[arg(long)]
     pub app: Option<PathBuf>,
@@ -297,6 +351,11 @@ pub enum Config {
     /// Arguments for QEMU, one a line.
     Qemu {
         /// Launch specification (TOML).
+        spec: PathBuf,
+    },
+    /// Domain XML for libvirt 12 or later, for a TDX guest.
+    Libvirt {
+        /// Launch specification (TOML) with absolute paths.
         spec: PathBuf,
     },
 }

@@ -8,5 +8,6 @@ pub mod logs;
 pub mod measure;
 pub mod ps;
 pub mod rebuild;
+pub mod release;
 pub mod up;
 pub mod verify;

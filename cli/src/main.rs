@@ -21,6 +21,7 @@ mod paths;
 mod platform;
 mod qmp;
 mod report;
+mod signers;
 mod vm;
 mod watch;
 
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Command::Build(options) => commands::build::run(options, &output),
         Command::Rebuild(options) => commands::rebuild::run(options, &output),
         Command::Lock(options) => commands::lock::run(options, &output),
+        Command::Release(options) => commands::release::run(options, &output),
         Command::Measure(options) => commands::measure::run(options, &output),
         Command::Verify(options) => commands::verify::run(options, &output),
         Command::Config(options) => commands::config::run(options, &output),

@@ -34,8 +34,13 @@ impl Default for User {
 impl User {
     /// Runs `dstyx --json ARGUMENTS` in the checkout.
     pub fn dstyx<A: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Answer {
+        self.dstyx_in(lab::checkout(), arguments)
+    }
+
+    /// Runs `dstyx --json ARGUMENTS` in a folder.
+    pub fn dstyx_in<A: AsRef<std::ffi::OsStr>>(&self, folder: &Path, arguments: impl IntoIterator<Item = A>) -> Answer {
         let mut command = Command::new(lab::program("dstyx"));
-        command.arg("--json").args(arguments).current_dir(lab::checkout()).env("XDG_STATE_HOME", self.state.path());
+        command.arg("--json").args(arguments).current_dir(folder).env("XDG_STATE_HOME", self.state.path());
         let output = command.output().unwrap();
         Answer {
             code: output.status.code().unwrap(),

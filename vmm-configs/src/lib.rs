@@ -5,7 +5,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod libvirt;
 pub mod qemu;
 pub mod spec;
+mod xml;
 
 pub use spec::{LaunchSpec, Platform, PortForward, QuoteService, SpecError};

@@ -1,5 +1,6 @@
 //! `dstyx verify`: judges evidence and prints every check.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,12 +9,12 @@ use protocol::digest::ReportData;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::args::Verify;
+use crate::args::{Signers, Verify};
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::judge::{self, Question, Source};
 use crate::output::Output;
-use crate::report;
 use crate::vm::Vm;
+use crate::{files, report, signers};
 
 /// Exit status 0 only if every check passed, 1 if one failed, 2 if one was skipped.
 pub fn run(options: &Verify, output: &Output) -> Outcome<ExitCode> {
@@ -52,10 +53,12 @@ fn question(options: &Verify) -> Outcome<Question> {
         Source::Vm(vm) => Some(pick(vm).clone()),
         _ => None,
     };
+    let image = options.image.clone().or_else(|| of_vm(|vm| &vm.image));
+    released(image.as_deref(), &options.signers)?;
     Ok(Question {
         event_logs: options.event_log.clone(),
         report_data: options.report_data.as_deref().map(stated_report_data).transpose()?,
-        image: options.image.clone().or_else(|| of_vm(|vm| &vm.image)),
+        image,
         app: options.app.clone().or_else(|| of_vm(|vm| &vm.app)),
         shape: options.shape.clone(),
         collateral: options.collateral.clone(),
@@ -64,6 +67,18 @@ fn question(options: &Verify) -> Outcome<Question> {
         danger_accept_emulated: options.danger_accept_emulated,
         source,
     })
+}
+
+/// With signers, nothing is judged against an image that they do not vouch for.
+fn released(image: Option<&Path>, signers: &Signers) -> Outcome<()> {
+    if signers.signer.is_empty() {
+        return Ok(());
+    }
+    let folder =
+        image.ok_or_else(|| Failure::new("--signer without an image", "give --image with a release's folder"))?;
+    let release = signers::verified(folder, signers)?;
+    let json = files::read_bounded(&folder.join("image.json"), protocol::image::MAX_BYTES as u64)?;
+    signers::check(&release, "image.json", &json)
 }
 
 fn stated_time(text: &str) -> Outcome<u64> {

@@ -1,0 +1,39 @@
+//! Whose releases are believed, as a person names them, and whether a folder holds such a release.
+
+use std::path::Path;
+
+use reproducible_build::release::{self, Signer, Trust, VerifiedRelease, dsse, keys};
+
+use crate::args::Signers;
+use crate::failure::{Failure, Hint as _, Outcome};
+use crate::files;
+
+/// The statement, for reading.
+pub const STATEMENT: &str = "provenance.json";
+/// The same statement with signatures.
+pub const ENVELOPE: &str = "provenance.dsse.json";
+
+/// The release in a folder, if enough of the named signers vouch for it.
+pub fn verified(folder: &Path, signers: &Signers) -> Outcome<VerifiedRelease> {
+    let trust = trust(signers)?;
+    let path = folder.join(ENVELOPE);
+    let envelope = files::read_bounded(&path, dsse::MAX_BYTES as u64)?;
+    release::verify(&envelope, &trust)
+        .map_err(|error| Failure::new(format!("{}: {error}", path.display()), error.hint()))
+}
+
+/// Whether a released file has the signed bytes.
+pub fn check(release: &VerifiedRelease, name: &str, bytes: &[u8]) -> Outcome<()> {
+    release.check(name, bytes).map_err(|error| Failure::new(&error, error.hint()))
+}
+
+fn trust(signers: &Signers) -> Outcome<Trust> {
+    const HINT: &str = "name a file such as `openssl pkey -in key.pem -pubout` writes";
+    let read = |path: &std::path::PathBuf| {
+        let pem = files::read_bounded(path, keys::MAX_PEM_BYTES as u64)?;
+        Signer::from_pem(&String::from_utf8_lossy(&pem)).hint(path.display(), HINT)
+    };
+    let keys = signers.signer.iter().map(read).collect::<Outcome<Vec<_>>>()?;
+    let threshold = signers.threshold.unwrap_or(keys.len());
+    Trust::new(keys, threshold).map_err(|error| Failure::new(&error, error.hint()))
+}
