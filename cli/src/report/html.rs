@@ -1,6 +1,6 @@
 //! The page's markup. Texts are escaped by the template; styles are allowed by their hash, and nothing else is.
 
-use attestation::{AnchorName, Check, CheckVerdict, EMULATED, Report, Verdict};
+use attestation::{AnchorName, Check, CheckName, CheckVerdict, EMULATED, Report, Verdict};
 use base64::Engine as _;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use protocol::digest::Sha256Digest;
@@ -114,7 +114,11 @@ fn reasons(report: &Report) -> Markup {
                         li {
                             p { b { (sentence(check.name.refusal())) } }
                             @if !check.finding.hint.is_empty() { p { (sentence(&text::line(&check.finding.hint))) } }
-                            p.dim { "check " code { (check.name.name()) } }
+                            dl {
+                                div { dt { "expected" } dd { code { (text::line(&check.finding.expected)) } } }
+                                div { dt { "found" } dd { code { (text::line(&check.finding.found)) } } }
+                                div { dt { "check" } dd { code { (check.name.name()) } } }
+                            }
                         }
                     }
                 }
@@ -149,7 +153,7 @@ fn one_link(judged: &Judged, index: usize, link: &Link<'_>) -> Markup {
             details open[link.state == State::Broken] {
                 summary {
                     h3 { (link.place.title) }
-                    span.state { (link.state.word()) @if passed < link.rows.len() { ", " (passed) " of " (link.rows.len()) } }
+                    span.state { (link.state.word()) @if passed < link.rows.len() { ": " (passed) " of " (link.rows.len()) " pass" } }
                     span.meaning { (link.place.meaning) }
                 }
                 dl.sources {
@@ -159,9 +163,26 @@ fn one_link(judged: &Judged, index: usize, link: &Link<'_>) -> Markup {
                         div { dt { (name) } dd { code { (text::line(value)) } } }
                     }
                 }
-                @for check in &link.rows { (row(check)) }
+                (rows(link))
                 @if index < CHAIN.len() && index == EVENTS { (app::events(judged)) }
                 @if index < CHAIN.len() && index == APP { (app::compose_file(judged)) }
+            }
+        }
+    }
+}
+
+/// All rows; where some do not pass, those that do are folded away.
+fn rows(link: &Link<'_>) -> Markup {
+    let passes = |check: &&Check| check.verdict == CheckVerdict::Pass;
+    let (passed, others): (Vec<&Check>, Vec<&Check>) = link.rows.iter().copied().partition(passes);
+    html! {
+        @for check in &others { (row(check)) }
+        @if others.is_empty() || passed.is_empty() {
+            @for check in &passed { (row(check)) }
+        } @else {
+            details.passed {
+                summary { (passed.len()) " that pass" }
+                @for check in &passed { (row(check)) }
             }
         }
     }
@@ -174,26 +195,37 @@ fn row(check: &Check) -> Markup {
         CheckVerdict::Skipped => ("open", "not checked"),
     };
     let finding = &check.finding;
+    let same = finding.expected == finding.found;
     html! {
         section.check.(class) {
             h4 { code { (check.name.name()) } span.state { (word) } }
             @if check.verdict == CheckVerdict::Fail { p { (sentence(check.name.refusal())) } }
             dl {
-                @if !finding.expected.is_empty() { div { dt { "expected" } dd { code { (text::line(&finding.expected)) } } } }
-                @if !finding.found.is_empty() { div { dt { "found" } dd { code { (text::line(&finding.found)) } } } }
-                @if !finding.hint.is_empty() { div { dt { (hint_label(check.verdict)) } dd { (text::line(&finding.hint)) } } }
+                @if same && !finding.expected.is_empty() {
+                    div { dt { "expected, and found" } dd { code { (text::line(&finding.expected)) } } }
+                } @else {
+                    @if !finding.expected.is_empty() { div { dt { "expected" } dd { code { (text::line(&finding.expected)) } } } }
+                    @if !finding.found.is_empty() { div { dt { "found" } dd { code { (text::line(&finding.found)) } } } }
+                }
+                @if let Some(label) = hint_label(check) { div { dt { (label) } dd { (text::line(&finding.hint)) } } }
                 @if let Some(witness) = &check.witness { div { dt { "also computed by" } dd { (text::line(witness)) } } }
             }
         }
     }
 }
 
-fn hint_label(verdict: CheckVerdict) -> &'static str {
-    match verdict {
-        CheckVerdict::Pass => "note",
-        CheckVerdict::Fail => "what it means",
-        CheckVerdict::Skipped => "why not",
-    }
+/// What a row's hint is for. On a row that passes most say what a failure would mean, which nobody wants to read there.
+fn hint_label(check: &Check) -> Option<&'static str> {
+    let label = match (check.verdict, check.name) {
+        (CheckVerdict::Fail, _) => "what it means",
+        (CheckVerdict::Skipped, _) => "why not",
+        (CheckVerdict::Pass, CheckName::Mrtd | CheckName::Rtmr0 | CheckName::Rtmr1 | CheckName::Rtmr2) => {
+            "computed for"
+        }
+        (CheckVerdict::Pass, CheckName::ReportData) => "note",
+        (CheckVerdict::Pass, _) => return None,
+    };
+    Some(label).filter(|_| !check.finding.hint.is_empty())
 }
 
 /// Checks that were not made, by their reason.
