@@ -72,7 +72,7 @@ fn verdict(judged: &Judged) -> Markup {
         (Verdict::Pass, AnchorName::Emulated) => (
             State::Emulated,
             "Every check passes, under emulation",
-            "The programs are the right ones, in a machine that anybody can make say so.",
+            "Firmware, system and app are as stated, in a machine whose signature anybody can make.",
         ),
         (Verdict::Fail, _) => {
             (State::Broken, "Refused", "At least one check fails. Do not trust this guest with anything.")

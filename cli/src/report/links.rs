@@ -43,7 +43,7 @@ pub const CHAIN: [Place; 13] = [
     Place {
         title: "Root of trust",
         meaning: "whose signature everything rests on",
-        expected_from: "the certificate that is pinned in dstyx's source (attestation/roots)",
+        expected_from: "Intel's certificate, which dstyx pins (attestation/roots); an emulator's only where an option, an image or a policy names it",
         found_in: "the last certificate of the chain in the quote",
         checks: &[CheckName::TrustAnchor],
         says: said::nothing,
