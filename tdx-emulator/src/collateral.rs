@@ -2,7 +2,8 @@
 //!
 //! Sources: Intel PCS API v4 (TCB info version 3 with TDX module identities, QE identity version 2); the
 //! envelope is dcap-qvl's `QuoteCollateralV3` in JSON. Everything says `UpToDate`: the machine has exactly
-//! the versions that the TCB info asks for, and an older level exists, so that the comparison is a real one.
+//! the versions that the TCB info asks for, and an older level exists, so that the comparison is a real one;
+//! lies change either.
 
 use std::time::Duration;
 
@@ -12,13 +13,15 @@ use x509_cert::der::DateTime;
 
 use crate::lie::Lie;
 use crate::pki::holder::Holder;
-use crate::pki::{Chain, PkiError, revocation_list, sign_raw};
+use crate::pki::{Chain, EXPIRED_FOR, Issuer, PkiError, Revocations, revocation_list, sign_raw};
 use crate::quote::platform;
 
 /// From issue to next update, as Intel does it.
-const LIFETIME_DAYS: u64 = 30;
-/// How old expired collateral is: issued two months ago, run out one month ago.
-const EXPIRED_AGE_DAYS: u64 = 60;
+const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
+/// FMSPC of another family of machines.
+const OTHER_FMSPC: [u8; 6] = [0x90, 0xc0, 0x6f, 0x00, 0x00, 0x00];
+/// What an old machine is known to suffer from; made up.
+const OLD_ADVISORY: &str = "INTEL-SA-00000";
 /// `tcbEvaluationDataNumber`: what Intel counted when the other values were written.
 const EVALUATION_NUMBER: u32 = 17;
 /// When the current levels were published, and the ones before.
@@ -43,18 +46,15 @@ pub struct Collateral {
 impl Collateral {
     /// Issues all of it at `now`.
     pub fn issue(chain: &Chain, now: DateTime, lie: Option<Lie>) -> Result<Self, PkiError> {
-        let next_update = later(now, LIFETIME_DAYS)?;
-        let statements = match lie {
-            Some(Lie::ExpiredCollateral) => Dates::of(earlier(now, EXPIRED_AGE_DAYS)?)?,
-            _ => Dates::of(now)?,
-        };
-        let (tcb_info, qe_identity) = (tcb_info(&statements).to_string(), qe_identity(&statements).to_string());
+        let statements = Dates::of(now, lie == Some(Lie::ExpiredCollateral))?;
+        let lists = Dates::of(now, lie == Some(Lie::ExpiredCrl))?;
+        let (tcb_info, qe_identity) = (tcb_info(&statements, lie).to_string(), qe_identity(&statements).to_string());
         let signer = Holder::TcbSigner.key();
         let sign = |text: &str| hex::encode(sign_raw(&signer, text.as_bytes()));
         Ok(Self {
             pck_crl_issuer_chain: chain.platform_ca_pem()?,
-            root_ca_crl: hex::encode(revocation_list(Holder::Root, now, next_update)?),
-            pck_crl: hex::encode(revocation_list(Holder::PlatformCa, now, next_update)?),
+            root_ca_crl: hex::encode(revocation_list(Issuer::of(Holder::Root), &lists.revocations())?),
+            pck_crl: hex::encode(pck_crl(&lists, lie)?),
             tcb_info_issuer_chain: chain.tcb_signer_pem()?,
             tcb_info_signature: sign(&tcb_info),
             tcb_info,
@@ -78,12 +78,39 @@ struct Dates {
 }
 
 impl Dates {
-    fn of(issue: DateTime) -> Result<Self, PkiError> {
-        Ok(Self { issue, next_update: later(issue, LIFETIME_DAYS)? })
+    /// Of something issued now, or so long ago that it has run out.
+    fn of(now: DateTime, expired: bool) -> Result<Self, PkiError> {
+        let age = if expired { LIFETIME + EXPIRED_FOR } else { Duration::ZERO };
+        let at = |time: Option<Duration>| {
+            time.and_then(|time| DateTime::from_unix_duration(time).ok()).ok_or(PkiError::Time(now))
+        };
+        let issue = at(now.unix_duration().checked_sub(age))?;
+        Ok(Self { issue, next_update: at(issue.unix_duration().checked_add(LIFETIME))? })
+    }
+
+    fn revocations(&self) -> Revocations {
+        Revocations { this_update: self.issue, next_update: self.next_update, revoked: None, complete: true }
     }
 }
 
-fn tcb_info(dates: &Dates) -> Value {
+fn pck_crl(dates: &Dates, lie: Option<Lie>) -> Result<Vec<u8>, PkiError> {
+    let issuer = match lie {
+        Some(Lie::ForeignCrl) => Issuer { name: Holder::PlatformCa, key: Holder::ForeignRoot },
+        _ => Issuer::of(Holder::PlatformCa),
+    };
+    let mut content = dates.revocations();
+    match lie {
+        Some(Lie::RevokedPck) => content.revoked = Some(Holder::Pck),
+        Some(Lie::PartialCrl) => content.complete = false,
+        _ => {}
+    }
+    revocation_list(issuer, &content)
+}
+
+fn tcb_info(dates: &Dates, lie: Option<Lie>) -> Value {
+    let fmspc = if lie == Some(Lie::WrongFmspc) { OTHER_FMSPC } else { platform::FMSPC };
+    let mut old_level = tcb_level(platform::OLD_PCE_SVN, OLDER_TCB_DATE, "OutOfDate");
+    old_level["advisoryIDs"] = json!([OLD_ADVISORY]);
     let module = json!({ "mrsigner": "00".repeat(48), "attributes": "00".repeat(8), "attributesMask": "FF".repeat(8) });
     let mut identity = module.clone();
     identity["id"] = format!("TDX_{:02X}", platform::TEE_TCB_SVN[1]).into();
@@ -96,20 +123,20 @@ fn tcb_info(dates: &Dates) -> Value {
         "version": 3,
         "issueDate": dates.issue.to_string(),
         "nextUpdate": dates.next_update.to_string(),
-        "fmspc": hex::encode_upper(platform::FMSPC),
+        "fmspc": hex::encode_upper(fmspc),
         "pceId": "0000",
         "tcbType": 0,
         "tcbEvaluationDataNumber": EVALUATION_NUMBER,
         "tdxModule": module,
         "tdxModuleIdentities": [identity],
         "tcbLevels": [
-            tcb_level(u16::from(platform::PCE_SVN), CURRENT_TCB_DATE, "UpToDate"),
-            tcb_level(5, OLDER_TCB_DATE, "OutOfDate"),
+            tcb_level(platform::PCE_SVN, CURRENT_TCB_DATE, "UpToDate"),
+            old_level,
         ],
     })
 }
 
-fn tcb_level(pcesvn: u16, date: &str, status: &str) -> Value {
+fn tcb_level(pcesvn: u8, date: &str, status: &str) -> Value {
     let components = |svns: [u8; 16]| svns.map(|svn| json!({ "svn": svn }));
     // With a module version in the report, the module's own SVN is judged by its identity.
     let mut tdx = platform::TEE_TCB_SVN;
@@ -144,18 +171,4 @@ fn qe_identity(dates: &Dates) -> Value {
             { "tcb": { "isvsvn": platform::QE_SVN }, "tcbDate": CURRENT_TCB_DATE, "tcbStatus": "UpToDate" },
         ],
     })
-}
-
-fn later(time: DateTime, days: u64) -> Result<DateTime, PkiError> {
-    let moved = time.unix_duration().checked_add(days_long(days));
-    moved.and_then(|moved| DateTime::from_unix_duration(moved).ok()).ok_or(PkiError::Time(time))
-}
-
-fn earlier(time: DateTime, days: u64) -> Result<DateTime, PkiError> {
-    let moved = time.unix_duration().checked_sub(days_long(days));
-    moved.and_then(|moved| DateTime::from_unix_duration(moved).ok()).ok_or(PkiError::Time(time))
-}
-
-fn days_long(days: u64) -> Duration {
-    Duration::from_secs(days * 24 * 3600)
 }

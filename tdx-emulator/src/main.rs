@@ -47,8 +47,8 @@ struct Serve {
     /// MRCONFIGID of the TD, 96 hexadecimal digits [default: zero]
     #[arg(long, value_name = "HEX", value_parser = parse_register)]
     mrconfigid: Option<Register>,
-    /// Layout of quotes: 4 (TDX 1.0 body) or 5 (TDX 1.5 body)
-    #[arg(long, value_name = "4|5", default_value = "4", value_parser = parse_quote_version)]
+    /// Layout of quotes: 4 (TDX 1.0 body), 5 (TDX 1.5 body) or 5-extended
+    #[arg(long, value_name = "4|5|5-extended", default_value = "4", value_parser = parse_quote_version)]
     quote_version: QuoteVersion,
     /// Tell a lie, so that its refusal can be seen
     #[arg(long, value_name = "LIE")]
@@ -125,6 +125,7 @@ fn parse_quote_version(text: &str) -> Result<QuoteVersion, String> {
     match text {
         "4" => Ok(QuoteVersion::V4),
         "5" => Ok(QuoteVersion::V5),
-        _ => Err("legal are 4 and 5".to_owned()),
+        "5-extended" => Ok(QuoteVersion::V5Extended),
+        _ => Err("legal are 4, 5 and 5-extended".to_owned()),
     }
 }

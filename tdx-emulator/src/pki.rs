@@ -14,8 +14,8 @@ use std::time::Duration;
 use x509_cert::builder::profile::BuilderProfile;
 use x509_cert::builder::{Builder as _, CertificateBuilder};
 use x509_cert::certificate::TbsCertificate;
-use x509_cert::crl::{CertificateList, TbsCertList};
-use x509_cert::der::asn1::{BitString, OctetString};
+use x509_cert::crl::{CertificateList, RevokedCert, TbsCertList};
+use x509_cert::der::asn1::{BitString, ObjectIdentifier, OctetString};
 use x509_cert::der::flagset::FlagSet;
 use x509_cert::der::pem::LineEnding;
 use x509_cert::der::{DateTime, Encode as _, EncodePem as _};
@@ -28,10 +28,13 @@ use x509_cert::time::{Time, Validity};
 use x509_cert::{Certificate, Version};
 
 use self::holder::{Holder, public_point};
-use self::pck_extension::PckFacts;
+use crate::lie::Lie;
+use crate::quote::platform::pck_facts;
 
 /// Validity of the root: fixed, so that the certificate follows from the key.
 const ROOT_VALIDITY: [&str; 2] = ["2026-01-01T00:00:00Z", "2049-12-31T23:59:59Z"];
+/// How long an expired certificate, list or document has been so.
+pub const EXPIRED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Certificates are older than the collateral, and outlive it, by as much.
 const CERTIFICATE_SLACK: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -55,7 +58,7 @@ pub enum PkiError {
 /// The root certificate; the same bytes on every machine.
 pub fn root_certificate() -> Result<Certificate, PkiError> {
     let [not_before, not_after] = ROOT_VALIDITY.map(Time::from_str);
-    certificate(Holder::Root, Validity::new(not_before?, not_after?), Vec::new())
+    certificate(Holder::Root, Issuer::of(Holder::Root), Validity::new(not_before?, not_after?), Vec::new())
 }
 
 /// The certificates of one start of the service.
@@ -63,6 +66,8 @@ pub fn root_certificate() -> Result<Certificate, PkiError> {
 pub struct Chain {
     /// Trust anchor.
     pub root: Certificate,
+    /// Where the PCK's chain ends: the trust anchor, unless that is the lie.
+    pub pck_root: Certificate,
     /// Issuer of the PCK certificate.
     pub platform_ca: Certificate,
     /// The machine's certificate, with the SGX extensions.
@@ -72,25 +77,46 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Issues everything below the root, valid around `now`, for a machine with `facts`.
-    pub fn issue(now: DateTime, facts: &PckFacts) -> Result<Self, PkiError> {
-        let validity = Validity::new(shifted(now, -1)?, shifted(now, 1)?);
+    /// Issues everything below the root, valid around `now`.
+    pub fn issue(now: DateTime, lie: Option<Lie>) -> Result<Self, PkiError> {
+        let validity = Validity::new(before(now, CERTIFICATE_SLACK)?, after(now, CERTIFICATE_SLACK)?);
+        let pck_validity = match lie {
+            Some(Lie::ExpiredPck) => Validity::new(before(now, CERTIFICATE_SLACK)?, before(now, EXPIRED_FOR)?),
+            _ => validity,
+        };
+        let platform_ca_issuer = match lie {
+            Some(Lie::ForeignCa) => Issuer::of(Holder::ForeignRoot),
+            Some(Lie::ForgedCa) => Issuer { name: Holder::Root, key: Holder::ForeignRoot },
+            _ => Issuer::of(Holder::Root),
+        };
+        let tcb_signer_issuer = match lie {
+            Some(Lie::ForeignTcbSigner) => Issuer { name: Holder::Root, key: Holder::ForeignRoot },
+            _ => Issuer::of(Holder::Root),
+        };
+        let pck_extension = vec![pck_facts(lie).extension()?];
+        let root = root_certificate()?;
         Ok(Self {
-            root: root_certificate()?,
-            platform_ca: certificate(Holder::PlatformCa, validity, Vec::new())?,
-            pck: certificate(Holder::Pck, validity, vec![facts.extension()?])?,
-            tcb_signer: certificate(Holder::TcbSigner, validity, Vec::new())?,
+            pck_root: match lie {
+                Some(Lie::ForeignCa) => {
+                    certificate(Holder::ForeignRoot, Issuer::of(Holder::ForeignRoot), validity, Vec::new())?
+                }
+                _ => root.clone(),
+            },
+            root,
+            platform_ca: certificate(Holder::PlatformCa, platform_ca_issuer, validity, Vec::new())?,
+            pck: certificate(Holder::Pck, Issuer::of(Holder::PlatformCa), pck_validity, pck_extension)?,
+            tcb_signer: certificate(Holder::TcbSigner, tcb_signer_issuer, validity, Vec::new())?,
         })
     }
 
     /// PEM of the PCK's chain, leaf first, as a quote carries it.
     pub fn pck_pem(&self) -> Result<String, PkiError> {
-        pem(&[&self.pck, &self.platform_ca, &self.root])
+        pem(&[&self.pck, &self.platform_ca, &self.pck_root])
     }
 
     /// PEM of the platform CA's chain, which signs the PCK revocation list.
     pub fn platform_ca_pem(&self) -> Result<String, PkiError> {
-        pem(&[&self.platform_ca, &self.root])
+        pem(&[&self.platform_ca, &self.pck_root])
     }
 
     /// PEM of the collateral signer's chain.
@@ -99,25 +125,70 @@ impl Chain {
     }
 }
 
-/// A revocation list of `issuer` without entries, DER.
-pub fn revocation_list(issuer: Holder, this_update: DateTime, next_update: DateTime) -> Result<Vec<u8>, PkiError> {
-    let key = issuer.key();
+/// Whose name stands under a certificate or list, and whose key signed it: the same one's, but for lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Issuer {
+    /// Named as the issuer.
+    pub name: Holder,
+    /// Signed.
+    pub key: Holder,
+}
+
+impl Issuer {
+    /// Who signs what bears their name.
+    pub fn of(holder: Holder) -> Self {
+        Self { name: holder, key: holder }
+    }
+}
+
+/// What a revocation list says.
+#[derive(Debug, Clone, Copy)]
+pub struct Revocations {
+    /// Since when.
+    pub this_update: DateTime,
+    /// Until when.
+    pub next_update: DateTime,
+    /// Whose certificate is revoked, if anybody's.
+    pub revoked: Option<Holder>,
+    /// Whether the list is complete; if not, it says that it has certificates of users only.
+    pub complete: bool,
+}
+
+/// A revocation list, DER.
+pub fn revocation_list(issuer: Issuer, content: &Revocations) -> Result<Vec<u8>, PkiError> {
+    let key = issuer.key.key();
     let algorithm = key.signature_algorithm_identifier()?;
     let number = CrlNumber::try_from(1_u128)?;
-    let name = issuer.name();
-    let extensions = vec![number.to_extension(&name, &[])?, authority_key(&key)?.to_extension(&name, &[])?];
+    let name = issuer.name.name();
+    let mut extensions =
+        vec![number.to_extension(&name, &[])?, authority_key(&issuer.name.key())?.to_extension(&name, &[])?];
+    if !content.complete {
+        extensions.push(users_only()?);
+    }
+    let entry = |revoked: Holder| RevokedCert {
+        serial_number: revoked.serial_number(),
+        revocation_date: content.this_update.into(),
+        crl_entry_extensions: None,
+    };
     let tbs_cert_list: TbsCertList = TbsCertList {
         version: Version::V2,
         signature: algorithm.clone(),
         issuer: name,
-        this_update: this_update.into(),
-        next_update: Some(next_update.into()),
-        revoked_certificates: None,
+        this_update: content.this_update.into(),
+        next_update: Some(content.next_update.into()),
+        revoked_certificates: content.revoked.map(|revoked| vec![entry(revoked)]),
         crl_extensions: Some(extensions),
     };
     let signature: DerSignature = key.sign(&tbs_cert_list.to_der()?);
     let signature = BitString::from_bytes(signature.as_bytes())?;
     Ok(CertificateList { tbs_cert_list, signature_algorithm: algorithm, signature }.to_der()?)
+}
+
+/// An issuing distribution point with `onlyContainsUserCerts` (RFC 5280, section 5.2.5).
+fn users_only() -> x509_cert::der::Result<Extension> {
+    const ISSUING_DISTRIBUTION_POINT: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.28");
+    let contents = OctetString::new([0x30, 3, 0x81, 1, 0xff])?;
+    Ok(Extension { extn_id: ISSUING_DISTRIBUTION_POINT, critical: true, extn_value: contents })
 }
 
 /// r ‖ s over SHA-256 of `message`: how Intel's structures carry ECDSA P-256 signatures.
@@ -126,13 +197,19 @@ pub fn sign_raw(key: &SigningKey, message: &[u8]) -> [u8; 64] {
     signature.to_bytes().into()
 }
 
-fn certificate(holder: Holder, validity: Validity, extensions: Vec<Extension>) -> Result<Certificate, PkiError> {
+fn certificate(
+    holder: Holder,
+    issuer: Issuer,
+    validity: Validity,
+    extensions: Vec<Extension>,
+) -> Result<Certificate, PkiError> {
     let public_key = SubjectPublicKeyInfo::from_key(&VerifyingKey::from(&holder.key()))?;
-    let mut builder = CertificateBuilder::new(Profile(holder), holder.serial_number(), validity, public_key)?;
+    let profile = Profile { holder, issuer: issuer.name };
+    let mut builder = CertificateBuilder::new(profile, holder.serial_number(), validity, public_key)?;
     for extension in extensions {
         builder.add_extension(extension)?;
     }
-    Ok(builder.build::<_, DerSignature>(&holder.issuer().key())?)
+    Ok(builder.build::<_, DerSignature>(&issuer.key.key())?)
 }
 
 fn pem(certificates: &[&Certificate]) -> Result<String, PkiError> {
@@ -141,12 +218,16 @@ fn pem(certificates: &[&Certificate]) -> Result<String, PkiError> {
     Ok(encoded?.concat())
 }
 
-fn shifted(now: DateTime, years: i8) -> Result<Time, PkiError> {
-    let now_duration = now.unix_duration();
-    let moved = match years {
-        1.. => now_duration.checked_add(CERTIFICATE_SLACK),
-        _ => now_duration.checked_sub(CERTIFICATE_SLACK),
-    };
+fn after(now: DateTime, time: Duration) -> Result<Time, PkiError> {
+    certificate_time(now, now.unix_duration().checked_add(time))
+}
+
+fn before(now: DateTime, time: Duration) -> Result<Time, PkiError> {
+    certificate_time(now, now.unix_duration().checked_sub(time))
+}
+
+/// From 2050 on, certificates write times in another form.
+fn certificate_time(now: DateTime, moved: Option<Duration>) -> Result<Time, PkiError> {
     let moved = moved.and_then(|time| DateTime::from_unix_duration(time).ok()).filter(|time| time.year() < 2050);
     moved.map(Time::from).ok_or(PkiError::Time(now))
 }
@@ -162,15 +243,18 @@ fn key_identifier(point: &[u8; 64]) -> Vec<u8> {
 }
 
 /// Intel's set of extensions, without URLs: there is nobody to fetch from.
-struct Profile(Holder);
+struct Profile {
+    holder: Holder,
+    issuer: Holder,
+}
 
 impl BuilderProfile for Profile {
     fn get_issuer(&self, _subject: &Name) -> Name {
-        self.0.issuer().name()
+        self.issuer.name()
     }
 
     fn get_subject(&self) -> Name {
-        self.0.name()
+        self.holder.name()
     }
 
     fn build_extensions(
@@ -179,10 +263,10 @@ impl BuilderProfile for Profile {
         _issuer_key: SubjectPublicKeyInfoRef<'_>,
         tbs: &TbsCertificate,
     ) -> x509_cert::builder::Result<Vec<Extension>> {
-        let Self(holder) = *self;
+        let Self { holder, issuer } = *self;
         let ca = holder.is_authority();
         let path_len_constraint = match holder {
-            Holder::Root => Some(1),
+            Holder::Root | Holder::ForeignRoot => Some(1),
             Holder::PlatformCa => Some(0),
             _ => None,
         };
@@ -193,7 +277,7 @@ impl BuilderProfile for Profile {
         let subject_key = SubjectKeyIdentifier(OctetString::new(key_identifier(&public_point(&holder.key())))?);
         let name = tbs.subject();
         Ok(vec![
-            authority_key(&holder.issuer().key())?.to_extension(name, &[])?,
+            authority_key(&issuer.key())?.to_extension(name, &[])?,
             subject_key.to_extension(name, &[])?,
             KeyUsage(usages).to_extension(name, &[])?,
             BasicConstraints { ca, path_len_constraint }.to_extension(name, &[])?,
@@ -214,7 +298,6 @@ mod tests {
     #[test]
     fn a_time_beyond_utc_time_is_refused() {
         let late = DateTime::from_str("2049-06-01T00:00:00Z").unwrap();
-        let facts = crate::quote::platform::pck_facts();
-        assert!(matches!(Chain::issue(late, &facts), Err(PkiError::Time(_))));
+        assert!(matches!(Chain::issue(late, None), Err(PkiError::Time(_))));
     }
 }

@@ -8,22 +8,21 @@ pub mod platform;
 use p256::ecdsa::SigningKey;
 use sha2::{Digest, Sha256};
 
-use self::platform::{QE_AUTH_DATA, qe_report, td_attributes};
+use self::platform::Platform;
 use crate::lie::Lie;
 use crate::pki::holder::{Holder, public_point};
 use crate::pki::{Chain, PkiError, sign_raw};
 use crate::registers::Registers;
 
-/// Names the maker of the quoting enclave; verifiers accept only Intel's,
-/// `939a7233-f79c-4ca9-940a-0db3957f0607`.
-const QE_VENDOR_ID: [u8; 16] =
-    [0x93, 0x9a, 0x72, 0x33, 0xf7, 0x9c, 0x4c, 0xa9, 0x94, 0x0a, 0x0d, 0xb3, 0x95, 0x7f, 0x06, 0x07];
 const ATTESTATION_KEY_ECDSA_P256: u16 = 2;
 const TEE_TYPE_TDX: u32 = 0x81;
-/// Version 5 body type of TDX 1.5.
+/// Version 5 body types of TDX 1.5, without and with extension.
 const BODY_TD15: u16 = 3;
+const BODY_TD15_EXTENDED: u16 = 4;
 const CERTIFICATION_PCK_CHAIN: u16 = 5;
 const CERTIFICATION_QE_REPORT: u16 = 6;
+/// Behind oversize certification data: twice what verifiers read of a whole quote, and below what a frame carries.
+const OVERSIZE_BYTES: usize = 128 * 1024;
 
 /// Which of Intel's layouts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,13 +32,24 @@ pub enum QuoteVersion {
     V4,
     /// Version 5 with a TDX 1.5 body.
     V5,
+    /// Version 5 with an extended TDX 1.5 body.
+    V5Extended,
 }
 
 impl QuoteVersion {
     fn number(self) -> u16 {
         match self {
             Self::V4 => 4,
-            Self::V5 => 5,
+            Self::V5 | Self::V5Extended => 5,
+        }
+    }
+
+    /// Type of the body, where a quote names it.
+    fn body_type(self) -> Option<u16> {
+        match self {
+            Self::V4 => None,
+            Self::V5 => Some(BODY_TD15),
+            Self::V5Extended => Some(BODY_TD15_EXTENDED),
         }
     }
 }
@@ -49,6 +59,7 @@ impl QuoteVersion {
 pub struct Quoter {
     version: QuoteVersion,
     lie: Option<Lie>,
+    platform: Platform,
     attestation_key: SigningKey,
     attestation_public: [u8; 64],
     certification_data: Vec<u8>,
@@ -57,10 +68,12 @@ pub struct Quoter {
 impl Quoter {
     /// Certifies the attestation key with the machine's PCK, once.
     pub fn new(chain: &Chain, version: QuoteVersion, lie: Option<Lie>) -> Result<Self, PkiError> {
+        let version = if lie == Some(Lie::TdPartition) { QuoteVersion::V5Extended } else { version };
         let attestation_key = Holder::AttestationKey.key();
         let attestation_public = public_point(&attestation_key);
-        let certification_data = certification_data(&attestation_public, &chain.pck_pem()?);
-        Ok(Self { version, lie, attestation_key, attestation_public, certification_data })
+        let platform = Platform::new(version, lie);
+        let certification_data = certification_data(&platform, lie, &attestation_public, &chain.pck_pem()?);
+        Ok(Self { version, lie, platform, attestation_key, attestation_public, certification_data })
     }
 
     /// Signs a report over the registers as they are and 64 bytes of the guest's choice.
@@ -71,14 +84,19 @@ impl Quoter {
         }
         let body = self.report_body(registers, &report_data);
         let mut quote = self.header();
-        if self.version == QuoteVersion::V5 {
-            quote.extend(BODY_TD15.to_le_bytes());
+        if let Some(body_type) = self.version.body_type() {
+            quote.extend(body_type.to_le_bytes());
             quote.extend(length_u32(&body));
         }
         quote.extend(body);
         let signature_data = self.signature_data(&quote);
         quote.extend(length_u32(&signature_data));
         quote.extend(signature_data);
+        match self.lie {
+            Some(Lie::QuoteTruncated) => drop(quote.pop()),
+            Some(Lie::QuotePadded) => quote.push(0),
+            _ => {}
+        }
         quote
     }
 
@@ -88,28 +106,32 @@ impl Quoter {
         header.extend(ATTESTATION_KEY_ECDSA_P256.to_le_bytes());
         header.extend(TEE_TYPE_TDX.to_le_bytes());
         header.extend([0; 4]); // versions of QE and PCE: reserved for TDX
-        header.extend(QE_VENDOR_ID);
+        header.extend(self.platform.qe_vendor_id);
         header.extend([0; 20]); // user data
         header
     }
 
     fn report_body(&self, registers: &Registers, report_data: &[u8; 64]) -> Vec<u8> {
-        let mut body = Vec::with_capacity(648);
-        body.extend(platform::TEE_TCB_SVN);
+        let mut body = Vec::with_capacity(885);
+        let platform = &self.platform;
+        body.extend(platform.tee_tcb_svn);
         body.extend(platform::mr_seam());
-        body.extend([0; 48]); // MRSIGNERSEAM: zero for a module of Intel's
-        body.extend([0; 8]); // SEAMATTRIBUTES
-        body.extend(td_attributes(self.lie).to_le_bytes());
-        body.extend(platform::XFAM.to_le_bytes());
+        body.extend(platform.mr_signer_seam);
+        body.extend(platform.seam_attributes.to_le_bytes());
+        body.extend(platform.td_attributes.to_le_bytes());
+        body.extend(platform.xfam.to_le_bytes());
         body.extend(registers.mrtd);
         body.extend(registers.mrconfigid);
         body.extend(registers.mrowner);
         body.extend(registers.mrownerconfig);
         body.extend(registers.rtmrs.as_flattened());
         body.extend(report_data);
-        if self.version == QuoteVersion::V5 {
-            body.extend(platform::TEE_TCB_SVN); // the module was not updated since the launch
-            body.extend([0; 48]); // MRSERVICETD: none bound
+        if self.version != QuoteVersion::V4 {
+            body.extend(platform.tee_tcb_svn); // the module was not updated since the launch
+            body.extend(platform.mr_service_td);
+        }
+        if self.version == QuoteVersion::V5Extended {
+            body.extend(platform.extension());
         }
         body
     }
@@ -129,19 +151,31 @@ impl Quoter {
 }
 
 /// The quoting enclave's report, which names the attestation key, signed by the PCK; and the PCK's chain.
-fn certification_data(attestation_key: &[u8; 64], pck_chain_pem: &str) -> Vec<u8> {
-    let named: [u8; 32] = Sha256::new().chain_update(attestation_key).chain_update(QE_AUTH_DATA).finalize().into();
-    let report = qe_report(&named);
+fn certification_data(platform: &Platform, lie: Option<Lie>, attestation_key: &[u8; 64], chain_pem: &str) -> Vec<u8> {
+    let auth_data = &platform.qe_auth_data;
+    let mut named: [u8; 32] = Sha256::new().chain_update(attestation_key).chain_update(auth_data).finalize().into();
+    if lie == Some(Lie::UnvouchedKey) {
+        named[0] ^= 0xff;
+    }
+    let report = platform.qe_report(&named);
+    let mut signature = sign_raw(&Holder::Pck.key(), &report);
+    if lie == Some(Lie::FlipQeSignature) {
+        signature[63] ^= 1;
+    }
+    let mut chain = chain_pem.as_bytes().to_vec();
+    if lie == Some(Lie::OversizeCertificationData) {
+        chain.resize(chain.len() + OVERSIZE_BYTES, b'\n');
+    }
     let mut data = report.to_vec();
-    data.extend(sign_raw(&Holder::Pck.key(), &report));
-    data.extend((QE_AUTH_DATA.len() as u16).to_le_bytes());
-    data.extend(QE_AUTH_DATA);
+    data.extend(signature);
+    data.extend((auth_data.len() as u16).to_le_bytes());
+    data.extend(auth_data);
     data.extend(CERTIFICATION_PCK_CHAIN.to_le_bytes());
-    data.extend(length_u32(pck_chain_pem.as_bytes()));
-    data.extend(pck_chain_pem.as_bytes());
+    data.extend(length_u32(&chain));
+    data.extend(chain);
     data
 }
 
 fn length_u32(bytes: &[u8]) -> [u8; 4] {
-    u32::try_from(bytes.len()).expect("parts of a quote have a few KiB").to_le_bytes()
+    u32::try_from(bytes.len()).expect("parts of a quote have below 4 GiB").to_le_bytes()
 }

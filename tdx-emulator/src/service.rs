@@ -18,7 +18,7 @@ use crate::lie::Lie;
 use crate::measure::{LaunchMeasurement, MeasureError};
 use crate::pki::{Chain, PkiError};
 use crate::qemu::{LaunchArguments, QemuError};
-use crate::quote::{QuoteVersion, Quoter, platform};
+use crate::quote::{QuoteVersion, Quoter};
 use crate::registers::Register;
 use crate::session::{News, Session};
 use crate::state_dir::{StateDir, StateDirError};
@@ -116,7 +116,7 @@ impl Service {
         let state = StateDir::claim(&config.state_dir)?;
         let log = state.log();
         let journal = Journal::open(&log).map_err(|source| StateDirError::File { path: log, source })?;
-        let chain = Chain::issue(config.now, &platform::pck_facts())?;
+        let chain = Chain::issue(config.now, config.lie)?;
         let quoter = Quoter::new(&chain, config.quote_version, config.lie)?;
         state.write_collateral(&Collateral::issue(&chain, config.now, config.lie)?.to_json())?;
         let listener =

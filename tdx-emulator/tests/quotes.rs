@@ -30,7 +30,7 @@ fn registers() -> Registers {
 
 fn sample(version: QuoteVersion, lie: Option<Lie>) -> Sample {
     let now: DateTime = NOW.parse().unwrap();
-    let chain = Chain::issue(now, &platform::pck_facts()).unwrap();
+    let chain = Chain::issue(now, lie).unwrap();
     let quote = Quoter::new(&chain, version, lie).unwrap().quote(&registers(), &REPORT_DATA);
     let collateral = Collateral::issue(&chain, now, lie).unwrap().to_json();
     Sample { quote, collateral: serde_json::from_slice(&collateral).unwrap(), now: now.unix_duration().as_secs() }
@@ -42,11 +42,11 @@ fn verify(sample: &Sample) -> Result<dcap_qvl::verify::VerifiedReport, String> {
 }
 
 #[test]
-fn both_versions_verify_and_are_up_to_date() {
-    for version in [QuoteVersion::V4, QuoteVersion::V5] {
+fn all_versions_verify_and_are_up_to_date() {
+    for version in [QuoteVersion::V4, QuoteVersion::V5, QuoteVersion::V5Extended] {
         let report = verify(&sample(version, None)).unwrap();
         assert_eq!((report.status.as_str(), report.advisory_ids.len()), ("UpToDate", 0));
-        assert_eq!(report.ppid, platform::pck_facts().ppid);
+        assert_eq!(report.ppid, platform::pck_facts(None).ppid);
         let td = report.report.as_td10().unwrap();
         assert_eq!((td.mr_td, td.report_data), ([1; 48], REPORT_DATA));
         assert_eq!(td.rt_mr3, registers().rtmrs[3]);
@@ -55,11 +55,12 @@ fn both_versions_verify_and_are_up_to_date() {
 
 #[test]
 fn the_products_parser_reads_every_field_back() {
-    for version in [QuoteVersion::V4, QuoteVersion::V5] {
+    for version in [QuoteVersion::V4, QuoteVersion::V5, QuoteVersion::V5Extended] {
         let quote = Quote::parse(&sample(version, None).quote).unwrap();
         let report = quote.report;
         assert_eq!(quote.version, if version == QuoteVersion::V4 { 4 } else { 5 });
-        assert_eq!(report.td15.is_some(), version == QuoteVersion::V5);
+        assert_eq!(report.td15.is_some(), version != QuoteVersion::V4);
+        assert_eq!(report.td15_extension.is_empty(), version != QuoteVersion::V5Extended);
         assert_eq!(report.mrtd.0, [1; 48]);
         assert_eq!(report.mr_config_id.0, [2; 48]);
         assert_eq!(report.rtmrs[3].0, registers().rtmrs[3]);
@@ -72,7 +73,7 @@ fn the_products_parser_reads_every_field_back() {
 #[test]
 fn the_pck_says_which_machine_it_is() {
     let sample = sample(QuoteVersion::V4, None);
-    let facts = platform::pck_facts();
+    let facts = platform::pck_facts(None);
     let chain = sample.collateral.pck_certificate_chain.unwrap();
     let found = intel::parse_pck_extension_from_pem(chain.as_bytes()).unwrap();
     assert_eq!((found.fmspc, found.cpu_svn), (facts.fmspc, facts.tcb_components));
@@ -83,12 +84,72 @@ fn the_pck_says_which_machine_it_is() {
     assert_eq!(intel::quote_ca(&quote).unwrap().as_id_str(), "platform");
 }
 
+/// What dcap-qvl says to a lie, in a quote of version 5; nothing, where its rules do not apply.
+fn foreign_refusal(lie: Lie) -> Option<&'static str> {
+    Some(match lie {
+        Lie::FlipSignature => "ISV enclave report signature is invalid",
+        Lie::QuoteTruncated => "Not enough data to fill buffer",
+        Lie::OversizeCertificationData => return None,
+        Lie::Debug => "Debug mode is enabled",
+        Lie::UnknownAttribute => "Reserved bits in TD attributes are set",
+        Lie::NoSeptVeDisable => "SEPT_VE_DISABLE is not enabled",
+        Lie::Migratable => "TD migration is enabled",
+        Lie::ServiceTd => "Invalid MR service TD",
+        Lie::SeamAttributes => "TDX module SEAMATTRIBUTES mismatch",
+        Lie::WrongMrsignerseam => "TDX module MRSIGNER mismatch",
+        Lie::UnknownModule => "No TDX module identity with id TDX_09 found in TCB Info",
+        Lie::ForeignQeVendor => "Unknown QE vendor ID",
+        Lie::UnvouchedKey => "QE report hash mismatch",
+        Lie::FlipQeSignature => "Signature is invalid for qe_report in quote",
+        Lie::WrongQeIdentity => "QE MRSIGNER mismatch",
+        Lie::LongQeAuthData => "Invalid QE auth data length",
+        Lie::ForeignCa => "UnknownIssuer",
+        Lie::ForgedCa | Lie::ForeignTcbSigner => "InvalidSignatureForPublicKey",
+        Lie::ExpiredPck => "CertExpired",
+        Lie::RevokedPck => "CertRevoked",
+        Lie::ExpiredCollateral => "TCBInfo expired",
+        Lie::ExpiredCrl => "CrlExpired",
+        Lie::ForeignCrl => "InvalidCrlSignatureForPublicKey",
+        Lie::WrongFmspc => "Fmspc mismatch",
+        Lie::PartialCrl => "UnsupportedCrlIssuingDistributionPoint",
+        Lie::TdPartition => return None,
+        Lie::QuotePadded | Lie::OtherReportData | Lie::Pks | Lie::UnknownXfam => return None,
+        Lie::OtherPlatformId | Lie::OldTcb => return None,
+    })
+}
+
 #[test]
-fn each_lie_is_refused_for_its_own_reason() {
-    let refusal = |lie| verify(&sample(QuoteVersion::V4, Some(lie))).unwrap_err();
-    assert_eq!(refusal(Lie::FlipSignature), "ISV enclave report signature is invalid");
-    assert_eq!(refusal(Lie::Debug), "Debug mode is enabled");
-    assert_eq!(refusal(Lie::ExpiredCollateral), "TCBInfo expired");
+fn each_lie_is_refused_for_its_own_reason_or_is_none_by_intels_rules() {
+    let mut wrong = Vec::new();
+    for lie in Lie::all() {
+        let said = verify(&sample(QuoteVersion::V5, Some(*lie))).err();
+        let agrees = match (&said, foreign_refusal(*lie)) {
+            (Some(said), Some(expected)) => said.contains(expected),
+            (said, expected) => said.is_none() == expected.is_none(),
+        };
+        if !agrees {
+            wrong.push(format!("{}: {said:?}", lie.name()));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_service_td_shows_in_quotes_of_version_4_too() {
+    let refusal = verify(&sample(QuoteVersion::V4, Some(Lie::ServiceTd))).err();
+    assert_eq!(refusal.as_deref(), Some("SERVTD_EXT is enabled"));
+}
+
+#[test]
+fn an_old_machine_verifies_as_out_of_date() {
+    let report = verify(&sample(QuoteVersion::V5, Some(Lie::OldTcb))).unwrap();
+    assert_eq!((report.status.as_str(), report.advisory_ids), ("OutOfDate", vec!["INTEL-SA-00000".to_owned()]));
+}
+
+#[test]
+fn another_machine_verifies_under_its_own_id() {
+    let report = verify(&sample(QuoteVersion::V5, Some(Lie::OtherPlatformId))).unwrap();
+    assert_eq!(report.ppid, *b"dstyx-other-ppid");
 }
 
 #[test]

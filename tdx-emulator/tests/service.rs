@@ -17,13 +17,22 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use protocol::quote::Quote;
+use tdx_emulator::collateral::Collateral;
 use tdx_emulator::frame::{Decoder, Frame};
+use tdx_emulator::lie::Lie;
 use tdx_emulator::measure::acpi::FirmwareBlobs;
 use tdx_emulator::measure::{LaunchMeasurement, Launched};
+use tdx_emulator::pki::Chain;
+use tdx_emulator::quote::{QuoteVersion, Quoter};
 use tdx_emulator::registers::{ENCODED_BYTES, Registers};
+use x509_cert::der::DateTime;
 
 /// First argument of a process that plays QEMU; the second is the socket.
 const PLAY: &str = "play-qemu";
+/// The same, where the guest asks for one quote only and writes it to [`QUOTE`] in its folder.
+const PLAY_QUOTE: &str = "play-quote";
+const QUOTE: &str = "quote.bin";
+const NOW: &str = "2026-11-21T06:00:00Z";
 const CMDLINE: &str = "console=ttyS0 quiet";
 const PATIENCE: Duration = Duration::from_secs(60);
 const OPTIONS: [&str; 12] =
@@ -37,8 +46,15 @@ fn main() -> ExitCode {
         guests_life(UnixStream::connect(socket).unwrap());
         return ExitCode::SUCCESS;
     }
+    if let [_, part, socket, ..] = &arguments[..]
+        && part == PLAY_QUOTE
+    {
+        one_quote(UnixStream::connect(socket).unwrap());
+        return ExitCode::SUCCESS;
+    }
     let trials = vec![
         Trial::test("a_guests_whole_life", || checked(a_guests_whole_life)),
+        Trial::test("every_lie_is_told", || checked(every_lie_is_told)),
         Trial::test("a_launch_that_cannot_be_measured", || checked(a_launch_that_cannot_be_measured)),
         Trial::test("a_folder_in_use", || checked(a_folder_in_use)),
         Trial::test("a_stale_socket_is_replaced_and_a_file_is_not", || checked(a_stale_socket)),
@@ -62,6 +78,32 @@ fn a_guests_whole_life() {
     let journal = std::fs::read_to_string(folder.path().join("emulator.log")).unwrap();
     for line in ["2 vCPUs, 2048 MiB", "the guest has started", "RTMR3 extended", "register 0 cannot", "QEMU has gone"] {
         assert!(journal.contains(line), "{line}: {journal}");
+    }
+}
+
+/// What the service says, told to lie, is what the library says: tests of verdicts may use the library.
+fn every_lie_is_told() {
+    let now: DateTime = NOW.parse().unwrap();
+    let registers = expected_registers(&blobs());
+    let said = |lie| {
+        let chain = Chain::issue(now, lie).unwrap();
+        let quote = Quoter::new(&chain, QuoteVersion::V5, lie).unwrap().quote(&registers, &[9; 64]);
+        (quote, Collateral::issue(&chain, now, lie).unwrap().to_json())
+    };
+    let honest = said(None);
+    for lie in Lie::all() {
+        let folder = image_folder();
+        let options = ["--mrconfigid", &"ab".repeat(48), "--quote-version", "5", "--now", NOW];
+        let name = lie.name();
+        let mut service = start(folder.path(), &[&options[..], &["--danger-lie", &name]].concat());
+        assert!(play(PLAY_QUOTE, folder.path(), &OPTIONS).success(), "{name}");
+        assert_eq!(wait(&mut service), Some(0), "{name}");
+        let read = |file: &str| std::fs::read(folder.path().join(file)).unwrap();
+        let told = (read(QUOTE), read("collateral.json"));
+        assert!(told == said(Some(*lie)), "{name}: the service and the library differ");
+        assert!(told != honest, "{name} is no lie");
+        let journal = String::from_utf8(read("emulator.log")).unwrap();
+        assert!(journal.contains(&format!("told to lie: {lie:?}")), "{journal}");
     }
 }
 
@@ -113,10 +155,7 @@ fn guests_life(stream: UnixStream) {
     assert_eq!(guest.ask(2, &[]), refusal(61), "registers before HELLO");
     guest.stream.write_all(b"\x1b[2J\x1b[01;01HUEFI TDX").unwrap();
 
-    let blobs = FirmwareBlobs { loader: vec![1; 4096], rsdp: vec![2; 20], tables: vec![0; 131_072] };
-    let hello =
-        [&[0, 16, 0, 0, 0, 16, 0, 0][..], &[1; 4096], &[20, 0, 0, 0, 20, 0, 0, 0], &[2; 20], &[0, 0, 2, 0, 0, 0, 0, 0]]
-            .concat();
+    let (blobs, hello) = (blobs(), hello());
     let mut expected = expected_registers(&blobs);
     assert_eq!(guest.ask(1, &hello), (0x81, expected.encode()));
 
@@ -136,6 +175,24 @@ fn guests_life(stream: UnixStream) {
     assert_eq!((report.rtmrs[3].0, report.mr_config_id.0), (expected.rtmrs[3], [0xab; 48]));
 
     assert_eq!(guest.ask(1, &hello), (0x81, expected_registers(&blobs).encode()), "a reset starts anew");
+}
+
+fn one_quote(stream: UnixStream) {
+    let mut guest = Guest { stream, decoder: Decoder::default() };
+    assert_eq!(guest.ask(1, &hello()).0, 0x81);
+    let (opcode, quote) = guest.ask(4, &[9; 64]);
+    assert_eq!(opcode, 0x84);
+    std::fs::write(QUOTE, quote).unwrap();
+}
+
+fn blobs() -> FirmwareBlobs {
+    FirmwareBlobs { loader: vec![1; 4096], rsdp: vec![2; 20], tables: vec![0; 131_072] }
+}
+
+/// The driver's first request, with [`blobs`], their trailing zeros left out.
+fn hello() -> Vec<u8> {
+    [&[0, 16, 0, 0, 0, 16, 0, 0][..], &[1; 4096], &[20, 0, 0, 0, 20, 0, 0, 0], &[2; 20], &[0, 0, 2, 0, 0, 0, 0, 0]]
+        .concat()
 }
 
 struct Guest {
@@ -202,10 +259,14 @@ fn start(folder: &Path, extra: &[&str]) -> Child {
     service
 }
 
-/// Plays QEMU in a process of its own, in the folder of the image.
 fn play_qemu(folder: &Path, options: &[&str]) -> std::process::ExitStatus {
+    play(PLAY, folder, options)
+}
+
+/// Plays QEMU in a process of its own, in the folder of the image.
+fn play(part: &str, folder: &Path, options: &[&str]) -> std::process::ExitStatus {
     let mut qemu = Command::new(std::env::current_exe().unwrap());
-    qemu.arg(PLAY).arg(folder.join("tdx.sock")).args(options).current_dir(folder);
+    qemu.arg(part).arg(folder.join("tdx.sock")).args(options).current_dir(folder);
     // Where the service hangs up, the player panics, as it should.
     let output = qemu.output().unwrap();
     if options == OPTIONS {

@@ -12,6 +12,7 @@ use crate::lab;
 #[derive(Debug)]
 pub struct User {
     state: TempDir,
+    cache: Option<TempDir>,
 }
 
 /// What the program said.
@@ -27,11 +28,21 @@ pub struct Answer {
 
 impl Default for User {
     fn default() -> Self {
-        Self { state: tempfile::tempdir().unwrap() }
+        Self { state: tempfile::tempdir().unwrap(), cache: None }
     }
 }
 
 impl User {
+    /// One with a cache of their own too: nothing is built for them, and they have no collateral.
+    pub fn with_empty_cache() -> Self {
+        Self { cache: Some(tempfile::tempdir().unwrap()), ..Self::default() }
+    }
+
+    /// Folder of the collateral in a cache of their own.
+    pub fn collateral(&self) -> std::path::PathBuf {
+        self.cache.as_ref().unwrap().path().join("dstyx/collateral")
+    }
+
     /// Runs `dstyx --json ARGUMENTS` in the checkout.
     pub fn dstyx<A: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Answer {
         self.dstyx_in(lab::checkout(), arguments)
@@ -39,8 +50,29 @@ impl User {
 
     /// Runs `dstyx --json ARGUMENTS` in a folder.
     pub fn dstyx_in<A: AsRef<std::ffi::OsStr>>(&self, folder: &Path, arguments: impl IntoIterator<Item = A>) -> Answer {
+        Self::answer(self.command(arguments).current_dir(folder))
+    }
+
+    /// The same with one more environment variable.
+    pub fn dstyx_with<A: AsRef<std::ffi::OsStr>>(
+        &self,
+        (name, value): (&str, &str),
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Answer {
+        Self::answer(self.command(arguments).env(name, value))
+    }
+
+    fn command<A: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(lab::program("dstyx"));
-        command.arg("--json").args(arguments).current_dir(folder).env("XDG_STATE_HOME", self.state.path());
+        command.arg("--json").args(arguments).current_dir(lab::checkout()).env("XDG_STATE_HOME", self.state.path());
+        command.env_remove("DSTYX_PCCS");
+        if let Some(cache) = &self.cache {
+            command.env("XDG_CACHE_HOME", cache.path());
+        }
+        command
+    }
+
+    fn answer(command: &mut Command) -> Answer {
         let output = command.output().unwrap();
         Answer {
             code: output.status.code().unwrap(),

@@ -9,6 +9,10 @@ pub mod guest;
 pub mod http;
 pub mod lab;
 pub mod mirror;
+pub mod pccs;
 pub mod qemu_probe;
+pub mod scene;
 pub mod stranger;
+#[path = "../../tdx-emulator/tests/support/synthetic.rs"]
+mod synthetic;
 pub mod tpm;

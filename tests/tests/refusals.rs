@@ -9,46 +9,16 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use measurement::{App, ImageFacts, ImageFiles, Prediction, Register, Until};
-use protocol::digest::{AppId, ComposeHash, OsImageHash};
-use protocol::event_log::{RawEvent, RuntimeEvent};
-use protocol::evidence::Evidence;
+use measurement::ImageFacts;
+use protocol::event_log::RuntimeEvent;
 use protocol::image::Flavour;
-use protocol::launch::LaunchClaims;
 use protocol::shape::Shape;
-use protocol::{app_compose, event_name, mr_config, report_data};
-use tdx_emulator::collateral::Collateral;
+use protocol::{app_compose, event_name};
 use tdx_emulator::lie::Lie;
-use tdx_emulator::pki::Chain;
-use tdx_emulator::quote::{QuoteVersion, Quoter, platform};
-use tdx_emulator::registers::Registers;
+use tdx_emulator::quote::QuoteVersion;
 use tests::dstyx::{Answer, User, write_app};
 use tests::lab;
-use x509_cert::der::DateTime;
-
-/// When everything here was made and is judged.
-const NOW: &str = "2026-11-21T06:00:00Z";
-const NONCE: [u8; 32] = [7; 32];
-const COMPOSE: &str = "services:\n  web:\n    image: dstyx.local/web@sha256:\
-    abababababababababababababababababababababababababababababababab\n";
-const NAME: &str = "refusals";
-
-/// What really ran and what the host made of it; a case changes one thing.
-#[derive(Clone)]
-struct Scene {
-    firmware: Vec<u8>,
-    kernel: Vec<u8>,
-    initrd: Vec<u8>,
-    cmdline: String,
-    shape: Shape,
-    compose: String,
-    /// The run-time log as the host passes it on.
-    edit: fn(&mut Vec<RawEvent>),
-    lie: Option<Lie>,
-    version: QuoteVersion,
-    /// What the person who verifies says of the machine.
-    stated: Shape,
-}
+use tests::scene::{COMPOSE, NAME, NOW, Scene, event, flip_middle};
 
 struct Case {
     name: &'static str,
@@ -133,22 +103,23 @@ const CASES: [Case; 19] = [
 ];
 
 #[test]
-fn honest_evidence_passes_in_both_quote_versions() {
-    let mut scene = Scene::honest();
-    scene.judged().passes();
-    scene.version = QuoteVersion::V5;
-    scene.judged().passes();
+fn honest_evidence_passes_in_every_layout_of_quotes() {
+    let mut scene = honest();
+    for version in [QuoteVersion::V4, QuoteVersion::V5, QuoteVersion::V5Extended] {
+        scene.version = version;
+        judged(&scene, &scene.shape).passes();
+    }
 }
 
 #[test]
 fn every_change_is_refused_by_its_own_rows_and_words() {
-    let honest = Scene::honest();
+    let honest = honest();
     let mut refusals = BTreeSet::new();
     let mut wrong = Vec::new();
     for case in &CASES {
         let mut scene = honest.clone();
         (case.change)(&mut scene);
-        let answer = scene.judged();
+        let answer = judged(&scene, &honest.shape);
         let rows = answer.failed();
         if (answer.code, rows.as_slice()) != (1, case.rows) {
             wrong.push(format!("{}: exit {}, rows {rows:?}, expected {:?}", case.name, answer.code, case.rows));
@@ -165,9 +136,10 @@ fn every_change_is_refused_by_its_own_rows_and_words() {
 #[test]
 fn a_changed_initrd_is_told_from_a_changed_command_line() {
     let hint = |change: fn(&mut Scene)| {
-        let mut scene = Scene::honest();
+        let honest = honest();
+        let mut scene = honest.clone();
         change(&mut scene);
-        scene.judged().hint("rtmr2").to_owned()
+        judged(&scene, &honest.shape).hint("rtmr2").to_owned()
     };
     assert!(hint(|scene| flip_middle(&mut scene.initrd)).contains("initrd"));
     assert!(hint(|scene| scene.cmdline.push_str(" debug")).contains("cmdline"));
@@ -176,7 +148,7 @@ fn a_changed_initrd_is_told_from_a_changed_command_line() {
 /// Any byte of any artefact, not only those of the table: some register moves.
 #[test]
 fn a_changed_byte_anywhere_moves_a_register() {
-    let honest = Scene::honest();
+    let honest = honest();
     let expected = honest.prediction().registers;
     let samples = if lab::long() { 128 } else { 4 };
     let parts: [fn(&mut Scene) -> &mut Vec<u8>; 3] =
@@ -200,162 +172,45 @@ fn a_changed_byte_anywhere_moves_a_register() {
     }
 }
 
-impl Scene {
-    fn honest() -> Self {
-        let folder = lab::image(Flavour::Dev);
-        let manifest = lab::manifest(&folder);
-        let read = |name: &str| fs::read(folder.join(name)).unwrap();
-        let shape = Shape {
-            vcpus: 2,
-            memory_mib: 2048,
-            root_slots: manifest.machine.root_slots,
-            serial_ports: manifest.machine.serial_ports,
-            qemu_version: manifest.machine.qemu_version.clone(),
-            pci_hotplug: true,
-        };
-        Self {
-            firmware: read(&manifest.firmware.file),
-            kernel: read(&manifest.kernel.file),
-            initrd: read(&manifest.initrd.file),
-            cmdline: manifest.cmdline,
-            stated: shape.clone(),
-            shape,
-            compose: COMPOSE.to_owned(),
-            edit: |_| {},
-            lie: None,
-            version: QuoteVersion::V4,
-        }
-    }
-
-    fn files(&self) -> ImageFiles<'_> {
-        let Self { firmware, kernel, initrd, cmdline, .. } = self;
-        ImageFiles { firmware, kernel, initrd, cmdline }
-    }
-
-    fn prediction(&self) -> Prediction {
-        let facts = ImageFacts::from_files(&self.files()).unwrap();
-        measurement::predict_registers(&facts, &self.shape).unwrap()
-    }
-
-    fn chain() -> (DateTime, Chain) {
-        let now: DateTime = NOW.parse().unwrap();
-        (now, Chain::issue(now, &platform::pck_facts()).unwrap())
-    }
-
-    fn evidence(&self, os_image_hash: OsImageHash) -> Evidence {
-        let prediction = self.prediction();
-        let app_compose = app_compose::generate(NAME, &self.compose).unwrap();
-        let hash = ComposeHash::of(&app_compose);
-        let mut runtime: Vec<_> = boot(&hash).iter().map(RuntimeEvent::to_raw).collect();
-        let rtmr3 = measured_app(&hash);
-        (self.edit)(&mut runtime);
-        let static_registers = &prediction.registers;
-        let registers = Registers {
-            mrtd: static_registers.mrtd.0,
-            rtmrs: [static_registers.rtmr0.0, static_registers.rtmr1.0, static_registers.rtmr2.0, rtmr3],
-            mrconfigid: mr_config::v1(&hash).0,
-            mrowner: [0; 48],
-            mrownerconfig: [0; 48],
-        };
-        let quoter = Quoter::new(&Self::chain().1, self.version, self.lie).unwrap();
-        Evidence {
-            quote: quoter.quote(&registers, &report_data::evidence(&NONCE).0),
-            event_log: prediction.events.iter().map(firmware_event).chain(runtime).collect(),
-            nonce: NONCE,
-            claims: LaunchClaims { os_image_hash, shape: self.shape.clone() },
-            app_compose: Some(app_compose),
-        }
-    }
-
-    /// The real program's judgement against the built image, the unchanged app and the stated shape.
-    fn judged(&self) -> Answer {
-        let folder = tempfile::tempdir().unwrap();
-        let file = |name: &str| folder.path().join(name);
-        let image = lab::image(Flavour::Dev);
-        let hash = lab::manifest(&image).os_image_hash();
-        fs::write(file("evidence.json"), self.evidence(hash).to_json()).unwrap();
-        let (now, chain) = Self::chain();
-        fs::write(file("collateral.json"), Collateral::issue(&chain, now, self.lie).unwrap().to_json()).unwrap();
-        write_app(folder.path(), COMPOSE, &app_compose::generate(NAME, COMPOSE).unwrap());
-        let stated = &self.stated;
-        let numbers = [stated.vcpus.to_string(), stated.memory_mib.to_string(), stated.root_slots.to_string()];
-        let paths = [file("evidence.json"), file("collateral.json"), image, folder.path().to_owned()];
-        let [evidence, collateral, image, app] = paths.map(|path| path.display().to_string());
-        let [vcpus, memory, slots] = numbers;
-        User::default().dstyx([
-            "verify",
-            "--evidence",
-            &evidence,
-            "--collateral",
-            &collateral,
-            "--image",
-            &image,
-            "--app",
-            &app,
-            "--vcpus",
-            &vcpus,
-            "--memory",
-            &memory,
-            "--root-slots",
-            &slots,
-            "--at",
-            NOW,
-        ])
-    }
+fn honest() -> Scene {
+    Scene::of_image(&lab::image(Flavour::Dev))
 }
 
-fn boot(hash: &ComposeHash) -> Vec<RuntimeEvent> {
-    vec![
-        RuntimeEvent::new(event_name::SYSTEM_PREPARING, []),
-        RuntimeEvent::new(event_name::APP_ID, AppId::from_compose_hash(hash).0),
-        RuntimeEvent::new(event_name::COMPOSE_HASH, hash.0),
-        RuntimeEvent::new(event_name::INSTANCE_ID, []),
-        RuntimeEvent::new(event_name::BOOT_MR_DONE, []),
-        RuntimeEvent::new(event_name::KEY_PROVIDER, br#"{"name":"none","id":""}"#),
-        RuntimeEvent::new(event_name::SYSTEM_READY, []),
-    ]
+/// The real program's judgement against the built image, the unchanged app and the stated shape.
+fn judged(scene: &Scene, stated: &Shape) -> Answer {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let image = lab::image(Flavour::Dev);
+    let hash = lab::manifest(&image).os_image_hash();
+    fs::write(file("evidence.json"), scene.evidence(hash).to_json()).unwrap();
+    fs::write(file("collateral.json"), scene.collateral_json()).unwrap();
+    write_app(folder.path(), COMPOSE, &app_compose::generate(NAME, COMPOSE).unwrap());
+    let numbers = [stated.vcpus.to_string(), stated.memory_mib.to_string(), stated.root_slots.to_string()];
+    let paths = [file("evidence.json"), file("collateral.json"), image, folder.path().to_owned()];
+    let [evidence, collateral, image, app] = paths.map(|path| path.display().to_string());
+    let [vcpus, memory, slots] = numbers;
+    User::default().dstyx([
+        "verify",
+        "--evidence",
+        &evidence,
+        "--collateral",
+        &collateral,
+        "--image",
+        &image,
+        "--app",
+        &app,
+        "--vcpus",
+        &vcpus,
+        "--memory",
+        &memory,
+        "--root-slots",
+        &slots,
+        "--at",
+        NOW,
+    ])
 }
 
-/// RTMR3 of that boot, by the predictor and not by the list above.
-fn measured_app(hash: &ComposeHash) -> [u8; 48] {
-    let app = App {
-        compose_hash: *hash,
-        app_id: AppId::from_compose_hash(hash),
-        instance_id: None,
-        os_image_hash: None,
-        key_provider: Some(r#"{"name":"none","id":""}"#.to_owned()),
-        storage_fs: None,
-    };
-    measurement::predict_app(&app, Until::SystemReady).rtmr3.0
-}
-
-/// An event of the firmware as logs with dstack's layout carry it.
-fn firmware_event(event: &measurement::Event) -> RawEvent {
-    let imr = match event.register {
-        Register::Rtmr0 => 0,
-        Register::Rtmr1 => 1,
-        Register::Rtmr2 => 2,
-        Register::Rtmr3 => 3,
-    };
-    RawEvent {
-        imr,
-        event_type: event.event_type,
-        digest: event.digest.to_string(),
-        event: String::new(),
-        event_payload: String::new(),
-    }
-}
-
-fn event<'a>(log: &'a mut [RawEvent], name: &str) -> &'a mut RawEvent {
-    log.iter_mut().find(|event| event.event == name).unwrap()
-}
-
-fn swap_ids(log: &mut [RawEvent]) {
+fn swap_ids(log: &mut [protocol::event_log::RawEvent]) {
     let at = log.iter().position(|event| event.event == event_name::APP_ID).unwrap();
     log.swap(at, at + 1);
-}
-
-fn flip_middle(bytes: &mut [u8]) {
-    let at = bytes.len() / 2;
-    bytes[at] ^= 1;
 }

@@ -26,6 +26,8 @@ pub enum Holder {
     TcbSigner,
     /// Signs quotes; has no certificate, the quoting enclave's report vouches for it.
     AttestationKey,
+    /// Another root, for lies.
+    ForeignRoot,
 }
 
 impl Holder {
@@ -37,6 +39,7 @@ impl Holder {
             Self::Pck => "DANGER dstyx EMULATED PCK Certificate, proves nothing",
             Self::TcbSigner => "DANGER dstyx EMULATED TCB Signing, proves nothing",
             Self::AttestationKey => "DANGER dstyx EMULATED attestation key, proves nothing",
+            Self::ForeignRoot => "DANGER dstyx EMULATED foreign root, proves nothing",
         }
     }
 
@@ -46,17 +49,9 @@ impl Holder {
         Name::from_str(&format!("CN={escaped},O=dstyx emulator")).expect("the names are constants and well formed")
     }
 
-    /// Who signs its certificate.
-    pub(super) fn issuer(self) -> Self {
-        match self {
-            Self::Pck => Self::PlatformCa,
-            _ => Self::Root,
-        }
-    }
-
     /// Whether it issues certificates.
     pub(super) fn is_authority(self) -> bool {
-        matches!(self, Self::Root | Self::PlatformCa)
+        matches!(self, Self::Root | Self::PlatformCa | Self::ForeignRoot)
     }
 
     /// Its key: the root's from its file, another from a hash over the root's.
@@ -97,7 +92,9 @@ mod tests {
 
     #[test]
     fn every_name_says_what_it_is_worth() {
-        let holders = [Holder::Root, Holder::PlatformCa, Holder::Pck, Holder::TcbSigner, Holder::AttestationKey];
+        let authorities = [Holder::Root, Holder::PlatformCa, Holder::ForeignRoot];
+        let signers = [Holder::Pck, Holder::TcbSigner, Holder::AttestationKey];
+        let holders = authorities.into_iter().chain(signers);
         for holder in holders {
             let name = holder.name().to_string();
             assert!(name.contains("DANGER dstyx EMULATED") && name.contains("proves nothing"), "{name}");
