@@ -40,6 +40,9 @@ pub enum Command {
     Measure(Measure),
     /// Judge a guest's evidence.
     Verify(Verify),
+    /// Fetch or show what verifying a quote takes beside it.
+    #[command(subcommand)]
+    Collateral(Collateral),
     /// Print a virtual machine monitor's arguments for a launch specification.
     #[command(subcommand)]
     Config(Config),
@@ -328,12 +331,15 @@ pub struct Verify {
     #[command(flatten)]
     /// The machine that it must have; what is not stated is taken from the evidence's own claim.
     pub shape: ShapeFlags,
-    /// Collateral (dcap-qvl's QuoteCollateralV3 JSON).
+    /// Collateral (dcap-qvl's QuoteCollateralV3 JSON); by default that of the cache, see `dstyx collateral`.
     #[arg(long)]
     pub collateral: Option<PathBuf>,
     /// Policy (TOML): what must hold besides, and what is tolerated by name and date; see docs/policy.md.
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
+    /// Fetch collateral there if the cache has none that is valid [default: DSTYX_PCCS, or nothing is fetched].
+    #[arg(long, value_name = "URL", conflicts_with = "collateral")]
+    pub pccs: Option<String>,
     /// Judge at this time (RFC 3339) instead of now.
     #[arg(long)]
     pub at: Option<String>,
@@ -341,6 +347,42 @@ pub struct Verify {
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
     /// Accept the emulator's root: such a verdict proves nothing about hardware.
+    #[arg(long)]
+    pub danger_accept_emulated: bool,
+}
+
+/// What to do about collateral.
+#[derive(Debug, Subcommand)]
+pub enum Collateral {
+    /// Fetch what a quote needs into the cache, where `verify` finds it.
+    Fetch(FetchCollateral),
+    /// Say what collateral is for and until when it is valid.
+    Show {
+        /// A file (QuoteCollateralV3 JSON); by default everything in the cache.
+        file: Option<PathBuf>,
+    },
+}
+
+/// Options of `collateral fetch`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("source").required(true))]
+pub struct FetchCollateral {
+    /// A virtual machine started by `up`.
+    #[arg(long, group = "source")]
+    pub vm: Option<String>,
+    /// A guest's public address, such as http://127.0.0.1:18090.
+    #[arg(long, group = "source")]
+    pub url: Option<String>,
+    /// A file of evidence.
+    #[arg(long, group = "source")]
+    pub evidence: Option<PathBuf>,
+    /// Service to ask [default: DSTYX_PCCS, or Intel's].
+    #[arg(long, value_name = "URL")]
+    pub pccs: Option<String>,
+    /// Judge what comes at this time (RFC 3339) instead of now.
+    #[arg(long)]
+    pub at: Option<String>,
+    /// Accept the emulator's root: such collateral is for no hardware.
     #[arg(long)]
     pub danger_accept_emulated: bool,
 }

@@ -1,6 +1,7 @@
 //! One module a verb.
 
 pub mod build;
+pub mod collateral;
 pub mod config;
 pub mod down;
 pub mod lock;

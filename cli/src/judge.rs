@@ -5,15 +5,15 @@
 use std::path::{Path, PathBuf};
 
 use attestation::policy::ExpectedApp;
-use attestation::{Collateral, Report};
+use attestation::{Collateral, Report, TrustAnchor};
 use protocol::digest::{AppId, ReportData, Sha256Digest};
-use protocol::evidence;
+use protocol::evidence::{self, Evidence};
 
 use crate::app::App;
 use crate::args::ShapeFlags;
-use crate::failure::{Failure, Hint as _, Outcome};
-use crate::files;
+use crate::failure::{Failure, Outcome};
 use crate::vm::Vm;
+use crate::{collateral, files};
 
 mod expected;
 mod gather;
@@ -21,6 +21,7 @@ mod policy;
 mod table;
 
 pub use gather::{Gathered, Input, gather};
+pub use policy::anchor_if;
 pub use table::{skipped, table};
 
 /// Where evidence comes from.
@@ -49,8 +50,10 @@ pub struct Question {
     pub app: Option<PathBuf>,
     /// What is stated of the machine.
     pub shape: ShapeFlags,
-    /// Collateral file; an emulated machine of this host has its own.
+    /// Collateral file; an emulated machine of this host has its own, for others there is the cache.
     pub collateral: Option<PathBuf>,
+    /// Service that is asked where neither has any that is valid.
+    pub pccs: Option<String>,
     /// File of rules that its owner set.
     pub policy: Option<PathBuf>,
     /// When to judge, in seconds since 1970.
@@ -93,7 +96,7 @@ pub fn judge(question: &Question) -> Outcome<Judged> {
         inputs.push(Input { what: "app-compose.json", from: folder.display().to_string(), sha256 });
         policy.app = Some(app);
     }
-    let collateral = collateral(question)?;
+    let collateral = collateral(question, evidence, &policy.anchor)?;
     inputs.extend(collateral.as_ref().map(|judged| Input::of("collateral", "as it was judged", &judged.to_json())));
     let report = attestation::judge(evidence, &policy, collateral.as_ref(), question.now_secs);
     Ok(Judged { report, gathered, inputs, now_secs: question.now_secs })
@@ -117,15 +120,16 @@ fn expected_app(folder: &Path) -> Outcome<ExpectedApp> {
     Ok(ExpectedApp { compose_hash: hash, app_id: Some(AppId::from_compose_hash(&hash)), instance_id: None })
 }
 
-fn collateral(question: &Question) -> Outcome<Option<Collateral>> {
+fn collateral(question: &Question, evidence: &Evidence, anchor: &TrustAnchor) -> Outcome<Option<Collateral>> {
     let path = match (&question.collateral, &question.source) {
         (Some(path), _) => path.clone(),
         (None, Source::Vm(vm)) if vm.emulated => vm.folder()?.join("collateral.json"),
-        (None, _) => return Ok(None),
+        (None, _) => {
+            let wanted = collateral::Wanted { evidence, anchor, now_secs: question.now_secs };
+            return collateral::find(wanted, question.pccs.as_deref());
+        }
     };
-    let json = files::read_bounded(&path, attestation::MAX_COLLATERAL_BYTES as u64)?;
-    let parsed = Collateral::parse(&json).hint(path.display(), "give a QuoteCollateralV3 JSON file");
-    parsed.map(Some)
+    collateral::read_file(&path, "give a QuoteCollateralV3 JSON file").map(Some)
 }
 
 /// What the emulator saw the firmware measure; explains differences and decides nothing.

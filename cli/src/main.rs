@@ -8,6 +8,7 @@
 mod app;
 mod args;
 mod build;
+mod collateral;
 mod commands;
 mod endpoint;
 mod failure;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         Command::Release(options) => commands::release::run(options, &output),
         Command::Measure(options) => commands::measure::run(options, &output),
         Command::Verify(options) => commands::verify::run(options, &output),
+        Command::Collateral(options) => commands::collateral::run(options, &output),
         Command::Config(options) => commands::config::run(options, &output),
         Command::ServeImages(options) => mirror::run(options),
     };

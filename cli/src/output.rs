@@ -47,6 +47,11 @@ impl Output {
     }
 }
 
+/// Something that a person should know and that changes nothing about what they asked for.
+pub fn note(text: &str) {
+    eprintln!("note: {text}");
+}
+
 /// Left-aligned columns, two spaces apart, wide as their widest cell.
 pub fn columns(rows: &[Vec<String>]) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);

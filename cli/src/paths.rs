@@ -27,9 +27,18 @@ pub fn vm_folder(name: &str) -> Outcome<PathBuf> {
 
 /// Folder of all virtual machines' state: `$XDG_STATE_HOME/dstyx/vms`, by default `~/.local/state/dstyx/vms`.
 pub fn vms_folder() -> Outcome<PathBuf> {
+    Ok(users_folder("XDG_STATE_HOME", ".local/state")?.join("vms"))
+}
+
+/// Folder of what can be had again: `$XDG_CACHE_HOME/dstyx`, by default `~/.cache/dstyx`.
+pub fn cache_folder() -> Outcome<PathBuf> {
+    users_folder("XDG_CACHE_HOME", ".cache")
+}
+
+/// This program's part of one of the XDG base directories.
+fn users_folder(variable: &str, in_home: &str) -> Outcome<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
-    state
-        .map(|state| state.join("dstyx/vms"))
-        .ok_or_else(|| Failure::new("neither XDG_STATE_HOME nor HOME is set", "set HOME to your home folder"))
+    let base = absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(in_home)));
+    base.map(|base| base.join("dstyx"))
+        .ok_or_else(|| Failure::new(format!("neither {variable} nor HOME is set"), "set HOME to your home folder"))
 }

@@ -7,7 +7,7 @@ use protocol::digest::{Rtmr, Sha384Digest};
 use protocol::event_log::{RUNTIME_REGISTER, RawEvent};
 use tdx_emulator::collateral::Collateral;
 use tdx_emulator::pki::Chain;
-use tdx_emulator::quote::{QuoteVersion, Quoter, platform};
+use tdx_emulator::quote::{QuoteVersion, Quoter};
 use tdx_emulator::registers::Registers;
 use x509_cert::der::DateTime;
 
@@ -45,7 +45,7 @@ pub fn write_collateral(file: &Path) {
 
 fn chain() -> Chain {
     let now: DateTime = NOW.parse().unwrap();
-    Chain::issue(now, &platform::pck_facts()).unwrap()
+    Chain::issue(now, None).unwrap()
 }
 
 fn replay(log: &[RawEvent], register: u32) -> Rtmr {

@@ -92,6 +92,7 @@ fn question(vm: &Vm, app: &App, options: &Up) -> Outcome<Question> {
         shape: ShapeFlags { vcpus: Some(options.vcpus), memory: Some(options.memory), ..ShapeFlags::default() },
         collateral: None,
         policy: None,
+        pccs: None,
         now_secs: verify::now_secs()?,
         danger_accept_emulated: false,
     })

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::args::{Signers, Verify};
+use crate::collateral::named_service;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::judge::{self, Question, Source};
 use crate::output::Output;
@@ -43,12 +44,7 @@ pub fn now_secs() -> Outcome<u64> {
 }
 
 fn question(options: &Verify) -> Outcome<Question> {
-    let source = match (&options.vm, &options.url, &options.evidence) {
-        (Some(name), ..) => Source::Vm(Vm::load(name)?),
-        (_, Some(url), _) => Source::Url(url.clone()),
-        (.., Some(path)) => Source::File(path.clone()),
-        _ => return Err(Failure::new("no evidence was named", "give --vm, --url or --evidence")),
-    };
+    let source = source(options.vm.as_deref(), options.url.as_deref(), options.evidence.as_deref())?;
     let of_vm = |pick: fn(&Vm) -> &std::path::PathBuf| match &source {
         Source::Vm(vm) => Some(pick(vm).clone()),
         _ => None,
@@ -63,7 +59,8 @@ fn question(options: &Verify) -> Outcome<Question> {
         shape: options.shape.clone(),
         collateral: options.collateral.clone(),
         policy: options.policy.clone(),
-        now_secs: options.at.as_deref().map_or_else(now_secs, stated_time)?,
+        pccs: named_service(options.pccs.as_deref()),
+        now_secs: time_of(options.at.as_deref())?,
         danger_accept_emulated: options.danger_accept_emulated,
         source,
     })
@@ -79,6 +76,21 @@ fn released(image: Option<&Path>, signers: &Signers) -> Outcome<()> {
     let release = signers::verified(folder, signers)?;
     let json = files::read_bounded(&folder.join("image.json"), protocol::image::MAX_BYTES as u64)?;
     signers::check(&release, "image.json", &json)
+}
+
+/// Where the evidence is that a person named by one of three options.
+pub fn source(vm: Option<&str>, url: Option<&str>, evidence: Option<&Path>) -> Outcome<Source> {
+    Ok(match (vm, url, evidence) {
+        (Some(name), ..) => Source::Vm(Vm::load(name)?),
+        (_, Some(url), _) => Source::Url(url.to_owned()),
+        (.., Some(path)) => Source::File(path.to_owned()),
+        _ => return Err(Failure::new("no evidence was named", "give --vm, --url or --evidence")),
+    })
+}
+
+/// The time that a person stated, or now; seconds since 1970.
+pub fn time_of(stated: Option<&str>) -> Outcome<u64> {
+    stated.map_or_else(now_secs, stated_time)
 }
 
 fn stated_time(text: &str) -> Outcome<u64> {

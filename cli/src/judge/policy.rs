@@ -32,9 +32,10 @@ pub fn policy(
 /// Intel's root, unless a person said otherwise by a flag with danger in its name, or by naming a dev image and no policy.
 fn anchor(question: &Question, flavour: Option<Flavour>) -> TrustAnchor {
     let dev = flavour == Some(Flavour::Dev) && question.policy.is_none();
-    if question.danger_accept_emulated || dev {
-        TrustAnchor::DangerEmulated(DANGER_EMULATED_ROOT.to_vec())
-    } else {
-        TrustAnchor::Intel
-    }
+    anchor_if(question.danger_accept_emulated || dev)
+}
+
+/// The emulator's root where that is accepted, else Intel's.
+pub fn anchor_if(danger_accept_emulated: bool) -> TrustAnchor {
+    if danger_accept_emulated { TrustAnchor::DangerEmulated(DANGER_EMULATED_ROOT.to_vec()) } else { TrustAnchor::Intel }
 }

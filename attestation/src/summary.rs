@@ -1,0 +1,129 @@
+//! What collateral says of itself, for a person and for whoever keeps it: what it is for, and from when to when.
+//!
+//! Read, not judged: every word may be a lie until the judgement has seen the signatures.
+
+use dcap_qvl::{QeIdentity, TcbInfo};
+use serde::Serialize;
+
+use crate::certificate::{Certificate, Crl};
+use crate::collateral::Collateral;
+use crate::time::{Window, parse_rfc3339, rfc3339};
+
+/// What collateral is for and how old its parts are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Kind of platform, 12 lower-case hex digits.
+    pub fmspc: String,
+    /// Issuer of the PCK revocation list.
+    pub pck_ca: String,
+    /// Signer of the TCB info.
+    pub signer: String,
+    /// What Intel counted when it evaluated the TCB.
+    pub tcb_evaluation_number: u32,
+    /// Of the TCB info.
+    pub tcb_info: Span,
+    /// Of the QE identity.
+    pub qe_identity: Span,
+    /// Of the root CA's revocation list.
+    pub root_ca_crl: Span,
+    /// Of the PCK CA's revocation list.
+    pub pck_crl: Span,
+}
+
+/// From issue to next update.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Span {
+    /// RFC 3339.
+    pub issued: String,
+    /// RFC 3339.
+    pub next_update: String,
+    /// [`Self::issued`] in seconds since 1970.
+    #[serde(skip)]
+    pub issued_secs: u64,
+    /// [`Self::next_update`] in seconds since 1970.
+    #[serde(skip)]
+    pub next_update_secs: u64,
+}
+
+/// A part of collateral that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{part}: {what}")]
+pub struct SummaryError {
+    /// Which.
+    pub part: &'static str,
+    /// Why.
+    pub what: String,
+}
+
+impl Summary {
+    /// Whether all parts are within their dates.
+    pub fn is_current(&self, now_secs: u64) -> bool {
+        let spans = [&self.tcb_info, &self.qe_identity, &self.root_ca_crl, &self.pck_crl];
+        spans.into_iter().all(|span| (span.issued_secs..=span.next_update_secs).contains(&now_secs))
+    }
+}
+
+impl Collateral {
+    /// What it says of itself.
+    pub fn summary(&self) -> Result<Summary, SummaryError> {
+        let inner = &self.inner;
+        let tcb_info: TcbInfo = read("TCB info", serde_json::from_str(&inner.tcb_info))?;
+        let qe_identity: QeIdentity = read("QE identity", serde_json::from_str(&inner.qe_identity))?;
+        let pck_crl = read("PCK CA's revocation list", Crl::parse(&inner.pck_crl))?;
+        let root_ca_crl = read("root CA's revocation list", Crl::parse(&inner.root_ca_crl))?;
+        let signers =
+            read("signers of the TCB info", Certificate::parse_chain(inner.tcb_info_issuer_chain.as_bytes()))?;
+        Ok(Summary {
+            fmspc: tcb_info.fmspc.to_lowercase(),
+            pck_ca: pck_crl.issuer(),
+            signer: signers.first().map(Certificate::subject).unwrap_or_default(),
+            tcb_evaluation_number: tcb_info.tcb_evaluation_data_number,
+            tcb_info: document("TCB info", &tcb_info.issue_date, &tcb_info.next_update)?,
+            qe_identity: document("QE identity", &qe_identity.issue_date, &qe_identity.next_update)?,
+            root_ca_crl: span(root_ca_crl.window()),
+            pck_crl: span(pck_crl.window()),
+        })
+    }
+}
+
+fn read<T, E: ToString>(part: &'static str, result: Result<T, E>) -> Result<T, SummaryError> {
+    result.map_err(|error| SummaryError { part, what: error.to_string() })
+}
+
+fn document(part: &'static str, issued: &str, next_update: &str) -> Result<Span, SummaryError> {
+    let secs = |text: &str| parse_rfc3339(text).ok_or_else(|| format!("{text:?} is no time like 2026-11-21T06:00:00Z"));
+    Ok(span(Window { from: read(part, secs(issued))?, until: read(part, secs(next_update))? }))
+}
+
+fn span(window: Window) -> Span {
+    Span {
+        issued: rfc3339(window.from),
+        next_update: rfc3339(window.until),
+        issued_secs: window.from,
+        next_update_secs: window.until,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REAL: &[u8] = include_bytes!("../../tests/vectors/attestation/dcap-qvl-v5-td15ex.collateral.json");
+
+    #[test]
+    fn real_collateral_says_what_it_is_for() {
+        let summary = Collateral::parse(REAL).unwrap().summary().unwrap();
+        assert!(summary.signer.contains("Intel SGX TCB Signing"), "{}", summary.signer);
+        assert!(summary.pck_ca.contains("Intel SGX PCK Platform CA"), "{}", summary.pck_ca);
+        let issued = summary.tcb_info.issued_secs;
+        assert!(summary.is_current(issued.max(summary.qe_identity.issued_secs).max(summary.pck_crl.issued_secs)));
+        assert!(!summary.is_current(summary.tcb_info.next_update_secs + 1) && !summary.is_current(0));
+    }
+
+    #[test]
+    fn a_part_that_cannot_be_read_is_named() {
+        let mut collateral = Collateral::parse(REAL).unwrap();
+        collateral.inner.pck_crl.pop();
+        assert_eq!(collateral.summary().unwrap_err().part, "PCK CA's revocation list");
+    }
+}
