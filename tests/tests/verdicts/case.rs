@@ -1,0 +1,162 @@
+//! A case to judge, and a row: a case that passes, one thing that is then wrong with it, and what must refuse.
+
+use std::sync::LazyLock;
+
+use attestation::policy::{ExpectedApp, ExpectedRegister, ExpectedRegisters, ExpectedReportData, Policy, Prediction};
+use attestation::{CheckName, CheckVerdict, Collateral, Report, TrustAnchor, Verdict};
+use protocol::digest::{AppId, ComposeHash, OsImageHash};
+use protocol::evidence::Evidence;
+use serde_json::Value;
+use tdx_emulator::lie::Lie;
+use tdx_emulator::pki::root_certificate;
+use tests::scene::{NONCE, Scene, now_secs};
+use x509_cert::der::Encode as _;
+
+/// The image that everything is judged by.
+pub const IMAGE: OsImageHash = OsImageHash([0x11; 32]);
+
+/// What is judged, by what, and when.
+#[derive(Clone)]
+pub struct Case {
+    /// Guest, host and hardware.
+    pub scene: Scene,
+    /// What happens to the evidence on its way.
+    pub evidence: fn(&mut Evidence),
+    /// What happens to the collateral on its way.
+    pub collateral: fn(&mut Value),
+    /// What the verifier wants.
+    pub policy: Policy,
+    /// Seconds since 1970.
+    pub now_secs: u64,
+}
+
+/// One row of the table.
+pub struct Row {
+    /// What is wrong.
+    pub name: &'static str,
+    /// What is different from [`Case::honest`] without being wrong: the control has it too. `None`: nothing, and the
+    /// control is the one of all such rows.
+    pub given: Option<fn(&mut Case)>,
+    /// What is wrong.
+    pub wrong: fn(&mut Case),
+    /// The checks that fail, all of them, in the judgement's order.
+    pub fails: &'static [CheckName],
+    /// What the first of them says, in a part that tells this row from its neighbours.
+    pub words: &'static str,
+}
+
+/// A row with nothing given.
+pub fn row(name: &'static str, fails: &'static [CheckName], words: &'static str, wrong: fn(&mut Case)) -> Row {
+    Row { name, given: None, wrong, fails, words }
+}
+
+/// A row about hardware or collateral that lie.
+macro_rules! lie {
+    ($lie:ident, $fails:expr, $words:expr) => {
+        $crate::case::row(concat!("the lie ", stringify!($lie)), $fails, $words, |case| {
+            case.scene.lie = Some(tdx_emulator::lie::Lie::$lie)
+        })
+    };
+}
+pub(crate) use lie;
+
+impl Case {
+    /// Everything as it should be.
+    pub fn honest() -> Self {
+        static POLICY: LazyLock<Policy> = LazyLock::new(|| policy(&Scene::synthetic()));
+        let (scene, policy) = (Scene::synthetic(), POLICY.clone());
+        Self { scene, policy, evidence: |_| {}, collateral: |_| {}, now_secs: now_secs() }
+    }
+
+    /// Nothing is wrong with it.
+    fn passes(&self) -> Result<(), String> {
+        match self.judged() {
+            (Report { verdict: Verdict::Pass, .. }, true) => Ok(()),
+            (control, _) => Err(format!("the control is refused: {:?}", control.refusal())),
+        }
+    }
+
+    fn judged(&self) -> (Report, bool) {
+        let mut evidence = self.scene.evidence(IMAGE);
+        (self.evidence)(&mut evidence);
+        let mut collateral = serde_json::from_slice(&self.scene.collateral_json()).unwrap();
+        (self.collateral)(&mut collateral);
+        let collateral = Collateral::parse(collateral.to_string().as_bytes()).unwrap();
+        let report = attestation::judge(&evidence, &self.policy, Some(&collateral), self.now_secs);
+        let verified = attestation::verify(&evidence, &self.policy, Some(&collateral), self.now_secs);
+        assert_eq!(verified.as_ref().err(), report.refusal().as_ref(), "judge and verify disagree");
+        (report, verified.is_ok())
+    }
+}
+
+impl Row {
+    /// What is wrong, and which checks say so.
+    pub fn title(&self) -> String {
+        let checks: Vec<_> = self.fails.iter().map(|check| check.name()).collect();
+        format!("{} => {}", self.name, checks.join(", "))
+    }
+
+    /// The lie of hardware or collateral, if the row is about one.
+    pub fn lie_told(&self) -> Option<Lie> {
+        self.case(true).scene.lie
+    }
+
+    /// Passes without what is wrong; with it, fails in exactly these checks and words.
+    pub fn holds(&self) -> Result<(), String> {
+        match self.given {
+            Some(_) => self.case(false).passes()?,
+            None => honest_passes()?,
+        }
+        let (report, verified) = self.case(true).judged();
+        let failed: Vec<_> =
+            report.checks.iter().filter(|row| row.verdict == CheckVerdict::Fail).map(|row| row.name).collect();
+        if verified || failed != self.fails {
+            let names = |checks: &[CheckName]| checks.iter().map(|check| check.name()).collect::<Vec<_>>().join(", ");
+            return Err(format!("failed: {}; must fail: {}", names(&failed), names(self.fails)));
+        }
+        let refusal = report.refusal().ok_or("a failed check without refusal")?;
+        let said = format!("{refusal}; {}", refusal.hint());
+        if said.contains(self.words) { Ok(()) } else { Err(format!("{:?} is not in: {said}", self.words)) }
+    }
+
+    fn case(&self, wrong: bool) -> Case {
+        let mut case = Case::honest();
+        if let Some(given) = self.given {
+            given(&mut case);
+        }
+        if wrong {
+            (self.wrong)(&mut case);
+        }
+        case
+    }
+}
+
+/// The control of every row that gives nothing: judged once.
+fn honest_passes() -> Result<(), String> {
+    static HONEST: LazyLock<Result<(), String>> = LazyLock::new(|| Case::honest().passes());
+    HONEST.clone()
+}
+
+/// The strict policy for a scene, with image and app stated.
+fn policy(scene: &Scene) -> Policy {
+    let root = root_certificate().unwrap().to_der().unwrap();
+    let mut policy = Policy::strict(TrustAnchor::DangerEmulated(root), ExpectedReportData::Nonce(NONCE));
+    let predicted = scene.prediction().registers;
+    policy.image = Some(ExpectedRegisters {
+        os_image_hash: Some(IMAGE),
+        mrtd: expected(predicted.mrtd.0),
+        rtmr0: expected(predicted.rtmr0.0),
+        rtmr1: expected(predicted.rtmr1.0),
+        rtmr2: expected(predicted.rtmr2.0),
+        firmware_log: Vec::new(),
+    });
+    let compose_hash = ComposeHash::of(&scene.app_compose());
+    let app_id = Some(AppId::from_compose_hash(&compose_hash));
+    policy.app = Some(ExpectedApp { compose_hash, app_id, instance_id: None });
+    policy
+}
+
+fn expected(value: [u8; 48]) -> Prediction {
+    let source = "the stated shape".to_owned();
+    Prediction::Value(ExpectedRegister { value, source, witness: None, events: Vec::new(), neighbours: Vec::new() })
+}
