@@ -16,6 +16,13 @@ pub fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
+/// `$XDG_CACHE_HOME/dstyx`, so that a fresh clone finds what an earlier one made.
+pub fn cache_dir() -> PathBuf {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
+    cache.unwrap_or_else(|| root().join("target")).join("dstyx")
+}
+
 /// Runs to the end and captures; an error names the command.
 pub fn capture(command: &mut Command) -> Result<Output, String> {
     let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;

@@ -4,6 +4,7 @@
 
 mod command;
 mod fuzz;
+mod sabotage;
 mod test;
 mod tidy;
 
@@ -28,6 +29,9 @@ enum Task {
         /// Run every row, every boot and ten minutes of fuzzing a target.
         #[arg(long)]
         long: bool,
+        /// Only this: remove a check from a copy of the source and see that the table of verdicts notices.
+        #[arg(long, value_name = "CHECK|all", conflicts_with = "long")]
+        sabotage: Option<String>,
     },
     /// Measure what docs/performance.md states, beside its peers, in one run.
     Bench,
@@ -36,7 +40,19 @@ enum Task {
 fn main() -> ExitCode {
     match Cli::parse().task {
         Task::Tidy => tidy::run(),
-        Task::Test { long } => test::run(long),
+        Task::Test { sabotage: Some(check), .. } => report(sabotage::run(&check)),
+        Task::Test { long, sabotage: None } => test::run(long),
         Task::Bench => test::bench(),
+    }
+}
+
+/// Where one task has done its printing, an error is all that is left to say.
+fn report(result: Result<usize, String>) -> ExitCode {
+    match result {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -1,14 +1,13 @@
 //! `cargo xtask test`: everything that CI runs, in one order, with one closing line.
 //!
 //! Build output lies in the user's cache folder, so that a fresh clone on the same machine is quick. `--long`
-//! runs every row, every boot and ten minutes of fuzzing a target.
+//! runs every row, every boot and ten minutes of fuzzing a target, and removes every check of the judgement in turn.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use crate::command;
-use crate::fuzz;
+use crate::{command, fuzz, sabotage};
 
 /// Seconds of fuzzing for each target.
 const FUZZ_SECS: u32 = 20;
@@ -47,6 +46,7 @@ pub fn run(long: bool) -> ExitCode {
     step(&mut tally, "images", &mut |tally| images(tally, &target));
     step(&mut tally, "tests", &mut |tally| tests(tally, &target, long));
     if long {
+        step(&mut tally, "sabotage", &mut |tally| sabotage::run("all").map(|noticed| tally.passed += noticed));
         step(&mut tally, "rebuild", &mut |tally| counted(tally, dstyx(&target, &["rebuild"])));
     }
     let seconds = if long { LONG_FUZZ_SECS } else { FUZZ_SECS };
@@ -147,11 +147,9 @@ fn cargo(target: &Path, arguments: &[&str]) -> Command {
     cargo
 }
 
-/// `$XDG_CACHE_HOME/dstyx/target`, so that a fresh clone finds what an earlier one compiled.
+/// So that a fresh clone finds what an earlier one compiled.
 fn target_dir() -> PathBuf {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
-    cache.unwrap_or_else(|| command::root().join("target")).join("dstyx/target")
+    command::cache_dir().join("target")
 }
 
 #[cfg(test)]

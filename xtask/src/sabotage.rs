@@ -1,0 +1,185 @@
+//! `cargo xtask test --sabotage CHECK|all`: removes a check of the judgement and wants the table of verdicts to notice.
+//!
+//! A check is removed by an edit of a copy of the source, never by a feature or variable of a product crate: in the
+//! copy, the one function through which every check reports answers *pass* where that check says *fail*. Then the
+//! table (`tests/tests/verdicts.rs`) runs in the copy, and a row that names the check must fail. The copy and what is
+//! compiled of it lie in the user's cache folder; from one check to the next only two crates are compiled again.
+
+mod copy;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use proc_macro2::TokenTree;
+
+use crate::command;
+
+/// Where the names of all checks are, in a call of [`NAMES_MACRO`].
+const NAMES: &str = "attestation/src/refusal.rs";
+const NAMES_MACRO: &str = "checks";
+/// Where every check reports, and the line behind which the copy is changed.
+const LEDGER: &str = "attestation/src/ledger.rs";
+const REPORTS: &str = "    fn push(&mut self, name: CheckName, verdict: CheckVerdict, finding: Finding) {\n";
+/// The table; what follows is part of the names of the rows to run.
+const TABLE: [&str; 7] = ["test", "--locked", "--package", "tests", "--test", "verdicts", "--"];
+/// Between a row's name and the checks that it names.
+const ARROW: &str = " => ";
+/// Stands for all checks.
+const ALL: &str = "all";
+
+/// A folder with a copy of the source.
+struct Copy {
+    source: PathBuf,
+    target: PathBuf,
+    ledger: String,
+}
+
+/// Removes one check, or all in turn; the number of removals that were noticed.
+pub fn run(which: &str) -> Result<usize, String> {
+    let names = checks()?;
+    let wanted: Vec<&String> = names.iter().filter(|name| which == ALL || *name == which).collect();
+    if wanted.is_empty() {
+        return Err(format!("no check is called {which:?}; there are {}, and {ALL}", names.join(", ")));
+    }
+    let copy = Copy::prepare()?;
+    let started = Instant::now();
+    let red = copy.red_rows("")?;
+    if !red.is_empty() {
+        return Err(format!("rows fail although no check was removed: {}", red.join("; ")));
+    }
+    println!("untouched: every row passes ({:.0} s)", started.elapsed().as_secs_f64());
+    let mut unnoticed = Vec::new();
+    for name in &wanted {
+        let begun = Instant::now();
+        let red = copy.red_rows_without(name)?;
+        let own: Vec<_> = red.iter().filter(|title| names_check(title, name)).collect();
+        let seconds = begun.elapsed().as_secs_f64();
+        match own.first() {
+            Some(row) => println!("{name}: {} rows fail ({row}), {seconds:.1} s", own.len()),
+            None => {
+                println!("{name}: NOT NOTICED, {seconds:.1} s");
+                unnoticed.push(name.as_str());
+            }
+        }
+    }
+    let noticed = wanted.len() - unnoticed.len();
+    println!("{noticed} of {} removed checks were noticed, in {:.0} s", wanted.len(), started.elapsed().as_secs_f64());
+    if unnoticed.is_empty() { Ok(noticed) } else { Err(format!("nobody misses {}", unnoticed.join(", "))) }
+}
+
+impl Copy {
+    /// Brings the copy up to date; what did not change keeps its time, so that cargo compiles little.
+    fn prepare() -> Result<Self, String> {
+        let folder = command::cache_dir().join("sabotage");
+        let (source, target) = (folder.join("source"), folder.join("target"));
+        copy::mirror(&command::root(), &source).map_err(|error| format!("{}: {error}", source.display()))?;
+        let ledger = read(&source.join(LEDGER))?;
+        Ok(Self { source, target, ledger })
+    }
+
+    /// The titles of the rows that fail among those that name the check, while it is missing.
+    fn red_rows_without(&self, check: &str) -> Result<Vec<String>, String> {
+        self.write_ledger(&sabotaged(&self.ledger, check)?)?;
+        let red = self.red_rows(check);
+        self.write_ledger(&self.ledger)?;
+        red
+    }
+
+    fn write_ledger(&self, text: &str) -> Result<(), String> {
+        let path = self.source.join(LEDGER);
+        std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
+    }
+
+    /// The titles of the rows that fail in the copy as it is, among those with `part` in their titles.
+    fn red_rows(&self, part: &str) -> Result<Vec<String>, String> {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(TABLE).arg(part).current_dir(&self.source).env("CARGO_TARGET_DIR", &self.target);
+        // Debug information would cost a third of the time and is read by nobody.
+        cargo.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_INCREMENTAL", "1");
+        let output = cargo.output().map_err(|error| format!("cargo: {error}"))?;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let failed = failed_trials(&said);
+        if said.lines().any(|line| line.starts_with("test result:")) && output.status.success() == failed.is_empty() {
+            return Ok(failed);
+        }
+        let words = String::from_utf8_lossy(&output.stderr);
+        Err(format!("{cargo:?}: {}\n{words}", output.status))
+    }
+}
+
+/// The names of all checks, in the judgement's order.
+fn checks() -> Result<Vec<String>, String> {
+    let path = command::root().join(NAMES);
+    let file = syn::parse_file(&read(&path)?).map_err(|error| format!("{NAMES}: {error}"))?;
+    let mut calls = file.items.iter().filter_map(|item| match item {
+        syn::Item::Macro(call) if call.mac.path.is_ident(NAMES_MACRO) => Some(&call.mac.tokens),
+        _ => None,
+    });
+    let (Some(tokens), None) = (calls.next(), calls.next()) else {
+        return Err(format!("{NAMES}: expected one call of {NAMES_MACRO}!"));
+    };
+    let tokens: Vec<TokenTree> = tokens.clone().into_iter().collect();
+    let names = tokens.windows(3).filter_map(|window| match window {
+        [TokenTree::Ident(_), TokenTree::Punct(equals), TokenTree::Literal(name)] if equals.as_char() == '=' => {
+            Some(name.to_string().trim_matches('"').to_owned())
+        }
+        _ => None,
+    });
+    let names: Vec<_> = names.collect();
+    if names.is_empty() { Err(format!("{NAMES}: no names in {NAMES_MACRO}!")) } else { Ok(names) }
+}
+
+/// The ledger's source, in which that check never fails.
+fn sabotaged(ledger: &str, check: &str) -> Result<String, String> {
+    if ledger.matches(REPORTS).count() != 1 {
+        return Err(format!("{LEDGER}: expected this line exactly once, as every check reports there: {REPORTS}"));
+    }
+    let edit = format!(
+        "        let removed = name.name() == {check:?} && verdict == CheckVerdict::Fail;\n        \
+         let verdict = if removed {{ CheckVerdict::Pass }} else {{ verdict }};\n"
+    );
+    Ok(ledger.replacen(REPORTS, &format!("{REPORTS}{edit}"), 1))
+}
+
+/// Trials that failed, by the lines of the test program.
+fn failed_trials(output: &str) -> Vec<String> {
+    let failed = output.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix("... FAILED"));
+    failed.map(|title| title.trim().to_owned()).collect()
+}
+
+fn names_check(title: &str, check: &str) -> bool {
+    title.split_once(ARROW).is_some_and(|(_, checks)| checks.split(", ").any(|name| name == check))
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_checks_are_found_and_can_be_removed() {
+        let names = checks().unwrap();
+        assert!(names.len() > 50 && names[0] == "tee-type" && names.contains(&"mrconfigid".to_owned()), "{names:?}");
+        let ledger = read(&command::root().join(LEDGER)).unwrap();
+        let removed = sabotaged(&ledger, "debug").unwrap();
+        assert!(removed.contains(r#"name.name() == "debug""#) && syn::parse_file(&removed).is_ok());
+    }
+
+    #[test]
+    fn a_ledger_of_another_shape_is_refused() {
+        assert!(sabotaged("fn push() {}", "debug").is_err());
+        assert!(sabotaged(&format!("{REPORTS}{REPORTS}"), "debug").is_err());
+    }
+
+    #[test]
+    fn rows_that_fail_are_read_from_the_test_programs_lines() {
+        let output = "\nrunning 3 tests\ntest a lie => debug, tdx-module    ... FAILED\ntest b => pks ... ok\n";
+        let failed = failed_trials(output);
+        assert_eq!(failed, ["a lie => debug, tdx-module"]);
+        assert!(names_check(&failed[0], "tdx-module") && !names_check(&failed[0], "tdx"));
+    }
+}
