@@ -14,6 +14,7 @@ mod app;
 mod chain;
 mod html;
 mod links;
+mod rows;
 mod said;
 mod text;
 

@@ -1,13 +1,14 @@
 //! The page's markup. Texts are escaped by the template; styles are allowed by their hash, and nothing else is.
 
-use attestation::{AnchorName, Check, CheckName, CheckVerdict, EMULATED, Report, Verdict};
+use attestation::{AnchorName, CheckVerdict, EMULATED, Report, Verdict};
 use base64::Engine as _;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use protocol::digest::Sha256Digest;
 
 use super::chain::{self, Link, State};
-use super::links::{APP, CHAIN, EVENTS};
-use super::{app, text};
+use super::links::{APP, EVENTS};
+use super::text::{self, sentence};
+use super::{app, rows};
 use crate::judge::{self, Judged};
 
 const STYLE: &str = include_str!("style.css");
@@ -163,69 +164,12 @@ fn one_link(judged: &Judged, index: usize, link: &Link<'_>) -> Markup {
                         div { dt { (name) } dd { code { (text::line(value)) } } }
                     }
                 }
-                (rows(link))
-                @if index < CHAIN.len() && index == EVENTS { (app::events(judged)) }
-                @if index < CHAIN.len() && index == APP { (app::compose_file(judged)) }
+                (rows::rows(link))
+                @if index == EVENTS { (app::events(judged)) }
+                @if index == APP { (app::compose_file(judged)) }
             }
         }
     }
-}
-
-/// All rows; where some do not pass, those that do are folded away.
-fn rows(link: &Link<'_>) -> Markup {
-    let passes = |check: &&Check| check.verdict == CheckVerdict::Pass;
-    let (passed, others): (Vec<&Check>, Vec<&Check>) = link.rows.iter().copied().partition(passes);
-    html! {
-        @for check in &others { (row(check)) }
-        @if others.is_empty() || passed.is_empty() {
-            @for check in &passed { (row(check)) }
-        } @else {
-            details.passed {
-                summary { (passed.len()) " that pass" }
-                @for check in &passed { (row(check)) }
-            }
-        }
-    }
-}
-
-fn row(check: &Check) -> Markup {
-    let (class, word) = match check.verdict {
-        CheckVerdict::Pass => ("holds", "pass"),
-        CheckVerdict::Fail => ("broken", "fail"),
-        CheckVerdict::Skipped => ("open", "not checked"),
-    };
-    let finding = &check.finding;
-    let same = finding.expected == finding.found;
-    html! {
-        section.check.(class) {
-            h4 { code { (check.name.name()) } span.state { (word) } }
-            @if check.verdict == CheckVerdict::Fail { p { (sentence(check.name.refusal())) } }
-            dl {
-                @if same && !finding.expected.is_empty() {
-                    div { dt { "expected, and found" } dd { code { (text::line(&finding.expected)) } } }
-                } @else {
-                    @if !finding.expected.is_empty() { div { dt { "expected" } dd { code { (text::line(&finding.expected)) } } } }
-                    @if !finding.found.is_empty() { div { dt { "found" } dd { code { (text::line(&finding.found)) } } } }
-                }
-                @if let Some(label) = hint_label(check) { div { dt { (label) } dd { (text::line(&finding.hint)) } } }
-                @if let Some(witness) = &check.witness { div { dt { "also computed by" } dd { (text::line(witness)) } } }
-            }
-        }
-    }
-}
-
-/// What a row's hint is for. On a row that passes most say what a failure would mean, which nobody wants to read there.
-fn hint_label(check: &Check) -> Option<&'static str> {
-    let label = match (check.verdict, check.name) {
-        (CheckVerdict::Fail, _) => "what it means",
-        (CheckVerdict::Skipped, _) => "why not",
-        (CheckVerdict::Pass, CheckName::Mrtd | CheckName::Rtmr0 | CheckName::Rtmr1 | CheckName::Rtmr2) => {
-            "computed for"
-        }
-        (CheckVerdict::Pass, CheckName::ReportData) => "note",
-        (CheckVerdict::Pass, _) => return None,
-    };
-    Some(label).filter(|_| !check.finding.hint.is_empty())
 }
 
 /// Checks that were not made, by their reason.
@@ -306,12 +250,4 @@ fn anchor(name: AnchorName) -> &'static str {
         AnchorName::Intel => "Intel SGX Root CA",
         AnchorName::Emulated => "an emulator's, whose key is published",
     }
-}
-
-/// A clause as a sentence.
-fn sentence(clause: &str) -> String {
-    let mut letters = clause.chars();
-    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
-    let end = if clause.ends_with(['.', ')', '…']) { "" } else { "." };
-    format!("{first}{}{end}", letters.as_str())
 }

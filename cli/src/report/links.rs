@@ -212,6 +212,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_named_places_are_where_their_names_say() {
+        let holds = |index: usize, check| CHAIN[index].checks.contains(&check);
+        assert!(
+            holds(ROOT, CheckName::TrustAnchor)
+                && holds(EVENTS, CheckName::Rtmr3)
+                && holds(APP, CheckName::ComposeHash)
+        );
+    }
+
+    #[test]
     fn every_check_holds_exactly_one_link() {
         for check in CheckName::ALL {
             let links = CHAIN.iter().filter(|place| place.checks.contains(check)).count();

@@ -29,6 +29,14 @@ pub fn time(secs: u64) -> String {
     time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| format!("{secs} s after 1970"))
 }
 
+/// A clause as a sentence.
+pub fn sentence(clause: &str) -> String {
+    let mut letters = clause.chars();
+    let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();
+    let end = if clause.ends_with(['.', ')', '…']) { "" } else { "." };
+    format!("{first}{}{end}", letters.as_str())
+}
+
 fn bounded(mut text: impl Iterator<Item = char>, limit: usize, kept: fn(char) -> bool) -> String {
     let mut shown = String::new();
     for c in text.by_ref().take(limit) {
