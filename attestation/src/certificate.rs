@@ -11,8 +11,8 @@ use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::{BasicConstraints, KeyUsage};
 use x509_cert::name::Name;
 
-use crate::ecdsa;
 use crate::time::Window;
+use crate::{distinguished_name, ecdsa};
 
 /// ecdsa-with-SHA256 (RFC 5758).
 const ECDSA_WITH_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
@@ -85,7 +85,7 @@ impl Certificate {
 
     /// The subject, for a person.
     pub(crate) fn subject(&self) -> String {
-        self.parsed.tbs_certificate().subject().to_string()
+        distinguished_name::text(self.parsed.tbs_certificate().subject())
     }
 
     /// Whether subject and issuer are the same.
@@ -161,7 +161,7 @@ impl Crl {
 
     /// The issuer, for a person.
     pub(crate) fn issuer(&self) -> String {
-        self.parsed.tbs_cert_list.issuer.to_string()
+        distinguished_name::text(&self.parsed.tbs_cert_list.issuer)
     }
 
     /// Whether `issuer` is a CA that issued and signed this list.

@@ -3,7 +3,7 @@
 //! Two implementations of Intel's rules look at every quote (ours, which name the broken link, and dcap-qvl),
 //! and both ask whether the same keys signed the same bytes. The answer is a pure function of key, message
 //! and signature, so within one judgement the second question is answered from the first: a signature that
-//! was found *valid* is remembered under the SHA-256 of all three. Nothing else is remembered, and nothing
+//! was found *valid* is remembered under the SHA-256 of the message's digest, signature and key. Nothing else is remembered, and nothing
 //! outlives the judgement.
 
 use std::cell::RefCell;
@@ -13,7 +13,7 @@ use dcap_qvl::config::{Config, CryptoProvider};
 use dcap_qvl::crypto::RustCryptoCrypto;
 use dcap_qvl::signature::DerSigEncoder;
 use dcap_qvl::x509::X509CertBackend;
-use p256::ecdsa::signature::Verifier;
+use p256::ecdsa::signature::hazmat::PrehashVerifier;
 use p256::ecdsa::{Signature, VerifyingKey};
 use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id};
 use sha2::{Digest, Sha256};
@@ -34,17 +34,13 @@ pub(crate) fn in_one_judgement<T>(judgement: impl FnOnce() -> T) -> T {
 
 /// Whether the key `point` (SEC 1) signed `message`.
 pub(crate) fn verifies(point: &[u8], message: &[u8], signature: &Signature) -> bool {
-    let question = Sha256::new()
-        .chain_update((point.len() as u64).to_le_bytes())
-        .chain_update(point)
-        .chain_update(signature.to_bytes())
-        .chain_update(message)
-        .finalize()
-        .into();
+    let digest = Sha256::digest(message);
+    let question =
+        Sha256::new().chain_update(digest).chain_update(signature.to_bytes()).chain_update(point).finalize().into();
     if VALID.with_borrow(|valid| valid.contains(&question)) {
         return true;
     }
-    let valid = VerifyingKey::from_sec1_bytes(point).is_ok_and(|key| key.verify(message, signature).is_ok());
+    let valid = VerifyingKey::from_sec1_bytes(point).is_ok_and(|key| key.verify_prehash(&digest, signature).is_ok());
     if valid {
         VALID.with_borrow_mut(|known| known.insert(question));
     }

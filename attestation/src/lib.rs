@@ -12,6 +12,7 @@ mod anchor;
 mod certificate;
 mod checks;
 mod collateral;
+mod distinguished_name;
 mod ecdsa;
 mod judgement;
 mod ledger;

@@ -88,7 +88,7 @@ pub struct Facts {
     /// The hash that a KMS verified, if one did.
     pub os_image_hash: Option<String>,
     pub tcb_status: Option<String>,
-    /// Date of the platform's TCB level, RFC 3339.
+    /// Oldest date of the TCB levels of platform, TDX module and QE, RFC 3339.
     pub tcb_date: Option<String>,
     pub tcb_evaluation_number: Option<u32>,
     pub advisory_ids: Option<Vec<String>>,

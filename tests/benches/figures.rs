@@ -23,6 +23,9 @@ use tests::guest::{Guest, Host};
 use tests::lab;
 use tests::mirror::Mirror;
 
+#[path = "figures/verification.rs"]
+mod verification;
+
 /// Boots of each kind.
 const BOOTS: usize = 5;
 /// Predictions from image.json, and from the files.
@@ -48,6 +51,7 @@ fn main() {
     sizes(&image);
     boots(&image);
     predictions(&image);
+    verification::verifications();
     rebuilds();
 }
 

@@ -78,14 +78,20 @@ fn read_parts(raw: &Collateral) -> Result<ReadCollateral<'_>, String> {
     let certificates = |what: &str, text: &str| {
         Certificate::parse_chain(text.as_bytes()).map_err(|error| format!("signers of the {what}: {error}"))
     };
+    let tcb_signers = certificates("TCB info", &inner.tcb_info_issuer_chain)?;
+    // Intel signs both documents with the same certificate, and sends the same chain.
+    let qe_signers = match inner.qe_identity_issuer_chain == inner.tcb_info_issuer_chain {
+        true => tcb_signers.clone(),
+        false => certificates("QE identity", &inner.qe_identity_issuer_chain)?,
+    };
     Ok(ReadCollateral {
         raw,
         root_crl: Crl::parse(&inner.root_ca_crl).map_err(|error| format!("root CA's list: {error}"))?,
         pck_crl: Crl::parse(&inner.pck_crl).map_err(|error| format!("PCK CA's list: {error}"))?,
         tcb_info,
-        tcb_signers: certificates("TCB info", &inner.tcb_info_issuer_chain)?,
+        tcb_signers,
         qe_identity: serde_json::from_str(&inner.qe_identity).map_err(|error| format!("QE identity: {error}"))?,
-        qe_signers: certificates("QE identity", &inner.qe_identity_issuer_chain)?,
+        qe_signers,
     })
 }
 
