@@ -46,6 +46,8 @@ pub enum Command {
     /// Print a virtual machine monitor's arguments for a launch specification.
     #[command(subcommand)]
     Config(Config),
+    /// Say what this machine lacks to run trust domains.
+    Doctor,
     /// Serve an OCI layout read-only on loopback (started by `up`).
     #[command(hide = true)]
     ServeImages(ServeImages),

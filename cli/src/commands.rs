@@ -3,6 +3,7 @@
 pub mod build;
 pub mod collateral;
 pub mod config;
+pub mod doctor;
 pub mod down;
 pub mod lock;
 pub mod logs;

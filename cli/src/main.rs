@@ -10,6 +10,7 @@ mod args;
 mod build;
 mod collateral;
 mod commands;
+mod doctor;
 mod endpoint;
 mod failure;
 mod files;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Measure(options) => commands::measure::run(options, &output),
         Command::Verify(options) => commands::verify::run(options, &output),
         Command::Collateral(options) => commands::collateral::run(options, &output),
+        Command::Doctor => commands::doctor::run(&output),
         Command::Config(options) => commands::config::run(options, &output),
         Command::ServeImages(options) => mirror::run(options),
     };

@@ -1,7 +1,7 @@
 //! What this machine offers to a guest: Intel TDX, or an emulation that proves nothing.
 
 use std::fs;
-use std::path::Path;
+use std::io;
 
 use protocol::image::Flavour;
 
@@ -54,11 +54,20 @@ impl Choice {
 
 /// What TDX lacks here, if anything.
 fn missing() -> Option<String> {
-    match fs::read_to_string(KVM_TDX).ok().as_deref().map(str::trim) {
+    match kvm_tdx().as_deref() {
         Some("Y") => {}
         Some(_) => return Some("KVM was loaded without it (kvm_intel.tdx=1, TDX enabled in the BIOS)".to_owned()),
         None => return Some("the kernel's KVM does not know it (Linux 6.16 or later on a TDX processor)".to_owned()),
     }
-    let usable = fs::OpenOptions::new().read(true).write(true).open(Path::new("/dev/kvm"));
-    usable.err().map(|error| format!("/dev/kvm: {error}"))
+    kvm_access().err().map(|error| format!("/dev/kvm: {error}"))
+}
+
+/// What KVM says of TDX: `Y` or `N`, or nothing where it does not know it.
+pub fn kvm_tdx() -> Option<String> {
+    fs::read_to_string(KVM_TDX).ok().map(|value| value.trim().to_owned())
+}
+
+/// Whether this user may start virtual machines.
+pub fn kvm_access() -> io::Result<()> {
+    fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").map(drop)
 }
