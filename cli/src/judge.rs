@@ -11,7 +11,7 @@ use protocol::evidence::{self, Evidence};
 
 use crate::app::App;
 use crate::args::ShapeFlags;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Hint as _, Outcome};
 use crate::vm::Vm;
 use crate::{collateral, files};
 
@@ -97,8 +97,9 @@ pub fn judge(question: &Question) -> Outcome<Judged> {
         policy.app = Some(app);
     }
     let collateral = collateral(question, evidence, &policy.anchor)?;
-    inputs.extend(collateral.as_ref().map(|judged| Input::of("collateral", "as it was judged", &judged.to_json())));
-    let report = attestation::judge(evidence, &policy, collateral.as_ref(), question.now_secs);
+    inputs.extend(collateral.as_ref().map(|(_, input)| input.clone()));
+    let collateral = collateral.as_ref().map(|(collateral, _)| collateral);
+    let report = attestation::judge(evidence, &policy, collateral, question.now_secs);
     Ok(Judged { report, gathered, inputs, now_secs: question.now_secs })
 }
 
@@ -120,16 +121,21 @@ fn expected_app(folder: &Path) -> Outcome<ExpectedApp> {
     Ok(ExpectedApp { compose_hash: hash, app_id: Some(AppId::from_compose_hash(&hash)), instance_id: None })
 }
 
-fn collateral(question: &Question, evidence: &Evidence, anchor: &TrustAnchor) -> Outcome<Option<Collateral>> {
+fn collateral(question: &Question, evidence: &Evidence, anchor: &TrustAnchor) -> Outcome<Option<(Collateral, Input)>> {
     let path = match (&question.collateral, &question.source) {
         (Some(path), _) => path.clone(),
         (None, Source::Vm(vm)) if vm.emulated => vm.folder()?.join("collateral.json"),
         (None, _) => {
             let wanted = collateral::Wanted { evidence, anchor, now_secs: question.now_secs };
-            return collateral::find(wanted, question.pccs.as_deref());
+            let found = collateral::find(wanted, question.pccs.as_deref())?;
+            // What is kept is what this writes: its digest is that of the cache's file.
+            let input = |found: &Collateral| Input::of("collateral", "the cache", &found.to_json());
+            return Ok(found.map(|found| (found.clone(), input(&found))));
         }
     };
-    collateral::read_file(&path, "give a QuoteCollateralV3 JSON file").map(Some)
+    let json = files::read_bounded(&path, attestation::MAX_COLLATERAL_BYTES as u64)?;
+    let parsed = Collateral::parse(&json).hint(path.display(), "give a QuoteCollateralV3 JSON file")?;
+    Ok(Some((parsed, Input::of("collateral", path.display(), &json))))
 }
 
 /// What the emulator saw the firmware measure; explains differences and decides nothing.
