@@ -17,13 +17,11 @@ use crate::launch::LaunchClaims;
 use crate::report_data::NONCE_BYTES;
 use crate::{quote, strict_json};
 
-pub mod get_quote;
-pub mod logs;
+mod get_quote;
+mod logs;
 pub mod scale;
-pub mod verifier_request;
-pub mod vm_config;
-
-pub use vm_config::VmConfig;
+mod verifier_request;
+mod vm_config;
 
 /// Largest file of any format: that of our own envelope, which has the largest parts.
 pub const MAX_BYTES: usize = evidence::MAX_BYTES;
@@ -100,8 +98,6 @@ pub struct Converted {
     pub format: Format,
     /// In our form. A format without a nonce leaves it zero; one without claims leaves [`unclaimed`].
     pub evidence: Evidence,
-    /// dstack's description of the machine, where the format has one.
-    pub vm_config: Option<VmConfig>,
     /// What the sender says that the quote was made for (up to 64 bytes); the quote itself decides.
     pub stated_report_data: Option<Vec<u8>>,
 }
@@ -131,9 +127,7 @@ pub fn read(file: &[u8], logs: &[&[u8]]) -> Result<Converted, ForeignError> {
         return Err(ForeignError::SecondLog(format));
     }
     match format {
-        Format::Dstyx => {
-            Ok(Converted { format, evidence: evidence::parse(file)?, vm_config: None, stated_report_data: None })
-        }
+        Format::Dstyx => Ok(Converted { format, evidence: evidence::parse(file)?, stated_report_data: None }),
         Format::GetQuote => get_quote::read(file),
         Format::VerifierRequest => verifier_request::read(file),
         Format::Scale => scale::read(file),
@@ -206,22 +200,17 @@ impl Parts {
             let what = format!("{} events, at most {} are accepted", self.event_log.len(), event_log::MAX_EVENTS);
             return Err(ForeignError::Refused { format, place: "event_log", what });
         }
-        let vm_config = match self.vm_config.as_str() {
-            "" => None,
-            json => Some(VmConfig::parse(json.as_bytes()).map_err(ForeignError::at(format, "vm_config"))?),
+        let claims = match self.vm_config.as_str() {
+            "" => unclaimed(),
+            json => vm_config::claims(json.as_bytes()).map_err(ForeignError::at(format, "vm_config"))?,
         };
         // Bytes that are no quote stay as they are: the judgement has rows that say what they are.
         let exact = quote::without_padding(&self.quote).map_or(self.quote.len(), <[u8]>::len);
         let mut quote = self.quote;
         quote.truncate(exact);
-        let evidence = Evidence {
-            quote,
-            event_log: self.event_log,
-            nonce: [0; NONCE_BYTES],
-            claims: vm_config.as_ref().map_or_else(unclaimed, VmConfig::claims),
-            app_compose: None,
-        };
-        Ok(Converted { format, evidence, vm_config, stated_report_data: self.stated_report_data })
+        let evidence =
+            Evidence { quote, event_log: self.event_log, nonce: [0; NONCE_BYTES], claims, app_compose: None };
+        Ok(Converted { format, evidence, stated_report_data: self.stated_report_data })
     }
 }
 

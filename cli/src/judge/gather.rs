@@ -78,7 +78,7 @@ impl Gathered {
 fn ask(url: &str) -> Outcome<Gathered> {
     let (nonce, json) = endpoint::evidence(url)?;
     let evidence = evidence::parse(&json).hint("the evidence", "is this a dstyx guest's evidence, whole?")?;
-    let converted = Converted { format: foreign::Format::Dstyx, evidence, vm_config: None, stated_report_data: None };
+    let converted = Converted { format: foreign::Format::Dstyx, evidence, stated_report_data: None };
     Ok(Gathered { converted, inputs: vec![Input::of("evidence", url, &json)], fresh: Some(nonce) })
 }
 
