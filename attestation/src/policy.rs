@@ -8,7 +8,7 @@ mod rules;
 pub use dcap_qvl::TcbStatus;
 pub use rules::{MAX_RULES_BYTES, Rules, RulesError};
 
-use protocol::digest::{AppId, ComposeHash, InstanceId, OsImageHash, ReportData, Sha384Digest};
+use protocol::digest::{AppId, ComposeHash, InstanceId, OsImageHash, ReportData};
 use protocol::report_data::NONCE_BYTES;
 
 use crate::anchor::TrustAnchor;
@@ -182,9 +182,6 @@ pub struct ExpectedRegisters {
     pub rtmr1: Prediction,
     /// RTMR2.
     pub rtmr2: Prediction,
-    /// The firmware's log where the caller has one of its own; it explains differences and decides nothing.
-    /// Empty: the log in the evidence is used.
-    pub firmware_log: Vec<FirmwareEvent>,
 }
 
 /// A register that could be predicted, or why not.
@@ -205,37 +202,17 @@ pub struct ExpectedRegister {
     pub source: String,
     /// What, other than the predicting code, confirmed predictions of this kind; `None`: nothing.
     pub witness: Option<String>,
-    /// The events that lead to it, to explain a difference; may be empty.
-    pub events: Vec<ExpectedEvent>,
-    /// Values it would have if one thing differed, to explain a difference; may be empty.
-    pub neighbours: Vec<Neighbour>,
+    /// Why the evidence's value differs, if the caller knows; it is only words, the value decides.
+    pub explanation: Option<Explanation>,
 }
 
-/// A predicted event.
+/// Why a register has a value that was not predicted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExpectedEvent {
-    /// What it measures, such as `initrd`.
-    pub name: String,
-    /// What is extended.
-    pub digest: Sha384Digest,
-}
-
-/// A measured event as a firmware's log tells it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FirmwareEvent {
-    /// RTMR index, 0 to 2.
-    pub register: usize,
-    /// What was extended.
-    pub digest: Sha384Digest,
-}
-
-/// The value of a register under another assumption.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Neighbour {
-    /// The assumption, such as `4 vCPUs instead of 2`.
-    pub cause: String,
-    /// The value.
-    pub value: [u8; 48],
+pub struct Explanation {
+    /// The value that it explains; it is not shown for any other.
+    pub found: [u8; 48],
+    /// The cause, such as `it is that of 4 vCPUs; you stated 2`.
+    pub text: String,
 }
 
 /// The app that should run.

@@ -40,6 +40,8 @@ pub enum Command {
     Measure(Measure),
     /// Judge a guest's evidence.
     Verify(Verify),
+    /// Compare two evidences, or one with a prediction, event by event.
+    Diff(Diff),
     /// Fetch or show what verifying a quote takes beside it.
     #[command(subcommand)]
     Collateral(Collateral),
@@ -249,10 +251,21 @@ pub struct ShapeFlags {
     pub serial_ports: Option<u32>,
 }
 
+/// What no file of an image says about its firmware.
+#[derive(Debug, Clone, Default, Args)]
+pub struct FirmwareFlags {
+    /// Which events the firmware measures into RTMR0: edk2-2025.02 or edk2-2025.05.
+    #[arg(long, value_name = "NAME")]
+    pub layout: Option<String>,
+    /// Reference for the digest of SMBIOS tables that newer firmware measures, 96 hex digits; it is not computed.
+    #[arg(long, value_name = "HEX")]
+    pub handoff_tables: Option<String>,
+}
+
 /// Options of `measure`.
 #[derive(Debug, Args)]
 pub struct Measure {
-    /// Image folder with image.json.
+    /// Image folder, ours (image.json) or dstack's (sha256sum.txt).
     #[arg(long, conflicts_with = "firmware", required_unless_present = "firmware")]
     pub image: Option<PathBuf>,
     /// Firmware file of anybody's image.
@@ -267,6 +280,9 @@ pub struct Measure {
     /// Kernel command line.
     #[arg(long, requires = "kernel")]
     pub cmdline: Option<String>,
+    #[command(flatten)]
+    /// The firmware.
+    pub of_firmware: FirmwareFlags,
     #[command(flatten)]
     /// The machine.
     pub shape: ShapeFlags,
@@ -333,6 +349,9 @@ pub struct Verify {
     #[command(flatten)]
     /// The machine that it must have; what is not stated is taken from the evidence's own claim.
     pub shape: ShapeFlags,
+    #[command(flatten)]
+    /// The firmware of another image than ours.
+    pub of_firmware: FirmwareFlags,
     /// Collateral (dcap-qvl's QuoteCollateralV3 JSON); by default that of the cache, see `dstyx collateral`.
     #[arg(long)]
     pub collateral: Option<PathBuf>,
@@ -387,6 +406,25 @@ pub struct FetchCollateral {
     /// Accept the emulator's root: such collateral is for no hardware.
     #[arg(long)]
     pub danger_accept_emulated: bool,
+}
+
+/// Options of `diff`.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// A file of evidence.
+    pub a: PathBuf,
+    /// Another one; without it, give --image and the machine for a prediction.
+    #[arg(conflicts_with = "image", required_unless_present = "image")]
+    pub b: Option<PathBuf>,
+    /// Image folder to predict registers of, ours (image.json) or dstack's (sha256sum.txt).
+    #[arg(long)]
+    pub image: Option<PathBuf>,
+    #[command(flatten)]
+    /// The machine of the prediction; what is not stated is taken from the evidence's own claim.
+    pub shape: ShapeFlags,
+    #[command(flatten)]
+    /// The firmware of another image than ours.
+    pub of_firmware: FirmwareFlags,
 }
 
 /// Virtual machine monitors.

@@ -3,6 +3,7 @@
 pub mod build;
 pub mod collateral;
 pub mod config;
+pub mod diff;
 pub mod doctor;
 pub mod down;
 pub mod lock;

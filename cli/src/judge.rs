@@ -10,8 +10,9 @@ use protocol::digest::{AppId, ReportData, Sha256Digest};
 use protocol::evidence::{self, Evidence};
 
 use crate::app::App;
-use crate::args::ShapeFlags;
+use crate::args::{FirmwareFlags, ShapeFlags};
 use crate::failure::{Failure, Hint as _, Outcome};
+use crate::image_folder::ImageFolder;
 use crate::vm::Vm;
 use crate::{collateral, files};
 
@@ -20,6 +21,7 @@ mod gather;
 mod policy;
 mod table;
 
+pub use expected::{Predicted, Stated, predicted};
 pub use gather::{Gathered, Input, gather};
 pub use policy::anchor_if;
 pub use table::{skipped, table};
@@ -50,6 +52,8 @@ pub struct Question {
     pub app: Option<PathBuf>,
     /// What is stated of the machine.
     pub shape: ShapeFlags,
+    /// What is stated of the firmware.
+    pub of_firmware: FirmwareFlags,
     /// Collateral file; an emulated machine of this host has its own, for others there is the cache.
     pub collateral: Option<PathBuf>,
     /// Service that is asked where neither has any that is valid.
@@ -80,15 +84,17 @@ pub fn judge(question: &Question) -> Outcome<Judged> {
     let gathered = gather(&question.source, &question.event_logs)?;
     let mut inputs = gathered.inputs.clone();
     let evidence = &gathered.converted.evidence;
-    let image = question.image.as_deref().map(files::read_manifest).transpose()?;
-    let flavour = image.as_ref().map(|(manifest, _)| manifest.flavour);
+    let image = question.image.as_deref().map(ImageFolder::read).transpose()?;
+    let flavour = image.as_ref().map(ImageFolder::flavour);
     let report_data = gathered.report_data(question.report_data);
     let mut policy = policy::policy(question, flavour, report_data, &mut inputs)?;
-    if let (Some((manifest, hash)), Some(folder)) = (&image, &question.image) {
-        inputs.push(Input { what: "image.json", from: folder.display().to_string(), sha256: Sha256Digest(hash.0) });
+    if let (Some(image), Some(folder)) = (&image, &question.image) {
+        let sha256 = Sha256Digest(image.os_image_hash.0);
+        inputs.push(Input { what: image.list(), from: folder.display().to_string(), sha256 });
         machine_is_known(&gathered, &question.shape)?;
         let log = firmware_log(&question.source)?;
-        policy.image = Some(expected::registers(manifest, *hash, &question.shape, evidence, log)?);
+        let stated = Stated { shape: &question.shape, firmware: &question.of_firmware };
+        policy.image = Some(expected::registers(image, stated, evidence, &log)?);
     }
     if let Some(folder) = &question.app {
         let app = expected_app(folder)?;

@@ -14,6 +14,7 @@ mod doctor;
 mod endpoint;
 mod failure;
 mod files;
+mod image_folder;
 mod judge;
 mod launch;
 mod links;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Release(options) => commands::release::run(options, &output),
         Command::Measure(options) => commands::measure::run(options, &output),
         Command::Verify(options) => commands::verify::run(options, &output),
+        Command::Diff(options) => commands::diff::run(options, &output),
         Command::Collateral(options) => commands::collateral::run(options, &output),
         Command::Doctor => commands::doctor::run(&output),
         Command::Config(options) => commands::config::run(options, &output),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
-use measurement::{ImageFacts, ImageFiles};
+use measurement::{FirmwareLayout, ImageFacts, ImageFiles};
 use protocol::digest::{OsImageHash, Sha256Digest};
 use protocol::image::{self, Artefact, Flavour, ImageManifest, MachineFacts};
 use reproducible_build::builder::Builder;
@@ -73,7 +73,9 @@ impl Parts {
     fn describe(&self, lock: &Lock, flavour: Flavour) -> Result<ImageManifest, BuildImageError> {
         let cmdline = cmdline::line(flavour);
         let Self { firmware, kernel, initrd } = self;
-        let facts = ImageFacts::from_files(&ImageFiles { firmware, kernel, initrd, cmdline: &cmdline })?;
+        let layout = FirmwareLayout::Edk2_2025_02; // of the pinned source, whose boots prove it
+        let files = ImageFiles { firmware, layout, kernel, initrd, cmdline: &cmdline };
+        let facts = ImageFacts::from_files(&files)?;
         let serial_ports = match flavour {
             Flavour::Release => 1,
             // The console and the emulated TDX device.

@@ -68,10 +68,15 @@ impl AcpiBlobs {
     }
 }
 
+/// How much of a machine's memory lies below 4 GiB.
+pub(crate) fn low_memory_bytes(memory_bytes: u64) -> u64 {
+    if memory_bytes < SPLIT_MEMORY_BYTES { memory_bytes } else { SPLIT_LOW_BYTES }
+}
+
 impl Machine {
     fn new(shape: &Shape, profile: QemuProfile) -> Self {
         let memory_bytes = shape.memory_mib << 20;
-        let low_memory_end = if memory_bytes < SPLIT_MEMORY_BYTES { memory_bytes } else { SPLIT_LOW_BYTES };
+        let low_memory_end = low_memory_bytes(memory_bytes);
         Self {
             profile,
             vcpus: shape.vcpus,

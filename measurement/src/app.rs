@@ -7,7 +7,7 @@ use protocol::digest::{AppId, ComposeHash, InstanceId, OsImageHash, Rtmr};
 use protocol::event_log::{RUNTIME_EVENT_TYPE, RuntimeEvent};
 use protocol::event_name;
 
-use crate::event::{Event, Register, replay};
+use crate::event::{Event, Origin, Register, replay};
 
 /// Up to which event of the boot a prediction goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -77,5 +77,6 @@ fn event(runtime: &RuntimeEvent) -> Event {
         event_type: RUNTIME_EVENT_TYPE,
         digest: runtime.digest(),
         preimage: preimage.into(),
+        origin: Origin::Computed,
     }
 }

@@ -24,6 +24,16 @@ impl fmt::Display for Register {
     }
 }
 
+/// Where a predicted digest comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Origin {
+    /// Computed from its preimage.
+    #[default]
+    Computed,
+    /// Taken from a reference that somebody stated, since its preimage is unknown.
+    Stated,
+}
+
 /// One extension of a register.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -37,6 +47,8 @@ pub struct Event {
     pub digest: Sha384Digest,
     /// What the digest is of, in words.
     pub preimage: Cow<'static, str>,
+    /// Whether the digest was computed.
+    pub origin: Origin,
 }
 
 /// Types of the events of registers 0 to 2.
@@ -47,6 +59,7 @@ pub(crate) mod event_type {
     pub const EFI_VARIABLE_DRIVER_CONFIG: u32 = 0x8000_0001;
     pub const EFI_VARIABLE_BOOT: u32 = 0x8000_0002;
     pub const EFI_BOOT_SERVICES_APPLICATION: u32 = 0x8000_0003;
+    pub const EFI_HANDOFF_TABLES: u32 = 0x8000_0009;
     pub const EFI_ACTION: u32 = 0x8000_0007;
     pub const EFI_PLATFORM_FIRMWARE_BLOB2: u32 = 0x8000_000a;
     pub const EFI_HANDOFF_TABLES2: u32 = 0x8000_000b;
@@ -61,6 +74,7 @@ impl Event {
             event_type: event_type::SEPARATOR,
             digest: Sha384Digest::of(&[0; 4]),
             preimage: "four zero bytes".into(),
+            origin: Origin::Computed,
         }
     }
 }
@@ -84,6 +98,7 @@ mod tests {
             event_type: 0,
             digest: Sha384Digest::of(&content),
             preimage: "eight bytes".into(),
+            origin: Origin::Computed,
         });
         proptest::collection::vec(event, 0..24)
     }

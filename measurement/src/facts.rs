@@ -3,15 +3,18 @@
 //! Facts come from the artefacts themselves, each hashed once, or from an image.json that somebody already
 //! trusts: then a prediction costs microseconds. Both ways end in the same type and the same registers.
 
+use std::sync::OnceLock;
 use std::thread;
 
-use protocol::digest::{Rtmr, Sha384Digest};
+use protocol::digest::{Mrtd, Rtmr, Sha384Digest};
 use protocol::image::{FirmwareFacts, ImageManifest, KernelFacts, MrtdOrders, Reference};
 
 use crate::authenticode::{self, AuthenticodeError};
 use crate::event::{Register, replay};
+use crate::layout::FirmwareLayout;
 use crate::mrtd;
-use crate::rtmr0::FirmwareLayout;
+use crate::profile::PageOrder;
+use crate::rtmr0::Firmware;
 use crate::tdvf::{SectionKind, Tdvf, TdvfError};
 use crate::{rtmr1, rtmr2};
 
@@ -20,6 +23,8 @@ use crate::{rtmr1, rtmr2};
 pub struct ImageFiles<'a> {
     /// The firmware that QEMU gets as `-bios`.
     pub firmware: &'a [u8],
+    /// What that firmware measures, which its bytes do not tell.
+    pub layout: FirmwareLayout,
     /// The kernel, `-kernel`.
     pub kernel: &'a [u8],
     /// The initial file system, `-initrd`.
@@ -29,25 +34,70 @@ pub struct ImageFiles<'a> {
 }
 
 /// The shape-independent inputs of a prediction.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ImageFacts<'a> {
     /// Of the firmware, for RTMR0.
     pub firmware: FirmwareFacts,
-    /// Of the firmware, both page orders.
-    pub mrtd: MrtdOrders,
+    /// A reference for the digest of the hand-off tables, in layouts whose firmware measures them: it depends
+    /// on SMBIOS tables that nobody can predict, so it is stated, never computed.
+    pub handoff_tables: Option<Sha384Digest>,
     /// Of kernel and initrd, for RTMR1 and RTMR2.
     pub kernel: KernelFacts,
-    /// The command line without what the firmware appends.
-    pub cmdline: String,
-    /// The kernel itself, for QEMU versions that rewrite it; absent when the facts come from digests.
-    pub(crate) kernel_file: Option<KernelFile<'a>>,
+    /// For RTMR2.
+    pub cmdline: CommandLine,
+    /// Whose bytes `kernel` describes.
+    pub(crate) kernel_source: KernelSource<'a>,
+    pub(crate) mrtd: MrtdSource<'a>,
 }
 
-/// What rewriting a kernel's header takes.
+/// A command line, or what is measured of one that nobody gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommandLine {
+    /// The text, without what the firmware appends.
+    Text(String),
+    /// The digest of the text as it is measured.
+    Digest(Sha384Digest),
+}
+
+/// Where a kernel's Authenticode hash comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct KernelFile<'a> {
-    pub bytes: &'a [u8],
-    pub initrd_bytes: u64,
+pub(crate) enum KernelSource<'a> {
+    /// The file, for QEMU versions that rewrite it.
+    File { bytes: &'a [u8], initrd_bytes: u64 },
+    /// A digest of the file.
+    FileDigest,
+    /// A digest of the file as a QEMU that rewrites it leaves it with 2 GiB of memory below 4 GiB.
+    RewrittenDigest,
+}
+
+/// MRTD in each page order, hashed when first asked for: a launch needs one of them, and it is a firmware's
+/// most expensive digest.
+#[derive(Debug, Clone)]
+pub(crate) struct MrtdSource<'a> {
+    firmware: Option<Tdvf<'a>>,
+    single_pass: OnceLock<Mrtd>,
+    two_pass: OnceLock<Mrtd>,
+}
+
+impl<'a> MrtdSource<'a> {
+    fn of_firmware(firmware: Tdvf<'a>) -> Self {
+        Self { firmware: Some(firmware), single_pass: OnceLock::new(), two_pass: OnceLock::new() }
+    }
+
+    pub(crate) fn known(orders: MrtdOrders) -> Self {
+        Self { firmware: None, single_pass: orders.single_pass.into(), two_pass: orders.two_pass.into() }
+    }
+
+    fn get(&self, order: PageOrder) -> Mrtd {
+        let cell = match order {
+            PageOrder::SinglePass => &self.single_pass,
+            PageOrder::TwoPass => &self.two_pass,
+        };
+        *cell.get_or_init(|| {
+            let firmware = self.firmware.as_ref().expect("without a firmware both orders are known");
+            mrtd::measure(firmware, order)
+        })
+    }
 }
 
 /// Why an image has no facts.
@@ -72,16 +122,19 @@ pub enum FactsError {
 }
 
 impl<'a> ImageFacts<'a> {
-    /// Hashes an image's files.
+    /// Hashes an image's files, and MRTD in the page order of today's QEMU.
     pub fn from_files(files: &ImageFiles<'a>) -> Result<Self, FactsError> {
         let tdvf = Tdvf::parse(files.firmware)?;
-        let (mrtd, kernel) = beside(|| mrtd::orders(&tdvf), || kernel_facts(files));
+        let firmware = firmware_facts(&tdvf, files.layout);
+        let mrtd = MrtdSource::of_firmware(tdvf);
+        let (_, kernel) = beside(|| mrtd.get(PageOrder::SinglePass), || kernel_facts(files));
         Ok(Self {
-            firmware: firmware_facts(&tdvf),
-            mrtd,
+            firmware,
+            handoff_tables: None,
             kernel: kernel?,
-            cmdline: files.cmdline.to_owned(),
-            kernel_file: Some(KernelFile { bytes: files.kernel, initrd_bytes: files.initrd.len() as u64 }),
+            cmdline: CommandLine::Text(files.cmdline.to_owned()),
+            kernel_source: KernelSource::File { bytes: files.kernel, initrd_bytes: files.initrd.len() as u64 },
+            mrtd,
         })
     }
 
@@ -89,10 +142,11 @@ impl<'a> ImageFacts<'a> {
     pub fn from_manifest(manifest: &ImageManifest) -> Result<ImageFacts<'static>, FactsError> {
         let facts = ImageFacts {
             firmware: manifest.firmware_facts.clone(),
-            mrtd: manifest.reference.mrtd,
+            handoff_tables: None,
             kernel: manifest.kernel_facts,
-            cmdline: manifest.cmdline.clone(),
-            kernel_file: None,
+            cmdline: CommandLine::Text(manifest.cmdline.clone()),
+            kernel_source: KernelSource::FileDigest,
+            mrtd: MrtdSource::known(manifest.reference.mrtd),
         };
         let (stated, computed) = (manifest.reference, facts.reference());
         for (register, stated, computed) in
@@ -105,11 +159,23 @@ impl<'a> ImageFacts<'a> {
         Ok(facts)
     }
 
+    /// What RTMR0 needs.
+    pub(crate) fn rtmr0_firmware(&self) -> Firmware<'_> {
+        Firmware { facts: &self.firmware, handoff_tables: self.handoff_tables }
+    }
+
+    /// MRTD of the firmware in a page order.
+    pub fn mrtd(&self, order: PageOrder) -> Mrtd {
+        self.mrtd.get(order)
+    }
+
     /// The registers that depend on no shape, as an image.json states them.
     pub fn reference(&self) -> Reference {
         let kernel = rtmr1::events(self.kernel.authenticode_sha384);
         let loaded = rtmr2::events(&self.cmdline, self.kernel.initrd_sha384);
-        Reference { mrtd: self.mrtd, rtmr1: replay(Register::Rtmr1, &kernel), rtmr2: replay(Register::Rtmr2, &loaded) }
+        let mrtd =
+            MrtdOrders { single_pass: self.mrtd(PageOrder::SinglePass), two_pass: self.mrtd(PageOrder::TwoPass) };
+        Reference { mrtd, rtmr1: replay(Register::Rtmr1, &kernel), rtmr2: replay(Register::Rtmr2, &loaded) }
     }
 }
 
@@ -131,13 +197,13 @@ fn kernel_facts(files: &ImageFiles<'_>) -> Result<KernelFacts, AuthenticodeError
     Ok(KernelFacts { authenticode_sha384, initrd_sha384: Sha384Digest::of(files.initrd) })
 }
 
-fn firmware_facts(tdvf: &Tdvf<'_>) -> FirmwareFacts {
+fn firmware_facts(tdvf: &Tdvf<'_>, layout: FirmwareLayout) -> FirmwareFacts {
     let accepted = |kind| matches!(kind, SectionKind::TdHob | SectionKind::TemporaryMemory);
     let sections = tdvf.sections.iter().filter(|section| accepted(section.kind));
     let mut accepted_ranges: Vec<(u64, u64)> = sections.map(|section| (section.address, section.length)).collect();
     accepted_ranges.sort_unstable();
     FirmwareFacts {
-        layout: FirmwareLayout::Edk2_2025_02.name().to_owned(),
+        layout: layout.name().to_owned(),
         td_hob_base: tdvf.only(SectionKind::TdHob).address,
         accepted_ranges,
         cfv_sha384: Sha384Digest::of(tdvf.only(SectionKind::Configuration).data),
@@ -154,6 +220,17 @@ mod tests {
     use crate::tdvf::tests::{SECTIONS, firmware};
     use crate::{PredictError, Shape, predict_registers};
 
+    fn text(cmdline: &CommandLine) -> String {
+        match cmdline {
+            CommandLine::Text(text) => text.clone(),
+            CommandLine::Digest(digest) => panic!("only a digest, {digest}"),
+        }
+    }
+
+    fn files<'a>(firmware: &'a [u8], kernel: &'a [u8], cmdline: &'a str) -> ImageFiles<'a> {
+        ImageFiles { firmware, layout: FirmwareLayout::Edk2_2025_02, kernel, initrd: b"initrd", cmdline }
+    }
+
     fn manifest(facts: &ImageFacts<'_>) -> ImageManifest {
         let artefact = |file: &str| Artefact { file: file.into(), size: 1, sha256: Sha256Digest::ZERO };
         ImageManifest {
@@ -161,7 +238,7 @@ mod tests {
             dstyx_version: "0.1.0".into(),
             flavour: Flavour::Release,
             source_date_epoch: 0,
-            cmdline: facts.cmdline.clone(),
+            cmdline: text(&facts.cmdline),
             firmware: artefact("firmware.fd"),
             kernel: artefact("kernel"),
             initrd: artefact("initrd"),
@@ -180,7 +257,7 @@ mod tests {
     #[test]
     fn files_and_their_digests_predict_the_same_registers() {
         let (firmware, kernel) = (firmware(&SECTIONS), pe());
-        let files = ImageFiles { firmware: &firmware, kernel: &kernel, initrd: b"initrd", cmdline: "no-kvmclock" };
+        let files = files(&firmware, &kernel, "no-kvmclock");
         let from_files = ImageFacts::from_files(&files).unwrap();
         assert_eq!(from_files.firmware.accepted_ranges[0], (0x80_0000, 0x6000));
 
@@ -197,17 +274,17 @@ mod tests {
     #[test]
     fn digests_do_not_do_where_qemu_rewrites_the_kernel() {
         let (firmware, kernel) = (firmware(&SECTIONS), pe());
-        let files = ImageFiles { firmware: &firmware, kernel: &kernel, initrd: b"initrd", cmdline: "" };
+        let files = files(&firmware, &kernel, "");
         let manifest = manifest(&ImageFacts::from_files(&files).unwrap());
         let facts = ImageFacts::from_manifest(&manifest).unwrap();
         let error = predict_registers(&facts, &shape("8.2.2")).unwrap_err();
-        assert_eq!(error, PredictError::KernelFileNeeded { family: "8.2" });
+        assert_eq!(error, PredictError::KernelFileNeeded);
     }
 
     #[test]
     fn a_manifest_that_contradicts_itself_is_refused() {
         let (firmware, kernel) = (firmware(&SECTIONS), pe());
-        let files = ImageFiles { firmware: &firmware, kernel: &kernel, initrd: b"initrd", cmdline: "" };
+        let files = files(&firmware, &kernel, "");
         let mut manifest = manifest(&ImageFacts::from_files(&files).unwrap());
         manifest.cmdline.push_str(" init=/bin/sh");
         let error = ImageFacts::from_manifest(&manifest).unwrap_err();

@@ -4,7 +4,7 @@
 //! depends on memory size and initrd length. Sources: QEMU `hw/i386/x86-common.c`; Linux
 //! `Documentation/arch/x86/boot.rst` (field offsets).
 
-use crate::acpi::{SPLIT_LOW_BYTES, SPLIT_MEMORY_BYTES};
+use crate::acpi::low_memory_bytes;
 
 /// Room that q35 keeps for ACPI tables at the end of low memory.
 const ACPI_DATA_BYTES: u64 = 0x2_8000;
@@ -68,8 +68,7 @@ fn kernel_limit(kernel: &[u8], protocol: u16) -> u64 {
 }
 
 fn initrd_address(kernel_limit: u64, initrd_bytes: u64, memory_bytes: u64) -> Result<u64, KernelHeaderError> {
-    let low_end = if memory_bytes < SPLIT_MEMORY_BYTES { memory_bytes } else { SPLIT_LOW_BYTES };
-    let limit = kernel_limit.min(low_end.saturating_sub(ACPI_DATA_BYTES + 1));
+    let limit = kernel_limit.min(low_memory_bytes(memory_bytes).saturating_sub(ACPI_DATA_BYTES + 1));
     let address = limit.checked_sub(initrd_bytes).ok_or(KernelHeaderError::InitrdTooLarge { initrd_bytes, limit })?;
     Ok(address & !PAGE_MASK)
 }

@@ -5,7 +5,6 @@
 //! the VMM's choice, so there are two values; neither depends on processors, memory size or devices.
 
 use protocol::digest::Mrtd;
-use protocol::image::MrtdOrders;
 use sha2::{Digest, Sha384};
 
 use crate::profile::PageOrder;
@@ -17,14 +16,6 @@ const CHUNK_BYTES: usize = 256;
 const RECORD_BYTES: usize = 128;
 /// Where a record holds the guest-physical address.
 const RECORD_ADDRESS: usize = 16;
-
-/// MRTD of a firmware in both orders.
-pub fn orders(firmware: &Tdvf<'_>) -> MrtdOrders {
-    MrtdOrders {
-        single_pass: measure(firmware, PageOrder::SinglePass),
-        two_pass: measure(firmware, PageOrder::TwoPass),
-    }
-}
 
 /// MRTD of a firmware in one order.
 pub fn measure(firmware: &Tdvf<'_>, order: PageOrder) -> Mrtd {
@@ -80,6 +71,11 @@ mod tests {
     use super::*;
     use crate::tdvf::tests::{Numbers, SECTIONS, firmware};
 
+    /// Single pass, two passes.
+    fn orders(firmware: &Tdvf<'_>) -> [Mrtd; 2] {
+        [PageOrder::SinglePass, PageOrder::TwoPass].map(|order| measure(firmware, order))
+    }
+
     #[test]
     fn one_measured_page_hashes_to_its_seventeen_records() {
         let image = firmware(&SECTIONS);
@@ -96,7 +92,7 @@ mod tests {
         let mut tdvf = Tdvf::parse(&image).unwrap();
         tdvf.sections.truncate(1);
         let expected = Mrtd(Sha384::digest(&expected).into());
-        assert_eq!(orders(&tdvf), MrtdOrders { single_pass: expected, two_pass: expected });
+        assert_eq!(orders(&tdvf), [expected, expected]);
     }
 
     #[test]
@@ -104,12 +100,12 @@ mod tests {
         let image = firmware(&SECTIONS);
         let mut tdvf = Tdvf::parse(&image).unwrap();
         let one_page = orders(&tdvf);
-        assert_eq!(one_page.single_pass, one_page.two_pass);
+        assert_eq!(one_page[0], one_page[1]);
         let large: Numbers = (0, 0x2000, 0xffff_e000, 0x2000, 0, 1);
         let (data, ..) = image.split_at(large.1 as usize);
         tdvf.sections[0] = Section { data, address: large.2, length: large.3, ..tdvf.sections[0].clone() };
         let two_pages = orders(&tdvf);
-        assert_ne!(two_pages.single_pass, two_pages.two_pass);
+        assert_ne!(two_pages[0], two_pages[1]);
     }
 
     #[test]

@@ -3,13 +3,14 @@
 use protocol::digest::{Mrtd, Rtmr, Sha384Digest};
 use protocol::shape::{Shape, ShapeError};
 
-use crate::acpi::AcpiBlobs;
+use crate::acpi::{self, AcpiBlobs, SPLIT_LOW_BYTES};
 use crate::authenticode::{self, AuthenticodeError};
 use crate::event::{Event, Register, replay};
-use crate::facts::ImageFacts;
+use crate::facts::{ImageFacts, KernelSource};
 use crate::kernel_header::{self, KernelHeaderError};
-use crate::profile::{PageOrder, QemuProfile, UnknownQemu};
-use crate::rtmr0::{self, UnknownLayout};
+use crate::layout::{FirmwareLayout, UnknownLayout};
+use crate::profile::{QemuProfile, UnknownQemu};
+use crate::rtmr0;
 use crate::td_hob::HobError;
 use crate::{rtmr1, rtmr2};
 
@@ -52,11 +53,21 @@ pub enum PredictError {
     TdHob(#[from] HobError),
     /// a QEMU that rewrites the kernel, and no kernel at hand
     #[error(
-        "QEMU {family} rewrites the kernel's header before the guest measures it, so digests alone do not give RTMR1; give the image's files"
+        "QEMU before 10.2 rewrites the kernel's header before the guest measures it, so digests alone do not give RTMR1; give the image's files"
     )]
-    KernelFileNeeded {
-        /// The family of the profile.
-        family: &'static str,
+    KernelFileNeeded,
+    /// a digest of a rewritten kernel, and a machine that leaves it otherwise
+    #[error(
+        "the image states its kernel as QEMU before 10.2 rewrites it with 2 GiB below 4 GiB (memory of 2048 MiB, or 2816 and more); give the image's files"
+    )]
+    OtherRewriting,
+    /// a firmware that measures what nobody can compute
+    #[error(
+        "firmware of layout {layout} measures the host's SMBIOS tables, whose digest is not computed; state a reference for it (--handoff-tables)"
+    )]
+    HandoffTablesNotStated {
+        /// The layout.
+        layout: FirmwareLayout,
     },
     /// a kernel that QEMU could not rewrite
     #[error("kernel: {0}")]
@@ -74,18 +85,25 @@ impl AcpiBlobs {
     }
 }
 
+/// Each register by itself: what one cannot be predicted for does not hide the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EachRegister {
+    /// The firmware.
+    pub mrtd: Mrtd,
+    /// Events of RTMR0.
+    pub rtmr0: Result<Vec<Event>, PredictError>,
+    /// Events of RTMR1.
+    pub rtmr1: Result<Vec<Event>, PredictError>,
+    /// Events of RTMR2.
+    pub rtmr2: Vec<Event>,
+}
+
 /// Predicts MRTD and RTMR0 to RTMR2 of a TDX guest of this shape.
 pub fn predict_registers(image: &ImageFacts<'_>, shape: &Shape) -> Result<Prediction, PredictError> {
-    shape.check()?;
-    let profile = QemuProfile::for_version(&shape.qemu_version)?;
-    let mut events = rtmr0::events(&image.firmware, shape, profile)?;
-    events.extend(rtmr1::events(kernel_digest(image, shape, profile)?));
-    events.extend(rtmr2::events(&image.cmdline, image.kernel.initrd_sha384));
+    let each = predict_each(image, shape)?;
+    let events: Vec<Event> = [each.rtmr0?, each.rtmr1?, each.rtmr2].concat();
     let registers = Registers {
-        mrtd: match profile.page_order {
-            PageOrder::SinglePass => image.mrtd.single_pass,
-            PageOrder::TwoPass => image.mrtd.two_pass,
-        },
+        mrtd: each.mrtd,
         rtmr0: replay(Register::Rtmr0, &events),
         rtmr1: replay(Register::Rtmr1, &events),
         rtmr2: replay(Register::Rtmr2, &events),
@@ -93,12 +111,38 @@ pub fn predict_registers(image: &ImageFacts<'_>, shape: &Shape) -> Result<Predic
     Ok(Prediction { registers, events })
 }
 
+/// Predicts whatever can be predicted of a TDX guest of this shape.
+///
+/// # Errors
+/// If the shape is out of range or its QEMU has no profile: then nothing can.
+pub fn predict_each(image: &ImageFacts<'_>, shape: &Shape) -> Result<EachRegister, PredictError> {
+    shape.check()?;
+    let profile = QemuProfile::for_version(&shape.qemu_version)?;
+    Ok(EachRegister {
+        mrtd: image.mrtd(profile.page_order),
+        rtmr0: rtmr0::events(image.rtmr0_firmware(), shape, profile),
+        rtmr1: kernel_digest(image, shape.memory_mib, profile.kernel_header_patched).map(rtmr1::events),
+        rtmr2: rtmr2::events(&image.cmdline, image.kernel.initrd_sha384),
+    })
+}
+
 /// The Authenticode hash of the kernel as the firmware sees it.
-fn kernel_digest(image: &ImageFacts<'_>, shape: &Shape, profile: QemuProfile) -> Result<Sha384Digest, PredictError> {
-    if !profile.kernel_header_patched {
-        return Ok(image.kernel.authenticode_sha384);
+pub(crate) fn kernel_digest(
+    image: &ImageFacts<'_>,
+    memory_mib: u64,
+    rewritten: bool,
+) -> Result<Sha384Digest, PredictError> {
+    let stated = image.kernel.authenticode_sha384;
+    match (rewritten, image.kernel_source) {
+        (false, KernelSource::File { .. } | KernelSource::FileDigest) => Ok(stated),
+        (true, KernelSource::File { bytes, initrd_bytes }) => {
+            let loaded = kernel_header::as_loaded(bytes, initrd_bytes, memory_mib << 20)?;
+            Ok(authenticode::sha384(&loaded)?)
+        }
+        (true, KernelSource::RewrittenDigest) if acpi::low_memory_bytes(memory_mib << 20) == SPLIT_LOW_BYTES => {
+            Ok(stated)
+        }
+        (true, KernelSource::FileDigest) => Err(PredictError::KernelFileNeeded),
+        (_, KernelSource::RewrittenDigest) => Err(PredictError::OtherRewriting),
     }
-    let file = image.kernel_file.ok_or(PredictError::KernelFileNeeded { family: profile.family })?;
-    let loaded = kernel_header::as_loaded(file.bytes, file.initrd_bytes, shape.memory_mib << 20)?;
-    Ok(authenticode::sha384(&loaded)?)
 }

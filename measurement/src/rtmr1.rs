@@ -2,7 +2,7 @@
 
 use protocol::digest::Sha384Digest;
 
-use crate::event::{Event, Register, event_type};
+use crate::event::{Event, Origin, Register, event_type};
 
 /// The five events, given the Authenticode hash of the kernel that the firmware starts.
 pub(crate) fn events(authenticode: Sha384Digest) -> Vec<Event> {
@@ -12,6 +12,7 @@ pub(crate) fn events(authenticode: Sha384Digest) -> Vec<Event> {
         event_type: event_type::EFI_BOOT_SERVICES_APPLICATION,
         digest: authenticode,
         preimage: "Authenticode hash of the kernel's PE file".into(),
+        origin: Origin::Computed,
     };
     vec![
         kernel,
@@ -31,5 +32,6 @@ fn action(name: &'static str, text: &'static str) -> Event {
         event_type: event_type::EFI_ACTION,
         digest,
         preimage: format!("the text \"{text}\"").into(),
+        origin: Origin::Computed,
     }
 }

@@ -2,24 +2,34 @@
 
 use protocol::digest::Sha384Digest;
 
-use crate::event::{Event, Register, event_type};
+use crate::event::{Event, Origin, Register, event_type};
+use crate::facts::CommandLine;
 use crate::rtmr0::utf16;
 
 /// What OVMF appends to the command line of a kernel that it loads with an initrd.
 const APPENDED: &str = " initrd=initrd";
 
 /// The two events; `cmdline` is what QEMU is given.
-pub(crate) fn events(cmdline: &str, initrd: Sha384Digest) -> Vec<Event> {
-    let load_options = utf16(&format!("{cmdline}{APPENDED}\0"));
+pub(crate) fn events(cmdline: &CommandLine, initrd: Sha384Digest) -> Vec<Event> {
     let tag = |name: &'static str, digest, preimage: String| Event {
         register: Register::Rtmr2,
         name: name.into(),
         event_type: event_type::EVENT_TAG,
         digest,
         preimage: preimage.into(),
+        origin: Origin::Computed,
     };
-    vec![
-        tag("cmdline", Sha384Digest::of(&load_options), format!("UTF-16 of \"{cmdline}{APPENDED}\" and a NUL")),
-        tag("initrd", initrd, "the initrd's bytes".into()),
-    ]
+    let words = match cmdline {
+        CommandLine::Text(text) => format!("UTF-16 of \"{text}{APPENDED}\" and a NUL"),
+        CommandLine::Digest(_) => "the command line, known by its digest alone".to_owned(),
+    };
+    vec![tag("cmdline", load_options(cmdline), words), tag("initrd", initrd, "the initrd's bytes".into())]
+}
+
+/// What is measured of a command line.
+pub(crate) fn load_options(cmdline: &CommandLine) -> Sha384Digest {
+    match cmdline {
+        CommandLine::Text(text) => Sha384Digest::of(&utf16(&format!("{text}{APPENDED}\0"))),
+        CommandLine::Digest(digest) => *digest,
+    }
 }

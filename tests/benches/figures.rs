@@ -10,13 +10,17 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use image::newc::{self, Node, Tree};
-use measurement::{App, ImageFacts, ImageFiles, Until};
-use protocol::digest::{AppId, ComposeHash};
+use measurement::explain::{FoundRegisters, Known, StatedBy, explain};
+use measurement::{App, FirmwareLayout, ImageFacts, ImageFiles, Until};
+use protocol::digest::{AppId, ComposeHash, Rtmr};
 use protocol::handover::AGENT_PORT;
 use protocol::image::{Flavour, ImageManifest};
 use protocol::shape::Shape;
 use protocol::status::{Phase, Refusal};
+use serde_json::Value;
 use sha2::{Digest as _, Sha384};
 use tests::dstyx::User;
 use tests::guest::{Guest, Host};
@@ -52,6 +56,8 @@ fn main() {
     boots(&image);
     predictions(&image);
     verification::verifications();
+    verdicts();
+    hopeless_search(&image);
     rebuilds();
 }
 
@@ -162,7 +168,9 @@ fn predictions(image: &Path) {
     let manifest = lab::manifest(image);
     let read = |name: &str| fs::read(image.join(name)).unwrap();
     let (firmware, kernel, initrd) = (read("firmware.fd"), read("kernel"), read("initrd"));
-    let files = ImageFiles { firmware: &firmware, kernel: &kernel, initrd: &initrd, cmdline: &manifest.cmdline };
+    let layout = FirmwareLayout::from_name(&manifest.firmware_facts.layout).unwrap();
+    let files =
+        ImageFiles { firmware: &firmware, layout, kernel: &kernel, initrd: &initrd, cmdline: &manifest.cmdline };
     let shape = shape(&manifest);
     let runs: Vec<_> = (0..HASHINGS)
         .map(|_| {
@@ -187,6 +195,40 @@ fn hashed(files: &ImageFiles<'_>) -> [[u8; 48]; 3] {
         let firmware = scope.spawn(|| hash(files.firmware));
         [hash(files.kernel), hash(files.initrd), firmware.join().unwrap()]
     })
+}
+
+/// The whole program on a real guest's evidence and its image's measurement file: as it is, and of a machine that it is not.
+fn verdicts() {
+    let evidence = lab::checkout().join("tests/vectors/measurement/dstack-0.6-2cpu-2GiB.json");
+    let folder = tempfile::tempdir().unwrap();
+    let text: Value = serde_json::from_slice(&fs::read(&evidence).unwrap()).unwrap();
+    let config: Value = serde_json::from_str(text["vm_config"].as_str().unwrap()).unwrap();
+    for (key, file) in [("checksum_file", "sha256sum.txt"), ("measurement", "measurement.tdx.cbor")] {
+        let part = config["tdx_measurement"][key].as_str().unwrap();
+        fs::write(folder.path().join(file), BASE64.decode(part).unwrap()).unwrap();
+    }
+    let user = User::default();
+    let verdict = |vcpus: &str| {
+        let options = ["verify", "--evidence", evidence.to_str().unwrap(), "--image", folder.path().to_str().unwrap()];
+        let answer = user.dstyx([&options[..], &["--vcpus", vcpus]].concat());
+        let expected = if vcpus == "2" { "pass" } else { "fail" };
+        assert_eq!(answer.verdict("rtmr0"), expected, "{answer:?}");
+    };
+    let time = |vcpus| median((0..HASHINGS).map(|_| timed(|| verdict(vcpus))));
+    row("`dstyx verify` of a file, whole", &milliseconds(time("2")), "", None, "≤ 100 ms");
+    row("`dstyx verify`, a mismatch explained", &milliseconds(time("4")), "", None, "≤ 2 s");
+}
+
+/// A register that follows from nothing, without a log: every neighbour is tried.
+fn hopeless_search(image: &Path) {
+    let manifest = lab::manifest(image);
+    let facts = ImageFacts::from_manifest(&manifest).unwrap();
+    let stated = shape(&manifest);
+    let known =
+        Known { image: &facts, stated: &stated, stated_by: StatedBy::PERSON, claimed: None, others: &[], log: &[] };
+    let unknown = FoundRegisters { mrtd: manifest.reference.mrtd.single_pass, rtmrs: [Rtmr::ZERO; 3] };
+    let time = median((0..3).map(|_| timed(|| explain(&known, &unknown))));
+    row("all neighbours of three registers tried", &milliseconds(time), "", None, "≤ 2 s");
 }
 
 fn shape(manifest: &ImageManifest) -> Shape {

@@ -1,7 +1,8 @@
 //! Asks a QEMU for the ACPI blobs that it would give a firmware, without booting anything.
 //!
 //! QEMU finishes its tables when a firmware first reads them, from what the firmware has set up by then. Under
-//! `-accel qtest` no processor runs and this probe does those few things itself: power management ports,
+//! `-accel qtest` no processor runs (nor, where a distribution leaves that out, stopped under `-accel tcg`) and
+//! this probe does those few things itself: power management ports,
 //! memory-mapped configuration space, 64-bit BARs. That a booted OVMF reads the same bytes is shown by every
 //! verified emulated guest, whose RTMR0 is computed from the blobs that its kernel read.
 
@@ -61,7 +62,7 @@ impl Probe {
     /// If it cannot be started.
     pub fn start(qemu: &mut Command) -> io::Result<Self> {
         let mut child = qemu
-            .args(["-accel", "qtest", "-qtest", "stdio", "-qtest-log", "/dev/null"])
+            .args(["-accel", "qtest", "-accel", "tcg", "-S", "-qtest", "stdio", "-qtest-log", "/dev/null"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

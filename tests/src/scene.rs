@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use measurement::{App, ImageFacts, ImageFiles, Prediction, Register, Until};
+use measurement::{App, FirmwareLayout, ImageFacts, ImageFiles, Prediction, Register, Until};
 use protocol::digest::{AppId, ComposeHash, OsImageHash};
 use protocol::event_log::{self, RawEvent, RuntimeEvent};
 use protocol::evidence::Evidence;
@@ -111,7 +111,7 @@ impl Scene {
     /// What the predictor reads.
     pub fn files(&self) -> ImageFiles<'_> {
         let Self { firmware, kernel, initrd, cmdline, .. } = self;
-        ImageFiles { firmware, kernel, initrd, cmdline }
+        ImageFiles { firmware, layout: FirmwareLayout::Edk2_2025_02, kernel, initrd, cmdline }
     }
 
     /// MRTD, RTMR0 to RTMR2 and their events.

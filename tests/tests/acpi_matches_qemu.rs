@@ -1,16 +1,14 @@
-//! Promise: the generated ACPI blobs are those of the locked QEMU, byte for byte, for every kind of shape.
+//! Promise: the generated ACPI blobs are those of the locked QEMUs, byte for byte, for every kind of shape.
+//!
+//! Every test is made with each of them: the one that images are built for, and trixie's own.
 
 #![allow(clippy::unwrap_used)] // a test whose input cannot be built has failed
 
-use std::path::Path;
-use std::sync::{Arc, OnceLock};
-
-use measurement::{AcpiBlobs, Shape};
+use measurement::{AcpiBlobs, Compared, QemuProfile, Shape};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
-use reproducible_build::builder::Builder;
-use reproducible_build::progress;
-use reproducible_build::qemu::{Qemu, locked_version};
+use reproducible_build::qemu::Qemu;
+use tests::lab;
 use tests::qemu_probe::Probe;
 
 /// Shapes of every run.
@@ -22,24 +20,19 @@ const LONG_RUN_SEED: u64 = 0x6473_7479;
 /// What a machine with 2,816 MiB or more keeps below 4 GiB is 2 GiB; tests stay below what a small host can map.
 const MOST_MEMORY_MIB: u64 = 16 * 1024;
 
-/// The locked QEMU and its version.
-fn locked() -> &'static (Qemu, String) {
-    static LOCKED: OnceLock<(Qemu, String)> = OnceLock::new();
-    LOCKED.get_or_init(|| {
-        let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../reproducible-build/inputs.lock");
-        let builder = Builder::open(&lock, Arc::new(progress::Silent)).unwrap();
-        (Qemu::locked(&builder).unwrap(), locked_version(builder.lock()).unwrap())
-    })
+/// The QEMUs that profiles are compared with.
+fn qemus() -> [&'static Qemu; 2] {
+    [lab::qemu(), lab::qemu_10()]
 }
 
 /// The smallest launch of a dev image.
-fn launch() -> Shape {
+fn launch(qemu: &Qemu) -> Shape {
     Shape {
         vcpus: 2,
         memory_mib: 2048,
         root_slots: 4,
         serial_ports: 2,
-        qemu_version: locked().1.clone(),
+        qemu_version: qemu.version.clone(),
         pci_hotplug: true,
     }
 }
@@ -72,8 +65,8 @@ fn arguments(shape: &Shape) -> Vec<String> {
     arguments
 }
 
-fn of_qemu(shape: &Shape) -> AcpiBlobs {
-    Probe::start(locked().0.command().args(arguments(shape))).unwrap().acpi_blobs().unwrap()
+fn of_qemu(qemu: &Qemu, shape: &Shape) -> AcpiBlobs {
+    Probe::start(qemu.command().args(arguments(shape))).unwrap().acpi_blobs().unwrap()
 }
 
 /// The first byte that differs, with the bytes around it.
@@ -87,8 +80,8 @@ fn difference(ours: &[u8], theirs: &[u8]) -> Option<String> {
     Some(format!("offset {at:#x}, lengths {lengths:?}\n ours {}\n QEMU {}", around(ours), around(theirs)))
 }
 
-fn compare(shape: &Shape) -> Result<(), String> {
-    let (ours, theirs) = (AcpiBlobs::for_shape(shape).unwrap(), of_qemu(shape));
+fn compare(qemu: &Qemu, shape: &Shape) -> Result<(), String> {
+    let (ours, theirs) = (AcpiBlobs::for_shape(shape).unwrap(), of_qemu(qemu, shape));
     let differences = [
         ("tables", difference(&ours.tables, &theirs.tables)),
         ("rsdp", difference(&ours.rsdp, &theirs.rsdp)),
@@ -100,53 +93,69 @@ fn compare(shape: &Shape) -> Result<(), String> {
     }
 }
 
-fn assert_equal(shapes: impl IntoIterator<Item = Shape>) {
-    let differing: Vec<String> = shapes.into_iter().filter_map(|shape| compare(&shape).err()).collect();
+/// Compares each shape, made from the smallest launch, on each QEMU.
+fn assert_equal(shapes: impl Fn(Shape) -> Vec<Shape>) {
+    let of = |qemu: &'static Qemu| shapes(launch(qemu)).into_iter().filter_map(|shape| compare(qemu, &shape).err());
+    let differing: Vec<String> = qemus().into_iter().flat_map(of).collect();
     assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
+
+#[test]
+fn every_profile_that_claims_a_comparison_with_a_binary_has_it_here() {
+    let compared: Vec<_> =
+        qemus().map(|qemu| QemuProfile::for_version(&qemu.version).unwrap().family).into_iter().rev().collect();
+    let claimed = QemuProfile::ALL.into_iter().filter(|profile| profile.compared == Compared::Binary);
+    assert_eq!(claimed.map(|profile| profile.family).collect::<Vec<_>>(), compared);
 }
 
 #[test]
 fn whatever_the_number_of_processors() {
     // 8 to 9: the FADT's destination model. 255 to 256: x2APIC structures.
     let numbers = [1, 2, 3, 8, 9, 16, 64, 254, 255, 256, 300];
-    assert_equal(numbers.map(|vcpus| Shape { vcpus, ..launch() }));
+    assert_equal(|launch| numbers.map(|vcpus| Shape { vcpus, ..launch.clone() }).to_vec());
 }
 
 #[test]
 fn whatever_the_memory_size() {
     let sizes = [512, 1024, 2047, 2048, 2815, 2816, 4096, MOST_MEMORY_MIB];
-    assert_equal(sizes.map(|memory_mib| Shape { memory_mib, ..launch() }));
+    assert_equal(|launch| sizes.map(|memory_mib| Shape { memory_mib, ..launch.clone() }).to_vec());
 }
 
 #[test]
 fn with_more_disks_and_network_cards_and_with_none() {
-    assert_equal([1, 2, 5, 8, 17, 31].map(|root_slots| Shape { root_slots, ..launch() }));
-    let bare = Shape { root_slots: 1, memory_mib: 5000, ..launch() };
-    assert_equal([bare]);
+    assert_equal(|launch| [1, 2, 5, 8, 17, 31].map(|root_slots| Shape { root_slots, ..launch.clone() }).to_vec());
+    assert_equal(|launch| vec![Shape { root_slots: 1, memory_mib: 5000, ..launch }]);
 }
 
 #[test]
 fn with_every_number_of_serial_ports_and_without_hot_plug() {
     for pci_hotplug in [true, false] {
-        assert_equal([0, 1, 2].map(|serial_ports| Shape { serial_ports, pci_hotplug, ..launch() }));
+        let ports = |launch: Shape| [0, 1, 2].map(|serial_ports| Shape { serial_ports, pci_hotplug, ..launch.clone() });
+        assert_equal(|launch| ports(launch).to_vec());
     }
-    assert_equal([Shape { pci_hotplug: false, vcpus: 64, memory_mib: 8192, root_slots: 9, ..launch() }]);
+    assert_equal(|launch| vec![Shape { pci_hotplug: false, vcpus: 64, memory_mib: 8192, root_slots: 9, ..launch }]);
 }
 
 #[test]
-fn another_shape_is_told_apart() {
-    let (ours, theirs) = (AcpiBlobs::for_shape(&launch()).unwrap(), of_qemu(&Shape { vcpus: 3, ..launch() }));
+fn another_shape_and_another_qemu_are_told_apart() {
+    let [locked, other] = qemus();
+    let ours = AcpiBlobs::for_shape(&launch(locked)).unwrap();
+    let theirs = of_qemu(locked, &Shape { vcpus: 3, ..launch(locked) });
     assert!(difference(&ours.tables, &theirs.tables).is_some());
+    assert!(difference(&ours.tables, &of_qemu(other, &launch(other)).tables).is_some());
 }
 
 #[test]
 fn a_seeded_sample_of_all_shapes() {
     let shapes = (1..=300u32, 256..=MOST_MEMORY_MIB, 1..=31u32, 0..=2u32, any::<bool>());
-    let cases = if tests::lab::long() { LONG_RUN_SHAPES } else { SHORT_RUN_SHAPES };
-    let config = Config { cases, rng_seed: RngSeed::Fixed(LONG_RUN_SEED), ..Config::default() };
-    let sample = TestRunner::new(config).run(&shapes, |(vcpus, memory_mib, root_slots, serial_ports, pci_hotplug)| {
-        let shape = Shape { vcpus, memory_mib, root_slots, serial_ports, pci_hotplug, ..launch() };
-        compare(&shape).map_err(TestCaseError::fail)
-    });
-    sample.unwrap();
+    let cases = if lab::long() { LONG_RUN_SHAPES } else { SHORT_RUN_SHAPES };
+    for qemu in qemus() {
+        let config = Config { cases, rng_seed: RngSeed::Fixed(LONG_RUN_SEED), ..Config::default() };
+        let sample =
+            TestRunner::new(config).run(&shapes, |(vcpus, memory_mib, root_slots, serial_ports, pci_hotplug)| {
+                let shape = Shape { vcpus, memory_mib, root_slots, serial_ports, pci_hotplug, ..launch(qemu) };
+                compare(qemu, &shape).map_err(TestCaseError::fail)
+            });
+        sample.unwrap();
+    }
 }

@@ -1,14 +1,13 @@
-//! MRTD and RTMR0 to 2 against their predictions, and the likely cause where one differs.
+//! MRTD and RTMR0 to 2 against their predictions.
 //!
-//! The firmware's log only explains: a register is judged by its value alone.
+//! A register is judged by its value alone; why one differs is the caller's to explain (`measurement::explain`).
 
-use protocol::digest::{Rtmr, Sha384Digest};
 use protocol::evidence::Evidence;
 use protocol::quote::TdReport;
 
 use super::one_of;
 use crate::ledger::Ledger;
-use crate::policy::{ExpectedRegister, ExpectedRegisters, FirmwareEvent, Policy, Prediction};
+use crate::policy::{ExpectedRegister, ExpectedRegisters, Policy, Prediction};
 use crate::refusal::{CheckName, Finding};
 
 /// Rows of this file.
@@ -26,17 +25,16 @@ pub(crate) fn judge_list(ledger: &mut Ledger, policy: &Policy) {
 
 /// Judges the four registers that image and shape decide.
 pub(crate) fn judge(ledger: &mut Ledger, report: &TdReport, image: &ExpectedRegisters, evidence: &Evidence) {
-    let log = if image.firmware_log.is_empty() { log_of(evidence) } else { image.firmware_log.clone() };
     let registers = [
-        (CheckName::Mrtd, &image.mrtd, report.mrtd.0, None),
-        (CheckName::Rtmr0, &image.rtmr0, report.rtmrs[0].0, Some(0)),
-        (CheckName::Rtmr1, &image.rtmr1, report.rtmrs[1].0, Some(1)),
-        (CheckName::Rtmr2, &image.rtmr2, report.rtmrs[2].0, Some(2)),
+        (CheckName::Mrtd, &image.mrtd, report.mrtd.0),
+        (CheckName::Rtmr0, &image.rtmr0, report.rtmrs[0].0),
+        (CheckName::Rtmr1, &image.rtmr1, report.rtmrs[1].0),
+        (CheckName::Rtmr2, &image.rtmr2, report.rtmrs[2].0),
     ];
     let claimed = evidence.claims.os_image_hash;
     let foreign = image.os_image_hash.filter(|judged| *judged != claimed);
     let foreign = foreign.map(|judged| format!("; the evidence claims image {claimed}, judged by image {judged}"));
-    for (name, prediction, found, register) in registers {
+    for (name, prediction, found) in registers {
         let expected = match prediction {
             Prediction::Value(expected) => expected,
             Prediction::Unknown(why) => {
@@ -47,8 +45,7 @@ pub(crate) fn judge(ledger: &mut Ledger, report: &TdReport, image: &ExpectedRegi
         let equal = expected.value == found;
         let mut hint = expected.source.clone();
         if !equal {
-            let events: Vec<_> = log.iter().filter(|event| Some(event.register) == register).collect();
-            hint = format!("{}; predicted for {hint}", cause(expected, &found, &events));
+            hint = format!("{}; predicted for {hint}", cause(expected, &found));
             hint.extend(foreign.as_deref());
         }
         ledger.judge(name, equal, Finding::new(hex::encode(expected.value), hex::encode(found), hint));
@@ -56,30 +53,8 @@ pub(crate) fn judge(ledger: &mut Ledger, report: &TdReport, image: &ExpectedRegi
     }
 }
 
-/// Why a register differs, as far as it can be told.
-fn cause(expected: &ExpectedRegister, found: &[u8; 48], log: &[&FirmwareEvent]) -> String {
-    if let Some(neighbour) = expected.neighbours.iter().find(|neighbour| neighbour.value == *found) {
-        return format!("it is that of {}", neighbour.cause);
-    }
-    if log.is_empty() || expected.events.is_empty() {
-        return "no known cause".to_owned();
-    }
-    if Rtmr::replay(log.iter().map(|event| &event.digest)).0 != *found {
-        return "no known cause: the firmware's log does not replay to it either".to_owned();
-    }
-    let mut pairs = expected.events.iter().enumerate().zip(log);
-    if let Some(((index, event), _)) = pairs.find(|((_, event), logged)| event.digest != logged.digest) {
-        return format!("by the firmware's log, event {index} ({}) is another", event.name);
-    }
-    format!("by the firmware's log, there are {} events instead of {}", log.len(), expected.events.len())
-}
-
-/// The firmware's events in the evidence's own list; what is not a digest explains nothing and is left out.
-fn log_of(evidence: &Evidence) -> Vec<FirmwareEvent> {
-    let firmware = evidence.event_log.iter().filter(|event| event.imr < 3);
-    let event = |raw: &protocol::event_log::RawEvent| {
-        let digest = Sha384Digest::from_hex(&raw.digest).ok()?;
-        Some(FirmwareEvent { register: raw.imr as usize, digest })
-    };
-    firmware.filter_map(event).collect()
+/// Why a register differs, if the caller's explanation is of this very value.
+fn cause<'a>(expected: &'a ExpectedRegister, found: &[u8; 48]) -> &'a str {
+    let explanation = expected.explanation.as_ref().filter(|explanation| explanation.found == *found);
+    explanation.map_or("no known cause", |explanation| explanation.text.as_str())
 }

@@ -192,13 +192,11 @@ impl Forge {
                 value,
                 source: "stated shape".into(),
                 witness: None,
-                events: Vec::new(),
-                neighbours: Vec::new(),
+                explanation: None,
             })
         };
         let [mrtd, rtmr0, rtmr1, rtmr2] = Self::honest().registers.map(register);
-        policy.image =
-            Some(ExpectedRegisters { os_image_hash: None, mrtd, rtmr0, rtmr1, rtmr2, firmware_log: Vec::new() });
+        policy.image = Some(ExpectedRegisters { os_image_hash: None, mrtd, rtmr0, rtmr1, rtmr2 });
         let compose_hash = ComposeHash::of(APP);
         let app_id = Some(AppId::from_compose_hash(&compose_hash));
         policy.app = Some(ExpectedApp { compose_hash, app_id, instance_id: None });

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use measurement::{App as MeasuredApp, AppPrediction, Event, ImageFacts, ImageFiles, Prediction, Until as LastEvent};
+use measurement::{
+    App as MeasuredApp, AppPrediction, Event, ImageFacts, ImageFiles, Origin, Prediction, Until as LastEvent,
+};
 use protocol::digest::{AppId, InstanceId, OsImageHash};
-use protocol::image::ImageManifest;
+use protocol::image::MachineFacts;
 use protocol::shape::Shape;
 use serde_json::{Value, json};
 
@@ -13,15 +15,13 @@ use crate::app::App;
 use crate::args::{Measure, ShapeFlags, Until};
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::files;
+use crate::image_folder::{self, ImageFolder, MAX_FILE_BYTES};
 use crate::output::{Output, columns};
-
-/// Largest firmware, kernel or initrd that is read: far above any real one, far below memory.
-const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// Prints the registers and the events that make them.
 pub fn run(options: &Measure, output: &Output) -> Outcome<ExitCode> {
     let (prediction, os_image_hash) = match &options.image {
-        Some(folder) => of_image(folder, &options.shape)?,
+        Some(folder) => of_image(folder, options)?,
         None => (of_files(options)?, None),
     };
     let app = options.app.as_deref().map(|folder| app(folder, options)).transpose()?;
@@ -36,11 +36,11 @@ struct AppResult {
     prediction: AppPrediction,
 }
 
-fn of_image(folder: &Path, flags: &ShapeFlags) -> Outcome<(Prediction, Option<OsImageHash>)> {
-    let (manifest, hash) = files::read_manifest(folder)?;
-    let facts = ImageFacts::from_manifest(&manifest).hint(folder.display(), "build the image again: `dstyx build`")?;
-    let shape = shape(flags, Some(&manifest))?;
-    Ok((predict(&facts, &shape)?, Some(hash)))
+fn of_image(folder: &Path, options: &Measure) -> Outcome<(Prediction, Option<OsImageHash>)> {
+    let image = ImageFolder::read(folder)?;
+    let facts = image.facts(&options.of_firmware, None)?;
+    let shape = shape(&options.shape, image.machine())?;
+    Ok((predict(&facts, &shape)?, Some(image.os_image_hash)))
 }
 
 fn of_files(options: &Measure) -> Outcome<Prediction> {
@@ -49,11 +49,13 @@ fn of_files(options: &Measure) -> Outcome<Prediction> {
         None => Err(Failure::new(format!("{flag} is missing"), "give --firmware, --kernel, --initrd and --cmdline")),
     };
     let firmware = read(&options.firmware, "--firmware")?;
+    let layout = image_folder::layout(&options.of_firmware)?.ok_or_else(image_folder::no_layout)?;
     let kernel = read(&options.kernel, "--kernel")?;
     let initrd = read(&options.initrd, "--initrd")?;
     let cmdline = options.cmdline.as_deref().unwrap_or_default();
-    let files = ImageFiles { firmware: &firmware, kernel: &kernel, initrd: &initrd, cmdline };
-    let facts = ImageFacts::from_files(&files).hint("measuring the files", "is each file what its flag says?")?;
+    let files = ImageFiles { firmware: &firmware, layout, kernel: &kernel, initrd: &initrd, cmdline };
+    let mut facts = ImageFacts::from_files(&files).hint("measuring the files", "is each file what its flag says?")?;
+    facts.handoff_tables = image_folder::handoff_tables(&options.of_firmware)?;
     predict(&facts, &shape(&options.shape, None)?)
 }
 
@@ -63,9 +65,8 @@ fn predict(facts: &ImageFacts<'_>, shape: &Shape) -> Outcome<Prediction> {
 }
 
 /// The stated shape; an image fills in what every launch of it has.
-fn shape(flags: &ShapeFlags, image: Option<&ImageManifest>) -> Outcome<Shape> {
+pub fn shape(flags: &ShapeFlags, machine: Option<&MachineFacts>) -> Outcome<Shape> {
     let missing = |flag: &str| Failure::new(format!("{flag} is missing"), "state the machine: --vcpus N --memory MIB");
-    let machine = image.map(|image| &image.machine);
     let qemu_version = flags.qemu_version.clone().or(machine.map(|machine| machine.qemu_version.clone()));
     let shape = Shape {
         vcpus: flags.vcpus.ok_or_else(|| missing("--vcpus"))?,
@@ -130,6 +131,7 @@ fn event(event: &Event) -> Value {
         "event_type": event.event_type,
         "digest": event.digest,
         "preimage": event.preimage,
+        "computed": event.origin == Origin::Computed,
     })
 }
 

@@ -9,7 +9,7 @@ use protocol::status::{Phase, Record, Refusal};
 use serde_json::json;
 
 use crate::app::App;
-use crate::args::{ShapeFlags, Up};
+use crate::args::{FirmwareFlags, ShapeFlags, Up};
 use crate::commands::verify;
 use crate::failure::{Failure, Outcome};
 use crate::judge::{self, Judged, Question, Source};
@@ -90,6 +90,7 @@ fn question(vm: &Vm, app: &App, options: &Up) -> Outcome<Question> {
         image: Some(vm.image.clone()),
         app: Some(app.folder.clone()),
         shape: ShapeFlags { vcpus: Some(options.vcpus), memory: Some(options.memory), ..ShapeFlags::default() },
+        of_firmware: FirmwareFlags::default(),
         collateral: None,
         policy: None,
         pccs: None,

@@ -57,6 +57,7 @@ fn question(options: &Verify) -> Outcome<Question> {
         image,
         app: options.app.clone().or_else(|| of_vm(|vm| &vm.app)),
         shape: options.shape.clone(),
+        of_firmware: options.of_firmware.clone(),
         collateral: options.collateral.clone(),
         policy: options.policy.clone(),
         pccs: named_service(options.pccs.as_deref()),

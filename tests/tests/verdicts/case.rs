@@ -148,7 +148,6 @@ fn policy(scene: &Scene) -> Policy {
         rtmr0: expected(predicted.rtmr0.0),
         rtmr1: expected(predicted.rtmr1.0),
         rtmr2: expected(predicted.rtmr2.0),
-        firmware_log: Vec::new(),
     });
     let compose_hash = ComposeHash::of(&scene.app_compose());
     let app_id = Some(AppId::from_compose_hash(&compose_hash));
@@ -158,5 +157,5 @@ fn policy(scene: &Scene) -> Policy {
 
 fn expected(value: [u8; 48]) -> Prediction {
     let source = "the stated shape".to_owned();
-    Prediction::Value(ExpectedRegister { value, source, witness: None, events: Vec::new(), neighbours: Vec::new() })
+    Prediction::Value(ExpectedRegister { value, source, witness: None, explanation: None })
 }
