@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use attestation::policy::ExpectedReportData;
 use protocol::digest::{ReportData, Sha256Digest};
 use protocol::evidence;
-use protocol::foreign::{self, Converted};
+use protocol::foreign::{self, Converted, Format};
 use protocol::report_data::NONCE_BYTES;
 
 use super::Source;
@@ -53,6 +53,15 @@ pub fn gather(source: &Source, logs: &[PathBuf]) -> Outcome<Gathered> {
 }
 
 impl Gathered {
+    /// As what the evidence was read, and what it lacks.
+    pub fn described(&self) -> String {
+        let format = self.converted.format;
+        if format == Format::RawQuote && self.converted.evidence.event_log.is_empty() {
+            return format!("{format} without an event log (--event-log gives one): no event can be found in it");
+        }
+        format.to_string()
+    }
+
     /// What the quote must have been made for: what a person stated, else the nonce.
     pub fn report_data(&self, stated: Option<ReportData>) -> ExpectedReportData {
         match (stated, self.fresh) {
@@ -78,7 +87,7 @@ impl Gathered {
 fn ask(url: &str) -> Outcome<Gathered> {
     let (nonce, json) = endpoint::evidence(url)?;
     let evidence = evidence::parse(&json).hint("the evidence", "is this a dstyx guest's evidence, whole?")?;
-    let converted = Converted { format: foreign::Format::Dstyx, evidence, stated_report_data: None };
+    let converted = Converted { format: Format::Dstyx, evidence, stated_report_data: None };
     Ok(Gathered { converted, inputs: vec![Input::of("evidence", url, &json)], fresh: Some(nonce) })
 }
 

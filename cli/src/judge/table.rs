@@ -13,9 +13,8 @@ const MAX_CELL: usize = 24;
 pub fn table(judged: &Judged) -> String {
     let report = &judged.report;
     let mut notices: String = report.facts.notices.iter().map(|notice| format!("{notice}\n")).collect();
-    let format = judged.gathered.converted.format;
-    if format != Format::Dstyx {
-        notices.push_str(&format!("evidence read as {format}\n"));
+    if judged.gathered.converted.format != Format::Dstyx {
+        notices.push_str(&format!("evidence read as {}\n", judged.gathered.described()));
     }
     let header = ["CHECK", "VERDICT", "EXPECTED", "FOUND", "WITNESS"].map(str::to_owned).to_vec();
     let rows: Vec<_> = std::iter::once(header).chain(report.checks.iter().map(row)).collect();

@@ -96,7 +96,7 @@ fn verdict(judged: &Judged) -> Markup {
             }
             dl.about {
                 div { dt { "Judged at" } dd { time { (text::time(judged.now_secs)) } } }
-                div { dt { "Evidence" } dd { (judged.gathered.converted.format) } }
+                div { dt { "Evidence" } dd { (judged.gathered.described()) } }
                 div { dt { "Trust anchor" } dd { (anchor(report.trust_anchor)) } }
             }
         }
