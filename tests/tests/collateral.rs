@@ -11,12 +11,15 @@ use tdx_emulator::collateral::Collateral;
 use tdx_emulator::lie::Lie;
 use tdx_emulator::pki::Chain;
 use tests::dstyx::{Answer, User};
+use tests::lab;
 use tests::pccs::{Mood, Pccs};
 use tests::scene::{NOW, Scene};
 
 /// Within the collateral's month, and after it.
 const LATER: &str = "2026-12-05T06:00:00Z";
 const TOO_LATE: &str = "2027-01-05T06:00:00Z";
+/// Within the real collateral's.
+const IN_ITS_TIME: &str = "2026-10-15T00:00:00Z";
 /// Questions for one platform's collateral.
 const QUESTIONS: usize = 4;
 const FILE: &str = "emulated/da96e4000000-platform.json";
@@ -160,12 +163,31 @@ fn a_service_that_stalls_is_given_up_within_half_a_minute() {
 #[test]
 fn nobody_at_the_address_is_no_failure_of_verify() {
     let person = Person::new();
-    let service = Pccs::start(honest());
-    let gone = person.user.dstyx(["collateral", "fetch", "--url", "http://127.0.0.1:9", "--pccs", &service.url]);
-    assert_eq!(gone.code, 3);
-    let folder = person.folder.path().join("evidence.json").display().to_string();
-    let nobody = ["verify", "--evidence", &folder, "--danger-accept-emulated", "--pccs", "http://127.0.0.1:9"];
-    is_not_judged(&person.user.dstyx(nobody));
+    let evidence = person.folder.path().join("evidence.json").display().to_string();
+    let verify = ["verify", "--evidence", &evidence, "--danger-accept-emulated", "--at", NOW];
+    let nobody = person.user.dstyx([&verify[..], &["--pccs", "http://127.0.0.1:9"]].concat());
+    is_not_judged(&nobody);
+    assert!(nobody.stderr.contains("http://127.0.0.1:9/sgx/certification/v4/pckcrl"), "{}", nobody.stderr);
+}
+
+/// Intel's own documents for a real platform, as Intel's service hands them out, under Intel's root.
+#[test]
+fn a_real_platforms_collateral_is_kept_and_used_at_its_time() {
+    let vector = |name: &str| lab::checkout().join("tests/vectors/attestation").join(name);
+    let quote = vector("dcap-qvl-v5-td15ex.bin").display().to_string();
+    let service = Pccs::start(Mood::Honest(fs::read(vector("dcap-qvl-v5-td15ex.collateral.json")).unwrap()));
+    let user = User::with_empty_cache();
+    let fetch = ["collateral", "fetch", "--evidence", &quote, "--pccs", &service.url];
+    let late = user.dstyx([&fetch[..], &["--at", NOW]].concat());
+    assert!(late.code == 3 && late.stderr.contains("expired") && !user.collateral().exists(), "{late:#?}");
+    let fetched = user.dstyx([&fetch[..], &["--at", IN_ITS_TIME]].concat());
+    assert_eq!((fetched.code, fetched.text("/fmspc")), (0, "b0c06f000000"), "{fetched:#?}");
+    assert!(user.collateral().join("intel/b0c06f000000-platform.json").exists());
+    let verdict = user.dstyx(["verify", "--evidence", &quote, "--at", IN_ITS_TIME]);
+    assert_eq!(verdict.text("/trust_anchor"), "intel");
+    for row in ["trust-anchor", "tcb-info-signature", "tcb-info-platform", "quote-verification", "tcb-status"] {
+        assert_eq!(verdict.verdict(row), "pass", "{row}: {verdict:#?}");
+    }
 }
 
 #[test]
@@ -222,8 +244,6 @@ fn a_damaged_file_in_the_cache_is_as_good_as_none() {
 #[test]
 fn the_environment_may_name_the_service_and_an_address_must_be_one() {
     let person = Person::new();
-    let bad = person.user.dstyx(["collateral", "fetch", "--evidence", "/dev/null", "--pccs", "pccs"]);
-    assert_eq!(bad.code, 3);
     let evidence = person.folder.path().join("evidence.json").display().to_string();
     let fetch = ["collateral", "fetch", "--danger-accept-emulated", "--at", NOW, "--evidence", &evidence];
     let wrong = person.user.dstyx([&fetch[..], &["--pccs", "pccs"]].concat());

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::args::{FirmwareFlags, ShapeFlags, Up};
+use crate::collateral::named_service;
 use crate::commands::verify;
 use crate::failure::{Failure, Outcome};
 use crate::judge::{self, Judged, Question, Source};
@@ -93,7 +94,7 @@ fn question(vm: &Vm, app: &App, options: &Up) -> Outcome<Question> {
         of_firmware: FirmwareFlags::default(),
         collateral: None,
         policy: None,
-        pccs: None,
+        pccs: named_service(None),
         now_secs: verify::now_secs()?,
         danger_accept_emulated: false,
     })

@@ -14,11 +14,16 @@ static SHAPES: [(u32, u64, usize); 7] =
     [(1, 1024, 0), (2, 2048, 1), (2, 2815, 0), (2, 2817, 0), (4, 4096, 2), (8, 2048, 0), (8, 6144, 5)];
 
 /// The emulator's lies and the rows that refuse them.
-const LIES: [(&str, &str); 4] = [
+const LIES: [(&str, &str); 9] = [
     ("flip-signature", "quote-signature"),
     ("other-report-data", "report-data"),
     ("debug", "debug"),
     ("expired-collateral", "tcb-info-current"),
+    ("td-partition", "td-partition"),
+    ("foreign-ca", "trust-anchor"),
+    ("revoked-pck", "revocation"),
+    ("wrong-qe-identity", "qe-identity"),
+    ("old-tcb", "tcb-status"),
 ];
 
 /// One boot each.
