@@ -17,6 +17,8 @@ use ureq::tls::{RootCerts, TlsConfig};
 pub const INTEL_PCS: &str = "https://api.trustedservices.intel.com";
 /// The root CA's revocation list, which Intel's service has not. Source: the distribution point in the root certificate.
 const INTEL_ROOT_CRL: &str = "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der";
+/// What the quote generation service's configuration (`pccs_url`) has behind the address; the requests bring their own.
+const API_PATHS: [&str; 2] = ["/sgx/certification/v4", "/tdx/certification/v4"];
 /// For one of the four requests, from connecting to the last byte: Intel answers within a second.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Largest answer: TCB info has about 20 KiB, revocation lists a few; a tenth of it is usual.
@@ -138,7 +140,9 @@ impl Service {
         if ["localhost", "127.0.0.1", "[::1]"].contains(&host) {
             config = config.proxy(None);
         }
-        Ok(Self { base: address.trim_end_matches('/').to_owned(), agent: config.build().into() })
+        let address = address.trim_end_matches('/');
+        let base = API_PATHS.iter().find_map(|path| address.strip_suffix(path)).unwrap_or(address);
+        Ok(Self { base: base.to_owned(), agent: config.build().into() })
     }
 
     /// All collateral for one kind of platform, but for the PCK certificates, which quotes carry.
@@ -249,6 +253,13 @@ mod tests {
         }
         for bad in ["", "pccs.example", "file:///etc/passwd", "ftp://a", "http://", "http://a?b=c", "a b"] {
             assert!(matches!(Service::new(bad), Err(ServiceError::Address(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_address_of_a_quote_generation_services_configuration_will_do() {
+        for address in ["https://a:8081", "https://a:8081/", "https://a:8081/sgx/certification/v4/"] {
+            assert_eq!(Service::new(address).unwrap().base, "https://a:8081");
         }
     }
 
