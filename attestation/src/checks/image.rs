@@ -2,6 +2,7 @@
 //!
 //! A register is judged by its value alone; why one differs is the caller's to explain (`measurement::explain`).
 
+use protocol::digest::OsImageHash;
 use protocol::evidence::Evidence;
 use protocol::quote::TdReport;
 
@@ -32,7 +33,9 @@ pub(crate) fn judge(ledger: &mut Ledger, report: &TdReport, image: &ExpectedRegi
         (CheckName::Rtmr2, &image.rtmr2, report.rtmrs[2].0),
     ];
     let claimed = evidence.claims.os_image_hash;
-    let foreign = image.os_image_hash.filter(|judged| *judged != claimed);
+    // Evidence of other software may claim none, which is not another one.
+    let claims_any = claimed != OsImageHash::ZERO;
+    let foreign = image.os_image_hash.filter(|judged| claims_any && *judged != claimed);
     let foreign = foreign.map(|judged| format!("; the evidence claims image {claimed}, judged by image {judged}"));
     for (name, prediction, found) in registers {
         let expected = match prediction {

@@ -4,7 +4,7 @@ use attestation::policy::{self, ExpectedRegister, ExpectedRegisters, Prediction}
 use measurement::explain::{
     Explanation, Explanations, FoundRegisters, Known, Logged, OtherImage, StatedBy, explain, logged_handoff_tables,
 };
-use measurement::{EachRegister, Event, FirmwareLayout, ImageFacts, Origin, QemuProfile, Register, replay};
+use measurement::{Compared, EachRegister, Event, FirmwareLayout, ImageFacts, Origin, QemuProfile, Register, replay};
 use protocol::digest::Sha384Digest;
 use protocol::event_log::{self, RawEvent};
 use protocol::evidence::Evidence;
@@ -17,6 +17,8 @@ use crate::image_folder::ImageFolder;
 
 /// Who else computes what an emulated guest's registers must be.
 const EMULATOR: &str = "the emulator's own computation over the running QEMU's files and tables";
+/// Who else has the values that a profile gives.
+const REAL_GUESTS: &str = "quotes and logs of real TDX guests of this version of QEMU";
 
 /// What a person stated of machine and firmware.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +41,7 @@ pub fn registers(
     let expected = measurement::predict_each(&question.facts, &question.shape);
     let found = found(evidence);
     let explanations = found.map(|found| explain(&question.known(), &found)).unwrap_or_default();
-    let rows = Rows { source: question.source(), found };
+    let rows = Rows { source: question.source(), found, witness: question.witness(image) };
     let os_image_hash = Some(image.os_image_hash);
     Ok(match expected {
         Ok(EachRegister { mrtd, rtmr0, rtmr1, rtmr2 }) => {
@@ -119,6 +121,16 @@ impl<'a> Question<'a> {
         }
     }
 
+    /// What confirmed predictions of this kind: the emulator boots our images on the QEMU that they are built for.
+    fn witness(&self, image: &ImageFolder) -> Option<&'static str> {
+        let profile = QemuProfile::for_version(&self.shape.qemu_version).ok()?;
+        let built_for = image.machine().and_then(|machine| QemuProfile::for_version(&machine.qemu_version).ok());
+        if built_for == Some(profile) {
+            return Some(EMULATOR);
+        }
+        (profile.compared == Compared::RealEvidence).then_some(REAL_GUESTS)
+    }
+
     /// A sentence that says what was predicted for, and what of it nobody stated.
     fn source(&self) -> String {
         let Self { shape, stated_by, .. } = self;
@@ -149,6 +161,7 @@ impl<'a> Question<'a> {
 struct Rows {
     source: String,
     found: Option<FoundRegisters>,
+    witness: Option<&'static str>,
 }
 
 impl Rows {
@@ -175,7 +188,7 @@ impl Rows {
         Prediction::Value(ExpectedRegister {
             value,
             source: format!("{}{note}", self.source),
-            witness: Some(EMULATOR.to_owned()),
+            witness: self.witness.map(str::to_owned),
             explanation,
         })
     }

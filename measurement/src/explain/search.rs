@@ -8,13 +8,13 @@ use crate::acpi::low_memory_bytes;
 use crate::profile::QemuProfile;
 use crate::{PageOrder, Shape};
 
-/// Most sets of ACPI tables that are generated and hashed: 0.5 ms each, so about half a second.
-pub const MAX_TABLES: usize = 1300;
-/// Most values of a register that are computed from known digests: 5 µs each, so a quarter of a second.
-pub const MAX_REPLAYS: usize = 50_000;
+/// Most sets of ACPI tables that are generated and hashed: about 1 ms each, so a second.
+pub const MAX_TABLES: usize = 1050;
+/// Most values of a register that are computed from known digests: 6 µs each, so a quarter of a second.
+pub const MAX_REPLAYS: usize = 40_000;
 
 /// Every number of processors up to this is tried alone, then multiples of 8: beyond the largest two-socket host.
-const FINE_VCPUS: u32 = 256;
+const FINE_VCPUS: u32 = 128;
 const MAX_VCPUS: u32 = 512;
 /// Root slots that are tried together with something else; dstack's machines have 5 or 6 and one for each disk more.
 const USUAL_ROOT_SLOTS: u32 = 8;
@@ -161,7 +161,7 @@ impl Axes {
     }
 
     fn usual(memory_is_known: bool) -> Self {
-        let vcpus = (1..=16).chain([20, 24, 28, 32, 40, 48, 56, 64, 96, 128]).collect();
+        let vcpus = (1..=12).chain([14, 16, 20, 24, 28, 32, 40, 48, 64, 96]).collect();
         let low = vec![512, 768, 1024, 1536, 2560, SPLIT_MIB];
         let memory = if memory_is_known { Vec::new() } else { low };
         Self { vcpus, root_slots: USUAL_ROOT_SLOTS, low_memory_mib: memory }

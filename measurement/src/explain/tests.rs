@@ -121,7 +121,7 @@ const fn by_log_only(
 fn faults() -> Vec<Fault> {
     vec![
         fault("4 vCPUs", "vcpus", |l| l.shape.vcpus = 4, ["", "4 vCPUs; you stated 2", "", ""]),
-        fault("129 vCPUs", "vcpus", |l| l.shape.vcpus = 129, ["", "129 vCPUs; you stated 2", "", ""]),
+        fault("127 vCPUs", "vcpus", |l| l.shape.vcpus = 127, ["", "127 vCPUs; you stated 2", "", ""]),
         fault("4 GiB", "memory", |l| l.shape.memory_mib = 4096, ["", "4096 MiB of memory; you stated 2048", "", ""]),
         fault("1 GiB", "memory", |l| l.shape.memory_mib = 1024, ["", "1024 MiB of memory; you stated 2048", "", ""]),
         fault("6 slots", "slots", |l| l.shape.root_slots = 6, ["", "6 root slots; you stated 4", "", ""]),

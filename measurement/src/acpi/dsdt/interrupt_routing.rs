@@ -1,5 +1,7 @@
 //! PCI interrupt routing: which of the eight link devices each slot's four pins go to, with and without APIC.
 
+use std::sync::OnceLock;
+
 use crate::acpi::aml::{
     Aml, Entry, and, arg, call, create_dword_field, device, eisa_id, equal, int, method, name, or_into, otherwise,
     package, path, ret, scope, store, when,
@@ -29,11 +31,18 @@ pub(super) fn mode() -> Aml {
 }
 
 /// Both routing tables, the method that chooses one, and the sixteen links.
+///
+/// Two thirds of a DSDT, and the same for all machines of a trigger: made once, since a search makes thousands.
 pub(super) fn block(profile: QemuProfile) -> Aml {
-    let trigger = match profile.line_trigger {
-        LineTrigger::Level => Trigger::Level,
-        LineTrigger::Edge => Trigger::Edge,
-    };
+    static LEVEL: OnceLock<Aml> = OnceLock::new();
+    static EDGE: OnceLock<Aml> = OnceLock::new();
+    match profile.line_trigger {
+        LineTrigger::Level => LEVEL.get_or_init(|| tables_and_links(Trigger::Level)).clone(),
+        LineTrigger::Edge => EDGE.get_or_init(|| tables_and_links(Trigger::Edge)).clone(),
+    }
+}
+
+fn tables_and_links(trigger: Trigger) -> Aml {
     let by_mode = [when(equal(path("PICF"), int(0)), [ret(path("PRTP"))]), otherwise([ret(path("PRTA"))])];
     let tables = [
         name("PRTP", routing_table("LNK")),
