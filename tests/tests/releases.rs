@@ -54,7 +54,8 @@ impl Lab {
     fn new() -> Self {
         let lab = Self { folder: tempfile::tempdir().unwrap(), user: User::default() };
         let mut git = Command::new("git");
-        git.args(["clone", "--quiet"]).arg(lab::checkout()).arg(lab.path("clone"));
+        git.args(["-c", "advice.detachedHead=false", "-c", "init.defaultBranch=main", "clone", "--quiet"]);
+        git.arg(lab::checkout()).arg(lab.path("clone"));
         assert!(git.status().unwrap().success());
         for (index, (private, public)) in KEYS.into_iter().enumerate() {
             write_pem(&lab.private(index), "PRIVATE", PRIVATE_PREFIX, private);

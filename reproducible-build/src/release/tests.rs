@@ -120,3 +120,30 @@ fn keys_are_named_as_other_tools_would() {
     assert!(matches!(SigningKey::from_pem(&pem), Err(KeyError::Private)));
     assert_eq!(format!("{:?}", key(1)), format!("SigningKey({})", signer.id()));
 }
+
+/// The fuzzer's seeds were signed by OpenSSL, not by this code.
+#[test]
+fn envelopes_of_another_program_are_judged_by_their_cause() {
+    let seed = |name: &str| {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/provenance");
+        fs_err::read(folder.join(name)).unwrap()
+    };
+    // RFC 8032, section 7.1, test 1.
+    let pem = "-----BEGIN PUBLIC KEY-----\n\
+               MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n\
+               -----END PUBLIC KEY-----\n";
+    let signer = Signer::from_pem(pem).unwrap();
+    let trust = Trust::new(vec![signer.clone()], 1).unwrap();
+    for name in ["signed.json", "two.json", "url-safe.json"] {
+        let release = verify(&seed(name), &trust).unwrap();
+        assert_eq!(release.signers(), [signer.id()], "{name}");
+        assert_eq!(release.statement(), &Statement::parse(&seed("statement.json")).unwrap(), "{name}");
+    }
+    let altered = Err(ReleaseError::Altered { signer: signer.id() });
+    assert_eq!(verify(&seed("changed.json"), &trust), altered);
+    assert_eq!(verify(&seed("bad-signature.json"), &trust), altered);
+    assert_eq!(verify(&seed("foreign.json"), &trust), Err(ReleaseError::Foreign { signatures: 1 }));
+    assert_eq!(verify(&seed("unsigned.json"), &trust), Err(ReleaseError::Foreign { signatures: 0 }));
+    let other_type = verify(&seed("other-type.json"), &trust);
+    assert!(matches!(other_type, Err(ReleaseError::Envelope(EnvelopeError::PayloadType(_)))));
+}
