@@ -125,9 +125,12 @@ impl<'a> ImageFacts<'a> {
     /// Hashes an image's files, and MRTD in the page order of today's QEMU.
     pub fn from_files(files: &ImageFiles<'a>) -> Result<Self, FactsError> {
         let tdvf = Tdvf::parse(files.firmware)?;
-        let firmware = firmware_facts(&tdvf, files.layout);
-        let mrtd = MrtdSource::of_firmware(tdvf);
-        let (_, kernel) = beside(|| mrtd.get(PageOrder::SinglePass), || kernel_facts(files));
+        let mrtd = MrtdSource::of_firmware(tdvf.clone());
+        let of_firmware = || {
+            mrtd.get(PageOrder::SinglePass);
+            firmware_facts(&tdvf, files.layout)
+        };
+        let (firmware, kernel) = beside(of_firmware, || kernel_facts(files));
         Ok(Self {
             firmware,
             handoff_tables: None,
