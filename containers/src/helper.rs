@@ -24,6 +24,7 @@ pub mod wire;
 
 pub use filter::FilterError;
 
+use crate::error::chain;
 use executor::Sandboxed;
 use log::Log;
 use wire::{MAX_LINE_BYTES, Report, Request};
@@ -106,16 +107,6 @@ fn send(report: &Report) -> Result<(), HelperError> {
     line.push(b'\n');
     let mut stdout = File::from(rustix::stdio::stdout().as_fd().try_clone_to_owned()?);
     Ok(stdout.write_all(&line)?)
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// Why a container did not run, or could not be watched.

@@ -12,6 +12,8 @@ pub mod bundle;
 pub mod compose;
 pub mod digest;
 #[cfg(feature = "runtime")]
+mod error;
+#[cfg(feature = "runtime")]
 pub mod helper;
 #[cfg(feature = "runtime")]
 pub mod images;

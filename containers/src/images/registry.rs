@@ -23,6 +23,7 @@ use super::auth::{self, AuthError};
 use super::manifest::ACCEPTED;
 use crate::compose::ImageReference;
 use crate::digest::ContentDigest;
+use crate::error::chain;
 
 /// A registry that does not answer this soon is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -351,17 +352,6 @@ pub enum SourceError {
     /// The store cannot be written; no other source helps.
     #[error("store: {0}")]
     Store(std::io::Error),
-}
-
-/// The causes of an error in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// One source and why it was of no use.
