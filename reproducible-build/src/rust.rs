@@ -111,6 +111,10 @@ fn steps(programs: &Programs<'_>) -> Vec<Command> {
     ]
 }
 
+/// What the compiler is told for every program: no shared library, and relocations in their short form (DT_RELR: a
+/// twentieth of a static program).
+const CODE: &str = "-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs";
+
 /// Static linking, and the names that paths have in panics and debug information.
 fn environment() -> BTreeMap<String, String> {
     let remapped = |option: &str| ["src", "work"].map(|place| format!("{option}={{{place}}}=/build/{place}")).join(" ");
@@ -119,7 +123,7 @@ fn environment() -> BTreeMap<String, String> {
             ("CARGO_HOME", "{work}/cargo".to_owned()),
             ("CARGO_TARGET_DIR", "{work}/target".to_owned()),
             ("CFLAGS", format!("-O2 {}", remapped("-ffile-prefix-map"))),
-            ("RUSTFLAGS", format!("-C target-feature=+crt-static {}", remapped("--remap-path-prefix"))),
+            ("RUSTFLAGS", format!("{CODE} {}", remapped("--remap-path-prefix"))),
         ]
         .map(|(key, value)| (key.to_owned(), value)),
     )
