@@ -1,4 +1,4 @@
-//! PID 1 of a dstyx guest: mounts, reads the launch block, configures the network, measures the app into RTMR3, then keeps the agent running.
+//! PID 1 of a dstyx guest: mounts, reads the launch block, measures the app into RTMR3, configures the network, then keeps the agent running.
 //!
 //! It is a line of named phases, each a type that the next one consumes, so that no step can run early. It
 //! judges no peer and holds no key; there is no TLS and no async runtime in it. The host is its attacker:
@@ -32,19 +32,19 @@ fn main() {
     }
     halt::on_panic();
     match boot() {
-        Ok(measured) => supervisor::run(measured),
+        Ok(networked) => supervisor::run(networked),
         Err(halt) => halt.power_off(),
     }
 }
 
 /// The boot: each phase exists only after the one before it.
-fn boot() -> Result<AppMeasured, Halt> {
+fn boot() -> Result<Networked, Halt> {
     status::reached(Phase::Started);
     signals::block_all()?;
     let mounted = Mounted::enter()?;
     let checked = CommandLineChecked::enter(mounted)?;
     let launched = LaunchRead::enter(checked)?;
-    let networked = Networked::enter(launched)?;
-    let floored = TimeFloored::enter(networked)?;
-    AppMeasured::enter(floored)
+    let floored = TimeFloored::enter(launched)?;
+    let measured = AppMeasured::enter(floored)?;
+    Networked::enter(measured)
 }

@@ -17,7 +17,7 @@ use protocol::status::{Phase, Refusal};
 use crate::agent::{self, Agent, Restarts};
 use crate::halt::Halt;
 use crate::network::{Network, poll_timeout};
-use crate::phases::AppMeasured;
+use crate::phases::Networked;
 use crate::{console, shutdown, signals, status};
 
 /// How long the agent may take to stop the app: containers get 10 seconds each, in parallel, and layers are unmounted.
@@ -45,14 +45,14 @@ struct Supervisor {
 }
 
 /// Runs until the machine is powered off.
-pub fn run(measured: AppMeasured) -> ! {
-    match supervise(measured) {
+pub fn run(networked: Networked) -> ! {
+    match supervise(networked) {
         Ok(()) => shutdown::power_off(),
         Err(halt) => halt.power_off(),
     }
 }
 
-fn supervise(AppMeasured { network }: AppMeasured) -> Result<(), Halt> {
+fn supervise(Networked { network }: Networked) -> Result<(), Halt> {
     let internal = |errno: Errno| Halt::new(Phase::AgentStarted, Refusal::Internal, errno);
     let signals = signals::open().map_err(internal)?;
     agent::set_limits().map_err(internal)?;

@@ -51,9 +51,9 @@ codes! {
         Mounted = 2, "file systems are mounted and a TDX device was found";
         CommandLineChecked = 3, "the kernel command line is the image's own";
         LaunchRead = 4, "the launch block was read";
-        Networked = 5, "the network is configured";
-        TimeFloored = 6, "the clock is not before the image's build";
-        AppMeasured = 7, "the app was measured into RTMR3";
+        TimeFloored = 5, "the clock is not before the image's build";
+        AppMeasured = 6, "the app was measured into RTMR3";
+        Networked = 7, "the network is configured";
         AgentStarted = 8, "the agent has started";
         SystemReady = 9, "the system is ready and serves evidence";
         AppRunning = 10, "the app's containers are running";

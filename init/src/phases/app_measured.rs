@@ -1,4 +1,4 @@
-//! Phase 6: the app stands in RTMR3, before anything of it runs and before any key could be asked for.
+//! Phase 5: the app stands in RTMR3, before anything of it runs and before any key could be asked for.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -16,23 +16,19 @@ use protocol::status::{Phase, Refusal};
 use protocol::{event_name, mr_config};
 use tee::{EventLog, TdxGuest};
 
-use super::{LaunchRead, Mounted, Networked, TimeFloored};
+use super::{LaunchRead, Mounted, TimeFloored};
 use crate::disks::Disks;
 use crate::halt::Halt;
-use crate::network::Network;
 use crate::status;
 
 /// Holding one says: RTMR3 holds the app's events up to `boot-mr-done`, MRCONFIGID does not contradict them, and the handover is written.
-pub struct AppMeasured {
-    /// The lease, to be renewed as long as the guest runs.
-    pub network: Network,
-}
+pub struct AppMeasured(());
 
 impl AppMeasured {
     /// Extends the app's identity and hands over to the agent.
-    pub fn enter(TimeFloored { networked }: TimeFloored) -> Result<Self, Halt> {
+    pub fn enter(TimeFloored { launched }: TimeFloored) -> Result<Self, Halt> {
         let halt = |refusal, cause: String| Halt::new(Phase::AppMeasured, refusal, cause);
-        let Networked { launched: LaunchRead { machine: Mounted { tdx, disks }, launch, app }, network } = networked;
+        let LaunchRead { machine: Mounted { tdx, disks }, launch, app } = launched;
         let identity = Identity::of(&launch, &app);
         check_mr_config_id(&tdx, &app, &identity)?;
         let log = EventLog::new(handover::EVENT_LOG_PATH, tdx);
@@ -41,7 +37,7 @@ impl AppMeasured {
         write_private(Path::new(handover::PATH), &file)
             .map_err(|error| halt(Refusal::Internal, format!("{}: {error}", handover::PATH)))?;
         status::reached(Phase::AppMeasured);
-        Ok(Self { network })
+        Ok(Self(()))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Phase 5: the clock is not before the image's build.
+//! Phase 4: the clock is not before the image's build.
 //!
 //! The host sets the clock that the kernel read at its start. A floor keeps certificates that expired before
 //! the build refused; time after it is still the host's word until a verified source has been asked.
@@ -9,7 +9,7 @@ use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
 use protocol::status::{Phase, Refusal};
 
-use super::Networked;
+use super::LaunchRead;
 use crate::halt::Halt;
 use crate::status;
 
@@ -18,12 +18,12 @@ const BUILD_DATE: &str = "/etc/dstyx/build-date";
 
 /// Holding one says: the clock shows the build's date or later.
 pub struct TimeFloored {
-    pub(super) networked: Networked,
+    pub(super) launched: LaunchRead,
 }
 
 impl TimeFloored {
     /// Sets the clock to the build's date if it is before it.
-    pub fn enter(networked: Networked) -> Result<Self, Halt> {
+    pub fn enter(launched: LaunchRead) -> Result<Self, Halt> {
         let halt = |cause: String| Halt::new(Phase::TimeFloored, Refusal::ClockFailed, cause);
         let text = std::fs::read_to_string(BUILD_DATE).map_err(|error| halt(format!("{BUILD_DATE}: {error}")))?;
         let floor = parse(&text).ok_or_else(|| halt(format!("{BUILD_DATE}: {text:?} is no number of seconds")))?;
@@ -32,7 +32,7 @@ impl TimeFloored {
                 .map_err(|errno| halt(format!("the clock could not be set: {errno}")))?;
         }
         status::reached(Phase::TimeFloored);
-        Ok(Self { networked })
+        Ok(Self { launched })
     }
 }
 
