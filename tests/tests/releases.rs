@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)] // a test whose input cannot be built has failed
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -17,8 +18,10 @@ use protocol::image::Flavour;
 use serde_json::Value;
 use tempfile::TempDir;
 use tests::dstyx::{Answer, User};
-use tests::lab;
+use tests::{lab, stranger};
 
+/// A real guest's, of another project.
+const EVIDENCE: &str = "protocol/dstack-getquote.json";
 const ENVELOPE: &str = "provenance.dsse.json";
 /// Everything of an Ed25519 key in DER but its 32 bytes (RFC 8410).
 const PRIVATE_PREFIX: &str = "302e020100300506032b657004220420";
@@ -87,7 +90,17 @@ impl Lab {
 
     /// Runs `dstyx release check` for two of the three signers.
     fn check(&self, folder: &str) -> Answer {
-        let mut arguments = vec!["release".into(), "check".into(), self.path(folder).into_os_string()];
+        self.trusting(vec!["release".into(), "check".into(), self.path(folder).into_os_string()])
+    }
+
+    /// Judges somebody's evidence by a release that two of the three signers must have signed.
+    fn verify(&self, folder: &str) -> Answer {
+        let evidence = stranger::vector(EVIDENCE).into_os_string();
+        let image = self.path(folder).into_os_string();
+        self.trusting(vec!["verify".into(), "--evidence".into(), evidence, "--image".into(), image])
+    }
+
+    fn trusting(&self, mut arguments: Vec<OsString>) -> Answer {
         for signer in 0..STRANGER {
             arguments.extend(["--signer".into(), self.public(signer).into_os_string()]);
         }
@@ -130,9 +143,22 @@ fn two_of_three_signers_are_believed_and_nobody_else() {
     lab.refuses("one", "only 1 of the named signers signed");
     lab.release("foreign", &[STRANGER]);
     lab.refuses("foreign", "none of the 1 signatures is by a named signer");
+    verify_believes_a_signed_image_only(&lab);
     a_changed_statement_is_refused(&lab);
     a_changed_file_is_refused(&lab);
     the_commit_is_what_was_built(&lab);
+}
+
+/// Evidence of another image: judged where the release is believed, and then refused for its registers.
+fn verify_believes_a_signed_image_only(lab: &Lab) {
+    let judged = lab.verify("two");
+    let rows = judged.json["checks"].as_array().expect("a verdict");
+    let failed = |name: &str| rows.iter().any(|row| row["name"] == name && row["verdict"] == "fail");
+    assert_eq!(judged.code, 1, "{judged:#?}");
+    assert!(failed("mrtd") && failed("rtmr2"), "{judged:#?}");
+    let refused = lab.verify("foreign");
+    assert_eq!(refused.code, 3, "{refused:#?}");
+    assert!(refused.stderr.contains("none of the 1 signatures is by a named signer"), "{}", refused.stderr);
 }
 
 fn a_changed_statement_is_refused(lab: &Lab) {
