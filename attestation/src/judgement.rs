@@ -147,7 +147,7 @@ fn judge_hardware<'a>(ledger: &mut Ledger, inputs: Inputs<'a>) -> Hardware<'a> {
     };
     hardware.platform = pck::judge(ledger, inputs, &read, &anchor);
     let Some(given) = inputs.collateral else {
-        const WHY: &str = "no collateral: give the file of the platform's collateral";
+        const WHY: &str = "no collateral: `dstyx collateral fetch` gets it for this evidence, or give a file with --collateral";
         ledger.skip(&collateral::ROWS, WHY);
         ledger.skip(&[CheckName::QuoteVerification], WHY);
         ledger.skip(&tcb::STATUS_ROWS, WHY);

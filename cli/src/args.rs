@@ -325,7 +325,7 @@ pub struct Verify {
     /// A virtual machine started by `up`.
     #[arg(long, group = "source")]
     pub vm: Option<String>,
-    /// A guest's public address, such as http://127.0.0.1:18090.
+    /// A guest's public address, such as http://127.0.0.1:8090.
     #[arg(long, group = "source")]
     pub url: Option<String>,
     /// A file of evidence: ours, dstack's, or a raw quote.
@@ -391,7 +391,7 @@ pub struct FetchCollateral {
     /// A virtual machine started by `up`.
     #[arg(long, group = "source")]
     pub vm: Option<String>,
-    /// A guest's public address, such as http://127.0.0.1:18090.
+    /// A guest's public address, such as http://127.0.0.1:8090.
     #[arg(long, group = "source")]
     pub url: Option<String>,
     /// A file of evidence.

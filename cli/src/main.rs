@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     if let Some(code) = reproducible_build::sandbox::run_if_child() {
         return code;
     }
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| misused(&error));
     let output = output::Output::new(cli.json);
     let result = match &cli.command {
         Command::Up(options) => commands::up::run(options, &output),
@@ -64,4 +64,12 @@ fn main() -> ExitCode {
             ExitCode::from(failure::EXIT)
         }
     }
+}
+
+/// Help is no failure; a command line that is none ends with the status of what could not be judged, not with clap's
+/// own 2, which says here that a check was skipped.
+fn misused(error: &clap::Error) -> ! {
+    // Where nobody reads, nothing is lost.
+    let _ = error.print();
+    std::process::exit(if error.use_stderr() { failure::EXIT.into() } else { 0 })
 }

@@ -42,7 +42,7 @@ pub struct Vm {
     pub image: PathBuf,
     /// Folder of its app.
     pub app: PathBuf,
-    /// Address of the agent, such as `http://127.0.0.1:18090`.
+    /// Address of the agent, such as `http://127.0.0.1:8090`.
     pub agent_url: String,
     /// Addresses of the app's published ports.
     pub urls: Vec<String>,

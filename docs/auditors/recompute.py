@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What dstyx computes, computed again with nothing but Python's standard library.
 
-For auditors who do not want to trust our binary: read these hundred lines instead. Nothing of dstyx uses them.
+For auditors who do not want to trust our binary: read this one file instead. Nothing of dstyx uses them.
 
   recompute.py replay EVIDENCE.json     quote and event log of ours or dstack's: RTMR0 to RTMR3
   recompute.py mrtd FIRMWARE            both page orders

@@ -110,6 +110,8 @@ fn boot(image: &Path, mirror: &Mirror) -> Boot {
     let record = guest.reached(Phase::AppMeasured).unwrap();
     assert_eq!(record.refusal, Refusal::None);
     let app_measured = guest.age();
+    // Who connects before there is an address waits for QEMU's network to try again, seconds later.
+    guest.reached(Phase::Networked).unwrap();
     let first_evidence = answered(&guest, AGENT_PORT, &format!("/evidence?nonce={}", "5a".repeat(32)));
     let hello = answered(&guest, HELLO_PORT, "/");
     Boot { app_measured, first_evidence, hello }

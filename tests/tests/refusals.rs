@@ -103,6 +103,14 @@ const CASES: [Case; 19] = [
 ];
 
 #[test]
+fn a_command_line_that_is_none_is_not_a_skipped_check() {
+    for arguments in [vec!["verify"], vec!["verify", "--frob"], vec!["frob"]] {
+        assert_eq!(User::default().dstyx(&arguments).code, 3, "{arguments:?}");
+    }
+    assert_eq!(User::default().dstyx(["verify", "--help"]).code, 0);
+}
+
+#[test]
 fn honest_evidence_passes_in_every_layout_of_quotes() {
     let mut scene = honest();
     for version in [QuoteVersion::V4, QuoteVersion::V5, QuoteVersion::V5Extended] {

@@ -17,11 +17,16 @@ const LONG_FUZZ_SECS: u32 = 600;
 /// Environment variable that tells tests to run every row.
 const LONG: &str = "DSTYX_LONG";
 
+/// What a test prints that can do nothing for an ordinary user; libtest may have begun the line.
+const NOT_RUN: &str = "NOT RUN ";
+
 /// What a run has counted so far.
 #[derive(Debug, Default)]
 struct Tally {
     passed: usize,
     failed: usize,
+    /// Tests that said that they did nothing, because only root can make what they look at.
+    not_run: usize,
     failures: Vec<String>,
 }
 
@@ -55,6 +60,9 @@ pub fn run(long: bool) -> ExitCode {
         println!("FAILED {failure}");
     }
     println!("took {:.0} minutes", started.elapsed().as_secs_f64() / 60.0);
+    if tally.not_run > 0 {
+        println!("{} of the tests that passed did nothing: they need root", tally.not_run);
+    }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -110,6 +118,7 @@ fn tests(tally: &mut Tally, target: &Path, long: bool) -> Result<(), String> {
         tally.passed += count(line, "passed");
         tally.failed += count(line, "failed");
     }
+    tally.not_run += lines.iter().filter(|line| line.contains(NOT_RUN)).count();
     let skipped: usize = lines.iter().map(|line| count(line, "ignored")).sum();
     match (status.success(), skipped) {
         (true, 0) => Ok(()),

@@ -61,7 +61,7 @@ fn of_files(options: &Measure) -> Outcome<Prediction> {
 
 fn predict(facts: &ImageFacts<'_>, shape: &Shape) -> Outcome<Prediction> {
     measurement::predict_registers(facts, shape)
-        .hint("predicting the registers", "state another shape; the profiles of QEMU that are known are in README")
+        .hint("predicting the registers", "state another shape; docs/measurement.md lists the profiles of QEMU")
 }
 
 /// The stated shape; an image fills in what every launch of it has.
