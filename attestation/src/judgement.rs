@@ -101,7 +101,7 @@ impl Judgement {
 
         let report = hardware.report.as_ref();
         let rtmr3 = report.map(|report| &report.rtmrs[3]);
-        let events = events::judge(&mut ledger, &inputs.evidence.event_log, rtmr3);
+        let events = events::judge(&mut ledger, &inputs.evidence.event_log, rtmr3, policy.rtmr3_explanation.as_ref());
         firmware_log::judge(&mut ledger, &inputs.evidence.event_log, report);
         events::judge_required(&mut ledger, events.as_deref(), &policy.required_events);
         let app = events.as_deref().and_then(|events| app::judge_facts(&mut ledger, events));
@@ -147,7 +147,8 @@ fn judge_hardware<'a>(ledger: &mut Ledger, inputs: Inputs<'a>) -> Hardware<'a> {
     };
     hardware.platform = pck::judge(ledger, inputs, &read, &anchor);
     let Some(given) = inputs.collateral else {
-        const WHY: &str = "no collateral: `dstyx collateral fetch` gets it for this evidence, or give a file with --collateral";
+        const WHY: &str =
+            "no collateral: `dstyx collateral fetch` gets it for this evidence, or give a file with --collateral";
         ledger.skip(&collateral::ROWS, WHY);
         ledger.skip(&[CheckName::QuoteVerification], WHY);
         ledger.skip(&tcb::STATUS_ROWS, WHY);

@@ -34,6 +34,8 @@ pub struct Policy {
     pub apps: Option<Vec<ComposeHash>>,
     /// Events that must be in the log besides those of every boot.
     pub required_events: Vec<RequiredEvent>,
+    /// Why the log does not replay to RTMR3, if the caller knows; it is only words, the replay decides.
+    pub rtmr3_explanation: Option<Explanation>,
 }
 
 impl Policy {
@@ -49,6 +51,7 @@ impl Policy {
             app: None,
             apps: None,
             required_events: Vec::new(),
+            rtmr3_explanation: None,
         }
     }
 }

@@ -4,10 +4,13 @@
 
 use std::path::{Path, PathBuf};
 
-use attestation::policy::ExpectedApp;
+use attestation::policy::{ExpectedApp, Explanation};
 use attestation::{Collateral, Report, TrustAnchor};
+use measurement::explain::explain_runtime;
 use protocol::digest::{AppId, ReportData, Sha256Digest};
+use protocol::event_log;
 use protocol::evidence::{self, Evidence};
+use protocol::quote::Quote;
 
 use crate::app::App;
 use crate::args::{FirmwareFlags, ShapeFlags};
@@ -88,6 +91,7 @@ pub fn judge(question: &Question) -> Outcome<Judged> {
     let flavour = image.as_ref().map(ImageFolder::flavour);
     let report_data = gathered.report_data(question.report_data);
     let mut policy = policy::policy(question, flavour, report_data, &mut inputs)?;
+    policy.rtmr3_explanation = runtime_log(evidence);
     if let (Some(image), Some(folder)) = (&image, &question.image) {
         let sha256 = Sha256Digest(image.os_image_hash.0);
         inputs.push(Input { what: image.list(), from: folder.display().to_string(), sha256 });
@@ -107,6 +111,14 @@ pub fn judge(question: &Question) -> Outcome<Judged> {
     let collateral = collateral.as_ref().map(|(collateral, _)| collateral);
     let report = attestation::judge(evidence, &policy, collateral, question.now_secs);
     Ok(Judged { report, gathered, inputs, now_secs: question.now_secs })
+}
+
+/// Why the guest's own log does not replay to RTMR3, where both can be read.
+fn runtime_log(evidence: &Evidence) -> Option<Explanation> {
+    let found = Quote::parse(&evidence.quote).ok()?.report.rtmrs[3];
+    let events = event_log::runtime_events(&evidence.event_log).ok()?;
+    let why = explain_runtime(&events, found)?;
+    Some(Explanation { found: found.0, text: why.to_string() })
 }
 
 /// Registers are predicted for a machine: one that the evidence claims, or one that is stated in full.

@@ -140,6 +140,19 @@ fn every_change_is_refused_by_its_own_rows_and_words() {
     assert_eq!(refusals.len(), CASES.len(), "two changes are refused in the same words: {refusals:#?}");
 }
 
+#[test]
+fn a_log_that_repeated_or_moved_an_event_is_told_which() {
+    for (name, words) in [("one event moved", "in another order"), ("one event repeated", event_name::APP_ID)] {
+        let honest = honest();
+        let mut scene = honest.clone();
+        let case = CASES.iter().find(|case| case.name == name).unwrap();
+        (case.change)(&mut scene);
+        let answer = judged(&scene, &honest.shape);
+        println!("{name}: {}", answer.hint("rtmr3"));
+        assert!(answer.hint("rtmr3").contains(words), "{name}: {}", answer.hint("rtmr3"));
+    }
+}
+
 /// The hints of RTMR2 come from the firmware's log: they name the part.
 #[test]
 fn a_changed_initrd_is_told_from_a_changed_command_line() {

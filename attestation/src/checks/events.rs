@@ -5,14 +5,19 @@ use protocol::event_log::{self, EventLogError, RUNTIME_REGISTER, RawEvent, Runti
 use protocol::event_name;
 
 use crate::ledger::Ledger;
-use crate::policy::RequiredEvent;
+use crate::policy::{Explanation, RequiredEvent};
 use crate::refusal::{CheckName, Finding};
 
 /// What to think when a log does not fit.
 const TAMPERED: &str = "the log was changed after the guest wrote it, or the guest is not a dstyx guest";
 
 /// Judges the log and gives its run-time events, if they can be read.
-pub(crate) fn judge(ledger: &mut Ledger, log: &[RawEvent], rtmr3: Option<&Rtmr>) -> Option<Vec<RuntimeEvent>> {
+pub(crate) fn judge(
+    ledger: &mut Ledger,
+    log: &[RawEvent],
+    rtmr3: Option<&Rtmr>,
+    explanation: Option<&Explanation>,
+) -> Option<Vec<RuntimeEvent>> {
     const READABLE: &str = "run-time events in register 3";
     const HASHED: &str = "every digest is that of its name and payload";
     if let Some((index, raw)) = log.iter().enumerate().find(|(_, raw)| raw.imr > RUNTIME_REGISTER) {
@@ -41,7 +46,9 @@ pub(crate) fn judge(ledger: &mut Ledger, log: &[RawEvent], rtmr3: Option<&Rtmr>)
     judge_order(ledger, &events);
     if let Some(rtmr3) = rtmr3 {
         let replayed = event_log::replay(&events);
-        let finding = Finding::new(rtmr3, replayed, format!("an event is absent, added, changed or moved: {TAMPERED}"));
+        let known = explanation.filter(|explanation| explanation.found == rtmr3.0);
+        let cause = known.map_or("an event is absent, added, changed or moved", |known| known.text.as_str());
+        let finding = Finding::new(rtmr3, replayed, format!("{cause}: {TAMPERED}"));
         ledger.judge(CheckName::Rtmr3, replayed == *rtmr3, finding);
     }
     Some(events)
