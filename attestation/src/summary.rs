@@ -61,6 +61,17 @@ impl Summary {
         let spans = [&self.tcb_info, &self.qe_identity, &self.root_ca_crl, &self.pck_crl];
         spans.into_iter().all(|span| (span.issued_secs..=span.next_update_secs).contains(&now_secs))
     }
+
+    /// What grows with each newer part, by the part's name: a count, then times of issue in seconds since 1970.
+    pub fn ages(&self) -> [(&'static str, u64); 5] {
+        [
+            ("TCB evaluation number", self.tcb_evaluation_number.into()),
+            ("TCB info", self.tcb_info.issued_secs),
+            ("QE identity", self.qe_identity.issued_secs),
+            ("root CA's revocation list", self.root_ca_crl.issued_secs),
+            ("PCK CA's revocation list", self.pck_crl.issued_secs),
+        ]
+    }
 }
 
 impl Collateral {

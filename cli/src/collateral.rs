@@ -21,8 +21,12 @@ use service::Service;
 /// Environment variable that names a service, for those who always use the same.
 const SERVICE: &str = "DSTYX_PCCS";
 
-/// Checks that speak about collateral alone: with one of them failed, other collateral may be better.
-const OF_COLLATERAL: [CheckName; 10] = [
+/// Checks that collateral must pass to be kept. The first three are the platform's: whoever makes up its certificates
+/// also signs revocation lists for them, and such a list would lie where the true one belongs.
+const OF_COLLATERAL: [CheckName; 13] = [
+    CheckName::TrustAnchor,
+    CheckName::PckCertificates,
+    CheckName::CertificateValidity,
     CheckName::CollateralFormat,
     CheckName::CollateralSigners,
     CheckName::CrlIssuer,
@@ -82,13 +86,14 @@ pub fn fetch(wanted: Wanted<'_>, cache: &Cache, key: &PlatformKey, service: &str
         .and_then(|service| service.fetch(key))
         .map_err(|error| Failure::new(crate::failure::chain(&error), error.hint()))?;
     if let Some(refusal) = wanted.refusal(&fetched) {
-        let what = format!("what {service} says is not believed: {refusal}");
+        let what = format!("what {service} says for this quote is not believed: {refusal}");
         return Err(Failure::new(what, "ask another service with --pccs; nothing was kept"));
     }
     let anchor = wanted.anchor.name();
-    let kept = cache.read(anchor, key).ok().flatten().filter(|kept| wanted.refusal(kept).is_none());
-    if kept.is_some_and(|kept| age_of(&kept) > age_of(&fetched)) {
-        let what = format!("what {service} says is older than what is kept already");
+    // Whatever the clock says: a stated time must not bring back what was replaced.
+    let kept = cache.read(anchor, key).ok().flatten();
+    if let Some(part) = kept.and_then(|kept| goes_back(&kept, &fetched)) {
+        let what = format!("what {service} says is older than what is kept already: its {part}");
         return Err(Failure::new(what, "ask another service with --pccs; the newer collateral was kept"));
     }
     cache.write(anchor, key, &fetched)?;
@@ -96,7 +101,7 @@ pub fn fetch(wanted: Wanted<'_>, cache: &Cache, key: &PlatformKey, service: &str
 }
 
 impl Wanted<'_> {
-    /// Why this collateral is of no use for the quote, as far as it is the collateral's fault.
+    /// Why this collateral is of no use for the quote, or not to be kept because of it.
     pub fn refusal(&self, collateral: &Collateral) -> Option<String> {
         let policy = Policy::strict(self.anchor.clone(), ExpectedReportData::NonceOfEvidence);
         let report = attestation::judge(self.evidence, &policy, Some(collateral), self.now_secs);
@@ -107,8 +112,10 @@ impl Wanted<'_> {
     }
 }
 
-/// What makes collateral newer: first Intel's count of evaluations, then the day.
-fn age_of(collateral: &Collateral) -> Option<(u32, u64)> {
-    let summary = collateral.summary().ok()?;
-    Some((summary.tcb_evaluation_number, summary.tcb_info.issued_secs))
+/// A part that is older than the one kept, if any is: each is signed by itself, so a service can mix old and new.
+/// What is kept and cannot be read is as good as nothing.
+fn goes_back(kept: &Collateral, fetched: &Collateral) -> Option<&'static str> {
+    let (kept, fetched) = (kept.summary().ok()?.ages(), fetched.summary().ok()?.ages());
+    let older = kept.into_iter().zip(fetched).find(|((_, kept), (_, fetched))| fetched < kept);
+    older.map(|((part, _), _)| part)
 }

@@ -7,14 +7,19 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use protocol::digest::OsImageHash;
+use serde_json::Value;
 use tdx_emulator::collateral::Collateral;
 use tdx_emulator::lie::Lie;
-use tdx_emulator::pki::Chain;
+use tdx_emulator::pki::holder::Holder;
+use tdx_emulator::pki::{Chain, sign_raw};
 use tests::dstyx::{Answer, User};
 use tests::lab;
 use tests::pccs::{Mood, Pccs};
 use tests::scene::{NOW, Scene};
 
+/// Before the collateral was issued; when other collateral is valid.
+const EARLIER: &str = "2026-11-16T06:00:00Z";
+const BEFORE: &str = "2026-11-18T06:00:00Z";
 /// Within the collateral's month, and after it.
 const LATER: &str = "2026-12-05T06:00:00Z";
 const TOO_LATE: &str = "2027-01-05T06:00:00Z";
@@ -32,8 +37,12 @@ struct Person {
 
 impl Person {
     fn new() -> Self {
+        Self::with_evidence_of(&Scene::synthetic())
+    }
+
+    fn with_evidence_of(scene: &Scene) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let evidence = Scene::synthetic().evidence(OsImageHash([0; 32]));
+        let evidence = scene.evidence(OsImageHash([0; 32]));
         fs::write(folder.path().join("evidence.json"), evidence.to_json()).unwrap();
         Self { user: User::with_empty_cache(), folder }
     }
@@ -56,6 +65,11 @@ impl Person {
         self.ask(&["collateral", "fetch"], Some(service), NOW)
     }
 
+    /// What lies in the cache for the emulated platform.
+    fn kept(&self) -> Vec<u8> {
+        fs::read(self.user.collateral().join(FILE)).unwrap()
+    }
+
     fn has_kept_anything(&self) -> bool {
         self.user.collateral().exists()
     }
@@ -67,6 +81,17 @@ fn honest() -> Mood {
 
 fn lying(lie: Lie) -> Mood {
     Mood::Honest(Scene { lie: Some(lie), ..Scene::synthetic() }.collateral_json())
+}
+
+/// Collateral of five days before, in its time still.
+fn earlier() -> Value {
+    let earlier = EARLIER.parse().unwrap();
+    let chain = Chain::issue(earlier, None).unwrap();
+    serde_json::from_slice(&Collateral::issue(&chain, earlier, None).unwrap().to_json()).unwrap()
+}
+
+fn answers(collateral: &Value) -> Mood {
+    Mood::Honest(collateral.to_string().into_bytes())
 }
 
 /// No image and no app are stated, so rows are skipped; none may fail, and the collateral's must have been judged.
@@ -218,13 +243,80 @@ fn a_revoked_platform_is_refused_however_its_list_came() {
 fn a_service_cannot_turn_time_back() {
     let (person, service) = (Person::new(), Pccs::start(honest()));
     assert_eq!(person.fetch(&service).code, 0);
-    let kept = fs::read(person.user.collateral().join(FILE)).unwrap();
-    let earlier = "2026-11-16T06:00:00Z".parse().unwrap();
-    let chain = Chain::issue(earlier, None).unwrap();
-    service.be(Mood::Honest(Collateral::issue(&chain, earlier, None).unwrap().to_json()));
+    let kept = person.kept();
+    service.be(answers(&earlier()));
     let refused = person.fetch(&service);
     assert!(refused.code == 3 && refused.stderr.contains("older than what is kept"), "{refused:#?}");
-    assert_eq!(fs::read(person.user.collateral().join(FILE)).unwrap(), kept);
+    assert_eq!(person.kept(), kept);
+}
+
+/// Each document is signed by itself: an older one among newer ones would undo a revocation or a TCB recovery.
+#[test]
+fn a_service_cannot_turn_time_back_for_one_document() {
+    let (person, service) = (Person::new(), Pccs::start(honest()));
+    assert_eq!(person.fetch(&service).code, 0);
+    let kept = person.kept();
+    let (newer, older): (Value, _) = (serde_json::from_slice(&kept).unwrap(), earlier());
+    let parts: [(&str, &[&str]); 4] = [
+        ("TCB info", &["tcb_info", "tcb_info_signature"]),
+        ("QE identity", &["qe_identity", "qe_identity_signature"]),
+        ("root CA's revocation list", &["root_ca_crl"]),
+        ("PCK CA's revocation list", &["pck_crl"]),
+    ];
+    let mut mixed: Vec<(&str, Value)> = vec![("TCB evaluation number", of_an_earlier_evaluation(&newer))];
+    for (part, keys) in parts {
+        let mut collateral = newer.clone();
+        keys.iter().for_each(|key| collateral[key] = older[key].clone());
+        mixed.push((part, collateral));
+    }
+    for (part, collateral) in mixed {
+        service.be(answers(&collateral));
+        let refused = person.fetch(&service);
+        assert!(refused.code == 3 && refused.stderr.contains(&format!("already: its {part}")), "{part}: {refused:#?}");
+        assert_eq!(person.kept(), kept, "{part}");
+    }
+}
+
+/// The same day's TCB info, properly signed, by the evaluation before.
+fn of_an_earlier_evaluation(collateral: &Value) -> Value {
+    let mut collateral = collateral.clone();
+    let mut tcb_info: Value = serde_json::from_str(collateral["tcb_info"].as_str().unwrap()).unwrap();
+    tcb_info["tcbEvaluationDataNumber"] = 16.into();
+    let tcb_info = tcb_info.to_string();
+    collateral["tcb_info_signature"] = hex::encode(sign_raw(&Holder::TcbSigner.key(), tcb_info.as_bytes())).into();
+    collateral["tcb_info"] = tcb_info.into();
+    collateral
+}
+
+#[test]
+fn a_stated_time_brings_nothing_back() {
+    let (person, service) = (Person::new(), Pccs::start(honest()));
+    assert_eq!(person.fetch(&service).code, 0);
+    let kept = person.kept();
+    service.be(answers(&earlier()));
+    let refused = person.ask(&["collateral", "fetch"], Some(&service), BEFORE);
+    assert!(refused.code == 3 && refused.stderr.contains("older than what is kept"), "{refused:#?}");
+    let verdict = person.verify(Some(&service), BEFORE);
+    assert!(verdict.stderr.contains("older than what is kept"), "{verdict:#?}");
+    assert_eq!(person.kept(), kept);
+}
+
+/// Whoever makes up a platform of a real kind signs its revocation list too: it must not lie in the real ones' place.
+#[test]
+fn nothing_is_kept_for_a_platform_that_somebody_made_up() {
+    let platforms = [
+        (Lie::ForeignCa, "the PCK certificates lead to another root"),
+        (Lie::ForgedCa, "the PCK certificates are absent, unreadable or do not sign one another"),
+        (Lie::ExpiredPck, "a certificate is not valid at this time"),
+    ];
+    for (lie, words) in platforms {
+        let scene = Scene { lie: Some(lie), ..Scene::synthetic() };
+        let (person, service) = (Person::with_evidence_of(&scene), Pccs::start(lying(lie)));
+        let refused = person.fetch(&service);
+        assert!(refused.code == 3 && refused.stderr.contains(words), "{lie:?}: {refused:#?}");
+        assert_eq!(person.verify(Some(&service), NOW).code, 1, "{lie:?}");
+        assert!(!person.has_kept_anything(), "{lie:?}");
+    }
 }
 
 #[test]
