@@ -4,6 +4,7 @@
 //! which holds a program, which has sections. A format that cannot be read ends the
 //! explanation where it is; it is no error.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io::Read as _;
 
@@ -14,6 +15,9 @@ const MAX_DEPTH: usize = 6;
 /// An initrd unpacked has 40 MB.
 const MAX_UNPACKED_BYTES: u64 = 1 << 30;
 
+/// Names of parts that are kept beside the first: enough to see a pattern; an archive may have millions.
+const MAX_ALSO: usize = 16;
+
 /// Something inside which a difference lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -21,17 +25,23 @@ pub struct Place {
     pub name: String,
     /// Of the first difference, in it.
     pub offset: u64,
-    /// Names of further parts that differ beside this one.
+    /// Names of further parts that differ beside this one, the first of them.
     pub also: Vec<String>,
+    /// How many more differ.
+    pub more: usize,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}, offset {:#x}", self.name, self.offset)?;
-        if !self.also.is_empty() {
-            write!(f, " (also different: {})", self.also.join(", "))?;
+        if self.also.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        write!(f, " (also different: {}", self.also.join(", "))?;
+        if self.more > 0 {
+            write!(f, " and {} more", self.more)?;
+        }
+        f.write_str(")")
     }
 }
 
@@ -56,7 +66,7 @@ fn descend(first: &[u8], second: &[u8], depth: usize, places: &mut Vec<Place>) {
     if let (Some(a), Some(b)) = (decompressed(first), decompressed(second)) {
         // Equal contents that were packed differently have no place inside.
         if let Some(at) = first_difference(&a, &b) {
-            places.push(Place { name: "decompressed content".into(), offset: at as u64, also: Vec::new() });
+            places.push(Place { name: "decompressed content".into(), offset: at as u64, also: Vec::new(), more: 0 });
             descend(&a, &b, depth - 1, places);
         }
         return;
@@ -109,13 +119,18 @@ fn tar_parts(bytes: &[u8]) -> Option<Vec<Part<'_>>> {
 
 /// The first part that differs from the part of the same name on the other side.
 fn differing_part<'a>(first: &[Part<'a>], second: &[Part<'a>]) -> Option<(Place, &'a [u8], &'a [u8])> {
+    let mut by_name = HashMap::with_capacity(second.len());
+    for part in second {
+        by_name.entry(part.name.as_str()).or_insert(part.bytes);
+    }
     let mut differing = first.iter().filter_map(|one| {
-        let two = second.iter().find(|two| two.name == one.name).map_or(&[][..], |two| two.bytes);
+        let two = by_name.get(one.name.as_str()).copied().unwrap_or_default();
         first_difference(one.bytes, two).map(|at| (one, two, at))
     });
     let (one, two, at) = differing.next()?;
-    let also = differing.map(|(part, ..)| part.name.clone()).collect();
-    Some((Place { name: one.name.clone(), offset: at as u64, also }, one.bytes, two))
+    let also = differing.by_ref().take(MAX_ALSO).map(|(part, ..)| part.name.clone()).collect();
+    let more = differing.count();
+    Some((Place { name: one.name.clone(), offset: at as u64, also, more }, one.bytes, two))
 }
 
 #[cfg(test)]
@@ -136,6 +151,16 @@ mod tests {
     fn a_tar_member_is_named() {
         let places = explain(&tar("abc"), &tar("abd"));
         assert_eq!(places[0].to_string(), "tar member dir/file, offset 0x2");
+    }
+
+    #[test]
+    fn of_very_many_parts_a_few_are_named() {
+        let names: Vec<String> = (0..200_000).map(|index| format!("member {index}")).collect();
+        let parts = |bytes| names.iter().map(|name| Part { name: name.clone(), bytes }).collect::<Vec<_>>();
+        let (place, ..) = differing_part(&parts(b"a"), &parts(b"b")).unwrap();
+        assert_eq!((place.also.len(), place.more), (MAX_ALSO, names.len() - 1 - MAX_ALSO));
+        let text = place.to_string();
+        assert!(text.ends_with(", member 16 and 199983 more)"), "{text}");
     }
 
     #[test]
