@@ -16,6 +16,9 @@ pub use dsse::{Envelope, EnvelopeError};
 pub use keys::{KeyError, KeyId, Signer, SigningKey};
 pub use statement::{FileDigests, Sources, Statement, StatementError};
 
+use crate::digest::Digest;
+use statement::IMAGE;
+
 /// Most keys that one verifier names; each signature is tried with each.
 const MAX_SIGNERS: usize = 32;
 
@@ -62,7 +65,8 @@ pub struct VerifiedRelease {
 /// If the envelope or its statement is malformed, or too few signers signed these bytes.
 pub fn verify(envelope: &[u8], trust: &Trust) -> Result<VerifiedRelease, ReleaseError> {
     let envelope = Envelope::parse(envelope)?;
-    let signed = |signer: &&Signer| envelope.signatures().any(|signature| signer.signed(&envelope, signature));
+    let signed_bytes = envelope.signed_bytes(); // once: a megabyte, for each of 32 signers and 64 signatures
+    let signed = |signer: &&Signer| envelope.signatures().any(|signature| signer.signed(&signed_bytes, signature));
     let signers: Vec<KeyId> = trust.signers.iter().filter(signed).map(Signer::id).collect();
     if signers.len() < trust.threshold {
         return Err(too_few(&envelope, trust, &signers));
@@ -94,6 +98,19 @@ impl VerifiedRelease {
     #[must_use]
     pub fn signers(&self) -> &[KeyId] {
         &self.signers
+    }
+
+    /// Whether an image is the released one: `os_image_hash` is the SHA-256 of the image.json that was read.
+    ///
+    /// # Errors
+    /// If it is another image.json.
+    pub fn check_image(&self, os_image_hash: [u8; 32]) -> Result<(), ReleaseError> {
+        let (expected, found) = (self.statement.image().sha256, Digest::from(os_image_hash));
+        if expected == found {
+            return Ok(());
+        }
+        let (name, expected, found) = (IMAGE.to_owned(), expected.to_string(), found.to_string());
+        Err(ReleaseError::OtherBytes { name, expected, found })
     }
 
     /// Whether `bytes` are those of the released file `name`.

@@ -6,7 +6,6 @@ use std::str::FromStr;
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePublicKey as _};
 use ed25519_dalek::{Signature, Signer as _, VerifyingKey};
 
-use super::dsse::Envelope;
 use crate::digest::Digest;
 
 /// A PEM file of one key has 120 bytes; a long comment before it is no key.
@@ -50,11 +49,9 @@ impl Signer {
         self.id
     }
 
-    /// Whether `signature` is this signer's, of that envelope's payload and type.
-    #[must_use]
-    pub fn signed(&self, envelope: &Envelope, signature: &[u8]) -> bool {
-        Signature::from_slice(signature)
-            .is_ok_and(|signature| self.key.verify_strict(&envelope.signed_bytes(), &signature).is_ok())
+    /// Whether `signature` is this signer's, of these bytes ([`super::Envelope::signed_bytes`]).
+    pub(super) fn signed(&self, signed_bytes: &[u8], signature: &[u8]) -> bool {
+        Signature::from_slice(signature).is_ok_and(|signature| self.key.verify_strict(signed_bytes, &signature).is_ok())
     }
 }
 

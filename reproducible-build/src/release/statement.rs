@@ -19,6 +19,8 @@ const PREDICATE_TYPE: &str = "https://slsa.dev/provenance/v1";
 const BUILD_TYPE: &str = "urn:dstyx:image-build:1";
 /// Whoever builds: two builders that differ in anything else must agree in every byte.
 const BUILDER_ID: &str = "urn:dstyx:hermetic-builder:1";
+/// The file that names all others of an image by their digests; its own SHA-256 is the image's name.
+pub(super) const IMAGE: &str = "image.json";
 /// An image has four files.
 const MAX_FILES: usize = 32;
 /// The lock has three hundred.
@@ -192,6 +194,11 @@ impl Statement {
         self.subject.iter().find(|subject| subject.name == name).map(|subject| &subject.digest)
     }
 
+    /// The digests of image.json.
+    pub(super) fn image(&self) -> &FileDigests {
+        self.file(IMAGE).expect("checked: there is one")
+    }
+
     /// Names of the released files.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         self.subject.iter().map(|subject| subject.name.as_str())
@@ -236,6 +243,9 @@ impl Statement {
         let mut names = BTreeSet::new();
         if let Some(name) = self.files().find(|name| !plain(name) || !names.insert(*name)) {
             return Err(StatementError::Name(name.to_owned()));
+        }
+        if !names.contains(IMAGE) {
+            return Err(StatementError::NoImage);
         }
         let commits: Vec<&str> = self.commits().collect();
         let hexadecimal = |text: &str| text.len() >= 40 && text.bytes().all(|byte| b"0123456789abcdef".contains(&byte));
@@ -322,6 +332,9 @@ pub enum StatementError {
     /// the statement names the file {0:?} twice, or it is no plain name.
     #[error("the statement names the file {0:?} twice, or it is no plain name")]
     Name(String),
+    /// the statement names no image.json: it vouches for no image.
+    #[error("the statement names no {IMAGE}: it vouches for no image")]
+    NoImage,
     /// the statement names no single git commit.
     #[error("the statement names no single git commit")]
     Commit,

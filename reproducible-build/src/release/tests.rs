@@ -94,6 +94,15 @@ fn files_are_those_that_were_signed() {
 }
 
 #[test]
+fn the_image_is_the_one_that_was_signed() {
+    let release = verified(&signed_by(&[1]), &[1], 1).unwrap();
+    let hash = |bytes: &[u8]| <[u8; 32]>::from(<sha2::Sha256 as sha2::Digest>::digest(bytes));
+    assert_eq!(release.check_image(hash(b"{}")), Ok(()));
+    let other = release.check_image(hash(b"{ }"));
+    assert!(matches!(other, Err(ReleaseError::OtherBytes { name, .. }) if name == "image.json"));
+}
+
+#[test]
 fn a_statement_is_read_only_as_it_is_written() {
     let json = String::from_utf8(statement().to_json()).unwrap();
     assert_eq!(Statement::parse(json.as_bytes()), Ok(statement()));
@@ -104,6 +113,7 @@ fn a_statement_is_read_only_as_it_is_written() {
     assert!(matches!(refused("Statement/v1", "Statement/v2"), StatementError::Constant { key: "_type", .. }));
     assert!(matches!(refused("\"kernel\"", "\"../kernel\""), StatementError::Name(_)));
     assert!(matches!(refused("\"kernel\"", "\"image.json\""), StatementError::Name(_)));
+    assert_eq!(refused("\"image.json\"", "\"image.txt\""), StatementError::NoImage);
     assert!(matches!(refused("0123456789abcdef0123456789abcdef01234567", "main"), StatementError::Commit));
     assert!(matches!(refused("\"subject\"", "\"more\": 1, \"subject\""), StatementError::Json(_)));
     assert!(json.contains("pkg:deb/debian/g%2B%2B@4:14.2.0-1?arch=amd64"));
