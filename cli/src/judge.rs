@@ -10,14 +10,16 @@ use measurement::explain::explain_runtime;
 use protocol::digest::{AppId, ReportData, Sha256Digest};
 use protocol::event_log;
 use protocol::evidence::{self, Evidence};
+use protocol::image::Flavour;
 use protocol::quote::Quote;
+use reproducible_build::release::VerifiedRelease;
 
 use crate::app::App;
 use crate::args::{FirmwareFlags, ShapeFlags};
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::image_folder::ImageFolder;
 use crate::vm::Vm;
-use crate::{collateral, files};
+use crate::{collateral, files, signers};
 
 mod expected;
 mod gather;
@@ -51,6 +53,8 @@ pub struct Question {
     pub report_data: Option<ReportData>,
     /// Folder of the image that must run.
     pub image: Option<PathBuf>,
+    /// A release that must be that image.
+    pub release: Option<VerifiedRelease>,
     /// Folder of the app that must run.
     pub app: Option<PathBuf>,
     /// What is stated of the machine.
@@ -88,6 +92,9 @@ pub fn judge(question: &Question) -> Outcome<Judged> {
     let mut inputs = gathered.inputs.clone();
     let evidence = &gathered.converted.evidence;
     let image = question.image.as_deref().map(ImageFolder::read).transpose()?;
+    if let (Some(image), Some(release)) = (&image, &question.release) {
+        vouched(image, release, question.danger_accept_emulated)?;
+    }
     let flavour = image.as_ref().map(ImageFolder::flavour);
     let report_data = gathered.report_data(question.report_data);
     let mut policy = policy::policy(question, flavour, report_data, &mut inputs)?;
@@ -119,6 +126,19 @@ fn runtime_log(evidence: &Evidence) -> Option<Explanation> {
     let events = event_log::runtime_events(&evidence.event_log).ok()?;
     let why = explain_runtime(&events, found)?;
     Some(Explanation { found: found.0, text: why.to_string() })
+}
+
+/// Whether the image that was read is the released one. Signers of a dev image vouch for its bytes and for no
+/// hardware: its public root is accepted by name or not at all.
+fn vouched(image: &ImageFolder, release: &VerifiedRelease, danger_accept_emulated: bool) -> Outcome<()> {
+    signers::check_image(release, image.os_image_hash, image.flavour())?;
+    if image.flavour() == Flavour::Release || danger_accept_emulated {
+        return Ok(());
+    }
+    Err(Failure::new(
+        "the signers vouch for a dev image, which proves nothing about hardware",
+        "take a release of the flavour release, or say --danger-accept-emulated",
+    ))
 }
 
 /// Registers are predicted for a machine: one that the evidence claims, or one that is stated in full.

@@ -10,6 +10,7 @@ mod args;
 mod build;
 mod collateral;
 mod commands;
+mod commit;
 mod doctor;
 mod endpoint;
 mod failure;

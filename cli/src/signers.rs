@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use protocol::digest::OsImageHash;
+use protocol::image::Flavour;
 use reproducible_build::release::{self, Signer, Trust, VerifiedRelease, dsse, keys};
 
 use crate::args::Signers;
@@ -20,6 +22,26 @@ pub fn verified(folder: &Path, signers: &Signers) -> Outcome<VerifiedRelease> {
     let envelope = files::read_bounded(&path, dsse::MAX_BYTES as u64)?;
     release::verify(&envelope, &trust)
         .map_err(|error| Failure::new(format!("{}: {error}", path.display()), error.hint()))
+}
+
+/// Whether an image that was read is the one that the signers vouch for, of the flavour that they state.
+pub fn check_image(release: &VerifiedRelease, os_image_hash: OsImageHash, flavour: Flavour) -> Outcome<()> {
+    release.check_image(os_image_hash.0).map_err(|error| Failure::new(&error, error.hint()))?;
+    let stated = release.statement().flavour();
+    if stated == flavour_name(flavour) {
+        return Ok(());
+    }
+    let what =
+        format!("the signers vouch for a {stated} image, but image.json is of a {} image", flavour_name(flavour));
+    Err(Failure::new(what, "do not use it; tell its signers"))
+}
+
+/// As a statement has it.
+pub fn flavour_name(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::Release => "release",
+        Flavour::Dev => "dev",
+    }
 }
 
 /// Whether a released file has the signed bytes.

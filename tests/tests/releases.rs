@@ -81,7 +81,12 @@ impl Lab {
 
     /// Runs `dstyx release` in the clone with the keys of some signers.
     fn release(&self, folder: &str, signers: &[usize]) -> Answer {
-        let mut arguments = vec!["release".into(), "--out".into(), self.path(folder).into_os_string()];
+        self.release_of("release", folder, signers)
+    }
+
+    fn release_of(&self, flavour: &str, folder: &str, signers: &[usize]) -> Answer {
+        let mut arguments = vec!["release".into(), "--flavour".into(), flavour.into()];
+        arguments.extend(["--out".into(), self.path(folder).into_os_string()]);
         for signer in signers {
             arguments.extend(["--key".into(), self.private(*signer).into_os_string()]);
         }
@@ -94,10 +99,12 @@ impl Lab {
     }
 
     /// Judges somebody's evidence by a release that two of the three signers must have signed.
-    fn verify(&self, folder: &str) -> Answer {
+    fn verify(&self, folder: &str, options: &[&str]) -> Answer {
         let evidence = stranger::vector(EVIDENCE).into_os_string();
         let image = self.path(folder).into_os_string();
-        self.trusting(vec!["verify".into(), "--evidence".into(), evidence, "--image".into(), image])
+        let mut arguments = vec!["verify".into(), "--evidence".into(), evidence, "--image".into(), image];
+        arguments.extend(options.iter().map(OsString::from));
+        self.trusting(arguments)
     }
 
     fn trusting(&self, mut arguments: Vec<OsString>) -> Answer {
@@ -136,6 +143,7 @@ fn two_of_three_signers_are_believed_and_nobody_else() {
     let checked = lab.check("two");
     assert_eq!((checked.code, checked.json["signers"].as_array().map(Vec::len)), (0, Some(2)), "{checked:#?}");
     assert_eq!(checked.text("/os_image_hash"), second.text("/os_image_hash"));
+    assert_eq!(checked.text("/flavour"), "release");
 
     lab.release("one", &[1]);
     lab.refuses("one", "only 1 of the named signers signed");
@@ -144,6 +152,7 @@ fn two_of_three_signers_are_believed_and_nobody_else() {
     lab.release("foreign", &[STRANGER]);
     lab.refuses("foreign", "none of the 1 signatures is by a named signer");
     verify_believes_a_signed_image_only(&lab);
+    verify_judges_the_image_that_was_signed(&lab);
     a_changed_statement_is_refused(&lab);
     a_changed_file_is_refused(&lab);
     the_commit_is_what_was_built(&lab);
@@ -151,14 +160,37 @@ fn two_of_three_signers_are_believed_and_nobody_else() {
 
 /// Evidence of another image: judged where the release is believed, and then refused for its registers.
 fn verify_believes_a_signed_image_only(lab: &Lab) {
-    let judged = lab.verify("two");
+    let judged = lab.verify("two", &[]);
     let rows = judged.json["checks"].as_array().expect("a verdict");
     let failed = |name: &str| rows.iter().any(|row| row["name"] == name && row["verdict"] == "fail");
     assert_eq!(judged.code, 1, "{judged:#?}");
     assert!(failed("mrtd") && failed("rtmr2"), "{judged:#?}");
-    let refused = lab.verify("foreign");
+    let refused = lab.verify("foreign", &[]);
     assert_eq!(refused.code, 3, "{refused:#?}");
     assert!(refused.stderr.contains("none of the 1 signatures is by a named signer"), "{}", refused.stderr);
+}
+
+/// What is judged is the image.json that was read, whatever lay there when the signatures were counted.
+fn verify_judges_the_image_that_was_signed(lab: &Lab) {
+    let path = lab.copy("two", "swapped").join("image.json");
+    fs::copy(lab::image(Flavour::Dev).join("image.json"), path).unwrap();
+    let refused = lab.verify("swapped", &["--danger-accept-emulated"]);
+    assert_eq!(refused.code, 3, "{refused:#?}");
+    assert!(refused.stderr.contains("image.json has the SHA-256"), "{}", refused.stderr);
+}
+
+/// The emulator's root is public: whoever signs a dev image vouches for no hardware.
+#[test]
+fn a_signed_dev_image_is_judged_only_where_its_root_is_accepted_by_name() {
+    let lab = Lab::new();
+    assert_eq!(lab.release_of("dev", "dev", &[0, 1]).code, 0);
+    let checked = lab.check("dev");
+    assert_eq!((checked.code, checked.text("/flavour")), (0, "dev"), "{checked:#?}");
+    let refused = lab.verify("dev", &[]);
+    assert_eq!(refused.code, 3, "{refused:#?}");
+    assert!(refused.stderr.contains("the signers vouch for a dev image"), "{}", refused.stderr);
+    let judged = lab.verify("dev", &["--danger-accept-emulated"]);
+    assert_eq!((judged.code, judged.text("/trust_anchor")), (1, "emulated"), "{judged:#?}");
 }
 
 fn a_changed_statement_is_refused(lab: &Lab) {

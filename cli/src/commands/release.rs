@@ -6,7 +6,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use image::BuiltImage;
 use protocol::image::Flavour;
@@ -18,7 +18,7 @@ use crate::args::{FlavourArg, Release, ReleaseCheck, ReleaseVerb};
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::output::Output;
 use crate::signers::{ENVELOPE, STATEMENT};
-use crate::{build, files, paths, signers};
+use crate::{build, commit, files, paths, signers};
 
 /// What is released.
 const FILES: [&str; 4] = ["image.json", "firmware.fd", "kernel", "initrd"];
@@ -36,19 +36,22 @@ pub fn run(options: &Release, output: &Output) -> Outcome<ExitCode> {
 fn write(options: &Release, output: &Output) -> Outcome<ExitCode> {
     let keys = options.key.iter().map(|path| signing_key(path)).collect::<Outcome<Vec<_>>>()?;
     let checkout = paths::checkout()?;
-    let commit = clean_commit(&checkout)?;
-    let (name, flavour) = match options.flavour {
-        FlavourArg::Release => ("release", Flavour::Release),
-        FlavourArg::Dev => ("dev", Flavour::Dev),
+    let flavour = match options.flavour {
+        FlavourArg::Release => Flavour::Release,
+        FlavourArg::Dev => Flavour::Dev,
     };
-    let builder = build::open()?;
-    let image = build::image(&builder, flavour)?;
-    let contents = contents(&image.folder)?;
-    let statement = statement(&contents, name, &commit, &checkout, &builder)?;
+    let name = signers::flavour_name(flavour);
+    let (image, contents, statement) = commit::built(&checkout, |commit| {
+        let builder = build::open()?;
+        let image = build::image(&builder, flavour)?;
+        let contents = contents(&image.folder)?;
+        let statement = statement(&contents, name, commit, &checkout, &builder)?;
+        Ok((image, contents, statement))
+    })?;
     let folder = options.out.clone().unwrap_or_else(|| checkout.join("target/releases").join(name));
     let envelope = signed(&folder, &statement, &keys)?;
     store(&folder, &contents, &statement, &envelope)?;
-    report(&folder, &image, &commit, &envelope, output);
+    report(&folder, &image, statement.commit(), &envelope, output);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -70,27 +73,6 @@ fn statement(
     let version = env!("CARGO_PKG_VERSION");
     let sources = Sources { flavour, version, commit, lock: builder.lock(), cargo_lock: &cargo_lock };
     Statement::new(&files, &sources).hint("the statement", "is this a checkout of dstyx?")
-}
-
-/// The commit that is checked out; whoever has it has every source of the release.
-fn clean_commit(checkout: &Path) -> Outcome<String> {
-    let git = |arguments: &[&str]| {
-        let output = Command::new("git").arg("-C").arg(checkout).args(arguments).output();
-        let output = output.hint("git", "a release names the commit that it was built from: install git")?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
-        }
-        let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        Err(Failure::new(format!("git {}: {words}", arguments.join(" ")), "is the checkout a git repository?"))
-    };
-    let changes = git(&["status", "--porcelain"])?;
-    match changes.lines().next() {
-        None => git(&["rev-parse", "HEAD"]),
-        Some(first) => Err(Failure::new(
-            format!("the checkout is not its commit: {}", first.trim()),
-            "commit, stash or remove the changes, so that others can build the same",
-        )),
-    }
 }
 
 fn signing_key(path: &Path) -> Outcome<SigningKey> {
@@ -167,7 +149,8 @@ fn check(options: &ReleaseCheck, output: &Output) -> Outcome<ExitCode> {
         let path: PathBuf = options.dir.join(name);
         signers::check(&release, name, &files::read_bounded(&path, MAX_FILE_BYTES)?)?;
     }
-    let (_, os_image_hash) = files::read_manifest(&options.dir)?;
+    let (manifest, os_image_hash) = files::read_manifest(&options.dir)?;
+    signers::check_image(&release, os_image_hash, manifest.flavour)?;
     let statement = release.statement();
     let signers: Vec<String> = release.signers().iter().map(ToString::to_string).collect();
     let document = json!({
@@ -179,7 +162,10 @@ fn check(options: &ReleaseCheck, output: &Output) -> Outcome<ExitCode> {
     });
     output.result(&document, || {
         let signed: String = signers.iter().map(|id| format!("signed by {id}\n")).collect();
-        format!("os-image-hash {os_image_hash}\ncommit {}\n{signed}every file is the signed one\n", statement.commit())
+        let (flavour, commit) = (statement.flavour(), statement.commit());
+        format!(
+            "os-image-hash {os_image_hash}\nflavour {flavour}\ncommit {commit}\n{signed}every file is the signed one\n"
+        )
     });
     Ok(ExitCode::SUCCESS)
 }

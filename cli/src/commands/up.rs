@@ -89,6 +89,7 @@ fn question(vm: &Vm, app: &App, options: &Up) -> Outcome<Question> {
         event_logs: Vec::new(),
         report_data: None,
         image: Some(vm.image.clone()),
+        release: None,
         app: Some(app.folder.clone()),
         shape: ShapeFlags { vcpus: Some(options.vcpus), memory: Some(options.memory), ..ShapeFlags::default() },
         of_firmware: FirmwareFlags::default(),

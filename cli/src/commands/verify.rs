@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use attestation::{Report, Verdict};
 use protocol::digest::ReportData;
+use reproducible_build::release::VerifiedRelease;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -15,7 +16,7 @@ use crate::failure::{Failure, Hint as _, Outcome};
 use crate::judge::{self, Question, Source};
 use crate::output::Output;
 use crate::vm::Vm;
-use crate::{files, report, signers};
+use crate::{report, signers};
 
 /// Exit status 0 only if every check passed, 1 if one failed, 2 if one was skipped.
 pub fn run(options: &Verify, output: &Output) -> Outcome<ExitCode> {
@@ -50,8 +51,8 @@ fn question(options: &Verify) -> Outcome<Question> {
         _ => None,
     };
     let image = options.image.clone().or_else(|| of_vm(|vm| &vm.image));
-    released(image.as_deref(), &options.signers)?;
     Ok(Question {
+        release: released(image.as_deref(), &options.signers)?,
         event_logs: options.event_log.clone(),
         report_data: options.report_data.as_deref().map(stated_report_data).transpose()?,
         image,
@@ -67,16 +68,14 @@ fn question(options: &Verify) -> Outcome<Question> {
     })
 }
 
-/// With signers, nothing is judged against an image that they do not vouch for.
-fn released(image: Option<&Path>, signers: &Signers) -> Outcome<()> {
+/// With signers, nothing is judged against an image that they do not vouch for: the judgement compares what it reads.
+fn released(image: Option<&Path>, signers: &Signers) -> Outcome<Option<VerifiedRelease>> {
     if signers.signer.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let folder =
         image.ok_or_else(|| Failure::new("--signer without an image", "give --image with a release's folder"))?;
-    let release = signers::verified(folder, signers)?;
-    let json = files::read_bounded(&folder.join("image.json"), protocol::image::MAX_BYTES as u64)?;
-    signers::check(&release, "image.json", &json)
+    signers::verified(folder, signers).map(Some)
 }
 
 /// Where the evidence is that a person named by one of three options.
