@@ -23,7 +23,7 @@ pub(crate) fn judge(ledger: &mut Ledger, log: &[RawEvent], report: Option<&TdRep
     let mut separators = [0; REGISTERS];
     let second = entries.iter().find(|(_, raw)| {
         let count = &mut separators[raw.imr as usize];
-        *count += u32::from(raw.event_type == EV_SEPARATOR);
+        *count += u32::from(is_separator(raw));
         *count > 1
     });
     let found = second.map_or_else(
@@ -41,6 +41,16 @@ pub(crate) fn judge(ledger: &mut Ledger, log: &[RawEvent], report: Option<&TdRep
         Some(report) => judge_replay(ledger, &entries, report),
         None => ledger.skip(&[CheckName::FirmwareLog], "the quote cannot be read"),
     }
+}
+
+/// Whether an entry says that it is a separator, or measures what one does: only the digest is authenticated,
+/// the type is the sender's word.
+fn is_separator(raw: &RawEvent) -> bool {
+    /// Contents of a separator (TCG PC Client Platform Firmware Profile 1.05, table 27): all went well; an error.
+    const CONTENTS: [[u8; 4]; 2] = [[0; 4], [0xff; 4]];
+    let digest = Sha384Digest::from_hex(&raw.digest);
+    let measured = digest.is_ok_and(|digest| CONTENTS.iter().any(|content| Sha384Digest::of(content) == digest));
+    measured || raw.event_type == EV_SEPARATOR
 }
 
 /// Each register that has entries must be what they replay to.

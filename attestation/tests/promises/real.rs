@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use attestation::policy::ExpectedReportData;
 use attestation::{CheckName, CheckVerdict, Collateral, Policy, Report, TrustAnchor, judge, verify};
-use protocol::digest::OsImageHash;
+use protocol::digest::{OsImageHash, Sha384Digest};
 use protocol::event_log::RawEvent;
 use protocol::evidence::Evidence;
 use protocol::launch::LaunchClaims;
@@ -270,8 +270,36 @@ fn another_clouds_log_replays_and_its_logs_with_two_separators_are_refused() {
     }
 }
 
+/// Nothing authenticates an entry's type: a second separator is seen under another one too, and so is one that
+/// reports an error.
+#[test]
+fn a_second_separator_is_seen_whatever_type_its_sender_gives_it() {
+    let mut evidence = evidence(include_bytes!("../../../tests/vectors/protocol/cos-113-quote.bin"));
+    let log = include_bytes!("../../../tests/vectors/protocol/cos-113-second-separator.bin");
+    evidence.event_log = tcg_log::parse_as_it_is(log).unwrap().iter().map(raw).collect();
+    let mut seen = [false; 4];
+    let second = evidence
+        .event_log
+        .iter()
+        .position(|raw| raw.event_type == EV_SEPARATOR && std::mem::replace(&mut seen[raw.imr as usize], true));
+    let second = second.unwrap();
+    let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence);
+    let mut judged = |event_type: u32, measured: &[u8]| {
+        evidence.event_log[second].event_type = event_type;
+        evidence.event_log[second].digest = Sha384Digest::of(measured).to_string();
+        judge(&evidence, &policy, None, JULY_2025).check(CheckName::EventSeparator).unwrap().verdict
+    };
+    assert_eq!(judged(EV_SEPARATOR, b"anything"), CheckVerdict::Fail);
+    assert_eq!(judged(EV_EVENT_TAG, &[0; 4]), CheckVerdict::Fail);
+    assert_eq!(judged(EV_EVENT_TAG, &[0xff; 4]), CheckVerdict::Fail);
+    assert_eq!(judged(EV_EVENT_TAG, &[0; 2]), CheckVerdict::Pass, "a boot order of one entry");
+}
+
 /// EV_SEPARATOR (TCG PC Client Platform Firmware Profile 1.05, table 27).
 const EV_SEPARATOR: u32 = 4;
+
+/// Another type (the same table).
+const EV_EVENT_TAG: u32 = 6;
 
 fn raw(event: &TcgEvent) -> RawEvent {
     RawEvent {
