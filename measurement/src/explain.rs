@@ -14,6 +14,8 @@ use protocol::shape::Shape;
 use crate::event::{Event, Register, replay};
 use crate::facts::ImageFacts;
 use crate::predict::predict_each;
+use crate::profile::QemuProfile;
+use crate::rtmr0::{self, Firmware};
 
 mod alignment;
 mod cause;
@@ -115,18 +117,20 @@ pub fn explain(known: &Known<'_>, found: &FoundRegisters) -> Explanations {
 }
 
 /// The digest of the hand-off tables that the log proposes for a firmware whose reference nobody stated, if with
-/// it every other event is as predicted.
+/// it every other event is as predicted and the log replays to `found`, the quote's RTMR0.
 ///
 /// Whoever takes it for a reference believes the host's SMBIOS tables; so it is only for a person to read.
-pub fn logged_handoff_tables(known: &Known<'_>) -> Option<Sha384Digest> {
-    known.log.iter().filter(|logged| logged.register == Register::Rtmr0).find_map(|logged| {
-        let mut image = known.image.clone();
-        image.handoff_tables = Some(logged.digest);
-        let events = predict_each(&image, known.stated).ok()?.rtmr0.ok()?;
-        let log = known.log.iter().filter(|logged| logged.register == Register::Rtmr0);
-        let same = log.map(|logged| logged.digest).eq(events.iter().map(|event| event.digest));
-        same.then_some(logged.digest)
-    })
+pub fn logged_handoff_tables(known: &Known<'_>, found: Rtmr) -> Option<Sha384Digest> {
+    let log = log_of(known, Register::Rtmr0, found);
+    if !log.replays || known.stated.check().is_err() {
+        return None;
+    }
+    let profile = QemuProfile::for_version(&known.stated.qemu_version).ok()?;
+    let handoff_tables = log.digests.get(rtmr0::HANDOFF_TABLES).copied()?;
+    let firmware = Firmware { handoff_tables: Some(handoff_tables), ..known.image.rtmr0_firmware() };
+    let events = rtmr0::events(firmware, known.stated, profile).ok()?;
+    let same = events.iter().map(|event| &event.digest).eq(&log.digests);
+    same.then_some(handoff_tables)
 }
 
 /// A register's part of the log, and whether it may be believed for that register's value.

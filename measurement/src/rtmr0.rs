@@ -24,6 +24,9 @@ const UI_APP: [u8; 16] = guid(0x462c_aa21, 0x7614, 0x4503, [0x83, 0x6e, 0x8a, 0x
 /// The boot menu in it.
 const BOOT_MENU_APP: [u8; 16] = guid(0xeec2_5bdc, 0x67f2, 0x4d95, [0xb1, 0xd5, 0xf8, 0x1b, 0x20, 0x39, 0xd1, 0x1d]);
 
+/// Position of the hand-off tables' event, from 0, in the only layout that has one.
+pub(crate) const HANDOFF_TABLES: usize = 13;
+
 /// What the firmware contributes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Firmware<'a> {

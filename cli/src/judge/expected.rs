@@ -45,7 +45,7 @@ pub fn registers(
     let os_image_hash = Some(image.os_image_hash);
     Ok(match expected {
         Ok(EachRegister { mrtd, rtmr0, rtmr1, rtmr2 }) => {
-            let rtmr0 = rtmr0.map_err(|error| skipped(&error, &question.known()));
+            let rtmr0 = rtmr0.map_err(|error| skipped(&error, &question.known(), found));
             ExpectedRegisters {
                 os_image_hash,
                 mrtd: rows.row(None, mrtd.0, "", explanations.mrtd),
@@ -195,8 +195,8 @@ impl Rows {
 }
 
 /// Why RTMR0 is not judged, with what the log says of the one digest that is missing.
-fn skipped(error: &measurement::PredictError, known: &Known<'_>) -> String {
-    let logged = logged_handoff_tables(known);
+fn skipped(error: &measurement::PredictError, known: &Known<'_>, found: Option<FoundRegisters>) -> String {
+    let logged = found.and_then(|found| logged_handoff_tables(known, found.rtmrs[0]));
     let of_log = logged
         .map(|digest| format!("; by the firmware's log every other event is as predicted, and this one is {digest}"));
     format!("{error}{}", of_log.unwrap_or_default())

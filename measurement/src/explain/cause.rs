@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::acpi::{SPLIT_LOW_BYTES, SPLIT_MEMORY_BYTES, low_memory_bytes};
 use crate::layout::FirmwareLayout;
 use crate::profile::PageOrder;
 
@@ -106,6 +107,8 @@ pub enum Cause {
         /// The expected layout.
         expected: String,
     },
+    /// Hand-off tables for which there is no reference: whatever the log says of them was taken.
+    HandoffTables,
     /// Another image's part.
     OtherImage {
         /// Which part.
@@ -214,9 +217,10 @@ impl fmt::Display for Cause {
                 f.write_str("a kernel as its file is, which QEMU 10.2 and later leave alone")
             }
             Self::KernelHeader { rewritten_for_mib: Some(mib) } => {
-                write!(f, "a kernel whose header QEMU before 10.2 rewrote for {mib} MiB of memory")
+                write!(f, "a kernel whose header QEMU before 10.2 rewrote for memory of {}", same_header(*mib))
             }
             Self::Layout { found, expected } => write!(f, "a firmware of layout {found}, not {expected}"),
+            Self::HandoffTables => f.write_str("hand-off tables that are not computed"),
             Self::OtherImage { part, name } => write!(f, "the {part} of {name}"),
             Self::Missing { index, name } => write!(f, "event {index} ({name}) is missing"),
             Self::Extra { index, repeats: Some(name) } => write!(f, "event {index} measures {name} a second time"),
@@ -236,12 +240,21 @@ impl fmt::Display for Cause {
 impl Cause {
     /// Whether it says that something differs, but not what it is.
     fn is_unknown(&self) -> bool {
-        matches!(self, Self::Changed { .. } | Self::UnknownTables)
+        matches!(self, Self::Changed { .. } | Self::UnknownTables | Self::HandoffTables)
     }
 
     /// Whether it is a sentence about events, not a name for what was measured.
     fn is_of_events(&self) -> bool {
         self.is_unknown() || matches!(self, Self::Missing { .. } | Self::Extra { .. } | Self::Order { .. })
+    }
+}
+
+/// All memory sizes for which QEMU writes the header that it writes for this one.
+fn same_header(memory_mib: u64) -> String {
+    if low_memory_bytes(memory_mib << 20) == SPLIT_LOW_BYTES {
+        format!("{} MiB, or {} MiB and more", SPLIT_LOW_BYTES >> 20, SPLIT_MEMORY_BYTES >> 20)
+    } else {
+        format!("{memory_mib} MiB")
     }
 }
 

@@ -10,8 +10,8 @@ use crate::profile::{PageOrder, QemuProfile};
 use crate::{ImageFacts, rtmr1, rtmr2};
 
 /// Memory sizes for which a kernel's header is rewritten, besides those that are known: each costs a hash of
-/// the whole kernel. From 2,816 MiB on all are the same.
-const REWRITTEN_FOR_MIB: [u64; 5] = [2048, 512, 1024, 1536, 4096];
+/// the whole kernel. The first stands for 2,816 MiB and more too.
+const REWRITTEN_FOR_MIB: [u64; 4] = [2048, 512, 1024, 1536];
 
 /// Explains an MRTD.
 pub(super) fn firmware(known: &Known<'_>, found: Mrtd) -> Explanation {

@@ -63,7 +63,7 @@ fn by_log(known: &Known<'_>, expected: &[Event], logged: &[Sha384Digest], budget
         let profile = QemuProfile::for_version(&shape.qemu_version).ok()?;
         let events = rtmr0::events(firmware.as_firmware(), &shape, profile).ok()?;
         let differing = joined_acpi(alignment::differences(&events, logged));
-        Some(of_firmware.into_iter().chain(differing).collect::<Vec<_>>())
+        Some([of_firmware, differing].concat())
     });
     let of_firmware = lists.min_by_key(|causes| cause::weight(causes));
     let differing = of_firmware.unwrap_or_else(|| alignment::differences(expected, logged));
@@ -82,25 +82,28 @@ impl OwnFirmware {
     }
 }
 
-fn firmwares(known: &Known<'_>, logged: &[Sha384Digest]) -> Vec<(Option<Cause>, OwnFirmware)> {
-    /// Where a firmware that measures hand-off tables does so.
-    const HANDOFF_TABLES: usize = 13;
+fn firmwares(known: &Known<'_>, logged: &[Sha384Digest]) -> Vec<(Vec<Cause>, OwnFirmware)> {
     let own = |image: &ImageFacts<'_>| OwnFirmware {
         facts: image.firmware.clone(),
-        handoff_tables: image.handoff_tables.or(logged.get(HANDOFF_TABLES).copied()),
+        handoff_tables: image.handoff_tables.or(logged.get(rtmr0::HANDOFF_TABLES).copied()),
     };
-    let mut list = vec![(None, own(known.image))];
+    // A digest that was taken from the log may be anything: that is a part of the cause.
+    let because = |cause: Cause, image: &ImageFacts<'_>, layout: &str| {
+        let taken = image.handoff_tables.is_none() && layout == FirmwareLayout::Edk2_2025_05.name();
+        [cause].into_iter().chain(taken.then_some(Cause::HandoffTables)).collect()
+    };
+    let mut list = vec![(Vec::new(), own(known.image))];
     for found in FirmwareLayout::ALL {
         let expected = known.image.firmware.layout.clone();
         if found.name() != expected {
             let mut firmware = own(known.image);
             firmware.facts.layout = found.name().to_owned();
-            list.push((Some(Cause::Layout { found, expected }), firmware));
+            list.push((because(Cause::Layout { found, expected }, known.image, found.name()), firmware));
         }
     }
     let named = known.others.iter().map(|other| {
         let cause = Cause::OtherImage { part: Part::Firmware, name: other.name.clone() };
-        (Some(cause), own(&other.facts))
+        (because(cause, &other.facts, &other.facts.firmware.layout), own(&other.facts))
     });
     list.extend(named);
     list
@@ -235,15 +238,10 @@ fn shape_causes(known: &Known<'_>, found: &Shape) -> Vec<Cause> {
     let mut causes: Vec<Cause> = differing
         .map(|(field, found, expected)| Cause::Shape { field, found, expected, stated: known.stated_by.field(field) })
         .collect();
-    let profiles = [&found.qemu_version, &stated.qemu_version].map(|version| QemuProfile::for_version(version));
-    if let [Ok(found), Ok(expected)] = profiles
-        && !search::same_generation(&found, &expected)
-    {
-        causes.push(Cause::Qemu {
-            families: search::families_like(&found),
-            expected: stated.qemu_version.clone(),
-            stated: known.stated_by.qemu_version,
-        });
+    let families = search::families_like(found);
+    if QemuProfile::for_version(&stated.qemu_version).is_ok_and(|expected| !families.contains(&expected.family)) {
+        let expected = stated.qemu_version.clone();
+        causes.push(Cause::Qemu { families, expected, stated: known.stated_by.qemu_version });
     }
     causes
 }

@@ -4,7 +4,7 @@
 
 use protocol::shape::MAX_ROOT_SLOTS;
 
-use crate::acpi::low_memory_bytes;
+use crate::acpi::{AcpiBlobs, low_memory_bytes};
 use crate::profile::QemuProfile;
 use crate::{PageOrder, Shape};
 
@@ -93,14 +93,16 @@ fn families() -> Vec<QemuProfile> {
     kinds
 }
 
-/// The families whose tables are those of `profile`.
-pub(super) fn families_like(profile: &QemuProfile) -> Vec<&'static str> {
-    let alike = QemuProfile::ALL.into_iter().filter(|other| same_generation(other, profile));
+/// The families whose tables for this machine are those of its own: what they differ in may have no effect there.
+/// Empty for a version that no profile describes.
+pub(super) fn families_like(shape: &Shape) -> Vec<&'static str> {
+    let Ok(own) = AcpiBlobs::for_shape(shape) else { return Vec::new() };
+    let alike = QemuProfile::ALL.into_iter().filter(|other| AcpiBlobs::generate(shape, *other) == own);
     alike.map(|profile| profile.family).collect()
 }
 
-/// Whether two profiles generate the same ACPI tables.
-pub(super) fn same_generation(one: &QemuProfile, other: &QemuProfile) -> bool {
+/// Whether two profiles generate the same ACPI tables for every machine.
+fn same_generation(one: &QemuProfile, other: &QemuProfile) -> bool {
     let tables = |profile: &QemuProfile| QemuProfile {
         family: "",
         compared: crate::Compared::Never,
@@ -184,16 +186,14 @@ impl Axes {
 mod tests {
     use super::*;
 
+    fn shape(serial_ports: u32, qemu_version: &str) -> Shape {
+        let qemu_version = qemu_version.into();
+        Shape { vcpus: 2, memory_mib: 2048, root_slots: 4, serial_ports, qemu_version, pci_hotplug: true }
+    }
+
     #[test]
     fn all_machines_fit_into_the_budget() {
-        let stated = Shape {
-            vcpus: 2,
-            memory_mib: 2048,
-            root_slots: 4,
-            serial_ports: 1,
-            qemu_version: "11.1.3".into(),
-            pci_hotplug: true,
-        };
+        let stated = shape(1, "11.1.3");
         let tried = machines(&stated, false).count();
         assert!(tried <= MAX_TABLES, "{tried} machines");
         assert!(machines(&stated, true).all(|shape| shape.memory_mib == 2048));
@@ -201,8 +201,9 @@ mod tests {
 
     #[test]
     fn families_without_a_difference_in_their_tables_are_one() {
-        let nine = QemuProfile::for_version("9.1").unwrap();
-        assert_eq!(families_like(&nine), ["9.0", "9.1"]);
+        assert_eq!(families_like(&shape(1, "9.1")), ["9.0", "9.1"]);
+        assert_eq!(families_like(&shape(1, "11.0")), ["11.0"]);
+        assert_eq!(families_like(&shape(0, "11.0")), ["11.0", "11.1"]);
         assert_eq!(families().len(), 6);
     }
 }
