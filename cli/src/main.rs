@@ -23,6 +23,7 @@ mod mirror;
 mod output;
 mod paths;
 mod platform;
+mod printable;
 mod qmp;
 mod report;
 mod signers;

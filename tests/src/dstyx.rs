@@ -26,6 +26,17 @@ pub struct Answer {
     pub stderr: String,
 }
 
+/// What a person read.
+#[derive(Debug)]
+pub struct Printed {
+    /// Exit status.
+    pub code: i32,
+    /// Results.
+    pub stdout: String,
+    /// Progress, failures and hints.
+    pub stderr: String,
+}
+
 impl Default for User {
     fn default() -> Self {
         Self { state: tempfile::tempdir().unwrap(), cache: None }
@@ -62,9 +73,22 @@ impl User {
         Self::answer(self.command(arguments).env(name, value))
     }
 
+    /// Runs `dstyx ARGUMENTS` in the checkout, with the words for a person or with `--json` among them.
+    pub fn prints<A: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Printed {
+        let output = self.bare_command(arguments).output().unwrap();
+        let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        Printed { code: output.status.code().unwrap(), stdout, stderr }
+    }
+
     fn command<A: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+        let mut command = self.bare_command(arguments);
+        command.arg("--json");
+        command
+    }
+
+    fn bare_command<A: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(lab::program("dstyx"));
-        command.arg("--json").args(arguments).current_dir(lab::checkout()).env("XDG_STATE_HOME", self.state.path());
+        command.args(arguments).current_dir(lab::checkout()).env("XDG_STATE_HOME", self.state.path());
         command.env_remove("DSTYX_PCCS");
         if let Some(cache) = &self.cache {
             command.env("XDG_CACHE_HOME", cache.path());

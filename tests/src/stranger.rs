@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
 use protocol::digest::{Rtmr, Sha384Digest};
 use protocol::event_log::{RUNTIME_REGISTER, RawEvent};
+use serde_json::Value;
 use tdx_emulator::collateral::Collateral;
 use tdx_emulator::pki::Chain;
 use tdx_emulator::quote::{QuoteVersion, Quoter};
@@ -24,6 +26,16 @@ pub fn vector(path: &str) -> PathBuf {
 /// Its bytes.
 pub fn vector_bytes(path: &str) -> Vec<u8> {
     fs::read(vector(path)).unwrap()
+}
+
+/// Writes the image that dstack's get-quote vector is of, as far as that carries it: its list and its measurement.
+pub fn write_dstack_image(folder: &Path) {
+    let lite: Value = serde_json::from_slice(&vector_bytes("protocol/dstack-getquote.json")).unwrap();
+    let config: Value = serde_json::from_str(lite["vm_config"].as_str().unwrap()).unwrap();
+    for (key, file) in [("checksum_file", "sha256sum.txt"), ("measurement", "measurement.tdx.cbor")] {
+        let part = config["tdx_measurement"][key].as_str().unwrap();
+        fs::write(folder.join(file), base64::engine::general_purpose::STANDARD.decode(part).unwrap()).unwrap();
+    }
 }
 
 /// A quote whose registers are what this log replays to; `rtmrs` replaces registers by index.

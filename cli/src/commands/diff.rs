@@ -19,6 +19,7 @@ use crate::files;
 use crate::image_folder::ImageFolder;
 use crate::judge::{self, Predicted, Stated};
 use crate::output::{Output, columns};
+use crate::printable::line;
 
 /// Exit status of evidence that differs.
 const DIFFERS: u8 = 1;
@@ -228,7 +229,8 @@ fn text(document: &Document) -> String {
         vec![row.name.to_owned(), verdict.to_owned(), short(&row.a), short(&row.b)]
     });
     let registers: Vec<_> = [header(["REGISTER", "", "A", "B"])].into_iter().chain(registers).collect();
-    let whys = document.registers.iter().filter_map(|row| Some(format!("{}: {}\n", row.name, row.why.as_ref()?)));
+    let whys = document.registers.iter();
+    let whys = whys.filter_map(|row| Some(format!("{}: {}\n", row.name, line(row.why.as_ref()?))));
     let place = |at: Option<usize>| at.map(|at| at.to_string()).unwrap_or_default();
     let events = document.events.iter().map(|row| {
         let at = format!("{} {}", place(row.a), place(row.b));

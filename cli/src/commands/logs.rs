@@ -8,6 +8,7 @@ use protocol::status::{self, Record};
 use crate::args::Logs;
 use crate::failure::{Hint as _, Outcome};
 use crate::output::Output;
+use crate::printable;
 use crate::vm::Vm;
 use crate::watch;
 
@@ -22,7 +23,7 @@ pub fn run(options: &Logs, output: &Output) -> Outcome<ExitCode> {
         serde_json::json!({ "status": records.iter().map(document).collect::<Vec<_>>(), "console": console });
     output.result(&document, || {
         let lines: String = records.iter().map(|record| watch::sentence(record) + "\n").collect();
-        format!("{lines}{console}")
+        format!("{lines}{}", printable::console(&console))
     });
     Ok(ExitCode::SUCCESS)
 }

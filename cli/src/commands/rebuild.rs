@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::args::{Part, Rebuild};
 use crate::failure::{Failure, Hint as _, Outcome, chain};
 use crate::output::Output;
-use crate::{build, files, paths};
+use crate::{build, files, paths, printable};
 
 /// Largest artefact that is compared byte by byte: far above any real one, far below memory.
 const MAX_FILE_BYTES: u64 = 1 << 30;
@@ -127,12 +127,10 @@ fn part_text(part: &Value) -> String {
 }
 
 fn file_text(part: &Value) -> String {
-    let text = |key: &str| part[key].as_str().unwrap_or_default();
-    match (part["difference"].as_str(), text("compared")) {
-        (None, "bytes") => format!("{}: byte-equal\n", text("file")),
-        (None, _) => format!("{}: equal by its SHA-256\n", text("file")),
-        (Some(difference), _) => {
-            format!("{}: DIFFERENT (first: published, second: built now): {difference}\n", text("file"))
-        }
+    let file = printable::line(part["file"].as_str().unwrap_or_default());
+    match (part["difference"].as_str(), part["compared"].as_str()) {
+        (None, Some("bytes")) => format!("{file}: byte-equal\n"),
+        (None, _) => format!("{file}: equal by its SHA-256\n"),
+        (Some(difference), _) => format!("{file}: DIFFERENT (first: published, second: built now): {difference}\n"),
     }
 }

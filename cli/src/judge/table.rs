@@ -5,6 +5,7 @@ use protocol::foreign::Format;
 
 use super::Judged;
 use crate::output::columns;
+use crate::printable::line;
 
 /// Longest cell; digests are cut, `--json` has them whole.
 const MAX_CELL: usize = 24;
@@ -14,7 +15,7 @@ pub fn table(judged: &Judged) -> String {
     let report = &judged.report;
     let mut notices: String = report.facts.notices.iter().map(|notice| format!("{notice}\n")).collect();
     if judged.gathered.converted.format != Format::Dstyx {
-        notices.push_str(&format!("evidence read as {}\n", judged.gathered.described()));
+        notices.push_str(&format!("evidence read as {}\n", line(&judged.gathered.described())));
     }
     let header = ["CHECK", "VERDICT", "EXPECTED", "FOUND", "WITNESS"].map(str::to_owned).to_vec();
     let rows: Vec<_> = std::iter::once(header).chain(report.checks.iter().map(row)).collect();
@@ -46,12 +47,13 @@ fn hints(report: &Report) -> String {
             "{}: {}\n  expected {}\n  found    {}\n  {}\n",
             check.name.name(),
             check.name.refusal(),
-            check.finding.expected,
-            check.finding.found,
-            check.finding.hint
+            line(&check.finding.expected),
+            line(&check.finding.found),
+            line(&check.finding.hint)
         )
     });
-    let skipped = skipped(report).into_iter().map(|(why, names)| format!("skipped: {}\n  {why}\n", names.join(", ")));
+    let skipped = skipped(report).into_iter();
+    let skipped = skipped.map(|(why, names)| format!("skipped: {}\n  {}\n", names.join(", "), line(why)));
     failed.chain(skipped).collect()
 }
 
@@ -87,8 +89,9 @@ fn summary(report: &Report) -> String {
 }
 
 fn cut(text: &str) -> String {
+    let text = line(text);
     if text.chars().count() <= MAX_CELL {
-        return text.to_owned();
+        return text;
     }
     text.chars().take(MAX_CELL - 1).chain(['…']).collect()
 }

@@ -1,5 +1,7 @@
 //! Foreign text as it may stand on a page: bounded, and with every character visible. Escaping is the template's.
 
+use crate::printable;
+
 /// Longest text in one place; digests, certificates' names and causes are shorter.
 const MAX_CHARS: usize = 600;
 /// Longest compose file that is shown; those of real apps have a few KiB.
@@ -7,12 +9,12 @@ pub const MAX_FILE_CHARS: usize = 32 * 1024;
 
 /// One line.
 pub fn line(text: &str) -> String {
-    bounded(text.chars(), MAX_CHARS, |_| false)
+    bounded(text, MAX_CHARS, printable::line)
 }
 
 /// A file of several lines.
 pub fn file(text: &str) -> String {
-    bounded(text.chars(), MAX_FILE_CHARS, |c| matches!(c, '\n' | '\t'))
+    bounded(text, MAX_FILE_CHARS, printable::text)
 }
 
 /// A payload: printable ASCII as it is, anything else as hex.
@@ -37,30 +39,14 @@ pub fn sentence(clause: &str) -> String {
     format!("{first}{}{end}", letters.as_str())
 }
 
-fn bounded(mut text: impl Iterator<Item = char>, limit: usize, kept: fn(char) -> bool) -> String {
-    let mut shown = String::new();
-    for c in text.by_ref().take(limit) {
-        if is_hidden(c) && !kept(c) {
-            shown.extend(c.escape_unicode());
-        } else {
-            shown.push(c);
+fn bounded(text: &str, limit: usize, shown: fn(&str) -> String) -> String {
+    match text.char_indices().nth(limit) {
+        None => shown(text),
+        Some((end, _)) => {
+            let more = text[end..].chars().count();
+            format!("{}… ({more} more characters)", shown(&text[..end]))
         }
     }
-    match text.count() {
-        0 => shown,
-        more => format!("{shown}… ({more} more characters)"),
-    }
-}
-
-/// Characters that show nothing or change the order of others: with them a text can look like another.
-fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
-        )
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}')
-        || matches!(c, '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]

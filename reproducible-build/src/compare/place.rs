@@ -33,11 +33,12 @@ pub struct Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}, offset {:#x}", self.name, self.offset)?;
+        // Names are the archive's own and may hold anything: escaped, they stay on their line.
+        write!(f, "{}, offset {:#x}", self.name.escape_debug(), self.offset)?;
         if self.also.is_empty() {
             return Ok(());
         }
-        write!(f, " (also different: {}", self.also.join(", "))?;
+        write!(f, " (also different: {}", self.also.join(", ").escape_debug())?;
         if self.more > 0 {
             write!(f, " and {} more", self.more)?;
         }
@@ -161,6 +162,14 @@ mod tests {
         assert_eq!((place.also.len(), place.more), (MAX_ALSO, names.len() - 1 - MAX_ALSO));
         let text = place.to_string();
         assert!(text.ends_with(", member 16 and 199983 more)"), "{text}");
+    }
+
+    #[test]
+    fn a_member_cannot_leave_its_line_by_its_name() {
+        let name = "x\nimage.json: byte-equal\u{1b}[8m\u{202e}".to_owned();
+        let place = Place { also: vec![name.clone()], name, offset: 0, more: 0 };
+        let shown = place.to_string();
+        assert!(!shown.contains(['\n', '\u{1b}', '\u{202e}']), "{shown:?}");
     }
 
     #[test]
