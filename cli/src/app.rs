@@ -10,6 +10,7 @@ use containers::compose::ComposeFile;
 use protocol::app_compose::{self, AppCompose};
 
 use crate::failure::{Failure, Hint as _, Outcome};
+use crate::files;
 
 /// Name of the compose file in an app folder.
 const COMPOSE_FILE: &str = "docker-compose.yml";
@@ -46,13 +47,12 @@ impl App {
 }
 
 fn compose_text(folder: &Path) -> Outcome<String> {
-    let file = folder.join(COMPOSE_FILE);
-    let length = fs::metadata(&file).hint(file.display(), "an app folder holds a docker-compose.yml")?.len();
-    if length > app_compose::MAX_BYTES as u64 {
-        let what = format!("{}: {length} bytes, at most {} fit", file.display(), app_compose::MAX_BYTES);
-        return Err(Failure::new(what, "compose files are text of a few KiB; move data into images"));
-    }
-    fs::read_to_string(&file).hint(file.display(), "the file must be UTF-8 text")
+    files::read_text(&folder.join(COMPOSE_FILE), app_compose::MAX_BYTES as u64).map_err(|failure| {
+        Failure::new(
+            failure,
+            "an app folder holds a docker-compose.yml: UTF-8 text of a few KiB; move data into images",
+        )
+    })
 }
 
 fn parse_compose(file: &Path, bytes: &[u8]) -> Outcome<ComposeFile> {
@@ -66,11 +66,11 @@ fn parse_compose(file: &Path, bytes: &[u8]) -> Outcome<ComposeFile> {
 
 fn read_existing(folder: &Path) -> Outcome<Option<Vec<u8>>> {
     let file = folder.join(APP_COMPOSE_FILE);
-    match fs::read(&file) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Failure::new(format!("{}: {error}", file.display()), "make it readable, or remove it")),
+    if !file.exists() {
+        return Ok(None);
     }
+    let bytes = files::read_bounded(&file, app_compose::MAX_BYTES as u64);
+    Ok(Some(bytes.map_err(|failure| Failure::new(failure, "make it readable, or remove it"))?))
 }
 
 fn existing(folder: &Path, bytes: Vec<u8>, text: &str) -> Outcome<(Vec<u8>, AppCompose)> {

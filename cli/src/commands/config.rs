@@ -1,13 +1,13 @@
 //! `dstyx config`: a launch specification in a virtual machine monitor's words, without starting anything.
 
-use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
+use vmm_configs::spec::MAX_TOML_BYTES;
 use vmm_configs::{LaunchSpec, libvirt, qemu};
 
 use crate::args::Config;
-use crate::failure::{Hint as _, Outcome};
+use crate::failure::{Failure, Hint as _, Outcome};
 use crate::files;
 use crate::output::Output;
 
@@ -32,7 +32,7 @@ pub fn run(options: &Config, output: &Output) -> Outcome<ExitCode> {
 
 /// A specification, and the command line of its image.
 fn read(file: &Path) -> Outcome<(LaunchSpec, String)> {
-    let text = fs::read_to_string(file).hint(file.display(), SPEC_HINT)?;
+    let text = files::read_text(file, MAX_TOML_BYTES as u64).map_err(|failure| Failure::new(failure, SPEC_HINT))?;
     let spec = LaunchSpec::from_toml(&text).hint(file.display(), SPEC_HINT)?;
     let (image, _) = files::read_manifest(&spec.image)?;
     Ok((spec, image.cmdline))
