@@ -5,11 +5,16 @@
 use std::fs;
 
 use base64::Engine as _;
+use protocol::digest::ComposeHash;
 use protocol::event_log::{RawEvent, RuntimeEvent};
-use protocol::event_name;
+use protocol::evidence::Evidence;
+use protocol::launch::LaunchClaims;
+use protocol::shape::Shape;
+use protocol::{app_compose, event_name, foreign};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tests::dstyx::{Answer, User};
+use tests::scene::COMPOSE;
 use tests::stranger::{NOW, REPORT_DATA, quote_of, vector, write_collateral};
 
 /// Twenty bytes: as long as an app's id.
@@ -91,6 +96,34 @@ fn real_evidence_with_open_checks_says_incomplete_and_is_not_emulated() {
     is_closed(&page);
 }
 
+/// The file is the log's; that the log is the quote's is for a row to say.
+#[test]
+fn a_compose_file_is_rtmr3s_only_if_the_log_is() {
+    let app_compose = app_compose::generate("a", COMPOSE).unwrap();
+    let events = [
+        RuntimeEvent::new(event_name::SYSTEM_PREPARING, []),
+        RuntimeEvent::new(event_name::APP_ID, *HOSTILE_ID),
+        RuntimeEvent::new(event_name::COMPOSE_HASH, ComposeHash::of(&app_compose).0),
+        RuntimeEvent::new(event_name::INSTANCE_ID, []),
+        RuntimeEvent::new(event_name::BOOT_MR_DONE, []),
+    ];
+    let log = events.map(|event| event.to_raw());
+    let page = |rtmrs: &[(usize, [u8; 48])]| {
+        let (quote, event_log) = (quote_of(&log, rtmrs), log.to_vec());
+        let (nonce, claims, app_compose) = ([0; 32], foreign::unclaimed(), Some(app_compose.clone()));
+        let claims =
+            LaunchClaims { shape: Shape { vcpus: 1, memory_mib: 1024, root_slots: 4, ..claims.shape }, ..claims };
+        judged_page(&Evidence { quote, event_log, nonce, claims, app_compose }.to_json(), &[])
+    };
+    let (answer, shown) = page(&[]);
+    assert_eq!(answer.verdict("rtmr3"), "pass", "{answer:#?}");
+    assert!(shown.contains("is the one in RTMR3") && !shown.contains("not that of the quote"), "{shown}");
+    let (answer, shown) = page(&[(3, [9; 48])]);
+    assert_eq!(answer.verdict("rtmr3"), "fail", "{answer:#?}");
+    assert!(shown.contains("docker-compose.yml</h4>"), "{shown}");
+    assert!(!shown.contains("is the one in RTMR3") && shown.contains("in the log, which is not that of the quote"));
+}
+
 /// Nothing on the page can run, load, or leave it, and its one style is allowed by its digest.
 fn is_closed(page: &str) {
     let (before, rest) = page.split_once("<style>").unwrap();
@@ -130,12 +163,17 @@ impl std::ops::Deref for Page {
 
 /// Evidence in dstack's form with this log, judged under the emulator's root; its answer and its page.
 fn page_of(log: &[RawEvent], more: &[&str]) -> (Page, String) {
+    let events = serde_json::to_string(log).unwrap();
+    let request = json!({"quote": hex::encode(quote_of(log, &[])), "event_log": events});
+    judged_page(request.to_string().as_bytes(), more)
+}
+
+/// A file of evidence judged under the emulator's root; its answer and its page.
+fn judged_page(evidence_json: &[u8], more: &[&str]) -> (Page, String) {
     let folder = tempfile::tempdir().unwrap();
     let [evidence, collateral, report] =
         ["evidence.json", "collateral.json", "report.html"].map(|name| folder.path().join(name));
-    let events = serde_json::to_string(log).unwrap();
-    let request = json!({"quote": hex::encode(quote_of(log, &[])), "event_log": events});
-    fs::write(&evidence, request.to_string()).unwrap();
+    fs::write(&evidence, evidence_json).unwrap();
     write_collateral(&collateral);
     let paths = [&evidence, &collateral, &report].map(|path| path.display().to_string());
     let arguments = ["verify", "--evidence", &paths[0], "--collateral", &paths[1], "--report", &paths[2], "--at", NOW];

@@ -1,5 +1,6 @@
 //! What the guest recorded and what its app is, as far as the evidence shows it: the event log and the compose file.
 
+use attestation::{CheckName, CheckVerdict};
 use maud::{Markup, html};
 use protocol::app_compose;
 use protocol::digest::ComposeHash;
@@ -35,11 +36,13 @@ pub fn compose_file(judged: &Judged) -> Markup {
     let published = judged.gathered.converted.evidence.app_compose.as_deref();
     let measured = judged.report.facts.compose_hash.as_deref();
     let shown = published.filter(|file| Some(ComposeHash::of(file).to_string().as_str()) == measured);
+    let replayed = judged.report.check(CheckName::Rtmr3).is_some_and(|row| row.verdict == CheckVerdict::Pass);
+    let whose = if replayed { "is the one in RTMR3" } else { "is in the log, which is not that of the quote" };
     let compose = shown.and_then(|file| app_compose::parse(file).ok()).map(|settings| settings.docker_compose_file);
     html! {
         @if let Some(compose) = compose {
             h4 { "docker-compose.yml" }
-            p.dim { "As the guest published it; the hash of the file that holds it is the one in RTMR3." }
+            p.dim { "As the guest published it; the hash of the file that holds it " (whose) "." }
             pre tabindex="0" { code { (text::file(&compose)) } }
         }
     }
