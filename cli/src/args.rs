@@ -249,6 +249,25 @@ pub struct ShapeFlags {
     /// ISA serial ports.
     #[arg(long)]
     pub serial_ports: Option<u32>,
+    /// Whether QEMU offers ACPI PCI hot-plug.
+    #[arg(long, value_enum)]
+    pub pci_hotplug: Option<Switch>,
+}
+
+/// Something that a machine has or has not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// It has.
+    On,
+    /// It has not.
+    Off,
+}
+
+impl ShapeFlags {
+    /// Whether hot-plug was stated, and which.
+    pub fn stated_pci_hotplug(&self) -> Option<bool> {
+        self.pci_hotplug.map(|switch| switch == Switch::On)
+    }
 }
 
 /// What no file of an image says about its firmware.

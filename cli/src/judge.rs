@@ -143,7 +143,7 @@ fn vouched(image: &ImageFolder, release: &VerifiedRelease, danger_accept_emulate
 
 /// Registers are predicted for a machine: one that the evidence claims, or one that is stated in full.
 fn machine_is_known(gathered: &Gathered, stated: &ShapeFlags) -> Outcome<()> {
-    let ShapeFlags { vcpus, memory, root_slots, qemu_version, serial_ports } = stated;
+    let ShapeFlags { vcpus, memory, root_slots, qemu_version, serial_ports, pci_hotplug: _ } = stated;
     let numbers = vcpus.is_some() && memory.is_some() && root_slots.is_some() && serial_ports.is_some();
     if gathered.converted.claims_machine() || (numbers && qemu_version.is_some()) {
         return Ok(());

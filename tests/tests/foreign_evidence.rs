@@ -13,7 +13,7 @@ use protocol::foreign;
 use serde_json::{Value, json};
 use tests::dstyx::{Answer, User};
 use tests::lab;
-use tests::stranger::{NOW, quote_of, vector, vector_bytes};
+use tests::stranger::{NOW, quote_of, vector, vector_bytes, write_dstack_image};
 
 /// Rows that say that what is in a log is what was extended.
 const REPLAY: [&str; 5] = ["event-log", "event-payload", "event-separator", "firmware-log", "rtmr3"];
@@ -157,6 +157,30 @@ fn an_image_is_not_compared_with_an_unknown_machine() {
     let answer = verify(&vector("measurement/dstack-0.3-1cpu-1GiB.json"), &["--image", &text(folder.path())]);
     assert_eq!(answer.code, 3);
     assert!(answer.stderr.contains("claims no machine") && answer.stderr.contains("--vcpus"), "{}", answer.stderr);
+}
+
+/// Every number that a prediction is for is shown with whose it is, hot-plug too, and can be stated.
+#[test]
+fn hot_plug_is_claimed_unless_it_is_stated() {
+    let image = tempfile::tempdir().unwrap();
+    write_dstack_image(image.path());
+    let judged = |more: &[&str]| {
+        let image = text(image.path());
+        verify(&vector("protocol/dstack-getquote.json"), &[&["--image", image.as_str()], more].concat())
+    };
+    let answer = judged(&[]);
+    assert_eq!(answer.verdict("rtmr0"), "pass");
+    assert!(answer.hint("rtmr0").contains("PCI hot-plug on (claimed)"), "{}", answer.hint("rtmr0"));
+    let answer = judged(&["--pci-hotplug", "on"]);
+    assert_eq!(answer.verdict("rtmr0"), "pass");
+    assert!(answer.hint("rtmr0").contains("PCI hot-plug on (stated)"), "{}", answer.hint("rtmr0"));
+    let answer = judged(&["--pci-hotplug", "off"]);
+    assert_eq!((answer.verdict("mrtd"), answer.verdict("rtmr0")), ("pass", "fail"));
+    assert!(
+        answer.hint("rtmr0").contains("a machine with PCI hot-plug; you stated without"),
+        "{}",
+        answer.hint("rtmr0")
+    );
 }
 
 fn verify(evidence: &Path, more: &[&str]) -> Answer {

@@ -74,7 +74,8 @@ pub fn shape(flags: &ShapeFlags, machine: Option<&MachineFacts>) -> Outcome<Shap
         root_slots: flags.root_slots.or(machine.map(|m| m.root_slots)).ok_or_else(|| missing("--root-slots"))?,
         serial_ports: flags.serial_ports.or(machine.map(|m| m.serial_ports)).unwrap_or(1),
         qemu_version: qemu_version.ok_or_else(|| missing("--qemu-version"))?,
-        pci_hotplug: true,
+        // QEMU's default, and what every launch of ours has.
+        pci_hotplug: flags.stated_pci_hotplug().unwrap_or(true),
     };
     shape.check().hint("the stated shape", "state a machine that QEMU can make")?;
     Ok(shape)

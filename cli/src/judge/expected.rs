@@ -134,9 +134,11 @@ impl<'a> Question<'a> {
     /// A sentence that says what was predicted for, and what of it nobody stated.
     fn source(&self) -> String {
         let Self { shape, stated_by, .. } = self;
-        let word = |stated: bool| if stated { "stated" } else { "claimed" };
+        // Evidence without a machine of its own claims none; only hot-plug need not be stated then.
+        let otherwise = if self.claimed.check().is_ok() { "claimed" } else { "assumed" };
+        let word = |stated: bool| if stated { "stated" } else { otherwise };
         let mut source = format!(
-            "{} vCPUs ({}), {} MiB ({}), {} root slots ({}), {} serial ports ({}), QEMU {} ({})",
+            "{} vCPUs ({}), {} MiB ({}), {} root slots ({}), {} serial ports ({}), PCI hot-plug {} ({}), QEMU {} ({})",
             shape.vcpus,
             word(stated_by.vcpus),
             shape.memory_mib,
@@ -145,6 +147,8 @@ impl<'a> Question<'a> {
             word(stated_by.root_slots),
             shape.serial_ports,
             word(stated_by.serial_ports),
+            if shape.pci_hotplug { "on" } else { "off" },
+            word(stated_by.pci_hotplug),
             shape.qemu_version,
             word(stated_by.qemu_version),
         );
@@ -210,7 +214,7 @@ fn shape(flags: &ShapeFlags, claimed: &Shape) -> Shape {
         root_slots: flags.root_slots.unwrap_or(claimed.root_slots),
         serial_ports: flags.serial_ports.unwrap_or(claimed.serial_ports),
         qemu_version: flags.qemu_version.clone().unwrap_or_else(|| claimed.qemu_version.clone()),
-        pci_hotplug: claimed.pci_hotplug,
+        pci_hotplug: flags.stated_pci_hotplug().unwrap_or(claimed.pci_hotplug),
     }
 }
 
@@ -220,6 +224,7 @@ fn stated_by(flags: &ShapeFlags) -> StatedBy {
         memory_mib: flags.memory.is_some(),
         root_slots: flags.root_slots.is_some(),
         serial_ports: flags.serial_ports.is_some(),
+        pci_hotplug: flags.pci_hotplug.is_some(),
         qemu_version: flags.qemu_version.is_some(),
     }
 }

@@ -32,14 +32,22 @@ pub struct StatedBy {
     pub root_slots: bool,
     /// Stated: serial ports.
     pub serial_ports: bool,
+    /// Stated: PCI hot-plug.
+    pub pci_hotplug: bool,
     /// Stated: QEMU's version.
     pub qemu_version: bool,
 }
 
 impl StatedBy {
     /// A person stated everything.
-    pub const PERSON: Self =
-        Self { vcpus: true, memory_mib: true, root_slots: true, serial_ports: true, qemu_version: true };
+    pub const PERSON: Self = Self {
+        vcpus: true,
+        memory_mib: true,
+        root_slots: true,
+        serial_ports: true,
+        pci_hotplug: true,
+        qemu_version: true,
+    };
 
     pub(super) fn field(self, field: Field) -> bool {
         match field {
@@ -47,7 +55,7 @@ impl StatedBy {
             Field::MemoryMib => self.memory_mib,
             Field::RootSlots => self.root_slots,
             Field::SerialPorts => self.serial_ports,
-            Field::PciHotplug => false,
+            Field::PciHotplug => self.pci_hotplug,
         }
     }
 }

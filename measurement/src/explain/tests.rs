@@ -137,7 +137,7 @@ fn faults() -> Vec<Fault> {
             "no hot-plug",
             "hotplug",
             |l| l.shape.pci_hotplug = false,
-            ["", "a machine without PCI hot-plug; the evidence claims with", "", ""],
+            ["", "a machine without PCI hot-plug; you stated with", "", ""],
         ),
         fault(
             "QEMU 11.0",
