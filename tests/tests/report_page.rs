@@ -92,7 +92,7 @@ fn real_evidence_with_open_checks_says_incomplete_and_is_not_emulated() {
     let page = fs::read_to_string(file).unwrap();
     assert_eq!(answer.code, 2);
     assert!(page.contains("verdict: <b>incomplete</b>") && !page.contains("EMULATED"));
-    assert!(page.contains("No collateral: give the file"));
+    assert!(page.contains("No collateral: `dstyx collateral fetch`"));
     is_closed(&page);
 }
 
