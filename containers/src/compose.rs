@@ -11,6 +11,7 @@ mod command;
 mod document;
 mod environment;
 mod keys;
+pub mod model;
 mod ports;
 mod reference;
 mod refusal;
