@@ -4,11 +4,10 @@
 //! evidence and says on the status disk why its app does not run.
 
 use std::path::Path;
-use std::time::Duration;
 
-use containers::app::{App, AppError, AppSpec, RunningApp, State};
+use containers::app::{App, AppSpec, AppState, Failure, FailureKind};
 use containers::compose::{Cause, ComposeError, ComposeFile, ReferenceError};
-use containers::images::{Limits, Mirror, PullError};
+use containers::images::{Limits, Mirror};
 use protocol::status::{Phase, Refusal};
 use tokio::signal::unix::Signal;
 
@@ -25,60 +24,46 @@ const RUN: &str = "/run/dstyx/app";
 const LOGS: &str = "/var/log/dstyx";
 /// The program that becomes a container.
 const HELPER: &str = "/bin/container-helper";
-/// How long services may take to end, as `docker stop` gives; below what init gives this program.
-const STOP_GRACE: Duration = Duration::from_secs(10);
 
-/// Why the app does not run.
-#[derive(Debug, thiserror::Error)]
-enum StartError {
-    /// its compose file
-    #[error("docker_compose_file: {0}")]
-    Compose(#[from] ComposeError),
-    /// its images, containers or network
-    #[error(transparent)]
-    App(#[from] AppError),
-}
-
-/// Starts the app and returns when `stop` was asked for and everything has ended.
-pub async fn run(boot: &Boot, reports: &Reports, mut stop: Signal) {
-    let started = tokio::select! {
-        started = start(boot) => started,
-        _ = stop.recv() => return,
-    };
-    match started {
-        Ok(app) => {
-            tracing::info!("the app {} runs", boot.app.name);
-            reports.send(Phase::AppRunning, Refusal::None);
-            watch(&app, reports, stop).await;
-            app.stop(STOP_GRACE).await;
-        }
+/// Starts the app; returns at once with what everybody asks about it.
+pub fn start(boot: &Boot) -> App {
+    match ComposeFile::parse(boot.app.docker_compose_file.as_bytes()) {
+        Ok(compose) => App::start(spec(boot, compose)),
         Err(error) => {
-            tracing::error!("the app cannot be started: {error}");
-            reports.send(Phase::AppFailed, refusal_of(&error));
-            stop.recv().await;
+            let failure = Failure { kind: kind_of(&error), message: format!("docker_compose_file: {error}") };
+            tracing::error!("the app cannot be started: {}", failure.message);
+            App::failed(failure)
         }
     }
 }
 
-/// Waits for the request to stop; services that all ended before it are told of.
-async fn watch(app: &RunningApp, reports: &Reports, mut stop: Signal) {
-    tokio::select! {
-        () = app.ended() => {}
-        _ = stop.recv() => return,
-    }
-    let services = app.status();
-    for service in &services {
-        tracing::info!("service {}: {:?}", service.name, service.state);
-    }
-    if services.iter().any(|service| service.state != State::Exited { code: 0 }) {
-        reports.send(Phase::AppFailed, Refusal::ContainerFailed);
+/// Reports what becomes of the app; returns when `stop` was asked for and everything has ended.
+pub async fn watch(app: &App, reports: &Reports, mut stop: Signal) {
+    let mut states = app.states();
+    loop {
+        if let Some((phase, refusal)) = report(&states.borrow_and_update()) {
+            reports.send(phase, refusal);
+        }
+        tokio::select! {
+            changed = states.changed() => if changed.is_err() { break },
+            _ = stop.recv() => return app.stop().await,
+        }
     }
     stop.recv().await;
 }
 
-async fn start(boot: &Boot) -> Result<RunningApp, StartError> {
-    let spec = AppSpec {
-        compose: ComposeFile::parse(boot.app.docker_compose_file.as_bytes())?,
+/// What of the app's states a host may know.
+fn report(state: &AppState) -> Option<(Phase, Refusal)> {
+    match state {
+        AppState::Running => Some((Phase::AppRunning, Refusal::None)),
+        AppState::Failed(failure) => Some((Phase::AppFailed, refusal_of(failure.kind))),
+        AppState::Pulling(_) | AppState::Starting | AppState::Stopping | AppState::Stopped => None,
+    }
+}
+
+fn spec(boot: &Boot, compose: ComposeFile) -> AppSpec {
+    AppSpec {
+        compose,
         mirrors: boot.handover.registry_mirrors.iter().filter_map(|address| mirror(address)).collect(),
         roots_pem: Some(Path::new(ROOTS).to_owned()),
         store_dir: STORE.into(),
@@ -86,8 +71,7 @@ async fn start(boot: &Boot) -> Result<RunningApp, StartError> {
         log_dir: LOGS.into(),
         helper: HELPER.into(),
         limits: Limits::default(),
-    };
-    Ok(App::start(spec).await?)
+    }
 }
 
 /// A mirror is a hint: one that cannot be understood is left out.
@@ -95,17 +79,18 @@ fn mirror(address: &str) -> Option<Mirror> {
     Mirror::parse(address).inspect_err(|error| tracing::warn!("mirror: {error}")).ok()
 }
 
-fn refusal_of(error: &StartError) -> Refusal {
-    match error {
-        StartError::Compose(error) if names_no_digest(error) => Refusal::ImageUnpinned,
-        StartError::Compose(_) => Refusal::ComposeInvalid,
-        StartError::App(AppError::Pull { cause, .. }) => match cause {
-            PullError::Store(_) | PullError::Task(_) => Refusal::Internal,
-            PullError::Fetch(_) | PullError::Document { .. } | PullError::Layer { .. } => Refusal::ImageRefused,
-        },
-        StartError::App(AppError::Service { .. } | AppError::Network(_)) => Refusal::ContainerFailed,
-        StartError::App(AppError::Registries(_) | AppError::Store(_) | AppError::RunDir(_)) => Refusal::Internal,
+fn refusal_of(kind: FailureKind) -> Refusal {
+    match kind {
+        FailureKind::Unpinned => Refusal::ImageUnpinned,
+        FailureKind::Compose => Refusal::ComposeInvalid,
+        FailureKind::Image => Refusal::ImageRefused,
+        FailureKind::Container => Refusal::ContainerFailed,
+        FailureKind::Internal => Refusal::Internal,
     }
+}
+
+fn kind_of(error: &ComposeError) -> FailureKind {
+    if names_no_digest(error) { FailureKind::Unpinned } else { FailureKind::Compose }
 }
 
 fn names_no_digest(error: &ComposeError) -> bool {
@@ -118,7 +103,7 @@ mod tests {
     use super::*;
 
     fn refusal(compose: &str) -> Refusal {
-        refusal_of(&ComposeFile::parse(compose.as_bytes()).unwrap_err().into())
+        refusal_of(kind_of(&ComposeFile::parse(compose.as_bytes()).unwrap_err()))
     }
 
     #[test]

@@ -67,7 +67,8 @@ async fn run() -> Result<(), AgentError> {
     let service = Arc::new(Service::new(&boot, reports.clone()));
     reports.send(Phase::SystemReady, Refusal::None);
     let server = tokio::spawn(http::serve(listener, service));
-    app::run(&boot, &reports, stop).await;
+    let app = app::start(&boot);
+    app::watch(&app, &reports, stop).await;
     server.abort();
     Ok(())
 }

@@ -11,35 +11,11 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{Mutex, watch};
 
+use super::status::ContainerState as State;
 use crate::helper::wire::{Control, MAX_LINE_BYTES, Report, Request};
 
 /// A container starts in tens of milliseconds; an emulated machine is a hundred times slower.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// What became of a container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
-    /// It runs.
-    Running {
-        /// Its first process, in the guest's own numbering.
-        pid: i32,
-    },
-    /// It ended by itself.
-    Exited {
-        /// Its exit code.
-        code: i32,
-    },
-    /// A signal ended it.
-    Killed {
-        /// Which.
-        signal: i32,
-    },
-    /// It could not be watched any more, and was killed.
-    Failed {
-        /// Why, for people.
-        message: String,
-    },
-}
 
 /// A helper and its container; both end when this is dropped, since the helper's standard input closes.
 #[derive(Debug)]
@@ -109,8 +85,8 @@ impl Supervisor {
 /// Waits for the last report; a helper that ends without one leaves a container that is killed by its cgroup.
 async fn follow(mut child: Child, mut reports: BufReader<ChildStdout>, state: watch::Sender<State>, cgroup: PathBuf) {
     let last = match next_report(&mut reports).await {
-        Some(Report::Exited { code }) => State::Exited { code },
-        Some(Report::Killed { signal }) => State::Killed { signal },
+        Some(Report::Exited { code }) => State::Exited { code, oom: false },
+        Some(Report::Killed { signal }) => State::Killed { signal, oom: false },
         Some(Report::Failed { message }) => State::Failed { message },
         Some(Report::Started { .. }) | None => {
             if let Err(error) = tokio::fs::write(cgroup.join("cgroup.kill"), "1").await {

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use containers::app::{App, AppError, AppSpec, RunningApp, State};
+use containers::app::{App, AppSpec, AppState, ContainerState};
 use containers::compose::ComposeFile;
 use containers::digest::ContentDigest;
 use containers::images::Limits;
@@ -75,10 +75,11 @@ impl Stage {
         self.blobs.image(&[("tar+gzip", gzip(&one), one), ("tar", two.clone(), two)], process)
     }
 
-    async fn start(&self, compose: &str) -> Result<RunningApp, AppError> {
+    /// Returns when the app runs, or with why it does not.
+    async fn start(&self, compose: &str) -> Result<App, String> {
         let mirror = serve(self.blobs.clone(), Behaviour::Honest, Behaviour::Honest);
         let folder = |name: &str| self.folder.path().join(name);
-        App::start(AppSpec {
+        let app = App::start(AppSpec {
             compose: ComposeFile::parse(compose.as_bytes()).expect("compose file"),
             mirrors: vec![mirror],
             roots_pem: None,
@@ -87,17 +88,31 @@ impl Stage {
             log_dir: folder("log"),
             helper: env!("CARGO_BIN_EXE_container-helper").into(),
             limits: Limits::default(),
-        })
-        .await
+        });
+        let mut states = app.states();
+        let over = states.wait_for(|state| matches!(state, AppState::Running | AppState::Failed(_))).await;
+        match over.expect("driven").clone() {
+            AppState::Failed(failure) if app.status().iter().all(|status| status.started.is_none()) => {
+                Err(failure.message)
+            }
+            _ => Ok(app),
+        }
     }
 
     fn log(&self, service: &str) -> String {
-        fs::read_to_string(self.folder.path().join(format!("log/{service}.log"))).expect("log")
+        fs::read_to_string(self.folder.path().join(format!("log/{service}-1.log"))).expect("log")
     }
 }
 
 fn service(name: &str, digest: ContentDigest, body: &str) -> String {
     format!("  {name}:\n    image: example.org/probe@{digest}\n{body}")
+}
+
+/// Returns when every container has ended.
+async fn ended(app: &App) {
+    while !app.status().iter().all(|status| status.state.is_over()) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 async fn within(seconds: u64, what: &str, future: impl Future<Output = ()>) {
@@ -118,14 +133,17 @@ async fn a_service_runs_to_its_end_and_its_output_is_kept() {
         service("ends-as-told", digest, "    command: exit 0\n")
     );
     let app = stage.start(&compose).await.expect("started");
-    within(20, "ending", app.ended()).await;
-    let states: Vec<State> = app.status().into_iter().map(|status| status.state).collect();
-    assert_eq!(states, [State::Exited { code: 3 }, State::Exited { code: 0 }]);
+    within(20, "ending", ended(&app)).await;
+    let states: Vec<ContainerState> = app.status().into_iter().map(|status| status.state).collect();
+    assert_eq!(
+        states,
+        [ContainerState::Exited { code: 3, oom: false }, ContainerState::Exited { code: 0, oom: false }]
+    );
     for name in ["ends-as-image", "ends-as-told"] {
         let log = stage.log(name);
         assert!(log.contains("to standard output\n") && log.contains("to standard error\n"), "{log}");
     }
-    assert!(!Path::new("/sys/fs/cgroup/dstyx/service-ends-as-image").exists(), "the cgroup is gone");
+    assert!(!Path::new("/sys/fs/cgroup/dstyx/ends-as-image-1").exists(), "the cgroup is gone");
 }
 
 #[tokio::test]
@@ -139,7 +157,7 @@ async fn a_denied_system_call_is_denied() {
     assert!(outside.contains("call unshare_nothing=0\n"), "allowed without a filter: {outside}");
     let digest = stage.image(r#"{"Entrypoint":["/bin/probe","calls"]}"#);
     let app = stage.start(&format!("services:\n{}", service("calls", digest, ""))).await.expect("started");
-    within(20, "ending", app.ended()).await;
+    within(20, "ending", ended(&app)).await;
     let (eperm, enosys) = (1, 38);
     let expected = [
         ("getppid", 0),
@@ -165,7 +183,7 @@ async fn a_container_sees_itself_and_little_else() {
     let digest = stage.image(r#"{"Entrypoint":["/bin/probe","report"],"Env":["FROM_IMAGE=1"]}"#);
     let body = "    command: [a, 'b c']\n    environment: {FROM_SERVICE: two}\n";
     let app = stage.start(&format!("services:\n{}", service("sees", digest, body))).await.expect("started");
-    within(20, "ending", app.ended()).await;
+    within(20, "ending", ended(&app)).await;
     let log = stage.log("sees");
     for line in [
         "arguments=[\"a\", \"b c\"]",
@@ -210,7 +228,7 @@ async fn the_user_and_folder_of_the_image_count() {
     let mut stage = Stage::set().await;
     let digest = stage.image(r#"{"Cmd":["probe","report"],"User":"www","WorkingDir":"/srv/deep"}"#);
     let app = stage.start(&format!("services:\n{}", service("user", digest, ""))).await.expect("started");
-    within(20, "ending", app.ended()).await;
+    within(20, "ending", ended(&app)).await;
     let log = stage.log("user");
     for line in ["cwd=/srv/deep", "Uid: 33 33 33 33", "Gid: 34 34 34 34", "Groups: 104", "CapEff: 0000000000000000"] {
         assert!(log.lines().any(|found| found == line), "{line:?} not in:\n{log}");
@@ -231,7 +249,7 @@ async fn published_ports_answer_and_services_know_each_other() {
     );
     let app = stage.start(&compose).await.expect("started");
     let address: SocketAddr = "127.0.0.1:18080".parse().expect("address");
-    assert_eq!(app.status()[0].listening, [address]);
+    assert_eq!(app.status()[0].ports[0].published, address.port());
     let asked = Instant::now();
     let answer = loop {
         let mut stream = TcpStream::connect(address).await.expect("the guest listens");
@@ -246,36 +264,32 @@ async fn published_ports_answer_and_services_know_each_other() {
     };
     assert_eq!(answer, "FROM OUTSIDE");
     let client = async {
-        while app.status()[1].state != (State::Exited { code: 0 }) {
+        while app.status()[1].state != (ContainerState::Exited { code: 0, oom: false }) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     within(20, "the client", client).await;
     assert!(stage.log("client").ends_with("answer=HELLO\n"), "{}", stage.log("client"));
-    app.stop(Duration::ZERO).await;
-    assert_eq!(app.status()[0].state, State::Killed { signal: 9 });
+    app.stop().await;
+    assert_eq!(app.status()[0].state, ContainerState::Killed { signal: 9, oom: false });
 }
 
 #[tokio::test]
-async fn dropping_an_app_ends_its_processes() {
-    if !root("dropping_an_app_ends_its_processes") {
+async fn stopping_an_app_ends_its_processes() {
+    if !root("stopping_an_app_ends_its_processes") {
         return;
     }
     let mut stage = Stage::set().await;
     let digest = stage.image(r#"{"Entrypoint":["/bin/probe","sleep"]}"#);
-    let compose = format!("services:\n{}", service("dropped", digest, ""));
+    let compose = format!("services:\n{}", service("stopped", digest, ""));
     let app = stage.start(&compose).await.expect("started");
-    let State::Running { pid } = app.status()[0].state else { panic!("{:?}", app.status()) };
+    let ContainerState::Running { pid } = app.status()[0].state else { panic!("{:?}", app.status()) };
     assert!(Path::new(&format!("/proc/{pid}")).exists());
-    drop(app);
-    let gone = async {
-        while Path::new(&format!("/proc/{pid}")).exists() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    within(10, "ending", gone).await;
+    app.stop().await;
+    assert_eq!(app.state(), AppState::Stopped);
+    assert!(!Path::new(&format!("/proc/{pid}")).exists());
     let again = stage.start(&compose).await.expect("the same folders serve again");
-    again.stop(Duration::ZERO).await;
+    again.stop().await;
 }
 
 #[tokio::test]

@@ -1,0 +1,63 @@
+//! What the driver of an app writes down and everybody else may read.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use tokio::sync::watch;
+
+use super::history::{AppEvent, Happening, History};
+use super::status::{AppState, ContainerStatus};
+
+/// One writer, any number of readers.
+#[derive(Debug)]
+pub(super) struct Board {
+    state: watch::Sender<AppState>,
+    written: Mutex<Written>,
+}
+
+#[derive(Debug, Default)]
+struct Written {
+    containers: Vec<ContainerStatus>,
+    history: History,
+}
+
+impl Board {
+    pub(super) fn new(state: AppState) -> Self {
+        Self { state: watch::Sender::new(state), written: Mutex::default() }
+    }
+
+    pub(super) fn set_state(&self, state: AppState) {
+        self.state.send_if_modified(|old| {
+            let changed = *old != state;
+            *old = state;
+            changed
+        });
+    }
+
+    pub(super) fn states(&self) -> watch::Receiver<AppState> {
+        self.state.subscribe()
+    }
+
+    pub(super) fn set_containers(&self, containers: Vec<ContainerStatus>) {
+        self.written().containers = containers;
+    }
+
+    pub(super) fn containers(&self) -> Vec<ContainerStatus> {
+        self.written().containers.clone()
+    }
+
+    /// Writes an event down, and into the agent's own log.
+    pub(super) fn happened(&self, subject: Option<&str>, what: Happening) {
+        tracing::info!("{}: {what}", subject.unwrap_or("app"));
+        self.written().history.add(SystemTime::now(), subject.map(str::to_owned), what);
+    }
+
+    pub(super) fn events_after(&self, seen: u64) -> Vec<AppEvent> {
+        self.written().history.after(seen)
+    }
+
+    /// Nothing panics while it is held; what is there would be whole anyway.
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
