@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use containers::compose::ComposeFile;
+use containers::compose::{ComposeFile, Inputs};
 use protocol::app_compose::{self, AppCompose};
 
 use crate::failure::{Failure, Hint as _, Outcome};
@@ -56,7 +56,7 @@ fn compose_text(folder: &Path) -> Outcome<String> {
 }
 
 fn parse_compose(file: &Path, bytes: &[u8]) -> Outcome<ComposeFile> {
-    ComposeFile::parse(bytes).map_err(|error| {
+    ComposeFile::read(bytes, &Inputs::default()).map_err(|error| {
         Failure::new(
             format!("{}: {error}", file.display()),
             "nothing was booted: the guest would refuse the same file; see README, \"What an app may use\"",

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 mod command;
 mod document;
 mod environment;
+mod inputs;
 mod keys;
 pub mod model;
 mod ports;
@@ -19,29 +20,22 @@ mod service;
 mod value;
 
 pub use document::{DocumentError, MAX_BYTES};
-pub use ports::{AGENT_PORT, PublishedPort};
+pub use inputs::{Environment, Inputs};
+pub use model::{ComposeFile, Service};
+pub use ports::{AGENT_PORT, Protocol, PublishedPort};
 pub use reference::{ImageReference, ReferenceError};
 pub use refusal::{Cause, ComposeError, KeyPath, Refusal, Refusals};
-pub use service::Service;
 
 use document::{Entry, Node};
 use keys::TOP;
+use model::Network;
 
 /// Each service costs a process, a network namespace and an address; apps in the field have fewer than 20.
 pub const MAX_SERVICES: usize = 64;
 
-/// An app that can be run as it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ComposeFile {
-    /// The project's name, if the file gives one.
-    pub name: Option<String>,
-    /// The services in file order: 1 to [`MAX_SERVICES`], names and published ports all different.
-    pub services: Vec<Service>,
-}
-
 impl ComposeFile {
     /// Reads a compose file, refusing all that cannot be run as written.
-    pub fn parse(bytes: &[u8]) -> Result<Self, ComposeError> {
+    pub fn read(bytes: &[u8], _inputs: &Inputs<'_>) -> Result<Self, ComposeError> {
         let root = document::parse(bytes)?;
         let mut refusals = Refusals::default();
         let file = read(&root, &mut refusals);
@@ -67,7 +61,14 @@ fn read(root: &Node, refusals: &mut Refusals) -> Option<ComposeFile> {
             None
         }
     };
-    Some(ComposeFile { name: name?, services: services? })
+    Some(ComposeFile {
+        name: name?,
+        services: services?,
+        networks: vec![Network { name: "default".to_owned(), internal: false, ipv6: false, subnets: Vec::new() }],
+        volumes: Vec::new(),
+        notes: Vec::new(),
+        dangers: Vec::new(),
+    })
 }
 
 fn project_name(entry: &Entry, path: &KeyPath, refusals: &mut Refusals) -> Option<String> {

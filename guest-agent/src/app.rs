@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use containers::app::{App, AppSpec, AppState, Failure, FailureKind};
-use containers::compose::{Cause, ComposeError, ComposeFile, ReferenceError};
+use containers::compose::{Cause, ComposeError, ComposeFile, Inputs, ReferenceError};
 use containers::images::{Limits, Mirror};
 use protocol::status::{Phase, Refusal};
 use tokio::signal::unix::Signal;
@@ -27,7 +27,9 @@ const HELPER: &str = "/bin/container-helper";
 
 /// Starts the app; returns at once with what everybody asks about it.
 pub fn start(boot: &Boot) -> App {
-    match ComposeFile::parse(boot.app.docker_compose_file.as_bytes()) {
+    let app = &boot.app;
+    let inputs = Inputs { files: &app.files, danger_privileged: app.danger_privileged, ..Inputs::default() };
+    match ComposeFile::read(app.docker_compose_file.as_bytes(), &inputs) {
         Ok(compose) => App::start(spec(boot, compose)),
         Err(error) => {
             let failure = Failure { kind: kind_of(&error), message: format!("docker_compose_file: {error}") };
@@ -103,7 +105,7 @@ mod tests {
     use super::*;
 
     fn refusal(compose: &str) -> Refusal {
-        refusal_of(kind_of(&ComposeFile::parse(compose.as_bytes()).unwrap_err()))
+        refusal_of(kind_of(&ComposeFile::read(compose.as_bytes(), &Inputs::default()).unwrap_err()))
     }
 
     #[test]

@@ -11,10 +11,16 @@ use serde_json::Value;
 use crate::digest::ComposeHash;
 use crate::strict_json;
 
+mod files;
+
+pub use files::{AppFiles, ENVIRONMENT_FILE, FileError, MAX_FILES, check_path};
+
 /// Largest file: in base64 it fits a launch block with room for everything else.
 pub const MAX_BYTES: usize = 512 * 1024;
 /// Longest app name; it becomes part of file names.
 pub const MAX_NAME_BYTES: usize = 64;
+/// More registries without TLS than an app has any use for.
+pub const MAX_INSECURE_REGISTRIES: usize = 16;
 /// The runner that a dstyx guest has.
 pub const RUNNER: &str = "docker-compose";
 
@@ -32,9 +38,12 @@ pub enum AppComposeError {
         /// Why, and what to do instead.
         what: String,
     },
+    /// a file that cannot travel
+    #[error("app-compose.json: files: {0}")]
+    Files(#[from] FileError),
 }
 
-/// The file as written; field meanings are dstack's (`dstack-types`, `AppCompose`).
+/// The file as written; field meanings are dstack's (`dstack-types`, `AppCompose`), the last three are dstyx's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)] // one line a field would repeat the table in the module's source
@@ -88,6 +97,32 @@ pub struct RawAppCompose {
     pub requirements: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verity_volumes: Option<Value>,
+    #[serde(default, deserialize_with = "strict_json::unique_map", skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub danger_privileged: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub insecure_registries: Vec<String>,
+}
+
+/// The file system of the data disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum StorageFs {
+    /// Also what dstack's `zfs` becomes: both check what they read.
+    #[default]
+    Btrfs,
+    /// Without checksums of data.
+    Ext4,
+}
+
+impl StorageFs {
+    /// The name in the event `storage-fs`.
+    pub fn name(self) -> &'static str {
+        match self {
+            StorageFs::Btrfs => "btrfs",
+            StorageFs::Ext4 => "ext4",
+        }
+    }
 }
 
 /// What a guest runs: the file after every refusal.
@@ -105,6 +140,14 @@ pub struct AppCompose {
     pub public_tcbinfo: bool,
     /// Whether the instance id stays empty.
     pub no_instance_id: bool,
+    /// The file system of the data disk.
+    pub storage_fs: StorageFs,
+    /// Files of the app folder, which compose files refer to.
+    pub files: AppFiles,
+    /// Whether services may ask for what breaks their confinement.
+    pub danger_privileged: bool,
+    /// Registries, `host[:port]`, that are asked without TLS and without credentials.
+    pub insecure_registries: Vec<String>,
     /// Hash of the exact bytes.
     pub hash: ComposeHash,
 }
@@ -115,6 +158,7 @@ pub fn parse(bytes: &[u8]) -> Result<AppCompose, AppComposeError> {
     check_version(&raw.manifest_version)?;
     refuse_what_is_not_here(&raw)?;
     check_name(&raw.name)?;
+    check_registries(&raw.insecure_registries)?;
     let docker_compose_file = raw.docker_compose_file.ok_or_else(|| AppComposeError::Refused {
         field: "docker_compose_file",
         what: "missing; put the text of docker-compose.yml here".into(),
@@ -126,13 +170,26 @@ pub fn parse(bytes: &[u8]) -> Result<AppCompose, AppComposeError> {
         public_sysinfo: raw.public_sysinfo,
         public_tcbinfo: raw.public_tcbinfo,
         no_instance_id: raw.no_instance_id,
+        storage_fs: storage_fs(raw.storage_fs.as_deref())?,
+        files: files::decode(&raw.files)?,
+        danger_privileged: raw.danger_privileged,
+        insecure_registries: raw.insecure_registries,
         hash: ComposeHash::of(bytes),
     })
 }
 
 /// The file that is made for a folder with nothing but a compose file: compact JSON with sorted keys, as dstack's SDKs write it.
 pub fn generate(name: &str, docker_compose_file: &str) -> Result<Vec<u8>, AppComposeError> {
-    let fields = BTreeMap::from([
+    generate_with_files(name, docker_compose_file, &AppFiles::new())
+}
+
+/// [`generate`] for a folder whose compose file refers to `files`.
+pub fn generate_with_files(
+    name: &str,
+    docker_compose_file: &str,
+    files: &AppFiles,
+) -> Result<Vec<u8>, AppComposeError> {
+    let mut fields = BTreeMap::from([
         ("allowed_envs", Value::Array(Vec::new())),
         ("docker_compose_file", docker_compose_file.into()),
         ("gateway_enabled", false.into()),
@@ -146,6 +203,9 @@ pub fn generate(name: &str, docker_compose_file: &str) -> Result<Vec<u8>, AppCom
         ("runner", RUNNER.into()),
         ("secure_time", false.into()),
     ]);
+    if !files.is_empty() {
+        fields.insert("files", serde_json::json!(files::encode(files)));
+    }
     let bytes = serde_json::to_vec(&fields).expect("strings and booleans serialise");
     parse(&bytes)?;
     Ok(bytes)
@@ -182,16 +242,28 @@ fn refuse_what_is_not_here(raw: &RawAppCompose) -> Result<(), AppComposeError> {
         (raw.port_policy.is_some(), "port_policy", "belongs to the gateway, and there is none yet"),
         (raw.requirements.is_some(), "requirements", "not supported yet"),
         (raw.verity_volumes.is_some(), "verity_volumes", "not supported yet"),
-        (
-            raw.storage_fs.as_deref().is_some_and(|fs| !matches!(fs, "zfs" | "ext4")),
-            "storage_fs",
-            "known are zfs and ext4",
-        ),
     ];
     match refusals.into_iter().find(|(applies, ..)| *applies) {
         Some((_, field, what)) => Err(refused(field, what)),
         None => Ok(()),
     }
+}
+
+fn storage_fs(written: Option<&str>) -> Result<StorageFs, AppComposeError> {
+    match written {
+        None | Some("zfs" | "btrfs") => Ok(StorageFs::Btrfs),
+        Some("ext4") => Ok(StorageFs::Ext4),
+        Some(_) => Err(refused("storage_fs", "known are btrfs, zfs (which becomes btrfs) and ext4")),
+    }
+}
+
+fn check_registries(registries: &[String]) -> Result<(), AppComposeError> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b':' | b'[' | b']');
+    let fits = |name: &String| (1..=255).contains(&name.len()) && name.bytes().all(legal);
+    if registries.len() <= MAX_INSECURE_REGISTRIES && registries.iter().all(fits) {
+        return Ok(());
+    }
+    Err(refused("insecure_registries", &format!("at most {MAX_INSECURE_REGISTRIES} of the form host or host:port")))
 }
 
 /// Refuses names that could not be a file name or a label everywhere.

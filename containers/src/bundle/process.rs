@@ -13,7 +13,7 @@ const MAX_ARGUMENT_BYTES: usize = 512 << 10;
 
 /// The words of the command line; never empty.
 pub(super) fn arguments(image: &ImageConfig, service: &Service) -> Result<Vec<String>, ProcessError> {
-    let (entrypoint, command) = match (&service.entrypoint, &service.command) {
+    let (entrypoint, command) = match (&service.process.entrypoint, &service.process.command) {
         (Some(entrypoint), Some(command)) => (entrypoint, Some(command)),
         (Some(entrypoint), None) => (entrypoint, None),
         (None, Some(command)) => (&image.entrypoint, Some(command)),
@@ -41,7 +41,7 @@ pub(super) fn environment(image: &ImageConfig, service: &Service) -> Result<Vec<
             _ => return Err(ProcessError::Variable(variable.clone())),
         }
     }
-    for (name, value) in &service.environment {
+    for (name, value) in &service.process.environment {
         set(name, value);
     }
     let variables: Vec<String> = variables.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -80,11 +80,11 @@ pub enum ProcessError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compose::ComposeFile;
+    use crate::compose::{ComposeFile, Inputs};
 
     fn service(body: &str) -> Service {
         let text = format!("services:\n  web:\n    image: x@sha256:{}\n{body}", "0".repeat(64));
-        ComposeFile::parse(text.as_bytes()).expect("compose file").services.remove(0)
+        ComposeFile::read(text.as_bytes(), &Inputs::default()).expect("compose file").services.remove(0)
     }
 
     fn image() -> ImageConfig {

@@ -204,11 +204,22 @@ pub enum MountSource {
     },
     /// A folder of the app folder: files by relative path, always read-only.
     Folder {
-        /// Relative paths and contents.
-        files: Vec<(String, Vec<u8>)>,
+        /// What is in it, in the order of the paths.
+        files: Vec<FolderFile>,
     },
     /// A socket of the guest's agent.
     Socket(AgentSocket),
+}
+
+/// A file in a folder of the app folder. It belongs to root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FolderFile {
+    /// Relative and normalised path below the mount; folders between are made, 0o755.
+    pub path: String,
+    /// Its content.
+    pub content: Vec<u8>,
+    /// Permission bits.
+    pub mode: u32,
 }
 
 /// The sockets that a service may ask for by binding them.

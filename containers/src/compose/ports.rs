@@ -15,7 +15,17 @@ pub const AGENT_PORT: u16 = 8090;
 /// More than one service of a real app publishes; each costs a listening socket.
 pub const MAX_PORTS: usize = 64;
 
-/// One TCP port of the guest that leads to a service.
+/// What is spoken on a port.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// TCP
+    #[default]
+    Tcp,
+    /// UDP
+    Udp,
+}
+
+/// One port of the guest that leads to a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishedPort {
     /// Address of the guest to listen on; all of them if `None`.
@@ -24,6 +34,8 @@ pub struct PublishedPort {
     pub published: u16,
     /// Port of the service; not 0.
     pub target: u16,
+    /// TCP or UDP.
+    pub protocol: Protocol,
     /// Line of the file, counted from 1.
     pub line: usize,
 }
@@ -78,7 +90,13 @@ fn short(text: &str, line: usize) -> Result<PublishedPort, Cause> {
         Some((ip, published)) => (Some(address(ip, text)?), published),
         None => (None, rest),
     };
-    Ok(PublishedPort { host_ip, published: number(published, text)?, target: number(target, text)?, line })
+    Ok(PublishedPort {
+        host_ip,
+        published: number(published, text)?,
+        target: number(target, text)?,
+        protocol: Protocol::Tcp,
+        line,
+    })
 }
 
 fn long(item: &Node, entries: &[Entry], path: &KeyPath, refusals: &mut Refusals) -> Option<PublishedPort> {
@@ -112,7 +130,7 @@ fn long(item: &Node, entries: &[Entry], path: &KeyPath, refusals: &mut Refusals)
         }
         None => None,
     };
-    Some(PublishedPort { host_ip, published, target, line: item.line })
+    Some(PublishedPort { host_ip, published, target, protocol: Protocol::Tcp, line: item.line })
 }
 
 fn check_protocol(protocol: &str, whole: &str) -> Result<(), Cause> {

@@ -4,29 +4,14 @@ use super::command;
 use super::document::{Entry, Node};
 use super::environment;
 use super::keys::{self, SERVICE};
-use super::ports::{self, PublishedPort};
+use super::model::{
+    Attachment, Health, Logging, Names, NetworkMode, Privileges, Process, Resources, Restart, RestartWhen, Service,
+    Stop,
+};
+use super::ports;
 use super::reference::ImageReference;
 use super::refusal::{Cause, KeyPath, Refusals};
 use super::value;
-
-/// A service that can be run as it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Service {
-    /// Its name: the host name inside, and how other services reach it.
-    pub name: String,
-    /// Line of its name in the file, counted from 1.
-    pub line: usize,
-    /// The image, by digest.
-    pub image: ImageReference,
-    /// Replaces the image's entry point; empty clears it. Either way the image's command no longer counts.
-    pub entrypoint: Option<Vec<String>>,
-    /// Replaces the image's command.
-    pub command: Option<Vec<String>>,
-    /// Names and values, over those of the image; no name stands twice.
-    pub environment: Vec<(String, String)>,
-    /// What is reachable from outside the guest.
-    pub ports: Vec<PublishedPort>,
-}
 
 /// Reads the service `entry`; `None` if it was refused.
 pub(super) fn read(entry: &Entry, path: &KeyPath, refusals: &mut Refusals) -> Option<Service> {
@@ -44,10 +29,30 @@ pub(super) fn read(entry: &Entry, path: &KeyPath, refusals: &mut Refusals) -> Op
         name: name?,
         line: entry.line,
         image: image?,
-        entrypoint: entrypoint?.flatten(),
-        command: command?.flatten(),
-        environment: environment?.unwrap_or_default(),
+        replicas: 1,
+        process: Process {
+            entrypoint: entrypoint?.flatten(),
+            command: command?.flatten(),
+            environment: environment?.unwrap_or_default(),
+            ..Process::default()
+        },
+        privileges: Privileges::default(),
+        resources: Resources::default(),
+        mounts: Vec::new(),
+        read_only: false,
+        network: NetworkMode::Networks(vec![Attachment {
+            network: "default".to_owned(),
+            aliases: Vec::new(),
+            addresses: Vec::new(),
+        }]),
+        names: Names::default(),
         ports: ports?.unwrap_or_default(),
+        depends_on: Vec::new(),
+        health: Health::Image,
+        restart: Restart { when: RestartWhen::Never, attempts: None, delay: None, window: None },
+        stop: Stop::default(),
+        logging: Logging { max_bytes: 4 << 20, max_files: 2, none: false },
+        labels: Vec::new(),
     })
 }
 

@@ -1,6 +1,6 @@
 //! Promise: a compose file runs as written or is refused, each key by its path and line.
 
-use containers::compose::{ComposeError, ComposeFile};
+use containers::compose::{ComposeError, ComposeFile, Inputs};
 
 /// A digest, so that an image reference is whole.
 const PIN: &str = "@sha256:0000000000000000000000000000000000000000000000000000000000000001";
@@ -12,7 +12,7 @@ fn service(body: &str) -> String {
 
 /// The lines of what `text` is refused for.
 fn refusals(text: &str) -> Vec<String> {
-    match ComposeFile::parse(text.as_bytes()) {
+    match ComposeFile::read(text.as_bytes(), &Inputs::default()) {
         Err(ComposeError::Refused(list)) => list.iter().map(ToString::to_string).collect(),
         Err(ComposeError::Document(error)) => vec![error.to_string()],
         Ok(file) => panic!("accepted: {file:?}\nfrom: {text}"),
@@ -45,20 +45,20 @@ services:
       - URL=a=b
 "#
     );
-    let file = ComposeFile::parse(text.as_bytes()).expect("whole file");
+    let file = ComposeFile::read(text.as_bytes(), &Inputs::default()).expect("whole file");
     assert_eq!(file.name.as_deref(), Some("shop"));
     let [web, worker] = &file.services[..] else { panic!("two services: {file:?}") };
     assert_eq!(web.image.to_string(), format!("ghcr.io/me/web:1.2{PIN}"));
-    assert_eq!(web.command.as_deref().map(<[_]>::len), Some(3));
-    assert_eq!(web.entrypoint.as_deref(), Some(&["/bin/web".to_owned()][..]));
+    assert_eq!(web.process.command.as_deref().map(<[_]>::len), Some(3));
+    assert_eq!(web.process.entrypoint.as_deref(), Some(&["/bin/web".to_owned()][..]));
     let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
         pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
     };
-    assert_eq!(web.environment, pairs(&[("A", "1"), ("B", "two")]));
+    assert_eq!(web.process.environment, pairs(&[("A", "1"), ("B", "two")]));
     let ports: Vec<(u16, u16)> = web.ports.iter().map(|p| (p.published, p.target)).collect();
     assert_eq!(ports, [(8080, 80), (9000, 90), (7000, 70)]);
     assert_eq!(worker.image.registry(), "docker.io");
-    assert_eq!(worker.environment, pairs(&[("EMPTY", ""), ("PRICE", "5$"), ("URL", "a=b")]));
+    assert_eq!(worker.process.environment, pairs(&[("EMPTY", ""), ("PRICE", "5$"), ("URL", "a=b")]));
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn the_file_has_services_with_host_names() {
 #[test]
 fn all_refusals_are_told_at_once_with_hints() {
     let text = "version: '3'\nservices:\n  web:\n    image: nginx\n    build: .\n    foo: 1\n";
-    let error = ComposeFile::parse(text.as_bytes()).expect_err("refused");
+    let error = ComposeFile::read(text.as_bytes(), &Inputs::default()).expect_err("refused");
     let shown = error.to_string();
     let lines: Vec<&str> = shown.lines().collect();
     assert_eq!(lines.len(), 4, "{shown}");

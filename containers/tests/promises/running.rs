@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use containers::app::{App, AppSpec, AppState, ContainerState};
-use containers::compose::ComposeFile;
+use containers::compose::{ComposeFile, Inputs};
 use containers::digest::ContentDigest;
 use containers::images::Limits;
 use nix::sched::{CloneFlags, unshare};
@@ -80,7 +80,7 @@ impl Stage {
         let mirror = serve(self.blobs.clone(), Behaviour::Honest, Behaviour::Honest);
         let folder = |name: &str| self.folder.path().join(name);
         let app = App::start(AppSpec {
-            compose: ComposeFile::parse(compose.as_bytes()).expect("compose file"),
+            compose: ComposeFile::read(compose.as_bytes(), &Inputs::default()).expect("compose file"),
             mirrors: vec![mirror],
             roots_pem: None,
             store_dir: folder("store"),

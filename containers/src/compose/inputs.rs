@@ -1,0 +1,47 @@
+//! What a compose file is read with: variables, the files of the app folder, and what the measured file allows.
+
+use std::collections::BTreeMap;
+
+/// Everything beside its text that decides what a compose file means.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// The files of the app folder by relative path, as app-compose carries them.
+    pub files: &'a BTreeMap<String, Vec<u8>>,
+    /// Variables for interpolation.
+    pub environment: &'a Environment,
+    /// Whether services may ask for what breaks their confinement.
+    pub danger_privileged: bool,
+}
+
+static NO_FILES: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+static NO_VARIABLES: Environment = Environment(BTreeMap::new());
+
+impl Default for Inputs<'static> {
+    /// No file, no variable, nothing dangerous.
+    fn default() -> Self {
+        Self { files: &NO_FILES, environment: &NO_VARIABLES, danger_privileged: false }
+    }
+}
+
+/// Variables by name. Values may be secret, so they are never shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Environment(BTreeMap<String, String>);
+
+impl Environment {
+    /// The value of `name`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+}
+
+impl FromIterator<(String, String)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
+        Self(variables.into_iter().collect())
+    }
+}
+
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
