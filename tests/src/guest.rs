@@ -325,6 +325,7 @@ fn sealed(json: &[u8]) -> Vec<u8> {
     disk
 }
 
-fn free_port() -> SocketAddr {
+/// An address on loopback where nobody listens.
+pub fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

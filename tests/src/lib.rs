@@ -10,7 +10,9 @@ pub mod http;
 pub mod lab;
 pub mod mirror;
 pub mod pccs;
+pub mod peers;
 pub mod qemu_probe;
+pub mod registry;
 pub mod scene;
 pub mod stranger;
 #[path = "../../tdx-emulator/tests/support/synthetic.rs"]
