@@ -11,6 +11,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use protocol::status::Report;
 
+use crate::sockets::Sockets;
+
 /// The agent's program.
 const PROGRAM: &str = "/bin/guest-agent";
 /// Its whole environment: where runtimes look for programs.
@@ -40,11 +42,11 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts it.
-    pub fn start(now: Instant) -> io::Result<Self> {
+    /// Starts it with the sockets that it answers on.
+    pub fn start(now: Instant, sockets: &Sockets) -> io::Result<Self> {
         let mut command = Command::new(PROGRAM);
         command.env_clear().env(PATH.0, PATH.1).current_dir("/").process_group(0);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let mut child = command.stdin(sockets.for_agent()?).stdout(Stdio::piped()).spawn()?;
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
         Ok(Self { pid: Pid::from_raw(pid), reports: child.stdout.take(), since: now })
     }

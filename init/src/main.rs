@@ -17,6 +17,7 @@ mod network;
 mod phases;
 mod shutdown;
 mod signals;
+mod sockets;
 mod status;
 mod supervisor;
 

@@ -18,6 +18,7 @@ use crate::agent::{self, Agent, Restarts};
 use crate::halt::Halt;
 use crate::network::{Network, poll_timeout};
 use crate::phases::Networked;
+use crate::sockets::Sockets;
 use crate::{console, shutdown, signals, status};
 
 /// How long the agent may take to stop the app: containers get 10 seconds each, in parallel, and layers are unmounted.
@@ -37,6 +38,7 @@ enum Slot {
 
 struct Supervisor {
     network: Network,
+    sockets: Sockets,
     signals: SignalFd,
     slot: Slot,
     restarts: Restarts,
@@ -56,8 +58,9 @@ fn supervise(Networked { network }: Networked) -> Result<(), Halt> {
     let internal = |errno: Errno| Halt::new(Phase::AgentStarted, Refusal::Internal, errno);
     let signals = signals::open().map_err(internal)?;
     agent::set_limits().map_err(internal)?;
+    let sockets = Sockets::open().map_err(|error| Halt::new(Phase::AgentStarted, Refusal::Internal, error))?;
     let slot = Slot::Waiting { until: Instant::now() };
-    let mut supervisor = Supervisor { network, signals, slot, restarts: Restarts::default(), stopping: None };
+    let mut supervisor = Supervisor { network, sockets, signals, slot, restarts: Restarts::default(), stopping: None };
     while !supervisor.is_over(Instant::now()) {
         supervisor.start_if_due(Instant::now())?;
         let ready = supervisor.wait();
@@ -91,8 +94,8 @@ impl Supervisor {
         if let Slot::Waiting { until } = self.slot
             && now >= until
         {
-            let agent =
-                Agent::start(now).map_err(|error| Halt::new(Phase::AgentStarted, Refusal::AgentFailed, error))?;
+            let agent = Agent::start(now, &self.sockets)
+                .map_err(|error| Halt::new(Phase::AgentStarted, Refusal::AgentFailed, error))?;
             self.slot = Slot::Running(agent);
         }
         Ok(())

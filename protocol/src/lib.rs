@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod app_compose;
+pub mod app_status;
 pub mod cmdline;
 pub mod digest;
 pub mod event_log;
@@ -19,6 +20,7 @@ pub mod image;
 pub mod info;
 pub mod launch;
 pub mod mr_config;
+pub mod prpc;
 pub mod quote;
 pub mod reader;
 pub mod report_data;
