@@ -11,15 +11,15 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{LinuxBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder, VERSION};
 
-use crate::compose::Service;
-use crate::images::{PulledImage, Tree, TreeError};
+use crate::container::ContainerRequest;
+use crate::images::{Tree, TreeError};
 
 mod overlay;
 mod process;
@@ -43,16 +43,8 @@ const SYSCTLS: [(&str, &str); 2] =
 pub struct BundleRequest<'a> {
     /// Folder of the bundle; it must not exist.
     pub directory: &'a Path,
-    /// Names the container: its cgroup is `/dstyx/ID`.
-    pub id: &'a str,
-    /// What runs.
-    pub service: &'a Service,
-    /// In what.
-    pub image: &'a PulledImage,
-    /// The network namespace, set up.
-    pub network_namespace: &'a Path,
-    /// Address and name of every service of the app.
-    pub hosts: &'a [(Ipv4Addr, String)],
+    /// What is to run in it.
+    pub container: &'a ContainerRequest<'a>,
     /// The most files that the caller may let a process open.
     pub max_open_files: u64,
 }
@@ -60,7 +52,6 @@ pub struct BundleRequest<'a> {
 /// A bundle on disk, its root mounted; unmounted when dropped.
 #[derive(Debug)]
 pub struct Bundle {
-    directory: PathBuf,
     _root: overlay::Mounted,
 }
 
@@ -69,20 +60,16 @@ impl Bundle {
     pub fn create(request: &BundleRequest<'_>) -> Result<Self, BundleError> {
         let directory = request.directory.to_owned();
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(BundleError::Io)?;
-        let mounted = overlay::mount(&request.image.layers, &directory)?;
+        let image = request.container.image;
+        let mounted = overlay::mount(&image.layers, &directory)?;
         let tree = Tree::open(mounted.path())?;
-        let identity = identity(&tree, &request.image.config.user)?;
-        let working_dir = working_dir(&request.image.config.working_dir);
+        let identity = identity(&tree, &image.config.user)?;
+        let working_dir = working_dir(&image.config.working_dir);
         tree.make_directories(working_dir.as_bytes())?;
         let etc = write_etc(&directory, request)?;
         let spec = spec(request, &identity, working_dir, &etc)?;
         spec.save(directory.join("config.json"))?;
-        Ok(Self { directory, _root: mounted })
-    }
-
-    /// The folder that the helper is given.
-    pub fn directory(&self) -> &Path {
-        &self.directory
+        Ok(Self { _root: mounted })
     }
 }
 
@@ -110,9 +97,9 @@ fn identity(tree: &Tree, user: &str) -> Result<Identity, BundleError> {
 
 /// The files of `/etc` that belong to the network, not to the image.
 fn write_etc<'a>(directory: &Path, request: &BundleRequest<'_>) -> Result<Vec<(&'a str, PathBuf)>, BundleError> {
-    let name = &request.service.name;
+    let name = host_name(request);
     let mut hosts = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-    for (address, name) in request.hosts {
+    for (address, name) in request.container.hosts {
         hosts.push_str(&format!("{address}\t{name}\n"));
     }
     // No name server: the app's network has no way out of the guest yet, and service names are in hosts.
@@ -131,17 +118,22 @@ fn write_etc<'a>(directory: &Path, request: &BundleRequest<'_>) -> Result<Vec<(&
     Ok(mounts)
 }
 
+fn host_name<'a>(request: &BundleRequest<'a>) -> &'a str {
+    let service = request.container.service;
+    service.names.hostname.as_deref().unwrap_or(&service.name)
+}
+
 fn spec(
     request: &BundleRequest<'_>,
     identity: &Identity,
     working_dir: &str,
     etc: &[(&str, PathBuf)],
 ) -> Result<Spec, BundleError> {
-    let namespaces = sandbox::namespaces(request.network_namespace.to_owned())?;
+    let namespaces = sandbox::namespaces(request.container.network_namespace)?;
     let list = |paths: &[&str]| paths.iter().map(|path| path.to_string()).collect::<Vec<_>>();
     let linux = LinuxBuilder::default()
         .namespaces(namespaces)
-        .cgroups_path(format!("/dstyx/{}", request.id))
+        .cgroups_path(format!("/dstyx/{}", request.container.id))
         .masked_paths(list(&sandbox::MASKED_PATHS))
         .readonly_paths(list(&sandbox::READONLY_PATHS))
         .sysctl(
@@ -156,7 +148,7 @@ fn spec(
     let spec = SpecBuilder::default()
         .version(VERSION)
         .root(RootBuilder::default().path(overlay::ROOT).readonly(false).build()?)
-        .hostname(request.service.name.clone())
+        .hostname(host_name(request))
         .mounts(sandbox::mounts(etc)?)
         .process(process(request, identity, working_dir)?)
         .linux(linux)
@@ -165,7 +157,7 @@ fn spec(
 }
 
 fn process(request: &BundleRequest<'_>, identity: &Identity, working_dir: &str) -> Result<Process, BundleError> {
-    let (image, service) = (&request.image.config, request.service);
+    let (image, service) = (&request.container.image.config, request.container.service);
     let user = UserBuilder::default()
         .uid(identity.uid)
         .gid(identity.gid)

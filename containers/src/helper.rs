@@ -1,14 +1,15 @@
 //! The helper process: one for each container, single-threaded, its parent from start to end.
 //!
 //! libcontainer forks, which a program with threads must not do; so the agent starts this small program
-//! instead, tells it on standard input what to run, and reads on standard output what became of it. It
-//! decides nothing: the bundle says everything, and what it cannot enforce (a seccomp rule of an unknown
-//! kind) makes it refuse to start. When the agent's end closes, it ends the container: a container without
-//! anybody to answer for it does not go on.
+//! instead and tells it on standard input what to run. It decides nothing: the request says everything,
+//! and what it cannot enforce (a seccomp rule of an unknown kind) makes it refuse to start. From then on
+//! it stands by itself: the agent may end and come back, the container goes on. When the container ends,
+//! its last report is written to a file, told to the agent if one is connected, and the helper ends.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::ExitCode;
 
 use libcontainer::container::Container;
@@ -16,6 +17,8 @@ use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+pub(crate) mod cgroup;
+mod control;
 mod executor;
 mod filter;
 mod log;
@@ -25,20 +28,22 @@ pub mod wire;
 pub use filter::FilterError;
 
 use crate::error::chain;
+use control::Agent;
 use executor::Sandboxed;
 use log::Log;
+use supervise::Watched;
 use wire::{MAX_LINE_BYTES, Report, Request};
 
 /// The whole program: reads a request, runs it, reports; never returns before the container has ended.
 pub fn main() -> ExitCode {
-    let result = read_request().and_then(run);
-    let (report, code) = match result {
-        Ok(report) => (report, ExitCode::SUCCESS),
-        Err(error) => (Report::Failed { message: chain(&error) }, ExitCode::FAILURE),
-    };
-    // Nobody to tell is no reason to end differently.
-    let _ = send(&report);
-    code
+    match read_request().and_then(|request| start(&request)) {
+        Ok(running) => running.until_end(),
+        Err(error) => {
+            // Nobody to tell is no reason to end differently.
+            let _ = send(&Report::Failed { message: chain(&error) });
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// The first line of standard input, read byte by byte so that what follows stays in the pipe.
@@ -57,22 +62,65 @@ fn read_request() -> Result<Request, HelperError> {
     serde_json::from_slice(&line).map_err(HelperError::Request)
 }
 
-fn run(request: Request) -> Result<Report, HelperError> {
-    let log = Log::open(&request.log)?;
+/// Starts the container and tells the agent; what was begun is undone if that fails.
+fn start(request: &Request) -> Result<Running, HelperError> {
+    rustix::process::setsid().map_err(io::Error::from)?;
+    let log = Log::open(request.log.as_ref())?;
     let (out_reader, out_writer) = pipe()?;
     let (err_reader, err_writer) = pipe()?;
-    let (mut container, pid) = create(&request, out_writer, err_writer)?;
-    let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from);
-    let ended = pidfd.map_err(HelperError::from).and_then(|pidfd| {
+    let (mut container, pid) = create(request, out_writer, err_writer)?;
+    let started = (|| {
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from)?;
+        let agent = Agent::listen(&request.bundle)?;
         container.start().map_err(HelperError::Start)?;
-        send(&Report::Started { pid: pid.as_raw_nonzero().get() })?;
-        supervise::until_end(supervise::Watched { pidfd, pid, outputs: [out_reader, err_reader], log })
-    });
-    // The cgroup and the state go whatever happened; what is left running in them is killed.
-    let deleted = container.delete(true).map_err(HelperError::Delete);
-    let report = ended?;
-    deleted?;
-    Ok(report)
+        Ok((pidfd, agent))
+    })();
+    match started {
+        Ok((pidfd, agent)) => {
+            // An agent that is gone already finds the container when it attaches.
+            let _ = send(&Report::Running { pid: pid.as_raw_nonzero().get() });
+            let watched = Watched { pidfd, pid, outputs: [out_reader, err_reader], log };
+            Ok(Running { request: request.clone(), container, agent, watched })
+        }
+        Err(error) => {
+            let _ = container.delete(true);
+            Err(error)
+        }
+    }
+}
+
+/// A container that runs, and all that is needed to see it to its end.
+struct Running {
+    request: Request,
+    container: Container,
+    agent: Agent,
+    watched: Watched,
+}
+
+impl Running {
+    fn until_end(mut self) -> ExitCode {
+        let ended = supervise::until_end(self.watched, &mut self.agent);
+        let oom = cgroup::had_oom_kill(&self.request.id);
+        // The cgroup and the state go whatever happened; what is left running in them is killed.
+        let deleted = self.container.delete(true).map_err(HelperError::Delete);
+        let report = match ended.and_then(|status| deleted.map(|()| status)) {
+            Ok(status) => match (status.exit_status(), status.terminating_signal()) {
+                (Some(code), _) => Report::Exited { code, oom },
+                (None, signal) => Report::Killed { signal: signal.unwrap_or_default(), oom },
+            },
+            Err(error) => Report::Failed { message: chain(&error) },
+        };
+        let written = write_report(&self.request.bundle, &report);
+        self.agent.tell(&report);
+        if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// The last report appears whole or not at all.
+fn write_report(folder: &Path, report: &Report) -> io::Result<()> {
+    let partial = folder.join("report.partial");
+    std::fs::write(&partial, serde_json::to_vec(report)?)?;
+    std::fs::rename(partial, folder.join(wire::REPORT))
 }
 
 fn create(request: &Request, stdout: OwnedFd, stderr: OwnedFd) -> Result<(Container, Pid), HelperError> {
@@ -81,7 +129,7 @@ fn create(request: &Request, stdout: OwnedFd, stderr: OwnedFd) -> Result<(Contai
     let stdin = File::open("/dev/null")?;
     let container = ContainerBuilder::new(request.id.clone(), SyscallType::default())
         .with_executor(executor)
-        .with_root_path(&request.state_root)
+        .with_root_path(request.bundle.join("state"))
         .map_err(HelperError::Create)?
         .with_stdin(stdin)
         .with_stdout(stdout)

@@ -10,6 +10,8 @@ pub mod app;
 #[cfg(feature = "runtime")]
 pub mod bundle;
 pub mod compose;
+#[cfg(feature = "runtime")]
+pub mod container;
 pub mod digest;
 #[cfg(feature = "runtime")]
 mod error;

@@ -3,7 +3,7 @@
 //! The rules are Docker's (Dockerfile reference, "Understand how CMD and ENTRYPOINT interact"; compose
 //! specification, `command` and `entrypoint`). Pure: no file is looked at here.
 
-use crate::compose::Service;
+use crate::compose::model::Service;
 use crate::images::ImageConfig;
 
 /// Where programs are looked for if neither image nor service says; Docker's default.

@@ -4,7 +4,7 @@
 //! guest has something to hide: no `MKNOD`, since no device filter is enforced yet, and the TDX device's
 //! measurements are masked, since no container may read or extend them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
@@ -69,7 +69,7 @@ pub(super) fn capabilities(uid: u32) -> Result<LinuxCapabilities, OciSpecError> 
 }
 
 /// Own namespaces of every kind but user; the network namespace was made and set up before.
-pub(super) fn namespaces(network: PathBuf) -> Result<Vec<LinuxNamespace>, OciSpecError> {
+pub(super) fn namespaces(network: Option<&Path>) -> Result<Vec<LinuxNamespace>, OciSpecError> {
     let own = [
         LinuxNamespaceType::Pid,
         LinuxNamespaceType::Ipc,
@@ -81,8 +81,9 @@ pub(super) fn namespaces(network: PathBuf) -> Result<Vec<LinuxNamespace>, OciSpe
         .into_iter()
         .map(|kind| LinuxNamespaceBuilder::default().typ(kind).build())
         .collect::<Result<Vec<_>, _>>()?;
-    let network = LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::Network).path(network);
-    namespaces.push(network.build()?);
+    if let Some(network) = network {
+        namespaces.push(LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::Network).path(network).build()?);
+    }
     Ok(namespaces)
 }
 

@@ -1,45 +1,81 @@
-//! A container's output in a file that never grows past its bound.
+//! A container's output in files that never grow past their bound.
 //!
 //! What a container prints is its own affair: bytes, kept as they are. At the bound the file becomes
-//! `PATH.1`, replacing the one before, and a new one begins.
+//! `PATH.1`, that one `PATH.2` and so on, the oldest is gone, and a new one begins. A disk that is full or
+//! fails costs output, never the container.
 
-use std::fs::{File, OpenOptions, rename};
+use std::fs::{File, OpenOptions, remove_file, rename};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::wire::LogRequest;
 
-/// The two files, and how full the newest is.
+/// The files, and how full the newest is.
 #[derive(Debug)]
-pub(super) struct Log {
-    path: PathBuf,
+pub(super) struct Log(Option<Open>);
+
+#[derive(Debug)]
+struct Open {
+    request: LogRequest,
     file: File,
     bytes: u64,
-    max_bytes: u64,
 }
 
 impl Log {
-    /// Goes on with the file of an earlier run, if there is one.
-    pub(super) fn open(request: &LogRequest) -> io::Result<Self> {
+    /// Goes on with the file of an earlier run, if there is one; without a request nothing is kept.
+    pub(super) fn open(request: Option<&LogRequest>) -> io::Result<Self> {
+        let Some(request) = request else { return Ok(Self(None)) };
         let file = append(&request.path)?;
         let bytes = file.metadata()?.len();
-        Ok(Self { path: request.path.clone(), file, bytes, max_bytes: request.max_bytes })
+        Ok(Self(Some(Open { request: request.clone(), file, bytes })))
     }
 
     /// Adds `chunk`, which is at most as long as one read.
-    pub(super) fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
-        if self.bytes > 0 && self.bytes + chunk.len() as u64 > self.max_bytes {
-            let mut older = self.path.clone().into_os_string();
-            older.push(".1");
-            rename(&self.path, older)?;
-            self.file = append(&self.path)?;
+    pub(super) fn write(&mut self, chunk: &[u8]) {
+        if let Some(open) = &mut self.0 {
+            // Nobody reads the helper's own messages, and the container shall go on.
+            let _ = open.write(chunk);
+        }
+    }
+}
+
+impl Open {
+    fn write(&mut self, chunk: &[u8]) -> io::Result<()> {
+        if self.bytes > 0 && self.bytes + chunk.len() as u64 > self.request.max_bytes {
+            self.set_aside()?;
+            self.file = append(&self.request.path)?;
             self.bytes = 0;
         }
         self.file.write_all(chunk)?;
         self.bytes += chunk.len() as u64;
         Ok(())
     }
+
+    fn set_aside(&self) -> io::Result<()> {
+        let path = |age: u32| older(&self.request.path, age);
+        let oldest = self.request.max_files.saturating_sub(1);
+        if oldest == 0 {
+            return remove_file(&self.request.path);
+        }
+        for age in (0..oldest).rev() {
+            match rename(path(age), path(age + 1)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `path` itself for age 0, `path.1` for what came before it.
+fn older(path: &Path, age: u32) -> PathBuf {
+    if age == 0 {
+        return path.to_owned();
+    }
+    let mut name = path.to_owned().into_os_string();
+    name.push(format!(".{age}"));
+    name.into()
 }
 
 fn append(path: &Path) -> io::Result<File> {
@@ -50,21 +86,44 @@ fn append(path: &Path) -> io::Result<File> {
 mod tests {
     use super::*;
 
+    fn kept(max_files: u32, chunks: &[&[u8]]) -> Vec<(String, String)> {
+        let folder = tempfile::tempdir().expect("folder");
+        let request = LogRequest { path: folder.path().join("log"), max_bytes: 10, max_files };
+        for half in chunks.chunks(2) {
+            let mut log = Log::open(Some(&request)).expect("log");
+            half.iter().for_each(|chunk| log.write(chunk));
+        }
+        let mut files: Vec<(String, String)> = folder
+            .path()
+            .read_dir()
+            .expect("folder")
+            .flatten()
+            .map(|entry| {
+                let text = std::fs::read_to_string(entry.path()).expect("text");
+                (entry.file_name().into_string().expect("name"), text)
+            })
+            .collect();
+        files.sort();
+        files
+    }
+
+    fn pairs<'a>(files: &'a [(String, String)]) -> Vec<(&'a str, &'a str)> {
+        files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect()
+    }
+
     #[test]
     fn the_files_stay_within_their_bound() {
-        let folder = tempfile::tempdir().expect("folder");
-        let path = folder.path().join("log");
-        let request = LogRequest { path: path.clone(), max_bytes: 10 };
-        let mut log = Log::open(&request).expect("log");
-        for chunk in [&b"12345"[..], b"67890", b"abc", b"defghijk"] {
-            log.write(chunk).expect("write");
-        }
-        drop(log);
-        let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).expect(name);
-        assert_eq!((read("log.1").as_str(), read("log").as_str()), ("abc", "defghijk"));
-        let mut log = Log::open(&request).expect("again");
-        log.write(b"xyz").expect("write");
-        assert_eq!((read("log.1").as_str(), read("log").as_str()), ("defghijk", "xyz"));
-        assert_eq!(folder.path().read_dir().expect("folder").count(), 2);
+        let chunks: [&[u8]; 5] = [b"12345", b"67890", b"abc", b"defghijk", b"xyz"];
+        assert_eq!(pairs(&kept(1, &chunks)), [("log", "xyz")]);
+        assert_eq!(pairs(&kept(2, &chunks)), [("log", "xyz"), ("log.1", "defghijk")]);
+        assert_eq!(pairs(&kept(3, &chunks)), [("log", "xyz"), ("log.1", "defghijk"), ("log.2", "abc")]);
+        let all = [("log", "xyz"), ("log.1", "defghijk"), ("log.2", "abc"), ("log.3", "1234567890")];
+        assert_eq!(pairs(&kept(9, &chunks)), all);
+    }
+
+    #[test]
+    fn without_a_request_nothing_is_kept() {
+        let mut log = Log::open(None).expect("log");
+        log.write(b"gone");
     }
 }

@@ -5,16 +5,17 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, pidfd_send_signal, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, pidfd_send_signal, waitpid};
 
 use super::HelperError;
+use super::control::Agent;
 use super::log::Log;
-use super::wire::{Control, MAX_LINE_BYTES, Report};
+use super::wire::{Control, ExecEnd, ExecOutcome, Report};
 
 /// One read of a container's output.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -32,16 +33,16 @@ pub(super) struct Watched {
 }
 
 /// Returns when the container has ended and all its output is written.
-pub(super) fn until_end(watched: Watched) -> Result<Report, HelperError> {
+pub(super) fn until_end(watched: Watched, agent: &mut Agent) -> Result<WaitStatus, HelperError> {
     let Watched { pidfd, pid, outputs, mut log } = watched;
+    let hello = Report::Running { pid: pid.as_raw_nonzero().get() };
     let mut outputs: Vec<Option<File>> = outputs.map(|fd| Some(File::from(fd))).into();
     for output in outputs.iter().flatten() {
         set_nonblocking(output)?;
     }
-    let mut control = ControlPipe::open()?;
     loop {
         let mut polled = vec![PollFd::new(&pidfd, PollFlags::IN)];
-        polled.extend(control.file.as_ref().map(|file| PollFd::new(file, PollFlags::IN)));
+        polled.extend(agent.descriptors().map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)));
         polled.extend(outputs.iter().flatten().map(|file| PollFd::new(file, PollFlags::IN)));
         match poll(&mut polled, None) {
             Ok(_) | Err(Errno::INTR) => {}
@@ -54,8 +55,28 @@ pub(super) fn until_end(watched: Watched) -> Result<Report, HelperError> {
         if ended {
             return reap(pid);
         }
-        control.obey(&pidfd)?;
+        agent.accept(&hello);
+        obey(agent, &pidfd)?;
     }
+}
+
+/// Carries out what was asked.
+fn obey(agent: &mut Agent, pidfd: &OwnedFd) -> Result<(), HelperError> {
+    for control in agent.asked() {
+        match control {
+            Control::Signal(number) => {
+                if let Some(named) = Signal::from_named_raw(number) {
+                    signal(pidfd, named)?;
+                }
+            }
+            Control::Exec(request) => {
+                let end = ExecEnd::Failed { message: "commands are not run yet".to_owned() };
+                let outcome = ExecOutcome { end, output: String::new() };
+                agent.tell(&Report::Executed { number: request.number, outcome });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Copies what is there, at most `turns` reads of it; at its end the output is closed.
@@ -65,7 +86,7 @@ fn drain(output: &mut Option<File>, log: &mut Log, turns: usize) -> Result<(), H
         let Some(file) = output else { break };
         match file.read(&mut chunk) {
             Ok(0) => *output = None,
-            Ok(count) => log.write(&chunk[..count])?,
+            Ok(count) => log.write(&chunk[..count]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
@@ -74,65 +95,9 @@ fn drain(output: &mut Option<File>, log: &mut Log, turns: usize) -> Result<(), H
     Ok(())
 }
 
-fn reap(pid: Pid) -> Result<Report, HelperError> {
+fn reap(pid: Pid) -> Result<WaitStatus, HelperError> {
     let waited = waitpid(Some(pid), WaitOptions::empty()).map_err(io::Error::from)?;
-    let status = waited.map(|(_, status)| status).ok_or(HelperError::NoPid)?;
-    match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => Ok(Report::Exited { code }),
-        (None, Some(signal)) => Ok(Report::Killed { signal }),
-        (None, None) => Err(HelperError::NoPid),
-    }
-}
-
-/// The agent's end of standard input.
-struct ControlPipe {
-    /// `None` once the agent closed it.
-    file: Option<File>,
-    line: Vec<u8>,
-}
-
-impl ControlPipe {
-    fn open() -> Result<Self, HelperError> {
-        let file = File::from(rustix::stdio::stdin().as_fd().try_clone_to_owned()?);
-        set_nonblocking(&file)?;
-        Ok(Self { file: Some(file), line: Vec::new() })
-    }
-
-    /// Carries out what was asked; kills the container when nobody can ask any more.
-    fn obey(&mut self, pidfd: &OwnedFd) -> Result<(), HelperError> {
-        let mut chunk = [0; 512];
-        while let Some(file) = &mut self.file {
-            match file.read(&mut chunk) {
-                Ok(0) => {
-                    self.file = None;
-                    signal(pidfd, Signal::KILL)?;
-                }
-                Ok(count) => self.take(&chunk[..count], pidfd)?,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, bytes: &[u8], pidfd: &OwnedFd) -> Result<(), HelperError> {
-        for byte in bytes {
-            if *byte != b'\n' {
-                self.line.push(*byte);
-                if self.line.len() > MAX_LINE_BYTES {
-                    return Err(HelperError::RequestTooLong);
-                }
-                continue;
-            }
-            let Control::Signal(number) = serde_json::from_slice(&self.line).map_err(HelperError::Request)?;
-            self.line.clear();
-            if let Some(named) = Signal::from_named_raw(number) {
-                signal(pidfd, named)?;
-            }
-        }
-        Ok(())
-    }
+    waited.map(|(_, status)| status).ok_or(HelperError::NoPid)
 }
 
 /// A container that has just ended needs no signal.

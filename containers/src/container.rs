@@ -1,0 +1,273 @@
+//! One container from the agent's side: started, watched, asked, taken over again, removed.
+//!
+//! A container belongs to its helper process, not to the agent: it goes on when a [`Container`] is dropped
+//! or the agent dies, and [`Launcher::attach`] finds it again. What is kept where, for the container ID:
+//!
+//! ```text
+//! run_dir/containers/ID/     bundle, socket and last report of the helper (tmpfs)
+//! data_dir/containers/ID/    what the container wrote to its root, until it is removed
+//! log_dir/ID.log[.N]         its output, which outlives it
+//! ```
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::{Resource, getrlimit};
+use tokio::sync::watch;
+
+use crate::bundle::{Bundle, BundleError, BundleRequest};
+use crate::compose::model::Service;
+use crate::helper::cgroup;
+use crate::helper::wire::{LogRequest, REPORT, Report, Request};
+use crate::images::PulledImage;
+
+mod link;
+mod statistics;
+mod stop;
+
+pub use crate::helper::wire::{ExecEnd, ExecOutcome};
+pub use statistics::Statistics;
+pub use stop::{StopSignalError, stop_signal};
+
+use link::Link;
+
+/// Starts containers and finds them again.
+#[derive(Debug, Clone)]
+pub struct Launcher {
+    /// The helper program, linked statically.
+    pub helper: PathBuf,
+    /// Folder of what a boot knows of its containers; on tmpfs.
+    pub run_dir: PathBuf,
+    /// Folder of what containers write, and of volumes; on the data disk.
+    pub data_dir: PathBuf,
+    /// Folder of logs.
+    pub log_dir: PathBuf,
+    /// The agent's sockets, for services that ask for them.
+    pub sockets: Sockets,
+}
+
+/// Where the agent's sockets are in the guest.
+#[derive(Debug, Clone)]
+pub struct Sockets {
+    /// Shown as `/var/run/dstack.sock`.
+    pub dstack: PathBuf,
+    /// Shown as `/var/run/tappd.sock`.
+    pub tappd: PathBuf,
+}
+
+/// What to start.
+#[derive(Debug, Clone, Copy)]
+pub struct ContainerRequest<'a> {
+    /// `SERVICE-N`: names folders, log and cgroup.
+    pub id: &'a str,
+    /// Its service.
+    pub service: &'a Service,
+    /// Its image.
+    pub image: &'a PulledImage,
+    /// The file that stands for its network namespace, set up; the guest's own if `None`.
+    pub network_namespace: Option<&'a Path>,
+    /// Lines of `/etc/hosts` beside localhost and the service's `extra_hosts`.
+    pub hosts: &'a [(IpAddr, String)],
+    /// The server that its `resolv.conf` names.
+    pub resolver: Option<IpAddr>,
+    /// What `host-gateway` stands for in `extra_hosts`.
+    pub gateway: Option<IpAddr>,
+}
+
+/// What became of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// It runs.
+    Running {
+        /// Its first process, in the guest's own numbering.
+        pid: i32,
+    },
+    /// It ended by itself.
+    Exited {
+        /// Its exit code.
+        code: i32,
+        /// Whether one of its processes was killed because its memory was used up.
+        oom: bool,
+    },
+    /// A signal ended it.
+    Killed {
+        /// Which.
+        signal: i32,
+        /// Whether one of its processes was killed because its memory was used up.
+        oom: bool,
+    },
+    /// It could not be watched any more, and was killed.
+    Failed {
+        /// Why, for people.
+        message: String,
+    },
+}
+
+impl State {
+    /// Whether the container has not ended yet.
+    pub fn is_running(&self) -> bool {
+        matches!(self, Self::Running { .. })
+    }
+}
+
+impl Launcher {
+    /// Starts a container and returns when its first process runs. What an ended container of the same id
+    /// wrote to its root is still there; [`Container::remove`] is for starting anew.
+    pub async fn start(&self, request: &ContainerRequest<'_>) -> Result<Container, ContainerError> {
+        let folder = self.folder(request.id);
+        forget_ended(&folder, request.id)?;
+        for path in [&self.log_dir, &folder.join("state")] {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(ContainerError::Folder)?;
+        }
+        let started = self.start_in(&folder, request).await;
+        if started.is_err() {
+            // The error that is told is the first one.
+            let _ = cgroup::kill(request.id);
+            let _ = fs::remove_dir_all(&folder);
+        }
+        started
+    }
+
+    /// Takes over the container that an earlier agent started; `None` if there is none of that id.
+    pub async fn attach(&self, id: &str) -> Result<Option<Container>, ContainerError> {
+        let folder = self.folder(id);
+        if !folder.exists() {
+            return Ok(None);
+        }
+        let link = Link::attach(&folder, id).await.map_err(ContainerError::Folder)?;
+        Ok(Some(self.container(id, folder, link, None)))
+    }
+
+    async fn start_in(&self, folder: &Path, request: &ContainerRequest<'_>) -> Result<Container, ContainerError> {
+        let bundle = Bundle::create(&BundleRequest {
+            directory: folder,
+            container: request,
+            max_open_files: getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX),
+        })?;
+        let logging = &request.service.logging;
+        let log = (!logging.none).then(|| LogRequest {
+            path: self.log_dir.join(format!("{}.log", request.id)),
+            max_bytes: logging.max_bytes,
+            max_files: logging.max_files,
+        });
+        let wanted = Request { bundle: folder.to_owned(), id: request.id.to_owned(), log };
+        let link = Link::start(&self.helper, &wanted).await?;
+        Ok(self.container(request.id, folder.to_owned(), link, Some(bundle)))
+    }
+
+    fn container(&self, id: &str, folder: PathBuf, link: Link, bundle: Option<Bundle>) -> Container {
+        Container { id: id.to_owned(), folder, link, _bundle: bundle }
+    }
+
+    fn folder(&self, id: &str) -> PathBuf {
+        self.run_dir.join("containers").join(id)
+    }
+}
+
+/// Removes the run folder of a container that has ended; one that runs is in the way.
+fn forget_ended(folder: &Path, id: &str) -> Result<(), ContainerError> {
+    if folder.exists() && !folder.join(REPORT).exists() {
+        return Err(ContainerError::Exists(id.to_owned()));
+    }
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ContainerError::Folder(error)),
+        _ => Ok(()),
+    }
+}
+
+/// A container that runs, or ran. Dropping it changes nothing.
+#[derive(Debug)]
+pub struct Container {
+    id: String,
+    folder: PathBuf,
+    link: Link,
+    _bundle: Option<Bundle>,
+}
+
+impl Container {
+    /// `SERVICE-N`.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What becomes of it, now and later.
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.link.state()
+    }
+
+    /// Returns how the container ended, once it has.
+    pub async fn ended(&self) -> State {
+        let mut state = self.state();
+        match state.wait_for(|state| !state.is_running()).await {
+            Ok(state) => state.clone(),
+            Err(_) => State::Failed { message: "nobody watches the container".to_owned() },
+        }
+    }
+
+    /// Sends a signal to its first process; one that has ended needs none.
+    pub async fn signal(&self, number: i32) {
+        self.link.signal(number).await;
+    }
+
+    /// Runs a command in it, as its own first process is confined, and returns how that ended. What the
+    /// command started is killed with it.
+    pub async fn exec(&self, words: &[String], timeout: Duration) -> Result<ExecOutcome, ContainerError> {
+        self.link.exec(words, timeout).await.ok_or(ContainerError::Ended)
+    }
+
+    /// What it uses now.
+    pub fn statistics(&self) -> io::Result<Statistics> {
+        Statistics::of(&cgroup::folder(&self.id))
+    }
+
+    /// Kills it if it runs, and removes all that it had but its log.
+    pub async fn remove(self) -> io::Result<()> {
+        cgroup::kill(&self.id)?;
+        self.ended().await;
+        drop(self._bundle);
+        match fs::remove_dir_all(&self.folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The state that a helper's last report means.
+fn last_state(report: Report) -> Option<State> {
+    match report {
+        Report::Exited { code, oom } => Some(State::Exited { code, oom }),
+        Report::Killed { signal, oom } => Some(State::Killed { signal, oom }),
+        Report::Failed { message } => Some(State::Failed { message }),
+        Report::Running { .. } | Report::Executed { .. } => None,
+    }
+}
+
+/// Why a container did not start, or does not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ContainerError {
+    /// No bundle can be made.
+    #[error("{0}")]
+    Bundle(#[from] BundleError),
+    /// One of this id runs already.
+    #[error("container {0:?} runs already")]
+    Exists(String),
+    /// The folders cannot be made or read.
+    #[error("container folder: {0}")]
+    Folder(io::Error),
+    /// The helper program cannot be run.
+    #[error("helper: {0}")]
+    Spawn(io::Error),
+    /// The helper says why it did not start the container.
+    #[error("container: {0}")]
+    NotStarted(String),
+    /// Nothing was heard of it.
+    #[error("container: not started after {0} s")]
+    TooSlow(u64),
+    /// It has ended and runs no more commands.
+    #[error("the container has ended")]
+    Ended,
+}
