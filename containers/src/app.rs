@@ -16,12 +16,10 @@ mod board;
 mod driver;
 mod history;
 mod status;
-mod supervisor;
 
 pub use driver::{AppError, ServiceError};
 pub use history::{AppEvent, Happening, MAX_EVENTS};
 pub use status::{AppState, ContainerState, ContainerStatus, Failure, FailureKind, HealthState, PullStatus};
-pub use supervisor::SupervisorError;
 
 use board::Board;
 

@@ -11,7 +11,6 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -166,8 +165,8 @@ fn process(request: &BundleRequest<'_>, identity: &Identity, working_dir: &str) 
     let process = ProcessBuilder::default()
         .terminal(false)
         .user(user)
-        .args(process::arguments(image, service)?)
-        .env(process::environment(image, service)?)
+        .args(process::arguments(image, &service.process)?)
+        .env(process::environment(image, &service.process.environment, host_name(request))?)
         .cwd(working_dir)
         .capabilities(sandbox::capabilities(identity.uid)?)
         .rlimits(sandbox::rlimits(request.max_open_files)?)

@@ -10,22 +10,24 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use rustix::mount::{UnmountFlags, unmount};
-use rustix::process::{Resource, getrlimit};
 use tokio::sync::watch;
 
 use super::AppSpec;
 use super::board::Board;
 use super::history::Happening;
 use super::status::{AppState, ContainerState, ContainerStatus, Failure, FailureKind, PullStatus};
-use super::supervisor::{self, Supervisor, SupervisorError};
-use crate::bundle::{Bundle, BundleError, BundleRequest};
-use crate::compose::Service;
-use crate::helper::wire::{LogRequest, Request};
+use crate::compose::{Service, model};
+use crate::container::{
+    Container, ContainerError, ContainerRequest, Launcher, Sockets, State, StopSignalError, stop_signal,
+};
+use crate::helper::cgroup;
 use crate::images::{self, PullError, PulledImage, Registries, RegistryError, Store};
 use crate::network::{Attached, Network, NetworkError, Proxy};
 
 /// A container's newest log file; with the one before it, twice this.
 const LOG_BYTES: u64 = 4 << 20;
+/// SIGKILL
+const KILL: i32 = 9;
 /// How long services may take to end, as `docker stop` gives.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
@@ -79,8 +81,7 @@ fn id(service: &Service) -> String {
 async fn watch_services(running: &Running, board: &Board, stop: &mut watch::Receiver<bool>) {
     running.show(board);
     let each = running.services.iter().map(async |service| {
-        service.supervisor.ended().await;
-        let state = service.supervisor.state();
+        let state = shown(service.container.ended().await);
         board.happened(Some(&id(&service.service)), Happening::Ended(state.clone()));
         running.show(board);
         if state != (ContainerState::Exited { code: 0, oom: false }) {
@@ -119,7 +120,7 @@ async fn start_services(spec: &AppSpec, images: &[PulledImage], board: &Board) -
     prepare(spec).map_err(AppError::RunDir)?;
     let network = Network::create().await?;
     let names = spec.compose.services.iter().map(|service| service.name.clone());
-    let hosts: Vec<(Ipv4Addr, String)> = (0..).map(Network::address).zip(names).collect();
+    let hosts: Vec<(IpAddr, String)> = (0..).map(|place| IpAddr::V4(Network::address(place))).zip(names).collect();
     let mut running = Running { services: Vec::new(), network };
     for ((place, service), image) in (0..).zip(&spec.compose.services).zip(images) {
         let attached = running.network.attach(place, spec.run_dir.join(format!("net-{place}"))).await?;
@@ -136,54 +137,104 @@ async fn start_service(
     service: &Service,
     image: &PulledImage,
     attached: Attached,
-    hosts: &[(Ipv4Addr, String)],
+    hosts: &[(IpAddr, String)],
 ) -> Result<RunningService, ServiceError> {
-    let id = id(service);
-    let directory = spec.run_dir.join(&id);
-    let bundle = Bundle::create(&BundleRequest {
-        directory: &directory,
-        id: &id,
-        service,
-        image,
-        network_namespace: attached.namespace(),
-        hosts,
-        max_open_files: getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX),
-    })?;
-    let log = LogRequest { path: spec.log_dir.join(format!("{id}.log")), max_bytes: LOG_BYTES };
-    let request = Request { bundle: bundle.directory().to_owned(), id, state_root: spec.run_dir.join("state"), log };
-    let stop_signal = supervisor::stop_signal(image.config.stop_signal.as_deref())?;
+    let stop_signal = stop_signal(image.config.stop_signal.as_deref())?;
     let mut proxies = Vec::new();
     for port in &service.ports {
         let listen = SocketAddr::new(port.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), port.published);
         let target = SocketAddr::new(IpAddr::V4(attached.address()), port.target);
         proxies.push(Proxy::publish(listen, target).await?);
     }
-    let supervisor = Supervisor::start(&spec.helper, &request, stop_signal).await?;
+    let request = ContainerRequest {
+        id: &id(service),
+        service: &resolved(service),
+        image,
+        network_namespace: Some(attached.namespace()),
+        hosts,
+        resolver: None,
+        gateway: None,
+    };
+    let container = launcher(spec).start(&request).await?;
     Ok(RunningService {
         service: service.clone(),
         started: SystemTime::now(),
         _proxies: proxies,
-        supervisor,
+        container,
+        stop_signal,
         attached,
-        _bundle: bundle,
     })
+}
+
+fn launcher(spec: &AppSpec) -> Launcher {
+    Launcher {
+        helper: spec.helper.clone(),
+        run_dir: spec.run_dir.clone(),
+        data_dir: spec.run_dir.join("data"),
+        log_dir: spec.log_dir.clone(),
+        sockets: Sockets { dstack: "/run/dstack.sock".into(), tappd: "/run/tappd.sock".into() },
+    }
+}
+
+/// A service of today's reader as the resolved model has it.
+fn resolved(service: &Service) -> model::Service {
+    model::Service {
+        name: service.name.clone(),
+        line: service.line,
+        image: service.image.clone(),
+        replicas: 1,
+        process: model::Process {
+            entrypoint: service.entrypoint.clone(),
+            command: service.command.clone(),
+            environment: service.environment.clone(),
+            ..model::Process::default()
+        },
+        privileges: model::Privileges::default(),
+        resources: model::Resources::default(),
+        mounts: Vec::new(),
+        read_only: false,
+        network: model::NetworkMode::Networks(Vec::new()),
+        names: model::Names::default(),
+        ports: service.ports.clone(),
+        depends_on: Vec::new(),
+        health: model::Health::Image,
+        restart: model::Restart { when: model::RestartWhen::Never, attempts: None, delay: None, window: None },
+        stop: model::Stop::default(),
+        logging: model::Logging { max_bytes: LOG_BYTES, max_files: 2, none: false },
+        labels: Vec::new(),
+    }
+}
+
+fn shown(state: State) -> ContainerState {
+    match state {
+        State::Running { pid } => ContainerState::Running { pid },
+        State::Exited { code, oom } => ContainerState::Exited { code, oom },
+        State::Killed { signal, oom } => ContainerState::Killed { signal, oom },
+        State::Failed { message } => ContainerState::Failed { message },
+    }
 }
 
 /// Makes the folders; what an agent that died left in the run folder is unmounted and removed.
 fn prepare(spec: &AppSpec) -> io::Result<()> {
-    if let Ok(entries) = fs::read_dir(&spec.run_dir) {
-        for entry in entries {
-            let path = entry?.path();
-            for mounted in [path.join("rootfs"), path] {
+    for folder in [spec.run_dir.join("containers"), spec.run_dir.clone()] {
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            let entry = entry?;
+            if let Some(id) = entry.file_name().to_str() {
+                cgroup::kill(id)?;
+            }
+            for mounted in [entry.path().join("rootfs"), entry.path()] {
                 // Most are no mounts.
                 let _ = unmount(&mounted, UnmountFlags::DETACH);
             }
         }
-        fs::remove_dir_all(&spec.run_dir)?;
+    }
+    match fs::remove_dir_all(&spec.run_dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
     let make = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     make(&spec.log_dir)?;
-    make(&spec.run_dir.join("state"))
+    make(&spec.run_dir)
 }
 
 /// Services that run, or ran. Dropping it ends them all.
@@ -197,15 +248,23 @@ struct RunningService {
     service: Service,
     started: SystemTime,
     _proxies: Vec<Proxy>,
-    supervisor: Supervisor,
+    container: Container,
+    stop_signal: i32,
     attached: Attached,
-    _bundle: Bundle,
+}
+
+impl Drop for RunningService {
+    fn drop(&mut self) {
+        if let Err(error) = cgroup::kill(self.container.id()) {
+            tracing::warn!(service = self.service.name, %error, "killing a container failed");
+        }
+    }
 }
 
 impl Running {
     fn show(&self, board: &Board) {
         let status = |running: &RunningService| ContainerStatus {
-            state: running.supervisor.state(),
+            state: shown(running.container.state().borrow().clone()),
             started: Some(running.started),
             addresses: vec![IpAddr::V4(running.attached.address())],
             ..waiting(&running.service)
@@ -216,14 +275,14 @@ impl Running {
     /// Asks every service to end, kills those that have not after `grace`, and returns when all have.
     async fn stop(&self, grace: Duration) {
         for service in &self.services {
-            service.supervisor.stop().await;
+            service.container.signal(service.stop_signal).await;
         }
-        let all = || join_all(self.services.iter().map(|service| service.supervisor.ended()));
+        let all = || join_all(self.services.iter().map(|service| service.container.ended()));
         if tokio::time::timeout(grace, all()).await.is_ok() {
             return;
         }
         for service in &self.services {
-            service.supervisor.kill().await;
+            service.container.signal(KILL).await;
         }
         all().await;
     }
@@ -232,15 +291,15 @@ impl Running {
 /// Why one service does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// No container can be made.
-    #[error("{0}")]
-    Bundle(#[from] BundleError),
+    /// The image wants to be stopped by a signal that does not exist.
+    #[error("the image's {0}")]
+    StopSignal(#[from] StopSignalError),
     /// A port cannot be published.
     #[error("{0}")]
     Network(#[from] NetworkError),
     /// The container did not start.
     #[error("{0}")]
-    Supervisor(#[from] SupervisorError),
+    Container(#[from] ContainerError),
 }
 
 /// Why an app does not run.

@@ -3,7 +3,7 @@
 //! The rules are Docker's (Dockerfile reference, "Understand how CMD and ENTRYPOINT interact"; compose
 //! specification, `command` and `entrypoint`). Pure: no file is looked at here.
 
-use crate::compose::model::Service;
+use crate::compose::model::Process;
 use crate::images::ImageConfig;
 
 /// Where programs are looked for if neither image nor service says; Docker's default.
@@ -12,8 +12,8 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 const MAX_ARGUMENT_BYTES: usize = 512 << 10;
 
 /// The words of the command line; never empty.
-pub(super) fn arguments(image: &ImageConfig, service: &Service) -> Result<Vec<String>, ProcessError> {
-    let (entrypoint, command) = match (&service.process.entrypoint, &service.process.command) {
+pub(super) fn arguments(image: &ImageConfig, process: &Process) -> Result<Vec<String>, ProcessError> {
+    let (entrypoint, command) = match (&process.entrypoint, &process.command) {
         (Some(entrypoint), Some(command)) => (entrypoint, Some(command)),
         (Some(entrypoint), None) => (entrypoint, None),
         (None, Some(command)) => (&image.entrypoint, Some(command)),
@@ -28,9 +28,13 @@ pub(super) fn arguments(image: &ImageConfig, service: &Service) -> Result<Vec<St
 }
 
 /// `NAME=value`, each name once: what Docker always sets, then the image's, then the service's.
-pub(super) fn environment(image: &ImageConfig, service: &Service) -> Result<Vec<String>, ProcessError> {
+pub(super) fn environment(
+    image: &ImageConfig,
+    own: &[(String, String)],
+    host_name: &str,
+) -> Result<Vec<String>, ProcessError> {
     let mut variables: Vec<(String, String)> =
-        vec![("PATH".into(), DEFAULT_PATH.into()), ("HOSTNAME".into(), service.name.clone())];
+        vec![("PATH".into(), DEFAULT_PATH.into()), ("HOSTNAME".into(), host_name.to_owned())];
     let mut set = |name: &str, value: &str| match variables.iter_mut().find(|(known, _)| known == name) {
         Some((_, known)) => value.clone_into(known),
         None => variables.push((name.to_owned(), value.to_owned())),
@@ -41,7 +45,7 @@ pub(super) fn environment(image: &ImageConfig, service: &Service) -> Result<Vec<
             _ => return Err(ProcessError::Variable(variable.clone())),
         }
     }
-    for (name, value) in &service.process.environment {
+    for (name, value) in own {
         set(name, value);
     }
     let variables: Vec<String> = variables.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -80,11 +84,10 @@ pub enum ProcessError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compose::{ComposeFile, Inputs};
 
-    fn service(body: &str) -> Service {
-        let text = format!("services:\n  web:\n    image: x@sha256:{}\n{body}", "0".repeat(64));
-        ComposeFile::read(text.as_bytes(), &Inputs::default()).expect("compose file").services.remove(0)
+    fn process(entrypoint: Option<&[&str]>, command: Option<&[&str]>) -> Process {
+        let words = |words: &[&str]| words.iter().map(|word| word.to_string()).collect();
+        Process { entrypoint: entrypoint.map(words), command: command.map(words), ..Process::default() }
     }
 
     fn image() -> ImageConfig {
@@ -98,17 +101,19 @@ mod tests {
 
     #[test]
     fn a_new_entrypoint_drops_the_command_of_the_image() {
-        for (body, expected) in [
-            ("", vec!["/entry", "default"]),
-            ("    command: [a]\n", vec!["/entry", "a"]),
-            ("    command: []\n", vec!["/entry"]),
-            ("    entrypoint: /new\n", vec!["/new"]),
-            ("    entrypoint: /new\n    command: [a]\n", vec!["/new", "a"]),
-            ("    entrypoint: []\n    command: [a]\n", vec!["a"]),
+        let (new, a, none): (&[&str], &[&str], &[&str]) = (&["/new"], &["a"], &[]);
+        for (entrypoint, command, expected) in [
+            (None, None, vec!["/entry", "default"]),
+            (None, Some(a), vec!["/entry", "a"]),
+            (None, Some(none), vec!["/entry"]),
+            (Some(new), None, vec!["/new"]),
+            (Some(new), Some(a), vec!["/new", "a"]),
+            (Some(none), Some(a), vec!["a"]),
         ] {
-            assert_eq!(arguments(&image(), &service(body)).as_deref(), Ok(&expected.map_strings()[..]), "{body}");
+            let process = process(entrypoint, command);
+            assert_eq!(arguments(&image(), &process).as_deref(), Ok(&expected.map_strings()[..]), "{process:?}");
         }
-        let nothing = arguments(&image(), &service("    entrypoint: []\n"));
+        let nothing = arguments(&image(), &process(Some(none), None));
         assert_eq!(nothing, Err(ProcessError::NoCommand));
     }
 
@@ -124,9 +129,10 @@ mod tests {
 
     #[test]
     fn the_service_overrides_the_image() {
-        let variables = environment(&image(), &service("    environment: {B: 3, PATH: /bin}\n"));
+        let own = [("B".to_owned(), "3".to_owned()), ("PATH".to_owned(), "/bin".to_owned())];
+        let variables = environment(&image(), &own, "web");
         assert_eq!(variables, Ok(vec!["PATH=/bin", "HOSTNAME=web", "A=1", "B=3"].map_strings()));
         let bad = ImageConfig { environment: vec!["=x".into()], ..ImageConfig::default() };
-        assert_eq!(environment(&bad, &service("")), Err(ProcessError::Variable("=x".into())));
+        assert_eq!(environment(&bad, &[], "web"), Err(ProcessError::Variable("=x".into())));
     }
 }
