@@ -16,7 +16,7 @@ use super::AppSpec;
 use super::board::Board;
 use super::history::Happening;
 use super::status::{AppState, ContainerState, ContainerStatus, Failure, FailureKind, PullStatus};
-use crate::compose::{Service, model};
+use crate::compose::Service;
 use crate::container::{
     Container, ContainerError, ContainerRequest, Launcher, Sockets, State, StopSignalError, stop_signal,
 };
@@ -24,8 +24,6 @@ use crate::helper::cgroup;
 use crate::images::{self, PullError, PulledImage, Registries, RegistryError, Store};
 use crate::network::{Attached, Network, NetworkError, Proxy};
 
-/// A container's newest log file; with the one before it, twice this.
-const LOG_BYTES: u64 = 4 << 20;
 /// SIGKILL
 const KILL: i32 = 9;
 /// How long services may take to end, as `docker stop` gives.
@@ -148,7 +146,7 @@ async fn start_service(
     }
     let request = ContainerRequest {
         id: &id(service),
-        service: &resolved(service),
+        service: service,
         image,
         network_namespace: Some(attached.namespace()),
         hosts,
@@ -173,35 +171,6 @@ fn launcher(spec: &AppSpec) -> Launcher {
         data_dir: spec.run_dir.join("data"),
         log_dir: spec.log_dir.clone(),
         sockets: Sockets { dstack: "/run/dstack.sock".into(), tappd: "/run/tappd.sock".into() },
-    }
-}
-
-/// A service of today's reader as the resolved model has it.
-fn resolved(service: &Service) -> model::Service {
-    model::Service {
-        name: service.name.clone(),
-        line: service.line,
-        image: service.image.clone(),
-        replicas: 1,
-        process: model::Process {
-            entrypoint: service.entrypoint.clone(),
-            command: service.command.clone(),
-            environment: service.environment.clone(),
-            ..model::Process::default()
-        },
-        privileges: model::Privileges::default(),
-        resources: model::Resources::default(),
-        mounts: Vec::new(),
-        read_only: false,
-        network: model::NetworkMode::Networks(Vec::new()),
-        names: model::Names::default(),
-        ports: service.ports.clone(),
-        depends_on: Vec::new(),
-        health: model::Health::Image,
-        restart: model::Restart { when: model::RestartWhen::Never, attempts: None, delay: None, window: None },
-        stop: model::Stop::default(),
-        logging: model::Logging { max_bytes: LOG_BYTES, max_files: 2, none: false },
-        labels: Vec::new(),
     }
 }
 
