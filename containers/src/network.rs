@@ -1,150 +1,319 @@
-//! The app's network: one bridge in the guest, a namespace and an address for each service, ports proxied.
+//! The app's networks: a bridge in the guest for each network of the compose file, a namespace for each container.
 //!
 //! ```text
-//! 172.31.0.1 dstyx0 (the guest: its agent answers here)
-//!   ├─ dstyx-v2 ── eth0 172.31.0.2 (first service)
-//!   └─ dstyx-v3 ── eth0 172.31.0.3 (second service) …
+//! eth0 (uplink) ── the guest ─┬─ dstyx-0 ─┬─ dv0-0 ── eth0 of "web-1"
+//!                             │           └─ dv1-0 ── eth0 of "api-1"
+//!                             └─ dstyx-1 ─┬─ dv1-1 ── eth1 of "api-1"
+//!                                         └─ dv2-1 ── eth0 of "db-1"
 //! ```
 //!
-//! Services reach each other and the guest; nothing else is routed: there is no way out of the guest yet,
-//! and no way in but the published ports. A service is hostile to its neighbours' addresses at most as far
-//! as any machine on one Ethernet is.
+//! All of it outlives the agent. The plan is a pure function of the compose file, what was made is found
+//! again by its names, and [`Networks::open`] takes it over; [`Networks::close`] removes it. What comes from
+//! outside the guest, and from one container to another, is hostile.
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use futures_util::TryStreamExt;
-use rtnetlink::packet_route::link::LinkMessage;
-use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
-use tokio::task::JoinHandle;
+use rtnetlink::{LinkUnspec, RouteMessageBuilder};
+use tokio::sync::Mutex;
 
+use crate::compose::model::ComposeFile;
+
+mod etc;
+mod forwarding;
+mod links;
 mod namespace;
-mod proxy;
+mod plan;
+mod record;
+mod single;
 
-pub use proxy::Proxy;
+pub use plan::{MAX_CONTAINERS, MAX_NETWORKS, PlanError};
+pub use single::{Attached, Network, Proxy};
 
-use namespace::Namespace;
+use links::{Netlink, Pair};
+use plan::{BRIDGE_PREFIX, Link, Plan, Slot, SlotMode, VETH_PREFIX};
+use record::Record;
 
-/// The bridge's name.
-pub const BRIDGE: &str = "dstyx0";
-/// The guest's address on the bridge, and the default gateway of every service.
-pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 1);
-/// 254 addresses: more than [`crate::compose::MAX_SERVICES`] and the gateway.
-const PREFIX_LENGTH: u8 = 24;
-
-/// The bridge of one app.
+/// The networks of one app, and which of its containers are on them.
 #[derive(Debug)]
-pub struct Network {
+pub struct Networks {
+    plan: Plan,
     netlink: Netlink,
-    bridge: u32,
+    run_dir: PathBuf,
+    resolv_conf: PathBuf,
+    /// One change at a time.
+    record: Mutex<Record>,
 }
 
-impl Network {
-    /// Makes the bridge, or takes over the one that an earlier agent left.
-    pub async fn create() -> Result<Self, NetworkError> {
-        let (connection, handle, _) = rtnetlink::new_connection().map_err(NetworkError::Namespace)?;
-        let netlink = Netlink { handle, connection: tokio::spawn(connection) };
-        if netlink.index(BRIDGE).await.is_err() {
-            let made = netlink.handle.link().add(LinkBridge::new(BRIDGE).build()).execute().await;
-            made.map_err(failed("make the bridge"))?;
+/// What a container needs to know of its network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joined {
+    /// The file that stands for its network namespace; `None` is the guest's own.
+    pub namespace: Option<PathBuf>,
+    /// Its addresses, those of the first network first.
+    pub addresses: Vec<IpAddr>,
+    /// Content of `/etc/resolv.conf`.
+    pub resolv_conf: String,
+    /// Lines of `/etc/hosts` beyond loopback: address, and names separated by spaces.
+    pub hosts: Vec<(IpAddr, String)>,
+}
+
+impl Networks {
+    /// Makes the networks of `compose`, or takes over what an earlier agent made of the same file; what it made of
+    /// another is removed. Files go to `run_dir`; `resolv_conf` names the servers that the guest asks.
+    pub async fn open(compose: &ComposeFile, run_dir: &Path, resolv_conf: &Path) -> Result<Self, NetworkError> {
+        let netlink = Netlink::open().map_err(NetworkError::Io)?;
+        let mut folder = fs::DirBuilder::new();
+        folder.recursive(true).mode(0o700).create(run_dir).map_err(NetworkError::Io)?;
+        let (plan, record) = match Record::read(run_dir).map_err(NetworkError::Io)? {
+            Some(record) if record.is_of(compose) => (Plan::new(compose, &record.occupied)?, record),
+            found => {
+                remove_all(&netlink, run_dir, &found.unwrap_or_default()).await?;
+                let record = Record::new(compose, occupied(&netlink).await?);
+                (Plan::new(compose, &record.occupied)?, record)
+            }
+        };
+        record.write(run_dir).map_err(NetworkError::Io)?;
+        let (run_dir, resolv_conf) = (run_dir.to_owned(), resolv_conf.to_owned());
+        let networks = Self { plan, netlink, run_dir, resolv_conf, record: Mutex::new(record) };
+        networks.make_bridges().await?;
+        Ok(networks)
+    }
+
+    /// Connects a container, `SERVICE-N`, before it starts; once connected, it only tells again what it told.
+    pub async fn join(&self, container_id: &str) -> Result<Joined, NetworkError> {
+        let slot = self.slot(container_id)?;
+        let mut record = self.record.lock().await;
+        let connected = match &slot.mode {
+            SlotMode::Host => return Ok(self.joined_host(slot)),
+            SlotMode::Shared(_) => {
+                let other = self.shared(slot)?;
+                if matches!(other.mode, SlotMode::Host) {
+                    return Ok(self.joined_host(slot));
+                }
+                if !record.joined.contains(&other.id) {
+                    return Err(NetworkError::NotJoined(other.id.clone()));
+                }
+                other
+            }
+            SlotMode::None | SlotMode::Links(_) => slot,
+        };
+        let file = self.namespace_file(&connected.id);
+        if !namespace::is_bound(&file) {
+            self.connect(connected, &file).await?;
         }
-        let bridge = netlink.index(BRIDGE).await?;
-        netlink.set_address(bridge, GATEWAY).await?;
-        netlink.set(LinkUnspec::new_with_index(bridge).up().build(), "start the bridge").await?;
-        Ok(Self { netlink, bridge })
-    }
-
-    /// The address of the service in place `place` of the file, from 0.
-    pub fn address(place: u8) -> Ipv4Addr {
-        let [a, b, c, d] = GATEWAY.octets();
-        Ipv4Addr::new(a, b, c, d.saturating_add(1).saturating_add(place))
-    }
-
-    /// Makes a network namespace at `file` and connects it to the bridge.
-    pub async fn attach(&self, place: u8, file: PathBuf) -> Result<Attached, NetworkError> {
-        let address = Self::address(place);
-        let [.., last] = address.octets();
-        let (outer, inner) = (format!("dstyx-v{last}"), format!("dstyx-n{last}"));
-        let (namespace, netlink) = Namespace::create(file).await?;
-        let links = self.netlink.handle.link();
-        if let Ok(left_over) = self.netlink.index(&outer).await {
-            // It may be going by itself, its namespace having ended; if it stays, the next step fails.
-            let _ = links.del(left_over).execute().await;
+        if record.joined.insert(slot.id.clone()) {
+            record.write(&self.run_dir).map_err(NetworkError::Io)?;
         }
-        let pair = LinkVeth::new(&outer, &inner).controller(self.bridge).up().build();
-        links.add(pair).execute().await.map_err(failed("make a pair of links"))?;
-        let target = namespace.open()?;
-        let moved = LinkUnspec::new_with_name(&inner).setns_by_fd(target.as_fd().as_raw_fd()).build();
-        self.netlink.set(moved, "move a link").await?;
-        netlink.set(LinkUnspec::new_with_name("lo").up().build(), "start loopback").await?;
-        let eth0 = netlink.index(&inner).await?;
-        netlink.set(LinkUnspec::new_with_index(eth0).name("eth0").build(), "name a link").await?;
-        netlink.set_address(eth0, address).await?;
-        netlink.set(LinkUnspec::new_with_index(eth0).up().build(), "start a link").await?;
-        let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(GATEWAY).build();
-        netlink.handle.route().add(route).execute().await.map_err(failed("set the default route"))?;
-        Ok(Attached { namespace, address })
+        Ok(Joined {
+            namespace: Some(file),
+            addresses: connected.links().iter().flat_map(Link::addresses).collect(),
+            resolv_conf: etc::resolv_conf(&self.plan, connected, slot),
+            hosts: etc::hosts(&self.plan, connected, slot),
+        })
+    }
+
+    /// Disconnects a container that has ended; its ports are no longer published. One that is not connected is fine.
+    pub async fn leave(&self, container_id: &str) -> Result<(), NetworkError> {
+        let slot = self.slot(container_id)?;
+        let mut record = self.record.lock().await;
+        record.published.remove(&slot.id);
+        record.joined.remove(&slot.id);
+        record.write(&self.run_dir).map_err(NetworkError::Io)?;
+        namespace::unbind(&self.namespace_file(&slot.id)).map_err(NetworkError::Io)?;
+        for link in slot.links() {
+            self.netlink.remove(&link.outer).await?;
+        }
+        Ok(())
+    }
+
+    /// Publishes the ports of a container that has joined, and tells where they are reachable.
+    pub async fn publish(&self, container_id: &str) -> Result<Vec<SocketAddr>, NetworkError> {
+        let slot = self.slot(container_id)?;
+        let mut record = self.record.lock().await;
+        if !record.joined.contains(&slot.id) {
+            return Err(NetworkError::NotJoined(slot.id.clone()));
+        }
+        if record.published.insert(slot.id.clone()) {
+            record.write(&self.run_dir).map_err(NetworkError::Io)?;
+        }
+        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Ok(slot.ports.iter().map(|port| SocketAddr::new(port.host_ip.unwrap_or(any), port.published)).collect())
+    }
+
+    /// Takes back what [`Self::publish`] did.
+    pub async fn unpublish(&self, container_id: &str) -> Result<(), NetworkError> {
+        let slot = self.slot(container_id)?;
+        let mut record = self.record.lock().await;
+        if record.published.remove(&slot.id) {
+            record.write(&self.run_dir).map_err(NetworkError::Io)?;
+        }
+        Ok(())
+    }
+
+    /// Removes everything; containers that still run are cut off.
+    pub async fn close(self) -> Result<(), NetworkError> {
+        let record = self.record.into_inner();
+        remove_all(&self.netlink, &self.run_dir, &record).await
+    }
+
+    async fn make_bridges(&self) -> Result<(), NetworkError> {
+        for (_, name) in self.netlink.links().await? {
+            if !is_ours(&name) && name != "lo" {
+                forwarding::uplink(&name).map_err(NetworkError::Io)?;
+            }
+        }
+        for bridge in &self.plan.bridges {
+            let index = self.netlink.make_bridge(&bridge.link, bridge.hardware_address).await?;
+            forwarding::bridge(&bridge.link, bridge.v6.is_some()).map_err(NetworkError::Io)?;
+            for gateway in bridge.gateways() {
+                let subnet = bridge.subnet_of(gateway).ok_or_else(|| NetworkError::NoLink(bridge.link.clone()))?;
+                self.netlink.set_address(index, gateway, subnet.prefix_len()).await?;
+            }
+            self.netlink.up(index).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes a container's namespace and everything in it, then lets `file` stand for it.
+    async fn connect(&self, slot: &Slot, file: &Path) -> Result<(), NetworkError> {
+        let prepare = || {
+            forwarding::container()?;
+            Netlink::open()
+        };
+        let (namespace, inside) = namespace::create(prepare).await.map_err(NetworkError::Io)?;
+        inside.up(inside.index("lo").await?).await?;
+        for (place, link) in slot.links().iter().enumerate() {
+            let (name, temporary) = (format!("eth{place}"), format!("dn{place}-{}", link.outer));
+            let pair = Pair {
+                outer: &link.outer,
+                inner: &temporary,
+                bridge: self.netlink.index(&self.plan.bridges[link.bridge].link).await?,
+                peer_address: link.hardware_address,
+                namespace: namespace.as_fd(),
+            };
+            self.netlink.make_pair(&pair).await?;
+            let index = inside.index(&temporary).await?;
+            inside.set(LinkUnspec::new_with_index(index).name(&name).build(), "name a link").await?;
+            if link.v6.is_some() {
+                let enable = move || forwarding::enable_ipv6(&name);
+                namespace::inside(&namespace, enable).await.map_err(NetworkError::Io)?;
+            }
+            self.address(&inside, index, slot, link).await?;
+        }
+        for (place, link) in slot.links().iter().enumerate() {
+            self.netlink.wait_until_up(&link.outer).await?;
+            inside.wait_until_up(&format!("eth{place}")).await?;
+        }
+        if let Some(link) = self.plan.way_out(slot) {
+            self.set_default_routes(&inside, link).await?;
+        }
+        namespace::unbind(file).and_then(|()| namespace::bind(&namespace, file)).map_err(NetworkError::Io)
+    }
+
+    /// Addresses on one link, and where everybody else on its network is: no answer of a neighbour changes that.
+    async fn address(&self, inside: &Netlink, index: u32, slot: &Slot, link: &Link) -> Result<(), NetworkError> {
+        let bridge = &self.plan.bridges[link.bridge];
+        for address in link.addresses() {
+            let subnet = bridge.subnet_of(address).ok_or_else(|| NetworkError::NoLink(link.outer.clone()))?;
+            inside.set_address(index, address, subnet.prefix_len()).await?;
+        }
+        inside.up(index).await?;
+        let outer = self.netlink.index(&bridge.link).await?;
+        for address in link.addresses() {
+            self.netlink.set_neighbour(outer, address, link.hardware_address).await?;
+        }
+        for gateway in bridge.gateways() {
+            inside.set_neighbour(index, gateway, bridge.hardware_address).await?;
+        }
+        let others = self.plan.containers.iter().filter(|other| other.id != slot.id).flat_map(Slot::links);
+        for other in others.filter(|other| other.bridge == link.bridge) {
+            for address in other.addresses() {
+                inside.set_neighbour(index, address, other.hardware_address).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn set_default_routes(&self, inside: &Netlink, link: &Link) -> Result<(), NetworkError> {
+        let bridge = &self.plan.bridges[link.bridge];
+        inside.set_route(RouteMessageBuilder::<Ipv4Addr>::new().gateway(bridge.gateway_v4()).build()).await?;
+        if let Some(gateway) = bridge.gateway_v6() {
+            inside.set_route(RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway).build()).await?;
+        }
+        Ok(())
+    }
+
+    fn joined_host(&self, slot: &Slot) -> Joined {
+        // Absent before the first lease: then there is nobody to ask.
+        let guests = fs::read_to_string(&self.resolv_conf).unwrap_or_default();
+        Joined {
+            namespace: None,
+            addresses: Vec::new(),
+            resolv_conf: etc::guests_resolv_conf(&guests, slot),
+            hosts: etc::hosts(&self.plan, slot, slot),
+        }
+    }
+
+    fn slot(&self, id: &str) -> Result<&Slot, NetworkError> {
+        self.plan.container(id).ok_or_else(|| NetworkError::NoContainer(id.to_owned()))
+    }
+
+    /// The container whose namespace another uses in the end.
+    fn shared<'a>(&'a self, slot: &'a Slot) -> Result<&'a Slot, NetworkError> {
+        let mut slot = slot;
+        for _ in 0..self.plan.containers.len() {
+            let SlotMode::Shared(other) = &slot.mode else { return Ok(slot) };
+            slot = self.slot(other)?;
+        }
+        Err(NetworkError::NoContainer(slot.id.clone()))
+    }
+
+    fn namespace_file(&self, id: &str) -> PathBuf {
+        namespace_file(&self.run_dir, id)
     }
 }
 
-/// A namespace on the bridge; it ends with this value once no process is in it.
-#[derive(Debug)]
-pub struct Attached {
-    namespace: Namespace,
-    address: Ipv4Addr,
+fn namespace_file(run_dir: &Path, id: &str) -> PathBuf {
+    run_dir.join(format!("net-{id}"))
 }
 
-impl Attached {
-    /// The file that stands for the namespace.
-    pub fn namespace(&self) -> &Path {
-        self.namespace.path()
-    }
-
-    /// Its address on the bridge.
-    pub fn address(&self) -> Ipv4Addr {
-        self.address
-    }
+fn is_ours(link: &str) -> bool {
+    link.starts_with(BRIDGE_PREFIX) || link.starts_with(VETH_PREFIX)
 }
 
-/// A netlink socket of one namespace.
-#[derive(Debug)]
-struct Netlink {
-    handle: Handle,
-    connection: JoinHandle<()>,
+/// The subnets that the guest is on by links that are not ours.
+async fn occupied(netlink: &Netlink) -> Result<Vec<ipnet::IpNet>, NetworkError> {
+    let ours: BTreeSet<u32> =
+        netlink.links().await?.into_iter().filter(|(_, name)| is_ours(name)).map(|(index, _)| index).collect();
+    let addresses = netlink.addresses().await?.into_iter().filter(|(index, _)| !ours.contains(index));
+    Ok(addresses.map(|(_, address)| address.trunc()).collect())
 }
 
-impl Drop for Netlink {
-    fn drop(&mut self) {
-        self.connection.abort();
+/// Removes links, namespaces and the record of an app.
+async fn remove_all(netlink: &Netlink, run_dir: &Path, record: &Record) -> Result<(), NetworkError> {
+    for id in &record.joined {
+        namespace::unbind(&namespace_file(run_dir, id)).map_err(NetworkError::Io)?;
     }
-}
-
-impl Netlink {
-    async fn index(&self, name: &str) -> Result<u32, NetworkError> {
-        let found = self.handle.link().get().match_name(name).execute().try_next().await;
-        let found: Option<LinkMessage> = found.map_err(failed("look up a link"))?;
-        found.map(|link| link.header.index).ok_or_else(|| NetworkError::NoLink(name.to_owned()))
+    for (_, name) in netlink.links().await? {
+        if is_ours(&name) {
+            netlink.remove(&name).await?;
+        }
     }
-
-    async fn set(&self, message: LinkMessage, what: &'static str) -> Result<(), NetworkError> {
-        self.handle.link().set(message).execute().await.map_err(failed(what))
-    }
-
-    async fn set_address(&self, link: u32, address: Ipv4Addr) -> Result<(), NetworkError> {
-        let add = self.handle.address().add(link, IpAddr::V4(address), PREFIX_LENGTH).replace();
-        add.execute().await.map_err(failed("set an address"))
-    }
-}
-
-fn failed(what: &'static str) -> impl Fn(rtnetlink::Error) -> NetworkError {
-    move |error| NetworkError::Netlink { what, error }
+    Record::remove(run_dir).map_err(NetworkError::Io)
 }
 
 /// Why the app has no network.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
+    /// The file's networks cannot be.
+    #[error("{0}")]
+    Plan(#[from] PlanError),
     /// The kernel refused a change.
     #[error("{what}: {error}")]
     Netlink {
@@ -156,6 +325,15 @@ pub enum NetworkError {
     /// A link is not there.
     #[error("no link {0:?}")]
     NoLink(String),
+    /// The file has no such container.
+    #[error("no container {0:?}")]
+    NoContainer(String),
+    /// A container whose network is needed has none yet.
+    #[error("container {0:?} has not joined its network")]
+    NotJoined(String),
+    /// A namespace, a kernel parameter or a file of the run folder.
+    #[error("network: {0}")]
+    Io(io::Error),
     /// A namespace cannot be made or opened.
     #[error("network namespace: {0}")]
     Namespace(io::Error),
@@ -163,7 +341,7 @@ pub enum NetworkError {
     #[error("publish {address}: {error}")]
     Publish {
         /// Address and port.
-        address: std::net::SocketAddr,
+        address: SocketAddr,
         /// The kernel's answer.
         error: io::Error,
     },

@@ -1,61 +1,81 @@
 //! A network namespace that a file stands for, so that it is set up before the container enters it.
 //!
-//! Namespaces belong to threads. A thread of its own makes one, binds it to the file, opens a netlink
-//! socket in it, and ends; file and socket go on belonging to the new namespace.
+//! Namespaces belong to threads. A thread of its own makes or enters one and ends; descriptors, sockets
+//! and the bound file go on belonging to it. The file is bound last, so that one which is bound is whole.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
 
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
+use rustix::fs::statfs;
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
 use tokio::runtime::Handle;
 
-use super::{Netlink, NetworkError};
+/// What `statfs` says of a file that stands for a namespace (`NSFS_MAGIC`).
+const NSFS_MAGIC: u64 = 0x6e73_6673;
 
-/// A bound namespace; unbound when dropped.
-#[derive(Debug)]
-pub(super) struct Namespace(PathBuf);
-
-impl Namespace {
-    /// Makes a namespace at `file`, which must not exist.
-    pub(super) async fn create(file: PathBuf) -> Result<(Self, Netlink), NetworkError> {
-        let runtime = Handle::current();
-        let made = tokio::task::spawn_blocking(move || {
-            // Not the blocking pool's own thread: that one would stay in the namespace.
-            std::thread::scope(|scope| {
-                let inside = scope.spawn(|| in_new_namespace(&file, &runtime));
-                inside.join().unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
-            })
-            .map(|netlink| (Self(file), netlink))
-        });
-        let made = made.await.map_err(|error| NetworkError::Namespace(io::Error::other(error)))?;
-        made.map_err(NetworkError::Namespace)
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
-
-    pub(super) fn open(&self) -> Result<File, NetworkError> {
-        File::open(&self.0).map_err(NetworkError::Namespace)
-    }
+/// Makes a namespace and runs `prepare` in it.
+pub(super) async fn create<T: Send + 'static>(
+    prepare: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<(File, T)> {
+    on_a_thread(move || {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+        let namespace = File::open("/proc/thread-self/ns/net")?;
+        Ok((namespace, prepare()?))
+    })
+    .await
 }
 
-fn in_new_namespace(file: &Path, runtime: &Handle) -> io::Result<Netlink> {
+/// Runs `work` in a namespace.
+pub(super) async fn inside<T: Send + 'static>(
+    namespace: &File,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let namespace = namespace.try_clone()?;
+    on_a_thread(move || {
+        setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)?;
+        work()
+    })
+    .await
+}
+
+/// Runs `work` on a thread that ends with it and knows the runtime. Not the blocking pool's own: that one would stay
+/// where it went.
+async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    let runtime = Handle::current();
+    let done = tokio::task::spawn_blocking(move || {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let _context = runtime.enter();
+                work()
+            });
+            thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
+        })
+    });
+    done.await.map_err(io::Error::other)?
+}
+
+/// Lets `file`, which must not exist, stand for a namespace.
+pub(super) fn bind(namespace: &File, file: &Path) -> io::Result<()> {
     File::create_new(file)?;
-    unshare(CloneFlags::CLONE_NEWNET)?;
-    mount_bind("/proc/thread-self/ns/net", file)?;
-    let _context = runtime.enter();
-    let (connection, handle, _) = rtnetlink::new_connection()?;
-    Ok(Netlink { handle, connection: runtime.spawn(connection) })
+    mount_bind(format!("/proc/self/fd/{}", namespace.as_raw_fd()), file)?;
+    Ok(())
 }
 
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        let unbound = unmount(&self.0, UnmountFlags::DETACH).map_err(io::Error::from);
-        if let Err(error) = unbound.and_then(|()| std::fs::remove_file(&self.0)) {
-            tracing::warn!(namespace = %self.0.display(), %error, "unbinding failed");
-        }
+/// Whether a file stands for a namespace.
+pub(super) fn is_bound(file: &Path) -> bool {
+    statfs(file).is_ok_and(|found| u64::try_from(found.f_type) == Ok(NSFS_MAGIC))
+}
+
+/// Ends what [`bind`] began; the namespace ends once no process is in it. A file that is not there is fine.
+pub(super) fn unbind(file: &Path) -> io::Result<()> {
+    if is_bound(file) {
+        unmount(file, UnmountFlags::DETACH)?;
+    }
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }

@@ -10,11 +10,15 @@ mod compose;
 #[cfg(feature = "runtime")]
 mod image;
 #[cfg(feature = "runtime")]
+mod networks;
+#[cfg(feature = "runtime")]
 mod pulling;
 #[cfg(feature = "runtime")]
 mod registry;
 #[cfg(feature = "runtime")]
 mod running;
+#[cfg(feature = "runtime")]
+mod service;
 #[cfg(feature = "runtime")]
 mod unpacking;
 

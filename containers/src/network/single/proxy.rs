@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use super::NetworkError;
+use crate::network::NetworkError;
 
 /// Connections of one port at a time: some 20 KiB each while bytes flow.
 const MAX_CONNECTIONS: usize = 1024;
