@@ -69,6 +69,9 @@ pub struct Up {
     /// Memory in MiB.
     #[arg(long, default_value_t = 2048)]
     pub memory: u64,
+    /// Size of the data disk in GiB: images, volumes and logs, for one boot.
+    #[arg(long, default_value_t = 8)]
+    pub disk_gib: u64,
     /// Name of the virtual machine; by default the app's name.
     #[arg(long)]
     pub name: Option<String>,
@@ -320,7 +323,7 @@ pub struct Measure {
     /// Payload of the os-image-hash event, 64 hex digits; without it there is no such event.
     #[arg(long, requires = "app")]
     pub os_image_hash: Option<String>,
-    /// Payload of the storage-fs event; without it there is no such event.
+    /// Payload of the storage-fs event; by default what the app's file asks for, `none` for a guest without a data disk.
     #[arg(long, requires = "app")]
     pub storage_fs: Option<String>,
     /// Last event of RTMR3.

@@ -19,6 +19,7 @@ use vmm_configs::{LaunchSpec, Platform, PortForward, QuoteService, qemu};
 
 use crate::app::App;
 use crate::args::{Accel, Up};
+use crate::data_disk;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::platform::Choice;
 use crate::vm::{CONTROL_SOCKET, Process, Vm};
@@ -111,6 +112,7 @@ impl Launch<'_> {
             image: self.image.clone(),
             launch_disk: folder.join("launch.img"),
             status_disk: folder.join("status.img"),
+            data_disk: folder.join("data.img"),
             console_log: folder.join("console.log"),
             control_socket: Some(folder.join(CONTROL_SOCKET)),
             extra_disks: Vec::new(),
@@ -154,7 +156,8 @@ impl Launch<'_> {
         };
         let disk = launch::encode(&block).hint("the launch block", "make the compose file smaller")?;
         write(&spec.launch_disk, &disk)?;
-        write(&spec.status_disk, &[0; status::DISK_BYTES])
+        write(&spec.status_disk, &[0; status::DISK_BYTES])?;
+        data_disk::create(&spec.data_disk, self.options.disk_gib)
     }
 
     /// Serves local images to the guest; its address is a hint, the digest decides.

@@ -11,6 +11,7 @@ mod build;
 mod collateral;
 mod commands;
 mod commit;
+mod data_disk;
 mod doctor;
 mod endpoint;
 mod failure;

@@ -14,8 +14,8 @@ use crate::manifest::{self, FIRMWARE_CEILING_BYTES, KERNEL_CEILING_BYTES, TOTAL_
 use crate::recipes::Recipes;
 use crate::{BuildImageError, cmdline};
 
-/// Host bridge, network, launch disk and status disk: every launch has these.
-const ROOT_SLOTS: u32 = 4;
+/// Host bridge, network, launch disk, status disk and data disk: every launch has these.
+const ROOT_SLOTS: u32 = 5;
 
 /// An image on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,9 @@
 pub mod app_compose;
 pub mod app_status;
 pub mod cmdline;
+pub mod data_disk;
 pub mod digest;
+pub mod disk_template;
 pub mod event_log;
 pub mod event_name;
 pub mod evidence;

@@ -55,10 +55,11 @@ codes! {
         AppMeasured = 6, "the app was measured into RTMR3";
         Networked = 7, "the network is configured";
         AgentStarted = 8, "the agent has started";
-        SystemReady = 9, "the system is ready and serves evidence";
-        AppRunning = 10, "the app's containers are running";
-        AppFailed = 11, "the app could not be started; the guest still serves evidence";
-        Stopping = 12, "the guest is shutting down";
+        DiskOpened = 9, "the data disk is open, encrypted with a key that is not on it";
+        SystemReady = 10, "the system is ready and serves evidence";
+        AppRunning = 11, "the app's containers are running";
+        AppFailed = 12, "the app could not be started; the guest still serves evidence";
+        Stopping = 13, "the guest is shutting down";
     }
 }
 
@@ -86,6 +87,8 @@ codes! {
         StatusDiskMissing = 18, "no status disk was found";
         Internal = 19, "an unexpected condition inside the guest";
         QuoteFailed = 20, "no quote could be obtained from the TDX device";
+        DiskMissing = 21, "no data disk was found that is large enough and can be written";
+        DiskFailed = 22, "the data disk could not be encrypted, filled or mounted";
     }
 }
 

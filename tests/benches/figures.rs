@@ -252,7 +252,7 @@ fn app() -> App {
         instance_id: None,
         os_image_hash: None,
         key_provider: Some(r#"{"name":"none","id":""}"#.to_owned()),
-        storage_fs: None,
+        storage_fs: Some("btrfs".to_owned()),
     }
 }
 

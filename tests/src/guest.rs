@@ -39,7 +39,7 @@ pub struct Host {
     pub vcpus: u32,
     /// Memory in MiB.
     pub memory_mib: u64,
-    /// Raw data disks, one root slot each.
+    /// Raw disks besides those of every launch, one root slot each.
     pub extra_disks: Vec<PathBuf>,
     /// More on the command line than the image's own.
     pub cmdline_addition: Option<String>,
@@ -49,6 +49,8 @@ pub struct Host {
     pub initrd: Option<PathBuf>,
     /// More QEMU arguments.
     pub more_arguments: Vec<String>,
+    /// Size of the data disk.
+    pub data_disk_bytes: u64,
     /// What is on the launch disk.
     pub launch_disk: LaunchDisk,
     /// Exact bytes of the app-compose.json; by default one is made of the compose file.
@@ -86,6 +88,7 @@ impl Default for Host {
             kernel: None,
             initrd: None,
             more_arguments: Vec::new(),
+            data_disk_bytes: 2 << 30,
             launch_disk: LaunchDisk::Honest,
             app_compose: None,
             compose: format!("services:\n  web:\n    image: dstyx.local/none@sha256:{}\n", "00".repeat(32)),
@@ -120,6 +123,7 @@ impl Host {
         let app_compose = self.app_compose.clone().unwrap_or_else(made);
         fs::write(&spec.launch_disk, self.disk(self.block(&spec, &manifest, &app_compose))).unwrap();
         fs::write(&spec.status_disk, [0; status::DISK_BYTES]).unwrap();
+        fs::File::create(&spec.data_disk).unwrap().set_len(self.data_disk_bytes).unwrap();
         let emulator = self.emulator.as_ref().map(|flags| start_emulator(folder.path(), flags));
         let started = Instant::now();
         let qemu = self.qemu(&spec, &manifest).spawn().unwrap();
@@ -165,6 +169,7 @@ impl Host {
             image: image.to_path_buf(),
             launch_disk: folder.join("launch.img"),
             status_disk: folder.join("status.img"),
+            data_disk: folder.join("data.img"),
             console_log: folder.join("console.log"),
             control_socket: Some(folder.join("qmp.sock")),
             extra_disks: self.extra_disks.clone(),

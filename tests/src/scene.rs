@@ -81,7 +81,7 @@ impl Scene {
         let shape = Shape {
             vcpus: 2,
             memory_mib: 2048,
-            root_slots: 4,
+            root_slots: 5,
             serial_ports: 1,
             qemu_version: "11.1.3".to_owned(),
             pci_hotplug: true,
@@ -192,6 +192,7 @@ fn boot(hash: &ComposeHash) -> Vec<RuntimeEvent> {
         RuntimeEvent::new(event_name::INSTANCE_ID, []),
         RuntimeEvent::new(event_name::BOOT_MR_DONE, []),
         RuntimeEvent::new(event_name::KEY_PROVIDER, br#"{"name":"none","id":""}"#),
+        RuntimeEvent::new(event_name::STORAGE_FS, "btrfs"),
         RuntimeEvent::new(event_name::SYSTEM_READY, []),
     ]
 }
@@ -204,7 +205,7 @@ fn measured_app(hash: &ComposeHash) -> [u8; 48] {
         instance_id: None,
         os_image_hash: None,
         key_provider: Some(r#"{"name":"none","id":""}"#.to_owned()),
-        storage_fs: None,
+        storage_fs: Some("btrfs".to_owned()),
     };
     measurement::predict_app(&app, Until::SystemReady).rtmr3.0
 }

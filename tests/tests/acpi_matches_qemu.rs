@@ -30,7 +30,7 @@ fn launch(qemu: &Qemu) -> Shape {
     Shape {
         vcpus: 2,
         memory_mib: 2048,
-        root_slots: 4,
+        root_slots: 5,
         serial_ports: 2,
         qemu_version: qemu.version.clone(),
         pci_hotplug: true,

@@ -76,7 +76,7 @@ fn another_shape_and_a_lying_mirror() {
     let host = Host {
         vcpus: 1,
         memory_mib: 3072,
-        extra_disks: vec![sparse_disk(&disks, "data.img")],
+        extra_disks: vec![sparse_disk(&disks, "extra.img")],
         compose: fs::read_to_string(lab::checkout().join("examples/hello/docker-compose.yml")).unwrap(),
         mirrors: vec![mirror.address.clone()],
         ..Host::default()
@@ -95,7 +95,7 @@ fn another_shape_and_a_lying_mirror() {
         instance_id: Some(InstanceId::derive(&INSTANCE_SEED, &app_id)),
         os_image_hash: None,
         key_provider: Some(r#"{"name":"none","id":""}"#.to_owned()),
-        storage_fs: None,
+        storage_fs: Some("btrfs".to_owned()),
     };
     assert_eq!(verdict.text("/facts/rtmr3"), measurement::predict_app(&app, Until::SystemReady).rtmr3.to_string());
 }

@@ -56,7 +56,7 @@ const CASES: [Case; 19] = [
     Case { name: "other vCPUs", change: |scene| scene.shape.vcpus = 4, rows: &["rtmr0"] },
     Case { name: "less memory", change: |scene| scene.shape.memory_mib = 1024, rows: &["rtmr0"] },
     Case { name: "memory above 4 GiB", change: |scene| scene.shape.memory_mib = 8192, rows: &["rtmr0"] },
-    Case { name: "one more root slot", change: |scene| scene.shape.root_slots = 5, rows: &["rtmr0"] },
+    Case { name: "one more root slot", change: |scene| scene.shape.root_slots = 6, rows: &["rtmr0"] },
     Case {
         name: "one event changed, its digest kept",
         change: |scene| scene.edit = |log| event(log, event_name::KEY_PROVIDER).event_payload = "7b7d".into(),

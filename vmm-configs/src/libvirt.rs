@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use protocol::digest::MrConfigId;
-use protocol::{launch, status};
+use protocol::{data_disk, launch, status};
 
 use crate::spec::{LaunchSpec, Platform, QuoteService};
 use crate::xml::Document;
@@ -18,6 +18,9 @@ use crate::xml::Document;
 const POLICY: &str = "0x10000000";
 /// More disks than a root bus has slots.
 const DISK_NAMES: &str = "abcdefghijklmnopqrstuvwxyz";
+
+/// As [`crate::qemu`] has the data disk, with its reasons.
+const DATA_DRIVER: [(&str, &str); 3] = [("cache", "writeback"), ("discard", "ignore"), ("error_policy", "report")];
 
 /// A specification that libvirt cannot launch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +35,7 @@ pub enum LibvirtError {
     #[error("{} is not an absolute path, which libvirt's paths must be", .0.display())]
     Relative(PathBuf),
     /// more disks than the bus has slots
-    #[error("{0} extra disks; at most {most} fit", most = DISK_NAMES.len() - 2)]
+    #[error("{0} extra disks; at most {most} fit", most = DISK_NAMES.len() - 3)]
     ManyDisks(usize),
 }
 
@@ -44,7 +47,7 @@ pub fn domain(spec: &LaunchSpec, cmdline: &str) -> Result<String, LibvirtError> 
     let Platform::Tdx { mrconfigid, quote_service } = &spec.platform else {
         return Err(LibvirtError::Emulated);
     };
-    if spec.extra_disks.len() + 2 > DISK_NAMES.len() {
+    if spec.extra_disks.len() + 3 > DISK_NAMES.len() {
         return Err(LibvirtError::ManyDisks(spec.extra_disks.len()));
     }
     let mut xml = Document::default();
@@ -91,12 +94,15 @@ fn devices(spec: &LaunchSpec, xml: &mut Document) -> Result<(), LibvirtError> {
     xml.open("devices", &[]);
     xml.empty("controller", &[("type", "usb"), ("model", "none")]);
     network(spec, xml);
-    let fixed =
-        [(&spec.launch_disk, true, Some(launch::DISK_SERIAL)), (&spec.status_disk, false, Some(status::DISK_SERIAL))];
-    let extra = spec.extra_disks.iter().map(|path| (path, false, None));
+    let fixed = [
+        Disk { path: &spec.launch_disk, read_only: true, driver: &[], serial: Some(launch::DISK_SERIAL) },
+        Disk { path: &spec.status_disk, read_only: false, driver: &[], serial: Some(status::DISK_SERIAL) },
+        Disk { path: &spec.data_disk, read_only: false, driver: &DATA_DRIVER, serial: Some(data_disk::DISK_SERIAL) },
+    ];
+    let extra = spec.extra_disks.iter().map(|path| Disk { path, read_only: false, driver: &[], serial: None });
     for ((index, name), disk) in DISK_NAMES.chars().enumerate().zip(fixed.into_iter().chain(extra)) {
         // Slot 0 is the host bridge, slot 1 the network card.
-        disk_device(xml, index + 2, &format!("vd{name}"), disk)?;
+        disk_device(xml, index + 2, &format!("vd{name}"), &disk)?;
     }
     xml.open("serial", &[("type", "file")]);
     xml.empty("source", &[("path", &absolute(&spec.console_log)?)]);
@@ -123,20 +129,24 @@ fn network(spec: &LaunchSpec, xml: &mut Document) {
     xml.close("interface");
 }
 
-fn disk_device(
-    xml: &mut Document,
-    slot: usize,
-    name: &str,
-    (path, read_only, serial): (&PathBuf, bool, Option<&str>),
-) -> Result<(), LibvirtError> {
+/// One disk of the domain.
+struct Disk<'a> {
+    path: &'a Path,
+    read_only: bool,
+    /// Attributes of `driver` besides its name and type.
+    driver: &'a [(&'a str, &'a str)],
+    serial: Option<&'a str>,
+}
+
+fn disk_device(xml: &mut Document, slot: usize, name: &str, disk: &Disk<'_>) -> Result<(), LibvirtError> {
     xml.open("disk", &[("type", "file"), ("device", "disk")]);
-    xml.empty("driver", &[("name", "qemu"), ("type", "raw")]);
-    xml.empty("source", &[("file", &absolute(path)?)]);
+    xml.empty("driver", &[&[("name", "qemu"), ("type", "raw")], disk.driver].concat());
+    xml.empty("source", &[("file", &absolute(disk.path)?)]);
     xml.empty("target", &[("dev", name), ("bus", "virtio")]);
-    if read_only {
+    if disk.read_only {
         xml.empty("readonly", &[]);
     }
-    if let Some(serial) = serial {
+    if let Some(serial) = disk.serial {
         xml.text("serial", &[], serial);
     }
     address(xml, slot);
@@ -194,7 +204,7 @@ mod tests {
         let xml = xml_of(TOML, "quiet").unwrap();
         let document = roxmltree::Document::parse(&xml).unwrap();
         let slots: Vec<&str> = document.descendants().filter_map(|node| node.attribute("slot")).collect();
-        assert_eq!(slots, ["0x01", "0x02", "0x03", "0x04"]);
+        assert_eq!(slots, ["0x01", "0x02", "0x03", "0x04", "0x05"]);
         let spec = LaunchSpec::from_toml(TOML).unwrap();
         assert_eq!(slots.len() + 1, BASE_ROOT_SLOTS as usize + spec.extra_disks.len());
     }

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use base64::Engine as _;
-use protocol::{launch, status};
+use protocol::{data_disk, launch, status};
 use serde::Serialize;
 
 use crate::spec::{Accelerator, LaunchSpec, Platform, QuoteService};
@@ -100,7 +100,19 @@ struct BlockNode<'a> {
     driver: &'static str,
     node_name: &'a str,
     read_only: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache: Option<Cache>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    discard: Option<&'static str>,
     file: BlockFile<'a>,
+}
+
+/// `BlockdevCacheOptions`.
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Cache {
+    direct: bool,
+    no_flush: bool,
 }
 
 #[derive(Serialize)]
@@ -137,18 +149,30 @@ fn devices(spec: &LaunchSpec, arguments: &mut Arguments) {
     arguments
         .option("-netdev", format!("user,id=net0{forwards}"))
         .option("-device", "virtio-net-pci,netdev=net0,romfile=");
-    disk("launch", &spec.launch_disk, true, Some(launch::DISK_SERIAL), arguments);
-    disk("status", &spec.status_disk, false, Some(status::DISK_SERIAL), arguments);
+    disk("launch", &spec.launch_disk, true, &format!(",serial={}", launch::DISK_SERIAL), arguments);
+    disk("status", &spec.status_disk, false, &format!(",serial={}", status::DISK_SERIAL), arguments);
+    data_disk(&spec.data_disk, arguments);
     for (index, path) in spec.extra_disks.iter().enumerate() {
-        disk(&format!("disk{index}"), path, false, None, arguments);
+        disk(&format!("disk{index}"), path, false, "", arguments);
     }
 }
 
-fn disk(id: &str, path: &Path, read_only: bool, serial: Option<&str>, arguments: &mut Arguments) {
+fn disk(id: &str, path: &Path, read_only: bool, properties: &str, arguments: &mut Arguments) {
     let file = BlockFile { driver: "file", filename: path };
-    let node = BlockNode { driver: "raw", node_name: id, read_only, file };
-    let serial = serial.map(|serial| format!(",serial={serial}")).unwrap_or_default();
-    arguments.option("-blockdev", json(&node)).option("-device", format!("virtio-blk-pci,drive={id}{serial}"));
+    let node = BlockNode { driver: "raw", node_name: id, read_only, cache: None, discard: None, file };
+    arguments.option("-blockdev", json(&node)).option("-device", format!("virtio-blk-pci,drive={id}{properties}"));
+}
+
+/// The host's page cache with the guest's flushes honoured: what the guest has synced survives the end of QEMU.
+/// The guest sends no discards, which would show the host what is free, so none are offered (`discard=off`).
+/// A full host disk is an error of the guest's (`werror=report`), not a machine that silently stands still.
+fn data_disk(path: &Path, arguments: &mut Arguments) {
+    let file = BlockFile { driver: "file", filename: path };
+    let cache = Some(Cache { direct: false, no_flush: false });
+    let node = BlockNode { driver: "raw", node_name: "data", read_only: false, cache, discard: Some("ignore"), file };
+    let serial = data_disk::DISK_SERIAL;
+    let device = format!("virtio-blk-pci,drive=data,serial={serial},discard=off,write-zeroes=off,werror=report");
+    arguments.option("-blockdev", json(&node)).option("-device", device);
 }
 
 fn serial_ports(spec: &LaunchSpec, arguments: &mut Arguments) {

@@ -14,8 +14,8 @@ pub const MAX_TOML_BYTES: usize = 64 * 1024;
 pub const MIN_MEMORY_MIB: u64 = 512;
 /// Most forwarded ports.
 pub const MAX_PORTS: usize = 64;
-/// Root slots that every launch has: host bridge, network card, launch disk, status disk.
-pub const BASE_ROOT_SLOTS: u32 = 4;
+/// Root slots that every launch has: host bridge, network card, launch disk, status disk, data disk.
+pub const BASE_ROOT_SLOTS: u32 = 5;
 
 /// Why a specification was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -106,6 +106,7 @@ struct RawSpec {
     image: PathBuf,
     launch_disk: PathBuf,
     status_disk: PathBuf,
+    data_disk: PathBuf,
     console_log: PathBuf,
     #[serde(default)]
     control_socket: Option<PathBuf>,
@@ -131,11 +132,13 @@ pub struct LaunchSpec {
     pub launch_disk: PathBuf,
     /// Raw file of 4 KiB; the guest writes its status there.
     pub status_disk: PathBuf,
+    /// Raw file, sparse at first: the guest keeps images, volumes and logs there, encrypted with a key that it does not tell.
+    pub data_disk: PathBuf,
     /// What the first serial port prints; stays empty with a release image.
     pub console_log: PathBuf,
     /// QMP socket, if the VMM shall be controllable.
     pub control_socket: Option<PathBuf>,
-    /// Raw data disks, each one more root slot.
+    /// Further raw disks that the guest does not use by itself, each one more root slot.
     pub extra_disks: Vec<PathBuf>,
     /// Forwarded ports.
     pub ports: Vec<PortForward>,
@@ -157,6 +160,7 @@ impl LaunchSpec {
             image: raw.image,
             launch_disk: raw.launch_disk,
             status_disk: raw.status_disk,
+            data_disk: raw.data_disk,
             console_log: raw.console_log,
             control_socket: raw.control_socket,
             extra_disks: raw.extra_disks,
@@ -203,7 +207,7 @@ impl LaunchSpec {
             Platform::Tdx { .. } => None,
             Platform::Emulated { socket, .. } => Some(socket),
         };
-        [&self.image, &self.launch_disk, &self.status_disk, &self.console_log]
+        [&self.image, &self.launch_disk, &self.status_disk, &self.data_disk, &self.console_log]
             .into_iter()
             .chain(&self.control_socket)
             .chain(&self.extra_disks)

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use measurement::{
     App as MeasuredApp, AppPrediction, Event, ImageFacts, ImageFiles, Origin, Prediction, Until as LastEvent,
 };
+use protocol::app_compose::StorageFs;
 use protocol::digest::{AppId, InstanceId, OsImageHash};
 use protocol::image::MachineFacts;
 use protocol::shape::Shape;
@@ -100,13 +101,21 @@ fn app(folder: &Path, options: &Measure) -> Outcome<AppResult> {
         instance_id,
         os_image_hash: os_image_hash.hint("--os-image-hash", hex)?,
         key_provider: Some(options.key_provider.clone()),
-        storage_fs: options.storage_fs.clone(),
+        storage_fs: storage_fs(options.storage_fs.as_deref(), app.settings.storage_fs),
     };
     let until = match options.until {
         Until::BootMrDone => LastEvent::BootMrDone,
         Until::SystemReady => LastEvent::SystemReady,
     };
     Ok(AppResult { prediction: measurement::predict_app(&measured, until), measured })
+}
+
+fn storage_fs(stated: Option<&str>, of_app: StorageFs) -> Option<String> {
+    match stated {
+        None => Some(of_app.name().to_owned()),
+        Some("none") => None,
+        Some(payload) => Some(payload.to_owned()),
+    }
 }
 
 fn document(prediction: &Prediction, os_image_hash: Option<OsImageHash>, app: Option<&AppResult>) -> Value {

@@ -15,7 +15,7 @@ use crate::commands::verify;
 use crate::failure::{Failure, Outcome};
 use crate::judge::{self, Judged, Question, Source};
 use crate::launch::Launch;
-use crate::output::Output;
+use crate::output::{Output, note};
 use crate::platform::{self, Choice};
 use crate::vm::Vm;
 use crate::watch::{self, Watch};
@@ -31,6 +31,7 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
     let choice = platform::choose(options)?;
     output.step(choice.announcement());
     let app = App::read(&options.dir)?;
+    warn_of_volumes(&app.compose.volumes);
     let name = options.name.clone().unwrap_or_else(|| app.settings.name.clone());
     let folder = paths::vm_folder(&name)?;
     make_room(&name, &folder, output)?;
@@ -64,6 +65,16 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
         links::wait(&vm, output);
     }
     finish(&vm, &judged, app_record, output)
+}
+
+/// Said before the boot: the disk's key is the guest's own, made anew at every boot.
+fn warn_of_volumes(volumes: &[String]) {
+    if !volumes.is_empty() {
+        note(&format!(
+            "what the app writes to its volumes ({}) lasts for one boot: no key outlives the guest yet",
+            volumes.join(", ")
+        ));
+    }
 }
 
 /// A machine of this name that has ended is replaced; one that runs is not touched.

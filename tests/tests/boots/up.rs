@@ -78,7 +78,7 @@ fn every_register_equals_what_measure_predicts(user: &User) {
 }
 
 fn wrong_shapes_fail_at_rtmr0(user: &User) {
-    for stated in [["--vcpus", "4"], ["--memory", "1024"], ["--memory", "3072"], ["--root-slots", "5"]] {
+    for stated in [["--vcpus", "4"], ["--memory", "1024"], ["--memory", "3072"], ["--root-slots", "6"]] {
         let verdict = user.dstyx(["verify", "--vm", NAME].into_iter().chain(stated));
         verdict.fails(&["rtmr0"]);
         assert!(verdict.hint("rtmr0").contains("(stated)"), "{}", verdict.hint("rtmr0"));

@@ -42,7 +42,7 @@ fn shapes() -> Vec<Row> {
         row("other vCPUs", &[Rtmr0], "the stated shape", |case| case.scene.shape.vcpus = 4),
         row("less memory", &[Rtmr0], "the stated shape", |case| case.scene.shape.memory_mib = 1024),
         row("memory above 4 GiB", &[Rtmr0], "the stated shape", |case| case.scene.shape.memory_mib = 8192),
-        row("one more root slot", &[Rtmr0], "the stated shape", |case| case.scene.shape.root_slots = 5),
+        row("one more root slot", &[Rtmr0], "the stated shape", |case| case.scene.shape.root_slots = 6),
         row("another serial port", &[Rtmr0], "the stated shape", |case| case.scene.shape.serial_ports = 2),
         row("no PCI hotplug", &[Rtmr0], "the stated shape", |case| case.scene.shape.pci_hotplug = false),
     ]
