@@ -12,9 +12,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// If nobody answers, or not with 200.
 pub fn get(host: impl ToSocketAddrs, path: &str) -> std::io::Result<Vec<u8>> {
+    get_as(host, path, "*/*")
+}
+
+/// The same of one media type, or several with commas between.
+///
+/// # Errors
+/// As [`get`].
+pub fn get_as(host: impl ToSocketAddrs, path: &str, accept: &str) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(host)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: guest\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: guest\r\nAccept: {accept}\r\nConnection: close\r\n\r\n")?;
     let mut reply = Vec::new();
     stream.read_to_end(&mut reply)?;
     let end = reply.windows(4).position(|window| window == b"\r\n\r\n");

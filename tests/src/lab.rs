@@ -9,6 +9,7 @@ use protocol::image::{Flavour, ImageManifest};
 use reproducible_build::builder::Builder;
 use reproducible_build::lock::{INPUTS, LockFile, TESTS};
 use reproducible_build::qemu::Qemu;
+use reproducible_build::root::Root;
 use reproducible_build::{program, progress};
 
 /// Environment variable that asks for every row and every boot.
@@ -57,6 +58,11 @@ pub fn qemu_10() -> &'static Qemu {
 /// The root of one group of tests.lock, unpacked.
 pub fn tools(group: &str) -> PathBuf {
     test_tools().root(group).unwrap().path
+}
+
+/// What identifies the root of one group of tests.lock, unpacked or not.
+pub fn group_digest(group: &str) -> String {
+    Root::digest_in(test_tools().lock(), group).unwrap().to_string()
 }
 
 /// Starts a program of such a root, with the root's own libraries.

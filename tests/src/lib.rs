@@ -7,6 +7,7 @@
 pub mod dstyx;
 pub mod guest;
 pub mod http;
+pub mod images;
 pub mod lab;
 pub mod mirror;
 pub mod pccs;

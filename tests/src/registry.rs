@@ -21,6 +21,9 @@ const POLL: Duration = Duration::from_millis(20);
 /// Where slirp shows the host's loopback to the guest.
 const HOST_IN_GUEST: &str = "10.0.2.2";
 
+/// Documents that a reference may stand for.
+const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json";
+
 /// A running registry; it ends, and what it holds is gone, when this is dropped.
 #[derive(Debug)]
 pub struct Registry {
@@ -59,7 +62,7 @@ impl Registry {
 
     /// What the registry has under a reference, such as a tag.
     pub fn manifest(&self, name: &str, reference: &str) -> Vec<u8> {
-        http::get(self.address, &format!("/v2/{name}/manifests/{reference}")).unwrap()
+        http::get_as(self.address, &format!("/v2/{name}/manifests/{reference}"), MANIFESTS).unwrap()
     }
 
     /// As programs on this host reach it: `http://ADDRESS:PORT`.

@@ -1,0 +1,318 @@
+//! Images of tests: real programs, from Debian's packages and package registries, made here and served by a real registry.
+//!
+//! An image is a function of what its definition names: lock groups, files, pins. It is made once a definition, into
+//! the user's cache folder, as an OCI layout.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use protocol::digest::Sha256Digest;
+use reproducible_build::cache::Kind;
+use serde_json::{Value, json};
+
+use crate::lab;
+use layer::{Layer, Packing, ROOT};
+
+mod clients;
+pub mod layer;
+mod layout;
+mod stand_in;
+
+/// Raised whenever the same definition would give another image.
+const FORMAT: &str = "dstyx test image format 1";
+
+/// What no program reads, or what only a builder's root has.
+const UNNEEDED: [&str; 10] = [
+    "build",
+    "elsewhere",
+    "etc/group",
+    "etc/hosts",
+    "etc/passwd",
+    "usr/share/doc",
+    "usr/share/lintian",
+    "usr/share/locale",
+    "usr/share/man",
+    "usr/share/postgresql/17/man",
+];
+/// Where Python looks for byte code, by `PYTHONPYCACHEPREFIX`.
+const BYTE_CODE: &str = "var/cache/python";
+/// Where Debian's Python looks for what did not come from Debian, after its own.
+const MODULES: &str = "usr/local/lib/python3.13/dist-packages";
+
+/// Users that the packages' scripts would have made.
+const PASSWD: &[u8] = b"root:x:0:0:root:/:/bin/sh\n\
+    www-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\n\
+    postgres:x:101:101:postgres:/var/lib/postgresql:/bin/sh\n\
+    redis:x:102:102:redis:/data:/usr/sbin/nologin\n\
+    nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n";
+const GROUP: &[u8] = b"root:x:0:\ntty:x:5:\nwww-data:x:33:\npostgres:x:101:\nredis:x:102:\nnogroup:x:65534:\n";
+/// Owner of the database's files.
+const POSTGRES: layer::Owner = (101, 101);
+/// Owner of the counter's files.
+const REDIS: layer::Owner = (102, 102);
+
+/// What the database's image does when it starts.
+const POSTGRES_START: &str = include_str!("images/postgres-start");
+
+/// The images of tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Image {
+    /// One static busybox under all its names; for two platforms; gzip.
+    Busybox,
+    /// Debian's nginx; zstd.
+    Nginx,
+    /// Debian's redis; gzip.
+    Redis,
+    /// Debian's PostgreSQL, which makes its cluster when it first starts; zstd.
+    Postgres,
+    /// Debian's Python with the clients of redis and PostgreSQL; gzip.
+    Python,
+    /// The same with dstack's SDK, on the same layers.
+    PythonSdk,
+    /// Debian's Node.js with dstack's SDK; zstd.
+    NodeSdk,
+    /// In the place of composespec/conformance-tests-server; for two platforms; not packed.
+    ConformanceServer,
+    /// In the place of composespec/conformance-tests-client.
+    ConformanceClient,
+}
+
+impl Image {
+    /// Its repository.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Busybox => "library/busybox",
+            Self::Nginx => "library/nginx",
+            Self::Redis => "library/redis",
+            Self::Postgres => "library/postgres",
+            Self::Python => "library/python",
+            Self::PythonSdk => "dstyx-tests/python-sdk",
+            Self::NodeSdk => "dstyx-tests/node-sdk",
+            Self::ConformanceServer => "composespec/conformance-tests-server",
+            Self::ConformanceClient => "composespec/conformance-tests-client",
+        }
+    }
+
+    /// Folder of its OCI layout, made if it is not in the cache.
+    pub fn layout(self) -> PathBuf {
+        let definition = self.definition();
+        let cache = lab::builder().cache();
+        let key = Sha256Digest::of(definition.facts().to_string().as_bytes()).to_string();
+        let folder = cache.path(Kind::Builds, &key);
+        if !folder.exists() {
+            let _guard = cache.lock(Kind::Builds, &key).unwrap();
+            if !folder.exists() {
+                let scratch = cache.scratch().unwrap();
+                let made = scratch.path().join("layout");
+                let work = scratch.path().join("work");
+                fs::create_dir(&work).unwrap();
+                let layers = definition.parts.iter().flat_map(|part| part.layers(&work)).map(Layer::packed).collect();
+                layout::write(&made, layers, &definition.process, definition.two_platforms);
+                cache.publish(&made, Kind::Builds, &key).unwrap();
+            }
+        }
+        folder
+    }
+
+    fn definition(self) -> Definition {
+        let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+        let python = json!([format!("PATH={path}"), format!("PYTHONPYCACHEPREFIX=/{BYTE_CODE}"), "PYTHONUNBUFFERED=1"]);
+        let packages = |group, packing| vec![Part::Packages(group, packing), Part::Users];
+        match self {
+            Self::Busybox => Definition {
+                parts: vec![Part::Packages("image-busybox", Packing::Gzip), Part::Users, Part::Applets],
+                process: json!({ "Env": [format!("PATH={path}")], "Cmd": ["sh"] }),
+                two_platforms: true,
+            },
+            Self::Nginx => Definition::new(
+                packages("image-nginx", Packing::Zstd),
+                json!({
+                    "Env": [format!("PATH={path}")], "Cmd": ["nginx", "-g", "daemon off;"],
+                    "ExposedPorts": { "80/tcp": {} }, "StopSignal": "SIGQUIT",
+                }),
+            ),
+            Self::Redis => Definition::new(
+                [packages("image-redis", Packing::Gzip), vec![Part::Data("data", REDIS)]].concat(),
+                json!({
+                    "User": "redis:redis", "Env": [format!("PATH={path}")], "WorkingDir": "/data",
+                    "Cmd": ["redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--dir", "/data"],
+                    "ExposedPorts": { "6379/tcp": {} }, "Volumes": { "/data": {} },
+                    "Healthcheck": { "Test": ["CMD", "redis-cli", "ping"], "Interval": 2_000_000_000_u64 },
+                }),
+            ),
+            Self::Postgres => Definition::new(
+                [packages("image-postgres", Packing::Zstd), vec![Part::Applets, Part::PostgresStart]].concat(),
+                json!({
+                    "User": "postgres", "WorkingDir": "/var/lib/postgresql",
+                    "Env": [format!("PATH=/usr/lib/postgresql/17/bin:{path}"), "PGDATA=/var/lib/postgresql/data"],
+                    "Entrypoint": ["postgres-start"], "ExposedPorts": { "5432/tcp": {} }, "StopSignal": "SIGINT",
+                }),
+            ),
+            Self::Python => Definition::new(
+                [packages("image-python", Packing::Gzip), vec![Part::PythonByteCode]].concat(),
+                json!({ "Env": python, "Cmd": ["python3"] }),
+            ),
+            Self::PythonSdk => Definition::new(
+                [packages("image-python", Packing::Gzip), vec![Part::PythonByteCode, Part::PythonSdk]].concat(),
+                json!({ "Env": python, "Cmd": ["python3"] }),
+            ),
+            Self::NodeSdk => Definition::new(
+                [packages("image-nodejs", Packing::Zstd), vec![Part::NodeSdk]].concat(),
+                json!({ "Env": [format!("PATH={path}")], "Cmd": ["node"] }),
+            ),
+            Self::ConformanceServer => Definition {
+                parts: vec![Part::StandIn],
+                process: json!({
+                    "Entrypoint": ["/conformance", "server"],
+                    "ExposedPorts": { "8080/tcp": {}, "10001/udp": {} },
+                }),
+                two_platforms: true,
+            },
+            Self::ConformanceClient => {
+                Definition::new(vec![Part::StandIn], json!({ "Entrypoint": ["/conformance", "client"] }))
+            }
+        }
+    }
+}
+
+/// All that an image is a function of.
+struct Definition {
+    parts: Vec<Part>,
+    /// The `config` of its configuration.
+    process: Value,
+    two_platforms: bool,
+}
+
+impl Definition {
+    fn new(parts: Vec<Part>, process: Value) -> Self {
+        Self { parts, process, two_platforms: false }
+    }
+
+    fn facts(&self) -> Value {
+        let parts: Vec<_> = self.parts.iter().map(|part| part.fact()).collect();
+        json!([FORMAT, parts, self.process, self.two_platforms])
+    }
+}
+
+/// What makes a layer.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    /// A group of tests.lock.
+    Packages(&'static str, Packing),
+    /// Users and the folders that every program expects.
+    Users,
+    /// Names of busybox.
+    Applets,
+    /// A folder of data with its owner.
+    Data(&'static str, layer::Owner),
+    PostgresStart,
+    PythonByteCode,
+    PythonSdk,
+    NodeSdk,
+    StandIn,
+}
+
+impl Part {
+    /// What tells one such layer from another.
+    fn fact(self) -> Value {
+        let pins = |name| fs::read_to_string(clients::pins(name)).unwrap();
+        match self {
+            Self::Packages(group, packing) => {
+                json!(["packages", lab::group_digest(group), format!("{packing:?}"), UNNEEDED])
+            }
+            Self::Users => json!(["users", PASSWD, GROUP]),
+            Self::Applets => json!(["applets", stand_in::APPLETS]),
+            Self::Data(path, owner) => json!(["data", path, owner]),
+            Self::PostgresStart => json!(["postgres-start", POSTGRES_START]),
+            Self::PythonByteCode => json!(["byte code", lab::group_digest("image-python")]),
+            Self::PythonSdk => json!(["python modules", pins("requirements.txt")]),
+            Self::NodeSdk => json!(["javascript modules", pins("package-lock.json")]),
+            Self::StandIn => json!(["stand-in", stand_in::SOURCE]),
+        }
+    }
+
+    /// The layers, made with the help of an empty folder.
+    fn layers(self, work: &Path) -> Vec<Layer> {
+        match self {
+            Self::Packages(group, packing) => {
+                vec![Layer::new(packing).tree(&lab::tools(group), "", &UNNEEDED)]
+            }
+            Self::Users => vec![users()],
+            Self::Applets => {
+                let layer = Layer::new(Packing::Plain);
+                let link = |layer: Layer, name: &&str| layer.link(&format!("usr/bin/{name}"), "busybox");
+                vec![stand_in::APPLETS.iter().fold(layer, link)]
+            }
+            Self::Data(path, owner) => vec![Layer::new(Packing::Plain).folder(path, 0o755, owner)],
+            Self::PostgresStart => vec![
+                Layer::new(Packing::Plain)
+                    .folder("var/lib/postgresql", 0o755, POSTGRES)
+                    .folder("var/lib/postgresql/data", 0o700, POSTGRES)
+                    .file("usr/local/bin/postgres-start", 0o755, POSTGRES_START.as_bytes()),
+            ],
+            Self::PythonByteCode => vec![python_byte_code(work)],
+            Self::PythonSdk => python_sdk(work),
+            Self::NodeSdk => {
+                clients::javascript_modules(work);
+                vec![Layer::new(Packing::Zstd).tree(&work.join("node_modules"), "srv/node_modules", &[])]
+            }
+            Self::StandIn => {
+                vec![Layer::new(Packing::Plain).file("conformance", 0o755, &fs::read(stand_in::built()).unwrap())]
+            }
+        }
+    }
+}
+
+fn users() -> Layer {
+    Layer::new(Packing::Plain)
+        .folder("etc", 0o755, ROOT)
+        .file("etc/passwd", 0o644, PASSWD)
+        .file("etc/group", 0o644, GROUP)
+        .folder("run", 0o755, ROOT)
+        .folder("tmp", 0o1777, ROOT)
+        .folder("var", 0o755, ROOT)
+        .link("var/run", "/run")
+        .folder("var/tmp", 0o1777, ROOT)
+}
+
+fn python_byte_code(work: &Path) -> Layer {
+    let python = lab::tools("image-python");
+    let code = work.join("byte-code");
+    for at in ["/usr/lib/python3.13", "/usr/lib/python3/dist-packages"] {
+        clients::byte_code(&python, &python.join(&at[1..]), at, &code);
+    }
+    Layer::new(Packing::Gzip).tree(&code, BYTE_CODE, &[])
+}
+
+fn python_sdk(work: &Path) -> Vec<Layer> {
+    let (modules, code) = (work.join("modules"), work.join("modules-byte-code"));
+    clients::python_modules(&modules);
+    clients::byte_code(&lab::tools("image-python"), &modules, &format!("/{MODULES}"), &code);
+    vec![Layer::new(Packing::Zstd).tree(&modules, MODULES, &[]), Layer::new(Packing::Zstd).tree(&code, BYTE_CODE, &[])]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Registry;
+
+    #[test]
+    fn a_real_registry_takes_an_image_for_two_platforms_unchanged() {
+        let registry = Registry::start();
+        let layout = Image::Busybox.layout();
+        registry.push(&layout, Image::Busybox.name(), "latest");
+        let served = registry.manifest(Image::Busybox.name(), "latest");
+        let index: Value = serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
+        assert_eq!(index["manifests"][0]["digest"], format!("sha256:{}", Sha256Digest::of(&served)));
+        let platforms: Value = serde_json::from_slice(&served).unwrap();
+        assert_eq!(platforms["manifests"][1]["platform"]["architecture"], "amd64");
+    }
+
+    #[test]
+    fn modules_come_from_package_registries_as_pinned() {
+        for image in [Image::PythonSdk, Image::NodeSdk] {
+            let layout = image.layout();
+            assert!(layout.join("oci-layout").exists(), "{image:?}");
+        }
+    }
+}
