@@ -23,6 +23,8 @@ pub use document::{DocumentError, MAX_BYTES};
 pub use inputs::{Environment, Inputs};
 pub use model::{ComposeFile, Service};
 pub use ports::{AGENT_PORT, Protocol, PublishedPort};
+#[cfg(feature = "images")]
+pub(crate) use reference::valid_registry;
 pub use reference::{ImageReference, ReferenceError};
 pub use refusal::{Cause, ComposeError, KeyPath, Refusal, Refusals};
 

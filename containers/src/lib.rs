@@ -2,7 +2,8 @@
 //!
 //! The compose file, the registries and their mirrors, and every byte of an image come through the
 //! untrusted host; what runs in a container is untrusted in its own way. Reading the file
-//! ([`compose`]) does no I/O and needs no feature; the rest is behind the feature `runtime`.
+//! ([`compose`]) does no I/O and needs no feature; [`images`] is behind the feature of that name, the rest
+//! behind `runtime`.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "runtime")]
@@ -13,11 +14,11 @@ pub mod compose;
 #[cfg(feature = "runtime")]
 pub mod container;
 pub mod digest;
-#[cfg(feature = "runtime")]
+#[cfg(feature = "images")]
 mod error;
 #[cfg(feature = "runtime")]
 pub mod helper;
-#[cfg(feature = "runtime")]
+#[cfg(feature = "images")]
 pub mod images;
 #[cfg(feature = "runtime")]
 pub mod network;

@@ -21,7 +21,7 @@ use crate::container::{
     Container, ContainerError, ContainerRequest, Launcher, Sockets, State, StopSignalError, stop_signal,
 };
 use crate::helper::cgroup;
-use crate::images::{self, PullError, PulledImage, Registries, RegistryError, Store};
+use crate::images::{self, Progress, PullError, PulledImage, Registries, RegistryError, RegistrySettings, Store};
 use crate::network::{Attached, Network, NetworkError, Proxy};
 
 /// SIGKILL
@@ -99,11 +99,18 @@ async fn watch_services(running: &Running, board: &Board, stop: &mut watch::Rece
 
 /// Fetches, verifies and unpacks every image, then starts the services in the order of the file.
 async fn start(spec: &AppSpec, board: &Board) -> Result<Running, AppError> {
-    let registries = Arc::new(Registries::new(spec.mirrors.clone(), spec.roots_pem.as_deref())?);
+    let settings = RegistrySettings {
+        mirrors: spec.mirrors.clone(),
+        roots_pem: spec.roots_pem.clone(),
+        ..RegistrySettings::default()
+    };
+    let registries = Arc::new(Registries::new(settings)?);
+    let progress = Progress::default();
     let store = Arc::new(Store::open(&spec.store_dir).map_err(AppError::Store)?);
     let mut images = Vec::new();
     for service in &spec.compose.services {
-        let pulled = images::pull(&service.image, Arc::clone(&registries), Arc::clone(&store), spec.limits).await;
+        let (registries, store) = (Arc::clone(&registries), Arc::clone(&store));
+        let pulled = images::pull(&service.image, registries, store, spec.limits, &progress).await;
         images.push(pulled.map_err(|cause| AppError::Pull { service: service.name.clone(), cause })?);
         board.happened(Some(&service.name), Happening::Pulled { image: service.image.to_string() });
         let status = PullStatus { images: spec.compose.services.len(), done: images.len(), fetched_bytes: 0 };
@@ -308,7 +315,7 @@ impl AppError {
     fn kind(&self) -> FailureKind {
         match self {
             Self::Pull { cause, .. } => match cause {
-                PullError::Store(_) | PullError::Task(_) => FailureKind::Internal,
+                PullError::Store(_) | PullError::Task(_) | PullError::Cancelled => FailureKind::Internal,
                 PullError::Fetch(_) | PullError::Document { .. } | PullError::Layer { .. } => FailureKind::Image,
             },
             Self::Service { .. } | Self::Network(_) => FailureKind::Container,

@@ -85,8 +85,8 @@ fn split_registry(name: &str) -> (&str, &str) {
     }
 }
 
-/// A host name or IPv4 address, and a port if there is one.
-fn valid_registry(registry: &str) -> bool {
+/// Whether a text is a registry's name: a host name or IPv4 address, and a port if there is one.
+pub(crate) fn valid_registry(registry: &str) -> bool {
     let (host, port) = match registry.split_once(':') {
         Some((host, port)) => (host, Some(port)),
         None => (registry, None),

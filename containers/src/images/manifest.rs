@@ -1,8 +1,8 @@
-//! Image indexes, manifests and configurations, as far as running an image needs them.
+//! Image indexes and manifests, as far as running an image needs them.
 //!
 //! Their digest was checked over the exact bytes before they come here, so what they say is what was
 //! pinned; they are still hostile input. Sources: OCI image specification 1.1 (`image-index.md`,
-//! `manifest.md`, `config.md`) and Docker's "Image Manifest Version 2, Schema 2". Keys that only describe
+//! `manifest.md`) and Docker's "Image Manifest Version 2, Schema 2". Keys that only describe
 //! (annotations, history) are skipped, as the specification demands.
 
 use serde::Deserialize;
@@ -23,16 +23,19 @@ const MANIFEST_TYPES: [&str; 2] =
 const CONFIG_TYPES: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 
-/// The one platform of the guest.
-const PLATFORM: (&str, &str) = ("linux", "amd64");
+/// The one platform of the guest: operating system and architecture.
+pub(super) const PLATFORM: (&str, &str) = ("linux", "amd64");
 
 /// A blob by digest, with the size that it must have.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Descriptor {
-    pub(super) media_type: String,
-    pub(super) digest: ContentDigest,
-    pub(super) size: u64,
+pub struct Descriptor {
+    /// What it is.
+    pub media_type: String,
+    /// Its name.
+    pub digest: ContentDigest,
+    /// Its length in bytes.
+    pub size: u64,
     platform: Option<Platform>,
 }
 
@@ -40,31 +43,43 @@ pub(super) struct Descriptor {
 struct Platform {
     os: String,
     architecture: String,
+    variant: Option<String>,
 }
 
 /// How a layer's archive is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Compression {
+pub enum Compression {
+    /// Not at all.
     None,
+    /// RFC 1952, one member or more.
     Gzip,
+    /// RFC 8878, one frame or more.
     Zstd,
 }
 
 /// A layer as a manifest lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Layer {
-    pub(super) digest: ContentDigest,
-    pub(super) size: u64,
-    pub(super) compression: Compression,
+pub struct Layer {
+    /// Of the compressed bytes.
+    pub digest: ContentDigest,
+    /// Length of the compressed bytes.
+    pub size: u64,
+    /// What the media type says.
+    pub compression: Compression,
 }
 
 /// What a digest of an image names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Document {
+pub enum Document {
     /// An index: the manifest for this platform, with its size.
     Index(Descriptor),
-    /// A manifest: configuration and layers, the lowest first.
-    Manifest { config: Descriptor, layers: Vec<Layer> },
+    /// A manifest.
+    Manifest {
+        /// The image's configuration.
+        config: Descriptor,
+        /// 1 to [`MAX_LAYERS`], the lowest first.
+        layers: Vec<Layer>,
+    },
 }
 
 #[derive(Deserialize)]
@@ -78,7 +93,7 @@ struct RawDocument {
 }
 
 /// Reads an index or a manifest; one that could be taken for either is refused.
-pub(super) fn parse(bytes: &[u8]) -> Result<Document, ManifestError> {
+pub fn parse_document(bytes: &[u8]) -> Result<Document, ManifestError> {
     let raw: RawDocument = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
     if raw.schema_version != 2 {
         return Err(ManifestError::SchemaVersion(raw.schema_version));
@@ -107,15 +122,29 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Document, ManifestError> {
     }
 }
 
+/// The manifest for this platform; the one that asks least of the processor if there are several.
 fn for_platform(manifests: Vec<Descriptor>) -> Result<Descriptor, ManifestError> {
-    let fits = |descriptor: &Descriptor| {
-        let platform = descriptor.platform.as_ref();
-        platform.is_some_and(|p| (p.os.as_str(), p.architecture.as_str()) == PLATFORM)
-    };
-    let found = manifests.into_iter().find(fits).ok_or(ManifestError::NoPlatform)?;
+    let fitting =
+        manifests.into_iter().filter_map(|descriptor| Some((demand(descriptor.platform.as_ref()?)?, descriptor)));
+    let (_, found) = fitting.min_by_key(|(demand, _)| *demand).ok_or(ManifestError::NoPlatform)?;
     match MANIFEST_TYPES.contains(&found.media_type.as_str()) {
         true => Ok(found),
+        false if INDEX_TYPES.contains(&found.media_type.as_str()) => Err(ManifestError::NestedIndex),
         false => Err(ManifestError::MediaType(found.media_type)),
+    }
+}
+
+/// The level of x86-64 that a platform asks for; `None` if it is another platform. Machines with TDX have all levels.
+fn demand(platform: &Platform) -> Option<u8> {
+    if (platform.os.as_str(), platform.architecture.as_str()) != PLATFORM {
+        return None;
+    }
+    match platform.variant.as_deref() {
+        None | Some("" | "v1") => Some(1),
+        Some("v2") => Some(2),
+        Some("v3") => Some(3),
+        Some("v4") => Some(4),
+        Some(_) => None,
     }
 }
 
@@ -129,70 +158,6 @@ fn layer(descriptor: Descriptor) -> Result<Layer, ManifestError> {
         _ => return Err(ManifestError::MediaType(descriptor.media_type)),
     };
     Ok(Layer { digest: descriptor.digest, size: descriptor.size, compression })
-}
-
-/// What an image says about the process to run in it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ImageConfig {
-    /// `user[:group]`, names or numbers; empty for root.
-    pub user: String,
-    /// `NAME=value`.
-    pub environment: Vec<String>,
-    /// The program and its first arguments.
-    pub entrypoint: Vec<String>,
-    /// The arguments after the entry point, or the whole command.
-    pub command: Vec<String>,
-    /// Where it starts; empty for `/`.
-    pub working_dir: String,
-    /// The signal that asks it to end, such as `SIGQUIT`.
-    pub stop_signal: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct RawConfig {
-    os: String,
-    architecture: String,
-    #[serde(default)]
-    config: Option<RawProcess>,
-    rootfs: RawRootfs,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(rename_all = "PascalCase", default)]
-struct RawProcess {
-    user: Option<String>,
-    env: Option<Vec<String>>,
-    entrypoint: Option<Vec<String>>,
-    cmd: Option<Vec<String>>,
-    working_dir: Option<String>,
-    stop_signal: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct RawRootfs {
-    r#type: String,
-    diff_ids: Vec<ContentDigest>,
-}
-
-/// Reads a configuration: the process, and the digest of each layer's uncompressed archive, lowest first.
-pub(super) fn parse_config(bytes: &[u8], layers: usize) -> Result<(ImageConfig, Vec<ContentDigest>), ManifestError> {
-    let raw: RawConfig = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
-    if (raw.os.as_str(), raw.architecture.as_str()) != PLATFORM {
-        return Err(ManifestError::Platform { os: raw.os, architecture: raw.architecture });
-    }
-    if raw.rootfs.r#type != "layers" || raw.rootfs.diff_ids.len() != layers {
-        return Err(ManifestError::DiffIds { layers, diff_ids: raw.rootfs.diff_ids.len() });
-    }
-    let process = raw.config.unwrap_or_default();
-    let config = ImageConfig {
-        user: process.user.unwrap_or_default(),
-        environment: process.env.unwrap_or_default(),
-        entrypoint: process.entrypoint.unwrap_or_default(),
-        command: process.cmd.unwrap_or_default(),
-        working_dir: process.working_dir.unwrap_or_default(),
-        stop_signal: process.stop_signal.filter(|signal| !signal.is_empty()),
-    };
-    Ok((config, raw.rootfs.diff_ids))
 }
 
 /// Why a pinned document describes no image that can be run here.
@@ -235,6 +200,15 @@ pub enum ManifestError {
         /// Layers in the configuration.
         diff_ids: usize,
     },
+    /// A volume is no absolute folder.
+    #[error("volume {0:?} is no absolute path below the root")]
+    Volume(String),
+    /// An exposed port is none.
+    #[error("exposed port {0:?} is not PORT[-PORT][/tcp|/udp]")]
+    Port(String),
+    /// A health check is none.
+    #[error("health check {0:?} is neither NONE, CMD with words nor CMD-SHELL with one line")]
+    Health(String),
     /// The layers are larger than allowed before they are fetched.
     #[error("the layers have {found} bytes, more than {limit}")]
     TooLarge {
@@ -269,7 +243,9 @@ mod tests {
             (CONFIG_TYPES[0], OCI_LAYER, Compression::Zstd),
             (CONFIG_TYPES[1], "application/vnd.docker.image.rootfs.diff.tar.gzip", Compression::Gzip),
         ] {
-            let Document::Manifest { layers, .. } = parse(manifest(config, layer).as_bytes()).expect("manifest") else {
+            let Document::Manifest { layers, .. } =
+                parse_document(manifest(config, layer).as_bytes()).expect("manifest")
+            else {
                 panic!("index")
             };
             assert_eq!(layers[0].compression, compression);
@@ -282,7 +258,26 @@ mod tests {
             descriptor(MANIFEST_TYPES[0], other),
             descriptor(MANIFEST_TYPES[0], platform)
         );
-        assert!(matches!(parse(index.as_bytes()), Ok(Document::Index(_))));
+        assert!(matches!(parse_document(index.as_bytes()), Ok(Document::Index(_))));
+    }
+
+    #[test]
+    fn the_variant_that_asks_least_is_chosen() {
+        let of = |variant: &str, size: u32| {
+            let platform = format!(r#","platform":{{"os":"linux","architecture":"amd64"{variant}}}"#);
+            descriptor(MANIFEST_TYPES[0], &platform).replace("\"size\":7", &format!("\"size\":{size}"))
+        };
+        let chosen = |manifests: &[String]| {
+            let index = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, manifests.join(","));
+            match parse_document(index.as_bytes()) {
+                Ok(Document::Index(found)) => Some(found.size),
+                _ => None,
+            }
+        };
+        let [plain, v2, v3, v9] = ["", r#","variant":"v2""#, r#","variant":"v3""#, r#","variant":"v9""#];
+        assert_eq!(chosen(&[of(v3, 3), of(v2, 2), of(plain, 1), of(plain, 4)]), Some(1));
+        assert_eq!(chosen(&[of(v9, 9), of(v3, 3), of(v2, 2)]), Some(2));
+        assert_eq!(chosen(&[of(v9, 9)]), None);
     }
 
     #[test]
@@ -305,17 +300,8 @@ mod tests {
             (&manifest(CONFIG_TYPES[0], "text/plain"), "media type \"text/plain\""),
             (&format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, descriptor(CONFIG_TYPES[0], "")), "0 layers"),
         ] {
-            let error = parse(text.as_bytes()).expect_err(text).to_string();
+            let error = parse_document(text.as_bytes()).expect_err(text).to_string();
             assert!(error.contains(expected), "{text}: {error}");
         }
-    }
-
-    #[test]
-    fn configurations_must_fit_manifest_and_platform() {
-        let text = r#"{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]},"config":null}"#;
-        assert!(parse_config(text.as_bytes(), 0).is_ok());
-        assert!(matches!(parse_config(text.as_bytes(), 1), Err(ManifestError::DiffIds { .. })));
-        let arm = text.replace("amd64", "arm64");
-        assert!(matches!(parse_config(arm.as_bytes(), 0), Err(ManifestError::Platform { .. })));
     }
 }

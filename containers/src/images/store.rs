@@ -1,101 +1,226 @@
-//! Where layers lie: one directory each, named by the digest of its uncompressed archive.
+//! Where images lie: layers unpacked, each named by the digest of its archive, and the documents about them.
 //!
 //! ```text
-//! ROOT/layers/DIFF_ID/     unpacked, whole, never written again
-//! ROOT/partial/…           what is being fetched or unpacked; emptied when the store is opened
+//! ROOT/layers/DIFF_ID/       unpacked, whole, never written again
+//! ROOT/documents/DIGEST      an index, manifest or configuration, byte for byte; hashed again when it is read
+//! ROOT/partial/…             what is being fetched or unpacked; emptied when the store is opened
+//! ROOT/lock                  held while the store is open
 //! ```
 //!
-//! A name below `layers` appears by rename after everything was verified and synced, so a half-pulled
-//! image is never found. Layers are shared by all images and apps. Today the root is on tmpfs, later on
-//! the data disk; nothing here depends on which.
+//! A name appears by rename after everything of its image was verified and synced, so a half-pulled image is
+//! never found, and nothing of a refused one stays. Layers are shared by all images and apps. The root is on
+//! the data disk, whose integrity is that disk's; nothing here depends on its kind.
 
-use std::fs;
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::fs::FlockOperation;
+use sha2::{Digest as _, Sha256};
+
+use super::{PulledImage, remove};
 use crate::digest::ContentDigest;
 
-/// The layers under one root; one process at a time opens it.
+/// The images under one root; one process at a time opens it, and once.
 #[derive(Debug)]
 pub struct Store {
     layers: PathBuf,
+    documents: PathBuf,
     partial: PathBuf,
     next: AtomicU64,
+    /// Names of layers that pulls under way rely on, and how many do.
+    held: Mutex<BTreeMap<String, usize>>,
+    _lock: File,
+}
+
+/// What [`Store::collect`] removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Freed {
+    /// Layers.
+    pub layers: usize,
+    /// Indexes, manifests and configurations.
+    pub documents: usize,
+    /// Their size on the disk.
+    pub bytes: u64,
 }
 
 impl Store {
-    /// Opens or makes the store under `root`, forgetting what was not finished.
+    /// Opens or makes the store under `root`, forgetting what was not finished; blocks.
+    ///
+    /// Fails with [`io::ErrorKind::WouldBlock`] while another value or process has it open.
     pub fn open(root: &Path) -> io::Result<Self> {
-        let (layers, partial) = (root.join("layers"), root.join("partial"));
-        make_directory(&layers)?;
-        match fs::remove_dir_all(&partial) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+        make_directory(root)?;
+        let lock = File::create(root.join("lock"))?;
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        let [layers, documents, partial] = ["layers", "documents", "partial"].map(|name| root.join(name));
+        for folder in [&layers, &documents, &partial] {
+            make_directory(folder)?;
         }
-        make_directory(&partial)?;
-        Ok(Self { layers, partial, next: AtomicU64::new(0) })
+        remove::content(&partial)?;
+        Ok(Self { layers, documents, partial, next: AtomicU64::new(0), held: Mutex::default(), _lock: lock })
     }
 
-    /// The directory of a whole layer, if it is there.
-    pub(super) fn layer(&self, diff_id: ContentDigest) -> Option<PathBuf> {
-        let path = self.layers.join(diff_id.hex());
-        path.is_dir().then_some(path)
+    /// Removes what neither `keep` nor a pull under way needs; blocks.
+    ///
+    /// `keep` must name every image of which a container exists: the kernel does not mind when a mounted layer goes.
+    pub fn collect<'a>(&self, keep: impl Iterator<Item = &'a PulledImage>) -> io::Result<Freed> {
+        let mut needed: BTreeSet<String> = BTreeSet::new();
+        for image in keep {
+            needed.extend(image.documents.iter().map(ContentDigest::hex));
+            let layers = image.layers.iter().filter_map(|path| path.file_name());
+            needed.extend(layers.map(|name| name.to_string_lossy().into_owned()));
+        }
+        let mut freed = Freed::default();
+        let mut doomed = Vec::new();
+        {
+            // A pull that begins now looks only after this is done.
+            let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            needed.extend(held.keys().cloned());
+            freed.layers = self.set_aside(&self.layers, &needed, &mut doomed)?;
+            freed.documents = self.set_aside(&self.documents, &needed, &mut doomed)?;
+        }
+        for partial in doomed {
+            freed.bytes += remove::tree(partial.path())?;
+        }
+        Ok(freed)
+    }
+
+    /// Moves what is not needed out of `folder`, where no pull finds it any more.
+    fn set_aside(&self, folder: &Path, needed: &BTreeSet<String>, doomed: &mut Vec<Partial>) -> io::Result<usize> {
+        let before = doomed.len();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if !needed.contains(entry.file_name().to_string_lossy().as_ref()) {
+                let partial = self.partial();
+                fs::rename(entry.path(), partial.path())?;
+                doomed.push(partial);
+            }
+        }
+        Ok(doomed.len() - before)
+    }
+
+    /// Keeps these layers, there or not yet, from being collected until the value is dropped.
+    pub(super) fn hold(self: &Arc<Self>, layers: &[ContentDigest]) -> Hold {
+        let names: Vec<String> = layers.iter().map(ContentDigest::hex).collect();
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in &names {
+            *held.entry(name.clone()).or_default() += 1;
+        }
+        drop(held);
+        Hold { store: Arc::clone(self), names }
+    }
+
+    /// Whether a layer is there, whole.
+    pub(super) fn has_layer(&self, diff_id: ContentDigest) -> bool {
+        self.layer_path(diff_id).is_dir()
+    }
+
+    /// The directory of a layer, there or not.
+    pub(super) fn layer_path(&self, diff_id: ContentDigest) -> PathBuf {
+        self.layers.join(diff_id.hex())
+    }
+
+    /// The bytes of that digest, if they are there and still are those bytes.
+    pub(super) fn document(&self, digest: ContentDigest, max_bytes: u64) -> Option<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let file = File::open(self.documents.join(digest.hex())).ok()?;
+        file.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).ok()?;
+        let whole = ContentDigest::from_bytes(Sha256::digest(&bytes).into()) == digest;
+        (whole && bytes.len() as u64 <= max_bytes).then_some(bytes)
     }
 
     /// A new empty file for bytes that are not verified yet.
-    pub(super) fn partial_file(&self) -> io::Result<Partial> {
-        let path = self.partial_path();
-        fs::File::create_new(&path)?;
-        Ok(Partial { path })
+    pub(super) fn partial_file(&self) -> io::Result<(Partial, File)> {
+        let partial = self.partial();
+        let file = File::create_new(partial.path())?;
+        Ok((partial, file))
     }
 
     /// A new empty directory for a layer that is not whole yet.
     pub(super) fn partial_directory(&self) -> io::Result<Partial> {
-        let path = self.partial_path();
+        let partial = self.partial();
         // The root of a layer without an entry for it; see Tree for the other directories.
-        fs::DirBuilder::new().mode(0o755).create(&path)?;
-        Ok(Partial { path })
+        fs::DirBuilder::new().mode(0o755).create(partial.path())?;
+        Ok(partial)
     }
 
-    /// Makes a whole layer of `directory`.
-    pub(super) fn finish(&self, directory: Partial, diff_id: ContentDigest) -> io::Result<PathBuf> {
-        let path = self.layers.join(diff_id.hex());
-        rustix::fs::syncfs(fs::File::open(&directory.path)?)?;
-        match fs::rename(&directory.path, &path) {
-            // Another image's pull of the same layer was first; ours is dropped with `directory`.
-            Err(_) if path.is_dir() => Ok(path),
-            Err(error) => Err(error),
-            Ok(()) => {
-                rustix::fs::fsync(fs::File::open(&self.layers)?)?;
-                Ok(path)
+    /// Makes layers and documents of an image that is whole and verified; blocks until they would survive a power cut.
+    pub(super) fn commit(
+        &self,
+        layers: Vec<(Partial, ContentDigest)>,
+        documents: &[(ContentDigest, Vec<u8>)],
+    ) -> io::Result<()> {
+        let mut moves = Vec::new();
+        for (digest, bytes) in documents {
+            if self.document(*digest, bytes.len() as u64).is_none() {
+                let (partial, mut file) = self.partial_file()?;
+                file.write_all(bytes)?;
+                moves.push((partial, self.documents.join(digest.hex())));
             }
         }
+        moves.extend(layers.into_iter().map(|(partial, diff_id)| (partial, self.layer_path(diff_id))));
+        if moves.is_empty() {
+            return Ok(());
+        }
+        rustix::fs::syncfs(File::open(&self.partial)?)?;
+        for (partial, path) in moves {
+            match fs::rename(partial.path(), &path) {
+                // Another image's pull of the same layer was first; ours is dropped.
+                Err(_) if path.is_dir() => {}
+                done => done?,
+            }
+        }
+        rustix::fs::fsync(File::open(&self.layers)?)?;
+        rustix::fs::fsync(File::open(&self.documents)?)?;
+        Ok(())
     }
 
-    fn partial_path(&self) -> PathBuf {
-        self.partial.join(self.next.fetch_add(1, Ordering::Relaxed).to_string())
+    fn partial(&self) -> Partial {
+        Partial(self.partial.join(self.next.fetch_add(1, Ordering::Relaxed).to_string()))
+    }
+}
+
+/// Layers that a pull relies on.
+#[derive(Debug)]
+pub(super) struct Hold {
+    store: Arc<Store>,
+    names: Vec<String>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let mut held = self.store.held.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in &self.names {
+            if let Some(count) = held.get_mut(name) {
+                *count -= 1;
+            }
+        }
+        held.retain(|_, count| *count > 0);
     }
 }
 
 /// Something unfinished, removed when dropped.
 #[derive(Debug)]
-pub(super) struct Partial {
-    path: PathBuf,
-}
+pub(super) struct Partial(PathBuf);
 
 impl Partial {
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        &self.0
     }
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        // Best effort, whether a file, a directory or gone by rename: the next opening removes the rest.
-        let _ = fs::remove_file(&self.path);
-        let _ = fs::remove_dir_all(&self.path);
+        // Whether a file, a directory or gone by rename: what cannot be removed now is when the store is next opened.
+        if let Err(error) = remove::tree(&self.0)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %self.0.display(), %error, "removing what was not finished failed");
+        }
     }
 }
 
@@ -107,27 +232,80 @@ fn make_directory(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::images::ImageConfig;
+
+    fn digest(bytes: &[u8]) -> ContentDigest {
+        ContentDigest::from_bytes(Sha256::digest(bytes).into())
+    }
+
+    fn layer(store: &Store, number: u8) -> (Partial, ContentDigest) {
+        let directory = store.partial_directory().expect("directory");
+        fs::write(directory.path().join("file"), [number; 5000]).expect("file");
+        (directory, ContentDigest::from_bytes([number; 32]))
+    }
+
+    fn image(store: &Store, layers: &[u8], document: &[u8]) -> PulledImage {
+        let path = |number: &u8| store.layer_path(ContentDigest::from_bytes([*number; 32]));
+        PulledImage {
+            manifest: digest(document),
+            config: ImageConfig::default(),
+            layers: layers.iter().map(path).collect(),
+            documents: vec![digest(document)],
+        }
+    }
 
     #[test]
-    fn only_whole_layers_outlive_the_store() {
+    fn only_what_was_committed_outlives_the_store() {
         let folder = tempfile::tempdir().expect("folder");
-        let digest = ContentDigest::from_bytes([7; 32]);
         let store = Store::open(folder.path()).expect("store");
-        let unfinished = store.partial_directory().expect("directory");
-        fs::write(unfinished.path().join("file"), "x").expect("file");
-        std::mem::forget(unfinished);
-        let whole = store.partial_directory().expect("directory");
-        let path = store.finish(whole, digest).expect("whole");
-        assert!(store.layer(ContentDigest::from_bytes([8; 32])).is_none());
+        assert_eq!(Store::open(folder.path()).expect_err("open twice").kind(), io::ErrorKind::WouldBlock);
+        std::mem::forget(layer(&store, 1));
+        store.commit(vec![layer(&store, 2)], &[(digest(b"doc"), b"doc".to_vec())]).expect("committed");
         drop(store.partial_file().expect("file"));
+        drop(store);
 
         let store = Store::open(folder.path()).expect("again");
-        assert_eq!(store.layer(digest), Some(path.clone()));
         assert_eq!(folder.path().join("partial").read_dir().expect("partial").count(), 0);
-        let second = store.partial_directory().expect("directory");
-        fs::write(second.path().join("file"), "x").expect("file");
-        fs::write(path.join("present"), "x").expect("file");
-        assert_eq!(store.finish(second, digest).expect("the first one stays"), path);
-        assert_eq!(path.read_dir().expect("layer").count(), 1);
+        assert!(!store.has_layer(ContentDigest::from_bytes([1; 32])));
+        let path = store.layer_path(ContentDigest::from_bytes([2; 32]));
+        fs::write(path.join("first"), "x").expect("file");
+        store.commit(vec![layer(&store, 2)], &[]).expect("the first one stays");
+        assert_eq!(path.read_dir().expect("layer").count(), 2);
+        assert_eq!(folder.path().join("partial").read_dir().expect("partial").count(), 0);
+    }
+
+    #[test]
+    fn a_document_that_changed_is_not_there() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Store::open(folder.path()).expect("store");
+        store.commit(Vec::new(), &[(digest(b"doc"), b"doc".to_vec())]).expect("committed");
+        assert_eq!(store.document(digest(b"doc"), 3).as_deref(), Some(&b"doc"[..]));
+        assert_eq!(store.document(digest(b"doc"), 2), None);
+        fs::write(folder.path().join("documents").join(digest(b"doc").hex()), "Doc").expect("file");
+        assert_eq!(store.document(digest(b"doc"), 3), None);
+        store.commit(Vec::new(), &[(digest(b"doc"), b"doc".to_vec())]).expect("written anew");
+        assert_eq!(store.document(digest(b"doc"), 3).as_deref(), Some(&b"doc"[..]));
+    }
+
+    #[test]
+    fn what_nobody_needs_is_collected() {
+        let folder = tempfile::tempdir().expect("folder");
+        let store = Arc::new(Store::open(folder.path()).expect("store"));
+        let layers = (1..=4).map(|number| layer(&store, number)).collect();
+        let documents = [b"one".to_vec(), b"two".to_vec()].map(|bytes| (digest(&bytes), bytes));
+        store.commit(layers, &documents).expect("committed");
+        let (one, two) = (image(&store, &[1, 2], b"one"), image(&store, &[2, 3], b"two"));
+        let hold = store.hold(&[ContentDigest::from_bytes([4; 32])]);
+        assert_eq!(store.collect([&one, &two].into_iter()).expect("nothing"), Freed::default());
+        let freed = store.collect([&two].into_iter()).expect("of one");
+        assert_eq!((freed.layers, freed.documents), (1, 1));
+        assert!(freed.bytes >= 5003, "{freed:?}");
+        assert!(two.layers.iter().all(|path| path.join("file").exists()) && !one.layers[0].exists());
+        drop(hold);
+        assert_eq!(store.collect([&two].into_iter()).expect("the one held").layers, 1);
+        assert_eq!(store.collect(std::iter::empty()).expect("all").layers, 2);
+        for name in ["layers", "documents", "partial"] {
+            assert_eq!(folder.path().join(name).read_dir().expect(name).count(), 0, "{name}");
+        }
     }
 }

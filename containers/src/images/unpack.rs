@@ -4,7 +4,7 @@
 //! specification, `layer.md`); overlayfs wants device nodes 0/0 and an attribute. The directory is made
 //! under another name and gets its own only when archive and digest are whole.
 
-use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use super::archive::{self, ArchiveError, Item, Make};
@@ -21,20 +21,22 @@ const OPAQUE_NAME: &[u8] = b".wh..wh..opq";
 /// Book-keeping of a file system that no longer exists (aufs); hides nothing.
 const AUFS_PREFIX: &[u8] = b".wh..wh.";
 
-/// A verified compressed layer, and what its archive must hash to.
-pub(super) struct Packed<'a> {
-    pub(super) file: File,
+/// A compressed layer.
+pub(super) struct Packed<'a, R> {
+    pub(super) reader: R,
+    /// How many bytes `reader` gives.
     pub(super) bytes: u64,
     pub(super) compression: Compression,
-    pub(super) diff_id: ContentDigest,
     pub(super) budget: &'a Budget,
 }
 
-/// Unpacks into the empty directory `into`; blocks.
-pub(super) fn unpack(packed: Packed<'_>, into: &Path) -> Result<(), UnpackError> {
+/// Unpacks into the empty directory `into` and gives the digest of the archive; blocks.
+///
+/// On an error `into` holds whatever was made before it.
+pub(super) fn unpack<R: Read>(packed: Packed<'_, R>, into: &Path) -> Result<ContentDigest, UnpackError> {
     let tree = Tree::open(into)?;
     let layer_budget = LayerBudget::new(packed.budget, packed.bytes);
-    let reader = Metered::new(decoder(packed.file, packed.compression), layer_budget);
+    let reader = Metered::new(decoder(packed.reader, packed.compression), layer_budget);
     let mut directories: Vec<(Vec<u8>, i64)> = Vec::new();
     let reader = archive::for_each(reader, |item, content| {
         packed.budget.entry()?;
@@ -44,17 +46,13 @@ pub(super) fn unpack(packed: Packed<'_>, into: &Path) -> Result<(), UnpackError>
         }
         Ok::<(), UnpackError>(())
     })?;
-    let found = reader.digest();
-    if found != packed.diff_id {
-        return Err(UnpackError::DiffId { expected: packed.diff_id, found });
-    }
     for (path, mtime_secs) in directories {
         tree.set_directory_time(&path, mtime_secs)?;
     }
-    Ok(())
+    Ok(reader.digest())
 }
 
-fn apply(tree: &Tree, item: &Item, content: &mut dyn std::io::Read) -> Result<(), TreeError> {
+fn apply(tree: &Tree, item: &Item, content: &mut dyn Read) -> Result<(), TreeError> {
     let mut path = TreePath::parse(&item.path)?;
     if path.name == OPAQUE_NAME {
         return tree.opaque_parent(&path);

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use containers::images::Mirror;
+use containers::images::{Mirror, RegistrySettings};
 
 use crate::image::Blobs;
 
@@ -25,6 +25,11 @@ pub enum Behaviour {
     Broken,
     /// A redirect.
     Redirect,
+}
+
+/// Mirrors alone.
+pub fn mirrored(mirrors: Vec<Mirror>) -> RegistrySettings {
+    RegistrySettings { mirrors, ..RegistrySettings::default() }
 }
 
 /// Starts a registry that behaves so for manifests and for blobs; ends with the test process.

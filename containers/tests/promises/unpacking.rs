@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use containers::compose::ImageReference;
-use containers::images::{Limits, Registries, Store, pull};
+use containers::images::{Limits, Progress, Registries, Store, pull};
 use tar::EntryType;
 use tempfile::TempDir;
 
 use crate::image::{Archive, Blobs};
-use crate::registry::{Behaviour, serve};
+use crate::registry::{Behaviour, mirrored, serve};
 use crate::root;
 
 /// Unpacks one plain layer below a folder that also holds a file which must stay as it is.
@@ -23,11 +23,11 @@ async fn unpack(archive: Archive) -> Result<(TempDir, PathBuf), String> {
     let digest = blobs.image(&[("tar", archive.clone(), archive)], "{}");
     let mirror = serve(blobs, Behaviour::Honest, Behaviour::Honest);
     let image = ImageReference::parse(&format!("example.org/app@{digest}")).expect("reference");
-    let registries = Arc::new(Registries::new(vec![mirror], None).expect("mirror"));
+    let registries = Arc::new(Registries::new(mirrored(vec![mirror])).expect("mirror"));
     let store = Arc::new(Store::open(folder.path()).expect("store"));
-    let pulled = pull(&image, registries, store, Limits::default()).await;
+    let pulled = pull(&image, registries, store, Limits::default(), &Progress::default()).await;
     let names: Vec<_> = folder.path().read_dir().expect("folder").flatten().map(|e| e.file_name()).collect();
-    assert_eq!(names.len(), 3, "only layers, partial and outside: {names:?}");
+    assert_eq!(names.len(), 5, "only layers, documents, partial, lock and outside: {names:?}");
     assert_eq!(fs::read(folder.path().join("outside")).expect("file"), b"untouched");
     assert!(!Path::new("/escaped").exists());
     let pulled = pulled.map_err(|error| error.to_string())?;
