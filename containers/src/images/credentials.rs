@@ -15,7 +15,7 @@ use reqwest::header::HeaderValue;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::compose::valid_registry;
+use crate::compose::{Environment, valid_registry};
 
 /// The text of Docker's `config.json`.
 const AUTH_CONFIG: &str = "DOCKER_AUTH_CONFIG";
@@ -53,21 +53,20 @@ pub(super) enum Credential {
 pub(super) struct Secret(Zeroizing<String>);
 
 impl Credentials {
-    /// Reads them from the app's variables; `variable` gives the value of a name.
-    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, CredentialsError> {
-        let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(Zeroizing::new);
+    /// Reads them from the app's environment; variables without a value count as absent.
+    pub fn from_environment(environment: &Environment) -> Result<Self, CredentialsError> {
+        let set = |name: &str| environment.get(name).filter(|value| !value.is_empty());
         if set(AMAZON).is_some() {
             return Err(CredentialsError::Amazon);
         }
         let mut credentials = Self::default();
         if let Some(text) = set(AUTH_CONFIG) {
-            credentials.add_auths(&text)?;
+            credentials.add_auths(text)?;
         }
         match (set(USERNAME), set(PASSWORD), set(REGISTRY)) {
             (None, None, None) => {}
             (Some(user), Some(password), registry) => {
-                let registry = registry.as_deref().map_or(DOCKER, |registry| registry.as_str());
-                credentials.add(registry, Credential::password(&user, &password)?)?;
+                credentials.add(registry.unwrap_or(DOCKER), Credential::password(user, password)?)?;
             }
             _ => return Err(CredentialsError::Incomplete),
         }
@@ -254,8 +253,8 @@ mod tests {
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Result<Credentials, CredentialsError> {
-        let value = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| value.to_string());
-        Credentials::from_variables(value)
+        let environment = variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        Credentials::from_environment(&environment)
     }
 
     fn header(credentials: &Credentials, registry: &str) -> String {
