@@ -74,6 +74,7 @@ impl Tree {
     }
 
     /// A file below the root for reading, links followed inside the root only; `None` if there is none.
+    #[cfg(feature = "runtime")]
     pub(crate) fn read(&self, path: &str) -> Result<Option<OwnedFd>, TreeError> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         match self.resolve(path.as_bytes(), flags) {
@@ -84,6 +85,7 @@ impl Tree {
     }
 
     /// Makes the directory `path` and those above it, where they are not there.
+    #[cfg(feature = "runtime")]
     pub(crate) fn make_directories(&self, path: &[u8]) -> Result<(), TreeError> {
         let mut path = TreePath::parse(path)?;
         path.parents.push(std::mem::take(&mut path.name));
