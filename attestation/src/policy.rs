@@ -227,6 +227,8 @@ pub struct ExpectedApp {
     pub app_id: Option<AppId>,
     /// Its instance; `None` gives no row.
     pub instance_id: Option<InstanceId>,
+    /// Its app-compose.json, to say in which keys a published one differs; it is only words, the hash decides.
+    pub app_compose: Option<Vec<u8>>,
 }
 
 /// An event that must be in the log exactly once.

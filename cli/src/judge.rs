@@ -155,8 +155,10 @@ fn machine_is_known(gathered: &Gathered, stated: &ShapeFlags) -> Outcome<()> {
 }
 
 fn expected_app(folder: &Path) -> Outcome<ExpectedApp> {
-    let hash = App::read(folder)?.settings.hash;
-    Ok(ExpectedApp { compose_hash: hash, app_id: Some(AppId::from_compose_hash(&hash)), instance_id: None })
+    let app = App::read(folder)?;
+    let compose_hash = app.settings.hash;
+    let app_id = Some(AppId::from_compose_hash(&compose_hash));
+    Ok(ExpectedApp { compose_hash, app_id, instance_id: None, app_compose: Some(app.bytes) })
 }
 
 fn collateral(question: &Question, evidence: &Evidence, anchor: &TrustAnchor) -> Outcome<Option<(Collateral, Input)>> {

@@ -11,8 +11,10 @@ use serde_json::Value;
 use crate::digest::ComposeHash;
 use crate::strict_json;
 
+mod differences;
 mod files;
 
+pub use differences::differences;
 pub use files::{AppFiles, ENVIRONMENT_FILE, FileError, MAX_FILES, check_path};
 
 /// Largest file: in base64 it fits a launch block with room for everything else.

@@ -47,6 +47,8 @@ pub struct Scene {
     pub shape: Shape,
     /// The compose file that was measured.
     pub compose: String,
+    /// Whether the guest publishes the file that it measured.
+    pub published: bool,
     /// MRCONFIGID, if not that of the app.
     pub mrconfigid: Option<[u8; 48]>,
     /// What the guest measured besides, or instead.
@@ -100,6 +102,7 @@ impl Scene {
             cmdline,
             shape,
             compose: COMPOSE.to_owned(),
+            published: true,
             mrconfigid: None,
             measured: |_| {},
             edit: |_| {},
@@ -150,7 +153,7 @@ impl Scene {
             event_log: prediction.events.iter().map(firmware_event).chain(runtime).collect(),
             nonce: NONCE,
             claims: LaunchClaims { os_image_hash, shape: self.shape.clone() },
-            app_compose: Some(app_compose),
+            app_compose: self.published.then_some(app_compose),
         }
     }
 

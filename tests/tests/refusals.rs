@@ -153,6 +153,23 @@ fn a_log_that_repeated_or_moved_an_event_is_told_which() {
     }
 }
 
+#[test]
+fn a_changed_app_is_told_by_its_key_if_the_guest_publishes_it() {
+    let mut scene = honest();
+    let changes =
+        [("abab", "abaa", r#"docker_compose_file, line 3: "image: "#), ("services", "name: x\nservices", "line 1")];
+    for (from, to, words) in changes {
+        scene.compose = COMPOSE.replacen(from, to, 1);
+        let told = |published| {
+            let scene = Scene { published, ..scene.clone() };
+            judged(&scene, &scene.shape).hint("compose-hash").to_owned()
+        };
+        let (published, kept) = (told(true), told(false));
+        assert!(published.contains(words), "{published}");
+        assert!(kept.contains("does not publish"), "{kept}");
+    }
+}
+
 /// The hints of RTMR2 come from the firmware's log: they name the part.
 #[test]
 fn a_changed_initrd_is_told_from_a_changed_command_line() {

@@ -3,7 +3,7 @@
 use protocol::digest::{AppId, ComposeHash, InstanceId, ReportData};
 use protocol::event_log::{self, RuntimeEvent};
 use protocol::quote::TdReport;
-use protocol::{event_name, mr_config, report_data};
+use protocol::{app_compose, event_name, mr_config, report_data};
 
 use super::{Inputs, one_of};
 use crate::ledger::Ledger;
@@ -63,7 +63,7 @@ pub(crate) fn judge(ledger: &mut Ledger, inputs: Inputs<'_>, report: Option<&TdR
         ledger.judge(CheckName::AppList, list.contains(&app.compose_hash), of_list(list, app));
     }
     match (&inputs.policy.app, listed) {
-        (Some(expected), _) => judge_expected(ledger, expected, app),
+        (Some(expected), _) => judge_expected(ledger, expected, app, inputs.evidence.app_compose.as_deref()),
         // The list states which apps this may be.
         (None, Some(list)) => {
             ledger.judge(CheckName::ComposeHash, list.contains(&app.compose_hash), of_list(list, app))
@@ -84,8 +84,8 @@ fn of_list(list: &[ComposeHash], app: &MeasuredApp) -> Finding {
     Finding::new(one_of(list.iter()), app.compose_hash, "another app than those that the policy lists")
 }
 
-fn judge_expected(ledger: &mut Ledger, expected: &ExpectedApp, app: &MeasuredApp) {
-    let hint = "a single changed byte of app-compose.json, and so of the compose file in it, does this";
+fn judge_expected(ledger: &mut Ledger, expected: &ExpectedApp, app: &MeasuredApp, published: Option<&[u8]>) {
+    let hint = difference(expected, app, published);
     let finding = Finding::new(expected.compose_hash, app.compose_hash, hint);
     ledger.judge(CheckName::ComposeHash, expected.compose_hash == app.compose_hash, finding);
     if let Some(id) = expected.app_id {
@@ -96,6 +96,22 @@ fn judge_expected(ledger: &mut Ledger, expected: &ExpectedApp, app: &MeasuredApp
         let found = app.instance_id.map_or_else(|| "none".to_owned(), |id| id.to_string());
         let finding = Finding::new(id, found, "another instance of the app");
         ledger.judge(CheckName::InstanceId, app.instance_id == Some(id), finding);
+    }
+}
+
+/// Why the hash differs: key by key where the guest publishes the very file that it measured.
+fn difference(expected: &ExpectedApp, app: &MeasuredApp, published: Option<&[u8]>) -> String {
+    const ANY: &str = "a single changed byte of app-compose.json, and so of the compose file in it, does this";
+    if expected.compose_hash == app.compose_hash {
+        return ANY.to_owned();
+    }
+    let published = published.filter(|file| ComposeHash::of(file) == app.compose_hash);
+    match (&expected.app_compose, published) {
+        (Some(stated), Some(measured)) => {
+            format!("measured: {}", app_compose::differences(stated, measured).join("; "))
+        }
+        (Some(_), None) => format!("{ANY}; the guest does not publish the file, so which key it is cannot be said"),
+        (None, _) => ANY.to_owned(),
     }
 }
 

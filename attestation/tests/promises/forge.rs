@@ -199,7 +199,7 @@ impl Forge {
         policy.image = Some(ExpectedRegisters { os_image_hash: None, mrtd, rtmr0, rtmr1, rtmr2 });
         let compose_hash = ComposeHash::of(APP);
         let app_id = Some(AppId::from_compose_hash(&compose_hash));
-        policy.app = Some(ExpectedApp { compose_hash, app_id, instance_id: None });
+        policy.app = Some(ExpectedApp { compose_hash, app_id, instance_id: None, app_compose: None });
         policy
     }
 

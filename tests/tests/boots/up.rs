@@ -94,6 +94,7 @@ fn another_compose_file_fails_at_compose_hash(user: &User) {
     let app = folder.path().display().to_string();
     let verdict = user.dstyx(["verify", "--vm", NAME, "--app", &app]);
     verdict.fails(&["compose-hash", "app-id"]);
+    assert!(verdict.hint("compose-hash").contains("docker_compose_file, line "), "{verdict:?}");
 }
 
 fn saved_evidence_is_judged_like_fresh(user: &User, agent: &str) {

@@ -151,7 +151,7 @@ fn policy(scene: &Scene) -> Policy {
     });
     let compose_hash = ComposeHash::of(&scene.app_compose());
     let app_id = Some(AppId::from_compose_hash(&compose_hash));
-    policy.app = Some(ExpectedApp { compose_hash, app_id, instance_id: None });
+    policy.app = Some(ExpectedApp { compose_hash, app_id, instance_id: None, app_compose: None });
     policy
 }
 
