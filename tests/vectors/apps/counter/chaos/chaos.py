@@ -1,0 +1,43 @@
+"""Shows the guest's processes and kills one. It shares the guest's process ids: the app's measured file allows what that takes."""
+
+import http.server
+import json
+import os
+import signal
+import urllib.parse
+
+
+def process(pid):
+    """One process of the guest: its number there and in its own namespace, its name and its control group."""
+    with open(f"/proc/{pid}/status") as file:
+        status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+    with open(f"/proc/{pid}/cgroup") as file:
+        group = file.read().strip()
+    inside = status["NSpid"].split()
+    return {
+        "pid": pid, "parent": int(status["PPid"]), "name": status["Name"], "inside": int(inside[-1]),
+        "contained": len(inside) > 1, "group": group, "uid": int(status["Uid"].split()[0]),
+    }
+
+
+def processes():
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            yield process(int(name))
+        except (FileNotFoundError, ProcessLookupError):
+            pass  # It has ended meanwhile.
+
+
+class Chaos(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        url = urllib.parse.urlparse(self.path)
+        if url.path == "/kill":
+            os.kill(int(urllib.parse.parse_qs(url.query)["pid"][0]), signal.SIGKILL)
+        body = json.dumps(list(processes())).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+http.server.HTTPServer(("0.0.0.0", 8083), Chaos).serve_forever()
