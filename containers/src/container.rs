@@ -221,7 +221,7 @@ impl Container {
 
     /// What it uses now.
     pub fn statistics(&self) -> io::Result<Statistics> {
-        Statistics::of(&cgroup::folder(&self.id))
+        Statistics::of_container(&self.id)
     }
 
     /// Kills it if it runs, and removes all that it had but its log.

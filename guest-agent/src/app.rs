@@ -21,7 +21,7 @@ const STORE: &str = "/var/lib/dstyx/images";
 /// Bundles and state of what runs.
 const RUN: &str = "/run/dstyx/app";
 /// Logs of the services.
-const LOGS: &str = "/var/log/dstyx";
+pub const LOGS: &str = "/var/log/dstyx";
 /// The program that becomes a container.
 const HELPER: &str = "/bin/container-helper";
 

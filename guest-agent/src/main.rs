@@ -2,30 +2,40 @@
 //!
 //! Init has measured the app before this program starts, and starts it again when it ends; every step here
 //! can therefore be gone through twice without being recorded twice. It holds no key yet and logs no
-//! secret. Who speaks to it over the network is the attacker: requests are bounded in size, number and time,
-//! and quotes are made one at a time.
+//! secret. Who speaks to it over the network is the attacker, and so is a container on one of its two sockets: requests
+//! are bounded in size, number and time, and quotes are made one at a time.
 
 #![forbid(unsafe_code)]
 
+mod api;
 mod app;
 mod boot;
-mod evidence;
 mod http;
 mod info;
+mod quotes;
 mod reports;
+mod server;
+mod sockets;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use containers::app::App;
 use nix::sys::signal::SigSet;
 use protocol::handover::AGENT_PORT;
+use protocol::prpc::guest::Service;
 use protocol::status::{Phase, Refusal};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 
+use crate::api::Api;
+use crate::api::socket::{self, Socket};
 use crate::boot::Boot;
-use crate::http::Service;
+use crate::http::Port;
+use crate::quotes::QuoteDesk;
 use crate::reports::Reports;
+use crate::sockets::Sockets;
 
 /// One thread is enough for a few requests; quotes and files are blocking and get threads of their own.
 #[tokio::main(flavor = "current_thread")]
@@ -64,13 +74,26 @@ async fn run() -> Result<(), AgentError> {
     let boot = Boot::complete()?;
     let address = (std::net::Ipv6Addr::UNSPECIFIED, AGENT_PORT);
     let listener = TcpListener::bind(address).await.map_err(setup("the public port"))?;
-    let service = Arc::new(Service::new(&boot, reports.clone()));
+    let sockets = Sockets::from_stdin().map_err(setup("the sockets from init"))?;
     reports.send(Phase::SystemReady, Refusal::None);
-    let server = tokio::spawn(http::serve(listener, service));
     let app = app::start(&boot);
+    let mut servers = serve(&boot, &reports, &app, listener, sockets);
     app::watch(&app, &reports, stop).await;
-    server.abort();
+    servers.abort_all();
     Ok(())
+}
+
+/// Answers on the public port and on the sockets of containers, until the tasks are ended.
+fn serve(boot: &Boot, reports: &Reports, app: &App, public: TcpListener, sockets: Sockets) -> JoinSet<()> {
+    let desk = Arc::new(QuoteDesk::new(boot.clone(), reports.clone()));
+    let api = Arc::new(Api::new(boot, Arc::clone(&desk)));
+    let port = Port::new(boot, desk, Arc::clone(&api), app.clone(), app::LOGS.into());
+    let socket = |service| Arc::new(Socket::new(Arc::clone(&api), service));
+    let mut servers = JoinSet::new();
+    servers.spawn(server::serve(public, Arc::new(port), http::MAX_CONNECTIONS));
+    servers.spawn(server::serve(sockets.dstack, socket(Service::DstackGuest), socket::MAX_CONNECTIONS));
+    servers.spawn(server::serve(sockets.tappd, socket(Service::Tappd), socket::MAX_CONNECTIONS));
+    servers
 }
 
 /// Unblocks what init keeps blocked, and waits for the request to stop.

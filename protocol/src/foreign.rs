@@ -23,6 +23,8 @@ pub mod scale;
 mod verifier_request;
 mod vm_config;
 
+pub use vm_config::vm_config;
+
 /// Largest file of any format: that of our own envelope, which has the largest parts.
 pub const MAX_BYTES: usize = evidence::MAX_BYTES;
 

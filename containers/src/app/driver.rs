@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
+use protocol::handover::{DSTACK_SOCKET, TAPPD_SOCKET};
 use rustix::mount::{UnmountFlags, unmount};
 use tokio::sync::watch;
 
@@ -177,7 +178,7 @@ fn launcher(spec: &AppSpec) -> Launcher {
         run_dir: spec.run_dir.clone(),
         data_dir: spec.run_dir.join("data"),
         log_dir: spec.log_dir.clone(),
-        sockets: Sockets { dstack: "/run/dstack.sock".into(), tappd: "/run/tappd.sock".into() },
+        sockets: Sockets { dstack: DSTACK_SOCKET.into(), tappd: TAPPD_SOCKET.into() },
     }
 }
 

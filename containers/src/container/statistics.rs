@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::helper::cgroup::value;
+use crate::helper::cgroup::{self, value};
 
 /// What a container uses; a value is `None` where the kernel does not count it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,8 +26,13 @@ pub struct Statistics {
 }
 
 impl Statistics {
+    /// Of the container of that id; an error if it does not run.
+    pub fn of_container(id: &str) -> io::Result<Self> {
+        Self::of(&cgroup::folder(id))
+    }
+
     /// Reads them; an error if there is no such cgroup.
-    pub(super) fn of(cgroup: &Path) -> io::Result<Self> {
+    fn of(cgroup: &Path) -> io::Result<Self> {
         fs::metadata(cgroup)?;
         let number = |file: &str| fs::read_to_string(cgroup.join(file)).ok()?.trim().parse().ok();
         Ok(Self {

@@ -1,22 +1,26 @@
-//! Answers: JSON documents, and errors that say what to try.
+//! Answers: documents, texts, and errors that say what to try.
 
-use http_body_util::Full;
-use hyper::body::Bytes;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use std::convert::Infallible;
+
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body, Bytes};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Response, StatusCode};
 
-/// What the port sends.
-pub type Answer = Response<Full<Bytes>>;
+use crate::server::Answer;
+
+/// What JSON is sent as.
+const JSON: &str = "application/json";
 
 /// A document.
 pub fn json(document: Vec<u8>) -> Answer {
-    with_status(StatusCode::OK, document)
+    of_type(StatusCode::OK, JSON, document)
 }
 
 /// A refusal: `{"error": …, "hint": …}`.
 pub fn refusal(status: StatusCode, error: &str, hint: &str) -> Answer {
     let document = serde_json::json!({ "error": error, "hint": hint });
-    let mut answer = with_status(status, document.to_string().into_bytes());
+    let mut answer = of_type(status, JSON, document.to_string().into_bytes());
     match status {
         StatusCode::METHOD_NOT_ALLOWED => set(&mut answer, ALLOW, "GET"),
         StatusCode::SERVICE_UNAVAILABLE => set(&mut answer, RETRY_AFTER, "1"),
@@ -25,14 +29,26 @@ pub fn refusal(status: StatusCode, error: &str, hint: &str) -> Answer {
     answer
 }
 
-fn with_status(status: StatusCode, body: Vec<u8>) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
+/// A body of a type.
+pub fn of_type(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
+    stream(status, content_type, Full::new(Bytes::from(body)))
+}
+
+/// A body that comes in pieces.
+pub fn stream(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Body<Data = Bytes, Error = Infallible> + Send + 'static,
+) -> Answer {
+    let mut answer = Response::new(body.boxed_unsync());
     *answer.status_mut() = status;
-    set(&mut answer, CONTENT_TYPE, "application/json");
+    set(&mut answer, CONTENT_TYPE, content_type);
     set(&mut answer, CACHE_CONTROL, "no-store");
+    set(&mut answer, X_CONTENT_TYPE_OPTIONS, "nosniff");
     answer
 }
 
-fn set(answer: &mut Answer, name: hyper::header::HeaderName, value: &'static str) {
+/// Sets a header.
+pub fn set(answer: &mut Answer, name: HeaderName, value: &'static str) {
     answer.headers_mut().insert(name, HeaderValue::from_static(value));
 }

@@ -1,44 +1,110 @@
-//! What can be asked, and by which exact spelling.
+//! What can be asked, by which exact spelling, and what the measured file must say for it.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use containers::app::App;
+use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
+use protocol::app_compose::AppCompose;
+use protocol::app_status::Document as _;
 use protocol::digest::decode_hex;
+use protocol::prpc::guest::Service;
 use protocol::report_data::NONCE_BYTES;
+use tokio::sync::Semaphore;
 
-use super::answer::{Answer, json, refusal};
+use super::answer::{json, of_type, refusal};
+use super::{app, logs, metrics, page};
+use crate::api::Api;
 use crate::boot::Boot;
-use crate::evidence::{EvidenceDesk, EvidenceError};
 use crate::info;
-use crate::reports::Reports;
+use crate::quotes::{QuoteDesk, QuoteError};
+use crate::server::{Answer, Answers};
 
 /// How evidence is asked for.
 const EVIDENCE_HINT: &str =
     "ask GET /evidence?nonce=NONCE with 64 lower-case hexadecimal digits that were never used before";
 /// What there is.
-const ROUTES_HINT: &str = "there are GET /evidence?nonce=NONCE and GET /info";
+const ROUTES_HINT: &str = "there are GET /, /evidence?nonce=NONCE, /info, /ps, /stats, /events, /logs/NAME, /metrics, and dstack's \
+                           /prpc/Worker.Info";
+/// Type of Prometheus' text.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What an app can publish in its measured file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Permission {
+    Logs,
+    SysInfo,
+}
+
+impl Permission {
+    fn given(self, app: &AppCompose) -> bool {
+        match self {
+            Self::Logs => app.public_logs,
+            Self::SysInfo => app.public_sysinfo,
+        }
+    }
+
+    fn key(self) -> &'static str {
+        match self {
+            Self::Logs => "public_logs",
+            Self::SysInfo => "public_sysinfo",
+        }
+    }
+}
 
 /// Answers for the guest.
 #[derive(Debug)]
-pub struct Service {
+pub struct Port {
     boot: Boot,
-    desk: EvidenceDesk,
+    desk: Arc<QuoteDesk>,
+    api: Arc<Api>,
+    app: App,
+    log_dir: PathBuf,
+    followers: Arc<Semaphore>,
 }
 
-impl Service {
-    /// For a completed boot.
-    pub fn new(boot: &Boot, reports: Reports) -> Self {
-        Self { boot: boot.clone(), desk: EvidenceDesk::new(boot.clone(), reports) }
+impl Port {
+    /// For a completed boot and its app, whose logs are in `log_dir`.
+    pub fn new(boot: &Boot, desk: Arc<QuoteDesk>, api: Arc<Api>, app: App, log_dir: PathBuf) -> Self {
+        Self { boot: boot.clone(), desk, api, app, log_dir, followers: Arc::new(Semaphore::new(logs::MAX_FOLLOWERS)) }
     }
 
-    /// One request's answer; its body, if it has one, is not read.
-    pub async fn answer<B>(&self, request: &Request<B>) -> Answer {
-        if request.method() != Method::GET {
-            return refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered", ROUTES_HINT);
+    async fn get(&self, path: &str, query: Option<&str>) -> Answer {
+        let permission = match path {
+            "/ps" | "/stats" | "/events" | "/metrics" => Some(Permission::SysInfo),
+            _ if path.starts_with("/logs/") => Some(Permission::Logs),
+            _ => None,
+        };
+        if let Some(permission) = permission.filter(|permission| !permission.given(&self.boot.app)) {
+            return forbidden(path, permission);
         }
-        match (request.uri().path(), request.uri().query()) {
+        match (path, query) {
             ("/evidence", query) => self.evidence(query).await,
+            ("/events", query) => self.events(query),
+            ("/" | "/info" | "/ps" | "/stats" | "/metrics", Some(_)) => {
+                refusal(StatusCode::BAD_REQUEST, &format!("{path} takes no parameters"), "leave them out")
+            }
+            ("/", None) => page::answer(&self.boot, &self.app),
             ("/info", None) => self.info().await,
-            ("/info", Some(_)) => refusal(StatusCode::BAD_REQUEST, "/info takes no parameters", "ask GET /info"),
-            _ => refusal(StatusCode::NOT_FOUND, "nothing is here", ROUTES_HINT),
+            ("/ps", None) => json(app::status(&self.app).to_json()),
+            ("/stats", None) => json(app::usages(&self.app).to_json()),
+            ("/metrics", None) => of_type(StatusCode::OK, METRICS_TYPE, metrics::text(&self.app).into_bytes()),
+            _ => match path.strip_prefix("/logs/") {
+                Some(name) => logs::answer(&self.log_dir, &self.app, name, query, &self.followers).await,
+                None => refusal(StatusCode::NOT_FOUND, "nothing is here", ROUTES_HINT),
+            },
+        }
+    }
+
+    fn events(&self, query: Option<&str>) -> Answer {
+        let after = match query {
+            None => Some(0),
+            Some(query) => query.strip_prefix("after=").and_then(|number| number.parse().ok()),
+        };
+        match after {
+            Some(after) => json(app::events(&self.app, after, self.boot.app.public_logs).to_json()),
+            None => refusal(StatusCode::BAD_REQUEST, "the one parameter is after, a number", "ask GET /events"),
         }
     }
 
@@ -52,7 +118,7 @@ impl Service {
         };
         match self.desk.evidence(nonce).await {
             Ok(evidence) => json(evidence.to_json()),
-            Err(error @ EvidenceError::Busy) => {
+            Err(error @ QuoteError::Busy) => {
                 refusal(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), "ask again in a second")
             }
             Err(error) => {
@@ -76,4 +142,29 @@ impl Service {
             Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), "ask again"),
         }
     }
+}
+
+impl Answers for Port {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        if request.uri().path().starts_with("/prpc") {
+            return match *request.method() {
+                Method::GET | Method::POST => self.api.respond(Service::Worker, request).await,
+                _ => refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET and POST are answered", ROUTES_HINT),
+            };
+        }
+        if request.method() != Method::GET {
+            return refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered", ROUTES_HINT);
+        }
+        self.get(request.uri().path(), request.uri().query()).await
+    }
+}
+
+fn forbidden(path: &str, permission: Permission) -> Answer {
+    let key = permission.key();
+    let path = if permission == Permission::Logs { "/logs" } else { path };
+    refusal(
+        StatusCode::FORBIDDEN,
+        &format!("this app does not publish {path}: its measured app-compose.json does not say \"{key}\": true"),
+        &format!("set \"{key}\": true in app-compose.json and start the app anew; its compose hash changes"),
+    )
 }

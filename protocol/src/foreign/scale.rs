@@ -8,6 +8,7 @@
 use serde::Deserialize;
 
 use super::{Converted, ForeignError, Format, Parts};
+use crate::digest::ReportData;
 use crate::event_log::{self, MAX_EVENTS, MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, RawEvent, RuntimeEvent};
 use crate::reader::{ReadError, Reader};
 use crate::{quote, strict_json};
@@ -28,6 +29,44 @@ const REPORT_DATA_BYTES: usize = 64;
 /// Reads the attestation.
 pub(super) fn read(bytes: &[u8]) -> Result<Converted, ForeignError> {
     decode(bytes).map_err(ForeignError::at(Format::Scale, "attestation"))?.convert(Format::Scale)
+}
+
+/// The attestation of a quote: what dstack's agent answers to `Attest`, and what [`read`] reads.
+pub fn encode(quote: &[u8], event_log: &[RawEvent], report_data: &ReportData, config: &str) -> Vec<u8> {
+    let mut writer = vec![VERSION, DSTACK_TDX];
+    write_bytes(&mut writer, quote);
+    write_length(&mut writer, event_log.len());
+    for event in event_log {
+        writer.extend(event.imr.to_le_bytes());
+        writer.extend(event.event_type.to_le_bytes());
+        write_bytes(&mut writer, &hex::decode(&event.digest).unwrap_or_default());
+        write_bytes(&mut writer, event.event.as_bytes());
+        write_bytes(&mut writer, &hex::decode(&event.event_payload).unwrap_or_default());
+    }
+    let runtime = || event_log.iter().filter(|event| event.imr == event_log::RUNTIME_REGISTER);
+    write_length(&mut writer, runtime().count());
+    for event in runtime() {
+        write_bytes(&mut writer, event.event.as_bytes());
+        write_bytes(&mut writer, &hex::decode(&event.event_payload).unwrap_or_default());
+    }
+    writer.extend(report_data.0);
+    write_bytes(&mut writer, config.as_bytes());
+    writer
+}
+
+fn write_bytes(writer: &mut Vec<u8>, bytes: &[u8]) {
+    write_length(writer, bytes.len());
+    writer.extend(bytes);
+}
+
+/// A compact integer in its shortest form; the budgets of what is written are far below the form for large ones.
+fn write_length(writer: &mut Vec<u8>, length: usize) {
+    let value = u32::try_from(length).unwrap_or(u32::MAX) << 2;
+    match length {
+        0..0x40 => writer.push(value as u8),
+        0x40..0x4000 => writer.extend((value as u16 | 1).to_le_bytes()),
+        _ => writer.extend((value | 2).to_le_bytes()),
+    }
 }
 
 /// Takes the attestation apart.
@@ -180,6 +219,26 @@ mod tests {
         let shape = &evidence.claims.shape;
         assert_eq!((shape.vcpus, shape.memory_mib, shape.root_slots), (8, 16384, 6));
         assert_eq!(shape.qemu_version, "8.2.2");
+    }
+
+    #[test]
+    fn a_real_attestation_is_written_as_it_was() {
+        let mut reader = Reader::new(REAL);
+        let parts = read_parts(&mut reader).unwrap();
+        let report_data = ReportData(parts.stated_report_data.unwrap().try_into().unwrap());
+        // Of the configuration only the part about the machine is kept when it is read.
+        let config = text(&mut Reader::new(&REAL[config_at()..]), "configuration", MAX_CONFIG_BYTES).unwrap();
+        assert_eq!(encode(&parts.quote, &parts.event_log, &report_data, config), REAL);
+    }
+
+    /// Where the real attestation's configuration starts: it is the last field.
+    fn config_at() -> usize {
+        let fits = |at: &usize| {
+            let mut reader = Reader::new(&REAL[*at..]);
+            text(&mut reader, "configuration", MAX_CONFIG_BYTES).is_ok_and(|text| text.starts_with('{'))
+                && reader.finish().is_ok()
+        };
+        (0..REAL.len()).rev().find(fits).unwrap()
     }
 
     #[test]

@@ -86,6 +86,21 @@ pub(super) fn claims(json: &[u8]) -> Result<LaunchClaims, String> {
     Ok(LaunchClaims { os_image_hash, shape: raw.shape()?.unwrap_or_else(unknown_shape) })
 }
 
+/// Our claims in dstack's form, for its clients. The tables of a dstyx machine are none of dstack's, so a verifier of
+/// dstack's does not find RTMR0 in this.
+pub fn vm_config(claims: &LaunchClaims) -> String {
+    let LaunchClaims { os_image_hash, shape } = claims;
+    serde_json::json!({
+        "os_image_hash": os_image_hash,
+        "cpu_count": shape.vcpus,
+        "memory_size": shape.memory_mib.saturating_mul(BYTES_PER_MIB),
+        "qemu_version": shape.qemu_version,
+        "hotplug_off": !shape.pci_hotplug,
+        "image": "dstyx",
+    })
+    .to_string()
+}
+
 impl Raw {
     /// `None` for a machine with parts that change its tables in ways no shape describes.
     fn shape(&self) -> Result<Option<Shape>, String> {
@@ -122,6 +137,13 @@ pub(super) fn unknown_shape() -> Shape {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn our_own_claims_are_read_back() {
+        let mut ours = claims(br#"{"cpu_count":3,"memory_size":1073741824,"qemu_version":"11.1.3"}"#).unwrap();
+        ours.os_image_hash = OsImageHash([7; 32]);
+        assert_eq!(claims(vm_config(&ours).as_bytes()), Ok(ours));
+    }
 
     #[test]
     fn old_descriptions_claim_no_version() {

@@ -1,0 +1,284 @@
+//! What dstack's SDKs ask of a guest, on the sockets of containers and on the public port: one implementation for all three services.
+//!
+//! Names, numbers and meanings are dstack's, where they can be; `docs/guest-api.md` has the table with the
+//! differences. A client is a container of the app, or anybody: requests are bounded where they are read,
+//! quotes and events are made one at a time, and nothing here can name a file or a program.
+
+use std::sync::Arc;
+
+use protocol::prpc::guest::{Request, Service};
+use protocol::prpc::{
+    Arguments, AttestResponse, Empty, Encoding, GetQuoteResponse, Message, PrpcError, RawQuoteArgs, TdxQuoteArgs,
+    TdxQuoteResponse, VerifyResponse, WorkerVersion,
+};
+use tee::TeeError;
+
+use crate::boot::Boot;
+use crate::quotes::{Asker, QuoteDesk, QuoteError, Quoted};
+
+mod events;
+mod info;
+mod report_data;
+mod signature;
+pub mod socket;
+
+pub use events::EmitError;
+pub use report_data::ReportDataError;
+pub use signature::SignatureError;
+
+use events::Emitter;
+
+/// Why a call has no answer; the text is what the client reads.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// the call was not understood
+    #[error(transparent)]
+    Prpc(#[from] PrpcError),
+    /// keys come from a key provider
+    #[error("no key provider: this guest was given no keys (key_provider is none in its app-compose.json)")]
+    NoKeyProvider,
+    /// bytes for a quote
+    #[error(transparent)]
+    ReportData(#[from] ReportDataError),
+    /// the quote
+    #[error(transparent)]
+    Quote(#[from] QuoteError),
+    /// an event of the app
+    #[error(transparent)]
+    Emit(#[from] EmitError),
+    /// a signature, or its key
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    /// registers
+    #[error(transparent)]
+    Tee(#[from] TeeError),
+    /// the event log
+    #[error(transparent)]
+    EventLog(#[from] tee::event_log::EventLogError),
+    /// a thread that was lost
+    #[error("the answer was not finished: {0}")]
+    Lost(#[from] tokio::task::JoinError),
+}
+
+/// Answers calls.
+#[derive(Debug)]
+pub struct Api {
+    boot: Boot,
+    desk: Arc<QuoteDesk>,
+    emitter: Emitter,
+}
+
+impl Api {
+    /// For a completed boot.
+    pub fn new(boot: &Boot, desk: Arc<QuoteDesk>) -> Self {
+        Self { boot: boot.clone(), desk, emitter: Emitter::default() }
+    }
+
+    /// The answer to one call, in the encoding of its arguments.
+    pub async fn answer(&self, service: Service, method: &str, sent: Arguments<'_>) -> Result<Vec<u8>, ApiError> {
+        let encoding = sent.encoding();
+        match service.read(method, sent)? {
+            Request::GetQuote(args) => reply(&self.get_quote(args).await?, encoding),
+            Request::TdxQuote(args) => reply(&self.tdx_quote(args).await?, encoding),
+            Request::Attest(args) => reply(&self.attest(args).await?, encoding),
+            Request::EmitEvent(args) => {
+                self.emitter.emit(&self.boot, args).await?;
+                reply(&(), encoding)
+            }
+            Request::Info => reply(&info::info(&self.boot, service == Service::Worker).await?, encoding),
+            Request::GpuInfo => reply(&Empty {}, encoding),
+            Request::Verify(args) => reply(&VerifyResponse { valid: signature::verify(&args)? }, encoding),
+            Request::Version => reply(&version(), encoding),
+            Request::GetTlsKey(_)
+            | Request::DeriveKey(_)
+            | Request::GetKey(_)
+            | Request::DeriveK256Key(_)
+            | Request::Sign(_)
+            | Request::GetAttestationForAppKey(_) => Err(ApiError::NoKeyProvider),
+        }
+    }
+
+    async fn get_quote(&self, args: RawQuoteArgs) -> Result<GetQuoteResponse, ApiError> {
+        let report_data = report_data::padded(&args.report_data)?;
+        let Quoted { quote, event_log } = self.desk.quote(Asker::Container, report_data).await?;
+        Ok(GetQuoteResponse {
+            quote,
+            event_log: json(&event_log),
+            report_data: report_data.0.to_vec(),
+            vm_config: info::vm_config(&self.boot),
+        })
+    }
+
+    async fn tdx_quote(&self, args: TdxQuoteArgs) -> Result<TdxQuoteResponse, ApiError> {
+        let hashed = report_data::hashed(&args)?;
+        let Quoted { quote, event_log } = self.desk.quote(Asker::Container, hashed.report_data).await?;
+        Ok(TdxQuoteResponse {
+            quote,
+            event_log: json(&event_log),
+            hash_algorithm: hashed.algorithm.to_owned(),
+            prefix: hashed.prefix,
+        })
+    }
+
+    async fn attest(&self, args: RawQuoteArgs) -> Result<AttestResponse, ApiError> {
+        let report_data = report_data::padded(&args.report_data)?;
+        let Quoted { quote, event_log } = self.desk.quote(Asker::Container, report_data).await?;
+        let vm_config = info::vm_config(&self.boot);
+        let attestation = protocol::foreign::scale::encode(&quote, &event_log, &report_data, &vm_config);
+        Ok(AttestResponse { attestation })
+    }
+}
+
+fn reply<M: Message>(message: &M, encoding: Encoding) -> Result<Vec<u8>, ApiError> {
+    Ok(protocol::prpc::encode(message, encoding))
+}
+
+fn version() -> WorkerVersion {
+    WorkerVersion { version: env!("CARGO_PKG_VERSION").to_owned(), rev: String::new() }
+}
+
+fn json(of: &impl serde::Serialize) -> String {
+    serde_json::to_string(of).expect("events hold strings and numbers")
+}
+
+#[cfg(test)]
+pub mod tests {
+    use protocol::event_log::{self, MAX_EVENTS};
+    use protocol::prpc::{AppInfo, EmitEventArgs, GetKeyArgs, VerifyRequest};
+
+    use super::*;
+    use crate::boot::tests::boot;
+    use crate::reports::Reports;
+
+    /// An interface over software registers.
+    pub fn api(directory: &std::path::Path, change: impl Fn(String) -> String) -> Api {
+        let boot = boot(directory, change);
+        let desk = QuoteDesk::new(boot.clone(), Reports::to_file(tempfile::tempfile().unwrap()));
+        Api::new(&boot, Arc::new(desk))
+    }
+
+    async fn ask<M: Message + PartialEq + std::fmt::Debug>(
+        api: &Api,
+        service: Service,
+        method: &str,
+        args: &impl Message,
+    ) -> Result<M, String> {
+        let mut answers = Vec::new();
+        for encoding in [Encoding::Json, Encoding::Protobuf] {
+            let sent = protocol::prpc::encode(args, encoding);
+            let answer = api.answer(service, method, Arguments::Body(encoding, &sent)).await;
+            let answer = answer.map_err(|error| error.to_string())?;
+            answers.push(Arguments::Body(encoding, &answer).decode::<M>().unwrap());
+        }
+        assert_eq!(answers[0], answers[1], "{method} in JSON and protobuf");
+        Ok(answers.remove(0))
+    }
+
+    #[tokio::test]
+    async fn quotes_hold_what_was_asked_in_every_form() {
+        let directory = tempfile::tempdir().unwrap();
+        let api = api(directory.path(), |file| file);
+        let args = RawQuoteArgs { report_data: vec![7; 3] };
+        let quoted: GetQuoteResponse = ask(&api, Service::DstackGuest, "GetQuote", &args).await.unwrap();
+        assert_eq!(quoted.quote[48..], quoted.report_data);
+        assert_eq!((&quoted.report_data[..4], quoted.report_data.len()), ([7, 7, 7, 0].as_slice(), 64));
+        let events = event_log::runtime_events(&event_log::parse(quoted.event_log.as_bytes()).unwrap()).unwrap();
+        assert_eq!(quoted.quote[..48], event_log::replay(&events).0);
+
+        let attested: AttestResponse = ask(&api, Service::DstackGuest, "Attest", &args).await.unwrap();
+        let read = protocol::foreign::read(&attested.attestation, &[]).unwrap();
+        assert_eq!((read.evidence.quote, read.stated_report_data), (quoted.quote, Some(quoted.report_data)));
+        assert_eq!(read.evidence.claims.shape.memory_mib, 1024);
+
+        let long = RawQuoteArgs { report_data: vec![7; 65] };
+        for method in ["GetQuote", "Attest"] {
+            let refused = ask::<GetQuoteResponse>(&api, Service::DstackGuest, method, &long).await.unwrap_err();
+            assert!(refused.contains("65 bytes"), "{refused}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_older_interface_hashes_and_says_how() {
+        let directory = tempfile::tempdir().unwrap();
+        let api = api(directory.path(), |file| file);
+        let args = TdxQuoteArgs { report_data: b"test content".to_vec(), ..TdxQuoteArgs::default() };
+        let quoted: TdxQuoteResponse = ask(&api, Service::Tappd, "TdxQuote", &args).await.unwrap();
+        assert_eq!((quoted.hash_algorithm.as_str(), quoted.prefix.as_str()), ("sha512", "app-data"));
+        assert_eq!(hex::encode(&quoted.quote[48..52]), "7ea0b744", "dstack's own vector");
+        let raw = RawQuoteArgs { report_data: vec![7; 64] };
+        let quoted: TdxQuoteResponse = ask(&api, Service::Tappd, "RawQuote", &raw).await.unwrap();
+        assert_eq!((quoted.hash_algorithm.as_str(), &quoted.quote[48..]), ("raw", [7; 64].as_slice()));
+    }
+
+    #[tokio::test]
+    async fn keys_have_no_provider() {
+        let directory = tempfile::tempdir().unwrap();
+        let api = api(directory.path(), |file| file);
+        for (service, method) in [
+            (Service::DstackGuest, "GetTlsKey"),
+            (Service::DstackGuest, "GetKey"),
+            (Service::DstackGuest, "Sign"),
+            (Service::Tappd, "DeriveKey"),
+            (Service::Tappd, "DeriveK256Key"),
+            (Service::Worker, "GetAttestationForAppKey"),
+        ] {
+            let refused = ask::<Empty>(&api, service, method, &GetKeyArgs::default()).await.unwrap_err();
+            assert!(refused.starts_with("no key provider"), "{method}: {refused}");
+        }
+        ask::<Empty>(&api, Service::DstackGuest, "GpuInfo", &Empty {}).await.unwrap();
+        let version: WorkerVersion = ask(&api, Service::Tappd, "Version", &Empty {}).await.unwrap();
+        assert!(!version.version.is_empty());
+    }
+
+    #[tokio::test]
+    async fn info_hides_registers_from_the_network_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let api = api(directory.path(), |file| file.replace(r#""public_tcbinfo":true"#, r#""public_tcbinfo":false"#));
+        let inside: AppInfo = ask(&api, Service::DstackGuest, "Info", &Empty {}).await.unwrap();
+        let tcb: serde_json::Value = serde_json::from_str(&inside.tcb_info).unwrap();
+        assert_eq!(tcb["rtmr2"], hex::encode([2; 48]));
+        assert_eq!(tcb["event_log"].as_array().unwrap().len(), 7);
+        assert!(tcb["app_compose"].as_str().unwrap().contains("docker_compose_file"));
+        assert_eq!((inside.app_id, inside.instance_id), (vec![1; 20], vec![2; 20]));
+        assert_eq!(inside.key_provider_info, r#"{"name":"none","id":""}"#);
+        let outside: AppInfo = ask(&api, Service::Worker, "Info", &Empty {}).await.unwrap();
+        assert_eq!((outside.tcb_info.as_str(), outside.vm_config.as_str()), ("", ""));
+    }
+
+    #[tokio::test]
+    async fn events_extend_the_register_and_boot_names_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let api = api(directory.path(), |file| file);
+        let emit = async |event: &str, payload: Vec<u8>| {
+            let sent = protocol::prpc::encode(&EmitEventArgs { event: event.into(), payload }, Encoding::Json);
+            let sent = Arguments::Body(Encoding::Json, &sent);
+            let answer = api.answer(Service::DstackGuest, "EmitEvent", sent).await;
+            answer.map_err(|error| error.to_string())
+        };
+        assert_eq!(emit("mine", vec![1, 2]).await.unwrap(), b"null");
+        let (log, quote) = api.boot.log.snapshot(|tee| tee::Tee::runtime_register(tee).unwrap()).unwrap();
+        assert_eq!((log.last().unwrap().event.as_str(), log.len()), ("mine", 8));
+        assert_eq!(event_log::replay(&event_log::runtime_events(&log).unwrap()), quote);
+        for name in protocol::event_name::BOOT {
+            assert!(emit(name, vec![]).await.unwrap_err().contains("after system-ready"), "{name}");
+        }
+        for name in ["", "a:b", "a\nb", &"n".repeat(129)] {
+            assert!(emit(name, vec![]).await.is_err(), "{name:?}");
+        }
+        assert!(emit("large", vec![0; 64 * 1024 + 1]).await.is_err());
+        assert_eq!(api.boot.log.snapshot(|_| ()).unwrap().0.len(), 8, "nothing refused was recorded");
+        for _ in 8..MAX_EVENTS {
+            api.boot.log.append(&event_log::RuntimeEvent::new("mine", "")).unwrap();
+        }
+        assert!(emit("mine", vec![]).await.unwrap_err().contains("no more are accepted"));
+    }
+
+    #[tokio::test]
+    async fn verifying_needs_no_keys() {
+        let directory = tempfile::tempdir().unwrap();
+        let api = api(directory.path(), |file| file);
+        let wrong = VerifyRequest { algorithm: "rsa".into(), ..VerifyRequest::default() };
+        let refused = ask::<VerifyResponse>(&api, Service::DstackGuest, "Verify", &wrong).await.unwrap_err();
+        assert!(refused.contains("rsa"), "{refused}");
+    }
+}

@@ -1,0 +1,247 @@
+//! The public port and a socket of containers as their clients see them: over connections, with software registers.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use containers::app::{App, Failure, FailureKind};
+use protocol::app_status::{AppStatus, Document as _};
+use protocol::prpc::guest::Service;
+use tokio::net::{TcpListener, UnixListener};
+
+use super::Port;
+use crate::api::Api;
+use crate::api::socket::Socket;
+use crate::boot::tests::boot;
+use crate::quotes::QuoteDesk;
+use crate::reports::Reports;
+use crate::server::serve;
+
+/// A served boot; `ask` sends bytes and gives the whole answer.
+struct Served {
+    address: SocketAddr,
+    dstack: PathBuf,
+    tappd: PathBuf,
+    _directory: tempfile::TempDir,
+}
+
+/// With these changes to the measured file.
+async fn served(changes: &[(&str, &str)]) -> Served {
+    let directory = tempfile::tempdir().unwrap();
+    let reports = Reports::to_file(tempfile::tempfile().unwrap());
+    let change = |file: String| changes.iter().fold(file, |file, (from, to)| file.replace(from, to));
+    let boot = boot(directory.path(), change);
+    let desk = Arc::new(QuoteDesk::new(boot.clone(), reports));
+    let api = Arc::new(Api::new(&boot, Arc::clone(&desk)));
+    let app = App::failed(Failure { kind: FailureKind::Compose, message: "no <b>app</b>".into() });
+    let port = Port::new(&boot, desk, Arc::clone(&api), app, directory.path().to_owned());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, Arc::new(port), super::MAX_CONNECTIONS));
+    let [dstack, tappd] = ["dstack.sock", "tappd.sock"].map(|name| directory.path().join(name));
+    for (path, service) in [(&dstack, Service::DstackGuest), (&tappd, Service::Tappd)] {
+        let socket = Socket::new(Arc::clone(&api), service);
+        tokio::spawn(serve(UnixListener::bind(path).unwrap(), Arc::new(socket), 8));
+    }
+    Served { address, dstack, tappd, _directory: directory }
+}
+
+fn exchange(mut stream: impl Read + Write, request: &[u8]) -> (u16, String) {
+    stream.write_all(request).unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(0);
+    (status, answer)
+}
+
+impl Served {
+    async fn ask(&self, request: impl Into<Vec<u8>>) -> (u16, String) {
+        let (address, request) = (self.address, request.into());
+        let asked = move || exchange(std::net::TcpStream::connect(address).unwrap(), &request);
+        tokio::task::spawn_blocking(asked).await.unwrap()
+    }
+
+    async fn get(&self, target: &str) -> (u16, String) {
+        let (status, answer) = self.ask(format!("GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).await;
+        (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+    }
+
+    /// A call as a program in a container makes it.
+    async fn call(&self, socket: &Path, line: &str, body: &str) -> (u16, String) {
+        self.raw(socket, &format!("{line} HTTP/1.1\r\nhost: x"), body).await
+    }
+
+    /// The same with its head as a whole, but for the length.
+    async fn raw(&self, socket: &Path, head: &str, body: &str) -> (u16, String) {
+        let length = body.len();
+        let request = format!("{head}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+        let socket = socket.to_owned();
+        let asked = move || exchange(std::os::unix::net::UnixStream::connect(socket).unwrap(), request.as_bytes());
+        let (status, answer) = tokio::task::spawn_blocking(asked).await.unwrap();
+        (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+    }
+}
+
+const PUBLIC_LOGS: (&str, &str) = (r#""public_logs":false"#, r#""public_logs":true"#);
+const PUBLIC_SYSINFO: (&str, &str) = (r#""public_sysinfo":false"#, r#""public_sysinfo":true"#);
+const NO_TCBINFO: (&str, &str) = (r#""public_tcbinfo":true"#, r#""public_tcbinfo":false"#);
+
+#[tokio::test]
+async fn evidence_and_info_are_served() {
+    let served = served(&[]).await;
+    let (status, body) = served.get(&format!("/evidence?nonce={}", "0a".repeat(32))).await;
+    assert_eq!((status, protocol::evidence::parse(body.as_bytes()).unwrap().nonce), (200, [10; 32]));
+    let (status, body) = served.get("/info").await;
+    assert_eq!((status, protocol::info::Info::parse(body.as_bytes()).unwrap().name.as_str()), (200, "hello"));
+}
+
+#[tokio::test]
+async fn every_path_is_open_exactly_as_the_measured_file_says() {
+    let nonce = format!("/evidence?nonce={}", "0a".repeat(32));
+    // Path, without any permission, with logs, with system figures.
+    let table = [
+        ("/", 200, 200, 200),
+        ("/info", 200, 200, 200),
+        (nonce.as_str(), 200, 200, 200),
+        ("/prpc/Worker.Info", 200, 200, 200),
+        ("/prpc/Worker.Version", 200, 200, 200),
+        ("/prpc/Worker.GetAttestationForAppKey?algorithm=ed25519", 400, 400, 400),
+        ("/ps", 403, 403, 200),
+        ("/stats", 403, 403, 200),
+        ("/events", 403, 403, 200),
+        ("/events?after=3", 403, 403, 200),
+        ("/metrics", 403, 403, 200),
+        ("/logs/web", 403, 404, 403),
+        ("/logs/../log", 403, 404, 403),
+        ("/prpc/DstackGuest.GetQuote", 404, 404, 404),
+        ("/GetQuote", 404, 404, 404),
+    ];
+    let [none, logs, sysinfo] =
+        [served(&[NO_TCBINFO]).await, served(&[PUBLIC_LOGS]).await, served(&[PUBLIC_SYSINFO]).await];
+    for (path, by_none, by_logs, by_sysinfo) in table {
+        for (served, expected) in [(&none, by_none), (&logs, by_logs), (&sysinfo, by_sysinfo)] {
+            let (status, body) = served.get(path).await;
+            assert_eq!(status, expected, "{path}: {body}");
+            assert!(status != 403 || body.contains("does not say"), "{body}");
+        }
+    }
+    assert_eq!(protocol::info::Info::parse(none.get("/info").await.1.as_bytes()).unwrap().registers, None);
+    assert!(none.get("/prpc/Worker.Info").await.1.contains(r#""tcb_info":"""#));
+    let (_, body) = sysinfo.get("/ps").await;
+    assert_eq!(AppStatus::parse(body.as_bytes()).unwrap().message.as_deref(), Some("no <b>app</b>"));
+    assert!(sysinfo.get("/metrics").await.1.contains("\nsystem_memory_total "));
+}
+
+#[tokio::test]
+async fn the_page_has_no_foreign_markup_and_no_outside_assets() {
+    let served = served(&[PUBLIC_SYSINFO]).await;
+    let (status, answer) = served.ask("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert_eq!(status, 200);
+    assert!(answer.contains("no &lt;b&gt;app&lt;/b&gt;") && !answer.contains("<b>"), "{answer}");
+    let (head, page) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("default-src 'none'") && head.contains("text/html"), "{head}");
+    for absent in ["<script", "src=", "@import", "<link", "url("] {
+        assert!(!page.contains(absent), "{absent}");
+    }
+    for present in ["width=device-width", "color-scheme", "dstyx verify", "compose hash"] {
+        assert!(page.contains(present), "{present}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_requests_get_an_error_with_a_hint() {
+    let served = served(&[PUBLIC_SYSINFO, PUBLIC_LOGS]).await;
+    let nonce = "0a".repeat(32);
+    for (target, expected) in [
+        ("/evidence".to_owned(), 400),
+        ("/evidence?nonce=".to_owned(), 400),
+        (format!("/evidence?nonce={}", nonce.to_uppercase()), 400),
+        (format!("/evidence?nonce={nonce}&nonce={nonce}"), 400),
+        (format!("/evidence?nonce={nonce}00"), 400),
+        ("/info?x=1".to_owned(), 400),
+        ("/ps?x=1".to_owned(), 400),
+        ("/events?x=1".to_owned(), 400),
+        ("/logs/web?since=1h".to_owned(), 400),
+        ("/other".to_owned(), 404),
+    ] {
+        let (status, body) = served.get(&target).await;
+        assert_eq!(status, expected, "{target}: {body}");
+        assert!(body.contains("\"error\":") && body.contains("\"hint\":"), "{body}");
+    }
+    let (status, posted) = served.ask("POST /info HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert_eq!(status, 405, "{posted}");
+}
+
+#[tokio::test]
+async fn heads_beyond_the_budgets_are_refused() {
+    let served = served(&[]).await;
+    let long = format!("GET /info HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(16384));
+    assert_ne!(served.ask(long).await.0, 200);
+    let many = format!("GET /info HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(49));
+    assert_ne!(served.ask(many).await.0, 200);
+}
+
+/// Each request as an SDK of dstack writes it, and what it reads of the answer: `tests/vectors/prpc/sdk-calls.json`.
+#[tokio::test]
+async fn calls_of_dstacks_sdks_are_answered() {
+    let served = served(&[]).await;
+    let vectors: serde_json::Value =
+        serde_json::from_str(include_str!("../../../tests/vectors/prpc/sdk-calls.json")).unwrap();
+    let calls = vectors["calls"].as_array().unwrap();
+    assert!(calls.len() >= 20, "{}", calls.len());
+    for call in calls {
+        let field = |key: &str| call[key].as_str().unwrap_or_else(|| panic!("{key}: {call}"));
+        let socket = if field("socket") == "tappd" { &served.tappd } else { &served.dstack };
+        let head = format!("POST {} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json", field("path"));
+        let (status, answer) = served.raw(socket, &head, &call["body"].to_string()).await;
+        assert_eq!(status, u16::try_from(call["status"].as_u64().unwrap()).unwrap(), "{call}: {answer}");
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        for (key, pattern) in call["answer"].as_object().into_iter().flatten() {
+            assert!(fits(&answer[key], pattern.as_str().unwrap()), "{key} of {call}: {answer}");
+        }
+    }
+}
+
+/// What a client needs of a field: `text`, `hex`, `json`, `truth`, or `=` and the text that is expected.
+fn fits(value: &serde_json::Value, pattern: &str) -> bool {
+    match pattern {
+        "text" => value.is_string(),
+        "truth" => value.is_boolean(),
+        "hex" => value.as_str().is_some_and(|text| hex::decode(text).is_ok()),
+        "json" => value.as_str().is_some_and(|text| serde_json::from_str::<serde_json::Value>(text).is_ok()),
+        _ => value.as_str().is_some_and(|text| Some(text) == pattern.strip_prefix('=')),
+    }
+}
+
+#[tokio::test]
+async fn sockets_take_dstacks_paths_encodings_and_limits() {
+    let served = served(&[]).await;
+    for head in ["GET /Version", "GET /prpc/DstackGuest.Version", "POST /Version?json", "POST /v0/Version?json=true"] {
+        let (status, body) = served.call(&served.dstack, head, "").await;
+        assert_eq!(status, 200, "{head}: {body}");
+        assert!(body.starts_with(r#"{"version":""#), "{head}: {body}");
+    }
+    let (status, body) = served.call(&served.dstack, "GET /GetQuote?report_data=0a", "").await;
+    assert!(status == 200 && body.contains(r#""report_data":"0a00"#), "{body}");
+    let (status, body) = served.call(&served.dstack, "POST /Version", "").await;
+    assert!(status == 200 && body.starts_with('\n'), "protobuf unless JSON is asked for: {body:?}");
+    let (status, body) = served.call(&served.dstack, "POST /Nothing?json", "{}").await;
+    assert_eq!((status, body.as_str()), (404, r#"{"error":"Service not found: Nothing"}"#));
+    let (status, _) = served.call(&served.tappd, "GET /GetQuote", "").await;
+    assert_eq!(status, 404);
+    let (status, body) = served.call(&served.dstack, "POST /GetQuote?json", "{").await;
+    assert!(status == 400 && body.contains("arguments"), "{body}");
+    let large = format!(r#"{{"data":"{}"}}"#, "0".repeat(1 << 20));
+    let (status, body) = served.call(&served.dstack, "POST /Verify?json", &large).await;
+    assert!(status == 413 && body.contains("too large"), "{body}");
+}
+
+#[tokio::test]
+async fn clients_that_send_nothing_do_not_keep_others_waiting() {
+    let served = served(&[]).await;
+    let silent: Vec<_> = (0..7).map(|_| std::os::unix::net::UnixStream::connect(&served.dstack).unwrap()).collect();
+    assert_eq!(served.call(&served.dstack, "GET /Version", "").await.0, 200);
+    drop(silent);
+}

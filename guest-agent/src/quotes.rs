@@ -1,0 +1,173 @@
+//! The one place where quotes are asked for: evidence for anybody who sends a nonce, and quotes for the app's own containers.
+//!
+//! Quotes are slow and the device takes one request at a time. So one is made at a time, a bounded number of
+//! requests waits, and the next is told to come again: a flood costs time, never memory, and one from the network
+//! takes no place of a container's.
+//!
+//! A container chooses all 64 bytes of its report data, so a quote never proves which program of the guest asked
+//! for it. That is why evidence says only that such a guest exists and answered after the nonce was chosen.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use protocol::digest::ReportData;
+use protocol::event_log::RawEvent;
+use protocol::evidence::Evidence;
+use protocol::report_data::{self, NONCE_BYTES};
+use protocol::status::{Phase, Refusal};
+use tee::event_log::EventLogError;
+use tee::{Tee, TeeError};
+use tokio::sync::{Mutex, Semaphore};
+
+use crate::boot::Boot;
+use crate::reports::Reports;
+
+/// Requests of each side that may wait for a quote: a quote takes 10 to 100 ms, so the last one waits a few seconds.
+const MAX_WAITING: usize = 32;
+
+/// Why there is no quote now.
+#[derive(Debug, thiserror::Error)]
+pub enum QuoteError {
+    /// too many are asking
+    #[error("{MAX_WAITING} requests for quotes are waiting already")]
+    Busy,
+    /// the device
+    #[error(transparent)]
+    Quote(#[from] TeeError),
+    /// the log
+    #[error(transparent)]
+    EventLog(#[from] EventLogError),
+    /// the thread that talks to the device was lost
+    #[error("the quote was not finished: {0}")]
+    Lost(#[from] tokio::task::JoinError),
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// Somebody on the public port.
+    Anybody,
+    /// A container of the app.
+    Container,
+}
+
+/// A quote, and the event log that explains its RTMR3.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quoted {
+    /// The quote's bytes.
+    pub quote: Vec<u8>,
+    /// As it stood when the quote was made.
+    pub event_log: Vec<RawEvent>,
+}
+
+/// The one place where quotes are asked for.
+#[derive(Debug)]
+pub struct QuoteDesk {
+    boot: Boot,
+    reports: Reports,
+    failure_reported: AtomicBool,
+    anybody: Semaphore,
+    containers: Semaphore,
+    device: Arc<Mutex<()>>,
+}
+
+impl QuoteDesk {
+    /// A desk that nobody waits at.
+    pub fn new(boot: Boot, reports: Reports) -> Self {
+        let [anybody, containers] = [Semaphore::new(MAX_WAITING), Semaphore::new(MAX_WAITING)];
+        Self { boot, reports, failure_reported: AtomicBool::new(false), anybody, containers, device: Arc::default() }
+    }
+
+    /// Evidence over `nonce`.
+    pub async fn evidence(&self, nonce: [u8; NONCE_BYTES]) -> Result<Evidence, QuoteError> {
+        let Quoted { quote, event_log } = self.quote(Asker::Anybody, report_data::evidence(&nonce)).await?;
+        Ok(Evidence {
+            quote,
+            event_log,
+            nonce,
+            claims: self.boot.handover.claims.clone(),
+            app_compose: self.boot.app.public_tcbinfo.then(|| self.boot.app_compose.to_vec()),
+        })
+    }
+
+    /// A quote over `report_data`; the request's turn is lost when its future is dropped.
+    pub async fn quote(&self, asker: Asker, report_data: ReportData) -> Result<Quoted, QuoteError> {
+        let places = match asker {
+            Asker::Anybody => &self.anybody,
+            Asker::Container => &self.containers,
+        };
+        let _place = places.try_acquire().map_err(|_| QuoteError::Busy)?;
+        let turn = Arc::clone(&self.device).lock_owned().await;
+        let boot = self.boot.clone();
+        // The turn moves along: a client that hangs up does not let the next one into the device.
+        let made = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            make(&boot, &report_data)
+        });
+        let quoted = made.await?;
+        if quoted.is_err() && !self.failure_reported.swap(true, Ordering::Relaxed) {
+            self.reports.send(Phase::SystemReady, Refusal::QuoteFailed);
+        }
+        quoted
+    }
+}
+
+fn make(boot: &Boot, report_data: &ReportData) -> Result<Quoted, QuoteError> {
+    let (event_log, quote) = boot.log.snapshot(|tee| tee.quote(report_data))?;
+    Ok(Quoted { quote: quote?, event_log })
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::event_log;
+
+    use super::*;
+    use crate::boot::tests::boot;
+
+    fn desk(directory: &std::path::Path, change: impl Fn(String) -> String) -> QuoteDesk {
+        QuoteDesk::new(boot(directory, change), Reports::to_file(tempfile::tempfile().unwrap()))
+    }
+
+    #[tokio::test]
+    async fn the_quote_holds_the_nonce_and_the_register_of_the_log_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let evidence = desk(directory.path(), |file| file).evidence([5; 32]).await.unwrap();
+        let replayed = event_log::replay(&event_log::runtime_events(&evidence.event_log).unwrap());
+        assert_eq!(evidence.quote[..48], replayed.0);
+        assert_eq!(evidence.quote[48..], report_data::evidence(&[5; 32]).0);
+        assert_eq!(protocol::evidence::parse(&evidence.to_json()), Ok(evidence));
+    }
+
+    #[tokio::test]
+    async fn an_app_that_publishes_nothing_keeps_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let desk = desk(directory.path(), |file| file.replace(r#""public_tcbinfo":true"#, r#""public_tcbinfo":false"#));
+        assert_eq!(desk.evidence([5; 32]).await.unwrap().app_compose, None);
+    }
+
+    #[tokio::test]
+    async fn a_flood_is_turned_away_and_those_who_wait_and_containers_are_served() {
+        let directory = tempfile::tempdir().unwrap();
+        let desk = Arc::new(desk(directory.path(), |file| file));
+        let device_in_use = Arc::clone(&desk.device).lock_owned().await;
+        let ask = |asker| {
+            let desk = Arc::clone(&desk);
+            tokio::spawn(async move { desk.quote(asker, ReportData::ZERO).await.map(|_| ()) })
+        };
+        let requests: Vec<_> = (0..100).map(|_| ask(Asker::Anybody)).collect();
+        let container = ask(Asker::Container);
+        // One thread: after this every request has asked for its place.
+        tokio::task::yield_now().await;
+        drop(device_in_use);
+        let (mut served, mut busy) = (0, 0);
+        for request in requests {
+            match request.await.unwrap() {
+                Ok(()) => served += 1,
+                Err(QuoteError::Busy) => busy += 1,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        assert_eq!((served, busy), (MAX_WAITING, 100 - MAX_WAITING));
+        container.await.unwrap().unwrap();
+    }
+}

@@ -1,0 +1,114 @@
+//! HTTP/1.1 with every bound stated, on TCP and on unix sockets: each connection is a task that cannot outlive its time.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+
+/// Bytes of one request's head: a request line and what browsers add. hyper takes no less.
+const MAX_HEAD_BYTES: usize = 8192;
+/// Headers of one request; browsers send about twenty.
+const MAX_HEADERS: usize = 48;
+/// How long a request's head may take, and how long a connection may stay idle.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// How long a connection takes new requests.
+const CONNECTION_WITHIN: Duration = Duration::from_secs(120);
+/// How long an answer under way may take beyond that, which also ends those that do not read theirs. A log that is
+/// followed lasts that long.
+const ANSWER_WITHIN: Duration = Duration::from_secs(600);
+/// Pause after an `accept` that failed, as it does while descriptors are short.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What is sent.
+pub type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
+
+/// Whoever answers requests.
+pub trait Answers: Send + Sync + 'static {
+    /// One request's answer; what of its body is not read is not read.
+    fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Answer> + Send;
+}
+
+/// Where connections come from.
+pub trait Listener {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next one.
+    fn next(&self) -> impl Future<Output = io::Result<Self::Stream>>;
+}
+
+impl Listener for TcpListener {
+    type Stream = tokio::net::TcpStream;
+
+    async fn next(&self) -> io::Result<Self::Stream> {
+        let (stream, _) = self.accept().await?;
+        // Answers are small and written whole: waiting to fill a packet only delays them.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+}
+
+impl Listener for UnixListener {
+    type Stream = tokio::net::UnixStream;
+
+    async fn next(&self) -> io::Result<Self::Stream> {
+        Ok(self.accept().await?.0)
+    }
+}
+
+/// Serves until its task is ended; of `max_connections` the next ones wait in the kernel's queue.
+pub async fn serve<L: Listener, A: Answers>(listener: L, answers: Arc<A>, max_connections: usize) {
+    let places = Arc::new(Semaphore::new(max_connections));
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+        match listener.next().await {
+            Ok(stream) => {
+                let answers = Arc::clone(&answers);
+                tokio::spawn(async move {
+                    let _place = place;
+                    // Over time or broken off by the client: there is nobody to tell.
+                    let _ = connection(stream, answers).await;
+                });
+            }
+            Err(error) => {
+                tracing::warn!("accept: {error}");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection<A: Answers>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    answers: Arc<A>,
+) -> hyper::Result<()> {
+    let answer = service_fn(move |request| {
+        let answers = Arc::clone(&answers);
+        async move { Ok::<_, Infallible>(answers.answer(request).await) }
+    });
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .max_headers(MAX_HEADERS);
+    let mut served = pin!(builder.serve_connection(TokioIo::new(stream), answer));
+    if let Ok(ended) = timeout(CONNECTION_WITHIN, served.as_mut()).await {
+        return ended;
+    }
+    served.as_mut().graceful_shutdown();
+    timeout(ANSWER_WITHIN, served).await.unwrap_or(Ok(()))
+}
