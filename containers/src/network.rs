@@ -28,8 +28,10 @@ mod etc;
 mod forwarding;
 mod links;
 mod namespace;
+mod nft;
 mod plan;
 mod record;
+mod rules;
 mod single;
 
 pub use plan::{MAX_CONTAINERS, MAX_NETWORKS, PlanError};
@@ -82,6 +84,7 @@ impl Networks {
         let (run_dir, resolv_conf) = (run_dir.to_owned(), resolv_conf.to_owned());
         let networks = Self { plan, netlink, run_dir, resolv_conf, record: Mutex::new(record) };
         networks.make_bridges().await?;
+        networks.filter(&*networks.record.lock().await).await?;
         Ok(networks)
     }
 
@@ -122,9 +125,12 @@ impl Networks {
     pub async fn leave(&self, container_id: &str) -> Result<(), NetworkError> {
         let slot = self.slot(container_id)?;
         let mut record = self.record.lock().await;
-        record.published.remove(&slot.id);
         record.joined.remove(&slot.id);
+        let published = record.published.remove(&slot.id);
         record.write(&self.run_dir).map_err(NetworkError::Io)?;
+        if published {
+            self.filter(&record).await?;
+        }
         namespace::unbind(&self.namespace_file(&slot.id)).map_err(NetworkError::Io)?;
         for link in slot.links() {
             self.netlink.remove(&link.outer).await?;
@@ -141,6 +147,7 @@ impl Networks {
         }
         if record.published.insert(slot.id.clone()) {
             record.write(&self.run_dir).map_err(NetworkError::Io)?;
+            self.filter(&record).await?;
         }
         let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         Ok(slot.ports.iter().map(|port| SocketAddr::new(port.host_ip.unwrap_or(any), port.published)).collect())
@@ -152,6 +159,7 @@ impl Networks {
         let mut record = self.record.lock().await;
         if record.published.remove(&slot.id) {
             record.write(&self.run_dir).map_err(NetworkError::Io)?;
+            self.filter(&record).await?;
         }
         Ok(())
     }
@@ -162,7 +170,13 @@ impl Networks {
         remove_all(&self.netlink, &self.run_dir, &record).await
     }
 
+    /// Lets pass what shall pass now.
+    async fn filter(&self, record: &Record) -> Result<(), NetworkError> {
+        nft::replace(rules::rules(&self.plan, |slot| record.published.contains(&slot.id))).await
+    }
+
     async fn make_bridges(&self) -> Result<(), NetworkError> {
+        forwarding::guest().map_err(NetworkError::Io)?;
         for (_, name) in self.netlink.links().await? {
             if !is_ours(&name) && name != "lo" {
                 forwarding::uplink(&name).map_err(NetworkError::Io)?;
@@ -305,6 +319,7 @@ async fn remove_all(netlink: &Netlink, run_dir: &Path, record: &Record) -> Resul
             netlink.remove(&name).await?;
         }
     }
+    nft::remove().await?;
     Record::remove(run_dir).map_err(NetworkError::Io)
 }
 
@@ -334,6 +349,14 @@ pub enum NetworkError {
     /// A namespace, a kernel parameter or a file of the run folder.
     #[error("network: {0}")]
     Io(io::Error),
+    /// The kernel refused the packet filter.
+    #[error("packet filter: {rule}: {error}")]
+    Filter {
+        /// Which rule, if it is about one.
+        rule: String,
+        /// Its answer.
+        error: io::Error,
+    },
     /// A namespace cannot be made or opened.
     #[error("network namespace: {0}")]
     Namespace(io::Error),

@@ -6,15 +6,18 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
 /// Parameters of each interface by which packets leave or enter the guest.
 const UPLINK: [(&str, &str, &str); 2] = [("ipv4", "forwarding", "1"), ("ipv6", "force_forwarding", "1")];
 /// Parameters of each bridge. Packets from the guest's own loopback may be translated to a container's address
 /// (`route_localnet`); the reverse is dropped by the filter. No address is probed for or taken from the network.
-const BRIDGE: [(&str, &str, &str); 7] = [
+const BRIDGE: [(&str, &str, &str); 9] = [
     ("ipv4", "forwarding", "1"),
     ("ipv4", "route_localnet", "1"),
     ("ipv4", "send_redirects", "0"),
+    ("ipv4", "accept_redirects", "0"),
+    ("ipv6", "accept_redirects", "0"),
     ("ipv6", "force_forwarding", "1"),
     ("ipv6", "accept_ra", "0"),
     ("ipv6", "autoconf", "0"),
@@ -40,6 +43,15 @@ pub(super) fn uplink(link: &str) -> io::Result<()> {
 pub(super) fn bridge(link: &str, ipv6: bool) -> io::Result<()> {
     set_all(link, &BRIDGE)?;
     disable_ipv6(link, !ipv6)
+}
+
+/// What a bridge switches is never filtered; a kernel that could (the guest's cannot) is told not to.
+const BRIDGED: [&str; 2] = ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"];
+
+/// Prepares the guest.
+pub(super) fn guest() -> io::Result<()> {
+    let known = BRIDGED.iter().filter(|parameter| Path::new("/proc/sys").join(parameter).exists());
+    known.into_iter().try_for_each(|parameter| set(parameter, "0"))
 }
 
 /// Prepares the calling thread's namespace for a container.

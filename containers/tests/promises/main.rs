@@ -10,6 +10,8 @@ mod compose;
 #[cfg(feature = "runtime")]
 mod image;
 #[cfg(feature = "runtime")]
+mod lan;
+#[cfg(feature = "runtime")]
 mod networks;
 #[cfg(feature = "runtime")]
 mod pulling;
