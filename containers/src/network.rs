@@ -27,12 +27,15 @@ use crate::compose::model::ComposeFile;
 mod etc;
 mod forwarding;
 mod links;
+mod names;
 mod namespace;
 mod nft;
 mod plan;
 mod record;
+mod resolver;
 mod rules;
 mod single;
+mod upstream;
 
 pub use plan::{MAX_CONTAINERS, MAX_NETWORKS, PlanError};
 pub use single::{Attached, Network, Proxy};
@@ -40,6 +43,7 @@ pub use single::{Attached, Network, Proxy};
 use links::{Netlink, Pair};
 use plan::{BRIDGE_PREFIX, Link, Plan, Slot, SlotMode, VETH_PREFIX};
 use record::Record;
+use resolver::Resolver;
 
 /// The networks of one app, and which of its containers are on them.
 #[derive(Debug)]
@@ -48,6 +52,7 @@ pub struct Networks {
     netlink: Netlink,
     run_dir: PathBuf,
     resolv_conf: PathBuf,
+    resolver: Resolver,
     /// One change at a time.
     record: Mutex<Record>,
 }
@@ -81,11 +86,11 @@ impl Networks {
             }
         };
         record.write(run_dir).map_err(NetworkError::Io)?;
+        make_bridges(&netlink, &plan).await?;
+        filter(&plan, &record).await?;
         let (run_dir, resolv_conf) = (run_dir.to_owned(), resolv_conf.to_owned());
-        let networks = Self { plan, netlink, run_dir, resolv_conf, record: Mutex::new(record) };
-        networks.make_bridges().await?;
-        networks.filter(&*networks.record.lock().await).await?;
-        Ok(networks)
+        let resolver = Resolver::start(&plan, &record.joined, resolv_conf.clone()).await.map_err(NetworkError::Io)?;
+        Ok(Self { plan, netlink, run_dir, resolv_conf, resolver, record: Mutex::new(record) })
     }
 
     /// Connects a container, `SERVICE-N`, before it starts; once connected, it only tells again what it told.
@@ -112,6 +117,7 @@ impl Networks {
         }
         if record.joined.insert(slot.id.clone()) {
             record.write(&self.run_dir).map_err(NetworkError::Io)?;
+            self.resolver.set_joined(&record.joined);
         }
         Ok(Joined {
             namespace: Some(file),
@@ -126,10 +132,11 @@ impl Networks {
         let slot = self.slot(container_id)?;
         let mut record = self.record.lock().await;
         record.joined.remove(&slot.id);
+        self.resolver.set_joined(&record.joined);
         let published = record.published.remove(&slot.id);
         record.write(&self.run_dir).map_err(NetworkError::Io)?;
         if published {
-            self.filter(&record).await?;
+            filter(&self.plan, &record).await?;
         }
         namespace::unbind(&self.namespace_file(&slot.id)).map_err(NetworkError::Io)?;
         for link in slot.links() {
@@ -147,7 +154,7 @@ impl Networks {
         }
         if record.published.insert(slot.id.clone()) {
             record.write(&self.run_dir).map_err(NetworkError::Io)?;
-            self.filter(&record).await?;
+            filter(&self.plan, &record).await?;
         }
         let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         Ok(slot.ports.iter().map(|port| SocketAddr::new(port.host_ip.unwrap_or(any), port.published)).collect())
@@ -159,7 +166,7 @@ impl Networks {
         let mut record = self.record.lock().await;
         if record.published.remove(&slot.id) {
             record.write(&self.run_dir).map_err(NetworkError::Io)?;
-            self.filter(&record).await?;
+            filter(&self.plan, &record).await?;
         }
         Ok(())
     }
@@ -168,30 +175,6 @@ impl Networks {
     pub async fn close(self) -> Result<(), NetworkError> {
         let record = self.record.into_inner();
         remove_all(&self.netlink, &self.run_dir, &record).await
-    }
-
-    /// Lets pass what shall pass now.
-    async fn filter(&self, record: &Record) -> Result<(), NetworkError> {
-        nft::replace(rules::rules(&self.plan, |slot| record.published.contains(&slot.id))).await
-    }
-
-    async fn make_bridges(&self) -> Result<(), NetworkError> {
-        forwarding::guest().map_err(NetworkError::Io)?;
-        for (_, name) in self.netlink.links().await? {
-            if !is_ours(&name) && name != "lo" {
-                forwarding::uplink(&name).map_err(NetworkError::Io)?;
-            }
-        }
-        for bridge in &self.plan.bridges {
-            let index = self.netlink.make_bridge(&bridge.link, bridge.hardware_address).await?;
-            forwarding::bridge(&bridge.link, bridge.v6.is_some()).map_err(NetworkError::Io)?;
-            for gateway in bridge.gateways() {
-                let subnet = bridge.subnet_of(gateway).ok_or_else(|| NetworkError::NoLink(bridge.link.clone()))?;
-                self.netlink.set_address(index, gateway, subnet.prefix_len()).await?;
-            }
-            self.netlink.up(index).await?;
-        }
-        Ok(())
     }
 
     /// Makes a container's namespace and everything in it, then lets `file` stand for it.
@@ -299,6 +282,30 @@ fn namespace_file(run_dir: &Path, id: &str) -> PathBuf {
 
 fn is_ours(link: &str) -> bool {
     link.starts_with(BRIDGE_PREFIX) || link.starts_with(VETH_PREFIX)
+}
+
+/// Lets pass what shall pass now.
+async fn filter(plan: &Plan, record: &Record) -> Result<(), NetworkError> {
+    nft::replace(rules::rules(plan, |slot| record.published.contains(&slot.id))).await
+}
+
+async fn make_bridges(netlink: &Netlink, plan: &Plan) -> Result<(), NetworkError> {
+    forwarding::guest().map_err(NetworkError::Io)?;
+    for (_, name) in netlink.links().await? {
+        if !is_ours(&name) && name != "lo" {
+            forwarding::uplink(&name).map_err(NetworkError::Io)?;
+        }
+    }
+    for bridge in &plan.bridges {
+        let index = netlink.make_bridge(&bridge.link, bridge.hardware_address).await?;
+        forwarding::bridge(&bridge.link, bridge.v6.is_some()).map_err(NetworkError::Io)?;
+        for gateway in bridge.gateways() {
+            let subnet = bridge.subnet_of(gateway).ok_or_else(|| NetworkError::NoLink(bridge.link.clone()))?;
+            netlink.set_address(index, gateway, subnet.prefix_len()).await?;
+        }
+        netlink.up(index).await?;
+    }
+    Ok(())
 }
 
 /// The subnets that the guest is on by links that are not ours.

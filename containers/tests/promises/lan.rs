@@ -27,7 +27,6 @@ pub const OUTSIDE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
 pub struct Guest {
     pub folder: TempDir,
     pub outside: File,
-    pub inside: File,
 }
 
 impl Guest {
@@ -48,8 +47,7 @@ impl Guest {
         links.set(moved).execute().await.expect("moved");
         configure("up0", GUEST, GUEST_V6, None).await;
         in_namespace_async(&outside, async || configure("out0", OUTSIDE, OUTSIDE_V6, Some((GUEST, GUEST_V6))).await);
-        let inside = File::open("/proc/thread-self/ns/net").expect("namespace");
-        Self { folder: tempfile::tempdir().expect("folder"), outside, inside }
+        Self { folder: tempfile::tempdir().expect("folder"), outside }
     }
 
     pub fn run_dir(&self) -> PathBuf {
