@@ -2,25 +2,42 @@
 //!
 //! The same bytes are read twice: by the command line before a boot, so that a person hears of a mistake
 //! at once, and in the guest, where the file comes through the untrusted host. Nothing here opens a file
-//! or a socket, and nothing is ignored: an unknown key, or one that is not supported yet, is refused with
-//! its path and line. Source: the compose specification and its JSON schema.
+//! or a socket, and nothing is ignored: an unknown key, or one that a guest does not have, is refused with
+//! its path and line, and a key that changes nothing is noted. Source: the compose specification and its
+//! JSON schema.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 
+mod app_folder;
+mod attachments;
+mod capabilities;
 mod command;
+mod definitions;
 mod document;
+mod dotenv;
 mod environment;
+mod field;
+mod grants;
 mod inputs;
+mod interpolate;
 mod keys;
+mod lifecycle;
 pub mod model;
+mod mounts;
 mod ports;
+mod privileges;
+mod process;
 mod reference;
 mod refusal;
+mod resolve;
+mod resources;
+mod scalar;
 mod service;
-mod value;
 
 pub use document::{DocumentError, MAX_BYTES};
+pub use dotenv::{DotenvError, DotenvFault};
 pub use inputs::{Environment, Inputs};
+pub use interpolate::InterpolationError;
 pub use model::{ComposeFile, Service};
 pub use ports::{AGENT_PORT, Protocol, PublishedPort};
 #[cfg(feature = "images")]
@@ -28,99 +45,71 @@ pub(crate) use reference::valid_registry;
 pub use reference::{ImageReference, ReferenceError};
 pub use refusal::{Cause, ComposeError, KeyPath, Refusal, Refusals};
 
-use document::{Entry, Node};
+use field::{Field, Findings};
 use keys::TOP;
-use model::Network;
 
 /// Each service costs a process, a network namespace and an address; apps in the field have fewer than 20.
 pub const MAX_SERVICES: usize = 64;
 
 impl ComposeFile {
     /// Reads a compose file, refusing all that cannot be run as written.
-    pub fn read(bytes: &[u8], _inputs: &Inputs<'_>) -> Result<Self, ComposeError> {
-        let root = document::parse(bytes)?;
-        let mut refusals = Refusals::default();
-        let file = read(&root, &mut refusals);
+    pub fn read(bytes: &[u8], inputs: &Inputs<'_>) -> Result<Self, ComposeError> {
+        let mut findings = Findings::new(*inputs);
+        let file = read(bytes, &mut findings)?;
+        findings.refusals.sort();
         match file {
-            Some(file) if refusals.is_empty() => Ok(file),
-            _ => Err(ComposeError::Refused(refusals)),
+            Some(file) if findings.refusals.is_empty() => Ok(file),
+            _ => Err(ComposeError::Refused(findings.refusals)),
         }
+    }
+
+    /// The paths in the app folder that a compose file refers to, `.env` among them if a variable counts. What it is
+    /// refused for does not matter here. A file of variables may refer to `.env`, so ask again with what was found.
+    pub fn wanted(bytes: &[u8], inputs: &Inputs<'_>) -> Result<BTreeSet<String>, ComposeError> {
+        let mut findings = Findings::new(*inputs);
+        read(bytes, &mut findings)?;
+        Ok(findings.wanted)
     }
 }
 
-fn read(root: &Node, refusals: &mut Refusals) -> Option<ComposeFile> {
-    let path = KeyPath::root();
-    let entries = value::mapping(root, &path, refusals)?;
-    keys::check(entries, TOP, &path, refusals);
-    let name = match value::find(entries, "name") {
-        Some(entry) => project_name(entry, &path.key("name"), refusals).map(Some),
-        None => Some(None),
-    };
-    let services = match value::find(entries, "services") {
-        Some(entry) => services(entry, &path.key("services"), refusals),
-        None => {
-            refusals.add(&path, root.line, Cause::Missing("services"));
-            None
-        }
-    };
-    Some(ComposeFile {
-        name: name?,
-        services: services?,
-        networks: vec![Network { name: "default".to_owned(), internal: false, ipv6: false, subnets: Vec::new() }],
-        volumes: Vec::new(),
-        notes: Vec::new(),
-        dangers: Vec::new(),
-    })
+fn read(bytes: &[u8], findings: &mut Findings<'_>) -> Result<Option<ComposeFile>, DocumentError> {
+    let mut root = document::parse(bytes)?;
+    interpolate::document(&mut root, findings);
+    Ok(file(&Field::root(&root), findings))
 }
 
-fn project_name(entry: &Entry, path: &KeyPath, refusals: &mut Refusals) -> Option<String> {
-    let name = value::text(&entry.node, path, refusals)?;
+fn file(root: &Field<'_>, findings: &mut Findings<'_>) -> Option<ComposeFile> {
+    let file = root.section(TOP, findings)?;
+    if let Some(field) = file.get("version") {
+        findings.note(&field, "changes nothing: the compose specification no longer has versions");
+    }
+    let name = file.read("name", findings, project_name);
+    let defined = definitions::read(&file, findings);
+    let field = match file.get("services") {
+        Some(field) => field,
+        None => return findings.refuse(root, Cause::Missing("services")),
+    };
+    let entries = field.entries(findings);
+    match entries.len() {
+        // A value of another kind has been refused already.
+        0 if findings.refusals.is_empty() => {
+            return findings.refuse(&field, Cause::Kind { expected: "at least one service", found: "none" });
+        }
+        found if found > MAX_SERVICES => {
+            return findings.refuse(&field, Cause::TooMany { what: "services", found, limit: MAX_SERVICES });
+        }
+        _ => {}
+    }
+    let written = entries.iter().filter_map(|(name, field)| service::read(name, field, &defined, findings)).collect();
+    Some(resolve::file(name, written, defined, &field, findings))
+}
+
+fn project_name(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<String> {
+    let name = field.text(findings)?;
     let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let valid = name.len() <= 63
         && name.bytes().next().is_some_and(word)
         && name.bytes().all(|b| word(b) || b == b'-' || b == b'_');
-    if !valid {
-        let cause = Cause::Name {
-            what: "project name",
-            found: name,
-            rule: "1 to 63 lower-case letters, digits, dashes or underscores, first a letter or digit",
-        };
-        refusals.add(path, entry.line, cause);
-        return None;
-    }
-    Some(name)
-}
-
-fn services(entry: &Entry, path: &KeyPath, refusals: &mut Refusals) -> Option<Vec<Service>> {
-    let entries = value::mapping(&entry.node, path, refusals)?;
-    let cause = match entries.len() {
-        0 => Some(Cause::Kind { expected: "at least one service", found: "none" }),
-        found if found > MAX_SERVICES => Some(Cause::TooMany { what: "services", found, limit: MAX_SERVICES }),
-        _ => None,
-    };
-    if let Some(cause) = cause {
-        refusals.add(path, entry.line, cause);
-        return None;
-    }
-    let services: Vec<Option<Service>> = entries.iter().map(|entry| service::read(entry, path, refusals)).collect();
-    let services: Vec<Service> = services.into_iter().collect::<Option<_>>()?;
-    refuse_shared_ports(&services, path, refusals);
-    Some(services)
-}
-
-/// Two publications of one port would leave it to chance who answers, whatever address they name.
-fn refuse_shared_ports(services: &[Service], path: &KeyPath, refusals: &mut Refusals) {
-    let mut taken: HashMap<u16, KeyPath> = HashMap::new();
-    for service in services {
-        let path = path.key(&service.name).key("ports");
-        for (index, port) in service.ports.iter().enumerate() {
-            let path = path.item(index);
-            if let Some(other) = taken.get(&port.published) {
-                let cause = Cause::PortTaken { port: port.published, other: other.to_string() };
-                refusals.add(&path, port.line, cause);
-            } else {
-                taken.insert(port.published, path);
-            }
-        }
-    }
+    let rule = "1 to 63 lower-case letters, digits, dashes or underscores, first a letter or digit";
+    if valid { Some(name) } else { field.invalid("project name", &name, rule, findings) }
 }

@@ -3,24 +3,20 @@
 //! The text form is split like a shell would split it, quotes and backslashes included, but no shell runs
 //! it: no globs, no variables, no operators (compose specification, `05-services.md`, "command").
 
-use super::document::{Node, Value};
-use super::refusal::{Cause, KeyPath, Refusals};
-use super::value;
+use super::document::Value;
+use super::field::{Field, Findings};
+use super::refusal::Cause;
 
-/// Reads either form; an empty value means that the image's own counts (`None` inside).
-pub(super) fn read(node: &Node, path: &KeyPath, refusals: &mut Refusals) -> Option<Option<Vec<String>>> {
-    match &node.value {
-        _ if node.is_null() => Some(None),
-        Value::Sequence(items) => value::texts(items, path, refusals).map(Some),
-        Value::Scalar { .. } => {
-            let text = value::text(node, path, refusals)?;
-            let words = split(&text);
-            if words.is_none() {
-                refusals.add(path, node.line, Cause::OpenQuote);
-            }
-            words.map(Some)
-        }
-        Value::Mapping(_) => value::wrong_kind(node, "text or a list", path, refusals),
+/// Reads either form; an empty value means that the image's own counts.
+pub(super) fn read(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Vec<String>> {
+    match &field.node.value {
+        _ if field.node.is_null() => None,
+        Value::Sequence(_) => Some(field.texts(findings)),
+        Value::Scalar { .. } => match split(&field.text(findings)?) {
+            Some(words) => Some(words),
+            None => findings.refuse(field, Cause::OpenQuote),
+        },
+        Value::Mapping(_) => field.wrong_kind("text or a list", findings),
     }
 }
 

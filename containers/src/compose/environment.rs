@@ -1,82 +1,135 @@
-//! `environment`: a mapping of names to values, or a list of `NAME=value`.
+//! The variables of a service: those of its `env_file`, and over them those of `environment`.
 //!
-//! A name without a value would take the value from wherever compose runs. There is no such place here
-//! that can be trusted, so it is refused.
+//! A name without a value takes the value of the app's variables (`.env`); if there is none it is refused,
+//! where Docker would leave it unset without a word.
 
-use super::document::{Entry, Node, Value};
-use super::refusal::{Cause, KeyPath, Refusals};
-use super::value;
+use super::app_folder;
+use super::document::Value;
+use super::dotenv::{self, Format, MAX_VARIABLES};
+use super::field::{Field, Findings, Section};
+use super::keys;
+use super::refusal::Cause;
+use super::scalar;
 
-/// More than the largest real services set; far below the kernel's limit on a process's environment.
-pub const MAX_VARIABLES: usize = 1024;
-
-/// Names and values in file order; no name stands twice.
-pub(super) fn read(node: &Node, path: &KeyPath, refusals: &mut Refusals) -> Option<Vec<(String, String)>> {
-    let variables = match &node.value {
-        _ if node.is_null() => Vec::new(),
-        Value::Mapping(entries) => from_mapping(entries, path, refusals)?,
-        Value::Sequence(items) => from_list(items, path, refusals)?,
-        Value::Scalar { .. } => {
-            return value::wrong_kind(node, "a mapping or a list", path, refusals);
+/// Names and values; no name stands twice.
+pub(super) fn read(service: &Section<'_>, findings: &mut Findings<'_>) -> Vec<(String, String)> {
+    let mut all: Vec<(String, String)> = Vec::new();
+    let mut set = |variables: Vec<(String, String)>| {
+        for (name, value) in variables {
+            match all.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, known)) => *known = value,
+                None => all.push((name, value)),
+            }
         }
     };
-    if variables.len() > MAX_VARIABLES {
-        let cause = Cause::TooMany { what: "variables", found: variables.len(), limit: MAX_VARIABLES };
-        refusals.add(path, node.line, cause);
+    if let Some(field) = service.get("env_file") {
+        for file in env_files(&field, findings) {
+            set(variables_of(&file, findings).unwrap_or_default());
+        }
+    }
+    if let Some(field) = service.get("environment") {
+        set(list_or_mapping(&field, findings, without_value));
+    }
+    if all.len() > MAX_VARIABLES {
+        let cause = Cause::TooMany { what: "variables", found: all.len(), limit: MAX_VARIABLES };
+        findings.refuse::<()>(&service.field, cause);
+    }
+    all
+}
+
+/// `NAME: value` or a list of `NAME=value`: `environment`, `labels` and `sysctls` have this form. `bare` is asked
+/// for the value of a name that has none.
+pub(super) fn list_or_mapping(
+    field: &Field<'_>,
+    findings: &mut Findings<'_>,
+    bare: fn(&str, &Field<'_>, &mut Findings<'_>) -> Option<String>,
+) -> Vec<(String, String)> {
+    let mut out: Vec<(String, String)> = Vec::new();
+    for (name, value, at) in pairs(field, findings) {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            at.invalid::<()>("name", &name, "at least one character, no = and no NUL", findings);
+        } else if out.iter().any(|(known, _)| *known == name) {
+            findings.refuse::<()>(&at, Cause::Twice(name));
+        } else if let Some(value) = value.or_else(|| bare(&name, &at, findings)) {
+            out.push((name, value));
+        }
+    }
+    out
+}
+
+fn pairs<'a>(field: &Field<'a>, findings: &mut Findings<'_>) -> Vec<(String, Option<String>, Field<'a>)> {
+    if let Value::Sequence(items) = &field.node.value {
+        let pair = |item: Field<'a>| {
+            let text = item.text(findings)?;
+            Some(match text.split_once('=') {
+                Some((name, value)) => (name.to_owned(), Some(value.to_owned()), item),
+                None => (text, None, item),
+            })
+        };
+        return field.list(items).into_iter().filter_map(pair).collect();
+    }
+    if !matches!(field.node.value, Value::Mapping(_)) && !field.node.is_null() {
+        return field.wrong_kind("a mapping or a list", findings).unwrap_or_default();
+    }
+    let pair = |(name, value): (&str, Field<'a>)| {
+        let text = if value.node.is_null() { None } else { Some(value.text(findings)?) };
+        Some((name.to_owned(), text, value))
+    };
+    let entries = match &field.node.value {
+        Value::Mapping(entries) => field.named(entries),
+        _ => Vec::new(),
+    };
+    entries.into_iter().filter_map(pair).collect()
+}
+
+fn without_value(name: &str, at: &Field<'_>, findings: &mut Findings<'_>) -> Option<String> {
+    let value = findings.variable(name);
+    value.or_else(|| findings.refuse(at, Cause::NoValue(name.to_owned())))
+}
+
+/// One entry of `env_file`.
+struct EnvFile<'a> {
+    path: String,
+    at: Field<'a>,
+    required: bool,
+    format: Format,
+}
+
+fn env_files<'a>(field: &Field<'a>, findings: &mut Findings<'_>) -> Vec<EnvFile<'a>> {
+    let fields = match &field.node.value {
+        Value::Scalar { .. } if !field.node.is_null() => vec![field.clone()],
+        Value::Mapping(_) => return field.wrong_kind("text or a list", findings).unwrap_or_default(),
+        _ => field.items(findings),
+    };
+    fields.into_iter().filter_map(|field| env_file(field, findings)).collect()
+}
+
+fn env_file<'a>(field: Field<'a>, findings: &mut Findings<'_>) -> Option<EnvFile<'a>> {
+    if !matches!(field.node.value, Value::Mapping(_)) {
+        let path = field.text(findings)?;
+        return Some(EnvFile { path, at: field, required: true, format: Format::Variables });
+    }
+    let section = field.section(keys::ENV_FILE, findings)?;
+    let required = section.read("required", findings, scalar::boolean).unwrap_or(true);
+    let format = section.read("format", findings, |format, findings| match format.text(findings)?.as_str() {
+        "raw" => Some(Format::Raw),
+        other => {
+            format.invalid("format", other, "raw is the only one; leave it out for variables and quotes", findings)
+        }
+    });
+    let path = section.required("path", findings, Field::text)?;
+    let at = section.get("path").unwrap_or(field);
+    Some(EnvFile { path, at, required, format: format.unwrap_or(Format::Variables) })
+}
+
+fn variables_of(file: &EnvFile<'_>, findings: &mut Findings<'_>) -> Option<Vec<(String, String)>> {
+    let path = app_folder::path(&file.path, &file.at, findings)?;
+    if !file.required && findings.app_entry(&path).is_none() {
         return None;
     }
-    Some(variables)
-}
-
-fn from_mapping(entries: &[Entry], path: &KeyPath, refusals: &mut Refusals) -> Option<Vec<(String, String)>> {
-    entries
-        .iter()
-        .map(|entry| {
-            let path = path.key(&entry.key);
-            if !valid_name(&entry.key) {
-                refusals.add(&path, entry.line, bad_name(&entry.key));
-                return None;
-            }
-            if entry.node.is_null() {
-                refusals.add(&path, entry.line, Cause::NoValue(entry.key.clone()));
-                return None;
-            }
-            Some((entry.key.clone(), value::text(&entry.node, &path, refusals)?))
-        })
-        .collect()
-}
-
-fn from_list(items: &[Node], path: &KeyPath, refusals: &mut Refusals) -> Option<Vec<(String, String)>> {
-    let mut variables: Vec<(String, String)> = Vec::new();
-    let mut whole = true;
-    for (index, item) in items.iter().enumerate() {
-        let path = path.item(index);
-        let Some(text) = value::text(item, &path, refusals) else {
-            whole = false;
-            continue;
-        };
-        let cause = match text.split_once('=') {
-            None => Cause::NoValue(text),
-            Some((name, _)) if !valid_name(name) => bad_name(name),
-            Some((name, _)) if variables.iter().any(|(other, _)| other == name) => {
-                Cause::VariableTwice(name.to_owned())
-            }
-            Some((name, value)) => {
-                variables.push((name.to_owned(), value.to_owned()));
-                continue;
-            }
-        };
-        refusals.add(&path, item.line, cause);
-        whole = false;
+    let content = app_folder::file(&path, &file.at, findings)?.to_vec();
+    match dotenv::parse(&content, file.format, &mut |name| findings.variable(name)) {
+        Ok(variables) => Some(variables),
+        Err(cause) => findings.refuse(&file.at, Cause::Variables { path, cause }),
     }
-    whole.then_some(variables)
-}
-
-/// Any text that a process can tell apart from `NAME=value`.
-fn valid_name(name: &str) -> bool {
-    !name.is_empty() && !name.contains(['=', '\0'])
-}
-
-fn bad_name(name: &str) -> Cause {
-    Cause::Name { what: "variable name", found: name.to_owned(), rule: "at least one character, no = and no NUL" }
 }

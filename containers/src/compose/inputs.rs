@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use protocol::app_compose::ENVIRONMENT_FILE;
+
+use super::dotenv::{self, DotenvError, Format};
+
 /// Everything beside its text that decides what a compose file means.
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs<'a> {
@@ -28,6 +32,12 @@ impl Default for Inputs<'static> {
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
+    /// The variables of `.env` among the files of an app folder; none if there is no such file.
+    pub fn of_folder(files: &BTreeMap<String, Vec<u8>>) -> Result<Self, DotenvError> {
+        let bytes = files.get(ENVIRONMENT_FILE).map(Vec::as_slice).unwrap_or_default();
+        Ok(dotenv::parse(bytes, Format::Variables, &mut |_| None)?.into_iter().collect())
+    }
+
     /// The value of `name`.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)

@@ -1,18 +1,19 @@
 //! `ports`: which port of the guest leads to which port of a service.
 //!
-//! Short form `[host_ip:]published:target[/tcp]`, long form with `target` and `published`. What Docker
-//! would choose by itself (a free host port) is refused, because nobody outside would know it.
+//! Short form `[host_ip:]published:target[/tcp|/udp]`, both sides single or ranges of one length, and the
+//! long form with `target` and `published`. What Docker would choose by itself (a free port) is refused,
+//! because nobody outside would know it.
 
 use std::net::IpAddr;
 
-use super::document::{Entry, Node, Value};
-use super::keys::{self, PORT};
-use super::refusal::{Cause, KeyPath, Refusals};
-use super::value;
+use super::document::Value;
+use super::field::{Field, Findings, Section};
+use super::keys::PORT;
+use super::refusal::Cause;
 
 /// TCP port of the guest on which its agent answers; never a service's.
 pub const AGENT_PORT: u16 = 8090;
-/// More than one service of a real app publishes; each costs a listening socket.
+/// More than one service of a real app publishes; each costs rules or a listening socket.
 pub const MAX_PORTS: usize = 64;
 
 /// What is spoken on a port.
@@ -25,12 +26,21 @@ pub enum Protocol {
     Udp,
 }
 
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        })
+    }
+}
+
 /// One port of the guest that leads to a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishedPort {
     /// Address of the guest to listen on; all of them if `None`.
     pub host_ip: Option<IpAddr>,
-    /// Port of the guest; not 0, not [`AGENT_PORT`].
+    /// Port of the guest; not 0, with TCP not [`AGENT_PORT`].
     pub published: u16,
     /// Port of the service; not 0.
     pub target: u16,
@@ -41,48 +51,51 @@ pub struct PublishedPort {
 }
 
 /// All ports of one service.
-pub(super) fn read(node: &Node, path: &KeyPath, refusals: &mut Refusals) -> Option<Vec<PublishedPort>> {
-    let Value::Sequence(items) = &node.value else {
-        if node.is_null() {
-            return Some(Vec::new());
+pub(super) fn read(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Vec<PublishedPort>> {
+    let mut ports = Vec::new();
+    for item in field.items(findings) {
+        let read = one(&item, findings).unwrap_or_default();
+        if read.iter().any(|port| (port.published, port.protocol) == (AGENT_PORT, Protocol::Tcp)) {
+            findings.refuse::<()>(&item, Cause::PortReserved(AGENT_PORT));
         }
-        return value::wrong_kind(node, "a list", path, refusals);
-    };
-    if items.len() > MAX_PORTS {
-        let cause = Cause::TooMany { what: "ports", found: items.len(), limit: MAX_PORTS };
-        refusals.add(path, node.line, cause);
-        return None;
+        ports.extend(read);
     }
-    items
-        .iter()
-        .enumerate()
-        .map(|(index, item)| {
-            let path = path.item(index);
-            let port = one(item, &path, refusals)?;
-            if port.published == AGENT_PORT {
-                refusals.add(&path, item.line, Cause::PortReserved(AGENT_PORT));
-                return None;
-            }
-            Some(port)
-        })
-        .collect()
+    if ports.len() > MAX_PORTS {
+        return findings.refuse(field, Cause::TooMany { what: "ports", found: ports.len(), limit: MAX_PORTS });
+    }
+    Some(ports)
 }
 
-fn one(item: &Node, path: &KeyPath, refusals: &mut Refusals) -> Option<PublishedPort> {
-    match &item.value {
-        Value::Mapping(entries) => long(item, entries, path, refusals),
-        Value::Scalar { .. } => {
-            let text = value::text(item, path, refusals)?;
-            short(&text, item.line).map_err(|cause| refusals.add(path, item.line, cause)).ok()
+/// `expose`: ports or ranges that other services use. They reach every port anyway.
+pub(super) fn expose(field: &Field<'_>, findings: &mut Findings<'_>) {
+    for item in field.items(findings) {
+        let Some(text) = item.text(findings) else { continue };
+        let (range, name) = text.split_once('/').unwrap_or((&text, "tcp"));
+        if let Err(cause) = protocol(name, &text).and_then(|_| ports_of(range, &text)) {
+            findings.refuse::<()>(&item, cause);
         }
-        Value::Sequence(_) => value::wrong_kind(item, "text or a mapping", path, refusals),
+    }
+    findings.note(field, "changes nothing: services on one network reach each other on every port");
+}
+
+fn one(item: &Field<'_>, findings: &mut Findings<'_>) -> Option<Vec<PublishedPort>> {
+    match &item.node.value {
+        Value::Mapping(_) => long(&item.section(PORT, findings)?, findings).map(|port| vec![port]),
+        Value::Scalar { .. } => {
+            let text = item.text(findings)?;
+            match short(&text, item.line) {
+                Ok(ports) => Some(ports),
+                Err(cause) => findings.refuse(item, cause),
+            }
+        }
+        Value::Sequence(_) => item.wrong_kind("text or a mapping", findings),
     }
 }
 
 /// `[host_ip:]published:target[/protocol]`.
-fn short(text: &str, line: usize) -> Result<PublishedPort, Cause> {
-    let (mapping, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    check_protocol(protocol, text)?;
+fn short(text: &str, line: usize) -> Result<Vec<PublishedPort>, Cause> {
+    let (mapping, name) = text.split_once('/').unwrap_or((text, "tcp"));
+    let protocol = protocol(name, text)?;
     let Some((rest, target)) = mapping.rsplit_once(':') else {
         return Err(bad(text, "name both ports: published:target"));
     };
@@ -90,54 +103,52 @@ fn short(text: &str, line: usize) -> Result<PublishedPort, Cause> {
         Some((ip, published)) => (Some(address(ip, text)?), published),
         None => (None, rest),
     };
-    Ok(PublishedPort {
+    let (published, targets) = (ports_of(published, text)?, ports_of(target, text)?);
+    if published.len() != targets.len() {
+        return Err(bad(text, "both ranges have the same length"));
+    }
+    let port = |(published, target)| PublishedPort { host_ip, published, target, protocol, line };
+    Ok(published.zip(targets).map(port).collect())
+}
+
+fn long(section: &Section<'_>, findings: &mut Findings<'_>) -> Option<PublishedPort> {
+    for name in ["name", "app_protocol"] {
+        if let Some(field) = section.get(name) {
+            findings.note(&field, "changes nothing");
+        }
+    }
+    section.read("mode", findings, |field, findings| match field.text(findings)?.as_str() {
+        "host" | "ingress" => Some(()),
+        other => field.invalid("mode", other, "host or ingress, which are the same in one guest", findings),
+    });
+    let parsed = |name: &'static str, findings: &mut Findings<'_>| {
+        section.required(name, findings, |field, findings| checked(field, findings, |text| number(text, text)))
+    };
+    let (target, published) = (parsed("target", findings), parsed("published", findings));
+    let host_ip =
+        section.read("host_ip", findings, |field, findings| checked(field, findings, |text| address(text, text)));
+    let protocol =
+        section.read("protocol", findings, |field, findings| checked(field, findings, |text| protocol(text, text)));
+    let line = section.field.line;
+    Some(PublishedPort {
         host_ip,
-        published: number(published, text)?,
-        target: number(target, text)?,
-        protocol: Protocol::Tcp,
+        published: published?,
+        target: target?,
+        protocol: protocol.unwrap_or_default(),
         line,
     })
 }
 
-fn long(item: &Node, entries: &[Entry], path: &KeyPath, refusals: &mut Refusals) -> Option<PublishedPort> {
-    keys::check(entries, PORT, path, refusals);
-    let mut field = |name: &'static str, required: bool| -> Option<Option<(String, usize)>> {
-        match value::find(entries, name) {
-            Some(entry) => {
-                let text = value::text(&entry.node, &path.key(name), refusals)?;
-                Some(Some((text, entry.line)))
-            }
-            None if required => {
-                refusals.add(path, item.line, Cause::Missing(name));
-                None
-            }
-            None => Some(None),
-        }
-    };
-    let (target, published) = (field("target", true), field("published", true));
-    let (host_ip, protocol) = (field("host_ip", false)?, field("protocol", false)?);
-    let (target, published) = (target??, published??);
-    let mut parse = |name: &str, (text, line): &(String, usize)| {
-        number(text, text).map_err(|cause| refusals.add(&path.key(name), *line, cause)).ok()
-    };
-    let (target, published) = (parse("target", &target)?, parse("published", &published)?);
-    if let Some((text, line)) = protocol {
-        check_protocol(&text, &text).map_err(|cause| refusals.add(&path.key("protocol"), line, cause)).ok()?;
-    }
-    let host_ip = match host_ip {
-        Some((text, line)) => {
-            Some(address(&text, &text).map_err(|cause| refusals.add(&path.key("host_ip"), line, cause)).ok()?)
-        }
-        None => None,
-    };
-    Some(PublishedPort { host_ip, published, target, protocol: Protocol::Tcp, line: item.line })
+fn checked<T>(field: &Field<'_>, findings: &mut Findings<'_>, parse: impl Fn(&str) -> Result<T, Cause>) -> Option<T> {
+    let text = field.text(findings)?;
+    parse(&text).map_or_else(|cause| findings.refuse(field, cause), Some)
 }
 
-fn check_protocol(protocol: &str, whole: &str) -> Result<(), Cause> {
+fn protocol(protocol: &str, whole: &str) -> Result<Protocol, Cause> {
     match protocol {
-        "tcp" => Ok(()),
-        "udp" | "sctp" => Err(Cause::NotYet { hint: Some("only TCP is published") }),
-        _ => Err(bad(whole, "the protocol is tcp")),
+        "tcp" => Ok(Protocol::Tcp),
+        "udp" => Ok(Protocol::Udp),
+        _ => Err(bad(whole, "the protocol is tcp or udp")),
     }
 }
 
@@ -146,11 +157,18 @@ fn address(text: &str, whole: &str) -> Result<IpAddr, Cause> {
     inner.parse().map_err(|_| bad(whole, "the address before the ports is an IP address"))
 }
 
-/// A port in decimal digits, no sign, not 0; a range is refused by name.
-fn number(text: &str, whole: &str) -> Result<u16, Cause> {
-    if text.contains('-') {
-        return Err(Cause::NotYet { hint: Some("write each port of a range by itself") });
+/// A port, or `first-last`.
+fn ports_of(text: &str, whole: &str) -> Result<std::ops::RangeInclusive<u16>, Cause> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (number(first, whole)?, number(last, whole)?);
+    if first > last {
+        return Err(bad(whole, "a range goes from the lower port to the higher"));
     }
+    Ok(first..=last)
+}
+
+/// A port in decimal digits, no sign, not 0.
+fn number(text: &str, whole: &str) -> Result<u16, Cause> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     match text.parse::<u16>() {
         Ok(port) if digits && port > 0 => Ok(port),

@@ -142,7 +142,7 @@ pub enum ReferenceError {
 impl ReferenceError {
     pub(super) fn hint(&self) -> Option<&'static str> {
         match self {
-            ReferenceError::NoDigest(_) => Some("append @sha256: and the digest of the image's manifest or index"),
+            ReferenceError::NoDigest(_) => Some("`dstyx pin docker-compose.yml` writes the digest behind each tag"),
             _ => None,
         }
     }

@@ -6,13 +6,15 @@
 use std::fmt;
 
 use super::document::DocumentError;
+use super::dotenv::DotenvError;
+use super::interpolate::InterpolationError;
 use super::reference::ReferenceError;
 
 /// Enough to mend a real file in one go, few enough that a hostile one cannot fill a log.
 pub const MAX_REFUSALS: usize = 32;
 
 /// Where in the file a key stands, such as `services.web.ports[0]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KeyPath(String);
 
 impl KeyPath {
@@ -68,19 +70,13 @@ pub enum Cause {
     /// The compose specification has no such key.
     #[error("unknown key")]
     UnknownKey,
-    /// The compose specification has it; this version does not run it.
-    #[error("not supported yet")]
-    NotYet {
-        /// What to do meanwhile.
-        hint: Option<&'static str>,
-    },
-    /// It has no place in a confidential guest.
+    /// The compose specification has it; a guest does not.
     #[error("not supported: {reason}")]
-    Never {
+    Unsupported {
         /// Why.
         reason: &'static str,
         /// What to do instead.
-        hint: Option<&'static str>,
+        hint: &'static str,
     },
     /// The value is of another kind.
     #[error("expected {expected}, found {found}")]
@@ -103,25 +99,71 @@ pub enum Cause {
         /// How many may be.
         limit: usize,
     },
-    /// A name does not follow its grammar.
+    /// A value does not follow its grammar, or is out of its range.
     #[error("{found:?} is no valid {what}: {rule}")]
-    Name {
+    Value {
         /// Of what.
         what: &'static str,
-        /// The name.
+        /// The value.
         found: String,
-        /// The grammar in words.
+        /// What is allowed, in words.
         rule: &'static str,
     },
     /// The image is not named by digest, or not well.
     #[error("{0}")]
     Image(#[from] ReferenceError),
-    /// A variable would have to be filled in.
-    #[error("{0:?}: variables are not supported yet")]
-    Variable(String),
-    /// An environment variable without a value would take the host's.
+    /// A variable cannot be filled in.
+    #[error("{0}")]
+    Interpolation(#[from] InterpolationError),
+    /// An environment variable without a value takes that of the app's variables, and there is none.
     #[error("the variable {0:?} has no value")]
     NoValue(String),
+    /// It weakens confinement, and the measured file does not allow that.
+    #[error("{0}: only with danger_privileged")]
+    Danger(String),
+    /// A name of something that the file does not define.
+    #[error("there is no {what} {name:?}")]
+    Undefined {
+        /// What it should name.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// Two keys say different things, or one makes no sense beside the other.
+    #[error("cannot stand beside {with}: {why}")]
+    Conflict {
+        /// The other one.
+        with: &'static str,
+        /// Why not.
+        why: &'static str,
+    },
+    /// Something that must be there once is there twice.
+    #[error("{what} {name:?} is given by {other} already")]
+    Taken {
+        /// What.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// Where the first one stands.
+        other: String,
+    },
+    /// Services wait for each other.
+    #[error("services wait for each other: {0}")]
+    Cycle(String),
+    /// A file that the app folder does not have.
+    #[error("the app folder has no file {0:?}")]
+    NoFile(String),
+    /// A folder where a file must be.
+    #[error("{0:?} is a folder of the app folder, not a file")]
+    Folder(String),
+    /// A file of variables cannot be read.
+    #[error("{path}: {cause}")]
+    Variables {
+        /// Which file.
+        path: String,
+        /// Why.
+        cause: DotenvError,
+    },
     /// A word list ends inside quotes or after a backslash.
     #[error("the command ends inside quotes or after a backslash")]
     OpenQuote,
@@ -147,19 +189,27 @@ pub enum Cause {
     /// The guest itself answers on this port.
     #[error("port {0} belongs to the guest's agent")]
     PortReserved(u16),
-    /// The same variable is set twice in a list.
-    #[error("the variable {0:?} is set twice")]
-    VariableTwice(String),
+    /// The same name is set twice in a list.
+    #[error("{0:?} is set twice")]
+    Twice(String),
 }
 
 impl Cause {
     fn hint(&self) -> Option<&'static str> {
         match self {
             Cause::UnknownKey => Some("check the spelling; keys of your own start with x-"),
-            Cause::NotYet { hint } | Cause::Never { hint, .. } => *hint,
+            Cause::Unsupported { hint, .. } => Some(hint),
             Cause::Image(error) => error.hint(),
-            Cause::Variable(_) => Some("write the value itself; a literal $ is written $$"),
-            Cause::NoValue(_) => Some("write NAME=value; nothing is taken from the environment of the host"),
+            Cause::Interpolation(error) => error.hint(),
+            Cause::NoValue(_) => Some("write NAME=value, or set it in .env; the host's environment does not count"),
+            Cause::Danger(_) => Some(
+                "set \"danger_privileged\": true in app-compose.json: it is measured, and whoever verifies the guest sees it",
+            ),
+            Cause::Undefined { what: "service", .. } => Some("name a service of this file whose profile is active"),
+            Cause::Undefined { .. } => Some("define it at the top level of the file"),
+            Cause::Cycle(_) => Some("leave one depends_on out"),
+            Cause::NoFile(_) => Some("put it beside docker-compose.yml; it becomes part of the measured file"),
+            Cause::Folder(_) => Some("name a file in it"),
             Cause::PortReserved(_) | Cause::PortTaken { .. } => Some("publish another port"),
             _ => None,
         }
@@ -178,9 +228,14 @@ impl Refusals {
         }
     }
 
-    /// The refusals in the order in which they were found.
+    /// The refusals in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = &Refusal> {
         self.0.iter()
+    }
+
+    /// Puts them in the order of the file.
+    pub(super) fn sort(&mut self) {
+        self.0.sort_by_key(|refusal| refusal.line);
     }
 
     pub(super) fn is_empty(&self) -> bool {

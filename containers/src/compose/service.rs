@@ -1,108 +1,140 @@
-//! One service: its image, what it runs, its environment and its ports.
+//! One service, put together from its sections.
 
-use super::command;
-use super::document::{Entry, Node};
+use super::attachments;
+use super::definitions::Definitions;
 use super::environment;
+use super::field::{Field, Findings, Section};
 use super::keys::{self, SERVICE};
-use super::model::{
-    Attachment, Health, Logging, Names, NetworkMode, Privileges, Process, Resources, Restart, RestartWhen, Service,
-    Stop,
-};
+use super::lifecycle;
+use super::model::{Health, Service};
+use super::mounts;
 use super::ports;
+use super::privileges;
+use super::process;
 use super::reference::ImageReference;
-use super::refusal::{Cause, KeyPath, Refusals};
-use super::value;
+use super::refusal::Cause;
+use super::resources;
+use super::scalar;
 
-/// Reads the service `entry`; `None` if it was refused.
-pub(super) fn read(entry: &Entry, path: &KeyPath, refusals: &mut Refusals) -> Option<Service> {
-    let path = path.key(&entry.key);
-    let name = name(entry, &path, refusals);
-    let entries = value::mapping(&entry.node, &path, refusals)?;
-    keys::check(entries, SERVICE, &path, refusals);
-    let image = image(entry, entries, &path, refusals);
-    let mut section = Section { entries, path: &path, refusals };
-    let entrypoint = section.optional("entrypoint", command::read);
-    let command = section.optional("command", command::read);
-    let environment = section.optional("environment", environment::read);
-    let ports = section.optional("ports", ports::read);
+/// All containers of an app; each costs a process, a namespace and an address.
+pub(super) const MAX_REPLICAS: u16 = 64;
+
+/// A service as it is written, and when it counts.
+pub(super) struct Written<'a> {
+    /// What it is; `None` if it has no image that can be run.
+    pub service: Option<Service>,
+    /// Profiles that it belongs to; always active if there is none.
+    pub profiles: Vec<String>,
+    /// Where it stands.
+    pub section: Section<'a>,
+    /// Its name.
+    pub name: &'a str,
+}
+
+/// Reads the service `name`.
+pub(super) fn read<'a>(
+    name: &'a str,
+    field: &Field<'a>,
+    defined: &Definitions,
+    findings: &mut Findings<'_>,
+) -> Option<Written<'a>> {
+    check_name(name, field, findings);
+    let section = field.section(SERVICE, findings)?;
+    let profiles = section.read("profiles", findings, profiles).unwrap_or_default();
+    let service = body(name, &section, defined, findings);
+    Some(Written { service, profiles, section, name })
+}
+
+fn body(name: &str, section: &Section<'_>, defined: &Definitions, findings: &mut Findings<'_>) -> Option<Service> {
+    let image = section.required("image", findings, image);
+    let deploy = section.section("deploy", keys::DEPLOY, findings);
+    let deploy = deploy.as_ref();
+    without_effect(section, deploy, findings);
+    let labels = section.read("labels", findings, |field, findings| {
+        Some(environment::list_or_mapping(field, findings, |_, _, _| Some(String::new())))
+    });
     Some(Service {
-        name: name?,
-        line: entry.line,
+        name: name.to_owned(),
+        line: section.field.line,
+        replicas: replicas(section, deploy, findings),
+        process: process::read(section, findings),
+        privileges: privileges::read(section, findings),
+        resources: resources::read(section, deploy, findings),
+        mounts: mounts::read(section, defined, findings),
+        read_only: section.read("read_only", findings, scalar::boolean).unwrap_or_default(),
+        network: attachments::read(section, defined, findings),
+        names: attachments::names(section, findings),
+        ports: section.read("ports", findings, ports::read).unwrap_or_default(),
+        depends_on: section.read("depends_on", findings, lifecycle::depends_on).unwrap_or_default(),
+        health: section.read("healthcheck", findings, lifecycle::health).unwrap_or(Health::Image),
+        restart: lifecycle::restart(section, deploy, findings),
+        stop: lifecycle::stop(section, findings),
+        logging: lifecycle::logging(section, findings),
+        labels: labels.unwrap_or_default(),
+        // Last, so that without an image everything else is still read and its mistakes are told.
         image: image?,
-        replicas: 1,
-        process: Process {
-            entrypoint: entrypoint?.flatten(),
-            command: command?.flatten(),
-            environment: environment?.unwrap_or_default(),
-            ..Process::default()
-        },
-        privileges: Privileges::default(),
-        resources: Resources::default(),
-        mounts: Vec::new(),
-        read_only: false,
-        network: NetworkMode::Networks(vec![Attachment {
-            network: "default".to_owned(),
-            aliases: Vec::new(),
-            addresses: Vec::new(),
-        }]),
-        names: Names::default(),
-        ports: ports?.unwrap_or_default(),
-        depends_on: Vec::new(),
-        health: Health::Image,
-        restart: Restart { when: RestartWhen::Never, attempts: None, delay: None, window: None },
-        stop: Stop::default(),
-        logging: Logging { max_bytes: 4 << 20, max_files: 2, none: false },
-        labels: Vec::new(),
     })
 }
 
-/// The keys of one service while they are read.
-struct Section<'a> {
-    entries: &'a [Entry],
-    path: &'a KeyPath,
-    refusals: &'a mut Refusals,
-}
-
-impl Section<'_> {
-    /// Reads `name` if it is there: outer `None` if it was refused, inner `None` if it is absent.
-    fn optional<T>(
-        &mut self,
-        name: &str,
-        read: impl Fn(&Node, &KeyPath, &mut Refusals) -> Option<T>,
-    ) -> Option<Option<T>> {
-        match value::find(self.entries, name) {
-            Some(entry) => read(&entry.node, &self.path.key(name), self.refusals).map(Some),
-            None => Some(None),
-        }
-    }
-}
-
 /// A name that is a host name too: the compose specification allows more, DNS does not.
-fn name(entry: &Entry, path: &KeyPath, refusals: &mut Refusals) -> Option<String> {
-    let name = &entry.key;
+fn check_name(name: &str, field: &Field<'_>, findings: &mut Findings<'_>) {
     let inner = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
     let valid = name.len() <= 63
         && name.bytes().all(inner)
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.ends_with(|c: char| c.is_ascii_alphanumeric());
     if !valid {
-        let cause = Cause::Name {
-            what: "service name",
-            found: name.clone(),
-            rule: "1 to 63 letters, digits, dots, dashes or underscores, a letter or digit at each end",
-        };
-        refusals.add(path, entry.line, cause);
-        return None;
+        let rule = "1 to 63 letters, digits, dots, dashes or underscores, a letter or digit at each end";
+        field.invalid::<()>("service name", name, rule, findings);
     }
-    Some(name.clone())
 }
 
-fn image(service: &Entry, entries: &[Entry], path: &KeyPath, refusals: &mut Refusals) -> Option<ImageReference> {
-    let Some(entry) = value::find(entries, "image") else {
-        refusals.add(path, service.line, Cause::Missing("image"));
-        return None;
-    };
-    let path = path.key("image");
-    let text = value::text(&entry.node, &path, refusals)?;
-    ImageReference::parse(&text).map_err(|cause| refusals.add(&path, entry.line, cause.into())).ok()
+fn image(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<ImageReference> {
+    let text = field.text(findings)?;
+    ImageReference::parse(&text).map_or_else(|cause| findings.refuse(field, cause.into()), Some)
+}
+
+fn profiles(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    for item in field.items(findings) {
+        let text = item.text(findings)?;
+        if !super::definitions::is_name(&text) {
+            return item.invalid("profile", &text, "letters, digits, dots, dashes and underscores", findings);
+        }
+        names.push(text);
+    }
+    Some(names)
+}
+
+/// Keys that are checked and change nothing.
+fn without_effect(service: &Section<'_>, deploy: Option<&Section<'_>>, findings: &mut Findings<'_>) {
+    if let Some(field) = service.get("expose") {
+        ports::expose(&field, findings);
+    }
+    service.read("platform", findings, |field, findings| match field.text(findings)?.as_str() {
+        "linux/amd64" => Some(()),
+        other => field.invalid("platform", other, "a guest runs linux/amd64", findings),
+    });
+    service.read("pull_policy", findings, |field, findings| match field.text(findings)?.as_str() {
+        "always" | "missing" | "if_not_present" => Some(()),
+        "build" | "never" => {
+            let reason = "a guest starts without images";
+            findings.refuse(field, Cause::Unsupported { reason, hint: "use missing, or leave it out" })
+        }
+        other => field.invalid("pull policy", other, "missing: an image by digest never changes", findings),
+    });
+    let Some(deploy) = deploy else { return };
+    if let Some(field) = deploy.get("labels") {
+        findings.note(&field, "changes nothing: labels of the service itself stand under labels");
+    }
+    deploy.read("mode", findings, |field, findings| match field.text(findings)?.as_str() {
+        "replicated" => Some(()),
+        other => field.invalid("mode", other, "replicated: the guest is the only host", findings),
+    });
+}
+
+fn replicas(service: &Section<'_>, deploy: Option<&Section<'_>>, findings: &mut Findings<'_>) -> u16 {
+    let field = resources::once(service.get("scale"), deploy.and_then(|deploy| deploy.get("replicas")), findings);
+    let fits = |replicas: u16| replicas <= MAX_REPLICAS;
+    field.and_then(|field| scalar::number(&field, findings, fits, "a number from 0 to 64")).unwrap_or(1)
 }

@@ -1,0 +1,280 @@
+//! How a section reads: a place in the file, and what is found out about it.
+//!
+//! A [`Field`] knows its path and line, so nothing is refused without them. A reader that refuses returns
+//! nothing or a default and goes on, so that all mistakes are told at once; [`Findings`] remembers, and the
+//! file as a whole is refused at the end.
+
+use std::collections::{BTreeSet, HashSet};
+
+use super::document::{Entry, Node, Value};
+use super::inputs::Inputs;
+use super::keys::{self, Table};
+use super::model::Note;
+use super::refusal::{Cause, KeyPath, Refusals};
+
+/// All app files that are mounted, counted for each mount: an app folder holds 512 KiB, most are mounted once.
+const MAX_MOUNTED_BYTES: usize = 16 << 20;
+/// Notes are for people.
+const MAX_NOTES: usize = 64;
+
+/// One value, where it stands, and what it is called.
+#[derive(Debug, Clone)]
+pub(super) struct Field<'a> {
+    /// The value.
+    pub node: &'a Node,
+    /// The key path.
+    pub path: KeyPath,
+    /// Line of the key, or of the item in a list.
+    pub line: usize,
+}
+
+impl<'a> Field<'a> {
+    /// The file itself.
+    pub fn root(node: &'a Node) -> Self {
+        Self { node, path: KeyPath::root(), line: node.line }
+    }
+
+    /// The text of a single value.
+    pub fn text(&self, findings: &mut Findings<'_>) -> Option<String> {
+        match &self.node.value {
+            Value::Scalar { text, .. } if !self.node.is_null() => {
+                if text.contains('\0') {
+                    return findings.refuse(self, Cause::Nul);
+                }
+                Some(text.clone())
+            }
+            _ => self.wrong_kind("text", findings),
+        }
+    }
+
+    /// The items of a list; an empty value is an empty list.
+    pub fn items(&self, findings: &mut Findings<'_>) -> Vec<Field<'a>> {
+        match &self.node.value {
+            Value::Sequence(items) => self.list(items),
+            _ if self.node.is_null() => Vec::new(),
+            _ => self.wrong_kind("a list", findings).unwrap_or_default(),
+        }
+    }
+
+    /// The items of `items` with their paths.
+    pub fn list(&self, items: &'a [Node]) -> Vec<Field<'a>> {
+        let field = |(index, node): (usize, &'a Node)| Field { node, path: self.path.item(index), line: node.line };
+        items.iter().enumerate().map(field).collect()
+    }
+
+    /// The texts of a list of single values.
+    pub fn texts(&self, findings: &mut Findings<'_>) -> Vec<String> {
+        self.items(findings).iter().filter_map(|item| item.text(findings)).collect()
+    }
+
+    /// One text or a list of texts, each with its place.
+    pub fn text_or_list(&self, findings: &mut Findings<'_>) -> Vec<(String, Field<'a>)> {
+        let fields = match &self.node.value {
+            Value::Scalar { .. } if !self.node.is_null() => vec![self.clone()],
+            Value::Mapping(_) => return self.wrong_kind("text or a list", findings).unwrap_or_default(),
+            _ => self.items(findings),
+        };
+        fields.into_iter().filter_map(|field| Some((field.text(findings)?, field))).collect()
+    }
+
+    /// The entries of a mapping whose keys are names that people choose.
+    pub fn entries(&self, findings: &mut Findings<'_>) -> Vec<(&'a str, Field<'a>)> {
+        match &self.node.value {
+            Value::Mapping(entries) => self.named(entries),
+            _ if self.node.is_null() => Vec::new(),
+            _ => self.wrong_kind("a mapping", findings).unwrap_or_default(),
+        }
+    }
+
+    /// The entries of `entries` with their paths.
+    pub fn named(&self, entries: &'a [Entry]) -> Vec<(&'a str, Field<'a>)> {
+        entries.iter().map(|entry| (entry.key.as_str(), self.below(entry))).collect()
+    }
+
+    /// The entries of a mapping whose keys are those of `table`; all others are refused.
+    pub fn section(&self, table: Table, findings: &mut Findings<'_>) -> Option<Section<'a>> {
+        let entries: &[Entry] = match &self.node.value {
+            Value::Mapping(entries) => entries,
+            _ if self.node.is_null() => &[],
+            _ => return self.wrong_kind("a mapping", findings),
+        };
+        let section = Section { field: self.clone(), entries };
+        keys::check(&section, table, findings);
+        Some(section)
+    }
+
+    /// Refuses the value for its kind; always `None`.
+    pub fn wrong_kind<T>(&self, expected: &'static str, findings: &mut Findings<'_>) -> Option<T> {
+        findings.refuse(self, Cause::Kind { expected, found: self.node.kind() })
+    }
+
+    /// Refuses the value as no valid `what`; always `None`.
+    pub fn invalid<T>(
+        &self,
+        what: &'static str,
+        found: &str,
+        rule: &'static str,
+        findings: &mut Findings<'_>,
+    ) -> Option<T> {
+        findings.refuse(self, Cause::Value { what, found: found.to_owned(), rule })
+    }
+
+    fn below(&self, entry: &'a Entry) -> Field<'a> {
+        Field { node: &entry.node, path: self.path.key(&entry.key), line: entry.line }
+    }
+}
+
+/// A mapping whose keys are known.
+#[derive(Debug)]
+pub(super) struct Section<'a> {
+    /// Where it stands.
+    pub field: Field<'a>,
+    /// Its keys and values.
+    pub entries: &'a [Entry],
+}
+
+impl<'a> Section<'a> {
+    /// The value of `name`, if it is there.
+    pub fn get(&self, name: &str) -> Option<Field<'a>> {
+        self.entries.iter().find(|entry| entry.key == name).map(|entry| self.field.below(entry))
+    }
+
+    /// What `read` makes of the value of `name`; `None` if there is none, or it was refused.
+    pub fn read<T>(
+        &self,
+        name: &str,
+        findings: &mut Findings<'_>,
+        read: impl FnOnce(&Field<'a>, &mut Findings<'_>) -> Option<T>,
+    ) -> Option<T> {
+        read(&self.get(name)?, findings)
+    }
+
+    /// The items of the list `name`; none if it is absent.
+    pub fn items(&self, name: &str, findings: &mut Findings<'_>) -> Vec<Field<'a>> {
+        self.get(name).map(|field| field.items(findings)).unwrap_or_default()
+    }
+
+    /// The section `name`, if it is there.
+    pub fn section(&self, name: &str, table: Table, findings: &mut Findings<'_>) -> Option<Section<'a>> {
+        self.get(name)?.section(table, findings)
+    }
+
+    /// The same for a value that must be there.
+    pub fn required<T>(
+        &self,
+        name: &'static str,
+        findings: &mut Findings<'_>,
+        read: impl FnOnce(&Field<'a>, &mut Findings<'_>) -> Option<T>,
+    ) -> Option<T> {
+        if self.get(name).is_none() {
+            return findings.refuse(&self.field, Cause::Missing(name));
+        }
+        self.read(name, findings, read)
+    }
+}
+
+/// A file or folder of the app folder.
+#[derive(Debug)]
+pub(super) enum AppEntry<'a> {
+    /// A file.
+    File(&'a [u8]),
+    /// A folder: paths below it, and contents.
+    Folder(Vec<(&'a str, &'a [u8])>),
+}
+
+/// What is found out while a file is read.
+#[derive(Debug)]
+pub(super) struct Findings<'a> {
+    /// What it is read with.
+    pub inputs: Inputs<'a>,
+    /// What is wrong.
+    pub refusals: Refusals,
+    /// What to say.
+    pub notes: Vec<Note>,
+    /// What weakens confinement.
+    pub dangers: Vec<Note>,
+    /// Files of the app folder that were asked for.
+    pub wanted: BTreeSet<String>,
+    unreadable: HashSet<KeyPath>,
+    mounted_bytes: usize,
+}
+
+impl<'a> Findings<'a> {
+    /// Nothing yet.
+    pub fn new(inputs: Inputs<'a>) -> Self {
+        Self {
+            inputs,
+            refusals: Refusals::default(),
+            notes: Vec::new(),
+            dangers: Vec::new(),
+            wanted: BTreeSet::new(),
+            unreadable: HashSet::new(),
+            mounted_bytes: 0,
+        }
+    }
+
+    /// Refuses `field`; always `None`.
+    pub fn refuse<T>(&mut self, field: &Field<'_>, cause: Cause) -> Option<T> {
+        self.refuse_at(&field.path, field.line, cause)
+    }
+
+    /// Refuses what stands at `path`, once if its variables could not be filled in; always `None`.
+    pub fn refuse_at<T>(&mut self, path: &KeyPath, line: usize, cause: Cause) -> Option<T> {
+        if !self.unreadable.contains(path) {
+            self.refusals.add(path, line, cause);
+        }
+        None
+    }
+
+    /// Refuses a value whose variables cannot be filled in; what is said of its text later does not count.
+    pub fn unreadable(&mut self, path: &KeyPath, line: usize, cause: Cause) {
+        self.refuse_at::<()>(path, line, cause);
+        self.unreadable.insert(path.clone());
+    }
+
+    /// Says something about `field` that is no refusal.
+    pub fn note(&mut self, field: &Field<'_>, what: &str) {
+        if self.notes.len() < MAX_NOTES {
+            self.notes.push(Note { path: field.path.to_string(), line: field.line, what: what.to_owned() });
+        }
+    }
+
+    /// Allows what weakens confinement if the measured file does, and refuses it otherwise.
+    pub fn danger(&mut self, field: &Field<'_>, what: &str) {
+        if self.inputs.danger_privileged {
+            self.dangers.push(Note { path: field.path.to_string(), line: field.line, what: what.to_owned() });
+        } else {
+            self.refuse::<()>(field, Cause::Danger(what.to_owned()));
+        }
+    }
+
+    /// The value of a variable; remembers that variables count.
+    pub fn variable(&mut self, name: &str) -> Option<String> {
+        self.wanted.insert(protocol::app_compose::ENVIRONMENT_FILE.to_owned());
+        self.inputs.environment.get(name).map(str::to_owned)
+    }
+
+    /// What lies at `path` in the app folder; remembers that it is wanted.
+    pub fn app_entry(&mut self, path: &str) -> Option<AppEntry<'a>> {
+        self.wanted.insert(path.to_owned());
+        let files = self.inputs.files;
+        if let Some(content) = files.get(path) {
+            return Some(AppEntry::File(content));
+        }
+        let prefix = format!("{path}/");
+        let below = files.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix));
+        let below: Vec<_> = below.map(|(path, content)| (&path[prefix.len()..], content.as_slice())).collect();
+        (!below.is_empty()).then_some(AppEntry::Folder(below))
+    }
+
+    /// Counts the bytes of a mounted file; refuses `field` if they have become too many.
+    pub fn mounted(&mut self, field: &Field<'_>, bytes: usize) -> Option<()> {
+        self.mounted_bytes = self.mounted_bytes.saturating_add(bytes);
+        if self.mounted_bytes > MAX_MOUNTED_BYTES {
+            let found = self.mounted_bytes;
+            return self
+                .refuse(field, Cause::TooMany { what: "bytes of mounted files", found, limit: MAX_MOUNTED_BYTES });
+        }
+        Some(())
+    }
+}

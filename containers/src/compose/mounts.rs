@@ -1,0 +1,262 @@
+//! What a service mounts: `volumes` in both forms, `tmpfs`, `configs` and `secrets`; no target twice.
+
+use super::app_folder;
+use super::definitions::Definitions;
+use super::document::Value;
+use super::field::{AppEntry, Field, Findings, Section};
+use super::grants;
+use super::keys;
+use super::model::{AgentSocket, FolderFile, Mount, MountSource};
+use super::refusal::{Cause, KeyPath};
+use super::scalar;
+
+/// More than the largest real services have; each costs a mount.
+pub const MAX_MOUNTS: usize = 64;
+
+/// Sockets of container daemons, wherever they lie.
+const DAEMON_SOCKETS: [&str; 3] = ["docker.sock", "containerd.sock", "podman.sock"];
+/// Files that the guest writes for each container, and what decides their content.
+const NETWORK_FILES: [(&str, &str); 3] =
+    [("/etc/hosts", "use extra_hosts"), ("/etc/hostname", "use hostname"), ("/etc/resolv.conf", "use dns")];
+
+/// All mounts of a service, those of the nearest targets first.
+pub(super) fn read(service: &Section<'_>, defined: &Definitions, findings: &mut Findings<'_>) -> Vec<Mount> {
+    let mut mounts: Vec<(Mount, KeyPath)> = Vec::new();
+    let mut add = |mount: Option<Mount>, field: &Field<'_>, findings: &mut Findings<'_>| {
+        let Some(mount) = mount else { return };
+        if let Some((_, other)) = mounts.iter().find(|(known, _)| known.target == mount.target) {
+            let cause = Cause::Taken { what: "the mount at", name: mount.target, other: other.to_string() };
+            findings.refuse::<()>(field, cause);
+        } else {
+            mounts.push((mount, field.path.clone()));
+        }
+    };
+    for field in service.items("volumes", findings) {
+        add(volume(&field, defined, findings), &field, findings);
+    }
+    let tmpfs_list = service.get("tmpfs").map(|field| field.text_or_list(findings)).unwrap_or_default();
+    for (text, field) in tmpfs_list {
+        add(tmpfs(&text, &field, findings), &field, findings);
+    }
+    for kind in [grants::Kind::Config, grants::Kind::Secret] {
+        for field in service.items(kind.key(), findings) {
+            add(grants::read(kind, &field, defined, findings), &field, findings);
+        }
+    }
+    if mounts.len() > MAX_MOUNTS {
+        let cause = Cause::TooMany { what: "mounts", found: mounts.len(), limit: MAX_MOUNTS };
+        findings.refuse::<()>(&service.field, cause);
+    }
+    let mut mounts: Vec<Mount> = mounts.into_iter().map(|(mount, _)| mount).collect();
+    mounts.sort_by_key(|mount| mount.target.matches('/').count());
+    mounts
+}
+
+fn volume(field: &Field<'_>, defined: &Definitions, findings: &mut Findings<'_>) -> Option<Mount> {
+    match &field.node.value {
+        Value::Mapping(_) => long(&field.section(keys::MOUNT, findings)?, defined, findings),
+        Value::Scalar { .. } => short(field, defined, findings),
+        Value::Sequence(_) => field.wrong_kind("text or a mapping", findings),
+    }
+}
+
+/// `[source:]target[:modes]`.
+fn short(field: &Field<'_>, defined: &Definitions, findings: &mut Findings<'_>) -> Option<Mount> {
+    let text = field.text(findings)?;
+    let parts: Vec<&str> = text.split(':').collect();
+    let (source, path, modes) = match parts[..] {
+        [path] => (None, path, ""),
+        [source, path] => (Some(source), path, ""),
+        [source, path, modes] => (Some(source), path, modes),
+        _ => return field.invalid("mount", &text, "[source:]target[:ro]", findings),
+    };
+    let (mut read_only, mut nocopy) = (false, false);
+    for mode in modes.split(',').filter(|mode| !mode.is_empty()) {
+        match mode {
+            "rw" => {}
+            "ro" => read_only = true,
+            "nocopy" => nocopy = true,
+            "z" | "Z" | "cached" | "consistent" | "delegated" => {
+                findings.note(field, &format!("{mode} changes nothing"))
+            }
+            _ => return field.invalid("mode of a mount", mode, "ro, rw or nocopy", findings),
+        }
+    }
+    let target = target(path, field, findings)?;
+    let source = match source {
+        None => MountSource::Anonymous,
+        Some(source) if source.starts_with(['.', '/', '~']) => bind(source, read_only, field, findings)?,
+        Some(name) => named(name, None, nocopy, field, defined, findings)?,
+    };
+    Some(Mount { target, read_only: read_only || always_read_only(&source), source })
+}
+
+fn long(section: &Section<'_>, defined: &Definitions, findings: &mut Findings<'_>) -> Option<Mount> {
+    let field = &section.field;
+    let read_only = section.read("read_only", findings, scalar::boolean).unwrap_or_default();
+    if let Some(field) = section.get("consistency") {
+        findings.note(&field, "changes nothing");
+    }
+    let target = section.required("target", findings, |f, findings| target(&f.text(findings)?, f, findings));
+    let kind = section.required("type", findings, Field::text)?;
+    for (key, table) in [("bind", keys::MOUNT_BIND), ("volume", keys::MOUNT_VOLUME), ("tmpfs", keys::MOUNT_TMPFS)] {
+        let Some(options) = section.get(key) else { continue };
+        options.section(table, findings);
+        if key != kind {
+            let why = "its options belong to mounts of that type";
+            findings.refuse::<()>(&options, Cause::Conflict { with: "this type", why });
+        }
+    }
+    let source = section.get("source");
+    let mounted = match kind.as_str() {
+        "bind" => {
+            section.required("source", findings, |f, findings| bind(&f.text(findings)?, read_only, f, findings))?
+        }
+        "volume" => long_volume(section, source, defined, findings)?,
+        "tmpfs" => long_tmpfs(section, source, findings)?,
+        "image" | "npipe" | "cluster" => {
+            let reason = "a guest has no mounts of this type";
+            return findings.refuse(field, Cause::Unsupported { reason, hint: "use bind, volume or tmpfs" });
+        }
+        other => return field.invalid("type of a mount", other, "bind, volume or tmpfs", findings),
+    };
+    Some(Mount { target: target?, read_only: read_only || always_read_only(&mounted), source: mounted })
+}
+
+fn long_volume(
+    section: &Section<'_>,
+    source: Option<Field<'_>>,
+    defined: &Definitions,
+    findings: &mut Findings<'_>,
+) -> Option<MountSource> {
+    let options = section.get("volume").and_then(|field| match &field.node.value {
+        Value::Mapping(entries) => Some(Section { entries, field }),
+        _ => None,
+    });
+    let option = |name: &str| options.as_ref().and_then(|options| options.get(name));
+    let nocopy = option("nocopy").and_then(|field| scalar::boolean(&field, findings)).unwrap_or_default();
+    let subpath = option("subpath").and_then(|field| app_folder::path(&field.text(findings)?, &field, findings));
+    let Some(source) = source else {
+        return Some(MountSource::Anonymous);
+    };
+    named(&source.text(findings)?, subpath, nocopy, &source, defined, findings)
+}
+
+fn long_tmpfs(section: &Section<'_>, source: Option<Field<'_>>, findings: &mut Findings<'_>) -> Option<MountSource> {
+    if let Some(source) = source {
+        return findings.refuse(&source, Cause::Conflict { with: "type: tmpfs", why: "memory has no source" });
+    }
+    let options = section.read("tmpfs", findings, |field, _| match &field.node.value {
+        Value::Mapping(entries) => Some(Section { entries, field: field.clone() }),
+        _ => None,
+    });
+    let Some(options) = options else {
+        return Some(MountSource::Tmpfs { size_bytes: None, mode: None });
+    };
+    let size_bytes = options.read("size", findings, scalar::bytes);
+    Some(MountSource::Tmpfs { size_bytes, mode: options.read("mode", findings, grants::mode) })
+}
+
+fn named(
+    name: &str,
+    subpath: Option<String>,
+    nocopy: bool,
+    field: &Field<'_>,
+    defined: &Definitions,
+    findings: &mut Findings<'_>,
+) -> Option<MountSource> {
+    if !defined.volumes.iter().any(|known| known == name) {
+        return findings.refuse(field, Cause::Undefined { what: "volume", name: name.to_owned() });
+    }
+    Some(MountSource::Volume { name: name.to_owned(), subpath, nocopy })
+}
+
+/// A socket of the agent, or files of the app folder.
+fn bind(source: &str, read_only: bool, field: &Field<'_>, findings: &mut Findings<'_>) -> Option<MountSource> {
+    match source {
+        "/var/run/dstack.sock" | "/run/dstack.sock" => return Some(MountSource::Socket(AgentSocket::Dstack)),
+        "/var/run/tappd.sock" | "/run/tappd.sock" => return Some(MountSource::Socket(AgentSocket::Tappd)),
+        _ if DAEMON_SOCKETS.iter().any(|socket| source.ends_with(socket)) => {
+            let reason = "there is no container daemon in the guest";
+            let hint = "leave it out; what the guest offers is at /var/run/dstack.sock";
+            return findings.refuse(field, Cause::Unsupported { reason, hint });
+        }
+        _ => {}
+    }
+    let path = app_folder::path(source, field, findings)?;
+    let mounted = match findings.app_entry(&path) {
+        None => return findings.refuse(field, Cause::NoFile(path)),
+        Some(AppEntry::File(content)) => {
+            findings.mounted(field, content.len())?;
+            MountSource::File { content: content.to_vec(), uid: 0, gid: 0, mode: app_folder::mode(content) }
+        }
+        Some(AppEntry::Folder(files)) => {
+            findings.mounted(field, files.iter().map(|(_, content)| content.len()).sum())?;
+            let file = |(path, content): &(&str, &[u8])| FolderFile {
+                path: (*path).to_owned(),
+                content: content.to_vec(),
+                mode: app_folder::mode(content),
+            };
+            MountSource::Folder { files: files.iter().map(file).collect() }
+        }
+    };
+    if !read_only {
+        findings.note(field, "mounted read-only, because the file is measured; write :ro (read_only: true) to say so");
+    }
+    Some(mounted)
+}
+
+/// `path[:options]` of the key `tmpfs`.
+fn tmpfs(text: &str, field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Mount> {
+    let (path, options) = text.split_once(':').unwrap_or((text, ""));
+    let target = target(path, field, findings)?;
+    let (mut size_bytes, mut mode, mut read_only) = (None, None, false);
+    for option in options.split(',').filter(|option| !option.is_empty()) {
+        let understood = match option.split_once('=').unwrap_or((option, "")) {
+            ("rw" | "noexec" | "nosuid" | "nodev", "") => true,
+            ("ro", "") => {
+                read_only = true;
+                true
+            }
+            ("size", size) => {
+                size_bytes = scalar::size(size, 1024).filter(|bytes| *bytes > 0);
+                size_bytes.is_some()
+            }
+            ("mode", bits) => {
+                mode = u32::from_str_radix(bits, 8).ok().filter(|mode| *mode <= 0o7777);
+                mode.is_some()
+            }
+            _ => false,
+        };
+        if !understood {
+            let rule = "size=64m, mode=1777, ro or rw; noexec, nosuid and nodev always hold";
+            return field.invalid("option of tmpfs", option, rule, findings);
+        }
+    }
+    Some(Mount { target, read_only, source: MountSource::Tmpfs { size_bytes, mode } })
+}
+
+/// A target that is not the guest's own business.
+pub(super) fn target(text: &str, field: &Field<'_>, findings: &mut Findings<'_>) -> Option<String> {
+    let target = app_folder::target(text, field, findings)?;
+    let of_kernel = ["/proc", "/sys"]
+        .iter()
+        .any(|folder| target.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+    if of_kernel || matches!(target.as_str(), "/" | "/dev") {
+        return field.invalid(
+            "target",
+            &target,
+            "a place below /, outside /proc and /sys, and not /dev itself",
+            findings,
+        );
+    }
+    if let Some((_, hint)) = NETWORK_FILES.iter().find(|(file, _)| *file == target) {
+        let reason = "the guest writes this file";
+        return findings.refuse(field, Cause::Unsupported { reason, hint });
+    }
+    Some(target)
+}
+
+fn always_read_only(source: &MountSource) -> bool {
+    matches!(source, MountSource::File { .. } | MountSource::Folder { .. })
+}
