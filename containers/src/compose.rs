@@ -8,6 +8,8 @@
 
 use std::collections::BTreeSet;
 
+use protocol::app_compose::AppCompose;
+
 mod app_folder;
 mod attachments;
 mod capabilities;
@@ -52,6 +54,13 @@ use keys::TOP;
 pub const MAX_SERVICES: usize = 64;
 
 impl ComposeFile {
+    /// Reads the compose file of a measured app with its own files and variables, as the guest does.
+    pub fn of_app(app: &AppCompose) -> Result<Self, ComposeError> {
+        let environment = Environment::of_folder(&app.files).map_err(ComposeError::Environment)?;
+        let inputs = Inputs { files: &app.files, environment: &environment, danger_privileged: app.danger_privileged };
+        Self::read(app.docker_compose_file.as_bytes(), &inputs)
+    }
+
     /// Reads a compose file, refusing all that cannot be run as written.
     pub fn read(bytes: &[u8], inputs: &Inputs<'_>) -> Result<Self, ComposeError> {
         let mut findings = Findings::new(*inputs);

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use containers::app::{App, AppSpec, AppState, Failure, FailureKind};
-use containers::compose::{Cause, ComposeError, ComposeFile, Inputs, ReferenceError};
+use containers::compose::{Cause, ComposeError, ComposeFile, ReferenceError};
 use containers::images::{Limits, Mirror};
 use protocol::status::{Phase, Refusal};
 use tokio::signal::unix::Signal;
@@ -27,9 +27,7 @@ const HELPER: &str = "/bin/container-helper";
 
 /// Starts the app; returns at once with what everybody asks about it.
 pub fn start(boot: &Boot) -> App {
-    let app = &boot.app;
-    let inputs = Inputs { files: &app.files, danger_privileged: app.danger_privileged, ..Inputs::default() };
-    match ComposeFile::read(app.docker_compose_file.as_bytes(), &inputs) {
+    match ComposeFile::of_app(&boot.app) {
         Ok(compose) => App::start(spec(boot, compose)),
         Err(error) => {
             let failure = Failure { kind: kind_of(&error), message: format!("docker_compose_file: {error}") };
@@ -102,6 +100,8 @@ fn names_no_digest(error: &ComposeError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use containers::compose::Inputs;
+
     use super::*;
 
     fn refusal(compose: &str) -> Refusal {

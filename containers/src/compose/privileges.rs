@@ -94,8 +94,9 @@ fn host_namespaces(service: &Section<'_>, findings: &mut Findings<'_>) -> Vec<Ho
 }
 
 fn sysctls(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Vec<(String, String)>> {
-    let missing =
-        |name: &str, at: &Field<'_>, findings: &mut Findings<'_>| findings.refuse(at, Cause::NoValue(name.to_owned()));
+    let missing = |name: &str, at: &Field<'_>, findings: &mut Findings<'_>| {
+        at.invalid("kernel parameter", name, "NAME=value", findings)
+    };
     let parameters = environment::list_or_mapping(field, findings, missing);
     for (name, _) in &parameters {
         let part =

@@ -223,8 +223,10 @@ pub struct Refusals(Vec<Refusal>);
 impl Refusals {
     /// Adds one, up to [`MAX_REFUSALS`].
     pub(super) fn add(&mut self, path: &KeyPath, line: usize, cause: Cause) {
-        if self.0.len() < MAX_REFUSALS {
-            self.0.push(Refusal { path: path.clone(), line, cause });
+        let refusal = Refusal { path: path.clone(), line, cause };
+        // What two sections look at is refused once.
+        if self.0.len() < MAX_REFUSALS && !self.0.contains(&refusal) {
+            self.0.push(refusal);
         }
     }
 
@@ -263,6 +265,9 @@ pub enum ComposeError {
     /// The text is no document at all.
     #[error("{0}")]
     Document(#[from] DocumentError),
+    /// The variables beside it cannot be read.
+    #[error(".env: {0}")]
+    Environment(DotenvError),
     /// The document asks for what cannot be run as written.
     #[error("{0}")]
     Refused(Refusals),
