@@ -154,7 +154,7 @@ async fn start_service(
     }
     let request = ContainerRequest {
         id: &id(service),
-        service: service,
+        service,
         image,
         network_namespace: Some(attached.namespace()),
         hosts,
