@@ -72,7 +72,7 @@ impl<R: BufRead> Read for ZstdFrames<R> {
             };
             while frame.can_collect() == 0 && !frame.is_finished() {
                 let some = BlockDecodingStrategy::UptoBytes(buffer.len());
-                frame.decode_blocks(&mut self.source, some).map_err(io::Error::other)?;
+                frame.decode_blocks(&mut self.source, some).map_err(bad_zstd)?;
             }
             let count = frame.read(buffer)?;
             if count > 0 || buffer.is_empty() {
@@ -95,8 +95,12 @@ fn next_frame(source: &mut impl BufRead) -> io::Result<Option<Box<FrameDecoder>>
             }
             Ok(None)
         }
-        Err(error) => Err(io::Error::other(error)),
+        Err(error) => Err(bad_zstd(error)),
     }
+}
+
+fn bad_zstd(error: FrameDecoderError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("zstd: {error}"))
 }
 
 #[cfg(test)]

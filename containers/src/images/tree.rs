@@ -96,6 +96,9 @@ impl Tree {
     /// Makes what `item` describes, with `content` as a file's bytes.
     pub(super) fn make(&self, item: &Item, content: &mut dyn Read) -> Result<(), TreeError> {
         let path = TreePath::parse(&item.path)?;
+        for (name, value) in &item.xattrs {
+            allowed_xattr(name, value)?;
+        }
         if path.name.is_empty() {
             return self.make_root(item);
         }
@@ -258,7 +261,7 @@ fn set_attributes(file: impl AsFd, item: &Item) -> Result<(), TreeError> {
     fchown(&file, owner.0, owner.1).map_err(|error| system("chown", error))?;
     fchmod(&file, Mode::from_raw_mode(item.mode)).map_err(|error| system("chmod", error))?;
     for (name, value) in &item.xattrs {
-        if !allowed_xattr(name)? {
+        if !allowed_xattr(name, value)? {
             continue;
         }
         fsetxattr(&file, name.as_slice(), value, XattrFlags::empty())
@@ -277,13 +280,30 @@ fn own_unopened(parent: &OwnedFd, name: &[u8], item: &Item) -> Result<(), TreeEr
 
 /// Which extended attributes a layer may set: `user.` ones and file capabilities. SELinux labels pass
 /// unset, since the guest has no such policy; everything else, overlayfs's own foremost, is refused.
-fn allowed_xattr(name: &[u8]) -> Result<bool, TreeError> {
+///
+/// Capabilities are kept because images depend on them (`ping`) and nothing is gained by them here: with
+/// `no_new_privs`, which every container has, the kernel gives none, and in a user namespace they count for
+/// no more than that namespace. Those that name the root of a namespace (revision 3) are not an image's to choose.
+fn allowed_xattr(name: &[u8], value: &[u8]) -> Result<bool, TreeError> {
     match name {
-        b"security.capability" => Ok(true),
+        b"security.capability" if is_plain_capability(value) => Ok(true),
+        b"security.capability" => Err(TreeError::Capability),
         b"security.selinux" => Ok(false),
+        _ if name.starts_with(b"user.overlay.") => Err(refused_xattr(name)),
         _ if name.starts_with(b"user.") && !name.contains(&0) => Ok(true),
-        _ => Err(TreeError::Xattr(String::from_utf8_lossy(name).into_owned())),
+        _ => Err(refused_xattr(name)),
     }
+}
+
+/// `struct vfs_cap_data` of `linux/capability.h`: revision and effective flag, then two pairs of 32 bits.
+fn is_plain_capability(value: &[u8]) -> bool {
+    const REVISION_2: u8 = 2;
+    const BYTES: usize = 20;
+    value.len() == BYTES && value[1..4] == [0, 0, REVISION_2] && value[0] <= 1
+}
+
+fn refused_xattr(name: &[u8]) -> TreeError {
+    TreeError::Xattr(String::from_utf8_lossy(name).into_owned())
 }
 
 fn set_opaque(directory: &OwnedFd) -> Result<(), TreeError> {
@@ -322,6 +342,9 @@ pub enum TreeError {
     /// An extended attribute that a layer may not set.
     #[error("extended attribute {0:?} is refused; user.* and security.capability are allowed")]
     Xattr(String),
+    /// File capabilities of another form.
+    #[error("security.capability is not 20 bytes of revision 2")]
+    Capability,
     /// The bytes of a file cannot be read or written.
     #[error("file content: {0}")]
     Content(io::Error),

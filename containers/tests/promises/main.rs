@@ -6,9 +6,15 @@
 #[cfg(feature = "runtime")]
 use std::io::Write as _;
 
+#[cfg(feature = "runtime")]
+mod bad_images;
+#[cfg(feature = "runtime")]
+mod bad_registries;
 mod compose;
 #[cfg(feature = "runtime")]
 mod image;
+#[cfg(feature = "runtime")]
+mod killing;
 #[cfg(feature = "runtime")]
 mod lan;
 #[cfg(feature = "runtime")]

@@ -1,15 +1,18 @@
 //! Promise: what runs is what the digest names; a registry that lies, stalls or ends early is refused by name.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use containers::compose::ImageReference;
 use containers::digest::ContentDigest;
 use containers::images::{
-    FetchError, Limits, Mirror, Progress, PullError, PulledImage, Registries, SourceError, Store, pull,
+    FetchError, Limits, Mirror, Patience, Progress, PullError, PulledImage, Registries, RegistrySettings, SourceError,
+    Store, pull,
 };
 
 use crate::image::{Archive, Blobs, digest, gzip, zstd};
-use crate::registry::{Behaviour, mirrored, serve};
+use crate::registry::{Behaviour, Certificate, Request, Server, blob, listen, mirrored, serve};
 use crate::root;
 
 /// Three layers, one of each compression.
@@ -91,30 +94,6 @@ fn source_error(error: &PullError) -> &SourceError {
 }
 
 #[tokio::test]
-async fn every_lie_of_a_registry_is_its_own_refusal() {
-    let mut blobs = Blobs::default();
-    let digest = sample(&mut blobs);
-    type Check = fn(&SourceError) -> bool;
-    let cases: [(Behaviour, Check); 6] = [
-        (Behaviour::OtherBytes, |cause| matches!(cause, SourceError::WrongDigest { .. })),
-        (Behaviour::Shorter, |cause| {
-            matches!(cause, SourceError::WrongDigest { .. } | SourceError::WrongLength { .. })
-        }),
-        (Behaviour::Dropped, |cause| matches!(cause, SourceError::Http(_))),
-        (Behaviour::Endless, |cause| matches!(cause, SourceError::TooLong(_))),
-        (Behaviour::Broken, |cause| matches!(cause, SourceError::Status(500))),
-        (Behaviour::Redirect, |cause| matches!(cause, SourceError::Status(302))),
-    ];
-    for (behaviour, expected) in cases {
-        for (manifests, other) in [(behaviour, Behaviour::Honest), (Behaviour::Honest, behaviour)] {
-            let mirror = serve(blobs.clone(), manifests, other);
-            let error = pull_from(vec![mirror], digest, Limits::default()).await.expect_err("refused");
-            assert!(expected(source_error(&error)), "{behaviour:?}: {error}");
-        }
-    }
-}
-
-#[tokio::test]
 async fn wrong_bytes_are_told_with_both_digests_and_the_source() {
     let mut blobs = Blobs::default();
     let pinned = sample(&mut blobs);
@@ -147,32 +126,6 @@ async fn nobody_to_ask_is_said() {
     let digest = sample(&mut blobs);
     let error = pull_from(Vec::new(), digest, Limits::default()).await.expect_err("nobody");
     assert!(error.to_string().ends_with("no mirror was named and no registry may be asked"), "{error}");
-}
-
-#[tokio::test]
-async fn layers_are_refused_for_their_archive_or_their_size() {
-    if !root("layers_are_refused_for_their_archive_or_their_size") {
-        return;
-    }
-    let mut blobs = Blobs::default();
-    let archive = Archive::default().file("a", b"1").finish();
-    let other = Archive::default().file("a", b"2").finish();
-    let wrong_diff_id = blobs.image(&[("tar", archive.clone(), other)], "{}");
-    let zeros = Archive::default().file("zeros", &vec![0; 70 << 20]).finish();
-    let bomb = blobs.image(&[("tar+zstd", zstd(&zeros), zeros)], "{}");
-    let good = blobs.image(&[("tar", archive.clone(), archive)], "{}");
-    let mirror = serve(blobs, Behaviour::Honest, Behaviour::Honest);
-    let small = Limits { fetched_bytes: 1 << 30, unpacked_bytes: 1024, entries: 10 };
-    for (digest, limits, expected) in [
-        (wrong_diff_id, Limits::default(), "wrong archive: expected sha256:"),
-        (bomb, Limits::default(), "unpacks to more than 200 times its size"),
-        (good, small, "the image unpacks to more than 1024 bytes"),
-        (good, Limits { entries: 0, ..Limits::default() }, "the image has more than 0 files"),
-        (good, Limits { fetched_bytes: 9, ..Limits::default() }, "the layers have 2048 bytes, more than 9"),
-    ] {
-        let error = pull_from(vec![mirror.clone()], digest, limits).await.expect_err(expected);
-        assert!(error.to_string().contains(expected), "{error}");
-    }
 }
 
 #[tokio::test]
@@ -212,4 +165,79 @@ async fn a_layer_that_stands_twice_is_stacked_once() {
     let pulled = pull(&image, registries, store, Limits::default(), &Progress::default()).await.expect("pulled");
     assert_eq!(pulled.layers.len(), 2);
     assert!(pulled.layers[0].join("two").exists() && pulled.layers[1].join("etc/one").exists());
+}
+
+/// One layer of a megabyte and a half that does not compress, in an image.
+fn large() -> (Blobs, ContentDigest) {
+    let mut blobs = Blobs::default();
+    let mut seed = 1u32;
+    let noise = std::iter::repeat_with(|| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 24) as u8
+    });
+    let archive = Archive::default().file("noise", &noise.take(1_500_000).collect::<Vec<_>>()).finish();
+    let digest = blobs.image(&[("tar+gzip", gzip(&archive), archive)], "{}");
+    (blobs, digest)
+}
+
+/// Pulls from one server and gives what its layers were asked for: the offset of each question.
+async fn pull_large(blobs: &Blobs, digest: ContentDigest, server: &Server, progress: &Progress) -> Vec<Option<String>> {
+    let folder = tempfile::tempdir().expect("folder");
+    let image = ImageReference::parse(&format!("example.org/app@{digest}")).expect("reference");
+    let patience = Patience { pause: Duration::from_millis(1), ..Patience::default() };
+    let settings = RegistrySettings { patience, ..mirrored(vec![server.mirror()]) };
+    let registries = Arc::new(Registries::new(settings).expect("mirror"));
+    let store = Arc::new(Store::open(folder.path()).expect("store"));
+    let pulled = pull(&image, registries, store, Limits::default(), progress).await.expect("pulled");
+    assert_eq!(std::fs::metadata(pulled.layers[0].join("noise")).expect("file").len(), 1_500_000);
+    let layer = blobs.0.iter().max_by_key(|(_, bytes)| bytes.len()).map(|(digest, _)| digest.clone()).expect("layer");
+    let of_layer = server.requests().into_iter().filter(|request| request.path.ends_with(&layer));
+    of_layer.map(|request| request.header("range").map(str::to_owned)).collect()
+}
+
+#[tokio::test]
+async fn what_broke_off_is_taken_up_where_it_ended() {
+    if !root("what_broke_off_is_taken_up_where_it_ended") {
+        return;
+    }
+    let (blobs, digest) = large();
+    let served = blobs.clone();
+    // Never more than 400 kB at a time, whatever is asked for.
+    let server = listen(Certificate::None, move |request, out| {
+        let mut some = Vec::new();
+        blob(&served, Behaviour::Honest, Behaviour::Honest, request, &mut some);
+        out.write_all(&some[..some.len().min(400_000)]).ok()
+    });
+    let progress = Progress::default();
+    let asked = pull_large(&blobs, digest, &server, &progress).await;
+    assert_eq!(asked.len(), 4, "{asked:?}");
+    assert!(asked[0].is_none() && asked[1..].iter().all(Option::is_some), "{asked:?}");
+    let pulled = progress.subscribe().borrow().clone();
+    assert_eq!((pulled.blobs_done, pulled.blobs), (3, 3));
+    assert!(pulled.bytes > 1_400_000 && pulled.bytes_done == pulled.bytes, "{pulled:?}");
+    assert!(pulled.image.starts_with("example.org/app@sha256:"));
+}
+
+#[tokio::test]
+async fn a_source_that_starts_over_or_is_busy_is_borne_with() {
+    if !root("a_source_that_starts_over_or_is_busy_is_borne_with") {
+        return;
+    }
+    let (blobs, digest) = large();
+    let (served, asked) = (blobs.clone(), AtomicUsize::new(0));
+    // Drops what it is asked first, is busy then, and knows no ranges.
+    let server = listen(Certificate::None, move |request, out| {
+        let behaviour = match asked.fetch_add(1, Ordering::SeqCst) % 3 {
+            0 => Behaviour::Dropped,
+            1 => Behaviour::Status(503),
+            _ => Behaviour::Honest,
+        };
+        let plain = Request { headers: Vec::new(), ..request.clone() };
+        blob(&served, behaviour, behaviour, &plain, out)
+    });
+    let progress = Progress::default();
+    let asked = pull_large(&blobs, digest, &server, &progress).await;
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    let pulled = progress.subscribe().borrow().clone();
+    assert_eq!(pulled.bytes_done, pulled.bytes, "what came twice counts once");
 }

@@ -14,6 +14,11 @@ use crate::image::{Archive, Blobs};
 use crate::registry::{Behaviour, mirrored, serve};
 use crate::root;
 
+/// A file capability that names the root of a user namespace (revision 3).
+const ROOTED: &str = "\0\0\0\u{3}\0\u{20}\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+/// CAP_NET_RAW, permitted (revision 2).
+const PLAIN: &str = "\0\0\0\u{2}\0\u{20}\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+
 /// Unpacks one plain layer below a folder that also holds a file which must stay as it is.
 async fn unpack(archive: Archive) -> Result<(TempDir, PathBuf), String> {
     let folder = tempfile::tempdir().expect("folder");
@@ -61,6 +66,15 @@ async fn escapes_end_inside_the_root_or_are_refused() {
         (new().symlink("loop", "loop").file("loop/x", b""), "open parent"),
         (new().pax("SCHILY.xattr.trusted.overlay.opaque", "y").directory("d/"), "is refused"),
         (new().pax("SCHILY.xattr.trusted.overlay.redirect", "/etc").directory("d/"), "is refused"),
+        (new().pax("SCHILY.xattr.user.overlay.opaque", "y").directory("d/"), "is refused"),
+        (new().pax("SCHILY.xattr.system.posix_acl_access", "x").file("f", b""), "is refused"),
+        (new().pax("SCHILY.xattr.trusted.x", "y").symlink("l", "x"), "is refused"),
+        (new().pax("SCHILY.xattr.security.capability", "x").file("f", b""), "is not 20 bytes of revision 2"),
+        (new().pax("SCHILY.xattr.security.capability", ROOTED).file("f", b""), "is not 20 bytes of revision 2"),
+        (new().symlink("d", "/").file("d/../../escaped", b"x"), "has a .. component"),
+        (new().pax("linkpath", "a/../b").hard_link("l", "a"), "has a .. component"),
+        (new().pax("path", "a\0b").file("f", b""), "has a NUL"),
+        (new().pax("mtime", "never").file("f", b""), "no number in range"),
         (new().pax("size", "5").file("f", b"1234"), "sizes in header and extended header differ"),
         (new().pax("uid", "4294967295").file("f", b""), "no number in range"),
         (new().pax("GNU.sparse.major", "1").file("f", b""), "sparse files are not supported"),
@@ -114,6 +128,8 @@ async fn owners_modes_times_and_links_arrive() {
         .directory("d/")
         .pax("SCHILY.xattr.user.note", "hello")
         .file("d/f", b"x")
+        .pax("SCHILY.xattr.security.capability", PLAIN)
+        .file("d/ping", b"x")
         .hard_link("d/g", "d/f")
         .pax("uid", "100000")
         .file("implied/h", b"y")
@@ -129,6 +145,9 @@ async fn owners_modes_times_and_links_arrive() {
     let mut note = [0; 16];
     let length = rustix::fs::getxattr(layer.join("d/f"), "user.note", &mut note).expect("attribute");
     assert_eq!(&note[..length], b"hello");
+    let mut capability = [0; 32];
+    let length = rustix::fs::getxattr(layer.join("d/ping"), "security.capability", &mut capability).expect("attribute");
+    assert_eq!(&capability[..length], PLAIN.as_bytes());
 }
 
 #[tokio::test]
