@@ -35,6 +35,8 @@ mod record;
 mod resolver;
 mod rules;
 mod single;
+#[cfg(test)]
+mod testing;
 mod upstream;
 
 pub use plan::{MAX_CONTAINERS, MAX_NETWORKS, PlanError};

@@ -213,3 +213,90 @@ fn record(query: &Query, address: IpAddr) -> Option<Record> {
     };
     Some(Record::from_rdata(query.name().clone(), TTL_SECS, data))
 }
+
+#[cfg(test)]
+mod tests {
+    use hickory_proto::rr::Name;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::network::testing::{compose, network, on, service};
+
+    const ASKER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(172, 31, 0, 2));
+
+    fn plan() -> Plan {
+        let mut many = service("many", on(&["a"]));
+        many.replicas = 400;
+        let services = vec![service("web", on(&["a"])), many, service("other", on(&["b"]))];
+        Plan::new(&compose(vec![network("a"), network("b")], services), &[]).expect("a plan")
+    }
+
+    fn everybody(plan: &Plan) -> BTreeSet<String> {
+        plan.containers.iter().map(|slot| slot.id.clone()).collect()
+    }
+
+    fn question(name: &str) -> Vec<u8> {
+        let mut message = Message::query();
+        message.add_query(Query::query(Name::from_ascii(name).expect("name"), RecordType::A));
+        message.to_vec().expect("bytes")
+    }
+
+    fn react_to(bytes: &[u8], asker: IpAddr) -> Reaction {
+        let plan = plan();
+        react(bytes, asker, &View { plan: &plan, joined: &everybody(&plan) }, 0)
+    }
+
+    #[test]
+    fn strangers_and_responses_are_ignored() {
+        assert!(matches!(react_to(&question("web"), ASKER), Reaction::Answer(_)));
+        assert_eq!(react_to(&question("web"), [192, 0, 2, 9].into()), Reaction::Ignore);
+        let mut response = question("web");
+        response[2] |= 0x80;
+        assert_eq!(react_to(&response, ASKER), Reaction::Ignore);
+        assert_eq!(react_to(&question("web")[..11], ASKER), Reaction::Ignore);
+    }
+
+    #[test]
+    fn an_answer_that_is_too_long_says_so() {
+        let query = question("many");
+        let Reaction::Answer(answer) = react_to(&query, ASKER) else { panic!("no answer") };
+        assert_eq!(parse(&answer).expect("well formed").answers.len(), 400);
+        let query = parse(&query).expect("well formed");
+        assert!(answer.len() > max_udp_bytes(&query));
+        let short = parse(&truncated(&query)).expect("well formed");
+        assert!(short.metadata.truncation && short.answers.is_empty() && short.queries == query.queries);
+    }
+
+    #[test]
+    fn only_dotted_names_that_the_app_does_not_use_are_asked_for_outside() {
+        for (name, outside) in [("example.org", true), ("other", false), ("example", false), (".", false)] {
+            let forwarded = matches!(react_to(&question(name), ASKER), Reaction::Forward { .. });
+            assert_eq!(forwarded, outside, "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_arrives_is_answered_in_form_or_not_at_all(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+            if let Reaction::Answer(answer) = react_to(&bytes, ASKER) {
+                let answer = parse(&answer).expect("well formed");
+                prop_assert_eq!(answer.metadata.message_type, MessageType::Response);
+                prop_assert_eq!(answer.metadata.id.to_be_bytes(), [bytes[0], bytes[1]]);
+            }
+        }
+
+        #[test]
+        fn a_query_with_bytes_changed_is_no_worse(at in prop::collection::vec((0usize..30, any::<u8>()), 1..6)) {
+            let mut bytes = question("web.example.org");
+            for (place, byte) in at {
+                let place = place % bytes.len();
+                bytes[place] = byte;
+            }
+            match react_to(&bytes, ASKER) {
+                Reaction::Answer(answer) => prop_assert!(parse(&answer).is_some()),
+                Reaction::Forward { query, .. } => prop_assert_eq!(query.queries.len(), 1),
+                Reaction::Ignore => prop_assert!(bytes[2] & 0x80 != 0),
+            }
+        }
+    }
+}

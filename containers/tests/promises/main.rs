@@ -24,6 +24,8 @@ mod pulling;
 #[cfg(feature = "runtime")]
 mod registry;
 #[cfg(feature = "runtime")]
+mod resolving;
+#[cfg(feature = "runtime")]
 mod running;
 #[cfg(feature = "runtime")]
 mod service;
