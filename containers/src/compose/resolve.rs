@@ -98,7 +98,7 @@ fn cycles(written: &[Written<'_>], findings: &mut Findings<'_>) {
     loop {
         let waits = |needed: &&str| left.contains_key(needed);
         let free: Vec<&str> =
-            left.iter().filter(|(_, needed)| !needed.iter().any(|n| waits(n))).map(|(name, _)| *name).collect();
+            left.iter().filter(|(_, needed)| !needed.iter().any(waits)).map(|(name, _)| *name).collect();
         if free.is_empty() {
             break;
         }
