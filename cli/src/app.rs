@@ -6,9 +6,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use containers::compose::{ComposeFile, Inputs};
-use protocol::app_compose::{self, AppCompose};
+use containers::compose::model::Note;
+use containers::compose::{ComposeError, ComposeFile, Environment, Inputs};
+use protocol::app_compose::{self, AppCompose, AppFiles, ENVIRONMENT_FILE, NewApp};
 
+use crate::app_files;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::files;
 
@@ -33,16 +35,44 @@ pub struct App {
 impl App {
     /// Reads the folder; makes app-compose.json if there is none.
     pub fn read(folder: &Path) -> Outcome<Self> {
+        Self::read_or_make(folder, false)
+    }
+
+    /// The same; `danger_privileged` allows what breaks confinement in an app-compose.json that is made.
+    pub fn read_or_make(folder: &Path, danger_privileged: bool) -> Outcome<Self> {
         let folder = folder
             .canonicalize()
             .hint(folder.display(), "give a folder with a docker-compose.yml, such as examples/hello")?;
         let text = compose_text(&folder)?;
-        let compose = parse_compose(&folder.join(COMPOSE_FILE), text.as_bytes())?;
-        let (bytes, settings) = match read_existing(&folder)? {
-            Some(bytes) => existing(&folder, bytes, &text)?,
-            None => made(&folder, &compose, &text)?,
+        let files = app_files::referred(&folder, &text)?;
+        let existing = read_existing(&folder)?.map(|bytes| existing(&folder, bytes, &text, &files)).transpose()?;
+        let (bytes, settings) = match existing {
+            Some(existing) => existing,
+            None => made(&folder, &NewApp { name: "", docker_compose_file: &text, files: &files, danger_privileged })?,
         };
+        if danger_privileged && !settings.danger_privileged {
+            return Err(Failure::new(
+                format!("{} does not have danger_privileged", folder.join(APP_COMPOSE_FILE).display()),
+                format!("remove {APP_COMPOSE_FILE} to have it made anew"),
+            ));
+        }
+        let compose = ComposeFile::of_app(&settings).map_err(|error| refused(&folder, &error))?;
         Ok(Self { folder, bytes, settings, compose })
+    }
+
+    /// What a person should know before this app becomes public.
+    pub fn notes(&self) -> Vec<String> {
+        let at = |note: &Note| format!("{COMPOSE_FILE}, line {}: {}: {}", note.line, note.path, note.what);
+        let mut notes: Vec<String> = self.compose.notes.iter().map(at).collect();
+        notes.extend(self.compose.dangers.iter().map(|danger| format!("danger_privileged: {}", at(danger))));
+        if !self.settings.files.is_empty() {
+            let names: Vec<&str> = self.settings.files.keys().map(String::as_str).collect();
+            notes.push(format!(
+                "{APP_COMPOSE_FILE} carries {}: measured, readable by everybody, and read-only in the guest",
+                names.join(", ")
+            ));
+        }
+        notes
     }
 }
 
@@ -55,13 +85,11 @@ fn compose_text(folder: &Path) -> Outcome<String> {
     })
 }
 
-fn parse_compose(file: &Path, bytes: &[u8]) -> Outcome<ComposeFile> {
-    ComposeFile::read(bytes, &Inputs::default()).map_err(|error| {
-        Failure::new(
-            format!("{}: {error}", file.display()),
-            "nothing was booted: the guest would refuse the same file; see README, \"What an app may use\"",
-        )
-    })
+fn refused(folder: &Path, error: &ComposeError) -> Failure {
+    Failure::new(
+        format!("{}: {error}", folder.join(COMPOSE_FILE).display()),
+        "nothing was booted: the guest would refuse the same file; docs/compose.md has every key",
+    )
 }
 
 fn read_existing(folder: &Path) -> Outcome<Option<Vec<u8>>> {
@@ -73,7 +101,7 @@ fn read_existing(folder: &Path) -> Outcome<Option<Vec<u8>>> {
     Ok(Some(bytes.map_err(|failure| Failure::new(failure, "make it readable, or remove it"))?))
 }
 
-fn existing(folder: &Path, bytes: Vec<u8>, text: &str) -> Outcome<(Vec<u8>, AppCompose)> {
+fn existing(folder: &Path, bytes: Vec<u8>, text: &str, files: &AppFiles) -> Outcome<(Vec<u8>, AppCompose)> {
     let file = folder.join(APP_COMPOSE_FILE);
     let settings = app_compose::parse(&bytes)
         .hint(file.display(), "change that key, or remove the file to have one made from docker-compose.yml")?;
@@ -83,12 +111,27 @@ fn existing(folder: &Path, bytes: Vec<u8>, text: &str) -> Outcome<(Vec<u8>, AppC
             format!("remove {APP_COMPOSE_FILE} to have it made anew, or put its text into {COMPOSE_FILE}"),
         ));
     }
+    let differs = |path: &&String| settings.files.get(*path) != files.get(*path);
+    if let Some(path) = files.keys().find(differs) {
+        return Err(Failure::new(
+            format!("{} holds another {path} than the folder", file.display()),
+            format!("remove {APP_COMPOSE_FILE} to have it made anew"),
+        ));
+    }
     Ok((bytes, settings))
 }
 
-fn made(folder: &Path, compose: &ComposeFile, text: &str) -> Outcome<(Vec<u8>, AppCompose)> {
-    let name = compose.name.clone().unwrap_or_else(|| name_of(folder));
-    let bytes = app_compose::generate(&name, text)
+/// Makes the file as `app` says, named as the compose file or the folder is; nothing is written if the guest would
+/// refuse it.
+fn made(folder: &Path, app: &NewApp<'_>) -> Outcome<(Vec<u8>, AppCompose)> {
+    let environment = Environment::of_folder(app.files)
+        .hint(folder.join(ENVIRONMENT_FILE).display(), "write one NAME=value a line")?;
+    let inputs = Inputs { files: app.files, environment: &environment, danger_privileged: app.danger_privileged };
+    let compose =
+        ComposeFile::read(app.docker_compose_file.as_bytes(), &inputs).map_err(|error| refused(folder, &error))?;
+    let name = compose.name.unwrap_or_else(|| name_of(folder));
+    let bytes = NewApp { name: &name, ..*app }
+        .generate()
         .hint(folder.display(), "give the app a plain name with `name:` in docker-compose.yml")?;
     let settings = app_compose::parse(&bytes).hint(folder.display(), "this is an error of dstyx, please report it")?;
     let file = folder.join(APP_COMPOSE_FILE);
@@ -135,6 +178,32 @@ mod tests {
         App::read(folder.path()).unwrap();
         fs::write(folder.path().join(COMPOSE_FILE), compose().replace("name: a", "name: b")).unwrap();
         assert!(App::read(folder.path()).unwrap_err().to_string().contains("another compose file"));
+    }
+
+    #[test]
+    fn files_of_the_folder_travel_and_are_told_of() {
+        let text = compose() + "    command: [\"$WORD\"]\n    volumes: [\"./conf:/conf\"]\n";
+        let folder = folder_with(&text);
+        fs::write(folder.path().join("conf"), "1").unwrap();
+        fs::write(folder.path().join(".env"), "WORD=hello\n").unwrap();
+        let app = App::read(folder.path()).unwrap();
+        assert_eq!(app.compose.services[0].process.command, Some(vec!["hello".to_owned()]));
+        let notes = app.notes().join("\n");
+        assert!(notes.contains("line 6: services.web.volumes[0]: mounted read-only"), "{notes}");
+        assert!(notes.contains("carries .env, conf: measured, readable by everybody"), "{notes}");
+        fs::write(folder.path().join("conf"), "2").unwrap();
+        let error = App::read(folder.path()).unwrap_err().to_string();
+        assert!(error.ends_with("holds another conf than the folder"), "{error}");
+    }
+
+    #[test]
+    fn what_breaks_confinement_must_be_said() {
+        let folder = folder_with(&(compose() + "    privileged: true\n"));
+        assert!(App::read(folder.path()).unwrap_err().to_string().contains("only with danger_privileged"));
+        assert!(!folder.path().join(APP_COMPOSE_FILE).exists());
+        let app = App::read_or_make(folder.path(), true).unwrap();
+        assert!(app.settings.danger_privileged && app.notes()[0].starts_with("danger_privileged: "));
+        assert!(App::read(folder.path()).is_ok(), "the measured file says it now");
     }
 
     #[test]

@@ -87,6 +87,9 @@ pub struct Up {
     /// Use this QEMU instead of the locked one; it must be of the same version.
     #[arg(long)]
     pub qemu: Option<PathBuf>,
+    /// Allow services what breaks their confinement, in the app-compose.json that is made: verifiers see it.
+    #[arg(long)]
+    pub danger_privileged: bool,
     /// CPU of an emulated guest.
     #[arg(long, value_enum, default_value_t = Accel::Tcg)]
     pub accel: Accel,

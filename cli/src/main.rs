@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod app;
+mod app_files;
 mod args;
 mod build;
 mod collateral;

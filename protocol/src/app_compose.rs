@@ -182,35 +182,50 @@ pub fn parse(bytes: &[u8]) -> Result<AppCompose, AppComposeError> {
 
 /// The file that is made for a folder with nothing but a compose file: compact JSON with sorted keys, as dstack's SDKs write it.
 pub fn generate(name: &str, docker_compose_file: &str) -> Result<Vec<u8>, AppComposeError> {
-    generate_with_files(name, docker_compose_file, &AppFiles::new())
+    NewApp { name, docker_compose_file, files: &AppFiles::new(), danger_privileged: false }.generate()
 }
 
-/// [`generate`] for a folder whose compose file refers to `files`.
-pub fn generate_with_files(
-    name: &str,
-    docker_compose_file: &str,
-    files: &AppFiles,
-) -> Result<Vec<u8>, AppComposeError> {
-    let mut fields = BTreeMap::from([
-        ("allowed_envs", Value::Array(Vec::new())),
-        ("docker_compose_file", docker_compose_file.into()),
-        ("gateway_enabled", false.into()),
-        ("key_provider", "none".into()),
-        ("kms_enabled", false.into()),
-        ("manifest_version", 2.into()),
-        ("name", name.into()),
-        ("public_logs", false.into()),
-        ("public_sysinfo", false.into()),
-        ("public_tcbinfo", true.into()),
-        ("runner", RUNNER.into()),
-        ("secure_time", false.into()),
-    ]);
-    if !files.is_empty() {
-        fields.insert("files", serde_json::json!(files::encode(files)));
+/// What an app-compose is made from.
+#[derive(Debug)]
+pub struct NewApp<'a> {
+    /// See [`AppCompose::name`].
+    pub name: &'a str,
+    /// The compose file's text.
+    pub docker_compose_file: &'a str,
+    /// The files that it refers to.
+    pub files: &'a AppFiles,
+    /// See [`AppCompose::danger_privileged`].
+    pub danger_privileged: bool,
+}
+
+impl NewApp<'_> {
+    /// [`generate`] for a folder that holds more than a compose file.
+    pub fn generate(&self) -> Result<Vec<u8>, AppComposeError> {
+        let NewApp { name, docker_compose_file, files, danger_privileged } = *self;
+        let mut fields = BTreeMap::from([
+            ("allowed_envs", Value::Array(Vec::new())),
+            ("docker_compose_file", docker_compose_file.into()),
+            ("gateway_enabled", false.into()),
+            ("key_provider", "none".into()),
+            ("kms_enabled", false.into()),
+            ("manifest_version", 2.into()),
+            ("name", name.into()),
+            ("public_logs", false.into()),
+            ("public_sysinfo", false.into()),
+            ("public_tcbinfo", true.into()),
+            ("runner", RUNNER.into()),
+            ("secure_time", false.into()),
+        ]);
+        if danger_privileged {
+            fields.insert("danger_privileged", true.into());
+        }
+        if !files.is_empty() {
+            fields.insert("files", serde_json::json!(files::encode(files)));
+        }
+        let bytes = serde_json::to_vec(&fields).expect("strings and booleans serialise");
+        parse(&bytes)?;
+        Ok(bytes)
     }
-    let bytes = serde_json::to_vec(&fields).expect("strings and booleans serialise");
-    parse(&bytes)?;
-    Ok(bytes)
 }
 
 fn check_version(version: &Value) -> Result<(), AppComposeError> {

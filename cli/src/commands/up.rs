@@ -30,7 +30,8 @@ const APP_PATIENCE: Duration = Duration::from_secs(900);
 pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
     let choice = platform::choose(options)?;
     output.step(choice.announcement());
-    let app = App::read(&options.dir)?;
+    let app = App::read_or_make(&options.dir, options.danger_privileged)?;
+    app.notes().iter().for_each(|text| note(text));
     warn_of_volumes(&app.compose.volumes);
     let name = options.name.clone().unwrap_or_else(|| app.settings.name.clone());
     let folder = paths::vm_folder(&name)?;

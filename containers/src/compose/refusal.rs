@@ -203,7 +203,7 @@ impl Cause {
             Cause::Interpolation(error) => error.hint(),
             Cause::NoValue(_) => Some("write NAME=value, or set it in .env; the host's environment does not count"),
             Cause::Danger(_) => Some(
-                "set \"danger_privileged\": true in app-compose.json: it is measured, and whoever verifies the guest sees it",
+                "`dstyx up --danger-privileged` makes an app-compose.json that allows it: it is measured, and verifiers see it",
             ),
             Cause::Undefined { what: "service", .. } => Some("name a service of this file whose profile is active"),
             Cause::Undefined { .. } => Some("define it at the top level of the file"),
