@@ -24,10 +24,14 @@ pub enum Command {
     Up(Up),
     /// Stop a virtual machine and remove its state.
     Down(Named),
-    /// List virtual machines.
-    Ps,
-    /// Show what a guest reported, and a dev guest's serial console.
+    /// List virtual machines, or the containers of one.
+    Ps(Ps),
+    /// Show what a guest reported, or what one of its services printed.
     Logs(Logs),
+    /// Show what the containers of a virtual machine use.
+    Stats(Named),
+    /// Show what happened to the containers of a virtual machine.
+    Events(Named),
     /// Build the image from pinned sources and print its folder.
     Build(Build),
     /// Build twice under different conditions and compare every byte.
@@ -111,11 +115,27 @@ pub struct Named {
     pub name: String,
 }
 
+/// Options of `ps`.
+#[derive(Debug, Args)]
+pub struct Ps {
+    /// Show the containers of this virtual machine.
+    pub name: Option<String>,
+}
+
 /// Options of `logs`.
 #[derive(Debug, Args)]
 pub struct Logs {
     /// Name as `dstyx ps` shows it.
     pub name: String,
+    /// A service or container of its app, as `dstyx ps NAME` shows it.
+    #[arg(conflicts_with = "console")]
+    pub service: Option<String>,
+    /// Go on with what the service prints.
+    #[arg(long, requires = "service")]
+    pub follow: bool,
+    /// Lines from the end.
+    #[arg(long, requires = "service", default_value_t = 1000)]
+    pub tail: usize,
     /// Show the serial console too (dev guests only).
     #[arg(long)]
     pub console: bool,

@@ -1,34 +1,150 @@
-//! Asking a guest's agent for evidence. Whatever answers is believed only as far as the evidence proves.
+//! Asking a guest's agent: for evidence, and for what its app publishes. Whatever answers is believed only as far as evidence proves.
 
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::time::Duration;
 
+use protocol::app_status::{self, Document};
 use protocol::evidence;
 use protocol::report_data::NONCE_BYTES;
+use serde::Deserialize;
 
 use crate::failure::{Failure, Hint as _, Outcome};
 
 /// Longest time for one answer: a quote takes well below a second, a loaded emulated guest a few.
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest refusal: two sentences.
+const MAX_REFUSAL_BYTES: u64 = 16 * 1024;
+/// Longest line of a log that is shown as one; a longer one is shown in pieces.
+const MAX_LINE_BYTES: u64 = 64 * 1024;
+const HINT: &str = "is the guest running? `dstyx ps` and `dstyx logs NAME` tell";
 
 /// Fetches evidence over a fresh nonce; both are returned.
 pub fn evidence(url: &str) -> Outcome<([u8; NONCE_BYTES], Vec<u8>)> {
     let mut nonce = [0; NONCE_BYTES];
     getrandom::fill(&mut nonce).map_err(|error| Failure::new(error, "the system gives no random numbers"))?;
-    let address = format!("{}/evidence?nonce={}", url.trim_end_matches('/'), hex::encode(nonce));
-    Ok((nonce, get(&address)?))
+    let address = address(url, &format!("/evidence?nonce={}", hex::encode(nonce)));
+    Ok((nonce, get(&address, evidence::MAX_BYTES)?))
 }
 
-fn get(address: &str) -> Outcome<Vec<u8>> {
-    const HINT: &str = "is the guest running? `dstyx ps` and `dstyx logs NAME` tell";
-    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).proxy(None).build().into();
-    let response = agent.get(address).call().hint(format!("asking {address}"), HINT)?;
-    let limit = evidence::MAX_BYTES as u64;
+/// A document about the app, such as `/ps`; a guest whose app does not publish it says so.
+pub fn document<D: Document>(url: &str, path: &str) -> Outcome<D> {
+    let address = address(url, path);
+    let body = get(&address, app_status::MAX_BYTES)?;
+    D::parse(&body).hint(&address, "this is not a dstyx guest of this version")
+}
+
+/// Gives every line of an answer to `line` as it comes, until the guest ends it or `line` is false.
+pub fn lines(url: &str, path: &str, mut line: impl FnMut(&str) -> bool) -> Outcome<()> {
+    let address = address(url, path);
+    let mut reader = BufReader::new(open(&address, None)?.into_reader());
+    loop {
+        let mut bytes = Vec::new();
+        reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes).hint(&address, HINT)?;
+        if bytes.is_empty() || !line(&String::from_utf8_lossy(&bytes)) {
+            return Ok(());
+        }
+    }
+}
+
+fn address(url: &str, path: &str) -> String {
+    format!("{}{path}", url.trim_end_matches('/'))
+}
+
+fn get(address: &str, limit: usize) -> Outcome<Vec<u8>> {
+    let limit = limit as u64;
     let mut body = Vec::new();
-    response.into_body().into_reader().take(limit + 1).read_to_end(&mut body).hint(address, HINT)?;
+    open(address, Some(TIMEOUT))?.into_reader().take(limit + 1).read_to_end(&mut body).hint(address, HINT)?;
     if body.len() as u64 > limit {
         let what = format!("{address} sends more than {limit} bytes");
-        return Err(Failure::new(what, "this is not a dstyx guest's evidence"));
+        return Err(Failure::new(what, "this is not a dstyx guest"));
     }
     Ok(body)
+}
+
+/// The body of an answer that is no refusal; `patience` is for all of it.
+fn open(address: &str, patience: Option<Duration>) -> Outcome<ureq::Body> {
+    let config = ureq::Agent::config_builder()
+        .timeout_global(patience)
+        .timeout_connect(Some(TIMEOUT))
+        .timeout_recv_response(Some(TIMEOUT))
+        .http_status_as_error(false)
+        .proxy(None);
+    let agent: ureq::Agent = config.build().into();
+    let response = agent.get(address).call().hint(format!("asking {address}"), HINT)?;
+    match response.status().as_u16() {
+        200 => Ok(response.into_body()),
+        status => Err(refused(address, status, response.into_body())),
+    }
+}
+
+/// What the guest itself says, where it does.
+fn refused(address: &str, status: u16, body: ureq::Body) -> Failure {
+    #[derive(Deserialize)]
+    struct Refusal {
+        error: String,
+        hint: String,
+    }
+
+    let mut text = Vec::new();
+    let read = body.into_reader().take(MAX_REFUSAL_BYTES).read_to_end(&mut text);
+    match read.ok().and_then(|_| serde_json::from_slice::<Refusal>(&text).ok()) {
+        Some(Refusal { error, hint }) => Failure::new(format!("the guest says: {error}"), hint),
+        None => Failure::new(format!("{address}: status {status}"), HINT),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::TcpListener;
+
+    use protocol::app_status::Events;
+
+    use super::*;
+
+    /// A guest that gives one answer.
+    fn guest(answer: String) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(answer.as_bytes());
+        });
+        url
+    }
+
+    fn answer(status: &str, body: &str) -> String {
+        format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+    }
+
+    #[test]
+    fn a_refusal_is_the_guests_own_sentence() {
+        let url = guest(answer("403 Forbidden", r#"{"error":"not public","hint":"set it"}"#));
+        let failure = document::<Events>(&url, "/events").unwrap_err();
+        assert_eq!((failure.to_string().as_str(), failure.hint.as_str()), ("the guest says: not public", "set it"));
+        let failure = document::<Events>(&guest(answer("500 No", "<html>")), "/events").unwrap_err();
+        assert!(failure.to_string().ends_with("status 500"), "{failure}");
+    }
+
+    #[test]
+    fn documents_are_strict_and_bounded() {
+        assert_eq!(document::<Events>(&guest(answer("200 OK", r#"{"events":[]}"#)), "/").unwrap().events, []);
+        assert!(document::<Events>(&guest(answer("200 OK", r#"{"events":[],"x":1}"#)), "/").is_err());
+        let endless = answer("200 OK", &" ".repeat(app_status::MAX_BYTES + 1));
+        let failure = document::<Events>(&guest(endless), "/").unwrap_err();
+        assert!(failure.to_string().contains("more than"), "{failure}");
+    }
+
+    #[test]
+    fn lines_come_one_by_one_and_none_is_endless() {
+        let text = format!("a\n{}\nlast", "x".repeat(MAX_LINE_BYTES as usize));
+        let mut lengths = Vec::new();
+        lines(&guest(answer("200 OK", &text)), "/", |line| {
+            lengths.push(line.len());
+            true
+        })
+        .unwrap();
+        assert_eq!(lengths, [2, MAX_LINE_BYTES as usize, 1, 4]);
+    }
 }

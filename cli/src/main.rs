@@ -47,8 +47,10 @@ fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Up(options) => commands::up::run(options, &output),
         Command::Down(options) => commands::down::run(options, &output),
-        Command::Ps => commands::ps::run(&output),
+        Command::Ps(options) => commands::ps::run(options, &output),
         Command::Logs(options) => commands::logs::run(options, &output),
+        Command::Stats(options) => commands::stats::run(options, &output),
+        Command::Events(options) => commands::events::run(options, &output),
         Command::Build(options) => commands::build::run(options, &output),
         Command::Rebuild(options) => commands::rebuild::run(options, &output),
         Command::Lock(options) => commands::lock::run(options, &output),

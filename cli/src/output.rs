@@ -35,6 +35,18 @@ impl Output {
         let _ = std::io::stdout().write_all(text.as_bytes());
     }
 
+    /// One of many results that come as they happen, a line each; whether anybody still reads.
+    pub fn line(&self, document: &impl Serialize, text: &str) -> bool {
+        let line = if self.json {
+            let document = serde_json::to_string(document).expect("results hold strings and numbers");
+            printable::json(&document) + "\n"
+        } else {
+            printable::text(text)
+        };
+        let mut out = std::io::stdout();
+        out.write_all(line.as_bytes()).and_then(|()| out.flush()).is_ok()
+    }
+
     /// One line about what is being done.
     pub fn step(&self, what: &str) {
         eprintln!("{:>6.1}s  {}", self.started.elapsed().as_secs_f64(), printable::quoted(what));

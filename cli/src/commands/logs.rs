@@ -1,20 +1,62 @@
-//! `dstyx logs`: what a guest said on its status channel, in words, and a dev guest's console.
+//! `dstyx logs`: what a guest said on its status channel, in words, and a dev guest's console; or what one service printed.
 
 use std::fs;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use protocol::status::{self, Record};
 
 use crate::args::Logs;
-use crate::failure::{Hint as _, Outcome};
+use crate::endpoint;
+use crate::failure::{Failure, Hint as _, Outcome};
 use crate::output::Output;
 use crate::printable;
 use crate::vm::Vm;
 use crate::watch;
 
-/// Status records first, then the console if asked for.
+/// How long a followed log must have lasted to be asked for again when the guest ends it, as it does after some minutes.
+const WORTH_ASKING_AGAIN: Duration = Duration::from_secs(60);
+
+/// A service's output, or status records and then the console if asked for.
 pub fn run(options: &Logs, output: &Output) -> Outcome<ExitCode> {
-    let folder = Vm::load(&options.name)?.folder()?;
+    let vm = Vm::load(&options.name)?;
+    match &options.service {
+        Some(service) => of_service(&vm, service, options, output),
+        None => of_guest(&vm, options, output),
+    }
+}
+
+fn of_service(vm: &Vm, service: &str, options: &Logs, output: &Output) -> Outcome<ExitCode> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if service.is_empty() || !service.bytes().all(legal) {
+        let what = format!("{service:?} is no name of a service");
+        return Err(Failure::new(what, "`dstyx ps NAME` shows the containers, if the app publishes them"));
+    }
+    let path = |tail: usize, follow: bool| format!("/logs/{service}?text=true&bare=true&tail={tail}&follow={follow}");
+    if !options.follow {
+        let mut text = String::new();
+        endpoint::lines(&vm.agent_url, &path(options.tail, false), |line| {
+            text.push_str(line);
+            true
+        })?;
+        output.result(&serde_json::json!({ "service": service, "output": text }), || text.clone());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut tail = options.tail;
+    loop {
+        let asked = Instant::now();
+        endpoint::lines(&vm.agent_url, &path(tail, true), |line| {
+            output.line(&serde_json::json!({ "line": line }), line)
+        })?;
+        if asked.elapsed() < WORTH_ASKING_AGAIN {
+            return Ok(ExitCode::SUCCESS);
+        }
+        tail = 0;
+    }
+}
+
+fn of_guest(vm: &Vm, options: &Logs, output: &Output) -> Outcome<ExitCode> {
+    let folder = vm.folder()?;
     let disk = folder.join("status.img");
     let bytes = fs::read(&disk).hint(disk.display(), "stop the machine with `dstyx down` and start it again")?;
     let records = status::decode(&bytes).hint(disk.display(), "the guest wrote what no dstyx image writes")?;
