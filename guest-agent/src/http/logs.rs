@@ -190,6 +190,27 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_followed_log_goes_on_until_nobody_reads() {
+        use http_body_util::BodyExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("web-1.log");
+        std::fs::write(&path, "first\n").unwrap();
+        let (tail, follower) = files::tail(&path, 10).unwrap();
+        let asked = Asked::parse("follow&text&bare").unwrap();
+        let places = Arc::new(Semaphore::new(1));
+        let place = Arc::clone(&places).try_acquire_owned().unwrap();
+        let first = asked.rendered(&tail);
+        let mut body = follow(path.clone(), first, follower, asked, place).into_body();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "first\n");
+        std::fs::write(&path, "first\nsecond\nthi").unwrap();
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "second\n");
+        drop(body);
+        let freed = tokio::time::timeout(10 * POLL, places.acquire()).await;
+        assert!(freed.is_ok(), "the follower's place is free again");
+    }
+
     #[test]
     fn output_is_rendered_in_dstacks_forms() {
         let rendered =

@@ -79,6 +79,8 @@ fn system(text: &mut Text) {
     text.gauge("system_load_average_1m", "Load over a minute", load(0));
     text.gauge("system_load_average_5m", "Load over five minutes", load(1));
     text.gauge("system_load_average_15m", "Load over a quarter of an hour", load(2));
+    let own = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    text.gauge("process_resident_memory_bytes", "The agent's own memory", kib(&own, "VmRSS"));
 }
 
 fn disk(text: &mut Text) {
@@ -133,12 +135,14 @@ impl Memory {
     }
 
     fn parse(text: &str) -> Self {
-        let kib = |key: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
-            line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
-        };
-        Self { total: kib("MemTotal"), available: kib("MemAvailable"), free: kib("MemFree") }
+        Self { total: kib(text, "MemTotal"), available: kib(text, "MemAvailable"), free: kib(text, "MemFree") }
     }
+}
+
+/// A figure that the kernel gives in KiB, in bytes.
+fn kib(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// A label's value: backslash, quote and line break are escaped.

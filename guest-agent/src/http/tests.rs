@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use containers::app::{App, Failure, FailureKind};
@@ -213,6 +214,32 @@ fn fits(value: &serde_json::Value, pattern: &str) -> bool {
         "json" => value.as_str().is_some_and(|text| serde_json::from_str::<serde_json::Value>(text).is_ok()),
         _ => value.as_str().is_some_and(|text| Some(text) == pattern.strip_prefix('=')),
     }
+}
+
+/// The real thing, where Python and its package registry are at hand.
+#[tokio::test]
+async fn dstacks_own_python_sdk_finds_what_it_expects() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(python) = python_with_sdk(folder.path()) else {
+        // Past libtest's capture: `cargo xtask test` counts these lines.
+        let _ = writeln!(std::io::stdout(), "NOT RUN dstack's Python SDK: pip cannot install it here");
+        return;
+    };
+    let served = served(&[]).await;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/prpc/sdk.py");
+    let mut calls = Command::new(python);
+    calls.arg(script).args([&served.dstack, &served.tappd]);
+    let output = tokio::task::spawn_blocking(move || calls.output()).await.unwrap().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A Python of its own with the version of the SDK that the vectors are of.
+fn python_with_sdk(folder: &Path) -> Option<PathBuf> {
+    let python = folder.join("bin/python3");
+    let succeeds = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
+    let made = succeeds(Command::new("python3").args(["-m", "venv"]).arg(folder))
+        && succeeds(Command::new(&python).args(["-m", "pip", "install", "--quiet", "dstack-sdk==0.5.4"]));
+    made.then_some(python)
 }
 
 #[tokio::test]
