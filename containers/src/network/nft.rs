@@ -365,3 +365,6 @@ impl Attributes {
         self.bytes(NESTED | kind, &value.0)
     }
 }
+
+#[cfg(test)]
+mod readback;
