@@ -27,6 +27,8 @@ use tests::guest::{Guest, Host};
 use tests::lab;
 use tests::mirror::Mirror;
 
+#[path = "figures/bridge.rs"]
+mod bridge;
 #[path = "figures/verification.rs"]
 mod verification;
 
@@ -58,6 +60,7 @@ fn main() {
     verification::verifications();
     verdicts();
     hopeless_search(&image);
+    bridge::bridges();
     rebuilds();
 }
 
