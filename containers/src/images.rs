@@ -105,6 +105,11 @@ pub fn unpack_layer(
     unpack::unpack(Packed { reader: packed, bytes: packed.len() as u64, compression, budget: &budget }, into)
 }
 
+/// Removes what [`unpack_layer`] made, however deep it is, and gives its size on the disk; blocks.
+pub fn remove_tree(path: &Path) -> std::io::Result<u64> {
+    remove::tree(path)
+}
+
 /// What the tasks of one pull share.
 struct Puller {
     image: ImageReference,

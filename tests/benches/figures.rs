@@ -29,6 +29,8 @@ use tests::mirror::Mirror;
 
 #[path = "figures/bridge.rs"]
 mod bridge;
+#[path = "figures/pulling.rs"]
+mod pulling;
 #[path = "figures/verification.rs"]
 mod verification;
 
@@ -61,6 +63,7 @@ fn main() {
     verdicts();
     hopeless_search(&image);
     bridge::bridges();
+    pulling::pulls();
     rebuilds();
 }
 

@@ -15,7 +15,7 @@ use layer::{Layer, Packing, ROOT};
 
 mod clients;
 pub mod layer;
-mod layout;
+pub mod layout;
 mod stand_in;
 
 /// Raised whenever the same definition would give another image.
