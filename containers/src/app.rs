@@ -10,14 +10,16 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::compose::ComposeFile;
-use crate::images::{Limits, Mirror};
+use crate::container::{Container, Sockets};
+use crate::images::{Limits, RegistrySettings};
 
 mod board;
 mod driver;
 mod history;
+mod machine;
 mod status;
 
-pub use driver::{AppError, ServiceError};
+pub use driver::STOP_BUDGET;
 pub use history::{AppEvent, Happening, MAX_EVENTS};
 pub use status::{AppState, ContainerState, ContainerStatus, Failure, FailureKind, HealthState, PullStatus};
 
@@ -28,16 +30,20 @@ use board::Board;
 pub struct AppSpec {
     /// The app.
     pub compose: ComposeFile,
-    /// Asked before the registries; hints, since digests decide.
-    pub mirrors: Vec<Mirror>,
-    /// Certificate roots for registries; without them only mirrors are asked.
-    pub roots_pem: Option<PathBuf>,
+    /// Whom images are asked from.
+    pub registries: RegistrySettings,
     /// Folder of unpacked layers; outlives the app.
     pub store_dir: PathBuf,
-    /// Folder of bundles and state, emptied first; on tmpfs.
+    /// Folder of what a boot knows of its containers, networks and supervision; on tmpfs.
     pub run_dir: PathBuf,
-    /// Folder of logs: `SERVICE.log` and `SERVICE.log.1`.
+    /// Folder of what containers write, and of volumes; on the data disk.
+    pub data_dir: PathBuf,
+    /// Folder of logs: `SERVICE-N.log` and `SERVICE-N.log.1` …
     pub log_dir: PathBuf,
+    /// Names the servers that the guest asks for names.
+    pub resolv_conf: PathBuf,
+    /// The agent's sockets, for services that ask for them.
+    pub sockets: Sockets,
     /// The helper program.
     pub helper: PathBuf,
     /// What each image may take.
@@ -83,6 +89,11 @@ impl App {
     /// Every container, in the order of the file; empty if the app could not be tried.
     pub fn status(&self) -> Vec<ContainerStatus> {
         self.board.containers()
+    }
+
+    /// A container by its id, to ask what it uses; nothing if none of that id was started.
+    pub fn container(&self, id: &str) -> Option<Arc<Container>> {
+        self.board.handle(id)
     }
 
     /// What happened after the event numbered `seen`, the oldest first; all that is still known for 0.

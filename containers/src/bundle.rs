@@ -98,15 +98,13 @@ fn identity(tree: &Tree, user: &str) -> Result<Identity, BundleError> {
 fn write_etc<'a>(directory: &Path, request: &BundleRequest<'_>) -> Result<Vec<(&'a str, PathBuf)>, BundleError> {
     let name = host_name(request);
     let mut hosts = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-    for (address, name) in request.container.hosts {
+    for (address, name) in &request.container.network.hosts {
         hosts.push_str(&format!("{address}\t{name}\n"));
     }
-    // No name server: the app's network has no way out of the guest yet, and service names are in hosts.
-    let resolver = "options attempts:1 timeout:1\n".to_owned();
     let files = [
         ("/etc/hosts", "hosts", hosts),
         ("/etc/hostname", "hostname", format!("{name}\n")),
-        ("/etc/resolv.conf", "resolv.conf", resolver),
+        ("/etc/resolv.conf", "resolv.conf", request.container.network.resolv_conf.clone()),
     ];
     let mut mounts = Vec::new();
     for (destination, file, text) in files {
@@ -128,7 +126,7 @@ fn spec(
     working_dir: &str,
     etc: &[(&str, PathBuf)],
 ) -> Result<Spec, BundleError> {
-    let namespaces = sandbox::namespaces(request.container.network_namespace)?;
+    let namespaces = sandbox::namespaces(request.container.network.namespace.as_deref())?;
     let list = |paths: &[&str]| paths.iter().map(|path| path.to_string()).collect::<Vec<_>>();
     let linux = LinuxBuilder::default()
         .namespaces(namespaces)

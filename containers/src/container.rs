@@ -11,7 +11,6 @@
 
 use std::fs;
 use std::io;
-use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,6 +23,7 @@ use crate::compose::model::Service;
 use crate::helper::cgroup;
 use crate::helper::wire::{LogRequest, REPORT, Report, Request};
 use crate::images::PulledImage;
+use crate::network::Joined;
 
 mod link;
 mod statistics;
@@ -68,14 +68,8 @@ pub struct ContainerRequest<'a> {
     pub service: &'a Service,
     /// Its image.
     pub image: &'a PulledImage,
-    /// The file that stands for its network namespace, set up; the guest's own if `None`.
-    pub network_namespace: Option<&'a Path>,
-    /// Lines of `/etc/hosts` beside localhost and the service's `extra_hosts`.
-    pub hosts: &'a [(IpAddr, String)],
-    /// The server that its `resolv.conf` names.
-    pub resolver: Option<IpAddr>,
-    /// What `host-gateway` stands for in `extra_hosts`.
-    pub gateway: Option<IpAddr>,
+    /// Its network, joined.
+    pub network: &'a Joined,
 }
 
 /// What became of a container.

@@ -7,7 +7,9 @@ use std::path::Path;
 
 use containers::app::{App, AppSpec, AppState, Failure, FailureKind};
 use containers::compose::{Cause, ComposeError, ComposeFile, ReferenceError};
-use containers::images::{Limits, Mirror};
+use containers::container::Sockets;
+use containers::images::{Limits, Mirror, RegistrySettings};
+use protocol::handover::{DSTACK_SOCKET, TAPPD_SOCKET};
 use protocol::status::{Phase, Refusal};
 use tokio::signal::unix::Signal;
 
@@ -20,6 +22,10 @@ const ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 const STORE: &str = "/var/lib/dstyx/images";
 /// Bundles and state of what runs.
 const RUN: &str = "/run/dstyx/app";
+/// What containers write, and volumes.
+const DATA: &str = "/var/lib/dstyx";
+/// Servers that the guest asks, by DHCP.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Logs of the services.
 pub const LOGS: &str = "/var/log/dstyx";
 /// The program that becomes a container.
@@ -62,13 +68,21 @@ fn report(state: &AppState) -> Option<(Phase, Refusal)> {
 }
 
 fn spec(boot: &Boot, compose: ComposeFile) -> AppSpec {
-    AppSpec {
-        compose,
+    let registries = RegistrySettings {
         mirrors: boot.handover.registry_mirrors.iter().filter_map(|address| mirror(address)).collect(),
         roots_pem: Some(Path::new(ROOTS).to_owned()),
+        insecure: boot.app.insecure_registries.clone(),
+        ..RegistrySettings::default()
+    };
+    AppSpec {
+        compose,
+        registries,
         store_dir: STORE.into(),
         run_dir: RUN.into(),
+        data_dir: DATA.into(),
         log_dir: LOGS.into(),
+        resolv_conf: RESOLV_CONF.into(),
+        sockets: Sockets { dstack: DSTACK_SOCKET.into(), tappd: TAPPD_SOCKET.into() },
         helper: HELPER.into(),
         limits: Limits::default(),
     }

@@ -1,12 +1,14 @@
 //! What the driver of an app writes down and everybody else may read.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use tokio::sync::watch;
 
 use super::history::{AppEvent, Happening, History};
 use super::status::{AppState, ContainerStatus};
+use crate::container::Container;
 
 /// One writer, any number of readers.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub(super) struct Board {
 #[derive(Debug, Default)]
 struct Written {
     containers: Vec<ContainerStatus>,
+    /// By id, those that were started.
+    handles: HashMap<String, Arc<Container>>,
     history: History,
 }
 
@@ -26,20 +30,31 @@ impl Board {
         Self { state: watch::Sender::new(state), written: Mutex::default() }
     }
 
-    pub(super) fn set_state(&self, state: AppState) {
+    /// True if it was another state.
+    pub(super) fn set_state(&self, state: AppState) -> bool {
         self.state.send_if_modified(|old| {
             let changed = *old != state;
             *old = state;
             changed
-        });
+        })
     }
 
     pub(super) fn states(&self) -> watch::Receiver<AppState> {
         self.state.subscribe()
     }
 
-    pub(super) fn set_containers(&self, containers: Vec<ContainerStatus>) {
-        self.written().containers = containers;
+    pub(super) fn set_containers(&self, containers: Vec<ContainerStatus>, handles: HashMap<String, Arc<Container>>) {
+        let mut written = self.written();
+        (written.containers, written.handles) = (containers, handles);
+    }
+
+    /// Lets go of the containers: they are being removed.
+    pub(super) fn release(&self) {
+        self.written().handles.clear();
+    }
+
+    pub(super) fn handle(&self, id: &str) -> Option<Arc<Container>> {
+        self.written().handles.get(id).cloned()
     }
 
     pub(super) fn containers(&self) -> Vec<ContainerStatus> {

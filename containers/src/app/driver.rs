@@ -1,55 +1,48 @@
-//! What carries an app out: fetches, starts and watches, and writes down what happens.
+//! What carries an app out: asks the machine what is to be done, does it, and writes down what happened.
+//!
+//! One task holds the machine; whatever takes time is done by tasks of its own, which report. What the
+//! machine remembers is written down before it is acted on, so that the driver of a later agent goes on
+//! where this one was: containers, networks and rules outlive both.
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures_util::future::join_all;
-use protocol::handover::{DSTACK_SOCKET, TAPPD_SOCKET};
-use rustix::mount::{UnmountFlags, unmount};
-use tokio::sync::watch;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::{mpsc, watch};
 
 use super::AppSpec;
 use super::board::Board;
 use super::history::Happening;
-use super::status::{AppState, ContainerState, ContainerStatus, Failure, FailureKind, PullStatus};
-use crate::compose::Service;
-use crate::container::{
-    Container, ContainerError, ContainerRequest, Launcher, Sockets, State, StopSignalError, stop_signal,
-};
-use crate::helper::cgroup;
-use crate::images::{self, Progress, PullError, PulledImage, Registries, RegistryError, RegistrySettings, Store};
-use crate::network::{Attached, Network, NetworkError, Proxy};
+use super::machine::{Action, Cell, Check, End, Input, Judgement, Machine, Plan, Subject, Time};
+use super::status::{AppState, ContainerStatus, Failure, FailureKind};
+use crate::container::Launcher;
+use crate::images::{Registries, RegistryError, Store};
+use crate::network::{NetworkError, Networks};
 
-/// SIGKILL
-const KILL: i32 = 9;
-/// How long services may take to end, as `docker stop` gives.
-const STOP_GRACE: Duration = Duration::from_secs(10);
+mod memory;
+mod pulling;
+mod slot;
+
+use memory::MemoryFile;
+use pulling::{Outcome, Pulls, Source};
+use slot::{Slot, Started, Workshop};
+
+/// How long all services together may take to end; init gives the agent a little more, `dstyx down` the guest.
+pub const STOP_BUDGET: Duration = Duration::from_secs(80);
+/// How often the progress of pulls is shown.
+const PULL_TICK: Duration = Duration::from_millis(500);
 
 /// The app's life, until `stop` is true and everything has ended.
 pub(super) async fn drive(spec: AppSpec, board: Arc<Board>, mut stop: watch::Receiver<bool>) {
-    board.set_containers(spec.compose.services.iter().map(waiting).collect());
-    let started = tokio::select! {
-        started = start(&spec, &board) => started,
-        _ = stop.wait_for(|stop| *stop) => return board.set_state(AppState::Stopped),
-    };
-    match started {
-        Ok(running) => {
-            board.set_state(AppState::Running);
-            board.happened(None, Happening::AppRunning);
-            watch_services(&running, &board, &mut stop).await;
-            board.set_state(AppState::Stopping);
-            running.stop(STOP_GRACE).await;
-            running.show(&board);
-        }
+    match Driver::open(spec, Arc::clone(&board)).await {
+        Ok(driver) => driver.run(&mut stop).await,
         Err(error) => {
-            let failure = Failure { kind: error.kind(), message: error.to_string() };
-            board.happened(None, Happening::Failed { message: failure.message.clone() });
-            board.set_state(AppState::Failed(failure));
+            board.happened(None, Happening::Failed { message: error.to_string() });
+            board.set_state(AppState::Failed(Failure { kind: error.kind(), message: error.to_string() }));
             let _ = stop.wait_for(|stop| *stop).await;
         }
     }
@@ -57,270 +50,246 @@ pub(super) async fn drive(spec: AppSpec, board: Arc<Board>, mut stop: watch::Rec
     board.set_state(AppState::Stopped);
 }
 
-fn waiting(service: &Service) -> ContainerStatus {
+/// What tasks tell the driver.
+enum Report {
+    /// Whether the image of a service can be had.
+    Image { service: usize, outcome: Outcome },
+    /// A start is done.
+    Started { cell: usize, started: Result<Started, String> },
+    /// A container has ended.
+    Ended { cell: usize, end: End },
+    /// A health check is done.
+    Checked { cell: usize, run: u32, result: Result<(), String> },
+}
+
+struct Driver {
+    board: Arc<Board>,
+    machine: Machine,
+    file: MemoryFile,
+    workshop: Arc<Workshop>,
+    pulls: Pulls,
+    /// In the order of the machine's cells.
+    slots: Vec<Slot>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    /// Whether an earlier driver's memory was found.
+    resumed: bool,
+}
+
+impl Driver {
+    /// Finds what an earlier agent left, or begins anew, and begins to pull.
+    async fn open(mut spec: AppSpec, board: Arc<Board>) -> Result<Self, AppError> {
+        for folder in [&spec.run_dir, &spec.log_dir] {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            made.map_err(|error| AppError::folder(folder, error))?;
+        }
+        let source = source(&mut spec)?;
+        let file = MemoryFile::new(&spec.run_dir);
+        let memory = file.read().map_err(|error| AppError::folder(&spec.run_dir, error))?;
+        let plan = Plan::of(&spec.compose.services);
+        let machine = memory.and_then(|memory| Machine::resume(plan.clone(), memory));
+        let resumed = machine.is_some();
+        let machine = machine.unwrap_or_else(|| Machine::new(plan.clone()));
+        let networks = Networks::open(&spec.compose, &spec.run_dir, &spec.resolv_conf).await?;
+        let AppSpec { compose, run_dir, data_dir, log_dir, helper, sockets, .. } = spec;
+        let launcher = Launcher { helper, run_dir, data_dir, log_dir, sockets };
+        let workshop = Arc::new(Workshop { compose, launcher, networks });
+        let (sender, reports) = mpsc::unbounded_channel();
+        let pulls = Pulls::start(&workshop.compose.services, &plan, &source, &sender);
+        let slot = |cell: &Cell| Slot::new(&workshop, cell.service, cell.replica, pulls.outcome(cell.service), &sender);
+        let slots = machine.cells().iter().map(slot).collect();
+        Ok(Self { board, machine, file, workshop, pulls, slots, reports, resumed })
+    }
+
+    async fn run(mut self, stop: &mut watch::Receiver<bool>) {
+        self.take_over().await;
+        self.tell(Input::Timer);
+        while !(self.machine.is_stopping() && self.machine.is_over()) {
+            let stopping = self.machine.is_stopping();
+            tokio::select! {
+                Some(report) = self.reports.recv() => self.hear(report),
+                _ = stop.wait_for(|stop| *stop), if !stopping => self.tell(Input::Stop { within: STOP_BUDGET }),
+                () = until(self.machine.due()) => self.tell(Input::Timer),
+                () = tokio::time::sleep(PULL_TICK), if self.machine.awaited().next().is_some() => self.show(),
+            }
+        }
+        self.clear().await;
+    }
+
+    /// Finds the containers that shall run; without a memory, whatever is left is removed.
+    async fn take_over(&mut self) {
+        for cell in 0..self.slots.len() {
+            if self.resumed && !self.machine.cells()[cell].is_alive() {
+                continue;
+            }
+            let input = match self.slots[cell].find().await {
+                Ok(None) => Input::Missing { cell },
+                Ok(Some(found)) if self.resumed => match self.slots[cell].keep(cell, found) {
+                    Some(pid) => Input::Running { cell, pid },
+                    // Its end is reported.
+                    None => continue,
+                },
+                Ok(Some(found)) => match found.remove().await {
+                    Ok(()) => continue,
+                    Err(error) => Input::Ended { cell, end: End::Failed { message: error.to_string() } },
+                },
+                Err(error) => Input::Ended { cell, end: End::Failed { message: error.to_string() } },
+            };
+            self.tell(input);
+        }
+    }
+
+    fn hear(&mut self, report: Report) {
+        let input = match report {
+            Report::Image { service, outcome } => self.image(service, outcome),
+            Report::Started { cell, started: Ok(started) } => match self.slots[cell].keep(cell, started) {
+                Some(pid) => Input::Running { cell, pid },
+                // It has ended already: a run without length, whose end is reported next.
+                None => Input::Running { cell, pid: 0 },
+            },
+            Report::Started { cell, started: Err(message) } => Input::Ended { cell, end: End::Failed { message } },
+            Report::Ended { cell, end } => Input::Ended { cell, end },
+            Report::Checked { cell, run, result } => Input::Checked { cell, run, result },
+        };
+        self.tell(input);
+    }
+
+    fn image(&self, service: usize, outcome: Outcome) -> Input {
+        let of = &self.workshop.compose.services[service];
+        match outcome {
+            Ok(image) => {
+                self.board.happened(Some(&of.name), Happening::Pulled { image: of.image.to_string() });
+                Input::ImageHere { service, check: Check::of(&of.health, image.config.health.as_ref()) }
+            }
+            Err(message) => Input::ImageRefused { service, message },
+        }
+    }
+
+    /// Tells the machine, writes down what it remembers, and does what it says.
+    fn tell(&mut self, input: Input) {
+        let actions = self.machine.take(now(), input);
+        if let Err(error) = self.file.write(self.machine.memory()) {
+            tracing::warn!(%error, "writing the app's state failed: a new agent would not know of it");
+        }
+        for action in actions {
+            self.act(action);
+        }
+        self.show();
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Start(cell) => self.slots[cell].start(cell),
+            Action::Ask(cell) => self.slots[cell].ask(),
+            Action::Kill(cell) => self.slots[cell].kill(),
+            Action::Check { cell, run, check } => self.slots[cell].check(cell, run, check),
+            Action::Tell(Subject::Cell(cell), what) => self.board.happened(Some(&self.slots[cell].id), what),
+            Action::Tell(Subject::Service(service), what) => {
+                self.board.happened(Some(&self.workshop.compose.services[service].name), what);
+            }
+        }
+    }
+
+    fn show(&self) {
+        let containers = self.machine.cells().iter().zip(&self.slots).map(|(cell, slot)| status(cell, slot)).collect();
+        let handles = self.slots.iter().filter_map(|slot| Some((slot.id.clone(), slot.container()?))).collect();
+        self.board.set_containers(containers, handles);
+        let state = match self.machine.judge() {
+            _ if self.machine.is_stopping() => AppState::Stopping,
+            Judgement::Failed(failure) => AppState::Failed(failure),
+            _ if self.machine.awaited().next().is_some() => AppState::Pulling(self.pulls.status()),
+            Judgement::Starting => AppState::Starting,
+            Judgement::Running => AppState::Running,
+        };
+        let became = self.board.set_state(state.clone());
+        if became && state == AppState::Running {
+            self.board.happened(None, Happening::AppRunning);
+        }
+    }
+
+    /// Removes what containers had for themselves; named volumes and logs stay.
+    async fn clear(self) {
+        self.board.release();
+        for slot in self.slots {
+            let id = slot.id.clone();
+            if let Err(error) = slot.clear().await {
+                tracing::warn!("{id}: removing what is left of it failed: {error}");
+            }
+        }
+        if let Some(Workshop { networks, .. }) = Arc::into_inner(self.workshop)
+            && let Err(error) = networks.close().await
+        {
+            tracing::warn!("removing the networks failed: {error}");
+        }
+        if let Err(error) = self.file.remove() {
+            tracing::warn!(%error, "forgetting the app's state failed");
+        }
+    }
+}
+
+fn status(cell: &Cell, slot: &Slot) -> ContainerStatus {
+    let service = slot.service();
     ContainerStatus {
         service: service.name.clone(),
-        id: id(service),
+        id: slot.id.clone(),
         image: service.image.to_string(),
-        state: ContainerState::Waiting,
-        health: None,
-        restarts: 0,
-        started: None,
-        addresses: Vec::new(),
-        ports: service.ports.clone(),
-        labels: Vec::new(),
+        state: cell.state(),
+        health: cell.health(),
+        restarts: cell.restarts.total,
+        started: cell.started.and_then(|started| SystemTime::now().checked_sub(now().saturating_sub(started))),
+        addresses: slot.addresses().to_vec(),
+        ports: slot.ports().to_vec(),
+        labels: service.labels.clone(),
     }
 }
 
-fn id(service: &Service) -> String {
-    format!("{}-1", service.name)
+/// Time since the machine's start: the same clock for every agent of this boot.
+fn now() -> Time {
+    let now = clock_gettime(ClockId::Monotonic);
+    let (seconds, nanos) = (u64::try_from(now.tv_sec), u32::try_from(now.tv_nsec));
+    Time::new(seconds.unwrap_or_default(), nanos.unwrap_or_default())
 }
 
-/// Writes every end down, until the app shall end.
-async fn watch_services(running: &Running, board: &Board, stop: &mut watch::Receiver<bool>) {
-    running.show(board);
-    let each = running.services.iter().map(async |service| {
-        let state = shown(service.container.ended().await);
-        board.happened(Some(&id(&service.service)), Happening::Ended(state.clone()));
-        running.show(board);
-        if state != (ContainerState::Exited { code: 0, oom: false }) {
-            let message = format!("service {:?}: {state}", service.service.name);
-            board.set_state(AppState::Failed(Failure { kind: FailureKind::Container, message }));
-        }
-    });
-    let all = async {
-        join_all(each).await;
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        () = all => {}
-        _ = stop.wait_for(|stop| *stop) => {}
+async fn until(due: Option<Time>) {
+    match due {
+        Some(due) => tokio::time::sleep(due.saturating_sub(now())).await,
+        None => std::future::pending().await,
     }
 }
 
-/// Fetches, verifies and unpacks every image, then starts the services in the order of the file.
-async fn start(spec: &AppSpec, board: &Board) -> Result<Running, AppError> {
-    let settings = RegistrySettings {
-        mirrors: spec.mirrors.clone(),
-        roots_pem: spec.roots_pem.clone(),
-        ..RegistrySettings::default()
-    };
-    let registries = Arc::new(Registries::new(settings)?);
-    let progress = Progress::default();
-    let store = Arc::new(Store::open(&spec.store_dir).map_err(AppError::Store)?);
-    let mut images = Vec::new();
-    for service in &spec.compose.services {
-        let (registries, store) = (Arc::clone(&registries), Arc::clone(&store));
-        let pulled = images::pull(&service.image, registries, store, spec.limits, &progress).await;
-        images.push(pulled.map_err(|cause| AppError::Pull { service: service.name.clone(), cause })?);
-        board.happened(Some(&service.name), Happening::Pulled { image: service.image.to_string() });
-        let status = PullStatus { images: spec.compose.services.len(), done: images.len(), fetched_bytes: 0 };
-        board.set_state(AppState::Pulling(status));
-    }
-    board.set_state(AppState::Starting);
-    start_services(spec, &images, board).await
+fn source(spec: &mut AppSpec) -> Result<Source, AppError> {
+    let registries = Registries::new(std::mem::take(&mut spec.registries))?;
+    let store = Store::open(&spec.store_dir).map_err(|error| AppError::folder(&spec.store_dir, error))?;
+    Ok(Source { registries: Arc::new(registries), store: Arc::new(store), limits: spec.limits })
 }
 
-/// If one fails, those before it are ended.
-async fn start_services(spec: &AppSpec, images: &[PulledImage], board: &Board) -> Result<Running, AppError> {
-    prepare(spec).map_err(AppError::RunDir)?;
-    let network = Network::create().await?;
-    let names = spec.compose.services.iter().map(|service| service.name.clone());
-    let hosts: Vec<(IpAddr, String)> = (0..).map(|place| IpAddr::V4(Network::address(place))).zip(names).collect();
-    let mut running = Running { services: Vec::new(), network };
-    for ((place, service), image) in (0..).zip(&spec.compose.services).zip(images) {
-        let attached = running.network.attach(place, spec.run_dir.join(format!("net-{place}"))).await?;
-        let failed = |cause| AppError::Service { service: service.name.clone(), cause };
-        let started = start_service(spec, service, image, attached, &hosts).await.map_err(failed)?;
-        running.services.push(started);
-        board.happened(Some(&id(service)), Happening::Started);
-    }
-    Ok(running)
-}
-
-async fn start_service(
-    spec: &AppSpec,
-    service: &Service,
-    image: &PulledImage,
-    attached: Attached,
-    hosts: &[(IpAddr, String)],
-) -> Result<RunningService, ServiceError> {
-    let stop_signal = stop_signal(image.config.stop_signal.as_deref())?;
-    let mut proxies = Vec::new();
-    for port in &service.ports {
-        let listen = SocketAddr::new(port.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), port.published);
-        let target = SocketAddr::new(IpAddr::V4(attached.address()), port.target);
-        proxies.push(Proxy::publish(listen, target).await?);
-    }
-    let request = ContainerRequest {
-        id: &id(service),
-        service,
-        image,
-        network_namespace: Some(attached.namespace()),
-        hosts,
-        resolver: None,
-        gateway: None,
-    };
-    let container = launcher(spec).start(&request).await?;
-    Ok(RunningService {
-        service: service.clone(),
-        started: SystemTime::now(),
-        _proxies: proxies,
-        container,
-        stop_signal,
-        attached,
-    })
-}
-
-fn launcher(spec: &AppSpec) -> Launcher {
-    Launcher {
-        helper: spec.helper.clone(),
-        run_dir: spec.run_dir.clone(),
-        data_dir: spec.run_dir.join("data"),
-        log_dir: spec.log_dir.clone(),
-        sockets: Sockets { dstack: DSTACK_SOCKET.into(), tappd: TAPPD_SOCKET.into() },
-    }
-}
-
-fn shown(state: State) -> ContainerState {
-    match state {
-        State::Running { pid } => ContainerState::Running { pid },
-        State::Exited { code, oom } => ContainerState::Exited { code, oom },
-        State::Killed { signal, oom } => ContainerState::Killed { signal, oom },
-        State::Failed { message } => ContainerState::Failed { message },
-    }
-}
-
-/// Makes the folders; what an agent that died left in the run folder is unmounted and removed.
-fn prepare(spec: &AppSpec) -> io::Result<()> {
-    for folder in [spec.run_dir.join("containers"), spec.run_dir.clone()] {
-        for entry in fs::read_dir(&folder).into_iter().flatten() {
-            let entry = entry?;
-            if let Some(id) = entry.file_name().to_str() {
-                cgroup::kill(id)?;
-            }
-            for mounted in [entry.path().join("rootfs"), entry.path()] {
-                // Most are no mounts.
-                let _ = unmount(&mounted, UnmountFlags::DETACH);
-            }
-        }
-    }
-    match fs::remove_dir_all(&spec.run_dir) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let make = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    make(&spec.log_dir)?;
-    make(&spec.run_dir)
-}
-
-/// Services that run, or ran. Dropping it ends them all.
-struct Running {
-    services: Vec<RunningService>,
-    network: Network,
-}
-
-/// Fields end in this order: the container before what it stands on.
-struct RunningService {
-    service: Service,
-    started: SystemTime,
-    _proxies: Vec<Proxy>,
-    container: Container,
-    stop_signal: i32,
-    attached: Attached,
-}
-
-impl Drop for RunningService {
-    fn drop(&mut self) {
-        if let Err(error) = cgroup::kill(self.container.id()) {
-            tracing::warn!(service = self.service.name, %error, "killing a container failed");
-        }
-    }
-}
-
-impl Running {
-    fn show(&self, board: &Board) {
-        let status = |running: &RunningService| ContainerStatus {
-            state: shown(running.container.state().borrow().clone()),
-            started: Some(running.started),
-            addresses: vec![IpAddr::V4(running.attached.address())],
-            ..waiting(&running.service)
-        };
-        board.set_containers(self.services.iter().map(status).collect());
-    }
-
-    /// Asks every service to end, kills those that have not after `grace`, and returns when all have.
-    async fn stop(&self, grace: Duration) {
-        for service in &self.services {
-            service.container.signal(service.stop_signal).await;
-        }
-        let all = || join_all(self.services.iter().map(|service| service.container.ended()));
-        if tokio::time::timeout(grace, all()).await.is_ok() {
-            return;
-        }
-        for service in &self.services {
-            service.container.signal(KILL).await;
-        }
-        all().await;
-    }
-}
-
-/// Why one service does not run.
+/// Why an app cannot even be begun.
 #[derive(Debug, thiserror::Error)]
-pub enum ServiceError {
-    /// The image wants to be stopped by a signal that does not exist.
-    #[error("the image's {0}")]
-    StopSignal(#[from] StopSignalError),
-    /// A port cannot be published.
-    #[error("{0}")]
-    Network(#[from] NetworkError),
-    /// The container did not start.
-    #[error("{0}")]
-    Container(#[from] ContainerError),
-}
-
-/// Why an app does not run.
-#[derive(Debug, thiserror::Error)]
-pub enum AppError {
+enum AppError {
     /// Mirrors or certificate roots are wrong.
     #[error("registries: {0}")]
     Registries(#[from] RegistryError),
-    /// The store cannot be opened.
-    #[error("store: {0}")]
-    Store(io::Error),
-    /// An image cannot be had.
-    #[error("service {service:?}: image: {cause}")]
-    Pull {
-        /// Whose image.
-        service: String,
-        /// Why.
-        cause: PullError,
+    /// A folder of the guest cannot be used.
+    #[error("{folder}: {error}")]
+    Folder {
+        /// Which.
+        folder: String,
+        /// The kernel's answer.
+        error: io::Error,
     },
-    /// The folders cannot be made.
-    #[error("run folder: {0}")]
-    RunDir(io::Error),
-    /// The app's network cannot be made.
+    /// The app's networks cannot be made.
     #[error("network: {0}")]
     Network(#[from] NetworkError),
-    /// A service cannot be started.
-    #[error("service {service:?}: {cause}")]
-    Service {
-        /// Which one.
-        service: String,
-        /// Why.
-        cause: ServiceError,
-    },
 }
 
 impl AppError {
+    fn folder(folder: &Path, error: io::Error) -> Self {
+        Self::Folder { folder: folder.display().to_string(), error }
+    }
+
     fn kind(&self) -> FailureKind {
         match self {
-            Self::Pull { cause, .. } => match cause {
-                PullError::Store(_) | PullError::Task(_) | PullError::Cancelled => FailureKind::Internal,
-                PullError::Fetch(_) | PullError::Document { .. } | PullError::Layer { .. } => FailureKind::Image,
-            },
-            Self::Service { .. } | Self::Network(_) => FailureKind::Container,
-            Self::Registries(_) | Self::Store(_) | Self::RunDir(_) => FailureKind::Internal,
+            Self::Network(_) => FailureKind::Container,
+            Self::Registries(_) | Self::Folder { .. } => FailureKind::Internal,
         }
     }
 }

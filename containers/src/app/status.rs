@@ -144,7 +144,8 @@ impl fmt::Display for ContainerState {
 }
 
 /// What a container's health checks say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HealthState {
     /// Not healthy yet, and not long or often enough to be unhealthy.
     Starting,

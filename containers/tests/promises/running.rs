@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 
 use containers::app::{App, AppSpec, AppState, ContainerState};
 use containers::compose::{ComposeFile, Inputs};
+use containers::container::Sockets;
 use containers::digest::ContentDigest;
-use containers::images::Limits;
+use containers::images::{Limits, RegistrySettings};
 use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use tempfile::TempDir;
@@ -81,11 +82,13 @@ impl Stage {
         let folder = |name: &str| self.folder.path().join(name);
         let app = App::start(AppSpec {
             compose: ComposeFile::read(compose.as_bytes(), &Inputs::default()).expect("compose file"),
-            mirrors: vec![mirror],
-            roots_pem: None,
+            registries: RegistrySettings { mirrors: vec![mirror], ..RegistrySettings::default() },
             store_dir: folder("store"),
             run_dir: folder("run"),
+            data_dir: folder("data"),
             log_dir: folder("log"),
+            resolv_conf: folder("resolv.conf"),
+            sockets: Sockets { dstack: folder("dstack.sock"), tappd: folder("tappd.sock") },
             helper: env!("CARGO_BIN_EXE_container-helper").into(),
             limits: Limits::default(),
         });
@@ -93,6 +96,7 @@ impl Stage {
         let over = states.wait_for(|state| matches!(state, AppState::Running | AppState::Failed(_))).await;
         match over.expect("driven").clone() {
             AppState::Failed(failure) if app.status().iter().all(|status| status.started.is_none()) => {
+                app.stop().await;
                 Err(failure.message)
             }
             _ => Ok(app),
