@@ -20,8 +20,8 @@ pub const CONTROL_SOCKET: &str = "qmp.sock";
 
 /// How long a process may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long a guest may take to stop its app and power off; its agent kills what takes longer than 25 s.
-const SHUTDOWN: Duration = Duration::from_secs(40);
+/// How long a guest may take to stop its app and power off; its agent kills what takes longer than 80 s, its init then the agent.
+const SHUTDOWN: Duration = Duration::from_secs(100);
 /// How often it is looked at meanwhile.
 const POLL: Duration = Duration::from_millis(20);
 

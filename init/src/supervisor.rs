@@ -1,7 +1,8 @@
 //! What PID 1 does after the boot: keeps the agent running, reaps, renews the lease, writes reports down, and shuts down when asked.
 //!
-//! One loop, one wait. The agent is trusted to report, not to live: when it ends, everything it left behind
-//! is killed before the next one starts, so that no container runs without its keeper.
+//! One loop, one wait. The agent is trusted to report, not to live: when it ends, it is started again and takes
+//! over the containers, which go on meanwhile, each with a helper process that has become a child of PID 1.
+//! Everything is killed at the shutdown, and when an agent that keeps ending is given up.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -21,8 +22,8 @@ use crate::phases::Networked;
 use crate::sockets::Sockets;
 use crate::{console, shutdown, signals, status};
 
-/// How long the agent may take to stop the app: containers get 10 seconds each, in parallel, and layers are unmounted.
-const STOP_GRACE: Duration = Duration::from_secs(25);
+/// How long the agent may take to stop the app: it gives all services together 80 seconds, and removes what is left of them.
+const STOP_GRACE: Duration = Duration::from_secs(90);
 /// How long killed processes may take to end: one that waits for a device cannot be waited for without end.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
 /// How often that is looked at.
@@ -50,7 +51,10 @@ struct Supervisor {
 pub fn run(networked: Networked) -> ! {
     match supervise(networked) {
         Ok(()) => shutdown::power_off(),
-        Err(halt) => halt.power_off(),
+        Err(halt) => {
+            kill_everybody();
+            halt.power_off()
+        }
     }
 }
 
@@ -169,7 +173,6 @@ impl Supervisor {
             return Ok(());
         }
         status::record(Phase::AgentStarted, Refusal::AgentFailed);
-        kill_everybody();
         let wait = self.restarts.after(lived).ok_or_else(|| {
             Halt::new(Phase::AgentStarted, Refusal::AgentFailed, "the agent keeps ending, it is not started again")
         })?;

@@ -93,8 +93,10 @@ impl Stage {
             limits: Limits::default(),
         });
         let mut states = app.states();
-        let over = states.wait_for(|state| matches!(state, AppState::Running | AppState::Failed(_))).await;
-        match over.expect("driven").clone() {
+        let over = |state: &AppState| matches!(state, AppState::Running | AppState::Failed(_));
+        // Nothing of the app goes on while somebody looks at its state.
+        let state = states.wait_for(over).await.expect("driven").clone();
+        match state {
             AppState::Failed(failure) if app.status().iter().all(|status| status.started.is_none()) => {
                 app.stop().await;
                 Err(failure.message)
