@@ -39,7 +39,13 @@ impl<'a> Turn<'a> {
 
     /// Does all that follows, until nothing more does: every step brings a container forward.
     pub(super) fn settle(&mut self) {
-        while (0..self.memory.cells.len()).fold(false, |changed, cell| self.step(cell) || changed) {}
+        let mut changed = true;
+        while changed {
+            changed = false;
+            for cell in 0..self.memory.cells.len() {
+                changed |= self.step(cell);
+            }
+        }
     }
 
     fn tell(&mut self, subject: Subject, what: Happening) {
