@@ -15,7 +15,7 @@ use protocol::launch::{self, LaunchClaims, RawLaunch};
 use protocol::{mr_config, status};
 use reproducible_build::qemu::Qemu;
 use vmm_configs::spec::Accelerator;
-use vmm_configs::{LaunchSpec, Platform, PortForward, QuoteService, qemu};
+use vmm_configs::{LaunchSpec, Platform, PortForward, QuoteService, Transport, qemu};
 
 use crate::app::App;
 use crate::args::{Accel, Up};
@@ -135,7 +135,7 @@ impl Launch<'_> {
         let mut forwards = Vec::new();
         for guest in published.chain([AGENT_PORT]) {
             let host = free_port(self.options.bind, guest)?;
-            forwards.push(PortForward { host, guest });
+            forwards.push(PortForward { host, guest, transport: Transport::Tcp });
         }
         Ok(forwards)
     }

@@ -3,8 +3,9 @@
 //! Everything that a hostile host can change is a field of [`Host`]; what is left alone is what `up` does.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,12 +19,12 @@ use protocol::launch::{self, LaunchClaims, RawLaunch};
 use protocol::status::{self, Phase, Record, Refusal};
 use tempfile::TempDir;
 use vmm_configs::spec::Accelerator;
-use vmm_configs::{LaunchSpec, Platform, PortForward, qemu};
+use vmm_configs::{LaunchSpec, Platform, PortForward, Transport, qemu};
 
 use crate::dstyx::{Answer, User, write_app};
 use crate::{http, lab};
 
-/// Longest boot: an emulated guest on two loaded cores.
+/// Longest life of a guest whose test says nothing else: an emulated one on two loaded cores.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Name of every app that is started here.
 const APP_NAME: &str = "test";
@@ -31,6 +32,8 @@ const APP_NAME: &str = "test";
 pub const INSTANCE_SEED: [u8; protocol::identity::SEED_BYTES] = [7; protocol::identity::SEED_BYTES];
 /// How often the status disk is read.
 const POLL: Duration = Duration::from_millis(10);
+/// How often a guest is asked for something that is not there yet: each time costs it more than reading a disk costs us.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// What the host of a test does.
 #[derive(Debug, Clone)]
@@ -59,8 +62,12 @@ pub struct Host {
     pub compose: String,
     /// Registry mirrors named to the guest.
     pub mirrors: Vec<String>,
-    /// Guest ports to forward besides the agent's.
+    /// TCP ports of the guest to forward besides the agent's.
     pub ports: Vec<u16>,
+    /// UDP ports of the guest to forward.
+    pub udp_ports: Vec<u16>,
+    /// How old the guest may become before a wait for something is given up.
+    pub patience: Duration,
     /// Flags of the emulator's host service; `None` leaves the guest without a TDX device.
     pub emulator: Option<Vec<String>>,
 }
@@ -94,6 +101,8 @@ impl Default for Host {
             compose: format!("services:\n  web:\n    image: dstyx.local/none@sha256:{}\n", "00".repeat(32)),
             mirrors: Vec::new(),
             ports: Vec::new(),
+            udp_ports: Vec::new(),
+            patience: PATIENCE,
             emulator: Some(Vec::new()),
         }
     }
@@ -106,6 +115,7 @@ pub struct Guest {
     qemu: Child,
     emulator: Option<Child>,
     started: Instant,
+    patience: Duration,
     spec: LaunchSpec,
     /// The compose file that was launched.
     pub compose: String,
@@ -127,7 +137,8 @@ impl Host {
         let emulator = self.emulator.as_ref().map(|flags| start_emulator(folder.path(), flags));
         let started = Instant::now();
         let qemu = self.qemu(&spec, &manifest).spawn().unwrap();
-        Guest { folder, qemu, emulator, started, spec, compose: self.compose.clone(), app_compose }
+        let (patience, compose) = (self.patience, self.compose.clone());
+        Guest { folder, qemu, emulator, started, patience, spec, compose, app_compose }
     }
 
     fn disk(&self, mut honest: Vec<u8>) -> Vec<u8> {
@@ -161,7 +172,9 @@ impl Host {
     }
 
     fn spec(&self, folder: &Path, image: &Path) -> LaunchSpec {
-        let ports = self.ports.iter().copied().chain([AGENT_PORT]);
+        let tcp = self.ports.iter().copied().chain([AGENT_PORT]).map(|guest| (guest, Transport::Tcp));
+        let udp = self.udp_ports.iter().map(|guest| (*guest, Transport::Udp));
+        let forward = |(guest, transport)| PortForward { host: free_port(), guest, transport };
         LaunchSpec {
             name: "test".to_owned(),
             vcpus: self.vcpus,
@@ -173,7 +186,7 @@ impl Host {
             console_log: folder.join("console.log"),
             control_socket: Some(folder.join("qmp.sock")),
             extra_disks: self.extra_disks.clone(),
-            ports: ports.map(|guest| PortForward { host: free_port(), guest }).collect(),
+            ports: tcp.chain(udp).map(forward).collect(),
             platform: Platform::Emulated { socket: folder.join("tdx.sock"), accelerator: Accelerator::Tcg },
         }
     }
@@ -216,11 +229,7 @@ impl Guest {
             if ended {
                 return None;
             }
-            assert!(
-                self.started.elapsed() < PATIENCE,
-                "no {phase:?} after {PATIENCE:?}: {records:?}\n{}",
-                self.console()
-            );
+            self.still_young(&format!("no {phase:?}: {records:?}"));
             std::thread::sleep(POLL);
         }
     }
@@ -228,14 +237,44 @@ impl Guest {
     /// Waits until the machine has powered off.
     pub fn ended(&mut self) {
         while self.qemu.try_wait().unwrap().is_none() {
-            assert!(self.started.elapsed() < PATIENCE, "still running:\n{}", self.console());
+            self.still_young("still running");
             std::thread::sleep(POLL);
+        }
+    }
+
+    /// Presses the machine's power button.
+    pub fn power_button(&self) {
+        let mut monitor = UnixStream::connect(self.spec.control_socket.as_ref().unwrap()).unwrap();
+        let mut replies = BufReader::new(monitor.try_clone().unwrap());
+        for command in ["qmp_capabilities", "system_powerdown"] {
+            writeln!(monitor, "{{\"execute\":\"{command}\"}}").unwrap();
+            let mut reply = String::new();
+            while !reply.contains("\"return\"") {
+                reply.clear();
+                assert_ne!(replies.read_line(&mut reply).unwrap(), 0, "the monitor has gone");
+            }
         }
     }
 
     /// Time since QEMU was started.
     pub fn age(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// Waits until a question has an answer.
+    pub fn until<T>(&self, what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
+        loop {
+            if let Some(answer) = answer() {
+                return answer;
+            }
+            self.still_young(what);
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// Ends the test of a guest that takes too long.
+    fn still_young(&self, what: &str) {
+        assert!(self.started.elapsed() < self.patience, "{what}, after {:?}:\n{}", self.patience, self.console());
     }
 
     /// What the guest has reported so far.
@@ -251,7 +290,7 @@ impl Guest {
     /// Waits until the console shows `words`: it may lag behind the status disk.
     pub fn says(&self, words: &str) {
         while !self.console().contains(words) {
-            assert!(self.started.elapsed() < PATIENCE, "the console does not show {words:?}:\n{}", self.console());
+            self.still_young(&format!("the console does not show {words:?}"));
             std::thread::sleep(POLL);
         }
     }
@@ -261,9 +300,24 @@ impl Guest {
         self.folder.path().join(name)
     }
 
-    /// Address of a forwarded guest port on this host.
+    /// Address of a forwarded TCP port of the guest on this host.
     pub fn address(&self, guest_port: u16) -> SocketAddr {
-        self.spec.ports.iter().find(|forward| forward.guest == guest_port).expect("forwarded").host
+        self.forwarded(guest_port, Transport::Tcp)
+    }
+
+    /// Address of a forwarded UDP port of the guest on this host.
+    pub fn udp_address(&self, guest_port: u16) -> SocketAddr {
+        self.forwarded(guest_port, Transport::Udp)
+    }
+
+    fn forwarded(&self, guest: u16, transport: Transport) -> SocketAddr {
+        let mut forwards = self.spec.ports.iter();
+        forwards.find(|forward| (forward.guest, forward.transport) == (guest, transport)).expect("forwarded").host
+    }
+
+    /// Status and body of `GET path` on a forwarded guest port, if something answers.
+    pub fn answer(&self, guest_port: u16, path: &str) -> Option<(u16, Vec<u8>)> {
+        http::answer(self.address(guest_port), path, "*/*").ok()
     }
 
     /// Body of `GET path` on a forwarded guest port, if something answers with 200.
@@ -278,8 +332,13 @@ impl Guest {
 
     /// The real program's judgement of fresh evidence, for exactly the machine that was started.
     pub fn verified(&self) -> Answer {
+        self.verified_as(&self.compose, &self.app_compose)
+    }
+
+    /// The same, but the app that should run is this one.
+    pub fn verified_as(&self, compose: &str, app_compose: &[u8]) -> Answer {
         let app = tempfile::tempdir().unwrap();
-        write_app(app.path(), &self.compose, &self.app_compose);
+        write_app(app.path(), compose, app_compose);
         let evidence = self.file("evidence.json");
         fs::write(&evidence, self.evidence(&[0x5a; 32])).unwrap();
         let shape = self.spec.shape(&lab::manifest(&self.spec.image));

@@ -9,9 +9,11 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use protocol::digest::Sha256Digest;
 use tempfile::TempDir;
 
 use crate::guest::free_port;
+use crate::images::Image;
 use crate::{http, peers};
 
 /// How long it may take to listen.
@@ -50,6 +52,15 @@ impl Registry {
         registry
     }
 
+    /// One that holds these images, tagged `latest`.
+    pub fn of(images: &[Image]) -> Self {
+        let registry = Self::start();
+        for image in images {
+            registry.push(&image.layout(), image.name(), "latest");
+        }
+        registry
+    }
+
     /// Copies everything of an OCI layout with one image to `name:tag`, each byte as it is.
     pub fn push(&self, layout: &Path, name: &str, tag: &str) {
         let mut command = peers::command("skopeo");
@@ -63,6 +74,11 @@ impl Registry {
     /// What the registry has under a reference, such as a tag.
     pub fn manifest(&self, name: &str, reference: &str) -> Vec<u8> {
         http::get_as(self.address, &format!("/v2/{name}/manifests/{reference}"), MANIFESTS).unwrap()
+    }
+
+    /// The digest that a tag stands for.
+    pub fn digest(&self, name: &str, tag: &str) -> Sha256Digest {
+        Sha256Digest::of(&self.manifest(name, tag))
     }
 
     /// As programs on this host reach it: `http://ADDRESS:PORT`.

@@ -20,10 +20,16 @@ use tests::guest::{Host, INSTANCE_SEED};
 use tests::lab;
 use tests::mirror::Mirror;
 
+#[path = "boots/conformance.rs"]
+mod conformance;
 #[path = "boots/launch_blocks.rs"]
 mod launch_blocks;
 #[path = "boots/long.rs"]
 mod long;
+#[path = "boots/real_app.rs"]
+mod real_app;
+#[path = "boots/sdk.rs"]
+mod sdk;
 #[path = "boots/up.rs"]
 mod up;
 
@@ -44,13 +50,13 @@ fn main() -> ExitCode {
         trial("up refuses before the boot what the guest would refuse", up::refuses_before_the_boot),
         trial("up boots hello, verifies it and prints a link that answers", up::boots_verifies_and_answers),
         trial(
-            "another shape is predicted too, and a mirror that serves other bytes is refused",
-            another_shape_and_a_lying_mirror,
+            "a real app on another shape works, survives kills and serves dstack's SDKs",
+            real_app::works_and_survives,
         ),
         trial("a release without TDX halts before anything else and says so", release_without_tdx),
         trial(
-            "SSDT, SMBIOS and fw_cfg of a hostile host change nothing but RTMR0",
-            hostile_tables_change_nothing_but_rtmr0,
+            "SSDT, SMBIOS and fw_cfg of a hostile host change nothing but RTMR0, and its mirror's other bytes are refused",
+            hostile_tables_and_a_lying_mirror,
         ),
         trial("without the patch the same SSDT takes PID 1", the_same_ssdt_without_the_patch),
         trial("an unknown kernel parameter halts", an_unknown_kernel_parameter_halts),
@@ -58,6 +64,7 @@ fn main() -> ExitCode {
     if lab::long() {
         trials.extend(launch_blocks::trials());
         trials.extend(long::trials());
+        trials.extend(conformance::trials());
     }
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -68,36 +75,6 @@ fn trial(name: impl Into<String>, promise: impl FnOnce() + Send + 'static) -> Tr
         promise();
         Ok(())
     })
-}
-
-fn another_shape_and_a_lying_mirror() {
-    let mirror = Mirror::lying();
-    let disks = tempfile::tempdir().unwrap();
-    let host = Host {
-        vcpus: 1,
-        memory_mib: 3072,
-        extra_disks: vec![sparse_disk(&disks, "extra.img")],
-        compose: fs::read_to_string(lab::checkout().join("examples/hello/docker-compose.yml")).unwrap(),
-        mirrors: vec![mirror.address.clone()],
-        ..Host::default()
-    };
-    let mut guest = host.start(&lab::image(Flavour::Dev));
-    let last = guest.reached(Phase::AppRunning).unwrap();
-    assert_eq!((last.phase, last.refusal), (Phase::AppFailed, Refusal::ImageRefused), "{}", guest.console());
-    let verdict = guest.verified();
-    verdict.passes();
-    // Seed and app are the test's own, so RTMR3 is predicted as well, not only replayed.
-    let compose_hash = ComposeHash::of(&guest.app_compose);
-    let app_id = AppId::from_compose_hash(&compose_hash);
-    let app = App {
-        compose_hash,
-        app_id,
-        instance_id: Some(InstanceId::derive(&INSTANCE_SEED, &app_id)),
-        os_image_hash: None,
-        key_provider: Some(r#"{"name":"none","id":""}"#.to_owned()),
-        storage_fs: Some("btrfs".to_owned()),
-    };
-    assert_eq!(verdict.text("/facts/rtmr3"), measurement::predict_app(&app, Until::SystemReady).rtmr3.to_string());
 }
 
 fn release_without_tdx() {
@@ -111,10 +88,16 @@ fn release_without_tdx() {
     assert_eq!(guest.console(), "", "a release has no console");
 }
 
-fn hostile_tables_change_nothing_but_rtmr0() {
+fn hostile_tables_and_a_lying_mirror() {
     let folder = tempfile::tempdir().unwrap();
-    let mut host = Host { memory_mib: BADAML_MEMORY_MIB, ..Host::default() };
-    host.more_arguments = malicious_ssdt(&folder);
+    let mirror = Mirror::lying();
+    let mut host = Host {
+        memory_mib: BADAML_MEMORY_MIB,
+        compose: fs::read_to_string(lab::checkout().join("examples/hello/docker-compose.yml")).unwrap(),
+        mirrors: vec![mirror.address.clone()],
+        more_arguments: malicious_ssdt(&folder),
+        ..Host::default()
+    };
     // Ways in which systemd, cloud-init and others take orders; nothing here listens to them.
     host.more_arguments.extend(
         [
@@ -128,11 +111,24 @@ fn hostile_tables_change_nothing_but_rtmr0() {
         .map(str::to_owned),
     );
     let mut guest = host.start(&lab::image(Flavour::Dev));
-    let ready = guest.reached(Phase::SystemReady).unwrap();
-    assert_eq!(ready.refusal, Refusal::None, "{}", guest.console());
+    let last = guest.reached(Phase::AppRunning).unwrap();
+    assert_eq!((last.phase, last.refusal), (Phase::AppFailed, Refusal::ImageRefused), "{}", guest.console());
     let console = guest.console();
     assert!(console.contains(CONFINED) && !console.contains(EXPLOITED), "{console}");
-    guest.verified().fails(&["rtmr0"]);
+    let verdict = guest.verified();
+    verdict.fails(&["rtmr0"]);
+    // Seed and app are the test's own, so RTMR3 is predicted as well, not only replayed.
+    let compose_hash = ComposeHash::of(&guest.app_compose);
+    let app_id = AppId::from_compose_hash(&compose_hash);
+    let app = App {
+        compose_hash,
+        app_id,
+        instance_id: Some(InstanceId::derive(&INSTANCE_SEED, &app_id)),
+        os_image_hash: None,
+        key_provider: Some(r#"{"name":"none","id":""}"#.to_owned()),
+        storage_fs: Some("btrfs".to_owned()),
+    };
+    assert_eq!(verdict.text("/facts/rtmr3"), measurement::predict_app(&app, Until::SystemReady).rtmr3.to_string());
 }
 
 fn the_same_ssdt_without_the_patch() {

@@ -10,4 +10,4 @@ pub mod qemu;
 pub mod spec;
 mod xml;
 
-pub use spec::{LaunchSpec, Platform, PortForward, QuoteService, SpecError};
+pub use spec::{LaunchSpec, Platform, PortForward, QuoteService, SpecError, Transport};

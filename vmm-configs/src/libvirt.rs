@@ -118,7 +118,7 @@ fn network(spec: &LaunchSpec, xml: &mut Document) {
     xml.open("interface", &[("type", "user")]);
     xml.empty("backend", &[("type", "passt")]);
     for port in &spec.ports {
-        xml.open("portForward", &[("proto", "tcp"), ("address", &port.host.ip().to_string())]);
+        xml.open("portForward", &[("proto", port.transport.name()), ("address", &port.host.ip().to_string())]);
         let (host, guest) = (port.host.port().to_string(), port.guest.to_string());
         xml.empty("range", &[("start", &host), ("to", &guest)]);
         xml.close("portForward");

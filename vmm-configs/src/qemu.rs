@@ -10,7 +10,7 @@ use base64::Engine as _;
 use protocol::{data_disk, launch, status};
 use serde::Serialize;
 
-use crate::spec::{Accelerator, LaunchSpec, Platform, QuoteService};
+use crate::spec::{Accelerator, LaunchSpec, Platform, PortForward, QuoteService};
 
 /// Machine type and what is left out of it, on every platform.
 const MACHINE: &str = "q35,smm=off,pic=off,hpet=off";
@@ -144,8 +144,8 @@ fn boot(spec: &LaunchSpec, cmdline: &str, arguments: &mut Arguments) {
 
 /// One PCI function on the root bus each, in this order; their number is part of RTMR0.
 fn devices(spec: &LaunchSpec, arguments: &mut Arguments) {
-    let forwards: String =
-        spec.ports.iter().map(|port| format!(",hostfwd=tcp:{}-:{}", port.host, port.guest)).collect();
+    let forward = |port: &PortForward| format!(",hostfwd={}:{}-:{}", port.transport.name(), port.host, port.guest);
+    let forwards: String = spec.ports.iter().map(forward).collect();
     arguments
         .option("-netdev", format!("user,id=net0{forwards}"))
         .option("-device", "virtio-net-pci,netdev=net0,romfile=");

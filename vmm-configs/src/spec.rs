@@ -36,7 +36,28 @@ pub enum SpecError {
     },
 }
 
-/// A TCP port of the guest made reachable on the host.
+/// What is spoken on a forwarded port.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// TCP
+    #[default]
+    Tcp,
+    /// UDP
+    Udp,
+}
+
+impl Transport {
+    /// As QEMU and libvirt spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// A port of the guest made reachable on the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PortForward {
@@ -44,6 +65,9 @@ pub struct PortForward {
     pub host: SocketAddr,
     /// Port in the guest.
     pub guest: u16,
+    /// What is spoken there; TCP if nothing else is said.
+    #[serde(default)]
+    pub transport: Transport,
 }
 
 /// Where the host's quote generation service listens.

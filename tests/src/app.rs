@@ -1,0 +1,79 @@
+//! App folders of tests, made ready for a guest as a person would: images pinned, files gathered into the measured file.
+
+use std::fs;
+use std::path::Path;
+
+use protocol::app_compose::{self, AppFiles};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::guest::Host;
+use crate::registry::Registry;
+
+/// Names that a compose file may have in a folder of the test's own.
+const COMPOSE_FILES: [&str; 2] = ["docker-compose.yml", "compose.yaml"];
+
+/// An app whose images are in a registry.
+#[derive(Debug)]
+pub struct App {
+    _folder: TempDir,
+    /// Its compose file, pinned.
+    pub compose: String,
+    /// Its app-compose.json.
+    pub app_compose: Vec<u8>,
+}
+
+impl App {
+    /// The app of a folder, called `name`, whose measured file says `settings` beyond what every one says.
+    pub fn new(source: &Path, name: &str, registry: &Registry, settings: &[(&str, Value)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut files = AppFiles::new();
+        gather(source, Path::new(""), &mut files);
+        let compose = COMPOSE_FILES.iter().find_map(|name| files.remove(*name)).expect("a compose file");
+        let compose = pinned(&String::from_utf8(compose).unwrap(), registry);
+        let plain = app_compose::generate_with_files(name, &compose, &files).unwrap();
+        let mut document: Value = serde_json::from_slice(&plain).unwrap();
+        for (key, value) in settings {
+            document[*key] = value.clone();
+        }
+        let app_compose = document.to_string().into_bytes();
+        app_compose::parse(&app_compose).unwrap();
+        Self { _folder: folder, compose, app_compose }
+    }
+
+    /// A host that launches it and serves its images.
+    pub fn host(&self, registry: &Registry) -> Host {
+        Host {
+            compose: self.compose.clone(),
+            app_compose: Some(self.app_compose.clone()),
+            mirrors: vec![registry.mirror()],
+            ..Host::default()
+        }
+    }
+}
+
+/// Every file below `folder`, by its path from there.
+fn gather(folder: &Path, below: &Path, files: &mut AppFiles) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let path = below.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            gather(&entry.path(), &path, files);
+        } else {
+            files.insert(path.to_str().unwrap().to_owned(), fs::read(entry.path()).unwrap());
+        }
+    }
+}
+
+/// The compose file with the digest that each image's tag stands for.
+fn pinned(compose: &str, registry: &Registry) -> String {
+    let line = |line: &str| match line.trim_start().strip_prefix("image: ") {
+        Some(image) => {
+            let (name, tag) = image.split_once(':').unwrap_or((image, "latest"));
+            let repository = if name.contains('/') { name.to_owned() } else { format!("library/{name}") };
+            format!("{line}@sha256:{}\n", registry.digest(&repository, tag))
+        }
+        None => format!("{line}\n"),
+    };
+    compose.lines().map(line).collect()
+}
