@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use containers::compose::Protocol;
 use protocol::digest::{MrConfigId, OsImageHash};
 use protocol::handover::AGENT_PORT;
 use protocol::image::ImageManifest;
@@ -78,7 +79,7 @@ impl Launch<'_> {
         let mut command = self.qemu.command();
         command.args(arguments);
         let qemu = spawn(&mut command, folder, "qemu.log")?;
-        let published = spec.ports.iter().filter(|port| port.guest != AGENT_PORT);
+        let published = spec.ports.iter().filter(|port| port.guest != AGENT_PORT && port.transport == Transport::Tcp);
         let agent = spec.ports.iter().find(|port| port.guest == AGENT_PORT).expect("ports() always forwards the agent");
         let vm = Vm {
             name: name.to_owned(),
@@ -131,11 +132,17 @@ impl Launch<'_> {
     /// The agent's port and each published one, on the port of the same number where that is free.
     fn ports(&self) -> Outcome<Vec<PortForward>> {
         let services = &self.app.compose.services;
-        let published = services.iter().flat_map(|service| &service.ports).map(|port| port.published);
+        let published = services.iter().flat_map(|service| &service.ports).map(|port| {
+            let transport = match port.protocol {
+                Protocol::Tcp => Transport::Tcp,
+                Protocol::Udp => Transport::Udp,
+            };
+            (port.published, transport)
+        });
         let mut forwards = Vec::new();
-        for guest in published.chain([AGENT_PORT]) {
-            let host = free_port(self.options.bind, guest)?;
-            forwards.push(PortForward { host, guest, transport: Transport::Tcp });
+        for (guest, transport) in published.chain([(AGENT_PORT, Transport::Tcp)]) {
+            let host = free_port(self.options.bind, guest, transport)?;
+            forwards.push(PortForward { host, guest, transport });
         }
         Ok(forwards)
     }
@@ -222,8 +229,11 @@ fn write(path: &Path, bytes: &[u8]) -> Outcome<()> {
 }
 
 /// `wanted` on `address` if it is free, else any free port.
-fn free_port(address: IpAddr, wanted: u16) -> Outcome<SocketAddr> {
-    let bind = |port| TcpListener::bind((address, port)).and_then(|listener| listener.local_addr());
+fn free_port(address: IpAddr, wanted: u16, transport: Transport) -> Outcome<SocketAddr> {
+    let bind = |port| match transport {
+        Transport::Tcp => TcpListener::bind((address, port)).and_then(|listener| listener.local_addr()),
+        Transport::Udp => UdpSocket::bind((address, port)).and_then(|socket| socket.local_addr()),
+    };
     bind(wanted).or_else(|_| bind(0)).hint(address, "give an address of this host with --bind")
 }
 
@@ -235,6 +245,6 @@ mod tests {
     fn a_taken_port_gives_another() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
-        assert_ne!(free_port("127.0.0.1".parse().unwrap(), port).unwrap().port(), port);
+        assert_ne!(free_port("127.0.0.1".parse().unwrap(), port, Transport::Tcp).unwrap().port(), port);
     }
 }
