@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use protocol::app_compose::{self, AppFiles};
+use protocol::app_compose::{self, AppFiles, NewApp};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -31,7 +31,8 @@ impl App {
         gather(source, Path::new(""), &mut files);
         let compose = COMPOSE_FILES.iter().find_map(|name| files.remove(*name)).expect("a compose file");
         let compose = pinned(&String::from_utf8(compose).unwrap(), registry);
-        let plain = app_compose::generate_with_files(name, &compose, &files).unwrap();
+        let plain = NewApp { name, docker_compose_file: &compose, files: &files, danger_privileged: false };
+        let plain = plain.generate().unwrap();
         let mut document: Value = serde_json::from_slice(&plain).unwrap();
         for (key, value) in settings {
             document[*key] = value.clone();

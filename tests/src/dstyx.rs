@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use protocol::app_compose;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -147,8 +148,14 @@ impl Answer {
     }
 }
 
-/// An app folder: a compose file and the file that is measured.
+/// An app folder: a compose file, the file that is measured, and the files that it carries.
 pub fn write_app(folder: &Path, compose: &str, app_compose: &[u8]) {
     std::fs::write(folder.join("docker-compose.yml"), compose).unwrap();
     std::fs::write(folder.join("app-compose.json"), app_compose).unwrap();
+    let files = app_compose::parse(app_compose).map(|app| app.files).unwrap_or_default();
+    for (path, content) in files {
+        let path = folder.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
 }

@@ -107,12 +107,14 @@ fn cut(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{AppFiles, generate, generate_with_files};
+    use super::super::{AppFiles, NewApp, generate};
     use super::*;
 
     fn changed(change: impl FnOnce(&mut Value)) -> Vec<String> {
         let files = AppFiles::from([("web/a".to_owned(), b"a".to_vec())]);
-        let stated = generate_with_files("app", "services:\n  web:\n    image: a@sha256:00\n", &files).unwrap();
+        let docker_compose_file = "services:\n  web:\n    image: a@sha256:00\n";
+        let app = NewApp { name: "app", docker_compose_file, files: &files, danger_privileged: false };
+        let stated = app.generate().unwrap();
         let mut measured: Value = serde_json::from_slice(&stated).unwrap();
         change(&mut measured);
         differences(&stated, measured.to_string().as_bytes())
