@@ -6,9 +6,10 @@
 use std::path::Path;
 
 use containers::app::{App, AppSpec, AppState, Failure, FailureKind};
-use containers::compose::{Cause, ComposeError, ComposeFile, ReferenceError};
+use containers::compose::{Cause, ComposeError, ComposeFile, Environment, ReferenceError};
 use containers::container::Sockets;
-use containers::images::{Limits, Mirror, RegistrySettings};
+use containers::images::{Credentials, Limits, Mirror, RegistrySettings};
+use protocol::app_compose::AppCompose;
 use protocol::handover::{DSTACK_SOCKET, TAPPD_SOCKET};
 use protocol::status::{Phase, Refusal};
 use tokio::signal::unix::Signal;
@@ -33,14 +34,22 @@ const HELPER: &str = "/bin/container-helper";
 
 /// Starts the app; returns at once with what everybody asks about it.
 pub fn start(boot: &Boot) -> App {
-    match ComposeFile::of_app(&boot.app) {
-        Ok(compose) => App::start(spec(boot, compose)),
-        Err(error) => {
-            let failure = Failure { kind: kind_of(&error), message: format!("docker_compose_file: {error}") };
+    let compose = ComposeFile::of_app(&boot.app)
+        .map_err(|error| Failure { kind: kind_of(&error), message: format!("docker_compose_file: {error}") });
+    match compose.and_then(|compose| Ok((compose, credentials(&boot.app)?))) {
+        Ok((compose, credentials)) => App::start(spec(boot, compose, credentials)),
+        Err(failure) => {
             tracing::error!("the app cannot be started: {}", failure.message);
             App::failed(failure)
         }
     }
+}
+
+/// What the app's environment holds for private registries.
+fn credentials(app: &AppCompose) -> Result<Credentials, Failure> {
+    let failed = |error: &dyn std::error::Error| Failure { kind: FailureKind::Compose, message: error.to_string() };
+    let environment = Environment::of_folder(&app.files).map_err(|error| failed(&error))?;
+    Credentials::from_environment(&environment).map_err(|error| failed(&error))
 }
 
 /// Reports what becomes of the app; returns when `stop` was asked for and everything has ended.
@@ -67,11 +76,12 @@ fn report(state: &AppState) -> Option<(Phase, Refusal)> {
     }
 }
 
-fn spec(boot: &Boot, compose: ComposeFile) -> AppSpec {
+fn spec(boot: &Boot, compose: ComposeFile, credentials: Credentials) -> AppSpec {
     let registries = RegistrySettings {
         mirrors: boot.handover.registry_mirrors.iter().filter_map(|address| mirror(address)).collect(),
         roots_pem: Some(Path::new(ROOTS).to_owned()),
         insecure: boot.app.insecure_registries.clone(),
+        credentials,
         ..RegistrySettings::default()
     };
     AppSpec {
@@ -115,6 +125,7 @@ fn names_no_digest(error: &ComposeError) -> bool {
 #[cfg(test)]
 mod tests {
     use containers::compose::Inputs;
+    use protocol::app_compose::{self, NewApp};
 
     use super::*;
 
@@ -128,6 +139,19 @@ mod tests {
         assert_eq!(refusal("services: {web: {image: nginx, unknown: 1}}"), Refusal::ImageUnpinned);
         assert_eq!(refusal("services: 1"), Refusal::ComposeInvalid);
         assert_eq!(refusal("\t"), Refusal::ComposeInvalid);
+    }
+
+    #[test]
+    fn credentials_come_from_the_measured_environment() {
+        let app = |dotenv: &str| {
+            let files = [(".env".to_owned(), dotenv.as_bytes().to_vec())].into();
+            let new = NewApp { name: "a", docker_compose_file: "{}", files: &files, danger_privileged: false };
+            app_compose::parse(&new.generate().unwrap()).unwrap()
+        };
+        let held = credentials(&app("DSTACK_DOCKER_USERNAME=u\nDSTACK_DOCKER_PASSWORD=p\n")).unwrap();
+        assert_eq!(held.registries().collect::<Vec<_>>(), ["docker.io"]);
+        let failure = credentials(&app("DSTACK_DOCKER_USERNAME=u\n")).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Compose);
     }
 
     #[test]
