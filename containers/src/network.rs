@@ -34,13 +34,11 @@ mod plan;
 mod record;
 mod resolver;
 mod rules;
-mod single;
 #[cfg(test)]
 mod testing;
 mod upstream;
 
 pub use plan::{MAX_CONTAINERS, MAX_NETWORKS, PlanError};
-pub use single::{Attached, Network, Proxy};
 
 use links::{Netlink, Pair};
 use plan::{BRIDGE_PREFIX, Link, Plan, Slot, SlotMode, VETH_PREFIX};
@@ -364,17 +362,6 @@ pub enum NetworkError {
         /// Which rule, if it is about one.
         rule: String,
         /// Its answer.
-        error: io::Error,
-    },
-    /// A namespace cannot be made or opened.
-    #[error("network namespace: {0}")]
-    Namespace(io::Error),
-    /// A port of the guest cannot be listened on.
-    #[error("publish {address}: {error}")]
-    Publish {
-        /// Address and port.
-        address: SocketAddr,
-        /// The kernel's answer.
         error: io::Error,
     },
 }
