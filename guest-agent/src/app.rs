@@ -55,9 +55,12 @@ fn credentials(app: &AppCompose) -> Result<Credentials, Failure> {
 /// Reports what becomes of the app; returns when `stop` was asked for and everything has ended.
 pub async fn watch(app: &App, reports: &Reports, mut stop: Signal) {
     let mut states = app.states();
+    let mut last = None;
     loop {
-        if let Some((phase, refusal)) = report(&states.borrow_and_update()) {
-            reports.send(phase, refusal);
+        // A service that starts again is no news, unless it was.
+        if let Some(report) = report(&states.borrow_and_update()).filter(|report| last != Some(*report)) {
+            reports.send(report.0, report.1);
+            last = Some(report);
         }
         tokio::select! {
             changed = states.changed() => if changed.is_err() { break },

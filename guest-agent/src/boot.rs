@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use containers::compose::ComposeFile;
 use protocol::app_compose::{self, AppCompose, AppComposeError};
 use protocol::event_log::RuntimeEvent;
 use protocol::event_name;
@@ -78,6 +79,9 @@ impl Boot {
         let app_compose = STANDARD.decode(&handover.app_compose)?;
         let app = app_compose::parse(&app_compose)?;
         log.ensure(&RuntimeEvent::new(event_name::KEY_PROVIDER, NO_KEY_PROVIDER))?;
+        if departs_from_confinement(&app) {
+            log.ensure(&RuntimeEvent::new(event_name::DANGER_PRIVILEGED, ""))?;
+        }
         log.ensure(&RuntimeEvent::new(event_name::SYSTEM_READY, ""))?;
         Ok(Self {
             handover: Arc::new(handover),
@@ -86,6 +90,11 @@ impl Boot {
             log: Arc::new(log),
         })
     }
+}
+
+/// Whether something in the compose file needs `danger_privileged`; a file that is refused runs nothing.
+fn departs_from_confinement(app: &AppCompose) -> bool {
+    ComposeFile::of_app(app).is_ok_and(|compose| !compose.dangers.is_empty())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, BootError> {
@@ -184,6 +193,30 @@ pub mod tests {
         let again = EventLog::new(directory.path().join("log"), boot.log.tee().clone());
         let again = Boot::complete_with(&handover(&boot.app_compose), again).unwrap();
         assert_eq!(again.log.snapshot(|tee| tee.runtime_register().unwrap()).unwrap(), (events, register));
+    }
+
+    #[test]
+    fn an_app_that_departs_from_confinement_says_so_before_the_system_is_ready() {
+        let digest = format!("image: app@sha256:{}", "0".repeat(64));
+        let names = |allowed: bool, body: &str| {
+            let directory = tempfile::tempdir().unwrap();
+            let app = serde_json::json!({
+                "manifest_version": 2,
+                "name": "hello",
+                "runner": "docker-compose",
+                "docker_compose_file": format!("services:\n  web:\n    {digest}\n    {body}\n"),
+                "danger_privileged": allowed,
+            });
+            let log = measured_log(directory.path(), Arc::new(Software::default()));
+            let boot = Boot::complete_with(&handover(app.to_string().as_bytes()), log).unwrap();
+            let (events, _) = boot.log.snapshot(|_| ()).unwrap();
+            events[6..].iter().map(|event| event.event.clone()).collect::<Vec<_>>()
+        };
+        let both = [event_name::DANGER_PRIVILEGED, event_name::SYSTEM_READY];
+        assert!(names(true, "privileged: true").ends_with(&both.map(str::to_owned)));
+        for (allowed, body) in [(false, "privileged: true"), (true, "read_only: true"), (false, "read_only: true")] {
+            assert!(!names(allowed, body).contains(&both[0].to_owned()), "{allowed} {body}");
+        }
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct App {
     pub key_provider: Option<String>,
     /// File system of the data disk; `None` without a disk.
     pub storage_fs: Option<String>,
+    /// Whether something in its compose file departs from the default confinement.
+    pub danger_privileged: bool,
 }
 
 /// RTMR3 and how it came about.
@@ -64,6 +66,7 @@ fn runtime_events(app: &App, until: Until) -> Vec<RuntimeEvent> {
         events.extend(app.os_image_hash.map(|hash| RuntimeEvent::new(event_name::OS_IMAGE_HASH, hash.0)));
         events.extend(app.key_provider.as_deref().map(|json| RuntimeEvent::new(event_name::KEY_PROVIDER, json)));
         events.extend(app.storage_fs.as_deref().map(|fs| RuntimeEvent::new(event_name::STORAGE_FS, fs)));
+        events.extend(app.danger_privileged.then(|| RuntimeEvent::new(event_name::DANGER_PRIVILEGED, [])));
         events.push(RuntimeEvent::new(event_name::SYSTEM_READY, []));
     }
     events

@@ -224,6 +224,7 @@ fn rtmr3_of_a_real_guest_is_computed_from_its_app() {
         os_image_hash: Some(OsImageHash(fixed("os-image-hash").try_into().unwrap())),
         key_provider: Some(text("key-provider")),
         storage_fs: Some(text("storage-fs")),
+        danger_privileged: false,
     };
     let ready = predict_app(&app, Until::SystemReady);
     assert_eq!(ready.rtmr3, evidence.report.rtmrs[3]);

@@ -18,11 +18,13 @@ pub const OS_IMAGE_HASH: &str = "os-image-hash";
 pub const KEY_PROVIDER: &str = "key-provider";
 /// The data disk's file system.
 pub const STORAGE_FS: &str = "storage-fs";
+/// The app departs from the default confinement of containers, which its measured file allows; absent if it does not.
+pub const DANGER_PRIVILEGED: &str = "danger-privileged";
 /// Last event of a boot; whatever follows belongs to the application.
 pub const SYSTEM_READY: &str = "system-ready";
 
 /// Every name that the boot uses or reserves, in its order; each occurs at most once in a log.
-pub const BOOT: [&str; 10] = [
+pub const BOOT: [&str; 11] = [
     SYSTEM_PREPARING,
     APP_ID,
     COMPOSE_HASH,
@@ -32,6 +34,7 @@ pub const BOOT: [&str; 10] = [
     OS_IMAGE_HASH,
     KEY_PROVIDER,
     STORAGE_FS,
+    DANGER_PRIVILEGED,
     SYSTEM_READY,
 ];
 

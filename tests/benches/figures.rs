@@ -29,6 +29,8 @@ use tests::mirror::Mirror;
 
 #[path = "figures/bridge.rs"]
 mod bridge;
+#[path = "figures/healthy.rs"]
+mod healthy;
 #[path = "figures/pulling.rs"]
 mod pulling;
 #[path = "figures/verification.rs"]
@@ -64,6 +66,7 @@ fn main() {
     hopeless_search(&image);
     bridge::bridges();
     pulling::pulls();
+    healthy::starts();
     rebuilds();
 }
 
@@ -259,6 +262,7 @@ fn app() -> App {
         os_image_hash: None,
         key_provider: Some(r#"{"name":"none","id":""}"#.to_owned()),
         storage_fs: Some("btrfs".to_owned()),
+        danger_privileged: false,
     }
 }
 

@@ -209,6 +209,7 @@ fn measured_app(hash: &ComposeHash) -> [u8; 48] {
         os_image_hash: None,
         key_provider: Some(r#"{"name":"none","id":""}"#.to_owned()),
         storage_fs: Some("btrfs".to_owned()),
+        danger_privileged: false,
     };
     measurement::predict_app(&app, Until::SystemReady).rtmr3.0
 }

@@ -127,6 +127,7 @@ fn hostile_tables_and_a_lying_mirror() {
         os_image_hash: None,
         key_provider: Some(r#"{"name":"none","id":""}"#.to_owned()),
         storage_fs: Some("btrfs".to_owned()),
+        danger_privileged: false,
     };
     assert_eq!(verdict.text("/facts/rtmr3"), measurement::predict_app(&app, Until::SystemReady).rtmr3.to_string());
 }

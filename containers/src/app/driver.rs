@@ -140,7 +140,10 @@ impl Driver {
 
     fn hear(&mut self, report: Report) {
         let input = match report {
-            Report::Image { service, outcome } => self.image(service, outcome),
+            Report::Image { service, outcome } => {
+                self.pulls.collect();
+                self.image(service, outcome)
+            }
             Report::Started { cell, started: Ok(started) } => match self.slots[cell].keep(cell, started) {
                 Some(pid) => Input::Running { cell, pid },
                 // It has ended already: a run without length, whose end is reported next.

@@ -34,6 +34,14 @@ fn main() {
         Some("sleep") => loop {
             thread::sleep(Duration::from_secs(60));
         },
+        Some("ready") => {
+            thread::sleep(Duration::from_millis(argument.parse().expect("milliseconds")));
+            fs::write("/ready", "").expect("file");
+            loop {
+                thread::sleep(Duration::from_secs(60));
+            }
+        }
+        Some("exists") => process::exit(i32::from(!fs::exists(argument).expect("path"))),
         Some("serve") => serve(argument),
         Some("ask") => ask(argument),
         Some("calls") => calls(),

@@ -30,6 +30,8 @@ mod running;
 #[cfg(feature = "runtime")]
 mod service;
 #[cfg(feature = "runtime")]
+mod supervision;
+#[cfg(feature = "runtime")]
 mod unpacking;
 
 /// True for root; otherwise tells that the test did not run.

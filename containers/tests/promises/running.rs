@@ -15,7 +15,7 @@ use containers::app::{App, AppSpec, AppState, ContainerState};
 use containers::compose::{ComposeFile, Inputs};
 use containers::container::Sockets;
 use containers::digest::ContentDigest;
-use containers::images::{Limits, RegistrySettings};
+use containers::images::{Limits, Mirror, RegistrySettings};
 use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use tempfile::TempDir;
@@ -43,14 +43,14 @@ fn probe() -> &'static Path {
 }
 
 /// A place of its own for one test.
-struct Stage {
-    folder: TempDir,
+pub struct Stage {
+    pub folder: TempDir,
     blobs: Blobs,
 }
 
 impl Stage {
     /// Leaves the host's mounts and network for this thread and those that it starts.
-    async fn set() -> Self {
+    pub async fn set() -> Self {
         unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).expect("root may");
         let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
         mount_change("/", private).expect("private mounts");
@@ -66,7 +66,7 @@ impl Stage {
     }
 
     /// An image of two layers: the probe, and some files.
-    fn image(&mut self, process: &str) -> ContentDigest {
+    pub fn image(&mut self, process: &str) -> ContentDigest {
         let program = fs::read(probe()).expect("probe");
         let one = Archive::default().directory("bin/").file("bin/probe", &program).directory("etc/").finish();
         let two = Archive::default()
@@ -77,21 +77,9 @@ impl Stage {
     }
 
     /// Returns when the app runs, or with why it does not.
-    async fn start(&self, compose: &str) -> Result<App, String> {
+    pub async fn start(&self, compose: &str) -> Result<App, String> {
         let mirror = serve(self.blobs.clone(), Behaviour::Honest, Behaviour::Honest);
-        let folder = |name: &str| self.folder.path().join(name);
-        let app = App::start(AppSpec {
-            compose: ComposeFile::read(compose.as_bytes(), &Inputs::default()).expect("compose file"),
-            registries: RegistrySettings { mirrors: vec![mirror], ..RegistrySettings::default() },
-            store_dir: folder("store"),
-            run_dir: folder("run"),
-            data_dir: folder("data"),
-            log_dir: folder("log"),
-            resolv_conf: folder("resolv.conf"),
-            sockets: Sockets { dstack: folder("dstack.sock"), tappd: folder("tappd.sock") },
-            helper: env!("CARGO_BIN_EXE_container-helper").into(),
-            limits: Limits::default(),
-        });
+        let app = App::start(spec(self.folder.path(), compose, vec![mirror]));
         let mut states = app.states();
         let over = |state: &AppState| matches!(state, AppState::Running | AppState::Failed(_));
         // Nothing of the app goes on while somebody looks at its state.
@@ -110,7 +98,24 @@ impl Stage {
     }
 }
 
-fn service(name: &str, digest: ContentDigest, body: &str) -> String {
+/// An app in `folder`.
+pub fn spec(folder: &Path, compose: &str, mirrors: Vec<Mirror>) -> AppSpec {
+    let folder = |name: &str| folder.join(name);
+    AppSpec {
+        compose: ComposeFile::read(compose.as_bytes(), &Inputs::default()).expect("compose file"),
+        registries: RegistrySettings { mirrors, ..RegistrySettings::default() },
+        store_dir: folder("store"),
+        run_dir: folder("run"),
+        data_dir: folder("data"),
+        log_dir: folder("log"),
+        resolv_conf: folder("resolv.conf"),
+        sockets: Sockets { dstack: folder("dstack.sock"), tappd: folder("tappd.sock") },
+        helper: env!("CARGO_BIN_EXE_container-helper").into(),
+        limits: Limits::default(),
+    }
+}
+
+pub fn service(name: &str, digest: ContentDigest, body: &str) -> String {
     format!("  {name}:\n    image: example.org/probe@{digest}\n{body}")
 }
 
@@ -121,7 +126,7 @@ async fn ended(app: &App) {
     }
 }
 
-async fn within(seconds: u64, what: &str, future: impl Future<Output = ()>) {
+pub async fn within(seconds: u64, what: &str, future: impl Future<Output = ()>) {
     let done = tokio::time::timeout(Duration::from_secs(seconds), future).await;
     done.unwrap_or_else(|_| panic!("{what} took longer than {seconds} s"));
 }

@@ -24,6 +24,8 @@ pub(super) struct Pulls {
     progress: Vec<Progress>,
     /// In the order of the services; several may share one.
     outcomes: Vec<watch::Receiver<Option<Outcome>>>,
+    /// Until what no image needs has been dropped from it.
+    uncollected: Option<Arc<Store>>,
 }
 
 /// From where, and how much.
@@ -52,12 +54,24 @@ impl Pulls {
             tasks.spawn(pull.run(source.clone(), Arc::clone(&places), sender, reports.clone()));
         }
         let outcomes = services.iter().map(|service| outcomes[&service.image].clone()).collect();
-        Self { _tasks: tasks, progress, outcomes }
+        Self { _tasks: tasks, progress, outcomes, uncollected: Some(Arc::clone(&source.store)) }
     }
 
     /// How it went for a service, once it is known.
     pub(super) fn outcome(&self, service: usize) -> watch::Receiver<Option<Outcome>> {
         self.outcomes[service].clone()
+    }
+
+    /// Drops from the store what no image of the app needs, once all of them are here.
+    pub(super) fn collect(&mut self) {
+        let here = |outcome: &watch::Receiver<Option<Outcome>>| outcome.borrow().clone()?.ok();
+        let Some(images) = self.outcomes.iter().map(here).collect::<Option<Vec<_>>>() else { return };
+        let Some(store) = self.uncollected.take() else { return };
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = store.collect(images.iter().map(Arc::as_ref)) {
+                tracing::warn!(%error, "dropping what no image needs failed");
+            }
+        });
     }
 
     /// How far all of them are.

@@ -1,0 +1,172 @@
+//! Promise: containers start in the order of what they need, come again when they end, end in reverse order with
+//! their grace, and outlive the agent that started them.
+//!
+//! As in `running`, each test has mounts, a network and cgroups of its own; all of them need root.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use containers::app::{App, AppState, ContainerState, Happening, HealthState};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::root;
+use crate::running::{Stage, service, spec, within};
+
+/// Names the folder for the process that plays an agent.
+const AGENT_FOLDER: &str = "CONTAINERS_TEST_AGENT_FOLDER";
+
+/// Ends at once; the probe, as the first process, would not hear SIGTERM.
+const AT_ONCE: &str = "    stop_signal: SIGKILL\n";
+
+fn pid(app: &App, id: &str) -> Option<i32> {
+    match app.status().into_iter().find(|status| status.id == id)?.state {
+        ContainerState::Running { pid } => Some(pid),
+        _ => None,
+    }
+}
+
+/// Returns once `holds`.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within(30, what, wait).await;
+}
+
+fn kill_process(pid: i32) {
+    kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it runs");
+}
+
+/// What happened, as `ID: WHAT`, without notes of the app itself.
+fn history(app: &App) -> Vec<String> {
+    let line = |event: containers::app::AppEvent| event.subject.map(|subject| format!("{subject}: {}", event.what));
+    app.events_after(0).into_iter().filter_map(line).collect()
+}
+
+#[tokio::test]
+async fn what_is_killed_comes_again() {
+    if !root("what_is_killed_comes_again") {
+        return;
+    }
+    let mut stage = Stage::set().await;
+    let digest = stage.image(r#"{"Entrypoint":["/bin/probe","sleep"]}"#);
+    let body = format!("    restart: always\n{AT_ONCE}");
+    let app = stage.start(&format!("services:\n{}", service("web", digest, &body))).await.expect("started");
+    for restarts in 1..3 {
+        let first = pid(&app, "web-1").expect("running");
+        kill_process(first);
+        until("another one", || pid(&app, "web-1").is_some_and(|pid| pid != first)).await;
+        assert_eq!(app.status()[0].restarts, restarts);
+    }
+    until("the app to be whole", || app.state() == AppState::Running).await;
+    app.stop().await;
+    assert!(history(&app).contains(&"web-1: starts again in 200 ms".to_owned()), "{:?}", history(&app));
+}
+
+#[tokio::test]
+async fn a_service_waits_until_what_it_needs_is_healthy() {
+    if !root("a_service_waits_until_what_it_needs_is_healthy") {
+        return;
+    }
+    let mut stage = Stage::set().await;
+    let digest = stage.image(r#"{"Entrypoint":["/bin/probe"]}"#);
+    let db = "    command: ready 700\n    healthcheck: {test: [CMD, /bin/probe, exists, /ready], interval: 5s}\n";
+    let web = "    command: sleep\n    depends_on: {db: {condition: service_healthy}}\n";
+    let [db, web] = [("db", db), ("web", web)].map(|(name, body)| service(name, digest, &format!("{body}{AT_ONCE}")));
+    let app = stage.start(&format!("services:\n{web}{db}")).await.expect("started");
+    let status = app.status();
+    assert_eq!((status[0].health, status[1].health), (None, Some(HealthState::Healthy)), "{:?}", history(&app));
+    let waited = status[0].started.zip(status[1].started).and_then(|(web, db)| web.duration_since(db).ok());
+    let waited = waited.expect("web later than db");
+    assert!(waited >= Duration::from_millis(700) && waited < Duration::from_secs(5), "{waited:?}");
+    app.stop().await;
+    let history = history(&app);
+    let place = |line: &str| history.iter().position(|found| found == line).expect(line);
+    assert!(place("db-1: healthy") < place("web-1: started"), "{history:?}");
+    assert!(place("web-1: asked to end") < place("db-1: asked to end"), "{history:?}");
+}
+
+#[tokio::test]
+async fn the_end_is_in_reverse_order_and_each_has_its_grace() {
+    if !root("the_end_is_in_reverse_order_and_each_has_its_grace") {
+        return;
+    }
+    let mut stage = Stage::set().await;
+    let digest = stage.image(r#"{"Entrypoint":["/bin/probe","sleep"]}"#);
+    let db = service("db", digest, AT_ONCE);
+    let web = service("web", digest, "    depends_on: [db]\n    stop_grace_period: 600ms\n");
+    let app = stage.start(&format!("services:\n{web}{db}")).await.expect("started");
+    let asked = std::time::Instant::now();
+    app.stop().await;
+    let took = asked.elapsed();
+    assert!(took >= Duration::from_millis(600) && took < Duration::from_secs(9), "{took:?}");
+    let asked = |line: &String| line.ends_with("asked to end") || line.ends_with("did not end in time, killed");
+    let end: Vec<String> = history(&app).into_iter().filter(asked).collect();
+    assert_eq!(end, ["web-1: asked to end", "web-1: did not end in time, killed", "db-1: asked to end"]);
+    assert!(!stage.folder.path().join("run/app.json").exists(), "nothing to take over is left");
+}
+
+/// Another process that starts the app of the folder.
+fn agent(folder: &Path) -> Child {
+    Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "supervision::an_agent", "--ignored", "--nocapture"])
+        .env(AGENT_FOLDER, folder)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("this program runs")
+}
+
+#[tokio::test]
+#[ignore = "the process that another test kills"]
+async fn an_agent() {
+    let Some(folder) = std::env::var_os(AGENT_FOLDER) else { return };
+    let folder = Path::new(&folder);
+    let compose = std::fs::read_to_string(folder.join("compose.yml")).expect("compose file");
+    let app = App::start(spec(folder, &compose, Vec::new()));
+    let _ = app.states().wait_for(|state| *state == AppState::Running).await;
+    let pids: Vec<String> =
+        app.status().iter().filter_map(|status| pid(&app, &status.id)).map(|p| p.to_string()).collect();
+    std::fs::write(folder.join("pids.new"), pids.join(" ")).expect("file");
+    std::fs::rename(folder.join("pids.new"), folder.join("pids")).expect("file");
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn containers_outlive_their_agent_and_the_next_one_takes_them_over() {
+    if !root("containers_outlive_their_agent_and_the_next_one_takes_them_over") {
+        return;
+    }
+    let mut stage = Stage::set().await;
+    let digest = stage.image(r#"{"Entrypoint":["/bin/probe","sleep"]}"#);
+    let body = format!("    restart: always\n{AT_ONCE}");
+    let services: String = ["kept", "ended"].map(|name| service(name, digest, &body)).concat();
+    let compose = format!("services:\n{services}");
+    stage.start(&compose).await.expect("started").stop().await;
+    let folder = stage.folder.path();
+    std::fs::write(folder.join("compose.yml"), &compose).expect("file");
+
+    let mut first = agent(folder);
+    until("the other process's containers", || folder.join("pids").exists()).await;
+    first.kill().expect("it runs");
+    first.wait().expect("it ends");
+    let pids = std::fs::read_to_string(folder.join("pids")).expect("pids");
+    let pids: Vec<i32> = pids.split(' ').map(|pid| pid.parse().expect("number")).collect();
+    assert!(pids.iter().all(|pid| Path::new(&format!("/proc/{pid}")).exists()), "containers go on: {pids:?}");
+    kill_process(pids[1]);
+    until("its end", || !Path::new(&format!("/proc/{}", pids[1])).exists()).await;
+
+    let app = stage.start(&compose).await.expect("taken over");
+    until("both", || pid(&app, "ended-1").is_some_and(|pid| pid != pids[1])).await;
+    assert_eq!(pid(&app, "kept-1"), Some(pids[0]), "the same process");
+    let restarts: Vec<u32> = app.status().iter().map(|status| status.restarts).collect();
+    assert_eq!(restarts, [0, 1]);
+    let taken = |event: &containers::app::AppEvent| event.what == Happening::TakenOver;
+    assert_eq!(app.events_after(0).iter().filter(|event| taken(event)).count(), 1, "{:?}", history(&app));
+    kill_process(pids[0]);
+    until("another one", || pid(&app, "kept-1").is_some_and(|pid| pid != pids[0])).await;
+    app.stop().await;
+}
