@@ -3,6 +3,7 @@
 use std::io;
 
 use measurement::FactsError;
+use protocol::disk_template::TemplateError;
 use reproducible_build::builder::BuildError;
 use reproducible_build::lock::LockError;
 use reproducible_build::qemu::QemuError;
@@ -45,6 +46,9 @@ pub enum BuildImageError {
     /// the licence list cannot be made
     #[error(transparent)]
     Notices(#[from] NoticesError),
+    /// a file system cannot be a template
+    #[error(transparent)]
+    Template(#[from] TemplateError),
     /// the artefacts are not what a prediction needs
     #[error("the built artefacts cannot be measured")]
     Facts(#[from] FactsError),
@@ -70,6 +74,9 @@ impl BuildImageError {
             Self::Ceiling(error) | Self::Initrd(InitrdError::Ceiling(error)) => Some(error.hint().into()),
             Self::Initrd(_) => Some("image/src/manifest.rs is the one list of what an image holds".into()),
             Self::Notices(_) => Some("use another crate, or one of a licence that the project accepts".into()),
+            Self::Template(_) => {
+                Some("the recipe in image/src/recipes/file_systems.rs made something unexpected".into())
+            }
             Self::Facts(_) => Some("the firmware or kernel recipe made something unexpected; read its log".into()),
             Self::Example(error) => Some(error.hint()),
             Self::Io(_) => Some("check the room on the disk and the permissions of the checkout".into()),

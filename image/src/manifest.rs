@@ -23,6 +23,10 @@ pub const CONTAINER_HELPER: &str = "bin/container-helper";
 pub const CA_CERTIFICATES: &str = "etc/ssl/certs/ca-certificates.crt";
 /// The time before which no guest's clock starts.
 pub const BUILD_DATE: &str = "etc/dstyx/build-date";
+/// The btrfs that a data disk starts with.
+pub const BTRFS_TEMPLATE: &str = "usr/share/dstyx/btrfs.template";
+/// The ext4 that a data disk starts with.
+pub const EXT4_TEMPLATE: &str = "usr/share/dstyx/ext4.template";
 /// The project's own licence.
 pub const LICENCE: &str = "usr/share/licenses/dstyx/Apache-2.0.txt";
 /// What else is in the image, under which licence.
@@ -59,7 +63,7 @@ pub enum What {
 }
 
 /// The whole initramfs, in the order of its paths.
-const RULES: [Rule; 28] = [
+const RULES: [Rule; 31] = [
     directory("bin", 0o755),
     file(CONTAINER_HELPER, 0o755, 8_000_000),
     file(GUEST_AGENT, 0o755, 16_000_000),
@@ -84,6 +88,9 @@ const RULES: [Rule; 28] = [
     directory("tmp", 0o1777),
     directory("usr", 0o755),
     directory("usr/share", 0o755),
+    directory("usr/share/dstyx", 0o755),
+    file(BTRFS_TEMPLATE, 0o644, 1_000_000),
+    file(EXT4_TEMPLATE, 0o644, 1_000_000),
     directory("usr/share/licenses", 0o755),
     file(NOTICES, 0o644, 16_384),
     file(CRATES, 0o644, 65_536),

@@ -14,6 +14,7 @@ use reproducible_build::source::Tree;
 use crate::BuildImageError;
 
 mod examples;
+mod file_systems;
 mod firmware;
 mod initrd;
 mod kernel;
@@ -38,7 +39,7 @@ pub enum Target {
     Kernel,
     /// The firmware of both flavours.
     Firmware,
-    /// The programs and both flavours' initramfs.
+    /// The programs, the empty file systems and both flavours' initramfs.
     Initrd,
     /// The examples' images.
     Examples,
@@ -67,8 +68,8 @@ impl<'a> Recipes<'a> {
         Self { builder, checkout }
     }
 
-    /// The recipes of a target, to be built twice and compared. The initramfs is made of what the programs'
-    /// recipe built first, so that target builds the programs to name its recipes.
+    /// The recipes of a target, to be built twice and compared. The initramfs is made of what the recipes of its
+    /// parts built first, so that target builds the parts to name its recipes.
     ///
     /// # Errors
     /// If an input is missing, or the programs do not build.
@@ -77,7 +78,8 @@ impl<'a> Recipes<'a> {
             Target::Kernel => vec![self.kernel(Flavour::Release)?, self.kernel(Flavour::Dev)?],
             Target::Firmware => vec![self.firmware()?],
             Target::Initrd => {
-                vec![self.programs()?, self.initrd(Flavour::Release)?, self.initrd(Flavour::Dev)?]
+                let (release, dev) = (self.initrd(Flavour::Release)?, self.initrd(Flavour::Dev)?);
+                vec![self.file_systems()?, self.programs()?, release, dev]
             }
             Target::Examples => EXAMPLES.iter().map(|name| self.example(name)).collect::<Result<_, _>>()?,
         })

@@ -77,8 +77,8 @@ impl Wanted {
         toml::from_str(&text).map_err(|e| UpdateError::Wanted(Box::new(e)))
     }
 
-    /// Reads the indices and resolves every group and source. If nothing changes
-    /// against `old`, the result is `old`, with its time: the time is an input too.
+    /// Reads the indices and resolves every group and source. If nothing changes against what `old` has, its time
+    /// stays: the time is an input of every build, and new groups or sources beside the old ones change none of them.
     ///
     /// # Errors
     /// If an index cannot be had, is not what `InRelease` states, or something
@@ -93,9 +93,11 @@ impl Wanted {
         for (name, wanted) in &self.source {
             sources.insert(name.clone(), self.resolve_source(wanted, &mut archive)?);
         }
-        let new = Lock::new(self.release.clone(), timestamp::now(), groups, sources);
-        let unchanged = old.filter(|old| old.release == new.release && diff::diff(old, &new).is_empty());
-        Ok(unchanged.cloned().unwrap_or(new))
+        let mut new = Lock::new(self.release.clone(), timestamp::now(), groups, sources);
+        if let Some(old) = old.filter(|old| keeps(old, &new)) {
+            new.resolved.clone_from(&old.resolved);
+        }
+        Ok(new)
     }
 
     fn resolve_group(&self, wanted: &WantedGroup, archive: &mut Archive<'_>) -> Result<Group, UpdateError> {
@@ -137,6 +139,13 @@ impl Wanted {
         }
         Ok(Source { files })
     }
+}
+
+/// Whether whatever is built from `old` is built from `new` alike: each group and source of `old` is there, unchanged.
+fn keeps(old: &Lock, new: &Lock) -> bool {
+    let in_old = |section: &String| old.group.contains_key(section) || old.source.contains_key(section);
+    let beside = |change: &diff::Change| matches!(change, diff::Change::Added { section, .. } if !in_old(section));
+    old.release == new.release && diff::diff(old, new).iter().all(beside)
 }
 
 /// How every pin of `old` stands: superseded by `new`, and still to be had or not.
@@ -263,5 +272,34 @@ impl UpdateError {
                 "see packages.toml and tests.toml in reproducible-build/: names, suites".into()
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_group_leaves_the_date_of_what_was_pinned_before() {
+        let pin = |name: &str| Pin {
+            name: name.into(),
+            version: "1".into(),
+            path: format!("pool/{name}_1.deb"),
+            size: 1,
+            sha256: Digest::of(name.as_bytes()),
+        };
+        let lock = |groups: &[(&str, &[&str])]| {
+            let group = |(name, pins): &(&str, &[&str])| {
+                ((*name).to_owned(), Group { packages: pins.iter().map(|name| pin(name)).collect() })
+            };
+            let groups = groups.iter().map(group).collect();
+            Lock::new("trixie".into(), "20260101T000000Z".into(), groups, BTreeMap::new())
+        };
+        let old = lock(&[("build", &["a", "b"])]);
+        assert!(keeps(&old, &old));
+        assert!(keeps(&old, &lock(&[("build", &["a", "b"]), ("more", &["a"])])));
+        assert!(!keeps(&old, &lock(&[("build", &["a", "b", "c"])])), "the group is another");
+        assert!(!keeps(&old, &lock(&[("build", &["a"]), ("more", &["a"])])));
+        assert!(!keeps(&old, &lock(&[("more", &["a", "b"])])));
     }
 }

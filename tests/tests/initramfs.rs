@@ -36,6 +36,9 @@ directory 0555 sys
 directory 1777 tmp
 directory 0755 usr
 directory 0755 usr/share
+directory 0755 usr/share/dstyx
+file 0644 usr/share/dstyx/btrfs.template
+file 0644 usr/share/dstyx/ext4.template
 directory 0755 usr/share/licenses
 file 0644 usr/share/licenses/NOTICES.txt
 file 0644 usr/share/licenses/crates.txt

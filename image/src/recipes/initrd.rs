@@ -47,6 +47,7 @@ impl Recipes<'_> {
 
     fn contents(&self, flavour: Flavour) -> Result<Contents, BuildImageError> {
         let programs = self.build(&*self.programs()?)?.path;
+        let file_systems = self.build(&*self.file_systems()?)?.path;
         let certificates = self.build(&self.ca_certificates())?.path;
         let read = |folder: &Path, file: &str| fs::read(folder.join(file));
         let crates = notices::crates(&fs::read_to_string(programs.join(programs::CRATES))?)?;
@@ -55,6 +56,8 @@ impl Recipes<'_> {
             (manifest::GUEST_AGENT, read(&programs, "guest-agent")?),
             (manifest::CONTAINER_HELPER, read(&programs, "container-helper")?),
             (manifest::CA_CERTIFICATES, read(&certificates, "ca-certificates.crt")?),
+            (manifest::BTRFS_TEMPLATE, self.template(&file_systems, "btrfs")?),
+            (manifest::EXT4_TEMPLATE, self.template(&file_systems, "ext4")?),
             (manifest::BUILD_DATE, format!("{}\n", self.builder.lock().epoch_secs()).into_bytes()),
             (manifest::LICENCE, fs::read(self.path("LICENSE"))?),
             (manifest::NOTICES, notices::NOTICES.into()),
