@@ -237,7 +237,7 @@ pub mod tests {
         let inside: AppInfo = ask(&api, Service::DstackGuest, "Info", &Empty {}).await.unwrap();
         let tcb: serde_json::Value = serde_json::from_str(&inside.tcb_info).unwrap();
         assert_eq!(tcb["rtmr2"], hex::encode([2; 48]));
-        assert_eq!(tcb["event_log"].as_array().unwrap().len(), 7);
+        assert_eq!(tcb["event_log"].as_array().unwrap().len(), 8);
         assert!(tcb["app_compose"].as_str().unwrap().contains("docker_compose_file"));
         assert_eq!((inside.app_id, inside.instance_id), (vec![1; 20], vec![2; 20]));
         assert_eq!(inside.key_provider_info, r#"{"name":"none","id":""}"#);
@@ -257,7 +257,7 @@ pub mod tests {
         };
         assert_eq!(emit("mine", vec![1, 2]).await.unwrap(), b"null");
         let (log, quote) = api.boot.log.snapshot(|tee| tee::Tee::runtime_register(tee).unwrap()).unwrap();
-        assert_eq!((log.last().unwrap().event.as_str(), log.len()), ("mine", 8));
+        assert_eq!((log.last().unwrap().event.as_str(), log.len()), ("mine", 9));
         assert_eq!(event_log::replay(&event_log::runtime_events(&log).unwrap()), quote);
         for name in protocol::event_name::BOOT {
             assert!(emit(name, vec![]).await.unwrap_err().contains("after system-ready"), "{name}");
@@ -266,8 +266,8 @@ pub mod tests {
             assert!(emit(name, vec![]).await.is_err(), "{name:?}");
         }
         assert!(emit("large", vec![0; 64 * 1024 + 1]).await.is_err());
-        assert_eq!(api.boot.log.snapshot(|_| ()).unwrap().0.len(), 8, "nothing refused was recorded");
-        for _ in 8..MAX_EVENTS {
+        assert_eq!(api.boot.log.snapshot(|_| ()).unwrap().0.len(), 9, "nothing refused was recorded");
+        for _ in 9..MAX_EVENTS {
             api.boot.log.append(&event_log::RuntimeEvent::new("mine", "")).unwrap();
         }
         assert!(emit("mine", vec![]).await.unwrap_err().contains("no more are accepted"));

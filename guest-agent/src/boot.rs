@@ -1,8 +1,10 @@
-//! What is left of the boot when init hands over: read the handover, record who gave the keys (nobody), and that the system is ready.
+//! What is left of the boot when init hands over: read the handover, record who gave the keys (nobody), open the data disk, record its file
+//! system, and that the system is ready.
 //!
-//! `system-ready` stands in the log before anything of the app runs. Both events are recorded once, however
+//! `system-ready` stands in the log before anything of the app runs. Each event is recorded once, however
 //! often the agent starts.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -11,13 +13,15 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use containers::compose::ComposeFile;
-use protocol::app_compose::{self, AppCompose, AppComposeError};
+use protocol::app_compose::{self, AppCompose, AppComposeError, StorageFs};
 use protocol::event_log::RuntimeEvent;
 use protocol::event_name;
 use protocol::handover::{self, Handover};
 use protocol::strict_json::JsonError;
 use tee::event_log::EventLogError;
 use tee::{EventLog, TdxGuest, Tee, TeeError};
+
+use crate::disk::{self, DiskError};
 
 /// Payload of `key-provider` in a guest without keys.
 const NO_KEY_PROVIDER: &str = r#"{"name":"none","id":""}"#;
@@ -51,9 +55,12 @@ pub enum BootError {
     /// the log
     #[error(transparent)]
     EventLog(#[from] EventLogError),
+    /// the data disk
+    #[error(transparent)]
+    Disk(#[from] DiskError),
 }
 
-/// Holding one says: the event log stands at `system-ready` or later, and these are the facts that init measured.
+/// Holding one says: the data disk is open, the event log stands at `system-ready` or later, and these are the facts that init measured.
 #[derive(Debug, Clone)]
 pub struct Boot {
     /// Ids, claims and hints.
@@ -70,15 +77,22 @@ impl Boot {
     /// Completes the boot of this machine.
     pub fn complete() -> Result<Self, BootError> {
         let tee: SharedTee = Arc::new(TdxGuest::open(Path::new("/"))?);
-        Self::complete_with(&read(Path::new(handover::PATH))?, EventLog::new(handover::EVENT_LOG_PATH, tee))
+        let log = EventLog::new(handover::EVENT_LOG_PATH, tee);
+        Self::complete_with(&read(Path::new(handover::PATH))?, log, disk::open)
     }
 
-    /// The same from the handover's bytes and any log.
-    pub fn complete_with(handover: &[u8], log: EventLog<SharedTee>) -> Result<Self, BootError> {
+    /// The same from the handover's bytes, any log, and whatever opens the disk of this kind among those by serial.
+    pub fn complete_with(
+        handover: &[u8],
+        log: EventLog<SharedTee>,
+        open_disk: impl FnOnce(&BTreeMap<String, String>, StorageFs) -> Result<(), DiskError>,
+    ) -> Result<Self, BootError> {
         let handover = Handover::parse(handover)?;
         let app_compose = STANDARD.decode(&handover.app_compose)?;
         let app = app_compose::parse(&app_compose)?;
         log.ensure(&RuntimeEvent::new(event_name::KEY_PROVIDER, NO_KEY_PROVIDER))?;
+        open_disk(&handover.disks, app.storage_fs)?;
+        log.ensure(&RuntimeEvent::new(event_name::STORAGE_FS, app.storage_fs.name()))?;
         if departs_from_confinement(&app) {
             log.ensure(&RuntimeEvent::new(event_name::DANGER_PRIVILEGED, ""))?;
         }
@@ -107,7 +121,6 @@ fn read(path: &Path) -> Result<Vec<u8>, BootError> {
 
 #[cfg(test)]
 pub mod tests {
-    use std::collections::BTreeMap;
     use std::sync::Mutex;
 
     use protocol::digest::{
@@ -148,7 +161,7 @@ pub mod tests {
         let shape = Shape {
             vcpus: 1,
             memory_mib: 1024,
-            root_slots: 4,
+            root_slots: 5,
             serial_ports: 1,
             qemu_version: "11.1.3".into(),
             pci_hotplug: true,
@@ -179,7 +192,7 @@ pub mod tests {
         let app_compose = app_compose::generate("hello", "services: {}\n").unwrap();
         let app_compose = change(String::from_utf8(app_compose).unwrap());
         let log = measured_log(directory, Arc::new(Software::default()));
-        Boot::complete_with(&handover(app_compose.as_bytes()), log).unwrap()
+        Boot::complete_with(&handover(app_compose.as_bytes()), log, |_, _| Ok(())).unwrap()
     }
 
     #[test]
@@ -188,10 +201,11 @@ pub mod tests {
         let boot = boot(directory.path(), |file| file);
         let (events, register) = boot.log.snapshot(|tee| tee.runtime_register().unwrap()).unwrap();
         let last: Vec<_> = events[5..].iter().map(|event| event.event.as_str()).collect();
-        assert_eq!(last, [event_name::KEY_PROVIDER, event_name::SYSTEM_READY]);
+        assert_eq!(last, [event_name::KEY_PROVIDER, event_name::STORAGE_FS, event_name::SYSTEM_READY]);
+        assert_eq!(events[6].event_payload, hex::encode("btrfs"));
 
         let again = EventLog::new(directory.path().join("log"), boot.log.tee().clone());
-        let again = Boot::complete_with(&handover(&boot.app_compose), again).unwrap();
+        let again = Boot::complete_with(&handover(&boot.app_compose), again, |_, _| Ok(())).unwrap();
         assert_eq!(again.log.snapshot(|tee| tee.runtime_register().unwrap()).unwrap(), (events, register));
     }
 
@@ -223,8 +237,25 @@ pub mod tests {
     fn another_app_compose_or_an_unknown_key_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let log = || measured_log(directory.path(), Arc::new(Software::default()));
-        assert!(matches!(Boot::complete_with(b"{}", log()), Err(BootError::Json(_))));
+        assert!(matches!(Boot::complete_with(b"{}", log(), |_, _| Ok(())), Err(BootError::Json(_))));
         std::fs::remove_file(directory.path().join("log")).unwrap();
-        assert!(matches!(Boot::complete_with(&handover(b"{}"), log()), Err(BootError::AppCompose(_))));
+        assert!(matches!(Boot::complete_with(&handover(b"{}"), log(), |_, _| Ok(())), Err(BootError::AppCompose(_))));
+    }
+
+    #[test]
+    fn without_a_disk_the_system_is_not_ready_and_the_measured_file_chooses_what_is_on_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let tee: SharedTee = Arc::new(Software::default());
+        let log = measured_log(directory.path(), Arc::clone(&tee));
+        let app_compose = app_compose::generate("hello", "services: {}\n").unwrap();
+        let ext4 = String::from_utf8(app_compose).unwrap().replacen('{', r#"{"storage_fs":"ext4","#, 1);
+        let refused = Boot::complete_with(&handover(ext4.as_bytes()), log, |_, kind| {
+            assert_eq!(kind, StorageFs::Ext4);
+            Err(DiskError::Missing)
+        });
+        assert!(matches!(refused, Err(BootError::Disk(DiskError::Missing))));
+        let log = EventLog::new(directory.path().join("log"), tee);
+        let (events, ()) = log.snapshot(|_| ()).unwrap();
+        assert_eq!(events.last().unwrap().event, event_name::KEY_PROVIDER);
     }
 }

@@ -5,17 +5,20 @@
 //! secret. Who speaks to it over the network is the attacker, and so is a container on one of its two sockets: requests
 //! are bounded in size, number and time, and quotes are made one at a time.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod api;
 mod app;
 mod boot;
+mod disk;
 mod http;
 mod info;
 mod quotes;
 mod reports;
 mod server;
 mod sockets;
+#[allow(unsafe_code)]
+mod sys;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -31,7 +34,8 @@ use tokio::task::JoinSet;
 
 use crate::api::Api;
 use crate::api::socket::{self, Socket};
-use crate::boot::Boot;
+use crate::boot::{Boot, BootError};
+use crate::disk::DiskError;
 use crate::http::Port;
 use crate::quotes::QuoteDesk;
 use crate::reports::Reports;
@@ -71,7 +75,14 @@ async fn run() -> Result<(), AgentError> {
     let reports = Reports::take_over_stdout().map_err(setup("the status pipe"))?;
     reports.send(Phase::AgentStarted, Refusal::None);
     let stop = stop_signal().map_err(setup("signals"))?;
-    let boot = Boot::complete()?;
+    let boot = match Boot::complete() {
+        Err(BootError::Disk(error)) => {
+            without_disk(&error, &reports, stop).await;
+            return Ok(());
+        }
+        completed => completed?,
+    };
+    reports.send(Phase::DiskOpened, Refusal::None);
     let address = (std::net::Ipv6Addr::UNSPECIFIED, AGENT_PORT);
     let listener = TcpListener::bind(address).await.map_err(setup("the public port"))?;
     let sockets = Sockets::from_stdin().map_err(setup("the sockets from init"))?;
@@ -81,6 +92,13 @@ async fn run() -> Result<(), AgentError> {
     app::watch(&app, &reports, stop).await;
     servers.abort_all();
     Ok(())
+}
+
+/// Says why there is no data disk, upon which init ends the machine: nothing of the app may run without one.
+async fn without_disk(error: &DiskError, reports: &Reports, mut stop: Signal) {
+    tracing::error!("the data disk: {error}");
+    reports.send(Phase::DiskOpened, error.refusal());
+    stop.recv().await;
 }
 
 /// Answers on the public port and on the sockets of containers, until the tasks are ended.

@@ -41,15 +41,14 @@ const FIRST: [Mount; 3] = [
     Mount { kind: "devtmpfs", target: "/dev", flags: NO_SUID, options: "mode=0755" },
 ];
 
-/// The rest. `/var` takes image layers, whose device nodes and set-uid programs count inside containers only.
-const REST: [Mount; 7] = [
+/// The rest. `/var` stays empty and read-only until the agent has opened the data disk.
+const REST: [Mount; 6] = [
     Mount { kind: "configfs", target: "/sys/kernel/config", flags: PLAIN, options: "" },
     Mount { kind: "cgroup2", target: "/sys/fs/cgroup", flags: PLAIN, options: "nsdelegate" },
     Mount { kind: "devpts", target: "/dev/pts", flags: NO_SUID, options: "mode=0620,gid=5,ptmxmode=0666" },
     Mount { kind: "tmpfs", target: "/dev/shm", flags: PLAIN, options: "mode=1777" },
     Mount { kind: "tmpfs", target: "/run", flags: WITH_PROGRAMS, options: "mode=0755" },
     Mount { kind: "tmpfs", target: "/tmp", flags: WITH_PROGRAMS, options: "mode=1777" },
-    Mount { kind: "tmpfs", target: "/var", flags: MsFlags::empty(), options: "mode=0755" },
 ];
 
 /// Kernel settings: a program traces its own children only; kernel addresses are nobody's business, not even root's.

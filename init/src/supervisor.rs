@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use protocol::status::{Phase, Refusal};
+use protocol::status::{Phase, Refusal, Report};
 
 use crate::agent::{self, Agent, Restarts};
 use crate::halt::Halt;
@@ -69,7 +69,7 @@ fn supervise(Networked { network }: Networked) -> Result<(), Halt> {
         supervisor.start_if_due(Instant::now())?;
         let ready = supervisor.wait();
         if ready.reports {
-            supervisor.take_report();
+            supervisor.take_report()?;
         }
         if let Err(error) = supervisor.network.advance(Instant::now()) {
             console::say(&format!("network: {error}"));
@@ -123,11 +123,9 @@ impl Supervisor {
         Ready { signals: readable(events.first()), reports: readable(events.get(2)) }
     }
 
-    fn take_report(&mut self) {
-        let Slot::Running(agent) = &mut self.slot else { return };
-        if let Some(report) = agent.read_report() {
-            status::record(report.phase, report.refusal);
-        }
+    fn take_report(&mut self) -> Result<(), Halt> {
+        let Slot::Running(agent) = &mut self.slot else { return Ok(()) };
+        agent.read_report().map_or(Ok(()), write_down)
     }
 
     fn take_signals(&mut self, now: Instant) -> Result<(), Halt> {
@@ -158,7 +156,7 @@ impl Supervisor {
                 console::say(&format!("the agent has ended: {ended:?}"));
                 // Its last words are still in the pipe.
                 while let Some(report) = agent.read_report() {
-                    status::record(report.phase, report.refusal);
+                    write_down(report)?;
                 }
                 let lived = agent.lived(now);
                 self.agent_ended(lived, now)?;
@@ -179,6 +177,15 @@ impl Supervisor {
         self.slot = Slot::Waiting { until: now + wait };
         Ok(())
     }
+}
+
+/// Puts the agent's report on record. The one phase of the boot that is the agent's ends the machine like init's own, if it is refused.
+fn write_down(Report { phase, refusal }: Report) -> Result<(), Halt> {
+    if phase == Phase::DiskOpened && refusal != Refusal::None {
+        return Err(Halt::new(phase, refusal, "as the agent said"));
+    }
+    status::record(phase, refusal);
+    Ok(())
 }
 
 /// Kills all processes but this one and collects them, so that nothing holds a mount or writes on.

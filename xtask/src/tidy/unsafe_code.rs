@@ -1,4 +1,4 @@
-//! Unsafe code has at most one home in a crate, a `sys.rs`; today no crate needs one.
+//! Unsafe code has at most one home in a crate, a `sys.rs`.
 
 use super::Source;
 
