@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use protocol::app_compose;
+use protocol::data_disk;
 use protocol::digest::Sha256Digest;
 use protocol::handover::AGENT_PORT;
 use protocol::image::ImageManifest;
@@ -52,8 +53,8 @@ pub struct Host {
     pub initrd: Option<PathBuf>,
     /// More QEMU arguments.
     pub more_arguments: Vec<String>,
-    /// Size of the data disk.
-    pub data_disk_bytes: u64,
+    /// The data disk.
+    pub data_disk: DataDisk,
     /// What is on the launch disk.
     pub launch_disk: LaunchDisk,
     /// Exact bytes of the app-compose.json; by default one is made of the compose file.
@@ -85,6 +86,60 @@ pub enum LaunchDisk {
     Absent,
 }
 
+/// What the host gives the guest as its data disk.
+#[derive(Debug, Clone)]
+pub enum DataDisk {
+    /// A new sparse file of so many bytes.
+    Fresh(u64),
+    /// A file that is there already, and stays.
+    Kept(PathBuf),
+    /// A new one that cannot be written.
+    ReadOnly(u64),
+    /// A new one, and a second disk with its serial.
+    Twice(u64),
+    /// A new one that fails every write.
+    Failing(u64),
+    /// No such disk.
+    Absent,
+}
+
+impl DataDisk {
+    fn fresh_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Fresh(bytes) | Self::ReadOnly(bytes) | Self::Twice(bytes) | Self::Failing(bytes) => Some(*bytes),
+            Self::Absent => Some(0),
+            Self::Kept(_) => None,
+        }
+    }
+
+    fn change(&self, arguments: &mut Vec<String>) {
+        let at = device(arguments, "data");
+        match self {
+            Self::Fresh(_) | Self::Kept(_) => {}
+            Self::ReadOnly(_) => {
+                arguments[at - 2] = arguments[at - 2].replace(r#""read-only":false"#, r#""read-only":true"#);
+            }
+            Self::Twice(_) => {
+                let second = [
+                    "-blockdev".to_owned(),
+                    r#"{"driver":"null-co","node-name":"second","size":4294967296}"#.to_owned(),
+                    "-device".to_owned(),
+                    format!("virtio-blk-pci,drive=second,serial={}", data_disk::DISK_SERIAL),
+                ];
+                arguments.extend(second);
+            }
+            Self::Failing(_) => {
+                let file = r#""file":{"driver":"blkdebug","inject-error":[{"event":"pwritev","errno":5}],"image":{"driver":"file""#;
+                let failing = arguments[at - 2].replace(r#""file":{"driver":"file""#, file);
+                arguments[at - 2] = format!("{failing}}}");
+            }
+            Self::Absent => {
+                arguments.drain(at - 1..=at);
+            }
+        }
+    }
+}
+
 impl Default for Host {
     fn default() -> Self {
         Self {
@@ -95,7 +150,7 @@ impl Default for Host {
             kernel: None,
             initrd: None,
             more_arguments: Vec::new(),
-            data_disk_bytes: 2 << 30,
+            data_disk: DataDisk::Fresh(2 << 30),
             launch_disk: LaunchDisk::Honest,
             app_compose: None,
             compose: format!("services:\n  web:\n    image: dstyx.local/none@sha256:{}\n", "00".repeat(32)),
@@ -133,7 +188,9 @@ impl Host {
         let app_compose = self.app_compose.clone().unwrap_or_else(made);
         fs::write(&spec.launch_disk, self.disk(self.block(&spec, &manifest, &app_compose))).unwrap();
         fs::write(&spec.status_disk, [0; status::DISK_BYTES]).unwrap();
-        fs::File::create(&spec.data_disk).unwrap().set_len(self.data_disk_bytes).unwrap();
+        if let Some(bytes) = self.data_disk.fresh_bytes() {
+            fs::File::create(&spec.data_disk).unwrap().set_len(bytes).unwrap();
+        }
         let emulator = self.emulator.as_ref().map(|flags| start_emulator(folder.path(), flags));
         let started = Instant::now();
         let qemu = self.qemu(&spec, &manifest).spawn().unwrap();
@@ -182,7 +239,10 @@ impl Host {
             image: image.to_path_buf(),
             launch_disk: folder.join("launch.img"),
             status_disk: folder.join("status.img"),
-            data_disk: folder.join("data.img"),
+            data_disk: match &self.data_disk {
+                DataDisk::Kept(path) => path.clone(),
+                _ => folder.join("data.img"),
+            },
             console_log: folder.join("console.log"),
             control_socket: Some(folder.join("qmp.sock")),
             extra_disks: self.extra_disks.clone(),
@@ -201,9 +261,10 @@ impl Host {
             without_tdx_port(&mut arguments);
         }
         if let LaunchDisk::Absent = self.launch_disk {
-            let at = arguments.iter().position(|argument| argument.starts_with("virtio-blk-pci,drive=launch")).unwrap();
+            let at = device(&arguments, "launch");
             arguments.drain(at - 1..=at);
         }
+        self.data_disk.change(&mut arguments);
         for (option, file) in [("-kernel", &self.kernel), ("-initrd", &self.initrd)] {
             if let Some(file) = file {
                 let at = arguments.iter().position(|argument| argument == option).unwrap();
@@ -376,6 +437,12 @@ fn start_emulator(folder: &Path, flags: &[String]) -> Child {
 fn without_tdx_port(arguments: &mut Vec<String>) {
     let at = arguments.iter().position(|argument| argument.starts_with("socket,id=tdx")).unwrap();
     arguments.drain(at - 1..at + 3);
+}
+
+/// Where the value of the `-device` option of a disk is.
+fn device(arguments: &[String], drive: &str) -> usize {
+    let start = format!("virtio-blk-pci,drive={drive},");
+    arguments.iter().position(|argument| argument.starts_with(&start)).unwrap()
 }
 
 /// A launch disk with this JSON, whatever it says.
