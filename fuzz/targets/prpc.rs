@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use protocol::prpc::guest::{Request, Service};
 use protocol::prpc::{Arguments, Encoding, Message, encode, encode_error};
 
-/// Service and method, then the way in, then a path's or the arguments' bytes.
+// Service and method, then the way in, then a path's or the arguments' bytes.
 fuzz_target!(|bytes: &[u8]| {
     let [service, method, way, rest @ ..] = bytes else { return };
     let service = Service::ALL[usize::from(*service) % Service::ALL.len()];

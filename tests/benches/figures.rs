@@ -27,6 +27,8 @@ use tests::guest::{Guest, Host};
 use tests::lab;
 use tests::mirror::Mirror;
 
+#[path = "figures/api.rs"]
+mod api;
 #[path = "figures/bridge.rs"]
 mod bridge;
 #[path = "figures/healthy.rs"]
@@ -60,6 +62,7 @@ fn main() {
     println!("| figure | value | beside it | ratio | aim |\n|---|---|---|---|---|");
     sizes(&image);
     boots(&image);
+    api::figures(&image);
     predictions(&image);
     verification::verifications();
     verdicts();

@@ -29,7 +29,10 @@ fn containers(vm: &Vm, output: &Output) -> Outcome<ExitCode> {
 fn of_app(status: &AppStatus, now_secs: u64) -> String {
     let header = ["CONTAINER", "STATE", "HEALTH", "RESTARTS", "STARTED", "PORTS"].map(str::to_owned).to_vec();
     let rows = status.containers.iter().map(|container| of_container(container, now_secs));
-    let message = status.message.iter().map(|message| format!("app: {:?}: {message}\n", status.state).to_lowercase());
+    let message = status
+        .message
+        .iter()
+        .map(|message| format!("app: {}: {message}\n", format!("{:?}", status.state).to_lowercase()));
     message.collect::<String>() + &columns(&std::iter::once(header).chain(rows).collect::<Vec<_>>())
 }
 

@@ -43,7 +43,8 @@ impl Api {
             Ok(body) => answer::of_type(StatusCode::OK, encoding.content_type(), body),
             Err(error) => {
                 let text = error.to_string();
-                tracing::info!("{}: {text}", service.name());
+                // Not louder: a container that is refused again and again would fill the console.
+                tracing::debug!("{}: {text}", service.name());
                 answer::of_type(status(&error), encoding.content_type(), encode_error(&text, encoding))
             }
         }

@@ -272,3 +272,55 @@ async fn clients_that_send_nothing_do_not_keep_others_waiting() {
     assert_eq!(served.call(&served.dstack, "GET /Version", "").await.0, 200);
     drop(silent);
 }
+
+/// A call that is answered without the device; what its answer costs is HTTP, reading and writing.
+const CALL: &str = "POST /GetKey HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 58\r\n\r\n\
+                    {\"path\":\"wallet/eth\",\"purpose\":\"\",\"algorithm\":\"secp256k1\"}";
+/// Calls of a round, and rounds of each.
+const CALLS: u32 = 20_000;
+const ROUNDS: usize = 5;
+
+#[tokio::test]
+#[ignore = "a figure, printed for the bench"]
+async fn calls_a_second_beside_a_bare_echo() {
+    let served = served(&[]).await;
+    let echo = served._directory.path().join("echo.sock");
+    tokio::spawn(bare_echo(UnixListener::bind(&echo).unwrap()));
+    let dstack = served.dstack.clone();
+    let measured = move || {
+        let mut rounds: Vec<_> = (0..ROUNDS).map(|_| (calls_a_second(&dstack), calls_a_second(&echo))).collect();
+        let mut median = |pick: fn(&(f64, f64)) -> f64| {
+            rounds.sort_by(|a, b| pick(a).total_cmp(&pick(b)));
+            pick(&rounds[ROUNDS / 2])
+        };
+        (median(|round| round.0), median(|round| round.1))
+    };
+    let (ours, echo) = tokio::task::spawn_blocking(measured).await.unwrap();
+    println!("FIGURE calls a second: {ours:.0} {echo:.0}");
+}
+
+/// hyper with a body of the same size and no bound.
+async fn bare_echo(listener: UnixListener) {
+    use hyper::service::service_fn;
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let service = service_fn(async |request: hyper::Request<hyper::body::Incoming>| {
+            use http_body_util::BodyExt as _;
+            let body = request.into_body().collect().await?.to_bytes();
+            Ok::<_, hyper::Error>(hyper::Response::new(http_body_util::Full::new(body)))
+        });
+        let builder = hyper::server::conn::http1::Builder::new();
+        tokio::spawn(builder.serve_connection(hyper_util::rt::TokioIo::new(stream), service));
+    }
+}
+
+fn calls_a_second(socket: &Path) -> f64 {
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    let started = std::time::Instant::now();
+    let mut answer = [0; 4096];
+    for _ in 0..CALLS {
+        stream.write_all(CALL.as_bytes()).unwrap();
+        assert!(stream.read(&mut answer).unwrap() > 0);
+    }
+    f64::from(CALLS) / started.elapsed().as_secs_f64()
+}
