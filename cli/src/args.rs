@@ -22,6 +22,8 @@ pub struct Cli {
 pub enum Command {
     /// Build if needed, boot DIR's app, verify the guest and print a verdict and links.
     Up(Up),
+    /// Write the digest behind each image tag of a compose file.
+    Pin(Pin),
     /// Stop a virtual machine and remove its state.
     Down(Named),
     /// List virtual machines, or the containers of one.
@@ -97,6 +99,20 @@ pub struct Up {
     /// CPU of an emulated guest.
     #[arg(long, value_enum, default_value_t = Accel::Tcg)]
     pub accel: Accel,
+}
+
+/// Options of `pin`.
+#[derive(Debug, Args)]
+pub struct Pin {
+    /// The compose file, which is rewritten; only its image lines change.
+    #[arg(default_value = "docker-compose.yml")]
+    pub file: PathBuf,
+    /// Ask this address (http:// or https://, host and port) before the registries that images name.
+    #[arg(long, value_name = "URL")]
+    pub registry_mirror: Vec<String>,
+    /// Ask this registry (HOST or HOST:PORT) without TLS; app-compose.json must name it too.
+    #[arg(long, value_name = "HOST")]
+    pub insecure_registry: Vec<String>,
 }
 
 /// How an emulated guest's CPU is provided.

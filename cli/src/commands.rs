@@ -10,6 +10,7 @@ pub mod events;
 pub mod lock;
 pub mod logs;
 pub mod measure;
+pub mod pin;
 pub mod ps;
 pub mod rebuild;
 pub mod release;

@@ -46,6 +46,7 @@ fn main() -> ExitCode {
     let output = output::Output::new(cli.json);
     let result = match &cli.command {
         Command::Up(options) => commands::up::run(options, &output),
+        Command::Pin(options) => commands::pin::run(options, &output),
         Command::Down(options) => commands::down::run(options, &output),
         Command::Ps(options) => commands::ps::run(options, &output),
         Command::Logs(options) => commands::logs::run(options, &output),

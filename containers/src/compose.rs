@@ -26,6 +26,7 @@ mod keys;
 mod lifecycle;
 pub mod model;
 mod mounts;
+pub mod pinning;
 mod ports;
 mod privileges;
 mod process;
@@ -44,7 +45,7 @@ pub use model::{ComposeFile, Service};
 pub use ports::{AGENT_PORT, Protocol, PublishedPort};
 #[cfg(feature = "images")]
 pub(crate) use reference::valid_registry;
-pub use reference::{ImageReference, ReferenceError};
+pub use reference::{ImageName, ImageReference, ReferenceError};
 pub use refusal::{Cause, ComposeError, KeyPath, Refusal, Refusals};
 
 use field::{Field, Findings};

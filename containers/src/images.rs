@@ -36,7 +36,8 @@ pub use credentials::{Credentials, CredentialsError};
 pub use manifest::{Compression, Descriptor, Document, Layer, ManifestError, parse_document};
 pub use progress::{Progress, Pulled};
 pub use registry::{
-    Attempt, Attempts, FetchError, Mirror, Patience, Registries, RegistryError, RegistrySettings, SourceError,
+    Attempt, Attempts, FetchError, Mirror, Patience, Registries, RegistryError, RegistrySettings, ResolveError,
+    SourceError,
 };
 pub use store::{Freed, Store};
 #[cfg(feature = "runtime")]

@@ -320,6 +320,37 @@ mod tests {
         assert!(matches!(error, AppComposeError::Refused { field: "pre_launch_script", .. }), "{error}");
     }
 
+    /// docs/app-compose.md: every field, with values, and what happens to them.
+    #[test]
+    fn the_documented_table_is_what_happens() {
+        let good: Value = serde_json::from_slice(&generate("a", "x").unwrap()).unwrap();
+        let table = include_str!("../../docs/app-compose.md");
+        let rows = table.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | `"));
+        let mut documented = std::collections::BTreeSet::new();
+        for (field, rest) in rows {
+            let (value, what) = rest.split_once("` | ").unwrap();
+            let mut changed = good.clone();
+            changed[field] = serde_json::from_str(value).unwrap();
+            let parsed = parse(&serde_json::to_vec(&changed).unwrap());
+            let refused = what.starts_with("refused");
+            assert!(refused || ["honoured", "mapped", "without effect"].iter().any(|word| what.starts_with(word)));
+            assert_eq!(parsed.is_err(), refused, "{field} {value}: {parsed:?}");
+            if let Err(error) = parsed {
+                assert!(error.to_string().starts_with(&format!("app-compose.json: {field}: ")), "{error}");
+            }
+            documented.insert(field.to_owned());
+        }
+        // serde tells all fields when it meets one that it does not know.
+        let all = serde_json::from_str::<RawAppCompose>(r#"{"?": 0}"#).unwrap_err().to_string();
+        let mut names = all.split("expected one of ").nth(1).unwrap().split('`');
+        let mut known = std::collections::BTreeSet::new();
+        while let (Some(_), Some(name)) = (names.next(), names.next()) {
+            known.insert(name.to_owned());
+        }
+        known.remove("tproxy_enabled");
+        assert_eq!(documented, known);
+    }
+
     #[test]
     fn every_refusal_names_its_key() {
         let good: Value = serde_json::from_slice(&generate("a", "x").unwrap()).unwrap();

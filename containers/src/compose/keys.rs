@@ -45,6 +45,16 @@ mod tests {
     const SCHEMA: &str = include_str!("../../../tests/vectors/compose/compose-spec.json");
 
     #[test]
+    fn every_key_is_documented() {
+        let page = include_str!("../../../docs/compose.md");
+        for (key, _) in TOP.iter().chain(SERVICE).chain(DEPLOY).chain(NETWORK).chain(MOUNT_BIND).chain(ATTACHMENT) {
+            let forms =
+                [format!("`{key}`"), format!("`{key}."), format!("`{key}:"), format!(".{key}`"), format!(".{key}:")];
+            assert!(forms.iter().any(|form| page.contains(form)), "docs/compose.md says nothing of {key}");
+        }
+    }
+
+    #[test]
     fn tables_have_the_keys_of_the_schema() {
         let schema: serde_json::Value = serde_json::from_str(SCHEMA).expect("schema");
         for (table, pointer) in [

@@ -11,28 +11,25 @@ use crate::digest::{ContentDigest, DigestError};
 
 /// Where an image without a registry comes from.
 const DEFAULT_REGISTRY: &str = "docker.io";
+/// What an image without a tag and digest means.
+const DEFAULT_TAG: &str = "latest";
 /// Longest host and repository together that registries accept.
 const MAX_NAME_BYTES: usize = 255;
 /// Longest tag (OCI distribution specification).
 const MAX_TAG_BYTES: usize = 128;
 
-/// An image by digest, and where to ask for it.
+/// Where to ask for an image, and by which tag.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ImageReference {
+pub struct ImageName {
     registry: String,
     repository: String,
     tag: Option<String>,
-    digest: ContentDigest,
 }
 
-impl ImageReference {
-    /// Reads a reference; one without a digest is refused.
+impl ImageName {
+    /// Reads `[registry/]repository[:tag]`.
     pub fn parse(text: &str) -> Result<Self, ReferenceError> {
-        let Some((name, digest)) = text.split_once('@') else {
-            return Err(ReferenceError::NoDigest(text.to_owned()));
-        };
-        let digest = digest.parse().map_err(|cause| ReferenceError::Digest { text: text.to_owned(), cause })?;
-        let (registry, rest) = split_registry(name);
+        let (registry, rest) = split_registry(text);
         let (repository, tag) = match rest.rsplit_once(':') {
             Some((repository, tag)) => (repository, Some(tag)),
             None => (rest, None),
@@ -48,7 +45,7 @@ impl ImageReference {
         if !valid {
             return Err(ReferenceError::Name(text.to_owned()));
         }
-        Ok(Self { registry: registry.to_owned(), repository, tag: tag.map(str::to_owned), digest })
+        Ok(Self { registry: registry.to_owned(), repository, tag: tag.map(str::to_owned) })
     }
 
     /// Host and port of the registry, as written; `docker.io` if nothing is.
@@ -61,6 +58,55 @@ impl ImageReference {
         &self.repository
     }
 
+    /// The tag; `latest` if nothing is written.
+    pub fn tag(&self) -> &str {
+        self.tag.as_deref().unwrap_or(DEFAULT_TAG)
+    }
+}
+
+impl fmt::Display for ImageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.registry, self.repository)?;
+        match &self.tag {
+            Some(tag) => write!(f, ":{tag}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An image by digest, and where to ask for it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ImageReference {
+    name: ImageName,
+    digest: ContentDigest,
+}
+
+impl ImageReference {
+    /// Reads a reference; one without a digest is refused.
+    pub fn parse(text: &str) -> Result<Self, ReferenceError> {
+        let Some((name, digest)) = text.split_once('@') else {
+            return Err(ReferenceError::NoDigest(text.to_owned()));
+        };
+        let digest = digest.parse().map_err(|cause| ReferenceError::Digest { text: text.to_owned(), cause })?;
+        let name = ImageName::parse(name).map_err(|_| ReferenceError::Name(text.to_owned()))?;
+        Ok(Self { name, digest })
+    }
+
+    /// Where to ask for it.
+    pub fn name(&self) -> &ImageName {
+        &self.name
+    }
+
+    /// See [`ImageName::registry`].
+    pub fn registry(&self) -> &str {
+        self.name.registry()
+    }
+
+    /// See [`ImageName::repository`].
+    pub fn repository(&self) -> &str {
+        self.name.repository()
+    }
+
     /// What decides which bytes run.
     pub fn digest(&self) -> ContentDigest {
         self.digest
@@ -69,11 +115,7 @@ impl ImageReference {
 
 impl fmt::Display for ImageReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.registry, self.repository)?;
-        if let Some(tag) = &self.tag {
-            write!(f, ":{tag}")?;
-        }
-        write!(f, "@{}", self.digest)
+        write!(f, "{}@{}", self.name, self.digest)
     }
 }
 

@@ -32,6 +32,8 @@ pub(super) fn file(
     replicas(&written, at, findings);
     shared_names(&written, findings);
     shared_ports(&written, findings);
+    findings.notes.sort_by_key(|note| note.line);
+    findings.dangers.sort_by_key(|note| note.line);
     let services: Vec<Service> = written.into_iter().filter_map(|written| written.service).collect();
     ComposeFile {
         name,

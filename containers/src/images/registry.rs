@@ -18,15 +18,17 @@ use rustls::RootCertStore;
 use super::auth::{Applicant, AuthError};
 use super::credentials::Credentials;
 use super::progress::Progress;
-use crate::compose::{ImageReference, valid_registry};
+use crate::compose::{ImageName, ImageReference, valid_registry};
 use crate::digest::ContentDigest;
 
 mod error;
+mod resolve;
 mod source;
 mod tls;
 mod transfer;
 
 pub use error::{Attempt, Attempts, FetchError, RegistryError, SourceError};
+pub use resolve::ResolveError;
 
 use source::{Question, Role, Source};
 use transfer::{Sink, Transfer};
@@ -171,7 +173,7 @@ impl Registries {
     /// Fetches into `sink` from the first source that gives the bytes of that digest.
     pub(super) async fn fetch(&self, wanted: Wanted<'_>, sink: &mut impl Sink) -> Result<(), FetchError> {
         let mut attempts = Vec::new();
-        for source in self.sources(wanted.image) {
+        for source in self.sources(wanted.image.name()) {
             let limit = self.time_for(wanted.max_bytes);
             let cause = match tokio::time::timeout(limit, self.fetch_from(&source, wanted, sink)).await {
                 Ok(Ok(())) => return Ok(()),
@@ -194,7 +196,7 @@ impl Registries {
         patience.base + Duration::from_secs(bytes / patience.min_bytes_per_sec.max(1))
     }
 
-    fn sources(&self, image: &ImageReference) -> Vec<Source<'_>> {
+    fn sources(&self, image: &ImageName) -> Vec<Source<'_>> {
         let mirror =
             |mirror: &Mirror| Source { base: mirror.0.clone(), client: &self.plain_client, role: Role::Mirror };
         let mut sources: Vec<Source<'_>> = self.settings.mirrors.iter().map(mirror).collect();
@@ -259,7 +261,7 @@ impl Registries {
         if answer.response.status() != StatusCode::UNAUTHORIZED || answer.redirected {
             return transfer.take(answer.response).await;
         }
-        let fresh = self.authorize(source, wanted, answer.response.headers()).await?;
+        let fresh = self.authorize(source, wanted.image.name(), answer.response.headers()).await?;
         let answer = source.ask(&question, Some(&fresh)).await?;
         if let refused @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) = answer.response.status() {
             return Err(AuthError::StillRefused(refused.as_u16()).into());
@@ -272,7 +274,7 @@ impl Registries {
     async fn authorize(
         &self,
         source: &Source<'_>,
-        wanted: Wanted<'_>,
+        image: &ImageName,
         refusal: &HeaderMap,
     ) -> Result<HeaderValue, SourceError> {
         match source.role {
@@ -283,8 +285,8 @@ impl Registries {
         let applicant = Applicant {
             client: source.client,
             registry: &source.base,
-            repository: wanted.image.repository(),
-            credential: self.settings.credentials.of(wanted.image.registry()),
+            repository: image.repository(),
+            credential: self.settings.credentials.of(image.registry()),
         };
         Ok(applicant.authorization(refusal).await?)
     }

@@ -4,6 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use containers::compose::{ComposeFile, Inputs};
 
+mod conformance;
+mod variables;
+mod whole;
+
 /// Compose files and what is said of them.
 const REFUSED: &str = include_str!("../../../tests/vectors/compose/refused.txt");
 /// A digest, so that an image reference is whole.
@@ -47,46 +51,54 @@ fn every_mistake_has_its_own_words() {
     assert!(seen.len() >= 150, "{} different refusals", seen.len());
 }
 
+/// Every key of the specification's schema is either read or refused by name, never unknown.
 #[test]
-fn a_whole_file_is_read() {
-    let text = format!(
-        r#"name: shop
-x-common: &common
-  environment: {{ A: "1", B: two }}
-services:
-  web:
-    <<: *common
-    image: ghcr.io/me/web:1.2{PIN}
-    command: serve --root '/srv/a b'
-    entrypoint: ["/bin/web"]
-    ports:
-      - "8080:80"
-      - 127.0.0.1:9000:90/tcp
-      - target: 70
-        published: "7000"
-        protocol: tcp
-  worker:
-    image: me/worker{PIN}
-    environment:
-      - EMPTY=
-      - PRICE=5$$
-      - URL=a=b
-"#
-    );
-    let file = ComposeFile::read(text.as_bytes(), &Inputs::default()).expect("whole file");
-    assert_eq!(file.name.as_deref(), Some("shop"));
-    let [web, worker] = &file.services[..] else { panic!("two services: {file:?}") };
-    assert_eq!(web.image.to_string(), format!("ghcr.io/me/web:1.2{PIN}"));
-    assert_eq!(web.process.command.as_deref().map(<[_]>::len), Some(3));
-    assert_eq!(web.process.entrypoint.as_deref(), Some(&["/bin/web".to_owned()][..]));
-    let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
-        pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+fn no_key_of_the_schema_is_unknown() {
+    let schema = include_str!("../../../tests/vectors/compose/compose-spec.json");
+    let schema: serde_json::Value = serde_json::from_str(schema).expect("schema");
+    let keys = |pointer: &str| -> Vec<String> {
+        schema.pointer(pointer).and_then(|it| it.as_object()).expect(pointer).keys().cloned().collect()
     };
-    assert_eq!(web.process.environment, pairs(&[("A", "1"), ("B", "two")]));
-    let ports: Vec<(u16, u16)> = web.ports.iter().map(|p| (p.published, p.target)).collect();
-    assert_eq!(ports, [(8080, 80), (9000, 90), (7000, 70)]);
-    assert_eq!(worker.image.registry(), "docker.io");
-    assert_eq!(worker.process.environment, pairs(&[("EMPTY", ""), ("PRICE", "5$"), ("URL", "a=b")]));
+    for key in keys("/definitions/service/properties") {
+        // A list of a number is the wrong value for all of them, so that each is looked at.
+        let text = if key == "image" { continue } else { service(&format!("    {key}: [[1]]\n")) };
+        let said = refusal(&text);
+        assert!(said.contains(&format!("services.web.{key}")) && !said.contains("unknown key"), "{key}: {said}");
+    }
+    for key in keys("/properties") {
+        let text = format!("{key}: [[1]]\nx-services: 1\n");
+        assert!(!refusal(&text).contains("unknown key"), "{key}");
+    }
+}
+
+#[test]
+fn what_changes_nothing_is_noted() {
+    let text = format!(
+        "version: '3.8'\n{}    volumes: [./good.env:/a]\n    expose: [80]\n  off:\n    image: x{PIN}\n    profiles: [full]\n    expose: [81]\nnetworks:\n  a: {{name: mine}}\n",
+        service("")
+    );
+    let files = folder();
+    let file = ComposeFile::read(text.as_bytes(), &Inputs { files: &files, ..Inputs::default() }).expect("read");
+    let notes: Vec<String> = file.notes.iter().map(|note| format!("{}:{}", note.line, note.path)).collect();
+    let expected =
+        ["1:version", "5:services.web.volumes[0]", "6:services.web.expose", "7:services.off", "12:networks.a.name"];
+    assert_eq!(notes, expected);
+}
+
+#[test]
+fn dangers_are_listed_where_they_are_allowed() {
+    let text = service(
+        "    privileged: true\n    pid: host\n    network_mode: host\n    cap_add: [NET_ADMIN, CHOWN]\n    \
+         security_opt: [seccomp=unconfined]\n    devices: [/dev/fuse]\n    oom_score_adj: -1\n",
+    );
+    assert_eq!(refusal(&text).lines().filter(|line| line.contains("only with danger_privileged")).count(), 7);
+    let inputs = Inputs { danger_privileged: true, ..Inputs::default() };
+    let file = ComposeFile::read(text.as_bytes(), &inputs).expect("allowed");
+    assert_eq!(file.dangers.len(), 7, "{:?}", file.dangers);
+    let privileges = &file.services[0].privileges;
+    assert!(privileges.privileged && privileges.seccomp_unconfined);
+    assert_eq!(privileges.cap_add, ["NET_ADMIN", "CHOWN"]);
+    assert_eq!(privileges.devices, [("/dev/fuse".to_owned(), "/dev/fuse".to_owned(), "rwm".to_owned())]);
 }
 
 #[test]

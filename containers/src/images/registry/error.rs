@@ -79,6 +79,9 @@ pub enum SourceError {
     /// The answer is no document.
     #[error("HTTP status {0}")]
     Status(u16),
+    /// Something else than a manifest or an index.
+    #[error("media type {0:?} is no manifest and no index")]
+    MediaType(String),
     /// A redirect to nowhere, or to plain HTTP.
     #[error("redirect to {0:?}, which is no https address")]
     Redirect(String),

@@ -1,0 +1,170 @@
+//! Writing digests behind the tags of a compose file, changing nothing else.
+//!
+//! Which images are not pinned is read from the YAML; what is changed is the text. A change counts only if
+//! the changed text, read again, is the same document but for that image.
+
+use super::document::{self, DocumentError, Node, Value};
+use super::reference::{ImageName, ReferenceError};
+use crate::digest::ContentDigest;
+
+/// An image that is named by tag, or by nothing but its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unpinned {
+    /// The service that runs it; the first one, if an anchor gives it to several.
+    pub service: String,
+    /// The line that names it, counted from 1.
+    pub line: usize,
+    /// What is written.
+    pub text: String,
+    /// What that means.
+    pub name: ImageName,
+}
+
+/// Why images cannot be pinned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PinError {
+    /// The text is no document at all.
+    #[error("{0}")]
+    Document(#[from] DocumentError),
+    /// The name of an image has a variable in it.
+    #[error("line {line}: {text:?} has a variable, whose value decides what a digest would be of")]
+    Variable {
+        /// Line, counted from 1.
+        line: usize,
+        /// What is written.
+        text: String,
+    },
+    /// What is written names no image.
+    #[error("line {line}: {cause}")]
+    Name {
+        /// Line, counted from 1.
+        line: usize,
+        /// Why.
+        cause: ReferenceError,
+    },
+    /// The text of the image is not on its line as it is read.
+    #[error("line {line}: {text:?} cannot be changed where it stands")]
+    Place {
+        /// Line, counted from 1.
+        line: usize,
+        /// What is read there.
+        text: String,
+    },
+}
+
+/// The images of a compose file without a digest, in file order, those of one place once.
+pub fn unpinned(bytes: &[u8]) -> Result<Vec<Unpinned>, PinError> {
+    let root = document::parse(bytes)?;
+    let mut found: Vec<Unpinned> = Vec::new();
+    for (service, line, text) in images(&root) {
+        let known = |other: &Unpinned| (other.line, other.text.as_str()) == (line, text);
+        if text.contains('@') || found.iter().any(known) {
+            continue;
+        }
+        if text.contains('$') {
+            return Err(PinError::Variable { line, text: text.to_owned() });
+        }
+        let name = ImageName::parse(text).map_err(|cause| PinError::Name { line, cause })?;
+        found.push(Unpinned { service: service.to_owned(), line, text: text.to_owned(), name });
+    }
+    Ok(found)
+}
+
+/// `text` with `digest` behind the image; tag and everything else stay as they are.
+pub fn pin(text: &str, image: &Unpinned, digest: ContentDigest) -> Result<String, PinError> {
+    let failed = || PinError::Place { line: image.line, text: image.text.clone() };
+    let before = document::parse(text.as_bytes())?;
+    let start: usize = text.split_inclusive('\n').take(image.line - 1).map(str::len).sum();
+    let line = text[start..].split_inclusive('\n').next().ok_or_else(failed)?;
+    let pinned = format!("{}@{digest}", image.text);
+    let changed = line.match_indices(&image.text).map(|(at, _)| {
+        let end = start + at + image.text.len();
+        format!("{}@{digest}{}", &text[..end], &text[end..])
+    });
+    let mut good = changed.filter(|candidate| {
+        let Ok(after) = document::parse(candidate.as_bytes()) else { return false };
+        let is_pinned = images(&after).any(|(name, _, text)| name == image.service && text == pinned);
+        is_pinned && same(&before, &after, &image.text, &pinned)
+    });
+    good.next().ok_or_else(failed)
+}
+
+/// Service, line and image of every service that has one.
+fn images(root: &Node) -> impl Iterator<Item = (&str, usize, &str)> {
+    let services = entry(root, "services").map(entries).unwrap_or_default();
+    services.iter().filter_map(|service| {
+        let image = entry(&service.node, "image")?;
+        match &image.value {
+            Value::Scalar { text, .. } if !image.is_null() => Some((service.key.as_str(), image.line, text.as_str())),
+            _ => None,
+        }
+    })
+}
+
+fn entries(node: &Node) -> &[document::Entry] {
+    match &node.value {
+        Value::Mapping(entries) => entries,
+        _ => &[],
+    }
+}
+
+fn entry<'a>(node: &'a Node, key: &str) -> Option<&'a Node> {
+    entries(node).iter().find(|entry| entry.key == key).map(|entry| &entry.node)
+}
+
+/// Whether two documents are the same, but that `after` may have `pinned` where `before` has `old`.
+fn same(before: &Node, after: &Node, old: &str, pinned: &str) -> bool {
+    match (&before.value, &after.value) {
+        (Value::Scalar { text: b, plain: p }, Value::Scalar { text: a, plain: q }) => {
+            p == q && (a == b || (b == old && a == pinned))
+        }
+        (Value::Sequence(b), Value::Sequence(a)) => {
+            b.len() == a.len() && b.iter().zip(a).all(|(b, a)| same(b, a, old, pinned))
+        }
+        (Value::Mapping(b), Value::Mapping(a)) => {
+            let pairs = b.iter().zip(a).all(|(b, a)| b.key == a.key && same(&b.node, &a.node, old, pinned));
+            b.len() == a.len() && pairs
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "sha256:00000000000000000000000000000000000000000000000000000000000000aa";
+
+    fn all(text: &str) -> Result<String, PinError> {
+        let mut text = text.to_owned();
+        while let Some(image) = unpinned(text.as_bytes())?.first() {
+            text = pin(&text, image, DIGEST.parse().expect("digest"))?;
+        }
+        Ok(text)
+    }
+
+    #[test]
+    fn only_images_change() {
+        for text in [
+            "services:\n  web:\n    image: nginx:1.27>>  # why\n    command: nginx:1.27\n",
+            "services:\r\n  web:\r\n    image: \"nginx>>\"\r\n",
+            "services: {nginx: {command: nginx, image: nginx>>}, b: {image: 'x:1>>', command: x}}\n",
+            "x-a: &a\n  image: a.b/c:2>>\nservices:\n  web:\n    <<: *a\n  db:\n    <<: *a\n",
+            "services:\n  image:\n    image: image>>\n    labels: {image: image}\n",
+        ] {
+            let expected = text.replace(">>", &format!("@{DIGEST}"));
+            assert_eq!(all(&text.replace(">>", "")), Ok(expected.clone()));
+            assert_eq!(all(&expected), Ok(expected), "pinned already");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_pinned_is_said() {
+        let image = |written: &str| format!("services:\n  web:\n    image: {written}\n");
+        assert!(matches!(all(&image("a:${TAG}")), Err(PinError::Variable { line: 3, .. })));
+        assert!(matches!(all(&image("A")), Err(PinError::Name { line: 3, .. })));
+        assert!(matches!(all(&image("\"a\\x3a1\"")), Err(PinError::Place { line: 3, .. })));
+        assert!(matches!(all("a: ["), Err(PinError::Document(_))));
+        assert_eq!(all("services:\n  web: {}\n").as_deref(), Ok("services:\n  web: {}\n"));
+    }
+}
