@@ -48,8 +48,14 @@ mod tests {
     fn every_key_is_documented() {
         let page = include_str!("../../../docs/compose.md");
         for (key, _) in TOP.iter().chain(SERVICE).chain(DEPLOY).chain(NETWORK).chain(MOUNT_BIND).chain(ATTACHMENT) {
-            let forms =
-                [format!("`{key}`"), format!("`{key}."), format!("`{key}:"), format!(".{key}`"), format!(".{key}:")];
+            let forms = [
+                format!("`{key}`"),
+                format!("`{key}."),
+                format!("`{key}:"),
+                format!(".{key}`"),
+                format!(".{key}:"),
+                format!(".{key}."),
+            ];
             assert!(forms.iter().any(|form| page.contains(form)), "docs/compose.md says nothing of {key}");
         }
     }
