@@ -1,176 +1,210 @@
-//! An OCI bundle: what the helper needs to run one container, written into a folder of its own.
+//! What a container is: service and image as a request for the helper.
 //!
-//! ```text
-//! DIR/config.json     OCI runtime specification 1.2
-//! DIR/rootfs/         overlayfs: the image's layers below, DIR/upper on top
-//! DIR/hosts, DIR/hostname, DIR/resolv.conf     mounted read-only into the container's /etc
-//! ```
-//!
-//! Everything that bounds the container is decided here and nowhere else; the helper only carries it out.
+//! Everything that bounds the container is decided here and nowhere else; the helper only carries it out,
+//! and refuses what it cannot. Pure but for [`Bundle::write`]: no file of the image is looked at here.
 //! Image configuration and the image's files are hostile.
 
 use std::fs;
-use std::io::{self, Read};
-use std::os::unix::fs::DirBuilderExt;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use oci_spec::OciSpecError;
-use oci_spec::runtime::{LinuxBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder, VERSION};
+use oci_spec::runtime::{LinuxBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, VERSION};
 
-use crate::container::ContainerRequest;
-use crate::images::{Tree, TreeError};
+use crate::compose::model::{HostNamespace, Service};
+use crate::container::{ContainerRequest, Launcher};
+use crate::helper::init;
+use crate::helper::prepare::ROOT;
+use crate::helper::wire::{LogRequest, Request, RootRequest, UserRequest};
 
-mod overlay;
+mod capabilities;
+mod devices;
+mod limits;
+mod mounts;
+mod names;
 mod process;
 mod sandbox;
 mod seccomp;
-mod user;
 
+pub use capabilities::UnknownCapability;
+pub use devices::DeviceError;
+pub use limits::UnknownLimit;
+pub use mounts::MountError;
 pub use process::ProcessError;
 #[cfg(test)]
-pub(crate) use seccomp::default_profile;
-pub use user::UserError;
+pub(crate) use seccomp::profile;
 
-use user::Identity;
+use mounts::Plan;
 
 /// Ports below 1024 need no privilege inside, and everybody may ping; both as Docker sets them.
-const SYSCTLS: [(&str, &str); 2] =
+const NETWORK_SYSCTLS: [(&str, &str); 2] =
     [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")];
+/// The parameters that a network namespace has of its own begin so.
+const NETWORK_PREFIX: &str = "net.";
 
-/// What a bundle is made of.
+/// A container as it will be: the request for its helper and the files that it mounts.
 #[derive(Debug)]
-pub struct BundleRequest<'a> {
-    /// Folder of the bundle; it must not exist.
-    pub directory: &'a Path,
-    /// What is to run in it.
-    pub container: &'a ContainerRequest<'a>,
-    /// The most files that the caller may let a process open.
-    pub max_open_files: u64,
+pub(crate) struct Bundle {
+    pub(crate) request: Request,
+    files: Vec<PlannedFile>,
 }
 
-/// A bundle on disk, its root mounted; unmounted when dropped.
-#[derive(Debug)]
-pub struct Bundle {
-    _root: overlay::Mounted,
+/// A file or folder of the bundle that a mount shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct PlannedFile {
+    path: PathBuf,
+    /// A folder if `None`.
+    content: Option<Vec<u8>>,
+    uid: u32,
+    gid: u32,
+    mode: u32,
 }
 
 impl Bundle {
-    /// Mounts the root and writes everything; blocks.
-    pub fn create(request: &BundleRequest<'_>) -> Result<Self, BundleError> {
-        let directory = request.directory.to_owned();
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(BundleError::Io)?;
-        let image = request.container.image;
-        let mounted = overlay::mount(&image.layers, &directory)?;
-        let tree = Tree::open(mounted.path())?;
-        let identity = identity(&tree, &image.config.user)?;
-        let working_dir = working_dir(&image.config.working_dir);
-        tree.make_directories(working_dir.as_bytes())?;
-        let etc = write_etc(&directory, request)?;
-        let spec = spec(request, &identity, working_dir, &etc)?;
-        spec.save(directory.join("config.json"))?;
-        Ok(Self { _root: mounted })
-    }
-}
-
-/// An image without a working directory starts at the root.
-fn working_dir(configured: &str) -> &str {
-    if configured.is_empty() { "/" } else { configured }
-}
-
-/// Looks the image's user up in the image's files.
-fn identity(tree: &Tree, user: &str) -> Result<Identity, BundleError> {
-    let text = |path: &str| -> Result<String, BundleError> {
-        let Some(file) = tree.read(path)? else {
-            return Ok(String::new());
+    /// Decides everything. `folder` is the container's run folder, `first_id` the beginning of its range.
+    pub(crate) fn plan(
+        launcher: &Launcher,
+        container: &ContainerRequest<'_>,
+        first_id: u32,
+    ) -> Result<Self, BundleError> {
+        let folder = launcher.folder(container.id);
+        let data = launcher.data_dir.join("containers").join(container.id);
+        let plan = mounts::plan(launcher, container)?;
+        let (service, image) = (container.service, &container.image.config);
+        let request = Request {
+            id: container.id.to_owned(),
+            spec: spec(container, &plan)?,
+            root: RootRequest { layers: container.image.layers.clone(), writable: data },
+            user: UserRequest {
+                name: service.process.user.clone().unwrap_or_else(|| image.user.clone()),
+                groups: service.process.group_add.clone(),
+            },
+            first_id: (!has_guest_ids(service)).then_some(first_id),
+            binds: plan.binds,
+            network_namespace: container.network.namespace.clone(),
+            network_sysctls: network_sysctls(container),
+            limits: limits::cgroup(&service.resources),
+            devices: devices::rules(&service.privileges)?,
+            danger_no_filter: service.privileges.privileged || service.privileges.seccomp_unconfined,
+            stdin_open: service.process.stdin_open,
+            log: log(launcher, container),
+            folder,
         };
-        let file = fs::File::from(file);
-        if !file.metadata().map_err(BundleError::Io)?.is_file() {
-            return Ok(String::new());
+        Ok(Self { request, files: plan.files })
+    }
+
+    /// Writes the files that are mounted.
+    pub(crate) fn write(&self) -> io::Result<()> {
+        for file in &self.files {
+            let made = match &file.content {
+                None => fs::DirBuilder::new().recursive(true).mode(0o700).create(&file.path),
+                Some(content) => write(&file.path, content),
+            };
+            made?;
+            std::os::unix::fs::chown(&file.path, Some(file.uid), Some(file.gid))?;
+            fs::set_permissions(&file.path, fs::Permissions::from_mode(file.mode))?;
         }
-        let mut bytes = Vec::new();
-        file.take(user::MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(BundleError::Io)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    Ok(user::identity(user, &text("etc/passwd")?, &text("etc/group")?)?)
-}
-
-/// The files of `/etc` that belong to the network, not to the image.
-fn write_etc<'a>(directory: &Path, request: &BundleRequest<'_>) -> Result<Vec<(&'a str, PathBuf)>, BundleError> {
-    let name = host_name(request);
-    let mut hosts = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-    for (address, name) in &request.container.network.hosts {
-        hosts.push_str(&format!("{address}\t{name}\n"));
+        Ok(())
     }
-    let files = [
-        ("/etc/hosts", "hosts", hosts),
-        ("/etc/hostname", "hostname", format!("{name}\n")),
-        ("/etc/resolv.conf", "resolv.conf", request.container.network.resolv_conf.clone()),
-    ];
-    let mut mounts = Vec::new();
-    for (destination, file, text) in files {
-        let path = directory.join(file);
-        fs::write(&path, text).map_err(BundleError::Io)?;
-        mounts.push((destination, path));
+}
+
+/// Readable for nobody else, however short.
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
     }
-    Ok(mounts)
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    io::Write::write_all(&mut file, content)
 }
 
-fn host_name<'a>(request: &BundleRequest<'a>) -> &'a str {
-    let service = request.container.service;
-    service.names.hostname.as_deref().unwrap_or(&service.name)
+/// Whether a service asks for something that has a meaning only with the guest's own ids: all of these
+/// need `danger_privileged` in the measured file.
+fn has_guest_ids(service: &Service) -> bool {
+    let privileges = &service.privileges;
+    privileges.privileged
+        || !privileges.host_namespaces.is_empty()
+        || !privileges.devices.is_empty()
+        || capabilities::beyond_default(privileges)
 }
 
-fn spec(
-    request: &BundleRequest<'_>,
-    identity: &Identity,
-    working_dir: &str,
-    etc: &[(&str, PathBuf)],
-) -> Result<Spec, BundleError> {
-    let namespaces = sandbox::namespaces(request.container.network.namespace.as_deref())?;
-    let list = |paths: &[&str]| paths.iter().map(|path| path.to_string()).collect::<Vec<_>>();
-    let linux = LinuxBuilder::default()
-        .namespaces(namespaces)
-        .cgroups_path(format!("/dstyx/{}", request.container.id))
-        .masked_paths(list(&sandbox::MASKED_PATHS))
-        .readonly_paths(list(&sandbox::READONLY_PATHS))
-        .sysctl(
-            SYSCTLS
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into_iter()
-                .collect::<std::collections::HashMap<_, _>>(),
-        )
-        .seccomp(seccomp::default_profile())
-        .rootfs_propagation("private")
-        .build()?;
-    let spec = SpecBuilder::default()
+fn shares(service: &Service, namespace: HostNamespace) -> bool {
+    service.privileges.host_namespaces.contains(&namespace)
+}
+
+fn network_sysctls(container: &ContainerRequest<'_>) -> Vec<(String, String)> {
+    if container.network.namespace.is_none() {
+        // The guest's own, which is not for a container to change.
+        return Vec::new();
+    }
+    let asked = container.service.privileges.sysctls.iter().filter(|(name, _)| name.starts_with(NETWORK_PREFIX));
+    let default = NETWORK_SYSCTLS.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    // What is asked for comes last, and so counts.
+    default.into_iter().chain(asked.cloned()).collect()
+}
+
+fn log(launcher: &Launcher, container: &ContainerRequest<'_>) -> Option<LogRequest> {
+    let logging = &container.service.logging;
+    (!logging.none).then(|| LogRequest {
+        path: launcher.log_dir.join(format!("{}.log", container.id)),
+        max_bytes: logging.max_bytes,
+        max_files: logging.max_files,
+    })
+}
+
+fn spec(container: &ContainerRequest<'_>, plan: &Plan) -> Result<Spec, BundleError> {
+    let service = container.service;
+    let privileges = &service.privileges;
+    let held = capabilities::held(privileges)?;
+    let own_sysctls = privileges.sysctls.iter().filter(|(name, _)| !name.starts_with(NETWORK_PREFIX));
+    let mut linux = LinuxBuilder::default()
+        .namespaces(sandbox::namespaces(service)?)
+        .cgroups_path(format!("/dstyx/{}", container.id))
+        .masked_paths(sandbox::masked_paths(privileges))
+        .readonly_paths(sandbox::readonly_paths(privileges))
+        .sysctl(own_sysctls.cloned().collect::<std::collections::HashMap<_, _>>())
+        .devices(devices::nodes(privileges)?)
+        .rootfs_propagation("private");
+    if !privileges.privileged && !privileges.seccomp_unconfined {
+        linux = linux.seccomp(seccomp::profile(&held));
+    }
+    let mut linux = linux.build()?;
+    // The helper bounds the cgroup and its devices itself.
+    linux.set_resources(None);
+    let mut spec = SpecBuilder::default()
         .version(VERSION)
-        .root(RootBuilder::default().path(overlay::ROOT).readonly(false).build()?)
-        .hostname(host_name(request))
-        .mounts(sandbox::mounts(etc)?)
-        .process(process(request, identity, working_dir)?)
-        .linux(linux)
-        .build()?;
-    Ok(spec)
+        .root(RootBuilder::default().path(ROOT).readonly(service.read_only).build()?)
+        .mounts(plan.mounts.clone())
+        .process(process(container, held)?)
+        .linux(linux);
+    if !shares(service, HostNamespace::Uts) {
+        spec = spec.hostname(names::host_name(service));
+        if let Some(domain) = &service.names.domainname {
+            spec = spec.domainname(domain.clone());
+        }
+    }
+    Ok(spec.build()?)
 }
 
-fn process(request: &BundleRequest<'_>, identity: &Identity, working_dir: &str) -> Result<Process, BundleError> {
-    let (image, service) = (&request.container.image.config, request.container.service);
-    let user = UserBuilder::default()
-        .uid(identity.uid)
-        .gid(identity.gid)
-        .additional_gids(identity.additional_gids.clone())
-        .build()?;
-    let process = ProcessBuilder::default()
-        .terminal(false)
-        .user(user)
-        .args(process::arguments(image, &service.process)?)
-        .env(process::environment(image, &service.process.environment, host_name(request))?)
-        .cwd(working_dir)
-        .capabilities(sandbox::capabilities(identity.uid)?)
-        .rlimits(sandbox::rlimits(request.max_open_files)?)
-        .no_new_privileges(true)
-        .build()?;
-    Ok(process)
+fn process(container: &ContainerRequest<'_>, held: oci_spec::runtime::Capabilities) -> Result<Process, BundleError> {
+    let (image, service) = (&container.image.config, container.service);
+    let working_dir = service.process.working_dir.as_deref().unwrap_or(&image.working_dir);
+    let mut arguments = process::arguments(image, &service.process)?;
+    if service.process.init {
+        arguments.splice(0..0, [init::PATH.to_owned(), init::ROLE.to_owned()]);
+    }
+    let mut process = ProcessBuilder::default()
+        .terminal(service.process.tty)
+        .args(arguments)
+        .env(process::environment(image, &service.process.environment, names::host_name(service))?)
+        .cwd(if working_dir.is_empty() { "/" } else { working_dir })
+        .capabilities(capabilities::sets(held)?)
+        .rlimits(limits::process(&service.resources)?)
+        .no_new_privileges(true);
+    if let Some(score) = service.resources.oom_score_adj {
+        process = process.oom_score_adj(score);
+    }
+    Ok(process.build()?)
 }
 
 /// Why a service and its image make no container.
@@ -179,24 +213,19 @@ pub enum BundleError {
     /// There is nothing to run, or it cannot be passed.
     #[error("{0}")]
     Process(#[from] ProcessError),
-    /// The image's user is nobody.
+    /// Something cannot be mounted.
     #[error("{0}")]
-    User(#[from] UserError),
-    /// The image's files cannot be used.
-    #[error("the image's files: {0}")]
-    Tree(#[from] TreeError),
-    /// The layers cannot be stacked.
-    #[error("overlayfs: {what}: {error}")]
-    Overlay {
-        /// What was tried.
-        what: &'static str,
-        /// The kernel's answer.
-        error: io::Error,
-    },
-    /// The folder cannot be written.
-    #[error("bundle: {0}")]
-    Io(io::Error),
-    /// The runtime specification cannot be built or written.
+    Mount(#[from] MountError),
+    /// A device cannot be given.
+    #[error("{0}")]
+    Device(#[from] DeviceError),
+    /// There is no such capability.
+    #[error("{0}")]
+    Capability(#[from] UnknownCapability),
+    /// There is no such limit.
+    #[error("{0}")]
+    Limit(#[from] UnknownLimit),
+    /// The runtime specification cannot be built.
     #[error("runtime specification: {0}")]
     Spec(#[from] OciSpecError),
 }

@@ -11,21 +11,21 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit};
 use tokio::sync::watch;
 
-use crate::bundle::{Bundle, BundleError, BundleRequest};
+use crate::bundle::{Bundle, BundleError};
 use crate::compose::model::Service;
 use crate::helper::cgroup;
-use crate::helper::wire::{LogRequest, REPORT, Report, Request};
+use crate::helper::wire::{REPORT, Report};
 use crate::images::PulledImage;
 use crate::network::Joined;
 
 mod link;
+mod ranges;
 mod statistics;
 mod stop;
 
@@ -114,16 +114,26 @@ impl Launcher {
     pub async fn start(&self, request: &ContainerRequest<'_>) -> Result<Container, ContainerError> {
         let folder = self.folder(request.id);
         forget_ended(&folder, request.id)?;
-        for path in [&self.log_dir, &folder.join("state")] {
+        let first_id = ranges::take(&self.run_dir, request.id).map_err(ContainerError::Ids)?;
+        let bundle = Bundle::plan(self, request, first_id)?;
+        let data = self.data_folder(request.id);
+        for path in [&self.log_dir, &folder.join("state"), &data] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(ContainerError::Folder)?;
         }
-        let started = self.start_in(&folder, request).await;
+        // Root of the container, who is nobody here, passes through to what is mounted for it below.
+        for path in [&self.run_dir, &self.run_dir.join("containers"), &folder] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o711)).map_err(ContainerError::Folder)?;
+        }
+        let started = match bundle.write() {
+            Ok(()) => Link::start(&self.helper, &bundle.request).await,
+            Err(error) => Err(ContainerError::Folder(error)),
+        };
         if started.is_err() {
-            // The error that is told is the first one.
+            // The error that is told is the first one; what the container wrote in an earlier run stays.
             let _ = cgroup::kill(request.id);
             let _ = fs::remove_dir_all(&folder);
         }
-        started
+        Ok(self.container(request.id, started?))
     }
 
     /// Takes over the container that an earlier agent started; `None` if there is none of that id.
@@ -133,32 +143,22 @@ impl Launcher {
             return Ok(None);
         }
         let link = Link::attach(&folder, id).await.map_err(ContainerError::Folder)?;
-        Ok(Some(self.container(id, folder, link, None)))
+        Ok(Some(self.container(id, link)))
     }
 
-    async fn start_in(&self, folder: &Path, request: &ContainerRequest<'_>) -> Result<Container, ContainerError> {
-        let bundle = Bundle::create(&BundleRequest {
-            directory: folder,
-            container: request,
-            max_open_files: getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX),
-        })?;
-        let logging = &request.service.logging;
-        let log = (!logging.none).then(|| LogRequest {
-            path: self.log_dir.join(format!("{}.log", request.id)),
-            max_bytes: logging.max_bytes,
-            max_files: logging.max_files,
-        });
-        let wanted = Request { bundle: folder.to_owned(), id: request.id.to_owned(), log };
-        let link = Link::start(&self.helper, &wanted).await?;
-        Ok(self.container(request.id, folder.to_owned(), link, Some(bundle)))
+    fn container(&self, id: &str, link: Link) -> Container {
+        let folders = [self.folder(id), self.data_folder(id)];
+        Container { id: id.to_owned(), run_dir: self.run_dir.clone(), folders, link }
     }
 
-    fn container(&self, id: &str, folder: PathBuf, link: Link, bundle: Option<Bundle>) -> Container {
-        Container { id: id.to_owned(), folder, link, _bundle: bundle }
-    }
-
-    fn folder(&self, id: &str) -> PathBuf {
+    /// The run folder of a container.
+    pub(crate) fn folder(&self, id: &str) -> PathBuf {
         self.run_dir.join("containers").join(id)
+    }
+
+    /// The folder of what a container writes.
+    fn data_folder(&self, id: &str) -> PathBuf {
+        self.data_dir.join("containers").join(id)
     }
 }
 
@@ -167,6 +167,7 @@ fn forget_ended(folder: &Path, id: &str) -> Result<(), ContainerError> {
     if folder.exists() && !folder.join(REPORT).exists() {
         return Err(ContainerError::Exists(id.to_owned()));
     }
+    cgroup::remove(&cgroup::folder(id)).map_err(ContainerError::Folder)?;
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ContainerError::Folder(error)),
         _ => Ok(()),
@@ -177,9 +178,10 @@ fn forget_ended(folder: &Path, id: &str) -> Result<(), ContainerError> {
 #[derive(Debug)]
 pub struct Container {
     id: String,
-    folder: PathBuf,
+    run_dir: PathBuf,
+    /// Of its run and of what it wrote.
+    folders: [PathBuf; 2],
     link: Link,
-    _bundle: Option<Bundle>,
 }
 
 impl Container {
@@ -218,15 +220,18 @@ impl Container {
         Statistics::of_container(&self.id)
     }
 
-    /// Kills it if it runs, and removes all that it had but its log.
+    /// Kills it if it runs, and removes all that it had but its log and the app's volumes.
     pub async fn remove(self) -> io::Result<()> {
         cgroup::kill(&self.id)?;
         self.ended().await;
-        drop(self._bundle);
-        match fs::remove_dir_all(&self.folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+        cgroup::remove(&cgroup::folder(&self.id))?;
+        for folder in &self.folders {
+            match fs::remove_dir_all(folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
+        ranges::give_back(&self.run_dir, &self.id)
     }
 }
 
@@ -249,6 +254,9 @@ pub enum ContainerError {
     /// One of this id runs already.
     #[error("container {0:?} runs already")]
     Exists(String),
+    /// There are no ids for it.
+    #[error("ids of the container: {0}")]
+    Ids(io::Error),
     /// The folders cannot be made or read.
     #[error("container folder: {0}")]
     Folder(io::Error),

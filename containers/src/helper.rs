@@ -6,7 +6,7 @@
 //! it stands by itself: the agent may end and come back, the container goes on. When the container ends,
 //! its last report is written to a file, told to the agent if one is connected, and the helper ends.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -15,27 +15,55 @@ use std::process::ExitCode;
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 pub(crate) mod cgroup;
+mod console;
 mod control;
+mod devices;
+mod exec;
 mod executor;
 mod filter;
+pub(crate) mod ids;
+pub(crate) mod init;
 mod log;
+pub(crate) mod prepare;
+mod root;
 mod supervise;
+mod user;
+mod volumes;
 pub mod wire;
 
 pub use filter::FilterError;
+pub use prepare::PrepareError;
+pub use root::RootError;
+pub use user::UserError;
 
 use crate::error::chain;
+use console::Console;
 use control::Agent;
+use exec::Commands;
 use executor::Sandboxed;
 use log::Log;
+use prepare::Prepared;
 use supervise::Watched;
 use wire::{MAX_LINE_BYTES, Report, Request};
 
-/// The whole program: reads a request, runs it, reports; never returns before the container has ended.
-pub fn main() -> ExitCode {
+/// How willingly the kernel kills this process when memory ends.
+const OOM_SCORE: &str = "/proc/self/oom_score_adj";
+
+/// The whole program, for the arguments after its name: a container's helper without any, or `init`.
+pub fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
+    match arguments.next().as_deref() {
+        None => helper(),
+        Some(init::ROLE) => init::main(arguments.collect()),
+        Some(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Reads a request, runs it, reports; never returns before the container has ended.
+fn helper() -> ExitCode {
     match read_request().and_then(|request| start(&request)) {
         Ok(running) => running.until_end(),
         Err(error) => {
@@ -65,28 +93,42 @@ fn read_request() -> Result<Request, HelperError> {
 /// Starts the container and tells the agent; what was begun is undone if that fails.
 fn start(request: &Request) -> Result<Running, HelperError> {
     rustix::process::setsid().map_err(io::Error::from)?;
+    let started = prepare::prepare(request).map_err(HelperError::from).and_then(|prepared| run(request, prepared));
+    if started.is_err() {
+        // The error that is told is the first one.
+        let _ = cgroup::remove(&cgroup::folder(&request.id));
+    }
+    started
+}
+
+fn run(request: &Request, prepared: Prepared) -> Result<Running, HelperError> {
     let log = Log::open(request.log.as_ref())?;
-    let (out_reader, out_writer) = pipe()?;
-    let (err_reader, err_writer) = pipe()?;
-    let (mut container, pid) = create(request, out_writer, err_writer)?;
-    let started = (|| {
+    let executor = Sandboxed::new(&prepared.spec, request.danger_no_filter)?;
+    let terminal = prepared.spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or_default();
+    let own_score = fs::read_to_string(OOM_SCORE)?;
+    let (mut container, streams) = create(request, &executor, terminal)?;
+    // libcontainer gives its caller the container's.
+    fs::write(OOM_SCORE, own_score)?;
+    let pid = container.pid().and_then(|pid| Pid::from_raw(pid.as_raw())).ok_or(HelperError::NoPid)?;
+    let begun = (|| {
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from)?;
-        let agent = Agent::listen(&request.bundle)?;
+        let agent = Agent::listen(&request.folder)?;
         container.start().map_err(HelperError::Start)?;
         Ok((pidfd, agent))
     })();
-    match started {
-        Ok((pidfd, agent)) => {
-            // An agent that is gone already finds the container when it attaches.
-            let _ = send(&Report::Running { pid: pid.as_raw_nonzero().get() });
-            let watched = Watched { pidfd, pid, outputs: [out_reader, err_reader], log };
-            Ok(Running { request: request.clone(), container, agent, watched })
-        }
-        Err(error) => {
-            let _ = container.delete(true);
-            Err(error)
-        }
-    }
+    let (pidfd, agent) = begun.inspect_err(|_: &HelperError| drop(container.delete(true)))?;
+    // An agent that is gone already finds the container when it attaches.
+    let _ = send(&Report::Running { pid: pid.as_raw_nonzero().get() });
+    let commands = Commands::new(prepared.spec, executor, &request.id);
+    let Streams { outputs, input } = streams;
+    let watched = Watched { pidfd, pid, outputs, _input: input, log, commands };
+    Ok(Running { request: request.clone(), container, agent, watched })
+}
+
+/// Our ends of a container's streams.
+struct Streams {
+    outputs: Vec<OwnedFd>,
+    input: Option<OwnedFd>,
 }
 
 /// A container that runs, and all that is needed to see it to its end.
@@ -102,7 +144,8 @@ impl Running {
         let ended = supervise::until_end(self.watched, &mut self.agent);
         let oom = cgroup::had_oom_kill(&self.request.id);
         // The cgroup and the state go whatever happened; what is left running in them is killed.
-        let deleted = self.container.delete(true).map_err(HelperError::Delete);
+        let emptied = cgroup::remove(&cgroup::folder(&self.request.id)).map_err(HelperError::from);
+        let deleted = emptied.and_then(|()| self.container.delete(true).map_err(HelperError::Delete));
         let report = match ended.and_then(|status| deleted.map(|()| status)) {
             Ok(status) => match (status.exit_status(), status.terminating_signal()) {
                 (Some(code), _) => Report::Exited { code, oom },
@@ -110,7 +153,7 @@ impl Running {
             },
             Err(error) => Report::Failed { message: chain(&error) },
         };
-        let written = write_report(&self.request.bundle, &report);
+        let written = write_report(&self.request.folder, &report);
         self.agent.tell(&report);
         if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
@@ -123,26 +166,31 @@ fn write_report(folder: &Path, report: &Report) -> io::Result<()> {
     std::fs::rename(partial, folder.join(wire::REPORT))
 }
 
-fn create(request: &Request, stdout: OwnedFd, stderr: OwnedFd) -> Result<(Container, Pid), HelperError> {
-    let spec = oci_spec::runtime::Spec::load(request.bundle.join("config.json")).map_err(HelperError::Spec)?;
-    let executor = Sandboxed::new(&spec)?;
-    let stdin = File::open("/dev/null")?;
-    let container = ContainerBuilder::new(request.id.clone(), SyscallType::default())
-        .with_executor(executor)
-        .with_root_path(request.bundle.join("state"))
-        .map_err(HelperError::Create)?
-        .with_stdin(stdin)
-        .with_stdout(stdout)
-        .with_stderr(stderr)
-        .validate_id()
-        .map_err(HelperError::Create)?
-        .as_init(&request.bundle)
-        .with_systemd(false)
-        .with_detach(true)
-        .build()
+/// Makes the container, which waits to be started, and its streams.
+fn create(request: &Request, executor: &Sandboxed, terminal: bool) -> Result<(Container, Streams), HelperError> {
+    let state = request.folder.join("state");
+    let builder = ContainerBuilder::new(request.id.clone(), SyscallType::Linux)
+        .with_executor(executor.clone())
+        .with_root_path(state)
         .map_err(HelperError::Create)?;
-    let pid = container.pid().and_then(|pid| Pid::from_raw(pid.as_raw())).ok_or(HelperError::NoPid)?;
-    Ok((container, pid))
+    let build = |builder: ContainerBuilder| {
+        let init = builder.validate_id()?.as_init(&request.folder).with_systemd(false).with_detach(true);
+        init.build()
+    };
+    if terminal {
+        let console = Console::listen(&request.folder)?;
+        let container = build(builder.with_console_socket(Some(console.path()))).map_err(HelperError::Create)?;
+        return Ok((container, Streams { outputs: vec![console.terminal()?], input: None }));
+    }
+    let (out_reader, out_writer) = pipe()?;
+    let (err_reader, err_writer) = pipe()?;
+    let (stdin, input) = match request.stdin_open {
+        true => pipe().map(|(reader, writer)| (reader, Some(writer)))?,
+        false => (File::open("/dev/null")?.into(), None),
+    };
+    let builder = builder.with_stdin(stdin).with_stdout(out_writer).with_stderr(err_writer);
+    let container = build(builder).map_err(HelperError::Create)?;
+    Ok((container, Streams { outputs: vec![out_reader, err_reader], input }))
 }
 
 fn pipe() -> Result<(OwnedFd, OwnedFd), HelperError> {
@@ -157,6 +205,11 @@ fn send(report: &Report) -> Result<(), HelperError> {
     Ok(stdout.write_all(&line)?)
 }
 
+fn set_nonblocking(file: &File) -> io::Result<()> {
+    let flags = fcntl_getfl(file)?;
+    Ok(fcntl_setfl(file, flags | OFlags::NONBLOCK)?)
+}
+
 /// Why a container did not run, or could not be watched.
 #[derive(Debug, thiserror::Error)]
 pub enum HelperError {
@@ -166,9 +219,9 @@ pub enum HelperError {
     /// The request or a report is not the agreed JSON.
     #[error("request: {0}")]
     Request(serde_json::Error),
-    /// The bundle's specification cannot be read.
-    #[error("runtime specification")]
-    Spec(#[source] oci_spec::OciSpecError),
+    /// The container cannot be made ready.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
     /// The system call filter cannot be enforced as written.
     #[error("seccomp")]
     Filter(#[from] FilterError),

@@ -4,7 +4,7 @@
 //! untrusted host; what runs in a container is untrusted in its own way. Reading the file
 //! ([`compose`]) does no I/O and needs no feature; [`images`] is behind the feature of that name, the rest
 //! behind `runtime`.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 #[cfg(feature = "runtime")]
 pub mod app;
@@ -22,3 +22,6 @@ pub mod helper;
 pub mod images;
 #[cfg(feature = "runtime")]
 pub mod network;
+#[cfg(feature = "runtime")]
+#[allow(unsafe_code)]
+mod sys;

@@ -65,7 +65,8 @@ pub fn first() -> Result<(), MountError> {
 pub fn rest() -> Result<(), MountError> {
     REST.iter().try_for_each(mount_one)?;
     let run = Path::new(protocol::handover::PATH).parent().expect("the handover lies in a directory");
-    let made = fs::DirBuilder::new().mode(0o700).create(run);
+    // Passed through by root of a container on the way to its own folder; what lies here is the guest's alone.
+    let made = fs::DirBuilder::new().mode(0o711).create(run);
     made.map_err(|source| failed("make", &run.display().to_string(), source))?;
     link_resolv_conf()?;
     harden()?;

@@ -4,5 +4,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    containers::helper::main()
+    containers::helper::main(std::env::args().skip(1))
 }

@@ -49,7 +49,7 @@ impl Link {
         tokio::spawn(reap(child));
         match report.map_err(|_| ContainerError::TooSlow(START_TIMEOUT.as_secs()))? {
             Ok(Some(Report::Running { .. })) => {
-                Self::attach(&request.bundle, &request.id).await.map_err(ContainerError::Folder)
+                Self::attach(&request.folder, &request.id).await.map_err(ContainerError::Folder)
             }
             Ok(Some(Report::Failed { message })) => Err(ContainerError::NotStarted(message)),
             Ok(_) => Err(ContainerError::NotStarted("the helper ended without a report".to_owned())),

@@ -1,22 +1,99 @@
-//! A container's cgroup: where it is, and what the kernel counts in it.
+//! A container's cgroup: where it is, what bounds it, what the kernel counts in it, and its end.
+//!
+//! Source: the kernel's `Documentation/admin-guide/cgroup-v2.rst`.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-/// Where the cgroups of all containers are.
+use super::wire::Limit;
+
+/// Where the cgroups are.
+const ROOT: &str = "/sys/fs/cgroup";
+/// The cgroup in which those of all containers are.
 const PARENT: &str = "/sys/fs/cgroup/dstyx";
+/// What containers are bounded by, where the kernel has it.
+const CONTROLLERS: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
+/// Killed processes are gone within milliseconds; one that writes to a slow disk may take longer.
+const GONE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The first wait for them; each is twice as long as the one before.
+const GONE_WAIT: Duration = Duration::from_micros(100);
 
 /// The folder of one container's cgroup; it need not be there.
 pub(crate) fn folder(id: &str) -> PathBuf {
     Path::new(PARENT).join(id)
 }
 
+/// Makes the cgroup of a container and sets its limits; one that is left over is emptied.
+pub(super) fn make(id: &str, limits: &[Limit]) -> io::Result<PathBuf> {
+    let folder = folder(id);
+    if !folder.exists() {
+        fs::create_dir_all(PARENT)?;
+        for parent in [ROOT, PARENT] {
+            for controller in CONTROLLERS {
+                // A kernel without it has no file to set either, which is found below where it matters.
+                let _ = fs::write(Path::new(parent).join("cgroup.subtree_control"), format!("+{controller}"));
+            }
+        }
+        fs::create_dir(&folder)?;
+    }
+    for limit in limits {
+        match write(&folder.join(&limit.file), &limit.value) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !limit.required => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(io::Error::other(format!("the kernel cannot bound {}", limit.file)));
+            }
+            Err(error) => return Err(io::Error::other(format!("{}: {error}", limit.file))),
+            Ok(()) => {}
+        }
+    }
+    Ok(folder)
+}
+
+/// Writes to a file that the kernel made; a missing one is told as such.
+fn write(file: &Path, value: &str) -> io::Result<()> {
+    fs::OpenOptions::new().write(true).open(file)?.write_all(value.as_bytes())
+}
+
 /// Kills every process of the container; one that has no cgroup has none.
 pub(crate) fn kill(id: &str) -> io::Result<()> {
-    match fs::write(folder(id).join("cgroup.kill"), "1") {
+    kill_in(&folder(id))
+}
+
+/// Kills what is left in a cgroup and those below it, and removes them all.
+pub(crate) fn remove(folder: &Path) -> io::Result<()> {
+    kill_in(folder)?;
+    let begun = Instant::now();
+    let mut wait = GONE_WAIT;
+    while value(&folder.join("cgroup.events"), "populated") == Some(1) {
+        if begun.elapsed() > GONE_TIMEOUT {
+            return Err(io::Error::other(format!("processes of {} do not end", folder.display())));
+        }
+        sleep(wait);
+        wait *= 2;
+    }
+    remove_empty(folder)
+}
+
+fn kill_in(folder: &Path) -> io::Result<()> {
+    match write(&folder.join("cgroup.kill"), "1") {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         written => written,
+    }
+}
+
+fn remove_empty(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_empty(&entry.path())?;
+        }
+    }
+    match fs::remove_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -6,16 +6,17 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, pidfd_send_signal, waitpid};
 
-use super::HelperError;
 use super::control::Agent;
+use super::exec::Commands;
 use super::log::Log;
-use super::wire::{Control, ExecEnd, ExecOutcome, Report};
+use super::wire::{Control, Report};
+use super::{HelperError, set_nonblocking};
 
 /// One read of a container's output.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -23,20 +24,26 @@ const CHUNK_BYTES: usize = 16 << 10;
 /// Reads before the agent is listened to again, however much a container prints.
 const CHUNKS_A_TURN: usize = 16;
 
+/// Added to a wait, so that it does not end just before what is waited for.
+const ROUNDING: Duration = Duration::from_millis(1);
+
 /// What is watched.
 pub(super) struct Watched {
     pub(super) pidfd: OwnedFd,
     pub(super) pid: Pid,
-    /// Standard output and standard error.
-    pub(super) outputs: [OwnedFd; 2],
+    /// Standard output and standard error, or the terminal.
+    pub(super) outputs: Vec<OwnedFd>,
+    /// Standard input's other end, to which nothing is ever written.
+    pub(super) _input: Option<OwnedFd>,
     pub(super) log: Log,
+    pub(super) commands: Commands,
 }
 
 /// Returns when the container has ended and all its output is written.
 pub(super) fn until_end(watched: Watched, agent: &mut Agent) -> Result<WaitStatus, HelperError> {
-    let Watched { pidfd, pid, outputs, mut log } = watched;
+    let Watched { pidfd, pid, outputs, mut log, mut commands, _input } = watched;
     let hello = Report::Running { pid: pid.as_raw_nonzero().get() };
-    let mut outputs: Vec<Option<File>> = outputs.map(|fd| Some(File::from(fd))).into();
+    let mut outputs: Vec<Option<File>> = outputs.into_iter().map(|fd| Some(File::from(fd))).collect();
     for output in outputs.iter().flatten() {
         set_nonblocking(output)?;
     }
@@ -44,7 +51,10 @@ pub(super) fn until_end(watched: Watched, agent: &mut Agent) -> Result<WaitStatu
         let mut polled = vec![PollFd::new(&pidfd, PollFlags::IN)];
         polled.extend(agent.descriptors().map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)));
         polled.extend(outputs.iter().flatten().map(|file| PollFd::new(file, PollFlags::IN)));
-        match poll(&mut polled, None) {
+        polled.extend(commands.descriptors().map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)));
+        // A wait that does not fit is longer than anything lasts.
+        let wait = commands.wait().and_then(|wait| Timespec::try_from(wait + ROUNDING).ok());
+        match poll(&mut polled, wait.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(io::Error::from(error).into()),
         }
@@ -56,12 +66,13 @@ pub(super) fn until_end(watched: Watched, agent: &mut Agent) -> Result<WaitStatu
             return reap(pid);
         }
         agent.accept(&hello);
-        obey(agent, &pidfd)?;
+        obey(agent, &pidfd, &mut commands)?;
+        commands.ended().iter().for_each(|report| agent.tell(report));
     }
 }
 
 /// Carries out what was asked.
-fn obey(agent: &mut Agent, pidfd: &OwnedFd) -> Result<(), HelperError> {
+fn obey(agent: &mut Agent, pidfd: &OwnedFd, commands: &mut Commands) -> Result<(), HelperError> {
     for control in agent.asked() {
         match control {
             Control::Signal(number) => {
@@ -70,9 +81,9 @@ fn obey(agent: &mut Agent, pidfd: &OwnedFd) -> Result<(), HelperError> {
                 }
             }
             Control::Exec(request) => {
-                let end = ExecEnd::Failed { message: "commands are not run yet".to_owned() };
-                let outcome = ExecOutcome { end, output: String::new() };
-                agent.tell(&Report::Executed { number: request.number, outcome });
+                if let Some(report) = commands.start(&request, pidfd) {
+                    agent.tell(&report);
+                }
             }
         }
     }
@@ -89,6 +100,8 @@ fn drain(output: &mut Option<File>, log: &mut Log, turns: usize) -> Result<(), H
             Ok(count) => log.write(&chunk[..count]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // A terminal that nobody has open any more.
+            Err(error) if error.raw_os_error() == Some(Errno::IO.raw_os_error()) => *output = None,
             Err(error) => return Err(error.into()),
         }
     }
@@ -106,9 +119,4 @@ fn signal(pidfd: &OwnedFd, signal: Signal) -> Result<(), HelperError> {
         Ok(()) | Err(Errno::SRCH) => Ok(()),
         Err(error) => Err(io::Error::from(error).into()),
     }
-}
-
-fn set_nonblocking(file: &File) -> Result<(), HelperError> {
-    let flags = fcntl_getfl(file).map_err(io::Error::from)?;
-    Ok(fcntl_setfl(file, flags | OFlags::NONBLOCK).map_err(io::Error::from)?)
 }

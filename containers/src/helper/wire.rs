@@ -8,10 +8,11 @@
 
 use std::path::PathBuf;
 
+use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 
 /// Longer than any line either side writes: paths, the words of a command and the start of its output.
-pub const MAX_LINE_BYTES: usize = 1 << 20;
+pub const MAX_LINE_BYTES: usize = 4 << 20;
 
 /// The helper's socket in the container's run folder.
 pub const SOCKET: &str = "control.sock";
@@ -19,16 +20,107 @@ pub const SOCKET: &str = "control.sock";
 /// The last report, in the container's run folder, once there is one.
 pub const REPORT: &str = "report";
 
-/// What to run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What to run. The agent decides all of it; the helper carries it out or refuses.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
-    /// The container's run folder: `config.json`, its root, the socket, the report.
-    pub bundle: PathBuf,
+    /// The container's run folder: its root, what is mounted, the socket, the report.
+    pub folder: PathBuf,
     /// Names the container.
     pub id: String,
+    /// The runtime specification, but for what the helper finds out: user, capabilities held, namespace of ids.
+    pub spec: Spec,
+    /// What its root is made of.
+    pub root: RootRequest,
+    /// Who it runs as.
+    pub user: UserRequest,
+    /// The first of the 65,536 ids of the guest that its ids stand for; the guest's own ids if `None`.
+    pub first_id: Option<u32>,
+    /// What is put into `folder/mounts/N`, in this order, before the specification's mounts bind it.
+    pub binds: Vec<Bind>,
+    /// The file that stands for its network namespace; the guest's own if `None`.
+    pub network_namespace: Option<PathBuf>,
+    /// Kernel parameters of its network namespace, names with dots.
+    pub network_sysctls: Vec<(String, String)>,
+    /// What its cgroup is bounded by.
+    pub limits: Vec<Limit>,
+    /// The device nodes that it may use; everything else is refused.
+    pub devices: Vec<DeviceRule>,
+    /// Whether it runs without a system call filter; needs `danger_privileged`.
+    pub danger_no_filter: bool,
+    /// Whether standard input stays open instead of being empty.
+    pub stdin_open: bool,
     /// Where the output goes; nowhere if `None`.
     pub log: Option<LogRequest>,
+}
+
+/// What a container's root is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RootRequest {
+    /// Unpacked layers in one folder, the lowest first.
+    pub layers: Vec<PathBuf>,
+    /// Folder for what the container writes: `upper` and `work` are made in it.
+    pub writable: PathBuf,
+}
+
+/// Who a container runs as, to be looked up in the image's own files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserRequest {
+    /// `user[:group]`, names or numbers; empty for root.
+    pub name: String,
+    /// Further groups, names or numbers.
+    pub groups: Vec<String>,
+}
+
+/// Something that is made ready for a mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Bind {
+    /// A file, folder or socket of the guest.
+    Path(PathBuf),
+    /// A volume; made if it is not there.
+    Volume {
+        /// Its folder on the data disk.
+        folder: PathBuf,
+        /// A folder in it that is shown instead of its root.
+        subpath: Option<String>,
+        /// The folder of the image whose content it starts with.
+        fill: Option<String>,
+    },
+    /// `/sys` as the container's network namespace has it.
+    System,
+}
+
+/// One file of a cgroup.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// Its name, such as `memory.max`.
+    pub file: String,
+    /// What is written to it.
+    pub value: String,
+    /// Whether the container is refused if the kernel has no such file.
+    pub required: bool,
+}
+
+/// Device nodes that may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceRule {
+    /// Block or character devices.
+    pub block: bool,
+    /// The major number; every one if `None`.
+    pub major: Option<u32>,
+    /// The minor number; every one if `None`.
+    pub minor: Option<u32>,
+    /// Whether nodes may be read.
+    pub read: bool,
+    /// Whether nodes may be written.
+    pub write: bool,
+    /// Whether nodes may be made.
+    pub make: bool,
 }
 
 /// Where a container's output goes: `path`, and `path.1`, `path.2` … for what came before.
@@ -116,15 +208,10 @@ pub struct ExecOutcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ExecEnd {
-    /// It ended by itself.
+    /// It ended.
     Exited {
-        /// Its exit code.
+        /// Its exit code; 128 and the signal's number if a signal ended it, as shells have it.
         code: i32,
-    },
-    /// A signal ended it.
-    Killed {
-        /// Which.
-        signal: i32,
     },
     /// It took too long, and was killed with all that it started.
     TimedOut,

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 use std::{env, fs, process, thread};
 
@@ -46,6 +47,9 @@ fn main() {
         Some("ask") => ask(argument),
         Some("calls") => calls(),
         Some("report") => report(),
+        Some("put") => fs::write(argument, "said").expect("write"),
+        Some("get") => arguments[2..].iter().for_each(|path| get(path)),
+        Some("confined") => confined(),
         other => panic!("unknown command {other:?}"),
     }
 }
@@ -86,6 +90,31 @@ fn calls() {
     }
 }
 
+/// The owner of a file, and what is in it.
+fn get(path: &str) {
+    let owner = fs::metadata(path).expect("file").uid();
+    println!("{path}={owner} {}", fs::read_to_string(path).expect("text"));
+}
+
+/// Ends well if this process is confined as process 1 is.
+fn confined() {
+    let of = |process: &str| {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).expect("status");
+        let kept = ["Uid:", "Gid:", "Groups:", "CapInh", "CapEff:", "CapPrm", "CapBnd:", "CapAmb", "NoNewPrivs:", "Seccomp"];
+        let lines = status.lines().filter(|line| kept.iter().any(|kept| line.starts_with(kept)));
+        let mut lines: Vec<String> = lines.map(str::to_owned).collect();
+        for kind in ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"] {
+            lines.push(format!("{:?}", fs::read_link(format!("/proc/{process}/ns/{kind}"))));
+        }
+        lines.push(fs::read_to_string(format!("/proc/{process}/uid_map")).expect("ids"));
+        lines.join("\n")
+    };
+    // The cgroup namespace is that of the container, whatever cgroup the command is in.
+    let (own, first) = (of("self"), of("1"));
+    assert!(own == first, "{own}\nis not\n{first}");
+    assert!(process::id() != 1 && env::var("PATH").is_ok());
+}
+
 fn report() {
     println!("arguments={:?}", env::args().skip(2).collect::<Vec<_>>());
     println!("cwd={}", env::current_dir().expect("cwd").display());
@@ -97,6 +126,11 @@ fn report() {
         if wanted.iter().any(|wanted| line.starts_with(wanted)) {
             println!("{}", line.replace('\t', " ").trim_end());
         }
+    }
+    let ids = fs::read_to_string("/proc/self/uid_map").expect("ids");
+    println!("ids={}", ids.split_whitespace().collect::<Vec<_>>().join(" "));
+    for path in ["/", "/bin/probe"] {
+        println!("owner {path}={}", fs::metadata(path).expect("file").uid());
     }
     println!("pid={}", process::id());
     println!("hostname={}", fs::read_to_string("/proc/sys/kernel/hostname").expect("hostname").trim());

@@ -205,9 +205,13 @@ async fn a_container_sees_itself_and_little_else() {
         "hostname=sees",
         "pid=1",
         "Uid: 0 0 0 0",
-        // Docker's default set without MKNOD.
-        "CapEff: 00000000a00425fb",
-        "CapBnd: 00000000a00425fb",
+        // Docker's default set.
+        "CapEff: 00000000a80425fb",
+        "CapBnd: 00000000a80425fb",
+        // Root here is the first of the container's own ids, nobody to the guest.
+        "ids=0 65536 65536",
+        "owner /=0",
+        "owner /bin/probe=7",
         "NoNewPrivs: 1",
         "Seccomp: 2",
         "Seccomp_filters: 2",
@@ -322,4 +326,46 @@ async fn a_container_that_cannot_start_says_why() {
         let error = started.map(|app| app.status()).expect_err(expected).to_string();
         assert!(error.starts_with("service \"broken\": ") && error.contains(expected), "{expected}: {error}");
     }
+}
+
+#[tokio::test]
+async fn volumes_begin_with_the_image_and_are_shared() {
+    if !root("volumes_begin_with_the_image_and_are_shared") {
+        return;
+    }
+    let mut stage = Stage::set().await;
+    let digest = stage.image(r#"{"Entrypoint":["/bin/probe"]}"#);
+    let compose = format!(
+        "services:\n{}{}volumes: {{data: {{}}}}\n",
+        service("writes", digest, "    command: [put, /etc/said]\n    volumes: ['data:/etc']\n"),
+        service(
+            "reads",
+            digest,
+            "    command: [get, /seen/said, /seen/passwd]\n    volumes: ['data:/seen:ro']\n    \
+             depends_on: {writes: {condition: service_completed_successfully}}\n"
+        )
+    );
+    let app = stage.start(&compose).await.expect("started");
+    within(20, "ending", ended(&app)).await;
+    let log = stage.log("reads");
+    assert!(log.contains("/seen/said=0 said\n") && log.contains("/seen/passwd=7 root:x:0:0"), "{log}");
+}
+
+#[tokio::test]
+async fn a_command_in_a_container_is_confined_as_the_container_is() {
+    if !root("a_command_in_a_container_is_confined_as_the_container_is") {
+        return;
+    }
+    let mut stage = Stage::set().await;
+    let digest = stage.image(r#"{"Entrypoint":["/bin/probe","sleep"]}"#);
+    let body = "    init: true\n    healthcheck: {test: [CMD, /bin/probe, confined], interval: 50ms}\n";
+    let app = stage.start(&format!("services:\n{}", service("healthy", digest, body))).await.expect("started");
+    let healthy = async {
+        while app.status()[0].health != Some(containers::app::HealthState::Healthy) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within(20, "becoming healthy", healthy).await;
+    app.stop().await;
+    assert_eq!(app.status()[0].state, ContainerState::Exited { code: 143, oom: false });
 }

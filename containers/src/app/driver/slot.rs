@@ -177,7 +177,6 @@ fn judged(end: ExecEnd) -> Result<(), String> {
     match end {
         ExecEnd::Exited { code: 0 } => Ok(()),
         ExecEnd::Exited { code } => Err(format!("exit code {code}")),
-        ExecEnd::Killed { signal } => Err(format!("killed by signal {signal}")),
         ExecEnd::TimedOut => Err("it took too long".to_owned()),
         ExecEnd::Failed { message } => Err(message),
     }
