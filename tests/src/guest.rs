@@ -303,6 +303,15 @@ impl Guest {
         }
     }
 
+    /// What the app's containers have printed, as far as the guest publishes it, with the console: for who reads a failure.
+    pub fn all_logs(&self, ids: &[&str]) -> String {
+        let log = |id: &&str| {
+            let log = self.get(AGENT_PORT, &format!("/logs/{id}")).unwrap_or_default();
+            format!("== {id}\n{}\n", String::from_utf8_lossy(&log))
+        };
+        ids.iter().map(log).collect::<String>() + &self.console()
+    }
+
     /// Presses the machine's power button.
     pub fn power_button(&self) {
         let mut monitor = UnixStream::connect(self.spec.control_socket.as_ref().unwrap()).unwrap();

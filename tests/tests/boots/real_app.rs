@@ -26,6 +26,9 @@ const FRONT: u16 = 8080;
 const CHAOS: u16 = 8083;
 /// Pulled, unpacked and started under emulation, with a new database cluster, on two loaded cores.
 const PATIENCE: Duration = Duration::from_secs(25 * 60);
+/// The containers of the app.
+const CONTAINERS: [&str; 8] =
+    ["redis-1", "db-1", "schema-1", "web-1", "front-1", "sdk-python-1", "sdk-node-1", "chaos-1"];
 /// The containers that are killed, each of which the app needs for its answer.
 const KILLED: [&str; 4] = ["redis-1", "db-1", "web-1", "front-1"];
 
@@ -45,7 +48,8 @@ pub fn works_and_survives() {
     };
     let mut guest = host.start(&lab::image(Flavour::Dev));
     let running = guest.reached(Phase::AppRunning).unwrap();
-    assert_eq!((running.phase, running.refusal), (Phase::AppRunning, Refusal::None), "{}", guest.console());
+    let outcome = (running.phase, running.refusal);
+    assert_eq!(outcome, (Phase::AppRunning, Refusal::None), "{}", guest.all_logs(&CONTAINERS));
     println!("running after {:.0} s", guest.age().as_secs_f64());
     let first = visit(&guest);
     assert_eq!((&first["counted"], &first["stored"]), (&json!(1), &json!(1)), "{first}");
