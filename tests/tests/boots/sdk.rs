@@ -18,14 +18,13 @@ pub fn python_calls(guest: &Guest) {
     let calls = guest.until("the Python SDK's program does not answer", || json_of(guest, PYTHON, "/"));
     is_this_app(guest, &calls["info"]["ok"]);
     is_this_app(guest, &calls["legacy info"]["ok"]);
-    let quote = &calls["quote"]["ok"];
-    quotes(quote, &padded(b"python"));
-    quotes(&calls["quote after the event"]["ok"], &padded(b"python"));
+    quotes(&calls["quote"], &padded(b"python"));
+    quotes(&calls["quote after the event"], &padded(b"python"));
     // The legacy client pads on the left, and its hash is of more than the data.
-    quotes(&calls["legacy quote"]["ok"], &[vec![0; 58], b"python".to_vec()].concat());
+    quotes(&calls["legacy quote"], &[vec![0; 58], b"python".to_vec()].concat());
     assert!(calls["legacy hashed quote"]["ok"]["quote"].is_string(), "{}", calls["legacy hashed quote"]);
     logs(&calls["quote after the event"]["ok"], "sdk-python", b"said by python");
-    assert!(!quote["event_log"].as_str().unwrap().contains("sdk-python"));
+    assert!(!calls["quote"]["ok"]["event_log"].as_str().unwrap().contains("sdk-python"));
     assert_eq!(calls["reachable"]["ok"], true, "{calls}");
     assert_eq!(calls["async info"]["ok"], calls["info"]["ok"]["app_id"]);
     assert!(calls["version"]["ok"]["version"].is_string(), "{}", calls["version"]);
@@ -44,8 +43,8 @@ pub fn node_calls(guest: &Guest) {
     let calls = guest.until("the JavaScript SDK's program does not answer", || json_of(guest, NODE, "/"));
     is_this_app(guest, &calls["info"]["ok"]);
     is_this_app(guest, &calls["legacy info"]["ok"]);
-    quotes(&calls["quote"]["ok"], &padded(b"node"));
-    quotes(&calls["legacy quote"]["ok"], &[vec![0; 60], b"node".to_vec()].concat());
+    quotes(&calls["quote"], &padded(b"node"));
+    quotes(&calls["legacy quote"], &[vec![0; 60], b"node".to_vec()].concat());
     logs(&calls["quote after the event"]["ok"], "sdk-node", b"said by node");
     assert!(calls["version"]["ok"]["version"].is_string(), "{}", calls["version"]);
     assert!(calls["attest"]["ok"]["attestation"].is_string(), "{}", calls["attest"]);
@@ -69,8 +68,9 @@ fn is_this_app(guest: &Guest, info: &Value) {
 }
 
 /// The quote is over this report data, and the SDK's own replay of the log that came with it gives its RTMR3.
-fn quotes(answer: &Value, report_data: &[u8]) {
-    let quote = answer["quote"].as_str().unwrap_or_else(|| panic!("no quote: {answer}"));
+fn quotes(call: &Value, report_data: &[u8]) {
+    let answer = &call["ok"];
+    let quote = answer["quote"].as_str().unwrap_or_else(|| panic!("no quote: {call}"));
     let report = Quote::parse_padded(&hex::decode(quote.trim_start_matches("0x")).unwrap()).unwrap().report;
     assert_eq!(report.report_data.0, report_data, "{}", report.report_data);
     let replayed = answer["replayed"].get("3").or_else(|| answer["replayed"].get(3)).unwrap();
