@@ -107,7 +107,7 @@ mod tests {
         files
     }
 
-    fn pairs<'a>(files: &'a [(String, String)]) -> Vec<(&'a str, &'a str)> {
+    fn pairs(files: &[(String, String)]) -> Vec<(&str, &str)> {
         files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect()
     }
 
