@@ -222,7 +222,7 @@ pub mod tests {
                 "danger_privileged": allowed,
             });
             let log = measured_log(directory.path(), Arc::new(Software::default()));
-            let boot = Boot::complete_with(&handover(app.to_string().as_bytes()), log).unwrap();
+            let boot = Boot::complete_with(&handover(app.to_string().as_bytes()), log, |_, _| Ok(())).unwrap();
             let (events, _) = boot.log.snapshot(|_| ()).unwrap();
             events[6..].iter().map(|event| event.event.clone()).collect::<Vec<_>>()
         };
