@@ -358,14 +358,16 @@ async fn a_command_in_a_container_is_confined_as_the_container_is() {
     }
     let mut stage = Stage::set().await;
     let digest = stage.image(r#"{"Entrypoint":["/bin/probe","sleep"]}"#);
-    let body = "    init: true\n    healthcheck: {test: [CMD, /bin/probe, confined], interval: 50ms}\n";
+    let check = "{test: [CMD, /bin/probe, confined], interval: 50ms}";
+    let body = &format!("    stop_grace_period: 100ms\n    healthcheck: {check}\n");
     let app = stage.start(&format!("services:\n{}", service("healthy", digest, body))).await.expect("started");
     let healthy = async {
         while app.status()[0].health != Some(containers::app::HealthState::Healthy) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    within(20, "becoming healthy", healthy).await;
+    let healthy = tokio::time::timeout(Duration::from_secs(20), healthy).await;
+    healthy.unwrap_or_else(|_| panic!("not healthy: {:?} {}", app.events_after(0), stage.log("healthy")));
     app.stop().await;
-    assert_eq!(app.status()[0].state, ContainerState::Exited { code: 143, oom: false });
+    assert_eq!(app.status()[0].state, ContainerState::Killed { signal: 9, oom: false });
 }
