@@ -178,7 +178,7 @@ fn spec(container: &ContainerRequest<'_>, plan: &Plan) -> Result<Spec, BundleErr
         .process(process(container, held)?)
         .linux(linux);
     if !shares(service, HostNamespace::Uts) {
-        spec = spec.hostname(names::host_name(service));
+        spec = spec.hostname(names::host_name(container));
         if let Some(domain) = &service.names.domainname {
             spec = spec.domainname(domain.clone());
         }
@@ -196,7 +196,7 @@ fn process(container: &ContainerRequest<'_>, held: oci_spec::runtime::Capabiliti
     let mut process = ProcessBuilder::default()
         .terminal(service.process.tty)
         .args(arguments)
-        .env(process::environment(image, &service.process.environment, names::host_name(service))?)
+        .env(process::environment(image, &service.process.environment, names::host_name(container))?)
         .cwd(if working_dir.is_empty() { "/" } else { working_dir })
         .capabilities(capabilities::sets(held)?)
         .rlimits(limits::process(&service.resources)?)

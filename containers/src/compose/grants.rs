@@ -35,12 +35,17 @@ impl Kind {
     }
 }
 
+/// Everybody may read, nobody may write: the specification's default.
+const DEFAULT_MODE: u32 = 0o444;
+
 /// One entry: a name, or the long form.
 pub(super) fn read(kind: Kind, field: &Field<'_>, defined: &Definitions, findings: &mut Findings<'_>) -> Option<Mount> {
     if !matches!(field.node.value, Value::Mapping(_)) {
         let name = field.text(findings)?;
         let target = mounts::target(&format!("{}{name}", kind.folder()), field, findings);
-        return file(kind, &name, target?, (0, 0, 0o444), field, defined, findings);
+        let content = content(kind, &name, field, defined, findings)?;
+        let source = MountSource::File { content, uid: 0, gid: 0, mode: DEFAULT_MODE };
+        return Some(Mount { target: target?, read_only: true, source });
     }
     let section = field.section(keys::GRANT, findings)?;
     let name = section.required("source", findings, Field::text)?;
@@ -56,20 +61,21 @@ pub(super) fn read(kind: Kind, field: &Field<'_>, defined: &Definitions, finding
         section.read(name, findings, |field, findings| scalar::number(field, findings, |_: u32| true, rule))
     };
     let owner = (id("uid", findings).unwrap_or_default(), id("gid", findings).unwrap_or_default());
-    let mode = section.read("mode", findings, mode).unwrap_or(0o444);
+    let mode = section.read("mode", findings, mode).unwrap_or(DEFAULT_MODE);
     let source = section.get("source").unwrap_or_else(|| field.clone());
-    file(kind, &name, target?, (owner.0, owner.1, mode), &source, defined, findings)
+    let content = content(kind, &name, &source, defined, findings)?;
+    let source = MountSource::File { content, uid: owner.0, gid: owner.1, mode };
+    Some(Mount { target: target?, read_only: true, source })
 }
 
-fn file(
+/// The bytes of a config or secret by its name.
+fn content(
     kind: Kind,
     name: &str,
-    target: String,
-    (uid, gid, mode): (u32, u32, u32),
     field: &Field<'_>,
     defined: &Definitions,
     findings: &mut Findings<'_>,
-) -> Option<Mount> {
+) -> Option<Vec<u8>> {
     let (what, contents) = match kind {
         Kind::Config => ("config", &defined.configs),
         Kind::Secret => ("secret", &defined.secrets),
@@ -80,7 +86,7 @@ fn file(
     // One that was refused where it is defined has no content; that is said there.
     let content = content.clone()?;
     findings.mounted(field, content.len())?;
-    Some(Mount { target, read_only: true, source: MountSource::File { content, uid, gid, mode } })
+    Some(content)
 }
 
 /// Permission bits in octal: without the 0 in front, YAML and Docker would read a decimal number.

@@ -166,6 +166,7 @@ fn always(answer: Answer) -> Server {
     listen(Certificate::Trusted, answer)
 }
 
+// Long: one table, a row a lie.
 #[tokio::test]
 async fn registries_that_refuse_or_lead_astray_are_told_apart() {
     let (_, digest) = sample();

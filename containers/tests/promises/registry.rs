@@ -243,6 +243,7 @@ fn head(out: &mut dyn Write, status: u16, headers: &str, length: Option<usize>) 
     write!(out, "HTTP/1.1 {status} x\r\n{headers}{length}connection: close\r\n\r\n").ok()
 }
 
+// Long: one match, an arm a behaviour.
 fn respond(out: &mut dyn Write, bytes: &[u8], behaviour: Behaviour, offset: Option<usize>) -> Option<()> {
     let (size, half) = (bytes.len(), bytes.len() / 2);
     let rest = |from: usize| format!("content-range: bytes {from}-{}/{size}\r\n", size - 1);
