@@ -1,7 +1,8 @@
 //! Promise: containers start in the order of what they need, come again when they end, end in reverse order with
 //! their grace, and outlive the agent that started them.
 //!
-//! As in `running`, each test has mounts, a network and cgroups of its own; all of them need root.
+//! As in `running`, each test has mounts and a network of its own; all of them need root. Cgroups are one tree for
+//! all, so that no two tests may have a service of the same name.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -55,16 +56,16 @@ async fn what_is_killed_comes_again() {
     let mut stage = Stage::set().await;
     let digest = stage.image(r#"{"Entrypoint":["/bin/probe","sleep"]}"#);
     let body = format!("    restart: always\n{AT_ONCE}");
-    let app = stage.start(&format!("services:\n{}", service("web", digest, &body))).await.expect("started");
+    let app = stage.start(&format!("services:\n{}", service("killed", digest, &body))).await.expect("started");
     for restarts in 1..3 {
-        let first = pid(&app, "web-1").expect("running");
+        let first = pid(&app, "killed-1").expect("running");
         kill_process(first);
-        until("another one", || pid(&app, "web-1").is_some_and(|pid| pid != first)).await;
+        until("another one", || pid(&app, "killed-1").is_some_and(|pid| pid != first)).await;
         assert_eq!(app.status()[0].restarts, restarts);
     }
     until("the app to be whole", || app.state() == AppState::Running).await;
     app.stop().await;
-    assert!(history(&app).contains(&"web-1: starts again in 200 ms".to_owned()), "{:?}", history(&app));
+    assert!(history(&app).contains(&"killed-1: starts again in 200 ms".to_owned()), "{:?}", history(&app));
 }
 
 #[tokio::test]
@@ -75,8 +76,9 @@ async fn a_service_waits_until_what_it_needs_is_healthy() {
     let mut stage = Stage::set().await;
     let digest = stage.image(r#"{"Entrypoint":["/bin/probe"]}"#);
     let db = "    command: ready 700\n    healthcheck: {test: [CMD, /bin/probe, exists, /ready], interval: 5s}\n";
-    let web = "    command: sleep\n    depends_on: {db: {condition: service_healthy}}\n";
-    let [db, web] = [("db", db), ("web", web)].map(|(name, body)| service(name, digest, &format!("{body}{AT_ONCE}")));
+    let web = "    command: sleep\n    depends_on: {base: {condition: service_healthy}}\n";
+    let [db, web] =
+        [("base", db), ("upper", web)].map(|(name, body)| service(name, digest, &format!("{body}{AT_ONCE}")));
     let app = stage.start(&format!("services:\n{web}{db}")).await.expect("started");
     let status = app.status();
     assert_eq!((status[0].health, status[1].health), (None, Some(HealthState::Healthy)), "{:?}", history(&app));
@@ -86,8 +88,8 @@ async fn a_service_waits_until_what_it_needs_is_healthy() {
     app.stop().await;
     let history = history(&app);
     let place = |line: &str| history.iter().position(|found| found == line).expect(line);
-    assert!(place("db-1: healthy") < place("web-1: started"), "{history:?}");
-    assert!(place("web-1: asked to end") < place("db-1: asked to end"), "{history:?}");
+    assert!(place("base-1: healthy") < place("upper-1: started"), "{history:?}");
+    assert!(place("upper-1: asked to end") < place("base-1: asked to end"), "{history:?}");
 }
 
 #[tokio::test]
@@ -97,8 +99,8 @@ async fn the_end_is_in_reverse_order_and_each_has_its_grace() {
     }
     let mut stage = Stage::set().await;
     let digest = stage.image(r#"{"Entrypoint":["/bin/probe","sleep"]}"#);
-    let db = service("db", digest, AT_ONCE);
-    let web = service("web", digest, "    depends_on: [db]\n    stop_grace_period: 600ms\n");
+    let db = service("last", digest, AT_ONCE);
+    let web = service("first", digest, "    depends_on: [last]\n    stop_grace_period: 600ms\n");
     let app = stage.start(&format!("services:\n{web}{db}")).await.expect("started");
     let asked = std::time::Instant::now();
     app.stop().await;
@@ -106,7 +108,7 @@ async fn the_end_is_in_reverse_order_and_each_has_its_grace() {
     assert!(took >= Duration::from_millis(600) && took < Duration::from_secs(9), "{took:?}");
     let asked = |line: &String| line.ends_with("asked to end") || line.ends_with("did not end in time, killed");
     let end: Vec<String> = history(&app).into_iter().filter(asked).collect();
-    assert_eq!(end, ["web-1: asked to end", "web-1: did not end in time, killed", "db-1: asked to end"]);
+    assert_eq!(end, ["first-1: asked to end", "first-1: did not end in time, killed", "last-1: asked to end"]);
     assert!(!stage.folder.path().join("run/app.json").exists(), "nothing to take over is left");
 }
 
