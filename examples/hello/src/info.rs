@@ -1,27 +1,26 @@
-//! What the guest's agent says about this launch: one bounded request to `/info`.
+//! What the guest's agent says about this launch: one bounded call of `Info` on dstack's socket.
 
 use std::fmt;
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::gateway;
-
-const PORT: u16 = 8090;
-/// The real answer has about 2 KiB.
-const MAX_ANSWER_BYTES: u64 = 64 * 1024;
+/// Bound by the compose file; without it a container has no way to the agent.
+const SOCKET: &str = "/var/run/dstack.sock";
+/// The answer holds the event log and the app-compose file, which may have half a MiB.
+const MAX_ANSWER_BYTES: u64 = 2 << 20;
 /// The agent is in the same machine.
 const TIMEOUT: Duration = Duration::from_secs(3);
+/// Keys of the answer that hold JSON in a string.
+const NESTED: [&str; 2] = ["tcb_info", "vm_config"];
 
 /// Why the guest says nothing.
 #[derive(Debug)]
 pub enum InfoError {
-    /// This container has no default route.
-    NoGateway,
-    /// The agent cannot be reached at the gateway.
-    Unreachable(SocketAddr, std::io::Error),
+    /// The agent cannot be reached.
+    Unreachable(std::io::Error),
     /// The agent answered something else.
     Answer(&'static str),
 }
@@ -29,26 +28,25 @@ pub enum InfoError {
 impl fmt::Display for InfoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoGateway => f.write_str("this container has no default route"),
-            Self::Unreachable(address, error) => write!(f, "no answer from {address}: {error}"),
+            Self::Unreachable(error) => write!(f, "no answer from {SOCKET}: {error}"),
             Self::Answer(what) => write!(f, "the agent's answer {what}"),
         }
     }
 }
 
-/// Asks the agent.
+/// Asks the agent; `tcb_info` and `vm_config` come as documents, not as the strings that they are on the wire.
 pub fn fetch() -> Result<Value, InfoError> {
-    let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
-    let gateway = gateway::default_gateway(&routes).ok_or(InfoError::NoGateway)?;
-    let answer = request(gateway).map_err(|error| InfoError::Unreachable((gateway, PORT).into(), error))?;
-    parse(&answer)
+    parse(&request().map_err(InfoError::Unreachable)?)
 }
 
-fn request(gateway: Ipv4Addr) -> std::io::Result<Vec<u8>> {
-    let mut agent = TcpStream::connect_timeout(&(gateway, PORT).into(), TIMEOUT)?;
+fn request() -> std::io::Result<Vec<u8>> {
+    let mut agent = UnixStream::connect(SOCKET)?;
     agent.set_read_timeout(Some(TIMEOUT))?;
     agent.set_write_timeout(Some(TIMEOUT))?;
-    write!(agent, "GET /info HTTP/1.1\r\nhost: {gateway}:{PORT}\r\nconnection: close\r\n\r\n")?;
+    agent.write_all(
+        b"POST /Info HTTP/1.1\r\nhost: dstack\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\
+          connection: close\r\n\r\n{}",
+    )?;
     let mut answer = Vec::new();
     agent.take(MAX_ANSWER_BYTES).read_to_end(&mut answer)?;
     Ok(answer)
@@ -62,7 +60,14 @@ fn parse(answer: &[u8]) -> Result<Value, InfoError> {
     if status != Some("200") {
         return Err(InfoError::Answer("has another status than 200"));
     }
-    serde_json::from_str(body).map_err(|_| InfoError::Answer("is no JSON"))
+    let json = |text: &str| serde_json::from_str(text).map_err(|_| InfoError::Answer("is no JSON"));
+    let mut document: Value = json(body)?;
+    for key in NESTED {
+        if let Some(text) = document.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()) {
+            document[key] = json(text)?;
+        }
+    }
+    Ok(document)
 }
 
 #[cfg(test)]
@@ -71,8 +76,13 @@ mod tests {
 
     #[test]
     fn the_document_is_what_follows_the_header() {
-        let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{\"name\":\"hello\"}";
-        assert_eq!(parse(answer).unwrap()["name"], "hello");
+        let answer = br#"HTTP/1.1 200 OK
+content-type: application/json
+
+{"app_name":"hello","tcb_info":"{\"mrtd\":\"d0\"}","vm_config":""}"#;
+        let answer = String::from_utf8_lossy(answer).replace('\n', "\r\n");
+        let document = parse(answer.as_bytes()).unwrap();
+        assert_eq!((&document["app_name"], &document["tcb_info"]["mrtd"]), (&"hello".into(), &"d0".into()));
     }
 
     #[test]

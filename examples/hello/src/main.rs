@@ -1,12 +1,11 @@
 //! `hello`: a web page that says what runs here and what it was measured as.
 //!
 //! An ordinary container: it holds no key, has no right over anything and proves nothing; it repeats what the guest's
-//! agent says on the bridge's gateway. Proof is `dstyx verify`, from outside. Every client is a stranger, so requests
+//! agent says on dstack's socket. Proof is `dstyx verify`, from outside. Every client is a stranger, so requests
 //! are bounded in size, time and number.
 
 #![forbid(unsafe_code)]
 
-mod gateway;
 mod info;
 mod page;
 

@@ -33,25 +33,25 @@ code { font: .85rem/1.45 ui-monospace, monospace; }
 type Row = (&'static str, &'static str, &'static str);
 
 const APP: [Row; 4] = [
-    ("Name", "from the measured app-compose", "/name"),
+    ("Name", "from the measured app-compose", "/app_name"),
     ("App", "stays the same over updates of one deployment", "/app_id"),
     ("Instance", "this one machine", "/instance_id"),
     ("Compose hash", "of the app-compose file, in RTMR3", "/compose_hash"),
 ];
 
 const IMAGE: [Row; 4] = [
-    ("OS image", "hash of image.json, as the host claims it", "/claims/os_image_hash"),
-    ("vCPUs", "as claimed; RTMR0 proves it", "/claims/shape/vcpus"),
-    ("Memory in MiB", "as claimed; RTMR0 proves it", "/claims/shape/memory_mib"),
-    ("QEMU", "as claimed; RTMR0 proves it", "/claims/shape/qemu_version"),
+    ("OS image", "hash of image.json, as the host claims it", "/os_image_hash"),
+    ("vCPUs", "as claimed; RTMR0 proves it", "/vm_config/cpu_count"),
+    ("Memory in bytes", "as claimed; RTMR0 proves it", "/vm_config/memory_size"),
+    ("QEMU", "as claimed; RTMR0 proves it", "/vm_config/qemu_version"),
 ];
 
 const REGISTERS: [Row; 5] = [
-    ("MRTD", "firmware", "/registers/mrtd"),
-    ("RTMR0", "firmware's configuration and ACPI tables", "/registers/rtmr0"),
-    ("RTMR1", "kernel", "/registers/rtmr1"),
-    ("RTMR2", "command line and initramfs", "/registers/rtmr2"),
-    ("RTMR3", "the app and what happened since", "/registers/rtmr3"),
+    ("MRTD", "firmware", "/tcb_info/mrtd"),
+    ("RTMR0", "firmware's configuration and ACPI tables", "/tcb_info/rtmr0"),
+    ("RTMR1", "kernel", "/tcb_info/rtmr1"),
+    ("RTMR2", "command line and initramfs", "/tcb_info/rtmr2"),
+    ("RTMR3", "the app and what happened since", "/tcb_info/rtmr3"),
 ];
 
 /// The page for what the agent said.
@@ -107,9 +107,9 @@ mod tests {
     #[test]
     fn what_the_agent_says_is_shown() {
         let info = serde_json::json!({
-            "name": "hello", "app_id": "0a1b", "instance_id": null, "compose_hash": "c0",
-            "claims": {"os_image_hash": "05", "shape": {"vcpus": 2, "memory_mib": 2048, "qemu_version": "11.1.3"}},
-            "registers": {"mrtd": "d0", "rtmr0": "r0", "rtmr1": "r1", "rtmr2": "r2", "rtmr3": "r3"},
+            "app_name": "hello", "app_id": "0a1b", "instance_id": null, "compose_hash": "c0", "os_image_hash": "05",
+            "vm_config": {"cpu_count": 2, "memory_size": 2048, "qemu_version": "11.1.3"},
+            "tcb_info": {"mrtd": "d0", "rtmr0": "r0", "rtmr1": "r1", "rtmr2": "r2", "rtmr3": "r3"},
         });
         let html = page(&Ok(info));
         for shown in ["0a1b", "c0", "2048", "11.1.3", "d0", "r0", "r1", "r2", "r3"] {
@@ -120,12 +120,13 @@ mod tests {
 
     #[test]
     fn text_cannot_become_markup() {
-        let html = page(&Ok(serde_json::json!({"name": "<script>\"&"})));
+        let html = page(&Ok(serde_json::json!({"app_name": "<script>\"&"})));
         assert!(html.contains("&lt;script&gt;&quot;&amp;") && !html.contains("<script"));
     }
 
     #[test]
     fn a_silent_guest_is_said_so() {
-        assert!(page(&Err(InfoError::NoGateway)).contains("not in a dstyx guest: this container has no default route"));
+        let html = page(&Err(InfoError::Answer("is no JSON")));
+        assert!(html.contains("not in a dstyx guest: the agent's answer is no JSON"));
     }
 }
