@@ -26,7 +26,7 @@ fn arguments(folder: &TempDir) -> Vec<String> {
     let toml = golden
         .replace("target/image/release", &image.display().to_string())
         .replace("\"vm/", &format!("\"{}/", folder.path().display()));
-    for disk in ["launch.img", "status.img", "data.img"] {
+    for disk in ["launch.img", "status.img", "data.img", "extra.img"] {
         fs::File::create(folder.path().join(disk)).unwrap().set_len(4096).unwrap();
     }
     qemu::arguments(&LaunchSpec::from_toml(&toml).unwrap(), &lab::manifest(&image).cmdline)
