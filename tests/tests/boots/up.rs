@@ -133,6 +133,7 @@ fn ps_and_logs_tell(user: &User) {
         "AppMeasured",
         "Networked",
         "AgentStarted",
+        "DiskOpened",
         "SystemReady",
         "AppRunning",
     ];
