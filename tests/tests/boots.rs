@@ -1,4 +1,4 @@
-//! Promises that need a booted guest. Eight boots in every run, each shared by many assertions; the rest with `DSTYX_LONG`.
+//! Promises that need a booted guest. Six boots in every run, each shared by many assertions; the rest with `DSTYX_LONG`.
 //!
 //! A harness of its own, so that a run lists what it boots and nothing else. Boots take turns: an emulated guest
 //! uses every core that it gets, and time limits are for one.
@@ -62,10 +62,6 @@ fn main() -> ExitCode {
         ),
         trial("without the patch the same SSDT takes PID 1", the_same_ssdt_without_the_patch),
         trial("an unknown kernel parameter halts", an_unknown_kernel_parameter_halts),
-        trial(
-            "the data disk is noise to the host, and after a power cut the next boot makes it anew",
-            data_disk::noise_to_the_host_and_new_at_every_boot,
-        ),
     ];
     if lab::long() {
         trials.extend(data_disk::trials());

@@ -37,11 +37,15 @@ pub fn trials() -> Vec<Trial> {
         is_refused(DataDisk::Failing(DISK_BYTES), Refusal::DiskFailed);
     });
     let ext4 = trial("storage_fs ext4 gives ext4, grown to the disk", ext4_is_grown);
-    refused.chain([failing, ext4]).collect()
+    let noise = trial(
+        "the data disk is noise to the host, and after a power cut the next boot makes it anew",
+        noise_to_the_host_and_new_at_every_boot,
+    );
+    refused.chain([failing, ext4, noise]).collect()
 }
 
 /// Shows the disk of one boot to the host, pulls the power, and gives the same disk to the next boot.
-pub fn noise_to_the_host_and_new_at_every_boot() {
+fn noise_to_the_host_and_new_at_every_boot() {
     let folder = tempfile::tempdir().unwrap();
     let disk = folder.path().join("data.img");
     fs::File::create(&disk).unwrap().set_len(DISK_BYTES).unwrap();
