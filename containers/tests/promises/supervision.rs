@@ -112,21 +112,22 @@ async fn the_end_is_in_reverse_order_and_each_has_its_grace() {
     assert!(!stage.folder.path().join("run/app.json").exists(), "nothing to take over is left");
 }
 
-/// Another process that starts the app of the folder.
+/// Another process that starts the app of the folder: the test that asks for it, begun again.
 fn agent(folder: &Path) -> Child {
     Command::new(std::env::current_exe().expect("this program"))
-        .args(["--exact", "supervision::an_agent", "--ignored", "--nocapture"])
+        .args([
+            "--exact",
+            "supervision::containers_outlive_their_agent_and_the_next_one_takes_them_over",
+            "--nocapture",
+        ])
         .env(AGENT_FOLDER, folder)
         .stdout(Stdio::null())
         .spawn()
         .expect("this program runs")
 }
 
-#[tokio::test]
-#[ignore = "the process that another test kills"]
-async fn an_agent() {
-    let Some(folder) = std::env::var_os(AGENT_FOLDER) else { return };
-    let folder = Path::new(&folder);
+/// What that process does, until it is killed.
+async fn be_an_agent(folder: &Path) {
     let compose = std::fs::read_to_string(folder.join("compose.yml")).expect("compose file");
     let app = App::start(spec(folder, &compose, Vec::new()));
     let _ = app.states().wait_for(|state| *state == AppState::Running).await;
@@ -139,6 +140,9 @@ async fn an_agent() {
 
 #[tokio::test]
 async fn containers_outlive_their_agent_and_the_next_one_takes_them_over() {
+    if let Some(folder) = std::env::var_os(AGENT_FOLDER) {
+        return be_an_agent(Path::new(&folder)).await;
+    }
     if !root("containers_outlive_their_agent_and_the_next_one_takes_them_over") {
         return;
     }

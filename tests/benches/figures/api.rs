@@ -12,7 +12,7 @@ use tests::mirror::Mirror;
 use super::{AGENT_PORT, HELLO_PORT, answered, row};
 
 /// The agent is a program without a library: its own test measures, and prints this line with both numbers.
-const MEASURED_BY: &str = "http::tests::calls_a_second_beside_a_bare_echo";
+const MEASURED_BY: &str = "http::tests::one_connection_carries_many_calls";
 const FIGURE: &str = "FIGURE calls a second:";
 /// After which an agent that did its work idles.
 const SETTLED: Duration = Duration::from_secs(3);
@@ -32,11 +32,11 @@ fn calls() {
         "--package",
         "guest-agent",
         "--",
-        "--ignored",
         "--nocapture",
         "--exact",
+        MEASURED_BY,
     ]);
-    let output = test.arg(MEASURED_BY).current_dir(lab::checkout()).output().unwrap();
+    let output = test.env("DSTYX_BENCH_CALLS", "20000").current_dir(lab::checkout()).output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
     let line = printed.lines().find_map(|line| line.split_once(FIGURE)).expect("the test prints its figure").1;
     let numbers: Vec<f64> = line.split_whitespace().map(|number| number.parse().unwrap()).collect();
