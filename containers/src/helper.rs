@@ -7,7 +7,7 @@
 //! its last report is written to a file, told to the agent if one is connected, and the helper ends.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
@@ -74,20 +74,21 @@ fn helper() -> ExitCode {
     }
 }
 
-/// The first line of standard input, read byte by byte so that what follows stays in the pipe.
+/// The first line of standard input, after which the agent writes nothing.
 fn read_request() -> Result<Request, HelperError> {
+    let stdin = File::from(rustix::io::dup(rustix::stdio::stdin()).map_err(io::Error::from)?);
+    request(stdin)
+}
+
+/// The first line of `stream`.
+fn request(stream: impl Read) -> Result<Request, HelperError> {
     let mut line = Vec::new();
-    let mut stdin = File::from(rustix::io::dup(rustix::stdio::stdin()).map_err(io::Error::from)?);
-    let mut byte = [0];
-    loop {
-        stdin.read_exact(&mut byte)?;
-        match byte[0] {
-            b'\n' => break,
-            _ if line.len() >= MAX_LINE_BYTES => return Err(HelperError::RequestTooLong),
-            byte => line.push(byte),
-        }
+    BufReader::new(stream).take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut line)?;
+    match line.pop() {
+        Some(b'\n') => serde_json::from_slice(&line).map_err(HelperError::Request),
+        _ if line.len() >= MAX_LINE_BYTES => Err(HelperError::RequestTooLong),
+        _ => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
     }
-    serde_json::from_slice(&line).map_err(HelperError::Request)
 }
 
 /// Starts the container and tells the agent; what was begun is undone if that fails.
@@ -240,4 +241,22 @@ pub enum HelperError {
     /// The kernel refused something.
     #[error("{0}")]
     Io(#[from] io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_one_line_within_its_bound() {
+        let refused = |text: &[u8]| request(text).expect_err("no request");
+        assert!(matches!(refused(b"{\"id\":\"a\"}\n{}"), HelperError::Request(_)), "a line that is no request");
+        for cut in [&b""[..], b"{\"id\":"] {
+            let HelperError::Io(error) = refused(cut) else { panic!("{cut:?}") };
+            assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        }
+        let long = [vec![b' '; MAX_LINE_BYTES + 1], b"\n".to_vec()].concat();
+        assert!(matches!(refused(&long), HelperError::RequestTooLong));
+        assert!(matches!(refused(&long[1..]), HelperError::Request(_)), "as long as may be");
+    }
 }

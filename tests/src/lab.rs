@@ -1,10 +1,12 @@
 //! What the tests work with: the programs built beside them, the images built before them, the locked tools.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
+use image::newc::Node;
 use protocol::image::{Flavour, ImageManifest};
 use reproducible_build::builder::Builder;
 use reproducible_build::lock::{INPUTS, LockFile, TESTS};
@@ -35,6 +37,16 @@ pub fn program(name: &str) -> PathBuf {
     let this = std::env::current_exe().unwrap();
     let beside = this.ancestors().nth(2).unwrap().join(name);
     if beside.exists() { beside } else { present(this.ancestors().nth(3).unwrap().join("debug").join(name)) }
+}
+
+/// A program of a guest's image, taken out of it into `folder`: optimised and linked as it is released.
+pub fn guest_program(image: &Path, name: &str, folder: &Path) -> PathBuf {
+    let tree = image::initrd::list(&fs::read(image.join("initrd")).unwrap()).unwrap();
+    let Some(Node::File { mode, data }) = tree.get(&format!("bin/{name}")) else { panic!("no program {name}") };
+    let program = folder.join(name);
+    fs::write(&program, data).unwrap();
+    fs::set_permissions(&program, Permissions::from_mode(*mode)).unwrap();
+    program
 }
 
 /// The builder of the checkout, which finds in its cache what was built before.

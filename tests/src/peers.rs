@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use nix::unistd::{chdir, chroot, geteuid};
+use nix::unistd::{chdir, geteuid, pivot_root};
 
 use crate::lab;
 
@@ -67,7 +67,10 @@ fn enter(tools: &Path, place: &Path) -> nix::Result<()> {
         std::fs::create_dir_all(&at).unwrap();
         mount(Some(shared), &at, NONE, MsFlags::MS_BIND | MsFlags::MS_REC, NONE)?;
     }
-    chroot(&root)?;
+    // Not `chroot`: nobody makes a user namespace from inside one (`unshare(2)`, EPERM).
+    chdir(&root)?;
+    pivot_root(".", ".")?;
+    umount2(".", MntFlags::MNT_DETACH)?;
     chdir("/")
 }
 

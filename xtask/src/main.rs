@@ -34,7 +34,11 @@ enum Task {
         sabotage: Option<String>,
     },
     /// Measure what docs/performance.md states, beside its peers, in one run.
-    Bench,
+    Bench {
+        /// Only these, such as `pull`; a name that is none is answered with the list.
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -42,7 +46,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Test { sabotage: Some(check), .. } => report(sabotage::run(&check)),
         Task::Test { long, sabotage: None } => test::run(long),
-        Task::Bench => test::bench(),
+        Task::Bench { names } => test::bench(&names),
     }
 }
 

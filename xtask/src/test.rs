@@ -67,11 +67,13 @@ pub fn run(long: bool) -> ExitCode {
     if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Builds what is measured, then measures.
-pub fn bench() -> ExitCode {
+/// Builds what is measured, then measures all of it, or what is named.
+pub fn bench(names: &[String]) -> ExitCode {
     let target = target_dir();
     let mut tally = Tally::default();
-    let work = [cargo(&target, &PROGRAMS), image(&target, "dev"), cargo(&target, &FIGURES)];
+    let mut figures = cargo(&target, &FIGURES);
+    figures.args(names);
+    let work = [cargo(&target, &PROGRAMS), image(&target, "dev"), figures];
     for step in work {
         if let Err(error) = counted(&mut tally, step) {
             eprintln!("bench: {error}");
@@ -81,7 +83,7 @@ pub fn bench() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-const FIGURES: [&str; 5] = ["bench", "--package", "tests", "--bench", "figures"];
+const FIGURES: [&str; 6] = ["bench", "--package", "tests", "--bench", "figures", "--"];
 const CLIPPY: [&str; 6] = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
 const PROGRAMS: [&str; 5] = ["build", "--package", "cli", "--package", "tdx-emulator"];
 

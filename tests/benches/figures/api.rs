@@ -1,6 +1,5 @@
 //! What containers ask of the agent: calls a second on this machine beside a bare echo, and the agent's memory in a guest that idles.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use tests::guest::Host;
 use tests::lab;
 use tests::mirror::Mirror;
 
-use super::{AGENT_PORT, HELLO_PORT, answered, row};
+use super::{AGENT_PORT, HELLO_PORT, answered, image, row};
 
 /// The agent is a program without a library: its own test measures, and prints this line with both numbers.
 const MEASURED_BY: &str = "http::tests::one_connection_carries_many_calls";
@@ -17,13 +16,8 @@ const FIGURE: &str = "FIGURE calls a second:";
 /// After which an agent that did its work idles.
 const SETTLED: Duration = Duration::from_secs(3);
 
-/// Both rows.
-pub fn figures(image: &Path) {
-    calls();
-    memory(image);
-}
-
-fn calls() {
+/// Calls a second.
+pub fn calls() {
     let mut test = Command::new(env!("CARGO"));
     test.args([
         "test",
@@ -45,18 +39,20 @@ fn calls() {
     row("GetKey calls a second, one connection", &format!("{ours:.0}"), &peer, Some(ours / echo), "");
 }
 
-fn memory(image: &Path) {
+/// What the agent takes when it has nothing to do.
+pub fn memory() {
     let compose = std::fs::read_to_string(lab::checkout().join("examples/hello/docker-compose.yml")).unwrap();
     let file = String::from_utf8(app_compose::generate("bench", &compose).unwrap()).unwrap();
     let public = file.replace(r#""public_sysinfo":false"#, r#""public_sysinfo":true"#);
+    let mirror = Mirror::honest();
     let host = Host {
         app_compose: Some(public.into_bytes()),
         compose,
-        mirrors: vec![Mirror::honest().address.clone()],
+        mirrors: vec![mirror.address.clone()],
         ports: vec![HELLO_PORT],
         ..Host::default()
     };
-    let guest = host.start(image);
+    let guest = host.start(&image());
     answered(&guest, HELLO_PORT, "/");
     std::thread::sleep(SETTLED);
     let metrics = String::from_utf8(guest.get(AGENT_PORT, "/metrics").unwrap()).unwrap();

@@ -1,24 +1,20 @@
 //! Ten services from nothing to healthy, beside what the services of the longest chain of needs take by themselves.
 
 use std::fmt::Write as _;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use containers::app::{App, AppSpec, AppState};
-use containers::compose::{ComposeFile, ImageReference, Inputs};
+use containers::compose::{ComposeFile, Inputs};
 use containers::container::Sockets;
-use containers::images::{Limits, Mirror, Progress, Registries, RegistrySettings, Store, pull};
+use containers::images::{Limits, RegistrySettings};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::geteuid;
-use protocol::digest::Sha256Digest;
-use tests::images::Image;
 use tests::lab;
-use tests::registry::Registry;
 
-use super::{median, row, seconds};
+use super::{busybox, image, median, row, seconds};
 
 /// Starts of each kind, interleaved.
 const STARTS: usize = 5;
@@ -33,44 +29,66 @@ pub fn starts() {
         return row(FIGURE, "only root can run containers", "", None, "");
     }
     let folder = tempfile::tempdir().unwrap();
-    let image = stored(folder.path());
-    let runs = thread::scope(|scope| scope.spawn(|| measure(folder.path(), &image)).join().unwrap());
+    let stage = Stage {
+        image: busybox::stored(&runtime(), folder.path()).0,
+        helper: lab::guest_program(&image(), "container-helper", folder.path()),
+        folder: folder.path(),
+    };
+    let runs = thread::scope(|scope| scope.spawn(|| stage.measure()).join().unwrap());
     let ten = median(runs.iter().map(|(ten, _)| *ten));
     let chain = median(runs.iter().map(|(_, one)| *one)) * CHAIN;
     let peer = format!("five times one service alone: {}", seconds(chain));
     row(FIGURE, &seconds(ten), &peer, Some(ten.as_secs_f64() / chain.as_secs_f64()), "≤ 1.20x");
 }
 
-/// Fetches the image, so that only starts are measured; its name.
-fn stored(folder: &Path) -> String {
-    let registry = Registry::start();
-    registry.push(&Image::Busybox.layout(), "busybox", "latest");
-    let digest = Sha256Digest::of(&registry.manifest("busybox", "latest"));
-    let name = format!("example.org/busybox@sha256:{digest}");
-    let mirrors = vec![Mirror::parse(&registry.url()).unwrap()];
-    let registries = Registries::new(RegistrySettings { mirrors, ..RegistrySettings::default() }).unwrap();
-    let store = Arc::new(Store::open(&folder.join("store")).unwrap());
-    let reference = ImageReference::parse(&name).unwrap();
-    let progress = Progress::default();
-    let pulled = pull(&reference, Arc::new(registries), store, Limits::default(), &progress);
-    runtime().block_on(pulled).unwrap();
-    name
+/// What the app of every run has.
+struct Stage<'a> {
+    folder: &'a Path,
+    image: String,
+    helper: PathBuf,
 }
 
-/// Pairs of times: ten services, and one, on a thread that leaves the host's network, mounts and cgroups.
-fn measure(folder: &Path, image: &str) -> Vec<(Duration, Duration)> {
-    const NONE: Option<&str> = None;
-    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).unwrap();
-    mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).unwrap();
-    mount(Some("cgroup2"), "/sys/fs/cgroup", Some("cgroup2"), MsFlags::empty(), NONE).unwrap();
-    let (ten, one) = (compose(image, &NEEDS), compose(image, &[&[]]));
-    runtime().block_on(async {
-        let mut runs = Vec::new();
-        for _ in 0..STARTS {
-            runs.push((start(folder, &ten).await, start(folder, &one).await));
-        }
-        runs
-    })
+impl Stage<'_> {
+    /// Pairs of times: ten services, and one, on a thread that leaves the host's network, mounts and cgroups.
+    fn measure(&self) -> Vec<(Duration, Duration)> {
+        const NONE: Option<&str> = None;
+        unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).unwrap();
+        mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).unwrap();
+        mount(Some("cgroup2"), "/sys/fs/cgroup", Some("cgroup2"), MsFlags::empty(), NONE).unwrap();
+        let (ten, one) = (compose(&self.image, &NEEDS), compose(&self.image, &[&[]]));
+        runtime().block_on(async {
+            let mut runs = Vec::new();
+            for _ in 0..STARTS {
+                runs.push((self.start(&ten).await, self.start(&one).await));
+            }
+            runs
+        })
+    }
+
+    /// From nothing to healthy; it is stopped again.
+    async fn start(&self, compose: &str) -> Duration {
+        let part = |name: &str| self.folder.join(name);
+        let spec = AppSpec {
+            compose: ComposeFile::read(compose.as_bytes(), &Inputs::default()).unwrap(),
+            registries: RegistrySettings::default(),
+            store_dir: part(busybox::STORE),
+            run_dir: part("run"),
+            data_dir: part("data"),
+            log_dir: part("log"),
+            resolv_conf: part("resolv.conf"),
+            sockets: Sockets { dstack: part("dstack.sock"), tappd: part("tappd.sock") },
+            helper: self.helper.clone(),
+            limits: Limits::default(),
+        };
+        let began = Instant::now();
+        let app = App::start(spec);
+        let over = |state: &AppState| matches!(state, AppState::Running | AppState::Failed(_));
+        let state = app.states().wait_for(over).await.unwrap().clone();
+        let took = began.elapsed();
+        assert_eq!(state, AppState::Running);
+        app.stop().await;
+        took
+    }
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -90,29 +108,4 @@ fn compose(image: &str, needs: &[&[usize]]) -> String {
         .unwrap();
     }
     text
-}
-
-/// From nothing to healthy; it is stopped again.
-async fn start(folder: &Path, compose: &str) -> Duration {
-    let part = |name: &str| folder.join(name);
-    let spec = AppSpec {
-        compose: ComposeFile::read(compose.as_bytes(), &Inputs::default()).unwrap(),
-        registries: RegistrySettings::default(),
-        store_dir: part("store"),
-        run_dir: part("run"),
-        data_dir: part("data"),
-        log_dir: part("log"),
-        resolv_conf: part("resolv.conf"),
-        sockets: Sockets { dstack: part("dstack.sock"), tappd: part("tappd.sock") },
-        helper: lab::program("container-helper"),
-        limits: Limits::default(),
-    };
-    let began = Instant::now();
-    let app = App::start(spec);
-    let over = |state: &AppState| matches!(state, AppState::Running | AppState::Failed(_));
-    let state = app.states().wait_for(over).await.unwrap().clone();
-    let took = began.elapsed();
-    assert_eq!(state, AppState::Running);
-    app.stop().await;
-    took
 }
