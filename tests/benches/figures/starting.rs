@@ -12,7 +12,8 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use containers::compose::{ComposeFile, Inputs};
 use containers::container::{ContainerRequest, Launcher, Sockets, State};
@@ -24,7 +25,7 @@ use serde_json::Value;
 use tests::{lab, peers};
 use tokio::runtime::{Builder, Runtime};
 
-use peer::Peer;
+use peer::{FIRST_ID, Peer};
 
 use super::{busybox, image, median, milliseconds, row, timed};
 
@@ -39,6 +40,10 @@ const QUICK: &str = "quick";
 /// Of the only service.
 const ID: &str = "busybox-1";
 const KILL: i32 = 9;
+/// The first of the ids that are given to the first container here.
+const FIRST_OF_OURS: &str = "65536";
+/// How long a started process may take to become the program.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Prints both rows.
 pub fn starts() {
@@ -70,18 +75,38 @@ fn measure(folder: &Path, ours: &Ours) -> Vec<[Duration; 3]> {
     set_child_subreaper(true).unwrap();
     let runtime = runtime();
     let networks = runtime.block_on(ours.networks());
-    // The first of each is not timed.
-    let mut specification = Value::Null;
-    runtime.block_on(ours.once(&networks, |text| specification = serde_json::from_slice(&text).unwrap()));
-    let [crun, runc] = ["crun", "runc"].map(|name| Peer::new(name, &quick, &ours.image.layers, &specification));
-    crun.once();
-    runc.once();
-    let run =
-        |_| [timed(|| runtime.block_on(ours.once(&networks, drop))), timed(|| crun.once()), timed(|| runc.once())];
+    // The first of each is not timed, but looked at.
+    let mut first = None;
+    let look = |pid| first = Some((ours.specification(), confinement(pid)));
+    runtime.block_on(ours.once(&networks, look));
+    let (specification, confined) = first.unwrap();
+    let peers = ["crun", "runc"].map(|name| Peer::new(name, &quick, &ours.image.layers, &specification));
+    for peer in &peers {
+        peer.once(|pid| assert_eq!(confinement(pid), confined, "{peer:?}"));
+    }
+    let [crun, runc] = &peers;
+    let run = |_| {
+        [timed(|| runtime.block_on(ours.once(&networks, drop))), timed(|| crun.once(drop)), timed(|| runc.once(drop))]
+    };
     let runs = (0..STARTS).map(run).collect();
     runtime.block_on(networks.close()).unwrap();
     set_child_subreaper(false).unwrap();
     runs
+}
+
+/// What the kernel says about a container's first process, once it is the program.
+fn confinement(pid: i32) -> Vec<String> {
+    let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
+    let begun = Instant::now();
+    while read("comm") != "sleep\n" {
+        assert!(begun.elapsed() < PATIENCE, "{} does not become the program", read("comm"));
+        thread::sleep(Duration::from_millis(1));
+    }
+    let kept = ["Uid:", "Groups:", "Cap", "NoNewPrivs:", "Seccomp:"];
+    let status = read("status");
+    let lines = status.lines().filter(|line| kept.iter().any(|kept| line.starts_with(kept)));
+    // The ids are of different ranges.
+    lines.map(|line| line.replace(&FIRST_ID.to_string(), FIRST_OF_OURS)).collect()
 }
 
 fn runtime() -> Runtime {
@@ -115,13 +140,20 @@ impl Ours {
         Networks::open(&self.compose, &self.launcher.run_dir, &self.resolv_conf).await.unwrap()
     }
 
-    /// From nothing to running, and to nothing again; shows its specification meanwhile.
-    async fn once(&self, networks: &Networks, show: impl FnOnce(Vec<u8>)) {
+    /// The specification in the bundle of the container that runs.
+    fn specification(&self) -> Value {
+        let file = self.launcher.run_dir.join("containers").join(ID).join("config.json");
+        serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
+    }
+
+    /// From nothing to running, and to nothing again; `look` sees the process meanwhile.
+    async fn once(&self, networks: &Networks, look: impl FnOnce(i32)) {
         let network = networks.join(ID).await.unwrap();
         let service = &self.compose.services[0];
         let request = ContainerRequest { id: ID, service, image: &self.image, network: &network };
         let container = self.launcher.start(&request).await.unwrap();
-        show(fs::read(self.launcher.run_dir.join("containers").join(ID).join("config.json")).unwrap());
+        let State::Running { pid } = *container.state().borrow() else { panic!("{container:?}") };
+        look(pid);
         container.signal(KILL).await;
         assert_eq!(container.ended().await, State::Killed { signal: KILL, oom: false });
         container.remove().await.unwrap();

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 /// The first of the 65,536 ids of its containers, beyond all that are given out here.
-const FIRST_ID: u32 = 1000 << 16;
+pub const FIRST_ID: u32 = 1000 << 16;
 /// What a container may use and make, as ours: null, zero, full, random, urandom, tty, console, ptmx, pts.
 const DEVICES: [(u32, Option<u32>); 9] = [
     (1, Some(3)),
@@ -26,6 +26,7 @@ const DEVICES: [(u32, Option<u32>); 9] = [
 ];
 
 /// `crun` or `runc`, and the bundle of its only container.
+#[derive(Debug)]
 pub struct Peer {
     program: PathBuf,
     bundle: PathBuf,
@@ -51,8 +52,8 @@ impl Peer {
         Self { program: Path::new("/usr/bin").join(name), bundle, lower }
     }
 
-    /// From nothing to running, and to nothing again.
-    pub fn once(&self) {
+    /// From nothing to running, and to nothing again; `look` sees the process meanwhile.
+    pub fn once(&self, look: impl FnOnce(i32)) {
         const ID: &str = "busybox";
         let [root, upper, work, pid] = ["rootfs", "upper", "work", "pid"].map(|name| self.bundle.join(name));
         for made in [&upper, &work] {
@@ -64,9 +65,10 @@ impl Peer {
         let text = |path: &Path| path.display().to_string();
         self.call(&["create", "--bundle", &text(&self.bundle), "--pid-file", &text(&pid), ID]);
         self.call(&["start", ID]);
+        let pid = fs::read_to_string(&pid).unwrap().parse().unwrap();
+        look(pid);
         self.call(&["kill", ID, "KILL"]);
-        let pid = Pid::from_raw(fs::read_to_string(&pid).unwrap().parse().unwrap());
-        assert!(matches!(waitpid(pid, None), Ok(WaitStatus::Signaled(..))));
+        assert!(matches!(waitpid(Pid::from_raw(pid), None), Ok(WaitStatus::Signaled(..))));
         self.call(&["delete", ID]);
         umount(&root).unwrap();
         for made in [&upper, &work] {
