@@ -171,19 +171,18 @@ fn spec(container: &ContainerRequest<'_>, plan: &Plan) -> Result<Spec, BundleErr
     let mut linux = linux.build()?;
     // The helper bounds the cgroup and its devices itself.
     linux.set_resources(None);
-    let mut spec = SpecBuilder::default()
+    let spec = SpecBuilder::default()
         .version(VERSION)
         .root(RootBuilder::default().path(ROOT).readonly(service.read_only).build()?)
         .mounts(plan.mounts.clone())
         .process(process(container, held)?)
         .linux(linux);
-    if !shares(service, HostNamespace::Uts) {
-        spec = spec.hostname(names::host_name(container));
-        if let Some(domain) = &service.names.domainname {
-            spec = spec.domainname(domain.clone());
-        }
-    }
-    Ok(spec.build()?)
+    let mut spec = spec.build()?;
+    // The builder has a host name of its own; the guest's is not for a container to set.
+    let own_names = !shares(service, HostNamespace::Uts);
+    spec.set_hostname(own_names.then(|| names::host_name(container).to_owned()));
+    spec.set_domainname(service.names.domainname.clone().filter(|_| own_names));
+    Ok(spec)
 }
 
 fn process(container: &ContainerRequest<'_>, held: oci_spec::runtime::Capabilities) -> Result<Process, BundleError> {
@@ -228,4 +227,69 @@ pub enum BundleError {
     /// The runtime specification cannot be built.
     #[error("runtime specification: {0}")]
     Spec(#[from] OciSpecError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compose::{ComposeFile, Inputs};
+    use crate::container::Sockets;
+    use crate::digest::ContentDigest;
+    use crate::images::{PulledImage, parse_config};
+    use crate::network::Joined;
+
+    /// An image that names programs wherever some runtime or tool has looked for one to run beside a container.
+    const IMAGE: &str = r#"{
+        "os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": []}, "hooks": {"prestart": [{"path": "/x"}]},
+        "annotations": {"run.oci.hooks.stdout": "/x"}, "history": [{"created_by": "/x"}], "container_config": {"Cmd": ["/x"]},
+        "config": {
+            "Cmd": ["/program"], "OnBuild": ["RUN /x"], "Hooks": {"createRuntime": [{"path": "/x"}]}, "Shell": ["/x", "-c"],
+            "Annotations": {"org.opencontainers.image.hooks": "/x"},
+            "Labels": {"run.oci.hooks.prestart": "/x", "io.containers.hook": "/x", "com.docker.init": "/x", "hooks": "{\"poststop\": []}"}
+        }
+    }"#;
+
+    /// The same without all that.
+    const PLAIN_IMAGE: &str = r#"{
+        "os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": []}, "config": {"Cmd": ["/program"]}
+    }"#;
+
+    fn compose() -> String {
+        format!("services:\n  web:\n    image: example.org/web@sha256:{}\n", "00".repeat(32))
+    }
+
+    fn planned(compose: &str, image: &str) -> Bundle {
+        let compose = ComposeFile::read(compose.as_bytes(), &Inputs { danger_privileged: true, ..Inputs::default() })
+            .expect("compose file");
+        let (config, _) = parse_config(image.as_bytes(), 0).expect("image");
+        let manifest = ContentDigest::from_bytes([0; 32]);
+        let image = PulledImage { manifest, config, layers: Vec::new(), documents: Vec::new() };
+        let network = Joined { namespace: None, addresses: Vec::new(), resolv_conf: String::new(), hosts: Vec::new() };
+        let sockets = Sockets { dstack: "/dstack.sock".into(), tappd: "/tappd.sock".into() };
+        let [helper, run_dir, data_dir, log_dir] = ["/helper", "/run", "/data", "/log"].map(PathBuf::from);
+        let launcher = Launcher { helper, run_dir, data_dir, log_dir, sockets };
+        let service = &compose.services[0];
+        let container = ContainerRequest { id: "web-1", service, image: &image, network: &network };
+        Bundle::plan(&launcher, &container, 65536).expect("bundle")
+    }
+
+    #[test]
+    fn nothing_that_an_image_or_a_label_says_becomes_a_hook() {
+        let plain = compose();
+        let labelled = format!("{plain}    labels: {{run.oci.hooks.prestart: /x, hooks: /x}}\n");
+        let bundle = planned(&labelled, IMAGE);
+        let spec = &bundle.request.spec;
+        assert!(spec.hooks().is_none() && spec.annotations().as_ref().is_none_or(|annotations| annotations.is_empty()));
+        assert!(!serde_json::to_string(&bundle.request).expect("request").contains("/x"));
+        assert_eq!(bundle.request, planned(&plain, PLAIN_IMAGE).request, "what it says changes nothing");
+    }
+
+    #[test]
+    fn who_shares_the_guests_host_name_does_not_set_it() {
+        let named = |key: &str| planned(&format!("{}    {key}\n    domainname: example.org\n", compose()), PLAIN_IMAGE);
+        let names = |bundle: Bundle| (bundle.request.spec.hostname().clone(), bundle.request.spec.domainname().clone());
+        assert_eq!(names(named("uts: host")), (None, None));
+        let own = (Some("web".to_owned()), Some("example.org".to_owned()));
+        assert_eq!(names(named("ipc: host")), own);
+    }
 }

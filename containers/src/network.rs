@@ -96,20 +96,19 @@ impl Networks {
     /// Connects a container, `SERVICE-N`, before it starts; once connected, it only tells again what it told.
     pub async fn join(&self, container_id: &str) -> Result<Joined, NetworkError> {
         let slot = self.slot(container_id)?;
+        if self.is_on_the_guests(slot)? {
+            return Ok(self.joined_host(slot));
+        }
         let mut record = self.record.lock().await;
         let connected = match &slot.mode {
-            SlotMode::Host => return Ok(self.joined_host(slot)),
             SlotMode::Shared(_) => {
                 let other = self.shared(slot)?;
-                if matches!(other.mode, SlotMode::Host) {
-                    return Ok(self.joined_host(slot));
-                }
                 if !record.joined.contains(&other.id) {
                     return Err(NetworkError::NotJoined(other.id.clone()));
                 }
                 other
             }
-            SlotMode::None | SlotMode::Links(_) => slot,
+            SlotMode::Host | SlotMode::None | SlotMode::Links(_) => slot,
         };
         let file = self.namespace_file(&connected.id);
         if !namespace::is_bound(&file) {
@@ -145,9 +144,13 @@ impl Networks {
         Ok(())
     }
 
-    /// Publishes the ports of a container that has joined, and tells where they are reachable.
+    /// Publishes the ports of a container that has joined, and tells where they are reachable. On the guest's own
+    /// network all of them are.
     pub async fn publish(&self, container_id: &str) -> Result<Vec<SocketAddr>, NetworkError> {
         let slot = self.slot(container_id)?;
+        if self.is_on_the_guests(slot)? {
+            return Ok(Vec::new());
+        }
         let mut record = self.record.lock().await;
         if !record.joined.contains(&slot.id) {
             return Err(NetworkError::NotJoined(slot.id.clone()));
@@ -269,6 +272,11 @@ impl Networks {
             slot = self.slot(other)?;
         }
         Err(NetworkError::NoContainer(slot.id.clone()))
+    }
+
+    /// Whether a container is on the guest's own network, of which nothing is made and nothing recorded.
+    fn is_on_the_guests(&self, slot: &Slot) -> Result<bool, NetworkError> {
+        Ok(matches!(self.shared(slot)?.mode, SlotMode::Host))
     }
 
     fn namespace_file(&self, id: &str) -> PathBuf {

@@ -166,4 +166,23 @@ mod tests {
             assert!(error.contains(expected), "{path}: {error}");
         }
     }
+
+    #[test]
+    fn a_disk_is_never_given_whatever_its_name() {
+        use std::io::Write as _;
+
+        use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+
+        if !rustix::process::geteuid().is_root() {
+            // Past libtest's capture: `cargo xtask test` counts these lines.
+            let _ = writeln!(io::stdout(), "NOT RUN a_disk_is_never_given_whatever_its_name: it needs root");
+            return;
+        }
+        let folder = tempfile::tempdir().expect("folder");
+        let disk = folder.path().join("harmless");
+        mknodat(CWD, &disk, FileType::BlockDevice, Mode::RUSR, makedev(7, 0)).expect("node");
+        let disk = disk.to_str().expect("text");
+        assert!(matches!(rules(&with(disk)), Err(DeviceError::Never(named)) if named == disk));
+        assert!(matches!(nodes(&with(disk)), Err(DeviceError::Never(_))));
+    }
 }

@@ -70,7 +70,7 @@ impl Planner<'_> {
         self.mount("/dev/shm", "tmpfs", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &shm])?;
         if service.process.init {
             let options = ["bind", "ro", "nosuid", "nodev", "private"];
-            self.bind(init::PATH, Bind::Path(self.launcher.helper.clone()), &options)?;
+            self.bind(init::PATH, Bind::Program(self.launcher.helper.clone()), &options)?;
         }
         Ok(())
     }

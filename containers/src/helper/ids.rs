@@ -86,7 +86,7 @@ impl Ids {
 
     /// What is at `path` once more, not attached anywhere, with owners as the container shall see them.
     pub(super) fn mapped(&self, path: &Path) -> io::Result<OwnedFd> {
-        self.map(open_tree(rustix::fs::CWD, path, CLONE)?)
+        self.map(unmapped(path)?)
     }
 
     /// The same for what is open already.
@@ -105,6 +105,11 @@ impl Ids {
         }
         Ok(tree)
     }
+}
+
+/// What is at `path` once more, not attached anywhere, with its own owners.
+pub(super) fn unmapped(path: &Path) -> io::Result<OwnedFd> {
+    Ok(open_tree(rustix::fs::CWD, path, CLONE)?)
 }
 
 /// Attaches `tree` at `path`, which is a file or a folder as the tree's root is.

@@ -137,6 +137,7 @@ fn make_working_dir(tree: &Tree, spec: &Spec) -> Result<(), PrepareError> {
 fn bind_ready(request: &Request, bind: &Bind, at: &Path, ids: &Ids) -> io::Result<()> {
     let tree = match bind {
         Bind::Path(path) => ids.mapped(path)?,
+        Bind::Program(path) => ids::unmapped(path)?,
         Bind::Volume { folder, subpath, fill } => {
             let image = || {
                 let empty = request.folder.join("empty");
@@ -248,7 +249,7 @@ fn resource(kind: PosixRlimitType) -> Resource {
 
 fn describe(bind: &Bind) -> String {
     match bind {
-        Bind::Path(path) => path.display().to_string(),
+        Bind::Path(path) | Bind::Program(path) => path.display().to_string(),
         Bind::Volume { folder, .. } => format!("volume {}", folder.display()),
         Bind::System => "/sys".to_owned(),
     }

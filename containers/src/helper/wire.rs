@@ -80,6 +80,9 @@ pub struct UserRequest {
 pub enum Bind {
     /// A file, folder or socket of the guest.
     Path(PathBuf),
+    /// A program of the guest's root, shown as it is: an initramfs cannot be mapped, and who only runs a file need not
+    /// own it.
+    Program(PathBuf),
     /// A volume; made if it is not there.
     Volume {
         /// Its folder on the data disk.

@@ -86,6 +86,24 @@ async fn networks_are_kept_apart() {
 }
 
 #[tokio::test]
+async fn who_is_on_the_guests_own_network_joins_and_publishes_nothing() {
+    if !root("who_is_on_the_guests_own_network_joins_and_publishes_nothing") {
+        return;
+    }
+    let guest = Guest::new().await;
+    let services = vec![service("host", NetworkMode::Host), service("beside", NetworkMode::Service("host".to_owned()))];
+    let networks = guest.open(&compose(Vec::new(), services)).await;
+    // Again, as an agent does that finds the container running.
+    for id in ["host-1", "beside-1", "host-1"] {
+        let joined = join(&networks, id).await;
+        assert_eq!((joined.namespace, joined.addresses), (None, Vec::new()), "{id}");
+        assert_eq!(networks.publish(id).await.expect("published"), [], "{id}");
+    }
+    networks.leave("host-1").await.expect("left");
+    networks.close().await.expect("closed");
+}
+
+#[tokio::test]
 async fn containers_reach_nothing_of_the_guest_itself() {
     if !root("containers_reach_nothing_of_the_guest_itself") {
         return;
