@@ -37,9 +37,6 @@ pub(crate) use seccomp::profile;
 
 use mounts::Plan;
 
-/// Ports below 1024 need no privilege inside, and everybody may ping; both as Docker sets them.
-const NETWORK_SYSCTLS: [(&str, &str); 2] =
-    [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")];
 /// The parameters that a network namespace has of its own begin so.
 const NETWORK_PREFIX: &str = "net.";
 
@@ -137,10 +134,8 @@ fn network_sysctls(container: &ContainerRequest<'_>) -> Vec<(String, String)> {
         // The guest's own, which is not for a container to change.
         return Vec::new();
     }
-    let asked = container.service.privileges.sysctls.iter().filter(|(name, _)| name.starts_with(NETWORK_PREFIX));
-    let default = NETWORK_SYSCTLS.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    // What is asked for comes last, and so counts.
-    default.into_iter().chain(asked.cloned()).collect()
+    let sysctls = container.service.privileges.sysctls.iter();
+    sysctls.filter(|(name, _)| name.starts_with(NETWORK_PREFIX)).cloned().collect()
 }
 
 fn log(launcher: &Launcher, container: &ContainerRequest<'_>) -> Option<LogRequest> {

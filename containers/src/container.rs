@@ -19,8 +19,9 @@ use tokio::sync::watch;
 
 use crate::bundle::{Bundle, BundleError};
 use crate::compose::model::Service;
+use crate::end::End;
 use crate::helper::cgroup;
-use crate::helper::wire::{REPORT, Report};
+use crate::helper::wire::REPORT;
 use crate::images::PulledImage;
 use crate::network::Joined;
 
@@ -80,25 +81,8 @@ pub enum State {
         /// Its first process, in the guest's own numbering.
         pid: i32,
     },
-    /// It ended by itself.
-    Exited {
-        /// Its exit code.
-        code: i32,
-        /// Whether one of its processes was killed because its memory was used up.
-        oom: bool,
-    },
-    /// A signal ended it.
-    Killed {
-        /// Which.
-        signal: i32,
-        /// Whether one of its processes was killed because its memory was used up.
-        oom: bool,
-    },
-    /// It could not be watched any more, and was killed.
-    Failed {
-        /// Why, for people.
-        message: String,
-    },
+    /// It does not run any more.
+    Ended(End),
 }
 
 impl State {
@@ -195,12 +179,14 @@ impl Container {
         self.link.state()
     }
 
-    /// Returns how the container ended, once it has.
-    pub async fn ended(&self) -> State {
+    /// Resolves to how the container ended, once it has; keeps nothing of it.
+    pub fn ended(&self) -> impl Future<Output = End> + use<> {
         let mut state = self.state();
-        match state.wait_for(|state| !state.is_running()).await {
-            Ok(state) => state.clone(),
-            Err(_) => State::Failed { message: "nobody watches the container".to_owned() },
+        async move {
+            match state.wait_for(|state| !state.is_running()).await.as_deref() {
+                Ok(State::Ended(end)) => end.clone(),
+                _ => End::Failed { message: "nobody watches the container".to_owned() },
+            }
         }
     }
 
@@ -232,16 +218,6 @@ impl Container {
             }
         }
         ranges::give_back(&self.run_dir, &self.id)
-    }
-}
-
-/// The state that a helper's last report means.
-fn last_state(report: Report) -> Option<State> {
-    match report {
-        Report::Exited { code, oom } => Some(State::Exited { code, oom }),
-        Report::Killed { signal, oom } => Some(State::Killed { signal, oom }),
-        Report::Failed { message } => Some(State::Failed { message }),
-        Report::Running { .. } | Report::Executed { .. } => None,
     }
 }
 

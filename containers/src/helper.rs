@@ -40,6 +40,7 @@ pub use prepare::PrepareError;
 pub use root::RootError;
 pub use user::UserError;
 
+use crate::end::End;
 use crate::error::chain;
 use console::Console;
 use control::Agent;
@@ -68,7 +69,7 @@ fn helper() -> ExitCode {
         Ok(running) => running.until_end(),
         Err(error) => {
             // Nobody to tell is no reason to end differently.
-            let _ = send(&Report::Failed { message: chain(&error) });
+            let _ = send(&Report::Ended { end: End::Failed { message: chain(&error) } });
             ExitCode::FAILURE
         }
     }
@@ -147,13 +148,14 @@ impl Running {
         // The cgroup and the state go whatever happened; what is left running in them is killed.
         let emptied = cgroup::remove(&cgroup::folder(&self.request.id)).map_err(HelperError::from);
         let deleted = emptied.and_then(|()| self.container.delete(true).map_err(HelperError::Delete));
-        let report = match ended.and_then(|status| deleted.map(|()| status)) {
+        let end = match ended.and_then(|status| deleted.map(|()| status)) {
             Ok(status) => match (status.exit_status(), status.terminating_signal()) {
-                (Some(code), _) => Report::Exited { code, oom },
-                (None, signal) => Report::Killed { signal: signal.unwrap_or_default(), oom },
+                (Some(code), _) => End::Exited { code, oom },
+                (None, signal) => End::Killed { signal: signal.unwrap_or_default(), oom },
             },
-            Err(error) => Report::Failed { message: chain(&error) },
+            Err(error) => End::Failed { message: chain(&error) },
         };
+        let report = Report::Ended { end };
         let written = write_report(&self.request.folder, &report);
         self.agent.tell(&report);
         if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

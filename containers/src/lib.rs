@@ -14,6 +14,8 @@ pub mod compose;
 #[cfg(feature = "runtime")]
 pub mod container;
 pub mod digest;
+#[cfg(feature = "runtime")]
+pub mod end;
 #[cfg(feature = "images")]
 mod error;
 #[cfg(feature = "runtime")]

@@ -34,9 +34,10 @@ const HELPER: &str = "/bin/container-helper";
 
 /// Starts the app; returns at once with what everybody asks about it.
 pub fn start(boot: &Boot) -> App {
-    let compose = ComposeFile::of_app(&boot.app)
-        .map_err(|error| Failure { kind: kind_of(&error), message: format!("docker_compose_file: {error}") });
-    match compose.and_then(|compose| Ok((compose, credentials(&boot.app)?))) {
+    let refused =
+        |error: &ComposeError| Failure { kind: kind_of(error), message: format!("docker_compose_file: {error}") };
+    let compose = boot.compose.as_deref().map_err(|error| refused(error));
+    match compose.and_then(|compose| Ok((compose.clone(), credentials(&boot.app)?))) {
         Ok((compose, credentials)) => App::start(spec(boot, compose, credentials)),
         Err(failure) => {
             tracing::error!("the app cannot be started: {}", failure.message);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use containers::compose::ComposeFile;
+use containers::compose::{ComposeError, ComposeFile};
 use protocol::app_compose::{self, AppCompose, AppComposeError, StorageFs};
 use protocol::event_log::RuntimeEvent;
 use protocol::event_name;
@@ -69,6 +69,8 @@ pub struct Boot {
     pub app_compose: Arc<[u8]>,
     /// What they say.
     pub app: Arc<AppCompose>,
+    /// Its compose file, or why it is refused: then nothing of it runs.
+    pub compose: Result<Arc<ComposeFile>, Arc<ComposeError>>,
     /// The log and the device behind it.
     pub log: Arc<EventLog<SharedTee>>,
 }
@@ -93,7 +95,8 @@ impl Boot {
         log.ensure(&RuntimeEvent::new(event_name::KEY_PROVIDER, NO_KEY_PROVIDER))?;
         open_disk(&handover.disks, app.storage_fs)?;
         log.ensure(&RuntimeEvent::new(event_name::STORAGE_FS, app.storage_fs.name()))?;
-        if departs_from_confinement(&app) {
+        let compose = ComposeFile::of_app(&app);
+        if compose.as_ref().is_ok_and(|compose| !compose.dangers.is_empty()) {
             log.ensure(&RuntimeEvent::new(event_name::DANGER_PRIVILEGED, ""))?;
         }
         log.ensure(&RuntimeEvent::new(event_name::SYSTEM_READY, ""))?;
@@ -101,14 +104,10 @@ impl Boot {
             handover: Arc::new(handover),
             app_compose: app_compose.into(),
             app: Arc::new(app),
+            compose: compose.map(Arc::new).map_err(Arc::new),
             log: Arc::new(log),
         })
     }
-}
-
-/// Whether something in the compose file needs `danger_privileged`; a file that is refused runs nothing.
-fn departs_from_confinement(app: &AppCompose) -> bool {
-    ComposeFile::of_app(app).is_ok_and(|compose| !compose.dangers.is_empty())
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, BootError> {

@@ -17,9 +17,10 @@ use tokio::sync::{mpsc, watch};
 use super::AppSpec;
 use super::board::Board;
 use super::history::Happening;
-use super::machine::{Action, Cell, Check, End, Input, Judgement, Machine, Plan, Subject, Time};
+use super::machine::{Action, Cell, Check, Input, Judgement, Machine, Plan, Subject, Time};
 use super::status::{AppState, ContainerStatus, Failure, FailureKind};
 use crate::container::Launcher;
+use crate::end::End;
 use crate::images::{Registries, RegistryError, Store};
 use crate::network::{NetworkError, Networks};
 

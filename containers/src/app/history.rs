@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::SystemTime;
 
-use super::status::{ContainerState, HealthState};
+use super::status::HealthState;
+use crate::end::End;
 
 /// Events kept: a day of a container that ends every two minutes, in some 200 KiB.
 pub const MAX_EVENTS: usize = 1024;
@@ -35,7 +36,7 @@ pub enum Happening {
     /// A container that an earlier agent started was found running.
     TakenOver,
     /// A container ended.
-    Ended(ContainerState),
+    Ended(End),
     /// A container starts again after a wait.
     Restarting {
         /// The wait, in milliseconds.
@@ -74,7 +75,7 @@ impl fmt::Display for Happening {
             Self::Pulled { image } => write!(f, "image {image} is here"),
             Self::Started => f.write_str("started"),
             Self::TakenOver => f.write_str("found running and taken over"),
-            Self::Ended(state) => state.fmt(f),
+            Self::Ended(end) => end.fmt(f),
             Self::Restarting { wait_millis } => write!(f, "starts again in {wait_millis} ms"),
             Self::Health(health) => health.fmt(f),
             Self::CheckFailed { message } => write!(f, "health check failed: {message}"),

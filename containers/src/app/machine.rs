@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::history::Happening;
 use super::status::{Failure, FailureKind, HealthState};
+use crate::end::End;
 
 mod cell;
 mod health;
@@ -31,7 +32,7 @@ mod props;
 #[cfg(test)]
 mod tables;
 
-pub(super) use cell::{Cell, End, Phase};
+pub(super) use cell::{Cell, Phase};
 pub(super) use plan::{Check, Plan};
 
 use turn::Turn;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use crate::compose::PublishedPort;
+use crate::end::End;
 
 /// How far an app is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,46 +100,26 @@ pub enum ContainerState {
     Stopping,
     /// It ended and starts again after a wait.
     Restarting,
-    /// It ended by itself.
-    Exited {
-        /// Its exit code.
-        code: i32,
-        /// Whether the kernel killed something in it for want of memory.
-        oom: bool,
-    },
-    /// A signal ended it.
-    Killed {
-        /// Which.
-        signal: i32,
-        /// Whether the kernel sent it for want of memory.
-        oom: bool,
-    },
-    /// It could not be started or watched, or what it needs has failed.
-    Failed {
-        /// Why, for people.
-        message: String,
-    },
+    /// It ended.
+    Ended(End),
 }
 
 impl ContainerState {
     /// Whether it has ended and stays so.
     pub fn is_over(&self) -> bool {
-        matches!(self, Self::Exited { .. } | Self::Killed { .. } | Self::Failed { .. })
+        matches!(self, Self::Ended(_))
     }
 }
 
 impl fmt::Display for ContainerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let memory = |oom: &bool| if *oom { ", out of memory" } else { "" };
         match self {
             Self::Waiting => f.write_str("waiting"),
             Self::Starting => f.write_str("starting"),
             Self::Running { .. } => f.write_str("running"),
             Self::Stopping => f.write_str("stopping"),
             Self::Restarting => f.write_str("restarting"),
-            Self::Exited { code, oom } => write!(f, "exited with code {code}{}", memory(oom)),
-            Self::Killed { signal, oom } => write!(f, "killed by signal {signal}{}", memory(oom)),
-            Self::Failed { message } => write!(f, "failed: {message}"),
+            Self::Ended(end) => end.fmt(f),
         }
     }
 }

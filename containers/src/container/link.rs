@@ -14,7 +14,8 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{ContainerError, State, last_state};
+use super::{ContainerError, State};
+use crate::end::End;
 use crate::helper::cgroup;
 use crate::helper::wire::{Control, ExecOutcome, ExecRequest, MAX_LINE_BYTES, REPORT, Report, Request, SOCKET};
 
@@ -51,7 +52,7 @@ impl Link {
             Ok(Some(Report::Running { .. })) => {
                 Self::attach(&request.folder, &request.id).await.map_err(ContainerError::Folder)
             }
-            Ok(Some(Report::Failed { message })) => Err(ContainerError::NotStarted(message)),
+            Ok(Some(Report::Ended { end: End::Failed { message } })) => Err(ContainerError::NotStarted(message)),
             Ok(_) => Err(ContainerError::NotStarted("the helper ended without a report".to_owned())),
             Err(error) => Err(ContainerError::Spawn(error)),
         }
@@ -69,7 +70,7 @@ impl Link {
         };
         let (commands, asked) = mpsc::channel(QUEUE);
         let Some((stream, Report::Running { pid })) = connected else {
-            let (_, state) = watch::channel(end(folder, id).await?);
+            let (_, state) = watch::channel(State::Ended(end(folder, id).await?));
             return Ok(Self { state, commands });
         };
         let (sender, state) = watch::channel(State::Running { pid });
@@ -107,17 +108,17 @@ struct Task {
 impl Task {
     async fn run(mut self, mut asked: mpsc::Receiver<Ask>, state: watch::Sender<State>) {
         let last = self.follow(&mut asked).await;
-        state.send_replace(match last {
+        state.send_replace(State::Ended(match last {
             Some(last) => last,
             None => match end(&self.folder, &self.id).await {
                 Ok(last) => last,
-                Err(error) => State::Failed { message: format!("the helper is gone: {error}") },
+                Err(error) => End::Failed { message: format!("the helper is gone: {error}") },
             },
-        });
+        }));
     }
 
     /// Returns with the last report; `None` if the connection ends without one.
-    async fn follow(&mut self, asked: &mut mpsc::Receiver<Ask>) -> Option<State> {
+    async fn follow(&mut self, asked: &mut mpsc::Receiver<Ask>) -> Option<End> {
         let mut line = Vec::new();
         let mut numbers = 0..;
         // A helper outlives its agent; without anybody to ask there is still the end to wait for.
@@ -130,7 +131,7 @@ impl Task {
                     line.clear();
                     match report {
                         Report::Executed { number, outcome } => self.answer(number, outcome),
-                        report => return last_state(report),
+                        report => return last_of(report),
                     }
                 }
                 ask = asked.recv(), if open => match ask {
@@ -190,27 +191,28 @@ async fn read_line(stream: &mut BufReader<impl AsyncRead + Unpin>, line: &mut Ve
 }
 
 /// How a container ended whose helper does not answer: by its report, or else killed now.
-async fn end(folder: &Path, id: &str) -> io::Result<State> {
-    if let Some(state) = reported(folder) {
-        return Ok(state);
+async fn end(folder: &Path, id: &str) -> io::Result<End> {
+    if let Some(end) = reported(folder) {
+        return Ok(end);
     }
     cgroup::kill(id)?;
-    let state = State::Failed { message: "the helper ended without a report".to_owned() };
+    let end = End::Failed { message: "the helper ended without a report".to_owned() };
     // For the next agent, and to let a container of the same id be started.
-    let Some(report) = report_of(&state) else { return Ok(state) };
+    let report = Report::Ended { end: end.clone() };
     tokio::fs::write(folder.join(REPORT), serde_json::to_vec(&report)?).await?;
-    Ok(state)
+    Ok(end)
 }
 
-fn reported(folder: &Path) -> Option<State> {
+fn reported(folder: &Path) -> Option<End> {
     let report = std::fs::read(folder.join(REPORT)).ok()?;
-    last_state(serde_json::from_slice(&report).ok()?)
+    last_of(serde_json::from_slice(&report).ok()?)
 }
 
-fn report_of(state: &State) -> Option<Report> {
-    match state {
-        State::Failed { message } => Some(Report::Failed { message: message.clone() }),
-        _ => None,
+/// The end that a helper's last report tells.
+fn last_of(report: Report) -> Option<End> {
+    match report {
+        Report::Ended { end } => Some(end),
+        Report::Running { .. } | Report::Executed { .. } => None,
     }
 }
 

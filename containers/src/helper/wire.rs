@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
 
+use crate::end::End;
+
 /// Longer than any line either side writes: paths, the words of a command and the start of its output.
 pub const MAX_LINE_BYTES: usize = 4 << 20;
 
@@ -169,24 +171,10 @@ pub enum Report {
         /// In the guest's own numbering.
         pid: i32,
     },
-    /// It ended by itself.
-    Exited {
-        /// Its exit code.
-        code: i32,
-        /// Whether a process of it was killed because its memory was used up.
-        oom: bool,
-    },
-    /// A signal ended it.
-    Killed {
-        /// Which.
-        signal: i32,
-        /// Whether a process of it was killed because its memory was used up.
-        oom: bool,
-    },
-    /// It never ran, or could not be watched.
-    Failed {
-        /// Why, for people.
-        message: String,
+    /// It ended, or never ran.
+    Ended {
+        /// How.
+        end: End,
     },
     /// A command ended.
     Executed {
@@ -233,7 +221,8 @@ mod tests {
     fn lines_look_as_documented() {
         let shown = |report: &Report| serde_json::to_string(report).expect("json");
         assert_eq!(shown(&Report::Running { pid: 7 }), r#"{"state":"running","pid":7}"#);
-        assert_eq!(shown(&Report::Exited { code: 7, oom: false }), r#"{"state":"exited","code":7,"oom":false}"#);
+        let end = End::Exited { code: 7, oom: false };
+        assert_eq!(shown(&Report::Ended { end }), r#"{"state":"ended","end":{"exited":{"code":7,"oom":false}}}"#);
         assert_eq!(serde_json::to_string(&Control::Signal(15)).expect("json"), r#"{"signal":15}"#);
         assert!(serde_json::from_str::<Report>(r#"{"state":"running","pid":0,"more":1}"#).is_err());
     }

@@ -15,6 +15,7 @@ use containers::app::{App, AppSpec, AppState, ContainerState};
 use containers::compose::{ComposeFile, Inputs};
 use containers::container::Sockets;
 use containers::digest::ContentDigest;
+use containers::end::End;
 use containers::images::{Limits, Mirror, RegistrySettings};
 use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
@@ -148,7 +149,10 @@ async fn a_service_runs_to_its_end_and_its_output_is_kept() {
     let states: Vec<ContainerState> = app.status().into_iter().map(|status| status.state).collect();
     assert_eq!(
         states,
-        [ContainerState::Exited { code: 3, oom: false }, ContainerState::Exited { code: 0, oom: false }]
+        [
+            ContainerState::Ended(End::Exited { code: 3, oom: false }),
+            ContainerState::Ended(End::Exited { code: 0, oom: false })
+        ]
     );
     for name in ["ends-as-image", "ends-as-told"] {
         let log = stage.log(name);
@@ -279,14 +283,14 @@ async fn published_ports_answer_and_services_know_each_other() {
     };
     assert_eq!(answer, "FROM OUTSIDE");
     let client = async {
-        while app.status()[1].state != (ContainerState::Exited { code: 0, oom: false }) {
+        while app.status()[1].state != ContainerState::Ended(End::Exited { code: 0, oom: false }) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     within(20, "the client", client).await;
     assert!(stage.log("client").ends_with("answer=HELLO\n"), "{}", stage.log("client"));
     app.stop().await;
-    assert_eq!(app.status()[0].state, ContainerState::Killed { signal: 9, oom: false });
+    assert_eq!(app.status()[0].state, ContainerState::Ended(End::Killed { signal: 9, oom: false }));
 }
 
 #[tokio::test]
@@ -369,5 +373,5 @@ async fn a_command_in_a_container_is_confined_as_the_container_is() {
     let healthy = tokio::time::timeout(Duration::from_secs(20), healthy).await;
     healthy.unwrap_or_else(|_| panic!("not healthy: {:?} {}", app.events_after(0), stage.log("healthy")));
     app.stop().await;
-    assert_eq!(app.status()[0].state, ContainerState::Killed { signal: 9, oom: false });
+    assert_eq!(app.status()[0].state, ContainerState::Ended(End::Killed { signal: 9, oom: false }));
 }

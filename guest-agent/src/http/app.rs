@@ -4,6 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use containers::app::{App, AppState as State, ContainerState as Doing, ContainerStatus, Happening};
 use containers::compose::{Protocol, PublishedPort};
+use containers::end::End;
 use protocol::app_status::{AppState, AppStatus, Container, ContainerState, Event, Events, Usages, text};
 
 /// `GET /ps`.
@@ -71,9 +72,9 @@ fn doing(state: &Doing) -> ContainerState {
         Doing::Running { .. } => ContainerState::Running,
         Doing::Stopping => ContainerState::Stopping,
         Doing::Restarting => ContainerState::Restarting,
-        Doing::Exited { .. } => ContainerState::Exited,
-        Doing::Killed { .. } => ContainerState::Killed,
-        Doing::Failed { .. } => ContainerState::Failed,
+        Doing::Ended(End::Exited { .. }) => ContainerState::Exited,
+        Doing::Ended(End::Killed { .. }) => ContainerState::Killed,
+        Doing::Ended(End::Failed { .. }) => ContainerState::Failed,
     }
 }
 

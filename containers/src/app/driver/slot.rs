@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::Report;
 use super::pulling::Outcome;
-use crate::app::machine::{Check, End};
+use crate::app::machine::Check;
 use crate::compose::{ComposeFile, PublishedPort, Service};
 use crate::container::{
     Container, ContainerError, ContainerRequest, ExecEnd, Launcher, State, StopSignalError, stop_signal,
@@ -105,13 +105,10 @@ impl Slot {
         };
         self.addresses = started.addresses;
         let container = Arc::new(started.container);
-        let (mut state, reports) = (container.state(), self.reports.clone());
+        let (ended, reports) = (container.ended(), self.reports.clone());
         self.container = Some(container);
         tokio::spawn(async move {
-            let end = match state.wait_for(|state| !state.is_running()).await {
-                Ok(state) => end_of(&state),
-                Err(_) => End::Failed { message: "nobody watches the container".to_owned() },
-            };
+            let end = ended.await;
             let _ = reports.send(Report::Ended { cell, end });
         });
         pid
@@ -179,15 +176,6 @@ fn judged(end: ExecEnd) -> Result<(), String> {
         ExecEnd::Exited { code } => Err(format!("exit code {code}")),
         ExecEnd::TimedOut => Err("it took too long".to_owned()),
         ExecEnd::Failed { message } => Err(message),
-    }
-}
-
-fn end_of(state: &State) -> End {
-    match state.clone() {
-        State::Exited { code, oom } => End::Exited { code, oom },
-        State::Killed { signal, oom } => End::Killed { signal, oom },
-        State::Failed { message } => End::Failed { message },
-        State::Running { .. } => End::Failed { message: "it still runs".to_owned() },
     }
 }
 

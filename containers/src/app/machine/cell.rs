@@ -1,60 +1,12 @@
 //! One container of the plan: what it is doing and what became of its runs.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use super::Time;
 use super::health::Watch;
 use super::restart::Restarts;
 use crate::app::status::{ContainerState, HealthState};
-
-/// How a run ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum End {
-    /// By itself.
-    Exited {
-        /// Exit code.
-        code: i32,
-        /// Whether the kernel killed something in it for want of memory.
-        oom: bool,
-    },
-    /// By a signal.
-    Killed {
-        /// Which.
-        signal: i32,
-        /// Whether for want of memory.
-        oom: bool,
-    },
-    /// It could not be started or watched, or what it needs has failed.
-    Failed {
-        /// For people.
-        message: String,
-    },
-}
-
-impl End {
-    /// Exit code 0.
-    pub fn is_success(&self) -> bool {
-        matches!(self, Self::Exited { code: 0, .. })
-    }
-
-    /// The same as a state for all to see.
-    pub fn state(&self) -> ContainerState {
-        match self.clone() {
-            Self::Exited { code, oom } => ContainerState::Exited { code, oom },
-            Self::Killed { signal, oom } => ContainerState::Killed { signal, oom },
-            Self::Failed { message } => ContainerState::Failed { message },
-        }
-    }
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.state().fmt(f)
-    }
-}
+use crate::end::End;
 
 /// What a container is doing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,7 +89,7 @@ impl Cell {
             Phase::Running { pid } => ContainerState::Running { pid: *pid },
             Phase::Stopping { .. } => ContainerState::Stopping,
             Phase::Backoff { .. } => ContainerState::Restarting,
-            Phase::Over => self.end.as_ref().map_or(ContainerState::Waiting, End::state),
+            Phase::Over => self.end.as_ref().map_or(ContainerState::Waiting, |end| ContainerState::Ended(end.clone())),
         }
     }
 

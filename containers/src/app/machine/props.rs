@@ -11,6 +11,7 @@ use super::plan::{Need, ServicePlan};
 use super::tables::{s, service};
 use super::*;
 use crate::compose::model::{Condition, RestartWhen};
+use crate::end::End;
 
 /// Time that the machine is given to end.
 const WITHIN: Duration = Duration::from_secs(20);

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::cell::End;
 use crate::compose::model::{Restart, RestartWhen};
+use crate::end::End;
 
 /// First wait, and the shortest that a file can ask for: a loop of starts must leave the guest some time.
 pub const FIRST_WAIT: Duration = Duration::from_millis(100);

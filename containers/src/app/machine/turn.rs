@@ -1,11 +1,12 @@
 //! One turn of the machine: an input changes what is remembered, then everything that follows from it is done.
 
-use super::cell::{Cell, End, Phase};
+use super::cell::{Cell, Phase};
 use super::health::Watch;
 use super::needs::{self, Verdict};
 use super::plan::{Check, Plan};
 use super::{Action, Image, Input, KILL_PATIENCE, Memory, Subject, Time};
 use crate::app::history::Happening;
+use crate::end::End;
 
 /// What a turn works on.
 pub(super) struct Turn<'a> {
@@ -117,7 +118,7 @@ impl<'a> Turn<'a> {
     }
 
     fn ended(&mut self, cell: usize, end: End) {
-        self.tell_cell(cell, Happening::Ended(end.state()));
+        self.tell_cell(cell, Happening::Ended(end.clone()));
         let next = self.after_end(cell, &end);
         if let Phase::Backoff { until } = next {
             let wait_millis = u64::try_from((until - self.now).as_millis()).unwrap_or(u64::MAX);
