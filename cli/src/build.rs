@@ -6,11 +6,12 @@ use std::process::Command;
 use image::{BuildImageError, BuiltImage, examples};
 use protocol::image::Flavour;
 use reproducible_build::builder::{BuildError, Builder};
+use reproducible_build::error::chain;
 use reproducible_build::progress;
 use reproducible_build::qemu::Qemu;
 
 use crate::app::App;
-use crate::failure::{Failure, Hint as _, Outcome, chain};
+use crate::failure::{Failure, Hint as _, Outcome};
 use crate::paths;
 
 /// What to try when an error has no hint of its own.

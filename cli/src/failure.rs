@@ -32,20 +32,6 @@ pub trait Hint<T> {
 
 impl<T, E: std::error::Error> Hint<T> for Result<T, E> {
     fn hint(self, doing: impl Display, hint: &str) -> Outcome<T> {
-        self.map_err(|error| Failure::new(format!("{doing}: {}", chain(&error)), hint))
+        self.map_err(|error| Failure::new(format!("{doing}: {}", reproducible_build::error::chain(&error)), hint))
     }
-}
-
-/// An error and its causes on one line, each cause once.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text = format!("{text}: {next}");
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -2,14 +2,16 @@
 
 use std::error::Error;
 
-/// An error and its causes in one line.
+/// An error and its causes in one line, each cause once.
 #[must_use]
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
         next = cause.source();
     }
     text

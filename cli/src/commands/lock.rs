@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use reproducible_build::cache::Cache;
+use reproducible_build::error::chain;
 use reproducible_build::fetch::{Fetcher, Locations};
 use reproducible_build::lock::{INPUTS, Lock as Pins, LockFile, TESTS, diff};
 use reproducible_build::progress::{self, Progress};
@@ -12,7 +13,7 @@ use reproducible_build::update::{self, Standing, Wanted};
 use serde_json::{Value, json};
 
 use crate::args::{Lock, LockName};
-use crate::failure::{Failure, Hint as _, Outcome, chain};
+use crate::failure::{Failure, Hint as _, Outcome};
 use crate::output::Output;
 use crate::paths;
 

@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use image::recipes::{Recipes, Target};
 use protocol::digest::Sha256Digest;
 use protocol::image::{Artefact, ImageManifest};
+use reproducible_build::error::chain;
 use reproducible_build::{compare, rebuild};
 use serde_json::{Value, json};
 
 use crate::args::{Part, Rebuild};
-use crate::failure::{Failure, Hint as _, Outcome, chain};
+use crate::failure::{Failure, Hint as _, Outcome};
 use crate::output::Output;
 use crate::{build, files, paths, printable};
 

@@ -106,8 +106,8 @@ async fn serve_udp(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
             Reaction::Ignore => {}
             Reaction::Answer(answer) => {
                 let answer = match names::parse(&buffer[..length]) {
-                    Some(query) if answer.len() > names::max_udp_bytes(&query) => names::truncated(&query),
-                    _ => answer,
+                    Some(query) => names::for_udp(&query, answer),
+                    None => answer,
                 };
                 // A full queue loses answers, as any network may.
                 let _ = socket.try_send_to(&answer, peer);
@@ -117,11 +117,8 @@ async fn serve_udp(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
                 let (shared, socket) = (Arc::clone(&shared), Arc::clone(&socket));
                 asked.spawn(async move {
                     let _place = place;
-                    let mut answer = shared.ask(&query, servers, Transport::Udp).await;
-                    if answer.len() > names::max_udp_bytes(&query) {
-                        answer = names::truncated(&query);
-                    }
-                    let _ = socket.try_send_to(&answer, peer);
+                    let answer = shared.ask(&query, servers, Transport::Udp).await;
+                    let _ = socket.try_send_to(&names::for_udp(&query, answer), peer);
                 });
             }
         }

@@ -1,10 +1,7 @@
 //! Parts of compose files for the tests of this module.
 
-use crate::compose::model::{
-    Attachment, ComposeFile, Health, Logging, Names, Network, NetworkMode, Privileges, Process, Resources, Restart,
-    RestartWhen, Service, Stop,
-};
-use crate::compose::{ImageReference, Protocol, PublishedPort};
+use crate::compose::model::{Attachment, ComposeFile, Network, NetworkMode, Service};
+use crate::compose::{Inputs, Protocol, PublishedPort};
 
 pub(super) fn compose(networks: Vec<Network>, services: Vec<Service>) -> ComposeFile {
     ComposeFile { name: None, services, networks, volumes: Vec::new(), notes: Vec::new(), dangers: Vec::new() }
@@ -24,25 +21,7 @@ pub(super) fn port(number: u16) -> PublishedPort {
 }
 
 pub(super) fn service(name: &str, network: NetworkMode) -> Service {
-    let image = format!("example.org/probe@sha256:{}", "0".repeat(64));
-    Service {
-        name: name.to_owned(),
-        line: 1,
-        image: ImageReference::parse(&image).expect("reference"),
-        replicas: 1,
-        process: Process::default(),
-        privileges: Privileges::default(),
-        resources: Resources::default(),
-        mounts: Vec::new(),
-        read_only: false,
-        network,
-        names: Names::default(),
-        ports: Vec::new(),
-        depends_on: Vec::new(),
-        health: Health::default(),
-        restart: Restart { when: RestartWhen::Never, attempts: None, delay: None, window: None },
-        stop: Stop::default(),
-        logging: Logging { max_bytes: 1 << 20, max_files: 2, none: false },
-        labels: Vec::new(),
-    }
+    let compose = format!("services:\n  {name}:\n    image: example.org/probe@sha256:{}\n", "0".repeat(64));
+    let compose = ComposeFile::read(compose.as_bytes(), &Inputs::default()).expect("compose file");
+    Service { network, ..compose.services.into_iter().next().expect("a service") }
 }
