@@ -93,6 +93,10 @@ pub struct Up {
     /// Use this QEMU instead of the locked one; it must be of the same version.
     #[arg(long)]
     pub qemu: Option<PathBuf>,
+    /// The guest asks this address (http:// or https://, host and port) for images before the registries that they name;
+    /// an address of this host's loopback is meant as this host's.
+    #[arg(long, value_name = "URL")]
+    pub registry_mirror: Vec<String>,
     /// Allow services what breaks their confinement, in the app-compose.json that is made: verifiers see it.
     #[arg(long)]
     pub danger_privileged: bool,

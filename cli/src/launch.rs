@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use containers::compose::Protocol;
+use containers::images::Mirror;
 use protocol::digest::{MrConfigId, OsImageHash};
 use protocol::handover::AGENT_PORT;
 use protocol::image::ImageManifest;
@@ -69,7 +70,9 @@ impl Launch<'_> {
     }
 
     fn start_all(&self, name: &str, folder: &Path, helpers: &mut Vec<Process>) -> Outcome<Vm> {
-        let mirrors = self.start_mirror(folder, helpers)?;
+        let named = self.options.registry_mirror.iter().map(|address| mirror_for_guest(address));
+        let mut mirrors = named.collect::<Outcome<Vec<_>>>()?;
+        mirrors.extend(self.start_mirror(folder, helpers)?);
         let spec = self.spec(name, folder)?;
         self.write_disks(&spec, mirrors)?;
         if let Some(emulator) = &self.emulator {
@@ -168,9 +171,9 @@ impl Launch<'_> {
     }
 
     /// Serves local images to the guest; its address is a hint, the digest decides.
-    fn start_mirror(&self, folder: &Path, helpers: &mut Vec<Process>) -> Outcome<Vec<String>> {
+    fn start_mirror(&self, folder: &Path, helpers: &mut Vec<Process>) -> Outcome<Option<String>> {
         if self.layouts.is_empty() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let port_file = folder.join("mirror.port");
         let program = std::env::current_exe().hint("finding this program", "was it removed while it ran?")?;
@@ -184,7 +187,7 @@ impl Launch<'_> {
         let deadline = Instant::now() + HELPER_PATIENCE;
         loop {
             if let Ok(port) = fs::read_to_string(&port_file) {
-                return Ok(vec![format!("http://{HOST_IN_GUEST}:{port}")]);
+                return Ok(Some(format!("http://{HOST_IN_GUEST}:{port}")));
             }
             if !process.alive() || Instant::now() > deadline {
                 return Err(Failure::new("the image server did not start", "see mirror.log in the machine's folder"));
@@ -208,6 +211,15 @@ impl Launch<'_> {
         }
         Process::of(child.id())
     }
+}
+
+/// A mirror's address as the guest reaches it: what is on this host's loopback is elsewhere for the guest.
+fn mirror_for_guest(address: &str) -> Outcome<String> {
+    Mirror::parse(address).hint("--registry-mirror", "write http://HOST:PORT or https://HOST")?;
+    let (scheme, host) = address.split_once("://").unwrap_or_default();
+    let loopback = ["localhost", "127.0.0.1", "[::1]"].into_iter().find_map(|name| host.strip_prefix(name));
+    let rest = loopback.filter(|rest| rest.is_empty() || rest.starts_with([':', '/']));
+    Ok(rest.map_or(address.to_owned(), |rest| format!("{scheme}://{HOST_IN_GUEST}{rest}")))
 }
 
 /// Starts a process that outlives this one, its words in a log of the machine's folder.
@@ -240,6 +252,23 @@ fn free_port(address: IpAddr, wanted: u16, transport: Transport) -> Outcome<Sock
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mirror_on_loopback_is_the_host_for_the_guest() {
+        for (given, expected) in [
+            ("http://localhost:5000", "http://10.0.2.2:5000"),
+            ("https://127.0.0.1/", "https://10.0.2.2/"),
+            ("http://[::1]:5000", "http://10.0.2.2:5000"),
+            ("https://localhost.example.org", "https://localhost.example.org"),
+            ("https://mirror.example.org:8443", "https://mirror.example.org:8443"),
+        ] {
+            assert_eq!(mirror_for_guest(given).unwrap(), expected);
+        }
+        for refused in ["mirror.example.org", "ftp://a", "http://a/path", "http://user:word@a"] {
+            let failure = mirror_for_guest(refused).unwrap_err();
+            assert!(failure.to_string().contains(refused), "{failure}");
+        }
+    }
 
     #[test]
     fn a_taken_port_gives_another() {

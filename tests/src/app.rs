@@ -5,8 +5,8 @@ use std::path::Path;
 
 use protocol::app_compose::{self, AppFiles, NewApp};
 use serde_json::Value;
-use tempfile::TempDir;
 
+use crate::dstyx::User;
 use crate::guest::Host;
 use crate::registry::Registry;
 
@@ -16,7 +16,6 @@ const COMPOSE_FILES: [&str; 2] = ["docker-compose.yml", "compose.yaml"];
 /// An app whose images are in a registry.
 #[derive(Debug)]
 pub struct App {
-    _folder: TempDir,
     /// Its compose file, pinned.
     pub compose: String,
     /// Its app-compose.json.
@@ -26,11 +25,10 @@ pub struct App {
 impl App {
     /// The app of a folder, called `name`, whose measured file says `settings` beyond what every one says.
     pub fn new(source: &Path, name: &str, registry: &Registry, settings: &[(&str, Value)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
         let mut files = AppFiles::new();
         gather(source, Path::new(""), &mut files);
         let compose = COMPOSE_FILES.iter().find_map(|name| files.remove(*name)).expect("a compose file");
-        let compose = pinned(&String::from_utf8(compose).unwrap(), registry);
+        let compose = pinned(&compose, registry);
         let plain = NewApp { name, docker_compose_file: &compose, files: &files, danger_privileged: false };
         let plain = plain.generate().unwrap();
         let mut document: Value = serde_json::from_slice(&plain).unwrap();
@@ -39,7 +37,7 @@ impl App {
         }
         let app_compose = document.to_string().into_bytes();
         app_compose::parse(&app_compose).unwrap();
-        Self { _folder: folder, compose, app_compose }
+        Self { compose, app_compose }
     }
 
     /// A host that launches it and serves its images.
@@ -66,15 +64,18 @@ fn gather(folder: &Path, below: &Path, files: &mut AppFiles) {
     }
 }
 
-/// The compose file with the digest that each image's tag stands for.
-fn pinned(compose: &str, registry: &Registry) -> String {
-    let line = |line: &str| match line.trim_start().strip_prefix("image: ") {
-        Some(image) => {
-            let (name, tag) = image.split_once(':').unwrap_or((image, "latest"));
-            let repository = if name.contains('/') { name.to_owned() } else { format!("library/{name}") };
-            format!("{line}@sha256:{}\n", registry.digest(&repository, tag))
-        }
-        None => format!("{line}\n"),
-    };
-    compose.lines().map(line).collect()
+/// The compose file after `dstyx pin`.
+fn pinned(compose: &[u8], registry: &Registry) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("docker-compose.yml");
+    fs::write(&file, compose).unwrap();
+    pin(&file, registry);
+    fs::read_to_string(file).unwrap()
+}
+
+/// `dstyx pin` for the file, with the registry in the place of those that images name.
+pub fn pin(file: &Path, registry: &Registry) {
+    let pinned = User::default().dstyx([Path::new("pin"), file, "--registry-mirror".as_ref(), registry.url().as_ref()]);
+    assert_eq!(pinned.code, 0, "{pinned:#?}");
+    assert!(pinned.json["pinned"].as_array().is_some_and(|pinned| !pinned.is_empty()), "{pinned:#?}");
 }

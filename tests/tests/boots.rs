@@ -64,6 +64,7 @@ fn main() -> ExitCode {
         trial("an unknown kernel parameter halts", an_unknown_kernel_parameter_halts),
     ];
     if lab::long() {
+        trials.push(trial("up runs a whole app whose tags were pinned", up::runs_a_whole_app));
         trials.extend(data_disk::trials());
         trials.extend(launch_blocks::trials());
         trials.extend(long::trials());

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::command;
+use crate::{command, host_tools};
 
 /// Coverage instrumentation for libFuzzer; debug assertions and overflow checks stay on.
 const RUSTFLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -18,7 +18,7 @@ const INPUT_TIMEOUT_SECS: u32 = 10;
 
 /// Builds all targets and runs each for `seconds`; returns how many ran clean.
 pub fn replay(target_dir: &Path, seconds: u32) -> Result<usize, String> {
-    ensure_cxx()?;
+    host_tools::ensure(&[host_tools::CXX])?;
     let fuzz = command::root().join("fuzz");
     let built = target_dir.join("fuzz");
     let mut build = command::cargo(&["build", "--release", "--locked", "--target", TRIPLE]);
@@ -30,16 +30,6 @@ pub fn replay(target_dir: &Path, seconds: u32) -> Result<usize, String> {
         run(name, &fuzz, &built, seconds)?;
     }
     Ok(names.len())
-}
-
-/// libFuzzer is C++; where there is no compiler for it, the system's package client installs one.
-fn ensure_cxx() -> Result<(), String> {
-    if Command::new("c++").arg("--version").output().is_ok_and(|output| output.status.success()) {
-        return Ok(());
-    }
-    let mut install = Command::new("apt-get");
-    install.args(["install", "--yes", "--no-install-recommends", "g++"]);
-    succeeded(&mut install).map_err(|error| format!("no C++ compiler, which libFuzzer needs: {error}; install g++"))
 }
 
 fn run(name: &str, fuzz: &Path, built: &Path, seconds: u32) -> Result<(), String> {

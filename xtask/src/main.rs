@@ -4,6 +4,7 @@
 
 mod command;
 mod fuzz;
+mod host_tools;
 mod sabotage;
 mod test;
 mod tidy;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use crate::{command, fuzz, sabotage};
+use crate::{command, fuzz, host_tools, sabotage};
 
 /// Seconds of fuzzing for each target.
 const FUZZ_SECS: u32 = 20;
@@ -107,6 +107,7 @@ fn dstyx(target: &Path, arguments: &[&str]) -> Command {
 
 /// Every test of the workspace; libtest's own lines are shown and added up.
 fn tests(tally: &mut Tally, target: &Path, long: bool) -> Result<(), String> {
+    host_tools::ensure(&host_tools::OF_TESTS)?;
     let mut cargo = cargo(target, &["test", "--workspace", "--locked", "--no-fail-fast"]);
     if long {
         cargo.env(LONG, "1");

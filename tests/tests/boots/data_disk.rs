@@ -1,15 +1,22 @@
 //! The data disk in booted guests: what the host finds on it, and what it can do to it.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use libtest_mimic::Trial;
 use protocol::data_disk::MIN_BYTES;
+use protocol::digest::Sha256Digest;
 use protocol::evidence;
 use protocol::image::Flavour;
 use protocol::status::{Phase, Refusal};
+use serde_json::{Value, json};
+use tests::app::App;
 use tests::guest::{DataDisk, Guest, Host};
+use tests::images::Image;
 use tests::lab;
+use tests::registry::Registry;
 
 use crate::trial;
 
@@ -19,6 +26,13 @@ const DISK_BYTES: u64 = 3 << 30;
 const SUPERBLOCK: usize = 64 * 1024;
 /// What everything on the disk is encrypted in.
 const BLOCK_BYTES: usize = 4096;
+/// Where the app that keeps a file answers, and the size of its file.
+const KEEPER: u16 = 8080;
+const FILE_BYTES: usize = 16 << 20;
+/// Blocks in a row that only the file has.
+const LONG_RUN: usize = 16;
+/// One block of so many is changed, so that reading goes on between errors.
+const CHANGED_EVERY: usize = 64;
 /// Words of every file system's own blocks, which plain text would show.
 const PLAIN: [&[u8]; 3] = [b"_BHRfS_M", b"dstyx-data", b"lost+found"];
 
@@ -41,7 +55,61 @@ pub fn trials() -> Vec<Trial> {
         "the data disk is noise to the host, and after a power cut the next boot makes it anew",
         noise_to_the_host_and_new_at_every_boot,
     );
-    refused.chain([failing, ext4, noise]).collect()
+    let rotten = trial(
+        "what the host changes on the data disk is an error to who reads it, never other data",
+        rotten_blocks_are_errors,
+    );
+    refused.chain([failing, ext4, noise, rotten]).collect()
+}
+
+/// Lets the app write a file, changes some of its blocks on the running disk, and lets the app read it again.
+fn rotten_blocks_are_errors() {
+    let registry = Registry::of(&[Image::Python]);
+    let source = lab::checkout().join("tests/vectors/apps/keeper");
+    let app = App::new(&source, "keeper", &registry, &[("danger_privileged", true.into())]);
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("data.img");
+    fs::File::create(&disk).unwrap().set_len(DISK_BYTES).unwrap();
+    let host = Host { data_disk: DataDisk::Kept(disk.clone()), ports: vec![KEEPER], ..app.host(&registry) };
+    let guest = host.start(&lab::image(Flavour::Dev));
+
+    let read = |path: &str| -> Value {
+        serde_json::from_slice(&guest.until("the app does not answer", || guest.get(KEEPER, path))).unwrap()
+    };
+    read("/");
+    let before = fingerprints(&disk);
+    let written = read("/write");
+    assert_eq!((&written["failed"], &written["other"]), (&json!(0), &json!(0)), "{written}");
+    let file = file_blocks(&before, &fingerprints(&disk));
+    assert!(file.len() * BLOCK_BYTES >= FILE_BYTES, "{} blocks", file.len());
+    for at in file.iter().step_by(CHANGED_EVERY) {
+        change_byte(&disk, *at as u64);
+    }
+    let rotten = read("/read");
+    assert!(rotten["failed"].as_u64() > Some(0), "{rotten}");
+    assert_eq!(rotten["other"], 0, "other bytes than were written: {rotten}");
+    println!("{rotten}");
+}
+
+/// What stands in each block that is not zero, in few bytes.
+fn fingerprints(disk: &Path) -> BTreeMap<usize, Sha256Digest> {
+    written(disk).into_iter().map(|(at, block)| (at, Sha256Digest::of(&block))).collect()
+}
+
+/// Places of the blocks that were written between, but for short runs: those are the file system's own.
+fn file_blocks(before: &BTreeMap<usize, Sha256Digest>, after: &BTreeMap<usize, Sha256Digest>) -> Vec<usize> {
+    let changed: Vec<usize> =
+        after.iter().filter(|(at, block)| before.get(at) != Some(block)).map(|(at, _)| *at).collect();
+    let runs = changed.chunk_by(|one, next| one + BLOCK_BYTES == *next);
+    runs.filter(|run| run.len() >= LONG_RUN).flatten().copied().collect()
+}
+
+/// As a host does it to a disk in use: no lock, no cache between.
+fn change_byte(disk: &Path, at: u64) {
+    let file = fs::File::options().read(true).write(true).open(disk).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
 }
 
 /// Shows the disk of one boot to the host, pulls the power, and gives the same disk to the next boot.

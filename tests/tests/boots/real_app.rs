@@ -26,6 +26,9 @@ const FRONT: u16 = 8080;
 const CHAOS: u16 = 8083;
 /// Pulled, unpacked and started under emulation, with a new database cluster, on two loaded cores.
 const PATIENCE: Duration = Duration::from_secs(25 * 60);
+/// The images of the app.
+pub const IMAGES: [Image; 6] =
+    [Image::Nginx, Image::Redis, Image::Postgres, Image::Python, Image::PythonSdk, Image::NodeSdk];
 /// The containers of the app.
 const CONTAINERS: [&str; 8] =
     ["redis-1", "db-1", "schema-1", "web-1", "front-1", "sdk-python-1", "sdk-node-1", "chaos-1"];
@@ -33,8 +36,7 @@ const CONTAINERS: [&str; 8] =
 const KILLED: [&str; 4] = ["redis-1", "db-1", "web-1", "front-1"];
 
 pub fn works_and_survives() {
-    let registry =
-        Registry::of(&[Image::Nginx, Image::Redis, Image::Postgres, Image::Python, Image::PythonSdk, Image::NodeSdk]);
+    let registry = Registry::of(&IMAGES);
     let settings = [("danger_privileged", json!(true)), ("public_sysinfo", json!(true)), ("public_logs", json!(true))];
     let source = lab::checkout().join("tests/vectors/apps/counter");
     let app = App::new(&source, "counter", &registry, &settings);

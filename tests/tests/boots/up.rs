@@ -1,22 +1,29 @@
 //! `dstyx up` and what a person does next, with the real program and one boot.
 
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use protocol::image::Flavour;
+use serde_json::Value;
 use tests::dstyx::User;
-use tests::{http, lab};
+use tests::registry::Registry;
+use tests::{app, http, lab};
+
+use crate::real_app;
 
 const NAME: &str = "promise-up";
+/// The machine of a whole app.
+const WHOLE: &str = "promise-whole";
 /// From command to verdict with everything cached, on a machine with nothing else to do; printed, not required.
 const AIM: Duration = Duration::from_secs(60);
 
 /// A machine that is stopped even if the test fails.
-struct Running<'a>(&'a User);
+struct Running<'a>(&'a User, &'static str);
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.dstyx(["down", NAME]);
+        self.0.dstyx(["down", self.1]);
     }
 }
 
@@ -25,7 +32,7 @@ pub fn boots_verifies_and_answers() {
     // Everything is built before the clock starts.
     image::examples::build(lab::builder(), lab::checkout(), "hello").unwrap();
     let started = Instant::now();
-    let running = Running(&user);
+    let running = Running(&user, NAME);
     let up = user.dstyx(["up", "examples/hello", "--emulate", "--name", NAME]);
     println!("up took {:.1} s (aim {} s)", started.elapsed().as_secs_f64(), AIM.as_secs());
     assert_eq!(up.code, 0, "{up:#?}");
@@ -139,6 +146,31 @@ fn ps_and_logs_tell(user: &User) {
     ];
     assert_eq!(phases, boot);
     assert!(records.iter().all(|record| record["refusal"] == "None"), "{records:#?}");
+}
+
+/// What README tells: tags pinned, one command, links that answer. The guest publishes no more of it than its file says.
+pub fn runs_a_whole_app() {
+    let registry = Registry::of(&real_app::IMAGES);
+    let folder = tempfile::tempdir().unwrap();
+    let source = lab::checkout().join("tests/vectors/apps/counter");
+    let copied = Command::new("cp").arg("-r").arg(source.join(".")).arg(folder.path()).status().unwrap();
+    assert!(copied.success());
+    app::pin(&folder.path().join("docker-compose.yml"), &registry);
+    let user = User::default();
+    let _running = Running(&user, WHOLE);
+    let folder = folder.path().display().to_string();
+    let fixed = ["up", &folder, "--emulate", "--name", WHOLE, "--memory", "3072"];
+    let up = user.dstyx(fixed.into_iter().chain(["--danger-privileged", "--registry-mirror", &registry.url()]));
+    assert_eq!(up.code, 0, "{up:#?}");
+    assert_eq!((up.text("/verdict"), up.text("/app")), ("pass", "running"));
+    for told in ["danger_privileged", "lasts for one boot", "redis.conf"] {
+        assert!(up.stderr.contains(told), "{told} is not told of: {}", up.stderr);
+    }
+    let links = up.json["urls"].as_array().unwrap().iter().filter_map(Value::as_str);
+    let page = links.map(get).find_map(|page| serde_json::from_slice::<Value>(&page).ok()?["counted"].as_u64());
+    assert!(page.is_some_and(|counted| counted > 0), "{up:#?}");
+    let ps = user.dstyx(["ps", WHOLE]);
+    assert!(ps.code == 3 && ps.stderr.contains("public_sysinfo"), "{ps:#?}");
 }
 
 pub fn refuses_before_the_boot() {
