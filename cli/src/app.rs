@@ -1,14 +1,15 @@
 //! The app folder: a compose file and the app-compose.json that is measured.
 //!
 //! The bytes of app-compose.json are the app's identity. Where the folder has none, it is made in dstack's
-//! canonical form and written beside the compose file, so that everybody sees what was measured.
+//! canonical form and written beside the compose file, so that everybody sees what was measured. One that was made
+//! so and not edited since is made anew for a launch when the compose file has changed; one that a person edited is theirs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use containers::compose::model::Note;
 use containers::compose::{ComposeError, ComposeFile, Environment, Inputs};
-use protocol::app_compose::{self, AppCompose, AppFiles, ENVIRONMENT_FILE, NewApp};
+use protocol::app_compose::{self, AppCompose, ENVIRONMENT_FILE, NewApp};
 
 use crate::app_files;
 use crate::failure::{Failure, Hint as _, Outcome};
@@ -30,40 +31,55 @@ pub struct App {
     pub settings: AppCompose,
     /// What its compose file says.
     pub compose: ComposeFile,
+    /// Whether app-compose.json was made anew.
+    renewed: bool,
 }
 
 impl App {
     /// Reads the folder; makes app-compose.json if there is none.
     pub fn read(folder: &Path) -> Outcome<Self> {
-        Self::read_or_make(folder, false)
+        Self::load(folder, false, false)
     }
 
-    /// The same; `danger_privileged` allows what breaks confinement in an app-compose.json that is made.
+    /// The same for a launch: an app-compose.json that nobody edited follows the compose file. `danger_privileged` allows
+    /// what breaks confinement in one that is made.
     pub fn read_or_make(folder: &Path, danger_privileged: bool) -> Outcome<Self> {
+        Self::load(folder, danger_privileged, true)
+    }
+
+    fn load(folder: &Path, danger_privileged: bool, renew: bool) -> Outcome<Self> {
         let folder = folder
             .canonicalize()
             .hint(folder.display(), "give a folder with a docker-compose.yml, such as examples/hello")?;
         let text = compose_text(&folder)?;
         let files = app_files::referred(&folder, &text)?;
-        let existing = read_existing(&folder)?.map(|bytes| existing(&folder, bytes, &text, &files)).transpose()?;
+        let wanted = NewApp { name: "", docker_compose_file: &text, files: &files, danger_privileged };
+        let existing = read_existing(&folder)?;
+        let mut renewed = false;
         let (bytes, settings) = match existing {
-            Some(existing) => existing,
-            None => made(&folder, &NewApp { name: "", docker_compose_file: &text, files: &files, danger_privileged })?,
+            None => made(&folder, &wanted)?,
+            Some((bytes, settings)) => match difference(&folder, &settings, &wanted) {
+                None => (bytes, settings),
+                Some(_) if renew && is_as_made(&bytes, &settings) => {
+                    renewed = true;
+                    made(&folder, &wanted)?
+                }
+                Some(failure) => return Err(failure),
+            },
         };
-        if danger_privileged && !settings.danger_privileged {
-            return Err(Failure::new(
-                format!("{} does not have danger_privileged", folder.join(APP_COMPOSE_FILE).display()),
-                format!("remove {APP_COMPOSE_FILE} to have it made anew"),
-            ));
-        }
         let compose = ComposeFile::of_app(&settings).map_err(|error| refused(&folder, &error))?;
-        Ok(Self { folder, bytes, settings, compose })
+        Ok(Self { folder, bytes, settings, compose, renewed })
     }
 
     /// What a person should know before this app becomes public.
     pub fn notes(&self) -> Vec<String> {
         let at = |note: &Note| format!("{COMPOSE_FILE}, line {}: {}: {}", note.line, note.path, note.what);
         let mut notes: Vec<String> = self.compose.notes.iter().map(at).collect();
+        if self.renewed {
+            notes.push(format!(
+                "{APP_COMPOSE_FILE} is made anew of {COMPOSE_FILE}: it is another app, with another app id"
+            ));
+        }
         notes.extend(self.compose.dangers.iter().map(|danger| format!("danger_privileged: {}", at(danger))));
         if !self.settings.files.is_empty() {
             let names: Vec<&str> = self.settings.files.keys().map(String::as_str).collect();
@@ -92,33 +108,44 @@ fn refused(folder: &Path, error: &ComposeError) -> Failure {
     )
 }
 
-fn read_existing(folder: &Path) -> Outcome<Option<Vec<u8>>> {
+/// The measured file of the folder, if there is one.
+fn read_existing(folder: &Path) -> Outcome<Option<(Vec<u8>, AppCompose)>> {
     let file = folder.join(APP_COMPOSE_FILE);
     if !file.exists() {
         return Ok(None);
     }
-    let bytes = files::read_bounded(&file, app_compose::MAX_BYTES as u64);
-    Ok(Some(bytes.map_err(|failure| Failure::new(failure, "make it readable, or remove it"))?))
-}
-
-fn existing(folder: &Path, bytes: Vec<u8>, text: &str, files: &AppFiles) -> Outcome<(Vec<u8>, AppCompose)> {
-    let file = folder.join(APP_COMPOSE_FILE);
+    let bytes = files::read_bounded(&file, app_compose::MAX_BYTES as u64)
+        .map_err(|failure| Failure::new(failure, "make it readable, or remove it"))?;
     let settings = app_compose::parse(&bytes)
         .hint(file.display(), "change that key, or remove the file to have one made from docker-compose.yml")?;
-    if settings.docker_compose_file != text {
-        return Err(Failure::new(
-            format!("{} holds another compose file than {COMPOSE_FILE}", file.display()),
-            format!("remove {APP_COMPOSE_FILE} to have it made anew, or put its text into {COMPOSE_FILE}"),
-        ));
+    Ok(Some((bytes, settings)))
+}
+
+/// In what the measured file is not of this folder.
+fn difference(folder: &Path, settings: &AppCompose, wanted: &NewApp<'_>) -> Option<Failure> {
+    let file = folder.join(APP_COMPOSE_FILE);
+    let (file, anew) = (file.display(), format!("remove {APP_COMPOSE_FILE} to have it made anew"));
+    if settings.docker_compose_file != wanted.docker_compose_file {
+        let what = format!("{file} holds another compose file than {COMPOSE_FILE}");
+        return Some(Failure::new(what, format!("{anew}, or put its text into {COMPOSE_FILE}")));
     }
-    let differs = |path: &&String| settings.files.get(*path) != files.get(*path);
-    if let Some(path) = files.keys().find(differs) {
-        return Err(Failure::new(
-            format!("{} holds another {path} than the folder", file.display()),
-            format!("remove {APP_COMPOSE_FILE} to have it made anew"),
-        ));
+    let mut paths = wanted.files.keys();
+    if let Some(path) = paths.find(|path| settings.files.get(*path) != wanted.files.get(*path)) {
+        return Some(Failure::new(format!("{file} holds another {path} than the folder"), anew));
     }
-    Ok((bytes, settings))
+    let unsaid = wanted.danger_privileged && !settings.danger_privileged;
+    unsaid.then(|| Failure::new(format!("{file} does not have danger_privileged"), anew))
+}
+
+/// Whether nobody edited the file since it was made: what is in it gives its bytes again.
+fn is_as_made(bytes: &[u8], settings: &AppCompose) -> bool {
+    let app = NewApp {
+        name: &settings.name,
+        docker_compose_file: &settings.docker_compose_file,
+        files: &settings.files,
+        danger_privileged: settings.danger_privileged,
+    };
+    app.generate().is_ok_and(|made| made == bytes)
 }
 
 /// Makes the file as `app` says, named as the compose file or the folder is; nothing is written if the guest would
@@ -178,6 +205,28 @@ mod tests {
         App::read(folder.path()).unwrap();
         fs::write(folder.path().join(COMPOSE_FILE), compose().replace("name: a", "name: b")).unwrap();
         assert!(App::read(folder.path()).unwrap_err().to_string().contains("another compose file"));
+    }
+
+    #[test]
+    fn for_a_launch_a_made_file_follows_the_compose_file_and_an_edited_one_does_not() {
+        let folder = folder_with(&compose());
+        let first = App::read_or_make(folder.path(), false).unwrap();
+        assert!(first.notes().is_empty());
+        let renamed = compose().replace("name: a", "name: b");
+        fs::write(folder.path().join(COMPOSE_FILE), &renamed).unwrap();
+        let second = App::read_or_make(folder.path(), false).unwrap();
+        assert_eq!(second.settings.docker_compose_file, renamed);
+        assert!(second.notes()[0].contains("made anew"), "{:?}", second.notes());
+        let file = folder.path().join(APP_COMPOSE_FILE);
+        assert_eq!(fs::read(&file).unwrap(), second.bytes);
+
+        let edited =
+            String::from_utf8(second.bytes).unwrap().replace(r#""public_logs":false"#, r#""public_logs":true"#);
+        fs::write(&file, &edited).unwrap();
+        fs::write(folder.path().join(COMPOSE_FILE), compose()).unwrap();
+        let error = App::read_or_make(folder.path(), false).unwrap_err().to_string();
+        assert!(error.contains("another compose file"), "{error}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), edited, "nobody's words are lost");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use protocol::digest::Sha256Digest;
 use tempfile::TempDir;
 
 use crate::guest::free_port;
@@ -73,6 +74,11 @@ impl Registry {
     /// What the registry has under a reference, such as a tag.
     pub fn manifest(&self, name: &str, reference: &str) -> Vec<u8> {
         http::get_as(self.address, &format!("/v2/{name}/manifests/{reference}"), MANIFESTS).unwrap()
+    }
+
+    /// The digest that a tag stands for.
+    pub fn digest(&self, name: &str, tag: &str) -> Sha256Digest {
+        Sha256Digest::of(&self.manifest(name, tag))
     }
 
     /// As programs on this host reach it: `http://ADDRESS:PORT`.

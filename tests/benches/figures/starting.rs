@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use containers::compose::{ComposeFile, Inputs};
 use containers::container::{ContainerRequest, Launcher, Sockets, State};
+use containers::end::End;
 use containers::images::PulledImage;
 use containers::network::Networks;
 use nix::mount::{MsFlags, mount};
@@ -155,7 +156,7 @@ impl Ours {
         let State::Running { pid } = *container.state().borrow() else { panic!("{container:?}") };
         look(pid);
         container.signal(KILL).await;
-        assert_eq!(container.ended().await, State::Killed { signal: KILL, oom: false });
+        assert_eq!(container.ended().await, End::Killed { signal: KILL, oom: false });
         container.remove().await.unwrap();
         networks.leave(ID).await.unwrap();
     }
