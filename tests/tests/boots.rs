@@ -30,6 +30,8 @@ mod launch_blocks;
 mod long;
 #[path = "boots/real_app.rs"]
 mod real_app;
+#[path = "boots/sandbox.rs"]
+mod sandbox;
 #[path = "boots/sdk.rs"]
 mod sdk;
 #[path = "boots/up.rs"]
@@ -52,7 +54,7 @@ fn main() -> ExitCode {
         trial("up refuses before the boot what the guest would refuse", up::refuses_before_the_boot),
         trial("up boots hello, verifies it and prints a link that answers", up::boots_verifies_and_answers),
         trial(
-            "a real app on another shape works, survives kills and serves dstack's SDKs",
+            "a real app on another shape works, is kept in, survives kills and serves dstack's SDKs",
             real_app::works_and_survives,
         ),
         trial("a release without TDX halts before anything else and says so", release_without_tdx),

@@ -1,4 +1,5 @@
-//! A real app in one guest: nginx, redis and PostgreSQL around a Python program, and two programs on dstack's SDKs.
+//! A real app in one guest: nginx, redis and PostgreSQL around a Python program, two programs on dstack's SDKs, and
+//! four that are kept in.
 //!
 //! What kills is a service of the app itself, which its measured file allows (`danger_privileged`): the guest has no
 //! back door to kill anything by.
@@ -19,19 +20,31 @@ use tests::images::Image;
 use tests::lab;
 use tests::registry::Registry;
 
-use crate::{sdk, sparse_disk};
+use crate::{sandbox, sdk, sparse_disk};
 
 /// Where nginx is, and who shows processes and kills them.
 const FRONT: u16 = 8080;
-const CHAOS: u16 = 8083;
+pub const CHAOS: u16 = 8083;
 /// Pulled, unpacked and started under emulation, with a new database cluster, on two loaded cores.
 const PATIENCE: Duration = Duration::from_secs(25 * 60);
 /// The images of the app.
 pub const IMAGES: [Image; 6] =
     [Image::Nginx, Image::Redis, Image::Postgres, Image::Python, Image::PythonSdk, Image::NodeSdk];
 /// The containers of the app.
-const CONTAINERS: [&str; 8] =
-    ["redis-1", "db-1", "schema-1", "web-1", "front-1", "sdk-python-1", "sdk-node-1", "chaos-1"];
+const CONTAINERS: [&str; 12] = [
+    "redis-1",
+    "db-1",
+    "schema-1",
+    "web-1",
+    "front-1",
+    "sdk-python-1",
+    "sdk-node-1",
+    "chaos-1",
+    "confined-1",
+    "shared-1",
+    "attended-1",
+    "bounded-1",
+];
 /// The containers that are killed, each of which the app needs for its answer.
 const KILLED: [&str; 4] = ["redis-1", "db-1", "web-1", "front-1"];
 
@@ -44,7 +57,7 @@ pub fn works_and_survives() {
     let host = Host {
         memory_mib: 3072,
         extra_disks: vec![sparse_disk(&disks, "extra.img")],
-        ports: vec![FRONT, sdk::PYTHON, sdk::NODE, CHAOS],
+        ports: vec![FRONT, sdk::PYTHON, sdk::NODE, CHAOS, sandbox::CONFINED, sandbox::SHARED],
         patience: PATIENCE,
         ..app.host(&registry)
     };
@@ -57,6 +70,7 @@ pub fn works_and_survives() {
     assert_eq!((&first["counted"], &first["stored"]), (&json!(1), &json!(1)), "{first}");
     sdk::python_calls(&guest);
     sdk::node_calls(&guest);
+    sandbox::keeps_in(&guest);
     guest.verified().passes();
     a_changed_app_is_told_by_its_key(&guest);
     for id in KILLED {
@@ -82,7 +96,7 @@ pub fn json_of(guest: &Guest, port: u16, path: &str) -> Option<Value> {
 fn survives_the_kill_of(guest: &Guest, id: &str) {
     let before = visit(guest);
     let killed = first_process(&processes(guest, "/"), id).unwrap_or_else(|| panic!("{id} does not run"));
-    processes(guest, &format!("/kill?pid={killed}"));
+    processes(guest, &format!("/signal?pid={killed}&signal=SIGKILL"));
     let again = || first_process(&processes(guest, "/"), id).filter(|pid| *pid != killed);
     guest.until(&format!("{id} is not started again"), again);
     let after = visit(guest);
@@ -97,7 +111,7 @@ fn survives_the_kill_of_the_agent(guest: &Guest) {
     let (events, before) = (events(guest), containers(guest));
     assert!(before.len() >= KILLED.len(), "{before:?}");
     let agent = agent(&processes(guest, "/")).expect("an agent");
-    processes(guest, &format!("/kill?pid={agent}"));
+    processes(guest, &format!("/signal?pid={agent}&signal=SIGKILL"));
     let again = || agent_of(guest).filter(|pid| *pid != agent);
     guest.until("the agent is not started again", again);
     guest.until("the agent does not answer again", || guest.get(AGENT_PORT, "/ps"));
@@ -117,13 +131,13 @@ fn containers(guest: &Guest) -> BTreeMap<String, u64> {
 }
 
 /// The guest's processes, after what the path asks for.
-fn processes(guest: &Guest, path: &str) -> Vec<Value> {
+pub fn processes(guest: &Guest, path: &str) -> Vec<Value> {
     let list = guest.until("processes are not shown", || json_of(guest, CHAOS, path));
     list.as_array().unwrap().clone()
 }
 
 /// Process 1 of a container's own numbering.
-fn first_process(processes: &[Value], id: &str) -> Option<u64> {
+pub fn first_process(processes: &[Value], id: &str) -> Option<u64> {
     let group = format!("/{id}");
     let is_it = |process: &&Value| {
         process["inside"] == 1 && process["contained"] == true && process["group"].as_str().unwrap().ends_with(&group)

@@ -1,10 +1,13 @@
-"""Shows the guest's processes and kills one. It shares the guest's process ids: the app's measured file allows what that takes."""
+"""Shows the guest's processes, signals one, and says what it sees itself. It shares the guest's process ids: the app's
+measured file allows what that takes."""
 
 import http.server
 import json
 import os
 import signal
 import urllib.parse
+
+import sees
 
 
 def process(pid):
@@ -16,7 +19,7 @@ def process(pid):
     inside = status["NSpid"].split()
     return {
         "pid": pid, "parent": int(status["PPid"]), "name": status["Name"], "inside": int(inside[-1]),
-        "contained": len(inside) > 1, "group": group, "uid": int(status["Uid"].split()[0]),
+        "contained": len(inside) > 1, "group": group, "uid": int(status["Uid"].split()[0]), "state": status["State"][0],
     }
 
 
@@ -28,12 +31,25 @@ def processes():
             pass  # It has ended meanwhile.
 
 
+def read(path):
+    """Where a link leads, or the text of a file."""
+    return os.readlink(path) if os.path.islink(path) else open(path).read()
+
+
+def answer(path, query):
+    if path == "/read":
+        return sees.outcome(lambda: read(query["path"][0]))
+    if path == "/sees":
+        return sees.report(["/", "/dev"])
+    if path == "/signal":
+        os.kill(int(query["pid"][0]), signal.Signals[query["signal"][0]])
+    return list(processes())
+
+
 class Chaos(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         url = urllib.parse.urlparse(self.path)
-        if url.path == "/kill":
-            os.kill(int(urllib.parse.parse_qs(url.query)["pid"][0]), signal.SIGKILL)
-        body = json.dumps(list(processes())).encode()
+        body = json.dumps(answer(url.path, dict(urllib.parse.parse_qs(url.query)))).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
