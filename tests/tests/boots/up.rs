@@ -186,14 +186,29 @@ pub fn refuses_before_the_boot() {
             "services.web.colour",
         ),
     ];
+    // No allowance of the measured file gives a container the guest's disks or registers, or new privileges.
+    let never = [
+        ("devices: [/dev/vdc]", "services.web.devices[0]"),
+        ("devices: [\"/dev/tdx_guest:/dev/harmless\"]", "services.web.devices[0]"),
+        ("security_opt: [\"no-new-privileges:false\"]", "services.web.security_opt[0]"),
+    ];
     for (compose, path) in cases {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("docker-compose.yml"), compose).unwrap();
-        let app = folder.path().display().to_string();
-        let answer = User::default().dstyx(["up", &app, "--emulate"]);
-        assert_eq!(answer.code, 3, "{answer:#?}");
-        assert!(answer.stderr.contains(path), "{path} is not named: {}", answer.stderr);
+        is_refused(&compose, &[], path);
     }
+    for (key, path) in never {
+        let compose = format!("services:\n  web:\n    image: x.local/web@sha256:{digest}\n    {key}\n");
+        is_refused(&compose, &["--danger-privileged"], path);
+    }
+}
+
+fn is_refused(compose: &str, options: &[&str], path: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("docker-compose.yml"), compose).unwrap();
+    let app = folder.path().display().to_string();
+    let up = ["up", app.as_str(), "--emulate"].into_iter().chain(options.iter().copied());
+    let answer = User::default().dstyx(up);
+    assert_eq!(answer.code, 3, "{answer:#?}");
+    assert!(answer.stderr.contains(path), "{path} is not named: {}", answer.stderr);
 }
 
 /// Body of `GET url`, which must be answered with 200.
