@@ -59,6 +59,7 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
     let report = |record: &Record| output.step(&watch::sentence(record));
     halted(watch.until(&[Phase::SystemReady], BOOT_PATIENCE, report)?)?;
     let judged = judge::judge(&question(&vm, &app, options)?)?;
+    output.step("the guest was verified; it fetches the app's images and starts its containers");
     let app_record = watch.until(&[Phase::AppRunning, Phase::AppFailed], APP_PATIENCE, |record| {
         output.step(&watch::sentence(record));
     })?;

@@ -77,7 +77,7 @@ fn containers(status: &AppStatus, logs: bool) -> Markup {
                         td { @if logs { a href={ "/logs/" (container.id) "?text&bare&tail=200" } { (container.id) } } @else { (container.id) } }
                         td { (container.detail) @if let Some(health) = &container.health { ", " (health) } }
                         td { code { (container.image) } }
-                        td { (container.ports.join(", ")) }
+                        td { @for port in &container.ports { span { (port) } " " } }
                     }
                 } }
             } }
