@@ -22,7 +22,7 @@ use crate::compose::model::Service;
 use crate::end::End;
 use crate::helper::cgroup;
 use crate::helper::wire::REPORT;
-use crate::images::PulledImage;
+use crate::images::{PulledImage, remove_tree};
 use crate::network::Joined;
 
 mod link;
@@ -130,6 +130,11 @@ impl Launcher {
         Ok(Some(self.container(id, link)))
     }
 
+    /// Removes what is left of a container that does not run, even if it never did.
+    pub fn forget(&self, id: &str) -> io::Result<()> {
+        forget(id, &self.run_dir, &[self.folder(id), self.data_folder(id)])
+    }
+
     fn container(&self, id: &str, link: Link) -> Container {
         let folders = [self.folder(id), self.data_folder(id)];
         Container { id: id.to_owned(), run_dir: self.run_dir.clone(), folders, link }
@@ -210,15 +215,21 @@ impl Container {
     pub async fn remove(self) -> io::Result<()> {
         cgroup::kill(&self.id)?;
         self.ended().await;
-        cgroup::remove(&cgroup::folder(&self.id))?;
-        for folder in &self.folders {
-            match fs::remove_dir_all(folder) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        ranges::give_back(&self.run_dir, &self.id)
+        forget(&self.id, &self.run_dir, &self.folders)
     }
+}
+
+/// Removes all that a container had but its log and the app's volumes.
+fn forget(id: &str, run_dir: &Path, folders: &[PathBuf]) -> io::Result<()> {
+    cgroup::remove(&cgroup::folder(id))?;
+    for folder in folders {
+        // Its root may be nested deeper than a process can have folders open.
+        match remove_tree(folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    ranges::give_back(run_dir, id)
 }
 
 /// Why a container did not start, or does not answer.

@@ -28,6 +28,7 @@ mod filter;
 pub(crate) mod ids;
 pub(crate) mod init;
 mod log;
+mod places;
 pub(crate) mod prepare;
 mod root;
 mod supervise;
@@ -36,6 +37,7 @@ mod volumes;
 pub mod wire;
 
 pub use filter::FilterError;
+pub use places::PlaceError;
 pub use prepare::PrepareError;
 pub use root::RootError;
 pub use user::UserError;
@@ -115,6 +117,8 @@ fn run(request: &Request, prepared: Prepared) -> Result<Running, HelperError> {
     let begun = (|| {
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from)?;
         let agent = Agent::listen(&request.folder)?;
+        let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", pid.as_raw_nonzero()))?;
+        places::verify(&mounts, &prepared.spec)?;
         container.start().map_err(HelperError::Start)?;
         Ok((pidfd, agent))
     })();
@@ -225,6 +229,9 @@ pub enum HelperError {
     /// The container cannot be made ready.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
+    /// Something lies over the kernel's files.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// The system call filter cannot be enforced as written.
     #[error("seccomp")]
     Filter(#[from] FilterError),

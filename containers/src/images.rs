@@ -40,9 +40,9 @@ pub use registry::{
     SourceError,
 };
 pub use store::{Freed, Store};
-#[cfg(feature = "runtime")]
-pub(crate) use tree::Tree;
 pub use tree::TreeError;
+#[cfg(feature = "runtime")]
+pub(crate) use tree::{Found, Tree};
 pub use unpack::UnpackError;
 
 use budget::Budget;
@@ -106,7 +106,7 @@ pub fn unpack_layer(
     unpack::unpack(Packed { reader: packed, bytes: packed.len() as u64, compression, budget: &budget }, into)
 }
 
-/// Removes what [`unpack_layer`] made, however deep it is, and gives its size on the disk; blocks.
+/// Removes what [`unpack_layer`] or a container made, however deep it is, and gives its size on the disk; blocks.
 pub fn remove_tree(path: &Path) -> std::io::Result<u64> {
     remove::tree(path)
 }

@@ -21,6 +21,8 @@ use crate::helper::wire::Bind;
 const SHM_BYTES: u64 = 64 << 20;
 /// Permission bits of a tmpfs without any in the file.
 const TMPFS_MODE: u32 = 0o1777;
+/// Where no image may put something: the kernel's file systems.
+const PLACES: [&str; 3] = ["/dev", "/proc", "/sys"];
 /// Names of files that the agent writes for a container, in its run folder.
 const FILES: &str = "files";
 
@@ -130,6 +132,9 @@ impl Planner<'_> {
     fn image_volumes(&mut self) -> Result<(), MountError> {
         for target in &self.container.image.config.volumes {
             if !self.plan.mounts.iter().any(|mount| mount.destination() == Path::new(target)) {
+                if PLACES.iter().any(|place| Path::new(target).starts_with(place)) {
+                    return Err(MountError::Place(target.clone()));
+                }
                 let bind = self.anonymous(target);
                 self.bind(target, bind, &["bind", "rw", "nosuid", "nodev", "private"])?;
             }
@@ -203,6 +208,9 @@ pub enum MountError {
     /// A volume or file has a name that leads elsewhere.
     #[error("{0:?} is no name of a volume or file")]
     Name(String),
+    /// The image wants a volume where the kernel's file systems are.
+    #[error("the image's volume {0:?} is where the kernel's file systems are")]
+    Place(String),
     /// The mount cannot be described.
     #[error("mount: {0}")]
     Spec(#[from] OciSpecError),

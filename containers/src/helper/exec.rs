@@ -28,6 +28,8 @@ use crate::sys;
 
 /// What is kept of a command's output: what a person needs to see why a check failed.
 const KEPT_BYTES: usize = 4096;
+/// Reads before something else is looked at, however much a command prints: a pipe holds 64 KiB.
+const READS_A_TURN: usize = 16;
 /// What shells answer for a program that cannot be run.
 const NOT_RUN: i32 = 127;
 /// What shells add to the number of a signal.
@@ -159,10 +161,11 @@ impl Running {
         Some(Report::Executed { number: self.number, outcome: ExecOutcome { end, output } })
     }
 
-    /// Keeps the beginning of what there is to read.
+    /// Keeps the beginning of what there is to read now.
     fn read(&mut self) {
         let mut chunk = [0; KEPT_BYTES];
-        while let Ok(count @ 1..) = self.output.read(&mut chunk) {
+        for _ in 0..READS_A_TURN {
+            let Ok(count @ 1..) = self.output.read(&mut chunk) else { break };
             let room = KEPT_BYTES - self.kept.len();
             self.kept.extend_from_slice(&chunk[..count.min(room)]);
         }

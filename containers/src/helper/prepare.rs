@@ -23,10 +23,11 @@ use rustix::mount::{
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::ids::{self, Ids};
+use super::places::PlaceError;
 use super::root::{self, RootError};
 use super::user::{self, Identity, UserError};
 use super::wire::{Bind, Request};
-use super::{cgroup, devices, volumes};
+use super::{cgroup, devices, places, volumes};
 use crate::images::{Tree, TreeError};
 
 /// Where in the run folder the root is mounted.
@@ -56,6 +57,7 @@ pub(super) fn prepare(request: &Request) -> Result<Prepared, PrepareError> {
     let mounted = root::mount(&request.root, &ids)?;
     ids::attach(&mounted, &root).map_err(PrepareError::system("attach the root"))?;
     let tree = Tree::open(&root)?;
+    places::check(&tree, &request.spec)?;
     let identity = identity(&tree, request)?;
     let mut spec = request.spec.clone();
     fill_in(&mut spec, &identity, &ids)?;
@@ -141,7 +143,7 @@ fn bind_ready(request: &Request, bind: &Bind, at: &Path, ids: &Ids) -> io::Resul
         Bind::Volume { folder, subpath, fill } => {
             let image = || {
                 let empty = request.folder.join("empty");
-                fs::DirBuilder::new().create(&empty)?;
+                fs::DirBuilder::new().recursive(true).create(&empty)?;
                 root::mount_image(&request.root.layers, &empty).map_err(io::Error::other)
             };
             volumes::make(folder, image, fill.as_deref())?;
@@ -264,6 +266,9 @@ pub enum PrepareError {
     /// The image's files cannot be used.
     #[error("the image's files")]
     Tree(#[from] TreeError),
+    /// Something would lie over the kernel's files.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// The user is nobody.
     #[error(transparent)]
     User(#[from] UserError),

@@ -24,6 +24,10 @@ const CHUNK_BYTES: usize = 16 << 10;
 /// Reads before the agent is listened to again, however much a container prints.
 const CHUNKS_A_TURN: usize = 16;
 
+/// Reads after the end: a pipe that whoever has no privilege made as large as it gets holds 1 MiB (`pipe(7)`), and
+/// somebody else may still write to it for ever.
+const CHUNKS_AT_THE_END: usize = 64;
+
 /// Added to a wait, so that it does not end just before what is waited for.
 const ROUNDING: Duration = Duration::from_millis(1);
 
@@ -60,7 +64,7 @@ pub(super) fn until_end(watched: Watched, agent: &mut Agent) -> Result<WaitStatu
         }
         let ended = !polled[0].revents().is_empty();
         for output in &mut outputs {
-            drain(output, &mut log, if ended { usize::MAX } else { CHUNKS_A_TURN })?;
+            drain(output, &mut log, if ended { CHUNKS_AT_THE_END } else { CHUNKS_A_TURN })?;
         }
         if ended {
             return reap(pid);

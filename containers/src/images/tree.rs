@@ -10,8 +10,8 @@ use std::path::Path;
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chownat,
-    fchmod, fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, openat, openat2, statat, symlinkat, unlinkat,
-    utimensat,
+    fchmod, fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, openat, openat2, readlinkat, statat, symlinkat,
+    unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -37,6 +37,17 @@ pub(super) struct TreePath {
     pub(super) parents: Vec<Vec<u8>>,
     /// Empty only for the root itself.
     pub(super) name: Vec<u8>,
+}
+
+/// What is at a path.
+#[cfg(feature = "runtime")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Found {
+    Nothing,
+    Folder,
+    /// A link, and where it leads.
+    Link(Vec<u8>),
+    Other,
 }
 
 impl TreePath {
@@ -81,6 +92,26 @@ impl Tree {
             Ok(file) => Ok(Some(file)),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(system("open", error)),
+        }
+    }
+
+    /// What is at `path`; its last component is not followed.
+    #[cfg(feature = "runtime")]
+    pub(crate) fn look(&self, path: &[u8]) -> Result<Found, TreeError> {
+        let path = TreePath::parse(path)?;
+        let parent = match self.resolve(&path.parent_bytes(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC) {
+            Ok(parent) => parent,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Found::Nothing),
+            Err(error) => return Err(system("open parent", error)),
+        };
+        let Some(stat) = look(&parent, &path.name)? else { return Ok(Found::Nothing) };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Ok(Found::Folder),
+            FileType::Symlink => {
+                let to = readlinkat(&parent, path.name.as_slice(), Vec::new());
+                Ok(Found::Link(to.map_err(|error| system("read link", error))?.into_bytes()))
+            }
+            _ => Ok(Found::Other),
         }
     }
 

@@ -6,6 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 use std::{env, fs, process, thread};
 
+mod attacks;
+
 unsafe extern "C" {
     fn syscall(number: i64, ...) -> i64;
 }
@@ -50,6 +52,7 @@ fn main() {
         Some("put") => fs::write(argument, "said").expect("write"),
         Some("get") => arguments[2..].iter().for_each(|path| get(path)),
         Some("confined") => confined(),
+        _ if attacks::attack(&arguments) => {}
         other => panic!("unknown command {other:?}"),
     }
 }
@@ -88,6 +91,14 @@ fn calls() {
         let error = if result < 0 { std::io::Error::last_os_error().raw_os_error() } else { Some(0) };
         println!("call {name}={}", error.expect("a number"));
     }
+}
+
+/// Lets two names change places at once.
+fn exchange(one: &str, other: &str) -> std::io::Result<()> {
+    let [one, other] = [one, other].map(|path| std::ffi::CString::new(path).expect("no NUL"));
+    // SAFETY: renameat2 of two NUL-terminated paths that live until it returns.
+    let result = unsafe { syscall(316, -100i64, one.as_ptr(), -100i64, other.as_ptr(), 2i64) };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 /// The owner of a file, and what is in it.

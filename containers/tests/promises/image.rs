@@ -17,14 +17,23 @@ pub fn digest(bytes: &[u8]) -> ContentDigest {
 pub struct Archive(Vec<u8>);
 
 impl Archive {
-    pub fn entry(mut self, kind: EntryType, path: &str, link: &str, content: &[u8]) -> Self {
+    pub fn entry(self, kind: EntryType, path: &str, link: &str, content: &[u8]) -> Self {
+        self.owned(7, 0o755, kind, path, link, content)
+    }
+
+    /// A program of root's with these permission bits.
+    pub fn program(self, path: &str, mode: u32, content: &[u8]) -> Self {
+        self.owned(0, mode, EntryType::Regular, path, "", content)
+    }
+
+    fn owned(mut self, uid: u64, mode: u32, kind: EntryType, path: &str, link: &str, content: &[u8]) -> Self {
         let mut header = Header::new_gnu();
         let old = header.as_old_mut();
         old.name[..path.len()].copy_from_slice(path.as_bytes());
         old.linkname[..link.len()].copy_from_slice(link.as_bytes());
         header.set_entry_type(kind);
-        header.set_mode(0o755);
-        header.set_uid(7);
+        header.set_mode(mode);
+        header.set_uid(uid);
         header.set_gid(8);
         header.set_mtime(1_000_000_000);
         header.set_size(content.len() as u64);

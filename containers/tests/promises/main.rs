@@ -12,6 +12,10 @@ mod bad_images;
 mod bad_registries;
 mod compose;
 #[cfg(feature = "runtime")]
+mod endings;
+#[cfg(feature = "runtime")]
+mod escapes;
+#[cfg(feature = "runtime")]
 mod image;
 #[cfg(feature = "runtime")]
 mod killing;

@@ -28,7 +28,7 @@ use crate::registry::{Behaviour, serve};
 use crate::root;
 
 /// The static program that containers run here, built once.
-fn probe() -> &'static Path {
+pub fn probe() -> &'static Path {
     static PROBE: OnceLock<PathBuf> = OnceLock::new();
     PROBE.get_or_init(|| {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/probe/probe.rs");
@@ -68,19 +68,39 @@ impl Stage {
 
     /// An image of two layers: the probe, and some files.
     pub fn image(&mut self, process: &str) -> ContentDigest {
+        let layers = self.layers();
+        self.blobs.image(&layers, process)
+    }
+
+    /// The same with a third layer.
+    pub fn image_with(&mut self, third: Archive, process: &str) -> ContentDigest {
+        let mut layers = self.layers().to_vec();
+        let third = third.finish();
+        layers.push(("tar", third.clone(), third));
+        self.blobs.image(&layers, process)
+    }
+
+    fn layers(&self) -> [(&'static str, Vec<u8>, Vec<u8>); 2] {
         let program = fs::read(probe()).expect("probe");
         let one = Archive::default().directory("bin/").file("bin/probe", &program).directory("etc/").finish();
         let two = Archive::default()
             .file("etc/passwd", b"root:x:0:0::/root:/bin/sh\nwww:x:33:34::/srv:/bin/sh\n")
             .file("etc/group", b"www:x:34:\nssl:x:104:www\n")
             .finish();
-        self.blobs.image(&[("tar+gzip", gzip(&one), one), ("tar", two.clone(), two)], process)
+        [("tar+gzip", gzip(&one), one), ("tar", two.clone(), two)]
+    }
+
+    /// The app, whatever becomes of it; `danger_privileged` lets its file ask for what breaks confinement.
+    pub fn begin(&self, danger_privileged: bool, compose: &str) -> App {
+        let mirror = serve(self.blobs.clone(), Behaviour::Honest, Behaviour::Honest);
+        let inputs = Inputs { danger_privileged, ..Inputs::default() };
+        let file = ComposeFile::read(compose.as_bytes(), &inputs).expect("compose file");
+        App::start(spec_of(self.folder.path(), file, vec![mirror]))
     }
 
     /// Returns when the app runs, or with why it does not.
     pub async fn start(&self, compose: &str) -> Result<App, String> {
-        let mirror = serve(self.blobs.clone(), Behaviour::Honest, Behaviour::Honest);
-        let app = App::start(spec(self.folder.path(), compose, vec![mirror]));
+        let app = self.begin(false, compose);
         let mut states = app.states();
         let over = |state: &AppState| matches!(state, AppState::Running | AppState::Failed(_));
         // Nothing of the app goes on while somebody looks at its state.
@@ -94,16 +114,20 @@ impl Stage {
         }
     }
 
-    fn log(&self, service: &str) -> String {
+    pub fn log(&self, service: &str) -> String {
         fs::read_to_string(self.folder.path().join(format!("log/{service}-1.log"))).expect("log")
     }
 }
 
 /// An app in `folder`.
 pub fn spec(folder: &Path, compose: &str, mirrors: Vec<Mirror>) -> AppSpec {
+    spec_of(folder, ComposeFile::read(compose.as_bytes(), &Inputs::default()).expect("compose file"), mirrors)
+}
+
+fn spec_of(folder: &Path, compose: ComposeFile, mirrors: Vec<Mirror>) -> AppSpec {
     let folder = |name: &str| folder.join(name);
     AppSpec {
-        compose: ComposeFile::read(compose.as_bytes(), &Inputs::default()).expect("compose file"),
+        compose,
         registries: RegistrySettings { mirrors, ..RegistrySettings::default() },
         store_dir: folder("store"),
         run_dir: folder("run"),
@@ -121,7 +145,7 @@ pub fn service(name: &str, digest: ContentDigest, body: &str) -> String {
 }
 
 /// Returns when every container has ended.
-async fn ended(app: &App) {
+pub async fn ended(app: &App) {
     while !app.status().iter().all(|status| status.state.is_over()) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

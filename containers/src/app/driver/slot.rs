@@ -163,9 +163,12 @@ impl Slot {
             Some(container) => Some(container),
             None => self.workshop.launcher.attach(&self.id).await?,
         };
-        if let Some(container) = container {
-            container.remove().await.map_err(ContainerError::Folder)?;
-        }
+        let removed = match container {
+            Some(container) => container.remove().await,
+            // One that could not be started has left something too.
+            None => self.workshop.launcher.forget(&self.id),
+        };
+        removed.map_err(ContainerError::Folder)?;
         Ok(self.workshop.networks.leave(&self.id).await?)
     }
 }
