@@ -40,8 +40,13 @@ fn processes(id: &str) -> Vec<i32> {
     found
 }
 
+/// Those that still run; what a container's first process does not take note of stays as a name only.
 fn alive(pids: &[i32]) -> Vec<i32> {
-    pids.iter().copied().filter(|pid| Path::new(&format!("/proc/{pid}")).exists()).collect()
+    let runs = |pid: &i32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
+    };
+    pids.iter().copied().filter(runs).collect()
 }
 
 /// Asserts that a removed container has left nothing but its log: processes, cgroup, files, mounts, network.

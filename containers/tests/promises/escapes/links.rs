@@ -26,7 +26,7 @@ async fn check(stage: &mut Stage, outside: &Outside, name: &str, cases: &[Case<'
     for (number, Case { link, target, body, .. }) in cases.iter().enumerate() {
         let image = Archive::default().symlink(link, target);
         let digest = stage.image_with(image, r#"{"Entrypoint":["/bin/probe","guards"]}"#);
-        services.push_str(&service(&format!("{name}-{number}"), digest, &body));
+        services.push_str(&service(&format!("{name}-{number}"), digest, body));
     }
     let found = run(stage, true, &services).await;
     for (Case { link, target, body, fate }, found) in cases.iter().zip(found) {
