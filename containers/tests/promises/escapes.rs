@@ -49,6 +49,13 @@ impl Outside {
         format!("{}/kept", self.path())
     }
 
+    /// The folders of the same path, for an image.
+    fn same_inside(&self) -> Archive {
+        let folders: Vec<&Path> = self.0.ancestors().filter(|folder| folder.parent().is_some()).collect();
+        let name = |folder: &Path| format!("{}/", folder.strip_prefix("/").expect("absolute").display());
+        folders.into_iter().rev().fold(Archive::default(), |archive, folder| archive.directory(&name(folder)))
+    }
+
     fn assert_untouched(&self, what: &str) {
         let names: Vec<_> = fs::read_dir(&self.0).expect("folder").flatten().map(|entry| entry.file_name()).collect();
         assert_eq!(names, ["kept"], "{what}");

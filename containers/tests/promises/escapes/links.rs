@@ -24,7 +24,9 @@ struct Case<'a> {
 async fn check(stage: &mut Stage, outside: &Outside, name: &str, cases: &[Case<'_>]) {
     let mut services = String::new();
     for (number, Case { link, target, body, .. }) in cases.iter().enumerate() {
-        let image = Archive::default().symlink(link, target);
+        // Inside the root there is such a folder too, so that nothing fails for want of one.
+        let image = if ["dev", "proc", "sys"].contains(link) { outside.same_inside() } else { Archive::default() };
+        let image = image.symlink(link, target);
         let digest = stage.image_with(image, r#"{"Entrypoint":["/bin/probe","guards"]}"#);
         services.push_str(&service(&format!("{name}-{number}"), digest, body));
     }
