@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
-use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, State};
 use rtnetlink::packet_route::neighbour::{NeighbourFlags, NeighbourState};
 use rtnetlink::packet_route::route::RouteMessage;
@@ -118,9 +118,13 @@ impl Netlink {
         Ok(())
     }
 
-    /// Gives a link an address.
+    /// Gives a link an address, which can be bound to at once: an IPv6 one would else be tentative until the kernel
+    /// has found time to see that it need not be probed for.
     pub(super) async fn set_address(&self, link: u32, address: IpAddr, prefix: u8) -> Result<(), NetworkError> {
-        let add = self.handle.address().add(link, address, prefix).replace();
+        let mut add = self.handle.address().add(link, address, prefix).replace();
+        if address.is_ipv6() {
+            add.message_mut().header.flags |= AddressHeaderFlags::Nodad;
+        }
         add.execute().await.map_err(failed("set an address"))
     }
 
