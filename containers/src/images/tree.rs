@@ -10,8 +10,8 @@ use std::path::Path;
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chownat,
-    fchmod, fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, openat, openat2, readlinkat, statat, symlinkat,
-    unlinkat, utimensat,
+    fchmod, fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, openat, openat2, statat, symlinkat, unlinkat,
+    utimensat,
 };
 use rustix::io::Errno;
 
@@ -108,7 +108,7 @@ impl Tree {
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Ok(Found::Folder),
             FileType::Symlink => {
-                let to = readlinkat(&parent, path.name.as_slice(), Vec::new());
+                let to = rustix::fs::readlinkat(&parent, path.name.as_slice(), Vec::new());
                 Ok(Found::Link(to.map_err(|error| system("read link", error))?.into_bytes()))
             }
             _ => Ok(Found::Other),
