@@ -97,8 +97,9 @@ async fn a_command_that_takes_too_long_ends_with_all_that_it_started() {
     let check = "{test: [CMD, /bin/probe, linger], interval: 100ms, timeout: 500ms, retries: 1000}";
     let body = format!("    stop_signal: SIGKILL\n    healthcheck: {check}\n");
     let app = stage.begin(false, &format!("services:\n{}", service("lingers", digest, &body)));
-    until("a start", || processes("lingers-1").len() == 1).await;
-    let first = processes("lingers-1")[0];
+    let runs = || app.status().first().is_some_and(|status| matches!(status.state, ContainerState::Running { .. }));
+    until("a start", runs).await;
+    let first = first_process(&app);
     until("a command", || processes("lingers-1").len() >= 4).await;
     let pids: Vec<i32> = processes("lingers-1").into_iter().filter(|pid| *pid != first).collect();
     let begun = Instant::now();
