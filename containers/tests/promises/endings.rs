@@ -12,17 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::root;
-use crate::running::{Stage, ended, service, within};
-
-/// Returns once `holds`.
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let wait = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    within(60, what, wait).await;
-}
+use crate::running::{Stage, ended, pid, service, until, within};
 
 fn cgroup(id: &str) -> PathBuf {
     Path::new("/sys/fs/cgroup/dstyx").join(id)
@@ -72,13 +62,6 @@ fn failed_checks(app: &App) -> Vec<String> {
     app.events_after(0).into_iter().filter_map(message).collect()
 }
 
-fn first_process(app: &App) -> i32 {
-    match app.status()[0].state {
-        ContainerState::Running { pid } => pid,
-        ref other => panic!("{other:?}"),
-    }
-}
-
 /// The parent of a process: for a container's first process, its helper.
 fn parent(pid: i32) -> i32 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
@@ -97,17 +80,16 @@ async fn a_command_that_takes_too_long_ends_with_all_that_it_started() {
     let check = "{test: [CMD, /bin/probe, linger], interval: 100ms, timeout: 500ms, retries: 1000}";
     let body = format!("    stop_signal: SIGKILL\n    healthcheck: {check}\n");
     let app = stage.begin(false, &format!("services:\n{}", service("lingers", digest, &body)));
-    let runs = || app.status().first().is_some_and(|status| matches!(status.state, ContainerState::Running { .. }));
-    until("a start", runs).await;
-    let first = first_process(&app);
-    until("a command", || processes("lingers-1").len() >= 4).await;
+    until(60, "a start", || pid(&app, "lingers-1").is_some()).await;
+    let first = pid(&app, "lingers-1").expect("it runs");
+    until(60, "a command", || processes("lingers-1").len() >= 4).await;
     let pids: Vec<i32> = processes("lingers-1").into_iter().filter(|pid| *pid != first).collect();
     let begun = Instant::now();
-    until("its end", || alive(&pids).is_empty()).await;
+    until(60, "its end", || alive(&pids).is_empty()).await;
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    until("the report", || failed_checks(&app).len() >= 2).await;
+    until(60, "the report", || failed_checks(&app).len() >= 2).await;
     assert!(failed_checks(&app).iter().all(|message| message == "it took too long"), "{:?}", failed_checks(&app));
-    assert_eq!(first_process(&app), first, "the container goes on");
+    assert_eq!(pid(&app, "lingers-1"), Some(first), "the container goes on");
     within(10, "stopping", app.stop()).await;
     assert_nothing_left(&stage, "lingers-1");
 }
@@ -134,7 +116,7 @@ async fn a_flood_of_output_stays_within_its_files_and_holds_nothing_up() {
     }
     assert_eq!(most, 3, "files were set aside");
     // The helper listens all the while.
-    until("health", || app.status()[0].health == Some(containers::app::HealthState::Healthy)).await;
+    until(60, "health", || app.status()[0].health == Some(containers::app::HealthState::Healthy)).await;
     within(10, "stopping", app.stop()).await;
     assert_nothing_left(&stage, "floods-1");
 }
@@ -151,7 +133,7 @@ async fn a_storm_of_processes_ends_whole() {
     let bounded = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").expect("cgroup2").contains("pids");
     let body = if bounded { body } else { body.split("    pids_limit").next().expect("text") };
     let app = stage.start(&format!("services:\n{}", service("storms", digest, body))).await.expect("started");
-    until("a storm", || processes("storms-1").len() > 100).await;
+    until(60, "a storm", || processes("storms-1").len() > 100).await;
     let pids = processes("storms-1");
     within(20, "stopping", app.stop()).await;
     assert_eq!(alive(&pids), [] as [i32; 0]);
@@ -168,9 +150,9 @@ async fn a_helper_that_is_killed_ends_its_container() {
     let body = "    volumes: ['one:/one', 'two:/two']\n";
     let compose = format!("services:\n{}volumes: {{one: {{}}, two: {{}}}}\n", service("orphan", digest, body));
     let app = stage.start(&compose).await.expect("started");
-    until("its child", || processes("orphan-1").len() == 2).await;
+    until(60, "its child", || processes("orphan-1").len() == 2).await;
     let pids = processes("orphan-1");
-    let helper = parent(first_process(&app));
+    let helper = parent(pid(&app, "orphan-1").expect("it runs"));
     assert_eq!(
         fs::read_link(format!("/proc/{helper}/exe")).expect("helper"),
         Path::new(env!("CARGO_BIN_EXE_container-helper"))
@@ -180,11 +162,11 @@ async fn a_helper_that_is_killed_ends_its_container() {
     let state = app.status()[0].state.clone();
     let expected = "the helper ended without a report".to_owned();
     assert_eq!(state, ContainerState::Ended(End::Failed { message: expected }));
-    until("its processes", || alive(&pids).is_empty()).await;
+    until(60, "its processes", || alive(&pids).is_empty()).await;
     within(20, "stopping", app.stop()).await;
     assert_nothing_left(&stage, "orphan-1");
     let again = stage.start(&compose).await.expect("the same folders serve again");
-    kill(Pid::from_raw(first_process(&again)), Signal::SIGKILL).expect("it runs");
+    kill(Pid::from_raw(pid(&again, "orphan-1").expect("it runs")), Signal::SIGKILL).expect("it runs");
     again.stop().await;
 }
 

@@ -14,7 +14,7 @@ use containers::app::{App, ContainerState};
 use containers::end::End;
 
 use crate::image::Archive;
-use crate::running::{Stage, service, within};
+use crate::running::{Stage, ended, service, within};
 
 mod descriptors;
 mod links;
@@ -71,12 +71,7 @@ async fn run(stage: &Stage, danger_privileged: bool, services: &str) -> Vec<Resu
 /// The same with more volumes than `data`.
 async fn run_with(stage: &Stage, danger: bool, services: &str, volumes: &str) -> Vec<Result<String, String>> {
     let app = stage.begin(danger, &format!("services:\n{services}volumes: {{data: {{}}{volumes}}}\n"));
-    within(60, "running", async {
-        while app.status().is_empty() || !app.status().iter().all(|status| status.state.is_over()) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    within(60, "running", ended(&app)).await;
     let found = app.status().into_iter().map(|status| match status.state {
         ContainerState::Ended(End::Failed { message }) => Err(message),
         _ => Ok(stage.log(status.id.strip_suffix("-1").expect("the first"))),

@@ -144,11 +144,29 @@ pub fn service(name: &str, digest: ContentDigest, body: &str) -> String {
     format!("  {name}:\n    image: example.org/probe@{digest}\n{body}")
 }
 
-/// Returns when every container has ended.
+/// Returns when there are containers and every one has ended.
 pub async fn ended(app: &App) {
-    while !app.status().iter().all(|status| status.state.is_over()) {
+    while app.status().is_empty() || !app.status().iter().all(|status| status.state.is_over()) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// The first process of a container that runs.
+pub fn pid(app: &App, id: &str) -> Option<i32> {
+    match app.status().into_iter().find(|status| status.id == id)?.state {
+        ContainerState::Running { pid } => Some(pid),
+        _ => None,
+    }
+}
+
+/// Returns once `holds`.
+pub async fn until(seconds: u64, what: &str, mut holds: impl FnMut() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within(seconds, what, wait).await;
 }
 
 pub async fn within(seconds: u64, what: &str, future: impl Future<Output = ()>) {

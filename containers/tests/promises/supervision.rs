@@ -8,35 +8,18 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use containers::app::{App, AppState, ContainerState, Happening, HealthState};
+use containers::app::{App, AppState, Happening, HealthState};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::root;
-use crate::running::{Stage, service, spec, within};
+use crate::running::{Stage, pid, service, spec, until};
 
 /// Names the folder for the process that plays an agent.
 const AGENT_FOLDER: &str = "CONTAINERS_TEST_AGENT_FOLDER";
 
 /// Ends at once; the probe, as the first process, would not hear SIGTERM.
 const AT_ONCE: &str = "    stop_signal: SIGKILL\n";
-
-fn pid(app: &App, id: &str) -> Option<i32> {
-    match app.status().into_iter().find(|status| status.id == id)?.state {
-        ContainerState::Running { pid } => Some(pid),
-        _ => None,
-    }
-}
-
-/// Returns once `holds`.
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let wait = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    within(30, what, wait).await;
-}
 
 fn kill_process(pid: i32) {
     kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it runs");
@@ -60,10 +43,10 @@ async fn what_is_killed_comes_again() {
     for restarts in 1..3 {
         let first = pid(&app, "killed-1").expect("running");
         kill_process(first);
-        until("another one", || pid(&app, "killed-1").is_some_and(|pid| pid != first)).await;
+        until(30, "another one", || pid(&app, "killed-1").is_some_and(|pid| pid != first)).await;
         assert_eq!(app.status()[0].restarts, restarts);
     }
-    until("the app to be whole", || app.state() == AppState::Running).await;
+    until(30, "the app to be whole", || app.state() == AppState::Running).await;
     app.stop().await;
     assert!(history(&app).contains(&"killed-1: starts again in 200 ms".to_owned()), "{:?}", history(&app));
 }
@@ -156,23 +139,23 @@ async fn containers_outlive_their_agent_and_the_next_one_takes_them_over() {
     std::fs::write(folder.join("compose.yml"), &compose).expect("file");
 
     let mut first = agent(folder);
-    until("the other process's containers", || folder.join("pids").exists()).await;
+    until(30, "the other process's containers", || folder.join("pids").exists()).await;
     first.kill().expect("it runs");
     first.wait().expect("it ends");
     let pids = std::fs::read_to_string(folder.join("pids")).expect("pids");
     let pids: Vec<i32> = pids.split(' ').map(|pid| pid.parse().expect("number")).collect();
     assert!(pids.iter().all(|pid| Path::new(&format!("/proc/{pid}")).exists()), "containers go on: {pids:?}");
     kill_process(pids[1]);
-    until("its end", || !Path::new(&format!("/proc/{}", pids[1])).exists()).await;
+    until(30, "its end", || !Path::new(&format!("/proc/{}", pids[1])).exists()).await;
 
     let app = stage.start(&compose).await.expect("taken over");
-    until("both", || pid(&app, "ended-1").is_some_and(|pid| pid != pids[1])).await;
+    until(30, "both", || pid(&app, "ended-1").is_some_and(|pid| pid != pids[1])).await;
     assert_eq!(pid(&app, "kept-1"), Some(pids[0]), "the same process");
     let restarts: Vec<u32> = app.status().iter().map(|status| status.restarts).collect();
     assert_eq!(restarts, [0, 1]);
     let taken = |event: &containers::app::AppEvent| event.what == Happening::TakenOver;
     assert_eq!(app.events_after(0).iter().filter(|event| taken(event)).count(), 1, "{:?}", history(&app));
     kill_process(pids[0]);
-    until("another one", || pid(&app, "kept-1").is_some_and(|pid| pid != pids[0])).await;
+    until(30, "another one", || pid(&app, "kept-1").is_some_and(|pid| pid != pids[0])).await;
     app.stop().await;
 }
