@@ -10,6 +10,7 @@ use measurement::{App, FirmwareLayout, ImageFacts, ImageFiles, Prediction, Regis
 use protocol::digest::{AppId, ComposeHash, OsImageHash};
 use protocol::event_log::{self, RawEvent, RuntimeEvent};
 use protocol::evidence::Evidence;
+use protocol::image::ImageManifest;
 use protocol::launch::LaunchClaims;
 use protocol::shape::Shape;
 use protocol::{app_compose, event_name, mr_config, report_data};
@@ -62,18 +63,11 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// A built image in the smallest machine.
+    /// A built image in the default machine.
     pub fn of_image(folder: &Path) -> Self {
         let manifest = lab::manifest(folder);
         let read = |name: &str| fs::read(folder.join(name)).unwrap();
-        let shape = Shape {
-            vcpus: 2,
-            memory_mib: 2048,
-            root_slots: manifest.machine.root_slots,
-            serial_ports: manifest.machine.serial_ports,
-            qemu_version: manifest.machine.qemu_version.clone(),
-            pci_hotplug: true,
-        };
+        let shape = default_shape(&manifest);
         let (firmware, kernel) = (read(&manifest.firmware.file), read(&manifest.kernel.file));
         Self::with([firmware, kernel, read(&manifest.initrd.file)], manifest.cmdline, shape)
     }
@@ -164,6 +158,18 @@ impl Scene {
 
     fn chain(&self) -> Chain {
         Chain::issue(now(), self.lie).unwrap()
+    }
+}
+
+/// The machine that `dstyx up` gives an image when nothing else is asked for.
+pub fn default_shape(manifest: &ImageManifest) -> Shape {
+    Shape {
+        vcpus: 2,
+        memory_mib: 2048,
+        root_slots: manifest.machine.root_slots,
+        serial_ports: manifest.machine.serial_ports,
+        qemu_version: manifest.machine.qemu_version.clone(),
+        pci_hotplug: true,
     }
 }
 

@@ -8,11 +8,11 @@ use measurement::explain::{FoundRegisters, Known, StatedBy, explain};
 use measurement::{App, FirmwareLayout, ImageFacts, ImageFiles, Until};
 use protocol::digest::{AppId, ComposeHash, Rtmr};
 use protocol::image::ImageManifest;
-use protocol::shape::Shape;
 use serde_json::Value;
 use sha2::{Digest as _, Sha384};
 use tests::dstyx::User;
 use tests::lab;
+use tests::scene::default_shape;
 
 use super::{image, median, milliseconds, row, timed};
 
@@ -29,7 +29,7 @@ pub fn predictions() {
         timed(|| {
             let manifest = ImageManifest::parse(&json).unwrap();
             let facts = ImageFacts::from_manifest(&manifest).unwrap();
-            let shape = shape(&manifest);
+            let shape = default_shape(&manifest);
             let registers = measurement::predict_registers(&facts, &shape).unwrap();
             (registers, measurement::predict_app(&app, Until::SystemReady))
         })
@@ -42,7 +42,7 @@ pub fn predictions() {
     let layout = FirmwareLayout::from_name(&manifest.firmware_facts.layout).unwrap();
     let files =
         ImageFiles { firmware: &firmware, layout, kernel: &kernel, initrd: &initrd, cmdline: &manifest.cmdline };
-    let shape = shape(&manifest);
+    let shape = default_shape(&manifest);
     let runs: Vec<_> = (0..HASHINGS)
         .map(|_| {
             let predicted = timed(|| {
@@ -95,23 +95,12 @@ pub fn hopeless_search() {
     let image = &image();
     let manifest = lab::manifest(image);
     let facts = ImageFacts::from_manifest(&manifest).unwrap();
-    let stated = shape(&manifest);
+    let stated = default_shape(&manifest);
     let known =
         Known { image: &facts, stated: &stated, stated_by: StatedBy::PERSON, claimed: None, others: &[], log: &[] };
     let unknown = FoundRegisters { mrtd: manifest.reference.mrtd.single_pass, rtmrs: [Rtmr::ZERO; 3] };
     let time = median((0..3).map(|_| timed(|| explain(&known, &unknown))));
     row("all neighbours of three registers tried", &milliseconds(time), "", None, "≤ 2 s");
-}
-
-fn shape(manifest: &ImageManifest) -> Shape {
-    Shape {
-        vcpus: 2,
-        memory_mib: 2048,
-        root_slots: manifest.machine.root_slots,
-        serial_ports: manifest.machine.serial_ports,
-        qemu_version: manifest.machine.qemu_version.clone(),
-        pci_hotplug: true,
-    }
 }
 
 fn app() -> App {
