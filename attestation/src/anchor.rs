@@ -1,4 +1,5 @@
-//! Roots of trust: Intel's is pinned here and nowhere else; any other must be handed in by the caller.
+//! Roots of trust: Intel's is pinned here and nowhere else; any other must be handed in by the
+//! caller.
 
 use sha2::{Digest, Sha256};
 
@@ -6,9 +7,11 @@ use crate::report::AnchorName;
 
 /// Intel SGX Root CA, valid from 2018-05-21 to 2049-12-31, in DER.
 ///
-/// Source: `https://certificates.trustedservices.intel.com/Intel_SGX_Provisioning_Certification_RootCA.cer`,
+/// Source:
+/// `https://certificates.trustedservices.intel.com/Intel_SGX_Provisioning_Certification_RootCA.cer`,
 /// named in Intel's Provisioning Certification Service documentation. SHA-256 of the file:
-/// `44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3`. It changes with a release of dstyx only.
+/// `44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3`. It changes with a release of
+/// dstyx only.
 pub const INTEL_SGX_ROOT_CA: &[u8] = include_bytes!("../roots/intel-sgx-root-ca.der");
 
 /// Whose signatures count.

@@ -1,7 +1,8 @@
-//! X.509 certificates and revocation lists of Intel's PKI: ECDSA P-256 with SHA-256 and nothing else.
+//! X.509 certificates and revocation lists of Intel's PKI: ECDSA P-256 with SHA-256 and nothing
+//! else.
 //!
-//! Small on purpose: it lets the judgement say *which* link of a chain is broken. That a chain is good is
-//! said by dcap-qvl's path building besides; both must agree.
+//! Small on purpose: it lets the judgement say *which* link of a chain is broken. That a chain is
+//! good is said by dcap-qvl's path building besides; both must agree.
 
 use p256::ecdsa::Signature;
 use x509_cert::crl::CertificateList;
@@ -16,10 +17,12 @@ use crate::{distinguished_name, ecdsa};
 
 /// ecdsa-with-SHA256 (RFC 5758).
 const ECDSA_WITH_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
-/// Extensions that restrict a revocation list: delta CRL indicator and issuing distribution point (RFC 5280, 5.2.4 and 5.2.5).
+/// Extensions that restrict a revocation list: delta CRL indicator and issuing distribution point
+/// (RFC 5280, 5.2.4 and 5.2.5).
 const RESTRICTING: [ObjectIdentifier; 2] =
     [ObjectIdentifier::new_unwrap("2.5.29.27"), ObjectIdentifier::new_unwrap("2.5.29.28")];
-/// Most certificates of a chain: Intel's have 3; the path builder of dcap-qvl takes at most 4 above the leaf.
+/// Most certificates of a chain: Intel's have 3; the path builder of dcap-qvl takes at most 4 above
+/// the leaf.
 const MAX_CHAIN: usize = 5;
 /// Longest PEM text of a chain: Intel's have below 4 KiB.
 const MAX_PEM_BYTES: usize = 16 * 1024;
@@ -61,18 +64,29 @@ pub(crate) struct Crl {
 impl Certificate {
     /// Parses one certificate.
     pub(crate) fn parse(der: &[u8]) -> Result<Self, CertificateError> {
-        let parsed = x509_cert::Certificate::from_der(der).map_err(|error| malformed("certificate", &error))?;
+        let parsed = x509_cert::Certificate::from_der(der)
+            .map_err(|error| malformed("certificate", &error))?;
         Ok(Self { der: der.to_vec(), parsed })
     }
 
-    /// Parses a PEM chain, leaf first; text after the last block may be line ends and NULs only, as in quotes.
+    /// Parses a PEM chain, leaf first; text after the last block may be line ends and NULs only, as
+    /// in quotes.
     pub(crate) fn parse_chain(text: &[u8]) -> Result<Vec<Self>, CertificateError> {
         if text.len() > MAX_PEM_BYTES {
-            return Err(CertificateError::TooMany { found: text.len(), what: "bytes of PEM", limit: MAX_PEM_BYTES });
+            return Err(CertificateError::TooMany {
+                found: text.len(),
+                what: "bytes of PEM",
+                limit: MAX_PEM_BYTES,
+            });
         }
-        let blocks = pem::parse_many(text).map_err(|error| CertificateError::Pem(error.to_string()))?;
+        let blocks =
+            pem::parse_many(text).map_err(|error| CertificateError::Pem(error.to_string()))?;
         if blocks.len() > MAX_CHAIN {
-            return Err(CertificateError::TooMany { found: blocks.len(), what: "certificates", limit: MAX_CHAIN });
+            return Err(CertificateError::TooMany {
+                found: blocks.len(),
+                what: "certificates",
+                limit: MAX_CHAIN,
+            });
         }
         if let Some(other) = blocks.iter().find(|block| block.tag() != "CERTIFICATE") {
             return Err(CertificateError::Label(other.tag().to_owned()));
@@ -98,7 +112,10 @@ impl Certificate {
         let names = self.issuer() == issuer.parsed.tbs_certificate().subject();
         let algorithm = self.parsed.signature_algorithm().oid == ECDSA_WITH_SHA256;
         let may_sign = issuer.is_ca() && issuer.may(KeyUsage::key_cert_sign);
-        names && algorithm && may_sign && issuer.signed(&self.der, self.parsed.signature().raw_bytes())
+        names
+            && algorithm
+            && may_sign
+            && issuer.signed(&self.der, self.parsed.signature().raw_bytes())
     }
 
     /// Whether this certificate's issuer has that subject, whatever the signature.
@@ -108,7 +125,8 @@ impl Certificate {
 
     /// Whether this certificate's key signed `message` with r ‖ s.
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        Signature::from_slice(signature).is_ok_and(|signature| ecdsa::verifies(self.point(), message, &signature))
+        Signature::from_slice(signature)
+            .is_ok_and(|signature| ecdsa::verifies(self.point(), message, &signature))
     }
 
     /// When it is valid.
@@ -145,7 +163,8 @@ impl Certificate {
 
     /// Whether this key signed the first element of a SIGNED{} structure, with a DER signature.
     fn signed(&self, structure: &[u8], signature: &[u8]) -> bool {
-        let (Ok(message), Ok(signature)) = (signed_part(structure), Signature::from_der(signature)) else {
+        let (Ok(message), Ok(signature)) = (signed_part(structure), Signature::from_der(signature))
+        else {
             return false;
         };
         ecdsa::verifies(self.point(), message, &signature)
@@ -155,7 +174,8 @@ impl Certificate {
 impl Crl {
     /// Parses one list.
     pub(crate) fn parse(der: &[u8]) -> Result<Self, CertificateError> {
-        let parsed = CertificateList::from_der(der).map_err(|error| malformed("revocation list", &error))?;
+        let parsed =
+            CertificateList::from_der(der).map_err(|error| malformed("revocation list", &error))?;
         Ok(Self { der: der.to_vec(), parsed })
     }
 
@@ -169,14 +189,18 @@ impl Crl {
         let names = &self.parsed.tbs_cert_list.issuer == issuer.parsed.tbs_certificate().subject();
         let algorithm = self.parsed.signature_algorithm.oid == ECDSA_WITH_SHA256;
         let may_sign = issuer.is_ca() && issuer.may(KeyUsage::crl_sign);
-        names && algorithm && may_sign && issuer.signed(&self.der, self.parsed.signature.raw_bytes())
+        names
+            && algorithm
+            && may_sign
+            && issuer.signed(&self.der, self.parsed.signature.raw_bytes())
     }
 
-    /// The extension that makes it less than a complete list of what its CA revoked, if there is one: a
-    /// restricting one, or one that is critical and so may mean anything (RFC 5280, 5.2).
+    /// The extension that makes it less than a complete list of what its CA revoked, if there is
+    /// one: a restricting one, or one that is critical and so may mean anything (RFC 5280, 5.2).
     pub(crate) fn restriction(&self) -> Option<String> {
         let list = &self.parsed.tbs_cert_list;
-        let restricts = |extension: &&Extension| extension.critical || RESTRICTING.contains(&extension.extn_id);
+        let restricts =
+            |extension: &&Extension| extension.critical || RESTRICTING.contains(&extension.extn_id);
         let entries = list.revoked_certificates.iter().flatten();
         let of_entries = entries.flat_map(|entry| entry.crl_entry_extensions.iter().flatten());
         let of_list = list.crl_extensions.iter().flatten().find(restricts);
@@ -184,12 +208,15 @@ impl Crl {
         found.map(|extension| extension.extn_id.to_string())
     }
 
-    /// From this update to the last second before the next; a list without a next update is never current.
+    /// From this update to the last second before the next; a list without a next update is never
+    /// current.
     pub(crate) fn window(&self) -> Window {
         let list = &self.parsed.tbs_cert_list;
         Window {
             from: list.this_update.to_unix_duration().as_secs(),
-            until: list.next_update.map_or(0, |time| time.to_unix_duration().as_secs().saturating_sub(1)),
+            until: list
+                .next_update
+                .map_or(0, |time| time.to_unix_duration().as_secs().saturating_sub(1)),
         }
     }
 

@@ -28,5 +28,9 @@ pub(crate) struct Inputs<'a> {
 /// A policy's list, for a person.
 pub(crate) fn one_of<T: ToString>(list: impl Iterator<Item = T>) -> String {
     let list = list.map(|item| item.to_string()).collect::<Vec<_>>().join(", ");
-    if list.is_empty() { "nothing: the list is empty and refuses everybody".to_owned() } else { list }
+    if list.is_empty() {
+        "nothing: the list is empty and refuses everybody".to_owned()
+    } else {
+        list
+    }
 }

@@ -1,7 +1,8 @@
-//! Collateral: revocation lists, TCB info and QE identity that a verifier brings along, in dcap-qvl's JSON.
+//! Collateral: revocation lists, TCB info and QE identity that a verifier brings along, in
+//! dcap-qvl's JSON.
 //!
-//! It comes over networks that the attacker owns. Here it is only read, strictly and within bounds; that
-//! it is signed, current and of this platform is judged like the quote itself.
+//! It comes over networks that the attacker owns. Here it is only read, strictly and within bounds;
+//! that it is signed, current and of this platform is judged like the quote itself.
 
 use dcap_qvl::QuoteCollateralV3;
 use serde::{Deserialize, Serialize};
@@ -54,14 +55,14 @@ struct RawCollateral {
 impl Collateral {
     /// Parses the JSON of a file or a service's reply.
     ///
-    /// Unlike other JSON of the project it may hold NULs: quotes end their certificate chain with one, and
-    /// those who fetch collateral copy that chain as it is.
+    /// Unlike other JSON of the project it may hold NULs: quotes end their certificate chain with
+    /// one, and those who fetch collateral copy that chain as it is.
     pub fn parse(json: &[u8]) -> Result<Self, CollateralError> {
         if json.len() > MAX_BYTES {
             return Err(CollateralError::TooLarge(json.len()));
         }
-        let raw: RawCollateral =
-            serde_json::from_slice(json).map_err(|error| CollateralError::Json(error.to_string()))?;
+        let raw: RawCollateral = serde_json::from_slice(json)
+            .map_err(|error| CollateralError::Json(error.to_string()))?;
         let inner = QuoteCollateralV3 {
             pck_crl_issuer_chain: raw.pck_crl_issuer_chain,
             root_ca_crl: hex_field("root_ca_crl", &raw.root_ca_crl)?,
@@ -104,7 +105,8 @@ fn hex_field(field: &'static str, text: &str) -> Result<Vec<u8>, CollateralError
 mod tests {
     use super::*;
 
-    const REAL: &[u8] = include_bytes!("../../tests/vectors/attestation/dcap-qvl-v5-td15ex.collateral.json");
+    const REAL: &[u8] =
+        include_bytes!("../../tests/vectors/attestation/dcap-qvl-v5-td15ex.collateral.json");
 
     #[test]
     fn real_collateral_survives_its_json() {
@@ -117,7 +119,10 @@ mod tests {
         let text = std::str::from_utf8(REAL).unwrap();
         let parse = |text: String| Collateral::parse(text.as_bytes()).unwrap_err();
         assert!(matches!(parse(text.replacen('{', r#"{"x":1,"#, 1)), CollateralError::Json(_)));
-        assert!(matches!(parse(text.replacen('{', r#"{"pck_crl":"","#, 1)), CollateralError::Json(_)));
+        assert!(matches!(
+            parse(text.replacen('{', r#"{"pck_crl":"","#, 1)),
+            CollateralError::Json(_)
+        ));
         assert!(matches!(parse(format!("{text}x")), CollateralError::Json(_)));
         let spaces = " ".repeat(MAX_BYTES);
         assert_eq!(parse(spaces + text), CollateralError::TooLarge(MAX_BYTES + text.len()));

@@ -1,8 +1,8 @@
 //! A certificate's name as text, such as `CN=Intel SGX Root CA,O=Intel Corporation`: RFC 4514.
 //!
-//! The names of Intel's PKI have five attributes of plain text; those are written here, since looking each
-//! up in the database of all object identifiers costs as much as parsing the certificate. Everything else
-//! is written, and escaped, by the library.
+//! The names of Intel's PKI have five attributes of plain text; those are written here, since
+//! looking each up in the database of all object identifiers costs as much as parsing the
+//! certificate. Everything else is written, and escaped, by the library.
 
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::der::asn1::{ObjectIdentifier, PrintableStringRef, Utf8StringRef};

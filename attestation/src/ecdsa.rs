@@ -1,10 +1,12 @@
-//! ECDSA P-256 with SHA-256, the only signature of Intel's attestation: one primitive, computed once for each signature.
+//! ECDSA P-256 with SHA-256, the only signature of Intel's attestation: one primitive, computed
+//! once for each signature.
 //!
-//! Two implementations of Intel's rules look at every quote (ours, which name the broken link, and dcap-qvl),
-//! and both ask whether the same keys signed the same bytes. The answer is a pure function of key, message
-//! and signature, so within one judgement the second question is answered from the first: a signature that
-//! was found *valid* is remembered under the SHA-256 of the message's digest, signature and key. Nothing else is remembered, and nothing
-//! outlives the judgement.
+//! Two implementations of Intel's rules look at every quote (ours, which name the broken link, and
+//! dcap-qvl), and both ask whether the same keys signed the same bytes. The answer is a pure
+//! function of key, message and signature, so within one judgement the second question is answered
+//! from the first: a signature that was found *valid* is remembered under the SHA-256 of the
+//! message's digest, signature and key. Nothing else is remembered, and nothing outlives the
+//! judgement.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -15,11 +17,14 @@ use dcap_qvl::signature::DerSigEncoder;
 use dcap_qvl::x509::X509CertBackend;
 use p256::ecdsa::signature::hazmat::PrehashVerifier;
 use p256::ecdsa::{Signature, VerifyingKey};
-use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id};
+use rustls_pki_types::{
+    AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id,
+};
 use sha2::{Digest, Sha256};
 
 thread_local! {
-    /// Signatures that this thread's judgement found valid. dcap-qvl takes its primitives as types, so there is no other way in.
+    /// Signatures that this thread's judgement found valid. dcap-qvl takes its primitives as types,
+    /// so there is no other way in.
     static VALID: RefCell<HashSet<[u8; 32]>> = RefCell::new(HashSet::new());
 }
 
@@ -35,12 +40,17 @@ pub(crate) fn in_one_judgement<T>(judgement: impl FnOnce() -> T) -> T {
 /// Whether the key `point` (SEC 1) signed `message`.
 pub(crate) fn verifies(point: &[u8], message: &[u8], signature: &Signature) -> bool {
     let digest = Sha256::digest(message);
-    let question =
-        Sha256::new().chain_update(digest).chain_update(signature.to_bytes()).chain_update(point).finalize().into();
+    let question = Sha256::new()
+        .chain_update(digest)
+        .chain_update(signature.to_bytes())
+        .chain_update(point)
+        .finalize()
+        .into();
     if VALID.with_borrow(|valid| valid.contains(&question)) {
         return true;
     }
-    let valid = VerifyingKey::from_sec1_bytes(point).is_ok_and(|key| key.verify_prehash(&digest, signature).is_ok());
+    let valid = VerifyingKey::from_sec1_bytes(point)
+        .is_ok_and(|key| key.verify_prehash(&digest, signature).is_ok());
     if valid {
         VALID.with_borrow_mut(|known| known.insert(question));
     }
@@ -74,7 +84,12 @@ impl CryptoProvider for OneJudgement {
 struct EcdsaP256;
 
 impl SignatureVerificationAlgorithm for EcdsaP256 {
-    fn verify_signature(&self, point: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
+    fn verify_signature(
+        &self,
+        point: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), InvalidSignature> {
         let signature = Signature::from_der(signature).map_err(|_| InvalidSignature)?;
         if verifies(point, message, &signature) { Ok(()) } else { Err(InvalidSignature) }
     }

@@ -10,7 +10,9 @@ use crate::certificate::Certificate;
 use crate::checks::app::MeasuredApp;
 use crate::checks::collateral::ReadCollateral;
 use crate::checks::pck::Platform;
-use crate::checks::{Inputs, app, attributes, collateral, events, firmware_log, image, pck, quote, tcb};
+use crate::checks::{
+    Inputs, app, attributes, collateral, events, firmware_log, image, pck, quote, tcb,
+};
 use crate::collateral::Collateral;
 use crate::ecdsa;
 use crate::ledger::Ledger;
@@ -21,12 +23,12 @@ use crate::time::rfc3339;
 
 /// Evidence of which every check passed.
 ///
-/// Holding one proves, as far as the trust anchor is believed: a TD with these registers exists on a
-/// platform of an accepted TCB; it is not in debug mode, not migratable and bound to no service TD; its
-/// registers are those of the policy's image in the policy's shape; these events, in this order, are all
-/// that was extended into RTMR3; and the quote was made for the policy's report data. It does not prove
-/// that the connection on which the evidence came ends in that TD, nor which program in the TD asked for
-/// the quote.
+/// Holding one proves, as far as the trust anchor is believed: a TD with these registers exists on
+/// a platform of an accepted TCB; it is not in debug mode, not migratable and bound to no service
+/// TD; its registers are those of the policy's image in the policy's shape; these events, in this
+/// order, are all that was extended into RTMR3; and the quote was made for the policy's report
+/// data. It does not prove that the connection on which the evidence came ends in that TD, nor
+/// which program in the TD asked for the quote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedEvidence {
     report: TdReport,
@@ -58,8 +60,16 @@ impl VerifiedEvidence {
 }
 
 /// Makes every check that can be made. `now_secs` is the verifier's time in seconds since 1970.
-pub fn judge(evidence: &Evidence, policy: &Policy, collateral: Option<&Collateral>, now_secs: u64) -> Report {
-    ecdsa::in_one_judgement(|| Judgement::make(Inputs { evidence, policy, collateral, now: now_secs })).report
+pub fn judge(
+    evidence: &Evidence,
+    policy: &Policy,
+    collateral: Option<&Collateral>,
+    now_secs: u64,
+) -> Report {
+    ecdsa::in_one_judgement(|| {
+        Judgement::make(Inputs { evidence, policy, collateral, now: now_secs })
+    })
+    .report
 }
 
 /// The evidence as a fact, if every check passes; else the first refusal.
@@ -69,10 +79,14 @@ pub fn verify(
     collateral: Option<&Collateral>,
     now_secs: u64,
 ) -> Result<VerifiedEvidence, Refusal> {
-    let judgement = ecdsa::in_one_judgement(|| Judgement::make(Inputs { evidence, policy, collateral, now: now_secs }));
+    let judgement = ecdsa::in_one_judgement(|| {
+        Judgement::make(Inputs { evidence, policy, collateral, now: now_secs })
+    });
     match judgement.report.refusal() {
         Some(refusal) => Err(refusal),
-        None => Ok(judgement.proved.expect("every check passes only if quote, log and facts could be read")),
+        None => Ok(judgement
+            .proved
+            .expect("every check passes only if quote, log and facts could be read")),
     }
 }
 
@@ -101,7 +115,12 @@ impl Judgement {
 
         let report = hardware.report.as_ref();
         let rtmr3 = report.map(|report| &report.rtmrs[3]);
-        let events = events::judge(&mut ledger, &inputs.evidence.event_log, rtmr3, policy.rtmr3_explanation.as_ref());
+        let events = events::judge(
+            &mut ledger,
+            &inputs.evidence.event_log,
+            rtmr3,
+            policy.rtmr3_explanation.as_ref(),
+        );
         firmware_log::judge(&mut ledger, &inputs.evidence.event_log, report);
         events::judge_required(&mut ledger, events.as_deref(), &policy.required_events);
         let app = events.as_deref().and_then(|events| app::judge_facts(&mut ledger, events));
@@ -110,7 +129,10 @@ impl Judgement {
             app::judge_report_data(&mut ledger, inputs, report);
             match &policy.image {
                 Some(image) => image::judge(&mut ledger, report, image, inputs.evidence),
-                None => ledger.skip(&image::ROWS, "no image was stated: state the image that this guest should run"),
+                None => ledger.skip(
+                    &image::ROWS,
+                    "no image was stated: state the image that this guest should run",
+                ),
             }
         }
         if let Some(app) = &app {
@@ -141,14 +163,18 @@ fn judge_hardware<'a>(ledger: &mut Ledger, inputs: Inputs<'a>) -> Hardware<'a> {
     let anchor = match Certificate::parse(inputs.policy.anchor.certificate()) {
         Ok(anchor) => anchor,
         Err(error) => {
-            ledger.fail(CheckName::TrustAnchor, "a certificate in DER", error, "the given root cannot be read");
+            ledger.fail(
+                CheckName::TrustAnchor,
+                "a certificate in DER",
+                error,
+                "the given root cannot be read",
+            );
             return hardware;
         }
     };
     hardware.platform = pck::judge(ledger, inputs, &read, &anchor);
     let Some(given) = inputs.collateral else {
-        const WHY: &str =
-            "no collateral: `dstyx collateral fetch` gets it for this evidence, or give a file with --collateral";
+        const WHY: &str = "no collateral: `dstyx collateral fetch` gets it for this evidence, or give a file with --collateral";
         ledger.skip(&collateral::ROWS, WHY);
         ledger.skip(&[CheckName::QuoteVerification], WHY);
         ledger.skip(&tcb::STATUS_ROWS, WHY);
@@ -183,7 +209,9 @@ fn facts(
 ) -> Facts {
     let report = hardware.report.as_ref();
     let rtmr = |index: usize| report.map(|report| report.rtmrs[index].to_string());
-    let event = |name: &str| events.and_then(|events| event_log::find(events, name)).map(|event| &event.payload);
+    let event = |name: &str| {
+        events.and_then(|events| event_log::find(events, name)).map(|event| &event.payload)
+    };
     let pck = hardware.platform.as_ref().map(|platform| &platform.extension);
     let claims = hardware.claims.as_ref();
     let emulated = inputs.policy.anchor.name() == AnchorName::Emulated;
@@ -210,7 +238,9 @@ fn facts(
         advisory_ids: claims.map(|claims| claims.tcb.advisory_ids.clone()),
         fmspc: pck.map(|pck| hex::encode(pck.fmspc)),
         ppid: pck.map(|pck| hex::encode(&pck.ppid)),
-        platform_instance_id: pck.and_then(|pck| pck.platform_instance_id.as_ref()).map(hex::encode),
+        platform_instance_id: pck
+            .and_then(|pck| pck.platform_instance_id.as_ref())
+            .map(hex::encode),
         witnesses: checks.iter().filter_map(|row| Some((row.name, row.witness.clone()?))).collect(),
         notices: if emulated { vec![EMULATED, SCOPE] } else { vec![SCOPE] },
     }

@@ -16,7 +16,13 @@ impl Ledger {
     }
 
     /// A check that failed.
-    pub(crate) fn fail(&mut self, name: CheckName, expected: impl ToString, found: impl ToString, hint: impl ToString) {
+    pub(crate) fn fail(
+        &mut self,
+        name: CheckName,
+        expected: impl ToString,
+        found: impl ToString,
+        hint: impl ToString,
+    ) {
         self.judge(name, false, Finding::new(expected, found, hint));
     }
 
@@ -41,14 +47,20 @@ impl Ledger {
 
     /// Names of those among `names` that failed.
     pub(crate) fn failed(&self, names: &[CheckName]) -> Vec<&'static str> {
-        let failed = self.rows.iter().filter(|row| row.verdict == CheckVerdict::Fail && names.contains(&row.name));
+        let failed = self
+            .rows
+            .iter()
+            .filter(|row| row.verdict == CheckVerdict::Fail && names.contains(&row.name));
         failed.map(|row| row.name.name()).collect()
     }
 
-    /// All rows in order, and what they come to; a check without a row is skipped, unless it is a rule that nobody asked for.
+    /// All rows in order, and what they come to; a check without a row is skipped, unless it is a
+    /// rule that nobody asked for.
     pub(crate) fn finish(mut self) -> (Vec<Check>, Verdict) {
         let written = |name: &CheckName| self.rows.iter().any(|row| row.name == *name);
-        let unwritten = CheckName::ALL.iter().filter(|name| !written(name) && !CheckName::OPTIONAL.contains(name));
+        let unwritten = CheckName::ALL
+            .iter()
+            .filter(|name| !written(name) && !CheckName::OPTIONAL.contains(name));
         let unwritten: Vec<_> = unwritten.copied().collect();
         self.skip(&unwritten, "what it needs could not be read");
         self.rows.sort_by_key(|row| row.name);

@@ -1,10 +1,10 @@
 //! The judgement: evidence, policy, collateral and a time in, a report or [`VerifiedEvidence`] out.
 //!
-//! Pure: no socket, no file, no clock, no key. It faces everybody who can send bytes: the host that owns
-//! the guest, other tenants with true quotes of their own, and networks that hand out collateral.
-//! [`judge`] makes every check that it can and says of each what was expected and found; [`verify`] gives
-//! a fact only if all of them pass. Registers are compared with predictions that the caller brings;
-//! computing them is `measurement`'s.
+//! Pure: no socket, no file, no clock, no key. It faces everybody who can send bytes: the host that
+//! owns the guest, other tenants with true quotes of their own, and networks that hand out
+//! collateral. [`judge`] makes every check that it can and says of each what was expected and
+//! found; [`verify`] gives a fact only if all of them pass. Registers are compared with predictions
+//! that the caller brings; computing them is `measurement`'s.
 
 #![forbid(unsafe_code)]
 

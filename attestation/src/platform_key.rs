@@ -1,7 +1,8 @@
-//! Which collateral a quote needs: the kind of its platform and the CA of its PCK certificate, as the quote says.
+//! Which collateral a quote needs: the kind of its platform and the CA of its PCK certificate, as
+//! the quote says.
 //!
-//! Nothing is judged here. A quote that lies about either leads to collateral that does not fit it, which the
-//! judgement then refuses.
+//! Nothing is judged here. A quote that lies about either leads to collateral that does not fit it,
+//! which the judgement then refuses.
 
 use std::fmt;
 
@@ -99,7 +100,8 @@ mod tests {
     fn a_real_quote_names_its_platform() {
         let quote = protocol::quote::without_padding(REAL).unwrap();
         let key = platform_key(quote).unwrap();
-        let collateral = include_bytes!("../../tests/vectors/attestation/dcap-qvl-v5-td15ex.collateral.json");
+        let collateral =
+            include_bytes!("../../tests/vectors/attestation/dcap-qvl-v5-td15ex.collateral.json");
         let summary = crate::Collateral::parse(collateral).unwrap().summary().unwrap();
         assert_eq!(summary.fmspc, hex::encode(key.fmspc));
         assert!(key.to_string().ends_with("-platform"), "{key}");

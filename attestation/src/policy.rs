@@ -1,7 +1,9 @@
-//! What a verifier wants: trust anchor, nonce, accepted TDs and platforms, the image's registers, the app.
+//! What a verifier wants: trust anchor, nonce, accepted TDs and platforms, the image's registers,
+//! the app.
 //!
-//! A policy is a value that the caller makes; nothing in it comes from the evidence unless its field says
-//! so. Every default refuses: what weakens the judgement has to be named, and holds until a date.
+//! A policy is a value that the caller makes; nothing in it comes from the evidence unless its
+//! field says so. Every default refuses: what weakens the judgement has to be named, and holds
+//! until a date.
 
 mod rules;
 
@@ -34,12 +36,14 @@ pub struct Policy {
     pub apps: Option<Vec<ComposeHash>>,
     /// Events that must be in the log besides those of every boot.
     pub required_events: Vec<RequiredEvent>,
-    /// Why the log does not replay to RTMR3, if the caller knows; it is only words, the replay decides.
+    /// Why the log does not replay to RTMR3, if the caller knows; it is only words, the replay
+    /// decides.
     pub rtmr3_explanation: Option<Explanation>,
 }
 
 impl Policy {
-    /// The strict defaults: an up-to-date platform, no attribute beyond the necessary; image and app not judged yet.
+    /// The strict defaults: an up-to-date platform, no attribute beyond the necessary; image and
+    /// app not judged yet.
     pub fn strict(anchor: TrustAnchor, report_data: ExpectedReportData) -> Self {
         Self {
             anchor,
@@ -59,17 +63,21 @@ impl Policy {
 /// What a quote's report data must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExpectedReportData {
-    /// That of a nonce which the verifier chose for this request: the quote is younger than the nonce.
+    /// That of a nonce which the verifier chose for this request: the quote is younger than the
+    /// nonce.
     Nonce([u8; NONCE_BYTES]),
-    /// That of the nonce beside the quote: for evidence from a file. Says nothing about the quote's age.
+    /// That of the nonce beside the quote: for evidence from a file. Says nothing about the quote's
+    /// age.
     NonceOfEvidence,
     /// These bytes.
     Exactly(ReportData),
-    /// Nobody said; the row is skipped with this reason. For evidence that other software asked for.
+    /// Nobody said; the row is skipped with this reason. For evidence that other software asked
+    /// for.
     Unstated(String),
 }
 
-/// Accepted TDs, beyond what is never accepted (DEBUG, unknown bits, migratable, service TDs, SEPT_VE_DISABLE = 0).
+/// Accepted TDs, beyond what is never accepted (DEBUG, unknown bits, migratable, service TDs,
+/// SEPT_VE_DISABLE = 0).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TdRules {
     /// Attributes that are tolerated besides SEPT_VE_DISABLE and the defences LASS and ICSSD.
@@ -143,7 +151,8 @@ pub mod td_attributes {
     pub const PERFMON: u64 = 1 << 63;
 }
 
-/// Accepted platforms. `None` and empty rules give no row; a list that is there and empty refuses everybody.
+/// Accepted platforms. `None` and empty rules give no row; a list that is there and empty refuses
+/// everybody.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PlatformRules {
     /// TCB states accepted besides `UpToDate`.
@@ -152,12 +161,13 @@ pub struct PlatformRules {
     pub minimum_tcb_date_secs: Option<u64>,
     /// Lowest TCB evaluation data number of the collateral.
     pub minimum_evaluation_number: Option<u32>,
-    /// Longest time since the oldest of TCB info, QE identity and the PCK CA's revocation list was issued, in seconds.
-    /// The root's list is not among them: Intel issues one a year.
+    /// Longest time since the oldest of TCB info, QE identity and the PCK CA's revocation list was
+    /// issued, in seconds. The root's list is not among them: Intel issues one a year.
     pub maximum_collateral_age_secs: Option<u64>,
     /// FMSPCs (6 bytes) that are accepted.
     pub fmspcs: Option<Vec<[u8; 6]>>,
-    /// Platform ids that are accepted: PPID or platform instance id (16 bytes each), from the PCK certificate.
+    /// Platform ids that are accepted: PPID or platform instance id (16 bytes each), from the PCK
+    /// certificate.
     pub platform_ids: Option<Vec<[u8; 16]>>,
 }
 
@@ -201,7 +211,8 @@ pub enum Prediction {
 pub struct ExpectedRegister {
     /// The value.
     pub value: [u8; 48],
-    /// From what it was computed, such as `claimed shape: 2 vCPUs, 2048 MiB, 4 root slots, QEMU 11.1.3`.
+    /// From what it was computed, such as `claimed shape: 2 vCPUs, 2048 MiB, 4 root slots, QEMU
+    /// 11.1.3`.
     pub source: String,
     /// What, other than the predicting code, confirmed predictions of this kind; `None`: nothing.
     pub witness: Option<String>,
@@ -227,7 +238,8 @@ pub struct ExpectedApp {
     pub app_id: Option<AppId>,
     /// Its instance; `None` gives no row.
     pub instance_id: Option<InstanceId>,
-    /// Its app-compose.json, to say in which keys a published one differs; it is only words, the hash decides.
+    /// Its app-compose.json, to say in which keys a published one differs; it is only words, the
+    /// hash decides.
     pub app_compose: Option<Vec<u8>>,
 }
 

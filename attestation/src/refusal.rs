@@ -1,19 +1,21 @@
 //! The vocabulary of the judgement: every check by name, and one refusal for each.
 //!
-//! Names are stable: they appear in verdict tables and JSON, and programs match on them or on the variants
-//! of [`Refusal`], never on text. The order here is the order of the judgement: what a later check reads
-//! has been judged by an earlier one.
+//! Names are stable: they appear in verdict tables and JSON, and programs match on them or on the
+//! variants of [`Refusal`], never on text. The order here is the order of the judgement: what a
+//! later check reads has been judged by an earlier one.
 
 use serde::{Serialize, Serializer};
 
-/// What a check compared and what to try when it fails; texts for a person, digests as lower-case hex.
+/// What a check compared and what to try when it fails; texts for a person, digests as lower-case
+/// hex.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Finding {
     /// What the check wants.
     pub expected: String,
     /// What the evidence or collateral has.
     pub found: String,
-    /// Where `expected` comes from, what a difference means, what to try, or why a check was skipped.
+    /// Where `expected` comes from, what a difference means, what to try, or why a check was
+    /// skipped.
     pub hint: String,
 }
 

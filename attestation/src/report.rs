@@ -1,7 +1,10 @@
-//! The judgement's result: a row for each check, the facts, and what all of it does and does not prove.
+//! The judgement's result: a row for each check, the facts, and what all of it does and does not
+//! prove.
 //!
-//! Serialises as `{"verdict","trust_anchor","checks":[{"name","verdict","expected","found","hint"}],"facts":{…}}`.
-//! A report can be about evidence that failed: its facts are then no more than what the evidence says.
+//! Serialises as
+//! `{"verdict","trust_anchor","checks":[{"name","verdict","expected","found","hint"}],"facts":{…}}`.
+//! A report can be about evidence that failed: its facts are then no more than what the evidence
+//! says.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +15,7 @@ use crate::refusal::{CheckName, Finding, Refusal};
 /// First line of every report on emulated evidence.
 pub const EMULATED: &str = "EMULATED: proves nothing about hardware";
 /// What evidence from the public page means, in every report.
-pub const SCOPE: &str =
-    "this evidence proves that such a guest exists, not that the connection on which it came ends in that guest";
+pub const SCOPE: &str = "this evidence proves that such a guest exists, not that the connection on which it came ends in that guest";
 
 /// What a check or a whole report came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -64,7 +66,8 @@ pub struct Check {
     pub witness: Option<String>,
 }
 
-/// What the evidence says about its guest and platform; `None` where it does not say. Digests in lower-case hex.
+/// What the evidence says about its guest and platform; `None` where it does not say. Digests in
+/// lower-case hex.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[allow(missing_docs)] // the names are those of the registers and fields
 pub struct Facts {
@@ -122,13 +125,17 @@ impl Report {
         self.checks.iter().find(|check| check.name == name)
     }
 
-    /// Why the evidence is not accepted: the first check that failed, else the first that was skipped.
+    /// Why the evidence is not accepted: the first check that failed, else the first that was
+    /// skipped.
     pub fn refusal(&self) -> Option<Refusal> {
         let first = |verdict| self.checks.iter().find(move |check| check.verdict == verdict);
-        let failed = first(CheckVerdict::Fail).map(|check| Refusal::of(check.name, check.finding.clone()));
+        let failed =
+            first(CheckVerdict::Fail).map(|check| Refusal::of(check.name, check.finding.clone()));
         let skipped = || {
-            first(CheckVerdict::Skipped)
-                .map(|check| Refusal::NotJudged { check: check.name, why: check.finding.hint.clone() })
+            first(CheckVerdict::Skipped).map(|check| Refusal::NotJudged {
+                check: check.name,
+                why: check.finding.hint.clone(),
+            })
         };
         failed.or_else(skipped)
     }

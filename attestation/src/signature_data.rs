@@ -1,7 +1,8 @@
 //! The part of a quote behind its signed report: signature, attestation key and certification data.
 //!
-//! Source: Intel TDX DCAP Quoting Library API, rev. 0.9, appendix A.3 (`ECDSA 256-bit Quote Signature Data
-//! Structure - Version 4`) and A.4 (certification data types). All of it is the attacker's until judged.
+//! Source: Intel TDX DCAP Quoting Library API, rev. 0.9, appendix A.3 (`ECDSA 256-bit Quote
+//! Signature Data Structure - Version 4`) and A.4 (certification data types). All of it is the
+//! attacker's until judged.
 
 use protocol::reader::{ReadError, Reader};
 
@@ -73,7 +74,14 @@ impl SignatureData {
         let certification = inner.take("PCK certification data", size)?;
         inner.finish()?;
         let pck_chain = (kind == PCK_CERTIFICATE_CHAIN).then(|| certification.to_vec());
-        Ok(Self { signature, attestation_key, qe_report, qe_report_signature, qe_auth_data, pck_chain })
+        Ok(Self {
+            signature,
+            attestation_key,
+            qe_report,
+            qe_report_signature,
+            qe_auth_data,
+            pck_chain,
+        })
     }
 
     /// The quoting enclave's report, taken apart.

@@ -1,4 +1,5 @@
-//! What collateral says of itself, for a person and for whoever keeps it: what it is for, and from when to when.
+//! What collateral says of itself, for a person and for whoever keeps it: what it is for, and from
+//! when to when.
 //!
 //! Read, not judged: every word may be a lie until the judgement has seen the signatures.
 
@@ -62,7 +63,8 @@ impl Summary {
         spans.into_iter().all(|span| (span.issued_secs..=span.next_update_secs).contains(&now_secs))
     }
 
-    /// What grows with each newer part, by the part's name: a count, then times of issue in seconds since 1970.
+    /// What grows with each newer part, by the part's name: a count, then times of issue in seconds
+    /// since 1970.
     pub fn ages(&self) -> [(&'static str, u64); 5] {
         [
             ("TCB evaluation number", self.tcb_evaluation_number.into()),
@@ -79,18 +81,25 @@ impl Collateral {
     pub fn summary(&self) -> Result<Summary, SummaryError> {
         let inner = &self.inner;
         let tcb_info: TcbInfo = read("TCB info", serde_json::from_str(&inner.tcb_info))?;
-        let qe_identity: QeIdentity = read("QE identity", serde_json::from_str(&inner.qe_identity))?;
+        let qe_identity: QeIdentity =
+            read("QE identity", serde_json::from_str(&inner.qe_identity))?;
         let pck_crl = read("PCK CA's revocation list", Crl::parse(&inner.pck_crl))?;
         let root_ca_crl = read("root CA's revocation list", Crl::parse(&inner.root_ca_crl))?;
-        let signers =
-            read("signers of the TCB info", Certificate::parse_chain(inner.tcb_info_issuer_chain.as_bytes()))?;
+        let signers = read(
+            "signers of the TCB info",
+            Certificate::parse_chain(inner.tcb_info_issuer_chain.as_bytes()),
+        )?;
         Ok(Summary {
             fmspc: tcb_info.fmspc.to_lowercase(),
             pck_ca: pck_crl.issuer(),
             signer: signers.first().map(Certificate::subject).unwrap_or_default(),
             tcb_evaluation_number: tcb_info.tcb_evaluation_data_number,
             tcb_info: document("TCB info", &tcb_info.issue_date, &tcb_info.next_update)?,
-            qe_identity: document("QE identity", &qe_identity.issue_date, &qe_identity.next_update)?,
+            qe_identity: document(
+                "QE identity",
+                &qe_identity.issue_date,
+                &qe_identity.next_update,
+            )?,
             root_ca_crl: span(root_ca_crl.window()),
             pck_crl: span(pck_crl.window()),
         })
@@ -102,7 +111,9 @@ fn read<T, E: ToString>(part: &'static str, result: Result<T, E>) -> Result<T, S
 }
 
 fn document(part: &'static str, issued: &str, next_update: &str) -> Result<Span, SummaryError> {
-    let secs = |text: &str| parse_rfc3339(text).ok_or_else(|| format!("{text:?} is no time like 2026-11-21T06:00:00Z"));
+    let secs = |text: &str| {
+        parse_rfc3339(text).ok_or_else(|| format!("{text:?} is no time like 2026-11-21T06:00:00Z"))
+    };
     Ok(span(Window { from: read(part, secs(issued))?, until: read(part, secs(next_update))? }))
 }
 
@@ -119,7 +130,8 @@ fn span(window: Window) -> Span {
 mod tests {
     use super::*;
 
-    const REAL: &[u8] = include_bytes!("../../tests/vectors/attestation/dcap-qvl-v5-td15ex.collateral.json");
+    const REAL: &[u8] =
+        include_bytes!("../../tests/vectors/attestation/dcap-qvl-v5-td15ex.collateral.json");
 
     #[test]
     fn real_collateral_says_what_it_is_for() {
@@ -127,8 +139,12 @@ mod tests {
         assert!(summary.signer.contains("Intel SGX TCB Signing"), "{}", summary.signer);
         assert!(summary.pck_ca.contains("Intel SGX PCK Platform CA"), "{}", summary.pck_ca);
         let issued = summary.tcb_info.issued_secs;
-        assert!(summary.is_current(issued.max(summary.qe_identity.issued_secs).max(summary.pck_crl.issued_secs)));
-        assert!(!summary.is_current(summary.tcb_info.next_update_secs + 1) && !summary.is_current(0));
+        assert!(summary.is_current(
+            issued.max(summary.qe_identity.issued_secs).max(summary.pck_crl.issued_secs)
+        ));
+        assert!(
+            !summary.is_current(summary.tcb_info.next_update_secs + 1) && !summary.is_current(0)
+        );
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub enum Command {
     Stats(Named),
     /// Show what happened to the containers of a virtual machine.
     Events(Named),
-    /// Build the image from pinned sources and print its folder.
+    /// Build the image from pinned sources and print its directory.
     Build(Build),
     /// Build twice under different conditions and compare every byte.
     Rebuild(Rebuild),
@@ -64,9 +64,9 @@ pub enum Command {
 /// Options of `up`.
 #[derive(Debug, Args)]
 pub struct Up {
-    /// Folder with docker-compose.yml and, if present, app-compose.json.
+    /// Directory with docker-compose.yml and, if present, app-compose.json.
     pub dir: PathBuf,
-    /// Image folder; by default the checkout's image of the flavour that fits is built.
+    /// Image directory; by default the checkout's image of the flavour that fits is built.
     #[arg(long)]
     pub image: Option<PathBuf>,
     /// Virtual processors.
@@ -93,11 +93,12 @@ pub struct Up {
     /// Use this QEMU instead of the locked one; it must be of the same version.
     #[arg(long)]
     pub qemu: Option<PathBuf>,
-    /// The guest asks this address (http:// or https://, host and port) for images before the registries that they name;
-    /// an address of this host's loopback is meant as this host's.
+    /// The guest asks this address (http:// or https://, host and port) for images before the
+    /// registries that they name; an address of this host's loopback is meant as this host's.
     #[arg(long, value_name = "URL")]
     pub registry_mirror: Vec<String>,
-    /// Allow services what breaks their confinement, in the app-compose.json that is made: verifiers see it.
+    /// Allow services what breaks their confinement, in the app-compose.json that is made:
+    /// verifiers see it.
     #[arg(long)]
     pub danger_privileged: bool,
     /// CPU of an emulated guest.
@@ -111,7 +112,8 @@ pub struct Pin {
     /// The compose file, which is rewritten; only its image lines change.
     #[arg(default_value = "docker-compose.yml")]
     pub file: PathBuf,
-    /// Ask this address (http:// or https://, host and port) before the registries that images name.
+    /// Ask this address (http:// or https://, host and port) before the registries that images
+    /// name.
     #[arg(long, value_name = "URL")]
     pub registry_mirror: Vec<String>,
     /// Ask this registry (HOST or HOST:PORT) without TLS; app-compose.json must name it too.
@@ -190,7 +192,8 @@ pub struct Rebuild {
     /// Only this part.
     #[arg(long, value_enum)]
     pub only: Option<Part>,
-    /// Build the image that this image.json describes, and compare; with the files beside it if they are there.
+    /// Build the image that this image.json describes, and compare; with the files beside it if
+    /// they are there.
     #[arg(long, value_name = "IMAGE.JSON", conflicts_with = "only")]
     pub against: Option<PathBuf>,
 }
@@ -218,7 +221,7 @@ pub struct Release {
     /// Sign with this Ed25519 key (PKCS#8 PEM); again for each key.
     #[arg(long, value_name = "FILE")]
     pub key: Vec<PathBuf>,
-    /// Folder to write; signatures are added to those of the same statement there.
+    /// Directory to write; signatures are added to those of the same statement there.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
     /// Something else than writing a release.
@@ -236,7 +239,7 @@ pub enum ReleaseVerb {
 /// Options of `release check`.
 #[derive(Debug, Args)]
 pub struct ReleaseCheck {
-    /// Folder with the release.
+    /// Directory with the release.
     pub dir: PathBuf,
     #[command(flatten)]
     /// Who is trusted.
@@ -263,7 +266,8 @@ pub struct Lock {
     /// Rewrite the locks from the mirror's current index and print the difference.
     #[arg(long)]
     pub update: bool,
-    /// Only this lock; the time of the build's own is an input of every build, so a change there builds all anew.
+    /// Only this lock; the time of the build's own is an input of every build, so a change there
+    /// builds all anew.
     #[arg(long, value_enum)]
     pub only: Option<LockName>,
 }
@@ -322,7 +326,8 @@ pub struct FirmwareFlags {
     /// Which events the firmware measures into RTMR0: edk2-2025.02 or edk2-2025.05.
     #[arg(long, value_name = "NAME")]
     pub layout: Option<String>,
-    /// Reference for the digest of SMBIOS tables that newer firmware measures, 96 hex digits; it is not computed.
+    /// Reference for the digest of SMBIOS tables that newer firmware measures, 96 hex digits; it is
+    /// not computed.
     #[arg(long, value_name = "HEX")]
     pub handoff_tables: Option<String>,
 }
@@ -330,7 +335,7 @@ pub struct FirmwareFlags {
 /// Options of `measure`.
 #[derive(Debug, Args)]
 pub struct Measure {
-    /// Image folder, ours (image.json) or dstack's (sha256sum.txt).
+    /// Image directory, ours (image.json) or dstack's (sha256sum.txt).
     #[arg(long, conflicts_with = "firmware", required_unless_present = "firmware")]
     pub image: Option<PathBuf>,
     /// Firmware file of anybody's image.
@@ -351,13 +356,14 @@ pub struct Measure {
     #[command(flatten)]
     /// The machine.
     pub shape: ShapeFlags,
-    /// App folder, for RTMR3 and MRCONFIGID.
+    /// App directory, for RTMR3 and MRCONFIGID.
     #[arg(long)]
     pub app: Option<PathBuf>,
     /// App id, 40 hex digits; by default the start of the compose hash.
     #[arg(long, requires = "app")]
     pub app_id: Option<String>,
-    /// Instance id, 40 hex digits, or none (an empty id). Each launch has its own unless the app says no_instance_id.
+    /// Instance id, 40 hex digits, or none (an empty id). Each launch has its own unless the app
+    /// says no_instance_id.
     #[arg(long, requires = "app", default_value = "none")]
     pub instance_id: String,
     /// Payload of the key-provider event.
@@ -366,7 +372,8 @@ pub struct Measure {
     /// Payload of the os-image-hash event, 64 hex digits; without it there is no such event.
     #[arg(long, requires = "app")]
     pub os_image_hash: Option<String>,
-    /// Payload of the storage-fs event; by default what the app's file asks for, `none` for a guest without a data disk.
+    /// Payload of the storage-fs event; by default what the app's file asks for, `none` for a guest
+    /// without a data disk.
     #[arg(long, requires = "app")]
     pub storage_fs: Option<String>,
     /// Last event of RTMR3.
@@ -402,13 +409,13 @@ pub struct Verify {
     /// What the quote was made for, 128 hex digits, where not for a nonce of ours.
     #[arg(long, value_name = "HEX", requires = "evidence")]
     pub report_data: Option<String>,
-    /// Image folder that the guest must run.
+    /// Image directory that the guest must run.
     #[arg(long)]
     pub image: Option<PathBuf>,
     #[command(flatten)]
-    /// Who must have released that image; without a signer, the folder is believed as it is.
+    /// Who must have released that image; without a signer, the directory is believed as it is.
     pub signers: Signers,
-    /// App folder that the guest must run.
+    /// App directory that the guest must run.
     #[arg(long)]
     pub app: Option<PathBuf>,
     #[command(flatten)]
@@ -417,13 +424,16 @@ pub struct Verify {
     #[command(flatten)]
     /// The firmware of another image than ours.
     pub of_firmware: FirmwareFlags,
-    /// Collateral (dcap-qvl's QuoteCollateralV3 JSON); by default that of the cache, see `dstyx collateral`.
+    /// Collateral (dcap-qvl's QuoteCollateralV3 JSON); by default that of the cache, see `dstyx
+    /// collateral`.
     #[arg(long)]
     pub collateral: Option<PathBuf>,
-    /// Policy (TOML): what must hold besides, and what is tolerated by name and date; see docs/policy.md.
+    /// Policy (TOML): what must hold besides, and what is tolerated by name and date; see
+    /// docs/policy.md.
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
-    /// Fetch collateral there if the cache has none that is valid [default: DSTYX_PCCS, or nothing is fetched].
+    /// Fetch collateral there if the cache has none that is valid [default: DSTYX_PCCS, or nothing
+    /// is fetched].
     #[arg(long, value_name = "URL", conflicts_with = "collateral")]
     pub pccs: Option<String>,
     /// Judge at this time (RFC 3339) instead of now.
@@ -481,7 +491,7 @@ pub struct Diff {
     /// Another one; without it, give --image and the machine for a prediction.
     #[arg(conflicts_with = "image", required_unless_present = "image")]
     pub b: Option<PathBuf>,
-    /// Image folder to predict registers of, ours (image.json) or dstack's (sha256sum.txt).
+    /// Image directory to predict registers of, ours (image.json) or dstack's (sha256sum.txt).
     #[arg(long)]
     pub image: Option<PathBuf>,
     #[command(flatten)]
@@ -510,7 +520,7 @@ pub enum Config {
 /// Options of the hidden image server.
 #[derive(Debug, Args)]
 pub struct ServeImages {
-    /// OCI layout folders.
+    /// OCI layout directories.
     #[arg(long)]
     pub layout: Vec<PathBuf>,
     /// File that gets the server's port once it listens.

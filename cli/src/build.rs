@@ -15,9 +15,10 @@ use crate::failure::{Failure, Hint as _, Outcome};
 use crate::paths;
 
 /// What to try when an error has no hint of its own.
-const DEFAULT_HINT: &str = "the step's log is named above; `dstyx build` tries again from where it stopped";
+const DEFAULT_HINT: &str =
+    "the step's log is named above; `dstyx build` tries again from where it stopped";
 
-/// The builder of the checkout around the current folder.
+/// The builder of the checkout around the current directory.
 pub fn open() -> Outcome<Builder> {
     let lock = paths::checkout()?.join("reproducible-build/inputs.lock");
     of_builder(Builder::open(&lock, progress::for_stderr()))
@@ -31,7 +32,7 @@ pub fn image(builder: &Builder, flavour: Flavour) -> Outcome<BuiltImage> {
 /// OCI layouts of an app that is one of the checkout's examples.
 pub fn local_images(builder: &Builder, app: &App) -> Outcome<Vec<PathBuf>> {
     let checkout = paths::checkout()?;
-    match examples::in_folder(&checkout, &app.folder) {
+    match examples::in_directory(&checkout, &app.directory) {
         Some(name) => Ok(vec![of_image(examples::build(builder, &checkout, name))?.layout]),
         None => Ok(Vec::new()),
     }
@@ -43,20 +44,24 @@ pub fn qemu(builder: &Builder, program: Option<&Path>) -> Outcome<Qemu> {
         Some(program) => Qemu::at(program, builder.lock()),
         None => Qemu::locked(builder),
     };
-    qemu.map_err(|error| Failure::new(chain(&error), error.hint().unwrap_or_else(|| DEFAULT_HINT.to_owned())))
+    qemu.map_err(|error| {
+        Failure::new(chain(&error), error.hint().unwrap_or_else(|| DEFAULT_HINT.to_owned()))
+    })
 }
 
-/// The emulator's program, which stands beside this one and is built from the checkout where it does not.
+/// The emulator's program, which stands beside this one and is built from the checkout where it
+/// does not.
 pub fn emulator() -> Outcome<PathBuf> {
-    let this = std::env::current_exe().hint("finding this program", "was it removed while it ran?")?;
+    let this =
+        std::env::current_exe().hint("finding this program", "was it removed while it ran?")?;
     let program = this.with_file_name("tdx-emulator");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--quiet", "--package", "tdx-emulator"]).current_dir(paths::checkout()?);
     let profile = this.parent();
-    if profile.is_some_and(|folder| folder.ends_with("release")) {
+    if profile.is_some_and(|directory| directory.ends_with("release")) {
         cargo.arg("--release");
     }
-    if let Some(target) = profile.and_then(|folder| folder.parent()) {
+    if let Some(target) = profile.and_then(|directory| directory.parent()) {
         cargo.env("CARGO_TARGET_DIR", target);
     }
     let status = cargo.status().hint("building the TDX emulator", "is cargo on the PATH?")?;
@@ -68,10 +73,14 @@ pub fn emulator() -> Outcome<PathBuf> {
 
 /// An error of the builder with its own hint.
 pub fn of_builder<T>(result: Result<T, BuildError>) -> Outcome<T> {
-    result.map_err(|error| Failure::new(chain(&error), error.hint().unwrap_or_else(|| DEFAULT_HINT.to_owned())))
+    result.map_err(|error| {
+        Failure::new(chain(&error), error.hint().unwrap_or_else(|| DEFAULT_HINT.to_owned()))
+    })
 }
 
 /// An error of the image's assembly with its own hint.
 pub fn of_image<T>(result: Result<T, BuildImageError>) -> Outcome<T> {
-    result.map_err(|error| Failure::new(chain(&error), error.hint().unwrap_or_else(|| DEFAULT_HINT.to_owned())))
+    result.map_err(|error| {
+        Failure::new(chain(&error), error.hint().unwrap_or_else(|| DEFAULT_HINT.to_owned()))
+    })
 }

@@ -1,7 +1,9 @@
-//! Collateral for a quote: out of the cache while it lasts, from a service where a person names one.
+//! Collateral for a quote: out of the cache while it lasts, from a service where a person names
+//! one.
 //!
-//! A service and the cache's files are other people's bytes. What they say is judged by `attestation` before it is
-//! kept, and again with the evidence; a service that is down or lies can make a verdict incomplete, never better.
+//! A service and the cache's files are other people's bytes. What they say is judged by
+//! `attestation` before it is kept, and again with the evidence; a service that is down or lies can
+//! make a verdict incomplete, never better.
 
 use attestation::policy::{ExpectedReportData, Policy};
 use attestation::{CheckName, CheckVerdict, Collateral, PlatformKey, TrustAnchor};
@@ -21,8 +23,9 @@ use service::Service;
 /// Environment variable that names a service, for those who always use the same.
 const SERVICE: &str = "DSTYX_PCCS";
 
-/// Checks that collateral must pass to be kept. The first three are the platform's: whoever makes up its certificates
-/// also signs revocation lists for them, and such a list would lie where the true one belongs.
+/// Checks that collateral must pass to be kept. The first three are the platform's: whoever makes
+/// up its certificates also signs revocation lists for them, and such a list would lie where the
+/// true one belongs.
 const OF_COLLATERAL: [CheckName; 13] = [
     CheckName::TrustAnchor,
     CheckName::PckCertificates,
@@ -57,7 +60,8 @@ pub fn named_service(option: Option<&str>) -> Option<String> {
 
 /// The best collateral at hand. A service is asked only where the cache has none that is sound.
 ///
-/// What cannot be had is said on standard error and is no failure: the judgement says what it means.
+/// What cannot be had is said on standard error and is no failure: the judgement says what it
+/// means.
 pub fn find(wanted: Wanted<'_>, service: Option<&str>) -> Outcome<Option<Collateral>> {
     let Ok(key) = attestation::platform_key(&wanted.evidence.quote) else {
         return Ok(None); // the verdict says what is wrong with the quote
@@ -81,7 +85,12 @@ pub fn find(wanted: Wanted<'_>, service: Option<&str>) -> Outcome<Option<Collate
 }
 
 /// Asks a service and keeps what it says, if it is sound and not older than what is kept already.
-pub fn fetch(wanted: Wanted<'_>, cache: &Cache, key: &PlatformKey, service: &str) -> Outcome<Collateral> {
+pub fn fetch(
+    wanted: Wanted<'_>,
+    cache: &Cache,
+    key: &PlatformKey,
+    service: &str,
+) -> Outcome<Collateral> {
     let fetched = Service::new(service)
         .and_then(|service| service.fetch(key))
         .map_err(|error| Failure::new(reproducible_build::error::chain(&error), error.hint()))?;
@@ -94,7 +103,10 @@ pub fn fetch(wanted: Wanted<'_>, cache: &Cache, key: &PlatformKey, service: &str
     let kept = cache.read(anchor, key).ok().flatten();
     if let Some(part) = kept.and_then(|kept| goes_back(&kept, &fetched)) {
         let what = format!("what {service} says is older than what is kept already: its {part}");
-        return Err(Failure::new(what, "ask another service with --pccs; the newer collateral was kept"));
+        return Err(Failure::new(
+            what,
+            "ask another service with --pccs; the newer collateral was kept",
+        ));
     }
     cache.write(anchor, key, &fetched)?;
     Ok(fetched)
@@ -112,8 +124,8 @@ impl Wanted<'_> {
     }
 }
 
-/// A part that is older than the one kept, if any is: each is signed by itself, so a service can mix old and new.
-/// What is kept and cannot be read is as good as nothing.
+/// A part that is older than the one kept, if any is: each is signed by itself, so a service can
+/// mix old and new. What is kept and cannot be read is as good as nothing.
 fn goes_back(kept: &Collateral, fetched: &Collateral) -> Option<&'static str> {
     let (kept, fetched) = (kept.summary().ok()?.ages(), fetched.summary().ok()?.ages());
     let older = kept.into_iter().zip(fetched).find(|((_, kept), (_, fetched))| fetched < kept);

@@ -1,7 +1,9 @@
-//! What a TDX host needs, judged from facts that were collected before: one check a step of docs/tdx-host.md.
+//! What a TDX host needs, judged from facts that were collected before: one check a step of
+//! docs/tdx-host.md.
 //!
-//! Nothing here looks at the machine, so every outcome has a test. A check that passes is no proof of security: what
-//! a guest stands on is proved by its quote alone. These say which step of the installation is missing.
+//! Nothing here looks at the machine, so every outcome has a test. A check that passes is no proof
+//! of security: what a guest stands on is proved by its quote alone. These say which step of the
+//! installation is missing.
 
 use serde::Serialize;
 
@@ -15,7 +17,8 @@ use facts::{Facts, Reached};
 const OLDEST_KERNEL: (u32, u32) = (6, 16);
 /// What Linux adds to a processor's flags when the BIOS has set private keys apart for TDX.
 const TDX_HOST_FLAG: &str = "tdx_host_platform";
-/// Bit of `Status` in the variable SgxRegistrationStatus: the platform's keys are registered with Intel.
+/// Bit of `Status` in the variable SgxRegistrationStatus: the platform's keys are registered with
+/// Intel.
 const REGISTRATION_COMPLETE: u16 = 1;
 
 /// One step's outcome.
@@ -58,16 +61,28 @@ pub fn table(checks: &[Check]) -> String {
         vec![mark.to_owned(), check.name.to_owned(), check.what.to_owned(), check.found.clone()]
     };
     let rows: Vec<_> = checks.iter().map(row).collect();
-    let hints: String = checks.iter().filter_map(|check| Some(format!("{}: {}\n", check.name, check.hint?))).collect();
+    let hints: String = checks
+        .iter()
+        .filter_map(|check| Some(format!("{}: {}\n", check.name, check.hint?)))
+        .collect();
     let missing = checks.iter().filter(|check| !check.pass).count();
     let end = match missing {
         0 => "this machine can run trust domains: dstyx up DIR --tdx\n".to_owned(),
-        _ => format!("\n{hints}\n{missing} of {} steps of docs/tdx-host.md are missing\n", checks.len()),
+        _ => format!(
+            "\n{hints}\n{missing} of {} steps of docs/tdx-host.md are missing\n",
+            checks.len()
+        ),
     };
     columns(&rows) + &end
 }
 
-fn check(name: &'static str, what: &'static str, pass: bool, found: String, hint: &'static str) -> Check {
+fn check(
+    name: &'static str,
+    what: &'static str,
+    pass: bool,
+    found: String,
+    hint: &'static str,
+) -> Check {
     Check { name, what, pass, found, hint: (!pass).then_some(hint) }
 }
 
@@ -83,7 +98,11 @@ fn processor(facts: &Facts) -> Check {
 
 fn bios(facts: &Facts) -> Check {
     let pass = facts.cpu_flags.iter().any(|flag| flag == TDX_HOST_FLAG);
-    let found = if pass { "private keys are set apart for TDX" } else { "no flag tdx_host_platform in /proc/cpuinfo" };
+    let found = if pass {
+        "private keys are set apart for TDX"
+    } else {
+        "no flag tdx_host_platform in /proc/cpuinfo"
+    };
     let hint = "in the BIOS turn on memory encryption (TME and TME-MT), TDX, the TDX loader (SEAM) and SGX, and give \
                 TDX some of the keys; needs Linux 6.16 or later to show";
     check("bios", "TDX turned on in the BIOS", pass, found.to_owned(), hint)
@@ -108,14 +127,25 @@ fn kvm(facts: &Facts) -> Check {
 
 fn kvm_access(facts: &Facts) -> Check {
     let (pass, found) = outcome(&facts.kvm_access, "/dev/kvm opens");
-    check("kvm-access", "/dev/kvm for this user", pass, found, "add this user to the group kvm and log in again")
+    check(
+        "kvm-access",
+        "/dev/kvm for this user",
+        pass,
+        found,
+        "add this user to the group kvm and log in again",
+    )
 }
 
 fn sgx(facts: &Facts) -> Check {
-    let missing: Vec<&str> =
-        facts.sgx_devices.iter().filter(|(_, exists)| !exists).map(|(device, _)| device.as_str()).collect();
+    let missing: Vec<&str> = facts
+        .sgx_devices
+        .iter()
+        .filter(|(_, exists)| !exists)
+        .map(|(device, _)| device.as_str())
+        .collect();
     let pass = !facts.sgx_devices.is_empty() && missing.is_empty();
-    let found = if pass { "both devices".to_owned() } else { format!("no {}", missing.join(", no ")) };
+    let found =
+        if pass { "both devices".to_owned() } else { format!("no {}", missing.join(", no ")) };
     let hint = "quotes are signed in an SGX enclave: turn on SGX in the BIOS, and CONFIG_X86_SGX in the kernel";
     check("sgx", "SGX for the quoting enclave", pass, found, hint)
 }
@@ -139,8 +169,9 @@ fn certificate_cache(facts: &Facts) -> Check {
     check("pccs", "a certificate cache that answers", pass, found, hint)
 }
 
-/// `SgxRegistrationStatus`: version, size and status, 16 bits each, and an error code of 8 bits (Intel, SGX multi-package
-/// registration, UEFI variables); the kernel puts four bytes of attributes before it.
+/// `SgxRegistrationStatus`: version, size and status, 16 bits each, and an error code of 8 bits
+/// (Intel, SGX multi-package registration, UEFI variables); the kernel puts four bytes of
+/// attributes before it.
 fn registration(facts: &Facts) -> Check {
     let hint = "let the multi-package registration agent (mpa_registration) run once with access to Intel's \
                 registration service, then restart the machine; its log is /var/log/mpa_registration.log";
@@ -151,14 +182,17 @@ fn registration(facts: &Facts) -> Check {
             let state = if complete { "complete" } else { "not complete" };
             (complete && error == 0, format!("{state}, error code {error:#04x}"))
         }
-        Some(other) => (false, format!("SgxRegistrationStatus has {} bytes; expected are 11", other.len())),
+        Some(other) => {
+            (false, format!("SgxRegistrationStatus has {} bytes; expected are 11", other.len()))
+        }
     };
     check("registration", "the platform registered with Intel", pass, found, hint)
 }
 
 fn qemu(facts: &Facts) -> Check {
     let (pass, found) = outcome(&facts.qemu, "");
-    let hint = "run it in a checkout: inputs.lock pins a QEMU with TDX, which `dstyx up` unpacks and uses";
+    let hint =
+        "run it in a checkout: inputs.lock pins a QEMU with TDX, which `dstyx up` unpacks and uses";
     check("qemu", "a QEMU with tdx-guest", pass, found, hint)
 }
 
@@ -208,7 +242,10 @@ mod tests {
             kernel_release: Some("6.16.0-1-amd64".to_owned()),
             kvm_tdx: Some("Y".to_owned()),
             kvm_access: Ok(String::new()),
-            sgx_devices: vec![("/dev/sgx_enclave".to_owned(), true), ("/dev/sgx_provision".to_owned(), true)],
+            sgx_devices: vec![
+                ("/dev/sgx_enclave".to_owned(), true),
+                ("/dev/sgx_provision".to_owned(), true),
+            ],
             quote_service: Reached::Yes,
             certificate_cache: Some(CertificateCache {
                 url: "https://localhost:8081/sgx/certification/v4/".to_owned(),
@@ -243,11 +280,17 @@ mod tests {
             ("kvm", |facts| facts.kvm_tdx = Some("N".to_owned())),
             ("kvm", |facts| facts.kvm_tdx = None),
             ("sgx", |facts| facts.sgx_devices[1].1 = false),
-            ("quote-service", |facts| facts.quote_service = Reached::No("connection reset".to_owned())),
+            ("quote-service", |facts| {
+                facts.quote_service = Reached::No("connection reset".to_owned())
+            }),
             ("pccs", |facts| facts.certificate_cache = None),
             ("registration", |facts| facts.registration = None),
-            ("registration", |facts| facts.registration = Some(vec![7, 0, 0, 0, 1, 0, 3, 0, 2, 0, 0])),
-            ("registration", |facts| facts.registration = Some(vec![7, 0, 0, 0, 1, 0, 3, 0, 1, 0, 0x80])),
+            ("registration", |facts| {
+                facts.registration = Some(vec![7, 0, 0, 0, 1, 0, 3, 0, 2, 0, 0])
+            }),
+            ("registration", |facts| {
+                facts.registration = Some(vec![7, 0, 0, 0, 1, 0, 3, 0, 1, 0, 0x80])
+            }),
             ("registration", |facts| facts.registration = Some(Vec::new())),
         ];
         for (name, change) in steps {
@@ -274,7 +317,8 @@ mod tests {
     #[test]
     fn the_page_has_every_row() {
         let page = include_str!("../../docs/tdx-host.md");
-        let rows: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        let rows: Vec<&str> =
+            page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
         let names: Vec<&str> = evaluate(&server()).iter().map(|check| check.name).collect();
         assert_eq!(rows, names);
     }

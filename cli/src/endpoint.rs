@@ -1,4 +1,5 @@
-//! Asking a guest's agent: for evidence, and for what its app publishes. Whatever answers is believed only as far as evidence proves.
+//! Asking a guest's agent: for evidence, and for what its app publishes. Whatever answers is
+//! believed only as far as evidence proves.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::time::Duration;
@@ -21,7 +22,8 @@ const HINT: &str = "is the guest running? `dstyx ps` and `dstyx logs NAME` tell"
 /// Fetches evidence over a fresh nonce; both are returned.
 pub fn evidence(url: &str) -> Outcome<([u8; NONCE_BYTES], Vec<u8>)> {
     let mut nonce = [0; NONCE_BYTES];
-    getrandom::fill(&mut nonce).map_err(|error| Failure::new(error, "the system gives no random numbers"))?;
+    getrandom::fill(&mut nonce)
+        .map_err(|error| Failure::new(error, "the system gives no random numbers"))?;
     let address = address(url, &format!("/evidence?nonce={}", hex::encode(nonce)));
     Ok((nonce, get(&address, evidence::MAX_BYTES)?))
 }
@@ -53,7 +55,11 @@ fn address(url: &str, path: &str) -> String {
 fn get(address: &str, limit: usize) -> Outcome<Vec<u8>> {
     let limit = limit as u64;
     let mut body = Vec::new();
-    open(address, Some(TIMEOUT))?.into_reader().take(limit + 1).read_to_end(&mut body).hint(address, HINT)?;
+    open(address, Some(TIMEOUT))?
+        .into_reader()
+        .take(limit + 1)
+        .read_to_end(&mut body)
+        .hint(address, HINT)?;
     if body.len() as u64 > limit {
         let what = format!("{address} sends more than {limit} bytes");
         return Err(Failure::new(what, "this is not a dstyx guest"));
@@ -61,10 +67,11 @@ fn get(address: &str, limit: usize) -> Outcome<Vec<u8>> {
     Ok(body)
 }
 
-/// The body of an answer that is no refusal; `patience` is for all of it.
-fn open(address: &str, patience: Option<Duration>) -> Outcome<ureq::Body> {
+/// The body of an answer that is no refusal; `timeout` is for all of it.
+fn open(address: &str, timeout: Option<Duration>) -> Outcome<ureq::Body> {
     let config = ureq::Agent::config_builder()
-        .timeout_global(patience)
+        .tls_config(reproducible_build::tls::config())
+        .timeout_global(timeout)
         .timeout_connect(Some(TIMEOUT))
         .timeout_recv_response(Some(TIMEOUT))
         .http_status_as_error(false)
@@ -115,22 +122,34 @@ mod tests {
     }
 
     fn answer(status: &str, body: &str) -> String {
-        format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        )
     }
 
     #[test]
     fn a_refusal_is_the_guests_own_sentence() {
         let url = guest(answer("403 Forbidden", r#"{"error":"not public","hint":"set it"}"#));
         let failure = document::<Events>(&url, "/events").unwrap_err();
-        assert_eq!((failure.to_string().as_str(), failure.hint.as_str()), ("the guest says: not public", "set it"));
-        let failure = document::<Events>(&guest(answer("500 No", "<html>")), "/events").unwrap_err();
+        assert_eq!(
+            (failure.to_string().as_str(), failure.hint.as_str()),
+            ("the guest says: not public", "set it")
+        );
+        let failure =
+            document::<Events>(&guest(answer("500 No", "<html>")), "/events").unwrap_err();
         assert!(failure.to_string().ends_with("status 500"), "{failure}");
     }
 
     #[test]
     fn documents_are_strict_and_bounded() {
-        assert_eq!(document::<Events>(&guest(answer("200 OK", r#"{"events":[]}"#)), "/").unwrap().events, []);
-        assert!(document::<Events>(&guest(answer("200 OK", r#"{"events":[],"x":1}"#)), "/").is_err());
+        assert_eq!(
+            document::<Events>(&guest(answer("200 OK", r#"{"events":[]}"#)), "/").unwrap().events,
+            []
+        );
+        assert!(
+            document::<Events>(&guest(answer("200 OK", r#"{"events":[],"x":1}"#)), "/").is_err()
+        );
         let endless = answer("200 OK", &" ".repeat(app_status::MAX_BYTES + 1));
         let failure = document::<Events>(&guest(endless), "/").unwrap_err();
         assert!(failure.to_string().contains("more than"), "{failure}");

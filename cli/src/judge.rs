@@ -1,4 +1,5 @@
-//! Gathers what a judgement needs (evidence, image, app, collateral, time), asks `attestation`, and prints its report.
+//! Gathers what a judgement needs (evidence, image, app, collateral, time), asks `attestation`, and
+//! prints its report.
 //!
 //! Nothing here decides: predictions come from `measurement`, verdicts from `attestation`.
 
@@ -17,7 +18,7 @@ use reproducible_build::release::VerifiedRelease;
 use crate::app::App;
 use crate::args::{FirmwareFlags, ShapeFlags};
 use crate::failure::{Failure, Hint as _, Outcome};
-use crate::image_folder::ImageFolder;
+use crate::image_directory::ImageDirectory;
 use crate::vm::Vm;
 use crate::{collateral, files, signers};
 
@@ -51,17 +52,18 @@ pub struct Question {
     pub event_logs: Vec<PathBuf>,
     /// What the quote should have been made for, where not for a nonce of ours.
     pub report_data: Option<ReportData>,
-    /// Folder of the image that must run.
+    /// Directory of the image that must run.
     pub image: Option<PathBuf>,
     /// A release that must be that image.
     pub release: Option<VerifiedRelease>,
-    /// Folder of the app that must run.
+    /// Directory of the app that must run.
     pub app: Option<PathBuf>,
     /// What is stated of the machine.
     pub shape: ShapeFlags,
     /// What is stated of the firmware.
     pub of_firmware: FirmwareFlags,
-    /// Collateral file; an emulated machine of this host has its own, for others there is the cache.
+    /// Collateral file; an emulated machine of this host has its own, for others there is the
+    /// cache.
     pub collateral: Option<PathBuf>,
     /// Service that is asked where neither has any that is valid.
     pub pccs: Option<String>,
@@ -91,26 +93,30 @@ pub fn judge(question: &Question) -> Outcome<Judged> {
     let gathered = gather(&question.source, &question.event_logs)?;
     let mut inputs = gathered.inputs.clone();
     let evidence = &gathered.converted.evidence;
-    let image = question.image.as_deref().map(ImageFolder::read).transpose()?;
+    let image = question.image.as_deref().map(ImageDirectory::read).transpose()?;
     if let (Some(image), Some(release)) = (&image, &question.release) {
         vouched(image, release, question.danger_accept_emulated)?;
     }
-    let flavour = image.as_ref().map(ImageFolder::flavour);
+    let flavour = image.as_ref().map(ImageDirectory::flavour);
     let report_data = gathered.report_data(question.report_data);
     let mut policy = policy::policy(question, flavour, report_data, &mut inputs)?;
     policy.rtmr3_explanation = runtime_log(evidence);
-    if let (Some(image), Some(folder)) = (&image, &question.image) {
+    if let (Some(image), Some(directory)) = (&image, &question.image) {
         let sha256 = Sha256Digest(image.os_image_hash.0);
-        inputs.push(Input { what: image.list(), from: folder.display().to_string(), sha256 });
+        inputs.push(Input { what: image.list(), from: directory.display().to_string(), sha256 });
         machine_is_known(&gathered, &question.shape)?;
         let log = firmware_log(&question.source)?;
         let stated = Stated { shape: &question.shape, firmware: &question.of_firmware };
         policy.image = Some(expected::registers(image, stated, evidence, &log)?);
     }
-    if let Some(folder) = &question.app {
-        let app = expected_app(folder)?;
+    if let Some(directory) = &question.app {
+        let app = expected_app(directory)?;
         let sha256 = Sha256Digest(app.compose_hash.0);
-        inputs.push(Input { what: "app-compose.json", from: folder.display().to_string(), sha256 });
+        inputs.push(Input {
+            what: "app-compose.json",
+            from: directory.display().to_string(),
+            sha256,
+        });
         policy.app = Some(app);
     }
     let collateral = collateral(question, evidence, &policy.anchor)?;
@@ -128,9 +134,13 @@ fn runtime_log(evidence: &Evidence) -> Option<Explanation> {
     Some(Explanation { found: found.0, text: why.to_string() })
 }
 
-/// Whether the image that was read is the released one. Signers of a dev image vouch for its bytes and for no
-/// hardware: its public root is accepted by name or not at all.
-fn vouched(image: &ImageFolder, release: &VerifiedRelease, danger_accept_emulated: bool) -> Outcome<()> {
+/// Whether the image that was read is the released one. Signers of a dev image vouch for its bytes
+/// and for no hardware: its public root is accepted by name or not at all.
+fn vouched(
+    image: &ImageDirectory,
+    release: &VerifiedRelease,
+    danger_accept_emulated: bool,
+) -> Outcome<()> {
     signers::check_image(release, image.os_image_hash, image.flavour())?;
     if image.flavour() == Flavour::Release || danger_accept_emulated {
         return Ok(());
@@ -141,30 +151,40 @@ fn vouched(image: &ImageFolder, release: &VerifiedRelease, danger_accept_emulate
     ))
 }
 
-/// Registers are predicted for a machine: one that the evidence claims, or one that is stated in full.
+/// Registers are predicted for a machine: one that the evidence claims, or one that is stated in
+/// full.
 fn machine_is_known(gathered: &Gathered, stated: &ShapeFlags) -> Outcome<()> {
-    let ShapeFlags { vcpus, memory, root_slots, qemu_version, serial_ports, pci_hotplug: _ } = stated;
-    let numbers = vcpus.is_some() && memory.is_some() && root_slots.is_some() && serial_ports.is_some();
+    let ShapeFlags { vcpus, memory, root_slots, qemu_version, serial_ports, pci_hotplug: _ } =
+        stated;
+    let numbers =
+        vcpus.is_some() && memory.is_some() && root_slots.is_some() && serial_ports.is_some();
     if gathered.converted.claims_machine() || (numbers && qemu_version.is_some()) {
         return Ok(());
     }
     Err(Failure::new(
-        format!("{} claims no machine for which registers can be predicted", gathered.converted.format),
+        format!(
+            "{} claims no machine for which registers can be predicted",
+            gathered.converted.format
+        ),
         "state --vcpus, --memory, --root-slots, --serial-ports and --qemu-version",
     ))
 }
 
-fn expected_app(folder: &Path) -> Outcome<ExpectedApp> {
-    let app = App::read(folder)?;
+fn expected_app(directory: &Path) -> Outcome<ExpectedApp> {
+    let app = App::read(directory)?;
     let compose_hash = app.settings.hash;
     let app_id = Some(AppId::from_compose_hash(&compose_hash));
     Ok(ExpectedApp { compose_hash, app_id, instance_id: None, app_compose: Some(app.bytes) })
 }
 
-fn collateral(question: &Question, evidence: &Evidence, anchor: &TrustAnchor) -> Outcome<Option<(Collateral, Input)>> {
+fn collateral(
+    question: &Question,
+    evidence: &Evidence,
+    anchor: &TrustAnchor,
+) -> Outcome<Option<(Collateral, Input)>> {
     let path = match (&question.collateral, &question.source) {
         (Some(path), _) => path.clone(),
-        (None, Source::Vm(vm)) if vm.emulated => vm.folder()?.join("collateral.json"),
+        (None, Source::Vm(vm)) if vm.emulated => vm.directory()?.join("collateral.json"),
         (None, _) => {
             let wanted = collateral::Wanted { evidence, anchor, now_secs: question.now_secs };
             let found = collateral::find(wanted, question.pccs.as_deref())?;
@@ -174,7 +194,8 @@ fn collateral(question: &Question, evidence: &Evidence, anchor: &TrustAnchor) ->
         }
     };
     let json = files::read_bounded(&path, attestation::MAX_COLLATERAL_BYTES as u64)?;
-    let parsed = Collateral::parse(&json).hint(path.display(), "give a QuoteCollateralV3 JSON file")?;
+    let parsed =
+        Collateral::parse(&json).hint(path.display(), "give a QuoteCollateralV3 JSON file")?;
     Ok(Some((parsed, Input::of("collateral", path.display(), &json))))
 }
 
@@ -182,8 +203,12 @@ fn collateral(question: &Question, evidence: &Evidence, anchor: &TrustAnchor) ->
 fn firmware_log(source: &Source) -> Outcome<Vec<u8>> {
     match source {
         Source::Vm(vm) if vm.emulated => {
-            let path = vm.folder()?.join("firmware_log.json");
-            if path.exists() { files::read_bounded(&path, evidence::MAX_BYTES as u64) } else { Ok(Vec::new()) }
+            let path = vm.directory()?.join("firmware_log.json");
+            if path.exists() {
+                files::read_bounded(&path, evidence::MAX_BYTES as u64)
+            } else {
+                Ok(Vec::new())
+            }
         }
         _ => Ok(Vec::new()),
     }

@@ -1,4 +1,4 @@
-//! Starting one machine: its folder, its disks, its helpers, QEMU.
+//! Starting one machine: its directory, its disks, its helpers, QEMU.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -29,7 +29,7 @@ use crate::vm::{CONTROL_SOCKET, Process, Vm};
 /// Where slirp shows the host's loopback to the guest.
 const HOST_IN_GUEST: &str = "10.0.2.2";
 /// How long the image server may take to listen.
-const HELPER_PATIENCE: Duration = Duration::from_secs(10);
+const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Intel's quote generation service on the host's vsock.
 const QUOTE_SERVICE: QuoteService = QuoteService::Vsock { cid: 2, port: 4050 };
 
@@ -42,7 +42,7 @@ pub struct Launch<'a> {
     pub choice: Choice,
     /// The app.
     pub app: &'a App,
-    /// Folder of the image.
+    /// Directory of the image.
     pub image: PathBuf,
     /// Its image.json.
     pub manifest: ImageManifest,
@@ -58,51 +58,61 @@ pub struct Launch<'a> {
 
 impl Launch<'_> {
     /// Starts helpers, then QEMU; what was started is ended again if a later step fails.
-    pub fn start(&self, name: &str, folder: &Path) -> Outcome<Vm> {
-        fs::create_dir_all(folder).hint(folder.display(), "is the folder writable?")?;
+    pub fn start(&self, name: &str, directory: &Path) -> Outcome<Vm> {
+        fs::create_dir_all(directory).hint(directory.display(), "is the directory writable?")?;
         let mut helpers = Vec::new();
-        self.start_all(name, folder, &mut helpers).inspect_err(|_| {
+        self.start_all(name, directory, &mut helpers).inspect_err(|_| {
             for helper in &helpers {
-                // The first failure is the one to tell; a helper that cannot be ended is shown by `ps`.
+                // The first failure is the one to tell; a helper that cannot be ended is shown by
+                // `ps`.
                 let _ = helper.end();
             }
         })
     }
 
-    fn start_all(&self, name: &str, folder: &Path, helpers: &mut Vec<Process>) -> Outcome<Vm> {
+    fn start_all(&self, name: &str, directory: &Path, helpers: &mut Vec<Process>) -> Outcome<Vm> {
         let named = self.options.registry_mirror.iter().map(|address| mirror_for_guest(address));
         let mut mirrors = named.collect::<Outcome<Vec<_>>>()?;
-        mirrors.extend(self.start_mirror(folder, helpers)?);
-        let spec = self.spec(name, folder)?;
+        mirrors.extend(self.start_mirror(directory, helpers)?);
+        let spec = self.spec(name, directory)?;
         self.write_disks(&spec, mirrors)?;
         if let Some(emulator) = &self.emulator {
-            helpers.push(self.start_emulator(emulator, folder)?);
+            helpers.push(self.start_emulator(emulator, directory)?);
         }
         let arguments = qemu::arguments(&spec, &self.manifest.cmdline);
         let mut command = self.qemu.command();
         command.args(arguments);
-        let qemu = spawn(&mut command, folder, "qemu.log")?;
-        let published = spec.ports.iter().filter(|port| port.guest != AGENT_PORT && port.transport == Transport::Tcp);
-        let agent = spec.ports.iter().find(|port| port.guest == AGENT_PORT).expect("ports() always forwards the agent");
+        let qemu = spawn(&mut command, directory, "qemu.log")?;
+        let published = spec
+            .ports
+            .iter()
+            .filter(|port| port.guest != AGENT_PORT && port.transport == Transport::Tcp);
+        let agent = spec
+            .ports
+            .iter()
+            .find(|port| port.guest == AGENT_PORT)
+            .expect("ports() always forwards the agent");
         let vm = Vm {
             name: name.to_owned(),
             image: self.image.clone(),
-            app: self.app.folder.clone(),
+            app: self.app.directory.clone(),
             agent_url: format!("http://{}", agent.host),
             urls: published.map(|port| format!("http://{}/", port.host)).collect(),
             emulated: self.choice == Choice::Emulated,
             qemu: Process::of(qemu.id())?,
             helpers: helpers.clone(),
         };
-        vm.save(folder)?;
+        vm.save(directory)?;
         Ok(vm)
     }
 
-    fn spec(&self, name: &str, folder: &Path) -> Outcome<LaunchSpec> {
+    fn spec(&self, name: &str, directory: &Path) -> Outcome<LaunchSpec> {
         let platform = match self.choice {
-            Choice::Tdx => Platform::Tdx { mrconfigid: self.mr_config_id(), quote_service: QUOTE_SERVICE },
+            Choice::Tdx => {
+                Platform::Tdx { mrconfigid: self.mr_config_id(), quote_service: QUOTE_SERVICE }
+            }
             Choice::Emulated => Platform::Emulated {
-                socket: folder.join("tdx.sock"),
+                socket: directory.join("tdx.sock"),
                 accelerator: match self.options.accel {
                     Accel::Tcg => Accelerator::Tcg,
                     Accel::Kvm => Accelerator::Kvm,
@@ -114,11 +124,11 @@ impl Launch<'_> {
             vcpus: self.options.vcpus,
             memory_mib: self.options.memory,
             image: self.image.clone(),
-            launch_disk: folder.join("launch.img"),
-            status_disk: folder.join("status.img"),
-            data_disk: folder.join("data.img"),
-            console_log: folder.join("console.log"),
-            control_socket: Some(folder.join(CONTROL_SOCKET)),
+            launch_disk: directory.join("launch.img"),
+            status_disk: directory.join("status.img"),
+            data_disk: directory.join("data.img"),
+            console_log: directory.join("console.log"),
+            control_socket: Some(directory.join(CONTROL_SOCKET)),
             extra_disks: Vec::new(),
             ports: self.ports()?,
             platform,
@@ -153,7 +163,8 @@ impl Launch<'_> {
     fn write_disks(&self, spec: &LaunchSpec, registry_mirrors: Vec<String>) -> Outcome<()> {
         use base64::Engine as _;
         let mut seed = [0; protocol::identity::SEED_BYTES];
-        getrandom::fill(&mut seed).map_err(|error| Failure::new(error, "the system gives no random numbers"))?;
+        getrandom::fill(&mut seed)
+            .map_err(|error| Failure::new(error, "the system gives no random numbers"))?;
         let block = RawLaunch {
             app_compose: base64::engine::general_purpose::STANDARD.encode(&self.app.bytes),
             app_id: None,
@@ -162,88 +173,117 @@ impl Launch<'_> {
             gateway_urls: Vec::new(),
             registry_mirrors,
             encrypted_env: None,
-            claims: LaunchClaims { os_image_hash: self.os_image_hash, shape: spec.shape(&self.manifest) },
+            claims: LaunchClaims {
+                os_image_hash: self.os_image_hash,
+                shape: spec.shape(&self.manifest),
+            },
         };
-        let disk = launch::encode(&block).hint("the launch block", "make the compose file smaller")?;
+        let disk =
+            launch::encode(&block).hint("the launch block", "make the compose file smaller")?;
         write(&spec.launch_disk, &disk)?;
         write(&spec.status_disk, &[0; status::DISK_BYTES])?;
         data_disk::create(&spec.data_disk, self.options.disk_gib)
     }
 
     /// Serves local images to the guest; its address is a hint, the digest decides.
-    fn start_mirror(&self, folder: &Path, helpers: &mut Vec<Process>) -> Outcome<Option<String>> {
+    fn start_mirror(
+        &self,
+        directory: &Path,
+        helpers: &mut Vec<Process>,
+    ) -> Outcome<Option<String>> {
         if self.layouts.is_empty() {
             return Ok(None);
         }
-        let port_file = folder.join("mirror.port");
-        let program = std::env::current_exe().hint("finding this program", "was it removed while it ran?")?;
+        let port_file = directory.join("mirror.port");
+        let program =
+            std::env::current_exe().hint("finding this program", "was it removed while it ran?")?;
         let mut command = Command::new(program);
         command.arg("serve-images").arg("--port-file").arg(&port_file);
         for layout in &self.layouts {
             command.arg("--layout").arg(layout);
         }
-        let process = Process::of(spawn(&mut command, folder, "mirror.log")?.id())?;
+        let process = Process::of(spawn(&mut command, directory, "mirror.log")?.id())?;
         helpers.push(process);
-        let deadline = Instant::now() + HELPER_PATIENCE;
+        let deadline = Instant::now() + HELPER_TIMEOUT;
         loop {
             if let Ok(port) = fs::read_to_string(&port_file) {
                 return Ok(Some(format!("http://{HOST_IN_GUEST}:{port}")));
             }
             if !process.alive() || Instant::now() > deadline {
-                return Err(Failure::new("the image server did not start", "see mirror.log in the machine's folder"));
+                return Err(Failure::new(
+                    "the image server did not start",
+                    "see mirror.log in the machine's directory",
+                ));
             }
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
     /// Its first line says that it listens; QEMU must not be started before.
-    fn start_emulator(&self, program: &Path, folder: &Path) -> Outcome<Process> {
+    fn start_emulator(&self, program: &Path, directory: &Path) -> Outcome<Process> {
         let mut command = Command::new(program);
-        command.arg("serve").arg("--socket").arg(folder.join("tdx.sock")).arg("--state-dir").arg(folder);
+        command
+            .arg("serve")
+            .arg("--socket")
+            .arg(directory.join("tdx.sock"))
+            .arg("--state-dir")
+            .arg(directory);
         command.arg("--mrconfigid").arg(self.mr_config_id().to_string());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log(folder, "emulator.err")?).process_group(0);
-        let mut child = command.spawn().hint(program.display(), "build it: `cargo build -p tdx-emulator`")?;
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log(directory, "emulator.err")?)
+            .process_group(0);
+        let mut child =
+            command.spawn().hint(program.display(), "build it: `cargo build -p tdx-emulator`")?;
         let mut line = String::new();
         let stdout = child.stdout.take().expect("piped above");
         let read = BufReader::new(stdout).read_line(&mut line);
         if !read.is_ok_and(|_| line.starts_with("listening")) {
-            return Err(Failure::new("the TDX emulator did not start", "see emulator.err in the machine's folder"));
+            return Err(Failure::new(
+                "the TDX emulator did not start",
+                "see emulator.err in the machine's directory",
+            ));
         }
         Process::of(child.id())
     }
 }
 
-/// A mirror's address as the guest reaches it: what is on this host's loopback is elsewhere for the guest.
+/// A mirror's address as the guest reaches it: what is on this host's loopback is elsewhere for the
+/// guest.
 fn mirror_for_guest(address: &str) -> Outcome<String> {
     Mirror::parse(address).hint("--registry-mirror", "write http://HOST:PORT or https://HOST")?;
     let (scheme, host) = address.split_once("://").unwrap_or_default();
-    let loopback = ["localhost", "127.0.0.1", "[::1]"].into_iter().find_map(|name| host.strip_prefix(name));
+    let loopback =
+        ["localhost", "127.0.0.1", "[::1]"].into_iter().find_map(|name| host.strip_prefix(name));
     let rest = loopback.filter(|rest| rest.is_empty() || rest.starts_with([':', '/']));
     Ok(rest.map_or(address.to_owned(), |rest| format!("{scheme}://{HOST_IN_GUEST}{rest}")))
 }
 
-/// Starts a process that outlives this one, its words in a log of the machine's folder.
-fn spawn(command: &mut Command, folder: &Path, log_name: &str) -> Outcome<Child> {
-    let log_file = log(folder, log_name)?;
-    let also = log_file.try_clone().hint(log_name, "is the folder writable?")?;
+/// Starts a process that outlives this one, its words in a log of the machine's directory.
+fn spawn(command: &mut Command, directory: &Path, log_name: &str) -> Outcome<Child> {
+    let log_file = log(directory, log_name)?;
+    let also = log_file.try_clone().hint(log_name, "is the directory writable?")?;
     let program = command.get_program().to_owned();
     command.stdin(Stdio::null()).stdout(log_file).stderr(also).process_group(0);
     command.spawn().hint(program.display(), "is the program there and executable?")
 }
 
-fn log(folder: &Path, name: &str) -> Outcome<fs::File> {
-    let path = folder.join(name);
-    fs::File::create(&path).hint(path.display(), "is the folder writable?")
+fn log(directory: &Path, name: &str) -> Outcome<fs::File> {
+    let path = directory.join(name);
+    fs::File::create(&path).hint(path.display(), "is the directory writable?")
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Outcome<()> {
-    fs::write(path, bytes).hint(path.display(), "is the folder writable, and the disk not full?")
+    fs::write(path, bytes).hint(path.display(), "is the directory writable, and the disk not full?")
 }
 
 /// `wanted` on `address` if it is free, else any free port.
 fn free_port(address: IpAddr, wanted: u16, transport: Transport) -> Outcome<SocketAddr> {
     let bind = |port| match transport {
-        Transport::Tcp => TcpListener::bind((address, port)).and_then(|listener| listener.local_addr()),
+        Transport::Tcp => {
+            TcpListener::bind((address, port)).and_then(|listener| listener.local_addr())
+        }
         Transport::Udp => UdpSocket::bind((address, port)).and_then(|socket| socket.local_addr()),
     };
     bind(wanted).or_else(|_| bind(0)).hint(address, "give an address of this host with --bind")
@@ -274,6 +314,9 @@ mod tests {
     fn a_taken_port_gives_another() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
-        assert_ne!(free_port("127.0.0.1".parse().unwrap(), port, Transport::Tcp).unwrap().port(), port);
+        assert_ne!(
+            free_port("127.0.0.1".parse().unwrap(), port, Transport::Tcp).unwrap().port(),
+            port
+        );
     }
 }

@@ -8,21 +8,26 @@ use crate::output::Output;
 use crate::vm::Vm;
 
 /// How long a service may take to listen before a person is told that it does not yet.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// A connection that stays open this long has somebody at its end; without a listener it is closed at once.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// A connection that stays open this long has somebody at its end; without a listener it is closed
+/// at once.
 const HELD: Duration = Duration::from_millis(150);
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Waits until every published port of `vm` is served; what is not served in time is said, and is no failure.
+/// Waits until every published port of `vm` is served; what is not served in time is said, and is
+/// no failure.
 pub fn wait(vm: &Vm, output: &Output) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     for url in &vm.urls {
         let address = url.trim_start_matches("http://").trim_end_matches('/').parse();
         let Ok(address) = address else { continue };
         while !served(address) {
             if Instant::now() > deadline {
-                output.step(&format!("{url} is not served yet; `dstyx logs {} --console` may say why", vm.name));
+                output.step(&format!(
+                    "{url} is not served yet; `dstyx logs {} --console` may say why",
+                    vm.name
+                ));
                 break;
             }
             std::thread::sleep(PAUSE);

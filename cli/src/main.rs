@@ -1,7 +1,8 @@
 //! `dstyx`: build the image, boot an app in it, verify what runs.
 //!
-//! This program joins the libraries and talks to a person; it decides nothing about trust itself. Results
-//! go to standard output, progress and errors to standard error, so that `--json` can be piped.
+//! This program joins the libraries and talks to a person; it decides nothing about trust itself.
+//! Results go to standard output, progress and errors to standard error, so that `--json` can be
+//! piped.
 
 #![forbid(unsafe_code)]
 
@@ -17,7 +18,7 @@ mod doctor;
 mod endpoint;
 mod failure;
 mod files;
-mod image_folder;
+mod image_directory;
 mod judge;
 mod launch;
 mod links;
@@ -73,8 +74,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Help is no failure; a command line that is none ends with the status of what could not be judged, not with clap's
-/// own 2, which says here that a check was skipped.
+/// Help is no failure; a command line that is none ends with the status of what could not be
+/// judged, not with clap's own 2, which says here that a check was skipped.
 fn misused(error: &clap::Error) -> ! {
     // Where nobody reads, nothing is lost.
     let _ = error.print();

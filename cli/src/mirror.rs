@@ -1,7 +1,7 @@
 //! A read-only registry on loopback for the app's local images, such as an example's.
 //!
-//! The guest asks it first because the launch block names it, and believes nothing that it says: every
-//! manifest and blob is addressed and checked by its digest.
+//! The guest asks it first because the launch block names it, and believes nothing that it says:
+//! every manifest and blob is addressed and checked by its digest.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -42,8 +42,10 @@ async fn serve(options: &ServeImages) -> Outcome<()> {
     let written = options.port_file.with_extension("new");
     std::fs::write(&written, port.to_string())
         .and_then(|()| std::fs::rename(&written, &options.port_file))
-        .hint(options.port_file.display(), "is the folder writable?")?;
-    axum::serve(listener, routes(options.layout.clone())).await.hint("serving images", "see the message")
+        .hint(options.port_file.display(), "is the directory writable?")?;
+    axum::serve(listener, routes(options.layout.clone()))
+        .await
+        .hint("serving images", "see the message")
 }
 
 fn routes(layouts: Vec<PathBuf>) -> Router {
@@ -54,14 +56,21 @@ fn routes(layouts: Vec<PathBuf>) -> Router {
 }
 
 /// `NAME/manifests/DIGEST` and `NAME/blobs/DIGEST`; names do not matter, digests do.
-async fn blob(State(layouts): State<Arc<Vec<PathBuf>>>, UrlPath(path): UrlPath<String>) -> Response {
+async fn blob(
+    State(layouts): State<Arc<Vec<PathBuf>>>,
+    UrlPath(path): UrlPath<String>,
+) -> Response {
     let Some((kind, digest)) = digest_of(&path) else {
         return StatusCode::NOT_FOUND.into_response();
     };
     for layout in layouts.iter() {
         let file = blob_file(layout, &digest);
         if let Ok(bytes) = tokio::fs::read(&file).await {
-            let media_type = if kind == "manifests" { manifest_type(&bytes) } else { "application/octet-stream" };
+            let media_type = if kind == "manifests" {
+                manifest_type(&bytes)
+            } else {
+                "application/octet-stream"
+            };
             return ([(header::CONTENT_TYPE, media_type)], Body::from(bytes)).into_response();
         }
     }

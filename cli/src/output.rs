@@ -1,4 +1,5 @@
-//! What a person or a program sees: JSON or text on standard output, progress and failures on standard error.
+//! What a person or a program sees: JSON or text on standard output, progress and failures on
+//! standard error.
 //!
 //! Everything passes [`printable`] here: no text that came from elsewhere commands the terminal.
 
@@ -26,7 +27,8 @@ impl Output {
     /// Prints the result in the chosen form.
     pub fn result(&self, document: &impl Serialize, text: impl FnOnce() -> String) {
         let text = if self.json {
-            let document = serde_json::to_string_pretty(document).expect("results hold strings and numbers");
+            let document =
+                serde_json::to_string_pretty(document).expect("results hold strings and numbers");
             printable::json(&document) + "\n"
         } else {
             printable::text(&text())
@@ -38,7 +40,8 @@ impl Output {
     /// One of many results that come as they happen, a line each; whether anybody still reads.
     pub fn line(&self, document: &impl Serialize, text: &str) -> bool {
         let line = if self.json {
-            let document = serde_json::to_string(document).expect("results hold strings and numbers");
+            let document =
+                serde_json::to_string(document).expect("results hold strings and numbers");
             printable::json(&document) + "\n"
         } else {
             printable::text(text)
@@ -55,10 +58,12 @@ impl Output {
     /// A failure and its hint.
     pub fn failure(&self, failure: &Failure) {
         if self.json {
-            let document = serde_json::json!({ "error": failure.to_string(), "hint": failure.hint });
+            let document =
+                serde_json::json!({ "error": failure.to_string(), "hint": failure.hint });
             eprintln!("{}", printable::json(&document.to_string()));
         } else {
-            let [error, hint] = [&failure.to_string(), &failure.hint].map(|text| printable::quoted(text));
+            let [error, hint] =
+                [&failure.to_string(), &failure.hint].map(|text| printable::quoted(text));
             eprintln!("error: {error}\n hint: {hint}");
         }
     }
@@ -69,15 +74,20 @@ pub fn note(text: &str) {
     eprintln!("note: {}", printable::quoted(text));
 }
 
-/// Left-aligned columns, two spaces apart, wide as their widest cell; a cell is one line whatever it holds.
+/// Left-aligned columns, two spaces apart, wide as their widest cell; a cell is one line whatever
+/// it holds.
 pub fn columns(rows: &[Vec<String>]) -> String {
-    let rows: Vec<Vec<_>> = rows.iter().map(|row| row.iter().map(|cell| printable::line(cell)).collect()).collect();
+    let rows: Vec<Vec<_>> =
+        rows.iter().map(|row| row.iter().map(|cell| printable::line(cell)).collect()).collect();
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let width = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max()
+    };
     let widths: Vec<_> = (0..count).map(|column| width(column).unwrap_or(0)).collect();
     rows.iter()
         .map(|row| {
-            let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+            let cells: Vec<_> =
+                row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
             cells.join("  ").trim_end().to_owned() + "\n"
         })
         .collect()

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::{Failure, Outcome};
 
-/// The file that tells a checkout from any other folder.
+/// The file that tells a checkout from any other directory.
 const CHECKOUT_MARK: &str = "reproducible-build/inputs.lock";
 
-/// The checkout around the current folder.
+/// The checkout around the current directory.
 pub fn checkout() -> Outcome<PathBuf> {
-    let current = std::env::current_dir().map_err(|error| Failure::new(error, "change to an existing folder"))?;
-    let found = current.ancestors().find(|folder| folder.join(CHECKOUT_MARK).is_file());
+    let current = std::env::current_dir()
+        .map_err(|error| Failure::new(error, "change to an existing directory"))?;
+    let found = current.ancestors().find(|directory| directory.join(CHECKOUT_MARK).is_file());
     found.map(Path::to_path_buf).ok_or_else(|| {
         Failure::new(
             format!("{} is not inside a dstyx checkout", current.display()),
@@ -19,26 +20,33 @@ pub fn checkout() -> Outcome<PathBuf> {
     })
 }
 
-/// Folder of one virtual machine's state.
-pub fn vm_folder(name: &str) -> Outcome<PathBuf> {
-    protocol::app_compose::check_name(name).map_err(|error| Failure::new(error, "choose another name with --name"))?;
-    Ok(vms_folder()?.join(name))
+/// Directory of one virtual machine's state.
+pub fn vm_directory(name: &str) -> Outcome<PathBuf> {
+    protocol::app_compose::check_name(name)
+        .map_err(|error| Failure::new(error, "choose another name with --name"))?;
+    Ok(vms_directory()?.join(name))
 }
 
-/// Folder of all virtual machines' state: `$XDG_STATE_HOME/dstyx/vms`, by default `~/.local/state/dstyx/vms`.
-pub fn vms_folder() -> Outcome<PathBuf> {
-    Ok(users_folder("XDG_STATE_HOME", ".local/state")?.join("vms"))
+/// Directory of all virtual machines' state: `$XDG_STATE_HOME/dstyx/vms`, by default
+/// `~/.local/state/dstyx/vms`.
+pub fn vms_directory() -> Outcome<PathBuf> {
+    Ok(users_directory("XDG_STATE_HOME", ".local/state")?.join("vms"))
 }
 
-/// Folder of what can be had again: `$XDG_CACHE_HOME/dstyx`, by default `~/.cache/dstyx`.
-pub fn cache_folder() -> Outcome<PathBuf> {
-    users_folder("XDG_CACHE_HOME", ".cache")
+/// Directory of what can be had again: `$XDG_CACHE_HOME/dstyx`, by default `~/.cache/dstyx`.
+pub fn cache_directory() -> Outcome<PathBuf> {
+    users_directory("XDG_CACHE_HOME", ".cache")
 }
 
 /// This program's part of one of the XDG base directories.
-fn users_folder(variable: &str, in_home: &str) -> Outcome<PathBuf> {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+fn users_directory(variable: &str, in_home: &str) -> Outcome<PathBuf> {
+    let absolute =
+        |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(in_home)));
-    base.map(|base| base.join("dstyx"))
-        .ok_or_else(|| Failure::new(format!("neither {variable} nor HOME is set"), "set HOME to your home folder"))
+    base.map(|base| base.join("dstyx")).ok_or_else(|| {
+        Failure::new(
+            format!("neither {variable} nor HOME is set"),
+            "set HOME to your home directory",
+        )
+    })
 }

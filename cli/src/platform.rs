@@ -56,8 +56,17 @@ impl Choice {
 fn missing() -> Option<String> {
     match kvm_tdx().as_deref() {
         Some("Y") => {}
-        Some(_) => return Some("KVM was loaded without it (kvm_intel.tdx=1, TDX enabled in the BIOS)".to_owned()),
-        None => return Some("the kernel's KVM does not know it (Linux 6.16 or later on a TDX processor)".to_owned()),
+        Some(_) => {
+            return Some(
+                "KVM was loaded without it (kvm_intel.tdx=1, TDX enabled in the BIOS)".to_owned(),
+            );
+        }
+        None => {
+            return Some(
+                "the kernel's KVM does not know it (Linux 6.16 or later on a TDX processor)"
+                    .to_owned(),
+            );
+        }
     }
     kvm_access().err().map(|error| format!("/dev/kvm: {error}"))
 }

@@ -1,8 +1,10 @@
-//! Foreign text made safe to print: every character that a terminal obeys, or that nobody sees, is spelled out.
+//! Foreign text made safe to print: every character that a terminal obeys, or that nobody sees, is
+//! spelled out.
 //!
-//! Names, claims and errors repeat what an attacker wrote. Without this a refused evidence could clear the screen
-//! and print a verdict of its own. Text that is one line of ours goes through [`line`] where it is put together;
-//! everything that is printed goes through [`text`], [`quoted`] or [`json`] in `output`.
+//! Names, claims and errors repeat what an attacker wrote. Without this a refused evidence could
+//! clear the screen and print a verdict of its own. Text that is one line of ours goes through
+//! [`line`] where it is put together; everything that is printed goes through [`text`], [`quoted`]
+//! or [`json`] in `output`.
 
 /// One line: line breaks are spelled out too.
 pub fn line(text: &str) -> String {
@@ -19,13 +21,14 @@ pub fn quoted(several: &str) -> String {
     text(several.trim_end()).replace('\n', "\n     | ")
 }
 
-/// What a guest wrote on its console: a terminal's commands are left out, not spelled, as it is full of them.
+/// What a guest wrote on its console: a terminal's commands are left out, not spelled, as it is
+/// full of them.
 pub fn console(text: &str) -> String {
     text.chars().filter(|c| !is_hidden(*c) || is_layout(*c)).collect()
 }
 
-/// A JSON document of the same meaning. Whatever is hidden in it stands in a string: JSON itself has no other than
-/// line breaks; its writer escapes only the characters below U+0020.
+/// A JSON document of the same meaning. Whatever is hidden in it stands in a string: JSON itself
+/// has no other than line breaks; its writer escapes only the characters below U+0020.
 pub fn json(document: &str) -> String {
     let mut escaped = String::with_capacity(document.len());
     for c in document.chars() {
@@ -54,12 +57,20 @@ fn is_layout(c: char) -> bool {
     matches!(c, '\n' | '\t')
 }
 
-/// Characters that show nothing or change the order of others: with them a text can look like another.
+/// Characters that show nothing or change the order of others: with them a text can look like
+/// another.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
-            '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}'
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{115f}'
+                | '\u{1160}'
+                | '\u{180e}'
+                | '\u{3164}'
+                | '\u{feff}'
+                | '\u{ffa0}'
         )
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}')
         || matches!(c, '\u{e0000}'..='\u{e0fff}')

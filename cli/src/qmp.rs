@@ -21,7 +21,11 @@ pub fn power_button(socket: &Path) -> Outcome<()> {
     lines.next().transpose().hint(socket.display(), HINT)?;
     for command in ["qmp_capabilities", "system_powerdown"] {
         writeln!(&stream, "{{\"execute\":\"{command}\"}}").hint(socket.display(), HINT)?;
-        let accepted = lines.by_ref().take(MAX_LINES).map_while(Result::ok).any(|line| line.starts_with("{\"return\""));
+        let accepted = lines
+            .by_ref()
+            .take(MAX_LINES)
+            .map_while(Result::ok)
+            .any(|line| line.starts_with("{\"return\""));
         if !accepted {
             return Err(Failure::new(format!("QEMU refuses {command}"), HINT));
         }

@@ -1,4 +1,5 @@
-//! Whose releases are believed, as a person names them, and whether a folder holds such a release.
+//! Whose releases are believed, as a person names them, and whether a directory holds such a
+//! release.
 
 use std::path::Path;
 
@@ -15,24 +16,31 @@ pub const STATEMENT: &str = "provenance.json";
 /// The same statement with signatures.
 pub const ENVELOPE: &str = "provenance.dsse.json";
 
-/// The release in a folder, if enough of the named signers vouch for it.
-pub fn verified(folder: &Path, signers: &Signers) -> Outcome<VerifiedRelease> {
+/// The release in a directory, if enough of the named signers vouch for it.
+pub fn verified(directory: &Path, signers: &Signers) -> Outcome<VerifiedRelease> {
     let trust = trust(signers)?;
-    let path = folder.join(ENVELOPE);
+    let path = directory.join(ENVELOPE);
     let envelope = files::read_bounded(&path, dsse::MAX_BYTES as u64)?;
     release::verify(&envelope, &trust)
         .map_err(|error| Failure::new(format!("{}: {error}", path.display()), error.hint()))
 }
 
-/// Whether an image that was read is the one that the signers vouch for, of the flavour that they state.
-pub fn check_image(release: &VerifiedRelease, os_image_hash: OsImageHash, flavour: Flavour) -> Outcome<()> {
+/// Whether an image that was read is the one that the signers vouch for, of the flavour that they
+/// state.
+pub fn check_image(
+    release: &VerifiedRelease,
+    os_image_hash: OsImageHash,
+    flavour: Flavour,
+) -> Outcome<()> {
     release.check_image(os_image_hash.0).map_err(|error| Failure::new(&error, error.hint()))?;
     let stated = release.statement().flavour();
     if stated == flavour_name(flavour) {
         return Ok(());
     }
-    let what =
-        format!("the signers vouch for a {stated} image, but image.json is of a {} image", flavour_name(flavour));
+    let what = format!(
+        "the signers vouch for a {stated} image, but image.json is of a {} image",
+        flavour_name(flavour)
+    );
     Err(Failure::new(what, "do not use it; tell its signers"))
 }
 

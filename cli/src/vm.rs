@@ -1,7 +1,8 @@
-//! The state of virtual machines that `up` started: a folder each, with the processes that belong to it.
+//! The state of virtual machines that `up` started: a directory each, with the processes that
+//! belong to it.
 //!
-//! A process is known by its id and its start time, so that a reused id is never taken for it, and never
-//! signalled.
+//! A process is known by its id and its start time, so that a reused id is never taken for it, and
+//! never signalled.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,12 +16,13 @@ use serde::{Deserialize, Serialize};
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::{paths, qmp};
 
-/// Name of QEMU's control socket in a machine's folder.
+/// Name of QEMU's control socket in a machine's directory.
 pub const CONTROL_SOCKET: &str = "qmp.sock";
 
 /// How long a process may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long a guest may take to stop its app and power off; its agent kills what takes longer than 80 s, its init then the agent.
+/// How long a guest may take to stop its app and power off; its agent kills what takes longer than
+/// 80 s, its init then the agent.
 const SHUTDOWN: Duration = Duration::from_secs(100);
 /// How often it is looked at meanwhile.
 const POLL: Duration = Duration::from_millis(20);
@@ -38,9 +40,9 @@ pub struct Process {
 pub struct Vm {
     /// Its name.
     pub name: String,
-    /// Folder of its image.
+    /// Directory of its image.
     pub image: PathBuf,
-    /// Folder of its app.
+    /// Directory of its app.
     pub app: PathBuf,
     /// Address of the agent, such as `http://127.0.0.1:8090`.
     pub agent_url: String,
@@ -59,7 +61,10 @@ impl Process {
     pub fn of(pid: u32) -> Outcome<Self> {
         let pid = i32::try_from(pid).expect("process ids fit i32 on Linux");
         let started_ticks = start_ticks(pid).ok_or_else(|| {
-            Failure::new(format!("process {pid} ended at once"), "see its log in the machine's folder")
+            Failure::new(
+                format!("process {pid} ended at once"),
+                "see its log in the machine's directory",
+            )
         })?;
         Ok(Self { pid, started_ticks })
     }
@@ -76,8 +81,8 @@ impl Process {
         self.signal(Signal::SIGKILL)
     }
 
-    fn wait(&self, patience: Duration) {
-        let deadline = Instant::now() + patience;
+    fn wait(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
         while self.alive() && Instant::now() < deadline {
             std::thread::sleep(POLL);
         }
@@ -100,15 +105,17 @@ impl Process {
 impl Vm {
     /// The machine called `name`.
     pub fn load(name: &str) -> Outcome<Self> {
-        let file = paths::vm_folder(name)?.join("vm.json");
-        let json = fs::read(&file)
-            .map_err(|_| Failure::new(format!("there is no virtual machine {name}"), "`dstyx ps` lists them"))?;
-        serde_json::from_slice(&json).hint(file.display(), "remove the machine with `dstyx down` and start it again")
+        let file = paths::vm_directory(name)?.join("vm.json");
+        let json = fs::read(&file).map_err(|_| {
+            Failure::new(format!("there is no virtual machine {name}"), "`dstyx ps` lists them")
+        })?;
+        serde_json::from_slice(&json)
+            .hint(file.display(), "remove the machine with `dstyx down` and start it again")
     }
 
     /// All machines, by name.
     pub fn all() -> Outcome<Vec<Self>> {
-        let Ok(entries) = fs::read_dir(paths::vms_folder()?) else {
+        let Ok(entries) = fs::read_dir(paths::vms_directory()?) else {
             return Ok(Vec::new());
         };
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -118,19 +125,21 @@ impl Vm {
     }
 
     /// Writes `vm.json`.
-    pub fn save(&self, folder: &Path) -> Outcome<()> {
+    pub fn save(&self, directory: &Path) -> Outcome<()> {
         let json = serde_json::to_vec_pretty(self).expect("strings and numbers serialise");
-        fs::write(folder.join("vm.json"), json).hint(folder.display(), "is the folder writable?")
+        fs::write(directory.join("vm.json"), json)
+            .hint(directory.display(), "is the directory writable?")
     }
 
-    /// Folder of its state.
-    pub fn folder(&self) -> Outcome<PathBuf> {
-        paths::vm_folder(&self.name)
+    /// Directory of its state.
+    pub fn directory(&self) -> Outcome<PathBuf> {
+        paths::vm_directory(&self.name)
     }
 
     /// Ends its processes: the guest is asked to shut down; what remains is ended.
     pub fn end(&self) -> Outcome<()> {
-        let asked = self.qemu.alive() && qmp::power_button(&self.folder()?.join(CONTROL_SOCKET)).is_ok();
+        let asked =
+            self.qemu.alive() && qmp::power_button(&self.directory()?.join(CONTROL_SOCKET)).is_ok();
         if asked {
             self.qemu.wait(SHUTDOWN);
         }

@@ -29,18 +29,27 @@ impl Watch {
         Self { disk, qemu, seen: 0 }
     }
 
-    /// Waits until one of `phases` is recorded; reports each new record. A refusal is returned as the record it is.
-    pub fn until(&mut self, phases: &[Phase], patience: Duration, mut report: impl FnMut(&Record)) -> Outcome<Record> {
-        let deadline = Instant::now() + patience;
+    /// Waits until one of `phases` is recorded; reports each new record. A refusal is returned as
+    /// the record it is.
+    pub fn until(
+        &mut self,
+        phases: &[Phase],
+        timeout: Duration,
+        mut report: impl FnMut(&Record),
+    ) -> Outcome<Record> {
+        let deadline = Instant::now() + timeout;
         loop {
-            // Asked before the disk is read: a machine that ends has written its last record by then.
+            // Asked before the disk is read: a machine that ends has written its last record by
+            // then.
             let alive = self.qemu.alive();
             let records = self.records()?;
             for record in records.iter().skip(self.seen) {
                 report(record);
             }
             self.seen = self.seen.max(records.len());
-            let awaited = |record: &&Record| phases.contains(&record.phase) || record.refusal != Refusal::None;
+            let awaited = |record: &&Record| {
+                phases.contains(&record.phase) || record.refusal != Refusal::None
+            };
             if let Some(record) = records.iter().find(awaited) {
                 return Ok(*record);
             }
@@ -48,16 +57,17 @@ impl Watch {
                 return Err(ended(records.last()));
             }
             if Instant::now() > deadline {
-                return Err(silent(records.last(), patience));
+                return Err(silent(records.last(), timeout));
             }
             std::thread::sleep(POLL);
         }
     }
 
     fn records(&self) -> Outcome<Vec<Record>> {
-        let bytes =
-            fs::read(&self.disk).hint(self.disk.display(), "the machine's folder was removed; start it again")?;
-        status::decode(&bytes).hint(self.disk.display(), "the guest wrote what no dstyx image writes")
+        let bytes = fs::read(&self.disk)
+            .hint(self.disk.display(), "the machine's directory was removed; start it again")?;
+        status::decode(&bytes)
+            .hint(self.disk.display(), "the guest wrote what no dstyx image writes")
     }
 }
 
@@ -66,24 +76,30 @@ pub fn sentence(record: &Record) -> String {
     let seconds = record.uptime_micros as f64 / 1e6;
     match record.refusal {
         Refusal::None => format!("[guest {seconds:6.2}s] {}", record.phase.sentence()),
-        refusal => format!("[guest {seconds:6.2}s] {} (after: {})", refusal.sentence(), record.phase.sentence()),
+        refusal => format!(
+            "[guest {seconds:6.2}s] {} (after: {})",
+            refusal.sentence(),
+            record.phase.sentence()
+        ),
     }
 }
 
 fn last_words(record: Option<&Record>) -> String {
-    record.map_or("nothing was reported".to_owned(), |record| format!("last report: {}", record.phase.sentence()))
+    record.map_or("nothing was reported".to_owned(), |record| {
+        format!("last report: {}", record.phase.sentence())
+    })
 }
 
 fn ended(record: Option<&Record>) -> Failure {
     Failure::new(
         format!("the virtual machine ended; {}", last_words(record)),
-        "see `dstyx logs NAME --console`, and qemu.log in the machine's folder",
+        "see `dstyx logs NAME --console`, and qemu.log in the machine's directory",
     )
 }
 
-fn silent(record: Option<&Record>, patience: Duration) -> Failure {
+fn silent(record: Option<&Record>, timeout: Duration) -> Failure {
     Failure::new(
-        format!("no progress within {} s; {}", patience.as_secs(), last_words(record)),
+        format!("no progress within {} s; {}", timeout.as_secs(), last_words(record)),
         "see `dstyx logs NAME --console`; a loaded host may need longer",
     )
 }
@@ -93,25 +109,26 @@ mod tests {
     use super::*;
 
     fn watch(records: &[Record]) -> (tempfile::TempDir, Watch) {
-        let folder = tempfile::tempdir().unwrap();
-        let disk = folder.path().join("status.img");
+        let directory = tempfile::tempdir().unwrap();
+        let disk = directory.path().join("status.img");
         fs::write(&disk, status::encode(records)).unwrap();
-        (folder, Watch::new(disk, Process::of(std::process::id()).unwrap()))
+        (directory, Watch::new(disk, Process::of(std::process::id()).unwrap()))
     }
 
     #[test]
     fn a_refusal_ends_the_wait_whatever_was_awaited() {
         let record = Record { phase: Phase::Started, refusal: Refusal::NoTee, uptime_micros: 1 };
-        let (_folder, mut watch) = watch(&[record]);
+        let (_directory, mut watch) = watch(&[record]);
         let mut reported = Vec::new();
-        let found = watch.until(&[Phase::SystemReady], Duration::ZERO, |record| reported.push(*record));
+        let found =
+            watch.until(&[Phase::SystemReady], Duration::ZERO, |record| reported.push(*record));
         assert_eq!((found.unwrap(), reported), (record, vec![record]));
     }
 
     #[test]
     fn silence_says_what_was_last_heard() {
         let record = Record { phase: Phase::Networked, refusal: Refusal::None, uptime_micros: 1 };
-        let (_folder, mut watch) = watch(&[record]);
+        let (_directory, mut watch) = watch(&[record]);
         let error = watch.until(&[Phase::SystemReady], Duration::ZERO, |_| ()).unwrap_err();
         assert!(error.to_string().contains("the network is configured"), "{error}");
     }

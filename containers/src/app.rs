@@ -1,8 +1,8 @@
 //! A whole app: from a compose file to running services, and to their end.
 //!
-//! The one entry for the agent. An [`App`] is a handle that exists from the first moment, also while images
-//! are fetched or when nothing can be run: whoever answers for the guest holds one and asks it. What it
-//! shows is written by one driver.
+//! The one entry for the agent. An [`App`] is a handle that exists from the first moment, also
+//! while images are fetched or when nothing can be run: whoever answers for the guest holds one and
+//! asks it. What it shows is written by one driver.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +21,9 @@ mod status;
 
 pub use driver::STOP_BUDGET;
 pub use history::{AppEvent, Happening, MAX_EVENTS};
-pub use status::{AppState, ContainerState, ContainerStatus, Failure, FailureKind, HealthState, PullStatus};
+pub use status::{
+    AppState, ContainerState, ContainerStatus, Failure, FailureKind, HealthState, PullStatus,
+};
 
 use board::Board;
 
@@ -32,13 +34,13 @@ pub struct AppSpec {
     pub compose: ComposeFile,
     /// Whom images are asked from.
     pub registries: RegistrySettings,
-    /// Folder of unpacked layers; outlives the app.
+    /// Directory of unpacked layers; outlives the app.
     pub store_dir: PathBuf,
-    /// Folder of what a boot knows of its containers, networks and supervision; on tmpfs.
+    /// Directory of what a boot knows of its containers, networks and supervision; on tmpfs.
     pub run_dir: PathBuf,
-    /// Folder of what containers write, and of volumes; on the data disk.
+    /// Directory of what containers write, and of volumes; on the data disk.
     pub data_dir: PathBuf,
-    /// Folder of logs: `SERVICE-N.log` and `SERVICE-N.log.1` …
+    /// Directory of logs: `SERVICE-N.log` and `SERVICE-N.log.1` …
     pub log_dir: PathBuf,
     /// Names the servers that the guest asks for names.
     pub resolv_conf: PathBuf,
@@ -96,12 +98,14 @@ impl App {
         self.board.handle(id)
     }
 
-    /// What happened after the event numbered `seen`, the oldest first; all that is still known for 0.
+    /// What happened after the event numbered `seen`, the oldest first; all that is still known for
+    /// 0.
     pub fn events_after(&self, seen: u64) -> Vec<AppEvent> {
         self.board.events_after(seen)
     }
 
-    /// Ends all services in reverse order of their dependencies, each with its own grace, and returns when nothing runs.
+    /// Ends all services in reverse order of their dependencies, each with its own grace, and
+    /// returns when nothing runs.
     pub async fn stop(&self) {
         if !self.stop.is_closed() {
             self.stop.send_replace(true);

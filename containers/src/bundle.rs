@@ -1,8 +1,8 @@
 //! What a container is: service and image as a request for the helper.
 //!
-//! Everything that bounds the container is decided here and nowhere else; the helper only carries it out,
-//! and refuses what it cannot. Pure but for [`Bundle::write`]: no file of the image is looked at here.
-//! Image configuration and the image's files are hostile.
+//! Everything that bounds the container is decided here and nowhere else; the helper only carries
+//! it out, and refuses what it cannot. Pure but for [`Bundle::write`]: no file of the image is
+//! looked at here. Image configuration and the image's files are hostile.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use oci_spec::OciSpecError;
-use oci_spec::runtime::{LinuxBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, VERSION};
+use oci_spec::runtime::{
+    LinuxBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, VERSION,
+};
 
 use crate::compose::model::{HostNamespace, Service};
 use crate::container::{ContainerRequest, Launcher};
@@ -47,11 +49,11 @@ pub(crate) struct Bundle {
     files: Vec<PlannedFile>,
 }
 
-/// A file or folder of the bundle that a mount shows.
+/// A file or directory of the bundle that a mount shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct PlannedFile {
     path: PathBuf,
-    /// A folder if `None`.
+    /// A directory if `None`.
     content: Option<Vec<u8>>,
     uid: u32,
     gid: u32,
@@ -59,13 +61,14 @@ struct PlannedFile {
 }
 
 impl Bundle {
-    /// Decides everything. `folder` is the container's run folder, `first_id` the beginning of its range.
+    /// Decides everything. `directory` is the container's run directory, `first_id` the beginning
+    /// of its range.
     pub(crate) fn plan(
         launcher: &Launcher,
         container: &ContainerRequest<'_>,
         first_id: u32,
     ) -> Result<Self, BundleError> {
-        let folder = launcher.folder(container.id);
+        let directory = launcher.directory(container.id);
         let data = launcher.data_dir.join("containers").join(container.id);
         let plan = mounts::plan(launcher, container)?;
         let (service, image) = (container.service, &container.image.config);
@@ -83,10 +86,11 @@ impl Bundle {
             network_sysctls: network_sysctls(container),
             limits: limits::cgroup(&service.resources),
             devices: devices::rules(&service.privileges)?,
-            danger_no_filter: service.privileges.privileged || service.privileges.seccomp_unconfined,
+            danger_no_filter: service.privileges.privileged
+                || service.privileges.seccomp_unconfined,
             stdin_open: service.process.stdin_open,
             log: log(launcher, container),
-            folder,
+            directory,
         };
         Ok(Self { request, files: plan.files })
     }
@@ -115,8 +119,8 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     io::Write::write_all(&mut file, content)
 }
 
-/// Whether a service asks for something that has a meaning only with the guest's own ids: all of these
-/// need `danger_privileged` in the measured file.
+/// Whether a service asks for something that has a meaning only with the guest's own ids: all of
+/// these need `danger_privileged` in the measured file.
 fn has_guest_ids(service: &Service) -> bool {
     let privileges = &service.privileges;
     privileges.privileged
@@ -151,7 +155,8 @@ fn spec(container: &ContainerRequest<'_>, plan: &Plan) -> Result<Spec, BundleErr
     let service = container.service;
     let privileges = &service.privileges;
     let held = capabilities::held(privileges)?;
-    let own_sysctls = privileges.sysctls.iter().filter(|(name, _)| !name.starts_with(NETWORK_PREFIX));
+    let own_sysctls =
+        privileges.sysctls.iter().filter(|(name, _)| !name.starts_with(NETWORK_PREFIX));
     let mut linux = LinuxBuilder::default()
         .namespaces(sandbox::namespaces(service)?)
         .cgroups_path(format!("/dstyx/{}", container.id))
@@ -180,7 +185,10 @@ fn spec(container: &ContainerRequest<'_>, plan: &Plan) -> Result<Spec, BundleErr
     Ok(spec)
 }
 
-fn process(container: &ContainerRequest<'_>, held: oci_spec::runtime::Capabilities) -> Result<Process, BundleError> {
+fn process(
+    container: &ContainerRequest<'_>,
+    held: oci_spec::runtime::Capabilities,
+) -> Result<Process, BundleError> {
     let (image, service) = (&container.image.config, container.service);
     let working_dir = service.process.working_dir.as_deref().unwrap_or(&image.working_dir);
     let mut arguments = process::arguments(image, &service.process)?;
@@ -190,7 +198,11 @@ fn process(container: &ContainerRequest<'_>, held: oci_spec::runtime::Capabiliti
     let mut process = ProcessBuilder::default()
         .terminal(service.process.tty)
         .args(arguments)
-        .env(process::environment(image, &service.process.environment, names::host_name(container))?)
+        .env(process::environment(
+            image,
+            &service.process.environment,
+            names::host_name(container),
+        )?)
         .cwd(if working_dir.is_empty() { "/" } else { working_dir })
         .capabilities(capabilities::sets(held)?)
         .rlimits(limits::process(&service.resources)?)
@@ -233,7 +245,8 @@ mod tests {
     use crate::images::{PulledImage, parse_config};
     use crate::network::Joined;
 
-    /// An image that names programs wherever some runtime or tool has looked for one to run beside a container.
+    /// An image that names programs wherever some runtime or tool has looked for one to run beside
+    /// a container.
     const IMAGE: &str = r#"{
         "os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": []}, "hooks": {"prestart": [{"path": "/x"}]},
         "annotations": {"run.oci.hooks.stdout": "/x"}, "history": [{"created_by": "/x"}], "container_config": {"Cmd": ["/x"]},
@@ -254,14 +267,23 @@ mod tests {
     }
 
     fn planned(compose: &str, image: &str) -> Bundle {
-        let compose = ComposeFile::read(compose.as_bytes(), &Inputs { danger_privileged: true, ..Inputs::default() })
-            .expect("compose file");
+        let compose = ComposeFile::read(
+            compose.as_bytes(),
+            &Inputs { danger_privileged: true, ..Inputs::default() },
+        )
+        .expect("compose file");
         let (config, _) = parse_config(image.as_bytes(), 0).expect("image");
         let manifest = ContentDigest::from_bytes([0; 32]);
         let image = PulledImage { manifest, config, layers: Vec::new(), documents: Vec::new() };
-        let network = Joined { namespace: None, addresses: Vec::new(), resolv_conf: String::new(), hosts: Vec::new() };
+        let network = Joined {
+            namespace: None,
+            addresses: Vec::new(),
+            resolv_conf: String::new(),
+            hosts: Vec::new(),
+        };
         let sockets = Sockets { dstack: "/dstack.sock".into(), tappd: "/tappd.sock".into() };
-        let [helper, run_dir, data_dir, log_dir] = ["/helper", "/run", "/data", "/log"].map(PathBuf::from);
+        let [helper, run_dir, data_dir, log_dir] =
+            ["/helper", "/run", "/data", "/log"].map(PathBuf::from);
         let launcher = Launcher { helper, run_dir, data_dir, log_dir, sockets };
         let service = &compose.services[0];
         let container = ContainerRequest { id: "web-1", service, image: &image, network: &network };
@@ -274,15 +296,26 @@ mod tests {
         let labelled = format!("{plain}    labels: {{run.oci.hooks.prestart: /x, hooks: /x}}\n");
         let bundle = planned(&labelled, IMAGE);
         let spec = &bundle.request.spec;
-        assert!(spec.hooks().is_none() && spec.annotations().as_ref().is_none_or(|annotations| annotations.is_empty()));
+        assert!(
+            spec.hooks().is_none()
+                && spec.annotations().as_ref().is_none_or(|annotations| annotations.is_empty())
+        );
         assert!(!serde_json::to_string(&bundle.request).expect("request").contains("/x"));
-        assert_eq!(bundle.request, planned(&plain, PLAIN_IMAGE).request, "what it says changes nothing");
+        assert_eq!(
+            bundle.request,
+            planned(&plain, PLAIN_IMAGE).request,
+            "what it says changes nothing"
+        );
     }
 
     #[test]
     fn who_shares_the_guests_host_name_does_not_set_it() {
-        let named = |key: &str| planned(&format!("{}    {key}\n    domainname: example.org\n", compose()), PLAIN_IMAGE);
-        let names = |bundle: Bundle| (bundle.request.spec.hostname().clone(), bundle.request.spec.domainname().clone());
+        let named = |key: &str| {
+            planned(&format!("{}    {key}\n    domainname: example.org\n", compose()), PLAIN_IMAGE)
+        };
+        let names = |bundle: Bundle| {
+            (bundle.request.spec.hostname().clone(), bundle.request.spec.domainname().clone())
+        };
         assert_eq!(names(named("uts: host")), (None, None));
         let own = (Some("web".to_owned()), Some("example.org".to_owned()));
         assert_eq!(names(named("ipc: host")), own);

@@ -1,16 +1,17 @@
-//! The strict reading of a `docker-compose.yml`: text in, an app that can be run out, or every refusal.
+//! The strict reading of a `docker-compose.yml`: text in, an app that can be run out, or every
+//! refusal.
 //!
-//! The same bytes are read twice: by the command line before a boot, so that a person hears of a mistake
-//! at once, and in the guest, where the file comes through the untrusted host. Nothing here opens a file
-//! or a socket, and nothing is ignored: an unknown key, or one that a guest does not have, is refused with
-//! its path and line, and a key that changes nothing is noted. Source: the compose specification and its
-//! JSON schema.
+//! The same bytes are read twice: by the command line before a boot, so that a person hears of a
+//! mistake at once, and in the guest, where the file comes through the untrusted host. Nothing here
+//! opens a file or a socket, and nothing is ignored: an unknown key, or one that a guest does not
+//! have, is refused with its path and line, and a key that changes nothing is noted. Source: the
+//! compose specification and its JSON schema.
 
 use std::collections::BTreeSet;
 
 use protocol::app_compose::AppCompose;
 
-mod app_folder;
+mod app_directory;
 mod attachments;
 mod capabilities;
 mod command;
@@ -51,14 +52,21 @@ pub use refusal::{Cause, ComposeError, KeyPath, Refusal, Refusals};
 use field::{Field, Findings};
 use keys::TOP;
 
-/// Each service costs a process, a network namespace and an address; apps in the field have fewer than 20.
+/// Each service costs a process, a network namespace and an address; apps in the field have fewer
+/// than 20.
 pub const MAX_SERVICES: usize = 64;
 
 impl ComposeFile {
-    /// Reads the compose file of a measured app with its own files and variables, as the guest does.
+    /// Reads the compose file of a measured app with its own files and variables, as the guest
+    /// does.
     pub fn of_app(app: &AppCompose) -> Result<Self, ComposeError> {
-        let environment = Environment::of_folder(&app.files).map_err(ComposeError::Environment)?;
-        let inputs = Inputs { files: &app.files, environment: &environment, danger_privileged: app.danger_privileged };
+        let environment =
+            Environment::of_directory(&app.files).map_err(ComposeError::Environment)?;
+        let inputs = Inputs {
+            files: &app.files,
+            environment: &environment,
+            danger_privileged: app.danger_privileged,
+        };
         Self::read(app.docker_compose_file.as_bytes(), &inputs)
     }
 
@@ -73,8 +81,9 @@ impl ComposeFile {
         }
     }
 
-    /// The paths in the app folder that a compose file refers to, `.env` among them if a variable counts. What it is
-    /// refused for does not matter here. A file of variables may refer to `.env`, so ask again with what was found.
+    /// The paths in the app directory that a compose file refers to, `.env` among them if a
+    /// variable counts. What it is refused for does not matter here. A file of variables may refer
+    /// to `.env`, so ask again with what was found.
     pub fn wanted(bytes: &[u8], inputs: &Inputs<'_>) -> Result<BTreeSet<String>, ComposeError> {
         let mut findings = Findings::new(*inputs);
         read(bytes, &mut findings)?;
@@ -103,14 +112,19 @@ fn file(root: &Field<'_>, findings: &mut Findings<'_>) -> Option<ComposeFile> {
     match entries.len() {
         // A value of another kind has been refused already.
         0 if findings.refusals.is_empty() => {
-            return findings.refuse(&field, Cause::Kind { expected: "at least one service", found: "none" });
+            return findings
+                .refuse(&field, Cause::Kind { expected: "at least one service", found: "none" });
         }
         found if found > MAX_SERVICES => {
-            return findings.refuse(&field, Cause::TooMany { what: "services", found, limit: MAX_SERVICES });
+            return findings
+                .refuse(&field, Cause::TooMany { what: "services", found, limit: MAX_SERVICES });
         }
         _ => {}
     }
-    let written = entries.iter().filter_map(|(name, field)| service::read(name, field, &defined, findings)).collect();
+    let written = entries
+        .iter()
+        .filter_map(|(name, field)| service::read(name, field, &defined, findings))
+        .collect();
     Some(resolve::file(name, written, defined, &field, findings))
 }
 

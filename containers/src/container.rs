@@ -41,11 +41,11 @@ use link::Link;
 pub struct Launcher {
     /// The helper program, linked statically.
     pub helper: PathBuf,
-    /// Folder of what a boot knows of its containers; on tmpfs.
+    /// Directory of what a boot knows of its containers; on tmpfs.
     pub run_dir: PathBuf,
-    /// Folder of what containers write, and of volumes; on the data disk.
+    /// Directory of what containers write, and of volumes; on the data disk.
     pub data_dir: PathBuf,
-    /// Folder of logs.
+    /// Directory of logs.
     pub log_dir: PathBuf,
     /// The agent's sockets, for services that ask for them.
     pub sockets: Sockets,
@@ -63,7 +63,7 @@ pub struct Sockets {
 /// What to start.
 #[derive(Debug, Clone, Copy)]
 pub struct ContainerRequest<'a> {
-    /// `SERVICE-N`: names folders, log and cgroup.
+    /// `SERVICE-N`: names directories, log and cgroup.
     pub id: &'a str,
     /// Its service.
     pub service: &'a Service,
@@ -93,72 +93,81 @@ impl State {
 }
 
 impl Launcher {
-    /// Starts a container and returns when its first process runs. What an ended container of the same id
-    /// wrote to its root is still there; [`Container::remove`] is for starting anew.
+    /// Starts a container and returns when its first process runs. What an ended container of the
+    /// same id wrote to its root is still there; [`Container::remove`] is for starting anew.
     pub async fn start(&self, request: &ContainerRequest<'_>) -> Result<Container, ContainerError> {
-        let folder = self.folder(request.id);
-        forget_ended(&folder, request.id)?;
+        let directory = self.directory(request.id);
+        forget_ended(&directory, request.id)?;
         let first_id = ranges::take(&self.run_dir, request.id).map_err(ContainerError::Ids)?;
         let bundle = Bundle::plan(self, request, first_id)?;
-        let data = self.data_folder(request.id);
-        for path in [&self.log_dir, &folder.join("state"), &data] {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(ContainerError::Folder)?;
+        let data = self.data_directory(request.id);
+        for path in [&self.log_dir, &directory.join("state"), &data] {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(path)
+                .map_err(ContainerError::Directory)?;
         }
-        // Root of the container, who is nobody here, passes through to what is mounted for it below.
-        for path in [&self.run_dir, &self.run_dir.join("containers"), &folder] {
-            fs::set_permissions(path, fs::Permissions::from_mode(0o711)).map_err(ContainerError::Folder)?;
+        // Root of the container, who is nobody here, passes through to what is mounted for it
+        // below.
+        for path in [&self.run_dir, &self.run_dir.join("containers"), &directory] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o711))
+                .map_err(ContainerError::Directory)?;
         }
         let started = match bundle.write() {
             Ok(()) => Link::start(&self.helper, &bundle.request).await,
-            Err(error) => Err(ContainerError::Folder(error)),
+            Err(error) => Err(ContainerError::Directory(error)),
         };
         if started.is_err() {
-            // The error that is told is the first one; what the container wrote in an earlier run stays.
+            // The error that is told is the first one; what the container wrote in an earlier run
+            // stays.
             let _ = cgroup::kill(request.id);
-            let _ = fs::remove_dir_all(&folder);
+            let _ = fs::remove_dir_all(&directory);
         }
         Ok(self.container(request.id, started?))
     }
 
     /// Takes over the container that an earlier agent started; `None` if there is none of that id.
     pub async fn attach(&self, id: &str) -> Result<Option<Container>, ContainerError> {
-        let folder = self.folder(id);
-        if !folder.exists() {
+        let directory = self.directory(id);
+        if !directory.exists() {
             return Ok(None);
         }
-        let link = Link::attach(&folder, id).await.map_err(ContainerError::Folder)?;
+        let link = Link::attach(&directory, id).await.map_err(ContainerError::Directory)?;
         Ok(Some(self.container(id, link)))
     }
 
     /// Removes what is left of a container that does not run, even if it never did.
     pub fn forget(&self, id: &str) -> io::Result<()> {
-        forget(id, &self.run_dir, &[self.folder(id), self.data_folder(id)])
+        forget(id, &self.run_dir, &[self.directory(id), self.data_directory(id)])
     }
 
     fn container(&self, id: &str, link: Link) -> Container {
-        let folders = [self.folder(id), self.data_folder(id)];
-        Container { id: id.to_owned(), run_dir: self.run_dir.clone(), folders, link }
+        let directories = [self.directory(id), self.data_directory(id)];
+        Container { id: id.to_owned(), run_dir: self.run_dir.clone(), directories, link }
     }
 
-    /// The run folder of a container.
-    pub(crate) fn folder(&self, id: &str) -> PathBuf {
+    /// The run directory of a container.
+    pub(crate) fn directory(&self, id: &str) -> PathBuf {
         self.run_dir.join("containers").join(id)
     }
 
-    /// The folder of what a container writes.
-    fn data_folder(&self, id: &str) -> PathBuf {
+    /// The directory of what a container writes.
+    fn data_directory(&self, id: &str) -> PathBuf {
         self.data_dir.join("containers").join(id)
     }
 }
 
-/// Removes the run folder of a container that has ended; one that runs is in the way.
-fn forget_ended(folder: &Path, id: &str) -> Result<(), ContainerError> {
-    if folder.exists() && !folder.join(REPORT).exists() {
+/// Removes the run directory of a container that has ended; one that runs is in the way.
+fn forget_ended(directory: &Path, id: &str) -> Result<(), ContainerError> {
+    if directory.exists() && !directory.join(REPORT).exists() {
         return Err(ContainerError::Exists(id.to_owned()));
     }
-    cgroup::remove(&cgroup::folder(id)).map_err(ContainerError::Folder)?;
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(ContainerError::Folder(error)),
+    cgroup::remove(&cgroup::directory(id)).map_err(ContainerError::Directory)?;
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(ContainerError::Directory(error))
+        }
         _ => Ok(()),
     }
 }
@@ -169,7 +178,7 @@ pub struct Container {
     id: String,
     run_dir: PathBuf,
     /// Of its run and of what it wrote.
-    folders: [PathBuf; 2],
+    directories: [PathBuf; 2],
     link: Link,
 }
 
@@ -200,9 +209,13 @@ impl Container {
         self.link.signal(number).await;
     }
 
-    /// Runs a command in it, as its own first process is confined, and returns how that ended. What the
-    /// command started is killed with it.
-    pub async fn exec(&self, words: &[String], timeout: Duration) -> Result<ExecOutcome, ContainerError> {
+    /// Runs a command in it, as its own first process is confined, and returns how that ended. What
+    /// the command started is killed with it.
+    pub async fn exec(
+        &self,
+        words: &[String],
+        timeout: Duration,
+    ) -> Result<ExecOutcome, ContainerError> {
         self.link.exec(words, timeout).await.ok_or(ContainerError::Ended)
     }
 
@@ -215,16 +228,16 @@ impl Container {
     pub async fn remove(self) -> io::Result<()> {
         cgroup::kill(&self.id)?;
         self.ended().await;
-        forget(&self.id, &self.run_dir, &self.folders)
+        forget(&self.id, &self.run_dir, &self.directories)
     }
 }
 
 /// Removes all that a container had but its log and the app's volumes.
-fn forget(id: &str, run_dir: &Path, folders: &[PathBuf]) -> io::Result<()> {
-    cgroup::remove(&cgroup::folder(id))?;
-    for folder in folders {
-        // Its root may be nested deeper than a process can have folders open.
-        match remove_tree(folder) {
+fn forget(id: &str, run_dir: &Path, directories: &[PathBuf]) -> io::Result<()> {
+    cgroup::remove(&cgroup::directory(id))?;
+    for directory in directories {
+        // Its root may be nested deeper than a process can have directories open.
+        match remove_tree(directory) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -244,9 +257,9 @@ pub enum ContainerError {
     /// There are no ids for it.
     #[error("ids of the container: {0}")]
     Ids(io::Error),
-    /// The folders cannot be made or read.
-    #[error("container folder: {0}")]
-    Folder(io::Error),
+    /// The directories cannot be made or read.
+    #[error("container directory: {0}")]
+    Directory(io::Error),
     /// The helper program cannot be run.
     #[error("helper: {0}")]
     Spawn(io::Error),

@@ -1,8 +1,9 @@
-//! The digest by which everything of an image is named: `sha256:` and 64 lower-case hexadecimal digits.
+//! The digest by which everything of an image is named: `sha256:` and 64 lower-case hexadecimal
+//! digits.
 //!
-//! Only SHA-256 is accepted (OCI image specification 1.1, "Digests", where it is the one algorithm that
-//! every implementation must know). A value of this type is a name, not a proof: the proof is made by
-//! [`crate::images`] while bytes stream.
+//! Only SHA-256 is accepted (OCI image specification 1.1, "Digests", where it is the one algorithm
+//! that every implementation must know). A value of this type is a name, not a proof: the proof is
+//! made by [`crate::images`] while bytes stream.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,5 @@
-//! How a container's run ended: what its helper reports, its supervision decides by, and everybody is shown.
+//! How a container's run ended: what its helper reports, its supervision decides by, and everybody
+//! is shown.
 
 use std::fmt;
 

@@ -1,10 +1,11 @@
 //! The helper process: one for each container, single-threaded, its parent from start to end.
 //!
-//! libcontainer forks, which a program with threads must not do; so the agent starts this small program
-//! instead and tells it on standard input what to run. It decides nothing: the request says everything,
-//! and what it cannot enforce (a seccomp rule of an unknown kind) makes it refuse to start. From then on
-//! it stands by itself: the agent may end and come back, the container goes on. When the container ends,
-//! its last report is written to a file, told to the agent if one is connected, and the helper ends.
+//! libcontainer forks, which a program with threads must not do; so the agent starts this small
+//! program instead and tells it on standard input what to run. It decides nothing: the request says
+//! everything, and what it cannot enforce (a seccomp rule of an unknown kind) makes it refuse to
+//! start. From then on it stands by itself: the agent may end and come back, the container goes on.
+//! When the container ends, its last report is written to a file, told to the agent if one is
+//! connected, and the helper ends.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -56,7 +57,8 @@ use wire::{MAX_LINE_BYTES, Report, Request};
 /// How willingly the kernel kills this process when memory ends.
 const OOM_SCORE: &str = "/proc/self/oom_score_adj";
 
-/// The whole program, for the arguments after its name: a container's helper without any, or `init`.
+/// The whole program, for the arguments after its name: a container's helper without any, or
+/// `init`.
 pub fn main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
     match arguments.next().as_deref() {
         None => helper(),
@@ -97,10 +99,12 @@ fn request(stream: impl Read) -> Result<Request, HelperError> {
 /// Starts the container and tells the agent; what was begun is undone if that fails.
 fn start(request: &Request) -> Result<Running, HelperError> {
     rustix::process::setsid().map_err(io::Error::from)?;
-    let started = prepare::prepare(request).map_err(HelperError::from).and_then(|prepared| run(request, prepared));
+    let started = prepare::prepare(request)
+        .map_err(HelperError::from)
+        .and_then(|prepared| run(request, prepared));
     if started.is_err() {
         // The error that is told is the first one.
-        let _ = cgroup::remove(&cgroup::folder(&request.id));
+        let _ = cgroup::remove(&cgroup::directory(&request.id));
     }
     started
 }
@@ -108,15 +112,17 @@ fn start(request: &Request) -> Result<Running, HelperError> {
 fn run(request: &Request, prepared: Prepared) -> Result<Running, HelperError> {
     let log = Log::open(request.log.as_ref())?;
     let executor = Sandboxed::new(&prepared.spec, request.danger_no_filter)?;
-    let terminal = prepared.spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or_default();
+    let terminal =
+        prepared.spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or_default();
     let own_score = fs::read_to_string(OOM_SCORE)?;
     let (mut container, streams) = create(request, &executor, terminal)?;
     // libcontainer gives its caller the container's.
     fs::write(OOM_SCORE, own_score)?;
-    let pid = container.pid().and_then(|pid| Pid::from_raw(pid.as_raw())).ok_or(HelperError::NoPid)?;
+    let pid =
+        container.pid().and_then(|pid| Pid::from_raw(pid.as_raw())).ok_or(HelperError::NoPid)?;
     let begun = (|| {
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from)?;
-        let agent = Agent::listen(&request.folder)?;
+        let agent = Agent::listen(&request.directory)?;
         let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", pid.as_raw_nonzero()))?;
         places::verify(&mounts, &prepared.spec)?;
         container.start().map_err(HelperError::Start)?;
@@ -150,8 +156,10 @@ impl Running {
         let ended = supervise::until_end(self.watched, &mut self.agent);
         let oom = cgroup::had_oom_kill(&self.request.id);
         // The cgroup and the state go whatever happened; what is left running in them is killed.
-        let emptied = cgroup::remove(&cgroup::folder(&self.request.id)).map_err(HelperError::from);
-        let deleted = emptied.and_then(|()| self.container.delete(true).map_err(HelperError::Delete));
+        let emptied =
+            cgroup::remove(&cgroup::directory(&self.request.id)).map_err(HelperError::from);
+        let deleted =
+            emptied.and_then(|()| self.container.delete(true).map_err(HelperError::Delete));
         let end = match ended.and_then(|status| deleted.map(|()| status)) {
             Ok(status) => match (status.exit_status(), status.terminating_signal()) {
                 (Some(code), _) => End::Exited { code, oom },
@@ -160,33 +168,42 @@ impl Running {
             Err(error) => End::Failed { message: chain(&error) },
         };
         let report = Report::Ended { end };
-        let written = write_report(&self.request.folder, &report);
+        let written = write_report(&self.request.directory, &report);
         self.agent.tell(&report);
         if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 
 /// The last report appears whole or not at all.
-fn write_report(folder: &Path, report: &Report) -> io::Result<()> {
-    let partial = folder.join("report.partial");
+fn write_report(directory: &Path, report: &Report) -> io::Result<()> {
+    let partial = directory.join("report.partial");
     std::fs::write(&partial, serde_json::to_vec(report)?)?;
-    std::fs::rename(partial, folder.join(wire::REPORT))
+    std::fs::rename(partial, directory.join(wire::REPORT))
 }
 
 /// Makes the container, which waits to be started, and its streams.
-fn create(request: &Request, executor: &Sandboxed, terminal: bool) -> Result<(Container, Streams), HelperError> {
-    let state = request.folder.join("state");
+fn create(
+    request: &Request,
+    executor: &Sandboxed,
+    terminal: bool,
+) -> Result<(Container, Streams), HelperError> {
+    let state = request.directory.join("state");
     let builder = ContainerBuilder::new(request.id.clone(), SyscallType::Linux)
         .with_executor(executor.clone())
         .with_root_path(state)
         .map_err(HelperError::Create)?;
     let build = |builder: ContainerBuilder| {
-        let init = builder.validate_id()?.as_init(&request.folder).with_systemd(false).with_detach(true);
+        let init = builder
+            .validate_id()?
+            .as_init(&request.directory)
+            .with_systemd(false)
+            .with_detach(true);
         init.build()
     };
     if terminal {
-        let console = Console::listen(&request.folder)?;
-        let container = build(builder.with_console_socket(Some(console.path()))).map_err(HelperError::Create)?;
+        let console = Console::listen(&request.directory)?;
+        let container = build(builder.with_console_socket(Some(console.path())))
+            .map_err(HelperError::Create)?;
         return Ok((container, Streams { outputs: vec![console.terminal()?], input: None }));
     }
     let (out_reader, out_writer) = pipe()?;
@@ -259,7 +276,10 @@ mod tests {
     #[test]
     fn a_request_is_one_line_within_its_bound() {
         let refused = |text: &[u8]| request(text).expect_err("no request");
-        assert!(matches!(refused(b"{\"id\":\"a\"}\n{}"), HelperError::Request(_)), "a line that is no request");
+        assert!(
+            matches!(refused(b"{\"id\":\"a\"}\n{}"), HelperError::Request(_)),
+            "a line that is no request"
+        );
         for cut in [&b""[..], b"{\"id\":"] {
             let HelperError::Io(error) = refused(cut) else { panic!("{cut:?}") };
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);

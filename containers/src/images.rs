@@ -1,8 +1,9 @@
-//! Images: pinned by digest, fetched from anywhere, verified byte by byte, unpacked where nothing escapes.
+//! Images: pinned by digest, fetched from anywhere, verified byte by byte, unpacked where nothing
+//! escapes.
 //!
-//! The chain of trust is the digest in the measured compose file: it names an index or a manifest, which
-//! names manifest, configuration and layers by digest and size, and the configuration names each layer's
-//! archive. Mirrors and registries are the host's; all that they can do is to refuse.
+//! The chain of trust is the digest in the measured compose file: it names an index or a manifest,
+//! which names manifest, configuration and layers by digest and size, and the configuration names
+//! each layer's archive. Mirrors and registries are the host's; all that they can do is to refuse.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,8 +37,8 @@ pub use credentials::{Credentials, CredentialsError};
 pub use manifest::{Compression, Descriptor, Document, Layer, ManifestError, parse_document};
 pub use progress::{Progress, Pulled};
 pub use registry::{
-    Attempt, Attempts, FetchError, Mirror, Patience, Registries, RegistryError, RegistrySettings, ResolveError,
-    SourceError,
+    Attempt, Attempts, FetchError, Mirror, Registries, RegistryError, RegistrySettings,
+    ResolveError, SourceError, Timeouts,
 };
 pub use store::{Freed, Store};
 pub use tree::TreeError;
@@ -64,13 +65,15 @@ pub struct PulledImage {
     pub config: ImageConfig,
     /// Unpacked layers, the lowest first; none twice. Files have the image's own owners.
     pub layers: Vec<PathBuf>,
-    /// The documents in the store that say so: index, if the pin names one, manifest and configuration.
+    /// The documents in the store that say so: index, if the pin names one, manifest and
+    /// configuration.
     pub documents: Vec<ContentDigest>,
 }
 
 /// Fetches and unpacks what of `image` is not in the store yet; asks nobody if all is there.
 ///
-/// An image enters the store whole or not at all. If the future is dropped, what was begun is removed soon after.
+/// An image enters the store whole or not at all. If the future is dropped, what was begun is
+/// removed soon after.
 pub async fn pull(
     image: &ImageReference,
     registries: Arc<Registries>,
@@ -93,9 +96,11 @@ pub async fn pull(
     puller.0.image(limits).await
 }
 
-/// Unpacks one layer into the directory `into`, which should be empty, and gives the digest of its archive; blocks.
+/// Unpacks one layer into the directory `into`, which should be empty, and gives the digest of its
+/// archive; blocks.
 ///
-/// [`pull`] does this with bytes that it has verified. On an error `into` holds whatever was made before it.
+/// [`pull`] does this with bytes that it has verified. On an error `into` holds whatever was made
+/// before it.
 pub fn unpack_layer(
     packed: &[u8],
     compression: Compression,
@@ -103,10 +108,14 @@ pub fn unpack_layer(
     into: &Path,
 ) -> Result<ContentDigest, UnpackError> {
     let budget = Budget::new(limits);
-    unpack::unpack(Packed { reader: packed, bytes: packed.len() as u64, compression, budget: &budget }, into)
+    unpack::unpack(
+        Packed { reader: packed, bytes: packed.len() as u64, compression, budget: &budget },
+        into,
+    )
 }
 
-/// Removes what [`unpack_layer`] or a container made, however deep it is, and gives its size on the disk; blocks.
+/// Removes what [`unpack_layer`] or a container made, however deep it is, and gives its size on the
+/// disk; blocks.
 pub fn remove_tree(path: &Path) -> std::io::Result<u64> {
     remove::tree(path)
 }
@@ -144,13 +153,20 @@ impl Puller {
     async fn image(self: &Arc<Self>, limits: Limits) -> Result<PulledImage, PullError> {
         let mut documents: Vec<Held> = Vec::new();
         let (manifest, config, layers) = self.manifest(&mut documents).await?;
-        let bytes = layers.iter().try_fold(0u64, |sum, layer| sum.checked_add(layer.size)).unwrap_or(u64::MAX);
+        let bytes = layers
+            .iter()
+            .try_fold(0u64, |sum, layer| sum.checked_add(layer.size))
+            .unwrap_or(u64::MAX);
         if bytes > limits.fetched_bytes {
-            return Err(refused(manifest)(ManifestError::TooLarge { found: bytes, limit: limits.fetched_bytes }));
+            return Err(refused(manifest)(ManifestError::TooLarge {
+                found: bytes,
+                limit: limits.fetched_bytes,
+            }));
         }
         self.progress.expect(1 + layers.len(), bytes);
         let (digest, size) = (config.digest, Some(config.size));
-        let bytes = self.document(Kind::Blob, digest, size, MAX_CONFIG_BYTES, &mut documents).await?;
+        let bytes =
+            self.document(Kind::Blob, digest, size, MAX_CONFIG_BYTES, &mut documents).await?;
         let (config, diff_ids) = parse_config(&bytes, layers.len()).map_err(refused(digest))?;
         let _hold = self.store.hold(&diff_ids);
         let layers = self.layers(layers, &diff_ids, documents.clone()).await?;
@@ -159,15 +175,20 @@ impl Puller {
     }
 
     /// The manifest for this platform, by way of an index if the image is one.
-    async fn manifest(&self, documents: &mut Vec<Held>) -> Result<(ContentDigest, Descriptor, Vec<Layer>), PullError> {
+    async fn manifest(
+        &self,
+        documents: &mut Vec<Held>,
+    ) -> Result<(ContentDigest, Descriptor, Vec<Layer>), PullError> {
         let mut digest = self.image.digest();
-        let bytes = self.document(Kind::Manifest, digest, None, MAX_MANIFEST_BYTES, documents).await?;
+        let bytes =
+            self.document(Kind::Manifest, digest, None, MAX_MANIFEST_BYTES, documents).await?;
         let mut document = parse_document(&bytes).map_err(refused(digest))?;
         if let Document::Index(descriptor) = document {
             digest = descriptor.digest;
             self.progress.expect(1, 0);
             let size = Some(descriptor.size);
-            let bytes = self.document(Kind::Manifest, digest, size, MAX_MANIFEST_BYTES, documents).await?;
+            let bytes =
+                self.document(Kind::Manifest, digest, size, MAX_MANIFEST_BYTES, documents).await?;
             document = parse_document(&bytes).map_err(refused(digest))?;
         }
         match document {
@@ -187,11 +208,13 @@ impl Puller {
     ) -> Result<Vec<u8>, PullError> {
         let store = Arc::clone(&self.store);
         let stored = blocking(move || Ok(store.document(digest, max_bytes))).await?;
-        let bytes = match stored.filter(|bytes| size.is_none_or(|size| size == bytes.len() as u64)) {
+        let bytes = match stored.filter(|bytes| size.is_none_or(|size| size == bytes.len() as u64))
+        {
             Some(bytes) => bytes,
             None => {
                 let mut bytes = Vec::new();
-                let wanted = Wanted { image: &self.image, kind, digest, size, max_bytes, progress: None };
+                let wanted =
+                    Wanted { image: &self.image, kind, digest, size, max_bytes, progress: None };
                 self.registries.fetch(wanted, &mut bytes).await?;
                 bytes
             }
@@ -210,13 +233,16 @@ impl Puller {
     ) -> Result<Vec<PathBuf>, PullError> {
         let mut pulls = JoinSet::new();
         for (index, (layer, diff_id)) in layers.into_iter().zip(diff_ids).enumerate() {
-            // Of a layer that stands twice only the upper one shows; overlayfs refuses to stack both.
+            // Of a layer that stands twice only the upper one shows; overlayfs refuses to stack
+            // both.
             if diff_ids[index + 1..].contains(diff_id) {
                 self.progress.blob_done();
                 continue;
             }
             let (puller, diff_id) = (Arc::clone(self), *diff_id);
-            pulls.spawn(async move { puller.layer(layer, diff_id).await.map(|unpacked| (index, diff_id, unpacked)) });
+            pulls.spawn(async move {
+                puller.layer(layer, diff_id).await.map(|unpacked| (index, diff_id, unpacked))
+            });
         }
         let mut unpacked = self.all(pulls).await?;
         unpacked.sort_by_key(|(index, ..)| *index);
@@ -234,7 +260,10 @@ impl Puller {
     }
 
     /// What all tasks give, or the first error once all have ended.
-    async fn all<T: 'static>(&self, mut tasks: JoinSet<Result<T, PullError>>) -> Result<Vec<T>, PullError> {
+    async fn all<T: 'static>(
+        &self,
+        mut tasks: JoinSet<Result<T, PullError>>,
+    ) -> Result<Vec<T>, PullError> {
         let (mut given, mut failed) = (Vec::new(), None);
         while let Some(done) = tasks.join_next().await {
             match done.unwrap_or_else(|error| Err(PullError::Task(error.to_string()))) {
@@ -249,7 +278,11 @@ impl Puller {
     }
 
     /// One layer, fetched and unpacked if it is not there.
-    async fn layer(self: Arc<Self>, layer: Layer, diff_id: ContentDigest) -> Result<Unpacked, PullError> {
+    async fn layer(
+        self: Arc<Self>,
+        layer: Layer,
+        diff_id: ContentDigest,
+    ) -> Result<Unpacked, PullError> {
         let mut stop = self.stop.subscribe();
         let fetched = tokio::select! {
             biased;
@@ -266,13 +299,15 @@ impl Puller {
         Ok(Unpacked::Ready(unpacked))
     }
 
-    /// The verified compressed bytes of a layer, and the place that unpacking takes; `None` if the layer is there.
+    /// The verified compressed bytes of a layer, and the place that unpacking takes; `None` if the
+    /// layer is there.
     async fn fetch(
         &self,
         layer: &Layer,
         diff_id: ContentDigest,
     ) -> Result<Option<(SemaphorePermit<'_>, Partial)>, PullError> {
-        let place = self.places.acquire().await.map_err(|error| PullError::Task(error.to_string()))?;
+        let place =
+            self.places.acquire().await.map_err(|error| PullError::Task(error.to_string()))?;
         if self.store.has_layer(diff_id) {
             return Ok(None);
         }
@@ -280,18 +315,34 @@ impl Puller {
         let mut sink = BufWriter::with_capacity(WRITE_BYTES, tokio::fs::File::from_std(file));
         let (digest, size) = (layer.digest, layer.size);
         let progress = Some(&self.progress);
-        let wanted =
-            Wanted { image: &self.image, kind: Kind::Blob, digest, size: Some(size), max_bytes: size, progress };
+        let wanted = Wanted {
+            image: &self.image,
+            kind: Kind::Blob,
+            digest,
+            size: Some(size),
+            max_bytes: size,
+            progress,
+        };
         self.registries.fetch(wanted, &mut sink).await?;
         Ok(Some((place, packed)))
     }
 
     /// Blocks.
-    fn unpack(&self, layer: &Layer, diff_id: ContentDigest, packed: &Partial) -> Result<Partial, PullError> {
+    fn unpack(
+        &self,
+        layer: &Layer,
+        diff_id: ContentDigest,
+        packed: &Partial,
+    ) -> Result<Partial, PullError> {
         let refused = |cause| PullError::Layer { digest: layer.digest, cause };
         let into = self.store.partial_directory().map_err(PullError::Store)?;
         let reader = std::fs::File::open(packed.path()).map_err(PullError::Store)?;
-        let packed = Packed { reader, bytes: layer.size, compression: layer.compression, budget: &self.budget };
+        let packed = Packed {
+            reader,
+            bytes: layer.size,
+            compression: layer.compression,
+            budget: &self.budget,
+        };
         let found = unpack::unpack(packed, into.path()).map_err(refused)?;
         match found == diff_id {
             true => Ok(into),
@@ -310,7 +361,9 @@ impl Puller {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, PullError> + Send + 'static,
 ) -> Result<T, PullError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(PullError::Task(error.to_string())))
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(PullError::Task(error.to_string())))
 }
 
 fn refused(digest: ContentDigest) -> impl Fn(ManifestError) -> PullError {

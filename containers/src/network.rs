@@ -71,14 +71,21 @@ pub struct Joined {
 }
 
 impl Networks {
-    /// Makes the networks of `compose`, or takes over what an earlier agent made of the same file; what it made of
-    /// another is removed. Files go to `run_dir`; `resolv_conf` names the servers that the guest asks.
-    pub async fn open(compose: &ComposeFile, run_dir: &Path, resolv_conf: &Path) -> Result<Self, NetworkError> {
+    /// Makes the networks of `compose`, or takes over what an earlier agent made of the same file;
+    /// what it made of another is removed. Files go to `run_dir`; `resolv_conf` names the servers
+    /// that the guest asks.
+    pub async fn open(
+        compose: &ComposeFile,
+        run_dir: &Path,
+        resolv_conf: &Path,
+    ) -> Result<Self, NetworkError> {
         let netlink = Netlink::open().map_err(NetworkError::Io)?;
-        let mut folder = fs::DirBuilder::new();
-        folder.recursive(true).mode(0o700).create(run_dir).map_err(NetworkError::Io)?;
+        let mut directory = fs::DirBuilder::new();
+        directory.recursive(true).mode(0o700).create(run_dir).map_err(NetworkError::Io)?;
         let (plan, record) = match Record::read(run_dir).map_err(NetworkError::Io)? {
-            Some(record) if record.is_of(compose) => (Plan::new(compose, &record.occupied)?, record),
+            Some(record) if record.is_of(compose) => {
+                (Plan::new(compose, &record.occupied)?, record)
+            }
             found => {
                 remove_all(&netlink, run_dir, &found.unwrap_or_default()).await?;
                 let record = Record::new(compose, occupied(&netlink).await?);
@@ -89,11 +96,14 @@ impl Networks {
         make_bridges(&netlink, &plan).await?;
         filter(&plan, &record).await?;
         let (run_dir, resolv_conf) = (run_dir.to_owned(), resolv_conf.to_owned());
-        let resolver = Resolver::start(&plan, &record.joined, resolv_conf.clone()).await.map_err(NetworkError::Io)?;
+        let resolver = Resolver::start(&plan, &record.joined, resolv_conf.clone())
+            .await
+            .map_err(NetworkError::Io)?;
         Ok(Self { plan, netlink, run_dir, resolv_conf, resolver, record: Mutex::new(record) })
     }
 
-    /// Connects a container, `SERVICE-N`, before it starts; once connected, it only tells again what it told.
+    /// Connects a container, `SERVICE-N`, before it starts; once connected, it only tells again
+    /// what it told.
     pub async fn join(&self, container_id: &str) -> Result<Joined, NetworkError> {
         let slot = self.slot(container_id)?;
         if self.is_on_the_guests(slot)? {
@@ -126,7 +136,8 @@ impl Networks {
         })
     }
 
-    /// Disconnects a container that has ended; its ports are no longer published. One that is not connected is fine.
+    /// Disconnects a container that has ended; its ports are no longer published. One that is not
+    /// connected is fine.
     pub async fn leave(&self, container_id: &str) -> Result<(), NetworkError> {
         let slot = self.slot(container_id)?;
         let mut record = self.record.lock().await;
@@ -144,8 +155,8 @@ impl Networks {
         Ok(())
     }
 
-    /// Publishes the ports of a container that has joined, and tells where they are reachable. On the guest's own
-    /// network all of them are.
+    /// Publishes the ports of a container that has joined, and tells where they are reachable. On
+    /// the guest's own network all of them are.
     pub async fn publish(&self, container_id: &str) -> Result<Vec<SocketAddr>, NetworkError> {
         let slot = self.slot(container_id)?;
         if self.is_on_the_guests(slot)? {
@@ -160,7 +171,11 @@ impl Networks {
             filter(&self.plan, &record).await?;
         }
         let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        Ok(slot.ports.iter().map(|port| SocketAddr::new(port.host_ip.unwrap_or(any), port.published)).collect())
+        Ok(slot
+            .ports
+            .iter()
+            .map(|port| SocketAddr::new(port.host_ip.unwrap_or(any), port.published))
+            .collect())
     }
 
     /// Takes back what [`Self::publish`] did.
@@ -199,7 +214,9 @@ impl Networks {
             };
             self.netlink.make_pair(&pair).await?;
             let index = inside.index(&temporary).await?;
-            inside.set(LinkUnspec::new_with_index(index).name(&name).build(), "name a link").await?;
+            inside
+                .set(LinkUnspec::new_with_index(index).name(&name).build(), "name a link")
+                .await?;
             if link.v6.is_some() {
                 let enable = move || forwarding::enable_ipv6(&name);
                 namespace::inside(&namespace, enable).await.map_err(NetworkError::Io)?;
@@ -213,14 +230,25 @@ impl Networks {
         if let Some(link) = self.plan.way_out(slot) {
             self.set_default_routes(&inside, link).await?;
         }
-        namespace::unbind(file).and_then(|()| namespace::bind(&namespace, file)).map_err(NetworkError::Io)
+        namespace::unbind(file)
+            .and_then(|()| namespace::bind(&namespace, file))
+            .map_err(NetworkError::Io)
     }
 
-    /// Addresses on one link, and where everybody else on its network is: no answer of a neighbour changes that.
-    async fn address(&self, inside: &Netlink, index: u32, slot: &Slot, link: &Link) -> Result<(), NetworkError> {
+    /// Addresses on one link, and where everybody else on its network is: no answer of a neighbour
+    /// changes that.
+    async fn address(
+        &self,
+        inside: &Netlink,
+        index: u32,
+        slot: &Slot,
+        link: &Link,
+    ) -> Result<(), NetworkError> {
         let bridge = &self.plan.bridges[link.bridge];
         for address in link.addresses() {
-            let subnet = bridge.subnet_of(address).ok_or_else(|| NetworkError::NoLink(link.outer.clone()))?;
+            let subnet = bridge
+                .subnet_of(address)
+                .ok_or_else(|| NetworkError::NoLink(link.outer.clone()))?;
             inside.set_address(index, address, subnet.prefix_len()).await?;
         }
         inside.up(index).await?;
@@ -231,7 +259,8 @@ impl Networks {
         for gateway in bridge.gateways() {
             inside.set_neighbour(index, gateway, bridge.hardware_address).await?;
         }
-        let others = self.plan.containers.iter().filter(|other| other.id != slot.id).flat_map(Slot::links);
+        let others =
+            self.plan.containers.iter().filter(|other| other.id != slot.id).flat_map(Slot::links);
         for other in others.filter(|other| other.bridge == link.bridge) {
             for address in other.addresses() {
                 inside.set_neighbour(index, address, other.hardware_address).await?;
@@ -242,9 +271,13 @@ impl Networks {
 
     async fn set_default_routes(&self, inside: &Netlink, link: &Link) -> Result<(), NetworkError> {
         let bridge = &self.plan.bridges[link.bridge];
-        inside.set_route(RouteMessageBuilder::<Ipv4Addr>::new().gateway(bridge.gateway_v4()).build()).await?;
+        inside
+            .set_route(RouteMessageBuilder::<Ipv4Addr>::new().gateway(bridge.gateway_v4()).build())
+            .await?;
         if let Some(gateway) = bridge.gateway_v6() {
-            inside.set_route(RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway).build()).await?;
+            inside
+                .set_route(RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway).build())
+                .await?;
         }
         Ok(())
     }
@@ -274,7 +307,8 @@ impl Networks {
         Err(NetworkError::NoContainer(slot.id.clone()))
     }
 
-    /// Whether a container is on the guest's own network, of which nothing is made and nothing recorded.
+    /// Whether a container is on the guest's own network, of which nothing is made and nothing
+    /// recorded.
     fn is_on_the_guests(&self, slot: &Slot) -> Result<bool, NetworkError> {
         Ok(matches!(self.shared(slot)?.mode, SlotMode::Host))
     }
@@ -308,7 +342,9 @@ async fn make_bridges(netlink: &Netlink, plan: &Plan) -> Result<(), NetworkError
         let index = netlink.make_bridge(&bridge.link, bridge.hardware_address).await?;
         forwarding::bridge(&bridge.link, bridge.v6.is_some()).map_err(NetworkError::Io)?;
         for gateway in bridge.gateways() {
-            let subnet = bridge.subnet_of(gateway).ok_or_else(|| NetworkError::NoLink(bridge.link.clone()))?;
+            let subnet = bridge
+                .subnet_of(gateway)
+                .ok_or_else(|| NetworkError::NoLink(bridge.link.clone()))?;
             netlink.set_address(index, gateway, subnet.prefix_len()).await?;
         }
         netlink.up(index).await?;
@@ -318,14 +354,24 @@ async fn make_bridges(netlink: &Netlink, plan: &Plan) -> Result<(), NetworkError
 
 /// The subnets that the guest is on by links that are not ours.
 async fn occupied(netlink: &Netlink) -> Result<Vec<ipnet::IpNet>, NetworkError> {
-    let ours: BTreeSet<u32> =
-        netlink.links().await?.into_iter().filter(|(_, name)| is_ours(name)).map(|(index, _)| index).collect();
-    let addresses = netlink.addresses().await?.into_iter().filter(|(index, _)| !ours.contains(index));
+    let ours: BTreeSet<u32> = netlink
+        .links()
+        .await?
+        .into_iter()
+        .filter(|(_, name)| is_ours(name))
+        .map(|(index, _)| index)
+        .collect();
+    let addresses =
+        netlink.addresses().await?.into_iter().filter(|(index, _)| !ours.contains(index));
     Ok(addresses.map(|(_, address)| address.trunc()).collect())
 }
 
 /// Removes links, namespaces and the record of an app.
-async fn remove_all(netlink: &Netlink, run_dir: &Path, record: &Record) -> Result<(), NetworkError> {
+async fn remove_all(
+    netlink: &Netlink,
+    run_dir: &Path,
+    record: &Record,
+) -> Result<(), NetworkError> {
     for id in &record.joined {
         namespace::unbind(&namespace_file(run_dir, id)).map_err(NetworkError::Io)?;
     }
@@ -361,7 +407,7 @@ pub enum NetworkError {
     /// A container whose network is needed has none yet.
     #[error("container {0:?} has not joined its network")]
     NotJoined(String),
-    /// A namespace, a kernel parameter or a file of the run folder.
+    /// A namespace, a kernel parameter or a file of the run directory.
     #[error("network: {0}")]
     Io(io::Error),
     /// The kernel refused the packet filter.

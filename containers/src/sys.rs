@@ -1,7 +1,7 @@
 //! What has no safe interface: forking, and programs for a cgroup's devices.
 //!
-//! The only unsafe code of this crate; each block says why it is sound. Sources: `fork(2)`, `bpf(2)` and
-//! the kernel's `include/uapi/linux/bpf.h`.
+//! The only unsafe code of this crate; each block says why it is sound. Sources: `fork(2)`,
+//! `bpf(2)` and the kernel's `include/uapi/linux/bpf.h`.
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -10,13 +10,16 @@ use nix::libc;
 use nix::unistd::{ForkResult, fork};
 use rustix::process::Pid;
 
-/// Runs `child` in a copy of this process, which ends with the code that it returns. For a process with one
-/// thread: in another one, locks held by other threads would stay locked in the copy.
+/// Runs `child` in a copy of this process, which ends with the code that it returns. For a process
+/// with one thread: in another one, locks held by other threads would stay locked in the copy.
 pub(crate) fn in_child(child: impl FnOnce() -> i32) -> io::Result<Pid> {
-    // SAFETY: the helper has one thread, so the copy is whole, and may do all that the original may.
+    // SAFETY: the helper has one thread, so the copy is whole, and may do all that the original
+    // may.
     match unsafe { fork() }? {
         ForkResult::Child => std::process::exit(child()),
-        ForkResult::Parent { child } => Pid::from_raw(child.as_raw()).ok_or_else(|| io::Error::other("no process")),
+        ForkResult::Parent { child } => {
+            Pid::from_raw(child.as_raw()).ok_or_else(|| io::Error::other("no process"))
+        }
     }
 }
 
@@ -54,8 +57,8 @@ struct AttachAttributes {
     attach_flags: u32,
 }
 
-/// Makes `program` (instructions of eight bytes each) decide about every device node that a process of
-/// `cgroup` opens or makes. It stays as long as the cgroup.
+/// Makes `program` (instructions of eight bytes each) decide about every device node that a process
+/// of `cgroup` opens or makes. It stays as long as the cgroup.
 pub(crate) fn attach_device_program(cgroup: BorrowedFd<'_>, program: &[u64]) -> io::Result<()> {
     let load = LoadAttributes {
         prog_type: TYPE_CGROUP_DEVICE,
@@ -64,10 +67,12 @@ pub(crate) fn attach_device_program(cgroup: BorrowedFd<'_>, program: &[u64]) -> 
         license: c"Apache-2.0".as_ptr() as u64,
         ..LoadAttributes::default()
     };
-    // SAFETY: the structure is laid out as the kernel reads it, its pointers are to memory that outlives
-    // the call and that the kernel only reads, and its lengths are those of that memory.
-    let loaded = unsafe { libc::syscall(libc::SYS_bpf, LOAD, &raw const load, size_of::<LoadAttributes>()) };
-    let loaded = i32::try_from(loaded).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
+    // SAFETY: the structure is laid out as the kernel reads it, its pointers are to memory that
+    // outlives the call and that the kernel only reads, and its lengths are those of that memory.
+    let loaded =
+        unsafe { libc::syscall(libc::SYS_bpf, LOAD, &raw const load, size_of::<LoadAttributes>()) };
+    let loaded =
+        i32::try_from(loaded).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
     // SAFETY: the kernel has just made this descriptor for us.
     let loaded = unsafe { OwnedFd::from_raw_fd(loaded) };
     let attach = AttachAttributes {
@@ -77,6 +82,8 @@ pub(crate) fn attach_device_program(cgroup: BorrowedFd<'_>, program: &[u64]) -> 
         ..AttachAttributes::default()
     };
     // SAFETY: as above; there are no pointers.
-    let attached = unsafe { libc::syscall(libc::SYS_bpf, ATTACH, &raw const attach, size_of::<AttachAttributes>()) };
+    let attached = unsafe {
+        libc::syscall(libc::SYS_bpf, ATTACH, &raw const attach, size_of::<AttachAttributes>())
+    };
     if attached == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

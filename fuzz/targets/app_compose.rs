@@ -1,5 +1,5 @@
-//! `app-compose.json`: what is accepted has a legal name, the hash of its bytes, files inside their folder, and no
-//! feature that the guest lacks.
+//! `app-compose.json`: what is accepted has a legal name, the hash of its bytes, files inside their
+//! directory, and no feature that the guest lacks.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

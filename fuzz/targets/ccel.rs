@@ -1,4 +1,5 @@
-//! Logs beside a raw quote: what is accepted has registers and whole digests, and no register comes from two files.
+//! Logs beside a raw quote: what is accepted has registers and whole digests, and no register comes
+//! from two files.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,5 @@
-//! Collateral: what is accepted survives its own JSON; what is judged never makes evidence without a log believable.
+//! Collateral: what is accepted survives its own JSON; what is judged never makes evidence without
+//! a log believable.
 #![no_main]
 
 use attestation::policy::ExpectedReportData;
@@ -23,8 +24,14 @@ fuzz_target!(|json: &[u8]| {
     let came_to = |name, verdict| report.check(name).is_some_and(|row| row.verdict == verdict);
     // What dcap-qvl believes was signed by the CAs that ours ask for.
     if came_to(CheckName::QuoteVerification, CheckVerdict::Pass) {
-        for name in [CheckName::CrlIssuer, CheckName::TcbInfoSignature, CheckName::QeIdentitySignature] {
-            assert!(!came_to(name, CheckVerdict::Fail), "{} refused what dcap-qvl accepts", name.name());
+        for name in
+            [CheckName::CrlIssuer, CheckName::TcbInfoSignature, CheckName::QeIdentitySignature]
+        {
+            assert!(
+                !came_to(name, CheckVerdict::Fail),
+                "{} refused what dcap-qvl accepts",
+                name.name()
+            );
         }
     }
 });

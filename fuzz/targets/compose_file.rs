@@ -1,5 +1,5 @@
-//! `docker-compose.yml` beside a folder with files and variables: what is accepted keeps its budgets, names only what
-//! it has, and says the same when it is read twice.
+//! `docker-compose.yml` beside a directory with files and variables: what is accepted keeps its
+//! budgets, names only what it has, and says the same when it is read twice.
 #![no_main]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,13 +13,14 @@ const SPLIT: &[u8] = b"\n%%%\n";
 
 fuzz_target!(|bytes: &[u8]| {
     let at = bytes.windows(SPLIT.len()).position(|window| window == SPLIT);
-    let (text, variables) = at.map_or((bytes, &b""[..]), |at| (&bytes[..at], &bytes[at + SPLIT.len()..]));
+    let (text, variables) =
+        at.map_or((bytes, &b""[..]), |at| (&bytes[..at], &bytes[at + SPLIT.len()..]));
     let files = BTreeMap::from([
         (".env".to_owned(), variables.to_vec()),
         ("a.env".to_owned(), variables.to_vec()),
-        ("folder/file".to_owned(), b"#!".to_vec()),
+        ("directory/file".to_owned(), b"#!".to_vec()),
     ]);
-    let Ok(environment) = Environment::of_folder(&files) else { return };
+    let Ok(environment) = Environment::of_directory(&files) else { return };
     let _ = pinning::unpinned(text);
     for danger_privileged in [false, true] {
         let inputs = Inputs { files: &files, environment: &environment, danger_privileged };
@@ -35,18 +36,30 @@ fn check(file: &ComposeFile) {
     let names: BTreeSet<_> = file.services.iter().map(|service| &service.name).collect();
     assert_eq!(names.len(), file.services.len());
     for service in &file.services {
-        assert!(service.depends_on.iter().all(|needed| names.contains(&needed.service) && needed.service != service.name));
+        assert!(
+            service
+                .depends_on
+                .iter()
+                .all(|needed| names.contains(&needed.service) && needed.service != service.name)
+        );
         match &service.network {
             NetworkMode::Service(name) => assert!(names.contains(name)),
             NetworkMode::Networks(attached) => {
-                assert!(attached.iter().all(|it| file.networks.iter().any(|network| network.name == it.network)));
+                assert!(
+                    attached
+                        .iter()
+                        .all(|it| file.networks.iter().any(|network| network.name == it.network))
+                );
             }
             NetworkMode::None | NetworkMode::Host => {}
         }
         let targets: BTreeSet<_> = service.mounts.iter().map(|mount| &mount.target).collect();
         assert_eq!(targets.len(), service.mounts.len());
         for mount in &service.mounts {
-            assert!(mount.target.starts_with('/') && !mount.target.split('/').any(|part| matches!(part, "." | "..")));
+            assert!(
+                mount.target.starts_with('/')
+                    && !mount.target.split('/').any(|part| matches!(part, "." | ".."))
+            );
             if let MountSource::Volume { name, .. } = &mount.source {
                 assert!(file.volumes.contains(name));
             }

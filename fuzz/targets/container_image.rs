@@ -1,4 +1,5 @@
-//! Index, manifest and configuration of a container image: what is accepted keeps its budgets and can be acted upon.
+//! Index, manifest and configuration of a container image: what is accepted keeps its budgets and
+//! can be acted upon.
 #![no_main]
 
 use containers::images::{Document, MAX_LAYERS, parse_config, parse_document};
@@ -10,7 +11,9 @@ fuzz_target!(|bytes: &[u8]| {
             Document::Index(manifest) => assert!(manifest.media_type.contains("manifest")),
             Document::Manifest { config, layers } => {
                 assert!((1..=MAX_LAYERS).contains(&layers.len()));
-                assert!(config.media_type.contains("config") || config.media_type.contains("image"));
+                assert!(
+                    config.media_type.contains("config") || config.media_type.contains("image")
+                );
             }
         }
         assert_eq!(parse_document(bytes).ok(), Some(document));

@@ -1,4 +1,5 @@
-//! Templates of file systems: what is accepted fits its disk, in order, and is written again in exactly this one way.
+//! Templates of file systems: what is accepted fits its disk, in order, and is written again in
+//! exactly this one way.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -32,8 +33,16 @@ fuzz_target!(|bytes: &[u8]| {
         }
         image
     };
-    let data = || template.extents.iter().filter_map(|extent| extent.data).flat_map(|data| data.chunks(BLOCK_BYTES));
-    let Some(untouched) = (1..=255).find(|byte| !data().any(|block| block.iter().all(|other| other == byte))) else {
+    let data = || {
+        template
+            .extents
+            .iter()
+            .filter_map(|extent| extent.data)
+            .flat_map(|data| data.chunks(BLOCK_BYTES))
+    };
+    let Some(untouched) =
+        (1..=255).find(|byte| !data().any(|block| block.iter().all(|other| other == byte)))
+    else {
         return;
     };
     // A data block of zeros is legal, and joined differently when it is written again.

@@ -12,11 +12,22 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(list.os_image_hash, OsImageHash::of(bytes));
     }
     if let Ok(metadata) = Metadata::parse(bytes) {
-        assert!([&metadata.firmware, &metadata.kernel, &metadata.initrd].iter().all(|name| !name.contains('/')));
+        assert!(
+            [&metadata.firmware, &metadata.kernel, &metadata.initrd]
+                .iter()
+                .all(|name| !name.contains('/'))
+        );
     }
     let Ok(facts) = dstack_image::facts(bytes) else { return };
     assert!(facts.firmware.accepted_ranges.len() <= MAX_ACCEPTED_RANGES);
     let qemu_version = "8.2.2".to_owned();
-    let shape = Shape { vcpus: 1, memory_mib: 2048, root_slots: 5, serial_ports: 1, qemu_version, pci_hotplug: true };
+    let shape = Shape {
+        vcpus: 1,
+        memory_mib: 2048,
+        root_slots: 5,
+        serial_ports: 1,
+        qemu_version,
+        pci_hotplug: true,
+    };
     assert!(predict_each(&facts, &shape).is_ok());
 });

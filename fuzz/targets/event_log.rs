@@ -1,4 +1,5 @@
-//! The run-time event log: accepted events survive their JSON, and the register depends on every one of them.
+//! The run-time event log: accepted events survive their JSON, and the register depends on every
+//! one of them.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

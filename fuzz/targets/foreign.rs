@@ -9,7 +9,8 @@ fuzz_target!(|file: &[u8]| {
     let ours = &converted.evidence;
     assert_eq!(foreign::recognise(file), Ok(converted.format));
     assert!(ours.quote.len() <= quote::MAX_BYTES && ours.event_log.len() <= event_log::MAX_EVENTS);
-    // Our own parser refuses a shape that nobody claimed; everything else that comes out survives our JSON.
+    // Our own parser refuses a shape that nobody claimed; everything else that comes out survives
+    // our JSON.
     if converted.claims_machine() {
         assert_eq!(evidence::parse(&ours.to_json()).as_ref(), Ok(ours));
     } else {

@@ -1,8 +1,9 @@
-//! The judgement: whatever the bytes of a quote are, it ends, judges every check, and believes none of them.
+//! The judgement: whatever the bytes of a quote are, it ends, judges every check, and believes none
+//! of them.
 //!
-//! The input is a quote, and behind a line end the JSON of a log if there is one, beside real collateral. An
-//! engine without the keys cannot make a quote that verifies with the log and the image that are asked for,
-//! so a verdict other than a refusal is a hole.
+//! The input is a quote, and behind a line end the JSON of a log if there is one, beside real
+//! collateral. An engine without the keys cannot make a quote that verifies with the log and the
+//! image that are asked for, so a verdict other than a refusal is a hole.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -51,12 +52,19 @@ fuzz_target!(|input: &[u8]| {
     let report = judge(&evidence, &policy, Some(&COLLATERAL), NOW);
     assert_eq!(report.verdict, Verdict::Fail);
     assert!(report.checks.is_sorted_by_key(|row| row.name));
-    // dcap-qvl accepts nothing whose signatures our own checks find wrong. They may not get that far: dcap-qvl does
-    // not read the last certificate of a chain, and ours refuse a chain in which one cannot be read.
+    // dcap-qvl accepts nothing whose signatures our own checks find wrong. They may not get that
+    // far: dcap-qvl does not read the last certificate of a chain, and ours refuse a chain in which
+    // one cannot be read.
     let came_to = |name, verdict| report.check(name).is_some_and(|row| row.verdict == verdict);
     if came_to(CheckName::QuoteVerification, CheckVerdict::Pass) {
-        for name in [CheckName::QuoteSignature, CheckName::AttestationKey, CheckName::QeReportSignature] {
-            assert!(!came_to(name, CheckVerdict::Fail), "{} refused what dcap-qvl accepts", name.name());
+        for name in
+            [CheckName::QuoteSignature, CheckName::AttestationKey, CheckName::QeReportSignature]
+        {
+            assert!(
+                !came_to(name, CheckVerdict::Fail),
+                "{} refused what dcap-qvl accepts",
+                name.name()
+            );
         }
     }
 });

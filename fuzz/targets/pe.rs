@@ -1,4 +1,5 @@
-//! Kernels: an Authenticode hash does not depend on the checksum field, and rewriting keeps a kernel a kernel.
+//! Kernels: an Authenticode hash does not depend on the checksum field, and rewriting keeps a
+//! kernel a kernel.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -10,7 +11,12 @@ const CHECKSUM: usize = 24 + 64;
 
 fuzz_target!(|file: &[u8]| {
     let Ok(digest) = authenticode::sha384(file) else { return };
-    let pointer = u32::from_le_bytes([file[POINTER], file[POINTER + 1], file[POINTER + 2], file[POINTER + 3]]) as usize;
+    let pointer = u32::from_le_bytes([
+        file[POINTER],
+        file[POINTER + 1],
+        file[POINTER + 2],
+        file[POINTER + 3],
+    ]) as usize;
     let mut other = file.to_vec();
     other[pointer + CHECKSUM] ^= 0xff;
     assert_eq!(authenticode::sha384(&other), Ok(digest));

@@ -1,8 +1,11 @@
-//! A policy: what is accepted is as strict as no policy at all, but for what it tolerates by name and until a date.
+//! A policy: what is accepted is as strict as no policy at all, but for what it tolerates by name
+//! and until a date.
 #![no_main]
 
 use attestation::TrustAnchor;
-use attestation::policy::{AcceptedTcb, ExpectedReportData, MAX_RULES_BYTES, Policy, Rules, TcbStatus, td_attributes};
+use attestation::policy::{
+    AcceptedTcb, ExpectedReportData, MAX_RULES_BYTES, Policy, Rules, TcbStatus, td_attributes,
+};
 use libfuzzer_sys::fuzz_target;
 
 /// Attributes that no policy may tolerate.
@@ -23,5 +26,8 @@ fuzz_target!(|text: &[u8]| {
         assert!(advisory_ids.iter().all(|id| id.starts_with("INTEL-SA-")));
     }
     let strict = Policy::strict(policy.anchor.clone(), ExpectedReportData::NonceOfEvidence);
-    assert_eq!((policy.report_data, policy.image, policy.app), (strict.report_data, strict.image, strict.app));
+    assert_eq!(
+        (policy.report_data, policy.image, policy.app),
+        (strict.report_data, strict.image, strict.app)
+    );
 });

@@ -1,4 +1,5 @@
-//! Release envelopes: one that is accepted survives its own JSON, and a signer vouches for no payload but the signed one.
+//! Release envelopes: one that is accepted survives its own JSON, and a signer vouches for no
+//! payload but the signed one.
 #![no_main]
 
 use std::sync::LazyLock;

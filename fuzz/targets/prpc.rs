@@ -1,4 +1,5 @@
-//! Calls of containers and of the network: what is accepted in one encoding means the same in the other, and nothing but the table is a call.
+//! Calls of containers and of the network: what is accepted in one encoding means the same in the
+//! other, and nothing but the table is a call.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

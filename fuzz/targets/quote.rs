@@ -1,4 +1,5 @@
-//! Quotes: one that is accepted is accepted with zero bytes behind it, with nothing else, and not cut.
+//! Quotes: one that is accepted is accepted with zero bytes behind it, with nothing else, and not
+//! cut.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,5 @@
-//! dstack's attestation in SCALE: one that is accepted has one reading, is refused when cut or followed by anything.
+//! dstack's attestation in SCALE: one that is accepted has one reading, is refused when cut or
+//! followed by anything.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -15,7 +16,8 @@ fuzz_target!(|attestation: &[u8]| {
     // The list that is judged is the only one: its names stand twice in the bytes.
     for event in converted.evidence.event_log.iter().filter(|event| event.imr == RUNTIME_REGISTER) {
         let name = event.event.as_bytes();
-        let places = attestation.windows(name.len().max(1)).filter(|window| *window == name).count();
+        let places =
+            attestation.windows(name.len().max(1)).filter(|window| *window == name).count();
         assert!(name.is_empty() || places >= 2);
     }
     assert!(foreign::read(&attestation[..attestation.len() - 1], &[]).is_err());

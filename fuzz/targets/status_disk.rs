@@ -1,4 +1,5 @@
-//! The status disk: what is accepted is, written again, the same disk but for what lies behind its records.
+//! The status disk: what is accepted is, written again, the same disk but for what lies behind its
+//! records.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

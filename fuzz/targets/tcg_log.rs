@@ -1,4 +1,5 @@
-//! The firmware's log: accepted events belong to a register, have at most one separator each, and padding adds none.
+//! The firmware's log: accepted events belong to a register, have at most one separator each, and
+//! padding adds none.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,5 @@
-//! Firmware metadata: sections of an accepted image lie apart, and MRTD depends on a byte that is measured.
+//! Firmware metadata: sections of an accepted image lie apart, and MRTD depends on a byte that is
+//! measured.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -13,10 +14,13 @@ const MEASURED_BYTES: u64 = 1 << 20;
 fuzz_target!(|firmware: &[u8]| {
     let Ok(tdvf) = Tdvf::parse(firmware) else { return };
     assert!(tdvf.sections.len() <= MAX_SECTIONS as usize);
-    let mut ends: Vec<_> = tdvf.sections.iter().map(|section| (section.address, section.length)).collect();
+    let mut ends: Vec<_> =
+        tdvf.sections.iter().map(|section| (section.address, section.length)).collect();
     ends.sort_unstable();
     assert!(ends.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0));
-    assert!(ends.iter().all(|(address, length)| address % PAGE_BYTES == 0 && length % PAGE_BYTES == 0));
+    assert!(
+        ends.iter().all(|(address, length)| address % PAGE_BYTES == 0 && length % PAGE_BYTES == 0)
+    );
     let hob = tdvf.sections.iter().filter(|section| section.kind == SectionKind::TdHob);
     assert_eq!(hob.count(), 1);
     for memory in [0, 1 << 30, u64::MAX] {
@@ -26,7 +30,9 @@ fuzz_target!(|firmware: &[u8]| {
         return;
     }
     let honest = [PageOrder::SinglePass, PageOrder::TwoPass].map(|order| measure(&tdvf, order));
-    let Some(measured) = tdvf.sections.iter().position(|section| section.extended && !section.data.is_empty()) else {
+    let Some(measured) =
+        tdvf.sections.iter().position(|section| section.extended && !section.data.is_empty())
+    else {
         return;
     };
     let mut changed = tdvf.sections[measured].data.to_vec();

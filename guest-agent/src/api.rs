@@ -1,15 +1,17 @@
-//! What dstack's SDKs ask of a guest, on the sockets of containers and on the public port: one implementation for all three services.
+//! What dstack's SDKs ask of a guest, on the sockets of containers and on the public port: one
+//! implementation for all three services.
 //!
-//! Names, numbers and meanings are dstack's, where they can be; `docs/guest-api.md` has the table with the
-//! differences. A client is a container of the app, or anybody: requests are bounded where they are read,
-//! quotes and events are made one at a time, and nothing here can name a file or a program.
+//! Names, numbers and meanings are dstack's, where they can be; `docs/guest-api.md` has the table
+//! with the differences. A client is a container of the app, or anybody: requests are bounded where
+//! they are read, quotes and events are made one at a time, and nothing here can name a file or a
+//! program.
 
 use std::sync::Arc;
 
 use protocol::prpc::guest::{Request, Service};
 use protocol::prpc::{
-    Arguments, AttestResponse, Empty, Encoding, GetQuoteResponse, Message, PrpcError, RawQuoteArgs, TdxQuoteArgs,
-    TdxQuoteResponse, VerifyResponse, WorkerVersion,
+    Arguments, AttestResponse, Empty, Encoding, GetQuoteResponse, Message, PrpcError, RawQuoteArgs,
+    TdxQuoteArgs, TdxQuoteResponse, VerifyResponse, WorkerVersion,
 };
 use tee::TeeError;
 
@@ -35,7 +37,9 @@ pub enum ApiError {
     #[error(transparent)]
     Prpc(#[from] PrpcError),
     /// keys come from a key provider
-    #[error("no key provider: this guest was given no keys (key_provider is none in its app-compose.json)")]
+    #[error(
+        "no key provider: this guest was given no keys (key_provider is none in its app-compose.json)"
+    )]
     NoKeyProvider,
     /// bytes for a quote
     #[error(transparent)]
@@ -75,7 +79,12 @@ impl Api {
     }
 
     /// The answer to one call, in the encoding of its arguments.
-    pub async fn answer(&self, service: Service, method: &str, sent: Arguments<'_>) -> Result<Vec<u8>, ApiError> {
+    pub async fn answer(
+        &self,
+        service: Service,
+        method: &str,
+        sent: Arguments<'_>,
+    ) -> Result<Vec<u8>, ApiError> {
         let encoding = sent.encoding();
         match service.read(method, sent)? {
             Request::GetQuote(args) => reply(&self.get_quote(args).await?, encoding),
@@ -85,9 +94,13 @@ impl Api {
                 self.emitter.emit(&self.boot, args).await?;
                 reply(&(), encoding)
             }
-            Request::Info => reply(&info::info(&self.boot, service == Service::Worker).await?, encoding),
+            Request::Info => {
+                reply(&info::info(&self.boot, service == Service::Worker).await?, encoding)
+            }
             Request::GpuInfo => reply(&Empty {}, encoding),
-            Request::Verify(args) => reply(&VerifyResponse { valid: signature::verify(&args)? }, encoding),
+            Request::Verify(args) => {
+                reply(&VerifyResponse { valid: signature::verify(&args)? }, encoding)
+            }
             Request::Version => reply(&version(), encoding),
             Request::GetTlsKey(_)
             | Request::DeriveKey(_)
@@ -111,7 +124,8 @@ impl Api {
 
     async fn tdx_quote(&self, args: TdxQuoteArgs) -> Result<TdxQuoteResponse, ApiError> {
         let hashed = report_data::hashed(&args)?;
-        let Quoted { quote, event_log } = self.desk.quote(Asker::Container, hashed.report_data).await?;
+        let Quoted { quote, event_log } =
+            self.desk.quote(Asker::Container, hashed.report_data).await?;
         Ok(TdxQuoteResponse {
             quote,
             event_log: json(&event_log),
@@ -124,7 +138,8 @@ impl Api {
         let report_data = report_data::padded(&args.report_data)?;
         let Quoted { quote, event_log } = self.desk.quote(Asker::Container, report_data).await?;
         let vm_config = info::vm_config(&self.boot);
-        let attestation = protocol::foreign::scale::encode(&quote, &event_log, &report_data, &vm_config);
+        let attestation =
+            protocol::foreign::scale::encode(&quote, &event_log, &report_data, &vm_config);
         Ok(AttestResponse { attestation })
     }
 }
@@ -179,20 +194,32 @@ pub mod tests {
         let directory = tempfile::tempdir().unwrap();
         let api = api(directory.path(), |file| file);
         let args = RawQuoteArgs { report_data: vec![7; 3] };
-        let quoted: GetQuoteResponse = ask(&api, Service::DstackGuest, "GetQuote", &args).await.unwrap();
+        let quoted: GetQuoteResponse =
+            ask(&api, Service::DstackGuest, "GetQuote", &args).await.unwrap();
         assert_eq!(quoted.quote[48..], quoted.report_data);
-        assert_eq!((&quoted.report_data[..4], quoted.report_data.len()), ([7, 7, 7, 0].as_slice(), 64));
-        let events = event_log::runtime_events(&event_log::parse(quoted.event_log.as_bytes()).unwrap()).unwrap();
+        assert_eq!(
+            (&quoted.report_data[..4], quoted.report_data.len()),
+            ([7, 7, 7, 0].as_slice(), 64)
+        );
+        let events =
+            event_log::runtime_events(&event_log::parse(quoted.event_log.as_bytes()).unwrap())
+                .unwrap();
         assert_eq!(quoted.quote[..48], event_log::replay(&events).0);
 
-        let attested: AttestResponse = ask(&api, Service::DstackGuest, "Attest", &args).await.unwrap();
+        let attested: AttestResponse =
+            ask(&api, Service::DstackGuest, "Attest", &args).await.unwrap();
         let read = protocol::foreign::read(&attested.attestation, &[]).unwrap();
-        assert_eq!((read.evidence.quote, read.stated_report_data), (quoted.quote, Some(quoted.report_data)));
+        assert_eq!(
+            (read.evidence.quote, read.stated_report_data),
+            (quoted.quote, Some(quoted.report_data))
+        );
         assert_eq!(read.evidence.claims.shape.memory_mib, 1024);
 
         let long = RawQuoteArgs { report_data: vec![7; 65] };
         for method in ["GetQuote", "Attest"] {
-            let refused = ask::<GetQuoteResponse>(&api, Service::DstackGuest, method, &long).await.unwrap_err();
+            let refused = ask::<GetQuoteResponse>(&api, Service::DstackGuest, method, &long)
+                .await
+                .unwrap_err();
             assert!(refused.contains("65 bytes"), "{refused}");
         }
     }
@@ -201,13 +228,20 @@ pub mod tests {
     async fn the_older_interface_hashes_and_says_how() {
         let directory = tempfile::tempdir().unwrap();
         let api = api(directory.path(), |file| file);
-        let args = TdxQuoteArgs { report_data: b"test content".to_vec(), ..TdxQuoteArgs::default() };
+        let args =
+            TdxQuoteArgs { report_data: b"test content".to_vec(), ..TdxQuoteArgs::default() };
         let quoted: TdxQuoteResponse = ask(&api, Service::Tappd, "TdxQuote", &args).await.unwrap();
-        assert_eq!((quoted.hash_algorithm.as_str(), quoted.prefix.as_str()), ("sha512", "app-data"));
+        assert_eq!(
+            (quoted.hash_algorithm.as_str(), quoted.prefix.as_str()),
+            ("sha512", "app-data")
+        );
         assert_eq!(hex::encode(&quoted.quote[48..52]), "7ea0b744", "dstack's own vector");
         let raw = RawQuoteArgs { report_data: vec![7; 64] };
         let quoted: TdxQuoteResponse = ask(&api, Service::Tappd, "RawQuote", &raw).await.unwrap();
-        assert_eq!((quoted.hash_algorithm.as_str(), &quoted.quote[48..]), ("raw", [7; 64].as_slice()));
+        assert_eq!(
+            (quoted.hash_algorithm.as_str(), &quoted.quote[48..]),
+            ("raw", [7; 64].as_slice())
+        );
     }
 
     #[tokio::test]
@@ -222,7 +256,8 @@ pub mod tests {
             (Service::Tappd, "DeriveK256Key"),
             (Service::Worker, "GetAttestationForAppKey"),
         ] {
-            let refused = ask::<Empty>(&api, service, method, &GetKeyArgs::default()).await.unwrap_err();
+            let refused =
+                ask::<Empty>(&api, service, method, &GetKeyArgs::default()).await.unwrap_err();
             assert!(refused.starts_with("no key provider"), "{method}: {refused}");
         }
         ask::<Empty>(&api, Service::DstackGuest, "GpuInfo", &Empty {}).await.unwrap();
@@ -233,7 +268,9 @@ pub mod tests {
     #[tokio::test]
     async fn info_hides_registers_from_the_network_only() {
         let directory = tempfile::tempdir().unwrap();
-        let api = api(directory.path(), |file| file.replace(r#""public_tcbinfo":true"#, r#""public_tcbinfo":false"#));
+        let api = api(directory.path(), |file| {
+            file.replace(r#""public_tcbinfo":true"#, r#""public_tcbinfo":false"#)
+        });
         let inside: AppInfo = ask(&api, Service::DstackGuest, "Info", &Empty {}).await.unwrap();
         let tcb: serde_json::Value = serde_json::from_str(&inside.tcb_info).unwrap();
         assert_eq!(tcb["rtmr2"], hex::encode([2; 48]));
@@ -250,13 +287,17 @@ pub mod tests {
         let directory = tempfile::tempdir().unwrap();
         let api = api(directory.path(), |file| file);
         let emit = async |event: &str, payload: Vec<u8>| {
-            let sent = protocol::prpc::encode(&EmitEventArgs { event: event.into(), payload }, Encoding::Json);
+            let sent = protocol::prpc::encode(
+                &EmitEventArgs { event: event.into(), payload },
+                Encoding::Json,
+            );
             let sent = Arguments::Body(Encoding::Json, &sent);
             let answer = api.answer(Service::DstackGuest, "EmitEvent", sent).await;
             answer.map_err(|error| error.to_string())
         };
         assert_eq!(emit("mine", vec![1, 2]).await.unwrap(), b"null");
-        let (log, quote) = api.boot.log.snapshot(|tee| tee::Tee::runtime_register(tee).unwrap()).unwrap();
+        let (log, quote) =
+            api.boot.log.snapshot(|tee| tee::Tee::runtime_register(tee).unwrap()).unwrap();
         assert_eq!((log.last().unwrap().event.as_str(), log.len()), ("mine", 9));
         assert_eq!(event_log::replay(&event_log::runtime_events(&log).unwrap()), quote);
         for name in protocol::event_name::BOOT {
@@ -266,7 +307,11 @@ pub mod tests {
             assert!(emit(name, vec![]).await.is_err(), "{name:?}");
         }
         assert!(emit("large", vec![0; 64 * 1024 + 1]).await.is_err());
-        assert_eq!(api.boot.log.snapshot(|_| ()).unwrap().0.len(), 9, "nothing refused was recorded");
+        assert_eq!(
+            api.boot.log.snapshot(|_| ()).unwrap().0.len(),
+            9,
+            "nothing refused was recorded"
+        );
         for _ in 9..MAX_EVENTS {
             api.boot.log.append(&event_log::RuntimeEvent::new("mine", "")).unwrap();
         }
@@ -278,7 +323,8 @@ pub mod tests {
         let directory = tempfile::tempdir().unwrap();
         let api = api(directory.path(), |file| file);
         let wrong = VerifyRequest { algorithm: "rsa".into(), ..VerifyRequest::default() };
-        let refused = ask::<VerifyResponse>(&api, Service::DstackGuest, "Verify", &wrong).await.unwrap_err();
+        let refused =
+            ask::<VerifyResponse>(&api, Service::DstackGuest, "Verify", &wrong).await.unwrap_err();
         assert!(refused.contains("rsa"), "{refused}");
     }
 }

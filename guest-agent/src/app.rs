@@ -1,7 +1,7 @@
 //! The app's life: started once the system is ready, watched, and stopped when init asks.
 //!
-//! A compose file, an image or a container that is refused does not end the agent: the guest still serves
-//! evidence and says on the status disk why its app does not run.
+//! A compose file, an image or a container that is refused does not end the agent: the guest still
+//! serves evidence and says on the status disk why its app does not run.
 
 use std::path::Path;
 
@@ -34,8 +34,10 @@ const HELPER: &str = "/bin/container-helper";
 
 /// Starts the app; returns at once with what everybody asks about it.
 pub fn start(boot: &Boot) -> App {
-    let refused =
-        |error: &ComposeError| Failure { kind: kind_of(error), message: format!("docker_compose_file: {error}") };
+    let refused = |error: &ComposeError| Failure {
+        kind: kind_of(error),
+        message: format!("docker_compose_file: {error}"),
+    };
     let compose = boot.compose.as_deref().map_err(|error| refused(error));
     match compose.and_then(|compose| Ok((compose.clone(), credentials(&boot.app)?))) {
         Ok((compose, credentials)) => App::start(spec(boot, compose, credentials)),
@@ -48,8 +50,11 @@ pub fn start(boot: &Boot) -> App {
 
 /// What the app's environment holds for private registries.
 fn credentials(app: &AppCompose) -> Result<Credentials, Failure> {
-    let failed = |error: &dyn std::error::Error| Failure { kind: FailureKind::Compose, message: error.to_string() };
-    let environment = Environment::of_folder(&app.files).map_err(|error| failed(&error))?;
+    let failed = |error: &dyn std::error::Error| Failure {
+        kind: FailureKind::Compose,
+        message: error.to_string(),
+    };
+    let environment = Environment::of_directory(&app.files).map_err(|error| failed(&error))?;
     Credentials::from_environment(&environment).map_err(|error| failed(&error))
 }
 
@@ -59,7 +64,9 @@ pub async fn watch(app: &App, reports: &Reports, mut stop: Signal) {
     let mut last = None;
     loop {
         // A service that starts again is no news, unless it was.
-        if let Some(report) = report(&states.borrow_and_update()).filter(|report| last != Some(*report)) {
+        if let Some(report) =
+            report(&states.borrow_and_update()).filter(|report| last != Some(*report))
+        {
             reports.send(report.0, report.1);
             last = Some(report);
         }
@@ -82,7 +89,12 @@ fn report(state: &AppState) -> Option<(Phase, Refusal)> {
 
 fn spec(boot: &Boot, compose: ComposeFile, credentials: Credentials) -> AppSpec {
     let registries = RegistrySettings {
-        mirrors: boot.handover.registry_mirrors.iter().filter_map(|address| mirror(address)).collect(),
+        mirrors: boot
+            .handover
+            .registry_mirrors
+            .iter()
+            .filter_map(|address| mirror(address))
+            .collect(),
         roots_pem: Some(Path::new(ROOTS).to_owned()),
         insecure: boot.app.insecure_registries.clone(),
         credentials,
@@ -123,7 +135,9 @@ fn kind_of(error: &ComposeError) -> FailureKind {
 
 fn names_no_digest(error: &ComposeError) -> bool {
     let ComposeError::Refused(refusals) = error else { return false };
-    refusals.iter().any(|refusal| matches!(refusal.cause, Cause::Image(ReferenceError::NoDigest(_))))
+    refusals
+        .iter()
+        .any(|refusal| matches!(refusal.cause, Cause::Image(ReferenceError::NoDigest(_))))
 }
 
 #[cfg(test)]
@@ -149,10 +163,16 @@ mod tests {
     fn credentials_come_from_the_measured_environment() {
         let app = |dotenv: &str| {
             let files = [(".env".to_owned(), dotenv.as_bytes().to_vec())].into();
-            let new = NewApp { name: "a", docker_compose_file: "{}", files: &files, danger_privileged: false };
+            let new = NewApp {
+                name: "a",
+                docker_compose_file: "{}",
+                files: &files,
+                danger_privileged: false,
+            };
             app_compose::parse(&new.generate().unwrap()).unwrap()
         };
-        let held = credentials(&app("DSTACK_DOCKER_USERNAME=u\nDSTACK_DOCKER_PASSWORD=p\n")).unwrap();
+        let held =
+            credentials(&app("DSTACK_DOCKER_USERNAME=u\nDSTACK_DOCKER_PASSWORD=p\n")).unwrap();
         assert_eq!(held.registries().collect::<Vec<_>>(), ["docker.io"]);
         let failure = credentials(&app("DSTACK_DOCKER_USERNAME=u\n")).unwrap_err();
         assert_eq!(failure.kind, FailureKind::Compose);

@@ -1,8 +1,8 @@
-//! What is left of the boot when init hands over: read the handover, record who gave the keys (nobody), open the data disk, record its file
-//! system, and that the system is ready.
+//! What is left of the boot when init hands over: read the handover, record who gave the keys
+//! (nobody), open the data disk, record its file system, and that the system is ready.
 //!
-//! `system-ready` stands in the log before anything of the app runs. Each event is recorded once, however
-//! often the agent starts.
+//! `system-ready` stands in the log before anything of the app runs. Each event is recorded once,
+//! however often the agent starts.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -60,7 +60,8 @@ pub enum BootError {
     Disk(#[from] DiskError),
 }
 
-/// Holding one says: the data disk is open, the event log stands at `system-ready` or later, and these are the facts that init measured.
+/// Holding one says: the data disk is open, the event log stands at `system-ready` or later, and
+/// these are the facts that init measured.
 #[derive(Debug, Clone)]
 pub struct Boot {
     /// Ids, claims and hints.
@@ -83,7 +84,8 @@ impl Boot {
         Self::complete_with(&read(Path::new(handover::PATH))?, log, disk::open)
     }
 
-    /// The same from the handover's bytes, any log, and whatever opens the disk of this kind among those by serial.
+    /// The same from the handover's bytes, any log, and whatever opens the disk of this kind among
+    /// those by serial.
     pub fn complete_with(
         handover: &[u8],
         log: EventLog<SharedTee>,
@@ -123,7 +125,8 @@ pub mod tests {
     use std::sync::Mutex;
 
     use protocol::digest::{
-        AppId, ComposeHash, InstanceId, MrConfigId, Mrtd, OsImageHash, ReportData, Rtmr, Sha384Digest,
+        AppId, ComposeHash, InstanceId, MrConfigId, Mrtd, OsImageHash, ReportData, Rtmr,
+        Sha384Digest,
     };
     use protocol::launch::LaunchClaims;
     use protocol::shape::Shape;
@@ -200,12 +203,19 @@ pub mod tests {
         let boot = boot(directory.path(), |file| file);
         let (events, register) = boot.log.snapshot(|tee| tee.runtime_register().unwrap()).unwrap();
         let last: Vec<_> = events[5..].iter().map(|event| event.event.as_str()).collect();
-        assert_eq!(last, [event_name::KEY_PROVIDER, event_name::STORAGE_FS, event_name::SYSTEM_READY]);
+        assert_eq!(
+            last,
+            [event_name::KEY_PROVIDER, event_name::STORAGE_FS, event_name::SYSTEM_READY]
+        );
         assert_eq!(events[6].event_payload, hex::encode("btrfs"));
 
         let again = EventLog::new(directory.path().join("log"), boot.log.tee().clone());
-        let again = Boot::complete_with(&handover(&boot.app_compose), again, |_, _| Ok(())).unwrap();
-        assert_eq!(again.log.snapshot(|tee| tee.runtime_register().unwrap()).unwrap(), (events, register));
+        let again =
+            Boot::complete_with(&handover(&boot.app_compose), again, |_, _| Ok(())).unwrap();
+        assert_eq!(
+            again.log.snapshot(|tee| tee.runtime_register().unwrap()).unwrap(),
+            (events, register)
+        );
     }
 
     #[test]
@@ -221,13 +231,17 @@ pub mod tests {
                 "danger_privileged": allowed,
             });
             let log = measured_log(directory.path(), Arc::new(Software::default()));
-            let boot = Boot::complete_with(&handover(app.to_string().as_bytes()), log, |_, _| Ok(())).unwrap();
+            let boot =
+                Boot::complete_with(&handover(app.to_string().as_bytes()), log, |_, _| Ok(()))
+                    .unwrap();
             let (events, _) = boot.log.snapshot(|_| ()).unwrap();
             events[6..].iter().map(|event| event.event.clone()).collect::<Vec<_>>()
         };
         let both = [event_name::DANGER_PRIVILEGED, event_name::SYSTEM_READY];
         assert!(names(true, "privileged: true").ends_with(&both.map(str::to_owned)));
-        for (allowed, body) in [(false, "privileged: true"), (true, "read_only: true"), (false, "read_only: true")] {
+        for (allowed, body) in
+            [(false, "privileged: true"), (true, "read_only: true"), (false, "read_only: true")]
+        {
             assert!(!names(allowed, body).contains(&both[0].to_owned()), "{allowed} {body}");
         }
     }
@@ -236,9 +250,15 @@ pub mod tests {
     fn another_app_compose_or_an_unknown_key_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let log = || measured_log(directory.path(), Arc::new(Software::default()));
-        assert!(matches!(Boot::complete_with(b"{}", log(), |_, _| Ok(())), Err(BootError::Json(_))));
+        assert!(matches!(
+            Boot::complete_with(b"{}", log(), |_, _| Ok(())),
+            Err(BootError::Json(_))
+        ));
         std::fs::remove_file(directory.path().join("log")).unwrap();
-        assert!(matches!(Boot::complete_with(&handover(b"{}"), log(), |_, _| Ok(())), Err(BootError::AppCompose(_))));
+        assert!(matches!(
+            Boot::complete_with(&handover(b"{}"), log(), |_, _| Ok(())),
+            Err(BootError::AppCompose(_))
+        ));
     }
 
     #[test]
@@ -247,7 +267,8 @@ pub mod tests {
         let tee: SharedTee = Arc::new(Software::default());
         let log = measured_log(directory.path(), Arc::clone(&tee));
         let app_compose = app_compose::generate("hello", "services: {}\n").unwrap();
-        let ext4 = String::from_utf8(app_compose).unwrap().replacen('{', r#"{"storage_fs":"ext4","#, 1);
+        let ext4 =
+            String::from_utf8(app_compose).unwrap().replacen('{', r#"{"storage_fs":"ext4","#, 1);
         let refused = Boot::complete_with(&handover(ext4.as_bytes()), log, |_, kind| {
             assert_eq!(kind, StorageFs::Ext4);
             Err(DiskError::Missing)

@@ -1,9 +1,11 @@
-//! Phase `DiskOpened`: `/var` becomes an encrypted file system on the data disk, made anew at every boot under a key that nobody is told.
+//! Phase `DiskOpened`: `/var` becomes an encrypted file system on the data disk, made anew at every
+//! boot under a key that nobody is told.
 //!
-//! The disk is the host's: nothing on it is read before it was written in this boot, and nothing on it chooses
-//! a parameter. The kernel encrypts it by a table that is fixed here, with a key that was drawn here. What
-//! goes onto it first is a file system that was made with the image, which is then grown to the disk's size.
-//! An agent that starts again finds its predecessor's file system in place and goes on with it.
+//! The disk is the host's: nothing on it is read before it was written in this boot, and nothing on
+//! it chooses a parameter. The kernel encrypts it by a table that is fixed here, with a key that
+//! was drawn here. What goes onto it first is a file system that was made with the image, which is
+//! then grown to the disk's size. An agent that starts again finds its predecessor's file system in
+//! place and goes on with it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -27,7 +29,8 @@ mod key;
 mod mapper;
 mod mounted;
 
-/// Where everything that the app brings and writes lies: images, volumes, containers' changes, logs.
+/// Where everything that the app brings and writes lies: images, volumes, containers' changes,
+/// logs.
 const MOUNT_POINT: &str = "/var";
 /// The device mapper's name for the open disk.
 const NAME: &str = "dstyx-data";
@@ -81,12 +84,15 @@ impl DiskError {
     pub fn refusal(&self) -> Refusal {
         match self {
             Self::Missing | Self::TooSmall { .. } | Self::ReadOnly(_) => Refusal::DiskMissing,
-            Self::Io { .. } | Self::Mapper(_) | Self::Template(_) | Self::Foreign { .. } => Refusal::DiskFailed,
+            Self::Io { .. } | Self::Mapper(_) | Self::Template(_) | Self::Foreign { .. } => {
+                Refusal::DiskFailed
+            }
         }
     }
 }
 
-/// Opens the data disk among `disks` (serial → node) with a file system of this kind, or finds it open.
+/// Opens the data disk among `disks` (serial → node) with a file system of this kind, or finds it
+/// open.
 ///
 /// # Errors
 /// If the host gave no usable disk, or the kernel refuses a step; nothing is mounted then.
@@ -124,9 +130,11 @@ fn fill_and_mount(device: &Path, device_bytes: u64, kind: StorageFs) -> Result<(
     let path = template(kind);
     let template = fs::read(path).map_err(io_error(path))?;
     let template = disk_template::decode(&template)?;
-    filling::fill(device, device_bytes, &template).map_err(io_error(&device.display().to_string()))?;
-    // Image layers bring set-user-id programs and device nodes, which count inside containers only: their
-    // roots are mounts of their own. For the guest itself nothing on the disk has either power.
+    filling::fill(device, device_bytes, &template)
+        .map_err(io_error(&device.display().to_string()))?;
+    // Image layers bring set-user-id programs and device nodes, which count inside containers only:
+    // their roots are mounts of their own. For the guest itself nothing on the disk has either
+    // power.
     let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOATIME;
     let options = match kind {
         StorageFs::Btrfs => "",
@@ -137,7 +145,8 @@ fn fill_and_mount(device: &Path, device_bytes: u64, kind: StorageFs) -> Result<(
         .map_err(|errno| io_error("mounting the data disk")(errno.into()))
 }
 
-/// Has no effect on a file system that fills its device, so a killed agent's work is finished by the next one.
+/// Has no effect on a file system that fills its device, so a killed agent's work is finished by
+/// the next one.
 fn grow(device: &Path, kind: StorageFs) -> Result<(), DiskError> {
     let mount_point = File::open(MOUNT_POINT).map_err(io_error(MOUNT_POINT))?;
     let grown = match kind {
@@ -232,7 +241,10 @@ mod tests {
         let rows = [
             (find("2097151\n", "0\n"), "1073741312 bytes, at least 1073741824"),
             (find("4194304\n", "1\n"), "/dev/vdc is read-only"),
-            (Disk::find(Path::new("/"), &BTreeMap::new()), "not exactly one disk has the serial dstyx-data"),
+            (
+                Disk::find(Path::new("/"), &BTreeMap::new()),
+                "not exactly one disk has the serial dstyx-data",
+            ),
         ];
         for (result, expected) in rows {
             let error = result.unwrap_err();

@@ -7,7 +7,8 @@ use crate::boot::Boot;
 
 /// Reads the registers, if the app publishes them, and joins them with what was measured.
 pub fn info(boot: &Boot) -> Result<Info, TeeError> {
-    let registers = boot.app.public_tcbinfo.then(|| registers(boot.log.tee().as_ref())).transpose()?;
+    let registers =
+        boot.app.public_tcbinfo.then(|| registers(boot.log.tee().as_ref())).transpose()?;
     Ok(Info {
         name: boot.app.name.clone(),
         app_id: boot.handover.app_id,
@@ -34,8 +35,9 @@ mod tests {
         let shown = info(&boot(directory.path(), |file| file)).unwrap();
         assert_eq!(shown.registers.unwrap().rtmr2.0, [2; 48]);
         let directory = tempfile::tempdir().unwrap();
-        let hidden =
-            boot(directory.path(), |file| file.replace(r#""public_tcbinfo":true"#, r#""public_tcbinfo":false"#));
+        let hidden = boot(directory.path(), |file| {
+            file.replace(r#""public_tcbinfo":true"#, r#""public_tcbinfo":false"#)
+        });
         assert_eq!(info(&hidden).unwrap().registers, None);
     }
 }

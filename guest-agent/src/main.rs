@@ -1,9 +1,11 @@
-//! The resident service of a dstyx guest: completes the boot's events, runs the app, and answers for the guest on port 8090.
+//! The resident service of a dstyx guest: completes the boot's events, runs the app, and answers
+//! for the guest on port 8090.
 //!
-//! Init has measured the app before this program starts, and starts it again when it ends; every step here
-//! can therefore be gone through twice without being recorded twice. It holds no key yet and logs no
-//! secret. Who speaks to it over the network is the attacker, and so is a container on one of its two sockets: requests
-//! are bounded in size, number and time, and quotes are made one at a time.
+//! Init has measured the app before this program starts, and starts it again when it ends; every
+//! step here can therefore be gone through twice without being recorded twice. It holds no key yet
+//! and logs no secret. Who speaks to it over the network is the attacker, and so is a container on
+//! one of its two sockets: requests are bounded in size, number and time, and quotes are made one
+//! at a time.
 
 #![deny(unsafe_code)]
 
@@ -41,7 +43,8 @@ use crate::quotes::QuoteDesk;
 use crate::reports::Reports;
 use crate::sockets::Sockets;
 
-/// One thread is enough for a few requests; quotes and files are blocking and get threads of their own.
+/// One thread is enough for a few requests; quotes and files are blocking and get threads of their
+/// own.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).without_time().init();
@@ -94,7 +97,8 @@ async fn run() -> Result<(), AgentError> {
     Ok(())
 }
 
-/// Says why there is no data disk, upon which init ends the machine: nothing of the app may run without one.
+/// Says why there is no data disk, upon which init ends the machine: nothing of the app may run
+/// without one.
 async fn without_disk(error: &DiskError, reports: &Reports, mut stop: Signal) {
     tracing::error!("the data disk: {error}");
     reports.send(Phase::DiskOpened, error.refusal());
@@ -102,14 +106,24 @@ async fn without_disk(error: &DiskError, reports: &Reports, mut stop: Signal) {
 }
 
 /// Answers on the public port and on the sockets of containers, until the tasks are ended.
-fn serve(boot: &Boot, reports: &Reports, app: &App, public: TcpListener, sockets: Sockets) -> JoinSet<()> {
+fn serve(
+    boot: &Boot,
+    reports: &Reports,
+    app: &App,
+    public: TcpListener,
+    sockets: Sockets,
+) -> JoinSet<()> {
     let desk = Arc::new(QuoteDesk::new(boot.clone(), reports.clone()));
     let api = Arc::new(Api::new(boot, Arc::clone(&desk)));
     let port = Port::new(boot, desk, Arc::clone(&api), app.clone(), app::LOGS.into());
     let socket = |service| Arc::new(Socket::new(Arc::clone(&api), service));
     let mut servers = JoinSet::new();
     servers.spawn(server::serve(public, Arc::new(port), http::MAX_CONNECTIONS));
-    servers.spawn(server::serve(sockets.dstack, socket(Service::DstackGuest), socket::MAX_CONNECTIONS));
+    servers.spawn(server::serve(
+        sockets.dstack,
+        socket(Service::DstackGuest),
+        socket::MAX_CONNECTIONS,
+    ));
     servers.spawn(server::serve(sockets.tappd, socket(Service::Tappd), socket::MAX_CONNECTIONS));
     servers
 }

@@ -1,11 +1,13 @@
-//! The one place where quotes are asked for: evidence for anybody who sends a nonce, and quotes for the app's own containers.
+//! The one place where quotes are asked for: evidence for anybody who sends a nonce, and quotes for
+//! the app's own containers.
 //!
-//! Quotes are slow and the device takes one request at a time. So one is made at a time, a bounded number of
-//! requests waits, and the next is told to come again: a flood costs time, never memory, and one from the network
-//! takes no place of a container's.
+//! Quotes are slow and the device takes one request at a time. So one is made at a time, a bounded
+//! number of requests waits, and the next is told to come again: a flood costs time, never memory,
+//! and one from the network takes no place of a container's.
 //!
-//! A container chooses all 64 bytes of its report data, so a quote never proves which program of the guest asked
-//! for it. That is why evidence says only that such a guest exists and answered after the nonce was chosen.
+//! A container chooses all 64 bytes of its report data, so a quote never proves which program of
+//! the guest asked for it. That is why evidence says only that such a guest exists and answered
+//! after the nonce was chosen.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +24,8 @@ use tokio::sync::{Mutex, Semaphore};
 use crate::boot::Boot;
 use crate::reports::Reports;
 
-/// Requests of each side that may wait for a quote: a quote takes 10 to 100 ms, so the last one waits a few seconds.
+/// Requests of each side that may wait for a quote: a quote takes 10 to 100 ms, so the last one
+/// waits a few seconds.
 const MAX_WAITING: usize = 32;
 
 /// Why there is no quote now.
@@ -75,12 +78,20 @@ impl QuoteDesk {
     /// A desk that nobody waits at.
     pub fn new(boot: Boot, reports: Reports) -> Self {
         let [anybody, containers] = [Semaphore::new(MAX_WAITING), Semaphore::new(MAX_WAITING)];
-        Self { boot, reports, failure_reported: AtomicBool::new(false), anybody, containers, device: Arc::default() }
+        Self {
+            boot,
+            reports,
+            failure_reported: AtomicBool::new(false),
+            anybody,
+            containers,
+            device: Arc::default(),
+        }
     }
 
     /// Evidence over `nonce`.
     pub async fn evidence(&self, nonce: [u8; NONCE_BYTES]) -> Result<Evidence, QuoteError> {
-        let Quoted { quote, event_log } = self.quote(Asker::Anybody, report_data::evidence(&nonce)).await?;
+        let Quoted { quote, event_log } =
+            self.quote(Asker::Anybody, report_data::evidence(&nonce)).await?;
         Ok(Evidence {
             quote,
             event_log,
@@ -141,7 +152,9 @@ mod tests {
     #[tokio::test]
     async fn an_app_that_publishes_nothing_keeps_its_file() {
         let directory = tempfile::tempdir().unwrap();
-        let desk = desk(directory.path(), |file| file.replace(r#""public_tcbinfo":true"#, r#""public_tcbinfo":false"#));
+        let desk = desk(directory.path(), |file| {
+            file.replace(r#""public_tcbinfo":true"#, r#""public_tcbinfo":false"#)
+        });
         assert_eq!(desk.evidence([5; 32]).await.unwrap().app_compose, None);
     }
 

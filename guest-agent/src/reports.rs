@@ -1,7 +1,7 @@
 //! Status reports to init, which alone writes the status disk.
 //!
-//! Init gives the agent a pipe as standard output. It is taken off that number at once, so that no child and
-//! no stray print can write into it.
+//! Init gives the agent a pipe as standard output. It is taken off that number at once, so that no
+//! child and no stray print can write into it.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -15,7 +15,8 @@ use protocol::status::{Phase, Refusal, Report};
 pub struct Reports(Arc<File>);
 
 impl Reports {
-    /// Moves standard output to a descriptor that no child inherits, and lets standard error take its place.
+    /// Moves standard output to a descriptor that no child inherits, and lets standard error take
+    /// its place.
     pub fn take_over_stdout() -> io::Result<Self> {
         let pipe = io::stdout().as_fd().try_clone_to_owned()?;
         nix::unistd::dup2_stdout(io::stderr())?;

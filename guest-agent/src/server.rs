@@ -1,4 +1,5 @@
-//! HTTP/1.1 with every bound stated, on TCP and on unix sockets: each connection is a task that cannot outlive its time.
+//! HTTP/1.1 with every bound stated, on TCP and on unix sockets: each connection is a task that
+//! cannot outlive its time.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -26,8 +27,8 @@ const MAX_HEADERS: usize = 48;
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// How long a connection takes new requests.
 const CONNECTION_WITHIN: Duration = Duration::from_secs(120);
-/// How long an answer under way may take beyond that, which also ends those that do not read theirs. A log that is
-/// followed lasts that long.
+/// How long an answer under way may take beyond that, which also ends those that do not read
+/// theirs. A log that is followed lasts that long.
 const ANSWER_WITHIN: Duration = Duration::from_secs(600);
 /// Pause after an `accept` that failed, as it does while descriptors are short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -73,7 +74,8 @@ impl Listener for UnixListener {
 pub async fn serve<L: Listener, A: Answers>(listener: L, answers: Arc<A>, max_connections: usize) {
     let places = Arc::new(Semaphore::new(max_connections));
     loop {
-        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+        let place =
+            Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
         match listener.next().await {
             Ok(stream) => {
                 let answers = Arc::clone(&answers);

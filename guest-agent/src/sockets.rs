@@ -29,7 +29,12 @@ impl Sockets {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut text = [0; MESSAGE_BYTES];
-        recvmsg(channel, &mut [IoSliceMut::new(&mut text)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+        recvmsg(
+            channel,
+            &mut [IoSliceMut::new(&mut text)],
+            &mut ancillary,
+            RecvFlags::CMSG_CLOEXEC,
+        )?;
         let mut carried: Vec<OwnedFd> = Vec::new();
         for message in ancillary.drain() {
             if let RecvAncillaryMessage::ScmRights(descriptors) = message {
@@ -38,7 +43,10 @@ impl Sockets {
         }
         match <[OwnedFd; 2]>::try_from(carried) {
             Ok([dstack, tappd]) => Ok(Self { dstack: listener(dstack)?, tappd: listener(tappd)? }),
-            Err(other) => Err(io::Error::other(format!("{} sockets were handed over, expected 2", other.len()))),
+            Err(other) => Err(io::Error::other(format!(
+                "{} sockets were handed over, expected 2",
+                other.len()
+            ))),
         }
     }
 }
@@ -54,19 +62,22 @@ mod tests {
     use std::io::IoSlice;
 
     use rustix::net::{
-        AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sendmsg,
-        socketpair,
+        AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
+        SocketType, sendmsg, socketpair,
     };
 
     use super::*;
 
     #[tokio::test]
     async fn two_sockets_are_taken_over_and_nothing_else_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a");
-        let [a, b] =
-            [path.clone(), folder.path().join("b")].map(|p| std::os::unix::net::UnixListener::bind(p).unwrap());
-        let pair = || socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a");
+        let [a, b] = [path.clone(), directory.path().join("b")]
+            .map(|p| std::os::unix::net::UnixListener::bind(p).unwrap());
+        let pair = || {
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .unwrap()
+        };
         let send = |to: &OwnedFd, carried: &[std::os::fd::BorrowedFd<'_>]| {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
             let mut ancillary = SendAncillaryBuffer::new(&mut space);

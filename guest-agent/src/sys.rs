@@ -1,7 +1,7 @@
 //! The unsafe part of the agent: three calls of ioctl(2), for which no crate has a safe interface.
 //!
-//! Each takes its argument as a Rust reference of exactly the type that the request's number says, and the
-//! kernel keeps no pointer to it.
+//! Each takes its argument as a Rust reference of exactly the type that the request's number says,
+//! and the kernel keeps no pointer to it.
 
 use std::fs::File;
 use std::io;
@@ -9,8 +9,8 @@ use std::os::fd::AsRawFd as _;
 
 use nix::libc;
 
-/// A device-mapper request with room for one target: `struct dm_ioctl` and `struct dm_target_spec` of
-/// `include/uapi/linux/dm-ioctl.h` (4.50), and the target's parameters behind them.
+/// A device-mapper request with room for one target: `struct dm_ioctl` and `struct dm_target_spec`
+/// of `include/uapi/linux/dm-ioctl.h` (4.50), and the target's parameters behind them.
 #[repr(C)]
 pub struct MapperRequest {
     /// Version of the interface that the caller speaks; the kernel answers with its own.
@@ -61,7 +61,10 @@ const _: () = {
     assert!(std::mem::offset_of!(MapperRequest, uuid) == 176);
     assert!(std::mem::offset_of!(MapperRequest, sector_start) == MAPPER_HEADER_BYTES);
     assert!(std::mem::offset_of!(MapperRequest, target_type) == MAPPER_HEADER_BYTES + 24);
-    assert!(std::mem::offset_of!(MapperRequest, parameters) == MAPPER_HEADER_BYTES + MAPPER_TARGET_BYTES);
+    assert!(
+        std::mem::offset_of!(MapperRequest, parameters)
+            == MAPPER_HEADER_BYTES + MAPPER_TARGET_BYTES
+    );
     assert!(size_of::<MapperRequest>() == MAPPER_HEADER_BYTES + MAPPER_TARGET_BYTES + 512);
 };
 
@@ -89,16 +92,25 @@ struct VolumeArguments {
 const _: () = assert!(size_of::<VolumeArguments>() == 4096);
 
 /// Sends a request to `/dev/mapper/control`; the answer is in the request.
-pub fn mapper(control: &File, command: MapperCommand, request: &mut MapperRequest) -> io::Result<()> {
-    /// `_IOWR(0xfd, command, struct dm_ioctl)`: the number states the header's size, `data_size` that of all.
+pub fn mapper(
+    control: &File,
+    command: MapperCommand,
+    request: &mut MapperRequest,
+) -> io::Result<()> {
+    /// `_IOWR(0xfd, command, struct dm_ioctl)`: the number states the header's size, `data_size`
+    /// that of all.
     const fn number(command: u8) -> libc::c_ulong {
-        3 << 30 | (MAPPER_HEADER_BYTES as libc::c_ulong) << 16 | 0xfd << 8 | command as libc::c_ulong
+        3 << 30
+            | (MAPPER_HEADER_BYTES as libc::c_ulong) << 16
+            | 0xfd << 8
+            | command as libc::c_ulong
     }
     // The kernel reads and writes as far as this says, so it is never the caller's to choose.
     request.data_size = size_of::<MapperRequest>() as u32;
     let request: *mut MapperRequest = request;
-    // SAFETY: `control` is open; the pointer is to a live, exclusively borrowed request whose layout is asserted
-    // above and whose every byte pattern is valid, and the kernel touches `data_size` bytes of it, which is its size.
+    // SAFETY: `control` is open; the pointer is to a live, exclusively borrowed request whose
+    // layout is asserted above and whose every byte pattern is valid, and the kernel touches
+    // `data_size` bytes of it, which is its size.
     result(unsafe { libc::ioctl(control.as_raw_fd(), number(command as u8), request) })
 }
 
@@ -108,7 +120,8 @@ pub fn grow_btrfs(mount_point: &File) -> io::Result<()> {
     const RESIZE: libc::c_ulong = 1 << 30 | 4096 << 16 | 0x94 << 8 | 3;
     let mut arguments = VolumeArguments { descriptor: 0, name: [0; 4088] };
     arguments.name[..3].copy_from_slice(b"max");
-    // SAFETY: `mount_point` is open, and the kernel only reads the 4096 bytes of the argument, which lives as long.
+    // SAFETY: `mount_point` is open, and the kernel only reads the 4096 bytes of the argument,
+    // which lives as long.
     result(unsafe { libc::ioctl(mount_point.as_raw_fd(), RESIZE, &raw const arguments) })
 }
 
@@ -116,7 +129,8 @@ pub fn grow_btrfs(mount_point: &File) -> io::Result<()> {
 pub fn grow_ext4(mount_point: &File, blocks: u64) -> io::Result<()> {
     /// `_IOW('f', 16, __u64)`
     const RESIZE: libc::c_ulong = 1 << 30 | 8 << 16 | 0x66 << 8 | 16;
-    // SAFETY: `mount_point` is open, and the kernel only reads the eight bytes of the argument, which lives as long.
+    // SAFETY: `mount_point` is open, and the kernel only reads the eight bytes of the argument,
+    // which lives as long.
     result(unsafe { libc::ioctl(mount_point.as_raw_fd(), RESIZE, &raw const blocks) })
 }
 

@@ -1,4 +1,4 @@
-//! Assembly: firmware, kernel and initramfs into one folder, described by image.json.
+//! Assembly: firmware, kernel and initramfs into one directory, described by image.json.
 
 use std::path::{Path, PathBuf};
 
@@ -20,8 +20,8 @@ const ROOT_SLOTS: u32 = 5;
 /// An image on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuiltImage {
-    /// Folder of `firmware.fd`, `kernel`, `initrd` and `image.json`.
-    pub folder: PathBuf,
+    /// Directory of `firmware.fd`, `kernel`, `initrd` and `image.json`.
+    pub directory: PathBuf,
     /// What image.json says.
     pub manifest: ImageManifest,
     /// Names the image.
@@ -30,7 +30,7 @@ pub struct BuiltImage {
 
 /// Where the image of a flavour is, once it is built.
 #[must_use]
-pub fn folder(checkout: &Path, flavour: Flavour) -> PathBuf {
+pub fn directory(checkout: &Path, flavour: Flavour) -> PathBuf {
     let name = match flavour {
         Flavour::Release => "release",
         Flavour::Dev => "dev",
@@ -38,22 +38,32 @@ pub fn folder(checkout: &Path, flavour: Flavour) -> PathBuf {
     checkout.join("target/image").join(name)
 }
 
-/// Builds the image of a flavour from the sources in `checkout` into [`folder`]; what is cached is not built again.
+/// Builds the image of a flavour from the sources in `checkout` into [`directory`]; what is cached
+/// is not built again.
 ///
 /// # Errors
-/// If an input is missing, a step fails, the kernel's configuration is not the requested one, or a ceiling is exceeded.
-pub fn build(builder: &Builder, checkout: &Path, flavour: Flavour) -> Result<BuiltImage, BuildImageError> {
+/// If an input is missing, a step fails, the kernel's configuration is not the requested one, or a
+/// ceiling is exceeded.
+pub fn build(
+    builder: &Builder,
+    checkout: &Path,
+    flavour: Flavour,
+) -> Result<BuiltImage, BuildImageError> {
     let recipes = Recipes::new(builder, checkout);
     // The shortest first, so that an error in a program shows before the kernel is built.
     let initrd = builder.build(&*recipes.initrd(flavour)?)?.path.join("initrd");
     let firmware = builder.build(&*recipes.firmware()?)?.path.join("firmware.fd");
     let kernel = builder.build(&*recipes.kernel(flavour)?)?.path.join("kernel");
-    let parts = Parts { firmware: fs::read(firmware)?, kernel: fs::read(kernel)?, initrd: fs::read(initrd)? };
+    let parts = Parts {
+        firmware: fs::read(firmware)?,
+        kernel: fs::read(kernel)?,
+        initrd: fs::read(initrd)?,
+    };
     parts.check_sizes()?;
     let manifest = parts.describe(builder.lock(), flavour)?;
-    let folder = folder(checkout, flavour);
-    parts.write(&folder, &manifest)?;
-    Ok(BuiltImage { folder, os_image_hash: manifest.os_image_hash(), manifest })
+    let directory = directory(checkout, flavour);
+    parts.write(&directory, &manifest)?;
+    Ok(BuiltImage { directory, os_image_hash: manifest.os_image_hash(), manifest })
 }
 
 struct Parts {
@@ -92,14 +102,19 @@ impl Parts {
             reference: facts.reference(),
             firmware_facts: facts.firmware,
             kernel_facts: facts.kernel,
-            machine: MachineFacts { qemu_version: qemu::locked_version(lock)?, serial_ports, root_slots: ROOT_SLOTS },
+            machine: MachineFacts {
+                qemu_version: qemu::locked_version(lock)?,
+                serial_ports,
+                root_slots: ROOT_SLOTS,
+            },
             cmdline,
         })
     }
 
-    /// The folder appears whole: a launch never reads half of an old image and half of a new one.
-    fn write(&self, folder: &Path, manifest: &ImageManifest) -> std::io::Result<()> {
-        let new = folder.with_extension("new");
+    /// The directory appears whole: a launch never reads half of an old image and half of a new
+    /// one.
+    fn write(&self, directory: &Path, manifest: &ImageManifest) -> std::io::Result<()> {
+        let new = directory.with_extension("new");
         if new.exists() {
             fs::remove_dir_all(&new)?;
         }
@@ -114,10 +129,10 @@ impl Parts {
         for (name, bytes) in files {
             fs::write(new.join(name), bytes)?;
         }
-        if folder.exists() {
-            fs::remove_dir_all(folder)?;
+        if directory.exists() {
+            fs::remove_dir_all(directory)?;
         }
-        fs::rename(new, folder)
+        fs::rename(new, directory)
     }
 }
 
@@ -131,7 +146,11 @@ mod tests {
 
     #[test]
     fn the_sum_of_kernel_and_initrd_has_a_ceiling() {
-        let sized = |kernel, initrd| Parts { firmware: vec![], kernel: vec![0; kernel], initrd: vec![0; initrd] };
+        let sized = |kernel, initrd| Parts {
+            firmware: vec![],
+            kernel: vec![0; kernel],
+            initrd: vec![0; initrd],
+        };
         assert_eq!(sized(6_000_000, 24_000_000).check_sizes(), Ok(()));
         let refused = sized(6_000_000, 24_000_001).check_sizes().unwrap_err();
         assert_eq!(refused.file, "kernel and initrd together");

@@ -1,7 +1,7 @@
 //! The kernel command line of each flavour: one constant, a reason for every word.
 //!
-//! It is measured in RTMR2 and init halts on anything else, so nothing here may depend on a machine, a
-//! launch or a user. What such things need goes through the launch block.
+//! It is measured in RTMR2 and init halts on anything else, so nothing here may depend on a
+//! machine, a launch or a user. What such things need goes through the launch block.
 
 use protocol::cmdline;
 use protocol::image::Flavour;
@@ -21,7 +21,10 @@ const COMMON: [Parameter; 7] = [
         text: cmdline::TRUST_CPU,
         reason: "RDSEED is the only source of randomness that the host cannot choose",
     },
-    Parameter { text: cmdline::NO_BOOTLOADER_SEED, reason: "a seed from the boot loader is the host's" },
+    Parameter {
+        text: cmdline::NO_BOOTLOADER_SEED,
+        reason: "a seed from the boot loader is the host's",
+    },
     Parameter {
         text: cmdline::NO_KVMCLOCK,
         reason: "the paravirtual clock lets the host move time at will; the TSC does not",
@@ -30,17 +33,25 @@ const COMMON: [Parameter; 7] = [
         text: cmdline::NO_ASYNC_PAGE_FAULTS,
         reason: "the host's memory manager must not steer the guest's faults",
     },
-    Parameter { text: cmdline::NO_STEAL_TIME, reason: "no page is shared with the host for time accounting" },
+    Parameter {
+        text: cmdline::NO_STEAL_TIME,
+        reason: "no page is shared with the host for time accounting",
+    },
     Parameter {
         text: cmdline::NO_TIMER_CHECK,
         reason: "a host that is late with one interrupt must not stop the boot; the check is for broken boards",
     },
-    Parameter { text: cmdline::QUIET, reason: "the boot is not slowed by messages; errors still print" },
+    Parameter {
+        text: cmdline::QUIET,
+        reason: "the boot is not slowed by messages; errors still print",
+    },
 ];
 
 /// Only the dev flavour has a console, so that a person can read why something failed.
-const DEV: [Parameter; 1] =
-    [Parameter { text: cmdline::SERIAL_CONSOLE, reason: "the first serial port, which `dstyx logs` shows" }];
+const DEV: [Parameter; 1] = [Parameter {
+    text: cmdline::SERIAL_CONSOLE,
+    reason: "the first serial port, which `dstyx logs` shows",
+}];
 
 /// The words of a flavour's command line, in order.
 #[must_use]
@@ -52,7 +63,8 @@ pub fn parameters(flavour: Flavour) -> Vec<Parameter> {
     COMMON.iter().chain(own).copied().collect()
 }
 
-/// The command line that is given to the VMM and stands in image.json, without what firmware appends.
+/// The command line that is given to the VMM and stands in image.json, without what firmware
+/// appends.
 #[must_use]
 pub fn line(flavour: Flavour) -> String {
     parameters(flavour).iter().map(|parameter| parameter.text).collect::<Vec<_>>().join(" ")
@@ -80,7 +92,10 @@ mod tests {
     fn every_known_parameter_is_used_and_has_a_reason() {
         let dev = parameters(Flavour::Dev);
         for known in cmdline::KNOWN.into_iter().filter(|known| *known != cmdline::FIRMWARE_INITRD) {
-            let reason = dev.iter().find(|parameter| parameter.text == known).map(|parameter| parameter.reason);
+            let reason = dev
+                .iter()
+                .find(|parameter| parameter.text == known)
+                .map(|parameter| parameter.reason);
             assert!(reason.is_some_and(|reason| !reason.is_empty()), "{known}");
         }
     }

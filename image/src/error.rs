@@ -71,15 +71,25 @@ impl BuildImageError {
             Self::Lock(error) => error.hint(),
             Self::Qemu(error) => error.hint(),
             Self::Kconfig(error) => Some(error.hint().into()),
-            Self::Ceiling(error) | Self::Initrd(InitrdError::Ceiling(error)) => Some(error.hint().into()),
-            Self::Initrd(_) => Some("image/src/manifest.rs is the one list of what an image holds".into()),
-            Self::Notices(_) => Some("use another crate, or one of a licence that the project accepts".into()),
-            Self::Template(_) => {
-                Some("the recipe in image/src/recipes/file_systems.rs made something unexpected".into())
+            Self::Ceiling(error) | Self::Initrd(InitrdError::Ceiling(error)) => {
+                Some(error.hint().into())
             }
-            Self::Facts(_) => Some("the firmware or kernel recipe made something unexpected; read its log".into()),
+            Self::Initrd(_) => {
+                Some("image/src/manifest.rs is the one list of what an image holds".into())
+            }
+            Self::Notices(_) => {
+                Some("use another crate, or one of a licence that the project accepts".into())
+            }
+            Self::Template(_) => Some(
+                "the recipe in image/src/recipes/file_systems.rs made something unexpected".into(),
+            ),
+            Self::Facts(_) => {
+                Some("the firmware or kernel recipe made something unexpected; read its log".into())
+            }
             Self::Example(error) => Some(error.hint()),
-            Self::Io(_) => Some("check the room on the disk and the permissions of the checkout".into()),
+            Self::Io(_) => {
+                Some("check the room on the disk and the permissions of the checkout".into())
+            }
         }
     }
 }

@@ -1,7 +1,9 @@
-//! From the manifest and the built files to the initramfs, and back for whoever wants to look inside.
+//! From the manifest and the built files to the initramfs, and back for whoever wants to look
+//! inside.
 //!
-//! Pure: files come in as bytes, the archive goes out as bytes. Compression is a recipe, so that the zstd which
-//! writes the image is pinned like every other tool; reading it back uses a decoder in Rust with a bound.
+//! Pure: files come in as bytes, the archive goes out as bytes. Compression is a recipe, so that
+//! the zstd which writes the image is pinned like every other tool; reading it back uses a decoder
+//! in Rust with a bound.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -11,7 +13,8 @@ use protocol::image::Flavour;
 use crate::manifest::{self, CeilingError, What};
 use crate::newc::{self, NewcError, Node, Tree};
 
-/// Most bytes that an archive may unpack to: the ceilings of all files together, with room for headers.
+/// Most bytes that an archive may unpack to: the ceilings of all files together, with room for
+/// headers.
 const MAX_UNPACKED_BYTES: u64 = 64 << 20;
 
 /// The files of an initramfs by their paths in the manifest.
@@ -51,7 +54,9 @@ pub fn list(initrd: &[u8]) -> Result<Tree, InitrdError> {
     let decoder = decoder.map_err(|error| InitrdError::Compression(error.to_string()))?;
     let mut archive = Vec::new();
     let mut bounded = decoder.take(MAX_UNPACKED_BYTES + 1);
-    bounded.read_to_end(&mut archive).map_err(|error| InitrdError::Compression(error.to_string()))?;
+    bounded
+        .read_to_end(&mut archive)
+        .map_err(|error| InitrdError::Compression(error.to_string()))?;
     if archive.len() as u64 > MAX_UNPACKED_BYTES {
         return Err(InitrdError::TooLarge);
     }
@@ -86,7 +91,9 @@ mod tests {
     use super::*;
 
     fn contents(flavour: Flavour) -> Contents {
-        let file = |rule: &manifest::Rule| matches!(rule.what, What::File(_)).then_some((rule.path, b"x".to_vec()));
+        let file = |rule: &manifest::Rule| {
+            matches!(rule.what, What::File(_)).then_some((rule.path, b"x".to_vec()))
+        };
         manifest::rules(flavour).filter_map(file).collect()
     }
 
@@ -114,7 +121,8 @@ mod tests {
         let mut large = release;
         large.insert(manifest::BUILD_DATE, vec![b'1'; 17]);
         let refused = tree(Flavour::Release, large);
-        let expected = CeilingError { file: manifest::BUILD_DATE.into(), bytes: 17, ceiling_bytes: 16 };
+        let expected =
+            CeilingError { file: manifest::BUILD_DATE.into(), bytes: 17, ceiling_bytes: 16 };
         assert_eq!(refused, Err(InitrdError::Ceiling(expected)));
     }
 

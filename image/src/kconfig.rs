@@ -1,8 +1,9 @@
 //! Did the kernel's configuration become what the fragments ask for?
 //!
-//! Kconfig drops a line silently when a dependency is missing, a name was changed or a prompt is hidden; a
-//! hardening option that is asked for and not there is worse than one that nobody asked for. So every line
-//! of every fragment is looked up in the final `.config`, and each loss is listed before a minute is built.
+//! Kconfig drops a line silently when a dependency is missing, a name was changed or a prompt is
+//! hidden; a hardening option that is asked for and not there is worse than one that nobody asked
+//! for. So every line of every fragment is looked up in the final `.config`, and each loss is
+//! listed before a minute is built.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -55,14 +56,19 @@ pub fn check(fragments: &[Fragment<'_>], config: &str) -> Result<(), KconfigErro
     for fragment in fragments {
         for (line, option) in options(fragment.text) {
             let at = (fragment.name.to_owned(), line);
-            let (name, wanted) = option.map_err(|text| KconfigError::Line { at: at.clone(), text })?;
+            let (name, wanted) =
+                option.map_err(|text| KconfigError::Line { at: at.clone(), text })?;
             if let Some(first) = asked.insert(name, at.clone()) {
                 return Err(KconfigError::Twice { name: name.into(), first, second: at });
             }
             let found = fact.get(name).copied().unwrap_or("n");
             if found != wanted {
                 let found = if fact.contains_key(name) { found } else { "absent" };
-                lost.push(Lost { at, wanted: format!("{PREFIX}{name}={wanted}"), found: found.into() });
+                lost.push(Lost {
+                    at,
+                    wanted: format!("{PREFIX}{name}={wanted}"),
+                    found: found.into(),
+                });
             }
         }
     }
@@ -71,7 +77,8 @@ pub fn check(fragments: &[Fragment<'_>], config: &str) -> Result<(), KconfigErro
 
 type OptionLine<'a> = (&'a str, &'a str);
 
-/// Name and value of each option with its line number; `n` for one that is not set; a line that is neither is an error.
+/// Name and value of each option with its line number; `n` for one that is not set; a line that is
+/// neither is an error.
 fn options(text: &str) -> impl Iterator<Item = (usize, Result<OptionLine<'_>, String>)> {
     (1..).zip(text.lines()).filter_map(|(number, line)| {
         let line = line.trim_end();
@@ -121,9 +128,13 @@ impl KconfigError {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Line { .. } | Self::Final(_) => "write CONFIG_NAME=value or '# CONFIG_NAME is not set'",
+            Self::Line { .. } | Self::Final(_) => {
+                "write CONFIG_NAME=value or '# CONFIG_NAME is not set'"
+            }
             Self::Twice { .. } => "keep one of the two lines",
-            Self::Lost(_) => "the option was renamed or lacks a dependency: look it up in this kernel's Kconfig files",
+            Self::Lost(_) => {
+                "the option was renamed or lacks a dependency: look it up in this kernel's Kconfig files"
+            }
         }
     }
 }
@@ -136,8 +147,7 @@ fn list(lost: &[Lost]) -> String {
 mod tests {
     use super::*;
 
-    const CONFIG: &str =
-        "#\n# Automatically generated\n#\nCONFIG_A=y\n# CONFIG_B is not set\nCONFIG_S=\"x=y\"\n\nCONFIG_N=64\n";
+    const CONFIG: &str = "#\n# Automatically generated\n#\nCONFIG_A=y\n# CONFIG_B is not set\nCONFIG_S=\"x=y\"\n\nCONFIG_N=64\n";
 
     fn fragment(text: &str) -> Fragment<'_> {
         Fragment { name: "base", text }
@@ -145,15 +155,16 @@ mod tests {
 
     #[test]
     fn all_that_survived_is_accepted() {
-        let text =
-            "# why\nCONFIG_A=y\n# CONFIG_B is not set\n# CONFIG_GONE is not set\nCONFIG_S=\"x=y\"\nCONFIG_N=64\n";
+        let text = "# why\nCONFIG_A=y\n# CONFIG_B is not set\n# CONFIG_GONE is not set\nCONFIG_S=\"x=y\"\nCONFIG_N=64\n";
         assert_eq!(check(&[fragment(text)], CONFIG), Ok(()));
     }
 
     #[test]
     fn every_loss_is_listed_with_its_place() {
         let text = "CONFIG_B=y\n# CONFIG_A is not set\nCONFIG_GONE=y\nCONFIG_N=32\n";
-        let Err(KconfigError::Lost(lost)) = check(&[fragment(text)], CONFIG) else { panic!("accepted") };
+        let Err(KconfigError::Lost(lost)) = check(&[fragment(text)], CONFIG) else {
+            panic!("accepted")
+        };
         let lines: Vec<_> = lost.iter().map(ToString::to_string).collect();
         let expected = [
             "base:1: CONFIG_B=y (is: n)",
@@ -167,7 +178,10 @@ mod tests {
     #[test]
     fn a_typing_error_and_a_second_request_are_refused() {
         let refused = check(&[fragment("CONFIG_A\n")], CONFIG);
-        assert_eq!(refused, Err(KconfigError::Line { at: ("base".into(), 1), text: "CONFIG_A".into() }));
+        assert_eq!(
+            refused,
+            Err(KconfigError::Line { at: ("base".into(), 1), text: "CONFIG_A".into() })
+        );
         let second = Fragment { name: "dev", text: "\nCONFIG_A=y\n" };
         let refused = check(&[fragment("CONFIG_A=y\n"), second], CONFIG);
         assert!(matches!(refused, Err(KconfigError::Twice { second: (_, 2), .. })));

@@ -1,8 +1,10 @@
-//! What is in the image: kernel and firmware configuration, the file manifest with size ceilings, assembly.
+//! What is in the image: kernel and firmware configuration, the file manifest with size ceilings,
+//! assembly.
 //!
-//! Runs on the builder's machine, which is not trusted by anybody: whoever wants to know what an image is builds it
-//! again and compares. So everything here is a function of the checkout and of `inputs.lock`; what must be compiled is
-//! a [recipe](recipes) for the hermetic builder. Nothing here contacts a network, reads a clock or holds a secret.
+//! Runs on the builder's machine, which is not trusted by anybody: whoever wants to know what an
+//! image is builds it again and compares. So everything here is a function of the checkout and of
+//! `inputs.lock`; what must be compiled is a [recipe](recipes) for the hermetic builder. Nothing
+//! here contacts a network, reads a clock or holds a secret.
 
 #![forbid(unsafe_code)]
 
@@ -19,5 +21,5 @@ pub mod recipes;
 mod assembly;
 mod error;
 
-pub use assembly::{BuiltImage, build, folder};
+pub use assembly::{BuiltImage, build, directory};
 pub use error::BuildImageError;

@@ -1,12 +1,14 @@
 //! What is in the initramfs: one list, with the most bytes that each file may have.
 //!
-//! Everything of the OS is here, so whoever reads this list has seen the whole guest: no shell, no interpreter,
-//! no shared library, no package manager, no secret. A file that is not listed cannot get in; a listed one that
-//! is missing ends the build. The ceilings keep growth a decision instead of an accident.
+//! Everything of the OS is here, so whoever reads this list has seen the whole guest: no shell, no
+//! interpreter, no shared library, no package manager, no secret. A file that is not listed cannot
+//! get in; a listed one that is missing ends the build. The ceilings keep growth a decision instead
+//! of an accident.
 
 use protocol::image::Flavour;
 
-/// Most bytes of kernel and compressed initramfs together: what a guest must hash, load and hold while it boots.
+/// Most bytes of kernel and compressed initramfs together: what a guest must hash, load and hold
+/// while it boots.
 pub const TOTAL_CEILING_BYTES: u64 = 30_000_000;
 /// Most bytes of the kernel: 5.5 MB today.
 pub const KERNEL_CEILING_BYTES: u64 = 8_000_000;
@@ -76,7 +78,12 @@ const RULES: [Rule; 31] = [
     file(BUILD_DATE, 0o644, 16),
     Rule { only: Some(Flavour::Dev), ..file(EMULATED_ROOT, 0o644, 2_048) },
     // Written by init on a tmpfs: the root is read-only.
-    Rule { path: "etc/resolv.conf", mode: 0o777, what: What::Link("/run/dstyx/resolv.conf"), only: None },
+    Rule {
+        path: "etc/resolv.conf",
+        mode: 0o777,
+        what: What::Link("/run/dstyx/resolv.conf"),
+        only: None,
+    },
     directory("etc/ssl", 0o755),
     directory("etc/ssl/certs", 0o755),
     file(CA_CERTIFICATES, 0o644, 400_000),
@@ -117,7 +124,11 @@ const fn file(path: &'static str, mode: u32, ceiling_bytes: u64) -> Rule {
 /// # Errors
 /// If not: names file, ceiling and size.
 pub fn check_size(file: &str, bytes: u64, ceiling_bytes: u64) -> Result<(), CeilingError> {
-    if bytes <= ceiling_bytes { Ok(()) } else { Err(CeilingError { file: file.into(), bytes, ceiling_bytes }) }
+    if bytes <= ceiling_bytes {
+        Ok(())
+    } else {
+        Err(CeilingError { file: file.into(), bytes, ceiling_bytes })
+    }
 }
 
 /// a file above its ceiling
@@ -152,7 +163,9 @@ mod tests {
         once.dedup();
         assert_eq!(once.len(), paths.len());
         let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
-        for bad in ["sh", "dash", "bash", "busybox", "python3", "perl", "passwd", "shadow", "modprobe"] {
+        for bad in
+            ["sh", "dash", "bash", "busybox", "python3", "perl", "passwd", "shadow", "modprobe"]
+        {
             assert!(!paths.iter().any(|path| name(path) == bad), "{bad}");
         }
         for bad in [".so", "ld-linux", ".key", ".pem", "secret"] {

@@ -1,8 +1,9 @@
 //! The initramfs archive: cpio in the "new ASCII" format, byte for byte a function of its contents.
 //!
-//! Order, inode numbers, owners, times and padding follow from the entries alone, so two builders get the same
-//! archive and the kernel unpacks nothing that the manifest does not name. The reader serves tests and listings;
-//! the guest's kernel has its own. Format: Linux, `Documentation/driver-api/early-userspace/buffer-format.rst`.
+//! Order, inode numbers, owners, times and padding follow from the entries alone, so two builders
+//! get the same archive and the kernel unpacks nothing that the manifest does not name. The reader
+//! serves tests and listings; the guest's kernel has its own. Format: Linux,
+//! `Documentation/driver-api/early-userspace/buffer-format.rst`.
 
 use std::collections::BTreeMap;
 
@@ -73,9 +74,11 @@ impl Node {
             TYPE_DEVICE => Self::Device { mode, major: header.device.0, minor: header.device.1 },
             _ => return None,
         };
-        // Whatever the writer would say otherwise is another archive, such as a device with contents.
+        // Whatever the writer would say otherwise is another archive, such as a device with
+        // contents.
         let (same_mode, same_data) = node.parts();
-        (same_mode == header.mode && same_data == data && node.device() == header.device).then_some(node)
+        (same_mode == header.mode && same_data == data && node.device() == header.device)
+            .then_some(node)
     }
 
     fn device(&self) -> (u32, u32) {
@@ -97,7 +100,11 @@ pub fn write(tree: &Tree, mtime: u32) -> Result<Vec<u8>, NewcError> {
         let (mode, data) = node.parts();
         let size = u32::try_from(data.len()).map_err(|_| NewcError::TooLarge(path.clone()))?;
         let links = if matches!(node, Node::Directory { .. }) { 2 } else { 1 };
-        put_header(&mut archive, &Header { inode, mode, links, mtime, size, device: node.device() }, path);
+        put_header(
+            &mut archive,
+            &Header { inode, mode, links, mtime, size, device: node.device() },
+            path,
+        );
         archive.extend_from_slice(data);
         pad(&mut archive);
     }
@@ -145,7 +152,8 @@ fn put_header(archive: &mut Vec<u8>, header: &Header, path: &str) {
     let name_bytes = u32::try_from(path.len() + 1).expect("checked against MAX_NAME_BYTES");
     let Header { inode, mode, links, mtime, size, device: (major, minor) } = *header;
     archive.extend_from_slice(MAGIC);
-    // User and group, the file system's own device number and a checksum that this variant has not are all 0.
+    // User and group, the file system's own device number and a checksum that this variant has not
+    // are all 0.
     for field in [inode, mode, 0, 0, links, mtime, size, 0, 0, major, minor, name_bytes, 0] {
         archive.extend_from_slice(format!("{field:08X}").as_bytes());
     }
@@ -186,7 +194,8 @@ fn take_header(archive: &[u8], at: usize) -> Result<(Header, String, usize), New
 }
 
 fn check_path(tree: &Tree, path: &str) -> Result<(), NewcError> {
-    let plain_part = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\0');
+    let plain_part =
+        |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\0');
     if path.len() >= MAX_NAME_BYTES || path == TRAILER || !path.split('/').all(plain_part) {
         return Err(NewcError::Path(path.chars().take(64).collect()));
     }
@@ -208,8 +217,8 @@ pub enum NewcError {
     /// not a plain relative path of fewer than 4096 bytes
     #[error("{0:?} is not a plain relative path of fewer than {MAX_NAME_BYTES} bytes")]
     Path(String),
-    /// its folder is not in the archive before it
-    #[error("{0:?}: its folder is not in the archive before it")]
+    /// its directory is not in the archive before it
+    #[error("{0:?}: its directory is not in the archive before it")]
     NoParent(String),
     /// 4 GiB or more
     #[error("{0:?} has 4 GiB or more, which the format cannot say")]
@@ -300,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_that_leave_the_tree_or_lack_a_folder_are_refused() {
+    fn paths_that_leave_the_tree_or_lack_a_directory_are_refused() {
         for bad in ["/init", "../x", "a//b", "", ".", "TRAILER!!!", "a\0b"] {
             let tree = Tree::from([(bad.into(), Node::File { mode: 0, data: vec![] })]);
             assert!(matches!(write(&tree, 0), Err(NewcError::Path(_))), "{bad:?}");

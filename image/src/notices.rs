@@ -1,7 +1,8 @@
 //! The licence files of the image: what is in it, of whom, under which terms.
 //!
-//! The crate list comes from cargo, inside the hermetic root, so it names exactly what was linked; the rest is
-//! short enough to write here. A crate without a licence, or under one that the project keeps out, ends the build.
+//! The crate list comes from cargo, inside the hermetic root, so it names exactly what was linked;
+//! the rest is short enough to write here. A crate without a licence, or under one that the project
+//! keeps out, ends the build.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -41,15 +42,19 @@ pub fn crates(lines: &str) -> Result<String, NoticesError> {
         let mut words = package.split(' ');
         let name = words.next().filter(|name| !name.is_empty()).ok_or_else(malformed)?;
         let version = words.next().and_then(|word| word.strip_prefix('v')).ok_or_else(malformed)?;
-        let in_a_file = || STATED_IN_A_FILE.iter().find(|(known, _)| *known == name).map(|(_, licence)| *licence);
-        let licence = Some(licence.trim().trim_end_matches(" (*)")).filter(|licence| !licence.is_empty());
+        let in_a_file = || {
+            STATED_IN_A_FILE.iter().find(|(known, _)| *known == name).map(|(_, licence)| *licence)
+        };
+        let licence =
+            Some(licence.trim().trim_end_matches(" (*)")).filter(|licence| !licence.is_empty());
         let licence = licence.or_else(in_a_file).unwrap_or_default();
         if !acceptable(licence) {
             return Err(NoticesError::Licence { package: name.into(), licence: licence.into() });
         }
         list.insert((name, version, licence));
     }
-    let mut text = String::from("Crates in the programs of this image: name, version, licence (SPDX).\n\n");
+    let mut text =
+        String::from("Crates in the programs of this image: name, version, licence (SPDX).\n\n");
     for (name, version, licence) in list {
         // Writing into a string cannot fail.
         let _ = writeln!(text, "{name} {version}: {licence}");
@@ -64,7 +69,8 @@ fn acceptable(licence: &str) -> bool {
         words.any(|word| KEPT_OUT.iter().any(|prefix| word.starts_with(prefix)))
     };
     // Old manifests write a slash for OR.
-    !licence.is_empty() && licence.replace('/', " OR ").split(" OR ").any(|choice| !kept_out(choice))
+    !licence.is_empty()
+        && licence.replace('/', " OR ").split(" OR ").any(|choice| !kept_out(choice))
 }
 
 /// Why there is no crate list.

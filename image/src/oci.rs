@@ -1,8 +1,9 @@
 //! An OCI image of one static program, byte for byte a function of that program.
 //!
-//! One layer, a plain tar: compression would make the digest depend on a library's version, and the registry is
-//! on loopback. No times, users, build steps or host names are recorded. Layout and documents as in the OCI image
-//! specification 1.1; reading images is the `containers` crate's business, in the guest.
+//! One layer, a plain tar: compression would make the digest depend on a library's version, and the
+//! registry is on loopback. No times, users, build steps or host names are recorded. Layout and
+//! documents as in the OCI image specification 1.1; reading images is the `containers` crate's
+//! business, in the guest.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -54,7 +55,8 @@ impl Image {
         };
         let layer = add(LAYER, layer(program));
         let config = add(CONFIG, config(program, &layer.digest));
-        let manifest = Manifest { schema_version: 2, media_type: MANIFEST, config, layers: [layer] };
+        let manifest =
+            Manifest { schema_version: 2, media_type: MANIFEST, config, layers: [layer] };
         let manifest = json(&manifest);
         let digest = Sha256Digest::of(&manifest);
         let mut listed = add(MANIFEST, manifest);
@@ -63,21 +65,22 @@ impl Image {
         Self { digest, blobs, index }
     }
 
-    /// Writes `oci-layout`, `index.json` and `blobs/sha256/…` into a folder, which is emptied first.
+    /// Writes `oci-layout`, `index.json` and `blobs/sha256/…` into a directory, which is emptied
+    /// first.
     ///
     /// # Errors
-    /// If the folder cannot be replaced.
-    pub fn write(&self, folder: &Path) -> std::io::Result<()> {
-        if folder.exists() {
-            fs::remove_dir_all(folder)?;
+    /// If the directory cannot be replaced.
+    pub fn write(&self, directory: &Path) -> std::io::Result<()> {
+        if directory.exists() {
+            fs::remove_dir_all(directory)?;
         }
-        let blobs = folder.join("blobs/sha256");
+        let blobs = directory.join("blobs/sha256");
         fs::create_dir_all(&blobs)?;
         for (digest, bytes) in &self.blobs {
             fs::write(blobs.join(digest.to_string()), bytes)?;
         }
-        fs::write(folder.join("oci-layout"), LAYOUT)?;
-        fs::write(folder.join("index.json"), &self.index)
+        fs::write(directory.join("oci-layout"), LAYOUT)?;
+        fs::write(directory.join("index.json"), &self.index)
     }
 }
 
@@ -161,7 +164,9 @@ fn layer(program: &Program<'_>) -> Vec<u8> {
     }
     header.set_size(program.bytes.len() as u64);
     let mut archive = tar::Builder::new(Vec::new());
-    let written = archive.append_data(&mut header, program.name, program.bytes).and_then(|()| archive.into_inner());
+    let written = archive
+        .append_data(&mut header, program.name, program.bytes)
+        .and_then(|()| archive.into_inner());
     written.expect("a vector takes everything and the name is short and relative")
 }
 
@@ -193,7 +198,8 @@ mod tests {
         assert_eq!(config["config"]["ExposedPorts"], serde_json::json!({"8080/tcp": {}}));
         assert_eq!(config["rootfs"]["diff_ids"][0], manifest["layers"][0]["digest"]);
         let sizes = image.blobs.values().map(Vec::len).sum::<usize>();
-        let stated = [&manifest["config"], &manifest["layers"][0], listed].map(|d| d["size"].as_u64().unwrap());
+        let stated = [&manifest["config"], &manifest["layers"][0], listed]
+            .map(|d| d["size"].as_u64().unwrap());
         assert_eq!(stated.iter().sum::<u64>(), sizes as u64);
     }
 
@@ -208,7 +214,13 @@ mod tests {
                 let entry = entry.unwrap();
                 let header = entry.header();
                 let path = entry.path().unwrap().display().to_string();
-                (path, header.mode().unwrap(), header.mtime().unwrap(), header.uid().unwrap(), header.size().unwrap())
+                (
+                    path,
+                    header.mode().unwrap(),
+                    header.mtime().unwrap(),
+                    header.uid().unwrap(),
+                    header.size().unwrap(),
+                )
             })
             .collect();
         assert_eq!(entries, [("hello".to_owned(), 0o755, 0, 0, 4)]);
@@ -224,9 +236,9 @@ mod tests {
 
     #[test]
     fn a_written_layout_has_every_blob_under_its_digest() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let image = Image::of(&PROGRAM);
-        let layout = folder.path().join("hello");
+        let layout = directory.path().join("hello");
         fs::create_dir(&layout).unwrap();
         fs::write(layout.join("stale"), "old").unwrap();
         image.write(&layout).unwrap();

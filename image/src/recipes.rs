@@ -1,7 +1,8 @@
 //! How each part of the image is made: recipes for the hermetic builder, one module a part.
 //!
-//! A recipe only says which commands run on which pinned inputs; what the commands see, that they see nothing
-//! else, and that twice gives the same bytes is the builder's business. Nothing here runs on the host.
+//! A recipe only says which commands run on which pinned inputs; what the commands see, that they
+//! see nothing else, and that twice gives the same bytes is the builder's business. Nothing here
+//! runs on the host.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -62,14 +63,14 @@ impl Target {
 }
 
 impl<'a> Recipes<'a> {
-    /// For the sources in `checkout`, the top folder of the workspace.
+    /// For the sources in `checkout`, the top directory of the workspace.
     #[must_use]
     pub fn new(builder: &'a Builder, checkout: &'a Path) -> Self {
         Self { builder, checkout }
     }
 
-    /// The recipes of a target, to be built twice and compared. The initramfs is made of what the recipes of its
-    /// parts built first, so that target builds the parts to name its recipes.
+    /// The recipes of a target, to be built twice and compared. The initramfs is made of what the
+    /// recipes of its parts built first, so that target builds the parts to name its recipes.
     ///
     /// # Errors
     /// If an input is missing, or the programs do not build.
@@ -81,11 +82,13 @@ impl<'a> Recipes<'a> {
                 let (release, dev) = (self.initrd(Flavour::Release)?, self.initrd(Flavour::Dev)?);
                 vec![self.file_systems()?, self.programs()?, release, dev]
             }
-            Target::Examples => EXAMPLES.iter().map(|name| self.example(name)).collect::<Result<_, _>>()?,
+            Target::Examples => {
+                EXAMPLES.iter().map(|name| self.example(name)).collect::<Result<_, _>>()?
+            }
         })
     }
 
-    /// Folders and files of the checkout below `base`, at the same places relative to it.
+    /// Directories and files of the checkout below `base`, at the same places relative to it.
     fn tree(&self, base: &str, paths: &[&str]) -> Result<Tree, BuildImageError> {
         Ok(Tree::of_checkout(self.builder.cache(), &self.checkout.join(base), paths)?)
     }

@@ -1,4 +1,5 @@
-//! The agent as a child: started with nothing but its program, its status reports read from a pipe, restarted when it ends.
+//! The agent as a child: started with nothing but its program, its status reports read from a pipe,
+//! restarted when it ends.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,7 +18,8 @@ use crate::sockets::Sockets;
 const PROGRAM: &str = "/bin/guest-agent";
 /// Its whole environment: where runtimes look for programs.
 const PATH: (&str, &str) = ("PATH", "/bin");
-/// Open files that a process may have, and how far it may raise that: what service managers grant, where the kernel's own limit (4096) is too low for servers.
+/// Open files that a process may have, and how far it may raise that: what service managers grant,
+/// where the kernel's own limit (4096) is too low for servers.
 const FILES: (u64, u64) = (1024, 524_288);
 /// First wait before a restart; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -61,7 +63,8 @@ impl Agent {
         self.reports.as_ref().map(AsFd::as_fd)
     }
 
-    /// One report, to be called when the pipe is readable; nothing when it was closed or the bytes are no report.
+    /// One report, to be called when the pipe is readable; nothing when it was closed or the bytes
+    /// are no report.
     pub fn read_report(&mut self) -> Option<Report> {
         let mut bytes = [0; Report::BYTES];
         if self.reports.as_mut()?.read_exact(&mut bytes).is_err() {
@@ -105,8 +108,9 @@ mod tests {
     #[test]
     fn waits_grow_and_end() {
         let mut restarts = Restarts::default();
-        let waits: Vec<_> =
-            std::iter::from_fn(|| restarts.after(Duration::ZERO)).map(|wait| wait.as_millis()).collect();
+        let waits: Vec<_> = std::iter::from_fn(|| restarts.after(Duration::ZERO))
+            .map(|wait| wait.as_millis())
+            .collect();
         assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
     }
 

@@ -1,4 +1,5 @@
-//! Lines for a person at a dev guest's console. A release guest has none, and standard error leads nowhere.
+//! Lines for a person at a dev guest's console. A release guest has none, and standard error leads
+//! nowhere.
 
 use std::io::Write;
 

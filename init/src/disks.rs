@@ -1,4 +1,5 @@
-//! Virtio disks by their serial, as sysfs shows them. All drivers are built in and have probed before PID 1 starts, so nothing is waited for.
+//! Virtio disks by their serial, as sysfs shows them. All drivers are built in and have probed
+//! before PID 1 starts, so nothing is waited for.
 //!
 //! The host chooses serials: two disks with one serial are ambiguous, and neither is taken.
 
@@ -61,7 +62,9 @@ fn read_serial(path: &Path) -> Option<String> {
     let mut serial = String::new();
     File::open(path).ok()?.take(MAX_SERIAL_BYTES as u64 + 1).read_to_string(&mut serial).ok()?;
     let serial = serial.trim_end_matches('\n');
-    let legal = !serial.is_empty() && serial.len() <= MAX_SERIAL_BYTES && serial.bytes().all(|b| b.is_ascii_graphic());
+    let legal = !serial.is_empty()
+        && serial.len() <= MAX_SERIAL_BYTES
+        && serial.bytes().all(|b| b.is_ascii_graphic());
     legal.then(|| serial.to_owned())
 }
 
@@ -82,7 +85,12 @@ mod tests {
 
     #[test]
     fn disks_are_found_by_serial() {
-        let root = with_disks(&[("vda", "dstyx-launch"), ("vdb", "dstyx-status\n"), ("loop0", "x"), ("vdc", "")]);
+        let root = with_disks(&[
+            ("vda", "dstyx-launch"),
+            ("vdb", "dstyx-status\n"),
+            ("loop0", "x"),
+            ("vdc", ""),
+        ]);
         let disks = Disks::scan(root.path()).unwrap();
         assert_eq!(disks.node("dstyx-launch"), Some(root.path().join("dev/vda").as_path()));
         assert_eq!(disks.to_map().len(), 2);
@@ -91,7 +99,11 @@ mod tests {
 
     #[test]
     fn two_disks_of_one_serial_are_none() {
-        let root = with_disks(&[("vda", "dstyx-launch"), ("vdb", "dstyx-launch"), ("vdc", "dstyx-launch")]);
+        let root = with_disks(&[
+            ("vda", "dstyx-launch"),
+            ("vdb", "dstyx-launch"),
+            ("vdc", "dstyx-launch"),
+        ]);
         assert_eq!(Disks::scan(root.path()).unwrap().node("dstyx-launch"), None);
     }
 

@@ -1,4 +1,5 @@
-//! Refusing to go on: the cause to console and status disk, then power off. There is no way back into the boot.
+//! Refusing to go on: the cause to console and status disk, then power off. There is no way back
+//! into the boot.
 
 use std::fmt::Display;
 
@@ -25,14 +26,19 @@ impl Halt {
 
     /// Says why and ends the machine.
     pub fn power_off(self) -> ! {
-        console::say(&format!("halted while entering {:?}: {}", self.phase, self.refusal.sentence()));
+        console::say(&format!(
+            "halted while entering {:?}: {}",
+            self.phase,
+            self.refusal.sentence()
+        ));
         console::say(&format!("cause: {}", self.cause));
         status::record(self.phase, self.refusal);
         shutdown::power_off()
     }
 }
 
-/// Makes every panic a halt with [`Refusal::Internal`]: a PID 1 that unwinds away would panic the kernel, which tells the host nothing.
+/// Makes every panic a halt with [`Refusal::Internal`]: a PID 1 that unwinds away would panic the
+/// kernel, which tells the host nothing.
 pub fn on_panic() {
     std::panic::set_hook(Box::new(|panic| {
         console::say(&format!("panic: {panic}"));

@@ -1,10 +1,11 @@
-//! PID 1 of a dstyx guest: mounts, reads the launch block, measures the app into RTMR3, configures the network, then keeps the agent running.
+//! PID 1 of a dstyx guest: mounts, reads the launch block, measures the app into RTMR3, configures
+//! the network, then keeps the agent running.
 //!
-//! It is a line of named phases, each a type that the next one consumes, so that no step can run early. It
-//! judges no peer and holds no key; there is no TLS and no async runtime in it. The host is its attacker:
-//! every byte of the launch block, of DHCP and of the disks is bounded and checked, nothing is read from the
-//! environment, SMBIOS, fw_cfg or credentials, and whatever fails powers the machine off with a code on the
-//! status disk.
+//! It is a line of named phases, each a type that the next one consumes, so that no step can run
+//! early. It judges no peer and holds no key; there is no TLS and no async runtime in it. The host
+//! is its attacker: every byte of the launch block, of DHCP and of the disks is bounded and
+//! checked, nothing is read from the environment, SMBIOS, fw_cfg or credentials, and whatever fails
+//! powers the machine off with a code on the status disk.
 
 #![forbid(unsafe_code)]
 

@@ -1,8 +1,8 @@
 //! Every file system of the guest, in the order of a table; nothing comes from a disk.
 //!
-//! The root stays the initramfs, bound over itself: `pivot_root`, which container runtimes need, refuses the
-//! kernel's own first mount but not a mount on top of it, and nothing has to be copied. It is read-only from
-//! then on; what changes lies on tmpfs.
+//! The root stays the initramfs, bound over itself: `pivot_root`, which container runtimes need,
+//! refuses the kernel's own first mount but not a mount on top of it, and nothing has to be copied.
+//! It is read-only from then on; what changes lies on tmpfs.
 
 use std::fs;
 use std::io;
@@ -45,13 +45,19 @@ const FIRST: [Mount; 3] = [
 const REST: [Mount; 6] = [
     Mount { kind: "configfs", target: "/sys/kernel/config", flags: PLAIN, options: "" },
     Mount { kind: "cgroup2", target: "/sys/fs/cgroup", flags: PLAIN, options: "nsdelegate" },
-    Mount { kind: "devpts", target: "/dev/pts", flags: NO_SUID, options: "mode=0620,gid=5,ptmxmode=0666" },
+    Mount {
+        kind: "devpts",
+        target: "/dev/pts",
+        flags: NO_SUID,
+        options: "mode=0620,gid=5,ptmxmode=0666",
+    },
     Mount { kind: "tmpfs", target: "/dev/shm", flags: PLAIN, options: "mode=1777" },
     Mount { kind: "tmpfs", target: "/run", flags: WITH_PROGRAMS, options: "mode=0755" },
     Mount { kind: "tmpfs", target: "/tmp", flags: WITH_PROGRAMS, options: "mode=1777" },
 ];
 
-/// Kernel settings: a program traces its own children only; kernel addresses are nobody's business, not even root's.
+/// Kernel settings: a program traces its own children only; kernel addresses are nobody's business,
+/// not even root's.
 const SETTINGS: [(&str, &str); 2] =
     [("/proc/sys/kernel/yama/ptrace_scope", "1"), ("/proc/sys/kernel/kptr_restrict", "2")];
 
@@ -64,8 +70,10 @@ pub fn first() -> Result<(), MountError> {
 /// Mounts the rest, then makes the root one that cannot be written to.
 pub fn rest() -> Result<(), MountError> {
     REST.iter().try_for_each(mount_one)?;
-    let run = Path::new(protocol::handover::PATH).parent().expect("the handover lies in a directory");
-    // Passed through by root of a container on the way to its own folder; what lies here is the guest's alone.
+    let run =
+        Path::new(protocol::handover::PATH).parent().expect("the handover lies in a directory");
+    // Passed through by root of a container on the way to its own directory; what lies here is the
+    // guest's alone.
     let made = fs::DirBuilder::new().mode(0o711).create(run);
     made.map_err(|source| failed("make", &run.display().to_string(), source))?;
     link_resolv_conf()?;
@@ -92,14 +100,17 @@ fn link_resolv_conf() -> Result<(), MountError> {
 
 /// Sets what the kernel has no build option for.
 fn harden() -> Result<(), MountError> {
-    SETTINGS.iter().try_for_each(|(path, value)| fs::write(path, value).map_err(|source| failed("set", path, source)))
+    SETTINGS.iter().try_for_each(|(path, value)| {
+        fs::write(path, value).map_err(|source| failed("set", path, source))
+    })
 }
 
 /// Binds `/` on itself by way of a directory that exists, and enters that mount.
 fn bind_root_over_itself() -> Result<(), MountError> {
     const BY_WAY_OF: &str = FIRST[0].target;
     make_directory(BY_WAY_OF)?;
-    let step = |action, result: nix::Result<()>| result.map_err(|errno| failed(action, "/", errno.into()));
+    let step =
+        |action, result: nix::Result<()>| result.map_err(|errno| failed(action, "/", errno.into()));
     step("bind", mount(Some("/"), BY_WAY_OF, None::<&str>, MsFlags::MS_BIND, None::<&str>))?;
     step("enter", chdir(BY_WAY_OF))?;
     step("move", mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>))?;

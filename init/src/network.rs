@@ -1,8 +1,9 @@
-//! The guest's network: loopback, one Ethernet interface, an IPv4 lease that is kept, IPv6 by the kernel's own autoconfiguration.
+//! The guest's network: loopback, one Ethernet interface, an IPv4 lease that is kept, IPv6 by the
+//! kernel's own autoconfiguration.
 //!
-//! All of it is the host's word. A value is used only if it is well formed and of its kind (an address that
-//! can be a host's, a contiguous mask); a wrong one can deny service and nothing else, since nothing in the
-//! guest is trusted for where it was reached.
+//! All of it is the host's word. A value is used only if it is well formed and of its kind (an
+//! address that can be a host's, a contiguous mask); a wrong one can deny service and nothing else,
+//! since nothing in the guest is trusted for where it was reached.
 
 use std::fs;
 use std::io;
@@ -26,7 +27,8 @@ use link::Netlink;
 
 /// Where the resolver's configuration is written; `/etc/resolv.conf` links to it.
 pub const RESOLV_CONF: &str = "/run/dstyx/resolv.conf";
-/// How long the first lease may take: servers answer in milliseconds, switches that learn a port in seconds.
+/// How long the first lease may take: servers answer in milliseconds, switches that learn a port in
+/// seconds.
 const FIRST_LEASE_WITHIN: Duration = Duration::from_secs(30);
 /// The loopback interface's index in every network namespace.
 const LOOPBACK: u32 = 1;
@@ -143,7 +145,11 @@ impl Network {
         }
         self.netlink.set_address(self.interface.index, &lease)?;
         if let Some(gateway) = lease.gateway {
-            self.netlink.set_default_route(self.interface.index, gateway, !lease.contains(gateway))?;
+            self.netlink.set_default_route(
+                self.interface.index,
+                gateway,
+                !lease.contains(gateway),
+            )?;
         }
         let written = fs::write(RESOLV_CONF, resolv_conf(&lease.name_servers));
         self.applied = Some(lease);
@@ -165,11 +171,16 @@ impl Interface {
         for entry in fs::read_dir(class).map_err(io)? {
             interfaces.extend(Self::read(&entry.map_err(io)?.path()));
         }
-        interfaces.into_iter().min_by_key(|interface| interface.index).ok_or(NetworkError::NoInterface)
+        interfaces
+            .into_iter()
+            .min_by_key(|interface| interface.index)
+            .ok_or(NetworkError::NoInterface)
     }
 
     fn read(directory: &Path) -> Option<Self> {
-        let attribute = |name: &str| fs::read_to_string(directory.join(name)).ok().map(|text| text.trim().to_owned());
+        let attribute = |name: &str| {
+            fs::read_to_string(directory.join(name)).ok().map(|text| text.trim().to_owned())
+        };
         if attribute("type")? != ETHERNET {
             return None;
         }
@@ -206,7 +217,11 @@ mod tests {
                 fs::write(directory.join(file), format!("{content}\n")).unwrap();
             }
         }
-        let expected = Interface { name: "eth0".into(), index: 2, hardware_address: [0x52, 0x54, 0, 0x12, 0x34, 0x56] };
+        let expected = Interface {
+            name: "eth0".into(),
+            index: 2,
+            hardware_address: [0x52, 0x54, 0, 0x12, 0x34, 0x56],
+        };
         assert_eq!(Interface::first(class.path()).unwrap(), expected);
         fs::remove_dir_all(class.path().join("eth0")).unwrap();
         fs::remove_dir_all(class.path().join("eth1")).unwrap();

@@ -1,7 +1,7 @@
 //! The boot as a line of types: each phase is made from the one before it and from nothing else.
 //!
-//! Every phase records itself on the status disk when it is reached; what it could not do is a [`Halt`] that
-//! names it.
+//! Every phase records itself on the status disk when it is reached; what it could not do is a
+//! [`Halt`] that names it.
 
 mod app_measured;
 mod command_line_checked;

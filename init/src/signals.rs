@@ -1,7 +1,8 @@
-//! Signals as readable events: everything is blocked from the first phase on and read from one descriptor.
+//! Signals as readable events: everything is blocked from the first phase on and read from one
+//! descriptor.
 //!
-//! The kernel drops signals with a default action that are sent to PID 1 unless they are blocked, so blocking
-//! early also keeps a power button that is pressed during the boot.
+//! The kernel drops signals with a default action that are sent to PID 1 unless they are blocked,
+//! so blocking early also keeps a power button that is pressed during the boot.
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -11,7 +12,8 @@ use crate::halt::Halt;
 
 /// Ends of children.
 const CHILD: Signal = Signal::SIGCHLD;
-/// Requests to shut down: the kernel's power button (`SIGTERM`), ctrl-alt-del (`SIGINT`), a failing power supply (`SIGPWR`).
+/// Requests to shut down: the kernel's power button (`SIGTERM`), ctrl-alt-del (`SIGINT`), a failing
+/// power supply (`SIGPWR`).
 const STOP: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGPWR];
 
 /// What a batch of signals asks for.

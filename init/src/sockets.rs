@@ -1,9 +1,9 @@
 //! The sockets on which the agent answers containers: listened on here, answered there.
 //!
-//! A container has the socket's file mounted, and a mount stays with one file. Were the agent to listen by
-//! itself, its successor would make another file, and no container would ever reach it. So PID 1 listens, which never
-//! ends, and hands both sockets to each agent; who connects in between waits in the kernel's queue. PID 1
-//! reads no byte from them.
+//! A container has the socket's file mounted, and a mount stays with one file. Were the agent to
+//! listen by itself, its successor would make another file, and no container would ever reach it.
+//! So PID 1 listens, which never ends, and hands both sockets to each agent; who connects in
+//! between waits in the kernel's queue. PID 1 reads no byte from them.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, IoSlice};
@@ -12,7 +12,9 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
+};
 use protocol::handover::{DSTACK_SOCKET, TAPPD_SOCKET};
 
 /// Any user of a container may ask; who has the file mounted decides.
@@ -32,19 +34,27 @@ impl Sockets {
         Ok(Self([listen(dstack)?, listen(tappd)?]))
     }
 
-    /// What becomes an agent's standard input: a socket with one message, which carries both sockets in their order.
+    /// What becomes an agent's standard input: a socket with one message, which carries both
+    /// sockets in their order.
     pub fn for_agent(&self) -> io::Result<OwnedFd> {
-        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
         let carried: [RawFd; 2] = self.0.each_ref().map(AsRawFd::as_raw_fd);
         let message = [ControlMessage::ScmRights(&carried)];
-        sendmsg::<()>(ours.as_raw_fd(), &[IoSlice::new(b"sockets")], &message, MsgFlags::empty(), None)?;
+        sendmsg::<()>(
+            ours.as_raw_fd(),
+            &[IoSlice::new(b"sockets")],
+            &message,
+            MsgFlags::empty(),
+            None,
+        )?;
         Ok(theirs)
     }
 }
 
 fn listen(path: &Path) -> io::Result<UnixListener> {
-    if let Some(folder) = path.parent() {
-        DirBuilder::new().recursive(true).mode(0o755).create(folder)?;
+    if let Some(directory) = path.parent() {
+        DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
     }
     let listener = UnixListener::bind(path)?;
     fs::set_permissions(path, Permissions::from_mode(MODE))?;
@@ -62,8 +72,8 @@ mod tests {
 
     #[test]
     fn anybody_may_connect_and_waits_for_an_agent() {
-        let folder = tempfile::tempdir().unwrap();
-        let paths = ["api/dstack.sock", "api/tappd.sock"].map(|name| folder.path().join(name));
+        let directory = tempfile::tempdir().unwrap();
+        let paths = ["api/dstack.sock", "api/tappd.sock"].map(|name| directory.path().join(name));
         let sockets = Sockets::at([&paths[0], &paths[1]]).unwrap();
         let mut client = UnixStream::connect(&paths[0]).unwrap();
         client.write_all(b"early").unwrap();
@@ -74,7 +84,9 @@ mod tests {
         let mut text = [0; 16];
         let mut space = nix::cmsg_space!([RawFd; 2]);
         let mut slices = [IoSliceMut::new(&mut text)];
-        let message = recvmsg::<()>(stdin.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::empty()).unwrap();
+        let message =
+            recvmsg::<()>(stdin.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::empty())
+                .unwrap();
         assert_eq!((message.bytes, message.cmsgs().unwrap().count()), (7, 1));
         let (mut served, _) = sockets.0[0].accept().unwrap();
         let mut early = [0; 5];

@@ -1,7 +1,9 @@
-//! The status channel's only writer: the records of this boot, kept in memory and written whole, 4 KiB at a time.
+//! The status channel's only writer: the records of this boot, kept in memory and written whole, 4
+//! KiB at a time.
 //!
-//! The disk is never read. It is the one piece of global state of PID 1, because a panic's last words need
-//! it too. Records before the disk is found are kept and written with the first one after.
+//! The disk is never read. It is the one piece of global state of PID 1, because a panic's last
+//! words need it too. Records before the disk is found are kept and written with the first one
+//! after.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -22,14 +24,16 @@ struct Channel {
     records: Vec<Record>,
 }
 
-/// A buffer that the block layer takes as it is: direct I/O wants the device's alignment, and a page has it.
+/// A buffer that the block layer takes as it is: direct I/O wants the device's alignment, and a
+/// page has it.
 #[repr(align(4096))]
 struct Page([u8; DISK_BYTES]);
 
 /// Opens the disk and writes what was recorded so far.
 ///
-/// Direct I/O returns when the device has the bytes. No flush is asked for: the reader is the running host,
-/// which shares its cache with the device, and a flush costs a disk's latency in every phase.
+/// Direct I/O returns when the device has the bytes. No flush is asked for: the reader is the
+/// running host, which shares its cache with the device, and a flush costs a disk's latency in
+/// every phase.
 pub fn open(disk: &Path) -> io::Result<()> {
     let file = OpenOptions::new().write(true).custom_flags(OFlag::O_DIRECT.bits()).open(disk)?;
     let mut channel = channel();
@@ -45,7 +49,10 @@ pub fn reached(phase: Phase) {
 /// Records a refusal in the newest phase on record.
 pub fn refused_in_last_phase(refusal: Refusal) {
     // A panic inside `record` holds the lock: then there is nothing more to be written.
-    let last = CHANNEL.try_lock().ok().and_then(|channel| channel.records.last().map(|record| record.phase));
+    let last = CHANNEL
+        .try_lock()
+        .ok()
+        .and_then(|channel| channel.records.last().map(|record| record.phase));
     if let Some(phase) = last {
         record(phase, refusal);
     }
@@ -101,14 +108,20 @@ mod tests {
         }
         let records = protocol::status::decode(&std::fs::read(file.path()).unwrap()).unwrap();
         assert_eq!(records.len(), 2);
-        assert!(records[1].uptime_micros >= records[0].uptime_micros && records[0].uptime_micros > 0);
+        assert!(
+            records[1].uptime_micros >= records[0].uptime_micros && records[0].uptime_micros > 0
+        );
     }
 
     #[test]
     fn memory_does_not_grow_with_records() {
         let mut channel = Channel { disk: None, records: Vec::new() };
         for uptime_micros in 0..1000 {
-            channel.push(Record { phase: Phase::AgentStarted, refusal: Refusal::None, uptime_micros });
+            channel.push(Record {
+                phase: Phase::AgentStarted,
+                refusal: Refusal::None,
+                uptime_micros,
+            });
         }
         assert_eq!(channel.records.len(), protocol::status::MAX_RECORDS);
         assert_eq!(channel.records.last().unwrap().uptime_micros, 999);

@@ -1,8 +1,10 @@
-//! What PID 1 does after the boot: keeps the agent running, reaps, renews the lease, writes reports down, and shuts down when asked.
+//! What PID 1 does after the boot: keeps the agent running, reaps, renews the lease, writes reports
+//! down, and shuts down when asked.
 //!
-//! One loop, one wait. The agent is trusted to report, not to live: when it ends, it is started again and takes
-//! over the containers, which go on meanwhile, each with a helper process that has become a child of PID 1.
-//! Everything is killed at the shutdown, and when an agent that keeps ending is given up.
+//! One loop, one wait. The agent is trusted to report, not to live: when it ends, it is started
+//! again and takes over the containers, which go on meanwhile, each with a helper process that has
+//! become a child of PID 1. Everything is killed at the shutdown, and when an agent that keeps
+//! ending is given up.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -22,10 +24,12 @@ use crate::phases::Networked;
 use crate::sockets::Sockets;
 use crate::{console, shutdown, signals, status};
 
-/// How long the agent may take to stop the app: it gives all services together 80 seconds, and removes what is left of them.
+/// How long the agent may take to stop the app: it gives all services together 80 seconds, and
+/// removes what is left of them.
 const STOP_GRACE: Duration = Duration::from_secs(90);
-/// How long killed processes may take to end: one that waits for a device cannot be waited for without end.
-const KILL_PATIENCE: Duration = Duration::from_secs(5);
+/// How long killed processes may take to end: one that waits for a device cannot be waited for
+/// without end.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often that is looked at.
 const KILL_POLL: Duration = Duration::from_millis(5);
 /// Everything but PID 1 itself.
@@ -43,7 +47,7 @@ struct Supervisor {
     signals: SignalFd,
     slot: Slot,
     restarts: Restarts,
-    /// Set once the machine shuts down: when patience ends.
+    /// Set once the machine shuts down: when the timeout ends.
     stopping: Option<Instant>,
 }
 
@@ -62,9 +66,17 @@ fn supervise(Networked { network }: Networked) -> Result<(), Halt> {
     let internal = |errno: Errno| Halt::new(Phase::AgentStarted, Refusal::Internal, errno);
     let signals = signals::open().map_err(internal)?;
     agent::set_limits().map_err(internal)?;
-    let sockets = Sockets::open().map_err(|error| Halt::new(Phase::AgentStarted, Refusal::Internal, error))?;
+    let sockets = Sockets::open()
+        .map_err(|error| Halt::new(Phase::AgentStarted, Refusal::Internal, error))?;
     let slot = Slot::Waiting { until: Instant::now() };
-    let mut supervisor = Supervisor { network, sockets, signals, slot, restarts: Restarts::default(), stopping: None };
+    let mut supervisor = Supervisor {
+        network,
+        sockets,
+        signals,
+        slot,
+        restarts: Restarts::default(),
+        stopping: None,
+    };
     while !supervisor.is_over(Instant::now()) {
         supervisor.start_if_due(Instant::now())?;
         let ready = supervisor.wait();
@@ -112,14 +124,17 @@ impl Supervisor {
         ];
         let mut deadline = self.network.deadline();
         match &self.slot {
-            Slot::Running(agent) => events.extend(agent.reports().map(|pipe| PollFd::new(pipe, PollFlags::POLLIN))),
+            Slot::Running(agent) => {
+                events.extend(agent.reports().map(|pipe| PollFd::new(pipe, PollFlags::POLLIN)))
+            }
             Slot::Waiting { until } => deadline = deadline.min(*until),
         }
         deadline = self.stopping.map_or(deadline, |end| deadline.min(end));
         let wait = deadline.saturating_duration_since(Instant::now());
         // An interrupted wait is a short one.
         let _ = poll(&mut events, poll_timeout(wait));
-        let readable = |event: Option<&PollFd<'_>>| event.is_some_and(|event| event.any().unwrap_or(false));
+        let readable =
+            |event: Option<&PollFd<'_>>| event.is_some_and(|event| event.any().unwrap_or(false));
         Ready { signals: readable(events.first()), reports: readable(events.get(2)) }
     }
 
@@ -172,14 +187,19 @@ impl Supervisor {
         }
         status::record(Phase::AgentStarted, Refusal::AgentFailed);
         let wait = self.restarts.after(lived).ok_or_else(|| {
-            Halt::new(Phase::AgentStarted, Refusal::AgentFailed, "the agent keeps ending, it is not started again")
+            Halt::new(
+                Phase::AgentStarted,
+                Refusal::AgentFailed,
+                "the agent keeps ending, it is not started again",
+            )
         })?;
         self.slot = Slot::Waiting { until: now + wait };
         Ok(())
     }
 }
 
-/// Puts the agent's report on record. The one phase of the boot that is the agent's ends the machine like init's own, if it is refused.
+/// Puts the agent's report on record. The one phase of the boot that is the agent's ends the
+/// machine like init's own, if it is refused.
 fn write_down(Report { phase, refusal }: Report) -> Result<(), Halt> {
     if phase == Phase::DiskOpened && refusal != Refusal::None {
         return Err(Halt::new(phase, refusal, "as the agent said"));
@@ -192,10 +212,12 @@ fn write_down(Report { phase, refusal }: Report) -> Result<(), Halt> {
 fn kill_everybody() {
     // It fails only where there is nobody.
     let _ = kill(EVERYBODY, Signal::SIGKILL);
-    let end = Instant::now() + KILL_PATIENCE;
+    let end = Instant::now() + KILL_TIMEOUT;
     while let Ok(ended) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
         match ended {
-            WaitStatus::StillAlive if Instant::now() >= end => return console::say("a process cannot be killed"),
+            WaitStatus::StillAlive if Instant::now() >= end => {
+                return console::say("a process cannot be killed");
+            }
             WaitStatus::StillAlive => std::thread::sleep(KILL_POLL),
             _ => {}
         }

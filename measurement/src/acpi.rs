@@ -1,9 +1,11 @@
-//! ACPI blobs that QEMU hands to the firmware of a q35 machine, generated from the machine's shape alone.
+//! ACPI blobs that QEMU hands to the firmware of a q35 machine, generated from the machine's shape
+//! alone.
 //!
-//! The firmware measures `etc/table-loader`, `etc/acpi/rsdp` and `etc/acpi/tables` into RTMR0 as it reads
-//! them: before it places the tables, fills pointers and checksums. They are the host's programs for the
-//! guest's kernel, so a single unpredicted byte must show; this module predicts all of them. It describes
-//! machines started with `-nodefaults -nographic`, `smm=off`, `hpet=off`, and plain functions on the root bus.
+//! The firmware measures `etc/table-loader`, `etc/acpi/rsdp` and `etc/acpi/tables` into RTMR0 as it
+//! reads them: before it places the tables, fills pointers and checksums. They are the host's
+//! programs for the guest's kernel, so a single unpredicted byte must show; this module predicts
+//! all of them. It describes machines started with `-nodefaults -nographic`, `smm=off`, `hpet=off`,
+//! and plain functions on the root bus.
 
 mod aml;
 mod dsdt;
@@ -27,8 +29,8 @@ pub(crate) const SPLIT_LOW_BYTES: u64 = 0x8000_0000;
 /// Where the firmware puts the first 64-bit BAR.
 ///
 /// OVMF's window is the top eighth of the address space, of which it uses at most 46 bits (edk2,
-/// `OvmfPkg/Library/PlatformInitLib/MemDetect.c`): every TDX host has as many, an emulated machine must be
-/// given `phys-bits=46`.
+/// `OvmfPkg/Library/PlatformInitLib/MemDetect.c`): every TDX host has as many, an emulated machine
+/// must be given `phys-bits=46`.
 const FIRST_BAR64: u64 = (1 << 46) - (1 << 43);
 
 /// The three blobs, exactly as fw_cfg gives them.
@@ -38,7 +40,8 @@ pub struct AcpiBlobs {
     pub tables: Vec<u8>,
     /// `etc/acpi/rsdp`: the root pointer, 20 bytes.
     pub rsdp: Vec<u8>,
-    /// `etc/table-loader`: the script that places and joins them, zero-padded to a multiple of 4 KiB.
+    /// `etc/table-loader`: the script that places and joins them, zero-padded to a multiple of 4
+    /// KiB.
     pub loader: Vec<u8>,
 }
 
@@ -110,7 +113,14 @@ mod tests {
     }
 
     fn shape(vcpus: u32, memory_mib: u64, root_slots: u32, qemu: &str) -> Shape {
-        Shape { vcpus, memory_mib, root_slots, serial_ports: 1, qemu_version: qemu.into(), pci_hotplug: true }
+        Shape {
+            vcpus,
+            memory_mib,
+            root_slots,
+            serial_ports: 1,
+            qemu_version: qemu.into(),
+            pci_hotplug: true,
+        }
     }
 
     fn generate(shape: &Shape) -> AcpiBlobs {
@@ -119,14 +129,20 @@ mod tests {
 
     /// Names the first difference by its offset, since a dump of both would say nothing.
     fn assert_blob(found: &[u8], expected: &[u8], unit: usize) {
-        let trimmed = &found[..found.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)];
+        let trimmed =
+            &found[..found.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)];
         let same = trimmed.iter().zip(expected).take_while(|(a, b)| a == b).count();
         let around = |bytes: &[u8]| {
             let from = same.saturating_sub(32).min(bytes.len());
             hex::encode(&bytes[from..bytes.len().min(same + 32)])
         };
         let lengths = (trimmed.len(), expected.len());
-        assert!(trimmed == expected, "offset {same}, lengths {lengths:?}:\n{}\n{}", around(trimmed), around(expected));
+        assert!(
+            trimmed == expected,
+            "offset {same}, lengths {lengths:?}:\n{}\n{}",
+            around(trimmed),
+            around(expected)
+        );
         assert_eq!(found.len() % unit, 0);
     }
 

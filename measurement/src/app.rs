@@ -1,7 +1,7 @@
 //! RTMR3: what the guest measures of its application, in dstack's encoding and order.
 //!
-//! Names, order and digests are those of `protocol`; this module only says which events a boot has and with
-//! which payloads.
+//! Names, order and digests are those of `protocol`; this module only says which events a boot has
+//! and with which payloads.
 
 use protocol::digest::{AppId, ComposeHash, InstanceId, OsImageHash, Rtmr};
 use protocol::event_log::{RUNTIME_EVENT_TYPE, RuntimeEvent};
@@ -63,17 +63,28 @@ fn runtime_events(app: &App, until: Until) -> Vec<RuntimeEvent> {
         RuntimeEvent::new(event_name::BOOT_MR_DONE, []),
     ];
     if until == Until::SystemReady {
-        events.extend(app.os_image_hash.map(|hash| RuntimeEvent::new(event_name::OS_IMAGE_HASH, hash.0)));
-        events.extend(app.key_provider.as_deref().map(|json| RuntimeEvent::new(event_name::KEY_PROVIDER, json)));
-        events.extend(app.storage_fs.as_deref().map(|fs| RuntimeEvent::new(event_name::STORAGE_FS, fs)));
-        events.extend(app.danger_privileged.then(|| RuntimeEvent::new(event_name::DANGER_PRIVILEGED, [])));
+        events.extend(
+            app.os_image_hash.map(|hash| RuntimeEvent::new(event_name::OS_IMAGE_HASH, hash.0)),
+        );
+        events.extend(
+            app.key_provider
+                .as_deref()
+                .map(|json| RuntimeEvent::new(event_name::KEY_PROVIDER, json)),
+        );
+        events.extend(
+            app.storage_fs.as_deref().map(|fs| RuntimeEvent::new(event_name::STORAGE_FS, fs)),
+        );
+        events.extend(
+            app.danger_privileged.then(|| RuntimeEvent::new(event_name::DANGER_PRIVILEGED, [])),
+        );
         events.push(RuntimeEvent::new(event_name::SYSTEM_READY, []));
     }
     events
 }
 
 fn event(runtime: &RuntimeEvent) -> Event {
-    let preimage = format!("event {} with a payload of {} bytes", runtime.name, runtime.payload.len());
+    let preimage =
+        format!("event {} with a payload of {} bytes", runtime.name, runtime.payload.len());
     Event {
         register: Register::Rtmr3,
         name: runtime.name.clone().into(),

@@ -1,8 +1,9 @@
-//! Authenticode SHA-384 of a PE file, which is what firmware measures of a program before it starts it.
+//! Authenticode SHA-384 of a PE file, which is what firmware measures of a program before it starts
+//! it.
 //!
-//! Source: Windows Authenticode Portable Executable Signature Format 1.0, "Calculating the PE image hash".
-//! Only x86-64 images (PE32+). The file may be hostile: every offset is checked; overlaps, which would let
-//! two files share a hash, are refused.
+//! Source: Windows Authenticode Portable Executable Signature Format 1.0, "Calculating the PE image
+//! hash". Only x86-64 images (PE32+). The file may be hostile: every offset is checked; overlaps,
+//! which would let two files share a hash, are refused.
 
 use protocol::digest::Sha384Digest;
 use sha2::{Digest, Sha384};
@@ -44,7 +45,9 @@ pub enum AuthenticodeError {
     #[error("not an x86-64 PE file: {0}; a kernel needs its EFI stub (CONFIG_EFI_STUB)")]
     Format(&'static str),
     /// two parts share bytes
-    #[error("PE file: section {index} begins at {start:#x}, before the end of the part before it, {end:#x}")]
+    #[error(
+        "PE file: section {index} begins at {start:#x}, before the end of the part before it, {end:#x}"
+    )]
     Overlap {
         /// The section, in file order.
         index: usize,
@@ -54,14 +57,17 @@ pub enum AuthenticodeError {
         end: usize,
     },
     /// a length for which implementations disagree
-    #[error("PE file of {length} bytes: not a multiple of 8, so its hash depends on who computes it; pad it")]
+    #[error(
+        "PE file of {length} bytes: not a multiple of 8, so its hash depends on who computes it; pad it"
+    )]
     Unaligned {
         /// The file's length.
         length: usize,
     },
 }
 
-/// The hash of a PE32+ file: all but the checksum, the certificate directory entry and the certificates.
+/// The hash of a PE32+ file: all but the checksum, the certificate directory entry and the
+/// certificates.
 pub fn sha384(file: &[u8]) -> Result<Sha384Digest, AuthenticodeError> {
     if !file.len().is_multiple_of(ALIGNMENT) {
         return Err(AuthenticodeError::Unaligned { length: file.len() });
@@ -143,7 +149,9 @@ fn sections(file: &[u8], pe: usize) -> Result<Vec<(usize, usize)>, AuthenticodeE
     if count > MAX_SECTIONS {
         return Err(AuthenticodeError::Format("more than 96 sections"));
     }
-    let table = pe + COFF_BYTES + usize::from(u16_at(file, "optional header size", pe + OPTIONAL_HEADER_SIZE)?);
+    let table = pe
+        + COFF_BYTES
+        + usize::from(u16_at(file, "optional header size", pe + OPTIONAL_HEADER_SIZE)?);
     let mut sections = Vec::new();
     for index in 0..count {
         let header = table + index * SECTION_HEADER_BYTES;
@@ -157,7 +165,12 @@ fn sections(file: &[u8], pe: usize) -> Result<Vec<(usize, usize)>, AuthenticodeE
     Ok(sections)
 }
 
-fn part<'a>(file: &'a [u8], field: &'static str, from: usize, to: usize) -> Result<&'a [u8], AuthenticodeError> {
+fn part<'a>(
+    file: &'a [u8],
+    field: &'static str,
+    from: usize,
+    to: usize,
+) -> Result<&'a [u8], AuthenticodeError> {
     file.get(from..to).ok_or(AuthenticodeError::Outside { field, offset: from, length: file.len() })
 }
 
@@ -192,7 +205,9 @@ pub(crate) mod tests {
         put(OPTIONAL + SIZE_OF_HEADERS, &0x400u32.to_le_bytes());
         put(OPTIONAL + DIRECTORY_COUNT, &16u32.to_le_bytes());
         put(OPTIONAL + CERTIFICATE_DIRECTORY, &[0; 8]);
-        for (index, (start, length)) in [(0x600u32, 0x200u32), (0x400, 0x200)].into_iter().enumerate() {
+        for (index, (start, length)) in
+            [(0x600u32, 0x200u32), (0x400, 0x200)].into_iter().enumerate()
+        {
             let header = OPTIONAL + 240 + index * SECTION_HEADER_BYTES;
             put(header + 16, &length.to_le_bytes());
             put(header + 20, &start.to_le_bytes());
@@ -204,7 +219,8 @@ pub(crate) mod tests {
     fn everything_counts_but_checksum_and_certificates() {
         let file = pe();
         let (checksum, directory) = (OPTIONAL + CHECKSUM, OPTIONAL + CERTIFICATE_DIRECTORY);
-        let hashed = [&file[..checksum], &file[checksum + 4..directory], &file[directory + 8..]].concat();
+        let hashed =
+            [&file[..checksum], &file[checksum + 4..directory], &file[directory + 8..]].concat();
         assert_eq!(sha384(&file), Ok(Sha384Digest::of(&hashed)));
 
         let mut signed = file.clone();
@@ -224,7 +240,10 @@ pub(crate) mod tests {
         let mut file = pe();
         file[OPTIONAL + 240 + 20] = 0xff;
         file[OPTIONAL + 240 + 21] = 0x05;
-        assert_eq!(sha384(&file), Err(AuthenticodeError::Overlap { index: 1, start: 0x5ff, end: 0x600 }));
+        assert_eq!(
+            sha384(&file),
+            Err(AuthenticodeError::Overlap { index: 1, start: 0x5ff, end: 0x600 })
+        );
         file.push(0);
         assert_eq!(sha384(&file), Err(AuthenticodeError::Unaligned { length: 0x811 }));
         assert!(matches!(sha384(b"\x7fELF...."), Err(AuthenticodeError::Format(_))));

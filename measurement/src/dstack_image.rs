@@ -1,9 +1,11 @@
-//! dstack's images: a folder's checksum list and metadata, and the CBOR that states their measurements.
+//! dstack's images: a directory's checksum list and metadata, and the CBOR that states their
+//! measurements.
 //!
-//! `os-image-hash` of such an image is the SHA-256 of its `sha256sum.txt`; a file counts only if that list
-//! has its digest. The files may be anybody's: they are bounded, unknown versions and keys of the CBOR are
-//! refused, and what the metadata does not say (an older image's firmware layout) stays unsaid.
-//! Source: dstack, `dstack-types/src/lib.rs` and `dstack-mr/src/tdvf.rs`, measurement version 3.
+//! `os-image-hash` of such an image is the SHA-256 of its `sha256sum.txt`; a file counts only if
+//! that list has its digest. The files may be anybody's: they are bounded, unknown versions and
+//! keys of the CBOR are refused, and what the metadata does not say (an older image's firmware
+//! layout) stays unsaid. Source: dstack, `dstack-types/src/lib.rs` and `dstack-mr/src/tdvf.rs`,
+//! measurement version 3.
 
 use std::collections::BTreeMap;
 
@@ -97,8 +99,11 @@ impl Checksums {
         let text = std::str::from_utf8(list).map_err(|error| wrong(0, error.to_string()))?;
         let mut files = BTreeMap::new();
         for (index, line) in text.lines().enumerate() {
-            let (digest, file) = line.split_once("  ").ok_or_else(|| wrong(index, format!("`{line}` has no name")))?;
-            let digest = Sha256Digest::from_hex(digest).map_err(|error: HexError| wrong(index, error.to_string()))?;
+            let (digest, file) = line
+                .split_once("  ")
+                .ok_or_else(|| wrong(index, format!("`{line}` has no name")))?;
+            let digest = Sha256Digest::from_hex(digest)
+                .map_err(|error: HexError| wrong(index, error.to_string()))?;
             if files.insert(file.to_owned(), digest).is_some() {
                 return Err(wrong(index, format!("{file} occurs a second time")));
             }
@@ -108,7 +113,10 @@ impl Checksums {
 
     /// Refuses a file that is not on the list with these bytes.
     pub fn check(&self, file: &str, bytes: &[u8]) -> Result<(), DstackImageError> {
-        let listed = self.files.get(file).ok_or_else(|| DstackImageError::Unlisted { file: file.to_owned() })?;
+        let listed = self
+            .files
+            .get(file)
+            .ok_or_else(|| DstackImageError::Unlisted { file: file.to_owned() })?;
         let found = Sha256Digest::of(bytes);
         if found == *listed {
             return Ok(());
@@ -159,7 +167,8 @@ impl Metadata {
 /// A file beside the metadata, nowhere else.
 fn plain_name(field: &'static str, name: String) -> Result<String, DstackImageError> {
     let plain = !name.is_empty() && !name.contains(['/', '\\']) && name != "." && name != "..";
-    let wrong = || DstackImageError::Field { field, what: format!("{name:?} is not a plain file name") };
+    let wrong =
+        || DstackImageError::Field { field, what: format!("{name:?} is not a plain file name") };
     if plain { Ok(name) } else { Err(wrong()) }
 }
 
@@ -168,7 +177,8 @@ fn layout(variant: &str) -> Result<FirmwareLayout, DstackImageError> {
     match variant {
         "pre202505" => Ok(FirmwareLayout::Edk2_2025_02),
         other => {
-            let what = format!("`{other}` is unknown, known is pre202505; state the layout yourself");
+            let what =
+                format!("`{other}` is unknown, known is pre202505; state the layout yourself");
             Err(DstackImageError::Field { field: "ovmf_variant", what })
         }
     }
@@ -187,12 +197,19 @@ mod tests {
 
     #[test]
     fn a_file_counts_only_with_the_bytes_that_the_list_names() {
-        let list = format!("{}  bzImage\n{}  ovmf.fd\n", Sha256Digest::of(b"kernel"), Sha256Digest::of(b"firmware"));
+        let list = format!(
+            "{}  bzImage\n{}  ovmf.fd\n",
+            Sha256Digest::of(b"kernel"),
+            Sha256Digest::of(b"firmware")
+        );
         let checksums = Checksums::parse(list.as_bytes()).unwrap();
         assert_eq!(checksums.os_image_hash, OsImageHash::of(list.as_bytes()));
         assert_eq!(checksums.check("bzImage", b"kernel"), Ok(()));
         let changed = checksums.check("bzImage", b"another").unwrap_err();
-        assert!(matches!(&changed, DstackImageError::Changed { file, .. } if file == "bzImage"), "{changed}");
+        assert!(
+            matches!(&changed, DstackImageError::Changed { file, .. } if file == "bzImage"),
+            "{changed}"
+        );
         let unlisted = checksums.check("initrd", b"").unwrap_err();
         assert_eq!(unlisted, DstackImageError::Unlisted { file: "initrd".into() });
     }
@@ -200,9 +217,13 @@ mod tests {
     #[test]
     fn a_broken_list_is_refused_by_its_line() {
         let good = format!("{}  bzImage\n", Sha256Digest::of(b""));
-        for (line, list) in [(1, "x".to_owned()), (2, good.clone() + "12  a"), (2, good.repeat(2))] {
+        for (line, list) in [(1, "x".to_owned()), (2, good.clone() + "12  a"), (2, good.repeat(2))]
+        {
             let error = Checksums::parse(list.as_bytes()).unwrap_err();
-            assert!(matches!(error, DstackImageError::Line { line: found, .. } if found == line), "{error}");
+            assert!(
+                matches!(error, DstackImageError::Line { line: found, .. } if found == line),
+                "{error}"
+            );
         }
         let long = vec![b'\n'; MAX_CHECKSUMS_BYTES + 1];
         assert!(matches!(Checksums::parse(&long), Err(DstackImageError::TooLarge { .. })));
@@ -211,13 +232,18 @@ mod tests {
     #[test]
     fn metadata_names_plain_files_and_says_or_does_not_say_its_layout() {
         let json = |bios: &str, more: &str| {
-            format!(r#"{{"bios":"{bios}","kernel":"bzImage","initrd":"i","cmdline":"quiet","version":"0.5.4"{more}}}"#)
+            format!(
+                r#"{{"bios":"{bios}","kernel":"bzImage","initrd":"i","cmdline":"quiet","version":"0.5.4"{more}}}"#
+            )
         };
         let old = Metadata::parse(json("ovmf.fd", "").as_bytes()).unwrap();
         assert_eq!((old.firmware.as_str(), old.layout), ("ovmf.fd", None));
-        let new = Metadata::parse(json("ovmf.fd", r#","ovmf_variant":"pre202505""#).as_bytes()).unwrap();
+        let new =
+            Metadata::parse(json("ovmf.fd", r#","ovmf_variant":"pre202505""#).as_bytes()).unwrap();
         assert_eq!(new.layout, Some(FirmwareLayout::Edk2_2025_02));
-        for (bios, more) in [("../ovmf.fd", ""), ("", ""), ("ovmf.fd", r#","ovmf_variant":"other""#)] {
+        for (bios, more) in
+            [("../ovmf.fd", ""), ("", ""), ("ovmf.fd", r#","ovmf_variant":"other""#)]
+        {
             let error = Metadata::parse(json(bios, more).as_bytes()).unwrap_err();
             assert!(matches!(error, DstackImageError::Field { .. }), "{error}");
         }

@@ -1,4 +1,5 @@
-//! A measured event with its name and what was hashed, so that a mismatch can be explained, not only stated.
+//! A measured event with its name and what was hashed, so that a mismatch can be explained, not
+//! only stated.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -39,9 +40,11 @@ pub enum Origin {
 pub struct Event {
     /// What is extended.
     pub register: Register,
-    /// A short name, such as `acpi-tables`, distinct within its register except where the firmware repeats itself.
+    /// A short name, such as `acpi-tables`, distinct within its register except where the firmware
+    /// repeats itself.
     pub name: Cow<'static, str>,
-    /// TCG event type (TCG PC Client Platform Firmware Profile 1.05, section 10.4.1; UEFI 2.10, section 38).
+    /// TCG event type (TCG PC Client Platform Firmware Profile 1.05, section 10.4.1; UEFI 2.10,
+    /// section 38).
     pub event_type: u32,
     /// What the register is extended by.
     pub digest: Sha384Digest,
@@ -81,7 +84,9 @@ impl Event {
 
 /// A register's value after those of `events` that extend it, in order.
 pub fn replay<'a>(register: Register, events: impl IntoIterator<Item = &'a Event>) -> Rtmr {
-    Rtmr::replay(events.into_iter().filter(|event| event.register == register).map(|event| &event.digest))
+    Rtmr::replay(
+        events.into_iter().filter(|event| event.register == register).map(|event| &event.digest),
+    )
 }
 
 #[cfg(test)]
@@ -91,7 +96,8 @@ mod tests {
     use super::*;
 
     fn events() -> impl Strategy<Value = Vec<Event>> {
-        let register = prop_oneof![Just(Register::Rtmr0), Just(Register::Rtmr1), Just(Register::Rtmr3)];
+        let register =
+            prop_oneof![Just(Register::Rtmr0), Just(Register::Rtmr1), Just(Register::Rtmr3)];
         let event = (register, any::<[u8; 8]>()).prop_map(|(register, content)| Event {
             register,
             name: "any".into(),

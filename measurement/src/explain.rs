@@ -1,12 +1,13 @@
-//! Why a register is not the predicted one: the true cause, looked for among the machine's and image's neighbours.
+//! Why a register is not the predicted one: the true cause, looked for among the machine's and
+//! image's neighbours.
 //!
-//! A cause is named only if the register's value follows from it: a neighbour's prediction that equals the
-//! value proves the neighbour, and a log counts only if it replays to the value. What follows from nothing is
-//! said to have no known cause, never guessed at. An explanation decides nothing about trust: the register
-//! differs either way, whoever wrote the log.
+//! A cause is named only if the register's value follows from it: a neighbour's prediction that
+//! equals the value proves the neighbour, and a log counts only if it replays to the value. What
+//! follows from nothing is said to have no known cause, never guessed at. An explanation decides
+//! nothing about trust: the register differs either way, whoever wrote the log.
 //!
-//! The work is bounded by the number of predictions ([`search::Budget`]), not by a clock, so the same
-//! evidence gets the same answer everywhere.
+//! The work is bounded by the number of predictions ([`search::Budget`]), not by a clock, so the
+//! same evidence gets the same answer everywhere.
 
 use protocol::digest::{Mrtd, Rtmr, Sha384Digest};
 use protocol::shape::Shape;
@@ -92,8 +93,11 @@ pub struct Explanations {
 
 /// Explains every register that is not as predicted.
 pub fn explain(known: &Known<'_>, found: &FoundRegisters) -> Explanations {
-    let Ok(expected) = predict_each(known.image, known.stated) else { return Explanations::default() };
-    let differs = |events: &[Event], register: Register, found: Rtmr| replay(register, events) != found;
+    let Ok(expected) = predict_each(known.image, known.stated) else {
+        return Explanations::default();
+    };
+    let differs =
+        |events: &[Event], register: Register, found: Rtmr| replay(register, events) != found;
     let [rtmr0, rtmr1, rtmr2] = found.rtmrs;
 
     let machine = match &expected.rtmr0 {
@@ -102,12 +106,15 @@ pub fn explain(known: &Known<'_>, found: &FoundRegisters) -> Explanations {
         }
         _ => None,
     };
-    let memory_mib = machine.as_ref().and_then(|machine| machine.memory_mib).unwrap_or(known.stated.memory_mib);
+    let memory_mib =
+        machine.as_ref().and_then(|machine| machine.memory_mib).unwrap_or(known.stated.memory_mib);
     let kernel = |events: &Vec<Event>| {
         let log = log_of(known, Register::Rtmr1, rtmr1);
-        differs(events, Register::Rtmr1, rtmr1).then(|| image::kernel(known, events, &log, rtmr1, memory_mib))
+        differs(events, Register::Rtmr1, rtmr1)
+            .then(|| image::kernel(known, events, &log, rtmr1, memory_mib))
     };
-    let loaded = || image::loaded(known, &expected.rtmr2, &log_of(known, Register::Rtmr2, rtmr2), rtmr2);
+    let loaded =
+        || image::loaded(known, &expected.rtmr2, &log_of(known, Register::Rtmr2, rtmr2), rtmr2);
     Explanations {
         mrtd: (expected.mrtd != found.mrtd).then(|| image::firmware(known, found.mrtd)),
         rtmr0: machine.map(|machine| machine.explanation),
@@ -116,10 +123,12 @@ pub fn explain(known: &Known<'_>, found: &FoundRegisters) -> Explanations {
     }
 }
 
-/// The digest of the hand-off tables that the log proposes for a firmware whose reference nobody stated, if with
-/// it every other event is as predicted and the log replays to `found`, the quote's RTMR0.
+/// The digest of the hand-off tables that the log proposes for a firmware whose reference nobody
+/// stated, if with it every other event is as predicted and the log replays to `found`, the quote's
+/// RTMR0.
 ///
-/// Whoever takes it for a reference believes the host's SMBIOS tables; so it is only for a person to read.
+/// Whoever takes it for a reference believes the host's SMBIOS tables; so it is only for a person
+/// to read.
 pub fn logged_handoff_tables(known: &Known<'_>, found: Rtmr) -> Option<Sha384Digest> {
     let log = log_of(known, Register::Rtmr0, found);
     if !log.replays || known.stated.check().is_err() {
@@ -127,7 +136,8 @@ pub fn logged_handoff_tables(known: &Known<'_>, found: Rtmr) -> Option<Sha384Dig
     }
     let profile = QemuProfile::for_version(&known.stated.qemu_version).ok()?;
     let handoff_tables = log.digests.get(rtmr0::HANDOFF_TABLES).copied()?;
-    let firmware = Firmware { handoff_tables: Some(handoff_tables), ..known.image.rtmr0_firmware() };
+    let firmware =
+        Firmware { handoff_tables: Some(handoff_tables), ..known.image.rtmr0_firmware() };
     let events = rtmr0::events(firmware, known.stated, profile).ok()?;
     let same = events.iter().map(|event| &event.digest).eq(&log.digests);
     same.then_some(handoff_tables)
@@ -142,6 +152,7 @@ struct RegisterLog {
 fn log_of(known: &Known<'_>, register: Register, found: Rtmr) -> RegisterLog {
     let of_register = known.log.iter().filter(|logged| logged.register == register);
     let digests: Vec<_> = of_register.map(|logged| logged.digest).collect();
-    let replays = !digests.is_empty() && digests.len() <= MAX_LOGGED && Rtmr::replay(&digests) == found;
+    let replays =
+        !digests.is_empty() && digests.len() <= MAX_LOGGED && Rtmr::replay(&digests) == found;
     RegisterLog { digests, replays }
 }

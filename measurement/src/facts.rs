@@ -1,7 +1,8 @@
 //! What an image contributes to the registers, whatever machine it is started on.
 //!
-//! Facts come from the artefacts themselves, each hashed once, or from an image.json that somebody already
-//! trusts: then a prediction costs microseconds. Both ways end in the same type and the same registers.
+//! Facts come from the artefacts themselves, each hashed once, or from an image.json that somebody
+//! already trusts: then a prediction costs microseconds. Both ways end in the same type and the
+//! same registers.
 
 use std::sync::OnceLock;
 use std::thread;
@@ -38,8 +39,8 @@ pub struct ImageFiles<'a> {
 pub struct ImageFacts<'a> {
     /// Of the firmware, for RTMR0.
     pub firmware: FirmwareFacts,
-    /// A reference for the digest of the hand-off tables, in layouts whose firmware measures them: it depends
-    /// on SMBIOS tables that nobody can predict, so it is stated, never computed.
+    /// A reference for the digest of the hand-off tables, in layouts whose firmware measures them:
+    /// it depends on SMBIOS tables that nobody can predict, so it is stated, never computed.
     pub handoff_tables: Option<Sha384Digest>,
     /// Of kernel and initrd, for RTMR1 and RTMR2.
     pub kernel: KernelFacts,
@@ -70,8 +71,8 @@ pub(crate) enum KernelSource<'a> {
     RewrittenDigest,
 }
 
-/// MRTD in each page order, hashed when first asked for: a launch needs one of them, and it is a firmware's
-/// most expensive digest.
+/// MRTD in each page order, hashed when first asked for: a launch needs one of them, and it is a
+/// firmware's most expensive digest.
 #[derive(Debug, Clone)]
 pub(crate) struct MrtdSource<'a> {
     firmware: Option<Tdvf<'a>>,
@@ -85,7 +86,11 @@ impl<'a> MrtdSource<'a> {
     }
 
     pub(crate) fn known(orders: MrtdOrders) -> Self {
-        Self { firmware: None, single_pass: orders.single_pass.into(), two_pass: orders.two_pass.into() }
+        Self {
+            firmware: None,
+            single_pass: orders.single_pass.into(),
+            two_pass: orders.two_pass.into(),
+        }
     }
 
     fn get(&self, order: PageOrder) -> Mrtd {
@@ -94,7 +99,8 @@ impl<'a> MrtdSource<'a> {
             PageOrder::TwoPass => &self.two_pass,
         };
         *cell.get_or_init(|| {
-            let firmware = self.firmware.as_ref().expect("without a firmware both orders are known");
+            let firmware =
+                self.firmware.as_ref().expect("without a firmware both orders are known");
             mrtd::measure(firmware, order)
         })
     }
@@ -110,7 +116,9 @@ pub enum FactsError {
     #[error("kernel: {0}")]
     Kernel(#[from] AuthenticodeError),
     /// an image.json whose reference registers are not those of its digests
-    #[error("image.json states {register} {stated}, its own digests give {computed}; it was not made by dstyx")]
+    #[error(
+        "image.json states {register} {stated}, its own digests give {computed}; it was not made by dstyx"
+    )]
     Reference {
         /// The register.
         register: Register,
@@ -136,7 +144,10 @@ impl<'a> ImageFacts<'a> {
             handoff_tables: None,
             kernel: kernel?,
             cmdline: CommandLine::Text(files.cmdline.to_owned()),
-            kernel_source: KernelSource::File { bytes: files.kernel, initrd_bytes: files.initrd.len() as u64 },
+            kernel_source: KernelSource::File {
+                bytes: files.kernel,
+                initrd_bytes: files.initrd.len() as u64,
+            },
             mrtd,
         })
     }
@@ -152,9 +163,10 @@ impl<'a> ImageFacts<'a> {
             mrtd: MrtdSource::known(manifest.reference.mrtd),
         };
         let (stated, computed) = (manifest.reference, facts.reference());
-        for (register, stated, computed) in
-            [(Register::Rtmr1, stated.rtmr1, computed.rtmr1), (Register::Rtmr2, stated.rtmr2, computed.rtmr2)]
-        {
+        for (register, stated, computed) in [
+            (Register::Rtmr1, stated.rtmr1, computed.rtmr1),
+            (Register::Rtmr2, stated.rtmr2, computed.rtmr2),
+        ] {
             if stated != computed {
                 return Err(FactsError::Reference { register, stated, computed });
             }
@@ -176,9 +188,15 @@ impl<'a> ImageFacts<'a> {
     pub fn reference(&self) -> Reference {
         let kernel = rtmr1::events(self.kernel.authenticode_sha384);
         let loaded = rtmr2::events(&self.cmdline, self.kernel.initrd_sha384);
-        let mrtd =
-            MrtdOrders { single_pass: self.mrtd(PageOrder::SinglePass), two_pass: self.mrtd(PageOrder::TwoPass) };
-        Reference { mrtd, rtmr1: replay(Register::Rtmr1, &kernel), rtmr2: replay(Register::Rtmr2, &loaded) }
+        let mrtd = MrtdOrders {
+            single_pass: self.mrtd(PageOrder::SinglePass),
+            two_pass: self.mrtd(PageOrder::TwoPass),
+        };
+        Reference {
+            mrtd,
+            rtmr1: replay(Register::Rtmr1, &kernel),
+            rtmr2: replay(Register::Rtmr2, &loaded),
+        }
     }
 }
 
@@ -203,7 +221,8 @@ fn kernel_facts(files: &ImageFiles<'_>) -> Result<KernelFacts, AuthenticodeError
 fn firmware_facts(tdvf: &Tdvf<'_>, layout: FirmwareLayout) -> FirmwareFacts {
     let accepted = |kind| matches!(kind, SectionKind::TdHob | SectionKind::TemporaryMemory);
     let sections = tdvf.sections.iter().filter(|section| accepted(section.kind));
-    let mut accepted_ranges: Vec<(u64, u64)> = sections.map(|section| (section.address, section.length)).collect();
+    let mut accepted_ranges: Vec<(u64, u64)> =
+        sections.map(|section| (section.address, section.length)).collect();
     accepted_ranges.sort_unstable();
     FirmwareFacts {
         layout: layout.name().to_owned(),
@@ -231,11 +250,18 @@ mod tests {
     }
 
     fn files<'a>(firmware: &'a [u8], kernel: &'a [u8], cmdline: &'a str) -> ImageFiles<'a> {
-        ImageFiles { firmware, layout: FirmwareLayout::Edk2_2025_02, kernel, initrd: b"initrd", cmdline }
+        ImageFiles {
+            firmware,
+            layout: FirmwareLayout::Edk2_2025_02,
+            kernel,
+            initrd: b"initrd",
+            cmdline,
+        }
     }
 
     fn manifest(facts: &ImageFacts<'_>) -> ImageManifest {
-        let artefact = |file: &str| Artefact { file: file.into(), size: 1, sha256: Sha256Digest::ZERO };
+        let artefact =
+            |file: &str| Artefact { file: file.into(), size: 1, sha256: Sha256Digest::ZERO };
         ImageManifest {
             version: image::VERSION,
             dstyx_version: "0.1.0".into(),
@@ -254,7 +280,14 @@ mod tests {
 
     fn shape(qemu_version: &str) -> Shape {
         let qemu_version = qemu_version.to_owned();
-        Shape { vcpus: 2, memory_mib: 2048, root_slots: 4, serial_ports: 1, qemu_version, pci_hotplug: true }
+        Shape {
+            vcpus: 2,
+            memory_mib: 2048,
+            root_slots: 4,
+            serial_ports: 1,
+            qemu_version,
+            pci_hotplug: true,
+        }
     }
 
     #[test]

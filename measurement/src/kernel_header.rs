@@ -1,7 +1,7 @@
 //! The kernel as QEMU hands it over where it rewrites the boot protocol's setup header first.
 //!
-//! QEMU before 10.2 does so always, later ones only for guests that are not confidential. RTMR1 then
-//! depends on memory size and initrd length. Sources: QEMU `hw/i386/x86-common.c`; Linux
+//! QEMU before 10.2 does so always, later ones only for guests that are not confidential. RTMR1
+//! then depends on memory size and initrd length. Sources: QEMU `hw/i386/x86-common.c`; Linux
 //! `Documentation/arch/x86/boot.rst` (field offsets).
 
 use crate::acpi::low_memory_bytes;
@@ -16,13 +16,17 @@ const PAGE_MASK: u64 = 0xfff;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KernelHeaderError {
     /// no high-loading setup header of boot protocol 2.03 or later
-    #[error("no high-loading setup header of boot protocol 2.03 or later in {length} bytes; is this a bzImage?")]
+    #[error(
+        "no high-loading setup header of boot protocol 2.03 or later in {length} bytes; is this a bzImage?"
+    )]
     NoHeader {
         /// The file's length.
         length: usize,
     },
     /// the initrd does not fit below its limit
-    #[error("an initrd of {initrd_bytes} bytes does not fit below {limit:#x}; give the guest more memory")]
+    #[error(
+        "an initrd of {initrd_bytes} bytes does not fit below {limit:#x}; give the guest more memory"
+    )]
     InitrdTooLarge {
         /// The initrd's length.
         initrd_bytes: u64,
@@ -32,7 +36,11 @@ pub enum KernelHeaderError {
 }
 
 /// The kernel's bytes after QEMU filled in loader type, heap, command line and initrd addresses.
-pub fn as_loaded(kernel: &[u8], initrd_bytes: u64, memory_bytes: u64) -> Result<Vec<u8>, KernelHeaderError> {
+pub fn as_loaded(
+    kernel: &[u8],
+    initrd_bytes: u64,
+    memory_bytes: u64,
+) -> Result<Vec<u8>, KernelHeaderError> {
     const MAGIC: usize = 0x202;
     const VERSION: usize = 0x206;
     const LOAD_FLAGS: usize = 0x211;
@@ -67,9 +75,16 @@ fn kernel_limit(kernel: &[u8], protocol: u16) -> u64 {
     u32::from_le_bytes(stated).into()
 }
 
-fn initrd_address(kernel_limit: u64, initrd_bytes: u64, memory_bytes: u64) -> Result<u64, KernelHeaderError> {
-    let limit = kernel_limit.min(low_memory_bytes(memory_bytes).saturating_sub(ACPI_DATA_BYTES + 1));
-    let address = limit.checked_sub(initrd_bytes).ok_or(KernelHeaderError::InitrdTooLarge { initrd_bytes, limit })?;
+fn initrd_address(
+    kernel_limit: u64,
+    initrd_bytes: u64,
+    memory_bytes: u64,
+) -> Result<u64, KernelHeaderError> {
+    let limit =
+        kernel_limit.min(low_memory_bytes(memory_bytes).saturating_sub(ACPI_DATA_BYTES + 1));
+    let address = limit
+        .checked_sub(initrd_bytes)
+        .ok_or(KernelHeaderError::InitrdTooLarge { initrd_bytes, limit })?;
     Ok(address & !PAGE_MASK)
 }
 
@@ -121,8 +136,12 @@ mod tests {
     fn only_the_fields_of_the_protocol_change() {
         let before = kernel(0x20f, 0x7f);
         let after = as_loaded(&before, 0x1000, 1 << 30).unwrap();
-        let changed: Vec<usize> = (0..before.len()).filter(|at| before[*at] != after[*at]).collect();
-        assert!(changed.iter().all(|at| (0x210..=0x211).contains(at) || (0x218..0x22c).contains(at)), "{changed:x?}");
+        let changed: Vec<usize> =
+            (0..before.len()).filter(|at| before[*at] != after[*at]).collect();
+        assert!(
+            changed.iter().all(|at| (0x210..=0x211).contains(at) || (0x218..0x22c).contains(at)),
+            "{changed:x?}"
+        );
         assert_eq!(after[0x224..0x22c], [0, 0xfe, 0, 0, 0, 0, 2, 0]);
     }
 

@@ -1,24 +1,28 @@
 //! Firmware layouts: which events a firmware measures into RTMR0, in which order.
 //!
-//! A firmware file does not say which one it has (its code is compressed), so a layout is stated: by an
-//! image's own metadata, by a person, or proposed by an event log, in which case only a match of RTMR0
-//! proves it. None is ever assumed.
+//! A firmware file does not say which one it has (its code is compressed), so a layout is stated:
+//! by an image's own metadata, by a person, or proposed by an event log, in which case only a match
+//! of RTMR0 proves it. None is ever assumed.
 
 use std::fmt;
 
 /// Which events a firmware measures into RTMR0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FirmwareLayout {
-    /// 13 events: edk2 up to its stable tag 2025.02, whatever the platform (IntelTdxX64, the older OvmfPkgX64).
+    /// 13 events: edk2 up to its stable tag 2025.02, whatever the platform (IntelTdxX64, the older
+    /// OvmfPkgX64).
     Edk2_2025_02,
-    /// 17 events: edk2 from its stable tag 2025.05 on, which also measures two fw_cfg items, the table of
-    /// hand-off tables (SMBIOS) and one more boot option.
+    /// 17 events: edk2 from its stable tag 2025.05 on, which also measures two fw_cfg items, the
+    /// table of hand-off tables (SMBIOS) and one more boot option.
     Edk2_2025_05,
 }
 
 /// A layout that this program does not know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("firmware layout `{layout}` is unknown, known are {}; is this image of a newer dstyx?", names())]
+#[error(
+    "firmware layout `{layout}` is unknown, known are {}; is this image of a newer dstyx?",
+    names()
+)]
 pub struct UnknownLayout {
     /// What was asked for.
     pub layout: String,

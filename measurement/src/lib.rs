@@ -1,8 +1,10 @@
-//! Predicts every measurement register of a guest from artefacts, machine shape and application alone.
+//! Predicts every measurement register of a guest from artefacts, machine shape and application
+//! alone.
 //!
-//! A verifier compares the prediction with what a quote says; equality proves that the guest was built from
-//! exactly these inputs, whoever ran it. So no prediction reads evidence, a file, a clock or a network, and an
-//! input that cannot be predicted with certainty (an unknown QEMU, an odd file) is an error, never a guess.
+//! A verifier compares the prediction with what a quote says; equality proves that the guest was
+//! built from exactly these inputs, whoever ran it. So no prediction reads evidence, a file, a
+//! clock or a network, and an input that cannot be predicted with certainty (an unknown QEMU, an
+//! odd file) is an error, never a guess.
 //!
 //! | register | module | depends on |
 //! |---|---|---|
@@ -13,7 +15,8 @@
 //! | RTMR3 | [`app`] | application |
 //! | MRCONFIGID | [`mr_config`] | application |
 //!
-//! [`dstack_image`] reads the facts of dstack's images; [`explain`] says why a register is not as predicted.
+//! [`dstack_image`] reads the facts of dstack's images; [`explain`] says why a register is not as
+//! predicted.
 
 #![forbid(unsafe_code)]
 
@@ -43,7 +46,9 @@ pub use app::{App, AppPrediction, Until, predict_app};
 pub use event::{Event, Origin, Register, replay};
 pub use facts::{CommandLine, FactsError, ImageFacts, ImageFiles};
 pub use layout::{FirmwareLayout, UnknownLayout};
-pub use predict::{EachRegister, PredictError, Prediction, Registers, predict_each, predict_registers};
+pub use predict::{
+    EachRegister, PredictError, Prediction, Registers, predict_each, predict_registers,
+};
 pub use profile::{Compared, LineTrigger, PageOrder, QemuProfile, UnknownQemu};
 pub use protocol::mr_config;
 pub use protocol::shape::{Shape, ShapeError};

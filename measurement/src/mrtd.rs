@@ -1,8 +1,10 @@
-//! MRTD: the measurement of a TD's first pages, as the TDX module takes it while the VMM builds the TD.
+//! MRTD: the measurement of a TD's first pages, as the TDX module takes it while the VMM builds the
+//! TD.
 //!
-//! Source: Intel TDX Module base specification, `TDH.MEM.PAGE.ADD` and `TDH.MR.EXTEND`. Every page that is
-//! added and every 256 bytes that are measured contribute a 128-byte record. The order of the records is
-//! the VMM's choice, so there are two values; neither depends on processors, memory size or devices.
+//! Source: Intel TDX Module base specification, `TDH.MEM.PAGE.ADD` and `TDH.MR.EXTEND`. Every page
+//! that is added and every 256 bytes that are measured contribute a 128-byte record. The order of
+//! the records is the VMM's choice, so there are two values; neither depends on processors, memory
+//! size or devices.
 
 use protocol::digest::Mrtd;
 use sha2::{Digest, Sha384};
@@ -103,7 +105,8 @@ mod tests {
         assert_eq!(one_page[0], one_page[1]);
         let large: Numbers = (0, 0x2000, 0xffff_e000, 0x2000, 0, 1);
         let (data, ..) = image.split_at(large.1 as usize);
-        tdvf.sections[0] = Section { data, address: large.2, length: large.3, ..tdvf.sections[0].clone() };
+        tdvf.sections[0] =
+            Section { data, address: large.2, length: large.3, ..tdvf.sections[0].clone() };
         let two_pages = orders(&tdvf);
         assert_ne!(two_pages[0], two_pages[1]);
     }

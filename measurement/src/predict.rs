@@ -1,4 +1,5 @@
-//! From an image's facts and a machine's shape to all registers that the host and the firmware fill.
+//! From an image's facts and a machine's shape to all registers that the host and the firmware
+//! fill.
 
 use protocol::digest::{Mrtd, Rtmr, Sha384Digest};
 use protocol::shape::{Shape, ShapeError};
@@ -99,7 +100,10 @@ pub struct EachRegister {
 }
 
 /// Predicts MRTD and RTMR0 to RTMR2 of a TDX guest of this shape.
-pub fn predict_registers(image: &ImageFacts<'_>, shape: &Shape) -> Result<Prediction, PredictError> {
+pub fn predict_registers(
+    image: &ImageFacts<'_>,
+    shape: &Shape,
+) -> Result<Prediction, PredictError> {
     let each = predict_each(image, shape)?;
     let events: Vec<Event> = [each.rtmr0?, each.rtmr1?, each.rtmr2].concat();
     let registers = Registers {
@@ -121,7 +125,8 @@ pub fn predict_each(image: &ImageFacts<'_>, shape: &Shape) -> Result<EachRegiste
     Ok(EachRegister {
         mrtd: image.mrtd(profile.page_order),
         rtmr0: rtmr0::events(image.rtmr0_firmware(), shape, profile),
-        rtmr1: kernel_digest(image, shape.memory_mib, profile.kernel_header_patched).map(rtmr1::events),
+        rtmr1: kernel_digest(image, shape.memory_mib, profile.kernel_header_patched)
+            .map(rtmr1::events),
         rtmr2: rtmr2::events(&image.cmdline, image.kernel.initrd_sha384),
     })
 }
@@ -139,7 +144,9 @@ pub(crate) fn kernel_digest(
             let loaded = kernel_header::as_loaded(bytes, initrd_bytes, memory_mib << 20)?;
             Ok(authenticode::sha384(&loaded)?)
         }
-        (true, KernelSource::RewrittenDigest) if acpi::low_memory_bytes(memory_mib << 20) == SPLIT_LOW_BYTES => {
+        (true, KernelSource::RewrittenDigest)
+            if acpi::low_memory_bytes(memory_mib << 20) == SPLIT_LOW_BYTES =>
+        {
             Ok(stated)
         }
         (true, KernelSource::FileDigest) => Err(PredictError::KernelFileNeeded),

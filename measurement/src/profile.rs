@@ -1,12 +1,14 @@
 //! What differs between versions of QEMU in the bytes that end up in MRTD, RTMR0 and RTMR1.
 //!
-//! One constant a family of versions; each knob names what it changes, and each constant is what its
-//! predecessor became. A version without a profile is refused: a guessed profile would turn "cannot judge"
-//! into "does not match". [`Compared`] says what a profile was held against, byte for byte; those that were
-//! held against nothing are read from the history of QEMU's sources, and whoever uses one is told so.
+//! One constant a family of versions; each knob names what it changes, and each constant is what
+//! its predecessor became. A version without a profile is refused: a guessed profile would turn
+//! "cannot judge" into "does not match". [`Compared`] says what a profile was held against, byte
+//! for byte; those that were held against nothing are read from the history of QEMU's sources, and
+//! whoever uses one is told so.
 //!
-//! Upstream QEMU starts TDX guests from 10.1 on. The TDX machines of older families are those of the patched
-//! trees that hosts ran before; dstack's `dstack-mr` (machine.rs) and `qemu-acpi` record what they measured.
+//! Upstream QEMU starts TDX guests from 10.1 on. The TDX machines of older families are those of
+//! the patched trees that hosts ran before; dstack's `dstack-mr` (machine.rs) and `qemu-acpi`
+//! record what they measured.
 
 /// In which order pages are added to and measured into MRTD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +24,8 @@ pub enum PageOrder {
 pub enum LineTrigger {
     /// PCI interrupts are level-triggered; only they and the timer have an override in the MADT.
     Level,
-    /// Everything is edge-triggered and all 16 ISA lines have an override: the TDX trees of QEMU 8 and
-    /// 9.0 to 9.1, since a TD cannot intercept the end of an interrupt.
+    /// Everything is edge-triggered and all 16 ISA lines have an override: the TDX trees of QEMU 8
+    /// and 9.0 to 9.1, since a TD cannot intercept the end of an interrupt.
     Edge,
 }
 
@@ -51,9 +53,11 @@ pub struct QemuProfile {
     pub line_trigger: LineTrigger,
     /// Whether a TDX machine has the legacy interrupt controllers (`pic`), which the MADT says.
     pub legacy_pic: bool,
-    /// Serial ports' interrupts are declared level, active low, shared; otherwise in the short form.
+    /// Serial ports' interrupts are declared level, active low, shared; otherwise in the short
+    /// form.
     pub serial_irq_with_flags: bool,
-    /// The processor hot-plug device selects processor 0 when initialised, to leave its legacy mode.
+    /// The processor hot-plug device selects processor 0 when initialised, to leave its legacy
+    /// mode.
     pub processor_select_at_init: bool,
     /// Ejected processors are queued and notified after the scan, not during it.
     pub processor_eject_queue: bool,
@@ -89,26 +93,42 @@ const QEMU_9_0: QemuProfile = QemuProfile {
 /// As 9.0 in every byte that is measured.
 const QEMU_9_1: QemuProfile = QemuProfile { family: "9.1", ..QEMU_9_0 };
 
-/// The label function answers an absent index with nothing; patched trees no longer force edge triggers.
-const QEMU_9_2: QemuProfile =
-    QemuProfile { family: "9.2", line_trigger: LineTrigger::Level, device_label_checked: true, ..QEMU_9_1 };
+/// The label function answers an absent index with nothing; patched trees no longer force edge
+/// triggers.
+const QEMU_9_2: QemuProfile = QemuProfile {
+    family: "9.2",
+    line_trigger: LineTrigger::Level,
+    device_label_checked: true,
+    ..QEMU_9_1
+};
 
 /// Ejected processors are queued during a scan. Compared with Debian trixie's.
-const QEMU_10_0: QemuProfile =
-    QemuProfile { family: "10.0", compared: Compared::Binary, processor_eject_queue: true, ..QEMU_9_2 };
+const QEMU_10_0: QemuProfile = QemuProfile {
+    family: "10.0",
+    compared: Compared::Binary,
+    processor_eject_queue: true,
+    ..QEMU_9_2
+};
 
 /// The first upstream version that starts TDX guests; tables as 10.0.
-const QEMU_10_1: QemuProfile = QemuProfile { family: "10.1", compared: Compared::Never, ..QEMU_10_0 };
+const QEMU_10_1: QemuProfile =
+    QemuProfile { family: "10.1", compared: Compared::Never, ..QEMU_10_0 };
 
 /// A confidential guest's kernel is left as its file has it (commit a7542a38f399).
-const QEMU_10_2: QemuProfile = QemuProfile { family: "10.2", kernel_header_patched: false, ..QEMU_10_1 };
+const QEMU_10_2: QemuProfile =
+    QemuProfile { family: "10.2", kernel_header_patched: false, ..QEMU_10_1 };
 
 /// The processor hot-plug device has no legacy mode to leave any more.
-const QEMU_11_0: QemuProfile = QemuProfile { family: "11.0", processor_select_at_init: false, ..QEMU_10_2 };
+const QEMU_11_0: QemuProfile =
+    QemuProfile { family: "11.0", processor_select_at_init: false, ..QEMU_10_2 };
 
 /// Serial ports' interrupts carry flags. The locked one.
-const QEMU_11_1: QemuProfile =
-    QemuProfile { family: "11.1", compared: Compared::Binary, serial_irq_with_flags: true, ..QEMU_11_0 };
+const QEMU_11_1: QemuProfile = QemuProfile {
+    family: "11.1",
+    compared: Compared::Binary,
+    serial_irq_with_flags: true,
+    ..QEMU_11_0
+};
 
 /// A version of QEMU that no profile describes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -123,14 +143,17 @@ pub struct UnknownQemu {
 
 impl QemuProfile {
     /// All profiles, oldest first.
-    pub const ALL: [Self; 9] =
-        [QEMU_8_2, QEMU_9_0, QEMU_9_1, QEMU_9_2, QEMU_10_0, QEMU_10_1, QEMU_10_2, QEMU_11_0, QEMU_11_1];
+    pub const ALL: [Self; 9] = [
+        QEMU_8_2, QEMU_9_0, QEMU_9_1, QEMU_9_2, QEMU_10_0, QEMU_10_1, QEMU_10_2, QEMU_11_0,
+        QEMU_11_1,
+    ];
 
     /// The profile of a version such as `11.1` or `11.1.3`; the patch level does not matter.
     pub fn for_version(version: &str) -> Result<Self, UnknownQemu> {
         let unknown = || UnknownQemu { version: version.to_owned() };
         let numbers: Vec<&str> = version.split('.').collect();
-        let numeric = |number: &&str| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        let numeric =
+            |number: &&str| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
         if !(2..=3).contains(&numbers.len()) || !numbers.iter().all(numeric) {
             return Err(unknown());
         }
@@ -138,7 +161,8 @@ impl QemuProfile {
         Self::ALL.into_iter().find(|profile| profile.family == family).ok_or_else(unknown)
     }
 
-    /// What a person must know who relies on this profile; `None` where a binary or a real guest agreed with it.
+    /// What a person must know who relies on this profile; `None` where a binary or a real guest
+    /// agreed with it.
     pub fn caveat(&self) -> Option<String> {
         let family = self.family;
         let caveat = || format!("the profile of QEMU {family} was never compared with a binary");
@@ -162,9 +186,14 @@ mod tests {
 
     #[test]
     fn other_versions_and_other_texts_are_refused_with_the_known_ones() {
-        for version in ["11.2.0", "9.3", "8.1.0", "12.0", "11", "11.1.3.4", "11.1.", "11.1.x", "011.1", ""] {
+        for version in
+            ["11.2.0", "9.3", "8.1.0", "12.0", "11", "11.1.3.4", "11.1.", "11.1.x", "011.1", ""]
+        {
             let error = QemuProfile::for_version(version).unwrap_err();
-            assert!(error.to_string().contains("8.2, 9.0, 9.1, 9.2, 10.0, 10.1, 10.2, 11.0, 11.1"), "{error}");
+            assert!(
+                error.to_string().contains("8.2, 9.0, 9.1, 9.2, 10.0, 10.1, 10.2, 11.0, 11.1"),
+                "{error}"
+            );
         }
     }
 
@@ -178,7 +207,11 @@ mod tests {
 
     #[test]
     fn neighbouring_families_differ_only_where_a_knob_says_so() {
-        let knobs = |profile: &QemuProfile| QemuProfile { family: "", compared: Compared::Never, ..*profile };
+        let knobs = |profile: &QemuProfile| QemuProfile {
+            family: "",
+            compared: Compared::Never,
+            ..*profile
+        };
         let same: Vec<_> = QemuProfile::ALL
             .windows(2)
             .filter(|pair| knobs(&pair[0]) == knobs(&pair[1]))

@@ -1,4 +1,5 @@
-//! Predictions against quotes and event logs of real TDX machines: the only tests that no emulator can stand in for.
+//! Predictions against quotes and event logs of real TDX machines: the only tests that no emulator
+//! can stand in for.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -12,8 +13,8 @@ use crate::event::{Event, Origin, Register, replay};
 use crate::explain::{FoundRegisters, Logged};
 use crate::rtmr0::Firmware;
 use crate::{
-    App, CommandLine, FirmwareLayout, ImageFacts, QemuProfile, Shape, Until, dstack_image, predict_app,
-    predict_registers, rtmr0, rtmr1, rtmr2, variable_store,
+    App, CommandLine, FirmwareLayout, ImageFacts, QemuProfile, Shape, Until, dstack_image,
+    predict_app, predict_registers, rtmr0, rtmr1, rtmr2, variable_store,
 };
 
 /// A quote's report and the event log that came with it.
@@ -73,7 +74,12 @@ fn firmware(layout: FirmwareLayout, last_range: (u64, u64)) -> FirmwareFacts {
     FirmwareFacts {
         layout: layout.name().into(),
         td_hob_base: 0x80_9000,
-        accepted_ranges: vec![(0x80_0000, 0x6000), (0x80_9000, 0x2000), (0x80_b000, 0x2000), last_range],
+        accepted_ranges: vec![
+            (0x80_0000, 0x6000),
+            (0x80_9000, 0x2000),
+            (0x80_b000, 0x2000),
+            last_range,
+        ],
         cfv_sha384: variable_store::empty_sha384(),
     }
 }
@@ -82,7 +88,11 @@ fn firmware(layout: FirmwareLayout, last_range: (u64, u64)) -> FirmwareFacts {
 const INTEL_TDX: (u64, u64) = (0x81_0000, 0x1_0000);
 const OVMF_PKG: (u64, u64) = (0x81_1000, 0xf000);
 
-fn predicted(facts: &FirmwareFacts, handoff_tables: Option<Sha384Digest>, shape: &Shape) -> Vec<Event> {
+fn predicted(
+    facts: &FirmwareFacts,
+    handoff_tables: Option<Sha384Digest>,
+    shape: &Shape,
+) -> Vec<Event> {
     let profile = QemuProfile::for_version(&shape.qemu_version).unwrap();
     rtmr0::events(Firmware { facts, handoff_tables }, shape, profile).unwrap()
 }
@@ -99,7 +109,9 @@ fn assert_rtmr0(evidence: &Evidence, events: &[Event]) {
 
 #[test]
 fn rtmr0_of_two_real_machines_is_computed_from_their_shapes() {
-    let events = |last_range, shape| predicted(&firmware(FirmwareLayout::Edk2_2025_02, last_range), None, &shape);
+    let events = |last_range, shape| {
+        predicted(&firmware(FirmwareLayout::Edk2_2025_02, last_range), None, &shape)
+    };
     assert_rtmr0(&dstack_06(), &events(INTEL_TDX, shape(2, 2048, 6)));
     assert_rtmr0(&dstack_03(), &events(OVMF_PKG, shape(1, 1024, 5)));
 }
@@ -111,8 +123,12 @@ fn of_a_newer_firmwares_seventeen_events_all_but_one_are_computed() {
     let stated = evidence.digests(0)[13];
     let events = predicted(&facts, Some(stated), &shape(8, 16384, 6));
     assert_rtmr0(&evidence, &events);
-    let not_computed: Vec<_> = events.iter().filter(|event| event.origin == Origin::Stated).collect();
-    assert_eq!(not_computed.iter().map(|event| event.name.as_ref()).collect::<Vec<_>>(), ["handoff-tables"]);
+    let not_computed: Vec<_> =
+        events.iter().filter(|event| event.origin == Origin::Stated).collect();
+    assert_eq!(
+        not_computed.iter().map(|event| event.name.as_ref()).collect::<Vec<_>>(),
+        ["handoff-tables"]
+    );
     let profile = QemuProfile::for_version("8.2.2").unwrap();
     let unstated = Firmware { facts: &facts, handoff_tables: None };
     let error = rtmr0::events(unstated, &shape(8, 16384, 6), profile).unwrap_err();
@@ -124,7 +140,8 @@ fn measurement_files() -> (Value, Vec<u8>, Vec<u8>) {
     let json = include_str!("../../tests/vectors/measurement/dstack-0.6-2cpu-2GiB.json");
     let value: Value = serde_json::from_str(json).unwrap();
     let config: Value = serde_json::from_str(value["vm_config"].as_str().unwrap()).unwrap();
-    let part = |name: &str| BASE64.decode(config["tdx_measurement"][name].as_str().unwrap()).unwrap();
+    let part =
+        |name: &str| BASE64.decode(config["tdx_measurement"][name].as_str().unwrap()).unwrap();
     let (list, cbor) = (part("checksum_file"), part("measurement"));
     (config, list, cbor)
 }
@@ -137,16 +154,18 @@ pub(crate) fn image_of_a_real_guest() -> ImageFacts<'static> {
 /// Registers, firmware log and shape of the first machine.
 pub(crate) fn registers_of_a_real_guest() -> (FoundRegisters, Vec<Logged>, Shape) {
     let evidence = dstack_06();
-    let logged = [Register::Rtmr0, Register::Rtmr1, Register::Rtmr2].into_iter().flat_map(|register| {
-        let digests = evidence.digests(register as u32);
-        digests.into_iter().map(move |digest| Logged { register, digest })
-    });
+    let logged =
+        [Register::Rtmr0, Register::Rtmr1, Register::Rtmr2].into_iter().flat_map(|register| {
+            let digests = evidence.digests(register as u32);
+            digests.into_iter().map(move |digest| Logged { register, digest })
+        });
     let [rtmr0, rtmr1, rtmr2, _] = evidence.report.rtmrs;
     let found = FoundRegisters { mrtd: evidence.report.mrtd, rtmrs: [rtmr0, rtmr1, rtmr2] };
     (found, logged.collect(), shape(2, 2048, 6))
 }
 
-/// The whole chain that dstack's evidence offers: os-image-hash → checksum list → measurement file → registers.
+/// The whole chain that dstack's evidence offers: os-image-hash → checksum list → measurement file
+/// → registers.
 #[test]
 fn all_registers_of_a_real_guest_follow_from_its_images_metadata_and_its_shape() {
     let (config, list, cbor) = measurement_files();
@@ -161,7 +180,10 @@ fn all_registers_of_a_real_guest_follow_from_its_images_metadata_and_its_shape()
     assert_eq!([registers.rtmr0, registers.rtmr1, registers.rtmr2], report.rtmrs[..3]);
 
     let rewritten_otherwise = predict_registers(&facts, &shape(2, 1024, 6)).unwrap_err();
-    assert!(rewritten_otherwise.to_string().contains("give the image's files"), "{rewritten_otherwise}");
+    assert!(
+        rewritten_otherwise.to_string().contains("give the image's files"),
+        "{rewritten_otherwise}"
+    );
 }
 
 #[test]
@@ -202,12 +224,19 @@ fn the_events_around_kernel_and_initrd_are_those_of_real_logs() {
         assert_eq!(events.iter().map(|event| event.digest).collect::<Vec<_>>(), logged);
         assert_eq!(replay(Register::Rtmr1, &events), evidence.report.rtmrs[1]);
 
-        let (loaded, logged) =
-            (rtmr2::events(&CommandLine::Text(String::new()), evidence.digests(2)[1]), evidence.digests(2));
+        let (loaded, logged) = (
+            rtmr2::events(&CommandLine::Text(String::new()), evidence.digests(2)[1]),
+            evidence.digests(2),
+        );
         assert_eq!(loaded[1].digest, logged[1]);
-        let types = |events: &[Event]| events.iter().map(|event| event.event_type).collect::<Vec<_>>();
-        let logged_types: Vec<u32> =
-            evidence.log.iter().filter(|event| event.imr == 2).map(|event| event.event_type).collect();
+        let types =
+            |events: &[Event]| events.iter().map(|event| event.event_type).collect::<Vec<_>>();
+        let logged_types: Vec<u32> = evidence
+            .log
+            .iter()
+            .filter(|event| event.imr == 2)
+            .map(|event| event.event_type)
+            .collect();
         assert_eq!(types(&loaded), logged_types);
     }
 }

@@ -1,4 +1,5 @@
-//! RTMR1: the kernel as a program that the firmware starts, and the firmware's steps until it has left.
+//! RTMR1: the kernel as a program that the firmware starts, and the firmware's steps until it has
+//! left.
 
 use protocol::digest::Sha384Digest;
 

@@ -23,7 +23,10 @@ pub(crate) fn events(cmdline: &CommandLine, initrd: Sha384Digest) -> Vec<Event> 
         CommandLine::Text(text) => format!("UTF-16 of \"{text}{APPENDED}\" and a NUL"),
         CommandLine::Digest(_) => "the command line, known by its digest alone".to_owned(),
     };
-    vec![tag("cmdline", load_options(cmdline), words), tag("initrd", initrd, "the initrd's bytes".into())]
+    vec![
+        tag("cmdline", load_options(cmdline), words),
+        tag("initrd", initrd, "the initrd's bytes".into()),
+    ]
 }
 
 /// What is measured of a command line.

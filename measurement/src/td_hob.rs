@@ -1,7 +1,8 @@
 //! The TD HOB: the list of memory that QEMU writes for the firmware, and RTMR0's first event.
 //!
-//! It depends on the firmware (where the list lies, which pages are accepted before boot) and on the
-//! memory size. Sources: UEFI Platform Initialization specification 1.8, volume 3; QEMU `hw/i386/tdvf-hob.c`.
+//! It depends on the firmware (where the list lies, which pages are accepted before boot) and on
+//! the memory size. Sources: UEFI Platform Initialization specification 1.8, volume 3; QEMU
+//! `hw/i386/tdvf-hob.c`.
 
 use crate::acpi::{SPLIT_LOW_BYTES, SPLIT_MEMORY_BYTES};
 
@@ -28,7 +29,9 @@ enum Resource {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HobError {
     /// a range that the firmware needs lies behind the end of memory
-    #[error("the firmware needs memory up to {needed:#x}, the guest has {memory_bytes:#x} bytes below 4 GiB")]
+    #[error(
+        "the firmware needs memory up to {needed:#x}, the guest has {memory_bytes:#x} bytes below 4 GiB"
+    )]
     TooLittleMemory {
         /// End of the firmware's last range.
         needed: u64,
@@ -48,15 +51,24 @@ pub enum HobError {
 /// The measured bytes for `memory_bytes` of memory.
 ///
 /// `accepted` are the firmware's TD HOB and temporary memory ranges as (start, length), by address.
-pub fn build(hob_base: u64, accepted: &[(u64, u64)], memory_bytes: u64) -> Result<Vec<u8>, HobError> {
+pub fn build(
+    hob_base: u64,
+    accepted: &[(u64, u64)],
+    memory_bytes: u64,
+) -> Result<Vec<u8>, HobError> {
     let ranges = resources(accepted, memory_bytes)?;
     let length = u64::from(HANDOFF_BYTES) + u64::from(RESOURCE_BYTES) * ranges.len() as u64;
     let mut bytes = handoff(hob_base.wrapping_add(length + END_BYTES));
-    ranges.into_iter().for_each(|(resource, start, length)| bytes.extend(descriptor(resource, start, length)));
+    ranges
+        .into_iter()
+        .for_each(|(resource, start, length)| bytes.extend(descriptor(resource, start, length)));
     Ok(bytes)
 }
 
-fn resources(accepted: &[(u64, u64)], memory_bytes: u64) -> Result<Vec<(Resource, u64, u64)>, HobError> {
+fn resources(
+    accepted: &[(u64, u64)],
+    memory_bytes: u64,
+) -> Result<Vec<(Resource, u64, u64)>, HobError> {
     let split = memory_bytes >= SPLIT_MEMORY_BYTES;
     let low_end = if split { SPLIT_LOW_BYTES } else { memory_bytes };
     let mut ranges = Vec::new();

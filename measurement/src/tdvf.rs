@@ -1,9 +1,10 @@
-//! Reads which parts of a TDX firmware image are loaded where, from the metadata that the image carries.
+//! Reads which parts of a TDX firmware image are loaded where, from the metadata that the image
+//! carries.
 //!
-//! Source: Intel TDX Virtual Firmware Design Guide, section 11, and the GUIDed table at the end of an
-//! OVMF image (edk2, `OvmfPkg/ResetVector`). The image may be anybody's: every offset is checked, whatever
-//! has no defined meaning is refused, and no size in it makes this code allocate or hash more than the
-//! budgets say. It never decides whether a firmware is trustworthy.
+//! Source: Intel TDX Virtual Firmware Design Guide, section 11, and the GUIDed table at the end of
+//! an OVMF image (edk2, `OvmfPkg/ResetVector`). The image may be anybody's: every offset is
+//! checked, whatever has no defined meaning is refused, and no size in it makes this code allocate
+//! or hash more than the budgets say. It never decides whether a firmware is trustworthy.
 
 use protocol::reader::{ReadError, Reader};
 
@@ -13,15 +14,18 @@ pub const PAGE_BYTES: u64 = 4096;
 pub const MAX_FIRMWARE_BYTES: usize = 64 << 20;
 /// Most sections; OVMF has 6 or 7.
 pub const MAX_SECTIONS: u32 = 32;
-/// Most memory that sections may cover together, which bounds the work for MRTD; OVMF has about 4 MiB.
+/// Most memory that sections may cover together, which bounds the work for MRTD; OVMF has about 4
+/// MiB.
 pub const MAX_SECTION_BYTES: u64 = 256 << 20;
 
 /// Bytes between the GUIDed table's end and the image's end: the reset vector's.
 const TABLE_END: usize = 32;
 /// Length field and GUID of a table entry.
 const ENTRY_TRAILER: usize = 18;
-const FOOTER_GUID: [u8; 16] = guid(0x96b5_82de, 0x1fb2, 0x45f7, [0xba, 0xea, 0xa3, 0x66, 0xc5, 0x5a, 0x08, 0x2d]);
-const OFFSET_GUID: [u8; 16] = guid(0xe47a_6535, 0x984a, 0x4798, [0x86, 0x5e, 0x46, 0x85, 0xa7, 0xbf, 0x8e, 0xc2]);
+const FOOTER_GUID: [u8; 16] =
+    guid(0x96b5_82de, 0x1fb2, 0x45f7, [0xba, 0xea, 0xa3, 0x66, 0xc5, 0x5a, 0x08, 0x2d]);
+const OFFSET_GUID: [u8; 16] =
+    guid(0xe47a_6535, 0x984a, 0x4798, [0x86, 0x5e, 0x46, 0x85, 0xa7, 0xbf, 0x8e, 0xc2]);
 const SIGNATURE: &[u8; 4] = b"TDVF";
 const VERSION: u32 = 1;
 const DESCRIPTOR_BYTES: u32 = 16;
@@ -145,7 +149,12 @@ impl<'a> Tdvf<'a> {
         of_kind.next().expect("the parser refuses an image without it")
     }
 
-    fn require(&self, kind: SectionKind, expected: &'static str, legal: fn(usize) -> bool) -> Result<(), TdvfError> {
+    fn require(
+        &self,
+        kind: SectionKind,
+        expected: &'static str,
+        legal: fn(usize) -> bool,
+    ) -> Result<(), TdvfError> {
         match self.sections.iter().filter(|section| section.kind == kind).count() {
             found if legal(found) => Ok(()),
             found => Err(TdvfError::Count { kind, found, expected }),
@@ -166,23 +175,29 @@ fn descriptor(firmware: &[u8]) -> Result<&[u8], TdvfError> {
         rest = entry.before;
     }
     let data = found.ok_or(TdvfError::Table("no TDX metadata offset in its GUIDed table"))?;
-    let offset =
-        <[u8; 4]>::try_from(data).map_err(|_| TdvfError::Table("a metadata offset of another length than 4"))?;
+    let offset = <[u8; 4]>::try_from(data)
+        .map_err(|_| TdvfError::Table("a metadata offset of another length than 4"))?;
     let start = firmware.len().checked_sub(u32::from_le_bytes(offset) as usize);
-    start.map(|start| &firmware[start..]).ok_or(TdvfError::Table("a metadata offset before the image's start"))
+    start
+        .map(|start| &firmware[start..])
+        .ok_or(TdvfError::Table("a metadata offset before the image's start"))
 }
 
 /// All entries but the footer, which states the length of the whole.
 fn guided_table(firmware: &[u8]) -> Result<&[u8], TdvfError> {
     let no_table = TdvfError::Table("no GUIDed table at its end");
     let end = firmware.len().checked_sub(TABLE_END).ok_or(no_table.clone())?;
-    let (before, trailer) = firmware[..end].split_last_chunk::<ENTRY_TRAILER>().ok_or(no_table.clone())?;
+    let (before, trailer) =
+        firmware[..end].split_last_chunk::<ENTRY_TRAILER>().ok_or(no_table.clone())?;
     if trailer[2..] != FOOTER_GUID {
         return Err(no_table);
     }
-    let entries = usize::from(u16::from_le_bytes([trailer[0], trailer[1]])).checked_sub(ENTRY_TRAILER);
+    let entries =
+        usize::from(u16::from_le_bytes([trailer[0], trailer[1]])).checked_sub(ENTRY_TRAILER);
     let start = entries.and_then(|entries| before.len().checked_sub(entries));
-    start.map(|start| &before[start..]).ok_or(TdvfError::Table("a GUIDed table longer than the image"))
+    start
+        .map(|start| &before[start..])
+        .ok_or(TdvfError::Table("a GUIDed table longer than the image"))
 }
 
 /// An entry of the GUIDed table, which is read from its end.
@@ -205,7 +220,11 @@ fn last_entry(table: &[u8]) -> Result<TableEntry<'_>, TdvfError> {
 }
 
 fn section_count(reader: &mut Reader<'_>) -> Result<usize, TdvfError> {
-    let wrong = |field, found: u32, expected| TdvfError::Descriptor { field, found: found.into(), expected };
+    let wrong = |field, found: u32, expected| TdvfError::Descriptor {
+        field,
+        found: found.into(),
+        expected,
+    };
     if reader.take("signature", 4)? != SIGNATURE {
         return Err(TdvfError::Table("no TDVF signature where its metadata offset points"));
     }
@@ -224,7 +243,11 @@ fn section_count(reader: &mut Reader<'_>) -> Result<usize, TdvfError> {
     Ok(count as usize)
 }
 
-fn section<'a>(reader: &mut Reader<'_>, firmware: &'a [u8], index: usize) -> Result<Section<'a>, TdvfError> {
+fn section<'a>(
+    reader: &mut Reader<'_>,
+    firmware: &'a [u8],
+    index: usize,
+) -> Result<Section<'a>, TdvfError> {
     let wrong = |what| TdvfError::Section { index, what };
     let data_offset = reader.u32("data offset")? as usize;
     let data_length = reader.u32("data length")? as usize;
@@ -236,7 +259,8 @@ fn section<'a>(reader: &mut Reader<'_>, firmware: &'a [u8], index: usize) -> Res
     if attributes & !(ATTRIBUTE_EXTEND | ATTRIBUTE_AUG) != 0 {
         return Err(wrong("unknown attributes, known are bits 0 and 1"));
     }
-    let (extended, added_later) = (attributes & ATTRIBUTE_EXTEND != 0, attributes & ATTRIBUTE_AUG != 0);
+    let (extended, added_later) =
+        (attributes & ATTRIBUTE_EXTEND != 0, attributes & ATTRIBUTE_AUG != 0);
     if !address.is_multiple_of(PAGE_BYTES) || !length.is_multiple_of(PAGE_BYTES) || length == 0 {
         return Err(wrong("its memory is not made of whole pages"));
     }
@@ -249,7 +273,9 @@ fn section<'a>(reader: &mut Reader<'_>, firmware: &'a [u8], index: usize) -> Res
         SectionKind::BootFirmware | SectionKind::Configuration if data.len() as u64 != length => {
             return Err(wrong("a firmware volume whose data does not fill its memory"));
         }
-        SectionKind::TdHob | SectionKind::TemporaryMemory | SectionKind::PermanentMemory if !data.is_empty() => {
+        SectionKind::TdHob | SectionKind::TemporaryMemory | SectionKind::PermanentMemory
+            if !data.is_empty() =>
+        {
             return Err(wrong("memory that starts with data"));
         }
         _ => {}
@@ -275,14 +301,22 @@ fn refuse_overlaps(sections: &[Section<'_>]) -> Result<(), TdvfError> {
     let total = sections.iter().fold(0u64, |sum, section| sum.saturating_add(section.length));
     if total > MAX_SECTION_BYTES {
         let expected = "at most 256 MiB";
-        return Err(TdvfError::Descriptor { field: "memory of all sections", found: total, expected });
+        return Err(TdvfError::Descriptor {
+            field: "memory of all sections",
+            found: total,
+            expected,
+        });
     }
     for (index, section) in sections.iter().enumerate() {
         let overlaps = |other: &Section<'_>| {
-            section.address < other.address + other.length && other.address < section.address + section.length
+            section.address < other.address + other.length
+                && other.address < section.address + section.length
         };
         if sections[..index].iter().any(overlaps) {
-            return Err(TdvfError::Section { index, what: "its memory overlaps an earlier section's" });
+            return Err(TdvfError::Section {
+                index,
+                what: "its memory overlaps an earlier section's",
+            });
         }
     }
     Ok(())
@@ -345,7 +379,11 @@ pub(crate) mod tests {
     fn each_broken_rule_of_a_section_is_named() {
         let cases: [(usize, Numbers, &str); 8] = [
             (0, (0x1001, 0x1000, 0xffff_f000, 0x1000, 0, 1), "its data lies outside the image"),
-            (0, (0x1000, 0x800, 0xffff_f000, 0x1000, 0, 1), "a firmware volume whose data does not fill its memory"),
+            (
+                0,
+                (0x1000, 0x800, 0xffff_f000, 0x1000, 0, 1),
+                "a firmware volume whose data does not fill its memory",
+            ),
             (2, (0, 0, 0x81_0800, 0x1_0000, 3, 0), "its memory is not made of whole pages"),
             (2, (0, 0, 0x81_0000, 0, 3, 0), "its memory is not made of whole pages"),
             (2, (0, 0, u64::MAX - 0xfff, 0x1000, 3, 0), "more memory than a firmware may have"),
@@ -365,7 +403,10 @@ pub(crate) mod tests {
         let without_hob: Vec<_> = SECTIONS.into_iter().filter(|section| section.4 != 2).collect();
         let error = Tdvf::parse(&firmware(&without_hob)).unwrap_err();
         assert_eq!(error, TdvfError::Count { kind: SectionKind::TdHob, found: 0, expected: "1" });
-        assert!(matches!(Tdvf::parse(&[0; 4096]), Err(TdvfError::Table("no GUIDed table at its end"))));
+        assert!(matches!(
+            Tdvf::parse(&[0; 4096]),
+            Err(TdvfError::Table("no GUIDed table at its end"))
+        ));
         assert!(matches!(Tdvf::parse(&[]), Err(TdvfError::Table(_))));
     }
 

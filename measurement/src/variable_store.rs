@@ -1,9 +1,10 @@
 //! The configuration volume that an OVMF of 4 MiB has before anything is stored in it.
 //!
-//! Images that are known by digests alone (dstack's metadata) do not give their firmware's configuration
-//! volume; the empty one is the same bytes in every OVMF of this size. Sources: UEFI Platform Initialization
-//! specification 1.8, volume 3, section 3.2 (volume header); edk2, `OvmfPkg/Include/Fdf/VarStore.fdf.inc`
-//! and `MdeModulePkg/Include/Guid/{VariableFormat,SystemNvDataGuid}.h`.
+//! Images that are known by digests alone (dstack's metadata) do not give their firmware's
+//! configuration volume; the empty one is the same bytes in every OVMF of this size. Sources: UEFI
+//! Platform Initialization specification 1.8, volume 3, section 3.2 (volume header); edk2,
+//! `OvmfPkg/Include/Fdf/VarStore.fdf.inc` and
+//! `MdeModulePkg/Include/Guid/{VariableFormat,SystemNvDataGuid}.h`.
 
 use protocol::digest::Sha384Digest;
 
@@ -20,7 +21,8 @@ const WORKING_BLOCK: usize = 0x4_1000;
 /// What flash holds where nothing was written.
 const ERASED: u8 = 0xff;
 
-const SYSTEM_NV_DATA: [u8; 16] = guid(0xfff1_2b8d, 0x7696, 0x4c8b, [0xa9, 0x85, 0x27, 0x47, 0x07, 0x5b, 0x4f, 0x50]);
+const SYSTEM_NV_DATA: [u8; 16] =
+    guid(0xfff1_2b8d, 0x7696, 0x4c8b, [0xa9, 0x85, 0x27, 0x47, 0x07, 0x5b, 0x4f, 0x50]);
 const AUTHENTICATED_VARIABLES: [u8; 16] =
     guid(0xaaf3_2c78, 0x947b, 0x439a, [0xa1, 0x80, 0x2e, 0x14, 0x4e, 0xc3, 0x77, 0x92]);
 const WORKING_BLOCK_SIGNATURE: [u8; 16] =
@@ -65,7 +67,12 @@ fn volume_header() -> Vec<u8> {
 fn store_header() -> Vec<u8> {
     const FORMATTED: u8 = 0x5a;
     const HEALTHY: u8 = 0xfe;
-    [&AUTHENTICATED_VARIABLES[..], &STORE_BYTES.to_le_bytes(), &[FORMATTED, HEALTHY, 0, 0, 0, 0, 0, 0]].concat()
+    [
+        &AUTHENTICATED_VARIABLES[..],
+        &STORE_BYTES.to_le_bytes(),
+        &[FORMATTED, HEALTHY, 0, 0, 0, 0, 0, 0],
+    ]
+    .concat()
 }
 
 /// EFI_FAULT_TOLERANT_WORKING_BLOCK_HEADER: valid, empty queue.
@@ -74,7 +81,8 @@ fn working_block_header() -> Vec<u8> {
     const CRC32: u32 = 0x642c_af2c;
     const VALID: [u8; 4] = [0xfe, ERASED, ERASED, ERASED];
     const QUEUE_BYTES: u64 = 0xfe0;
-    [&WORKING_BLOCK_SIGNATURE[..], &CRC32.to_le_bytes(), &VALID, &QUEUE_BYTES.to_le_bytes()].concat()
+    [&WORKING_BLOCK_SIGNATURE[..], &CRC32.to_le_bytes(), &VALID, &QUEUE_BYTES.to_le_bytes()]
+        .concat()
 }
 
 #[cfg(test)]
@@ -84,8 +92,7 @@ mod tests {
     /// RTMR0's second event in all logs of real TDX guests in `tests/vectors/measurement/`.
     #[test]
     fn it_is_the_volume_of_real_guests() {
-        let measured =
-            "344bc51c980ba621aaa00da3ed7436f7d6e549197dfe699515dfa2c6583d95e6412af21c097d473155875ffd561d6790";
+        let measured = "344bc51c980ba621aaa00da3ed7436f7d6e549197dfe699515dfa2c6583d95e6412af21c097d473155875ffd561d6790";
         assert_eq!(empty_sha384().to_string(), measured);
     }
 }

@@ -1,5 +1,6 @@
-//! Promise: whatever the shape, the generated blobs are what a firmware can load: the loader script places
-//! every table, every pointer leads to a table, and after the script all checksums are right.
+//! Promise: whatever the shape, the generated blobs are what a firmware can load: the loader script
+//! places every table, every pointer leads to a table, and after the script all checksums are
+//! right.
 
 #![allow(clippy::unwrap_used)] // a test whose input cannot be built has failed
 
@@ -42,7 +43,8 @@ struct Memory {
 impl Memory {
     /// Runs a script as the firmware does, refusing whatever it would refuse.
     fn load(blobs: &AcpiBlobs) -> Self {
-        let mut memory = Self { tables: blobs.tables.clone(), rsdp: blobs.rsdp.clone(), placed: Vec::new() };
+        let mut memory =
+            Self { tables: blobs.tables.clone(), rsdp: blobs.rsdp.clone(), placed: Vec::new() };
         for command in blobs.loader.chunks_exact(COMMAND_BYTES) {
             let file = file_name(&command[4..60]);
             match u32_at(command, 0) {
@@ -63,7 +65,10 @@ impl Memory {
     }
 
     fn bytes(&mut self, file: &str) -> &mut [u8] {
-        assert!(self.placed.iter().any(|placed| placed == file), "{file} is used before it is placed");
+        assert!(
+            self.placed.iter().any(|placed| placed == file),
+            "{file} is used before it is placed"
+        );
         if file == TABLES { &mut self.tables } else { &mut self.rsdp }
     }
 

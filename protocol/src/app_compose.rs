@@ -1,7 +1,7 @@
 //! `app-compose.json`: what an app is, in dstack's format. Its exact bytes are what gets measured.
 //!
-//! [`RawAppCompose`] takes every field that dstack knows, so that an error can say "not supported" instead
-//! of "unknown"; [`AppCompose`] is what a dstyx guest runs. Nothing is ignored silently.
+//! [`RawAppCompose`] takes every field that dstack knows, so that an error can say "not supported"
+//! instead of "unknown"; [`AppCompose`] is what a dstyx guest runs. Nothing is ignored silently.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +45,8 @@ pub enum AppComposeError {
     Files(#[from] FileError),
 }
 
-/// The file as written; field meanings are dstack's (`dstack-types`, `AppCompose`), the last three are dstyx's.
+/// The file as written; field meanings are dstack's (`dstack-types`, `AppCompose`), the last three
+/// are dstyx's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)] // one line a field would repeat the table in the module's source
@@ -99,7 +100,11 @@ pub struct RawAppCompose {
     pub requirements: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verity_volumes: Option<Value>,
-    #[serde(default, deserialize_with = "strict_json::unique_map", skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "strict_json::unique_map",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub files: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub danger_privileged: bool,
@@ -144,7 +149,7 @@ pub struct AppCompose {
     pub no_instance_id: bool,
     /// The file system of the data disk.
     pub storage_fs: StorageFs,
-    /// Files of the app folder, which compose files refer to.
+    /// Files of the app directory, which compose files refer to.
     pub files: AppFiles,
     /// Whether services may ask for what breaks their confinement.
     pub danger_privileged: bool,
@@ -180,9 +185,11 @@ pub fn parse(bytes: &[u8]) -> Result<AppCompose, AppComposeError> {
     })
 }
 
-/// The file that is made for a folder with nothing but a compose file: compact JSON with sorted keys, as dstack's SDKs write it.
+/// The file that is made for a directory with nothing but a compose file: compact JSON with sorted
+/// keys, as dstack's SDKs write it.
 pub fn generate(name: &str, docker_compose_file: &str) -> Result<Vec<u8>, AppComposeError> {
-    NewApp { name, docker_compose_file, files: &AppFiles::new(), danger_privileged: false }.generate()
+    NewApp { name, docker_compose_file, files: &AppFiles::new(), danger_privileged: false }
+        .generate()
 }
 
 /// What an app-compose is made from.
@@ -199,7 +206,7 @@ pub struct NewApp<'a> {
 }
 
 impl NewApp<'_> {
-    /// [`generate`] for a folder that holds more than a compose file.
+    /// [`generate`] for a directory that holds more than a compose file.
     pub fn generate(&self) -> Result<Vec<u8>, AppComposeError> {
         let NewApp { name, docker_compose_file, files, danger_privileged } = *self;
         let mut fields = BTreeMap::from([
@@ -232,12 +239,16 @@ fn check_version(version: &Value) -> Result<(), AppComposeError> {
     match version {
         Value::Number(number) if matches!(number.as_u64(), Some(1 | 2)) => Ok(()),
         Value::String(text) if text == "3" => Ok(()),
-        other => Err(refused("manifest_version", &format!("{other} is unknown; known are 1, 2 and \"3\""))),
+        other => Err(refused(
+            "manifest_version",
+            &format!("{other} is unknown; known are 1, 2 and \"3\""),
+        )),
     }
 }
 
 fn refuse_what_is_not_here(raw: &RawAppCompose) -> Result<(), AppComposeError> {
-    const SCRIPT: &str = "scripts are refused, the guest has no shell; make it a service of the compose file";
+    const SCRIPT: &str =
+        "scripts are refused, the guest has no shell; make it a service of the compose file";
     const NO_KMS: &str = "there is no KMS yet; use key_provider none";
     let key_provider = raw.key_provider.as_deref().unwrap_or("none");
     let refusals = [
@@ -248,14 +259,38 @@ fn refuse_what_is_not_here(raw: &RawAppCompose) -> Result<(), AppComposeError> {
         (raw.pre_launch_script.is_some(), "pre_launch_script", SCRIPT),
         (raw.kms_enabled, "kms_enabled", NO_KMS),
         (key_provider == "kms", "key_provider", NO_KMS),
-        (!matches!(key_provider, "none" | "kms"), "key_provider", "local and tpm are refused; use none"),
-        (raw.local_key_provider_enabled, "local_key_provider_enabled", "refused; use key_provider none"),
-        (!raw.key_provider_id.is_empty(), "key_provider_id", "pins a key provider, and there is none yet"),
-        (!raw.allowed_envs.is_empty(), "allowed_envs", "an encrypted environment needs a KMS, and there is none yet"),
-        (raw.gateway_enabled, "gateway_enabled", "there is no gateway yet; publish a port in the compose file"),
+        (
+            !matches!(key_provider, "none" | "kms"),
+            "key_provider",
+            "local and tpm are refused; use none",
+        ),
+        (
+            raw.local_key_provider_enabled,
+            "local_key_provider_enabled",
+            "refused; use key_provider none",
+        ),
+        (
+            !raw.key_provider_id.is_empty(),
+            "key_provider_id",
+            "pins a key provider, and there is none yet",
+        ),
+        (
+            !raw.allowed_envs.is_empty(),
+            "allowed_envs",
+            "an encrypted environment needs a KMS, and there is none yet",
+        ),
+        (
+            raw.gateway_enabled,
+            "gateway_enabled",
+            "there is no gateway yet; publish a port in the compose file",
+        ),
         (!raw.features.is_empty(), "features", "deprecated; use kms_enabled and gateway_enabled"),
         (raw.swap_size.is_some(), "swap_size", "not supported"),
-        (raw.event_log_version.is_some_and(|v| v != 1), "event_log_version", "only version 1 is supported"),
+        (
+            raw.event_log_version.is_some_and(|v| v != 1),
+            "event_log_version",
+            "only version 1 is supported",
+        ),
         (raw.port_policy.is_some(), "port_policy", "belongs to the gateway, and there is none yet"),
         (raw.requirements.is_some(), "requirements", "not supported yet"),
         (raw.verity_volumes.is_some(), "verity_volumes", "not supported yet"),
@@ -270,7 +305,9 @@ fn storage_fs(written: Option<&str>) -> Result<StorageFs, AppComposeError> {
     match written {
         None | Some("zfs" | "btrfs") => Ok(StorageFs::Btrfs),
         Some("ext4") => Ok(StorageFs::Ext4),
-        Some(_) => Err(refused("storage_fs", "known are btrfs, zfs (which becomes btrfs) and ext4")),
+        Some(_) => {
+            Err(refused("storage_fs", "known are btrfs, zfs (which becomes btrfs) and ext4"))
+        }
     }
 }
 
@@ -280,7 +317,10 @@ fn check_registries(registries: &[String]) -> Result<(), AppComposeError> {
     if registries.len() <= MAX_INSECURE_REGISTRIES && registries.iter().all(fits) {
         return Ok(());
     }
-    Err(refused("insecure_registries", &format!("at most {MAX_INSECURE_REGISTRIES} of the form host or host:port")))
+    Err(refused(
+        "insecure_registries",
+        &format!("at most {MAX_INSECURE_REGISTRIES} of the form host or host:port"),
+    ))
 }
 
 /// Refuses names that could not be a file name or a label everywhere.
@@ -290,7 +330,10 @@ pub fn check_name(name: &str) -> Result<(), AppComposeError> {
     if fits && !name.starts_with('.') && name.bytes().all(legal) {
         return Ok(());
     }
-    Err(refused("name", &format!("1 to {MAX_NAME_BYTES} of a-z A-Z 0-9 - _ . are legal, not starting with a dot")))
+    Err(refused(
+        "name",
+        &format!("1 to {MAX_NAME_BYTES} of a-z A-Z 0-9 - _ . are legal, not starting with a dot"),
+    ))
 }
 
 fn refused(field: &'static str, what: &str) -> AppComposeError {
@@ -308,7 +351,9 @@ mod tests {
     #[test]
     fn a_generated_file_is_accepted_and_canonical() {
         let bytes = generate("hello", "services: {}\n").unwrap();
-        assert!(bytes.starts_with(br#"{"allowed_envs":[],"docker_compose_file":"services: {}\n","#));
+        assert!(
+            bytes.starts_with(br#"{"allowed_envs":[],"docker_compose_file":"services: {}\n","#)
+        );
         let app = parse(&bytes).unwrap();
         assert_eq!((app.name.as_str(), app.hash), ("hello", ComposeHash::of(&bytes)));
     }
@@ -317,7 +362,10 @@ mod tests {
     fn dstacks_own_example_is_refused_by_name_not_as_unknown() {
         let bytes = include_bytes!("../../tests/vectors/protocol/dstack-app-compose.json");
         let error = parse(bytes).unwrap_err();
-        assert!(matches!(error, AppComposeError::Refused { field: "pre_launch_script", .. }), "{error}");
+        assert!(
+            matches!(error, AppComposeError::Refused { field: "pre_launch_script", .. }),
+            "{error}"
+        );
     }
 
     /// docs/app-compose.md: every field, with values, and what happens to them.
@@ -333,10 +381,18 @@ mod tests {
             changed[field] = serde_json::from_str(value).unwrap();
             let parsed = parse(&serde_json::to_vec(&changed).unwrap());
             let refused = what.starts_with("refused");
-            assert!(refused || ["honoured", "mapped", "without effect"].iter().any(|word| what.starts_with(word)));
+            assert!(
+                refused
+                    || ["honoured", "mapped", "without effect"]
+                        .iter()
+                        .any(|word| what.starts_with(word))
+            );
             assert_eq!(parsed.is_err(), refused, "{field} {value}: {parsed:?}");
             if let Err(error) = parsed {
-                assert!(error.to_string().starts_with(&format!("app-compose.json: {field}: ")), "{error}");
+                assert!(
+                    error.to_string().starts_with(&format!("app-compose.json: {field}: ")),
+                    "{error}"
+                );
             }
             documented.insert(field.to_owned());
         }
@@ -369,10 +425,16 @@ mod tests {
             let mut changed = good.clone();
             changed[key] = value;
             let error = parse(&serde_json::to_vec(&changed).unwrap()).unwrap_err();
-            assert!(matches!(error, AppComposeError::Refused { field, .. } if field == key), "{key}: {error}");
+            assert!(
+                matches!(error, AppComposeError::Refused { field, .. } if field == key),
+                "{key}: {error}"
+            );
         }
         let mut unknown = good;
         unknown["more"] = 1.into();
-        assert!(matches!(parse(&serde_json::to_vec(&unknown).unwrap()), Err(AppComposeError::Json(_))));
+        assert!(matches!(
+            parse(&serde_json::to_vec(&unknown).unwrap()),
+            Err(AppComposeError::Json(_))
+        ));
     }
 }

@@ -1,7 +1,8 @@
-//! What a guest shows of its running app on the public port: `GET /ps`, `/stats` and `/events`, each only if the measured file allows.
+//! What a guest shows of its running app on the public port: `GET /ps`, `/stats` and `/events`,
+//! each only if the measured file allows.
 //!
-//! The guest's word, unsigned, for people and their tools. Texts in it can be what a container wrote or an
-//! image is called: whoever prints them makes them printable first.
+//! The guest's word, unsigned, for people and their tools. Texts in it can be what a container
+//! wrote or an image is called: whoever prints them makes them printable first.
 
 use std::net::IpAddr;
 
@@ -187,12 +188,18 @@ mod tests {
             addresses: vec!["172.18.0.2".parse().unwrap()],
             ports: vec!["80->80/tcp".into()],
         };
-        let status = AppStatus { state: AppState::Running, message: None, containers: vec![container] };
+        let status =
+            AppStatus { state: AppState::Running, message: None, containers: vec![container] };
         assert_eq!(AppStatus::parse(&status.to_json()), Ok(status));
-        let usages = Usages { containers: vec![Usage { id: "web-1".into(), pids: Some(1), ..Usage::default() }] };
+        let usages = Usages {
+            containers: vec![Usage { id: "web-1".into(), pids: Some(1), ..Usage::default() }],
+        };
         assert_eq!(Usages::parse(&usages.to_json()), Ok(usages));
         let event = Event { number: 1, at_millis: 2, subject: None, what: text("a\0b") };
-        assert_eq!(Events::parse(&Events { events: vec![event] }.to_json()).unwrap().events[0].what, "a\u{fffd}b");
+        assert_eq!(
+            Events::parse(&Events { events: vec![event] }.to_json()).unwrap().events[0].what,
+            "a\u{fffd}b"
+        );
         assert!(AppStatus::parse(br#"{"state":"running","containers":[],"more":1}"#).is_err());
     }
 

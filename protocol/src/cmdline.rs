@@ -1,7 +1,8 @@
-//! The kernel command line: every key that an image may carry, and the check that nothing else is there.
+//! The kernel command line: every key that an image may carry, and the check that nothing else is
+//! there.
 //!
-//! The values are measured in RTMR2, so a verifier sees any change; init refuses unknown keys besides, so
-//! that a guest which nobody verifies yet is not steered by its host either.
+//! The values are measured in RTMR2, so a verifier sees any change; init refuses unknown keys
+//! besides, so that a guest which nobody verifies yet is not steered by its host either.
 
 /// Longest command line that is read: the kernel's own limit on x86 (`COMMAND_LINE_SIZE`).
 pub const MAX_BYTES: usize = 2048;
@@ -69,8 +70,9 @@ pub fn check(line: &str) -> Result<(), CommandLineError> {
     let mut seen = Vec::new();
     for parameter in line.split_ascii_whitespace() {
         let known = KNOWN.into_iter().find(|known| *known == parameter);
-        let known =
-            known.ok_or_else(|| CommandLineError::Unknown { parameter: parameter.chars().take(64).collect() })?;
+        let known = known.ok_or_else(|| CommandLineError::Unknown {
+            parameter: parameter.chars().take(64).collect(),
+        })?;
         if seen.contains(&known) {
             return Err(CommandLineError::Repeated { parameter: known });
         }

@@ -1,7 +1,7 @@
 //! The data disk as host, image and guest know it: its serial and its least size.
 //!
-//! Which file system it holds says the measured file ([`crate::app_compose::StorageFs`]), how that begins the
-//! image ([`crate::disk_template`]). Nothing on the disk itself is asked.
+//! Which file system it holds says the measured file ([`crate::app_compose::StorageFs`]), how that
+//! begins the image ([`crate::disk_template`]). Nothing on the disk itself is asked.
 
 /// `serial` of its virtio-blk device.
 pub const DISK_SERIAL: &str = "dstyx-data";

@@ -1,4 +1,5 @@
-//! Digests and register values as distinct types, so that a hash of one thing never stands in for another.
+//! Digests and register values as distinct types, so that a hash of one thing never stands in for
+//! another.
 //!
 //! All of them print and serialise as lower-case hex. Nothing here says that a value was verified.
 
@@ -23,7 +24,8 @@ pub enum HexError {
     Digit,
 }
 
-/// Decodes exactly `N` bytes of lower-case hex; upper case is refused so that every value has one spelling.
+/// Decodes exactly `N` bytes of lower-case hex; upper case is refused so that every value has one
+/// spelling.
 pub fn decode_hex<const N: usize>(text: &str) -> Result<[u8; N], HexError> {
     if text.len() != 2 * N {
         return Err(HexError::Length { expected: 2 * N, found: text.chars().count() });
@@ -93,7 +95,8 @@ fixed_bytes!(
     Sha384Digest, 48
 );
 fixed_bytes!(
-    /// The measurement of the initial TD contents (48 bytes; Intel TDX Module base specification, `TDREPORT_STRUCT`).
+    /// The measurement of the initial TD contents (48 bytes; Intel TDX Module base specification,
+    /// `TDREPORT_STRUCT`).
     Mrtd, 48
 );
 fixed_bytes!(
@@ -166,11 +169,13 @@ impl OsImageHash {
     }
 }
 
-/// SHA-512 over fields, each preceded by its length as a little-endian `u32`, so that no byte can move between fields.
+/// SHA-512 over fields, each preceded by its length as a little-endian `u32`, so that no byte can
+/// move between fields.
 pub fn sha512_length_prefixed(fields: &[&[u8]]) -> [u8; 64] {
     let mut hasher = Sha512::new();
     for field in fields {
-        let length = u32::try_from(field.len()).expect("fields are bounded by the callers' budgets");
+        let length =
+            u32::try_from(field.len()).expect("fields are bounded by the callers' budgets");
         hasher.update(length.to_le_bytes());
         hasher.update(field);
     }

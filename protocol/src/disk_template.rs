@@ -1,9 +1,11 @@
-//! An empty file system, made with the image: the blocks that its maker wrote, and where they go on the data disk.
+//! An empty file system, made with the image: the blocks that its maker wrote, and where they go on
+//! the data disk.
 //!
-//! Layout, little-endian: magic 8, blocks u32 (size of the file system), extents u32, then each extent as
-//! first block u32, blocks u32, kind u32 (0 zeros, 1 data), then the data of the data extents in their order.
-//! Extents are in order, apart from each other, and joined where they could be: a file system has one encoding.
-//! What no extent covers was never written by the maker, so it may hold anything: on a disk under a new key it is noise.
+//! Layout, little-endian: magic 8, blocks u32 (size of the file system), extents u32, then each
+//! extent as first block u32, blocks u32, kind u32 (0 zeros, 1 data), then the data of the data
+//! extents in their order. Extents are in order, apart from each other, and joined where they could
+//! be: a file system has one encoding. What no extent covers was never written by the maker, so it
+//! may hold anything: on a disk under a new key it is noise.
 
 use crate::data_disk;
 use crate::reader::{ReadError, Reader};
@@ -67,7 +69,8 @@ pub enum TemplateError {
     /// nothing to write, or more pieces than any fresh file system has
     #[error("file system template: {0} extents, expected 1 to {MAX_EXTENTS}")]
     Extents(usize),
-    /// an extent out of order, out of bounds, empty, of another kind, or not joined with its neighbour
+    /// an extent out of order, out of bounds, empty, of another kind, or not joined with its
+    /// neighbour
     #[error("file system template: extent {index}: {what}")]
     Extent {
         /// Position, from 0.
@@ -97,12 +100,14 @@ pub fn decode(bytes: &[u8]) -> Result<Template<'_>, TemplateError> {
     }
     let entries = (0..count).map(|_| Entry::read(&mut reader)).collect::<Result<Vec<_>, _>>()?;
     check(&entries, blocks)?;
-    let extents = entries.iter().map(|entry| entry.extent(&mut reader)).collect::<Result<_, _>>()?;
+    let extents =
+        entries.iter().map(|entry| entry.extent(&mut reader)).collect::<Result<_, _>>()?;
     reader.finish()?;
     Ok(Template { blocks, extents })
 }
 
-/// The template of a file system's image, in which a block of nothing but `untouched` is one that the maker did not write.
+/// The template of a file system's image, in which a block of nothing but `untouched` is one that
+/// the maker did not write.
 ///
 /// # Errors
 /// If the image is too large, not whole blocks, or in too many pieces.
@@ -161,7 +166,9 @@ fn entries_of(image: &[u8], untouched: u8) -> Vec<Entry> {
         }
         let kind = if all(0) { ZEROS } else { DATA };
         match entries.last_mut() {
-            Some(last) if last.kind == kind && last.first + last.blocks == block => last.blocks += 1,
+            Some(last) if last.kind == kind && last.first + last.blocks == block => {
+                last.blocks += 1
+            }
             _ => entries.push(Entry { first: block, blocks: 1, kind }),
         }
     }
@@ -210,7 +217,8 @@ mod tests {
         assert_eq!(bytes.len(), 16 + 4 * 12 + 3 * BLOCK_BYTES);
         let template = decode(&bytes).unwrap();
         assert_eq!(template.blocks, 8);
-        let shape: Vec<_> = template.extents.iter().map(|e| (e.first_block, e.blocks, e.data.is_some())).collect();
+        let shape: Vec<_> =
+            template.extents.iter().map(|e| (e.first_block, e.blocks, e.data.is_some())).collect();
         assert_eq!(shape, [(1, 2, true), (3, 2, false), (5, 1, true), (7, 1, false)]);
         assert_eq!(template.extents[0].data.unwrap(), &image[BLOCK_BYTES..3 * BLOCK_BYTES]);
         assert_eq!(template.extents[2].offset_bytes(), 5 * 4096);
@@ -247,7 +255,10 @@ mod tests {
     #[test]
     fn bytes_too_few_or_too_many_are_refused() {
         let good = encode(&image(&[1, 0]), 0xA5).unwrap();
-        assert!(matches!(decode(&good[..good.len() - 1]), Err(TemplateError::Read(ReadError::Truncated { .. }))));
+        assert!(matches!(
+            decode(&good[..good.len() - 1]),
+            Err(TemplateError::Read(ReadError::Truncated { .. }))
+        ));
         let longer = [&good[..], &[0]].concat();
         assert!(matches!(decode(&longer), Err(TemplateError::Read(ReadError::Trailing { .. }))));
     }

@@ -1,7 +1,7 @@
 //! The run-time event log: what software in the guest extended into RTMR3, in dstack's encoding.
 //!
-//! A log is a claim by whoever sent it until [`replay`] of its digests equals a register of a verified
-//! quote. Source: dstack's `cc-eventlog`, digest version 1.
+//! A log is a claim by whoever sent it until [`replay`] of its digests equals a register of a
+//! verified quote. Source: dstack's `cc-eventlog`, digest version 1.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,8 @@ use crate::{event_name, strict_json};
 pub const RUNTIME_EVENT_TYPE: u32 = 0x0800_0001;
 /// The register that run-time events extend.
 pub const RUNTIME_REGISTER: u32 = 3;
-/// Most events in a log: a boot has about 20, applications may emit more; keeps a replay under a millisecond.
+/// Most events in a log: a boot has about 20, applications may emit more; keeps a replay under a
+/// millisecond.
 pub const MAX_EVENTS: usize = 1024;
 /// Longest event name; dstack's longest is 20.
 pub const MAX_NAME_BYTES: usize = 128;
@@ -156,10 +157,11 @@ pub fn parse(json: &[u8]) -> Result<Vec<RawEvent>, EventLogError> {
     Ok(events)
 }
 
-/// Takes the run-time events out of a log, in order; each stated digest must be that of its payload.
+/// Takes the run-time events out of a log, in order; each stated digest must be that of its
+/// payload.
 ///
-/// Entries of registers 0 to 2 are the firmware's and are left to [`crate::tcg_log`]; an entry of register
-/// 3 with another event type is refused, since nothing else in a dstyx guest extends it.
+/// Entries of registers 0 to 2 are the firmware's and are left to [`crate::tcg_log`]; an entry of
+/// register 3 with another event type is refused, since nothing else in a dstyx guest extends it.
 pub fn runtime_events(log: &[RawEvent]) -> Result<Vec<RuntimeEvent>, EventLogError> {
     let of_register = log.iter().enumerate().filter(|(_, event)| event.imr == RUNTIME_REGISTER);
     of_register.map(|(index, raw)| runtime_event(index, raw)).collect()
@@ -170,15 +172,20 @@ pub fn replay(events: &[RuntimeEvent]) -> Rtmr {
     events.iter().fold(Rtmr::ZERO, |register, event| register.extended_by(&event.digest()))
 }
 
-/// Checks the order of a dstyx boot: required events present, boot names once and in order, none after `system-ready`, nothing foreign before it.
+/// Checks the order of a dstyx boot: required events present, boot names once and in order, none
+/// after `system-ready`, nothing foreign before it.
 pub fn check_boot_order(events: &[RuntimeEvent]) -> Result<(), EventLogError> {
     let mut last: Option<usize> = None;
     let ready = event_name::boot_position(event_name::SYSTEM_READY);
     for (index, event) in events.iter().enumerate() {
         let name = event.name.clone();
         match event_name::boot_position(&name) {
-            Some(_) if last.is_some() && last == ready => return Err(EventLogError::AfterReady { index, name }),
-            Some(position) if last == Some(position) => return Err(EventLogError::Repeated { index, name }),
+            Some(_) if last.is_some() && last == ready => {
+                return Err(EventLogError::AfterReady { index, name });
+            }
+            Some(position) if last == Some(position) => {
+                return Err(EventLogError::Repeated { index, name });
+            }
             Some(position) => {
                 if let Some(before) = last.filter(|before| *before > position) {
                     return Err(misplaced(&events[..index], index, name, before));
@@ -217,18 +224,28 @@ fn runtime_event(index: usize, raw: &RawEvent) -> Result<RuntimeEvent, EventLogE
         )));
     }
     if raw.event.is_empty() || raw.event.len() > MAX_NAME_BYTES {
-        return Err(field(format!("a name of {} bytes, expected 1 to {MAX_NAME_BYTES}", raw.event.len())));
+        return Err(field(format!(
+            "a name of {} bytes, expected 1 to {MAX_NAME_BYTES}",
+            raw.event.len()
+        )));
     }
     if raw.event_payload.len() > 2 * MAX_PAYLOAD_BYTES {
         return Err(field(format!("a payload of more than {MAX_PAYLOAD_BYTES} bytes")));
     }
-    let payload = hex::decode(&raw.event_payload).map_err(|error| field(format!("payload: {error}")))?;
+    let payload =
+        hex::decode(&raw.event_payload).map_err(|error| field(format!("payload: {error}")))?;
     let event = RuntimeEvent::new(raw.event.clone(), payload);
     if !raw.digest.is_empty() {
-        let stated = Sha384Digest::from_hex(&raw.digest).map_err(|error| field(format!("digest: {error}")))?;
+        let stated = Sha384Digest::from_hex(&raw.digest)
+            .map_err(|error| field(format!("digest: {error}")))?;
         let computed = event.digest();
         if stated != computed {
-            return Err(EventLogError::PayloadMismatch { index, name: event.name, stated, computed });
+            return Err(EventLogError::PayloadMismatch {
+                index,
+                name: event.name,
+                stated,
+                computed,
+            });
         }
     }
     Ok(event)
@@ -239,7 +256,8 @@ mod tests {
     use super::*;
 
     fn boot() -> Vec<RuntimeEvent> {
-        let mut events: Vec<_> = event_name::REQUIRED.iter().map(|name| RuntimeEvent::new(*name, *b"x")).collect();
+        let mut events: Vec<_> =
+            event_name::REQUIRED.iter().map(|name| RuntimeEvent::new(*name, *b"x")).collect();
         events.push(RuntimeEvent::new(event_name::SYSTEM_READY, ""));
         events
     }
@@ -255,7 +273,10 @@ mod tests {
     fn repeated_moved_missing_and_late_boot_events_have_their_own_errors() {
         let mut repeated = boot();
         repeated.insert(2, repeated[1].clone());
-        assert!(matches!(check_boot_order(&repeated), Err(EventLogError::Repeated { index: 2, .. })));
+        assert!(matches!(
+            check_boot_order(&repeated),
+            Err(EventLogError::Repeated { index: 2, .. })
+        ));
 
         let mut apart = boot();
         apart.insert(4, apart[1].clone());
@@ -263,7 +284,10 @@ mod tests {
 
         let mut moved = boot();
         moved.swap(1, 2);
-        assert!(matches!(check_boot_order(&moved), Err(EventLogError::OutOfOrder { index: 2, .. })));
+        assert!(matches!(
+            check_boot_order(&moved),
+            Err(EventLogError::OutOfOrder { index: 2, .. })
+        ));
 
         let mut missing = boot();
         missing.remove(3);
@@ -275,7 +299,10 @@ mod tests {
 
         let mut early = boot();
         early.insert(1, RuntimeEvent::new("mine", ""));
-        assert!(matches!(check_boot_order(&early), Err(EventLogError::BeforeReady { index: 1, .. })));
+        assert!(matches!(
+            check_boot_order(&early),
+            Err(EventLogError::BeforeReady { index: 1, .. })
+        ));
     }
 
     #[test]
@@ -283,6 +310,9 @@ mod tests {
         let mut raw = RuntimeEvent::new("app-id", [1, 2]).to_raw();
         assert_eq!(runtime_events(&[raw.clone()]).map(|events| events.len()), Ok(1));
         raw.event_payload = "0103".into();
-        assert!(matches!(runtime_events(&[raw]), Err(EventLogError::PayloadMismatch { index: 0, .. })));
+        assert!(matches!(
+            runtime_events(&[raw]),
+            Err(EventLogError::PayloadMismatch { index: 0, .. })
+        ));
     }
 }

@@ -18,7 +18,8 @@ pub const OS_IMAGE_HASH: &str = "os-image-hash";
 pub const KEY_PROVIDER: &str = "key-provider";
 /// The data disk's file system.
 pub const STORAGE_FS: &str = "storage-fs";
-/// The app departs from the default confinement of containers, which its measured file allows; absent if it does not.
+/// The app departs from the default confinement of containers, which its measured file allows;
+/// absent if it does not.
 pub const DANGER_PRIVILEGED: &str = "danger-privileged";
 /// Last event of a boot; whatever follows belongs to the application.
 pub const SYSTEM_READY: &str = "system-ready";

@@ -1,7 +1,7 @@
 //! The evidence envelope: what a guest hands to anybody who asks, and what a verifier starts from.
 //!
-//! Everything in it is a claim. The quote proves registers and report data; the log, the image and the
-//! shape are proved or refuted by recomputing those registers.
+//! Everything in it is a claim. The quote proves registers and report data; the log, the image and
+//! the shape are proved or refuted by recomputing those registers.
 
 use serde::{Deserialize, Serialize};
 
@@ -75,7 +75,10 @@ pub fn parse(json: &[u8]) -> Result<Evidence, EvidenceError> {
     }
     if raw.event_log.len() > event_log::MAX_EVENTS {
         let found = raw.event_log.len();
-        return Err(wrong("event_log", format!("{found} events, at most {} are accepted", event_log::MAX_EVENTS)));
+        return Err(wrong(
+            "event_log",
+            format!("{found} events, at most {} are accepted", event_log::MAX_EVENTS),
+        ));
     }
     if raw.quote.len() > 2 * quote::MAX_BYTES {
         return Err(wrong("quote", format!("more than {} bytes", quote::MAX_BYTES)));
@@ -84,7 +87,8 @@ pub fn parse(json: &[u8]) -> Result<Evidence, EvidenceError> {
     Ok(Evidence {
         quote: hex::decode(&raw.quote).map_err(|error| wrong("quote", error.to_string()))?,
         event_log: raw.event_log,
-        nonce: crate::digest::decode_hex(&raw.nonce).map_err(|error| wrong("nonce", error.to_string()))?,
+        nonce: crate::digest::decode_hex(&raw.nonce)
+            .map_err(|error| wrong("nonce", error.to_string()))?,
         claims: raw.claims,
         app_compose: raw.app_compose.map(|text| decode_app_compose(&text)).transpose()?,
     })
@@ -100,7 +104,10 @@ impl Evidence {
             event_log: self.event_log.clone(),
             nonce: hex::encode(self.nonce),
             claims: self.claims.clone(),
-            app_compose: self.app_compose.as_ref().map(|file| base64::engine::general_purpose::STANDARD.encode(file)),
+            app_compose: self
+                .app_compose
+                .as_ref()
+                .map(|file| base64::engine::general_purpose::STANDARD.encode(file)),
         };
         serde_json::to_vec(&raw).expect("strings and numbers serialise")
     }
@@ -109,10 +116,15 @@ impl Evidence {
 fn decode_app_compose(text: &str) -> Result<Vec<u8>, EvidenceError> {
     use base64::Engine as _;
     let wrong = |what: String| EvidenceError::Field { field: "app_compose", what };
-    let file = base64::engine::general_purpose::STANDARD.decode(text).map_err(|error| wrong(error.to_string()))?;
+    let file = base64::engine::general_purpose::STANDARD
+        .decode(text)
+        .map_err(|error| wrong(error.to_string()))?;
     match file.len() {
         0..=crate::app_compose::MAX_BYTES => Ok(file),
-        found => Err(wrong(format!("{found} bytes, at most {} are accepted", crate::app_compose::MAX_BYTES))),
+        found => Err(wrong(format!(
+            "{found} bytes, at most {} are accepted",
+            crate::app_compose::MAX_BYTES
+        ))),
     }
 }
 
@@ -158,6 +170,9 @@ mod tests {
         assert_eq!(field(json.replace("\"version\":1", "\"version\":2")), "version");
         assert_eq!(field(json.replace("010203", "01020")), "quote");
         assert_eq!(field(json.replace("e30=", "e30")), "app_compose");
-        assert!(matches!(parse(json.replacen('{', r#"{"x":1,"#, 1).as_bytes()), Err(EvidenceError::Json(_))));
+        assert!(matches!(
+            parse(json.replacen('{', r#"{"x":1,"#, 1).as_bytes()),
+            Err(EvidenceError::Json(_))
+        ));
     }
 }

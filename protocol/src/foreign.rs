@@ -1,9 +1,10 @@
-//! Evidence in anybody's format, converted once, here, to [`crate::evidence::Evidence`]; nothing behind this edge knows another form.
+//! Evidence in anybody's format, converted once, here, to [`crate::evidence::Evidence`]; nothing
+//! behind this edge knows another form.
 //!
-//! The format is recognised by content alone: a file's name is the sender's to choose. Each format is a
-//! module with a strict, bounded decoder; an error says as what the bytes were read and where that failed.
-//! Like everything in this crate it only parses: what comes out is a claim.
-//! Source of dstack's formats: Dstack-TEE/dstack at 312dc605 (`dstack-attest`, `cc-eventlog`, `verifier`).
+//! The format is recognised by content alone: a file's name is the sender's to choose. Each format
+//! is a module with a strict, bounded decoder; an error says as what the bytes were read and where
+//! that failed. Like everything in this crate it only parses: what comes out is a claim. Source of
+//! dstack's formats: Dstack-TEE/dstack at 312dc605 (`dstack-attest`, `cc-eventlog`, `verifier`).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -98,7 +99,8 @@ impl ForeignError {
 pub struct Converted {
     /// As what it was read.
     pub format: Format,
-    /// In our form. A format without a nonce leaves it zero; one without claims leaves [`unclaimed`].
+    /// In our form. A format without a nonce leaves it zero; one without claims leaves
+    /// [`unclaimed`].
     pub evidence: Evidence,
     /// What the sender says that the quote was made for (up to 64 bytes); the quote itself decides.
     pub stated_report_data: Option<Vec<u8>>,
@@ -116,25 +118,33 @@ impl Converted {
     }
 }
 
-/// Claims of evidence that claims nothing: no image has this hash, and [`crate::shape::Shape::check`] refuses the shape, so that
-/// nothing can be predicted for it by accident.
+/// Claims of evidence that claims nothing: no image has this hash, and
+/// [`crate::shape::Shape::check`] refuses the shape, so that nothing can be predicted for it by
+/// accident.
 pub fn unclaimed() -> LaunchClaims {
-    LaunchClaims { os_image_hash: crate::digest::OsImageHash::ZERO, shape: vm_config::unknown_shape() }
+    LaunchClaims {
+        os_image_hash: crate::digest::OsImageHash::ZERO,
+        shape: vm_config::unknown_shape(),
+    }
 }
 
-/// Reads evidence of any known format; `logs` are event logs beside a raw quote, each run-time JSON or a CCEL dump.
+/// Reads evidence of any known format; `logs` are event logs beside a raw quote, each run-time JSON
+/// or a CCEL dump.
 pub fn read(file: &[u8], logs: &[&[u8]]) -> Result<Converted, ForeignError> {
     let format = recognise(file)?;
     if format != Format::RawQuote && !logs.is_empty() {
         return Err(ForeignError::SecondLog(format));
     }
     match format {
-        Format::Dstyx => Ok(Converted { format, evidence: evidence::parse(file)?, stated_report_data: None }),
+        Format::Dstyx => {
+            Ok(Converted { format, evidence: evidence::parse(file)?, stated_report_data: None })
+        }
         Format::GetQuote => get_quote::read(file),
         Format::VerifierRequest => verifier_request::read(file),
         Format::Scale => scale::read(file),
         Format::RawQuote => {
-            let parts = Parts { quote: file.to_vec(), event_log: logs::read(logs)?, ..Parts::default() };
+            let parts =
+                Parts { quote: file.to_vec(), event_log: logs::read(logs)?, ..Parts::default() };
             parts.convert(format)
         }
     }
@@ -148,7 +158,8 @@ pub fn recognise(file: &[u8]) -> Result<Format, ForeignError> {
     match file.iter().find(|byte| !byte.is_ascii_whitespace()) {
         None => Err(ForeignError::Unknown("it is empty")),
         Some(b'{') => recognise_json(file),
-        // A SCALE enum starts with its variant, a quote with its version: 3 (SGX) is for the judgement to refuse.
+        // A SCALE enum starts with its variant, a quote with its version: 3 (SGX) is for the
+        // judgement to refuse.
         Some(_) if file[0] == scale::VERSION => Ok(Format::Scale),
         Some(_) if matches!(file, [3..=5, 0, ..]) => Ok(Format::RawQuote),
         // A MessagePack map of up to 15 entries, or with a length of its own.
@@ -163,10 +174,13 @@ pub fn recognise(file: &[u8]) -> Result<Format, ForeignError> {
 
 fn recognise_json(file: &[u8]) -> Result<Format, ForeignError> {
     #[derive(Deserialize)]
-    struct Keys(#[serde(deserialize_with = "strict_json::unique_map")] BTreeMap<String, IgnoredAny>);
+    struct Keys(
+        #[serde(deserialize_with = "strict_json::unique_map")] BTreeMap<String, IgnoredAny>,
+    );
 
-    let keys: Keys = strict_json::parse(file, MAX_BYTES)
-        .map_err(|_| ForeignError::Unknown("it starts like a JSON object and is none, or repeats a key"))?;
+    let keys: Keys = strict_json::parse(file, MAX_BYTES).map_err(|_| {
+        ForeignError::Unknown("it starts like a JSON object and is none, or repeats a key")
+    })?;
     let has = |names: &[&str]| names.iter().any(|name| keys.0.contains_key(*name));
     if has(&["version", "claims", "nonce"]) {
         Ok(Format::Dstyx)
@@ -195,32 +209,49 @@ struct Parts {
 impl Parts {
     fn convert(self, format: Format) -> Result<Converted, ForeignError> {
         if self.quote.len() > quote::MAX_BYTES {
-            let what = format!("{} bytes, at most {} are accepted", self.quote.len(), quote::MAX_BYTES);
+            let what =
+                format!("{} bytes, at most {} are accepted", self.quote.len(), quote::MAX_BYTES);
             return Err(ForeignError::Refused { format, place: "quote", what });
         }
         if self.event_log.len() > event_log::MAX_EVENTS {
-            let what = format!("{} events, at most {} are accepted", self.event_log.len(), event_log::MAX_EVENTS);
+            let what = format!(
+                "{} events, at most {} are accepted",
+                self.event_log.len(),
+                event_log::MAX_EVENTS
+            );
             return Err(ForeignError::Refused { format, place: "event_log", what });
         }
         let claims = match self.vm_config.as_str() {
             "" => unclaimed(),
-            json => vm_config::claims(json.as_bytes()).map_err(ForeignError::at(format, "vm_config"))?,
+            json => {
+                vm_config::claims(json.as_bytes()).map_err(ForeignError::at(format, "vm_config"))?
+            }
         };
         // Bytes that are no quote stay as they are: the judgement has rows that say what they are.
         let exact = quote::without_padding(&self.quote).map_or(self.quote.len(), <[u8]>::len);
         let mut quote = self.quote;
         quote.truncate(exact);
-        let evidence =
-            Evidence { quote, event_log: self.event_log, nonce: [0; NONCE_BYTES], claims, app_compose: None };
+        let evidence = Evidence {
+            quote,
+            event_log: self.event_log,
+            nonce: [0; NONCE_BYTES],
+            claims,
+            app_compose: None,
+        };
         Ok(Converted { format, evidence, stated_report_data: self.stated_report_data })
     }
 }
 
-/// Hex of at most `limit` bytes, in either case, with or without `0x`: dstack's tools write all of these.
+/// Hex of at most `limit` bytes, in either case, with or without `0x`: dstack's tools write all of
+/// these.
 fn decode_hex(text: &str, limit: usize) -> Result<Vec<u8>, String> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     if digits.len() > 2 * limit {
-        return Err(format!("{} hexadecimal digits, at most {} are accepted", digits.len(), 2 * limit));
+        return Err(format!(
+            "{} hexadecimal digits, at most {} are accepted",
+            digits.len(),
+            2 * limit
+        ));
     }
     hex::decode(digits).map_err(|error| error.to_string())
 }
@@ -253,7 +284,10 @@ mod tests {
         let padded = include_bytes!("../../tests/vectors/protocol/cos-113-quote.bin");
         let converted = read(padded, &[]).unwrap();
         assert_eq!(converted.format, Format::RawQuote);
-        assert!(converted.evidence.quote.len() < padded.len() && padded.starts_with(&converted.evidence.quote));
+        assert!(
+            converted.evidence.quote.len() < padded.len()
+                && padded.starts_with(&converted.evidence.quote)
+        );
         assert!(!converted.claims_machine() && !converted.has_nonce());
         assert!(converted.evidence.claims.shape.check().is_err());
     }

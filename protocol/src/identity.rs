@@ -1,4 +1,5 @@
-//! How an application and an instance get their ids. Source: dstack 312dc605, `dstack-types` and `dstack-util`.
+//! How an application and an instance get their ids. Source: dstack 312dc605, `dstack-types` and
+//! `dstack-util`.
 
 use sha2::{Digest, Sha256};
 
@@ -17,7 +18,8 @@ impl AppId {
 impl InstanceId {
     /// SHA-256(seed ‖ app id), first 20 bytes.
     pub fn derive(seed: &[u8; SEED_BYTES], app_id: &AppId) -> Self {
-        let hash: [u8; 32] = Sha256::new().chain_update(seed).chain_update(app_id.0).finalize().into();
+        let hash: [u8; 32] =
+            Sha256::new().chain_update(seed).chain_update(app_id.0).finalize().into();
         Self(first_20(&hash))
     }
 }

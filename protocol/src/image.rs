@@ -1,7 +1,8 @@
-//! `image.json`: what an image consists of and what its parts measure to. Its SHA-256 is the os-image-hash.
+//! `image.json`: what an image consists of and what its parts measure to. Its SHA-256 is the
+//! os-image-hash.
 //!
-//! A verifier who trusts an image.json can predict every register for a stated shape from it alone, in
-//! milliseconds; whoever rebuilds the image gets the same bytes of this file.
+//! A verifier who trusts an image.json can predict every register for a stated shape from it alone,
+//! in milliseconds; whoever rebuilds the image gets the same bytes of this file.
 
 use serde::{Deserialize, Serialize};
 
@@ -31,8 +32,11 @@ pub enum ImageError {
         /// What is wrong.
         what: String,
     },
-    /// other bytes than this program writes for the same content, which would be a second hash of one image
-    #[error("image.json: not in the form that dstyx writes; take the original file, its hash names the image")]
+    /// other bytes than this program writes for the same content, which would be a second hash of
+    /// one image
+    #[error(
+        "image.json: not in the form that dstyx writes; take the original file, its hash names the image"
+    )]
     NotCanonical,
 }
 
@@ -50,7 +54,7 @@ pub enum Flavour {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Artefact {
-    /// File name beside image.json, no folders.
+    /// File name beside image.json, no directories.
     pub file: String,
     /// Length in bytes.
     pub size: u64,
@@ -92,7 +96,8 @@ pub struct KernelFacts {
     pub initrd_sha384: Sha384Digest,
 }
 
-/// Registers that do not depend on the shape, for reading; recomputed, never trusted, by `measurement`.
+/// Registers that do not depend on the shape, for reading; recomputed, never trusted, by
+/// `measurement`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reference {
@@ -157,7 +162,8 @@ impl ImageManifest {
         Ok(manifest)
     }
 
-    /// The file's bytes: pretty-printed JSON in declaration order with a final newline, so that every builder writes the same.
+    /// The file's bytes: pretty-printed JSON in declaration order with a final newline, so that
+    /// every builder writes the same.
     pub fn to_json(&self) -> Vec<u8> {
         let mut json = serde_json::to_vec_pretty(self).expect("strings and numbers serialise");
         json.push(b'\n');
@@ -175,14 +181,24 @@ impl ImageManifest {
             return wrong("version", format!("{} is unknown, expected {VERSION}", self.version));
         }
         if self.cmdline.len() > MAX_CMDLINE_BYTES {
-            return wrong("cmdline", format!("{} bytes, at most {MAX_CMDLINE_BYTES}", self.cmdline.len()));
+            return wrong(
+                "cmdline",
+                format!("{} bytes, at most {MAX_CMDLINE_BYTES}", self.cmdline.len()),
+            );
         }
         let ranges = self.firmware_facts.accepted_ranges.len();
         if ranges > MAX_ACCEPTED_RANGES {
-            return wrong("firmware_facts", format!("{ranges} accepted ranges, at most {MAX_ACCEPTED_RANGES}"));
+            return wrong(
+                "firmware_facts",
+                format!("{ranges} accepted ranges, at most {MAX_ACCEPTED_RANGES}"),
+            );
         }
-        for (field, artefact) in [("firmware", &self.firmware), ("kernel", &self.kernel), ("initrd", &self.initrd)] {
-            let plain = !artefact.file.is_empty() && !artefact.file.contains(['/', '\\']) && artefact.file != "..";
+        for (field, artefact) in
+            [("firmware", &self.firmware), ("kernel", &self.kernel), ("initrd", &self.initrd)]
+        {
+            let plain = !artefact.file.is_empty()
+                && !artefact.file.contains(['/', '\\'])
+                && artefact.file != "..";
             if !plain {
                 return wrong(field, format!("{:?} is not a plain file name", artefact.file));
             }
@@ -196,7 +212,8 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn manifest() -> ImageManifest {
-        let artefact = |file: &str| Artefact { file: file.into(), size: 1, sha256: Sha256Digest([1; 32]) };
+        let artefact =
+            |file: &str| Artefact { file: file.into(), size: 1, sha256: Sha256Digest([1; 32]) };
         ImageManifest {
             version: VERSION,
             dstyx_version: "0.1.0".into(),

@@ -1,7 +1,8 @@
-//! The launch facts that a guest shows to anybody (`GET /info`): what it runs and what it was measured as.
+//! The launch facts that a guest shows to anybody (`GET /info`): what it runs and what it was
+//! measured as.
 //!
-//! A convenience for people and for the app's own page. It is the guest's word, unsigned: whoever needs
-//! proof asks for evidence.
+//! A convenience for people and for the app's own page. It is the guest's word, unsigned: whoever
+//! needs proof asks for evidence.
 
 use serde::{Deserialize, Serialize};
 
@@ -85,8 +86,13 @@ mod tests {
         };
         assert_eq!(Info::parse(&info.to_json()), Ok(info.clone()));
         let rtmr = |byte| Rtmr([byte; 48]);
-        info.registers =
-            Some(InfoRegisters { mrtd: Mrtd([0; 48]), rtmr0: rtmr(0), rtmr1: rtmr(1), rtmr2: rtmr(2), rtmr3: rtmr(3) });
+        info.registers = Some(InfoRegisters {
+            mrtd: Mrtd([0; 48]),
+            rtmr0: rtmr(0),
+            rtmr1: rtmr(1),
+            rtmr2: rtmr(2),
+            rtmr3: rtmr(3),
+        });
         assert_eq!(Info::parse(&info.to_json()), Ok(info));
     }
 }

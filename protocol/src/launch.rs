@@ -1,8 +1,9 @@
 //! The launch block: all that a host may tell a guest, on one read-only disk, bounded and typed.
 //!
-//! Layout: magic 8, version u32, JSON length u32, SHA-256 of the JSON 32, JSON, zero bytes to the next
-//! multiple of 512. Nothing in it is trusted: the app-compose bytes and ids are extended into RTMR3 before
-//! use, addresses are hints whose misuse can only deny service. The digest finds accidents, not attackers.
+//! Layout: magic 8, version u32, JSON length u32, SHA-256 of the JSON 32, JSON, zero bytes to the
+//! next multiple of 512. Nothing in it is trusted: the app-compose bytes and ids are extended into
+//! RTMR3 before use, addresses are hints whose misuse can only deny service. The digest finds
+//! accidents, not attackers.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +21,8 @@ pub const MAGIC: [u8; 8] = *b"DSTYXLB1";
 pub const VERSION: u32 = 1;
 /// Header bytes before the JSON.
 pub const HEADER_BYTES: usize = 48;
-/// Largest disk: 1 MiB holds the largest app-compose (see [`crate::app_compose::MAX_BYTES`]) in base64 and its company.
+/// Largest disk: 1 MiB holds the largest app-compose (see [`crate::app_compose::MAX_BYTES`]) in
+/// base64 and its company.
 pub const MAX_BYTES: usize = 1 << 20;
 /// A disk's granularity.
 pub const SECTOR_BYTES: usize = 512;
@@ -181,21 +183,30 @@ pub fn decode(disk: &[u8]) -> Result<Launch, LaunchError> {
 }
 
 fn resolve(raw: RawLaunch) -> Result<Launch, LaunchError> {
-    for (field, addresses) in
-        [("kms_urls", &raw.kms_urls), ("gateway_urls", &raw.gateway_urls), ("registry_mirrors", &raw.registry_mirrors)]
-    {
+    for (field, addresses) in [
+        ("kms_urls", &raw.kms_urls),
+        ("gateway_urls", &raw.gateway_urls),
+        ("registry_mirrors", &raw.registry_mirrors),
+    ] {
         check_addresses(field, addresses)?;
     }
-    raw.claims.shape.check().map_err(|error| LaunchError::Field { field: "claims.shape", what: error.to_string() })?;
+    raw.claims
+        .shape
+        .check()
+        .map_err(|error| LaunchError::Field { field: "claims.shape", what: error.to_string() })?;
     Ok(Launch {
         app_compose: base64_field("app_compose", &raw.app_compose)?,
         app_id: raw.app_id,
-        instance_id_seed: crate::digest::decode_hex(&raw.instance_id_seed)
-            .map_err(|error| LaunchError::Field { field: "instance_id_seed", what: error.to_string() })?,
+        instance_id_seed: crate::digest::decode_hex(&raw.instance_id_seed).map_err(|error| {
+            LaunchError::Field { field: "instance_id_seed", what: error.to_string() }
+        })?,
         kms_urls: raw.kms_urls,
         gateway_urls: raw.gateway_urls,
         registry_mirrors: raw.registry_mirrors,
-        encrypted_env: raw.encrypted_env.map(|text| base64_field("encrypted_env", &text)).transpose()?,
+        encrypted_env: raw
+            .encrypted_env
+            .map(|text| base64_field("encrypted_env", &text))
+            .transpose()?,
         claims: raw.claims,
     })
 }
@@ -203,7 +214,10 @@ fn resolve(raw: RawLaunch) -> Result<Launch, LaunchError> {
 fn check_addresses(field: &'static str, addresses: &[String]) -> Result<(), LaunchError> {
     let wrong = |what: String| Err(LaunchError::Field { field, what });
     if addresses.len() > MAX_ADDRESSES {
-        return wrong(format!("{} addresses, at most {MAX_ADDRESSES} are accepted", addresses.len()));
+        return wrong(format!(
+            "{} addresses, at most {MAX_ADDRESSES} are accepted",
+            addresses.len()
+        ));
     }
     for address in addresses {
         let printable = address.bytes().all(|b| b.is_ascii_graphic());
@@ -280,7 +294,10 @@ mod tests {
         let mut longer = good.clone();
         longer.push(0);
         assert!(matches!(decode(&longer), Err(LaunchError::Size { .. })));
-        assert!(matches!(decode(&good[..good.len() - 512]), Err(LaunchError::Read(_) | LaunchError::Size { .. })));
+        assert!(matches!(
+            decode(&good[..good.len() - 512]),
+            Err(LaunchError::Read(_) | LaunchError::Size { .. })
+        ));
     }
 
     #[test]
@@ -300,6 +317,9 @@ mod tests {
         assert!(matches!(with(json.replace("http://", "ftp://")), Err(LaunchError::Field { .. })));
         assert!(matches!(with(json.replace("e30=", "e30")), Err(LaunchError::Field { .. })));
         assert!(matches!(with(json.replace("10.0", "\\u0000")), Err(LaunchError::Json(_))));
-        assert!(matches!(with(json.replace("\"vcpus\":1", "\"vcpus\":0")), Err(LaunchError::Field { .. })));
+        assert!(matches!(
+            with(json.replace("\"vcpus\":1", "\"vcpus\":0")),
+            Err(LaunchError::Field { .. })
+        ));
     }
 }

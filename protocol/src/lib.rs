@@ -1,8 +1,10 @@
-//! Every byte format that two dstyx programs share, and nothing that does I/O, reads a clock or holds a key.
+//! Every byte format that two dstyx programs share, and nothing that does I/O, reads a clock or
+//! holds a key.
 //!
-//! A type whose name starts with `Raw` is what somebody sent; the type without it is what came out of the
-//! strict parser. Decoders are bounded by named budgets and refuse trailing bytes, non-zero reserved
-//! fields, unknown versions and unknown keys, because all of these bytes come from the attacker.
+//! A type whose name starts with `Raw` is what somebody sent; the type without it is what came out
+//! of the strict parser. Decoders are bounded by named budgets and refuse trailing bytes, non-zero
+//! reserved fields, unknown versions and unknown keys, because all of these bytes come from the
+//! attacker.
 
 #![forbid(unsafe_code)]
 

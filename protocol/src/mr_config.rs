@@ -8,7 +8,8 @@ use crate::digest::{AppId, ComposeHash, InstanceId, MrConfigId};
 /// Domain label of V3, followed by one zero byte.
 const V3_LABEL: &[u8] = b"dstack-mr-config-v3:\0";
 
-/// The document whose canonical JSON V3 hashes (RFC 8785; its keys are ASCII and its values are strings and one number).
+/// The document whose canonical JSON V3 hashes (RFC 8785; its keys are ASCII and its values are
+/// strings and one number).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConfigV3 {
@@ -33,9 +34,12 @@ pub fn v1(compose_hash: &ComposeHash) -> MrConfigId {
 
 /// V3: 0x03 ‖ SHA-256(label ‖ canonical JSON) ‖ 15 zero bytes.
 pub fn v3(config: &ConfigV3) -> MrConfigId {
-    // serde_json writes struct fields in declaration order, which above is the canonical (alphabetical) one.
-    let canonical = serde_json::to_vec(config).expect("a struct of strings and a number serialises");
-    let hash: [u8; 32] = Sha256::new().chain_update(V3_LABEL).chain_update(canonical).finalize().into();
+    // serde_json writes struct fields in declaration order, which above is the canonical
+    // (alphabetical) one.
+    let canonical =
+        serde_json::to_vec(config).expect("a struct of strings and a number serialises");
+    let hash: [u8; 32] =
+        Sha256::new().chain_update(V3_LABEL).chain_update(canonical).finalize().into();
     encode(3, &hash)
 }
 
@@ -89,7 +93,8 @@ mod tests {
         let json = format!(
             r#"{{"app_id":"{app}","compose_hash":"{hash}","instance_id":"","key_provider":"kms","key_provider_id":"aa","version":3}}"#
         );
-        let digest: [u8; 32] = Sha256::new().chain_update(V3_LABEL).chain_update(json).finalize().into();
+        let digest: [u8; 32] =
+            Sha256::new().chain_update(V3_LABEL).chain_update(json).finalize().into();
         assert_eq!(expected(&hash, &app, None, "kms", "aa"), encode(3, &digest));
     }
 }

@@ -1,8 +1,9 @@
-//! dstack's `prpc`: a method's name in the path, its arguments in the body as JSON or protobuf, its answer in the same encoding.
+//! dstack's `prpc`: a method's name in the path, its arguments in the body as JSON or protobuf, its
+//! answer in the same encoding.
 //!
-//! What programs of dstack's SDKs send and expect. As there, fields that are absent have their default and
-//! fields that nobody knows are passed over: an SDK may be newer than the guest. Bytes are hexadecimal in JSON.
-//! Source: dstack, `ra-rpc`, and the crate `prpc` 0.6.
+//! What programs of dstack's SDKs send and expect. As there, fields that are absent have their
+//! default and fields that nobody knows are passed over: an SDK may be newer than the guest. Bytes
+//! are hexadecimal in JSON. Source: dstack, `ra-rpc`, and the crate `prpc` 0.6.
 
 pub mod guest;
 mod hex_bytes;
@@ -13,8 +14,8 @@ pub use messages::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Longest request: what an app has signed or hashed is the largest of it. dstack takes ten times as much; whoever
-/// has more hashes it first.
+/// Longest request: what an app has signed or hashed is the largest of it. dstack takes ten times
+/// as much; whoever has more hashes it first.
 pub const MAX_REQUEST_BYTES: usize = 1 << 20;
 /// Longest text of an error: it repeats what a client sent.
 const MAX_ERROR_BYTES: usize = 512;
@@ -69,9 +70,10 @@ impl Arguments<'_> {
             (_, found) if found > MAX_REQUEST_BYTES => Err(PrpcError::TooLarge { found }),
             (Self::Body(Encoding::Json, _), _) => serde_json::from_slice(bytes).map_err(arguments),
             (Self::Body(Encoding::Protobuf, _), _) => M::decode(bytes).map_err(arguments),
-            (Self::Query(_), _) => {
-                serde_qs::Config::new().max_depth(MAX_QUERY_DEPTH).deserialize_bytes(bytes).map_err(arguments)
-            }
+            (Self::Query(_), _) => serde_qs::Config::new()
+                .max_depth(MAX_QUERY_DEPTH)
+                .deserialize_bytes(bytes)
+                .map_err(arguments),
         }
     }
 }
@@ -81,10 +83,13 @@ pub trait Message: prost::Message + Default + Serialize + DeserializeOwned {}
 
 impl<M: prost::Message + Default + Serialize + DeserializeOwned> Message for M {}
 
-/// A message's bytes. JSON is ASCII, because a client of dstack counts characters where it should count bytes.
+/// A message's bytes. JSON is ASCII, because a client of dstack counts characters where it should
+/// count bytes.
 pub fn encode<M: Message>(message: &M, encoding: Encoding) -> Vec<u8> {
     match encoding {
-        Encoding::Json => ascii(&serde_json::to_string(message).expect("messages hold strings, numbers and booleans")),
+        Encoding::Json => ascii(
+            &serde_json::to_string(message).expect("messages hold strings, numbers and booleans"),
+        ),
         Encoding::Protobuf => message.encode_to_vec(),
     }
 }
@@ -121,15 +126,18 @@ fn shortened(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]
 }
 
-/// The same JSON without other characters than ASCII: those stand in strings only, where they can be escaped.
+/// The same JSON without other characters than ASCII: those stand in strings only, where they can
+/// be escaped.
 fn ascii(json: &str) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(json.len());
     for c in json.chars() {
         match u8::try_from(c) {
             Ok(byte) if byte.is_ascii() => bytes.push(byte),
-            _ => {
-                bytes.extend(c.encode_utf16(&mut [0; 2]).iter().flat_map(|unit| format!("\\u{unit:04x}").into_bytes()))
-            }
+            _ => bytes.extend(
+                c.encode_utf16(&mut [0; 2])
+                    .iter()
+                    .flat_map(|unit| format!("\\u{unit:04x}").into_bytes()),
+            ),
         }
     }
     bytes
@@ -145,7 +153,8 @@ mod tests {
 
     #[test]
     fn the_three_ways_to_say_the_same_are_the_same() {
-        let expected = GetKeyArgs { path: "a b".into(), purpose: String::new(), algorithm: "k256".into() };
+        let expected =
+            GetKeyArgs { path: "a b".into(), purpose: String::new(), algorithm: "k256".into() };
         assert_eq!(json(r#"{"path":"a b","algorithm":"k256","newer":[1]}"#), Ok(expected.clone()));
         let bytes = [b"\x0a\x03a b\x1a\x04k256".as_slice(), b"\x9a\x06\x00"].concat();
         assert_eq!(Arguments::Body(Encoding::Protobuf, &bytes).decode(), Ok(expected.clone()));
@@ -155,8 +164,13 @@ mod tests {
     #[test]
     fn lists_numbers_and_truths_are_read_from_a_query() {
         let read: GetTlsKeyArgs =
-            Arguments::Query("alt_names[0]=a&alt_names[1]=b&usage_ra_tls=true&not_after=7").decode().unwrap();
-        assert_eq!((read.alt_names, read.usage_ra_tls, read.not_after), (vec!["a".into(), "b".into()], true, Some(7)));
+            Arguments::Query("alt_names[0]=a&alt_names[1]=b&usage_ra_tls=true&not_after=7")
+                .decode()
+                .unwrap();
+        assert_eq!(
+            (read.alt_names, read.usage_ra_tls, read.not_after),
+            (vec!["a".into(), "b".into()], true, Some(7))
+        );
         assert!(Arguments::Query("path[a][b][c]=1").decode::<GetKeyArgs>().is_err());
     }
 

@@ -1,7 +1,7 @@
 //! TDX quotes, versions 4 and 5, as laid out by Intel; parsed, not verified.
 //!
-//! Sources: Intel TDX DCAP Quoting Library API, rev. 0.9, appendix A (quote v4 and v5, TD quote bodies);
-//! Intel TDX Module base specification, `TDREPORT_STRUCT`. A [`Quote`] is a claim: only
+//! Sources: Intel TDX DCAP Quoting Library API, rev. 0.9, appendix A (quote v4 and v5, TD quote
+//! bodies); Intel TDX Module base specification, `TDREPORT_STRUCT`. A [`Quote`] is a claim: only
 //! `attestation` turns it into verified facts.
 
 use crate::digest::{MrConfigId, Mrtd, ReportData, Rtmr};
@@ -118,7 +118,8 @@ impl Quote {
         Ok(quote)
     }
 
-    /// Parses a quote in a fixed-size buffer, as some firmware interfaces return it: behind it only zero bytes.
+    /// Parses a quote in a fixed-size buffer, as some firmware interfaces return it: behind it only
+    /// zero bytes.
     pub fn parse_padded(bytes: &[u8]) -> Result<Self, QuoteError> {
         Self::parse(without_padding(bytes)?)
     }
@@ -188,13 +189,18 @@ impl TdReport {
 
 impl Td15Fields {
     fn read(body: &mut Reader<'_>) -> Result<Self, ReadError> {
-        Ok(Self { tee_tcb_svn2: body.array("TEE_TCB_SVN_2")?, mr_service_td: body.array("MRSERVICETD")? })
+        Ok(Self {
+            tee_tcb_svn2: body.array("TEE_TCB_SVN_2")?,
+            mr_service_td: body.array("MRSERVICETD")?,
+        })
     }
 }
 
 fn body_size(reader: &mut Reader<'_>) -> Result<usize, QuoteError> {
     let (kind, size) = (reader.u16("body type")?, reader.u32("body size")?);
-    let known = BODY_TYPES.into_iter().find(|(known, bytes)| *known == kind && *bytes as u64 == u64::from(size));
+    let known = BODY_TYPES
+        .into_iter()
+        .find(|(known, bytes)| *known == kind && *bytes as u64 == u64::from(size));
     known.map(|(_, bytes)| bytes).ok_or(QuoteError::Body { kind, size })
 }
 
@@ -218,7 +224,10 @@ mod tests {
         assert!(matches!(Quote::parse(PADDED), Err(QuoteError::Read(ReadError::Trailing { .. }))));
         let mut dirty = PADDED.to_vec();
         *dirty.last_mut().unwrap() = 1;
-        assert!(matches!(Quote::parse_padded(&dirty), Err(QuoteError::Read(ReadError::Trailing { .. }))));
+        assert!(matches!(
+            Quote::parse_padded(&dirty),
+            Err(QuoteError::Read(ReadError::Trailing { .. }))
+        ));
     }
 
     #[test]
@@ -231,7 +240,10 @@ mod tests {
         assert_eq!(changed(0, 3), QuoteError::Version(3));
         assert_eq!(changed(4, 0), QuoteError::NotTdx(0));
         assert!(matches!(changed(48, 9), QuoteError::Body { kind: 9, .. }));
-        assert!(matches!(Quote::parse(&V5[..300]), Err(QuoteError::Read(ReadError::Truncated { .. }))));
+        assert!(matches!(
+            Quote::parse(&V5[..300]),
+            Err(QuoteError::Read(ReadError::Truncated { .. }))
+        ));
         assert_eq!(Quote::parse(&[0; MAX_BYTES + 1]), Err(QuoteError::TooLarge(MAX_BYTES + 1)));
     }
 }

@@ -1,4 +1,5 @@
-//! One bounded reader for hostile little-endian bytes; every binary decoder of the project goes through it.
+//! One bounded reader for hostile little-endian bytes; every binary decoder of the project goes
+//! through it.
 
 /// Why bytes ended where a field was expected, or did not end where they had to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

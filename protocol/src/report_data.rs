@@ -9,8 +9,8 @@ const EVIDENCE_LABEL: &[u8] = b"dstyx-evidence";
 /// Version of that derivation.
 const EVIDENCE_VERSION: &[u8] = b"1";
 
-/// Report data of `GET /evidence?nonce=`: proves that such a guest exists and answered after the nonce was
-/// chosen; does not prove that the connection on which it came ends in that guest.
+/// Report data of `GET /evidence?nonce=`: proves that such a guest exists and answered after the
+/// nonce was chosen; does not prove that the connection on which it came ends in that guest.
 pub fn evidence(nonce: &[u8; NONCE_BYTES]) -> ReportData {
     ReportData(sha512_length_prefixed(&[EVIDENCE_LABEL, EVIDENCE_VERSION, nonce]))
 }

@@ -48,7 +48,13 @@ impl Shape {
             ("vcpus", u64::from(self.vcpus), 1, u64::from(MAX_VCPUS), "1 to 4096"),
             ("memory_mib", self.memory_mib, 1, MAX_MEMORY_MIB, "1 to 67108864"),
             ("root_slots", u64::from(self.root_slots), 1, u64::from(MAX_ROOT_SLOTS), "1 to 31"),
-            ("serial_ports", u64::from(self.serial_ports), 0, u64::from(MAX_SERIAL_PORTS), "0 to 2"),
+            (
+                "serial_ports",
+                u64::from(self.serial_ports),
+                0,
+                u64::from(MAX_SERIAL_PORTS),
+                "0 to 2",
+            ),
         ];
         match ranges.into_iter().find(|(_, found, low, high, _)| found < low || found > high) {
             Some((field, found, _, _, legal)) => Err(ShapeError { field, found, legal }),

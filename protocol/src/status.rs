@@ -1,7 +1,8 @@
-//! The status channel: a 4 KiB disk on which the guest leaves enumerated codes, its only word to a host without a console.
+//! The status channel: a 4 KiB disk on which the guest leaves enumerated codes, its only word to a
+//! host without a console.
 //!
-//! One way: the guest never reads it. Records carry a phase, a refusal and the time since the kernel
-//! started; no text, no data, nothing that depends on a secret.
+//! One way: the guest never reads it. Records carry a phase, a refusal and the time since the
+//! kernel started; no text, no data, nothing that depends on a secret.
 
 use crate::reader::{ReadError, Reader};
 
@@ -113,12 +114,14 @@ pub struct Report {
 }
 
 impl Report {
-    /// Length on the pipe: phase u16, refusal u16, little-endian; below `PIPE_BUF`, so a write is never split.
+    /// Length on the pipe: phase u16, refusal u16, little-endian; below `PIPE_BUF`, so a write is
+    /// never split.
     pub const BYTES: usize = 4;
 
     /// The report's bytes.
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
-        let ([a, b], [c, d]) = ((self.phase as u16).to_le_bytes(), (self.refusal as u16).to_le_bytes());
+        let ([a, b], [c, d]) =
+            ((self.phase as u16).to_le_bytes(), (self.refusal as u16).to_le_bytes());
         [a, b, c, d]
     }
 
@@ -193,7 +196,8 @@ fn decode_record(reader: &mut Reader<'_>, index: usize) -> Result<Record, Status
     }
     Ok(Record {
         phase: Phase::from_code(phase).ok_or_else(|| wrong(format!("unknown phase {phase}")))?,
-        refusal: Refusal::from_code(refusal).ok_or_else(|| wrong(format!("unknown refusal {refusal}")))?,
+        refusal: Refusal::from_code(refusal)
+            .ok_or_else(|| wrong(format!("unknown refusal {refusal}")))?,
         uptime_micros: reader.u64("uptime")?,
     })
 }
@@ -204,7 +208,11 @@ mod tests {
 
     #[test]
     fn records_survive_the_disk_and_the_newest_win() {
-        let record = |uptime_micros| Record { phase: Phase::Networked, refusal: Refusal::None, uptime_micros };
+        let record = |uptime_micros| Record {
+            phase: Phase::Networked,
+            refusal: Refusal::None,
+            uptime_micros,
+        };
         let many: Vec<_> = (0..300).map(record).collect();
         let read = decode(&encode(&many)).unwrap();
         assert_eq!(read, many[300 - MAX_RECORDS..]);
@@ -220,7 +228,8 @@ mod tests {
 
     #[test]
     fn foreign_codes_are_refused() {
-        let mut disk = encode(&[Record { phase: Phase::Started, refusal: Refusal::None, uptime_micros: 1 }]);
+        let mut disk =
+            encode(&[Record { phase: Phase::Started, refusal: Refusal::None, uptime_micros: 1 }]);
         disk[16] = 99;
         assert!(matches!(decode(&disk), Err(StatusError::Record { index: 0, .. })));
         disk[0] = b'X';

@@ -1,7 +1,8 @@
-//! JSON from the attacker: bounded in bytes, UTF-8, no NUL anywhere, no duplicate and no unknown key, nothing after the value.
+//! JSON from the attacker: bounded in bytes, UTF-8, no NUL anywhere, no duplicate and no unknown
+//! key, nothing after the value.
 //!
-//! Depth is bounded by serde_json's own recursion limit (128). Unknown keys are refused by the target
-//! types (`deny_unknown_fields`), as are duplicate keys of structs; maps use [`unique_map`].
+//! Depth is bounded by serde_json's own recursion limit (128). Unknown keys are refused by the
+//! target types (`deny_unknown_fields`), as are duplicate keys of structs; maps use [`unique_map`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -106,6 +107,8 @@ mod tests {
         assert_eq!(parse::<u8>(b"  1", 2), Err(JsonError::TooLarge { found: 3, limit: 2 }));
         assert!(matches!(parse::<u8>(b"1 2", 9), Err(JsonError::Malformed(_))));
         let duplicate = parse::<Map>(br#"{"a":1,"a":2}"#, 64);
-        assert!(matches!(duplicate, Err(JsonError::Malformed(text)) if text.contains("duplicate key `a`")));
+        assert!(
+            matches!(duplicate, Err(JsonError::Malformed(text)) if text.contains("duplicate key `a`"))
+        );
     }
 }

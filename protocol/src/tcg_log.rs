@@ -1,8 +1,8 @@
 //! The firmware's event log (CCEL): TCG2 crypto-agile events with SHA-384 digests.
 //!
-//! It only explains differences; RTMR0 to 2 are judged by prediction. Sources: TCG PC Client Platform
-//! Firmware Profile 1.05, section 10; UEFI 2.10, section 38 (the index is a measurement register's: 0 is
-//! MRTD, 1 to 4 are RTMR0 to RTMR3).
+//! It only explains differences; RTMR0 to 2 are judged by prediction. Sources: TCG PC Client
+//! Platform Firmware Profile 1.05, section 10; UEFI 2.10, section 38 (the index is a measurement
+//! register's: 0 is MRTD, 1 to 4 are RTMR0 to RTMR3).
 
 use crate::digest::{Rtmr, Sha384Digest};
 use crate::reader::{ReadError, Reader};
@@ -82,7 +82,8 @@ pub fn parse(dump: &[u8]) -> Result<Vec<TcgEvent>, TcgLogError> {
     Ok(events)
 }
 
-/// Parses a dump whose separators somebody else judges; it ends at its end, at an index of 0xffffffff or at all-zero bytes.
+/// Parses a dump whose separators somebody else judges; it ends at its end, at an index of
+/// 0xffffffff or at all-zero bytes.
 pub fn parse_as_it_is(dump: &[u8]) -> Result<Vec<TcgEvent>, TcgLogError> {
     if dump.len() > MAX_BYTES {
         return Err(TcgLogError::TooLarge { found: dump.len(), what: "bytes", limit: MAX_BYTES });
@@ -93,7 +94,11 @@ pub fn parse_as_it_is(dump: &[u8]) -> Result<Vec<TcgEvent>, TcgLogError> {
     let mut index = 0;
     while !at_end(&reader) {
         if index == MAX_EVENTS {
-            return Err(TcgLogError::TooLarge { found: index + 1, what: "events", limit: MAX_EVENTS });
+            return Err(TcgLogError::TooLarge {
+                found: index + 1,
+                what: "events",
+                limit: MAX_EVENTS,
+            });
         }
         events.extend(parse_event(&mut reader, index)?);
         index += 1;
@@ -145,7 +150,9 @@ fn parse_event(reader: &mut Reader<'_>, index: usize) -> Result<Option<TcgEvent>
     let event_type = reader.u32("event type")?;
     let (count, algorithm) = (reader.u32("digest count")?, reader.u16("algorithm")?);
     if (count, algorithm) != (1, ALG_SHA384) {
-        return Err(wrong(format!("{count} digests, algorithm {algorithm:#06x}; expected one SHA-384")));
+        return Err(wrong(format!(
+            "{count} digests, algorithm {algorithm:#06x}; expected one SHA-384"
+        )));
     }
     let digest = Sha384Digest(reader.array("digest")?);
     let size = reader.u32("event size")? as usize;
@@ -157,13 +164,16 @@ fn parse_event(reader: &mut Reader<'_>, index: usize) -> Result<Option<TcgEvent>
         return Ok(None);
     }
     let register = measured.checked_sub(1).filter(|register| *register < REGISTERS);
-    let register = register.ok_or_else(|| wrong(format!("register index {measured}, expected 1 to 4")))?;
+    let register =
+        register.ok_or_else(|| wrong(format!("register index {measured}, expected 1 to 4")))?;
     Ok(Some(TcgEvent { register, event_type, digest, data }))
 }
 
 fn refuse_second_separators(events: &[TcgEvent]) -> Result<(), TcgLogError> {
     let mut seen = [false; REGISTERS];
-    for (index, event) in events.iter().enumerate().filter(|(_, event)| event.event_type == EV_SEPARATOR) {
+    for (index, event) in
+        events.iter().enumerate().filter(|(_, event)| event.event_type == EV_SEPARATOR)
+    {
         if std::mem::replace(&mut seen[event.register], true) {
             return Err(TcgLogError::SecondSeparator { index, register: event.register });
         }
@@ -178,7 +188,8 @@ mod tests {
 
     #[test]
     fn a_real_log_replays_to_the_registers_of_its_quote() {
-        let events = parse(include_bytes!("../../tests/vectors/protocol/cos-113-ccel.bin")).unwrap();
+        let events =
+            parse(include_bytes!("../../tests/vectors/protocol/cos-113-ccel.bin")).unwrap();
         let quote = include_bytes!("../../tests/vectors/protocol/cos-113-quote.bin");
         let quote = Quote::parse_padded(quote).unwrap();
         assert_eq!(replay(&events), quote.report.rtmrs);
@@ -192,10 +203,17 @@ mod tests {
 
     #[test]
     fn a_second_separator_is_refused() {
-        let separator =
-            TcgEvent { register: 1, event_type: EV_SEPARATOR, digest: Sha384Digest::of(&[0; 4]), data: vec![] };
+        let separator = TcgEvent {
+            register: 1,
+            event_type: EV_SEPARATOR,
+            digest: Sha384Digest::of(&[0; 4]),
+            data: vec![],
+        };
         let twice = [separator.clone(), separator];
-        assert_eq!(refuse_second_separators(&twice), Err(TcgLogError::SecondSeparator { index: 1, register: 1 }));
+        assert_eq!(
+            refuse_second_separators(&twice),
+            Err(TcgLogError::SecondSeparator { index: 1, register: 1 })
+        );
     }
 
     #[test]

@@ -60,7 +60,10 @@ fn enter(cache: &Cache, root: Root, command: &[&str]) -> Result<ExitCode, Box<dy
         binds: Vec::new(),
         base: "/build".into(),
         env: BTreeMap::from([path]),
-        steps: vec![Step { argv: command.iter().map(|&word| word.into()).collect(), dir: "/build".into() }],
+        steps: vec![Step {
+            argv: command.iter().map(|&word| word.into()).collect(),
+            dir: "/build".into(),
+        }],
         uid: 0,
         umask: 0o022,
         hostname: "builder".into(),

@@ -152,13 +152,19 @@ mod tests {
     use super::*;
 
     fn list(entries: &[(&str, &str)]) -> Accepted {
-        let artefact = |content: &str| Artefact { sha256: Digest::of(content.as_bytes()), size: content.len() as u64 };
-        Accepted::new(entries.iter().map(|(name, content)| ((*name).to_owned(), artefact(content))).collect())
+        let artefact = |content: &str| Artefact {
+            sha256: Digest::of(content.as_bytes()),
+            size: content.len() as u64,
+        };
+        Accepted::new(
+            entries.iter().map(|(name, content)| ((*name).to_owned(), artefact(content))).collect(),
+        )
     }
 
     #[test]
     fn deviations_are_what_was_built_otherwise() {
-        let accepted = list(&[("dev/kernel", "d"), ("release/kernel", "a"), ("release/initrd", "b")]);
+        let accepted =
+            list(&[("dev/kernel", "d"), ("release/kernel", "a"), ("release/initrd", "b")]);
         assert_eq!(accepted.deviations(&list(&[("release/kernel", "a")])), []);
         let found = accepted.deviations(&list(&[("release/kernel", "x"), ("new", "n")]));
         assert_eq!(found[0], Deviation::Unknown("new".into()));
@@ -172,7 +178,11 @@ mod tests {
         list(&[("a", "1"), ("b", "1")]).write_over(&path).unwrap();
         list(&[("b", "2")]).write_over(&path).unwrap();
         assert_eq!(Accepted::read(&path).unwrap(), list(&[("a", "1"), ("b", "2")]));
-        fs::write(&path, fs::read_to_string(&path).unwrap().replace("\"version\": 1", "\"version\": 2")).unwrap();
+        fs::write(
+            &path,
+            fs::read_to_string(&path).unwrap().replace("\"version\": 1", "\"version\": 2"),
+        )
+        .unwrap();
         assert!(matches!(Accepted::read(&path), Err(AcceptedError::Version(2))));
     }
 }

@@ -1,7 +1,7 @@
 //! Unpacks Debian packages and tarballs.
 //!
 //! Pure library code: no dpkg, no tar, no maintainer script. What is unpacked was
-//! judged by its digest before; still no entry may leave the folder it is unpacked into.
+//! judged by its digest before; still no entry may leave the directory it is unpacked into.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ pub fn with_package_data<T>(
     Err(ArchiveError::NoData)
 }
 
-/// Unpacks a tar stream into `dir`; `claim` sees every path that is no folder
+/// Unpacks a tar stream into `dir`; `claim` sees every path that is no directory
 /// and may refuse it.
 ///
 /// # Errors
@@ -72,11 +72,11 @@ pub fn unpack_tar_xz(packed: impl Read, dir: &Path) -> Result<(), ArchiveError> 
     unpack_tar(&mut stream, dir, |_| Ok(()))
 }
 
-/// The only folder in `dir`, as tarballs of sources have it.
+/// The only directory in `dir`, as tarballs of sources have it.
 ///
 /// # Errors
 /// If there is more or less.
-pub fn only_folder(dir: &Path) -> Result<PathBuf, ArchiveError> {
+pub fn only_directory(dir: &Path) -> Result<PathBuf, ArchiveError> {
     let entries: Vec<_> = fs::read_dir(dir)?.collect::<Result<_, _>>()?;
     match &entries[..] {
         [one] if one.path().is_dir() => Ok(one.path()),
@@ -93,8 +93,8 @@ pub enum ArchiveError {
     /// the package's member {0} is compressed in a way that is not read; xz is.
     #[error("the package's member {0} is compressed in a way that is not read; xz is")]
     Compression(String),
-    /// the entry {0} would leave the folder it is unpacked into.
-    #[error("the entry {0} would leave the folder it is unpacked into")]
+    /// the entry {0} would leave the directory it is unpacked into.
+    #[error("the entry {0} would leave the directory it is unpacked into")]
     Leaves(PathBuf),
     /// the path {path} is in {first} and in {second}.
     #[error("the path {path} is in {first} and in {second}")]
@@ -106,8 +106,8 @@ pub enum ArchiveError {
         /// The package that has it too.
         second: String,
     },
-    /// the tarball has {0} entries at its top, not a single folder.
-    #[error("the tarball has {0} entries at its top, not a single folder")]
+    /// the tarball has {0} entries at its top, not a single directory.
+    #[error("the tarball has {0} entries at its top, not a single directory")]
     TopLevel(usize),
     /// unpacking failed.
     #[error("unpacking failed")]

@@ -46,14 +46,14 @@ struct Apart {
 pub struct Built {
     /// The recipe's key.
     pub key: Digest,
-    /// The folder with the outputs.
+    /// The directory with the outputs.
     pub path: PathBuf,
     /// What the commands printed.
     pub log: PathBuf,
 }
 
 impl Built {
-    /// The kept work folder lies beside the outputs.
+    /// The kept work directory lies beside the outputs.
     fn work(&self) -> PathBuf {
         self.path.with_file_name("work")
     }
@@ -163,7 +163,12 @@ impl Builder {
         Ok(built)
     }
 
-    fn build_apart(&self, recipe: &Recipe, key: Digest, apart: &Apart) -> Result<Built, BuildError> {
+    fn build_apart(
+        &self,
+        recipe: &Recipe,
+        key: Digest,
+        apart: &Apart,
+    ) -> Result<Built, BuildError> {
         let known = apart.done.lock().ok().and_then(|done| done.get(&key).cloned());
         if let Some(built) = known {
             return Ok(built);
@@ -262,7 +267,7 @@ impl Builder {
     }
 }
 
-/// Gathers what is kept of a finished build into one folder.
+/// Gathers what is kept of a finished build into one directory.
 fn keep(recipe: &Recipe, scratch: &Path) -> Result<PathBuf, BuildError> {
     let entry = scratch.join("entry");
     fs::create_dir(&entry)?;
@@ -317,8 +322,8 @@ pub enum BuildError {
         /// What is there.
         found: Vec<String>,
     },
-    /// the recipe {0} keeps no work folder to start from.
-    #[error("the recipe {0} keeps no work folder to start from")]
+    /// the recipe {0} keeps no work directory to start from.
+    #[error("the recipe {0} keeps no work directory to start from")]
     NoWork(String),
     /// the lock is not usable.
     #[error(transparent)]
@@ -352,13 +357,17 @@ impl BuildError {
                  kernel.apparmor_restrict_unprivileged_userns; a container needs an unmasked /proc"
                     .into(),
             ),
-            Self::Outputs { .. } | Self::NoWork(_) => Some("the recipe is wrong; this is a bug".into()),
+            Self::Outputs { .. } | Self::NoWork(_) => {
+                Some("the recipe is wrong; this is a bug".into())
+            }
             Self::Lock(error) => error.hint(),
             Self::Root(error) => error.hint(),
             Self::Tree(error) => error.hint(),
             Self::Fetch(error) => error.hint(),
             Self::Cache(error) => error.hint(),
-            Self::Io(_) => Some("check the room on the cache's disk; a kernel build takes 4 GB".into()),
+            Self::Io(_) => {
+                Some("check the room on the cache's disk; a kernel build takes 4 GB".into())
+            }
         }
     }
 }

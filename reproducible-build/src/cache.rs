@@ -1,8 +1,8 @@
-//! The folder in which everything that the lock or a recipe names is kept once.
+//! The directory in which everything that the lock or a recipe names is kept once.
 //!
 //! Entries are named by digests and appear by one `rename`, so a half-written
 //! entry is never seen, and two builders at the same time cannot disturb each
-//! other. The folder belongs to one user; it is a cache: deleting it costs time only.
+//! other. The directory belongs to one user; it is a cache: deleting it costs time only.
 
 use std::env;
 use std::io;
@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use tempfile::TempDir;
 
-/// Beginning of the names of scratch folders.
+/// Beginning of the names of scratch directories.
 const SCRATCH: &str = "scratch-";
-/// The file in a scratch folder that its process holds locked.
+/// The file in a scratch directory that its process holds locked.
 const IN_USE: &str = ".in-use";
 
 /// `$XDG_CACHE_HOME/dstyx`, or `~/.cache/dstyx`.
@@ -22,7 +22,7 @@ pub struct Cache {
     dir: PathBuf,
 }
 
-/// What kind of entry; each has a folder of its own.
+/// What kind of entry; each has a directory of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Downloaded files, named by their SHA-256.
@@ -38,7 +38,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn folder(self) -> &'static str {
+    fn directory(self) -> &'static str {
         match self {
             Self::Files => "files",
             Self::Roots => "roots",
@@ -49,11 +49,11 @@ impl Kind {
     }
 }
 
-/// A folder for things in the making, removed when dropped; what a killed process
+/// A directory for things in the making, removed when dropped; what a killed process
 /// left behind is removed by the next [`Cache::open`].
 pub struct Scratch {
     dir: TempDir,
-    #[expect(dead_code, reason = "holding the lock tells others that the folder is in use")]
+    #[expect(dead_code, reason = "holding the lock tells others that the directory is in use")]
     lock: fs::File,
 }
 
@@ -70,10 +70,10 @@ impl Scratch {
 pub struct Guard(#[expect(dead_code, reason = "closing the file releases the lock")] fs::File);
 
 impl Cache {
-    /// The user's cache folder, created if it is missing.
+    /// The user's cache directory, created if it is missing.
     ///
     /// # Errors
-    /// If neither `XDG_CACHE_HOME` nor `HOME` is set, or the folder cannot be made.
+    /// If neither `XDG_CACHE_HOME` nor `HOME` is set, or the directory cannot be made.
     pub fn open() -> Result<Self, CacheError> {
         let base = match (env::var_os("XDG_CACHE_HOME"), env::var_os("HOME")) {
             (Some(dir), _) if Path::new(&dir).is_absolute() => PathBuf::from(dir),
@@ -85,14 +85,14 @@ impl Cache {
         Ok(cache)
     }
 
-    /// A cache in a folder of the caller's choice.
+    /// A cache in a directory of the caller's choice.
     ///
     /// # Errors
-    /// If the folder cannot be made.
+    /// If the directory cannot be made.
     pub fn at(dir: &Path) -> Result<Self, CacheError> {
         let kinds = [Kind::Files, Kind::Roots, Kind::Sources, Kind::Builds, Kind::Logs];
-        for folder in kinds.map(Kind::folder).into_iter().chain(["tmp", "locks"]) {
-            fs::create_dir_all(dir.join(folder))?;
+        for directory in kinds.map(Kind::directory).into_iter().chain(["tmp", "locks"]) {
+            fs::create_dir_all(dir.join(directory))?;
         }
         let dir = fs::canonicalize(dir)?;
         Ok(Self { dir })
@@ -101,10 +101,10 @@ impl Cache {
     /// Where an entry stands or will stand.
     #[must_use]
     pub fn path(&self, kind: Kind, name: &str) -> PathBuf {
-        self.dir.join(kind.folder()).join(name)
+        self.dir.join(kind.directory()).join(name)
     }
 
-    /// A fresh folder on the same file system.
+    /// A fresh directory on the same file system.
     ///
     /// # Errors
     /// Whatever creating it gives.
@@ -115,12 +115,12 @@ impl Cache {
         Ok(Scratch { dir, lock })
     }
 
-    /// Removes scratch folders whose process has gone: an interrupted build leaves gigabytes.
+    /// Removes scratch directories whose process has gone: an interrupted build leaves gigabytes.
     fn remove_abandoned(&self) -> Result<(), CacheError> {
         for entry in fs::read_dir(self.dir.join("tmp"))? {
             let entry = entry?;
             let scratch = entry.file_name().to_string_lossy().starts_with(SCRATCH);
-            // Without the lock's file the folder was made this very moment.
+            // Without the lock's file the directory was made this very moment.
             let Ok(lock) = fs::File::open(entry.path().join(IN_USE)) else { continue };
             if scratch && lock.file().try_lock().is_ok() {
                 fs::remove_dir_all(entry.path())?;
@@ -140,13 +140,13 @@ impl Cache {
     /// # Errors
     /// Whatever opening or locking the lock file gives.
     pub fn lock(&self, kind: Kind, name: &str) -> Result<Guard, CacheError> {
-        let path = self.dir.join("locks").join(format!("{}-{name}", kind.folder()));
+        let path = self.dir.join("locks").join(format!("{}-{name}", kind.directory()));
         let file = fs::File::options().create(true).append(true).open(path)?;
         file.file().lock()?;
         Ok(Guard(file))
     }
 
-    /// Makes `made` (a file or folder on this file system) the entry `name`.
+    /// Makes `made` (a file or directory on this file system) the entry `name`.
     ///
     /// # Errors
     /// Whatever renaming gives.
@@ -157,7 +157,7 @@ impl Cache {
     }
 }
 
-/// Why the cache folder could not be used.
+/// Why the cache directory could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// neither XDG_CACHE_HOME nor HOME is set.
@@ -173,8 +173,8 @@ impl CacheError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::NoHome => "set XDG_CACHE_HOME to a folder with some gigabytes of room".into(),
-            Self::Io(_) => "check the folder's owner and the room on its disk; \
+            Self::NoHome => "set XDG_CACHE_HOME to a directory with some gigabytes of room".into(),
+            Self::Io(_) => "check the directory's owner and the room on its disk; \
                             XDG_CACHE_HOME names another place"
                 .into(),
         })
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_abandoned_scratch_folders_are_removed() {
+    fn only_abandoned_scratch_directories_are_removed() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::at(dir.path()).unwrap();
         let used = cache.scratch().unwrap();

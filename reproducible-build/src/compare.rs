@@ -22,10 +22,10 @@ pub use place::Place;
 /// Bytes shown from each side at the first difference.
 const SHOWN_BYTES: usize = 16;
 
-/// The first difference between two folders.
+/// The first difference between two directories.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
-    /// Relative to both folders.
+    /// Relative to both directories.
     pub file: String,
     /// What differs.
     pub what: What,
@@ -39,7 +39,7 @@ pub enum What {
         /// Whether it is the first build that has it.
         only_in_first: bool,
     },
-    /// File, folder or link.
+    /// File, directory or link.
     Kind,
     /// Permission bits, of the first and the second.
     Mode(u32, u32),
@@ -60,12 +60,12 @@ pub struct Content {
     pub bytes: (Vec<u8>, Vec<u8>),
 }
 
-/// Compares two folders; nothing if they are equal.
+/// Compares two directories; nothing if they are equal.
 ///
 /// # Errors
 /// If one cannot be read.
-pub fn folders(first: &Path, second: &Path) -> io::Result<Option<Difference>> {
-    compare_folders(first, second, "")
+pub fn directories(first: &Path, second: &Path) -> io::Result<Option<Difference>> {
+    compare_directories(first, second, "")
 }
 
 /// Compares two contents; nothing if they are equal.
@@ -87,7 +87,11 @@ fn first_difference(first: &[u8], second: &[u8]) -> Option<usize> {
     at.or_else(|| (first.len() != second.len()).then(|| first.len().min(second.len())))
 }
 
-fn compare_folders(first: &Path, second: &Path, prefix: &str) -> io::Result<Option<Difference>> {
+fn compare_directories(
+    first: &Path,
+    second: &Path,
+    prefix: &str,
+) -> io::Result<Option<Difference>> {
     let (in_first, in_second) = (names(first)?, names(second)?);
     for name in in_first.union(&in_second) {
         let file = format!("{prefix}{name}");
@@ -104,7 +108,8 @@ fn compare_folders(first: &Path, second: &Path, prefix: &str) -> io::Result<Opti
 }
 
 fn names(dir: &Path) -> io::Result<BTreeSet<String>> {
-    let name = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+    let name =
+        |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
     fs::read_dir(dir)?.map(name).collect()
 }
 
@@ -116,8 +121,8 @@ fn compare_entries(first: &Path, second: &Path, file: &str) -> io::Result<Option
     }
     let modes = (one.permissions().mode() & 0o7777, two.permissions().mode() & 0o7777);
     if one.is_dir() {
-        // A folder's mode follows the umask, and no format that we write stores it.
-        return compare_folders(first, second, &format!("{file}/"));
+        // A directory's mode follows the umask, and no format that we write stores it.
+        return compare_directories(first, second, &format!("{file}/"));
     }
     let (a, b) = match one.is_symlink() {
         true => (target(first)?, target(second)?),
@@ -142,8 +147,12 @@ fn executable(mode: u32) -> bool {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
-            What::Missing { only_in_first: true } => write!(f, "{}: only the first build has it", self.file),
-            What::Missing { only_in_first: false } => write!(f, "{}: only the second build has it", self.file),
+            What::Missing { only_in_first: true } => {
+                write!(f, "{}: only the first build has it", self.file)
+            }
+            What::Missing { only_in_first: false } => {
+                write!(f, "{}: only the second build has it", self.file)
+            }
             What::Kind => write!(f, "{}: not the same kind of file", self.file),
             What::Mode(one, two) => write!(f, "{}: mode {one:o} and {two:o}", self.file),
             What::Content(content) => write!(f, "{}: {content}", self.file),
@@ -168,7 +177,8 @@ impl fmt::Display for Content {
 }
 
 fn shown(bytes: &[u8]) -> String {
-    let text = bytes.iter().map(|b| if b.is_ascii_graphic() || *b == b' ' { char::from(*b) } else { '.' });
+    let text =
+        bytes.iter().map(|b| if b.is_ascii_graphic() || *b == b' ' { char::from(*b) } else { '.' });
     format!("{:<32}  {}", hex::encode(bytes), text.collect::<String>())
 }
 
@@ -188,12 +198,14 @@ mod tests {
             symlink("b", side.join("link")).unwrap();
         }
         change(&sides[1]);
-        folders(&sides[0], &sides[1]).unwrap()
+        directories(&sides[0], &sides[1]).unwrap()
     }
 
     #[test]
-    fn equal_folders_are_equal_whatever_the_umask() {
-        let loose = |dir: &Path| fs::set_permissions(dir.join("b"), std::fs::Permissions::from_mode(0o664)).unwrap();
+    fn equal_directories_are_equal_whatever_the_umask() {
+        let loose = |dir: &Path| {
+            fs::set_permissions(dir.join("b"), std::fs::Permissions::from_mode(0o664)).unwrap()
+        };
         assert_eq!(compare(|_| ()), None);
         assert_eq!(compare(loose), None);
     }

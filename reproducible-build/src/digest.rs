@@ -2,7 +2,7 @@
 //!
 //! Everything that the builder trusts is trusted because of such a value: a
 //! pinned file, a recipe's key, an accepted artefact. The mirror, the cache
-//! folder and the network are not trusted for anything else.
+//! directory and the network are not trusted for anything else.
 
 use std::fmt;
 use std::io::{self, Read, Write};

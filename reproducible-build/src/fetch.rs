@@ -1,4 +1,4 @@
-//! Brings pinned files into the cache: from a folder, the cache, a mirror, a snapshot.
+//! Brings pinned files into the cache: from a directory, the cache, a mirror, a snapshot.
 //!
 //! Where a file comes from does not matter, because only its digest admits it.
 //! A file with another digest is an error that names both, and is never kept.
@@ -83,7 +83,7 @@ impl Fetcher {
         Ok(bases.iter().any(|base| self.client.exists(&format!("{base}/{path}"))))
     }
 
-    /// Admits files of the inputs folder; returns pins that are neither there nor cached.
+    /// Admits files of the inputs directory; returns pins that are neither there nor cached.
     fn take_local<'p>(&self, pins: &'p [Pin]) -> Result<Vec<&'p Pin>, FetchError> {
         let mut missing = Vec::new();
         let mut seen = BTreeSet::new();
@@ -149,7 +149,12 @@ impl Fetcher {
         }
     }
 
-    fn download_one(&self, pin: &Pin, bases: &[String], activity: &dyn Activity) -> Result<(), FetchError> {
+    fn download_one(
+        &self,
+        pin: &Pin,
+        bases: &[String],
+        activity: &dyn Activity,
+    ) -> Result<(), FetchError> {
         let name = pin.sha256.to_string();
         let _guard = self.cache.lock(Kind::Files, &name)?;
         if self.cache.path(Kind::Files, &name).exists() {
@@ -222,7 +227,9 @@ pub enum FetchError {
         tried: Vec<HttpError>,
     },
     /// this host's apt configuration names no Debian mirror, and DSTYX_DEBIAN_MIRROR is not set.
-    #[error("this host's apt configuration names no Debian mirror, and DSTYX_DEBIAN_MIRROR is not set")]
+    #[error(
+        "this host's apt configuration names no Debian mirror, and DSTYX_DEBIAN_MIRROR is not set"
+    )]
     NoMirror,
     /// {0} is set to {1:?}, which is no http or https address.
     #[error("{0} is set to {1:?}, which is no http or https address")]
@@ -245,11 +252,11 @@ impl FetchError {
                 .into(),
             Self::Nowhere { .. } => "the archive may have moved on: see `dstyx lock --check`, set \
                                   DSTYX_DEBIAN_SNAPSHOT to a snapshot archive's base, or put the \
-                                  file into the folder that DSTYX_INPUTS names"
+                                  file into the directory that DSTYX_INPUTS names"
                 .into(),
             Self::NoMirror | Self::Address(..) => {
                 "set DSTYX_DEBIAN_MIRROR to the base of a Debian mirror: the address below which \
-                 its folders dists/ and pool/ lie"
+                 its directories dists/ and pool/ lie"
                     .into()
             }
             Self::Cache(error) => return error.hint(),

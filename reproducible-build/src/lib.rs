@@ -26,6 +26,7 @@ pub mod root;
 pub mod rust;
 pub mod sandbox;
 pub mod source;
+pub mod tls;
 pub mod update;
 pub mod variation;
 

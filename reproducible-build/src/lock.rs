@@ -38,8 +38,11 @@ pub struct LockFile {
 pub const INPUTS: LockFile =
     LockFile { lock: "inputs.lock", wanted: "packages.toml", holds: "Every input of the build." };
 /// What only tests start.
-pub const TESTS: LockFile =
-    LockFile { lock: "tests.lock", wanted: "tests.toml", holds: "Every tool that only tests start." };
+pub const TESTS: LockFile = LockFile {
+    lock: "tests.lock",
+    wanted: "tests.toml",
+    holds: "Every tool that only tests start.",
+};
 
 /// The whole lock, checked: names are unique, paths are relative and plain.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -194,15 +197,22 @@ impl Lock {
     pub fn pins(&self) -> impl Iterator<Item = (&str, &Pin)> {
         let packages = self.group.iter().map(|(name, g)| (name, &g.packages));
         let files = self.source.iter().map(|(name, s)| (name, &s.files));
-        packages.chain(files).flat_map(|(name, pins)| pins.iter().map(move |pin| (name.as_str(), pin)))
+        packages
+            .chain(files)
+            .flat_map(|(name, pins)| pins.iter().map(move |pin| (name.as_str(), pin)))
     }
 
     /// The text of the lock, one line a pinned file.
     #[must_use]
     pub fn render(&self, file: &LockFile) -> String {
         let LockFile { wanted, holds, .. } = file;
-        let mut text = format!("# {holds} Written by `dstyx lock --update` from {wanted}; review what changes.\n");
-        let head = format!("version = {VERSION}\nrelease = \"{}\"\nresolved = \"{}\"\n", self.release, self.resolved);
+        let mut text = format!(
+            "# {holds} Written by `dstyx lock --update` from {wanted}; review what changes.\n"
+        );
+        let head = format!(
+            "version = {VERSION}\nrelease = \"{}\"\nresolved = \"{}\"\n",
+            self.release, self.resolved
+        );
         text.push_str(&head);
         for (name, group) in &self.group {
             render_pins(&mut text, &format!("group.{name}"), "packages", &group.packages);
@@ -228,7 +238,9 @@ fn render_pins(text: &mut String, table: &str, key: &str, pins: &[Pin]) {
 
 fn digest_pins(label: &str, pins: &[Pin]) -> Digest {
     pins.iter()
-        .fold(FieldHasher::new(label), |hasher, pin| hasher.field(&pin.name).field(pin.sha256.to_string()))
+        .fold(FieldHasher::new(label), |hasher, pin| {
+            hasher.field(&pin.name).field(pin.sha256.to_string())
+        })
         .finish()
 }
 
@@ -299,7 +311,9 @@ mod tests {
 
     #[test]
     fn the_checked_in_locks_are_as_they_would_be_written() {
-        for (file, text) in [(INPUTS, include_str!("../inputs.lock")), (TESTS, include_str!("../tests.lock"))] {
+        for (file, text) in
+            [(INPUTS, include_str!("../inputs.lock")), (TESTS, include_str!("../tests.lock"))]
+        {
             assert_eq!(Lock::parse(text).unwrap().render(&file), text, "{}", file.lock);
         }
     }

@@ -12,7 +12,7 @@ pub(crate) const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
 
 /// Program and first arguments that start `program`, a path below `root`. Libraries are also
-/// taken from a folder that bears the program's name, where Debian puts private ones.
+/// taken from a directory that bears the program's name, where Debian puts private ones.
 #[must_use]
 pub fn argv(root: &Path, program: &str) -> Vec<OsString> {
     let libraries = root.join(LIBRARIES);
@@ -30,10 +30,8 @@ mod tests {
     #[test]
     fn nothing_is_taken_from_the_host() {
         let argv = argv(Path::new("/roots/a"), "usr/bin/swtpm");
-        assert!(
-            argv.iter()
-                .all(|argument| argument == "--library-path" || argument.to_string_lossy().starts_with("/roots/a/"))
-        );
+        assert!(argv.iter().all(|argument| argument == "--library-path"
+            || argument.to_string_lossy().starts_with("/roots/a/")));
         assert!(argv[2].to_string_lossy().ends_with(":/roots/a/usr/lib/x86_64-linux-gnu/swtpm"));
     }
 }

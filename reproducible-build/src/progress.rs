@@ -69,10 +69,13 @@ impl Progress for Bars {
     fn start(&self, title: &str, amount: Amount) -> Box<dyn Activity> {
         let (length, template) = match amount {
             Amount::Unknown => (None, "{spinner} {prefix}  {elapsed}  {wide_msg:.dim}"),
-            Amount::Bytes(n) => {
-                (Some(n), "{spinner} {prefix}  {bar:24} {bytes}/{total_bytes}  {bytes_per_sec}  {wide_msg:.dim}")
+            Amount::Bytes(n) => (
+                Some(n),
+                "{spinner} {prefix}  {bar:24} {bytes}/{total_bytes}  {bytes_per_sec}  {wide_msg:.dim}",
+            ),
+            Amount::Items(n) => {
+                (Some(n), "{spinner} {prefix}  {bar:24} {pos}/{len}  {elapsed}  {wide_msg:.dim}")
             }
-            Amount::Items(n) => (Some(n), "{spinner} {prefix}  {bar:24} {pos}/{len}  {elapsed}  {wide_msg:.dim}"),
         };
         let bar = match length {
             Some(n) => ProgressBar::new(n),

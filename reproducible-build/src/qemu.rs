@@ -52,8 +52,8 @@ impl Qemu {
         let version = version_in(builder.lock(), group)?;
         let root = builder.root(group)?.path;
         let mut argv = program::argv(&root, PROGRAM);
-        for folder in DATA {
-            argv.extend(["-L".into(), root.join(folder).into()]);
+        for directory in DATA {
+            argv.extend(["-L".into(), root.join(directory).into()]);
         }
         let program = root.join(PROGRAM);
         let modules = root.join(program::LIBRARIES).join("qemu");
@@ -105,7 +105,10 @@ pub fn locked_version(lock: &Lock) -> Result<String, QemuError> {
 
 fn version_in(lock: &Lock, group: &str) -> Result<String, QemuError> {
     let pins = &lock.group(group).map_err(BuildError::from)?.packages;
-    let pin = pins.iter().find(|pin| pin.name == PACKAGE).ok_or_else(|| QemuError::NotLocked(group.into()))?;
+    let pin = pins
+        .iter()
+        .find(|pin| pin.name == PACKAGE)
+        .ok_or_else(|| QemuError::NotLocked(group.into()))?;
     Ok(upstream(&pin.version).to_owned())
 }
 
@@ -132,7 +135,9 @@ pub enum QemuError {
     #[error("{0} cannot be started")]
     Start(PathBuf, #[source] io::Error),
     /// {program} is QEMU {found:?}, but only {expected} is known to give the predicted ACPI tables.
-    #[error("{program} is QEMU {found:?}, but only {expected} is known to give the predicted ACPI tables")]
+    #[error(
+        "{program} is QEMU {found:?}, but only {expected} is known to give the predicted ACPI tables"
+    )]
     Other {
         /// What was started.
         program: PathBuf,
@@ -151,8 +156,12 @@ impl QemuError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Other { .. } => Some("leave the choice of QEMU out: the locked one is unpacked and used".into()),
-            Self::Start(..) => Some("the locked QEMU runs on x86-64 Linux; is the file executable?".into()),
+            Self::Other { .. } => {
+                Some("leave the choice of QEMU out: the locked one is unpacked and used".into())
+            }
+            Self::Start(..) => {
+                Some("the locked QEMU runs on x86-64 Linux; is the file executable?".into())
+            }
             Self::NotLocked(_) => Some("take the lock from the repository".into()),
             Self::Build(error) => error.hint(),
         }

@@ -22,7 +22,7 @@ pub struct Proof {
     pub second_log: PathBuf,
 }
 
-/// A builder for second builds: other folder, user, clock, umask, locale, time zone,
+/// A builder for second builds: other directory, user, clock, umask, locale, time zone,
 /// machine name and `-j`, and no cache. It remembers what it built, so recipes that
 /// share a base build it a second time once.
 ///
@@ -43,7 +43,7 @@ pub fn prove(first: &Builder, second: &Builder, recipe: &Recipe) -> Result<Proof
 }
 
 fn compare_built(one: &Built, two: &Built) -> Result<Option<Difference>, RebuildError> {
-    Ok(compare::folders(&one.path, &two.path)?)
+    Ok(compare::directories(&one.path, &two.path)?)
 }
 
 /// Why nothing was shown.

@@ -1,7 +1,7 @@
 //! A recipe: which commands make which files from which inputs, and nothing else.
 //!
 //! Its key is a digest of everything that could influence the output. What is not in
-//! the key (the machine, the user, the time, the folder) must not influence it;
+//! the key (the machine, the user, the time, the directory) must not influence it;
 //! [`crate::rebuild`] proves that by building twice.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use crate::variation::Variation;
 /// Raised whenever the same recipe would be run in another way.
 const FORMAT: &str = "dstyx recipe format 1";
 
-/// How a set of files is made. In arguments, folders and environment values the
+/// How a set of files is made. In arguments, directories and environment values the
 /// placeholders `{src}`, `{work}`, `{out}` and `{jobs}` are replaced.
 #[derive(Debug, Clone)]
 pub struct Recipe {
@@ -28,7 +28,7 @@ pub struct Recipe {
     pub root: String,
     /// What is bound read-only at `{src}/<name>`.
     pub sources: BTreeMap<String, Input>,
-    /// A recipe with [`Recipe::keep_work`], whose work folder is the starting
+    /// A recipe with [`Recipe::keep_work`], whose work directory is the starting
     /// point: copied to `{work}` with its modification times.
     pub base: Option<Arc<Recipe>>,
     /// Run one after the other in `{work}` unless they say otherwise.
@@ -71,7 +71,7 @@ impl Command {
         Self::new(["sh".to_owned(), "-euc".to_owned(), script.into()])
     }
 
-    /// Runs it in another folder than `{work}`.
+    /// Runs it in another directory than `{work}`.
     #[must_use]
     pub fn dir(mut self, dir: impl Into<String>) -> Self {
         self.dir = dir.into();
@@ -122,7 +122,11 @@ impl Recipe {
     }
 
     /// The whole environment in these surroundings.
-    pub(crate) fn expanded_env(&self, variation: &Variation, epoch_secs: u64) -> BTreeMap<String, String> {
+    pub(crate) fn expanded_env(
+        &self,
+        variation: &Variation,
+        epoch_secs: u64,
+    ) -> BTreeMap<String, String> {
         let places = Places::new(variation);
         let mut env = variation.env();
         env.insert("PATH".into(), "/usr/bin:/usr/sbin".into());

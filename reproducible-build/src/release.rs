@@ -33,14 +33,18 @@ impl Trust {
     /// `threshold` of `signers`; a key that is named twice is one signer.
     ///
     /// # Errors
-    /// If nobody is named, or the threshold is zero or more than there are signers: no rule accepts everything.
+    /// If nobody is named, or the threshold is zero or more than there are signers: no rule accepts
+    /// everything.
     pub fn new(signers: Vec<Signer>, threshold: usize) -> Result<Self, ReleaseError> {
         let mut seen = BTreeSet::new();
-        let signers: Vec<Signer> = signers.into_iter().filter(|signer| seen.insert(signer.id())).collect();
+        let signers: Vec<Signer> =
+            signers.into_iter().filter(|signer| seen.insert(signer.id())).collect();
         match signers.len() {
             0 => Err(ReleaseError::NoSigners),
             many if many > MAX_SIGNERS => Err(ReleaseError::ManySigners(many)),
-            keys if threshold == 0 || threshold > keys => Err(ReleaseError::Threshold { threshold, keys }),
+            keys if threshold == 0 || threshold > keys => {
+                Err(ReleaseError::Threshold { threshold, keys })
+            }
             _ => Ok(Self { signers, threshold }),
         }
     }
@@ -66,7 +70,9 @@ pub struct VerifiedRelease {
 pub fn verify(envelope: &[u8], trust: &Trust) -> Result<VerifiedRelease, ReleaseError> {
     let envelope = Envelope::parse(envelope)?;
     let signed_bytes = envelope.signed_bytes(); // once: a megabyte, for each of 32 signers and 64 signatures
-    let signed = |signer: &&Signer| envelope.signatures().any(|signature| signer.signed(&signed_bytes, signature));
+    let signed = |signer: &&Signer| {
+        envelope.signatures().any(|signature| signer.signed(&signed_bytes, signature))
+    };
     let signers: Vec<KeyId> = trust.signers.iter().filter(signed).map(Signer::id).collect();
     if signers.len() < trust.threshold {
         return Err(too_few(&envelope, trust, &signers));
@@ -79,10 +85,16 @@ pub fn verify(envelope: &[u8], trust: &Trust) -> Result<VerifiedRelease, Release
 /// statement from one that somebody else signed.
 fn too_few(envelope: &Envelope, trust: &Trust, counted: &[KeyId]) -> ReleaseError {
     let claimed: BTreeSet<KeyId> = envelope.key_ids().collect();
-    let broken = trust.signers.iter().map(Signer::id).find(|id| claimed.contains(id) && !counted.contains(id));
+    let broken = trust
+        .signers
+        .iter()
+        .map(Signer::id)
+        .find(|id| claimed.contains(id) && !counted.contains(id));
     match broken {
         Some(signer) => ReleaseError::Altered { signer },
-        None if counted.is_empty() => ReleaseError::Foreign { signatures: envelope.signatures().count() },
+        None if counted.is_empty() => {
+            ReleaseError::Foreign { signatures: envelope.signatures().count() }
+        }
         None => ReleaseError::TooFew { counted: counted.len(), threshold: trust.threshold },
     }
 }
@@ -100,7 +112,8 @@ impl VerifiedRelease {
         &self.signers
     }
 
-    /// Whether an image is the released one: `os_image_hash` is the SHA-256 of the image.json that was read.
+    /// Whether an image is the released one: `os_image_hash` is the SHA-256 of the image.json that
+    /// was read.
     ///
     /// # Errors
     /// If it is another image.json.
@@ -118,7 +131,8 @@ impl VerifiedRelease {
     /// # Errors
     /// If the release has no such file, or it has other bytes.
     pub fn check(&self, name: &str, bytes: &[u8]) -> Result<(), ReleaseError> {
-        let stated = self.statement.file(name).ok_or_else(|| ReleaseError::NoFile(name.to_owned()))?;
+        let stated =
+            self.statement.file(name).ok_or_else(|| ReleaseError::NoFile(name.to_owned()))?;
         let found = FileDigests::of(bytes);
         if *stated == found {
             return Ok(());
@@ -137,8 +151,11 @@ pub enum ReleaseError {
     /// {0} signers are named; at most 32 are tried.
     #[error("{0} signers are named; at most {MAX_SIGNERS} are tried")]
     ManySigners(usize),
-    /// the threshold is {threshold}, but {keys} different keys are named; legal are 1 to their number.
-    #[error("the threshold is {threshold}, but {keys} different keys are named; legal are 1 to their number")]
+    /// the threshold is {threshold}, but {keys} different keys are named; legal are 1 to their
+    /// number.
+    #[error(
+        "the threshold is {threshold}, but {keys} different keys are named; legal are 1 to their number"
+    )]
     Threshold {
         /// As asked for.
         threshold: usize,
@@ -191,12 +208,16 @@ impl ReleaseError {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::NoSigners | Self::ManySigners(_) => "name the public keys that you trust with --signer",
-            Self::Threshold { .. } => "give a --threshold between 1 and the number of different --signer keys",
+            Self::NoSigners | Self::ManySigners(_) => {
+                "name the public keys that you trust with --signer"
+            }
+            Self::Threshold { .. } => {
+                "give a --threshold between 1 and the number of different --signer keys"
+            }
             Self::TooFew { .. } => "wait for more signers, or trust fewer with --threshold",
             Self::Foreign { .. } => "is this the release of those whose keys you named?",
             Self::Altered { .. } => "do not use it; take the release from another place",
-            Self::NoFile(_) => "is this the folder of that release?",
+            Self::NoFile(_) => "is this the directory of that release?",
             Self::OtherBytes { .. } => {
                 "do not use the file; `dstyx rebuild --against image.json` says where it differs"
             }

@@ -111,7 +111,13 @@ fn unpack_all(
     }
 }
 
-fn unpack_one(pin: &Pin, file: &Path, dir: &Path, claims: &Claims, activity: &dyn Activity) -> Result<(), RootError> {
+fn unpack_one(
+    pin: &Pin,
+    file: &Path,
+    dir: &Path,
+    claims: &Claims,
+    activity: &dyn Activity,
+) -> Result<(), RootError> {
     activity.status(&pin.name);
     let deb = read_verified(file, pin)?;
     let claim = |path: &Path| claim(claims, path, &pin.name);

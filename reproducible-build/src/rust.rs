@@ -1,6 +1,6 @@
 //! Recipes for the project's own Rust programs: static, offline, by the locked toolchain.
 //!
-//! The recipe sees only what the wanted packages need: their folders, the part of
+//! The recipe sees only what the wanted packages need: their directories, the part of
 //! `Cargo.lock` that they reach, and exactly those crates, each checked against its
 //! checksum there. So a change elsewhere in the workspace neither changes the key nor
 //! can reach the programs.
@@ -33,7 +33,7 @@ pub struct Programs<'a> {
     pub packages: &'a [&'a str],
     /// Binaries of these packages; the recipe's outputs.
     pub binaries: &'a [&'a str],
-    /// Further files or folders, relative to the workspace, that the packages include.
+    /// Further files or directories, relative to the workspace, that the packages include.
     pub extra: &'a [&'a str],
 }
 
@@ -42,7 +42,11 @@ pub struct Programs<'a> {
 ///
 /// # Errors
 /// If a package is unknown, a crate cannot be had, or the cache fails.
-pub fn recipe(builder: &Builder, workspace: &Path, programs: &Programs<'_>) -> Result<Recipe, RustError> {
+pub fn recipe(
+    builder: &Builder,
+    workspace: &Path,
+    programs: &Programs<'_>,
+) -> Result<Recipe, RustError> {
     let pruned = pruned::Workspace::read(workspace, programs.packages)?;
     let mut sources = BTreeMap::new();
     for (name, tree) in crates::trees(builder.cache(), workspace, &pruned.crates)? {
@@ -63,8 +67,13 @@ pub fn recipe(builder: &Builder, workspace: &Path, programs: &Programs<'_>) -> R
     })
 }
 
-/// The packages' folders without their tests, and the two files at the top rewritten.
-fn checkout(cache: &Cache, workspace: &Path, pruned: &pruned::Workspace, extra: &[&str]) -> Result<Tree, RustError> {
+/// The packages' directories without their tests, and the two files at the top rewritten.
+fn checkout(
+    cache: &Cache,
+    workspace: &Path,
+    pruned: &pruned::Workspace,
+    extra: &[&str],
+) -> Result<Tree, RustError> {
     let without = ["tests", "benches", "examples", "Cargo.toml"];
     let mut paths: Vec<String> = extra.iter().map(|&path| path.into()).collect();
     for member in pruned.members.keys() {
@@ -91,7 +100,9 @@ fn checkout(cache: &Cache, workspace: &Path, pruned: &pruned::Workspace, extra: 
 fn steps(programs: &Programs<'_>) -> Vec<Command> {
     let mut build: Vec<String> =
         ["cargo", "build", "--release", "--offline", "--target", TARGET].map(str::to_owned).into();
-    for config in ["source.crates-io.replace-with=\"pinned\"", "source.pinned.directory=\"{src}/crates\""] {
+    for config in
+        ["source.crates-io.replace-with=\"pinned\"", "source.pinned.directory=\"{src}/crates\""]
+    {
         build.extend(["--config".to_owned(), config.to_owned()]);
     }
     for package in programs.packages {
@@ -111,13 +122,15 @@ fn steps(programs: &Programs<'_>) -> Vec<Command> {
     ]
 }
 
-/// What the compiler is told for every program: no shared library, and relocations in their short form (DT_RELR: a
-/// twentieth of a static program).
+/// What the compiler is told for every program: no shared library, and relocations in their short
+/// form (DT_RELR: a twentieth of a static program).
 const CODE: &str = "-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs";
 
 /// Static linking, and the names that paths have in panics and debug information.
 fn environment() -> BTreeMap<String, String> {
-    let remapped = |option: &str| ["src", "work"].map(|place| format!("{option}={{{place}}}=/build/{place}")).join(" ");
+    let remapped = |option: &str| {
+        ["src", "work"].map(|place| format!("{option}={{{place}}}=/build/{place}")).join(" ")
+    };
     BTreeMap::from(
         [
             ("CARGO_HOME", "{work}/cargo".to_owned()),
@@ -179,7 +192,9 @@ impl RustError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Checksum { .. } => "delete the file from cargo's registry cache; it is fetched again".into(),
+            Self::Checksum { .. } => {
+                "delete the file from cargo's registry cache; it is fetched again".into()
+            }
             Self::CargoFetch(_) | Self::NotFetched(_) => {
                 "run `cargo fetch --locked` by hand: it uses the same configuration".into()
             }

@@ -32,7 +32,7 @@ pub const SETUP_FAILED: u8 = 125;
 pub struct Spec {
     /// The root, mounted read-only.
     pub root: PathBuf,
-    /// Folders bound below `base`.
+    /// Directories bound below `base`.
     pub binds: Vec<Bind>,
     /// An absolute path below one of the root's empty mount points.
     pub base: PathBuf,
@@ -48,7 +48,7 @@ pub struct Spec {
     pub hostname: String,
 }
 
-/// A folder of the host inside the sandbox.
+/// A directory of the host inside the sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bind {

@@ -1,4 +1,4 @@
-//! Source trees that recipes read: pinned tarballs, folders of the checkout, made files.
+//! Source trees that recipes read: pinned tarballs, directories of the checkout, made files.
 //!
 //! A tree is kept once per content and bound read-only into the sandbox, so what a
 //! recipe's key names is what its commands see, whatever happens to the checkout
@@ -23,7 +23,7 @@ const FORMAT: &str = "dstyx tree format 1";
 /// Where a Debian source package's additions lie.
 const PACKAGED_SOURCES: &str = "usr/src";
 
-/// A folder whose content is known.
+/// A directory whose content is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tree {
     /// Where it lies; nobody writes there.
@@ -42,8 +42,8 @@ impl Tree {
         Ok(FieldHasher::new(FORMAT).field(source.to_string()).finish())
     }
 
-    /// The lock's source `name`, unpacked: the tarball's own top folder is left
-    /// out; Debian's additions, if there are any, lie in its folder `debian` and
+    /// The lock's source `name`, unpacked: the tarball's own top directory is left
+    /// out; Debian's additions, if there are any, lie in its directory `debian` and
     /// its patches are not applied.
     ///
     /// # Errors
@@ -72,12 +72,13 @@ impl Tree {
     /// # Errors
     /// If a path is not plain, or the cache fails.
     pub fn of_files(cache: &Cache, files: &BTreeMap<String, Vec<u8>>) -> Result<Self, TreeError> {
-        let entries = files.iter().map(|(path, content)| Entry::plain((path.clone(), content.clone())));
+        let entries =
+            files.iter().map(|(path, content)| Entry::plain((path.clone(), content.clone())));
         Self::of_entries(cache, entries.collect())
     }
 
-    /// The files below `paths` (files or folders, relative to `base`), at the same
-    /// relative places. Folders named `target` and names with a leading dot are left out.
+    /// The files below `paths` (files or directories, relative to `base`), at the same
+    /// relative places. Directories named `target` and names with a leading dot are left out.
     ///
     /// # Errors
     /// If a path is missing, leads through a symbolic link, or the cache fails.
@@ -200,7 +201,7 @@ fn unpack_source(pins: &[Pin], files: &[PathBuf], scratch: &Path) -> Result<Path
     for (pin, file) in pins.iter().zip(files) {
         let bytes = read_verified(file, pin)?;
         match &tree {
-            // Debian's additions bring their own folder `debian`.
+            // Debian's additions bring their own directory `debian`.
             Some(tree) => archive::unpack_tar_xz(&bytes[..], tree)?,
             None => {
                 let dir = scratch.join("unpacked");
@@ -210,7 +211,7 @@ fn unpack_source(pins: &[Pin], files: &[PathBuf], scratch: &Path) -> Result<Path
                     false => bytes,
                 };
                 archive::unpack_tar_xz(&packed[..], &dir)?;
-                tree = Some(archive::only_folder(&dir)?);
+                tree = Some(archive::only_directory(&dir)?);
             }
         }
     }
@@ -236,8 +237,8 @@ pub enum TreeError {
     /// the path {0:?} is not plain.
     #[error("the path {0:?} is not plain")]
     Path(String),
-    /// {0} is neither a file nor a folder.
-    #[error("{0} is neither a file nor a folder")]
+    /// {0} is neither a file nor a directory.
+    #[error("{0} is neither a file nor a directory")]
     Kind(PathBuf),
     /// the source has no tarball.
     #[error("the source has no tarball")]
@@ -264,7 +265,9 @@ impl TreeError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Path(_) | Self::Kind(_) => Some("recipes read plain files and folders only".into()),
+            Self::Path(_) | Self::Kind(_) => {
+                Some("recipes read plain files and directories only".into())
+            }
             Self::NoTarball | Self::Archive(_) => {
                 Some("the lock pins a source in a form that this builder cannot unpack".into())
             }

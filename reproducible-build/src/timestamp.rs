@@ -60,7 +60,14 @@ mod tests {
             assert_eq!(format(secs), text);
             assert_eq!(parse(text), Some(secs));
         }
-        for bad in ["", "20260230T000000Z", "20261301T000000Z", "2026-01-01", "20260101T240000Z", "20260101T000000"] {
+        for bad in [
+            "",
+            "20260230T000000Z",
+            "20261301T000000Z",
+            "2026-01-01",
+            "20260101T240000Z",
+            "20260101T000000",
+        ] {
             assert_eq!(parse(bad), None, "{bad}");
         }
     }

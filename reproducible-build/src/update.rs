@@ -77,13 +77,19 @@ impl Wanted {
         toml::from_str(&text).map_err(|e| UpdateError::Wanted(Box::new(e)))
     }
 
-    /// Reads the indices and resolves every group and source. If nothing changes against what `old` has, its time
-    /// stays: the time is an input of every build, and new groups or sources beside the old ones change none of them.
+    /// Reads the indices and resolves every group and source. If nothing changes against what `old`
+    /// has, its time stays: the time is an input of every build, and new groups or sources beside
+    /// the old ones change none of them.
     ///
     /// # Errors
-    /// If an index cannot be had, is not what `InRelease` states, or something
-    /// wanted cannot be resolved.
-    pub fn resolve(&self, old: Option<&Lock>, fetcher: &Fetcher, progress: &dyn Progress) -> Result<Lock, UpdateError> {
+    /// If an index cannot be had, is not what `InRelease` states, or something wanted cannot be
+    /// resolved.
+    pub fn resolve(
+        &self,
+        old: Option<&Lock>,
+        fetcher: &Fetcher,
+        progress: &dyn Progress,
+    ) -> Result<Lock, UpdateError> {
         let mut archive = Archive::new(fetcher, progress);
         let mut groups = BTreeMap::new();
         for (name, wanted) in &self.group {
@@ -100,7 +106,11 @@ impl Wanted {
         Ok(new)
     }
 
-    fn resolve_group(&self, wanted: &WantedGroup, archive: &mut Archive<'_>) -> Result<Group, UpdateError> {
+    fn resolve_group(
+        &self,
+        wanted: &WantedGroup,
+        archive: &mut Archive<'_>,
+    ) -> Result<Group, UpdateError> {
         let mut universe = Universe::default();
         for suite in &self.suites {
             universe.add(archive.packages(suite)?)?;
@@ -119,7 +129,11 @@ impl Wanted {
         Ok(Group { packages })
     }
 
-    fn resolve_source(&self, wanted: &WantedSource, archive: &mut Archive<'_>) -> Result<Source, UpdateError> {
+    fn resolve_source(
+        &self,
+        wanted: &WantedSource,
+        archive: &mut Archive<'_>,
+    ) -> Result<Source, UpdateError> {
         let (entry, files) = match wanted {
             WantedSource::Package(entry) => {
                 let (name, suite) = split(entry);
@@ -130,7 +144,8 @@ impl Wanted {
             }
             WantedSource::Source(entry) => {
                 let (name, suite) = split(entry);
-                let text = archive.text(suite.unwrap_or(&self.release), "main/source/Sources.xz")?;
+                let text =
+                    archive.text(suite.unwrap_or(&self.release), "main/source/Sources.xz")?;
                 (entry, index::source_files(&text, name)?)
             }
         };
@@ -141,9 +156,11 @@ impl Wanted {
     }
 }
 
-/// Whether whatever is built from `old` is built from `new` alike: each group and source of `old` is there, unchanged.
+/// Whether whatever is built from `old` is built from `new` alike: each group and source of `old`
+/// is there, unchanged.
 fn keeps(old: &Lock, new: &Lock) -> bool {
-    let in_old = |section: &String| old.group.contains_key(section) || old.source.contains_key(section);
+    let in_old =
+        |section: &String| old.group.contains_key(section) || old.source.contains_key(section);
     let beside = |change: &diff::Change| matches!(change, diff::Change::Added { section, .. } if !in_old(section));
     old.release == new.release && diff::diff(old, new).iter().all(beside)
 }
@@ -159,7 +176,8 @@ pub fn standing(
     progress: &dyn Progress,
 ) -> Result<Vec<Standing>, UpdateError> {
     let current: BTreeSet<&str> = new.pins().map(|(_, pin)| pin.path.as_str()).collect();
-    let superseded: Vec<_> = old.pins().filter(|(_, pin)| !current.contains(pin.path.as_str())).collect();
+    let superseded: Vec<_> =
+        old.pins().filter(|(_, pin)| !current.contains(pin.path.as_str())).collect();
     let title = "asking for superseded files";
     let activity = progress.start(title, Amount::Items(superseded.len() as u64));
     let mut all = Vec::new();
@@ -209,7 +227,8 @@ impl<'a> Archive<'a> {
         let activity = self.progress.start(&format!("reading {suite} {name}"), Amount::Unknown);
         let release = self.fetcher.index(&format!("dists/{suite}/InRelease"), MAX_RELEASE_BYTES)?;
         let (expected, size) = index::stated_digest(&String::from_utf8_lossy(&release), name)?;
-        let packed = self.fetcher.index(&format!("dists/{suite}/{name}"), MAX_INDEX_BYTES.min(size + 1))?;
+        let packed =
+            self.fetcher.index(&format!("dists/{suite}/{name}"), MAX_INDEX_BYTES.min(size + 1))?;
         let found = Digest::of(&packed);
         if found != expected {
             let file = format!("dists/{suite}/{name}");
@@ -290,7 +309,10 @@ mod tests {
         };
         let lock = |groups: &[(&str, &[&str])]| {
             let group = |(name, pins): &(&str, &[&str])| {
-                ((*name).to_owned(), Group { packages: pins.iter().map(|name| pin(name)).collect() })
+                (
+                    (*name).to_owned(),
+                    Group { packages: pins.iter().map(|name| pin(name)).collect() },
+                )
             };
             let groups = groups.iter().map(group).collect();
             Lock::new("trixie".into(), "20260101T000000Z".into(), groups, BTreeMap::new())

@@ -1,6 +1,6 @@
 //! What differs between two builds of the same recipe, and may not show in the output.
 //!
-//! All of it reaches the compilers: the folder is the one they run in, the ids are
+//! All of it reaches the compilers: the directory is the one they run in, the ids are
 //! those of their user namespace, and the clock is shifted by `libfaketime`, which is
 //! loaded into every process (the wall clock itself has no namespace). The log of
 //! each build begins with what the commands see.
@@ -17,7 +17,7 @@ const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 pub struct Variation {
     /// Told in the log's name.
     pub name: &'static str,
-    /// The folder that holds sources, work and output.
+    /// The directory that holds sources, work and output.
     pub base: PathBuf,
     /// User and group id.
     pub uid: u32,
@@ -93,7 +93,8 @@ impl Variation {
             env.insert("FAKETIME".into(), format!("+{}d", self.clock_days));
             // Durations stay true, or programs that wait would wait wrongly.
             env.insert("FAKETIME_DONT_FAKE_MONOTONIC".into(), "1".into());
-            // Times of files stay true: make does not see the shifted clock, and would wait for files from the future.
+            // Times of files stay true: make does not see the shifted clock, and would wait for
+            // files from the future.
             env.insert("NO_FAKE_STAT".into(), "1".into());
         }
         env
@@ -103,14 +104,17 @@ impl Variation {
     pub(crate) fn prologue(&self) -> String {
         let locale = match self.locale.split_once('.') {
             Some((name, charset)) if name != "C" => {
-                format!("mkdir -p \"$LOCPATH\"; localedef -i {name} -f {charset} \"$LOCPATH/{}\"\n", self.locale)
+                format!(
+                    "mkdir -p \"$LOCPATH\"; localedef -i {name} -f {charset} \"$LOCPATH/{}\"\n",
+                    self.locale
+                )
             }
             _ => String::new(),
         };
         format!(
             "mkdir -p \"$HOME\"\n{locale}\
              echo \"build: {}\"; date; id; echo \"umask $(umask)\"; locale 2>&1 | head -n 2\n\
-             echo \"jobs $(nproc)\"; echo \"folder $(pwd)\"; echo \"host $(hostname)\"",
+             echo \"jobs $(nproc)\"; echo \"directory $(pwd)\"; echo \"host $(hostname)\"",
             self.name
         )
     }

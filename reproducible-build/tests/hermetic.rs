@@ -30,7 +30,10 @@ fn main() -> ExitCode {
         Trial::test("a_failure_shows_its_log", a_failure_shows_its_log),
         Trial::test("outputs_are_those_of_the_recipe", outputs_are_those_of_the_recipe),
         Trial::test("a_known_key_is_not_built_again", a_known_key_is_not_built_again),
-        Trial::test("a_recipe_goes_on_from_the_work_of_another", a_recipe_goes_on_from_the_work_of_another),
+        Trial::test(
+            "a_recipe_goes_on_from_the_work_of_another",
+            a_recipe_goes_on_from_the_work_of_another,
+        ),
         Trial::test("a_planted_stamp_is_caught_and_named", a_planted_stamp_is_caught_and_named),
         Trial::test("a_reproducible_program_is_equal", a_reproducible_program_is_equal),
         Trial::test("a_rust_program_is_static_and_equal", a_rust_program_is_static_and_equal),
@@ -77,13 +80,17 @@ fn a_build_sees_nothing_of_the_host() -> Result<(), Failed> {
     let facts = std::fs::read_to_string(out + "/facts")?;
     let lines: Vec<&str> = facts.lines().map(str::trim).collect();
     assert_eq!(lines[..3], ["lo", "builder", "0"]);
-    assert_eq!(lines[3], "CARGO_BUILD_JOBS HOME LANG LC_ALL OMP_NUM_THREADS PATH PWD SOURCE_DATE_EPOCH TMPDIR TZ USER");
+    assert_eq!(
+        lines[3],
+        "CARGO_BUILD_JOBS HOME LANG LC_ALL OMP_NUM_THREADS PATH PWD SOURCE_DATE_EPOCH TMPDIR TZ USER"
+    );
     Ok(())
 }
 
 fn a_failure_shows_its_log() -> Result<(), Failed> {
-    let error =
-        build_apart(&recipe("failing", "echo before; echo why >&2; exit 3", &[])).err().ok_or("it was built")?;
+    let error = build_apart(&recipe("failing", "echo before; echo why >&2; exit 3", &[]))
+        .err()
+        .ok_or("it was built")?;
     let BuildError::Failed { log, tail, .. } = error else {
         return Err(format!("{error}").into());
     };
@@ -116,7 +123,8 @@ fn a_recipe_goes_on_from_the_work_of_another() -> Result<(), Failed> {
     let makefile = "a: s\n\tdate +%N > a\nb: a\n\tcat a > b\n";
     let files = BTreeMap::from([("Makefile".to_owned(), makefile.as_bytes().to_vec())]);
     let make = Input::Tree(Tree::of_files(apart.cache(), &files)?);
-    let mut first = recipe("base", "echo s > s; make -f {src}/make/Makefile a; cp a {out}/a", &["a"]);
+    let mut first =
+        recipe("base", "echo s > s; make -f {src}/make/Makefile a; cp a {out}/a", &["a"]);
     first.sources.insert("make".into(), make.clone());
     first.keep_work = true;
     let first = Arc::new(first);
@@ -149,7 +157,11 @@ fn surroundings_reach_the_commands() -> Result<(), Failed> {
 }
 
 /// Builds a C program twice; the difference, if there is one.
-fn prove(name: &str, source: &str, compile: &str) -> Result<Option<(String, u64, Vec<u8>)>, Failed> {
+fn prove(
+    name: &str,
+    source: &str,
+    compile: &str,
+) -> Result<Option<(String, u64, Vec<u8>)>, Failed> {
     let builder = builder()?;
     let files = BTreeMap::from([("program.c".to_owned(), source.as_bytes().to_vec())]);
     let mut recipe = recipe(name, compile, &["program"]);
@@ -165,7 +177,8 @@ fn prove(name: &str, source: &str, compile: &str) -> Result<Option<(String, u64,
 }
 
 /// The compiler's stamps: `SOURCE_DATE_EPOCH` is taken away, as a careless recipe would.
-const PLAIN: &str = "env -u SOURCE_DATE_EPOCH gcc -Wl,--build-id=none $STAMP -o {out}/program {src}/code/program.c";
+const PLAIN: &str =
+    "env -u SOURCE_DATE_EPOCH gcc -Wl,--build-id=none $STAMP -o {out}/program {src}/code/program.c";
 
 fn a_planted_stamp_is_caught_and_named() -> Result<(), Failed> {
     let stamps = [
@@ -175,7 +188,8 @@ fn a_planted_stamp_is_caught_and_named() -> Result<(), Failed> {
         ("host", "STAMP", "-DSTAMP=\\\"$(hostname)\\\""),
     ];
     for (name, stamp, option) in stamps {
-        let source = format!("#include <stdio.h>\nint main(void) {{ return puts(\"stamp:\" {stamp}); }}\n");
+        let source =
+            format!("#include <stdio.h>\nint main(void) {{ return puts(\"stamp:\" {stamp}); }}\n");
         let compile = PLAIN.replace("$STAMP", option);
         let found = prove(&format!("planted-{name}"), &source, &compile)?;
         let (text, offset, _) = found.ok_or_else(|| format!("the {name} was not caught"))?;
@@ -188,8 +202,7 @@ fn a_planted_stamp_is_caught_and_named() -> Result<(), Failed> {
 
 fn a_reproducible_program_is_equal() -> Result<(), Failed> {
     let source = "#include <stdio.h>\nint main(void) { return puts(__DATE__ __TIME__); }\n";
-    let compile =
-        "gcc -g -ffile-prefix-map={src}=/src -ffile-prefix-map={work}=/work -o {out}/program {src}/code/program.c";
+    let compile = "gcc -g -ffile-prefix-map={src}=/src -ffile-prefix-map={work}=/work -o {out}/program {src}/code/program.c";
     match prove("equal", source, compile)? {
         None => Ok(()),
         Some((text, ..)) => Err(text.into()),
@@ -218,19 +231,26 @@ fn a_rust_program_is_static_and_equal() -> Result<(), Failed> {
             "app/Cargo.toml",
             "[package]\nname = \"app\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[dependencies]\npart.workspace = true\n",
         ),
-        ("app/src/main.rs", "fn main() { println!(\"{} {}\", file!(), part::answer(std::env::args().len())) }\n"),
-        ("part/Cargo.toml", "[package]\nname = \"part\"\nversion = \"0.1.0\"\nedition = \"2024\"\n"),
+        (
+            "app/src/main.rs",
+            "fn main() { println!(\"{} {}\", file!(), part::answer(std::env::args().len())) }\n",
+        ),
+        (
+            "part/Cargo.toml",
+            "[package]\nname = \"part\"\nversion = \"0.1.0\"\nedition = \"2024\"\n",
+        ),
         ("part/src/lib.rs", "pub fn answer(n: usize) -> usize { [41, 42][n] }\n"),
         ("other/Cargo.toml", "[package]\nname = \"other\"\nversion = \"0.1.0\"\n"),
         ("other/src/lib.rs", "not even Rust"),
     ];
     for (path, text) in files {
         let path = workspace.path().join(path);
-        std::fs::create_dir_all(path.parent().ok_or("a folder")?)?;
+        std::fs::create_dir_all(path.parent().ok_or("a directory")?)?;
         std::fs::write(path, text)?;
     }
     let builder = builder()?;
-    let programs = Programs { name: "test-rust", packages: &["app"], binaries: &["app"], extra: &[] };
+    let programs =
+        Programs { name: "test-rust", packages: &["app"], binaries: &["app"], extra: &[] };
     let recipe = rust::recipe(&builder, workspace.path(), &programs)?;
     let (first, second) = (builder.again(Variation::first())?, rebuild::second_builder(&builder)?);
     let proof = rebuild::prove(&first, &second, &recipe)?;

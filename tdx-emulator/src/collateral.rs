@@ -1,9 +1,10 @@
-//! What a verifier needs beside a quote: TCB info, QE identity and revocation lists, freshly signed.
+//! What a verifier needs beside a quote: TCB info, QE identity and revocation lists, freshly
+//! signed.
 //!
-//! Sources: Intel PCS API v4 (TCB info version 3 with TDX module identities, QE identity version 2); the
-//! envelope is dcap-qvl's `QuoteCollateralV3` in JSON. Everything says `UpToDate`: the machine has exactly
-//! the versions that the TCB info asks for, and an older level exists, so that the comparison is a real one;
-//! lies change either.
+//! Sources: Intel PCS API v4 (TCB info version 3 with TDX module identities, QE identity version
+//! 2); the envelope is dcap-qvl's `QuoteCollateralV3` in JSON. Everything says `UpToDate`: the
+//! machine has exactly the versions that the TCB info asks for, and an older level exists, so that
+//! the comparison is a real one; lies change either.
 
 use std::time::Duration;
 
@@ -48,12 +49,16 @@ impl Collateral {
     pub fn issue(chain: &Chain, now: DateTime, lie: Option<Lie>) -> Result<Self, PkiError> {
         let statements = Dates::of(now, lie == Some(Lie::ExpiredCollateral))?;
         let lists = Dates::of(now, lie == Some(Lie::ExpiredCrl))?;
-        let (tcb_info, qe_identity) = (tcb_info(&statements, lie).to_string(), qe_identity(&statements).to_string());
+        let (tcb_info, qe_identity) =
+            (tcb_info(&statements, lie).to_string(), qe_identity(&statements).to_string());
         let signer = Holder::TcbSigner.key();
         let sign = |text: &str| hex::encode(sign_raw(&signer, text.as_bytes()));
         Ok(Self {
             pck_crl_issuer_chain: chain.platform_ca_pem()?,
-            root_ca_crl: hex::encode(revocation_list(Issuer::of(Holder::Root), &lists.revocations())?),
+            root_ca_crl: hex::encode(revocation_list(
+                Issuer::of(Holder::Root),
+                &lists.revocations(),
+            )?),
             pck_crl: hex::encode(pck_crl(&lists, lie)?),
             tcb_info_issuer_chain: chain.tcb_signer_pem()?,
             tcb_info_signature: sign(&tcb_info),
@@ -89,7 +94,12 @@ impl Dates {
     }
 
     fn revocations(&self) -> Revocations {
-        Revocations { this_update: self.issue, next_update: self.next_update, revoked: None, complete: true }
+        Revocations {
+            this_update: self.issue,
+            next_update: self.next_update,
+            revoked: None,
+            complete: true,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The firmware's event log, as a file for whoever wants to see why a register differs.
 //!
-//! It only explains: registers are judged by prediction, and this log is as worthless as all the rest.
+//! It only explains: registers are judged by prediction, and this log is as worthless as all the
+//! rest.
 
 use protocol::event_log::RawEvent;
 
@@ -39,8 +40,12 @@ mod tests {
             digest: [7; 48],
             data: vec![0; bytes],
         };
-        let log = protocol::event_log::parse(&to_json(&[event(4), event(MAX_SHOWN_BYTES + 1)])).unwrap();
-        assert_eq!((log[0].imr, log[0].event.as_str(), log[0].event_payload.as_str()), (1, "separator", "00000000"));
+        let log =
+            protocol::event_log::parse(&to_json(&[event(4), event(MAX_SHOWN_BYTES + 1)])).unwrap();
+        assert_eq!(
+            (log[0].imr, log[0].event.as_str(), log[0].event_payload.as_str()),
+            (1, "separator", "00000000")
+        );
         assert_eq!(log[1].event_payload, "");
     }
 }

@@ -1,11 +1,12 @@
 //! Frames on the serial line between the guest's driver and this service.
 //!
-//! The line carries noise (firmware prints terminal sequences on it) and, after a guest's reset, frames cut
-//! off anywhere. So a receiver hunts for the magic number, and takes a frame only if its checksum is right.
-//! A guest that sends rubbish on purpose can keep its own service busy, nothing else: memory is bounded.
+//! The line carries noise (firmware prints terminal sequences on it) and, after a guest's reset,
+//! frames cut off anywhere. So a receiver hunts for the magic number, and takes a frame only if its
+//! checksum is right. A guest that sends rubbish on purpose can keep its own service busy, nothing
+//! else: memory is bounded.
 //!
-//! Layout, little-endian: magic 4, version 1, opcode 1, reserved 2, payload length 4, CRC-32 (IEEE) of
-//! bytes 4 to 12 and the payload 4, payload.
+//! Layout, little-endian: magic 4, version 1, opcode 1, reserved 2, payload length 4, CRC-32 (IEEE)
+//! of bytes 4 to 12 and the payload 4, payload.
 
 /// First bytes of every frame.
 pub const MAGIC: [u8; 4] = *b"TDX\xe1";
@@ -33,7 +34,8 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// The bytes on the line. Payloads are this program's own or have been decoded, so within the limit.
+    /// The bytes on the line. Payloads are this program's own or have been decoded, so within the
+    /// limit.
     pub fn encode(&self) -> Vec<u8> {
         let length = u32::try_from(self.payload.len()).expect("payloads are far below 4 GiB");
         let mut bytes = Vec::with_capacity(HEADER_BYTES + self.payload.len());
@@ -83,7 +85,8 @@ impl Decoder {
         found
     }
 
-    /// Gives up on a frame whose rest does not come, so that the next one is seen; whether there was one.
+    /// Gives up on a frame whose rest does not come, so that the next one is seen; whether there
+    /// was one.
     pub fn abandon_partial(&mut self) -> bool {
         if self.buffer.is_empty() {
             return false;
@@ -104,8 +107,12 @@ fn inspect(bytes: &[u8]) -> Candidate {
     if bytes[..magic] != MAGIC[..magic] {
         return Candidate::Noise;
     }
-    let Some((header, rest)) = bytes.split_at_checked(HEADER_BYTES) else { return Candidate::Partial };
-    let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let Some((header, rest)) = bytes.split_at_checked(HEADER_BYTES) else {
+        return Candidate::Partial;
+    };
+    let word = |at: usize| {
+        u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
     let length = word(8) as usize;
     if header[4] != VERSION || header[6..8] != [0, 0] || length > MAX_PAYLOAD_BYTES {
         return Candidate::Noise;
@@ -150,14 +157,16 @@ mod tests {
     fn the_layout_is_the_documented_one() {
         let bytes = frame(2, &[]).encode();
         // CRC-32 of 01 02 00 00 00 00 00 00, computed with zlib.
-        let expected = [&MAGIC[..], &[1, 2, 0, 0, 0, 0, 0, 0], &0x3e17_cede_u32.to_le_bytes()].concat();
+        let expected =
+            [&MAGIC[..], &[1, 2, 0, 0, 0, 0, 0, 0], &0x3e17_cede_u32.to_le_bytes()].concat();
         assert_eq!(hex::encode(bytes), hex::encode(expected));
     }
 
     #[test]
     fn a_frame_survives_noise_and_false_magic_numbers() {
         let good = frame(3, b"payload");
-        let stream = [b"\x1b[2J\x1b[01;01HTDTDX".as_slice(), &MAGIC, &good.encode(), b"TDX"].concat();
+        let stream =
+            [b"\x1b[2J\x1b[01;01HTDTDX".as_slice(), &MAGIC, &good.encode(), b"TDX"].concat();
         assert_eq!(decode_all(&stream, 1), [good]);
     }
 

@@ -1,4 +1,4 @@
-//! What happened, for a person: on standard error and in the state folder's log.
+//! What happened, for a person: on standard error and in the state directory's log.
 
 use std::error::Error;
 use std::fs::File;
@@ -58,8 +58,8 @@ mod tests {
 
     #[test]
     fn a_full_log_stays_as_it_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
         std::fs::write(&path, vec![b'x'; MAX_LOG_BYTES as usize - 3]).unwrap();
         let mut journal = Journal::open(&path).unwrap();
         journal.note("abc");
@@ -74,10 +74,13 @@ mod tests {
 
     #[test]
     fn causes_and_hint_follow_the_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
         let mut journal = Journal::open(&path).unwrap();
         journal.problem(&Outer(io::Error::other("inner")), "try again");
-        assert_eq!(std::fs::read_to_string(path).unwrap(), "error: outer: inner\nhint: try again\n");
+        assert_eq!(
+            std::fs::read_to_string(path).unwrap(),
+            "error: outer: inner\nhint: try again\n"
+        );
     }
 }

@@ -1,9 +1,11 @@
-//! Stands in for the TDX module and its quoting service, so that a guest can be booted and judged anywhere.
+//! Stands in for the TDX module and its quoting service, so that a guest can be booted and judged
+//! anywhere.
 //!
-//! Nothing here protects anything: the root key is published. What it does prove is that the programs of
-//! a release take the whole path, and that our prediction of registers agrees with a second, separate
-//! computation: this crate shares hash functions and wire types with the product, never `measurement`.
-//! It is a program of its own and a library for tests; no product crate links it.
+//! Nothing here protects anything: the root key is published. What it does prove is that the
+//! programs of a release take the whole path, and that our prediction of registers agrees with a
+//! second, separate computation: this crate shares hash functions and wire types with the product,
+//! never `measurement`. It is a program of its own and a library for tests; no product crate links
+//! it.
 #![forbid(unsafe_code)]
 
 pub mod collateral;

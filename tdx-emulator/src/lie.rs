@@ -1,8 +1,10 @@
-//! The lies that the service can be told to tell, each to be refused by a verifier for its own reason.
+//! The lies that the service can be told to tell, each to be refused by a verifier for its own
+//! reason.
 //!
 //! A lie changes exactly one thing; where it does so is in the module that owns the thing (`quote`,
-//! `quote::platform`, `pki`, `collateral`), so that a further lie is one variant here and one branch there.
-//! The certificates of all of them lead to keys that are published: nobody is deceived who does not want to be.
+//! `quote::platform`, `pki`, `collateral`), so that a further lie is one variant here and one
+//! branch there. The certificates of all of them lead to keys that are published: nobody is
+//! deceived who does not want to be.
 
 use clap::ValueEnum;
 
@@ -52,7 +54,8 @@ pub enum Lie {
     FlipQeSignature,
     /// The quoting enclave has another signer than the QE identity wants.
     WrongQeIdentity,
-    /// The quoting enclave's authentication data, properly hashed, has a length that no real one has.
+    /// The quoting enclave's authentication data, properly hashed, has a length that no real one
+    /// has.
     LongQeAuthData,
     // The certificates.
     /// The PCK certificate leads to another root.

@@ -41,7 +41,7 @@ struct Serve {
     /// Unix socket to listen on
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
-    /// Existing folder for collateral.json, firmware_log.json and emulator.log
+    /// Existing directory for collateral.json, firmware_log.json and emulator.log
     #[arg(long, value_name = "DIR")]
     state_dir: PathBuf,
     /// MRCONFIGID of the TD, 96 hexadecimal digits [default: zero]

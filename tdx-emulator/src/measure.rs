@@ -1,8 +1,9 @@
 //! What a TDX module and its firmware would have measured of the launch that is really running.
 //!
-//! A second computation beside the product's predictor, from other inputs: the files that QEMU was started
-//! with and the ACPI blobs that QEMU made, not a manifest and a generator. It follows QEMU ≥ 10.2 (the
-//! kernel's setup header is measured as it is in the file) and edk2 2025.02 (13 events in RTMR0).
+//! A second computation beside the product's predictor, from other inputs: the files that QEMU was
+//! started with and the ACPI blobs that QEMU made, not a manifest and a generator. It follows QEMU
+//! ≥ 10.2 (the kernel's setup header is measured as it is in the file) and edk2 2025.02 (13 events
+//! in RTMR0).
 
 pub mod acpi;
 pub mod authenticode;
@@ -68,7 +69,8 @@ pub struct FirmwareEvent {
     pub register: usize,
     /// TCG event type.
     pub event_type: u32,
-    /// What was measured; the names that predictions use too, so that both can be laid side by side.
+    /// What was measured; the names that predictions use too, so that both can be laid side by
+    /// side.
     pub name: String,
     /// What extends the register.
     pub digest: Register,
@@ -110,23 +112,32 @@ impl LaunchMeasurement {
             known(0, event_type::FIRMWARE_BLOB2, "cfv", self.configuration_volume),
         ];
         events.extend(variables::SECURE_BOOT.iter().map(|variable| {
-            hashed(0, event_type::VARIABLE_DRIVER_CONFIG, variable.name, variable.empty_variable_data())
+            hashed(
+                0,
+                event_type::VARIABLE_DRIVER_CONFIG,
+                variable.name,
+                variable.empty_variable_data(),
+            )
         }));
         events.push(separator(0));
-        events.extend(
-            blobs
-                .named()
-                .map(|(name, blob)| known(0, event_type::PLATFORM_CONFIG_FLAGS, name, Sha384::digest(blob).into())),
-        );
+        events.extend(blobs.named().map(|(name, blob)| {
+            known(0, event_type::PLATFORM_CONFIG_FLAGS, name, Sha384::digest(blob).into())
+        }));
         events.push(known(1, event_type::BOOT_SERVICES_APPLICATION, "kernel", self.kernel));
         events.push(hashed(0, event_type::VARIABLE_BOOT, "BootOrder", variables::boot_order()));
-        events.push(hashed(0, event_type::VARIABLE_BOOT, "Boot0000", variables::boot_manager_option()));
+        events.push(hashed(
+            0,
+            event_type::VARIABLE_BOOT,
+            "Boot0000",
+            variables::boot_manager_option(),
+        ));
         events.push(action("calling-application", "Calling EFI Application from Boot Option"));
         events.push(separator(1));
         events.push(hashed(2, event_type::EVENT_TAG, "cmdline", self.load_options.clone()));
         events.push(known(2, event_type::EVENT_TAG, "initrd", self.initrd));
         events.push(action("exit-boot-services", "Exit Boot Services Invocation"));
-        events.push(action("exit-boot-services-success", "Exit Boot Services Returned with Success"));
+        events
+            .push(action("exit-boot-services-success", "Exit Boot Services Returned with Success"));
         events
     }
 }
@@ -163,9 +174,12 @@ mod tests {
     use crate::registers::Registers;
 
     const REPORT: &str = include_str!("../../tests/vectors/protocol/dstack-getquote.json");
-    const LOADER: &[u8] = include_bytes!("../../tests/vectors/tdx-emulator/q8-2cpu-2GiB-6slots.loader.bin");
-    const RSDP: &[u8] = include_bytes!("../../tests/vectors/tdx-emulator/q8-2cpu-2GiB-6slots.rsdp.bin");
-    const TABLES: &[u8] = include_bytes!("../../tests/vectors/tdx-emulator/q8-2cpu-2GiB-6slots.tables.bin");
+    const LOADER: &[u8] =
+        include_bytes!("../../tests/vectors/tdx-emulator/q8-2cpu-2GiB-6slots.loader.bin");
+    const RSDP: &[u8] =
+        include_bytes!("../../tests/vectors/tdx-emulator/q8-2cpu-2GiB-6slots.rsdp.bin");
+    const TABLES: &[u8] =
+        include_bytes!("../../tests/vectors/tdx-emulator/q8-2cpu-2GiB-6slots.tables.bin");
 
     fn text(report: &Value, key: &str) -> String {
         report[key].as_str().unwrap().to_owned()
@@ -195,12 +209,20 @@ mod tests {
         let report: Value = serde_json::from_str(REPORT).unwrap();
         let log: Vec<RawEvent> = serde_json::from_str(&text(&report, "event_log")).unwrap();
         let quote = Quote::parse_padded(&hex::decode(text(&report, "quote")).unwrap()).unwrap();
-        let blobs =
-            FirmwareBlobs { loader: blob_of(LOADER, 4096), rsdp: blob_of(RSDP, 20), tables: blob_of(TABLES, 131_072) };
+        let blobs = FirmwareBlobs {
+            loader: blob_of(LOADER, 4096),
+            rsdp: blob_of(RSDP, 20),
+            tables: blob_of(TABLES, 131_072),
+        };
         let events = real_launch(&log).events(&blobs);
         let mut registers = Registers::new([0; 48], [0; 48]);
         for (event, real) in events.iter().zip(&log) {
-            assert_eq!((event.register as u32, event.event_type), (real.imr, real.event_type), "{}", event.name);
+            assert_eq!(
+                (event.register as u32, event.event_type),
+                (real.imr, real.event_type),
+                "{}",
+                event.name
+            );
             if event.name != "cmdline" {
                 assert_eq!(hex::encode(event.digest), real.digest, "{}", event.name);
             }

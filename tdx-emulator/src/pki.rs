@@ -1,7 +1,8 @@
 //! The certificate authority of the emulated hardware, in the shape of Intel's.
 //!
-//! Root → platform CA → PCK certificate, and root → TCB signing certificate, with the two revocation lists.
-//! All keys follow from the published root key, so nothing here is a secret, and every name says so.
+//! Root → platform CA → PCK certificate, and root → TCB signing certificate, with the two
+//! revocation lists. All keys follow from the published root key, so nothing here is a secret, and
+//! every name says so.
 
 pub mod holder;
 pub mod pck_extension;
@@ -20,10 +21,14 @@ use x509_cert::der::flagset::FlagSet;
 use x509_cert::der::pem::LineEnding;
 use x509_cert::der::{DateTime, Encode as _, EncodePem as _};
 use x509_cert::ext::pkix::SubjectKeyIdentifier;
-use x509_cert::ext::pkix::{AuthorityKeyIdentifier, BasicConstraints, CrlNumber, KeyUsage, KeyUsages};
+use x509_cert::ext::pkix::{
+    AuthorityKeyIdentifier, BasicConstraints, CrlNumber, KeyUsage, KeyUsages,
+};
 use x509_cert::ext::{Extension, ToExtension as _};
 use x509_cert::name::Name;
-use x509_cert::spki::{DynSignatureAlgorithmIdentifier as _, SubjectPublicKeyInfo, SubjectPublicKeyInfoRef};
+use x509_cert::spki::{
+    DynSignatureAlgorithmIdentifier as _, SubjectPublicKeyInfo, SubjectPublicKeyInfoRef,
+};
 use x509_cert::time::{Time, Validity};
 use x509_cert::{Certificate, Version};
 
@@ -58,7 +63,12 @@ pub enum PkiError {
 /// The root certificate; the same bytes on every machine.
 pub fn root_certificate() -> Result<Certificate, PkiError> {
     let [not_before, not_after] = ROOT_VALIDITY.map(Time::from_str);
-    certificate(Holder::Root, Issuer::of(Holder::Root), Validity::new(not_before?, not_after?), Vec::new())
+    certificate(
+        Holder::Root,
+        Issuer::of(Holder::Root),
+        Validity::new(not_before?, not_after?),
+        Vec::new(),
+    )
 }
 
 /// The certificates of one start of the service.
@@ -79,9 +89,12 @@ pub struct Chain {
 impl Chain {
     /// Issues everything below the root, valid around `now`.
     pub fn issue(now: DateTime, lie: Option<Lie>) -> Result<Self, PkiError> {
-        let validity = Validity::new(before(now, CERTIFICATE_SLACK)?, after(now, CERTIFICATE_SLACK)?);
+        let validity =
+            Validity::new(before(now, CERTIFICATE_SLACK)?, after(now, CERTIFICATE_SLACK)?);
         let pck_validity = match lie {
-            Some(Lie::ExpiredPck) => Validity::new(before(now, CERTIFICATE_SLACK)?, before(now, EXPIRED_FOR)?),
+            Some(Lie::ExpiredPck) => {
+                Validity::new(before(now, CERTIFICATE_SLACK)?, before(now, EXPIRED_FOR)?)
+            }
             _ => validity,
         };
         let platform_ca_issuer = match lie {
@@ -97,14 +110,22 @@ impl Chain {
         let root = root_certificate()?;
         Ok(Self {
             pck_root: match lie {
-                Some(Lie::ForeignCa) => {
-                    certificate(Holder::ForeignRoot, Issuer::of(Holder::ForeignRoot), validity, Vec::new())?
-                }
+                Some(Lie::ForeignCa) => certificate(
+                    Holder::ForeignRoot,
+                    Issuer::of(Holder::ForeignRoot),
+                    validity,
+                    Vec::new(),
+                )?,
                 _ => root.clone(),
             },
             root,
             platform_ca: certificate(Holder::PlatformCa, platform_ca_issuer, validity, Vec::new())?,
-            pck: certificate(Holder::Pck, Issuer::of(Holder::PlatformCa), pck_validity, pck_extension)?,
+            pck: certificate(
+                Holder::Pck,
+                Issuer::of(Holder::PlatformCa),
+                pck_validity,
+                pck_extension,
+            )?,
             tcb_signer: certificate(Holder::TcbSigner, tcb_signer_issuer, validity, Vec::new())?,
         })
     }
@@ -125,7 +146,8 @@ impl Chain {
     }
 }
 
-/// Whose name stands under a certificate or list, and whose key signed it: the same one's, but for lies.
+/// Whose name stands under a certificate or list, and whose key signed it: the same one's, but for
+/// lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Issuer {
     /// Named as the issuer.
@@ -160,8 +182,10 @@ pub fn revocation_list(issuer: Issuer, content: &Revocations) -> Result<Vec<u8>,
     let algorithm = key.signature_algorithm_identifier()?;
     let number = CrlNumber::try_from(1_u128)?;
     let name = issuer.name.name();
-    let mut extensions =
-        vec![number.to_extension(&name, &[])?, authority_key(&issuer.name.key())?.to_extension(&name, &[])?];
+    let mut extensions = vec![
+        number.to_extension(&name, &[])?,
+        authority_key(&issuer.name.key())?.to_extension(&name, &[])?,
+    ];
     if !content.complete {
         extensions.push(users_only()?);
     }
@@ -205,7 +229,8 @@ fn certificate(
 ) -> Result<Certificate, PkiError> {
     let public_key = SubjectPublicKeyInfo::from_key(&VerifyingKey::from(&holder.key()))?;
     let profile = Profile { holder, issuer: issuer.name };
-    let mut builder = CertificateBuilder::new(profile, holder.serial_number(), validity, public_key)?;
+    let mut builder =
+        CertificateBuilder::new(profile, holder.serial_number(), validity, public_key)?;
     for extension in extensions {
         builder.add_extension(extension)?;
     }
@@ -228,7 +253,9 @@ fn before(now: DateTime, time: Duration) -> Result<Time, PkiError> {
 
 /// From 2050 on, certificates write times in another form.
 fn certificate_time(now: DateTime, moved: Option<Duration>) -> Result<Time, PkiError> {
-    let moved = moved.and_then(|time| DateTime::from_unix_duration(time).ok()).filter(|time| time.year() < 2050);
+    let moved = moved
+        .and_then(|time| DateTime::from_unix_duration(time).ok())
+        .filter(|time| time.year() < 2050);
     moved.map(Time::from).ok_or(PkiError::Time(now))
 }
 
@@ -274,7 +301,8 @@ impl BuilderProfile for Profile {
             true => KeyUsages::KeyCertSign | KeyUsages::CRLSign,
             false => KeyUsages::DigitalSignature | KeyUsages::NonRepudiation,
         };
-        let subject_key = SubjectKeyIdentifier(OctetString::new(key_identifier(&public_point(&holder.key())))?);
+        let subject_key =
+            SubjectKeyIdentifier(OctetString::new(key_identifier(&public_point(&holder.key())))?);
         let name = tbs.subject();
         Ok(vec![
             authority_key(&issuer.key())?.to_extension(name, &[])?,

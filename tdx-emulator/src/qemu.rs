@@ -1,7 +1,9 @@
-//! Finds out what a running QEMU was really started with: its arguments by `/proc`, its files from disk.
+//! Finds out what a running QEMU was really started with: its arguments by `/proc`, its files from
+//! disk.
 //!
-//! The arguments are read, not told, so that the service measures what runs and not what somebody meant to
-//! run. QEMU is the peer of the socket; it may stand behind a dynamic loader with arguments of its own.
+//! The arguments are read, not told, so that the service measures what runs and not what somebody
+//! meant to run. QEMU is the peer of the socket; it may stand behind a dynamic loader with
+//! arguments of its own.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +12,8 @@ use crate::measure::Launched;
 use crate::measure::authenticode::MAX_KERNEL_BYTES;
 use crate::measure::tdvf::MAX_FIRMWARE_BYTES;
 
-/// Longest command line of a process: Linux's limit for one argument is 128 KiB, and QEMU's have few.
+/// Longest command line of a process: Linux's limit for one argument is 128 KiB, and QEMU's have
+/// few.
 const MAX_ARGV_BYTES: u64 = 1 << 20;
 /// Largest initrd.
 const MAX_INITRD_BYTES: usize = 512 << 20;
@@ -97,9 +100,9 @@ impl LaunchArguments {
         let text = String::from_utf8(raw).map_err(|error| process(io::Error::other(error)))?;
         let argv: Vec<&str> = text.split_terminator('\0').collect();
         let mut arguments = Self::parse(&argv)?;
-        let folder = std::fs::read_link(proc.join("cwd")).map_err(process)?;
+        let directory = std::fs::read_link(proc.join("cwd")).map_err(process)?;
         for path in [&mut arguments.firmware, &mut arguments.kernel, &mut arguments.initrd] {
-            *path = folder.join(&*path);
+            *path = directory.join(&*path);
         }
         Ok(arguments)
     }
@@ -131,7 +134,8 @@ impl LaunchArguments {
 
 /// The value behind `option`, which QEMU takes with one dash or two; at most once.
 fn value<'a>(argv: &[&'a str], option: &'static str) -> Result<Option<&'a str>, QemuError> {
-    let is = |argument: &str, option| argument == option || argument.strip_prefix('-') == Some(option);
+    let is =
+        |argument: &str, option| argument == option || argument.strip_prefix('-') == Some(option);
     let mut found = None;
     let mut rest = argv.iter();
     while let Some(argument) = rest.next() {
@@ -152,7 +156,11 @@ fn value<'a>(argv: &[&'a str], option: &'static str) -> Result<Option<&'a str>, 
 
 /// `2048`, `2048M`, `2G` or `size=2G`; MiB where no unit stands.
 fn memory(text: &str) -> Result<u64, QemuError> {
-    let wrong = || QemuError::Number { option: "-m", value: text.to_owned(), what: "size of memory like 2048M or 2G" };
+    let wrong = || QemuError::Number {
+        option: "-m",
+        value: text.to_owned(),
+        what: "size of memory like 2048M or 2G",
+    };
     let size = text.strip_prefix("size=").unwrap_or(text);
     let digits = size.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit: u64 = match &size[digits.len()..] {
@@ -168,8 +176,13 @@ fn memory(text: &str) -> Result<u64, QemuError> {
 /// `2` or `cpus=2`, and whatever stands behind a comma.
 fn vcpus(text: &str) -> Result<u32, QemuError> {
     let first = text.split(',').next().unwrap_or_default();
-    let number = first.strip_prefix("cpus=").unwrap_or(first).parse().ok().filter(|vcpus| *vcpus > 0);
-    number.ok_or_else(|| QemuError::Number { option: "-smp", value: text.to_owned(), what: "number of CPUs" })
+    let number =
+        first.strip_prefix("cpus=").unwrap_or(first).parse().ok().filter(|vcpus| *vcpus > 0);
+    number.ok_or_else(|| QemuError::Number {
+        option: "-smp",
+        value: text.to_owned(),
+        what: "number of CPUs",
+    })
 }
 
 fn read_file(option: &'static str, path: &Path, limit: usize) -> Result<Vec<u8>, QemuError> {
@@ -238,12 +251,16 @@ mod tests {
         assert_eq!(error(&twice), "QEMU was started with -kernel twice");
         let mut odd = ARGV;
         odd[10] = "2T";
-        assert_eq!(error(&odd), "QEMU was started with -m 2T, which is no size of memory like 2048M or 2G");
+        assert_eq!(
+            error(&odd),
+            "QEMU was started with -m 2T, which is no size of memory like 2048M or 2G"
+        );
     }
 
     #[test]
     fn memory_is_read_as_qemu_reads_it() {
-        let sizes = [("512", 512 << 20), ("2G", 2 << 30), ("size=3g", 3 << 30), ("1048576K", 1 << 30)];
+        let sizes =
+            [("512", 512 << 20), ("2G", 2 << 30), ("size=3g", 3 << 30), ("1048576K", 1 << 30)];
         for (text, bytes) in sizes {
             assert_eq!(memory(text).unwrap(), bytes, "{text}");
         }

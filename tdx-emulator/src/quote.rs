@@ -1,7 +1,7 @@
 //! TDX quotes, versions 4 and 5, in Intel's layout, signed under the worthless root.
 //!
-//! Source: Intel TDX DCAP Quoting Library API, rev. 0.9, appendix A.3 (version 4) and A.4 (version 5).
-//! Written without the product's parser, which a test then reads them with.
+//! Source: Intel TDX DCAP Quoting Library API, rev. 0.9, appendix A.3 (version 4) and A.4 (version
+//! 5). Written without the product's parser, which a test then reads them with.
 
 pub mod platform;
 
@@ -21,7 +21,8 @@ const BODY_TD15: u16 = 3;
 const BODY_TD15_EXTENDED: u16 = 4;
 const CERTIFICATION_PCK_CHAIN: u16 = 5;
 const CERTIFICATION_QE_REPORT: u16 = 6;
-/// Behind oversize certification data: twice what verifiers read of a whole quote, and below what a frame carries.
+/// Behind oversize certification data: twice what verifiers read of a whole quote, and below what a
+/// frame carries.
 const OVERSIZE_BYTES: usize = 128 * 1024;
 
 /// Which of Intel's layouts.
@@ -68,11 +69,13 @@ pub struct Quoter {
 impl Quoter {
     /// Certifies the attestation key with the machine's PCK, once.
     pub fn new(chain: &Chain, version: QuoteVersion, lie: Option<Lie>) -> Result<Self, PkiError> {
-        let version = if lie == Some(Lie::TdPartition) { QuoteVersion::V5Extended } else { version };
+        let version =
+            if lie == Some(Lie::TdPartition) { QuoteVersion::V5Extended } else { version };
         let attestation_key = Holder::AttestationKey.key();
         let attestation_public = public_point(&attestation_key);
         let platform = Platform::new(version, lie);
-        let certification_data = certification_data(&platform, lie, &attestation_public, &chain.pck_pem()?);
+        let certification_data =
+            certification_data(&platform, lie, &attestation_public, &chain.pck_pem()?);
         Ok(Self { version, lie, platform, attestation_key, attestation_public, certification_data })
     }
 
@@ -150,10 +153,17 @@ impl Quoter {
     }
 }
 
-/// The quoting enclave's report, which names the attestation key, signed by the PCK; and the PCK's chain.
-fn certification_data(platform: &Platform, lie: Option<Lie>, attestation_key: &[u8; 64], chain_pem: &str) -> Vec<u8> {
+/// The quoting enclave's report, which names the attestation key, signed by the PCK; and the PCK's
+/// chain.
+fn certification_data(
+    platform: &Platform,
+    lie: Option<Lie>,
+    attestation_key: &[u8; 64],
+    chain_pem: &str,
+) -> Vec<u8> {
     let auth_data = &platform.qe_auth_data;
-    let mut named: [u8; 32] = Sha256::new().chain_update(attestation_key).chain_update(auth_data).finalize().into();
+    let mut named: [u8; 32] =
+        Sha256::new().chain_update(attestation_key).chain_update(auth_data).finalize().into();
     if lie == Some(Lie::UnvouchedKey) {
         named[0] ^= 0xff;
     }

@@ -25,8 +25,8 @@ pub struct Registers {
     pub mrownerconfig: Register,
 }
 
-/// Registers that a guest may extend. RTMR0 and RTMR1 are the firmware's; Linux offers them too, but
-/// nothing in a dstyx guest does so.
+/// Registers that a guest may extend. RTMR0 and RTMR1 are the firmware's; Linux offers them too,
+/// but nothing in a dstyx guest does so.
 pub const EXTENDABLE: [u8; 2] = [2, 3];
 
 impl Registers {
@@ -36,7 +36,8 @@ impl Registers {
         Self { mrtd, rtmrs: [zero; 4], mrconfigid, mrowner: zero, mrownerconfig: zero }
     }
 
-    /// Extends RTMR `index` (0 to 3) by `digest` and returns its new value: SHA-384(register ‖ digest).
+    /// Extends RTMR `index` (0 to 3) by `digest` and returns its new value: SHA-384(register ‖
+    /// digest).
     pub fn extend(&mut self, index: usize, digest: &Register) -> Register {
         let register = &mut self.rtmrs[index];
         *register = Sha384::new().chain_update(*register).chain_update(digest).finalize().into();
@@ -46,7 +47,8 @@ impl Registers {
     /// MRTD, RTMR0 to RTMR3, MRCONFIGID, MROWNER, MROWNERCONFIG, one behind the other.
     pub fn encode(&self) -> Vec<u8> {
         let [rtmr0, rtmr1, rtmr2, rtmr3] = self.rtmrs;
-        [self.mrtd, rtmr0, rtmr1, rtmr2, rtmr3, self.mrconfigid, self.mrowner, self.mrownerconfig].concat()
+        [self.mrtd, rtmr0, rtmr1, rtmr2, rtmr3, self.mrconfigid, self.mrowner, self.mrownerconfig]
+            .concat()
     }
 }
 

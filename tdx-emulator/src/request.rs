@@ -57,7 +57,9 @@ pub enum RequestError {
         error: ReadError,
     },
     /// a blob larger than QEMU makes, or stored longer than it is
-    #[error("{blob}: {full} bytes of which {stored} are sent; legal are at most {MAX_BLOB_BYTES}, and not more sent")]
+    #[error(
+        "{blob}: {full} bytes of which {stored} are sent; legal are at most {MAX_BLOB_BYTES}, and not more sent"
+    )]
     Blob {
         /// Which one.
         blob: &'static str,
@@ -78,7 +80,9 @@ impl RequestError {
     /// What to try.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Register(_) => "RTMR0 and RTMR1 are the firmware's; a program in the guest extended one of them",
+            Self::Register(_) => {
+                "RTMR0 and RTMR1 are the firmware's; a program in the guest extended one of them"
+            }
             _ => "the driver in the dev image and this program must be of one version",
         }
     }
@@ -112,7 +116,10 @@ impl Request {
                 if !EXTENDABLE.contains(&index) {
                     return Err(RequestError::Register(index));
                 }
-                Self::Extend { index: index.into(), digest: reader.array("digest").map_err(payload)? }
+                Self::Extend {
+                    index: index.into(),
+                    digest: reader.array("digest").map_err(payload)?,
+                }
             }
             QUOTE => Self::Quote(reader.array("report data").map_err(payload)?),
             unknown => return Err(RequestError::Unknown(unknown)),
@@ -158,7 +165,8 @@ mod tests {
     #[test]
     fn trimmed_zeros_come_back() {
         let payload = hello([(4, b"l"), (2, b"rs"), (3, b"")]);
-        let expected = FirmwareBlobs { loader: b"l\0\0\0".to_vec(), rsdp: b"rs".to_vec(), tables: vec![0; 3] };
+        let expected =
+            FirmwareBlobs { loader: b"l\0\0\0".to_vec(), rsdp: b"rs".to_vec(), tables: vec![0; 3] };
         assert_eq!(parse(HELLO, &payload), Ok(Request::Hello(expected)));
     }
 
@@ -166,10 +174,16 @@ mod tests {
     fn lengths_that_lie_are_refused_before_memory_is_taken() {
         let name = "etc/table-loader";
         let too_long = RequestError::Blob { blob: name, full: MAX_BLOB_BYTES + 1, stored: 0 };
-        assert_eq!(parse(HELLO, &hello([(MAX_BLOB_BYTES as u32 + 1, b""), (0, b""), (0, b"")])), Err(too_long));
+        assert_eq!(
+            parse(HELLO, &hello([(MAX_BLOB_BYTES as u32 + 1, b""), (0, b""), (0, b"")])),
+            Err(too_long)
+        );
         let inside_out = RequestError::Blob { blob: name, full: 1, stored: 2 };
         assert_eq!(parse(HELLO, &hello([(1, b"ab"), (0, b""), (0, b"")])), Err(inside_out));
-        assert!(matches!(parse(HELLO, &[0, 16, 0, 0, 0, 16, 0, 0]), Err(RequestError::Payload { .. })));
+        assert!(matches!(
+            parse(HELLO, &[0, 16, 0, 0, 0, 16, 0, 0]),
+            Err(RequestError::Payload { .. })
+        ));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The socket that QEMU's second serial port connects to, and the loop behind it.
 //!
-//! One service serves one virtual machine: its first peer is QEMU, and when QEMU goes, so does the service.
+//! One service serves one virtual machine: its first peer is QEMU, and when QEMU goes, so does the
+//! service.
 
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
@@ -37,7 +38,7 @@ const READ_BYTES: usize = 16 * 1024;
 pub struct ServiceConfig {
     /// Where QEMU connects.
     pub socket: PathBuf,
-    /// Folder for files.
+    /// Directory for files.
     pub state_dir: PathBuf,
     /// MRCONFIGID of the TD.
     pub mrconfigid: Register,
@@ -52,7 +53,7 @@ pub struct ServiceConfig {
 /// Why the service ended other than with its QEMU.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// the state folder cannot be used
+    /// the state directory cannot be used
     #[error(transparent)]
     StateDir(#[from] StateDirError),
     /// certificates or collateral could not be made
@@ -84,17 +85,33 @@ impl ServiceError {
     /// What to try.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::StateDir(StateDirError::InUse(_)) => "give every virtual machine a state folder of its own",
-            Self::StateDir(StateDirError::File { .. }) => "the state folder must exist and be writable",
-            Self::Pki(_) => "look at --now: certificates are issued for one year before and after it, until 2049",
-            Self::Socket { .. } => "the folder must exist and be writable, and the path have at most 107 bytes",
-            Self::NobodyCame => "start QEMU after this service, with -chardev socket,id=tdx,path=SOCKET",
-            Self::Qemu(QemuError::Process { .. }) => "run this service as the user who runs QEMU, in its PID namespace",
-            Self::Qemu(QemuError::File { .. }) => {
-                "give QEMU paths, not names in its own data folder, and leave the files alone"
+            Self::StateDir(StateDirError::InUse(_)) => {
+                "give every virtual machine a state directory of its own"
             }
-            Self::Qemu(_) => "a dstyx guest is started with -bios, -kernel, -initrd, -append and -m, each once",
-            Self::Measure(_) => "launch the files of one image folder, as `dstyx build` makes it",
+            Self::StateDir(StateDirError::File { .. }) => {
+                "the state directory must exist and be writable"
+            }
+            Self::Pki(_) => {
+                "look at --now: certificates are issued for one year before and after it, until 2049"
+            }
+            Self::Socket { .. } => {
+                "the directory must exist and be writable, and the path have at most 107 bytes"
+            }
+            Self::NobodyCame => {
+                "start QEMU after this service, with -chardev socket,id=tdx,path=SOCKET"
+            }
+            Self::Qemu(QemuError::Process { .. }) => {
+                "run this service as the user who runs QEMU, in its PID namespace"
+            }
+            Self::Qemu(QemuError::File { .. }) => {
+                "give QEMU paths, not names in its own data directory, and leave the files alone"
+            }
+            Self::Qemu(_) => {
+                "a dstyx guest is started with -bios, -kernel, -initrd, -append and -m, each once"
+            }
+            Self::Measure(_) => {
+                "launch the files of one image directory, as `dstyx build` makes it"
+            }
             Self::Connection(_) => "look whether QEMU crashed",
         }
     }
@@ -115,16 +132,18 @@ impl Service {
     pub fn start(config: ServiceConfig) -> Result<Self, ServiceError> {
         let state = StateDir::claim(&config.state_dir)?;
         let log = state.log();
-        let journal = Journal::open(&log).map_err(|source| StateDirError::File { path: log, source })?;
+        let journal =
+            Journal::open(&log).map_err(|source| StateDirError::File { path: log, source })?;
         let chain = Chain::issue(config.now, config.lie)?;
         let quoter = Quoter::new(&chain, config.quote_version, config.lie)?;
         state.write_collateral(&Collateral::issue(&chain, config.now, config.lie)?.to_json())?;
-        let listener =
-            listen(&config.socket).map_err(|source| ServiceError::Socket { path: config.socket.clone(), source })?;
+        let listener = listen(&config.socket)
+            .map_err(|source| ServiceError::Socket { path: config.socket.clone(), source })?;
         Ok(Self { config, state, journal, listener, quoter })
     }
 
-    /// Serves one QEMU until it goes; the socket goes with it. Errors are in the log when this returns.
+    /// Serves one QEMU until it goes; the socket goes with it. Errors are in the log when this
+    /// returns.
     pub fn run(mut self) -> Result<(), ServiceError> {
         if let Some(lie) = self.config.lie {
             self.journal.note(&format!("told to lie: {lie:?}"));
@@ -138,14 +157,17 @@ impl Service {
         served
     }
 
-    /// Waits for QEMU and measures what it was started with, at once: the files are then as it read them.
+    /// Waits for QEMU and measures what it was started with, at once: the files are then as it read
+    /// them.
     fn accept(&mut self) -> Result<(UnixStream, Session), ServiceError> {
         let stream = self.wait_for_peer()?;
         let pid = peer_pid(&stream).map_err(ServiceError::Connection)?;
         let arguments = LaunchArguments::of_process(pid)?;
         let LaunchArguments { vcpus, memory_bytes, firmware, .. } = &arguments;
         let (memory_mib, firmware) = (memory_bytes >> 20, firmware.display());
-        self.journal.note(&format!("QEMU is process {pid}: {vcpus} vCPUs, {memory_mib} MiB, firmware {firmware}"));
+        self.journal.note(&format!(
+            "QEMU is process {pid}: {vcpus} vCPUs, {memory_mib} MiB, firmware {firmware}"
+        ));
         let launch = LaunchMeasurement::of(&arguments.read_files()?)?;
         Ok((stream, Session::new(launch, self.config.mrconfigid, self.quoter.clone())))
     }
@@ -160,10 +182,14 @@ impl Service {
                     stream.set_nonblocking(false).map_err(ServiceError::Connection)?;
                     return Ok(stream);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline => {
+                Err(error)
+                    if error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline =>
+                {
                     std::thread::sleep(CONNECT_POLL);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(ServiceError::NobodyCame),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(ServiceError::NobodyCame);
+                }
                 Err(error) => return Err(socket(error)),
             }
         }
@@ -203,7 +229,9 @@ impl Service {
             News::None => {}
             News::Started(events) => {
                 self.state.write_firmware_log(&firmware_log::to_json(&events))?;
-                self.journal.note(&format!("the guest has started ({skipped} bytes of noise on the line so far)"));
+                self.journal.note(&format!(
+                    "the guest has started ({skipped} bytes of noise on the line so far)"
+                ));
             }
             News::Extended { index, digest } => {
                 self.journal.note(&format!("RTMR{index} extended by {}", hex::encode(digest)));
@@ -215,8 +243,8 @@ impl Service {
     }
 }
 
-/// Binds the socket for this user only. A socket left behind is replaced; the state folder's lock says
-/// that its service is dead. Anything else at the path stays.
+/// Binds the socket for this user only. A socket left behind is replaced; the state directory's
+/// lock says that its service is dead. Anything else at the path stays.
 fn listen(path: &Path) -> io::Result<UnixListener> {
     if std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
         std::fs::remove_file(path)?;

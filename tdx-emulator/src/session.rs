@@ -76,7 +76,9 @@ impl Session {
             Request::Extend { index, digest } => {
                 (registers.extend(index, &digest).to_vec(), News::Extended { index, digest })
             }
-            Request::Quote(report_data) => (self.quoter.quote(registers, &report_data), News::Quoted),
+            Request::Quote(report_data) => {
+                (self.quoter.quote(registers, &report_data), News::Quoted)
+            }
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The folder in which one service keeps its files; locked, so that two never share it.
+//! The directory in which one service keeps its files; locked, so that two never share it.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -13,7 +13,7 @@ const COLLATERAL: &str = "collateral.json";
 /// Events of RTMR0 to RTMR2.
 const FIRMWARE_LOG: &str = "firmware_log.json";
 
-/// A file of the folder that could not be used.
+/// A file of the directory that could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateDirError {
     /// another service runs here
@@ -29,29 +29,30 @@ pub enum StateDirError {
     },
 }
 
-/// The folder, ours until dropped.
+/// The directory, ours until dropped.
 #[derive(Debug)]
 pub struct StateDir {
-    folder: PathBuf,
+    directory: PathBuf,
     _lock: File,
 }
 
 impl StateDir {
-    /// Takes an existing folder.
-    pub fn claim(folder: &Path) -> Result<Self, StateDirError> {
-        let path = folder.join(LOCK);
+    /// Takes an existing directory.
+    pub fn claim(directory: &Path) -> Result<Self, StateDirError> {
+        let path = directory.join(LOCK);
         let wrong = |source| StateDirError::File { path: path.clone(), source };
-        let lock = File::options().create(true).write(true).truncate(false).open(&path).map_err(wrong)?;
+        let lock =
+            File::options().create(true).write(true).truncate(false).open(&path).map_err(wrong)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { folder: folder.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(StateDirError::InUse(folder.to_owned())),
+            Ok(()) => Ok(Self { directory: directory.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(StateDirError::InUse(directory.to_owned())),
             Err(TryLockError::Error(source)) => Err(wrong(source)),
         }
     }
 
     /// Where the log is.
     pub fn log(&self) -> PathBuf {
-        self.folder.join(LOG)
+        self.directory.join(LOG)
     }
 
     /// Replaces the collateral.
@@ -66,8 +67,8 @@ impl StateDir {
 
     /// Readers see the old file or the new one, never half of one.
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), StateDirError> {
-        let path = self.folder.join(name);
-        let new = self.folder.join(format!("{name}.new"));
+        let path = self.directory.join(name);
+        let new = self.directory.join(format!("{name}.new"));
         let written = std::fs::write(&new, bytes).and_then(|()| std::fs::rename(&new, &path));
         written.map_err(|source| StateDirError::File { path, source })
     }
@@ -78,13 +79,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_serves_one_emulator_at_a_time() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = StateDir::claim(folder.path()).unwrap();
-        assert!(matches!(StateDir::claim(folder.path()), Err(StateDirError::InUse(_))));
+    fn a_directory_serves_one_emulator_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = StateDir::claim(directory.path()).unwrap();
+        assert!(matches!(StateDir::claim(directory.path()), Err(StateDirError::InUse(_))));
         first.write_collateral(b"{}").unwrap();
-        assert_eq!(std::fs::read(folder.path().join(COLLATERAL)).unwrap(), b"{}");
+        assert_eq!(std::fs::read(directory.path().join(COLLATERAL)).unwrap(), b"{}");
         drop(first);
-        StateDir::claim(folder.path()).unwrap();
+        StateDir::claim(directory.path()).unwrap();
     }
 }

@@ -1,4 +1,5 @@
-//! Promise: quotes and collateral pass a foreign verifier, and each lie fails there for its own reason.
+//! Promise: quotes and collateral pass a foreign verifier, and each lie fails there for its own
+//! reason.
 
 // The helpers of a test are tests too.
 #![allow(clippy::unwrap_used)]
@@ -33,12 +34,18 @@ fn sample(version: QuoteVersion, lie: Option<Lie>) -> Sample {
     let chain = Chain::issue(now, lie).unwrap();
     let quote = Quoter::new(&chain, version, lie).unwrap().quote(&registers(), &REPORT_DATA);
     let collateral = Collateral::issue(&chain, now, lie).unwrap().to_json();
-    Sample { quote, collateral: serde_json::from_slice(&collateral).unwrap(), now: now.unix_duration().as_secs() }
+    Sample {
+        quote,
+        collateral: serde_json::from_slice(&collateral).unwrap(),
+        now: now.unix_duration().as_secs(),
+    }
 }
 
 fn verify(sample: &Sample) -> Result<dcap_qvl::verify::VerifiedReport, String> {
     let verifier = QuoteVerifier::new(root_certificate().unwrap().to_der().unwrap());
-    verifier.verify(&sample.quote, &sample.collateral, sample.now).map_err(|error| format!("{error:#}"))
+    verifier
+        .verify(&sample.quote, &sample.collateral, sample.now)
+        .map_err(|error| format!("{error:#}"))
 }
 
 #[test]
@@ -143,7 +150,10 @@ fn a_service_td_shows_in_quotes_of_version_4_too() {
 #[test]
 fn an_old_machine_verifies_as_out_of_date() {
     let report = verify(&sample(QuoteVersion::V5, Some(Lie::OldTcb))).unwrap();
-    assert_eq!((report.status.as_str(), report.advisory_ids), ("OutOfDate", vec!["INTEL-SA-00000".to_owned()]));
+    assert_eq!(
+        (report.status.as_str(), report.advisory_ids),
+        ("OutOfDate", vec!["INTEL-SA-00000".to_owned()])
+    );
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! Promise: the program serves one QEMU over its socket, measures what it runs, and ends when it ends.
+//! Promise: the program serves one QEMU over its socket, measures what it runs, and ends when it
+//! ends.
 //!
-//! QEMU is played by this test's own binary, started again with QEMU's arguments: the service reads them
-//! from `/proc`, as it would QEMU's.
+//! QEMU is played by this test's own binary, started again with QEMU's arguments: the service reads
+//! them from `/proc`, as it would QEMU's.
 
 // A test without the harness, so that clippy does not see it as one.
 #![allow(clippy::unwrap_used)]
@@ -29,14 +30,26 @@ use x509_cert::der::DateTime;
 
 /// First argument of a process that plays QEMU; the second is the socket.
 const PLAY: &str = "play-qemu";
-/// The same, where the guest asks for one quote only and writes it to [`QUOTE`] in its folder.
+/// The same, where the guest asks for one quote only and writes it to [`QUOTE`] in its directory.
 const PLAY_QUOTE: &str = "play-quote";
 const QUOTE: &str = "quote.bin";
 const NOW: &str = "2026-11-21T06:00:00Z";
 const CMDLINE: &str = "console=ttyS0 quiet";
-const PATIENCE: Duration = Duration::from_secs(60);
-const OPTIONS: [&str; 12] =
-    ["-bios", "firmware.fd", "-kernel", "kernel", "-initrd", "initrd", "-append", CMDLINE, "-m", "2048M", "-smp", "2"];
+const TIMEOUT: Duration = Duration::from_secs(60);
+const OPTIONS: [&str; 12] = [
+    "-bios",
+    "firmware.fd",
+    "-kernel",
+    "kernel",
+    "-initrd",
+    "initrd",
+    "-append",
+    CMDLINE,
+    "-m",
+    "2048M",
+    "-smp",
+    "2",
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
@@ -55,8 +68,10 @@ fn main() -> ExitCode {
     let trials = vec![
         Trial::test("a_guests_whole_life", || checked(a_guests_whole_life)),
         Trial::test("every_lie_is_told", || checked(every_lie_is_told)),
-        Trial::test("a_launch_that_cannot_be_measured", || checked(a_launch_that_cannot_be_measured)),
-        Trial::test("a_folder_in_use", || checked(a_folder_in_use)),
+        Trial::test("a_launch_that_cannot_be_measured", || {
+            checked(a_launch_that_cannot_be_measured)
+        }),
+        Trial::test("a_directory_in_use", || checked(a_directory_in_use)),
         Trial::test("a_stale_socket_is_replaced_and_a_file_is_not", || checked(a_stale_socket)),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
@@ -68,20 +83,28 @@ fn checked(test: fn()) -> Result<(), Failed> {
 }
 
 fn a_guests_whole_life() {
-    let folder = image_folder();
-    let mut service = start(folder.path(), &["--mrconfigid", &"ab".repeat(48), "--quote-version", "5"]);
-    assert!(play_qemu(folder.path(), &OPTIONS).success());
+    let directory = image_directory();
+    let mut service =
+        start(directory.path(), &["--mrconfigid", &"ab".repeat(48), "--quote-version", "5"]);
+    assert!(play_qemu(directory.path(), &OPTIONS).success());
     assert_eq!(wait(&mut service), Some(0));
-    assert!(!folder.path().join("tdx.sock").exists());
-    let log = std::fs::read(folder.path().join("firmware_log.json")).unwrap();
+    assert!(!directory.path().join("tdx.sock").exists());
+    let log = std::fs::read(directory.path().join("firmware_log.json")).unwrap();
     assert_eq!(protocol::event_log::parse(&log).unwrap().len(), 20);
-    let journal = std::fs::read_to_string(folder.path().join("emulator.log")).unwrap();
-    for line in ["2 vCPUs, 2048 MiB", "the guest has started", "RTMR3 extended", "register 0 cannot", "QEMU has gone"] {
+    let journal = std::fs::read_to_string(directory.path().join("emulator.log")).unwrap();
+    for line in [
+        "2 vCPUs, 2048 MiB",
+        "the guest has started",
+        "RTMR3 extended",
+        "register 0 cannot",
+        "QEMU has gone",
+    ] {
         assert!(journal.contains(line), "{line}: {journal}");
     }
 }
 
-/// What the service says, told to lie, is what the library says: tests of verdicts may use the library.
+/// What the service says, told to lie, is what the library says: tests of verdicts may use the
+/// library.
 fn every_lie_is_told() {
     let now: DateTime = NOW.parse().unwrap();
     let registers = expected_registers(&blobs());
@@ -92,13 +115,14 @@ fn every_lie_is_told() {
     };
     let honest = said(None);
     for lie in Lie::all() {
-        let folder = image_folder();
+        let directory = image_directory();
         let options = ["--mrconfigid", &"ab".repeat(48), "--quote-version", "5", "--now", NOW];
         let name = lie.name();
-        let mut service = start(folder.path(), &[&options[..], &["--danger-lie", &name]].concat());
-        assert!(play(PLAY_QUOTE, folder.path(), &OPTIONS).success(), "{name}");
+        let mut service =
+            start(directory.path(), &[&options[..], &["--danger-lie", &name]].concat());
+        assert!(play(PLAY_QUOTE, directory.path(), &OPTIONS).success(), "{name}");
         assert_eq!(wait(&mut service), Some(0), "{name}");
-        let read = |file: &str| std::fs::read(folder.path().join(file)).unwrap();
+        let read = |file: &str| std::fs::read(directory.path().join(file)).unwrap();
         let told = (read(QUOTE), read("collateral.json"));
         assert!(told == said(Some(*lie)), "{name}: the service and the library differ");
         assert!(told != honest, "{name} is no lie");
@@ -108,26 +132,31 @@ fn every_lie_is_told() {
 }
 
 fn a_launch_that_cannot_be_measured() {
-    let folder = image_folder();
+    let directory = image_directory();
     let cases: [(&[&str], &str); 3] = [
         (&OPTIONS[2..], "QEMU was started without -bios"),
         (&[&["-bios", "absent.fd"], &OPTIONS[2..]].concat(), "absent.fd"),
         (&[&["-bios", "initrd"], &OPTIONS[2..]].concat(), "is it built for TDX"),
     ];
     for (options, expected) in cases {
-        let mut service = start(folder.path(), &[]);
-        assert!(!play_qemu(folder.path(), options).success(), "the guest must not get an answer");
+        let mut service = start(directory.path(), &[]);
+        assert!(
+            !play_qemu(directory.path(), options).success(),
+            "the guest must not get an answer"
+        );
         assert_eq!(wait(&mut service), Some(1));
-        let journal = std::fs::read_to_string(folder.path().join("emulator.log")).unwrap();
-        let [.., error, hint] = journal.lines().collect::<Vec<_>>()[..] else { panic!("{journal}") };
+        let journal = std::fs::read_to_string(directory.path().join("emulator.log")).unwrap();
+        let [.., error, hint] = journal.lines().collect::<Vec<_>>()[..] else {
+            panic!("{journal}")
+        };
         assert!(error.contains(expected) && hint.starts_with("hint: "), "{journal}");
     }
 }
 
-fn a_folder_in_use() {
-    let folder = image_folder();
-    let mut first = start(folder.path(), &[]);
-    let second = command(folder.path(), &[]).output().unwrap();
+fn a_directory_in_use() {
+    let directory = image_directory();
+    let mut first = start(directory.path(), &[]);
+    let second = command(directory.path(), &[]).output().unwrap();
     assert!(!second.status.success());
     assert!(String::from_utf8(second.stderr).unwrap().contains("in use by another emulator"));
     first.kill().unwrap();
@@ -135,17 +164,17 @@ fn a_folder_in_use() {
 }
 
 fn a_stale_socket() {
-    let folder = image_folder();
-    let mut first = start(folder.path(), &[]);
+    let directory = image_directory();
+    let mut first = start(directory.path(), &[]);
     first.kill().unwrap();
     first.wait().unwrap();
-    let mut second = start(folder.path(), &[]);
+    let mut second = start(directory.path(), &[]);
     second.kill().unwrap();
     second.wait().unwrap();
-    let socket = folder.path().join("tdx.sock");
+    let socket = directory.path().join("tdx.sock");
     std::fs::remove_file(&socket).unwrap();
     std::fs::write(&socket, "precious").unwrap();
-    assert!(!command(folder.path(), &[]).status().unwrap().success());
+    assert!(!command(directory.path(), &[]).status().unwrap().success());
     assert_eq!(std::fs::read(&socket).unwrap(), b"precious");
 }
 
@@ -174,7 +203,11 @@ fn guests_life(stream: UnixStream) {
     assert_eq!((opcode, report.report_data.0), (0x84, [9; 64]));
     assert_eq!((report.rtmrs[3].0, report.mr_config_id.0), (expected.rtmrs[3], [0xab; 48]));
 
-    assert_eq!(guest.ask(1, &hello), (0x81, expected_registers(&blobs).encode()), "a reset starts anew");
+    assert_eq!(
+        guest.ask(1, &hello),
+        (0x81, expected_registers(&blobs).encode()),
+        "a reset starts anew"
+    );
 }
 
 fn one_quote(stream: UnixStream) {
@@ -191,8 +224,14 @@ fn blobs() -> FirmwareBlobs {
 
 /// The driver's first request, with [`blobs`], their trailing zeros left out.
 fn hello() -> Vec<u8> {
-    [&[0, 16, 0, 0, 0, 16, 0, 0][..], &[1; 4096], &[20, 0, 0, 0, 20, 0, 0, 0], &[2; 20], &[0, 0, 2, 0, 0, 0, 0, 0]]
-        .concat()
+    [
+        &[0, 16, 0, 0, 0, 16, 0, 0][..],
+        &[1; 4096],
+        &[20, 0, 0, 0, 20, 0, 0, 0],
+        &[2; 20],
+        &[0, 0, 2, 0, 0, 0, 0, 0],
+    ]
+    .concat()
 }
 
 struct Guest {
@@ -203,7 +242,7 @@ struct Guest {
 impl Guest {
     fn ask(&mut self, opcode: u8, payload: &[u8]) -> (u8, Vec<u8>) {
         self.stream.write_all(&Frame { opcode, payload: payload.to_vec() }.encode()).unwrap();
-        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         loop {
             if let Some(frame) = self.decoder.next_frame() {
                 return (frame.opcode, frame.payload);
@@ -237,36 +276,43 @@ fn expected_registers(blobs: &FirmwareBlobs) -> Registers {
     registers
 }
 
-fn image_folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("firmware.fd"), synthetic::firmware()).unwrap();
-    std::fs::write(folder.path().join("kernel"), synthetic::kernel()).unwrap();
-    std::fs::write(folder.path().join("initrd"), b"initrd").unwrap();
-    folder
+fn image_directory() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("firmware.fd"), synthetic::firmware()).unwrap();
+    std::fs::write(directory.path().join("kernel"), synthetic::kernel()).unwrap();
+    std::fs::write(directory.path().join("initrd"), b"initrd").unwrap();
+    directory
 }
 
-fn command(folder: &Path, extra: &[&str]) -> Command {
+fn command(directory: &Path, extra: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tdx-emulator"));
-    command.arg("serve").arg("--socket").arg(folder.join("tdx.sock")).arg("--state-dir").arg(folder).args(extra);
+    command
+        .arg("serve")
+        .arg("--socket")
+        .arg(directory.join("tdx.sock"))
+        .arg("--state-dir")
+        .arg(directory)
+        .args(extra);
     command
 }
 
-fn start(folder: &Path, extra: &[&str]) -> Child {
-    let mut service = command(folder, extra).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+fn start(directory: &Path, extra: &[&str]) -> Child {
+    let mut service =
+        command(directory, extra).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(service.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.starts_with("listening on "), "{line:?}");
     service
 }
 
-fn play_qemu(folder: &Path, options: &[&str]) -> std::process::ExitStatus {
-    play(PLAY, folder, options)
+fn play_qemu(directory: &Path, options: &[&str]) -> std::process::ExitStatus {
+    play(PLAY, directory, options)
 }
 
-/// Plays QEMU in a process of its own, in the folder of the image.
-fn play(part: &str, folder: &Path, options: &[&str]) -> std::process::ExitStatus {
+/// Plays QEMU in a process of its own, in the directory of the image.
+fn play(part: &str, directory: &Path, options: &[&str]) -> std::process::ExitStatus {
     let mut qemu = Command::new(std::env::current_exe().unwrap());
-    qemu.arg(part).arg(folder.join("tdx.sock")).args(options).current_dir(folder);
+    qemu.arg(part).arg(directory.join("tdx.sock")).args(options).current_dir(directory);
     // Where the service hangs up, the player panics, as it should.
     let output = qemu.output().unwrap();
     if options == OPTIONS {
@@ -276,7 +322,7 @@ fn play(part: &str, folder: &Path, options: &[&str]) -> std::process::ExitStatus
 }
 
 fn wait(service: &mut Child) -> Option<i32> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while Instant::now() < deadline {
         if let Some(status) = service.try_wait().unwrap() {
             return status.code();

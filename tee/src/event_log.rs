@@ -1,10 +1,12 @@
-//! The run-time event log: every entry is one line of a file and one extension of RTMR3, in the same order.
+//! The run-time event log: every entry is one line of a file and one extension of RTMR3, in the
+//! same order.
 //!
-//! One exclusive lock on the file spans check, append and extension, so two programs never interleave. The
-//! line is written *before* the register is extended: a process that dies in between leaves one line more
-//! than the register has seen, which the next holder of the lock recognises by replay and completes. The
-//! other order would leave a register that no log explains, and no later quote would ever verify. The file
-//! lies on a tmpfs: log and register vanish together at power-off.
+//! One exclusive lock on the file spans check, append and extension, so two programs never
+//! interleave. The line is written *before* the register is extended: a process that dies in
+//! between leaves one line more than the register has seen, which the next holder of the lock
+//! recognises by replay and completes. The other order would leave a register that no log explains,
+//! and no later quote would ever verify. The file lies on a tmpfs: log and register vanish together
+//! at power-off.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -12,7 +14,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use protocol::digest::Rtmr;
-use protocol::event_log::{self, EventLogError as OrderError, MAX_EVENTS, MAX_LOG_BYTES, RawEvent, RuntimeEvent};
+use protocol::event_log::{
+    self, EventLogError as OrderError, MAX_EVENTS, MAX_LOG_BYTES, RawEvent, RuntimeEvent,
+};
 use protocol::strict_json;
 
 use crate::{Tee, TeeError};
@@ -89,18 +93,21 @@ impl<T: Tee> EventLog<T> {
         &self.tee
     }
 
-    /// Records `event`; refuses repeated and misplaced boot events, foreign events before `system-ready`, and boot names behind it.
+    /// Records `event`; refuses repeated and misplaced boot events, foreign events before
+    /// `system-ready`, and boot names behind it.
     pub fn append(&self, event: &RuntimeEvent) -> Result<(), EventLogError> {
         self.append_all(std::slice::from_ref(event))
     }
 
-    /// Records `events` in a row, nothing between them; those before one that is refused stay recorded.
+    /// Records `events` in a row, nothing between them; those before one that is refused stay
+    /// recorded.
     pub fn append_all(&self, events: &[RuntimeEvent]) -> Result<(), EventLogError> {
         let mut settled = self.settle()?;
         events.iter().try_for_each(|event| self.record(&mut settled, event))
     }
 
-    /// Records a boot event unless the very same one is recorded, so that a restarted program can go through its steps again.
+    /// Records a boot event unless the very same one is recorded, so that a restarted program can
+    /// go through its steps again.
     pub fn ensure(&self, event: &RuntimeEvent) -> Result<Ensured, EventLogError> {
         let mut settled = self.settle()?;
         if settled.events.contains(event) {
@@ -109,8 +116,12 @@ impl<T: Tee> EventLog<T> {
         self.record(&mut settled, event).map(|()| Ensured::Recorded)
     }
 
-    /// The log, and what `read` gives while no event can be added: a quote taken in it holds the RTMR3 of this very log.
-    pub fn snapshot<R>(&self, read: impl FnOnce(&T) -> R) -> Result<(Vec<RawEvent>, R), EventLogError> {
+    /// The log, and what `read` gives while no event can be added: a quote taken in it holds the
+    /// RTMR3 of this very log.
+    pub fn snapshot<R>(
+        &self,
+        read: impl FnOnce(&T) -> R,
+    ) -> Result<(Vec<RawEvent>, R), EventLogError> {
         let settled = self.settle()?;
         let result = read(&self.tee);
         Ok((settled.events.iter().map(RuntimeEvent::to_raw).collect(), result))
@@ -131,8 +142,8 @@ impl<T: Tee> EventLog<T> {
         Ok(())
     }
 
-    /// Extends the register by an event that stands in the file. An error may come after the fact, so the
-    /// register decides what happened; if it is unchanged, the line is taken back.
+    /// Extends the register by an event that stands in the file. An error may come after the fact,
+    /// so the register decides what happened; if it is unchanged, the line is taken back.
     fn extend(&self, settled: &Settled, event: &RuntimeEvent) -> Result<(), EventLogError> {
         let Err(refused) = self.tee.extend(&event.digest()) else { return Ok(()) };
         let register = self.tee.runtime_register()?;
@@ -141,13 +152,18 @@ impl<T: Tee> EventLog<T> {
             return Ok(());
         }
         if register != settled.register {
-            return Err(EventLogError::Diverged { register, replayed, events: settled.events.len() });
+            return Err(EventLogError::Diverged {
+                register,
+                replayed,
+                events: settled.events.len(),
+            });
         }
         settled.file.set_len(settled.length_bytes).map_err(|source| self.io(source))?;
         Err(refused.into())
     }
 
-    /// Takes the lock and brings file and register together: drops a line that was not finished, completes an extension that was not made.
+    /// Takes the lock and brings file and register together: drops a line that was not finished,
+    /// completes an extension that was not made.
     fn settle(&self) -> Result<Settled, EventLogError> {
         let mut file = self.locked_file()?;
         let events = self.read_events(&mut file)?;
@@ -180,14 +196,17 @@ impl<T: Tee> EventLog<T> {
 
     fn read_events(&self, file: &mut File) -> Result<Vec<RuntimeEvent>, EventLogError> {
         let mut text = Vec::new();
-        file.take(MAX_LOG_BYTES as u64 + 1).read_to_end(&mut text).map_err(|source| self.io(source))?;
+        file.take(MAX_LOG_BYTES as u64 + 1)
+            .read_to_end(&mut text)
+            .map_err(|source| self.io(source))?;
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
         if whole != text.len() {
             // A writer that died inside its line had not extended yet.
             file.set_len(whole as u64).map_err(|source| self.io(source))?;
         }
         let lines = text[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let raw: Result<Vec<RawEvent>, _> = lines.map(|line| strict_json::parse(line, MAX_LOG_BYTES)).collect();
+        let raw: Result<Vec<RawEvent>, _> =
+            lines.map(|line| strict_json::parse(line, MAX_LOG_BYTES)).collect();
         Ok(event_log::runtime_events(&raw.map_err(OrderError::from)?)?)
     }
 
@@ -198,7 +217,10 @@ impl<T: Tee> EventLog<T> {
 
 /// The event's line, if event and log stay within their budgets.
 fn line(settled: &Settled, event: &RuntimeEvent) -> Result<Vec<u8>, EventLogError> {
-    let too_large = |what: String| EventLogError::TooLarge { name: event.name.chars().take(64).collect(), what };
+    let too_large = |what: String| EventLogError::TooLarge {
+        name: event.name.chars().take(64).collect(),
+        what,
+    };
     if settled.events.len() >= MAX_EVENTS {
         return Err(too_large(format!("the log has {MAX_EVENTS} events, no more are accepted")));
     }
@@ -206,7 +228,10 @@ fn line(settled: &Settled, event: &RuntimeEvent) -> Result<Vec<u8>, EventLogErro
         return Err(too_large(format!("names have 1 to {} bytes", event_log::MAX_NAME_BYTES)));
     }
     if event.payload.len() > event_log::MAX_PAYLOAD_BYTES {
-        return Err(too_large(format!("a payload of more than {} bytes", event_log::MAX_PAYLOAD_BYTES)));
+        return Err(too_large(format!(
+            "a payload of more than {} bytes",
+            event_log::MAX_PAYLOAD_BYTES
+        )));
     }
     let mut line = serde_json::to_vec(&event.to_raw()).expect("strings and numbers serialise");
     line.push(b'\n');
@@ -293,7 +318,10 @@ mod tests {
         assert!(matches!(refused, Err(EventLogError::Refused(OrderError::Repeated { .. }))));
         assert_eq!(second.ensure(&event(event_name::APP_ID)).unwrap(), Ensured::Present);
         let other = RuntimeEvent::new(event_name::APP_ID, *b"other");
-        assert!(matches!(second.ensure(&other), Err(EventLogError::Refused(OrderError::Repeated { .. }))));
+        assert!(matches!(
+            second.ensure(&other),
+            Err(EventLogError::Refused(OrderError::Repeated { .. }))
+        ));
         assert_eq!(tee.value(), before);
     }
 
@@ -302,7 +330,10 @@ mod tests {
         let (directory, tee) = (tempfile::tempdir().unwrap(), Software::default());
         let log = EventLog::new(directory.path().join("log"), &tee);
         boot(&log);
-        assert!(matches!(log.append(&event("mine")), Err(EventLogError::Refused(OrderError::BeforeReady { .. }))));
+        assert!(matches!(
+            log.append(&event("mine")),
+            Err(EventLogError::Refused(OrderError::BeforeReady { .. }))
+        ));
         assert_eq!(log.ensure(&event(event_name::SYSTEM_READY)).unwrap(), Ensured::Recorded);
         log.append(&event("mine")).unwrap();
         log.append(&event("mine")).unwrap();
@@ -353,7 +384,10 @@ mod tests {
         log.append(&event(event_name::SYSTEM_READY)).unwrap();
         let large = RuntimeEvent::new("mine", vec![0; event_log::MAX_PAYLOAD_BYTES + 1]);
         assert!(matches!(log.append(&large), Err(EventLogError::TooLarge { .. })));
-        assert!(matches!(log.append(&event(&"n".repeat(129))), Err(EventLogError::TooLarge { .. })));
+        assert!(matches!(
+            log.append(&event(&"n".repeat(129))),
+            Err(EventLogError::TooLarge { .. })
+        ));
         assert!(matches!(log.append(&event("")), Err(EventLogError::TooLarge { .. })));
     }
 
@@ -366,7 +400,9 @@ mod tests {
         std::thread::scope(|scope| {
             for writer in 0..4 {
                 let log = &log;
-                scope.spawn(move || (0..20).for_each(|_| log.append(&event(&format!("writer-{writer}"))).unwrap()));
+                scope.spawn(move || {
+                    (0..20).for_each(|_| log.append(&event(&format!("writer-{writer}"))).unwrap())
+                });
             }
         });
         assert_eq!(log.snapshot(|_| ()).unwrap().0.len(), 86);

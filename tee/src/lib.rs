@@ -1,9 +1,10 @@
-//! The only code that touches TEE devices: registers through tsm-mr, quotes through configfs-tsm, and the
-//! run-time event log whose every entry is also in RTMR3.
+//! The only code that touches TEE devices: registers through tsm-mr, quotes through configfs-tsm,
+//! and the run-time event log whose every entry is also in RTMR3.
 //!
-//! The library measures and asks; it judges nothing and holds no key. What it reads from the device is the
-//! TDX module's word (or an emulator's: the interfaces are the same on purpose, and only a verifier outside
-//! can tell them apart). Its attacker is a crash between two steps, and any second writer of the log.
+//! The library measures and asks; it judges nothing and holds no key. What it reads from the device
+//! is the TDX module's word (or an emulator's: the interfaces are the same on purpose, and only a
+//! verifier outside can tell them apart). Its attacker is a crash between two steps, and any second
+//! writer of the log.
 
 #![forbid(unsafe_code)]
 
@@ -66,7 +67,9 @@ impl<T: Tee + ?Sized> Tee for std::sync::Arc<T> {
 #[derive(Debug, thiserror::Error)]
 pub enum TeeError {
     /// this machine has no TDX device
-    #[error("no TDX device: {path} does not exist; start the guest as a TDX guest, or a dev image with its emulator")]
+    #[error(
+        "no TDX device: {path} does not exist; start the guest as a TDX guest, or a dev image with its emulator"
+    )]
     NoDevice {
         /// The directory that the driver would have made.
         path: String,
@@ -100,7 +103,9 @@ pub enum TeeError {
         expected: &'static str,
     },
     /// another request was written over this one
-    #[error("the quote request changed while it was answered (generation {before} before, {after} after); ask again")]
+    #[error(
+        "the quote request changed while it was answered (generation {before} before, {after} after); ask again"
+    )]
     Raced {
         /// Before the quote was read.
         before: String,

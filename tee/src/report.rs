@@ -1,8 +1,8 @@
 //! Quotes through configfs-tsm: a directory a request, report data in, quote out.
 //!
-//! The kernel commits `inblob` when it is closed and makes the quote when `outblob` is read; `generation`
-//! counts changes, so an answer to somebody else's request is noticed and never returned. Source: Linux
-//! 7.2, `Documentation/ABI/testing/configfs-tsm-report`.
+//! The kernel commits `inblob` when it is closed and makes the quote when `outblob` is read;
+//! `generation` counts changes, so an answer to somebody else's request is noticed and never
+//! returned. Source: Linux 7.2, `Documentation/ABI/testing/configfs-tsm-report`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -40,7 +40,8 @@ pub(crate) fn quote(reports: &Path, report_data: &ReportData) -> Result<Vec<u8>,
 }
 
 impl Request {
-    /// One name a process: callers serialise their quotes, and a directory that a killed predecessor with the same process id left is replaced.
+    /// One name a process: callers serialise their quotes, and a directory that a killed
+    /// predecessor with the same process id left is replaced.
     fn create(reports: &Path) -> Result<Self, TeeError> {
         let directory = reports.join(format!("dstyx-{}", std::process::id()));
         let mut made = fs::create_dir(&directory);
@@ -53,10 +54,20 @@ impl Request {
 
     fn write_inblob(&self, report_data: &ReportData) -> Result<(), TeeError> {
         let path = self.directory.join("inblob");
-        let mut file = OpenOptions::new().write(true).open(&path).map_err(|source| io_error("open", &path, source))?;
-        match file.write(report_data.as_bytes()).map_err(|source| io_error("write", &path, source))? {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .map_err(|source| io_error("open", &path, source))?;
+        match file
+            .write(report_data.as_bytes())
+            .map_err(|source| io_error("write", &path, source))?
+        {
             written if written == report_data.0.len() => Ok(()),
-            found => Err(TeeError::Length { path: path.display().to_string(), found, expected: report_data.0.len() }),
+            found => Err(TeeError::Length {
+                path: path.display().to_string(),
+                found,
+                expected: report_data.0.len(),
+            }),
         }
     }
 
@@ -91,11 +102,14 @@ impl Drop for Request {
 mod tests {
     use super::*;
 
-    // Plain files stand in for configfs attributes; that the kernel fills them is shown by the booted guest.
+    // Plain files stand in for configfs attributes; that the kernel fills them is shown by the
+    // booted guest.
     fn prepared(provider: &str) -> (tempfile::TempDir, Request) {
         let reports = tempfile::tempdir().unwrap();
         let request = Request::create(reports.path()).unwrap();
-        for (name, content) in [("inblob", ""), ("outblob", "quote"), ("generation", "1\n"), ("provider", provider)] {
+        for (name, content) in
+            [("inblob", ""), ("outblob", "quote"), ("generation", "1\n"), ("provider", provider)]
+        {
             fs::write(request.directory.join(name), content).unwrap();
         }
         (reports, request)

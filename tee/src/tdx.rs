@@ -1,8 +1,9 @@
 //! The TDX guest driver's registers: tsm-mr attributes in sysfs, one file a register.
 //!
-//! tsm-mr extends a register with *any* write of 48 bytes or more and silently cuts the rest, so a digest is
-//! written by exactly one system call of exactly 48 bytes on a descriptor of its own. Source: Linux 7.2,
-//! `drivers/virt/coco/guest/tsm-mr.c`, `drivers/virt/coco/tdx-guest/tdx-guest.c`.
+//! tsm-mr extends a register with *any* write of 48 bytes or more and silently cuts the rest, so a
+//! digest is written by exactly one system call of exactly 48 bytes on a descriptor of its own.
+//! Source: Linux 7.2, `drivers/virt/coco/guest/tsm-mr.c`,
+//! `drivers/virt/coco/tdx-guest/tdx-guest.c`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -20,7 +21,8 @@ const REPORTS: &str = "sys/kernel/config/tsm/report";
 /// Bytes of every register and digest.
 const REGISTER_BYTES: usize = 48;
 
-/// The device of the machine, found once; holding one says that a driver named `tdx_guest` is bound, not that the machine is a TDX guest.
+/// The device of the machine, found once; holding one says that a driver named `tdx_guest` is
+/// bound, not that the machine is a TDX guest.
 #[derive(Debug, Clone)]
 pub struct TdxGuest {
     measurements: PathBuf,
@@ -47,7 +49,9 @@ impl TdxGuest {
         let mut value = Vec::with_capacity(REGISTER_BYTES + 1);
         let file = File::open(&path).map_err(|source| io("open", &path, source))?;
         // One byte more than a register has, so that a longer file is noticed.
-        file.take(REGISTER_BYTES as u64 + 1).read_to_end(&mut value).map_err(|source| io("read", &path, source))?;
+        file.take(REGISTER_BYTES as u64 + 1)
+            .read_to_end(&mut value)
+            .map_err(|source| io("read", &path, source))?;
         value.as_slice().try_into().map_err(|_| length(&path, value.len()))
     }
 
@@ -71,7 +75,10 @@ impl Tee for TdxGuest {
 
     fn extend(&self, digest: &Sha384Digest) -> Result<(), TeeError> {
         let path = self.measurements.join(rtmr_name(RUNTIME_REGISTER));
-        let mut file = OpenOptions::new().write(true).open(&path).map_err(|source| io("open", &path, source))?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .map_err(|source| io("open", &path, source))?;
         // `write`, not `write_all`: a second write would be a second extension.
         match file.write(digest.as_bytes()).map_err(|source| io("extend", &path, source))? {
             REGISTER_BYTES => Ok(()),
@@ -105,10 +112,16 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let measurements = root.path().join(MEASUREMENTS);
         std::fs::create_dir_all(&measurements).unwrap();
-        for (value, name) in
-            ["mrtd:sha384", "rtmr0:sha384", "rtmr1:sha384", "rtmr2:sha384", "rtmr3:sha384", "mrconfigid"]
-                .into_iter()
-                .enumerate()
+        for (value, name) in [
+            "mrtd:sha384",
+            "rtmr0:sha384",
+            "rtmr1:sha384",
+            "rtmr2:sha384",
+            "rtmr3:sha384",
+            "mrconfigid",
+        ]
+        .into_iter()
+        .enumerate()
         {
             std::fs::write(measurements.join(name), [value as u8; REGISTER_BYTES]).unwrap();
         }
@@ -119,7 +132,10 @@ mod tests {
     fn registers_are_read_by_their_names() {
         let root = fake_sysfs();
         let registers = TdxGuest::open(root.path()).unwrap().registers().unwrap();
-        assert_eq!((registers.mrtd.0[0], registers.rtmrs[3].0[0], registers.mr_config_id.0[0]), (0, 4, 5));
+        assert_eq!(
+            (registers.mrtd.0[0], registers.rtmrs[3].0[0], registers.mr_config_id.0[0]),
+            (0, 4, 5)
+        );
     }
 
     #[test]
@@ -134,7 +150,9 @@ mod tests {
         let tdx = TdxGuest::open(root.path()).unwrap();
         for wrong in [47, 49] {
             std::fs::write(tdx.measurements.join("rtmr3:sha384"), vec![0; wrong]).unwrap();
-            assert!(matches!(tdx.runtime_register(), Err(TeeError::Length { found, .. }) if found == wrong));
+            assert!(
+                matches!(tdx.runtime_register(), Err(TeeError::Length { found, .. }) if found == wrong)
+            );
         }
     }
 
@@ -145,6 +163,9 @@ mod tests {
         tdx.extend(&Sha384Digest([7; 48])).unwrap();
         assert_eq!(std::fs::read(tdx.measurements.join("rtmr3:sha384")).unwrap(), [7; 48]);
         std::fs::remove_file(tdx.measurements.join("rtmr3:sha384")).unwrap();
-        assert!(matches!(tdx.extend(&Sha384Digest([7; 48])), Err(TeeError::Io { action: "open", .. })));
+        assert!(matches!(
+            tdx.extend(&Sha384Digest([7; 48])),
+            Err(TeeError::Io { action: "open", .. })
+        ));
     }
 }

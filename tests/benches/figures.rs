@@ -1,7 +1,8 @@
-//! Measures what `docs/performance.md` states, each figure beside its peer, in one run: `cargo xtask bench [NAME …]`.
+//! Measures what `docs/performance.md` states, each figure beside its peer, in one run: `cargo
+//! xtask bench [NAME …]`.
 //!
-//! Peers are interleaved with what they are compared with, so that both have the same machine in the same
-//! minute; medians are printed. With `DSTYX_LONG` the hermetic builds are timed too.
+//! Peers are interleaved with what they are compared with, so that both have the same machine in
+//! the same minute; medians are printed. With `DSTYX_LONG` the hermetic builds are timed too.
 
 #![allow(clippy::unwrap_used)] // a figure that cannot be had ends the run
 
@@ -62,7 +63,10 @@ fn main() -> ExitCode {
     let names: Vec<String> = env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     let known = |name: &String| FIGURES.iter().any(|(known, _)| known == name);
     if let Some(unknown) = names.iter().find(|name| !known(name)) {
-        eprintln!("error: there is no figure {unknown:?}; there are {}", FIGURES.map(|(name, _)| name).join(", "));
+        eprintln!(
+            "error: there is no figure {unknown:?}; there are {}",
+            FIGURES.map(|(name, _)| name).join(", ")
+        );
         return ExitCode::FAILURE;
     }
     println!("Machine: {}\n", machine());
@@ -93,7 +97,13 @@ fn sizes() {
     for name in ["firmware.fd", "kernel", "initrd"] {
         row(name, &format!("{:.1} MB", bytes(name)), "", None, "");
     }
-    row("kernel and initrd", &format!("{:.1} MB", bytes("kernel") + bytes("initrd")), "", None, "≤ 30 MB");
+    row(
+        "kernel and initrd",
+        &format!("{:.1} MB", bytes("kernel") + bytes("initrd")),
+        "",
+        None,
+        "≤ 30 MB",
+    );
 }
 
 /// Age of the guest when it first answered.

@@ -1,10 +1,12 @@
-//! Stands in for the images of compose-spec's conformance tests: `conformance server` and `conformance client`.
+//! Stands in for the images of compose-spec's conformance tests: `conformance server` and
+//! `conformance client`.
 //!
-//! The server answers as that of compose-spec/conformance-tests does, on `HTTP_PORT` or 8080: `/ping` says that it is
-//! there, `/ping?address=HOST:PORT/PATH` says what another one says, `/volumefile?filename=NAME` shows a file below
-//! `/volumes`. Beyond that it echoes datagrams on port 10001, remembers what `/scalechecker?value=NAME` is told and
-//! shows it at `/scaled`. The client tells its host name to `server`. Nothing but the standard library: the program
-//! is the whole image.
+//! The server answers as that of compose-spec/conformance-tests does, on `HTTP_PORT` or 8080:
+//! `/ping` says that it is there, `/ping?address=HOST:PORT/PATH` says what another one says,
+//! `/volumefile?filename=NAME` shows a file below `/volumes`. Beyond that it echoes datagrams on
+//! port 10001, remembers what `/scalechecker?value=NAME` is told and shows it at `/scaled`. The
+//! client tells its host name to `server`. Nothing but the standard library: the program is the
+//! whole image.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -17,9 +19,9 @@ use std::{env, fs, thread};
 const HTTP_PORT: u16 = 8080;
 const ECHO_PORT: u16 = 10001;
 /// Longest wait for an answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the client asks for a server that has not started yet.
-const CLIENT_PATIENCE: Duration = Duration::from_secs(120);
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(120);
 /// Longest request line, answer or file.
 const MAX_BYTES: u64 = 64 * 1024;
 
@@ -61,7 +63,7 @@ fn serve() -> io::Result<()> {
 }
 
 fn answer(stream: TcpStream) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     let mut reader = BufReader::new((&stream).take(MAX_BYTES));
     let mut line = String::new();
     reader.read_line(&mut line)?;
@@ -74,7 +76,10 @@ fn answer(stream: TcpStream) -> io::Result<()> {
     let (status, body) = route(target);
     let reason = if status == 200 { "OK" } else { "Bad Request" };
     let length = body.len();
-    write!(&stream, "HTTP/1.1 {status} {reason}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+    write!(
+        &stream,
+        "HTTP/1.1 {status} {reason}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )
 }
 
 fn route(target: &str) -> (u16, String) {
@@ -113,8 +118,8 @@ fn response(text: &str) -> String {
 fn fetch(address: &str) -> io::Result<String> {
     let (host, path) = address.split_once('/').unwrap_or((address, ""));
     let target = host.to_socket_addrs()?.next().ok_or(io::ErrorKind::NotFound)?;
-    let mut stream = TcpStream::connect_timeout(&target, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&target, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     write!(stream, "GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
     let mut reply = String::new();
     stream.take(MAX_BYTES).read_to_string(&mut reply)?;
@@ -128,7 +133,7 @@ fn report() -> io::Result<()> {
     loop {
         match fetch(&format!("server:{HTTP_PORT}/scalechecker?value={}", name.trim())) {
             Ok(_) => return Ok(()),
-            Err(error) if started.elapsed() > CLIENT_PATIENCE => return Err(error),
+            Err(error) if started.elapsed() > CLIENT_TIMEOUT => return Err(error),
             Err(_) => thread::sleep(Duration::from_secs(1)),
         }
     }

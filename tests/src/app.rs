@@ -1,4 +1,5 @@
-//! App folders of tests, made ready for a guest as a person would: images pinned, files gathered into the measured file.
+//! App directories of tests, made ready for a guest as a person would: images pinned, files
+//! gathered into the measured file.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +11,7 @@ use crate::dstyx::User;
 use crate::guest::Host;
 use crate::registry::Registry;
 
-/// Names that a compose file may have in a folder of the test's own.
+/// Names that a compose file may have in a directory of the test's own.
 const COMPOSE_FILES: [&str; 2] = ["docker-compose.yml", "compose.yaml"];
 
 /// An app whose images are in a registry.
@@ -23,13 +24,16 @@ pub struct App {
 }
 
 impl App {
-    /// The app of a folder, called `name`, whose measured file says `settings` beyond what every one says.
+    /// The app of a directory, called `name`, whose measured file says `settings` beyond what every
+    /// one says.
     pub fn new(source: &Path, name: &str, registry: &Registry, settings: &[(&str, Value)]) -> Self {
         let mut files = AppFiles::new();
         gather(source, Path::new(""), &mut files);
-        let compose = COMPOSE_FILES.iter().find_map(|name| files.remove(*name)).expect("a compose file");
+        let compose =
+            COMPOSE_FILES.iter().find_map(|name| files.remove(*name)).expect("a compose file");
         let compose = pinned(&compose, registry);
-        let plain = NewApp { name, docker_compose_file: &compose, files: &files, danger_privileged: false };
+        let plain =
+            NewApp { name, docker_compose_file: &compose, files: &files, danger_privileged: false };
         let plain = plain.generate().unwrap();
         let mut document: Value = serde_json::from_slice(&plain).unwrap();
         for (key, value) in settings {
@@ -51,9 +55,9 @@ impl App {
     }
 }
 
-/// Every file below `folder`, by its path from there.
-fn gather(folder: &Path, below: &Path, files: &mut AppFiles) {
-    for entry in fs::read_dir(folder).unwrap() {
+/// Every file below `directory`, by its path from there.
+fn gather(directory: &Path, below: &Path, files: &mut AppFiles) {
+    for entry in fs::read_dir(directory).unwrap() {
         let entry = entry.unwrap();
         let path = below.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
@@ -66,8 +70,8 @@ fn gather(folder: &Path, below: &Path, files: &mut AppFiles) {
 
 /// The compose file after `dstyx pin`.
 fn pinned(compose: &[u8], registry: &Registry) -> String {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("docker-compose.yml");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("docker-compose.yml");
     fs::write(&file, compose).unwrap();
     pin(&file, registry);
     fs::read_to_string(file).unwrap()
@@ -75,7 +79,15 @@ fn pinned(compose: &[u8], registry: &Registry) -> String {
 
 /// `dstyx pin` for the file, with the registry in the place of those that images name.
 pub fn pin(file: &Path, registry: &Registry) {
-    let pinned = User::default().dstyx([Path::new("pin"), file, "--registry-mirror".as_ref(), registry.url().as_ref()]);
+    let pinned = User::default().dstyx([
+        Path::new("pin"),
+        file,
+        "--registry-mirror".as_ref(),
+        registry.url().as_ref(),
+    ]);
     assert_eq!(pinned.code, 0, "{pinned:#?}");
-    assert!(pinned.json["pinned"].as_array().is_some_and(|pinned| !pinned.is_empty()), "{pinned:#?}");
+    assert!(
+        pinned.json["pinned"].as_array().is_some_and(|pinned| !pinned.is_empty()),
+        "{pinned:#?}"
+    );
 }

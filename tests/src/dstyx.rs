@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::lab;
 
-/// A user with a state folder of their own.
+/// A user with a state directory of their own.
 #[derive(Debug)]
 pub struct User {
     state: TempDir,
@@ -50,19 +50,26 @@ impl User {
         Self { cache: Some(tempfile::tempdir().unwrap()), ..Self::default() }
     }
 
-    /// Folder of the collateral in a cache of their own.
+    /// Directory of the collateral in a cache of their own.
     pub fn collateral(&self) -> std::path::PathBuf {
         self.cache.as_ref().unwrap().path().join("dstyx/collateral")
     }
 
     /// Runs `dstyx --json ARGUMENTS` in the checkout.
-    pub fn dstyx<A: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Answer {
+    pub fn dstyx<A: AsRef<std::ffi::OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Answer {
         self.dstyx_in(lab::checkout(), arguments)
     }
 
-    /// Runs `dstyx --json ARGUMENTS` in a folder.
-    pub fn dstyx_in<A: AsRef<std::ffi::OsStr>>(&self, folder: &Path, arguments: impl IntoIterator<Item = A>) -> Answer {
-        Self::answer(self.command(arguments).current_dir(folder))
+    /// Runs `dstyx --json ARGUMENTS` in a directory.
+    pub fn dstyx_in<A: AsRef<std::ffi::OsStr>>(
+        &self,
+        directory: &Path,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Answer {
+        Self::answer(self.command(arguments).current_dir(directory))
     }
 
     /// The same with one more environment variable.
@@ -74,22 +81,36 @@ impl User {
         Self::answer(self.command(arguments).env(name, value))
     }
 
-    /// Runs `dstyx ARGUMENTS` in the checkout, with the words for a person or with `--json` among them.
-    pub fn prints<A: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Printed {
+    /// Runs `dstyx ARGUMENTS` in the checkout, with the words for a person or with `--json` among
+    /// them.
+    pub fn prints<A: AsRef<std::ffi::OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Printed {
         let output = self.bare_command(arguments).output().unwrap();
-        let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        let [stdout, stderr] =
+            [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
         Printed { code: output.status.code().unwrap(), stdout, stderr }
     }
 
-    fn command<A: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+    fn command<A: AsRef<std::ffi::OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Command {
         let mut command = self.bare_command(arguments);
         command.arg("--json");
         command
     }
 
-    fn bare_command<A: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+    fn bare_command<A: AsRef<std::ffi::OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Command {
         let mut command = Command::new(lab::program("dstyx"));
-        command.args(arguments).current_dir(lab::checkout()).env("XDG_STATE_HOME", self.state.path());
+        command
+            .args(arguments)
+            .current_dir(lab::checkout())
+            .env("XDG_STATE_HOME", self.state.path());
         command.env_remove("DSTYX_PCCS");
         if let Some(cache) = &self.cache {
             command.env("XDG_CACHE_HOME", cache.path());
@@ -106,7 +127,7 @@ impl User {
         }
     }
 
-    /// Folder of a machine's state.
+    /// Directory of a machine's state.
     pub fn machine(&self, name: &str) -> std::path::PathBuf {
         self.state.path().join("dstyx/vms").join(name)
     }
@@ -115,22 +136,34 @@ impl User {
 impl Answer {
     /// A text at a JSON pointer.
     pub fn text(&self, pointer: &str) -> &str {
-        self.json.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no {pointer}: {self:?}"))
+        self.json
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_else(|| panic!("no {pointer}: {self:?}"))
     }
 
     /// Names of the verdict's rows that failed, in order.
     pub fn failed(&self) -> Vec<&str> {
-        self.rows().filter(|row| row["verdict"] == "fail").filter_map(|row| row["name"].as_str()).collect()
+        self.rows()
+            .filter(|row| row["verdict"] == "fail")
+            .filter_map(|row| row["name"].as_str())
+            .collect()
     }
 
     /// The hint of one row.
     pub fn hint(&self, name: &str) -> &str {
-        self.rows().find(|row| row["name"] == name).and_then(|row| row["hint"].as_str()).unwrap_or_default()
+        self.rows()
+            .find(|row| row["name"] == name)
+            .and_then(|row| row["hint"].as_str())
+            .unwrap_or_default()
     }
 
     /// The verdict of one row: `pass`, `fail` or `skipped`; empty if there is no such row.
     pub fn verdict(&self, name: &str) -> &str {
-        self.rows().find(|row| row["name"] == name).and_then(|row| row["verdict"].as_str()).unwrap_or_default()
+        self.rows()
+            .find(|row| row["name"] == name)
+            .and_then(|row| row["verdict"].as_str())
+            .unwrap_or_default()
     }
 
     fn rows(&self) -> impl Iterator<Item = &Value> {
@@ -148,13 +181,13 @@ impl Answer {
     }
 }
 
-/// An app folder: a compose file, the file that is measured, and the files that it carries.
-pub fn write_app(folder: &Path, compose: &str, app_compose: &[u8]) {
-    std::fs::write(folder.join("docker-compose.yml"), compose).unwrap();
-    std::fs::write(folder.join("app-compose.json"), app_compose).unwrap();
+/// An app directory: a compose file, the file that is measured, and the files that it carries.
+pub fn write_app(directory: &Path, compose: &str, app_compose: &[u8]) {
+    std::fs::write(directory.join("docker-compose.yml"), compose).unwrap();
+    std::fs::write(directory.join("app-compose.json"), app_compose).unwrap();
     let files = app_compose::parse(app_compose).map(|app| app.files).unwrap_or_default();
     for (path, content) in files {
-        let path = folder.join(path);
+        let path = directory.join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
     }

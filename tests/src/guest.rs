@@ -1,6 +1,7 @@
 //! Guests that tests boot by hand, with things that `dstyx up` would never do to one.
 //!
-//! Everything that a hostile host can change is a field of [`Host`]; what is left alone is what `up` does.
+//! Everything that a hostile host can change is a field of [`Host`]; what is left alone is what
+//! `up` does.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -26,14 +27,15 @@ use crate::dstyx::{Answer, User, write_app};
 use crate::{http, lab};
 
 /// Longest life of a guest whose test says nothing else: an emulated one on two loaded cores.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 /// Name of every app that is started here.
 const APP_NAME: &str = "test";
 /// Seed of every instance id here.
 pub const INSTANCE_SEED: [u8; protocol::identity::SEED_BYTES] = [7; protocol::identity::SEED_BYTES];
 /// How often the status disk is read.
 const POLL: Duration = Duration::from_millis(10);
-/// How often a guest is asked for something that is not there yet: each time costs it more than reading a disk costs us.
+/// How often a guest is asked for something that is not there yet: each time costs it more than
+/// reading a disk costs us.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// What the host of a test does.
@@ -68,7 +70,7 @@ pub struct Host {
     /// UDP ports of the guest to forward.
     pub udp_ports: Vec<u16>,
     /// How old the guest may become before a wait for something is given up.
-    pub patience: Duration,
+    pub timeout: Duration,
     /// Flags of the emulator's host service; `None` leaves the guest without a TDX device.
     pub emulator: Option<Vec<String>>,
 }
@@ -80,7 +82,8 @@ pub enum LaunchDisk {
     Honest,
     /// An honest block, changed.
     Changed(fn(&mut Vec<u8>)),
-    /// An honest block whose JSON was changed and then sealed again with the right length and digest.
+    /// An honest block whose JSON was changed and then sealed again with the right length and
+    /// digest.
     Resealed(fn(&mut serde_json::Value)),
     /// No such disk.
     Absent,
@@ -106,7 +109,10 @@ pub enum DataDisk {
 impl DataDisk {
     fn fresh_bytes(&self) -> Option<u64> {
         match self {
-            Self::Fresh(bytes) | Self::ReadOnly(bytes) | Self::Twice(bytes) | Self::Failing(bytes) => Some(*bytes),
+            Self::Fresh(bytes)
+            | Self::ReadOnly(bytes)
+            | Self::Twice(bytes)
+            | Self::Failing(bytes) => Some(*bytes),
             Self::Absent => Some(0),
             Self::Kept(_) => None,
         }
@@ -117,7 +123,8 @@ impl DataDisk {
         match self {
             Self::Fresh(_) | Self::Kept(_) => {}
             Self::ReadOnly(_) => {
-                arguments[at - 2] = arguments[at - 2].replace(r#""read-only":false"#, r#""read-only":true"#);
+                arguments[at - 2] =
+                    arguments[at - 2].replace(r#""read-only":false"#, r#""read-only":true"#);
             }
             Self::Twice(_) => {
                 let second = [
@@ -153,11 +160,14 @@ impl Default for Host {
             data_disk: DataDisk::Fresh(2 << 30),
             launch_disk: LaunchDisk::Honest,
             app_compose: None,
-            compose: format!("services:\n  web:\n    image: dstyx.local/none@sha256:{}\n", "00".repeat(32)),
+            compose: format!(
+                "services:\n  web:\n    image: dstyx.local/none@sha256:{}\n",
+                "00".repeat(32)
+            ),
             mirrors: Vec::new(),
             ports: Vec::new(),
             udp_ports: Vec::new(),
-            patience: PATIENCE,
+            timeout: TIMEOUT,
             emulator: Some(Vec::new()),
         }
     }
@@ -166,11 +176,11 @@ impl Default for Host {
 /// A running guest; it is killed when this is dropped.
 #[derive(Debug)]
 pub struct Guest {
-    folder: TempDir,
+    directory: TempDir,
     qemu: Child,
     emulator: Option<Child>,
     started: Instant,
-    patience: Duration,
+    timeout: Duration,
     spec: LaunchSpec,
     /// The compose file that was launched.
     pub compose: String,
@@ -181,21 +191,22 @@ pub struct Guest {
 impl Host {
     /// Starts a guest of the image in `image`.
     pub fn start(&self, image: &Path) -> Guest {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let manifest = lab::manifest(image);
-        let spec = self.spec(folder.path(), image);
+        let spec = self.spec(directory.path(), image);
         let made = || app_compose::generate(APP_NAME, &self.compose).unwrap();
         let app_compose = self.app_compose.clone().unwrap_or_else(made);
-        fs::write(&spec.launch_disk, self.disk(self.block(&spec, &manifest, &app_compose))).unwrap();
+        fs::write(&spec.launch_disk, self.disk(self.block(&spec, &manifest, &app_compose)))
+            .unwrap();
         fs::write(&spec.status_disk, [0; status::DISK_BYTES]).unwrap();
         if let Some(bytes) = self.data_disk.fresh_bytes() {
             fs::File::create(&spec.data_disk).unwrap().set_len(bytes).unwrap();
         }
-        let emulator = self.emulator.as_ref().map(|flags| start_emulator(folder.path(), flags));
+        let emulator = self.emulator.as_ref().map(|flags| start_emulator(directory.path(), flags));
         let started = Instant::now();
         let qemu = self.qemu(&spec, &manifest).spawn().unwrap();
-        let (patience, compose) = (self.patience, self.compose.clone());
-        Guest { folder, qemu, emulator, started, patience, spec, compose, app_compose }
+        let (timeout, compose) = (self.timeout, self.compose.clone());
+        Guest { directory, qemu, emulator, started, timeout, spec, compose, app_compose }
     }
 
     fn disk(&self, mut honest: Vec<u8>) -> Vec<u8> {
@@ -223,13 +234,17 @@ impl Host {
             gateway_urls: Vec::new(),
             registry_mirrors: self.mirrors.clone(),
             encrypted_env: None,
-            claims: LaunchClaims { os_image_hash: manifest.os_image_hash(), shape: spec.shape(manifest) },
+            claims: LaunchClaims {
+                os_image_hash: manifest.os_image_hash(),
+                shape: spec.shape(manifest),
+            },
         })
         .unwrap()
     }
 
-    fn spec(&self, folder: &Path, image: &Path) -> LaunchSpec {
-        let tcp = self.ports.iter().copied().chain([AGENT_PORT]).map(|guest| (guest, Transport::Tcp));
+    fn spec(&self, directory: &Path, image: &Path) -> LaunchSpec {
+        let tcp =
+            self.ports.iter().copied().chain([AGENT_PORT]).map(|guest| (guest, Transport::Tcp));
         let udp = self.udp_ports.iter().map(|guest| (*guest, Transport::Udp));
         let forward = |(guest, transport)| PortForward { host: free_port(), guest, transport };
         LaunchSpec {
@@ -237,17 +252,20 @@ impl Host {
             vcpus: self.vcpus,
             memory_mib: self.memory_mib,
             image: image.to_path_buf(),
-            launch_disk: folder.join("launch.img"),
-            status_disk: folder.join("status.img"),
+            launch_disk: directory.join("launch.img"),
+            status_disk: directory.join("status.img"),
             data_disk: match &self.data_disk {
                 DataDisk::Kept(path) => path.clone(),
-                _ => folder.join("data.img"),
+                _ => directory.join("data.img"),
             },
-            console_log: folder.join("console.log"),
-            control_socket: Some(folder.join("qmp.sock")),
+            console_log: directory.join("console.log"),
+            control_socket: Some(directory.join("qmp.sock")),
             extra_disks: self.extra_disks.clone(),
             ports: tcp.chain(udp).map(forward).collect(),
-            platform: Platform::Emulated { socket: folder.join("tdx.sock"), accelerator: Accelerator::Tcg },
+            platform: Platform::Emulated {
+                socket: directory.join("tdx.sock"),
+                accelerator: Accelerator::Tcg,
+            },
         }
     }
 
@@ -272,7 +290,11 @@ impl Host {
             }
         }
         let mut command = lab::qemu().command();
-        command.args(arguments).args(&self.more_arguments).stdin(Stdio::null()).stdout(Stdio::null());
+        command
+            .args(arguments)
+            .args(&self.more_arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
         command
     }
 }
@@ -283,7 +305,9 @@ impl Guest {
         loop {
             let ended = self.qemu.try_wait().unwrap().is_some();
             let records = self.records();
-            let found = records.iter().find(|record| record.phase == phase || record.refusal != Refusal::None);
+            let found = records
+                .iter()
+                .find(|record| record.phase == phase || record.refusal != Refusal::None);
             if let Some(record) = found {
                 return Some(*record);
             }
@@ -303,7 +327,8 @@ impl Guest {
         }
     }
 
-    /// What the app's containers have printed, as far as the guest publishes it, with the console: for who reads a failure.
+    /// What the app's containers have printed, as far as the guest publishes it, with the console:
+    /// for who reads a failure.
     pub fn all_logs(&self, ids: &[&str]) -> String {
         let log = |id: &&str| {
             let log = self.get(AGENT_PORT, &format!("/logs/{id}")).unwrap_or_default();
@@ -344,17 +369,25 @@ impl Guest {
 
     /// Ends the test of a guest that takes too long.
     fn still_young(&self, what: &str) {
-        assert!(self.started.elapsed() < self.patience, "{what}, after {:?}:\n{}", self.patience, self.console());
+        assert!(
+            self.started.elapsed() < self.timeout,
+            "{what}, after {:?}:\n{}",
+            self.timeout,
+            self.console()
+        );
     }
 
     /// What the guest has reported so far.
     pub fn records(&self) -> Vec<Record> {
-        status::decode(&fs::read(self.folder.path().join("status.img")).unwrap()).unwrap()
+        status::decode(&fs::read(self.directory.path().join("status.img")).unwrap()).unwrap()
     }
 
     /// What the serial console shows so far.
     pub fn console(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.folder.path().join("console.log")).unwrap_or_default()).into_owned()
+        String::from_utf8_lossy(
+            &fs::read(self.directory.path().join("console.log")).unwrap_or_default(),
+        )
+        .into_owned()
     }
 
     /// Waits until the console shows `words`: it may lag behind the status disk.
@@ -365,9 +398,9 @@ impl Guest {
         }
     }
 
-    /// A file of the machine's folder, such as the emulator's `collateral.json`.
+    /// A file of the machine's directory, such as the emulator's `collateral.json`.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     /// Address of a forwarded TCP port of the guest on this host.
@@ -382,7 +415,10 @@ impl Guest {
 
     fn forwarded(&self, guest: u16, transport: Transport) -> SocketAddr {
         let mut forwards = self.spec.ports.iter();
-        forwards.find(|forward| (forward.guest, forward.transport) == (guest, transport)).expect("forwarded").host
+        forwards
+            .find(|forward| (forward.guest, forward.transport) == (guest, transport))
+            .expect("forwarded")
+            .host
     }
 
     /// Status and body of `GET path` on a forwarded guest port, if something answers.
@@ -397,7 +433,8 @@ impl Guest {
 
     /// Evidence over `nonce`.
     pub fn evidence(&self, nonce: &[u8; 32]) -> Vec<u8> {
-        http::get(self.address(AGENT_PORT), &format!("/evidence?nonce={}", hex::encode(nonce))).unwrap()
+        http::get(self.address(AGENT_PORT), &format!("/evidence?nonce={}", hex::encode(nonce)))
+            .unwrap()
     }
 
     /// The real program's judgement of fresh evidence, for exactly the machine that was started.
@@ -413,10 +450,26 @@ impl Guest {
         fs::write(&evidence, self.evidence(&[0x5a; 32])).unwrap();
         let shape = self.spec.shape(&lab::manifest(&self.spec.image));
         let [vcpus, memory, slots] =
-            [u64::from(shape.vcpus), shape.memory_mib, u64::from(shape.root_slots)].map(|number| number.to_string());
-        let paths = [evidence, self.file("collateral.json"), self.spec.image.clone(), app.path().to_path_buf()];
+            [u64::from(shape.vcpus), shape.memory_mib, u64::from(shape.root_slots)]
+                .map(|number| number.to_string());
+        let paths = [
+            evidence,
+            self.file("collateral.json"),
+            self.spec.image.clone(),
+            app.path().to_path_buf(),
+        ];
         let [evidence, collateral, image, app] = paths.map(|path| path.display().to_string());
-        let what = ["verify", "--evidence", &evidence, "--collateral", &collateral, "--image", &image, "--app", &app];
+        let what = [
+            "verify",
+            "--evidence",
+            &evidence,
+            "--collateral",
+            &collateral,
+            "--image",
+            &image,
+            "--app",
+            &app,
+        ];
         let machine = ["--vcpus", &vcpus, "--memory", &memory, "--root-slots", &slots];
         User::default().dstyx(what.into_iter().chain(machine))
     }
@@ -432,10 +485,17 @@ impl Drop for Guest {
     }
 }
 
-fn start_emulator(folder: &Path, flags: &[String]) -> Child {
+fn start_emulator(directory: &Path, flags: &[String]) -> Child {
     let mut command = Command::new(lab::program("tdx-emulator"));
-    command.arg("serve").arg("--socket").arg(folder.join("tdx.sock")).arg("--state-dir").arg(folder).args(flags);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    command
+        .arg("serve")
+        .arg("--socket")
+        .arg(directory.join("tdx.sock"))
+        .arg("--state-dir")
+        .arg(directory)
+        .args(flags);
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.starts_with("listening"), "the emulator did not start: {line}");

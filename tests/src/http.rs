@@ -5,7 +5,7 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 /// Longest answer: a quote by an emulated guest on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Body of `GET path`.
 ///
@@ -22,7 +22,9 @@ pub fn get(host: impl ToSocketAddrs, path: &str) -> std::io::Result<Vec<u8>> {
 pub fn get_as(host: impl ToSocketAddrs, path: &str, accept: &str) -> std::io::Result<Vec<u8>> {
     match answer(host, path, accept)? {
         (200, body) => Ok(body),
-        (status, body) => Err(Error::other(format!("{status}: {}", String::from_utf8_lossy(&body)))),
+        (status, body) => {
+            Err(Error::other(format!("{status}: {}", String::from_utf8_lossy(&body))))
+        }
     }
 }
 
@@ -30,10 +32,17 @@ pub fn get_as(host: impl ToSocketAddrs, path: &str, accept: &str) -> std::io::Re
 ///
 /// # Errors
 /// If nobody answers in HTTP.
-pub fn answer(host: impl ToSocketAddrs, path: &str, accept: &str) -> std::io::Result<(u16, Vec<u8>)> {
+pub fn answer(
+    host: impl ToSocketAddrs,
+    path: &str,
+    accept: &str,
+) -> std::io::Result<(u16, Vec<u8>)> {
     let mut stream = TcpStream::connect(host)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: guest\r\nAccept: {accept}\r\nConnection: close\r\n\r\n")?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nHost: guest\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
+    )?;
     let mut reply = Vec::new();
     stream.read_to_end(&mut reply)?;
     let end = reply.windows(4).position(|window| window == b"\r\n\r\n");

@@ -1,7 +1,8 @@
-//! Images of tests: real programs, from Debian's packages and package registries, made here and served by a real registry.
+//! Images of tests: real programs, from Debian's packages and package registries, made here and
+//! served by a real registry.
 //!
-//! An image is a function of what its definition names: lock groups, files, pins. It is made once a definition, into
-//! the user's cache folder, as an OCI layout.
+//! An image is a function of what its definition names: lock groups, files, pins. It is made once a
+//! definition, into the user's cache directory, as an OCI layout.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,7 +46,8 @@ const PASSWD: &[u8] = b"root:x:0:0:root:/:/bin/sh\n\
     postgres:x:101:101:postgres:/var/lib/postgresql:/bin/sh\n\
     redis:x:102:102:redis:/data:/usr/sbin/nologin\n\
     nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n";
-const GROUP: &[u8] = b"root:x:0:\ntty:x:5:\nwww-data:x:33:\npostgres:x:101:\nredis:x:102:\nnogroup:x:65534:\n";
+const GROUP: &[u8] =
+    b"root:x:0:\ntty:x:5:\nwww-data:x:33:\npostgres:x:101:\nredis:x:102:\nnogroup:x:65534:\n";
 /// Owner of the database's files.
 const POSTGRES: layer::Owner = (101, 101);
 /// Owner of the counter's files.
@@ -93,34 +95,48 @@ impl Image {
         }
     }
 
-    /// Folder of its OCI layout, made if it is not in the cache.
+    /// Directory of its OCI layout, made if it is not in the cache.
     pub fn layout(self) -> PathBuf {
         let definition = self.definition();
         let cache = lab::builder().cache();
         let key = Sha256Digest::of(definition.facts().to_string().as_bytes()).to_string();
-        let folder = cache.path(Kind::Builds, &key);
-        if !folder.exists() {
+        let directory = cache.path(Kind::Builds, &key);
+        if !directory.exists() {
             let _guard = cache.lock(Kind::Builds, &key).unwrap();
-            if !folder.exists() {
+            if !directory.exists() {
                 let scratch = cache.scratch().unwrap();
                 let made = scratch.path().join("layout");
                 let work = scratch.path().join("work");
                 fs::create_dir(&work).unwrap();
-                let layers = definition.parts.iter().flat_map(|part| part.layers(&work)).map(Layer::packed).collect();
+                let layers = definition
+                    .parts
+                    .iter()
+                    .flat_map(|part| part.layers(&work))
+                    .map(Layer::packed)
+                    .collect();
                 layout::write(&made, layers, &definition.process, definition.two_platforms);
                 cache.publish(&made, Kind::Builds, &key).unwrap();
             }
         }
-        folder
+        directory
     }
 
+    // Long: a table, one row a case.
     fn definition(self) -> Definition {
         let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-        let python = json!([format!("PATH={path}"), format!("PYTHONPYCACHEPREFIX=/{BYTE_CODE}"), "PYTHONUNBUFFERED=1"]);
+        let python = json!([
+            format!("PATH={path}"),
+            format!("PYTHONPYCACHEPREFIX=/{BYTE_CODE}"),
+            "PYTHONUNBUFFERED=1"
+        ]);
         let packages = |group, packing| vec![Part::Packages(group, packing), Part::Users];
         match self {
             Self::Busybox => Definition {
-                parts: vec![Part::Packages("image-busybox", Packing::Gzip), Part::Users, Part::Applets],
+                parts: vec![
+                    Part::Packages("image-busybox", Packing::Gzip),
+                    Part::Users,
+                    Part::Applets,
+                ],
                 process: json!({ "Env": [format!("PATH={path}")], "Cmd": ["sh"] }),
                 two_platforms: true,
             },
@@ -141,7 +157,11 @@ impl Image {
                 }),
             ),
             Self::Postgres => Definition::new(
-                [packages("image-postgres", Packing::Zstd), vec![Part::Applets, Part::PostgresStart]].concat(),
+                [
+                    packages("image-postgres", Packing::Zstd),
+                    vec![Part::Applets, Part::PostgresStart],
+                ]
+                .concat(),
                 json!({
                     "User": "postgres", "WorkingDir": "/var/lib/postgresql",
                     "Env": [format!("PATH=/usr/lib/postgresql/17/bin:{path}"), "PGDATA=/var/lib/postgresql/data"],
@@ -153,7 +173,11 @@ impl Image {
                 json!({ "Env": python, "Cmd": ["python3"] }),
             ),
             Self::PythonSdk => Definition::new(
-                [packages("image-python", Packing::Gzip), vec![Part::PythonByteCode, Part::PythonSdk]].concat(),
+                [
+                    packages("image-python", Packing::Gzip),
+                    vec![Part::PythonByteCode, Part::PythonSdk],
+                ]
+                .concat(),
                 json!({ "Env": python, "Cmd": ["python3"] }),
             ),
             Self::NodeSdk => Definition::new(
@@ -168,9 +192,10 @@ impl Image {
                 }),
                 two_platforms: true,
             },
-            Self::ConformanceClient => {
-                Definition::new(vec![Part::StandIn], json!({ "Entrypoint": ["/conformance", "client"] }))
-            }
+            Self::ConformanceClient => Definition::new(
+                vec![Part::StandIn],
+                json!({ "Entrypoint": ["/conformance", "client"] }),
+            ),
         }
     }
 }
@@ -199,11 +224,11 @@ impl Definition {
 enum Part {
     /// A group of tests.lock.
     Packages(&'static str, Packing),
-    /// Users and the folders that every program expects.
+    /// Users and the directories that every program expects.
     Users,
     /// Names of busybox.
     Applets,
-    /// A folder of data with its owner.
+    /// A directory of data with its owner.
     Data(&'static str, layer::Owner),
     PostgresStart,
     PythonByteCode,
@@ -231,7 +256,7 @@ impl Part {
         }
     }
 
-    /// The layers, made with the help of an empty folder.
+    /// The layers, made with the help of an empty directory.
     fn layers(self, work: &Path) -> Vec<Layer> {
         match self {
             Self::Packages(group, packing) => {
@@ -240,24 +265,35 @@ impl Part {
             Self::Users => vec![users()],
             Self::Applets => {
                 let layer = Layer::new(Packing::Plain);
-                let link = |layer: Layer, name: &&str| layer.link(&format!("usr/bin/{name}"), "busybox");
+                let link =
+                    |layer: Layer, name: &&str| layer.link(&format!("usr/bin/{name}"), "busybox");
                 vec![stand_in::APPLETS.iter().fold(layer, link)]
             }
-            Self::Data(path, owner) => vec![Layer::new(Packing::Plain).folder(path, 0o755, owner)],
+            Self::Data(path, owner) => {
+                vec![Layer::new(Packing::Plain).directory(path, 0o755, owner)]
+            }
             Self::PostgresStart => vec![
                 Layer::new(Packing::Plain)
-                    .folder("var/lib/postgresql", 0o755, POSTGRES)
-                    .folder("var/lib/postgresql/data", 0o700, POSTGRES)
+                    .directory("var/lib/postgresql", 0o755, POSTGRES)
+                    .directory("var/lib/postgresql/data", 0o700, POSTGRES)
                     .file("usr/local/bin/postgres-start", 0o755, POSTGRES_START.as_bytes()),
             ],
             Self::PythonByteCode => vec![python_byte_code(work)],
             Self::PythonSdk => python_sdk(work),
             Self::NodeSdk => {
                 clients::javascript_modules(work);
-                vec![Layer::new(Packing::Zstd).tree(&work.join("node_modules"), "srv/node_modules", &[])]
+                vec![Layer::new(Packing::Zstd).tree(
+                    &work.join("node_modules"),
+                    "srv/node_modules",
+                    &[],
+                )]
             }
             Self::StandIn => {
-                vec![Layer::new(Packing::Plain).file("conformance", 0o755, &fs::read(stand_in::built()).unwrap())]
+                vec![Layer::new(Packing::Plain).file(
+                    "conformance",
+                    0o755,
+                    &fs::read(stand_in::built()).unwrap(),
+                )]
             }
         }
     }
@@ -265,14 +301,14 @@ impl Part {
 
 fn users() -> Layer {
     Layer::new(Packing::Plain)
-        .folder("etc", 0o755, ROOT)
+        .directory("etc", 0o755, ROOT)
         .file("etc/passwd", 0o644, PASSWD)
         .file("etc/group", 0o644, GROUP)
-        .folder("run", 0o755, ROOT)
-        .folder("tmp", 0o1777, ROOT)
-        .folder("var", 0o755, ROOT)
+        .directory("run", 0o755, ROOT)
+        .directory("tmp", 0o1777, ROOT)
+        .directory("var", 0o755, ROOT)
         .link("var/run", "/run")
-        .folder("var/tmp", 0o1777, ROOT)
+        .directory("var/tmp", 0o1777, ROOT)
 }
 
 fn python_byte_code(work: &Path) -> Layer {
@@ -288,7 +324,10 @@ fn python_sdk(work: &Path) -> Vec<Layer> {
     let (modules, code) = (work.join("modules"), work.join("modules-byte-code"));
     clients::python_modules(&modules);
     clients::byte_code(&lab::tools("image-python"), &modules, &format!("/{MODULES}"), &code);
-    vec![Layer::new(Packing::Zstd).tree(&modules, MODULES, &[]), Layer::new(Packing::Zstd).tree(&code, BYTE_CODE, &[])]
+    vec![
+        Layer::new(Packing::Zstd).tree(&modules, MODULES, &[]),
+        Layer::new(Packing::Zstd).tree(&code, BYTE_CODE, &[]),
+    ]
 }
 
 #[cfg(test)]
@@ -302,8 +341,12 @@ mod tests {
         let layout = Image::Busybox.layout();
         registry.push(&layout, Image::Busybox.name(), "latest");
         let served = registry.manifest(Image::Busybox.name(), "latest");
-        let index: Value = serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
-        assert_eq!(index["manifests"][0]["digest"], format!("sha256:{}", Sha256Digest::of(&served)));
+        let index: Value =
+            serde_json::from_slice(&fs::read(layout.join("index.json")).unwrap()).unwrap();
+        assert_eq!(
+            index["manifests"][0]["digest"],
+            format!("sha256:{}", Sha256Digest::of(&served))
+        );
         let platforms: Value = serde_json::from_slice(&served).unwrap();
         assert_eq!(platforms["manifests"][1]["platform"]["architecture"], "amd64");
     }

@@ -1,4 +1,5 @@
-//! What the tests work with: the programs built beside them, the images built before them, the locked tools.
+//! What the tests work with: the programs built beside them, the images built before them, the
+//! locked tools.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -22,9 +23,9 @@ pub fn checkout() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// Folder of a built image.
+/// Directory of a built image.
 pub fn image(flavour: Flavour) -> PathBuf {
-    present(image::folder(checkout(), flavour))
+    present(image::directory(checkout(), flavour))
 }
 
 /// What an image says of itself.
@@ -32,18 +33,26 @@ pub fn manifest(image: &Path) -> ImageManifest {
     ImageManifest::parse(&fs::read(image.join("image.json")).unwrap()).unwrap()
 }
 
-/// A program of the workspace: `dstyx` or `tdx-emulator`. Benchmarks are built elsewhere than programs.
+/// A program of the workspace: `dstyx` or `tdx-emulator`. Benchmarks are built elsewhere than
+/// programs.
 pub fn program(name: &str) -> PathBuf {
     let this = std::env::current_exe().unwrap();
     let beside = this.ancestors().nth(2).unwrap().join(name);
-    if beside.exists() { beside } else { present(this.ancestors().nth(3).unwrap().join("debug").join(name)) }
+    if beside.exists() {
+        beside
+    } else {
+        present(this.ancestors().nth(3).unwrap().join("debug").join(name))
+    }
 }
 
-/// A program of a guest's image, taken out of it into `folder`: optimised and linked as it is released.
-pub fn guest_program(image: &Path, name: &str, folder: &Path) -> PathBuf {
+/// A program of a guest's image, taken out of it into `directory`: optimised and linked as it is
+/// released.
+pub fn guest_program(image: &Path, name: &str, directory: &Path) -> PathBuf {
     let tree = image::initrd::list(&fs::read(image.join("initrd")).unwrap()).unwrap();
-    let Some(Node::File { mode, data }) = tree.get(&format!("bin/{name}")) else { panic!("no program {name}") };
-    let program = folder.join(name);
+    let Some(Node::File { mode, data }) = tree.get(&format!("bin/{name}")) else {
+        panic!("no program {name}")
+    };
+    let program = directory.join(name);
     fs::write(&program, data).unwrap();
     fs::set_permissions(&program, Permissions::from_mode(*mode)).unwrap();
     program
@@ -102,6 +111,10 @@ pub fn long() -> bool {
 }
 
 fn present(path: PathBuf) -> PathBuf {
-    assert!(path.exists(), "{} is missing: run the tests through `cargo xtask test`", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: run the tests through `cargo xtask test`",
+        path.display()
+    );
     path
 }

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::lab;
 
 /// How long it may take to listen.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// How often it is looked at meanwhile.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -20,7 +20,7 @@ pub struct Mirror {
     server: Child,
     /// As a guest reaches it.
     pub address: String,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 impl Mirror {
@@ -32,9 +32,9 @@ impl Mirror {
 
     /// Serves the example's image with one byte changed in each blob but the manifest.
     pub fn lying() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let hello = image::examples::build(lab::builder(), lab::checkout(), "hello").unwrap();
-        let layout = folder.path().join("layout");
+        let layout = directory.path().join("layout");
         let blobs = layout.join("blobs/sha256");
         fs::create_dir_all(&blobs).unwrap();
         for entry in fs::read_dir(hello.layout.join("blobs/sha256")).unwrap() {
@@ -46,21 +46,21 @@ impl Mirror {
             }
             fs::write(blobs.join(entry.file_name()), bytes).unwrap();
         }
-        Self::start(&layout, folder)
+        Self::start(&layout, directory)
     }
 
-    fn start(layout: &Path, folder: TempDir) -> Self {
-        let port_file = folder.path().join("port");
+    fn start(layout: &Path, directory: TempDir) -> Self {
+        let port_file = directory.path().join("port");
         let mut command = Command::new(lab::program("dstyx"));
         command.arg("serve-images").arg("--port-file").arg(&port_file).arg("--layout").arg(layout);
         let server = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
         let started = Instant::now();
         while !port_file.exists() {
-            assert!(started.elapsed() < PATIENCE, "the registry does not start");
+            assert!(started.elapsed() < TIMEOUT, "the registry does not start");
             std::thread::sleep(POLL);
         }
         let address = format!("http://10.0.2.2:{}", fs::read_to_string(&port_file).unwrap());
-        Self { server, address, _folder: folder }
+        Self { server, address, _directory: directory }
     }
 }
 

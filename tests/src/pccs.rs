@@ -76,7 +76,9 @@ impl Pccs {
 fn answer(mut stream: TcpStream, mood: &Mood) -> std::io::Result<()> {
     let path = request(&stream)?;
     match mood {
-        Mood::Honest(collateral) => honest(&mut stream, &path, &serde_json::from_slice(collateral)?),
+        Mood::Honest(collateral) => {
+            honest(&mut stream, &path, &serde_json::from_slice(collateral)?)
+        }
         Mood::Status(status) => reply(&mut stream, &format!("{status} No"), "", b""),
         Mood::Redirect(to) => reply(&mut stream, "302 Found", &format!("Location: {to}\r\n"), b""),
         Mood::Garbage(body) => reply(&mut stream, "200 OK", &every_chain(body), body.as_bytes()),
@@ -120,10 +122,13 @@ fn honest(stream: &mut TcpStream, path: &str, collateral: &Value) -> std::io::Re
         format!("{{\"{name}\":{},\"signature\":\"{signature}\"}}", text(key)).into_bytes()
     };
     let (headers, body) = match path.split('?').next().unwrap_or_default() {
-        "/sgx/certification/v4/pckcrl" => {
-            (chain("SGX-PCK-CRL-Issuer-Chain", "pck_crl_issuer_chain"), hex::decode(text("pck_crl")).unwrap())
+        "/sgx/certification/v4/pckcrl" => (
+            chain("SGX-PCK-CRL-Issuer-Chain", "pck_crl_issuer_chain"),
+            hex::decode(text("pck_crl")).unwrap(),
+        ),
+        "/sgx/certification/v4/rootcacrl" => {
+            (String::new(), text("root_ca_crl").as_bytes().to_vec())
         }
-        "/sgx/certification/v4/rootcacrl" => (String::new(), text("root_ca_crl").as_bytes().to_vec()),
         "/tdx/certification/v4/tcb" => {
             (chain("TCB-Info-Issuer-Chain", "tcb_info_issuer_chain"), signed("tcbInfo", "tcb_info"))
         }
@@ -138,12 +143,16 @@ fn honest(stream: &mut TcpStream, path: &str, collateral: &Value) -> std::io::Re
 
 fn reply(stream: &mut TcpStream, status: &str, headers: &str, body: &[u8]) -> std::io::Result<()> {
     let length = body.len();
-    write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n")?;
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n"
+    )?;
     stream.write_all(body)
 }
 
 fn every_chain(value: &str) -> String {
-    let names = ["SGX-PCK-CRL-Issuer-Chain", "TCB-Info-Issuer-Chain", "SGX-Enclave-Identity-Issuer-Chain"];
+    let names =
+        ["SGX-PCK-CRL-Issuer-Chain", "TCB-Info-Issuer-Chain", "SGX-Enclave-Identity-Issuer-Chain"];
     names.map(|name| format!("{name}: {}\r\n", encoded(value))).concat()
 }
 

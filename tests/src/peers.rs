@@ -1,7 +1,9 @@
-//! Other people's container tools, from one group of tests.lock: the peers of benchmarks, and the registry that guests pull from.
+//! Other people's container tools, from one group of tests.lock: the peers of benchmarks, and the
+//! registry that guests pull from.
 //!
-//! Most are started as all tools of tests are, by the loader of their root. `crun` and `runc` start themselves anew
-//! from `/proc/self/exe`, which would then be that loader, so they run where their root is the file system: [`inside`].
+//! Most are started as all tools of tests are, by the loader of their root. `crun` and `runc` start
+//! themselves anew from `/proc/self/exe`, which would then be that loader, so they run where their
+//! root is the file system: [`inside`].
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -31,9 +33,10 @@ pub fn command(program: &str) -> Command {
     lab::tool(&root(), &format!("usr/bin/{program}"))
 }
 
-/// Runs `work` on a thread whose file system is that of the tools, with the host's devices, processes, cgroups and
-/// temporary files at their own paths: `Command::new("/usr/bin/crun")` and all that it starts find what they expect.
-/// What is written outside temporary files is forgotten. `None` for who is not root and cannot have that.
+/// Runs `work` on a thread whose file system is that of the tools, with the host's devices,
+/// processes, cgroups and temporary files at their own paths: `Command::new("/usr/bin/crun")` and
+/// all that it starts find what they expect. What is written outside temporary files is forgotten.
+/// `None` for who is not root and cannot have that.
 pub fn inside<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
     if !geteuid().is_root() {
         return None;
@@ -55,8 +58,8 @@ fn enter(tools: &Path, place: &Path) -> nix::Result<()> {
     let temporary = env::temp_dir();
     mount(Some("tmpfs"), place, Some("tmpfs"), MsFlags::empty(), NONE)?;
     let [root, upper, scratch] = ["root", "upper", "work"].map(|name| place.join(name));
-    for folder in [&root, &upper, &scratch] {
-        std::fs::create_dir(folder).unwrap();
+    for directory in [&root, &upper, &scratch] {
+        std::fs::create_dir(directory).unwrap();
     }
     let [lower, upper, scratch] = [tools, &upper, &scratch].map(|path| path.display().to_string());
     let options = format!("lowerdir={lower},upperdir={upper},workdir={scratch}");
@@ -85,9 +88,13 @@ mod tests {
             assert!(output.status.success(), "{program}: {output:?}");
         }
         let runtimes = ["crun", "runc"];
-        let version = |program: &str| Command::new(format!("/usr/bin/{program}")).arg("--version").output().unwrap();
+        let version = |program: &str| {
+            Command::new(format!("/usr/bin/{program}")).arg("--version").output().unwrap()
+        };
         match inside(|| runtimes.map(version)) {
-            Some(outputs) => assert!(outputs.iter().all(|output| output.status.success()), "{outputs:?}"),
+            Some(outputs) => {
+                assert!(outputs.iter().all(|output| output.status.success()), "{outputs:?}")
+            }
             None => println!("NOT RUN peers in a root of their own: only root can make one"),
         }
     }

@@ -1,10 +1,10 @@
 //! Asks a QEMU for the ACPI blobs that it would give a firmware, without booting anything.
 //!
-//! QEMU finishes its tables when a firmware first reads them, from what the firmware has set up by then. Under
-//! `-accel qtest` no processor runs (nor, where a distribution leaves that out, stopped under `-accel tcg`) and
-//! this probe does those few things itself: power management ports,
-//! memory-mapped configuration space, 64-bit BARs. That a booted OVMF reads the same bytes is shown by every
-//! verified emulated guest, whose RTMR0 is computed from the blobs that its kernel read.
+//! QEMU finishes its tables when a firmware first reads them, from what the firmware has set up by
+//! then. Under `-accel qtest` no processor runs (nor, where a distribution leaves that out, stopped
+//! under `-accel tcg`) and this probe does those few things itself: power management ports,
+//! memory-mapped configuration space, 64-bit BARs. That a booted OVMF reads the same bytes is shown
+//! by every verified emulated guest, whose RTMR0 is computed from the blobs that its kernel read.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -62,7 +62,17 @@ impl Probe {
     /// If it cannot be started.
     pub fn start(qemu: &mut Command) -> io::Result<Self> {
         let mut child = qemu
-            .args(["-accel", "qtest", "-accel", "tcg", "-S", "-qtest", "stdio", "-qtest-log", "/dev/null"])
+            .args([
+                "-accel",
+                "qtest",
+                "-accel",
+                "tcg",
+                "-S",
+                "-qtest",
+                "stdio",
+                "-qtest-log",
+                "/dev/null",
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -152,11 +162,13 @@ impl Probe {
 
     fn file(&mut self, name: &str) -> io::Result<Vec<u8>> {
         let directory = self.read_item(&File { selector: FILE_DIRECTORY, length: 4 })?;
-        let count = u32::from_be_bytes([directory[0], directory[1], directory[2], directory[3]]) as usize;
+        let count =
+            u32::from_be_bytes([directory[0], directory[1], directory[2], directory[3]]) as usize;
         let length = 4 + DIRECTORY_ENTRY_BYTES * count;
         let directory = self.read_item(&File { selector: FILE_DIRECTORY, length })?;
         let entry = directory[4..].chunks_exact(DIRECTORY_ENTRY_BYTES).find(|entry| {
-            let end = entry[8..].iter().position(|byte| *byte == 0).map_or(entry.len(), |at| 8 + at);
+            let end =
+                entry[8..].iter().position(|byte| *byte == 0).map_or(entry.len(), |at| 8 + at);
             &entry[8..end] == name.as_bytes()
         });
         let entry = entry.ok_or_else(|| io::Error::other(format!("fw_cfg has no {name}")))?;
@@ -169,8 +181,13 @@ impl Probe {
         const READ: u32 = 0x02;
         self.ask(&format!("outw {FW_CFG_SELECTOR:#x} {:#x}", file.selector))?;
         let length = u32::try_from(file.length).map_err(io::Error::other)?;
-        let request = [&READ.to_be_bytes()[..], &length.to_be_bytes(), &DATA_ADDRESS.to_be_bytes()].concat();
-        self.ask(&format!("write {REQUEST_ADDRESS:#x} {} 0x{}", request.len(), hex::encode(request)))?;
+        let request =
+            [&READ.to_be_bytes()[..], &length.to_be_bytes(), &DATA_ADDRESS.to_be_bytes()].concat();
+        self.ask(&format!(
+            "write {REQUEST_ADDRESS:#x} {} 0x{}",
+            request.len(),
+            hex::encode(request)
+        ))?;
         self.out(FW_CFG_DMA, 0)?;
         self.out(FW_CFG_DMA + 4, (REQUEST_ADDRESS as u32).swap_bytes())?;
         self.read_memory(DATA_ADDRESS, file.length)
@@ -192,14 +209,19 @@ impl Probe {
         loop {
             let mut line = String::new();
             if self.answers.read_line(&mut line)? == 0 {
-                return Err(io::Error::other(format!("QEMU ended at {command:?}; its message is above")));
+                return Err(io::Error::other(format!(
+                    "QEMU ended at {command:?}; its message is above"
+                )));
             }
             if let Some(answer) = line.strip_prefix("OK") {
                 return Ok(answer.trim().to_owned());
             }
             // Interrupt lines that change are reported in between.
             if !line.starts_with("IRQ") {
-                return Err(io::Error::other(format!("QEMU answered {:?} to {command:?}", line.trim())));
+                return Err(io::Error::other(format!(
+                    "QEMU answered {:?} to {command:?}",
+                    line.trim()
+                )));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! A real registry on loopback: Debian's `docker-registry`, filled by `skopeo`.
 //!
-//! It speaks plain HTTP and has no users, as a mirror that `dstyx up` names to a guest. Nothing that is pulled
-//! is believed for coming from it: digests decide.
+//! It speaks plain HTTP and has no users, as a mirror that `dstyx up` names to a guest. Nothing
+//! that is pulled is believed for coming from it: digests decide.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -17,36 +17,42 @@ use crate::images::Image;
 use crate::{http, peers};
 
 /// How long it may take to listen.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// How often it is looked at meanwhile.
 const POLL: Duration = Duration::from_millis(20);
 /// Where slirp shows the host's loopback to the guest.
 const HOST_IN_GUEST: &str = "10.0.2.2";
 
 /// Documents that a reference may stand for.
-const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json";
+const MANIFESTS: &str =
+    "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json";
 
 /// A running registry; it ends, and what it holds is gone, when this is dropped.
 #[derive(Debug)]
 pub struct Registry {
     server: Child,
     address: SocketAddr,
-    _folder: TempDir,
+    _directory: TempDir,
 }
 
 impl Registry {
     /// Starts an empty one.
     pub fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let address = free_port();
-        let settings = folder.path().join("config.yml");
-        fs::write(&settings, configuration(folder.path(), address)).unwrap();
+        let settings = directory.path().join("config.yml");
+        fs::write(&settings, configuration(directory.path(), address)).unwrap();
         let mut command = peers::command("docker-registry");
-        command.arg("serve").arg(&settings).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let registry = Self { server: command.spawn().unwrap(), address, _folder: folder };
+        command
+            .arg("serve")
+            .arg(&settings)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let registry = Self { server: command.spawn().unwrap(), address, _directory: directory };
         let started = Instant::now();
         while TcpStream::connect(address).is_err() {
-            assert!(started.elapsed() < PATIENCE, "the registry does not listen");
+            assert!(started.elapsed() < TIMEOUT, "the registry does not listen");
             std::thread::sleep(POLL);
         }
         registry
@@ -66,7 +72,9 @@ impl Registry {
         let mut command = peers::command("skopeo");
         command.args(["--insecure-policy", "--tmpdir"]).arg(std::env::temp_dir());
         command.args(["copy", "--quiet", "--all", "--preserve-digests", "--dest-tls-verify=false"]);
-        command.arg(format!("oci:{}", layout.display())).arg(format!("docker://{}/{name}:{tag}", self.address));
+        command
+            .arg(format!("oci:{}", layout.display()))
+            .arg(format!("docker://{}/{name}:{tag}", self.address));
         let output = command.output().unwrap();
         assert!(output.status.success(), "skopeo: {}", String::from_utf8_lossy(&output.stderr));
     }
@@ -100,9 +108,9 @@ impl Drop for Registry {
     }
 }
 
-fn configuration(folder: &Path, address: SocketAddr) -> String {
+fn configuration(directory: &Path, address: SocketAddr) -> String {
     assert_eq!(address.ip(), Ipv4Addr::LOCALHOST, "nobody else's business");
-    let storage = folder.join("storage");
+    let storage = directory.join("storage");
     let storage = storage.display();
     format!(
         "version: 0.1\nlog: {{ level: error }}\n\

@@ -1,7 +1,9 @@
-//! A guest that never ran: evidence as one would have given it whose parts, machine or host are what a test says.
+//! A guest that never ran: evidence as one would have given it whose parts, machine or host are
+//! what a test says.
 //!
-//! Registers come from the predictor, quote and collateral from the emulator's library: `tdx-emulator/tests` shows
-//! that its service says the same, `tests/boots.rs` that booted guests give such evidence.
+//! Registers come from the predictor, quote and collateral from the emulator's library:
+//! `tdx-emulator/tests` shows that its service says the same, `tests/boots.rs` that booted guests
+//! give such evidence.
 
 use std::fs;
 use std::path::Path;
@@ -64,9 +66,9 @@ pub struct Scene {
 
 impl Scene {
     /// A built image in the default machine.
-    pub fn of_image(folder: &Path) -> Self {
-        let manifest = lab::manifest(folder);
-        let read = |name: &str| fs::read(folder.join(name)).unwrap();
+    pub fn of_image(directory: &Path) -> Self {
+        let manifest = lab::manifest(directory);
+        let read = |name: &str| fs::read(directory.join(name)).unwrap();
         let shape = default_shape(&manifest);
         let (firmware, kernel) = (read(&manifest.firmware.file), read(&manifest.kernel.file));
         Self::with([firmware, kernel, read(&manifest.initrd.file)], manifest.cmdline, shape)
@@ -128,12 +130,17 @@ impl Scene {
         let app_compose = self.app_compose();
         let hash = ComposeHash::of(&app_compose);
         let mut events = boot(&hash);
-        assert_eq!(event_log::replay(&events).0, measured_app(&hash), "the predictor knows another boot");
+        assert_eq!(
+            event_log::replay(&events).0,
+            measured_app(&hash),
+            "the predictor knows another boot"
+        );
         (self.measured)(&mut events);
         let mut runtime: Vec<_> = events.iter().map(RuntimeEvent::to_raw).collect();
         (self.edit)(&mut runtime);
         let static_registers = &prediction.registers;
-        let (rtmr0, rtmr1, rtmr2) = (static_registers.rtmr0.0, static_registers.rtmr1.0, static_registers.rtmr2.0);
+        let (rtmr0, rtmr1, rtmr2) =
+            (static_registers.rtmr0.0, static_registers.rtmr1.0, static_registers.rtmr2.0);
         let registers = Registers {
             mrtd: static_registers.mrtd.0,
             rtmrs: [rtmr0, rtmr1, rtmr2, event_log::replay(&events).0],

@@ -1,4 +1,5 @@
-//! Evidence as other software hands it out, signed by the emulator's library; no image and no guest is needed.
+//! Evidence as other software hands it out, signed by the emulator's library; no image and no guest
+//! is needed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,13 +29,20 @@ pub fn vector_bytes(path: &str) -> Vec<u8> {
     fs::read(vector(path)).unwrap()
 }
 
-/// Writes the image that dstack's get-quote vector is of, as far as that carries it: its list and its measurement.
-pub fn write_dstack_image(folder: &Path) {
-    let lite: Value = serde_json::from_slice(&vector_bytes("protocol/dstack-getquote.json")).unwrap();
+/// Writes the image that dstack's get-quote vector is of, as far as that carries it: its list and
+/// its measurement.
+pub fn write_dstack_image(directory: &Path) {
+    let lite: Value =
+        serde_json::from_slice(&vector_bytes("protocol/dstack-getquote.json")).unwrap();
     let config: Value = serde_json::from_str(lite["vm_config"].as_str().unwrap()).unwrap();
-    for (key, file) in [("checksum_file", "sha256sum.txt"), ("measurement", "measurement.tdx.cbor")] {
+    for (key, file) in [("checksum_file", "sha256sum.txt"), ("measurement", "measurement.tdx.cbor")]
+    {
         let part = config["tdx_measurement"][key].as_str().unwrap();
-        fs::write(folder.join(file), base64::engine::general_purpose::STANDARD.decode(part).unwrap()).unwrap();
+        fs::write(
+            directory.join(file),
+            base64::engine::general_purpose::STANDARD.decode(part).unwrap(),
+        )
+        .unwrap();
     }
 }
 
@@ -45,7 +53,13 @@ pub fn quote_of(log: &[RawEvent], rtmrs: &[(usize, [u8; 48])]) -> Vec<u8> {
         values[*register] = *value;
     }
     let zero = [0; 48];
-    let registers = Registers { mrtd: [1; 48], rtmrs: values, mrconfigid: zero, mrowner: zero, mrownerconfig: zero };
+    let registers = Registers {
+        mrtd: [1; 48],
+        rtmrs: values,
+        mrconfigid: zero,
+        mrowner: zero,
+        mrownerconfig: zero,
+    };
     Quoter::new(&chain(), QuoteVersion::V4, None).unwrap().quote(&registers, &REPORT_DATA)
 }
 
@@ -67,6 +81,9 @@ fn replay(log: &[RawEvent], register: u32) -> Rtmr {
 }
 
 fn digest(event: &RawEvent) -> Sha384Digest {
-    assert!(event.imr != RUNTIME_REGISTER || !event.digest.is_empty(), "logs made here state their digests");
+    assert!(
+        event.imr != RUNTIME_REGISTER || !event.digest.is_empty(),
+        "logs made here state their digests"
+    );
     Sha384Digest::from_hex(&event.digest).unwrap()
 }

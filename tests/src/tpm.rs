@@ -1,8 +1,9 @@
-//! A software TPM 2.0 (swtpm) that a virtual machine measures into and that is asked for its PCRs afterwards.
+//! A software TPM 2.0 (swtpm) that a virtual machine measures into and that is asked for its PCRs
+//! afterwards.
 //!
-//! QEMU holds swtpm's control channel while it runs. When QEMU is killed, the TPM goes on with what it has; a
-//! machine that ended by itself would have told it to end too. Sources: swtpm 0.7 `swtpm_ioctls(3)`; TCG TPM 2.0
-//! Library, Part 3, section 22.4 (`TPM2_PCR_Read`).
+//! QEMU holds swtpm's control channel while it runs. When QEMU is killed, the TPM goes on with what
+//! it has; a machine that ended by itself would have told it to end too. Sources: swtpm 0.7
+//! `swtpm_ioctls(3)`; TCG TPM 2.0 Library, Part 3, section 22.4 (`TPM2_PCR_Read`).
 
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -18,7 +19,7 @@ use protocol::digest::Rtmr;
 use crate::lab;
 
 /// Until swtpm listens.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// A TPM in software answers at once.
 const ANSWER: Duration = Duration::from_secs(10);
 /// The algorithm identifier of SHA-384 and the length of its digests.
@@ -33,20 +34,20 @@ pub struct Tpm {
 }
 
 impl Tpm {
-    /// Starts the TPM of the root `tools`; its state and its socket lie in `folder`.
+    /// Starts the TPM of the root `tools`; its state and its socket lie in `directory`.
     ///
     /// # Errors
     /// If it does not start to listen.
-    pub fn start(tools: &Path, folder: &Path) -> io::Result<Self> {
-        let control = folder.join("tpm.sock");
+    pub fn start(tools: &Path, directory: &Path) -> io::Result<Self> {
+        let control = directory.join("tpm.sock");
         let mut command = lab::tool(tools, "usr/bin/swtpm");
-        command.args(["socket", "--tpm2", "--tpmstate", &format!("dir={}", folder.display())]);
+        command.args(["socket", "--tpm2", "--tpmstate", &format!("dir={}", directory.display())]);
         command.args(["--ctrl", &format!("type=unixio,path={}", control.display())]);
         let child = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn()?;
         let tpm = Self { child, control };
         let started = Instant::now();
         while !tpm.control.exists() {
-            if started.elapsed() > PATIENCE {
+            if started.elapsed() > TIMEOUT {
                 return Err(io::Error::other("swtpm does not listen"));
             }
             thread::sleep(Duration::from_millis(5));
@@ -83,7 +84,13 @@ impl Tpm {
         let command = SET_DATA_FD.to_be_bytes();
         let passed = [theirs.as_raw_fd()];
         let rights = [ControlMessage::ScmRights(&passed)];
-        sendmsg::<()>(control.as_raw_fd(), &[IoSlice::new(&command)], &rights, MsgFlags::empty(), None)?;
+        sendmsg::<()>(
+            control.as_raw_fd(),
+            &[IoSlice::new(&command)],
+            &rights,
+            MsgFlags::empty(),
+            None,
+        )?;
         let mut result = [0; 4];
         control.read_exact(&mut result)?;
         if result != [0; 4] {
@@ -123,10 +130,14 @@ fn read_pcr(tpm: &mut UnixStream, index: u8) -> io::Result<Rtmr> {
     let (length, code) = (u32::from_be_bytes(length), u32::from_be_bytes([c0, c1, c2, c3]));
     let mut body = vec![0; (length as usize).saturating_sub(header.len())];
     tpm.read_exact(&mut body)?;
-    // Update counter, selection, number of digests, length of the digest; an absent bank gives no digest.
+    // Update counter, selection, number of digests, length of the digest; an absent bank gives no
+    // digest.
     let value = body.get(20..).and_then(|digest| <[u8; SHA384_BYTES]>::try_from(digest).ok());
     match (code, value) {
         (0, Some(value)) => Ok(Rtmr(value)),
-        _ => Err(io::Error::other(format!("PCR {index}: code {code:#x}, answer {}", hex::encode(body)))),
+        _ => Err(io::Error::other(format!(
+            "PCR {index}: code {code:#x}, answer {}",
+            hex::encode(body)
+        ))),
     }
 }

@@ -1,4 +1,5 @@
-//! Promise: the generated ACPI blobs are those of the locked QEMUs, byte for byte, for every kind of shape.
+//! Promise: the generated ACPI blobs are those of the locked QEMUs, byte for byte, for every kind
+//! of shape.
 //!
 //! Every test is made with each of them: the one that images are built for, and trixie's own.
 
@@ -17,7 +18,8 @@ const SHORT_RUN_SHAPES: u32 = 8;
 const LONG_RUN_SHAPES: u32 = 400;
 /// Any number: the same shapes in every run.
 const LONG_RUN_SEED: u64 = 0x6473_7479;
-/// What a machine with 2,816 MiB or more keeps below 4 GiB is 2 GiB; tests stay below what a small host can map.
+/// What a machine with 2,816 MiB or more keeps below 4 GiB is 2 GiB; tests stay below what a small
+/// host can map.
 const MOST_MEMORY_MIB: u64 = 16 * 1024;
 
 /// The QEMUs that profiles are compared with.
@@ -75,9 +77,14 @@ fn difference(ours: &[u8], theirs: &[u8]) -> Option<String> {
         return None;
     }
     let at = ours.iter().zip(theirs).take_while(|(a, b)| a == b).count();
-    let around = |bytes: &[u8]| hex::encode(&bytes[at.saturating_sub(24)..bytes.len().min(at + 24)]);
+    let around =
+        |bytes: &[u8]| hex::encode(&bytes[at.saturating_sub(24)..bytes.len().min(at + 24)]);
     let lengths = (ours.len(), theirs.len());
-    Some(format!("offset {at:#x}, lengths {lengths:?}\n ours {}\n QEMU {}", around(ours), around(theirs)))
+    Some(format!(
+        "offset {at:#x}, lengths {lengths:?}\n ours {}\n QEMU {}",
+        around(ours),
+        around(theirs)
+    ))
 }
 
 fn compare(qemu: &Qemu, shape: &Shape) -> Result<(), String> {
@@ -95,16 +102,22 @@ fn compare(qemu: &Qemu, shape: &Shape) -> Result<(), String> {
 
 /// Compares each shape, made from the smallest launch, on each QEMU.
 fn assert_equal(shapes: impl Fn(Shape) -> Vec<Shape>) {
-    let of = |qemu: &'static Qemu| shapes(launch(qemu)).into_iter().filter_map(|shape| compare(qemu, &shape).err());
+    let of = |qemu: &'static Qemu| {
+        shapes(launch(qemu)).into_iter().filter_map(|shape| compare(qemu, &shape).err())
+    };
     let differing: Vec<String> = qemus().into_iter().flat_map(of).collect();
     assert!(differing.is_empty(), "{}", differing.join("\n"));
 }
 
 #[test]
 fn every_profile_that_claims_a_comparison_with_a_binary_has_it_here() {
-    let compared: Vec<_> =
-        qemus().map(|qemu| QemuProfile::for_version(&qemu.version).unwrap().family).into_iter().rev().collect();
-    let claimed = QemuProfile::ALL.into_iter().filter(|profile| profile.compared == Compared::Binary);
+    let compared: Vec<_> = qemus()
+        .map(|qemu| QemuProfile::for_version(&qemu.version).unwrap().family)
+        .into_iter()
+        .rev()
+        .collect();
+    let claimed =
+        QemuProfile::ALL.into_iter().filter(|profile| profile.compared == Compared::Binary);
     assert_eq!(claimed.map(|profile| profile.family).collect::<Vec<_>>(), compared);
 }
 
@@ -123,17 +136,23 @@ fn whatever_the_memory_size() {
 
 #[test]
 fn with_more_disks_and_network_cards_and_with_none() {
-    assert_equal(|launch| [1, 2, 5, 8, 17, 31].map(|root_slots| Shape { root_slots, ..launch.clone() }).to_vec());
+    assert_equal(|launch| {
+        [1, 2, 5, 8, 17, 31].map(|root_slots| Shape { root_slots, ..launch.clone() }).to_vec()
+    });
     assert_equal(|launch| vec![Shape { root_slots: 1, memory_mib: 5000, ..launch }]);
 }
 
 #[test]
 fn with_every_number_of_serial_ports_and_without_hot_plug() {
     for pci_hotplug in [true, false] {
-        let ports = |launch: Shape| [0, 1, 2].map(|serial_ports| Shape { serial_ports, pci_hotplug, ..launch.clone() });
+        let ports = |launch: Shape| {
+            [0, 1, 2].map(|serial_ports| Shape { serial_ports, pci_hotplug, ..launch.clone() })
+        };
         assert_equal(|launch| ports(launch).to_vec());
     }
-    assert_equal(|launch| vec![Shape { pci_hotplug: false, vcpus: 64, memory_mib: 8192, root_slots: 9, ..launch }]);
+    assert_equal(|launch| {
+        vec![Shape { pci_hotplug: false, vcpus: 64, memory_mib: 8192, root_slots: 9, ..launch }]
+    });
 }
 
 #[test]
@@ -151,11 +170,20 @@ fn a_seeded_sample_of_all_shapes() {
     let cases = if lab::long() { LONG_RUN_SHAPES } else { SHORT_RUN_SHAPES };
     for qemu in qemus() {
         let config = Config { cases, rng_seed: RngSeed::Fixed(LONG_RUN_SEED), ..Config::default() };
-        let sample =
-            TestRunner::new(config).run(&shapes, |(vcpus, memory_mib, root_slots, serial_ports, pci_hotplug)| {
-                let shape = Shape { vcpus, memory_mib, root_slots, serial_ports, pci_hotplug, ..launch(qemu) };
+        let sample = TestRunner::new(config).run(
+            &shapes,
+            |(vcpus, memory_mib, root_slots, serial_ports, pci_hotplug)| {
+                let shape = Shape {
+                    vcpus,
+                    memory_mib,
+                    root_slots,
+                    serial_ports,
+                    pci_hotplug,
+                    ..launch(qemu)
+                };
                 compare(qemu, &shape).map_err(TestCaseError::fail)
-            });
+            },
+        );
         sample.unwrap();
     }
 }

@@ -1,7 +1,8 @@
-//! Promises that need a booted guest. Six boots in every run, each shared by many assertions; the rest with `DSTYX_LONG`.
+//! Promises that need a booted guest. Six boots in every run, each shared by many assertions; the
+//! rest with `DSTYX_LONG`.
 //!
-//! A harness of its own, so that a run lists what it boots and nothing else. Boots take turns: an emulated guest
-//! uses every core that it gets, and time limits are for one.
+//! A harness of its own, so that a run lists what it boots and nothing else. Boots take turns: an
+//! emulated guest uses every core that it gets, and time limits are for one.
 
 #![allow(clippy::unwrap_used)] // the helpers of a test are tests too
 
@@ -51,8 +52,14 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let mut trials = vec![
-        trial("up refuses before the boot what the guest would refuse", up::refuses_before_the_boot),
-        trial("up boots hello, verifies it and prints a link that answers", up::boots_verifies_and_answers),
+        trial(
+            "up refuses before the boot what the guest would refuse",
+            up::refuses_before_the_boot,
+        ),
+        trial(
+            "up boots hello, verifies it and prints a link that answers",
+            up::boots_verifies_and_answers,
+        ),
         trial(
             "a real app on another shape works, is kept in, survives kills and serves dstack's SDKs",
             real_app::works_and_survives,
@@ -90,18 +97,22 @@ fn release_without_tdx() {
     assert_eq!(last.refusal, Refusal::NoTee);
     guest.ended();
     let phases: Vec<_> = guest.records().iter().map(|record| record.phase).collect();
-    assert!(phases.iter().all(|phase| [Phase::Started, Phase::Mounted].contains(phase)), "{phases:?}");
+    assert!(
+        phases.iter().all(|phase| [Phase::Started, Phase::Mounted].contains(phase)),
+        "{phases:?}"
+    );
     assert_eq!(guest.console(), "", "a release has no console");
 }
 
 fn hostile_tables_and_a_lying_mirror() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mirror = Mirror::lying();
     let mut host = Host {
         memory_mib: BADAML_MEMORY_MIB,
-        compose: fs::read_to_string(lab::checkout().join("examples/hello/docker-compose.yml")).unwrap(),
+        compose: fs::read_to_string(lab::checkout().join("examples/hello/docker-compose.yml"))
+            .unwrap(),
         mirrors: vec![mirror.address.clone()],
-        more_arguments: malicious_ssdt(&folder),
+        more_arguments: malicious_ssdt(&directory),
         ..Host::default()
     };
     // Ways in which systemd, cloud-init and others take orders; nothing here listens to them.
@@ -118,7 +129,12 @@ fn hostile_tables_and_a_lying_mirror() {
     );
     let mut guest = host.start(&lab::image(Flavour::Dev));
     let last = guest.reached(Phase::AppRunning).unwrap();
-    assert_eq!((last.phase, last.refusal), (Phase::AppFailed, Refusal::ImageRefused), "{}", guest.console());
+    assert_eq!(
+        (last.phase, last.refusal),
+        (Phase::AppFailed, Refusal::ImageRefused),
+        "{}",
+        guest.console()
+    );
     let console = guest.console();
     assert!(console.contains(CONFINED) && !console.contains(EXPLOITED), "{console}");
     let verdict = guest.verified();
@@ -135,17 +151,20 @@ fn hostile_tables_and_a_lying_mirror() {
         storage_fs: Some("btrfs".to_owned()),
         danger_privileged: false,
     };
-    assert_eq!(verdict.text("/facts/rtmr3"), measurement::predict_app(&app, Until::SystemReady).rtmr3.to_string());
+    assert_eq!(
+        verdict.text("/facts/rtmr3"),
+        measurement::predict_app(&app, Until::SystemReady).rtmr3.to_string()
+    );
 }
 
 fn the_same_ssdt_without_the_patch() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let recipe = Recipes::new(lab::builder(), lab::checkout()).danger_unconfined_kernel().unwrap();
     let kernel = lab::builder().build(&recipe).unwrap().path.join("kernel");
     let host = Host {
         memory_mib: BADAML_MEMORY_MIB,
         kernel: Some(kernel),
-        more_arguments: malicious_ssdt(&folder),
+        more_arguments: malicious_ssdt(&directory),
         ..Host::default()
     };
     let mut guest = host.start(&lab::image(Flavour::Dev));
@@ -155,24 +174,28 @@ fn the_same_ssdt_without_the_patch() {
 }
 
 fn an_unknown_kernel_parameter_halts() {
-    let host = Host { cmdline_addition: Some("systemd.unit=rescue.target".to_owned()), ..Host::default() };
+    let host =
+        Host { cmdline_addition: Some("systemd.unit=rescue.target".to_owned()), ..Host::default() };
     let mut guest = host.start(&lab::image(Flavour::Dev));
     let last = guest.reached(Phase::LaunchRead).unwrap();
-    assert_eq!((last.phase, last.refusal), (Phase::CommandLineChecked, Refusal::UnknownCommandLineKey));
+    assert_eq!(
+        (last.phase, last.refusal),
+        (Phase::CommandLineChecked, Refusal::UnknownCommandLineKey)
+    );
     guest.ended();
 }
 
 /// QEMU's arguments that add the malicious table.
-fn malicious_ssdt(folder: &TempDir) -> Vec<String> {
+fn malicious_ssdt(directory: &TempDir) -> Vec<String> {
     let text = fs::read_to_string(lab::checkout().join("image/kernel/badaml/badaml.hex")).unwrap();
     let digits: String = text.split_whitespace().collect();
-    let file = folder.path().join("badaml.aml");
+    let file = directory.path().join("badaml.aml");
     fs::write(&file, hex::decode(digits).unwrap()).unwrap();
     vec!["-acpitable".to_owned(), format!("file={}", file.display())]
 }
 
-fn sparse_disk(folder: &TempDir, name: &str) -> PathBuf {
-    let path = folder.path().join(name);
+fn sparse_disk(directory: &TempDir, name: &str) -> PathBuf {
+    let path = directory.path().join(name);
     fs::File::create(&path).unwrap().set_len(64 << 20).unwrap();
     path
 }

@@ -1,5 +1,5 @@
-//! Promise: a collateral service decides nothing. One that is down, lies, stalls or floods makes a verdict incomplete,
-//! never better; what is kept of it is sound, and serves until it expires.
+//! Promise: a collateral service decides nothing. One that is down, lies, stalls or floods makes a
+//! verdict incomplete, never better; what is kept of it is sound, and serves until it expires.
 
 #![allow(clippy::unwrap_used)] // the helpers of a test are tests too
 
@@ -32,7 +32,7 @@ const FILE: &str = "emulated/da96e4000000-platform.json";
 /// A person with a file of evidence, and a service to ask.
 struct Person {
     user: User,
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Person {
@@ -41,14 +41,14 @@ impl Person {
     }
 
     fn with_evidence_of(scene: &Scene) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let evidence = scene.evidence(OsImageHash([0; 32]));
-        fs::write(folder.path().join("evidence.json"), evidence.to_json()).unwrap();
-        Self { user: User::with_empty_cache(), folder }
+        fs::write(directory.path().join("evidence.json"), evidence.to_json()).unwrap();
+        Self { user: User::with_empty_cache(), directory }
     }
 
     fn ask(&self, command: &[&str], service: Option<&Pccs>, at: &str) -> Answer {
-        let evidence = self.folder.path().join("evidence.json").display().to_string();
+        let evidence = self.directory.path().join("evidence.json").display().to_string();
         let mut arguments = command.to_vec();
         arguments.extend(["--evidence", &evidence, "--danger-accept-emulated", "--at", at]);
         if let Some(service) = service {
@@ -94,15 +94,23 @@ fn answers(collateral: &Value) -> Mood {
     Mood::Honest(collateral.to_string().into_bytes())
 }
 
-/// No image and no app are stated, so rows are skipped; none may fail, and the collateral's must have been judged.
+/// No image and no app are stated, so rows are skipped; none may fail, and the collateral's must
+/// have been judged.
 fn is_judged(answer: &Answer) {
     assert_eq!((answer.code, answer.failed()), (2, Vec::new()), "{answer:#?}");
-    assert_eq!((answer.verdict("tcb-info-current"), answer.verdict("tcb-status")), ("pass", "pass"), "{answer:#?}");
+    assert_eq!(
+        (answer.verdict("tcb-info-current"), answer.verdict("tcb-status")),
+        ("pass", "pass"),
+        "{answer:#?}"
+    );
 }
 
 fn is_not_judged(answer: &Answer) {
     assert_eq!((answer.code, answer.failed()), (2, Vec::new()), "{answer:#?}");
-    assert_eq!((answer.verdict("tcb-info-current"), answer.verdict("tcb-status")), ("skipped", "skipped"));
+    assert_eq!(
+        (answer.verdict("tcb-info-current"), answer.verdict("tcb-status")),
+        ("skipped", "skipped")
+    );
 }
 
 #[test]
@@ -188,29 +196,44 @@ fn a_service_that_stalls_is_given_up_within_half_a_minute() {
 #[test]
 fn nobody_at_the_address_is_no_failure_of_verify() {
     let person = Person::new();
-    let evidence = person.folder.path().join("evidence.json").display().to_string();
+    let evidence = person.directory.path().join("evidence.json").display().to_string();
     let verify = ["verify", "--evidence", &evidence, "--danger-accept-emulated", "--at", NOW];
     let nobody = person.user.dstyx([&verify[..], &["--pccs", "http://127.0.0.1:9"]].concat());
     is_not_judged(&nobody);
-    assert!(nobody.stderr.contains("http://127.0.0.1:9/sgx/certification/v4/pckcrl"), "{}", nobody.stderr);
+    assert!(
+        nobody.stderr.contains("http://127.0.0.1:9/sgx/certification/v4/pckcrl"),
+        "{}",
+        nobody.stderr
+    );
 }
 
-/// Intel's own documents for a real platform, as Intel's service hands them out, under Intel's root.
+/// Intel's own documents for a real platform, as Intel's service hands them out, under Intel's
+/// root.
 #[test]
 fn a_real_platforms_collateral_is_kept_and_used_at_its_time() {
     let vector = |name: &str| lab::checkout().join("tests/vectors/attestation").join(name);
     let quote = vector("dcap-qvl-v5-td15ex.bin").display().to_string();
-    let service = Pccs::start(Mood::Honest(fs::read(vector("dcap-qvl-v5-td15ex.collateral.json")).unwrap()));
+    let service =
+        Pccs::start(Mood::Honest(fs::read(vector("dcap-qvl-v5-td15ex.collateral.json")).unwrap()));
     let user = User::with_empty_cache();
     let fetch = ["collateral", "fetch", "--evidence", &quote, "--pccs", &service.url];
     let late = user.dstyx([&fetch[..], &["--at", NOW]].concat());
-    assert!(late.code == 3 && late.stderr.contains("expired") && !user.collateral().exists(), "{late:#?}");
+    assert!(
+        late.code == 3 && late.stderr.contains("expired") && !user.collateral().exists(),
+        "{late:#?}"
+    );
     let fetched = user.dstyx([&fetch[..], &["--at", IN_ITS_TIME]].concat());
     assert_eq!((fetched.code, fetched.text("/fmspc")), (0, "b0c06f000000"), "{fetched:#?}");
     assert!(user.collateral().join("intel/b0c06f000000-platform.json").exists());
     let verdict = user.dstyx(["verify", "--evidence", &quote, "--at", IN_ITS_TIME]);
     assert_eq!(verdict.text("/trust_anchor"), "intel");
-    for row in ["trust-anchor", "tcb-info-signature", "tcb-info-platform", "quote-verification", "tcb-status"] {
+    for row in [
+        "trust-anchor",
+        "tcb-info-signature",
+        "tcb-info-platform",
+        "quote-verification",
+        "tcb-status",
+    ] {
         assert_eq!(verdict.verdict(row), "pass", "{row}: {verdict:#?}");
     }
 }
@@ -246,11 +269,15 @@ fn a_service_cannot_turn_time_back() {
     let kept = person.kept();
     service.be(answers(&earlier()));
     let refused = person.fetch(&service);
-    assert!(refused.code == 3 && refused.stderr.contains("older than what is kept"), "{refused:#?}");
+    assert!(
+        refused.code == 3 && refused.stderr.contains("older than what is kept"),
+        "{refused:#?}"
+    );
     assert_eq!(person.kept(), kept);
 }
 
-/// Each document is signed by itself: an older one among newer ones would undo a revocation or a TCB recovery.
+/// Each document is signed by itself: an older one among newer ones would undo a revocation or a
+/// TCB recovery.
 #[test]
 fn a_service_cannot_turn_time_back_for_one_document() {
     let (person, service) = (Person::new(), Pccs::start(honest()));
@@ -263,7 +290,8 @@ fn a_service_cannot_turn_time_back_for_one_document() {
         ("root CA's revocation list", &["root_ca_crl"]),
         ("PCK CA's revocation list", &["pck_crl"]),
     ];
-    let mut mixed: Vec<(&str, Value)> = vec![("TCB evaluation number", of_an_earlier_evaluation(&newer))];
+    let mut mixed: Vec<(&str, Value)> =
+        vec![("TCB evaluation number", of_an_earlier_evaluation(&newer))];
     for (part, keys) in parts {
         let mut collateral = newer.clone();
         keys.iter().for_each(|key| collateral[key] = older[key].clone());
@@ -272,7 +300,10 @@ fn a_service_cannot_turn_time_back_for_one_document() {
     for (part, collateral) in mixed {
         service.be(answers(&collateral));
         let refused = person.fetch(&service);
-        assert!(refused.code == 3 && refused.stderr.contains(&format!("already: its {part}")), "{part}: {refused:#?}");
+        assert!(
+            refused.code == 3 && refused.stderr.contains(&format!("already: its {part}")),
+            "{part}: {refused:#?}"
+        );
         assert_eq!(person.kept(), kept, "{part}");
     }
 }
@@ -280,10 +311,12 @@ fn a_service_cannot_turn_time_back_for_one_document() {
 /// The same day's TCB info, properly signed, by the evaluation before.
 fn of_an_earlier_evaluation(collateral: &Value) -> Value {
     let mut collateral = collateral.clone();
-    let mut tcb_info: Value = serde_json::from_str(collateral["tcb_info"].as_str().unwrap()).unwrap();
+    let mut tcb_info: Value =
+        serde_json::from_str(collateral["tcb_info"].as_str().unwrap()).unwrap();
     tcb_info["tcbEvaluationDataNumber"] = 16.into();
     let tcb_info = tcb_info.to_string();
-    collateral["tcb_info_signature"] = hex::encode(sign_raw(&Holder::TcbSigner.key(), tcb_info.as_bytes())).into();
+    collateral["tcb_info_signature"] =
+        hex::encode(sign_raw(&Holder::TcbSigner.key(), tcb_info.as_bytes())).into();
     collateral["tcb_info"] = tcb_info.into();
     collateral
 }
@@ -295,13 +328,17 @@ fn a_stated_time_brings_nothing_back() {
     let kept = person.kept();
     service.be(answers(&earlier()));
     let refused = person.ask(&["collateral", "fetch"], Some(&service), BEFORE);
-    assert!(refused.code == 3 && refused.stderr.contains("older than what is kept"), "{refused:#?}");
+    assert!(
+        refused.code == 3 && refused.stderr.contains("older than what is kept"),
+        "{refused:#?}"
+    );
     let verdict = person.verify(Some(&service), BEFORE);
     assert!(verdict.stderr.contains("older than what is kept"), "{verdict:#?}");
     assert_eq!(person.kept(), kept);
 }
 
-/// Whoever makes up a platform of a real kind signs its revocation list too: it must not lie in the real ones' place.
+/// Whoever makes up a platform of a real kind signs its revocation list too: it must not lie in the
+/// real ones' place.
 #[test]
 fn nothing_is_kept_for_a_platform_that_somebody_made_up() {
     let platforms = [
@@ -336,10 +373,14 @@ fn a_damaged_file_in_the_cache_is_as_good_as_none() {
 #[test]
 fn the_environment_may_name_the_service_and_an_address_must_be_one() {
     let person = Person::new();
-    let evidence = person.folder.path().join("evidence.json").display().to_string();
-    let fetch = ["collateral", "fetch", "--danger-accept-emulated", "--at", NOW, "--evidence", &evidence];
+    let evidence = person.directory.path().join("evidence.json").display().to_string();
+    let fetch =
+        ["collateral", "fetch", "--danger-accept-emulated", "--at", NOW, "--evidence", &evidence];
     let wrong = person.user.dstyx([&fetch[..], &["--pccs", "pccs"]].concat());
-    assert!(wrong.code == 3 && wrong.stderr.contains("no address of a collateral service"), "{wrong:#?}");
+    assert!(
+        wrong.code == 3 && wrong.stderr.contains("no address of a collateral service"),
+        "{wrong:#?}"
+    );
     let service = Pccs::start(honest());
     let named = person.user.dstyx_with(("DSTYX_PCCS", &service.url), fetch);
     assert_eq!((named.code, service.asked()), (0, QUESTIONS), "{named:#?}");

@@ -1,7 +1,8 @@
-//! Promise: evidence of others is judged as ours is, by the same rows, whatever its format; and what cannot be read says why.
+//! Promise: evidence of others is judged as ours is, by the same rows, whatever its format; and
+//! what cannot be read says why.
 //!
-//! The real program judges real evidence of real hardware. Its collateral is long past, so the rows that need
-//! it stay open; what the logs and quotes show does not depend on a date.
+//! The real program judges real evidence of real hardware. Its collateral is long past, so the rows
+//! that need it stay open; what the logs and quotes show does not depend on a date.
 
 #![allow(clippy::unwrap_used)] // the helpers of a test are tests too
 
@@ -16,7 +17,8 @@ use tests::lab;
 use tests::stranger::{NOW, quote_of, vector, vector_bytes, write_dstack_image};
 
 /// Rows that say that what is in a log is what was extended.
-const REPLAY: [&str; 5] = ["event-log", "event-payload", "event-separator", "firmware-log", "rtmr3"];
+const REPLAY: [&str; 5] =
+    ["event-log", "event-payload", "event-separator", "firmware-log", "rtmr3"];
 
 /// Real evidence, and how many rows of the boot's order its generation of dstack does not keep.
 const REAL: [(&str, &[&str]); 3] = [
@@ -42,12 +44,16 @@ fn all_registers_of_real_evidence_replay() {
 
 #[test]
 fn the_same_evidence_in_a_request_is_judged_the_same() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("request.json");
-    let lite: Value = serde_json::from_slice(&vector_bytes("protocol/dstack-getquote.json")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("request.json");
+    let lite: Value =
+        serde_json::from_slice(&vector_bytes("protocol/dstack-getquote.json")).unwrap();
     let attestation = hex::encode(vector_bytes("protocol/dstack-attestation-v0.bin"));
     let requests = [
-        (REAL[0].0, json!({"quote": lite["quote"], "event_log": lite["event_log"], "vm_config": lite["vm_config"]})),
+        (
+            REAL[0].0,
+            json!({"quote": lite["quote"], "event_log": lite["event_log"], "vm_config": lite["vm_config"]}),
+        ),
         (REAL[2].0, json!({"attestation": attestation, "debug": false})),
     ];
     for (original, request) in requests {
@@ -72,22 +78,29 @@ fn report_data_is_what_a_person_states() {
 fn a_quote_with_its_ccel_replays_and_a_second_separator_is_named() {
     let quote = vector("protocol/cos-113-quote.bin");
     let answer = verify(&quote, &["--event-log", &text(&vector("protocol/cos-113-ccel.bin"))]);
-    assert_eq!((answer.verdict("firmware-log"), answer.verdict("event-separator")), ("pass", "pass"));
+    assert_eq!(
+        (answer.verdict("firmware-log"), answer.verdict("event-separator")),
+        ("pass", "pass")
+    );
     assert_eq!(
         answer.failed(),
         ["event-missing", "measured-facts"],
         "nothing ran there that writes events as dstack does"
     );
 
-    let answer = verify(&quote, &["--event-log", &text(&vector("protocol/cos-113-second-separator.bin"))]);
-    assert_eq!(answer.failed(), ["event-missing", "event-separator", "firmware-log", "measured-facts"]);
+    let answer =
+        verify(&quote, &["--event-log", &text(&vector("protocol/cos-113-second-separator.bin"))]);
+    assert_eq!(
+        answer.failed(),
+        ["event-missing", "event-separator", "firmware-log", "measured-facts"]
+    );
 }
 
 /// A dump without the final-events table: its registers replay, the one it lacks is said to lack.
 #[test]
 fn a_dump_without_the_stubs_events_is_incomplete_for_rtmr2() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("quote.bin");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("quote.bin");
     let dump = vector("protocol/dstack-ccel.bin");
     let log = ccel(&dump);
     assert_eq!(log.len(), 18);
@@ -99,22 +112,31 @@ fn a_dump_without_the_stubs_events_is_incomplete_for_rtmr2() {
     assert_eq!(answer.verdict("firmware-log"), "skipped");
     let hint = answer.hint("firmware-log");
     assert!(hint.contains("RTMR2") && hint.contains("final-events table"), "{hint}");
-    assert_eq!(judged(&[]).verdict("firmware-log"), "pass", "a register that nobody extended lacks nothing");
+    assert_eq!(
+        judged(&[]).verdict("firmware-log"),
+        "pass",
+        "a register that nobody extended lacks nothing"
+    );
     assert_eq!(judged(&[(1, [9; 48])]).verdict("firmware-log"), "fail");
 }
 
 /// The firmware's dump and the guest's own log together are the whole log.
 #[test]
 fn a_dump_and_a_run_time_log_are_one_list() {
-    let folder = tempfile::tempdir().unwrap();
-    let (quote, runtime) = (folder.path().join("quote.bin"), folder.path().join("runtime.json"));
+    let directory = tempfile::tempdir().unwrap();
+    let (quote, runtime) =
+        (directory.path().join("quote.bin"), directory.path().join("runtime.json"));
     let dump = vector("protocol/dstack-ccel.bin");
-    let boot = foreign::read(&vector_bytes("measurement/dstack-0.3-1cpu-1GiB.json"), &[]).unwrap().evidence.event_log;
+    let boot = foreign::read(&vector_bytes("measurement/dstack-0.3-1cpu-1GiB.json"), &[])
+        .unwrap()
+        .evidence
+        .event_log;
     let boot: Vec<_> = boot.into_iter().filter(|event| event.imr == 3).collect();
     fs::write(&runtime, serde_json::to_vec(&boot).unwrap()).unwrap();
     let log = [ccel(&dump), boot].concat();
     fs::write(&quote, quote_of(&log, &[])).unwrap();
-    let both = ["--danger-accept-emulated", "--event-log", &text(&dump), "--event-log", &text(&runtime)];
+    let both =
+        ["--danger-accept-emulated", "--event-log", &text(&dump), "--event-log", &text(&runtime)];
     let answer = verify(&quote, &both);
     for row in REPLAY {
         assert_eq!(answer.verdict(row), "pass", "{row}: {answer:#?}");
@@ -123,8 +145,8 @@ fn a_dump_and_a_run_time_log_are_one_list() {
 
 #[test]
 fn what_cannot_be_read_says_as_what_it_was_read_and_where_it_failed() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("evidence");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("evidence");
     let lite = String::from_utf8(vector_bytes("protocol/dstack-getquote.json")).unwrap();
     let scale = vector_bytes("protocol/dstack-attestation-v0.bin");
     let refused = [
@@ -133,8 +155,14 @@ fn what_cannot_be_read_says_as_what_it_was_read_and_where_it_failed() {
             lite.replacen('{', r#"{"more":1,"#, 1).into_bytes(),
             "read as dstack's get-quote JSON: JSON: unknown field `more`",
         ),
-        (lite.replacen(r#"{\"imr\""#, r#"{\"imx\""#, 1).into_bytes(), "read as dstack's get-quote JSON: event_log"),
-        (scale[..scale.len() - 1].to_vec(), "read as dstack's attestation V0 (SCALE): attestation: configuration"),
+        (
+            lite.replacen(r#"{\"imr\""#, r#"{\"imx\""#, 1).into_bytes(),
+            "read as dstack's get-quote JSON: event_log",
+        ),
+        (
+            scale[..scale.len() - 1].to_vec(),
+            "read as dstack's attestation V0 (SCALE): attestation: configuration",
+        ),
         ([scale, vec![0]].concat(), "1 bytes left over"),
         (b"\x81\xa7version".to_vec(), "MessagePack"),
     ];
@@ -144,29 +172,43 @@ fn what_cannot_be_read_says_as_what_it_was_read_and_where_it_failed() {
         assert_eq!(answer.code, 3);
         assert!(answer.stderr.contains(words), "{words}: {}", answer.stderr);
     }
-    let table = verify(&vector("protocol/cos-113-quote.bin"), &["--event-log", &text(&vector("protocol/README.md"))]);
+    let table = verify(
+        &vector("protocol/cos-113-quote.bin"),
+        &["--event-log", &text(&vector("protocol/README.md"))],
+    );
     assert!(table.stderr.contains("event log 1: "), "{}", table.stderr);
 }
 
 /// Nothing is predicted for a machine that nobody named.
 #[test]
 fn an_image_is_not_compared_with_an_unknown_machine() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let manifest = lab::checkout().join("fuzz/corpus/image_manifest/dev.json");
-    fs::copy(manifest, folder.path().join("image.json")).unwrap();
-    let answer = verify(&vector("measurement/dstack-0.3-1cpu-1GiB.json"), &["--image", &text(folder.path())]);
+    fs::copy(manifest, directory.path().join("image.json")).unwrap();
+    let answer = verify(
+        &vector("measurement/dstack-0.3-1cpu-1GiB.json"),
+        &["--image", &text(directory.path())],
+    );
     assert_eq!(answer.code, 3);
-    assert!(answer.stderr.contains("claims no machine") && answer.stderr.contains("--vcpus"), "{}", answer.stderr);
+    assert!(
+        answer.stderr.contains("claims no machine") && answer.stderr.contains("--vcpus"),
+        "{}",
+        answer.stderr
+    );
 }
 
-/// Every number that a prediction is for is shown with whose it is, hot-plug too, and can be stated.
+/// Every number that a prediction is for is shown with whose it is, hot-plug too, and can be
+/// stated.
 #[test]
 fn hot_plug_is_claimed_unless_it_is_stated() {
     let image = tempfile::tempdir().unwrap();
     write_dstack_image(image.path());
     let judged = |more: &[&str]| {
         let image = text(image.path());
-        verify(&vector("protocol/dstack-getquote.json"), &[&["--image", image.as_str()], more].concat())
+        verify(
+            &vector("protocol/dstack-getquote.json"),
+            &[&["--image", image.as_str()], more].concat(),
+        )
     };
     let answer = judged(&[]);
     assert_eq!(answer.verdict("rtmr0"), "pass");

@@ -1,4 +1,5 @@
-//! Promise: the image holds what its list says: no shell, no interpreter, no secret, nothing of the machine that built it.
+//! Promise: the image holds what its list says: no shell, no interpreter, no secret, nothing of the
+//! machine that built it.
 
 #![allow(clippy::unwrap_used)] // the helpers of a test are tests too
 
@@ -72,9 +73,17 @@ fn programs_are_static_and_nothing_else_is_executable() {
         for (path, (mode, data)) in files(&tree(flavour)) {
             let executable = mode & 0o111 != 0;
             assert_eq!(executable, PROGRAMS.contains(&path.as_str()), "{path}");
-            assert_eq!(data.starts_with(&elf::ELFMAG), executable, "{path} is a program or a script");
+            assert_eq!(
+                data.starts_with(&elf::ELFMAG),
+                executable,
+                "{path} is a program or a script"
+            );
             if executable {
-                assert_eq!(interpreter_and_libraries(&data), (false, false), "{path} needs files that are not here");
+                assert_eq!(
+                    interpreter_and_libraries(&data),
+                    (false, false),
+                    "{path} needs files that are not here"
+                );
             }
         }
     }
@@ -85,7 +94,10 @@ fn both_flavours_have_the_same_programs() {
     let [mut release, mut dev] = FLAVOURS.map(|flavour| files(&tree(flavour)));
     dev.remove(manifest::EMULATED_ROOT);
     for program in PROGRAMS {
-        assert!(release.remove(program).unwrap() == dev.remove(program).unwrap(), "{program} differs");
+        assert!(
+            release.remove(program).unwrap() == dev.remove(program).unwrap(),
+            "{program} differs"
+        );
     }
     assert_eq!(release, dev);
 }
@@ -94,7 +106,8 @@ fn both_flavours_have_the_same_programs() {
 fn no_file_holds_a_private_key_or_names_the_builders_machine() {
     let checkout = lab::checkout().display().to_string();
     let cache = lab::builder().cache().path(Kind::Builds, "").display().to_string();
-    let traces = [checkout.as_bytes(), cache.as_bytes(), b"/.cargo/registry", b"/home/", PRIVATE_KEY];
+    let traces =
+        [checkout.as_bytes(), cache.as_bytes(), b"/.cargo/registry", b"/home/", PRIVATE_KEY];
     for flavour in FLAVOURS {
         for (path, (_, data)) in files(&tree(flavour)) {
             for trace in traces {
@@ -107,8 +120,8 @@ fn no_file_holds_a_private_key_or_names_the_builders_machine() {
 #[test]
 fn files_stay_below_their_ceilings_and_all_together_below_thirty_megabytes() {
     for flavour in FLAVOURS {
-        let folder = lab::image(flavour);
-        let size = |name: &str| fs::metadata(folder.join(name)).unwrap().len();
+        let directory = lab::image(flavour);
+        let size = |name: &str| fs::metadata(directory.join(name)).unwrap().len();
         assert!(size("kernel") + size("initrd") <= manifest::TOTAL_CEILING_BYTES);
         let files = files(&tree(flavour));
         for rule in manifest::rules(flavour) {
@@ -121,7 +134,8 @@ fn files_stay_below_their_ceilings_and_all_together_below_thirty_megabytes() {
 
 #[test]
 fn a_release_knows_nothing_of_the_emulator() {
-    let root = fs::read(lab::checkout().join("tdx-emulator/root/danger-emulated-root.der")).unwrap();
+    let root =
+        fs::read(lab::checkout().join("tdx-emulator/root/danger-emulated-root.der")).unwrap();
     let key_info = &root[root.len() / 2..root.len() / 2 + 64];
     for (path, (_, data)) in files(&tree(Flavour::Release)) {
         assert!(!contains(&data, key_info) && !contains(&data, b"EMULATED root"), "{path}");
@@ -145,7 +159,9 @@ fn listing(tree: &Tree) -> String {
         Node::Directory { mode } => format!("directory {mode:04o} {path}\n"),
         Node::File { mode, .. } => format!("file {mode:04o} {path}\n"),
         Node::Link { target } => format!("link {path} -> {target}\n"),
-        Node::Device { mode, major, minor } => format!("device {mode:04o} {path} {major}:{minor}\n"),
+        Node::Device { mode, major, minor } => {
+            format!("device {mode:04o} {path} {major}:{minor}\n")
+        }
     };
     tree.iter().map(line).collect()
 }
@@ -156,7 +172,8 @@ fn interpreter_and_libraries(program: &[u8]) -> (bool, bool) {
     let endian = header.endian().unwrap();
     let segments = header.program_headers(endian, program).unwrap();
     let interpreter = segments.iter().any(|segment| segment.p_type(endian) == elf::PT_INTERP);
-    let dynamic = segments.iter().filter_map(|segment| segment.dynamic(endian, program).unwrap()).flatten();
+    let dynamic =
+        segments.iter().filter_map(|segment| segment.dynamic(endian, program).unwrap()).flatten();
     let libraries = dynamic.clone().any(|entry| entry.d_tag.get(endian) == elf::DT_NEEDED);
     (interpreter, libraries)
 }

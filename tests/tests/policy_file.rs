@@ -1,4 +1,5 @@
-//! Promise: `dstyx verify --policy` refuses by the rules of the file, and what is no policy is refused by its key, with a hint.
+//! Promise: `dstyx verify --policy` refuses by the rules of the file, and what is no policy is
+//! refused by its key, with a hint.
 
 #![allow(clippy::unwrap_used)] // the helpers of a test are tests too
 
@@ -9,13 +10,15 @@ use tests::stranger::vector;
 
 /// Judges a real quote, at a time at which its collateral is good, by this policy.
 fn judged(policy: &str) -> Answer {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("policy.toml");
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("policy.toml");
     fs::write(&file, policy).unwrap();
     let (quote, collateral) =
         (vector("attestation/dcap-qvl-v4.bin"), vector("attestation/dcap-qvl-v4.collateral.json"));
     let files = [("--evidence", quote), ("--collateral", collateral), ("--policy", file)];
-    let files = files.into_iter().flat_map(|(option, path)| [option.to_owned(), path.display().to_string()]);
+    let files = files
+        .into_iter()
+        .flat_map(|(option, path)| [option.to_owned(), path.display().to_string()]);
     let arguments = ["verify", "--at", "2025-07-01T00:00:00Z"].map(str::to_owned);
     User::default().dstyx(arguments.into_iter().chain(files))
 }
@@ -36,7 +39,10 @@ fn what_is_no_policy_is_refused_by_its_key_with_a_hint() {
         ("version = 1\nskip = [\"debug\"]", "skip"),
         ("version = 2", "expected 1"),
         ("version = 1\nfmspcs = [\"b0\"]", "12 hex digits"),
-        ("version = 1\n[[tolerate_attribute]]\nname = \"DEBUG\"\nuntil = 2027-01-01T00:00:00Z", "DEBUG"),
+        (
+            "version = 1\n[[tolerate_attribute]]\nname = \"DEBUG\"\nuntil = 2027-01-01T00:00:00Z",
+            "DEBUG",
+        ),
     ] {
         let answer = judged(text);
         assert_eq!(answer.code, 3, "{text}: {answer:?}");

@@ -1,8 +1,9 @@
-//! Promise: whatever is changed, in a guest, in its machine or on the way, `dstyx verify` refuses it by a row of its own.
+//! Promise: whatever is changed, in a guest, in its machine or on the way, `dstyx verify` refuses
+//! it by a row of its own.
 //!
-//! Each row of the table makes evidence as a guest would have given it that ran the changed thing, signed by the
-//! emulator's library, and has the real program judge it against the built image. No guest is booted;
-//! `boots.rs` shows that booted ones give such evidence.
+//! Each row of the table makes evidence as a guest would have given it that ran the changed thing,
+//! signed by the emulator's library, and has the real program judge it against the built image. No
+//! guest is booted; `boots.rs` shows that booted ones give such evidence.
 
 #![allow(clippy::unwrap_used)] // the helpers of a test are tests too
 
@@ -33,8 +34,16 @@ const CASES: [Case; 19] = [
         change: |scene| scene.compose = COMPOSE.replacen("abab", "abaa", 1),
         rows: &["compose-hash", "app-id"],
     },
-    Case { name: "one byte changed in the kernel", change: |scene| flip_middle(&mut scene.kernel), rows: &["rtmr1"] },
-    Case { name: "one byte changed in the initrd", change: |scene| flip_middle(&mut scene.initrd), rows: &["rtmr2"] },
+    Case {
+        name: "one byte changed in the kernel",
+        change: |scene| flip_middle(&mut scene.kernel),
+        rows: &["rtmr1"],
+    },
+    Case {
+        name: "one byte changed in the initrd",
+        change: |scene| flip_middle(&mut scene.initrd),
+        rows: &["rtmr2"],
+    },
     Case {
         name: "one byte changed in the command line",
         change: |scene| scene.cmdline = scene.cmdline.replacen("quiet", "quieu", 1),
@@ -55,18 +64,29 @@ const CASES: [Case; 19] = [
     },
     Case { name: "other vCPUs", change: |scene| scene.shape.vcpus = 4, rows: &["rtmr0"] },
     Case { name: "less memory", change: |scene| scene.shape.memory_mib = 1024, rows: &["rtmr0"] },
-    Case { name: "memory above 4 GiB", change: |scene| scene.shape.memory_mib = 8192, rows: &["rtmr0"] },
-    Case { name: "one more root slot", change: |scene| scene.shape.root_slots = 6, rows: &["rtmr0"] },
+    Case {
+        name: "memory above 4 GiB",
+        change: |scene| scene.shape.memory_mib = 8192,
+        rows: &["rtmr0"],
+    },
+    Case {
+        name: "one more root slot",
+        change: |scene| scene.shape.root_slots = 6,
+        rows: &["rtmr0"],
+    },
     Case {
         name: "one event changed, its digest kept",
-        change: |scene| scene.edit = |log| event(log, event_name::KEY_PROVIDER).event_payload = "7b7d".into(),
+        change: |scene| {
+            scene.edit = |log| event(log, event_name::KEY_PROVIDER).event_payload = "7b7d".into()
+        },
         rows: &["event-payload"],
     },
     Case {
         name: "one event changed with its digest",
         change: |scene| {
             scene.edit = |log| {
-                let other = RuntimeEvent::new(event_name::KEY_PROVIDER, br#"{"name":"kms","id":""}"#);
+                let other =
+                    RuntimeEvent::new(event_name::KEY_PROVIDER, br#"{"name":"kms","id":""}"#);
                 *event(log, event_name::KEY_PROVIDER) = other.to_raw();
             };
         },
@@ -74,10 +94,16 @@ const CASES: [Case; 19] = [
     },
     Case {
         name: "one event dropped",
-        change: |scene| scene.edit = |log| log.retain(|event| event.event != event_name::BOOT_MR_DONE),
+        change: |scene| {
+            scene.edit = |log| log.retain(|event| event.event != event_name::BOOT_MR_DONE)
+        },
         rows: &["event-missing", "rtmr3"],
     },
-    Case { name: "one event moved", change: |scene| scene.edit = |log| swap_ids(log), rows: &["event-order", "rtmr3"] },
+    Case {
+        name: "one event moved",
+        change: |scene| scene.edit = |log| swap_ids(log),
+        rows: &["event-order", "rtmr3"],
+    },
     Case {
         name: "one event repeated",
         change: |scene| {
@@ -93,7 +119,11 @@ const CASES: [Case; 19] = [
         change: |scene| scene.lie = Some(Lie::FlipSignature),
         rows: &["quote-signature"],
     },
-    Case { name: "other report data", change: |scene| scene.lie = Some(Lie::OtherReportData), rows: &["report-data"] },
+    Case {
+        name: "other report data",
+        change: |scene| scene.lie = Some(Lie::OtherReportData),
+        rows: &["report-data"],
+    },
     Case { name: "DEBUG", change: |scene| scene.lie = Some(Lie::Debug), rows: &["debug"] },
     Case {
         name: "expired collateral",
@@ -130,19 +160,28 @@ fn every_change_is_refused_by_its_own_rows_and_words() {
         let answer = judged(&scene, &honest.shape);
         let rows = answer.failed();
         if (answer.code, rows.as_slice()) != (1, case.rows) {
-            wrong.push(format!("{}: exit {}, rows {rows:?}, expected {:?}", case.name, answer.code, case.rows));
+            wrong.push(format!(
+                "{}: exit {}, rows {rows:?}, expected {:?}",
+                case.name, answer.code, case.rows
+            ));
             continue;
         }
         println!("{:55} {:20} {}", case.name, rows[0], answer.hint(rows[0]));
         refusals.insert((rows[0].to_owned(), answer.hint(rows[0]).to_owned()));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert_eq!(refusals.len(), CASES.len(), "two changes are refused in the same words: {refusals:#?}");
+    assert_eq!(
+        refusals.len(),
+        CASES.len(),
+        "two changes are refused in the same words: {refusals:#?}"
+    );
 }
 
 #[test]
 fn a_log_that_repeated_or_moved_an_event_is_told_which() {
-    for (name, words) in [("one event moved", "in another order"), ("one event repeated", event_name::APP_ID)] {
+    for (name, words) in
+        [("one event moved", "in another order"), ("one event repeated", event_name::APP_ID)]
+    {
         let honest = honest();
         let mut scene = honest.clone();
         let case = CASES.iter().find(|case| case.name == name).unwrap();
@@ -156,8 +195,10 @@ fn a_log_that_repeated_or_moved_an_event_is_told_which() {
 #[test]
 fn a_changed_app_is_told_by_its_key_if_the_guest_publishes_it() {
     let mut scene = honest();
-    let changes =
-        [("abab", "abaa", r#"docker_compose_file, line 3: "image: "#), ("services", "name: x\nservices", "line 1")];
+    let changes = [
+        ("abab", "abaa", r#"docker_compose_file, line 3: "image: "#),
+        ("services", "name: x\nservices", "line 1"),
+    ];
     for (from, to, words) in changes {
         scene.compose = COMPOSE.replacen(from, to, 1);
         let told = |published| {
@@ -195,17 +236,24 @@ fn a_changed_byte_anywhere_moves_a_register() {
         let length = part(&mut honest.clone()).len();
         for sample in 0..samples {
             let mut scene = honest.clone();
-            // Spread over the file by the golden ratio: the same on every machine, near no boundary.
-            let at = (length as u64).wrapping_mul(sample).wrapping_mul(618_033_989) / 1_000_000_000 % length as u64;
+            // Spread over the file by the golden ratio: the same on every machine, near no
+            // boundary.
+            let at = (length as u64).wrapping_mul(sample).wrapping_mul(618_033_989) / 1_000_000_000
+                % length as u64;
             part(&mut scene)[usize::try_from(at).unwrap()] ^= 0x10;
             let files = scene.files();
             let facts = ImageFacts::from_files(&files);
             let moved = facts.is_ok_and(|facts| {
-                let registers = measurement::predict_registers(&facts, &scene.shape).unwrap().registers;
+                let registers =
+                    measurement::predict_registers(&facts, &scene.shape).unwrap().registers;
                 registers != expected
             });
-            // A file that no longer parses as what it was has no prediction at all, which is refusal enough.
-            assert!(moved || ImageFacts::from_files(&files).is_err(), "byte {at} of {length} is not measured");
+            // A file that no longer parses as what it was has no prediction at all, which is
+            // refusal enough.
+            assert!(
+                moved || ImageFacts::from_files(&files).is_err(),
+                "byte {at} of {length} is not measured"
+            );
         }
     }
 }
@@ -216,15 +264,17 @@ fn honest() -> Scene {
 
 /// The real program's judgement against the built image, the unchanged app and the stated shape.
 fn judged(scene: &Scene, stated: &Shape) -> Answer {
-    let folder = tempfile::tempdir().unwrap();
-    let file = |name: &str| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
     let image = lab::image(Flavour::Dev);
     let hash = lab::manifest(&image).os_image_hash();
     fs::write(file("evidence.json"), scene.evidence(hash).to_json()).unwrap();
     fs::write(file("collateral.json"), scene.collateral_json()).unwrap();
-    write_app(folder.path(), COMPOSE, &app_compose::generate(NAME, COMPOSE).unwrap());
-    let numbers = [stated.vcpus.to_string(), stated.memory_mib.to_string(), stated.root_slots.to_string()];
-    let paths = [file("evidence.json"), file("collateral.json"), image, folder.path().to_owned()];
+    write_app(directory.path(), COMPOSE, &app_compose::generate(NAME, COMPOSE).unwrap());
+    let numbers =
+        [stated.vcpus.to_string(), stated.memory_mib.to_string(), stated.root_slots.to_string()];
+    let paths =
+        [file("evidence.json"), file("collateral.json"), image, directory.path().to_owned()];
     let [evidence, collateral, image, app] = paths.map(|path| path.display().to_string());
     let [vcpus, memory, slots] = numbers;
     User::default().dstyx([

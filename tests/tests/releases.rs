@@ -1,7 +1,9 @@
-//! Promise: a release is believed if k of n named people signed exactly it, and anybody can build it again.
+//! Promise: a release is believed if k of n named people signed exactly it, and anybody can build
+//! it again.
 //!
-//! With the real program, in a clone: two signers who build apart from each other sign one statement; everything
-//! else is refused by its cause. The images are those that every run builds, so nothing is compiled here.
+//! With the real program, in a clone: two signers who build apart from each other sign one
+//! statement; everything else is refused by its cause. The images are those that every run builds,
+//! so nothing is compiled here.
 
 #![allow(clippy::unwrap_used)] // a test whose input cannot be built has failed
 
@@ -49,15 +51,22 @@ const STRANGER: usize = 3;
 
 /// A clone of the checkout, keys, and releases.
 struct Lab {
-    folder: TempDir,
+    directory: TempDir,
     user: User,
 }
 
 impl Lab {
     fn new() -> Self {
-        let lab = Self { folder: tempfile::tempdir().unwrap(), user: User::default() };
+        let lab = Self { directory: tempfile::tempdir().unwrap(), user: User::default() };
         let mut git = Command::new("git");
-        git.args(["-c", "advice.detachedHead=false", "-c", "init.defaultBranch=main", "clone", "--quiet"]);
+        git.args([
+            "-c",
+            "advice.detachedHead=false",
+            "-c",
+            "init.defaultBranch=main",
+            "clone",
+            "--quiet",
+        ]);
         git.arg(lab::checkout()).arg(lab.path("clone"));
         assert!(git.status().unwrap().success());
         for (index, (private, public)) in KEYS.into_iter().enumerate() {
@@ -68,7 +77,7 @@ impl Lab {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     fn private(&self, index: usize) -> PathBuf {
@@ -80,13 +89,13 @@ impl Lab {
     }
 
     /// Runs `dstyx release` in the clone with the keys of some signers.
-    fn release(&self, folder: &str, signers: &[usize]) -> Answer {
-        self.release_of("release", folder, signers)
+    fn release(&self, directory: &str, signers: &[usize]) -> Answer {
+        self.release_of("release", directory, signers)
     }
 
-    fn release_of(&self, flavour: &str, folder: &str, signers: &[usize]) -> Answer {
+    fn release_of(&self, flavour: &str, directory: &str, signers: &[usize]) -> Answer {
         let mut arguments = vec!["release".into(), "--flavour".into(), flavour.into()];
-        arguments.extend(["--out".into(), self.path(folder).into_os_string()]);
+        arguments.extend(["--out".into(), self.path(directory).into_os_string()]);
         for signer in signers {
             arguments.extend(["--key".into(), self.private(*signer).into_os_string()]);
         }
@@ -94,15 +103,16 @@ impl Lab {
     }
 
     /// Runs `dstyx release check` for two of the three signers.
-    fn check(&self, folder: &str) -> Answer {
-        self.trusting(vec!["release".into(), "check".into(), self.path(folder).into_os_string()])
+    fn check(&self, directory: &str) -> Answer {
+        self.trusting(vec!["release".into(), "check".into(), self.path(directory).into_os_string()])
     }
 
     /// Judges somebody's evidence by a release that two of the three signers must have signed.
-    fn verify(&self, folder: &str, options: &[&str]) -> Answer {
+    fn verify(&self, directory: &str, options: &[&str]) -> Answer {
         let evidence = stranger::vector(EVIDENCE).into_os_string();
-        let image = self.path(folder).into_os_string();
-        let mut arguments = vec!["verify".into(), "--evidence".into(), evidence, "--image".into(), image];
+        let image = self.path(directory).into_os_string();
+        let mut arguments =
+            vec!["verify".into(), "--evidence".into(), evidence, "--image".into(), image];
         arguments.extend(options.iter().map(OsString::from));
         self.trusting(arguments)
     }
@@ -112,11 +122,11 @@ impl Lab {
             arguments.extend(["--signer".into(), self.public(signer).into_os_string()]);
         }
         arguments.extend(["--threshold".into(), "2".into()]);
-        self.user.dstyx_in(self.folder.path(), arguments)
+        self.user.dstyx_in(self.directory.path(), arguments)
     }
 
-    fn refuses(&self, folder: &str, words: &str) {
-        let answer = self.check(folder);
+    fn refuses(&self, directory: &str, words: &str) {
+        let answer = self.check(directory);
         assert_ne!(answer.code, 0, "{answer:#?}");
         assert!(answer.stderr.contains(words), "{words:?} is not in {}", answer.stderr);
     }
@@ -141,7 +151,11 @@ fn two_of_three_signers_are_believed_and_nobody_else() {
     let second = lab.release("two", &[2]);
     assert_eq!(second.json["signatures"].as_array().map(Vec::len), Some(2), "{second:#?}");
     let checked = lab.check("two");
-    assert_eq!((checked.code, checked.json["signers"].as_array().map(Vec::len)), (0, Some(2)), "{checked:#?}");
+    assert_eq!(
+        (checked.code, checked.json["signers"].as_array().map(Vec::len)),
+        (0, Some(2)),
+        "{checked:#?}"
+    );
     assert_eq!(checked.text("/os_image_hash"), second.text("/os_image_hash"));
     assert_eq!(checked.text("/flavour"), "release");
 
@@ -158,19 +172,26 @@ fn two_of_three_signers_are_believed_and_nobody_else() {
     the_commit_is_what_was_built(&lab);
 }
 
-/// Evidence of another image: judged where the release is believed, and then refused for its registers.
+/// Evidence of another image: judged where the release is believed, and then refused for its
+/// registers.
 fn verify_believes_a_signed_image_only(lab: &Lab) {
     let judged = lab.verify("two", &[]);
     let rows = judged.json["checks"].as_array().expect("a verdict");
-    let failed = |name: &str| rows.iter().any(|row| row["name"] == name && row["verdict"] == "fail");
+    let failed =
+        |name: &str| rows.iter().any(|row| row["name"] == name && row["verdict"] == "fail");
     assert_eq!(judged.code, 1, "{judged:#?}");
     assert!(failed("mrtd") && failed("rtmr2"), "{judged:#?}");
     let refused = lab.verify("foreign", &[]);
     assert_eq!(refused.code, 3, "{refused:#?}");
-    assert!(refused.stderr.contains("none of the 1 signatures is by a named signer"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("none of the 1 signatures is by a named signer"),
+        "{}",
+        refused.stderr
+    );
 }
 
-/// What is judged is the image.json that was read, whatever lay there when the signatures were counted.
+/// What is judged is the image.json that was read, whatever lay there when the signatures were
+/// counted.
 fn verify_judges_the_image_that_was_signed(lab: &Lab) {
     let path = lab.copy("two", "swapped").join("image.json");
     fs::copy(lab::image(Flavour::Dev).join("image.json"), path).unwrap();
@@ -222,7 +243,9 @@ fn the_commit_is_what_was_built(lab: &Lab) {
 #[test]
 fn a_rebuild_is_equal_or_says_where_it_is_not() {
     let (lab, image) = (TempDir::new().unwrap(), lab::image(Flavour::Release));
-    let against = |file: &Path| User::default().dstyx(["rebuild".as_ref(), "--against".as_ref(), file.as_os_str()]);
+    let against = |file: &Path| {
+        User::default().dstyx(["rebuild".as_ref(), "--against".as_ref(), file.as_os_str()])
+    };
     let equal = against(&image.join("image.json"));
     assert_eq!((equal.code, equal.json["equal"].as_bool()), (0, Some(true)), "{equal:#?}");
 
@@ -231,22 +254,35 @@ fn a_rebuild_is_equal_or_says_where_it_is_not() {
         fs::copy(image.join(name), lab.path().join(name)).unwrap();
     }
     let mut kernel = fs::read(lab.path().join("kernel")).unwrap();
-    let text = object::File::parse(&*kernel).unwrap().section_by_name(".text").unwrap().file_range().unwrap();
+    let text = object::File::parse(&*kernel)
+        .unwrap()
+        .section_by_name(".text")
+        .unwrap()
+        .file_range()
+        .unwrap();
     let planted = text.0 + text.1 / 2;
     kernel[planted as usize] ^= 0x40;
     fs::write(lab.path().join("kernel"), kernel).unwrap();
     let different = against(&lab.path().join("image.json"));
     assert_eq!((different.code, different.json["equal"].as_bool()), (1, Some(false)));
-    let differing: Vec<&Value> =
-        different.json["files"].as_array().unwrap().iter().filter(|file| file["equal"] == false).collect();
+    let differing: Vec<&Value> = different.json["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|file| file["equal"] == false)
+        .collect();
     assert_eq!((differing.len(), &differing[0]["file"]), (1, &Value::from("kernel")));
     let place = differing[0]["difference"].as_str().unwrap();
-    assert!(place.contains(&format!("offset {planted:#x}")) && place.contains("PE section .text"), "{place}");
+    assert!(
+        place.contains(&format!("offset {planted:#x}")) && place.contains("PE section .text"),
+        "{place}"
+    );
 }
 
 fn write_pem(path: &Path, kind: &str, prefix: &str, key: &str) {
     let der = hex::decode(format!("{prefix}{key}")).unwrap();
-    let text = format!("-----BEGIN {kind} KEY-----\n{}\n-----END {kind} KEY-----\n", STANDARD.encode(der));
+    let text =
+        format!("-----BEGIN {kind} KEY-----\n{}\n-----END {kind} KEY-----\n", STANDARD.encode(der));
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
 }

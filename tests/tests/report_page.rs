@@ -1,4 +1,5 @@
-//! Promise: the verdict's page says what the verdict says, and nothing in the evidence can make it say or do anything else.
+//! Promise: the verdict's page says what the verdict says, and nothing in the evidence can make it
+//! say or do anything else.
 
 #![allow(clippy::unwrap_used)] // the helpers of a test are tests too
 
@@ -34,8 +35,15 @@ fn hostile_texts_stay_texts() {
         RuntimeEvent::new(HOSTILE_NAME, "\u{202e}<style>*{display:none}</style>"),
     ];
     let (answer, page) = page_of(&log.map(|event| event.to_raw()), &[]);
-    assert_eq!((answer.verdict("rtmr3"), answer.verdict("measured-facts")), ("pass", "pass"), "{answer:#?}");
-    assert!(page.contains("&lt;script&gt;x()&lt;/script&gt;") && page.contains("&lt;img src=x onerror=alert(1)&gt;"));
+    assert_eq!(
+        (answer.verdict("rtmr3"), answer.verdict("measured-facts")),
+        ("pass", "pass"),
+        "{answer:#?}"
+    );
+    assert!(
+        page.contains("&lt;script&gt;x()&lt;/script&gt;")
+            && page.contains("&lt;img src=x onerror=alert(1)&gt;")
+    );
     assert!(page.contains("\\u{202e}") && !page.contains('\u{202e}'));
     is_closed(&page);
 }
@@ -85,10 +93,11 @@ fn every_input_is_named_with_its_digest() {
 
 #[test]
 fn real_evidence_with_open_checks_says_incomplete_and_is_not_emulated() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("report.html").display().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("report.html").display().to_string();
     let evidence = vector("protocol/dstack-getquote.json").display().to_string();
-    let answer = User::default().dstyx(["verify", "--at", NOW, "--evidence", &evidence, "--report", &file]);
+    let answer =
+        User::default().dstyx(["verify", "--at", NOW, "--evidence", &evidence, "--report", &file]);
     let page = fs::read_to_string(file).unwrap();
     assert_eq!(answer.code, 2);
     assert!(page.contains("verdict: <b>incomplete</b>") && !page.contains("EMULATED"));
@@ -110,18 +119,27 @@ fn a_compose_file_is_rtmr3s_only_if_the_log_is() {
     let log = events.map(|event| event.to_raw());
     let page = |rtmrs: &[(usize, [u8; 48])]| {
         let (quote, event_log) = (quote_of(&log, rtmrs), log.to_vec());
-        let (nonce, claims, app_compose) = ([0; 32], foreign::unclaimed(), Some(app_compose.clone()));
-        let claims =
-            LaunchClaims { shape: Shape { vcpus: 1, memory_mib: 1024, root_slots: 4, ..claims.shape }, ..claims };
+        let (nonce, claims, app_compose) =
+            ([0; 32], foreign::unclaimed(), Some(app_compose.clone()));
+        let claims = LaunchClaims {
+            shape: Shape { vcpus: 1, memory_mib: 1024, root_slots: 4, ..claims.shape },
+            ..claims
+        };
         judged_page(&Evidence { quote, event_log, nonce, claims, app_compose }.to_json(), &[])
     };
     let (answer, shown) = page(&[]);
     assert_eq!(answer.verdict("rtmr3"), "pass", "{answer:#?}");
-    assert!(shown.contains("is the one in RTMR3") && !shown.contains("not that of the quote"), "{shown}");
+    assert!(
+        shown.contains("is the one in RTMR3") && !shown.contains("not that of the quote"),
+        "{shown}"
+    );
     let (answer, shown) = page(&[(3, [9; 48])]);
     assert_eq!(answer.verdict("rtmr3"), "fail", "{answer:#?}");
     assert!(shown.contains("docker-compose.yml</h4>"), "{shown}");
-    assert!(!shown.contains("is the one in RTMR3") && shown.contains("in the log, which is not that of the quote"));
+    assert!(
+        !shown.contains("is the one in RTMR3")
+            && shown.contains("in the log, which is not that of the quote")
+    );
 }
 
 /// Nothing on the page can run, load, or leave it, and its one style is allowed by its digest.
@@ -129,11 +147,18 @@ fn is_closed(page: &str) {
     let (before, rest) = page.split_once("<style>").unwrap();
     let (style, after) = rest.split_once("</style>").unwrap();
     let digest = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(style));
-    let policy = format!("default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'");
-    assert!(before.contains(&policy.replace('\'', "&#39;")) || before.contains(&policy), "{before}");
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    );
+    assert!(
+        before.contains(&policy.replace('\'', "&#39;")) || before.contains(&policy),
+        "{before}"
+    );
     assert!(!style.contains("url(") && !style.contains("@import"));
     // A tag is `<` and a letter; everything else of that kind was escaped.
-    let tags = |name: &str| [before, after].iter().map(|part| part.matches(&format!("<{name}")).count()).sum::<usize>();
+    let tags = |name: &str| {
+        [before, after].iter().map(|part| part.matches(&format!("<{name}")).count()).sum::<usize>()
+    };
     for name in ["script", "img", "style", "iframe", "object", "form", "a ", "base"] {
         assert_eq!(tags(name), 0, "<{name}");
     }
@@ -150,7 +175,7 @@ struct Page {
     answer: Answer,
     evidence: std::path::PathBuf,
     collateral: std::path::PathBuf,
-    _folder: tempfile::TempDir,
+    _directory: tempfile::TempDir,
 }
 
 impl std::ops::Deref for Page {
@@ -161,7 +186,8 @@ impl std::ops::Deref for Page {
     }
 }
 
-/// Evidence in dstack's form with this log, judged under the emulator's root; its answer and its page.
+/// Evidence in dstack's form with this log, judged under the emulator's root; its answer and its
+/// page.
 fn page_of(log: &[RawEvent], more: &[&str]) -> (Page, String) {
     let events = serde_json::to_string(log).unwrap();
     let request = json!({"quote": hex::encode(quote_of(log, &[])), "event_log": events});
@@ -170,14 +196,25 @@ fn page_of(log: &[RawEvent], more: &[&str]) -> (Page, String) {
 
 /// A file of evidence judged under the emulator's root; its answer and its page.
 fn judged_page(evidence_json: &[u8], more: &[&str]) -> (Page, String) {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let [evidence, collateral, report] =
-        ["evidence.json", "collateral.json", "report.html"].map(|name| folder.path().join(name));
+        ["evidence.json", "collateral.json", "report.html"].map(|name| directory.path().join(name));
     fs::write(&evidence, evidence_json).unwrap();
     write_collateral(&collateral);
     let paths = [&evidence, &collateral, &report].map(|path| path.display().to_string());
-    let arguments = ["verify", "--evidence", &paths[0], "--collateral", &paths[1], "--report", &paths[2], "--at", NOW];
-    let answer = User::default().dstyx(arguments.iter().chain(&["--danger-accept-emulated"]).chain(more));
+    let arguments = [
+        "verify",
+        "--evidence",
+        &paths[0],
+        "--collateral",
+        &paths[1],
+        "--report",
+        &paths[2],
+        "--at",
+        NOW,
+    ];
+    let answer =
+        User::default().dstyx(arguments.iter().chain(&["--danger-accept-emulated"]).chain(more));
     let page = fs::read_to_string(&report).unwrap();
-    (Page { answer, evidence, collateral, _folder: folder }, page)
+    (Page { answer, evidence, collateral, _directory: directory }, page)
 }

@@ -1,9 +1,11 @@
-//! Promise: every lie, every changed byte, every other machine and every rule of a policy is refused, by exactly the
-//! checks that it concerns and in words of its own; and nothing is refused without it.
+//! Promise: every lie, every changed byte, every other machine and every rule of a policy is
+//! refused, by exactly the checks that it concerns and in words of its own; and nothing is refused
+//! without it.
 //!
-//! One row, one trial, named by what is wrong and by the checks that must fail: `cargo xtask test --sabotage CHECK`
-//! removes a check from a copy of the source and looks for its name among the trials that then fail. No guest is
-//! booted and no image built: see `tests::scene`. The real program refuses in `refusals.rs`.
+//! One row, one trial, named by what is wrong and by the checks that must fail: `cargo xtask test
+//! --sabotage CHECK` removes a check from a copy of the source and looks for its name among the
+//! trials that then fail. No guest is booted and no image built: see `tests::scene`. The real
+//! program refuses in `refusals.rs`.
 
 #![allow(clippy::unwrap_used)] // a test without the harness, so that clippy does not see it as one
 
@@ -43,7 +45,10 @@ fn main() -> ExitCode {
         let findings = missing(&rows);
         move || if findings.is_empty() { Ok(()) } else { Err(Failed::from(findings.join("\n"))) }
     })];
-    trials.extend(rows.into_iter().map(|row| Trial::test(row.title(), move || row.holds().map_err(Failed::from))));
+    trials.extend(
+        rows.into_iter()
+            .map(|row| Trial::test(row.title(), move || row.holds().map_err(Failed::from))),
+    );
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
@@ -54,7 +59,8 @@ fn missing(rows: &[Row]) -> Vec<String> {
     if kinds < ROWS || refusals < REFUSALS {
         missing.push(format!("{kinds} rows and {refusals} refusals, wanted {ROWS} and {REFUSALS}"));
     }
-    let covered: BTreeSet<CheckName> = rows.iter().flat_map(|row| row.fails.iter().copied()).collect();
+    let covered: BTreeSet<CheckName> =
+        rows.iter().flat_map(|row| row.fails.iter().copied()).collect();
     let uncovered = CheckName::ALL.iter().filter(|check| !covered.contains(check));
     missing.extend(uncovered.map(|check| format!("no row for the check {}", check.name())));
     let told: Vec<Lie> = rows.iter().filter_map(Row::lie_told).collect();

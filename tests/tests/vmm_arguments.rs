@@ -1,7 +1,8 @@
 //! Promise: what is made from a launch specification is what the VMM takes.
 //!
-//! Without TDX hardware: the TDX line of the locked QEMU fails at the hardware and not before, and the same line
-//! without TDX starts, so every other argument is right. The libvirt domain follows libvirt's own schema (long run).
+//! Without TDX hardware: the TDX line of the locked QEMU fails at the hardware and not before, and
+//! the same line without TDX starts, so every other argument is right. The libvirt domain follows
+//! libvirt's own schema (long run).
 
 #![allow(clippy::unwrap_used)] // a test whose input cannot be built has failed
 
@@ -17,17 +18,18 @@ use vmm_configs::{LaunchSpec, qemu};
 /// Where KVM says that it can start TDs.
 const KVM_TDX: &str = "/sys/module/kvm_intel/parameters/tdx";
 /// What QEMU says where there is KVM without TDX, or no KVM at all, or none for this user.
-const HARDWARE_IS_MISSING: [&str; 2] = ["vm-type TDX not supported by KVM", "Could not access KVM kernel module"];
+const HARDWARE_IS_MISSING: [&str; 2] =
+    ["vm-type TDX not supported by KVM", "Could not access KVM kernel module"];
 
 /// The checked-in TDX specification over real files.
-fn arguments(folder: &TempDir) -> Vec<String> {
+fn arguments(directory: &TempDir) -> Vec<String> {
     let golden = fs::read_to_string(lab::checkout().join("vmm-configs/golden/tdx.toml")).unwrap();
     let image = lab::image(Flavour::Release);
     let toml = golden
         .replace("target/image/release", &image.display().to_string())
-        .replace("\"vm/", &format!("\"{}/", folder.path().display()));
+        .replace("\"vm/", &format!("\"{}/", directory.path().display()));
     for disk in ["launch.img", "status.img", "data.img", "extra.img"] {
-        fs::File::create(folder.path().join(disk)).unwrap().set_len(4096).unwrap();
+        fs::File::create(directory.path().join(disk)).unwrap().set_len(4096).unwrap();
     }
     qemu::arguments(&LaunchSpec::from_toml(&toml).unwrap(), &lab::manifest(&image).cmdline)
 }
@@ -56,8 +58,8 @@ fn status(mut qemu: Command) -> String {
 
 #[test]
 fn the_tdx_line_fails_at_the_hardware_and_not_at_its_arguments() {
-    let folder = tempfile::tempdir().unwrap();
-    let said = status(stopped(&arguments(&folder)));
+    let directory = tempfile::tempdir().unwrap();
+    let said = status(stopped(&arguments(&directory)));
     if fs::read_to_string(KVM_TDX).is_ok_and(|value| value.trim() == "Y") {
         assert!(said.contains("prelaunch"), "{said}");
     } else {
@@ -67,14 +69,17 @@ fn the_tdx_line_fails_at_the_hardware_and_not_at_its_arguments() {
 
 #[test]
 fn the_same_line_without_tdx_starts() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut arguments = arguments(&folder);
+    let directory = tempfile::tempdir().unwrap();
+    let mut arguments = arguments(&directory);
     let object = arguments.iter().position(|argument| argument == "-object").unwrap();
     arguments.drain(object..object + 2);
     let mut changed = 0;
     for (from, to) in [("kvm", "tcg"), ("host", "max")] {
-        changed +=
-            arguments.iter_mut().filter(|argument| *argument == from).map(|argument| *argument = to.into()).count();
+        changed += arguments
+            .iter_mut()
+            .filter(|argument| *argument == from)
+            .map(|argument| *argument = to.into())
+            .count();
     }
     for argument in &mut arguments {
         if let Some(machine) = argument.strip_suffix(",confidential-guest-support=tdx") {
@@ -102,8 +107,8 @@ fn the_domain_follows_libvirts_schema_in_the_long_run() {
     let output = check(&domain);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     // The schema is one that knows TDX: it refuses what is almost the same.
-    let folder = tempfile::tempdir().unwrap();
-    let wrong = folder.path().join("wrong.xml");
+    let directory = tempfile::tempdir().unwrap();
+    let wrong = directory.path().join("wrong.xml");
     let text = fs::read_to_string(&domain).unwrap();
     assert!(text.contains("mrConfigId"));
     fs::write(&wrong, text.replace("mrConfigId", "mrConfigID")).unwrap();

@@ -1,10 +1,12 @@
-//! Promise: firmware and TPM of others measure a kernel, its command line and its initrd as we predict.
+//! Promise: firmware and TPM of others measure a kernel, its command line and its initrd as we
+//! predict.
 //!
-//! Debian's OVMF starts our kernel beside a software TPM. What it and the kernel's EFI stub extend into the PCRs
-//! is what they extend into RTMR1 and RTMR2 where there is a TDX module instead of a TPM (UEFI 2.10, section
-//! 38.4.1: PCR 2 to 6 map to RTMR1, 8 to 15 to RTMR2), by code that is not ours. A guest needs no driver for
-//! the TPM, and ours has none. QEMU rewrites the kernel's header for a plain machine, but since 10.0 it also
-//! offers the file as it is, which firmware since edk2 2025.02 prefers; so what is measured is the file.
+//! Debian's OVMF starts our kernel beside a software TPM. What it and the kernel's EFI stub extend
+//! into the PCRs is what they extend into RTMR1 and RTMR2 where there is a TDX module instead of a
+//! TPM (UEFI 2.10, section 38.4.1: PCR 2 to 6 map to RTMR1, 8 to 15 to RTMR2), by code that is not
+//! ours. A guest needs no driver for the TPM, and ours has none. QEMU rewrites the kernel's header
+//! for a plain machine, but since 10.0 it also offers the file as it is, which firmware since edk2
+//! 2025.02 prefers; so what is measured is the file.
 
 #![allow(clippy::unwrap_used)] // a test whose input cannot be built has failed
 
@@ -25,10 +27,16 @@ use tests::lab;
 use tests::tpm::Tpm;
 
 /// Longest boot: an emulated guest on two loaded cores.
-const PATIENCE: Duration = Duration::from_secs(300);
-/// RTMR1's events. Each of the two PCRs has a separator of its own: the first three are PCR 4's, the last three PCR 5's.
-const KNOWN: [&str; 5] =
-    ["kernel", "calling-application", "separator", "exit-boot-services", "exit-boot-services-success"];
+const TIMEOUT: Duration = Duration::from_secs(300);
+/// RTMR1's events. Each of the two PCRs has a separator of its own: the first three are PCR 4's,
+/// the last three PCR 5's.
+const KNOWN: [&str; 5] = [
+    "kernel",
+    "calling-application",
+    "separator",
+    "exit-boot-services",
+    "exit-boot-services-success",
+];
 
 /// One machine and what it boots.
 struct Boot {
@@ -85,10 +93,10 @@ fn replay<'a>(events: impl Iterator<Item = &'a Event>) -> Rtmr {
 
 /// What the TPM has in PCR 4, 5, 8 and 9 when the kernel has run.
 fn measured(boot: &Boot) -> [Rtmr; 4] {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let tools = lab::tools("witness");
-    let tpm = Tpm::start(&tools, folder.path()).unwrap();
-    let mut machine = Machine::start(boot.command(&tools, folder.path(), &tpm));
+    let tpm = Tpm::start(&tools, directory.path()).unwrap();
+    let mut machine = Machine::start(boot.command(&tools, directory.path(), &tpm));
     machine.powered_off();
     drop(machine);
     tpm.pcrs([4, 5, 8, 9]).unwrap()
@@ -99,23 +107,39 @@ impl Boot {
         lab::image(self.flavour)
     }
 
-    /// A machine that has no TDX device, so that init powers it off at once, and a QEMU that then waits.
-    fn command(&self, tools: &Path, folder: &Path, tpm: &Tpm) -> Command {
+    /// A machine that has no TDX device, so that init powers it off at once, and a QEMU that then
+    /// waits.
+    fn command(&self, tools: &Path, directory: &Path, tpm: &Tpm) -> Command {
         let image = self.image();
-        let variables = folder.join("variables.fd");
+        let variables = directory.join("variables.fd");
         fs::copy(tools.join("usr/share/OVMF/OVMF_VARS_4M.fd"), &variables).unwrap();
         let code = tools.join("usr/share/OVMF/OVMF_CODE_4M.fd");
         let flash = |unit: u8, path: &Path, mode: &str| {
             format!("if=pflash,format=raw,unit={unit},{mode}file={}", path.display())
         };
         let mut command = self.qemu.command();
-        command.args(["-accel", "tcg", "-cpu", "max", "-machine", "q35,smm=off", "-nodefaults", "-nographic"]);
+        command.args([
+            "-accel",
+            "tcg",
+            "-cpu",
+            "max",
+            "-machine",
+            "q35,smm=off",
+            "-nodefaults",
+            "-nographic",
+        ]);
         command.args(["-smp", "1", "-m", &format!("{}M", self.memory_mib)]);
         command.args(["-no-reboot", "-no-shutdown", "-qmp", "stdio"]);
-        command.args(["-drive", &flash(0, &code, "readonly=on,"), "-drive", &flash(1, &variables, "")]);
+        command.args([
+            "-drive",
+            &flash(0, &code, "readonly=on,"),
+            "-drive",
+            &flash(1, &variables, ""),
+        ]);
         command.arg("-kernel").arg(image.join("kernel")).arg("-initrd").arg(image.join("initrd"));
         command.args(["-append", &lab::manifest(&image).cmdline]);
-        command.args(["-chardev", &format!("socket,id=tpm,path={}", tpm.control_socket().display())]);
+        command
+            .args(["-chardev", &format!("socket,id=tpm,path={}", tpm.control_socket().display())]);
         command.args(["-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm"]);
         command
     }
@@ -147,7 +171,7 @@ impl Machine {
                 let _ = sender.send(line);
             }
         });
-        off.recv_timeout(PATIENCE).expect("the guest neither powers off nor ends");
+        off.recv_timeout(TIMEOUT).expect("the guest neither powers off nor ends");
     }
 }
 

@@ -1,9 +1,11 @@
-//! libvirt domain XML for a launch specification: the same TDX machine as [`crate::qemu`] says in arguments.
+//! libvirt domain XML for a launch specification: the same TDX machine as [`crate::qemu`] says in
+//! arguments.
 //!
-//! What RTMR0 sees is the same: q35 without SMM and HPET, and on the root bus the host bridge, the network card and
-//! the disks, in the same order, each at the slot that QEMU itself would choose. What libvirt adds of its own accord
-//! (USB, memory balloon, ports for hot-plug) is turned off or not reached, as each device has an address. Source:
-//! libvirt 12 `docs/formatdomain.rst`, `schemas/domaincommon.rng`.
+//! What RTMR0 sees is the same: q35 without SMM and HPET, and on the root bus the host bridge, the
+//! network card and the disks, in the same order, each at the slot that QEMU itself would choose.
+//! What libvirt adds of its own accord (USB, memory balloon, ports for hot-plug) is turned off or
+//! not reached, as each device has an address. Source: libvirt 12 `docs/formatdomain.rst`,
+//! `schemas/domaincommon.rng`.
 
 use std::path::{Path, PathBuf};
 
@@ -14,13 +16,15 @@ use protocol::{data_disk, launch, status};
 use crate::spec::{LaunchSpec, Platform, QuoteService};
 use crate::xml::Document;
 
-/// TD_ATTRIBUTES: SEPT_VE_DISABLE (bit 28) and nothing else; QEMU's own default, and what verifiers ask for.
+/// TD_ATTRIBUTES: SEPT_VE_DISABLE (bit 28) and nothing else; QEMU's own default, and what verifiers
+/// ask for.
 const POLICY: &str = "0x10000000";
 /// More disks than a root bus has slots.
 const DISK_NAMES: &str = "abcdefghijklmnopqrstuvwxyz";
 
 /// As [`crate::qemu`] has the data disk, with its reasons.
-const DATA_DRIVER: [(&str, &str); 3] = [("cache", "writeback"), ("discard", "ignore"), ("error_policy", "report")];
+const DATA_DRIVER: [(&str, &str); 3] =
+    [("cache", "writeback"), ("discard", "ignore"), ("error_policy", "report")];
 
 /// A specification that libvirt cannot launch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,12 +99,33 @@ fn devices(spec: &LaunchSpec, xml: &mut Document) -> Result<(), LibvirtError> {
     xml.empty("controller", &[("type", "usb"), ("model", "none")]);
     network(spec, xml);
     let fixed = [
-        Disk { path: &spec.launch_disk, read_only: true, driver: &[], serial: Some(launch::DISK_SERIAL) },
-        Disk { path: &spec.status_disk, read_only: false, driver: &[], serial: Some(status::DISK_SERIAL) },
-        Disk { path: &spec.data_disk, read_only: false, driver: &DATA_DRIVER, serial: Some(data_disk::DISK_SERIAL) },
+        Disk {
+            path: &spec.launch_disk,
+            read_only: true,
+            driver: &[],
+            serial: Some(launch::DISK_SERIAL),
+        },
+        Disk {
+            path: &spec.status_disk,
+            read_only: false,
+            driver: &[],
+            serial: Some(status::DISK_SERIAL),
+        },
+        Disk {
+            path: &spec.data_disk,
+            read_only: false,
+            driver: &DATA_DRIVER,
+            serial: Some(data_disk::DISK_SERIAL),
+        },
     ];
-    let extra = spec.extra_disks.iter().map(|path| Disk { path, read_only: false, driver: &[], serial: None });
-    for ((index, name), disk) in DISK_NAMES.chars().enumerate().zip(fixed.into_iter().chain(extra)) {
+    let extra = spec.extra_disks.iter().map(|path| Disk {
+        path,
+        read_only: false,
+        driver: &[],
+        serial: None,
+    });
+    for ((index, name), disk) in DISK_NAMES.chars().enumerate().zip(fixed.into_iter().chain(extra))
+    {
         // Slot 0 is the host bridge, slot 1 the network card.
         disk_device(xml, index + 2, &format!("vd{name}"), &disk)?;
     }
@@ -118,7 +143,10 @@ fn network(spec: &LaunchSpec, xml: &mut Document) {
     xml.open("interface", &[("type", "user")]);
     xml.empty("backend", &[("type", "passt")]);
     for port in &spec.ports {
-        xml.open("portForward", &[("proto", port.transport.name()), ("address", &port.host.ip().to_string())]);
+        xml.open(
+            "portForward",
+            &[("proto", port.transport.name()), ("address", &port.host.ip().to_string())],
+        );
         let (host, guest) = (port.host.port().to_string(), port.guest.to_string());
         xml.empty("range", &[("start", &host), ("to", &guest)]);
         xml.close("portForward");
@@ -138,7 +166,12 @@ struct Disk<'a> {
     serial: Option<&'a str>,
 }
 
-fn disk_device(xml: &mut Document, slot: usize, name: &str, disk: &Disk<'_>) -> Result<(), LibvirtError> {
+fn disk_device(
+    xml: &mut Document,
+    slot: usize,
+    name: &str,
+    disk: &Disk<'_>,
+) -> Result<(), LibvirtError> {
     xml.open("disk", &[("type", "file"), ("device", "disk")]);
     xml.empty("driver", &[&[("name", "qemu"), ("type", "raw")], disk.driver].concat());
     xml.empty("source", &[("file", &absolute(disk.path)?)]);
@@ -158,11 +191,21 @@ fn address(xml: &mut Document, slot: usize) {
     let slot = format!("{slot:#04x}");
     xml.empty(
         "address",
-        &[("type", "pci"), ("domain", "0x0000"), ("bus", "0x00"), ("slot", &slot), ("function", "0x0")],
+        &[
+            ("type", "pci"),
+            ("domain", "0x0000"),
+            ("bus", "0x00"),
+            ("slot", &slot),
+            ("function", "0x0"),
+        ],
     );
 }
 
-fn security(mrconfigid: MrConfigId, service: &QuoteService, xml: &mut Document) -> Result<(), LibvirtError> {
+fn security(
+    mrconfigid: MrConfigId,
+    service: &QuoteService,
+    xml: &mut Document,
+) -> Result<(), LibvirtError> {
     let QuoteService::Unix { path } = service else {
         return Err(LibvirtError::Vsock);
     };
@@ -196,14 +239,19 @@ mod tests {
     #[test]
     fn the_domain_is_the_checked_in_one() {
         let xml = xml_of(TOML, "quiet").unwrap();
-        assert_eq!(xml, include_str!("../golden/libvirt.xml"), "a change here changes what is measured");
+        assert_eq!(
+            xml,
+            include_str!("../golden/libvirt.xml"),
+            "a change here changes what is measured"
+        );
     }
 
     #[test]
     fn the_root_bus_has_as_many_devices_as_qemus_arguments_make() {
         let xml = xml_of(TOML, "quiet").unwrap();
         let document = roxmltree::Document::parse(&xml).unwrap();
-        let slots: Vec<&str> = document.descendants().filter_map(|node| node.attribute("slot")).collect();
+        let slots: Vec<&str> =
+            document.descendants().filter_map(|node| node.attribute("slot")).collect();
         assert_eq!(slots, ["0x01", "0x02", "0x03", "0x04", "0x05"]);
         let spec = LaunchSpec::from_toml(TOML).unwrap();
         assert_eq!(slots.len() + 1, BASE_ROOT_SLOTS as usize + spec.extra_disks.len());
@@ -215,9 +263,14 @@ mod tests {
         let toml = TOML.replace("/var/lib/dstyx/launch.img", "/var/lib/<&>'/launch.img");
         let xml = xml_of(&toml, odd).unwrap();
         let document = roxmltree::Document::parse(&xml).unwrap();
-        let found = |name: &str| document.descendants().find(|node| node.has_tag_name(name)).unwrap();
+        let found =
+            |name: &str| document.descendants().find(|node| node.has_tag_name(name)).unwrap();
         assert_eq!(found("cmdline").text(), Some(odd));
-        assert!(document.descendants().any(|node| node.attribute("file") == Some("/var/lib/<&>'/launch.img")));
+        assert!(
+            document
+                .descendants()
+                .any(|node| node.attribute("file") == Some("/var/lib/<&>'/launch.img"))
+        );
     }
 
     #[test]
@@ -226,7 +279,10 @@ mod tests {
             assert!(TOML.contains(from), "{from}");
             xml_of(&TOML.replace(from, to), "").unwrap_err()
         };
-        assert_eq!(refused("/var/lib/dstyx/status.img", "status.img"), LibvirtError::Relative("status.img".into()));
+        assert_eq!(
+            refused("/var/lib/dstyx/status.img", "status.img"),
+            LibvirtError::Relative("status.img".into())
+        );
         let unix = r#"{ unix = { path = "/var/run/tdx-qgs/qgs.socket" } }"#;
         assert_eq!(refused(unix, "{ vsock = { cid = 2, port = 4050 } }"), LibvirtError::Vsock);
         let emulated = xml_of(include_str!("../golden/emulated.toml"), "");

@@ -1,8 +1,8 @@
 //! QEMU arguments for a launch specification.
 //!
-//! The machine is the same for TDX and emulation as far as measurements see it: q35 without SMM, PIC and
-//! HPET (TDX has none of them), and nothing on the bus that the specification does not name. Source:
-//! QEMU 11.1 `qemu-options.hx`, `qapi/qom.json` (`TdxGuestProperties`).
+//! The machine is the same for TDX and emulation as far as measurements see it: q35 without SMM,
+//! PIC and HPET (TDX has none of them), and nothing on the bus that the specification does not
+//! name. Source: QEMU 11.1 `qemu-options.hx`, `qapi/qom.json` (`TdxGuestProperties`).
 
 use std::path::Path;
 
@@ -14,8 +14,8 @@ use crate::spec::{Accelerator, LaunchSpec, Platform, PortForward, QuoteService};
 
 /// Machine type and what is left out of it, on every platform.
 const MACHINE: &str = "q35,smm=off,pic=off,hpet=off";
-/// Address bits of an emulated guest: the firmware puts its 64-bit PCI window at 7/8 of the address space,
-/// of which it uses at most 46 bits, and the window's base stands in the measured DSDT.
+/// Address bits of an emulated guest: the firmware puts its 64-bit PCI window at 7/8 of the address
+/// space, of which it uses at most 46 bits, and the window's base stands in the measured DSDT.
 const PHYS_BITS: u32 = 46;
 
 /// The arguments behind the program's name. `cmdline` is that of the image.
@@ -63,12 +63,17 @@ fn platform(spec: &LaunchSpec, arguments: &mut Arguments) {
                 .option("-accel", "kvm")
                 .option("-cpu", "host")
                 .option("-object", json(&object))
-                .option("-machine", format!("{MACHINE},kernel-irqchip=split,confidential-guest-support=tdx"));
+                .option(
+                    "-machine",
+                    format!("{MACHINE},kernel-irqchip=split,confidential-guest-support=tdx"),
+                );
         }
         Platform::Emulated { accelerator, .. } => {
             let (accelerator, cpu) = match accelerator {
                 Accelerator::Tcg => ("tcg,thread=multi", format!("max,phys-bits={PHYS_BITS}")),
-                Accelerator::Kvm => ("kvm", format!("host,host-phys-bits=off,phys-bits={PHYS_BITS}")),
+                Accelerator::Kvm => {
+                    ("kvm", format!("host,host-phys-bits=off,phys-bits={PHYS_BITS}"))
+                }
             };
             arguments.option("-accel", accelerator).option("-cpu", cpu).option("-machine", MACHINE);
         }
@@ -128,7 +133,9 @@ fn json(options: &impl Serialize) -> String {
 
 fn quote_socket(service: &QuoteService) -> SocketAddress<'_> {
     match service {
-        QuoteService::Vsock { cid, port } => SocketAddress::Vsock { cid: cid.to_string(), port: port.to_string() },
+        QuoteService::Vsock { cid, port } => {
+            SocketAddress::Vsock { cid: cid.to_string(), port: port.to_string() }
+        }
         QuoteService::Unix { path } => SocketAddress::Unix { path },
     }
 }
@@ -144,13 +151,21 @@ fn boot(spec: &LaunchSpec, cmdline: &str, arguments: &mut Arguments) {
 
 /// One PCI function on the root bus each, in this order; their number is part of RTMR0.
 fn devices(spec: &LaunchSpec, arguments: &mut Arguments) {
-    let forward = |port: &PortForward| format!(",hostfwd={}:{}-:{}", port.transport.name(), port.host, port.guest);
+    let forward = |port: &PortForward| {
+        format!(",hostfwd={}:{}-:{}", port.transport.name(), port.host, port.guest)
+    };
     let forwards: String = spec.ports.iter().map(forward).collect();
     arguments
         .option("-netdev", format!("user,id=net0{forwards}"))
         .option("-device", "virtio-net-pci,netdev=net0,romfile=");
     disk("launch", &spec.launch_disk, true, &format!(",serial={}", launch::DISK_SERIAL), arguments);
-    disk("status", &spec.status_disk, false, &format!(",serial={}", status::DISK_SERIAL), arguments);
+    disk(
+        "status",
+        &spec.status_disk,
+        false,
+        &format!(",serial={}", status::DISK_SERIAL),
+        arguments,
+    );
     data_disk(&spec.data_disk, arguments);
     for (index, path) in spec.extra_disks.iter().enumerate() {
         disk(&format!("disk{index}"), path, false, "", arguments);
@@ -159,19 +174,32 @@ fn devices(spec: &LaunchSpec, arguments: &mut Arguments) {
 
 fn disk(id: &str, path: &Path, read_only: bool, properties: &str, arguments: &mut Arguments) {
     let file = BlockFile { driver: "file", filename: path };
-    let node = BlockNode { driver: "raw", node_name: id, read_only, cache: None, discard: None, file };
-    arguments.option("-blockdev", json(&node)).option("-device", format!("virtio-blk-pci,drive={id}{properties}"));
+    let node =
+        BlockNode { driver: "raw", node_name: id, read_only, cache: None, discard: None, file };
+    arguments
+        .option("-blockdev", json(&node))
+        .option("-device", format!("virtio-blk-pci,drive={id}{properties}"));
 }
 
-/// The host's page cache with the guest's flushes honoured: what the guest has synced survives the end of QEMU.
-/// The guest sends no discards, which would show the host what is free, so none are offered (`discard=off`).
-/// A full host disk is an error of the guest's (`werror=report`), not a machine that silently stands still.
+/// The host's page cache with the guest's flushes honoured: what the guest has synced survives the
+/// end of QEMU. The guest sends no discards, which would show the host what is free, so none are
+/// offered (`discard=off`). A full host disk is an error of the guest's (`werror=report`), not a
+/// machine that silently stands still.
 fn data_disk(path: &Path, arguments: &mut Arguments) {
     let file = BlockFile { driver: "file", filename: path };
     let cache = Some(Cache { direct: false, no_flush: false });
-    let node = BlockNode { driver: "raw", node_name: "data", read_only: false, cache, discard: Some("ignore"), file };
+    let node = BlockNode {
+        driver: "raw",
+        node_name: "data",
+        read_only: false,
+        cache,
+        discard: Some("ignore"),
+        file,
+    };
     let serial = data_disk::DISK_SERIAL;
-    let device = format!("virtio-blk-pci,drive=data,serial={serial},discard=off,write-zeroes=off,werror=report");
+    let device = format!(
+        "virtio-blk-pci,drive=data,serial={serial},discard=off,write-zeroes=off,werror=report"
+    );
     arguments.option("-blockdev", json(&node)).option("-device", device);
 }
 
@@ -198,7 +226,10 @@ mod tests {
     fn golden(toml: &str, expected: &str) {
         let spec = LaunchSpec::from_toml(toml).unwrap();
         let lines = arguments(&spec, "quiet").join("\n") + "\n";
-        assert_eq!(lines, expected, "if this change is wanted, it changes measurements: say so in the changelog");
+        assert_eq!(
+            lines, expected,
+            "if this change is wanted, it changes measurements: say so in the changelog"
+        );
     }
 
     #[test]

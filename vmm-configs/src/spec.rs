@@ -1,4 +1,5 @@
-//! The launch specification: strict TOML or command-line flags, resolved into a type whose values need no second check.
+//! The launch specification: strict TOML or command-line flags, resolved into a type whose values
+//! need no second check.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,7 +15,8 @@ pub const MAX_TOML_BYTES: usize = 64 * 1024;
 pub const MIN_MEMORY_MIB: u64 = 512;
 /// Most forwarded ports.
 pub const MAX_PORTS: usize = 64;
-/// Root slots that every launch has: host bridge, network card, launch disk, status disk, data disk.
+/// Root slots that every launch has: host bridge, network card, launch disk, status disk, data
+/// disk.
 pub const BASE_ROOT_SLOTS: u32 = 5;
 
 /// Why a specification was refused.
@@ -150,13 +152,14 @@ pub struct LaunchSpec {
     pub vcpus: u32,
     /// Memory in MiB.
     pub memory_mib: u64,
-    /// Folder with `firmware.fd`, `kernel`, `initrd` and `image.json`.
+    /// Directory with `firmware.fd`, `kernel`, `initrd` and `image.json`.
     pub image: PathBuf,
     /// Raw file with the launch block; the guest reads it.
     pub launch_disk: PathBuf,
     /// Raw file of 4 KiB; the guest writes its status there.
     pub status_disk: PathBuf,
-    /// Raw file, sparse at first: the guest keeps images, volumes and logs there, encrypted with a key that it does not tell.
+    /// Raw file, sparse at first: the guest keeps images, volumes and logs there, encrypted with a
+    /// key that it does not tell.
     pub data_disk: PathBuf,
     /// What the first serial port prints; stays empty with a release image.
     pub console_log: PathBuf,
@@ -174,9 +177,13 @@ impl LaunchSpec {
     /// Parses strict TOML.
     pub fn from_toml(text: &str) -> Result<Self, SpecError> {
         if text.len() > MAX_TOML_BYTES {
-            return Err(SpecError::Toml(format!("{} bytes, at most {MAX_TOML_BYTES} are accepted", text.len())));
+            return Err(SpecError::Toml(format!(
+                "{} bytes, at most {MAX_TOML_BYTES} are accepted",
+                text.len()
+            )));
         }
-        let raw: RawSpec = toml::from_str(text).map_err(|error| SpecError::Toml(error.to_string()))?;
+        let raw: RawSpec =
+            toml::from_str(text).map_err(|error| SpecError::Toml(error.to_string()))?;
         let spec = Self {
             name: raw.name,
             vcpus: raw.vcpus,
@@ -214,7 +221,10 @@ impl LaunchSpec {
             return wrong("ports", "port 0 is not a port; legal are 1 to 65535".into());
         }
         if let Some(path) = self.paths().find(|path| path.to_str().is_none()) {
-            return wrong("paths", format!("{} is not UTF-8, which QEMU's options must be", path.display()));
+            return wrong(
+                "paths",
+                format!("{} is not UTF-8, which QEMU's options must be", path.display()),
+            );
         }
         let mut hosts: Vec<_> = self.ports.iter().map(|port| port.host).collect();
         hosts.sort();
@@ -243,7 +253,8 @@ impl LaunchSpec {
         self.shape_with(&image.machine.qemu_version, image.machine.serial_ports)
     }
 
-    /// Serial ports that QEMU gets for this platform: the console, and the emulated TDX device behind it.
+    /// Serial ports that QEMU gets for this platform: the console, and the emulated TDX device
+    /// behind it.
     pub fn serial_ports(&self) -> u32 {
         match self.platform {
             Platform::Tdx { .. } => 1,
@@ -286,7 +297,9 @@ mod tests {
 
     #[test]
     fn unknown_keys_and_impossible_values_are_named() {
-        let error = |from: &str, to: &str| LaunchSpec::from_toml(&TOML.replace(from, to)).unwrap_err().to_string();
+        let error = |from: &str, to: &str| {
+            LaunchSpec::from_toml(&TOML.replace(from, to)).unwrap_err().to_string()
+        };
         assert!(error("vcpus = 2", "vcpus = 2\ncpus = 1").contains("cpus"));
         assert!(error("vcpus = 2", "vcpus = 0").contains("vcpus is 0, legal are 1 to 4096"));
         assert!(error("memory_mib = 2048", "memory_mib = 16").contains("at least 512"));

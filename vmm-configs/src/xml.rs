@@ -1,4 +1,5 @@
-//! A writer of small XML documents: elements, attributes, text, indentation. Values are escaped; names are ours.
+//! A writer of small XML documents: elements, attributes, text, indentation. Values are escaped;
+//! names are ours.
 
 /// A document that is being written.
 #[derive(Debug, Default)]
@@ -52,7 +53,8 @@ impl Document {
     }
 }
 
-/// XML 1.0, section 2.4. Control characters have no form in XML at all and become the replacement character.
+/// XML 1.0, section 2.4. Control characters have no form in XML at all and become the replacement
+/// character.
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {

@@ -5,7 +5,8 @@ use std::process::{Command, Output};
 
 /// The root of the checkout that this program was built in.
 pub fn root() -> PathBuf {
-    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").expect("run through `cargo xtask`, which sets it");
+    let manifest =
+        std::env::var_os("CARGO_MANIFEST_DIR").expect("run through `cargo xtask`, which sets it");
     Path::new(&manifest).parent().expect("xtask lies in the root").to_path_buf()
 }
 
@@ -18,8 +19,10 @@ pub fn cargo(arguments: &[&str]) -> Command {
 
 /// `$XDG_CACHE_HOME/dstyx`, so that a fresh clone finds what an earlier one made.
 pub fn cache_dir() -> PathBuf {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let cache = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
+    let absolute =
+        |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache =
+        absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
     cache.unwrap_or_else(|| root().join("target")).join("dstyx")
 }
 

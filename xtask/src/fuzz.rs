@@ -1,4 +1,5 @@
-//! Fuzzing with coverage, on the stable toolchain: each target replays its corpus and goes on from there.
+//! Fuzzing with coverage, on the stable toolchain: each target replays its corpus and goes on from
+//! there.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,8 +36,9 @@ pub fn replay(target_dir: &Path, seconds: u32) -> Result<usize, String> {
 fn run(name: &str, fuzz: &Path, built: &Path, seconds: u32) -> Result<(), String> {
     let grown = built.join("corpus").join(name);
     let artifacts = built.join("artifacts").join(name);
-    for folder in [&grown, &artifacts] {
-        std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    for directory in [&grown, &artifacts] {
+        std::fs::create_dir_all(directory)
+            .map_err(|error| format!("{}: {error}", directory.display()))?;
     }
     let mut fuzzer = Command::new(built.join(TRIPLE).join("release").join(name));
     fuzzer
@@ -47,16 +49,20 @@ fn run(name: &str, fuzz: &Path, built: &Path, seconds: u32) -> Result<(), String
         .arg(format!("-rss_limit_mb={RSS_LIMIT_MB}"))
         .arg(format!("-artifact_prefix={}/", artifacts.display()))
         .args(["-print_final_stats=1", "-verbosity=0"]);
-    succeeded(&mut fuzzer).map_err(|error| format!("{error}; the input is in {}", artifacts.display()))
+    succeeded(&mut fuzzer)
+        .map_err(|error| format!("{error}; the input is in {}", artifacts.display()))
 }
 
 /// Each file of `fuzz/targets` is a target.
 fn targets(fuzz: &Path) -> Result<Vec<String>, String> {
-    let folder = fuzz.join("targets");
-    let entries = std::fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let directory = fuzz.join("targets");
+    let entries = std::fs::read_dir(&directory)
+        .map_err(|error| format!("{}: {error}", directory.display()))?;
     let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    let rust = paths.filter(|path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs"));
-    let mut names: Vec<_> = rust.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect();
+    let rust =
+        paths.filter(|path: &PathBuf| path.extension().is_some_and(|extension| extension == "rs"));
+    let mut names: Vec<_> =
+        rust.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect();
     names.sort();
     Ok(names)
 }

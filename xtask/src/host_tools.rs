@@ -1,4 +1,5 @@
-//! Programs of the host that only tests need. Where one is missing, the system's package client installs it.
+//! Programs of the host that only tests need. Where one is missing, the system's package client
+//! installs it.
 
 use std::process::{Command, Stdio};
 
@@ -14,10 +15,15 @@ pub struct HostTool {
 }
 
 /// libFuzzer is C++.
-pub const CXX: HostTool = HostTool { probe: &["c++", "--version"], package: "g++", purpose: "libFuzzer is C++" };
+pub const CXX: HostTool =
+    HostTool { probe: &["c++", "--version"], package: "g++", purpose: "libFuzzer is C++" };
 /// What tests start besides what cargo and the locks give them.
 pub const OF_TESTS: [HostTool; 3] = [
-    HostTool { probe: &["python3", "-m", "pip", "--version"], package: "python3-pip", purpose: "Python SDKs in tests" },
+    HostTool {
+        probe: &["python3", "-m", "pip", "--version"],
+        package: "python3-pip",
+        purpose: "Python SDKs in tests",
+    },
     HostTool { probe: &["npm", "--version"], package: "npm", purpose: "JavaScript SDKs in tests" },
     HostTool { probe: &["ip", "-V"], package: "iproute2", purpose: "networks in tests" },
 ];
@@ -36,7 +42,8 @@ pub fn ensure(tools: &[HostTool]) -> Result<(), String> {
         outcome => {
             let wanted: Vec<String> =
                 missing.iter().map(|tool| format!("{} ({})", tool.package, tool.purpose)).collect();
-            let outcome = outcome.map_or_else(|error| error.to_string(), |status| status.to_string());
+            let outcome =
+                outcome.map_or_else(|error| error.to_string(), |status| status.to_string());
             Err(format!("apt-get: {outcome}; install {}", wanted.join(", ")))
         }
     }
@@ -45,7 +52,11 @@ pub fn ensure(tools: &[HostTool]) -> Result<(), String> {
 impl HostTool {
     fn is_here(self) -> bool {
         let mut probe = Command::new(self.probe[0]);
-        probe.args(&self.probe[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        probe
+            .args(&self.probe[1..])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         probe.status().is_ok_and(|status| status.success())
     }
 }

@@ -1,4 +1,5 @@
-//! What developers and CI run: `tidy` keeps the project in shape, `test` proves its promises, `bench` measures its claims.
+//! What developers and CI run: `tidy` keeps the project in shape, `test` proves its promises,
+//! `bench` measures its claims.
 
 #![forbid(unsafe_code)]
 
@@ -30,7 +31,8 @@ enum Task {
         /// Run every row, every boot and ten minutes of fuzzing a target.
         #[arg(long)]
         long: bool,
-        /// Only this: remove a check from a copy of the source and see that the table of verdicts notices.
+        /// Only this: remove a check from a copy of the source and see that the table of verdicts
+        /// notices.
         #[arg(long, value_name = "CHECK|all", conflicts_with = "long")]
         sabotage: Option<String>,
     },

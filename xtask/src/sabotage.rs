@@ -1,9 +1,11 @@
-//! `cargo xtask test --sabotage CHECK|all`: removes a check of the judgement and wants the table of verdicts to notice.
+//! `cargo xtask test --sabotage CHECK|all`: removes a check of the judgement and wants the table of
+//! verdicts to notice.
 //!
-//! A check is removed by an edit of a copy of the source, never by a feature or variable of a product crate: in the
-//! copy, the one function through which every check reports answers *pass* where that check says *fail*. Then the
-//! table (`tests/tests/verdicts.rs`) runs in the copy, and a row that names the check must fail. The copy and what is
-//! compiled of it lie in the user's cache folder; from one check to the next only two crates are compiled again.
+//! A check is removed by an edit of a copy of the source, never by a feature or variable of a
+//! product crate: in the copy, the one function through which every check reports answers *pass*
+//! where that check says *fail*. Then the table (`tests/tests/verdicts.rs`) runs in the copy, and a
+//! row that names the check must fail. The copy and what is compiled of it lie in the user's cache
+//! directory; from one check to the next only two crates are compiled again.
 
 mod copy;
 
@@ -20,7 +22,8 @@ const NAMES: &str = "attestation/src/refusal.rs";
 const NAMES_MACRO: &str = "checks";
 /// Where every check reports, and the line behind which the copy is changed.
 const LEDGER: &str = "attestation/src/ledger.rs";
-const REPORTS: &str = "    fn push(&mut self, name: CheckName, verdict: CheckVerdict, finding: Finding) {\n";
+const REPORTS: &str =
+    "    fn push(&mut self, name: CheckName, verdict: CheckVerdict, finding: Finding) {\n";
 /// The table; what follows is part of the names of the rows to run.
 const TABLE: [&str; 7] = ["test", "--locked", "--package", "tests", "--test", "verdicts", "--"];
 /// Between a row's name and the checks that it names.
@@ -28,7 +31,7 @@ const ARROW: &str = " => ";
 /// Stands for all checks.
 const ALL: &str = "all";
 
-/// A folder with a copy of the source.
+/// A directory with a copy of the source.
 struct Copy {
     source: PathBuf,
     target: PathBuf,
@@ -40,7 +43,10 @@ pub fn run(which: &str) -> Result<usize, String> {
     let names = checks()?;
     let wanted: Vec<&String> = names.iter().filter(|name| which == ALL || *name == which).collect();
     if wanted.is_empty() {
-        return Err(format!("no check is called {which:?}; there are {}, and {ALL}", names.join(", ")));
+        return Err(format!(
+            "no check is called {which:?}; there are {}, and {ALL}",
+            names.join(", ")
+        ));
     }
     let copy = Copy::prepare()?;
     let started = Instant::now();
@@ -65,16 +71,26 @@ pub fn run(which: &str) -> Result<usize, String> {
         }
     }
     let noticed = wanted.len() - unnoticed.len();
-    println!("{noticed} of {} removed checks were noticed, in {:.0} s", wanted.len(), started.elapsed().as_secs_f64());
-    if unnoticed.is_empty() { Ok(noticed) } else { Err(format!("nobody misses {}", unnoticed.join(", "))) }
+    println!(
+        "{noticed} of {} removed checks were noticed, in {:.0} s",
+        wanted.len(),
+        started.elapsed().as_secs_f64()
+    );
+    if unnoticed.is_empty() {
+        Ok(noticed)
+    } else {
+        Err(format!("nobody misses {}", unnoticed.join(", ")))
+    }
 }
 
 impl Copy {
-    /// Brings the copy up to date; what did not change keeps its time, so that cargo compiles little.
+    /// Brings the copy up to date; what did not change keeps its time, so that cargo compiles
+    /// little.
     fn prepare() -> Result<Self, String> {
-        let folder = command::cache_dir().join("sabotage");
-        let (source, target) = (folder.join("source"), folder.join("target"));
-        copy::mirror(&command::root(), &source).map_err(|error| format!("{}: {error}", source.display()))?;
+        let directory = command::cache_dir().join("sabotage");
+        let (source, target) = (directory.join("source"), directory.join("target"));
+        copy::mirror(&command::root(), &source)
+            .map_err(|error| format!("{}: {error}", source.display()))?;
         let ledger = read(&source.join(LEDGER))?;
         Ok(Self { source, target, ledger })
     }
@@ -92,7 +108,8 @@ impl Copy {
         std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
     }
 
-    /// The titles of the rows that fail in the copy as it is, among those with `part` in their titles.
+    /// The titles of the rows that fail in the copy as it is, among those with `part` in their
+    /// titles.
     fn red_rows(&self, part: &str) -> Result<Vec<String>, String> {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.args(TABLE).arg(part).current_dir(&self.source).env("CARGO_TARGET_DIR", &self.target);
@@ -101,7 +118,9 @@ impl Copy {
         let output = cargo.output().map_err(|error| format!("cargo: {error}"))?;
         let said = String::from_utf8_lossy(&output.stdout);
         let failed = failed_trials(&said);
-        if said.lines().any(|line| line.starts_with("test result:")) && output.status.success() == failed.is_empty() {
+        if said.lines().any(|line| line.starts_with("test result:"))
+            && output.status.success() == failed.is_empty()
+        {
             return Ok(failed);
         }
         let words = String::from_utf8_lossy(&output.stderr);
@@ -122,7 +141,9 @@ fn checks() -> Result<Vec<String>, String> {
     };
     let tokens: Vec<TokenTree> = tokens.clone().into_iter().collect();
     let names = tokens.windows(3).filter_map(|window| match window {
-        [TokenTree::Ident(_), TokenTree::Punct(equals), TokenTree::Literal(name)] if equals.as_char() == '=' => {
+        [TokenTree::Ident(_), TokenTree::Punct(equals), TokenTree::Literal(name)]
+            if equals.as_char() == '=' =>
+        {
             Some(name.to_string().trim_matches('"').to_owned())
         }
         _ => None,
@@ -134,7 +155,9 @@ fn checks() -> Result<Vec<String>, String> {
 /// The ledger's source, in which that check never fails.
 fn sabotaged(ledger: &str, check: &str) -> Result<String, String> {
     if ledger.matches(REPORTS).count() != 1 {
-        return Err(format!("{LEDGER}: expected this line exactly once, as every check reports there: {REPORTS}"));
+        return Err(format!(
+            "{LEDGER}: expected this line exactly once, as every check reports there: {REPORTS}"
+        ));
     }
     let edit = format!(
         "        let removed = name.name() == {check:?} && verdict == CheckVerdict::Fail;\n        \
@@ -145,7 +168,8 @@ fn sabotaged(ledger: &str, check: &str) -> Result<String, String> {
 
 /// Trials that failed, by the lines of the test program.
 fn failed_trials(output: &str) -> Vec<String> {
-    let failed = output.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix("... FAILED"));
+    let failed =
+        output.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix("... FAILED"));
     failed.map(|title| title.trim().to_owned()).collect()
 }
 
@@ -164,7 +188,10 @@ mod tests {
     #[test]
     fn the_checks_are_found_and_can_be_removed() {
         let names = checks().unwrap();
-        assert!(names.len() > 50 && names[0] == "tee-type" && names.contains(&"mrconfigid".to_owned()), "{names:?}");
+        assert!(
+            names.len() > 50 && names[0] == "tee-type" && names.contains(&"mrconfigid".to_owned()),
+            "{names:?}"
+        );
         let ledger = read(&command::root().join(LEDGER)).unwrap();
         let removed = sabotaged(&ledger, "debug").unwrap();
         assert!(removed.contains(r#"name.name() == "debug""#) && syn::parse_file(&removed).is_ok());

@@ -1,7 +1,8 @@
 //! `cargo xtask test`: everything that CI runs, in one order, with one closing line.
 //!
-//! Build output lies in the user's cache folder, so that a fresh clone on the same machine is quick. `--long`
-//! runs every row, every boot and ten minutes of fuzzing a target, and removes every check of the judgement in turn.
+//! Build output lies in the user's cache directory, so that a fresh clone on the same machine is
+//! quick. `--long` runs every row, every boot and ten minutes of fuzzing a target, and removes
+//! every check of the judgement in turn.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -35,27 +36,34 @@ pub fn run(long: bool) -> ExitCode {
     let target = target_dir();
     let started = Instant::now();
     let mut tally = Tally::default();
-    let step = |tally: &mut Tally, name: &str, work: &mut dyn FnMut(&mut Tally) -> Result<(), String>| {
-        let begun = Instant::now();
-        println!("== {name}");
-        if let Err(error) = work(tally) {
-            tally.failed += 1;
-            tally.failures.push(format!("{name}: {error}"));
-        }
-        println!("== {name}: {:.0} s", begun.elapsed().as_secs_f64());
-    };
+    let step =
+        |tally: &mut Tally, name: &str, work: &mut dyn FnMut(&mut Tally) -> Result<(), String>| {
+            let begun = Instant::now();
+            println!("== {name}");
+            if let Err(error) = work(tally) {
+                tally.failed += 1;
+                tally.failures.push(format!("{name}: {error}"));
+            }
+            println!("== {name}: {:.0} s", begun.elapsed().as_secs_f64());
+        };
     step(&mut tally, "tidy", &mut |tally| counted(tally, cargo(&target, &["xtask", "tidy"])));
-    step(&mut tally, "format", &mut |tally| counted(tally, cargo(&target, &["fmt", "--all", "--check"])));
+    step(&mut tally, "format", &mut |tally| {
+        counted(tally, cargo(&target, &["fmt", "--all", "--check"]))
+    });
     step(&mut tally, "lints", &mut |tally| counted(tally, cargo(&target, &CLIPPY)));
     step(&mut tally, "programs", &mut |tally| counted(tally, cargo(&target, &PROGRAMS)));
     step(&mut tally, "images", &mut |tally| images(tally, &target));
     step(&mut tally, "tests", &mut |tally| tests(tally, &target, long));
     if long {
-        step(&mut tally, "sabotage", &mut |tally| sabotage::run("all").map(|noticed| tally.passed += noticed));
+        step(&mut tally, "sabotage", &mut |tally| {
+            sabotage::run("all").map(|noticed| tally.passed += noticed)
+        });
         step(&mut tally, "rebuild", &mut |tally| counted(tally, dstyx(&target, &["rebuild"])));
     }
     let seconds = if long { LONG_FUZZ_SECS } else { FUZZ_SECS };
-    step(&mut tally, "fuzz", &mut |tally| fuzz::replay(&target, seconds).map(|targets| tally.passed += targets));
+    step(&mut tally, "fuzz", &mut |tally| {
+        fuzz::replay(&target, seconds).map(|targets| tally.passed += targets)
+    });
     for failure in &tally.failures {
         println!("FAILED {failure}");
     }
@@ -171,6 +179,9 @@ mod tests {
     #[test]
     fn libtests_summary_is_counted() {
         let line = "test result: ok. 34 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.01s";
-        assert_eq!((count(line, "passed"), count(line, "failed"), count(line, "ignored")), (34, 0, 2));
+        assert_eq!(
+            (count(line, "passed"), count(line, "failed"), count(line, "ignored")),
+            (34, 0, 2)
+        );
     }
 }

@@ -1,6 +1,8 @@
-//! `cargo xtask tidy`: the rules of ARCHITECTURE.md and CONTRIBUTING.md that can be checked by a program.
+//! `cargo xtask tidy`: the rules of ARCHITECTURE.md and CONTRIBUTING.md that can be checked by a
+//! program.
 //!
-//! Each rule returns what it found wrong; all rules run, everything is printed, one finding fails the run.
+//! Each rule returns what it found wrong; all rules run, everything is printed, one finding fails
+//! the run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -69,12 +71,15 @@ fn rust_sources(root: &Path) -> Result<Vec<Source>, String> {
 /// Every file says what it is for.
 fn module_docs(sources: &[Source]) -> Vec<String> {
     let undocumented = |source: &&Source| {
-        let first = source.text.lines().find(|line| !line.trim().is_empty() && !line.starts_with("#!"));
+        let first =
+            source.text.lines().find(|line| !line.trim().is_empty() && !line.starts_with("#!"));
         !first.is_some_and(|line| line.starts_with("//!"))
     };
     sources
         .iter()
         .filter(undocumented)
-        .map(|source| format!("{}: the file does not start with a `//!` doc", source.path.display()))
+        .map(|source| {
+            format!("{}: the file does not start with a `//!` doc", source.path.display())
+        })
         .collect()
 }

@@ -1,4 +1,5 @@
-//! The app: measured facts from RTMR3's events, and whether they are those of the app that should run.
+//! The app: measured facts from RTMR3's events, and whether they are those of the app that should
+//! run.
 
 use protocol::digest::{AppId, ComposeHash, InstanceId, ReportData};
 use protocol::event_log::{self, RuntimeEvent};
@@ -24,7 +25,9 @@ pub struct MeasuredApp {
 /// Judges that the quote was made for the verifier's nonce.
 pub(crate) fn judge_report_data(ledger: &mut Ledger, inputs: Inputs<'_>, report: &TdReport) {
     let (expected, hint): (ReportData, _) = match &inputs.policy.report_data {
-        ExpectedReportData::Nonce(nonce) => (report_data::evidence(nonce), "made for another nonce, or long ago"),
+        ExpectedReportData::Nonce(nonce) => {
+            (report_data::evidence(nonce), "made for another nonce, or long ago")
+        }
         ExpectedReportData::NonceOfEvidence => (
             report_data::evidence(&inputs.evidence.nonce),
             "the nonce is the evidence's own: this says nothing about the quote's age",
@@ -38,24 +41,36 @@ pub(crate) fn judge_report_data(ledger: &mut Ledger, inputs: Inputs<'_>, report:
 
 /// Judges that the facts of every boot are there.
 pub(crate) fn judge_facts(ledger: &mut Ledger, events: &[RuntimeEvent]) -> Option<MeasuredApp> {
-    const EXPECTED: &str = "app-id (20 bytes), compose-hash (32 bytes), instance-id (20 bytes or none)";
+    const EXPECTED: &str =
+        "app-id (20 bytes), compose-hash (32 bytes), instance-id (20 bytes or none)";
     match measured(events) {
         Ok(app) => {
             ledger.pass(CheckName::MeasuredFacts, EXPECTED, "all of them");
             Some(app)
         }
         Err(error) => {
-            ledger.fail(CheckName::MeasuredFacts, EXPECTED, error, "an absent fact is never an empty one");
+            ledger.fail(
+                CheckName::MeasuredFacts,
+                EXPECTED,
+                error,
+                "an absent fact is never an empty one",
+            );
             None
         }
     }
 }
 
 /// Judges the measured app by the published file, by MRCONFIGID and by the policy.
-pub(crate) fn judge(ledger: &mut Ledger, inputs: Inputs<'_>, report: Option<&TdReport>, app: &MeasuredApp) {
+pub(crate) fn judge(
+    ledger: &mut Ledger,
+    inputs: Inputs<'_>,
+    report: Option<&TdReport>,
+    app: &MeasuredApp,
+) {
     if let Some(published) = &inputs.evidence.app_compose {
         let hash = ComposeHash::of(published);
-        let finding = Finding::new(app.compose_hash, hash, "do not read the published file as what runs");
+        let finding =
+            Finding::new(app.compose_hash, hash, "do not read the published file as what runs");
         ledger.judge(CheckName::PublishedCompose, hash == app.compose_hash, finding);
     }
     let listed = inputs.policy.apps.as_deref();
@@ -63,28 +78,48 @@ pub(crate) fn judge(ledger: &mut Ledger, inputs: Inputs<'_>, report: Option<&TdR
         ledger.judge(CheckName::AppList, list.contains(&app.compose_hash), of_list(list, app));
     }
     match (&inputs.policy.app, listed) {
-        (Some(expected), _) => judge_expected(ledger, expected, app, inputs.evidence.app_compose.as_deref()),
-        // The list states which apps this may be.
-        (None, Some(list)) => {
-            ledger.judge(CheckName::ComposeHash, list.contains(&app.compose_hash), of_list(list, app))
+        (Some(expected), _) => {
+            judge_expected(ledger, expected, app, inputs.evidence.app_compose.as_deref())
         }
+        // The list states which apps this may be.
+        (None, Some(list)) => ledger.judge(
+            CheckName::ComposeHash,
+            list.contains(&app.compose_hash),
+            of_list(list, app),
+        ),
         (None, None) => {
-            ledger.skip(&[CheckName::ComposeHash], "no app was stated: state the app whose guest this should be");
+            ledger.skip(
+                &[CheckName::ComposeHash],
+                "no app was stated: state the app whose guest this should be",
+            );
         }
     }
     if let Some(report) = report {
         let expected = mr_config::v1(&app.compose_hash);
         let hint = "the host bound the TD to another app when it created it";
         let finding = Finding::new(format!("{expected}, or zero"), report.mr_config_id, hint);
-        ledger.judge(CheckName::MrConfigId, mr_config::matches(&report.mr_config_id, &expected), finding);
+        ledger.judge(
+            CheckName::MrConfigId,
+            mr_config::matches(&report.mr_config_id, &expected),
+            finding,
+        );
     }
 }
 
 fn of_list(list: &[ComposeHash], app: &MeasuredApp) -> Finding {
-    Finding::new(one_of(list.iter()), app.compose_hash, "another app than those that the policy lists")
+    Finding::new(
+        one_of(list.iter()),
+        app.compose_hash,
+        "another app than those that the policy lists",
+    )
 }
 
-fn judge_expected(ledger: &mut Ledger, expected: &ExpectedApp, app: &MeasuredApp, published: Option<&[u8]>) {
+fn judge_expected(
+    ledger: &mut Ledger,
+    expected: &ExpectedApp,
+    app: &MeasuredApp,
+    published: Option<&[u8]>,
+) {
     let hint = difference(expected, app, published);
     let finding = Finding::new(expected.compose_hash, app.compose_hash, hint);
     ledger.judge(CheckName::ComposeHash, expected.compose_hash == app.compose_hash, finding);
@@ -101,7 +136,8 @@ fn judge_expected(ledger: &mut Ledger, expected: &ExpectedApp, app: &MeasuredApp
 
 /// Why the hash differs: key by key where the guest publishes the very file that it measured.
 fn difference(expected: &ExpectedApp, app: &MeasuredApp, published: Option<&[u8]>) -> String {
-    const ANY: &str = "a single changed byte of app-compose.json, and so of the compose file in it, does this";
+    const ANY: &str =
+        "a single changed byte of app-compose.json, and so of the compose file in it, does this";
     if expected.compose_hash == app.compose_hash {
         return ANY.to_owned();
     }
@@ -110,7 +146,9 @@ fn difference(expected: &ExpectedApp, app: &MeasuredApp, published: Option<&[u8]
         (Some(stated), Some(measured)) => {
             format!("measured: {}", app_compose::differences(stated, measured).join("; "))
         }
-        (Some(_), None) => format!("{ANY}; the guest does not publish the file, so which key it is cannot be said"),
+        (Some(_), None) => {
+            format!("{ANY}; the guest does not publish the file, so which key it is cannot be said")
+        }
         (None, _) => ANY.to_owned(),
     }
 }
@@ -119,7 +157,11 @@ fn measured(events: &[RuntimeEvent]) -> Result<MeasuredApp, String> {
     let instance = payload(events, event_name::INSTANCE_ID)?;
     Ok(MeasuredApp {
         app_id: AppId(sized(events, event_name::APP_ID)?),
-        instance_id: if instance.is_empty() { None } else { Some(InstanceId(sized(events, event_name::INSTANCE_ID)?)) },
+        instance_id: if instance.is_empty() {
+            None
+        } else {
+            Some(InstanceId(sized(events, event_name::INSTANCE_ID)?))
+        },
         compose_hash: ComposeHash(sized(events, event_name::COMPOSE_HASH)?),
     })
 }

@@ -1,11 +1,14 @@
-//! What the TD is: attributes, XFAM, SEAM attributes, service TDs and partition, straight from the report; needs no collateral.
+//! What the TD is: attributes, XFAM, SEAM attributes, service TDs and partition, straight from the
+//! report; needs no collateral.
 
 use protocol::quote::TdReport;
 use protocol::reader::{ReadError, Reader};
 
 use crate::ledger::Ledger;
 use crate::policy::TdRules;
-use crate::policy::td_attributes::{DEBUG, ICSSD, LASS, MIGRATABLE, PKS, SEPT_VE_DISABLE, SERVTD_EXT};
+use crate::policy::td_attributes::{
+    DEBUG, ICSSD, LASS, MIGRATABLE, PKS, SEPT_VE_DISABLE, SERVTD_EXT,
+};
 use crate::refusal::{CheckName, Finding};
 
 /// Rows of this file.
@@ -23,8 +26,8 @@ pub(crate) const ROWS: [CheckName; 10] = [
 ];
 /// Bits that have rows of their own.
 const JUDGED_APART: u64 = DEBUG | SEPT_VE_DISABLE | MIGRATABLE | SERVTD_EXT | PKS;
-/// XFAM bits that the TDX module lets a TD have: x87, SSE, AVX, AVX-512, PT, PKRU, CET, UINTR, LBR, AMX.
-/// Source: Intel TDX Module base specification, `XFAM_FIXED0`.
+/// XFAM bits that the TDX module lets a TD have: x87, SSE, AVX, AVX-512, PT, PKRU, CET, UINTR, LBR,
+/// AMX. Source: Intel TDX Module base specification, `XFAM_FIXED0`.
 const KNOWN_XFAM: u64 = 0x0006_DBE7;
 
 /// Judges every attribute.
@@ -37,17 +40,29 @@ pub(crate) fn judge(ledger: &mut Ledger, report: &TdReport, rules: &TdRules, now
     ledger.judge(
         CheckName::Xfam,
         report.xfam & !KNOWN_XFAM == 0,
-        Finding::new(format!("no bits but {KNOWN_XFAM:#x}"), format!("{:#x}", report.xfam), "unknown bits are refused"),
+        Finding::new(
+            format!("no bits but {KNOWN_XFAM:#x}"),
+            format!("{:#x}", report.xfam),
+            "unknown bits are refused",
+        ),
     );
     ledger.judge(
         CheckName::SeamAttributes,
         report.seam_attributes == 0,
-        Finding::new("0x0", format!("{:#x}", report.seam_attributes), "a TDX module in debug or test mode is refused"),
+        Finding::new(
+            "0x0",
+            format!("{:#x}", report.seam_attributes),
+            "a TDX module in debug or test mode is refused",
+        ),
     );
     ledger.judge(
         CheckName::MrSignerSeam,
         report.mr_signer_seam == [0; 48],
-        Finding::new(hex::encode([0; 48]), hex::encode(report.mr_signer_seam), "zero stands for Intel's own module"),
+        Finding::new(
+            hex::encode([0; 48]),
+            hex::encode(report.mr_signer_seam),
+            "zero stands for Intel's own module",
+        ),
     );
 }
 
@@ -56,7 +71,11 @@ fn judge_bits(ledger: &mut Ledger, attributes: u64, tolerated: u64) {
     ledger.judge(
         CheckName::Debug,
         attributes & DEBUG == 0,
-        Finding::new(0, bit(DEBUG), "start the guest without debug: its secrets are open to the host"),
+        Finding::new(
+            0,
+            bit(DEBUG),
+            "start the guest without debug: its secrets are open to the host",
+        ),
     );
     let accepted = JUDGED_APART | ICSSD | LASS | tolerated;
     ledger.judge(
@@ -71,7 +90,11 @@ fn judge_bits(ledger: &mut Ledger, attributes: u64, tolerated: u64) {
     ledger.judge(
         CheckName::SeptVeDisable,
         attributes & SEPT_VE_DISABLE != 0,
-        Finding::new(1, bit(SEPT_VE_DISABLE), "QEMU sets it unless told otherwise (sept-ve-disable=on)"),
+        Finding::new(
+            1,
+            bit(SEPT_VE_DISABLE),
+            "QEMU sets it unless told otherwise (sept-ve-disable=on)",
+        ),
     );
     ledger.judge(
         CheckName::Migratable,
@@ -90,7 +113,8 @@ fn judge_pks(ledger: &mut Ledger, attributes: u64, tolerated: u64) {
     );
 }
 
-/// Fields of the extended report behind MRSERVICETD. Source: Intel DCAP, `sgx_quote_5.h`, `sgx_report2_body_v1_5_ex_t`.
+/// Fields of the extended report behind MRSERVICETD. Source: Intel DCAP, `sgx_quote_5.h`,
+/// `sgx_report2_body_v1_5_ex_t`.
 struct Extension {
     /// 0 for a TD without partitions, or its L1 monitor.
     vm_id: u8,
@@ -106,9 +130,15 @@ impl Extension {
         let vm_id = reader.u8("VMID")?;
         reader.take("TD_ID", 32)?;
         let device_info = reader.array("DEV_INFO")?;
-        let initial = (reader.array("initial service TD hash")?, reader.u64("initial service TD attributes")?);
+        let initial = (
+            reader.array("initial service TD hash")?,
+            reader.u64("initial service TD attributes")?,
+        );
         reader.take("initial CPUSVN, TEE_TCB_SVN and FMSPC", 16 + 16 + 12)?;
-        let current = (reader.array("current service TD hash")?, reader.u64("current service TD attributes")?);
+        let current = (
+            reader.array("current service TD hash")?,
+            reader.u64("current service TD attributes")?,
+        );
         reader.finish()?;
         Ok(Self { vm_id, device_info, service_tds: [initial, current] })
     }
@@ -127,7 +157,10 @@ fn judge_service_td(ledger: &mut Ledger, report: &TdReport) {
     let text = |flag: bool, hashes: [[u8; 48]; 3]| {
         let [bound, initial, current] =
             hashes.map(|hash| if hash == [0; 48] { "none".to_owned() } else { hex::encode(hash) });
-        format!("SERVTD_EXT {}, MRSERVICETD {bound}, initial {initial}, current {current}", u8::from(flag))
+        format!(
+            "SERVTD_EXT {}, MRSERVICETD {bound}, initial {initial}, current {current}",
+            u8::from(flag)
+        )
     };
     let holds = !flagged && bound == [0; 48] && extended == [([0; 48], 0); 2];
     let finding = Finding::new(
@@ -139,7 +172,8 @@ fn judge_service_td(ledger: &mut Ledger, report: &TdReport) {
 }
 
 fn judge_partition(ledger: &mut Ledger, report: &TdReport) {
-    let (vm_id, devices) = extension(report).map_or((0, [0; 48]), |extension| (extension.vm_id, extension.device_info));
+    let (vm_id, devices) = extension(report)
+        .map_or((0, [0; 48]), |extension| (extension.vm_id, extension.device_info));
     let text = |vm_id: u8, devices: [u8; 48]| {
         let devices = if devices == [0; 48] { "none".to_owned() } else { hex::encode(devices) };
         format!("VM {vm_id}, attached devices: {devices}")

@@ -1,4 +1,5 @@
-//! The collateral: signed by the trust anchor's people, current, about this platform; and what it says about QE and TDX module.
+//! The collateral: signed by the trust anchor's people, current, about this platform; and what it
+//! says about QE and TDX module.
 
 use dcap_qvl::{QeIdentity, TcbInfo, TcbLevel};
 use protocol::quote::TdReport;
@@ -52,7 +53,10 @@ pub(crate) struct ReadCollateral<'a> {
 }
 
 /// Reads all parts; `None` if the row says that one cannot be read.
-pub(crate) fn read<'a>(ledger: &mut Ledger, collateral: &'a Collateral) -> Option<ReadCollateral<'a>> {
+pub(crate) fn read<'a>(
+    ledger: &mut Ledger,
+    collateral: &'a Collateral,
+) -> Option<ReadCollateral<'a>> {
     const EXPECTED: &str = "two revocation lists, TCB info, QE identity and their signers";
     match read_parts(collateral) {
         Ok(parts) => {
@@ -68,7 +72,8 @@ pub(crate) fn read<'a>(ledger: &mut Ledger, collateral: &'a Collateral) -> Optio
 
 fn read_parts(raw: &Collateral) -> Result<ReadCollateral<'_>, String> {
     let inner = &raw.inner;
-    let tcb_info: TcbInfo = serde_json::from_str(&inner.tcb_info).map_err(|error| format!("TCB info: {error}"))?;
+    let tcb_info: TcbInfo =
+        serde_json::from_str(&inner.tcb_info).map_err(|error| format!("TCB info: {error}"))?;
     if let Some(level) = tcb_info.tcb_levels.iter().find(|level| !is_whole(level)) {
         return Err(format!(
             "TCB info: the level of {:?} has not {COMPONENTS} SGX and TDX components and a date",
@@ -76,7 +81,8 @@ fn read_parts(raw: &Collateral) -> Result<ReadCollateral<'_>, String> {
         ));
     }
     let certificates = |what: &str, text: &str| {
-        Certificate::parse_chain(text.as_bytes()).map_err(|error| format!("signers of the {what}: {error}"))
+        Certificate::parse_chain(text.as_bytes())
+            .map_err(|error| format!("signers of the {what}: {error}"))
     };
     let tcb_signers = certificates("TCB info", &inner.tcb_info_issuer_chain)?;
     // Intel signs both documents with the same certificate, and sends the same chain.
@@ -86,11 +92,13 @@ fn read_parts(raw: &Collateral) -> Result<ReadCollateral<'_>, String> {
     };
     Ok(ReadCollateral {
         raw,
-        root_crl: Crl::parse(&inner.root_ca_crl).map_err(|error| format!("root CA's list: {error}"))?,
+        root_crl: Crl::parse(&inner.root_ca_crl)
+            .map_err(|error| format!("root CA's list: {error}"))?,
         pck_crl: Crl::parse(&inner.pck_crl).map_err(|error| format!("PCK CA's list: {error}"))?,
         tcb_info,
         tcb_signers,
-        qe_identity: serde_json::from_str(&inner.qe_identity).map_err(|error| format!("QE identity: {error}"))?,
+        qe_identity: serde_json::from_str(&inner.qe_identity)
+            .map_err(|error| format!("QE identity: {error}"))?,
         qe_signers,
     })
 }
@@ -99,14 +107,23 @@ fn read_parts(raw: &Collateral) -> Result<ReadCollateral<'_>, String> {
 fn is_whole(level: &TcbLevel) -> bool {
     let complete = |components: &[_]| components.len() == COMPONENTS;
     let tcb = &level.tcb;
-    complete(&tcb.sgx_components) && complete(&tcb.tdx_components) && parse_rfc3339(&level.tcb_date).is_some()
+    complete(&tcb.sgx_components)
+        && complete(&tcb.tdx_components)
+        && parse_rfc3339(&level.tcb_date).is_some()
 }
 
 /// Judges signers, lists and documents.
-pub(crate) fn judge(ledger: &mut Ledger, inputs: Inputs<'_>, read: &ReadCollateral<'_>, anchor: &Certificate) {
+pub(crate) fn judge(
+    ledger: &mut Ledger,
+    inputs: Inputs<'_>,
+    read: &ReadCollateral<'_>,
+    anchor: &Certificate,
+) {
     judge_signers(ledger, read, anchor, inputs.now);
     let crls = [("root CA's list", &read.root_crl), ("PCK CA's list", &read.pck_crl)];
-    let restricted = crls.iter().find_map(|(what, crl)| Some(format!("{what}: extension {}", crl.restriction()?)));
+    let restricted = crls
+        .iter()
+        .find_map(|(what, crl)| Some(format!("{what}: extension {}", crl.restriction()?)));
     let finding = Finding::new(
         "lists of everything that their CAs revoked",
         restricted.as_deref().unwrap_or("they are"),
@@ -117,8 +134,18 @@ pub(crate) fn judge(ledger: &mut Ledger, inputs: Inputs<'_>, read: &ReadCollater
     judge_current(ledger, CheckName::CrlCurrent, inputs.now, &windows);
     let inner = &read.raw.inner;
     let documents = [
-        (CheckName::TcbInfoSignature, &read.tcb_signers, &inner.tcb_info, &inner.tcb_info_signature),
-        (CheckName::QeIdentitySignature, &read.qe_signers, &inner.qe_identity, &inner.qe_identity_signature),
+        (
+            CheckName::TcbInfoSignature,
+            &read.tcb_signers,
+            &inner.tcb_info,
+            &inner.tcb_info_signature,
+        ),
+        (
+            CheckName::QeIdentitySignature,
+            &read.qe_signers,
+            &inner.qe_identity,
+            &inner.qe_identity_signature,
+        ),
     ];
     for (name, signers, text, signature) in documents {
         let signed = signers[0].verifies(text.as_bytes(), signature);
@@ -126,9 +153,13 @@ pub(crate) fn judge(ledger: &mut Ledger, inputs: Inputs<'_>, read: &ReadCollater
         let found = if signed { "valid" } else { "invalid" };
         ledger.judge(name, signed, Finding::new(expected, found, REFRESH));
     }
-    let tcb = [("TCB info", document_window(&read.tcb_info.issue_date, &read.tcb_info.next_update))];
+    let tcb =
+        [("TCB info", document_window(&read.tcb_info.issue_date, &read.tcb_info.next_update))];
     judge_current(ledger, CheckName::TcbInfoCurrent, inputs.now, &tcb);
-    let qe = [("QE identity", document_window(&read.qe_identity.issue_date, &read.qe_identity.next_update))];
+    let qe = [(
+        "QE identity",
+        document_window(&read.qe_identity.issue_date, &read.qe_identity.next_update),
+    )];
     judge_current(ledger, CheckName::QeIdentityCurrent, inputs.now, &qe);
 }
 
@@ -151,13 +182,21 @@ pub(crate) fn judge_platform(
     );
     ledger.judge(CheckName::CrlIssuer, by_root && by_issuer, finding);
 
-    let by_anchor = platform.chain[1..].iter().chain(&read.tcb_signers[..1]).chain(&read.qe_signers[..1]);
+    let by_anchor =
+        platform.chain[1..].iter().chain(&read.tcb_signers[..1]).chain(&read.qe_signers[..1]);
     let revoked = by_anchor.filter(|certificate| read.root_crl.revokes(certificate));
-    let revoked = revoked.chain([leaf].into_iter().filter(|leaf| read.pck_crl.revokes(leaf))).next();
-    let found =
-        revoked.map_or_else(|| "none is".to_owned(), |certificate| format!("revoked: {}", certificate.subject()));
+    let revoked =
+        revoked.chain([leaf].into_iter().filter(|leaf| read.pck_crl.revokes(leaf))).next();
+    let found = revoked.map_or_else(
+        || "none is".to_owned(),
+        |certificate| format!("revoked: {}", certificate.subject()),
+    );
     let hint = "a revoked platform's keys are known to others: nothing from it can be believed";
-    ledger.judge(CheckName::Revocation, revoked.is_none(), Finding::new("no certificate revoked", found, hint));
+    ledger.judge(
+        CheckName::Revocation,
+        revoked.is_none(),
+        Finding::new("no certificate revoked", found, hint),
+    );
 
     judge_tcb_info(ledger, &read.tcb_info, platform);
 }
@@ -165,16 +204,29 @@ pub(crate) fn judge_platform(
 /// TCB info must be for TDX, and for the FMSPC and PCE of the certificate.
 fn judge_tcb_info(ledger: &mut Ledger, tcb_info: &TcbInfo, platform: &Platform) {
     let ids = |id: &str, version: u8, fmspc: &str, pce: &str| {
-        format!("{id} of version {version}, FMSPC {}, PCE {}", fmspc.to_lowercase(), pce.to_lowercase())
+        format!(
+            "{id} of version {version}, FMSPC {}, PCE {}",
+            fmspc.to_lowercase(),
+            pce.to_lowercase()
+        )
     };
     let pck = &platform.extension;
-    let certified = ids("TDX", TCB_INFO_VERSION, &hex::encode(pck.fmspc), &hex::encode(&pck.pce_id));
+    let certified =
+        ids("TDX", TCB_INFO_VERSION, &hex::encode(pck.fmspc), &hex::encode(&pck.pce_id));
     let stated = ids(&tcb_info.id, tcb_info.version, &tcb_info.fmspc, &tcb_info.pce_id);
-    ledger.judge(CheckName::TcbInfoPlatform, certified == stated, Finding::new(certified, stated, REFRESH));
+    ledger.judge(
+        CheckName::TcbInfoPlatform,
+        certified == stated,
+        Finding::new(certified, stated, REFRESH),
+    );
 }
 
 /// Judges QE and TDX module by the identities in the collateral.
-pub(crate) fn judge_identities(ledger: &mut Ledger, read: &ReadCollateral<'_>, quote: &ReadQuote<'_>) {
+pub(crate) fn judge_identities(
+    ledger: &mut Ledger,
+    read: &ReadCollateral<'_>,
+    quote: &ReadQuote<'_>,
+) {
     let difference = qe_difference(&read.qe_identity, &quote.signature_data.qe_report());
     let finding = match &difference {
         None => Finding::new("the enclave of the QE identity", "it is", ""),
@@ -186,16 +238,19 @@ pub(crate) fn judge_identities(ledger: &mut Ledger, read: &ReadCollateral<'_>, q
     judge_module(ledger, &read.tcb_info, &quote.quote.report);
 }
 
-/// The module that launched the TD and, after an update that preserved it, the one that runs it now.
+/// The module that launched the TD and, after an update that preserved it, the one that runs it
+/// now.
 fn judge_module(ledger: &mut Ledger, tcb_info: &TcbInfo, report: &TdReport) {
     let current = report.td15.map(|fields| fields.tee_tcb_svn2);
     let identities = [Some(report.tee_tcb_svn), current].into_iter().flatten();
-    let identities: Result<Vec<_>, _> = identities.map(|svn| module_identity(tcb_info, &svn)).collect();
+    let identities: Result<Vec<_>, _> =
+        identities.map(|svn| module_identity(tcb_info, &svn)).collect();
     let found = module_text(&hex::encode(report.mr_signer_seam), report.seam_attributes);
     let (holds, finding) = match identities {
-        Ok(expected) => {
-            (expected[0] == found, Finding::new(&expected[0], found, "another module than Intel's, or in a test mode"))
-        }
+        Ok(expected) => (
+            expected[0] == found,
+            Finding::new(&expected[0], found, "another module than Intel's, or in a test mode"),
+        ),
         Err(error) => (false, Finding::new("TDX modules that the TCB info lists", error, REFRESH)),
     };
     ledger.judge(CheckName::TdxModule, holds, finding);
@@ -216,12 +271,17 @@ fn judge_signers(ledger: &mut Ledger, read: &ReadCollateral<'_>, anchor: &Certif
             return Some(format!("{} is not issued by it, or is a CA itself", signer.subject()));
         }
         let window = signer.window();
-        (!window.contains(now)).then(|| format!("{} is valid from {}", signer.subject(), window.text()))
+        (!window.contains(now))
+            .then(|| format!("{} is valid from {}", signer.subject(), window.text()))
     });
     let expected = format!("signers issued by {}, valid at {}", anchor.subject(), rfc3339(now));
     let found = wrong.clone().unwrap_or_else(|| signers[0].subject());
     let hint = "collateral and quote must be of one root: Intel's, or the emulator's own";
-    ledger.judge(CheckName::CollateralSigners, wrong.is_none(), Finding::new(expected, found, hint));
+    ledger.judge(
+        CheckName::CollateralSigners,
+        wrong.is_none(),
+        Finding::new(expected, found, hint),
+    );
 }
 
 fn judge_current(ledger: &mut Ledger, name: CheckName, now: u64, windows: &[(&str, Window)]) {
@@ -233,12 +293,19 @@ fn judge_current(ledger: &mut Ledger, name: CheckName, now: u64, windows: &[(&st
         Some(_) => "not valid yet: check the verifier's clock".to_owned(),
         None => String::new(),
     };
-    ledger.judge(name, stale.is_none(), Finding::new(format!("valid at {}", rfc3339(now)), found, hint));
+    ledger.judge(
+        name,
+        stale.is_none(),
+        Finding::new(format!("valid at {}", rfc3339(now)), found, hint),
+    );
 }
 
 /// A document whose times cannot be read is never current.
 fn document_window(issued: &str, next_update: &str) -> Window {
-    Window { from: parse_rfc3339(issued).unwrap_or(u64::MAX), until: parse_rfc3339(next_update).unwrap_or(0) }
+    Window {
+        from: parse_rfc3339(issued).unwrap_or(u64::MAX),
+        until: parse_rfc3339(next_update).unwrap_or(0),
+    }
 }
 
 /// The first field of the QE's report that its identity does not allow, as expected and found.
@@ -250,7 +317,11 @@ fn qe_difference(identity: &QeIdentity, report: &QeReport) -> Option<(String, St
     let known = QE_IDENTITY_VERSIONS.contains(&identity.version);
     let fields = [
         ("id", "TD_QE".to_owned(), identity.id.clone()),
-        ("known version", "yes".to_owned(), if known { "yes".to_owned() } else { identity.version.to_string() }),
+        (
+            "known version",
+            "yes".to_owned(),
+            if known { "yes".to_owned() } else { identity.version.to_string() },
+        ),
         ("MRSIGNER", hex::encode(identity.mrsigner), hex::encode(report.mr_signer)),
         ("ISVPRODID", identity.isvprodid.to_string(), report.isv_prod_id.to_string()),
         (
@@ -266,20 +337,24 @@ fn qe_difference(identity: &QeIdentity, report: &QeReport) -> Option<(String, St
         ("debug", "0".to_owned(), u8::from(report.attributes[0] & ENCLAVE_DEBUG != 0).to_string()),
     ];
     let different = fields.into_iter().find(|(_, expected, found)| expected != found);
-    different.map(|(field, expected, found)| (format!("{field} {expected}"), format!("{field} {found}")))
+    different
+        .map(|(field, expected, found)| (format!("{field} {expected}"), format!("{field} {found}")))
 }
 
 /// Signer and attributes that the TCB info wants of the TDX module of this SVN.
 fn module_identity(tcb_info: &TcbInfo, svn: &[u8; 16]) -> Result<String, String> {
     let identity = tcb_info.tdx_module_identity(svn).map_err(|error| error.to_string())?;
-    let base = tcb_info.tdx_module.as_ref().ok_or("TCB info without TDX module: it is not for TDX")?;
+    let base =
+        tcb_info.tdx_module.as_ref().ok_or("TCB info without TDX module: it is not for TDX")?;
     let (signer, attributes, mask) = match identity {
         Some(module) => (&module.mrsigner, &module.attributes, &module.attributes_mask),
         None => (&base.mrsigner, &base.attributes, &base.attributes_mask),
     };
     let number = |text: &str| {
         let bytes = hex::decode(text).ok().and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
-        bytes.map(u64::from_le_bytes).ok_or_else(|| format!("TDX module attributes {text:?} are not 8 bytes"))
+        bytes
+            .map(u64::from_le_bytes)
+            .ok_or_else(|| format!("TDX module attributes {text:?} are not 8 bytes"))
     };
     // Bits outside the mask count too: they must be zero.
     Ok(module_text(&signer.to_lowercase(), number(attributes)? & number(mask)?))

@@ -1,4 +1,5 @@
-//! The event log: one list, read once, whose payloads hash to its digests, in a boot's order, replaying to RTMR3.
+//! The event log: one list, read once, whose payloads hash to its digests, in a boot's order,
+//! replaying to RTMR3.
 
 use protocol::digest::Rtmr;
 use protocol::event_log::{self, EventLogError, RUNTIME_REGISTER, RawEvent, RuntimeEvent};
@@ -9,7 +10,8 @@ use crate::policy::{Explanation, RequiredEvent};
 use crate::refusal::{CheckName, Finding};
 
 /// What to think when a log does not fit.
-const TAMPERED: &str = "the log was changed after the guest wrote it, or the guest is not a dstyx guest";
+const TAMPERED: &str =
+    "the log was changed after the guest wrote it, or the guest is not a dstyx guest";
 
 /// Judges the log and gives its run-time events, if they can be read.
 pub(crate) fn judge(
@@ -47,14 +49,16 @@ pub(crate) fn judge(
     if let Some(rtmr3) = rtmr3 {
         let replayed = event_log::replay(&events);
         let known = explanation.filter(|explanation| explanation.found == rtmr3.0);
-        let cause = known.map_or("an event is absent, added, changed or moved", |known| known.text.as_str());
+        let cause = known
+            .map_or("an event is absent, added, changed or moved", |known| known.text.as_str());
         let finding = Finding::new(rtmr3, replayed, format!("{cause}: {TAMPERED}"));
         ledger.judge(CheckName::Rtmr3, replayed == *rtmr3, finding);
     }
     Some(events)
 }
 
-/// The walk over the boot's order ends at its first fault, so the other rows of order are then skipped.
+/// The walk over the boot's order ends at its first fault, so the other rows of order are then
+/// skipped.
 fn judge_order(ledger: &mut Ledger, events: &[RuntimeEvent]) {
     let rows = [
         (CheckName::EventMissing, event_name::REQUIRED.join(", ")),
@@ -82,7 +86,11 @@ fn judge_order(ledger: &mut Ledger, events: &[RuntimeEvent]) {
 }
 
 /// Judges the events that the policy requires; a row only where there are any.
-pub(crate) fn judge_required(ledger: &mut Ledger, events: Option<&[RuntimeEvent]>, required: &[RequiredEvent]) {
+pub(crate) fn judge_required(
+    ledger: &mut Ledger,
+    events: Option<&[RuntimeEvent]>,
+    required: &[RequiredEvent],
+) {
     if required.is_empty() {
         return;
     }
@@ -98,16 +106,23 @@ pub(crate) fn judge_required(ledger: &mut Ledger, events: Option<&[RuntimeEvent]
         };
         match matching[..] {
             [] => Some((expected, "absent".to_owned())),
-            [event] if required.payload.as_ref().is_none_or(|payload| *payload == event.payload) => None,
+            [event]
+                if required.payload.as_ref().is_none_or(|payload| *payload == event.payload) =>
+            {
+                None
+            }
             [event] => Some((expected, format!("{} = {}", event.name, printable(&event.payload)))),
             _ => Some((expected, format!("{} times", matching.len()))),
         }
     });
     let names = || required.iter().map(|event| event.name.as_str()).collect::<Vec<_>>().join(", ");
     match wrong {
-        Some((expected, found)) => {
-            ledger.fail(CheckName::RequiredEvents, expected, found, "an absent fact is never an empty one")
-        }
+        Some((expected, found)) => ledger.fail(
+            CheckName::RequiredEvents,
+            expected,
+            found,
+            "an absent fact is never an empty one",
+        ),
         None => ledger.pass(CheckName::RequiredEvents, names(), "present"),
     }
 }

@@ -1,7 +1,8 @@
-//! The firmware's entries in the evidence's log: well-formed, one separator a register, replaying to RTMR0 to 2.
+//! The firmware's entries in the evidence's log: well-formed, one separator a register, replaying
+//! to RTMR0 to 2.
 //!
-//! They only explain differences, and most evidence has none. Where they are shown, they must be what was
-//! measured: an explanation that anybody can write is worse than none.
+//! They only explain differences, and most evidence has none. Where they are shown, they must be
+//! what was measured: an explanation that anybody can write is worse than none.
 
 use protocol::digest::{Rtmr, Sha384Digest};
 use protocol::event_log::{RUNTIME_REGISTER, RawEvent};
@@ -16,7 +17,8 @@ const REGISTERS: usize = RUNTIME_REGISTER as usize;
 
 /// Judges the entries of registers 0 to 2; rows only where there are any.
 pub(crate) fn judge(ledger: &mut Ledger, log: &[RawEvent], report: Option<&TdReport>) {
-    let entries: Vec<_> = log.iter().enumerate().filter(|(_, raw)| raw.imr < RUNTIME_REGISTER).collect();
+    let entries: Vec<_> =
+        log.iter().enumerate().filter(|(_, raw)| raw.imr < RUNTIME_REGISTER).collect();
     if entries.is_empty() {
         return;
     }
@@ -30,8 +32,7 @@ pub(crate) fn judge(ledger: &mut Ledger, log: &[RawEvent], report: Option<&TdRep
         || "so it is".to_owned(),
         |(index, raw)| format!("event {index}: a second one in RTMR{}", raw.imr),
     );
-    let hint =
-        "what stands before a separator is the firmware's, what follows is not; a second one hides which is which";
+    let hint = "what stands before a separator is the firmware's, what follows is not; a second one hides which is which";
     ledger.judge(
         CheckName::EventSeparator,
         second.is_none(),
@@ -43,13 +44,15 @@ pub(crate) fn judge(ledger: &mut Ledger, log: &[RawEvent], report: Option<&TdRep
     }
 }
 
-/// Whether an entry says that it is a separator, or measures what one does: only the digest is authenticated,
-/// the type is the sender's word.
+/// Whether an entry says that it is a separator, or measures what one does: only the digest is
+/// authenticated, the type is the sender's word.
 fn is_separator(raw: &RawEvent) -> bool {
-    /// Contents of a separator (TCG PC Client Platform Firmware Profile 1.05, table 27): all went well; an error.
+    /// Contents of a separator (TCG PC Client Platform Firmware Profile 1.05, table 27): all went
+    /// well; an error.
     const CONTENTS: [[u8; 4]; 2] = [[0; 4], [0xff; 4]];
     let digest = Sha384Digest::from_hex(&raw.digest);
-    let measured = digest.is_ok_and(|digest| CONTENTS.iter().any(|content| Sha384Digest::of(content) == digest));
+    let measured = digest
+        .is_ok_and(|digest| CONTENTS.iter().any(|content| Sha384Digest::of(content) == digest));
     measured || raw.event_type == EV_SEPARATOR
 }
 
@@ -66,8 +69,10 @@ fn judge_replay(ledger: &mut Ledger, entries: &[(usize, &RawEvent)], report: &Td
         let register = &mut replayed[raw.imr as usize];
         *register = Some(register.unwrap_or(Rtmr::ZERO).extended_by(&digest));
     }
-    let wrong = (0..REGISTERS).find(|index| replayed[*index].is_some_and(|value| value != report.rtmrs[*index]));
-    let silent = (0..REGISTERS).find(|index| replayed[*index].is_none() && report.rtmrs[*index] != Rtmr::ZERO);
+    let wrong = (0..REGISTERS)
+        .find(|index| replayed[*index].is_some_and(|value| value != report.rtmrs[*index]));
+    let silent = (0..REGISTERS)
+        .find(|index| replayed[*index].is_none() && report.rtmrs[*index] != Rtmr::ZERO);
     match (wrong, silent) {
         (Some(index), _) => {
             let (found, gives) = (report.rtmrs[index], replayed[index].unwrap_or(Rtmr::ZERO));
@@ -79,7 +84,9 @@ fn judge_replay(ledger: &mut Ledger, entries: &[(usize, &RawEvent)], report: &Td
             );
         }
         (None, Some(index)) => ledger.skip(&[CheckName::FirmwareLog], incomplete(index)),
-        (None, None) => ledger.pass(CheckName::FirmwareLog, EXPECTED, format!("{} entries do", entries.len())),
+        (None, None) => {
+            ledger.pass(CheckName::FirmwareLog, EXPECTED, format!("{} entries do", entries.len()))
+        }
     }
 }
 
@@ -92,4 +99,5 @@ fn incomplete(register: usize) -> String {
 }
 
 /// What to think of a log that does not replay.
-const HINT: &str = "do not believe what this log explains: somebody changed it after the firmware wrote it";
+const HINT: &str =
+    "do not believe what this log explains: somebody changed it after the firmware wrote it";

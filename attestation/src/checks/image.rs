@@ -1,6 +1,7 @@
 //! MRTD and RTMR0 to 2 against their predictions.
 //!
-//! A register is judged by its value alone; why one differs is the caller's to explain (`measurement::explain`).
+//! A register is judged by its value alone; why one differs is the caller's to explain
+//! (`measurement::explain`).
 
 use protocol::digest::OsImageHash;
 use protocol::evidence::Evidence;
@@ -12,9 +13,11 @@ use crate::policy::{ExpectedRegister, ExpectedRegisters, Policy, Prediction};
 use crate::refusal::{CheckName, Finding};
 
 /// Rows of this file.
-pub(crate) const ROWS: [CheckName; 4] = [CheckName::Mrtd, CheckName::Rtmr0, CheckName::Rtmr1, CheckName::Rtmr2];
+pub(crate) const ROWS: [CheckName; 4] =
+    [CheckName::Mrtd, CheckName::Rtmr0, CheckName::Rtmr1, CheckName::Rtmr2];
 
-/// Judges that the image by which the registers are judged is one that the policy lists; a row only where it lists any.
+/// Judges that the image by which the registers are judged is one that the policy lists; a row only
+/// where it lists any.
 pub(crate) fn judge_list(ledger: &mut Ledger, policy: &Policy) {
     let Some(list) = &policy.images else { return };
     let judged_by = policy.image.as_ref().and_then(|image| image.os_image_hash);
@@ -25,7 +28,12 @@ pub(crate) fn judge_list(ledger: &mut Ledger, policy: &Policy) {
 }
 
 /// Judges the four registers that image and shape decide.
-pub(crate) fn judge(ledger: &mut Ledger, report: &TdReport, image: &ExpectedRegisters, evidence: &Evidence) {
+pub(crate) fn judge(
+    ledger: &mut Ledger,
+    report: &TdReport,
+    image: &ExpectedRegisters,
+    evidence: &Evidence,
+) {
     let registers = [
         (CheckName::Mrtd, &image.mrtd, report.mrtd.0),
         (CheckName::Rtmr0, &image.rtmr0, report.rtmrs[0].0),
@@ -36,7 +44,8 @@ pub(crate) fn judge(ledger: &mut Ledger, report: &TdReport, image: &ExpectedRegi
     // Evidence of other software may claim none, which is not another one.
     let claims_any = claimed != OsImageHash::ZERO;
     let foreign = image.os_image_hash.filter(|judged| claims_any && *judged != claimed);
-    let foreign = foreign.map(|judged| format!("; the evidence claims image {claimed}, judged by image {judged}"));
+    let foreign = foreign
+        .map(|judged| format!("; the evidence claims image {claimed}, judged by image {judged}"));
     for (name, prediction, found) in registers {
         let expected = match prediction {
             Prediction::Value(expected) => expected,
@@ -51,13 +60,18 @@ pub(crate) fn judge(ledger: &mut Ledger, report: &TdReport, image: &ExpectedRegi
             hint = format!("{}; predicted for {hint}", cause(expected, &found));
             hint.extend(foreign.as_deref());
         }
-        ledger.judge(name, equal, Finding::new(hex::encode(expected.value), hex::encode(found), hint));
+        ledger.judge(
+            name,
+            equal,
+            Finding::new(hex::encode(expected.value), hex::encode(found), hint),
+        );
         ledger.witnessed_by(expected.witness.clone());
     }
 }
 
 /// Why a register differs, if the caller's explanation is of this very value.
 fn cause<'a>(expected: &'a ExpectedRegister, found: &[u8; 48]) -> &'a str {
-    let explanation = expected.explanation.as_ref().filter(|explanation| explanation.found == *found);
+    let explanation =
+        expected.explanation.as_ref().filter(|explanation| explanation.found == *found);
     explanation.map_or("no known cause", |explanation| explanation.text.as_str())
 }

@@ -1,4 +1,5 @@
-//! The platform's certificates: from the key that signed the QE's report to the trust anchor, valid now.
+//! The platform's certificates: from the key that signed the QE's report to the trust anchor, valid
+//! now.
 
 use dcap_qvl::intel::{PckExtension, parse_pck_extension};
 
@@ -49,7 +50,8 @@ pub(crate) fn judge(
     let hint = "leaf first; each a CA but the leaf; ECDSA P-256 with SHA-256";
     ledger.judge(CheckName::PckCertificates, holds, Finding::new(EXPECTED, found, hint));
     judge_validity(ledger, &path, inputs.now);
-    let signed = path[0].verifies(&read.signature_data.qe_report, &read.signature_data.qe_report_signature);
+    let signed =
+        path[0].verifies(&read.signature_data.qe_report, &read.signature_data.qe_report_signature);
     ledger.judge(
         CheckName::QeReportSignature,
         signed,
@@ -62,13 +64,19 @@ pub(crate) fn judge(
     Some(Platform { chain: path, extension })
 }
 
-/// The chain of the collateral, else that of the quote (the order in which dcap-qvl takes them), and what the leaf says about its platform.
-fn read_chain(inputs: Inputs<'_>, read: &ReadQuote<'_>) -> Result<(Vec<Certificate>, PckExtension), String> {
-    let brought = inputs.collateral.and_then(|collateral| collateral.inner.pck_certificate_chain.as_deref());
+/// The chain of the collateral, else that of the quote (the order in which dcap-qvl takes them),
+/// and what the leaf says about its platform.
+fn read_chain(
+    inputs: Inputs<'_>,
+    read: &ReadQuote<'_>,
+) -> Result<(Vec<Certificate>, PckExtension), String> {
+    let brought =
+        inputs.collateral.and_then(|collateral| collateral.inner.pck_certificate_chain.as_deref());
     let text = brought.map(str::as_bytes).or(read.signature_data.pck_chain.as_deref());
     let text = text.ok_or("no PCK certificate chain in quote or collateral")?;
     let chain = Certificate::parse_chain(text).map_err(|error| error.to_string())?;
-    let extension = parse_pck_extension(&chain[0].der).map_err(|error| format!("SGX extension: {error:#}"))?;
+    let extension =
+        parse_pck_extension(&chain[0].der).map_err(|error| format!("SGX extension: {error:#}"))?;
     Ok((chain, extension))
 }
 
@@ -77,7 +85,11 @@ fn judge_anchor(ledger: &mut Ledger, chain: &[Certificate], anchor: &Certificate
     let top = chain.last().unwrap_or(anchor);
     let finding = Finding::new(
         fingerprint(&anchor.der),
-        if top.is_self_issued() { fingerprint(&top.der) } else { format!("a chain that ends below {}", top.subject()) },
+        if top.is_self_issued() {
+            fingerprint(&top.der)
+        } else {
+            format!("a chain that ends below {}", top.subject())
+        },
         "evidence of the emulator needs its own root, which is accepted only where the caller names it",
     );
     let ours = top.der == anchor.der || (!top.is_self_issued() && top.names_issuer(anchor));
@@ -94,9 +106,15 @@ fn up_to_root(mut chain: Vec<Certificate>, anchor: &Certificate) -> Vec<Certific
 
 fn judge_validity(ledger: &mut Ledger, path: &[Certificate], now: u64) {
     let invalid = path.iter().find(|certificate| !certificate.window().contains(now));
-    let described = |certificate: &Certificate| format!("{} {}", certificate.subject(), certificate.window().text());
+    let described = |certificate: &Certificate| {
+        format!("{} {}", certificate.subject(), certificate.window().text())
+    };
     let found = invalid.map_or_else(|| "all are".to_owned(), described);
     let expected = format!("all valid at {}", rfc3339(now));
     let hint = "check the verifier's clock; else the platform needs new certificates";
-    ledger.judge(CheckName::CertificateValidity, invalid.is_none(), Finding::new(expected, found, hint));
+    ledger.judge(
+        CheckName::CertificateValidity,
+        invalid.is_none(),
+        Finding::new(expected, found, hint),
+    );
 }

@@ -1,4 +1,5 @@
-//! The quote by itself: whose it is, that it can be read, that its attestation key signed it and the QE vouched for that key.
+//! The quote by itself: whose it is, that it can be read, that its attestation key signed it and
+//! the QE vouched for that key.
 
 use p256::ecdsa::Signature;
 use protocol::quote::{Quote, TEE_TYPE_SGX, TEE_TYPE_TDX};
@@ -13,8 +14,9 @@ use crate::signature_data::SignatureData;
 /// `attestation_key_type` of ECDSA with P-256.
 const ECDSA_P256: u16 = 2;
 /// Vendor id of Intel's quoting enclaves (939a7233-f79c-4ca9-940a-0db3957f0607).
-const INTEL_QE_VENDOR: [u8; 16] =
-    [0x93, 0x9a, 0x72, 0x33, 0xf7, 0x9c, 0x4c, 0xa9, 0x94, 0x0a, 0x0d, 0xb3, 0x95, 0x7f, 0x06, 0x07];
+const INTEL_QE_VENDOR: [u8; 16] = [
+    0x93, 0x9a, 0x72, 0x33, 0xf7, 0x9c, 0x4c, 0xa9, 0x94, 0x0a, 0x0d, 0xb3, 0x95, 0x7f, 0x06, 0x07,
+];
 
 /// A quote that could be read; still a claim.
 pub(crate) struct ReadQuote<'a> {
@@ -28,7 +30,8 @@ pub(crate) struct ReadQuote<'a> {
 pub(crate) fn read<'a>(ledger: &mut Ledger, bytes: &'a [u8]) -> Option<ReadQuote<'a>> {
     judge_tee_type(ledger, bytes);
     let parts = Quote::parse(bytes).map_err(|error| error.to_string()).and_then(|quote| {
-        let signature_data = SignatureData::parse(&quote.signature_data).map_err(|error| error.to_string())?;
+        let signature_data =
+            SignatureData::parse(&quote.signature_data).map_err(|error| error.to_string())?;
         Ok((quote, signature_data))
     });
     const EXPECTED: &str = "a TDX quote of version 4 or 5";
@@ -40,7 +43,12 @@ pub(crate) fn read<'a>(ledger: &mut Ledger, bytes: &'a [u8]) -> Option<ReadQuote
             Some(ReadQuote { quote, signature_data, signed })
         }
         Err(error) => {
-            ledger.fail(CheckName::QuoteFormat, EXPECTED, error, "take the quote's bytes exactly, without padding");
+            ledger.fail(
+                CheckName::QuoteFormat,
+                EXPECTED,
+                error,
+                "take the quote's bytes exactly, without padding",
+            );
             None
         }
     }
@@ -49,7 +57,8 @@ pub(crate) fn read<'a>(ledger: &mut Ledger, bytes: &'a [u8]) -> Option<ReadQuote
 /// Judges header and signatures.
 pub(crate) fn judge(ledger: &mut Ledger, read: &ReadQuote<'_>) {
     let (quote, data) = (&read.quote, &read.signature_data);
-    let header = |key: u16, vendor: &[u8; 16]| format!("key type {key}, QE vendor {}", hex::encode(vendor));
+    let header =
+        |key: u16, vendor: &[u8; 16]| format!("key type {key}, QE vendor {}", hex::encode(vendor));
     ledger.judge(
         CheckName::QuoteHeader,
         (quote.attestation_key_type, quote.qe_vendor_id) == (ECDSA_P256, INTEL_QE_VENDOR),
@@ -69,8 +78,11 @@ pub(crate) fn judge(ledger: &mut Ledger, read: &ReadQuote<'_>) {
             "a single changed bit in report or signature does this",
         ),
     );
-    let bound: [u8; 32] =
-        Sha256::new().chain_update(data.attestation_key).chain_update(&data.qe_auth_data).finalize().into();
+    let bound: [u8; 32] = Sha256::new()
+        .chain_update(data.attestation_key)
+        .chain_update(&data.qe_auth_data)
+        .finalize()
+        .into();
     let vouched = data.qe_report().report_data;
     ledger.judge(
         CheckName::AttestationKey,
@@ -99,5 +111,6 @@ fn judge_tee_type(ledger: &mut Ledger, bytes: &[u8]) {
 fn is_signed(key: &[u8; 64], message: &[u8], signature: &[u8; 64]) -> bool {
     let mut point = [4; 65]; // SEC 1: an uncompressed point
     point[1..].copy_from_slice(key);
-    Signature::from_slice(signature).is_ok_and(|signature| ecdsa::verifies(&point, message, &signature))
+    Signature::from_slice(signature)
+        .is_ok_and(|signature| ecdsa::verifies(&point, message, &signature))
 }

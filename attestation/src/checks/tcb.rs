@@ -1,7 +1,8 @@
-//! Intel's rules as a whole, by dcap-qvl, and what follows from its result: TCB status and the policy's platform rules.
+//! Intel's rules as a whole, by dcap-qvl, and what follows from its result: TCB status and the
+//! policy's platform rules.
 //!
-//! The checks before this one name the broken link; dcap-qvl has the last word. It returns a TCB status
-//! without refusing it, so the refusal is made here.
+//! The checks before this one name the broken link; dcap-qvl has the last word. It returns a TCB
+//! status without refusing it, so the refusal is made here.
 
 use dcap_qvl::intel::PckExtension;
 use dcap_qvl::verify::QuoteVerifier;
@@ -23,8 +24,7 @@ const NO_STATUS: &str = "the TCB status is not accepted, whatever its advisories
 /// Rows about the TCB status, skipped together.
 pub(crate) const STATUS_ROWS: [CheckName; 2] = [CheckName::TcbStatus, CheckName::TcbAdvisories];
 /// What to do about a TCB that is not accepted.
-const UPDATE: &str =
-    "update the platform's firmware and TDX module, or tolerate status and advisories by name and until a date";
+const UPDATE: &str = "update the platform's firmware and TDX module, or tolerate status and advisories by name and until a date";
 
 /// Checks whose failure dcap-qvl would only repeat.
 fn repeated() -> Vec<CheckName> {
@@ -34,17 +34,24 @@ fn repeated() -> Vec<CheckName> {
 
 /// Runs dcap-qvl over quote and collateral; its claims if it accepts.
 ///
-/// `hopeless` is what [`no_status`] found: a platform for which dcap-qvl has no status, only an error.
+/// `hopeless` is what [`no_status`] found: a platform for which dcap-qvl has no status, only an
+/// error.
 pub(crate) fn judge(
     ledger: &mut Ledger,
     inputs: Inputs<'_>,
     collateral: &Collateral,
     hopeless: Option<String>,
 ) -> Option<QuoteClaims> {
-    let verifier = QuoteVerifier::<OneJudgement>::new_with_config(inputs.policy.anchor.certificate().to_vec());
+    let verifier =
+        QuoteVerifier::<OneJudgement>::new_with_config(inputs.policy.anchor.certificate().to_vec());
     // Only the facts are asked for: which of them are accepted is decided below.
     let facts_only = QuotePolicy::claims_only(inputs.now);
-    let result = verifier.verify_with_policy(&inputs.evidence.quote, &collateral.inner, inputs.now, &facts_only);
+    let result = verifier.verify_with_policy(
+        &inputs.evidence.quote,
+        &collateral.inner,
+        inputs.now,
+        &facts_only,
+    );
     const EXPECTED: &str = "accepted by dcap-qvl";
     let error = match result {
         Ok(claims) => {
@@ -58,11 +65,15 @@ pub(crate) fn judge(
             ledger.fail(CheckName::TcbStatus, "UpToDate", found, UPDATE);
             ledger.skip(&[CheckName::TcbAdvisories], NO_STATUS);
         }
-        None => ledger.skip(&STATUS_ROWS, "the TCB is evaluated by dcap-qvl, which refused (see quote-verification)"),
+        None => ledger.skip(
+            &STATUS_ROWS,
+            "the TCB is evaluated by dcap-qvl, which refused (see quote-verification)",
+        ),
     }
     let already = ledger.failed(&repeated());
     if already.is_empty() {
-        let hint = "two implementations of Intel's rules disagree: report this with quote and collateral";
+        let hint =
+            "two implementations of Intel's rules disagree: report this with quote and collateral";
         ledger.fail(CheckName::QuoteVerification, EXPECTED, error, hint);
     } else {
         let why = format!("dcap-qvl refuses too ({error}), as did: {}", already.join(", "));
@@ -71,7 +82,8 @@ pub(crate) fn judge(
     None
 }
 
-/// Why a platform has no TCB status at all: platform, TDX module or QE is below every level that Intel lists, or its level is revoked.
+/// Why a platform has no TCB status at all: platform, TDX module or QE is below every level that
+/// Intel lists, or its level is revoked.
 pub(crate) fn no_status(
     tcb_info: &TcbInfo,
     qe_identity: &QeIdentity,
@@ -81,15 +93,20 @@ pub(crate) fn no_status(
     let report = &read.quote.report;
     let current = report.td15.map(|fields| fields.tee_tcb_svn2);
     let svns = [Some(report.tee_tcb_svn), current].into_iter().flatten();
-    let of_platform = svns
-        .into_iter()
-        .find_map(|svn| platform_without_level(tcb_info, pck, &svn).or_else(|| module_without_level(tcb_info, &svn)));
+    let of_platform = svns.into_iter().find_map(|svn| {
+        platform_without_level(tcb_info, pck, &svn).or_else(|| module_without_level(tcb_info, &svn))
+    });
     of_platform.or_else(|| qe_without_level(qe_identity, read.signature_data.qe_report().isv_svn))
 }
 
-fn platform_without_level(tcb_info: &TcbInfo, pck: &PckExtension, svn: &[u8; 16]) -> Option<String> {
+fn platform_without_level(
+    tcb_info: &TcbInfo,
+    pck: &PckExtension,
+    svn: &[u8; 16],
+) -> Option<String> {
     let levels = tcb_info.tcb_levels.iter();
-    let shortfalls = levels.map(|level| Some((level, level.shortfalls(&pck.cpu_svn, pck.pce_svn, Some(svn)).ok()?)));
+    let shortfalls = levels
+        .map(|level| Some((level, level.shortfalls(&pck.cpu_svn, pck.pce_svn, Some(svn)).ok()?)));
     let shortfalls: Vec<_> = shortfalls.collect::<Option<_>>()?;
     if let Some((level, _)) = shortfalls.iter().find(|(_, missing)| missing.is_empty()) {
         return (level.tcb_status == TcbStatus::Revoked).then(|| "Revoked".to_owned());
@@ -97,13 +114,20 @@ fn platform_without_level(tcb_info: &TcbInfo, pck: &PckExtension, svn: &[u8; 16]
     let Some((level, missing)) = shortfalls.iter().min_by_key(|(_, missing)| missing.len()) else {
         return Some("the TCB info has no level".to_owned());
     };
-    let missing = missing.iter().map(|short| format!("{:?} is {}, needs {}", short.component, short.have, short.needs));
+    let missing = missing
+        .iter()
+        .map(|short| format!("{:?} is {}, needs {}", short.component, short.have, short.needs));
     let missing = missing.collect::<Vec<_>>().join("; ");
     Some(format!("below every TCB level of the TCB info; to that of {}: {missing}", level.tcb_date))
 }
 
 fn qe_without_level(identity: &QeIdentity, svn: u16) -> Option<String> {
-    match identity.tcb_levels.iter().find(|level| level.tcb.isvsvn <= svn).map(|level| level.tcb_status) {
+    match identity
+        .tcb_levels
+        .iter()
+        .find(|level| level.tcb.isvsvn <= svn)
+        .map(|level| level.tcb_status)
+    {
         None => Some(format!("the QE is below every level: its SVN is {svn}")),
         Some(TcbStatus::Revoked) => Some(format!("the QE's SVN {svn}: Revoked")),
         Some(_) => None,
@@ -114,18 +138,27 @@ fn module_without_level(tcb_info: &TcbInfo, svn: &[u8; 16]) -> Option<String> {
     let module = tcb_info.tdx_module_identity(svn).ok()??;
     let level = module.tcb_levels.iter().find(|level| level.shortfall(svn).is_none());
     match level.map(|level| level.tcb_status) {
-        None => Some(format!("TDX module {} is below every level: its SVN is {}", module.id, svn[0])),
+        None => {
+            Some(format!("TDX module {} is below every level: its SVN is {}", module.id, svn[0]))
+        }
         Some(TcbStatus::Revoked) => Some(format!("TDX module {}: Revoked", module.id)),
         Some(_) => None,
     }
 }
 
-/// Judges the TCB status (up to date, or tolerated by name and until a date) and, where it is tolerated, its advisories.
-pub(crate) fn judge_status(ledger: &mut Ledger, claims: &QuoteClaims, rules: &PlatformRules, now: u64) {
+/// Judges the TCB status (up to date, or tolerated by name and until a date) and, where it is
+/// tolerated, its advisories.
+pub(crate) fn judge_status(
+    ledger: &mut Ledger,
+    claims: &QuoteClaims,
+    rules: &PlatformRules,
+    now: u64,
+) {
     let (status, advisories) = (claims.tcb.status, &claims.tcb.advisory_ids);
     let up_to_date = status == TcbStatus::UpToDate;
-    let tolerates =
-        |rule: &&AcceptedTcb| rule.status == status && status != TcbStatus::Revoked && now <= rule.until_secs;
+    let tolerates = |rule: &&AcceptedTcb| {
+        rule.status == status && status != TcbStatus::Revoked && now <= rule.until_secs
+    };
     let tolerating: Vec<_> = rules.accepted_tcb.iter().filter(tolerates).collect();
     let accepted = up_to_date || !tolerating.is_empty();
     let mut expected = vec!["UpToDate".to_owned()];
@@ -145,19 +178,26 @@ pub(crate) fn judge_status(ledger: &mut Ledger, claims: &QuoteClaims, rules: &Pl
     let holds = up_to_date || tolerating.iter().any(named);
     let expected = match tolerating[..] {
         _ if up_to_date => "any, as the TCB is up to date".to_owned(),
-        _ => {
-            tolerating.iter().map(|rule| format!("none but {:?}", rule.advisory_ids)).collect::<Vec<_>>().join(", or ")
-        }
+        _ => tolerating
+            .iter()
+            .map(|rule| format!("none but {:?}", rule.advisory_ids))
+            .collect::<Vec<_>>()
+            .join(", or "),
     };
     let found = if advisories.is_empty() { "none".to_owned() } else { advisories.join(", ") };
     ledger.judge(CheckName::TcbAdvisories, holds, Finding::new(expected, found, UPDATE));
 }
 
 fn described(status: TcbStatus, advisories: &[String]) -> String {
-    if advisories.is_empty() { status.to_string() } else { format!("{status} ({})", advisories.join(", ")) }
+    if advisories.is_empty() {
+        status.to_string()
+    } else {
+        format!("{status} ({})", advisories.join(", "))
+    }
 }
 
-/// Oldest date of the levels that the platform, its TDX module and its QE have; in seconds since 1970.
+/// Oldest date of the levels that the platform, its TDX module and its QE have; in seconds since
+/// 1970.
 pub(crate) fn tcb_date(claims: &QuoteClaims) -> u64 {
     let current = claims.platform.current_tcb_level.as_ref().map(|level| &level.tcb_date);
     let others = [Some(&claims.qe.tcb_level.tcb_date), current].into_iter().flatten();
@@ -177,8 +217,11 @@ pub(crate) fn judge_age(
     if let Some(minimum) = rules.minimum_tcb_date_secs {
         match claims.map(tcb_date) {
             Some(date) => {
-                let finding =
-                    Finding::new(format!("{} or later", rfc3339(minimum)), rfc3339(date), "update the platform");
+                let finding = Finding::new(
+                    format!("{} or later", rfc3339(minimum)),
+                    rfc3339(date),
+                    "update the platform",
+                );
                 ledger.judge(CheckName::MinimumTcbDate, date >= minimum, finding);
             }
             None => ledger.skip(&[CheckName::MinimumTcbDate], WHY),
@@ -187,7 +230,8 @@ pub(crate) fn judge_age(
     if let Some(minimum) = rules.minimum_evaluation_number {
         match claims.map(|claims| claims.tcb.eval_data_number) {
             Some(number) => {
-                let finding = Finding::new(format!("{minimum} or more"), number, "fetch newer collateral");
+                let finding =
+                    Finding::new(format!("{minimum} or more"), number, "fetch newer collateral");
                 ledger.judge(CheckName::EvaluationNumber, number >= minimum, finding);
             }
             None => ledger.skip(&[CheckName::EvaluationNumber], WHY),
@@ -196,8 +240,11 @@ pub(crate) fn judge_age(
     if let Some(maximum) = rules.maximum_collateral_age_secs {
         match read.map(|read| inputs.now.saturating_sub(collateral::issued(read))) {
             Some(age) => {
-                let finding =
-                    Finding::new(format!("{maximum} s or less"), format!("{age} s"), "fetch newer collateral");
+                let finding = Finding::new(
+                    format!("{maximum} s or less"),
+                    format!("{age} s"),
+                    "fetch newer collateral",
+                );
                 ledger.judge(CheckName::CollateralAge, age <= maximum, finding);
             }
             None => ledger.skip(&[CheckName::CollateralAge], WHY),
@@ -206,7 +253,11 @@ pub(crate) fn judge_age(
 }
 
 /// Judges the lists of platforms; each gives a row only where the policy has it.
-pub(crate) fn judge_platform(ledger: &mut Ledger, rules: &PlatformRules, platform: Option<&Platform>) {
+pub(crate) fn judge_platform(
+    ledger: &mut Ledger,
+    rules: &PlatformRules,
+    platform: Option<&Platform>,
+) {
     const WHY: &str = "the PCK certificate cannot be read";
     if let Some(list) = &rules.fmspcs {
         match platform {
@@ -226,13 +277,15 @@ pub(crate) fn judge_platform(ledger: &mut Ledger, rules: &PlatformRules, platfor
     if let Some(list) = &rules.platform_ids {
         match platform {
             Some(platform) => {
-                let ids = [Some(&platform.extension.ppid), platform.extension.platform_instance_id.as_ref()];
+                let ids = [
+                    Some(&platform.extension.ppid),
+                    platform.extension.platform_instance_id.as_ref(),
+                ];
                 let ids: Vec<_> = ids.into_iter().flatten().collect();
                 let listed = ids.iter().any(|id| list.iter().any(|listed| listed[..] == id[..]));
                 let expected = one_of(list.iter().map(hex::encode));
                 let found = ids.iter().map(hex::encode).collect::<Vec<_>>().join(", ");
-                let hint =
-                    "a true quote can come from any machine whose keys leaked: only listed machines are believed";
+                let hint = "a true quote can come from any machine whose keys leaked: only listed machines are believed";
                 ledger.judge(CheckName::PlatformId, listed, Finding::new(expected, found, hint));
             }
             None => ledger.skip(&[CheckName::PlatformId], WHY),

@@ -1,16 +1,16 @@
 //! A policy as its owner writes it: a small strict TOML text, turned into rules.
 //!
-//! Each key makes the judgement stricter, or tolerates one thing by name and until a date. There is no key
-//! that turns a check off. What is absent asks for nothing; a list that is there and empty refuses everybody.
-//! Another root than Intel's stands under a key with `danger` in its name.
+//! Each key makes the judgement stricter, or tolerates one thing by name and until a date. There is
+//! no key that turns a check off. What is absent asks for nothing; a list that is there and empty
+//! refuses everybody. Another root than Intel's stands under a key with `danger` in its name.
 
 use protocol::digest::{ComposeHash, OsImageHash};
 use serde::Deserialize;
 use toml::value::{Datetime, Offset};
 
 use super::{
-    AcceptedAttribute, AcceptedTcb, ExpectedReportData, PlatformRules, Policy, RequiredEvent, TcbStatus, TdAttribute,
-    TdRules,
+    AcceptedAttribute, AcceptedTcb, ExpectedReportData, PlatformRules, Policy, RequiredEvent,
+    TcbStatus, TdAttribute, TdRules,
 };
 use crate::anchor::TrustAnchor;
 use crate::certificate::Certificate;
@@ -22,7 +22,8 @@ pub const MAX_RULES_BYTES: usize = 64 * 1024;
 const VERSION: u32 = 1;
 /// Seconds of a day.
 const DAY_SECS: u64 = 24 * 3600;
-/// Longest age that a policy may ask for, in days: more than any collateral's validity, and no overflow.
+/// Longest age that a policy may ask for, in days: more than any collateral's validity, and no
+/// overflow.
 const MAX_AGE_DAYS: u32 = 3660;
 /// How Intel names advisories, before their number.
 const ADVISORY_PREFIX: &str = "INTEL-SA-";
@@ -111,15 +112,23 @@ impl Rules {
             return Err(RulesError::TooLarge(text.len()));
         }
         let text = std::str::from_utf8(text).map_err(|_| RulesError::Encoding)?;
-        let raw: RawRules = toml::from_str(text).map_err(|error| RulesError::Toml(error.to_string()))?;
+        let raw: RawRules =
+            toml::from_str(text).map_err(|error| RulesError::Toml(error.to_string()))?;
         if raw.version != VERSION {
-            return Err(wrong("version", format!("{} is unknown, expected {VERSION}", raw.version)));
+            return Err(wrong(
+                "version",
+                format!("{} is unknown, expected {VERSION}", raw.version),
+            ));
         }
         raw.resolve()
     }
 
     /// The policy of these rules; `default_anchor` counts where they name no root of their own.
-    pub fn into_policy(self, default_anchor: TrustAnchor, report_data: ExpectedReportData) -> Policy {
+    pub fn into_policy(
+        self,
+        default_anchor: TrustAnchor,
+        report_data: ExpectedReportData,
+    ) -> Policy {
         let anchor = self.danger_root.map_or(default_anchor, TrustAnchor::DangerEmulated);
         Policy {
             td: self.td,
@@ -137,32 +146,47 @@ impl RawRules {
         let images = hex_list("os_image_hashes", self.os_image_hashes)?;
         let apps = hex_list("compose_hashes", self.compose_hashes)?;
         let accepted = self.tolerate_attribute.into_iter().map(|raw| {
-            Ok(AcceptedAttribute { attribute: raw.name, until_secs: seconds("tolerate_attribute.until", &raw.until)? })
+            Ok(AcceptedAttribute {
+                attribute: raw.name,
+                until_secs: seconds("tolerate_attribute.until", &raw.until)?,
+            })
         });
         Ok(Rules {
             danger_root: self.danger_root.map(|text| root(&text)).transpose()?,
             td: TdRules { accepted: accepted.collect::<Result<_, _>>()? },
             platform: PlatformRules {
-                accepted_tcb: self.tolerate_tcb.into_iter().map(accepted_tcb).collect::<Result<_, _>>()?,
+                accepted_tcb: self
+                    .tolerate_tcb
+                    .into_iter()
+                    .map(accepted_tcb)
+                    .collect::<Result<_, _>>()?,
                 minimum_tcb_date_secs: self
                     .minimum_tcb_date
                     .map(|date| seconds("minimum_tcb_date", &date))
                     .transpose()?,
                 minimum_evaluation_number: self.minimum_tcb_evaluation_number,
-                maximum_collateral_age_secs: self.maximum_collateral_age_days.map(age).transpose()?,
+                maximum_collateral_age_secs: self
+                    .maximum_collateral_age_days
+                    .map(age)
+                    .transpose()?,
                 fmspcs: hex_list("fmspcs", self.fmspcs)?,
                 platform_ids: hex_list("platform_ids", self.platform_ids)?,
             },
             images: images.map(|list| list.into_iter().map(OsImageHash).collect()),
             apps: apps.map(|list| list.into_iter().map(ComposeHash).collect()),
-            required_events: self.require_event.into_iter().map(required_event).collect::<Result<_, _>>()?,
+            required_events: self
+                .require_event
+                .into_iter()
+                .map(required_event)
+                .collect::<Result<_, _>>()?,
         })
     }
 }
 
 /// One certificate in PEM.
 fn root(text: &str) -> Result<Vec<u8>, RulesError> {
-    let chain = Certificate::parse_chain(text.as_bytes()).map_err(|error| wrong("danger_root", error.to_string()))?;
+    let chain = Certificate::parse_chain(text.as_bytes())
+        .map_err(|error| wrong("danger_root", error.to_string()))?;
     match &chain[..] {
         [root] => Ok(root.der.clone()),
         _ => Err(wrong("danger_root", format!("{} certificates, expected one", chain.len()))),
@@ -189,18 +213,23 @@ fn accepted_tcb(raw: RawTcb) -> Result<AcceptedTcb, RulesError> {
 
 fn is_advisory(id: &str) -> bool {
     let number = id.strip_prefix(ADVISORY_PREFIX);
-    number.is_some_and(|number| number.len() == 5 && number.bytes().all(|byte| byte.is_ascii_digit()))
+    number
+        .is_some_and(|number| number.len() == 5 && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn required_event(raw: RawEvent) -> Result<RequiredEvent, RulesError> {
     let payload = match (raw.payload, raw.payload_hex) {
         (Some(_), Some(_)) => {
-            return Err(wrong("require_event", "payload and payload_hex, expected one of them".into()));
+            return Err(wrong(
+                "require_event",
+                "payload and payload_hex, expected one of them".into(),
+            ));
         }
         (Some(text), None) => Some(text.into_bytes()),
-        (None, Some(text)) => {
-            Some(hex::decode(&text).map_err(|error| wrong("require_event.payload_hex", error.to_string()))?)
-        }
+        (None, Some(text)) => Some(
+            hex::decode(&text)
+                .map_err(|error| wrong("require_event.payload_hex", error.to_string()))?,
+        ),
         (None, None) => None,
     };
     if raw.name.is_empty() {
@@ -212,12 +241,18 @@ fn required_event(raw: RawEvent) -> Result<RequiredEvent, RulesError> {
 fn age(days: u32) -> Result<u64, RulesError> {
     match days {
         1..=MAX_AGE_DAYS => Ok(u64::from(days) * DAY_SECS),
-        _ => Err(wrong("maximum_collateral_age_days", format!("{days}, expected 1 to {MAX_AGE_DAYS}"))),
+        _ => Err(wrong(
+            "maximum_collateral_age_days",
+            format!("{days}, expected 1 to {MAX_AGE_DAYS}"),
+        )),
     }
 }
 
 /// A list of ids or digests of `N` bytes each, in hex of either case.
-fn hex_list<const N: usize>(key: &'static str, list: Option<Vec<String>>) -> Result<Option<Vec<[u8; N]>>, RulesError> {
+fn hex_list<const N: usize>(
+    key: &'static str,
+    list: Option<Vec<String>>,
+) -> Result<Option<Vec<[u8; N]>>, RulesError> {
     let id = |text: &String| {
         let bytes = hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok());
         bytes.ok_or_else(|| wrong(key, format!("{text:?}, expected {} hex digits", 2 * N)))
@@ -229,7 +264,9 @@ fn hex_list<const N: usize>(key: &'static str, list: Option<Vec<String>>) -> Res
 fn seconds(key: &'static str, time: &Datetime) -> Result<u64, RulesError> {
     let utc = time.date.is_some() && time.time.is_some() && time.offset == Some(Offset::Z);
     let secs = if utc { parse_rfc3339(&time.to_string()) } else { None };
-    secs.ok_or_else(|| wrong(key, format!("{time}, expected a time in UTC such as 2026-11-21T12:00:00Z")))
+    secs.ok_or_else(|| {
+        wrong(key, format!("{time}, expected a time in UTC such as 2026-11-21T12:00:00Z"))
+    })
 }
 
 fn wrong(key: &'static str, what: String) -> RulesError {
@@ -253,20 +290,34 @@ mod tests {
 
     #[test]
     fn no_rules_are_the_strict_policy() {
-        let policy = parse("").unwrap().into_policy(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence);
+        let policy =
+            parse("").unwrap().into_policy(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence);
         assert_eq!(policy, Policy::strict(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence));
     }
 
     #[test]
     fn unknown_keys_repeated_keys_and_other_versions_are_refused() {
-        let texts = ["skip = true", "fmspcs = []\nfmspcs = []", "[td]", "root = ''", "version = 1", "fmspcs = ['0'"];
+        let texts = [
+            "skip = true",
+            "fmspcs = []\nfmspcs = []",
+            "[td]",
+            "root = ''",
+            "version = 1",
+            "fmspcs = ['0'",
+        ];
         for text in texts {
             assert!(matches!(parse(text), Err(RulesError::Toml(_))), "{text}");
         }
         assert!(matches!(Rules::parse(b""), Err(RulesError::Toml(_))));
-        assert!(matches!(Rules::parse(b"version = 2"), Err(RulesError::Value { key: "version", .. })));
+        assert!(matches!(
+            Rules::parse(b"version = 2"),
+            Err(RulesError::Value { key: "version", .. })
+        ));
         assert_eq!(Rules::parse(&[0xff]), Err(RulesError::Encoding));
-        assert_eq!(Rules::parse(&[b' '; MAX_RULES_BYTES + 1]), Err(RulesError::TooLarge(MAX_RULES_BYTES + 1)));
+        assert_eq!(
+            Rules::parse(&[b' '; MAX_RULES_BYTES + 1]),
+            Err(RulesError::TooLarge(MAX_RULES_BYTES + 1))
+        );
     }
 
     #[test]
@@ -280,9 +331,14 @@ mod tests {
         assert_eq!(refused_key("maximum_collateral_age_days = 0"), "maximum_collateral_age_days");
         assert_eq!(refused_key("danger_root = 'x'"), "danger_root");
         assert_eq!(refused_key("[[require_event]]\nname = ''"), "require_event.name");
-        assert_eq!(refused_key("[[require_event]]\nname = 'a'\npayload = ''\npayload_hex = ''"), "require_event");
+        assert_eq!(
+            refused_key("[[require_event]]\nname = 'a'\npayload = ''\npayload_hex = ''"),
+            "require_event"
+        );
         let tcb = |status: &str, advisory: &str| {
-            format!("[[tolerate_tcb]]\nstatus = '{status}'\nadvisories = ['{advisory}']\nuntil = 2027-01-01T00:00:00Z")
+            format!(
+                "[[tolerate_tcb]]\nstatus = '{status}'\nadvisories = ['{advisory}']\nuntil = 2027-01-01T00:00:00Z"
+            )
         };
         assert_eq!(refused_key(&tcb("Revoked", "INTEL-SA-00001")), "tolerate_tcb.status");
         assert_eq!(refused_key(&tcb("UpToDate", "INTEL-SA-00001")), "tolerate_tcb.status");

@@ -1,4 +1,5 @@
-//! Just enough DER to make certificates and revocation lists that lie on purpose. Source: RFC 5280, sections 4.1 and 5.1.
+//! Just enough DER to make certificates and revocation lists that lie on purpose. Source: RFC 5280,
+//! sections 4.1 and 5.1.
 
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 const BASIC_CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x13];
 const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
 const CRL_NUMBER: &[u8] = &[0x55, 0x1d, 0x14];
-/// deltaCRLIndicator of list 1; issuingDistributionPoint for end entities only; one that nobody has defined.
+/// deltaCRLIndicator of list 1; issuingDistributionPoint for end entities only; one that nobody has
+/// defined.
 pub const DELTA_CRL: Extension<'static> = Extension(&[0x55, 0x1d, 0x1b], true, &[2, 1, 1]);
 pub const DISTRIBUTION_POINT: Extension<'static> = Extension(
     &[0x55, 0x1d, 0x1c],
@@ -60,13 +62,20 @@ pub fn sequence(parts: &[Vec<u8>]) -> Vec<u8> {
     tlv(SEQUENCE, &parts.concat())
 }
 
-pub fn certificate(content: &Certificate<'_>, key: &SigningKey, issuer_key: &SigningKey) -> Vec<u8> {
+pub fn certificate(
+    content: &Certificate<'_>,
+    key: &SigningKey,
+    issuer_key: &SigningKey,
+) -> Vec<u8> {
     let point = VerifyingKey::from(key).to_sec1_point(false);
-    let spki = sequence(&[sequence(&[tlv(6, EC_PUBLIC_KEY), tlv(6, P256)]), bit_string(point.as_bytes())]);
+    let spki =
+        sequence(&[sequence(&[tlv(6, EC_PUBLIC_KEY), tlv(6, P256)]), bit_string(point.as_bytes())]);
     let usage = content.usage.unwrap_or(if content.is_ca { [1, 0x06] } else { [6, 0xc0] });
     let constraints = if content.is_ca { sequence(&[tlv(1, &[0xff])]) } else { sequence(&[]) };
-    let mut extensions =
-        vec![extension(BASIC_CONSTRAINTS, true, &constraints), extension(KEY_USAGE, true, &tlv(3, &usage))];
+    let mut extensions = vec![
+        extension(BASIC_CONSTRAINTS, true, &constraints),
+        extension(KEY_USAGE, true, &tlv(3, &usage)),
+    ];
     extensions.extend(content.sgx.as_ref().map(|contents| extension(SGX, false, contents)));
     let tbs = sequence(&[
         tlv(0xa0, &tlv(2, &[2])),
@@ -97,26 +106,30 @@ pub struct RevocationList<'a> {
 
 pub fn revocation_list(content: &RevocationList<'_>, key: &SigningKey) -> Vec<u8> {
     let RevocationList { issuer, from, until, revoked, extension: more } = *content;
-    let entries: Vec<_> = revoked.iter().map(|serial| sequence(&[tlv(2, &[*serial]), utc_time(from)])).collect();
+    let entries: Vec<_> =
+        revoked.iter().map(|serial| sequence(&[tlv(2, &[*serial]), utc_time(from)])).collect();
     let mut parts = vec![tlv(2, &[1]), algorithm(), name(issuer), utc_time(from), utc_time(until)];
     if !entries.is_empty() {
         parts.push(sequence(&entries));
     }
     let mut extensions = vec![extension(CRL_NUMBER, false, &tlv(2, &[1]))];
-    extensions.extend(more.map(|Extension(oid, critical, contents)| extension(oid, critical, contents)));
+    extensions
+        .extend(more.map(|Extension(oid, critical, contents)| extension(oid, critical, contents)));
     parts.push(tlv(0xa0, &sequence(&extensions)));
     signed(sequence(&parts), key)
 }
 
 pub fn pem(certificates: &[&[u8]]) -> String {
-    let blocks = certificates.iter().map(|der| pem::encode(&pem::Pem::new("CERTIFICATE", der.to_vec())));
+    let blocks =
+        certificates.iter().map(|der| pem::encode(&pem::Pem::new("CERTIFICATE", der.to_vec())));
     blocks.collect::<String>()
 }
 
 /// Intel's SGX extension for a platform.
 pub fn sgx_extension(fmspc: [u8; 6], cpu_svn: [u8; 16], pce_svn: u8, ppid: [u8; 16]) -> Vec<u8> {
     let attribute = |arcs: &[u8], value: Vec<u8>| sequence(&[tlv(6, &[SGX, arcs].concat()), value]);
-    let mut tcb: Vec<_> = (1..=16).map(|i: u8| attribute(&[2, i], tlv(2, &[cpu_svn[usize::from(i) - 1]]))).collect();
+    let mut tcb: Vec<_> =
+        (1..=16).map(|i: u8| attribute(&[2, i], tlv(2, &[cpu_svn[usize::from(i) - 1]]))).collect();
     tcb.push(attribute(&[2, 17], tlv(2, &[pce_svn])));
     tcb.push(attribute(&[2, 18], tlv(4, &cpu_svn)));
     sequence(&[

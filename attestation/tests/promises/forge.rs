@@ -1,8 +1,11 @@
 //! A whole platform under a root of its own, every part of which can be made to lie.
 //!
-//! [`Forge::honest`] gives evidence that the judgement accepts; a test changes one field and expects one refusal.
+//! [`Forge::honest`] gives evidence that the judgement accepts; a test changes one field and
+//! expects one refusal.
 
-use attestation::policy::{ExpectedApp, ExpectedRegister, ExpectedRegisters, ExpectedReportData, Prediction};
+use attestation::policy::{
+    ExpectedApp, ExpectedRegister, ExpectedRegisters, ExpectedReportData, Prediction,
+};
 use attestation::{Collateral, Policy, TrustAnchor};
 use p256::ecdsa::signature::Signer;
 use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
@@ -180,7 +183,8 @@ impl Forge {
     }
 
     pub fn root(&self) -> Vec<u8> {
-        let content = der::Certificate { is_ca: true, until: self.root_until, ..self.content(ROOT, ROOT, 1) };
+        let content =
+            der::Certificate { is_ca: true, until: self.root_until, ..self.content(ROOT, ROOT, 1) };
         der::certificate(&content, &key(1), &key(1))
     }
 
@@ -199,7 +203,8 @@ impl Forge {
         policy.image = Some(ExpectedRegisters { os_image_hash: None, mrtd, rtmr0, rtmr1, rtmr2 });
         let compose_hash = ComposeHash::of(APP);
         let app_id = Some(AppId::from_compose_hash(&compose_hash));
-        policy.app = Some(ExpectedApp { compose_hash, app_id, instance_id: None, app_compose: None });
+        policy.app =
+            Some(ExpectedApp { compose_hash, app_id, instance_id: None, app_compose: None });
         policy
     }
 
@@ -229,8 +234,13 @@ impl Forge {
         let signer = self.content("Forged TCB Signing", ROOT, 4);
         let signer = der::certificate(&signer, &key(4), &self.root_signs_tcb_signer);
         let (from, until) = (self.crls_from, self.crls_until);
-        let root_crl =
-            der::RevocationList { issuer: ROOT, from, until, revoked: &self.revoked_by_root, extension: None };
+        let root_crl = der::RevocationList {
+            issuer: ROOT,
+            from,
+            until,
+            revoked: &self.revoked_by_root,
+            extension: None,
+        };
         let root_crl = der::revocation_list(&root_crl, &key(1));
         let (revoked, extension) = (&self.revoked_by_pck_ca, self.pck_crl_extension);
         let pck_crl = der::RevocationList { issuer: PCK_CA, from, until, revoked, extension };
@@ -262,14 +272,27 @@ impl Forge {
     }
 
     fn pck_ca(&self) -> Vec<u8> {
-        let content = der::Certificate { is_ca: true, usage: self.pck_ca_usage, ..self.content(PCK_CA, ROOT, 2) };
+        let content = der::Certificate {
+            is_ca: true,
+            usage: self.pck_ca_usage,
+            ..self.content(PCK_CA, ROOT, 2)
+        };
         der::certificate(&content, &key(2), &self.root_signs_pck_ca)
     }
 
     /// What all certificates but the root have in common.
     fn content<'a>(&self, subject: &'a str, issuer: &'a str, serial: u8) -> der::Certificate<'a> {
         let (from, until) = (NOW - 800 * DAY, self.certificates_until);
-        der::Certificate { subject, issuer, serial, is_ca: false, from, until, sgx: None, usage: None }
+        der::Certificate {
+            subject,
+            issuer,
+            serial,
+            is_ca: false,
+            from,
+            until,
+            sgx: None,
+            usage: None,
+        }
     }
 
     /// The quote's bytes.
@@ -322,8 +345,11 @@ impl Forge {
     fn signature_data(&self, signature: [u8; 64]) -> Vec<u8> {
         let point = VerifyingKey::from(&key(5)).to_sec1_point(false);
         let attestation_key = &point.as_bytes()[1..];
-        let bound: [u8; 32] =
-            Sha256::new().chain_update(attestation_key).chain_update(&self.qe_bound_data).finalize().into();
+        let bound: [u8; 32] = Sha256::new()
+            .chain_update(attestation_key)
+            .chain_update(&self.qe_bound_data)
+            .finalize()
+            .into();
         let mut report = [0; 384];
         report[48] = 0x11; // ATTRIBUTES: INIT and PROVISION_KEY
         report[128..160].copy_from_slice(&self.qe_signer);

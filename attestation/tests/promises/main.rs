@@ -1,4 +1,5 @@
-//! What the judgement promises: real evidence of its time is accepted and refused today, and every lie has its own refusal.
+//! What the judgement promises: real evidence of its time is accepted and refused today, and every
+//! lie has its own refusal.
 
 #![allow(clippy::unwrap_used)] // a test whose input cannot be built has failed
 

@@ -1,4 +1,5 @@
-//! Verdicts beside those of dcap-qvl alone: never laxer, equal where only its rules apply, stricter where `docs/verification.md` says so.
+//! Verdicts beside those of dcap-qvl alone: never laxer, equal where only its rules apply, stricter
+//! where `docs/verification.md` says so.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +21,10 @@ const COLLATERAL_STEP: usize = 211;
 
 /// dcap-qvl's own verdict: the TCB status, if it accepts.
 fn theirs(root: &[u8], quote: &[u8], collateral: &QuoteCollateralV3, now: u64) -> Option<String> {
-    QuoteVerifier::new(root.to_vec()).verify(quote, collateral, now).ok().map(|report| report.status)
+    QuoteVerifier::new(root.to_vec())
+        .verify(quote, collateral, now)
+        .ok()
+        .map(|report| report.status)
 }
 
 /// Ours, of what dcap-qvl judges: the first row that is not passed.
@@ -31,11 +35,16 @@ fn ours(report: &Report) -> Option<CheckName> {
 
 fn judged(quote: &[u8], collateral: &[u8], now: u64) -> Option<CheckName> {
     let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence);
-    let Ok(collateral) = Collateral::parse(collateral) else { return Some(CheckName::CollateralFormat) };
+    let Ok(collateral) = Collateral::parse(collateral) else {
+        return Some(CheckName::CollateralFormat);
+    };
     let report = judge(&real::evidence(quote), &policy, Some(&collateral), now);
     let failed = ours(&report);
     assert!(
-        failed.is_some() || report.check(CheckName::TcbStatus).is_some_and(|row| row.verdict == CheckVerdict::Pass)
+        failed.is_some()
+            || report
+                .check(CheckName::TcbStatus)
+                .is_some_and(|row| row.verdict == CheckVerdict::Pass)
     );
     failed
 }
@@ -44,7 +53,8 @@ fn judged(quote: &[u8], collateral: &[u8], now: u64) -> Option<CheckName> {
 #[track_caller]
 fn compare(what: &str, quote: &[u8], collateral: &[u8], now: u64) -> (bool, Option<CheckName>) {
     let parsed = serde_json::from_slice::<QuoteCollateralV3>(collateral).ok();
-    let status = parsed.and_then(|parsed| theirs(attestation::INTEL_SGX_ROOT_CA, quote, &parsed, now));
+    let status =
+        parsed.and_then(|parsed| theirs(attestation::INTEL_SGX_ROOT_CA, quote, &parsed, now));
     let accepted = status.is_some_and(|status| status == TcbStatus::UpToDate.to_string());
     let refused_by = judged(quote, collateral, now);
     assert!(accepted || refused_by.is_some(), "{what}: accepted by us alone");
@@ -63,14 +73,23 @@ fn samples() -> [(&'static str, &'static [u8], &'static [u8], u64); 3] {
 fn the_same_verdict_on_every_sample_at_every_time() {
     for (name, sample, collateral, good) in samples() {
         let sample = quote::without_padding(sample).unwrap();
-        for now in [0, good - 400 * DAY, good - 40 * DAY, good, good + 40 * DAY, good + 4000 * DAY, 4_000_000_000] {
+        for now in [
+            0,
+            good - 400 * DAY,
+            good - 40 * DAY,
+            good,
+            good + 40 * DAY,
+            good + 4000 * DAY,
+            4_000_000_000,
+        ] {
             let (accepted, refused_by) = compare(name, sample, collateral, now);
             assert_eq!(accepted, refused_by.is_none(), "{name} at {now}: {refused_by:?}");
         }
     }
 }
 
-/// The boundaries to the second: a document's last second is its next update, a list's the one before.
+/// The boundaries to the second: a document's last second is its next update, a list's the one
+/// before.
 #[test]
 fn the_same_verdict_in_the_first_and_last_second() {
     let sample = quote::without_padding(real::V4).unwrap();
@@ -85,7 +104,8 @@ fn the_same_verdict_in_the_first_and_last_second() {
     assert!(judged(sample, real::V4_COLLATERAL, first_bad).is_some());
 }
 
-/// A changed bit anywhere in quote or collateral: the same verdict, but where a row of the page's table refuses.
+/// A changed bit anywhere in quote or collateral: the same verdict, but where a row of the page's
+/// table refuses.
 #[test]
 fn the_same_verdict_on_changed_bytes() {
     let stricter: BTreeSet<_> = documented().into_iter().map(|(name, _)| name).collect();
@@ -150,7 +170,8 @@ fn stricter_in_each_documented_way() {
         let root = forge.root();
         let mut policy = forge.policy();
         policy.anchor = attestation::TrustAnchor::DangerEmulated(root.clone());
-        let collateral: QuoteCollateralV3 = serde_json::from_value(forge.collateral_json()).unwrap();
+        let collateral: QuoteCollateralV3 =
+            serde_json::from_value(forge.collateral_json()).unwrap();
         let theirs = theirs(&root, &forge.quote(), &collateral, NOW);
         assert!(theirs.is_some(), "{} is not stricter: dcap-qvl refuses too", refused_by.name());
         let report = judge(&forge.evidence(), &policy, Some(&forge.collateral()), NOW);
@@ -169,7 +190,11 @@ fn stricter_about_what_is_a_quote_at_all() {
         (CheckName::TeeType, real::SGX, real::SGX_COLLATERAL, JULY_2025),
     ] {
         let parsed: QuoteCollateralV3 = serde_json::from_slice(collateral).unwrap();
-        assert!(theirs(attestation::INTEL_SGX_ROOT_CA, bytes, &parsed, now).is_some(), "{}", name.name());
+        assert!(
+            theirs(attestation::INTEL_SGX_ROOT_CA, bytes, &parsed, now).is_some(),
+            "{}",
+            name.name()
+        );
         let mut evidence = real::evidence(bytes);
         evidence.quote = bytes.to_vec();
         let report = judge(&evidence, &policy, Some(&Collateral::parse(collateral).unwrap()), now);
@@ -182,17 +207,24 @@ fn documented() -> Vec<(&'static str, &'static str)> {
     let section = PAGE.split("## Stricter than dcap-qvl").nth(1).unwrap();
     let section = section.split("\n## ").next().unwrap();
     let rows = section.lines().filter(|line| line.starts_with("| `"));
-    let cell = |line: &'static str, at: usize| line.split('|').nth(at).unwrap().trim().trim_matches('`');
+    let cell =
+        |line: &'static str, at: usize| line.split('|').nth(at).unwrap().trim().trim_matches('`');
     rows.map(|line| (cell(line, 1), cell(line, 4))).collect()
 }
 
 #[test]
 fn the_page_lists_exactly_the_ways_in_which_ours_are_stricter() {
-    let tested: BTreeSet<_> =
-        stricter().iter().map(|(name, _)| name.name()).chain(["quote-format", "tee-type"]).collect();
+    let tested: BTreeSet<_> = stricter()
+        .iter()
+        .map(|(name, _)| name.name())
+        .chain(["quote-format", "tee-type"])
+        .collect();
     let rows = documented();
     assert_eq!(rows.iter().map(|(name, _)| *name).collect::<BTreeSet<_>>(), tested);
     for (name, test) in rows {
-        assert!(include_str!("peer.rs").contains(&format!("fn {test}()")), "{name}: no test {test}");
+        assert!(
+            include_str!("peer.rs").contains(&format!("fn {test}()")),
+            "{name}: no test {test}"
+        );
     }
 }

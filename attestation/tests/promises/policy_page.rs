@@ -11,10 +11,12 @@ use crate::forge::{APP, DAY, Forge, NOW};
 
 /// The page.
 const PAGE: &str = include_str!("../../../docs/policy.md");
-/// A time behind every date of the page; forged collateral that is judged then must be valid for so long.
+/// A time behind every date of the page; forged collateral that is judged then must be valid for so
+/// long.
 const AFTER: u64 = NOW + 100 * DAY;
 
-/// What an example does: it refuses the honest platform by a check, unless a value is replaced by the platform's own.
+/// What an example does: it refuses the honest platform by a check, unless a value is replaced by
+/// the platform's own.
 struct Refuses {
     key: &'static str,
     check: CheckName,
@@ -26,16 +28,24 @@ fn refusing() -> Vec<Refuses> {
     let rule = |key, check, from, to| Refuses { key, check, from, to };
     vec![
         rule("fmspcs", CheckName::Fmspc, "b0c06f000000", || "50".repeat(6)),
-        rule("platform_ids", CheckName::PlatformId, "fb5ed45bb3bbd4b0b42a6f0a8c2d1e33", || "11".repeat(16)),
+        rule("platform_ids", CheckName::PlatformId, "fb5ed45bb3bbd4b0b42a6f0a8c2d1e33", || {
+            "11".repeat(16)
+        }),
         rule("minimum_tcb_date", CheckName::MinimumTcbDate, "2026-11-12", || "2026-08-13".into()),
         rule("minimum_tcb_evaluation_number", CheckName::EvaluationNumber, "21", || "20".into()),
         rule("maximum_collateral_age_days", CheckName::CollateralAge, "7", || "10".into()),
-        rule("os_image_hashes", CheckName::ImageList, first_hash("os_image_hashes"), || IMAGE.to_string()),
-        rule("compose_hashes", CheckName::AppList, first_hash("compose_hashes"), || ComposeHash::of(APP).to_string()),
+        rule("os_image_hashes", CheckName::ImageList, first_hash("os_image_hashes"), || {
+            IMAGE.to_string()
+        }),
+        rule("compose_hashes", CheckName::AppList, first_hash("compose_hashes"), || {
+            ComposeHash::of(APP).to_string()
+        }),
         rule("require_event", CheckName::RequiredEvents, r#"{"name":"kms","id":"2f"}"#, || {
             r#"{"name":"none","id":""}"#.into()
         }),
-        rule("danger_root", CheckName::TrustAnchor, pem_of_page(), || der::pem(&[&Forge::honest().root()])),
+        rule("danger_root", CheckName::TrustAnchor, pem_of_page(), || {
+            der::pem(&[&Forge::honest().root()])
+        }),
     ]
 }
 
@@ -96,17 +106,26 @@ fn each_tolerating_example_tolerates_what_it_names_until_its_date() {
         qe_identity_until: AFTER + DAY,
         ..Forge::honest()
     };
-    let old = Forge { tcb_status: "OutOfDate", advisories: vec!["INTEL-SA-01192", "INTEL-SA-01245"], ..lasting() };
+    let old = Forge {
+        tcb_status: "OutOfDate",
+        advisories: vec!["INTEL-SA-01192", "INTEL-SA-01245"],
+        ..lasting()
+    };
     let pks = Forge { td_attributes: 1 << 28 | 1 << 30, ..lasting() };
     for (key, forge, check) in
         [("tolerate_tcb", old, CheckName::TcbStatus), ("tolerate_attribute", pks, CheckName::Pks)]
     {
         let with = policy(&forge, examples()[key]);
-        assert_eq!(refused_by(&forge, &policy(&forge, examples()["version"]), NOW), Some(check), "{key}");
+        assert_eq!(
+            refused_by(&forge, &policy(&forge, examples()["version"]), NOW),
+            Some(check),
+            "{key}"
+        );
         assert_eq!(refused_by(&forge, &with, NOW), None, "{key}");
         assert_eq!(refused_by(&forge, &with, AFTER), Some(check), "{key}");
     }
-    let another = Forge { tcb_status: "OutOfDate", advisories: vec!["INTEL-SA-01313"], ..lasting() };
+    let another =
+        Forge { tcb_status: "OutOfDate", advisories: vec!["INTEL-SA-01313"], ..lasting() };
     let with = policy(&another, examples()["tolerate_tcb"]);
     assert_eq!(refused_by(&another, &with, NOW), Some(CheckName::TcbAdvisories));
 }
@@ -131,7 +150,10 @@ fn a_root_that_the_rules_name_counts_instead_of_intels() {
 fn every_list_refuses_everybody_when_it_is_empty() {
     let forge = Forge::honest();
     for key in ["fmspcs", "platform_ids", "os_image_hashes", "compose_hashes"] {
-        assert!(refused_by(&forge, &policy(&forge, &format!("version = 1\n{key} = []")), NOW).is_some(), "{key}");
+        assert!(
+            refused_by(&forge, &policy(&forge, &format!("version = 1\n{key} = []")), NOW).is_some(),
+            "{key}"
+        );
     }
 }
 

@@ -3,7 +3,9 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use attestation::policy::ExpectedReportData;
-use attestation::{CheckName, CheckVerdict, Collateral, Policy, Report, TrustAnchor, judge, verify};
+use attestation::{
+    CheckName, CheckVerdict, Collateral, Policy, Report, TrustAnchor, judge, verify,
+};
 use protocol::digest::{OsImageHash, Sha384Digest};
 use protocol::event_log::RawEvent;
 use protocol::evidence::Evidence;
@@ -64,7 +66,8 @@ fn judged(quote: &[u8], collateral: Option<&[u8]>, now: u64) -> Report {
     judge(&evidence(quote), &policy, collateral.as_ref(), now)
 }
 
-/// Checks about quote, platform and TD that failed or were skipped; what ran in the TD is another matter.
+/// Checks about quote, platform and TD that failed or were skipped; what ran in the TD is another
+/// matter.
 fn hardware_faults(report: &Report) -> Vec<&'static str> {
     let hardware = report.checks.iter().filter(|row| row.name < CheckName::EventLog);
     hardware.filter(|row| row.verdict != CheckVerdict::Pass).map(|row| row.name.name()).collect()
@@ -89,7 +92,10 @@ fn quotes_of_both_versions_pass_every_hardware_check_at_their_time() {
     assert_eq!(v4.facts.fmspc.as_deref(), Some("b0c06f000000"));
     let v5 = judged(V5_EXTENDED, Some(V5_EXTENDED_COLLATERAL), OCTOBER_2026);
     assert_eq!(hardware_faults(&v5), [""; 0]);
-    assert_eq!(Quote::parse(&evidence(V5_EXTENDED).quote).unwrap().report.td15_extension.len(), 237);
+    assert_eq!(
+        Quote::parse(&evidence(V5_EXTENDED).quote).unwrap().report.td15_extension.len(),
+        237
+    );
 }
 
 #[test]
@@ -99,7 +105,9 @@ fn they_are_refused_today_as_expired_and_for_nothing_else() {
             let report = judged(quote, Some(collateral), now);
             let faults = ["crl-current", "tcb-info-current", "qe-identity-current"];
             assert_eq!(failed(&report), faults);
-            for name in [CheckName::CrlCurrent, CheckName::TcbInfoCurrent, CheckName::QeIdentityCurrent] {
+            for name in
+                [CheckName::CrlCurrent, CheckName::TcbInfoCurrent, CheckName::QeIdentityCurrent]
+            {
                 let row = report.check(name).unwrap();
                 assert!(row.finding.hint.starts_with("expired"), "{row:?}");
             }
@@ -145,7 +153,8 @@ fn pks_and_sept_ve_disable_fail_their_rows() {
     assert_eq!(judged(padded, None, JULY_2025).refusal().unwrap().check(), CheckName::QuoteFormat);
 }
 
-/// Every flipped bit of a signed part is found, wherever it is; the padding behind the PCK chain is nobody's word.
+/// Every flipped bit of a signed part is found, wherever it is; the padding behind the PCK chain is
+/// nobody's word.
 #[test]
 fn a_flipped_bit_anywhere_in_header_body_or_signatures_is_refused() {
     let quote = evidence(V4).quote;
@@ -168,8 +177,9 @@ fn collateral_of_another_platform_is_refused_as_that() {
     assert_eq!(report.refusal().unwrap().check(), CheckName::TcbInfoPlatform);
 }
 
-/// Intel's own sample chain: self-consistent, valid to 2028, under a root that is not the production root. Its
-/// quote carries the chain as DER; what certifies a quote is not signed by it, so the test writes it as PEM.
+/// Intel's own sample chain: self-consistent, valid to 2028, under a root that is not the
+/// production root. Its quote carries the chain as DER; what certifies a quote is not signed by it,
+/// so the test writes it as PEM.
 #[test]
 fn intels_sample_is_refused_under_its_own_root_only_for_its_attributes() {
     let quote = with_chain(vector!("intel-qvl/quote.dat"), &intel_sample_chain());
@@ -180,11 +190,15 @@ fn intels_sample_is_refused_under_its_own_root_only_for_its_attributes() {
     let own = judged(TrustAnchor::DangerEmulated(intel_sample_root()));
     assert_eq!(failed(&own), ["sept-ve-disable"]);
     let chain = own.checks.iter().filter(|row| row.name < CheckName::CollateralFormat);
-    assert!(chain.clone().count() == 9 && chain.into_iter().all(|row| row.verdict == CheckVerdict::Pass));
+    assert!(
+        chain.clone().count() == 9
+            && chain.into_iter().all(|row| row.verdict == CheckVerdict::Pass)
+    );
     assert_eq!(failed(&judged(TrustAnchor::Intel)), ["trust-anchor", "sept-ve-disable"]);
 }
 
-/// Its TCB components are larger than security versions can be, so with its collateral it fails for that as well.
+/// Its TCB components are larger than security versions can be, so with its collateral it fails for
+/// that as well.
 #[test]
 fn intels_sample_tcb_info_cannot_be_read() {
     let file = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
@@ -193,7 +207,8 @@ fn intels_sample_tcb_info_cannot_be_read() {
         (json[key].to_string(), json["signature"].as_str().unwrap().to_owned())
     };
     let (tcb_info, tcb_info_signature) = document(vector!("intel-qvl/tcbInfo.json"), "tcbInfo");
-    let (qe_identity, qe_identity_signature) = document(vector!("intel-qvl/qeIdentity.json"), "enclaveIdentity");
+    let (qe_identity, qe_identity_signature) =
+        document(vector!("intel-qvl/qeIdentity.json"), "enclaveIdentity");
     let collateral = serde_json::json!({
         "pck_crl_issuer_chain": intel_sample_chain(),
         "root_ca_crl": hex::encode(vector!("intel-qvl/rootCaCrl.der")),
@@ -207,8 +222,12 @@ fn intels_sample_tcb_info_cannot_be_read() {
         "pck_certificate_chain": intel_sample_chain(),
     });
     let collateral = Collateral::parse(collateral.to_string().as_bytes()).unwrap();
-    let policy = Policy::strict(TrustAnchor::DangerEmulated(intel_sample_root()), ExpectedReportData::NonceOfEvidence);
-    let report = judge(&evidence(vector!("intel-qvl/quote.dat")), &policy, Some(&collateral), JULY_2025);
+    let policy = Policy::strict(
+        TrustAnchor::DangerEmulated(intel_sample_root()),
+        ExpectedReportData::NonceOfEvidence,
+    );
+    let report =
+        judge(&evidence(vector!("intel-qvl/quote.dat")), &policy, Some(&collateral), JULY_2025);
     assert_eq!(failed(&report), ["collateral-format", "sept-ve-disable"]);
     let found = &report.check(CheckName::CollateralFormat).unwrap().finding.found;
     assert!(found.contains("65473"), "{found}");
@@ -226,7 +245,8 @@ fn intel_sample_root() -> Vec<u8> {
     pem::parse(vector!("intel-qvl/trustedRootCaCert.pem")).unwrap().into_contents()
 }
 
-/// A version 4 quote without QE authentication data whose PCK chain is replaced; no signature covers it.
+/// A version 4 quote without QE authentication data whose PCK chain is replaced; no signature
+/// covers it.
 fn with_chain(quote: &[u8], chain: &str) -> Vec<u8> {
     let signed = 48 + 584;
     let before_inner_size = signed + 4 + 128 + 2;
@@ -242,11 +262,13 @@ fn with_chain(quote: &[u8], chain: &str) -> Vec<u8> {
     out
 }
 
-/// A guest of another cloud: quote and firmware log of one boot, which replay to all four registers.
+/// A guest of another cloud: quote and firmware log of one boot, which replay to all four
+/// registers.
 #[test]
 fn another_clouds_log_replays_and_its_logs_with_two_separators_are_refused() {
     let quote = include_bytes!("../../../tests/vectors/protocol/cos-113-quote.bin");
-    let events = tcg_log::parse(include_bytes!("../../../tests/vectors/protocol/cos-113-ccel.bin")).unwrap();
+    let events =
+        tcg_log::parse(include_bytes!("../../../tests/vectors/protocol/cos-113-ccel.bin")).unwrap();
     assert_eq!(tcg_log::replay(&events), Quote::parse_padded(quote).unwrap().report.rtmrs);
     let mut evidence = evidence(quote);
     evidence.event_log = events.iter().map(raw).collect();
@@ -255,7 +277,8 @@ fn another_clouds_log_replays_and_its_logs_with_two_separators_are_refused() {
     for name in [CheckName::EventSeparator, CheckName::FirmwareLog, CheckName::QuoteSignature] {
         assert_eq!(report.check(name).unwrap().verdict, CheckVerdict::Pass, "{}", name.name());
     }
-    // The same log with the separator of RTMR0 written twice, as a host would to move events behind it.
+    // The same log with the separator of RTMR0 written twice, as a host would to move events behind
+    // it.
     let first = events.iter().position(|event| event.event_type == EV_SEPARATOR).unwrap();
     evidence.event_log.insert(first, evidence.event_log[first].clone());
     let report = judge(&evidence, &policy, None, JULY_2025);
@@ -270,18 +293,18 @@ fn another_clouds_log_replays_and_its_logs_with_two_separators_are_refused() {
     }
 }
 
-/// Nothing authenticates an entry's type: a second separator is seen under another one too, and so is one that
-/// reports an error.
+/// Nothing authenticates an entry's type: a second separator is seen under another one too, and so
+/// is one that reports an error.
 #[test]
 fn a_second_separator_is_seen_whatever_type_its_sender_gives_it() {
-    let mut evidence = evidence(include_bytes!("../../../tests/vectors/protocol/cos-113-quote.bin"));
+    let mut evidence =
+        evidence(include_bytes!("../../../tests/vectors/protocol/cos-113-quote.bin"));
     let log = include_bytes!("../../../tests/vectors/protocol/cos-113-second-separator.bin");
     evidence.event_log = tcg_log::parse_as_it_is(log).unwrap().iter().map(raw).collect();
     let mut seen = [false; 4];
-    let second = evidence
-        .event_log
-        .iter()
-        .position(|raw| raw.event_type == EV_SEPARATOR && std::mem::replace(&mut seen[raw.imr as usize], true));
+    let second = evidence.event_log.iter().position(|raw| {
+        raw.event_type == EV_SEPARATOR && std::mem::replace(&mut seen[raw.imr as usize], true)
+    });
     let second = second.unwrap();
     let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence);
     let mut judged = |event_type: u32, measured: &[u8]| {
@@ -314,8 +337,10 @@ fn raw(event: &TcgEvent) -> RawEvent {
 /// dstack's guest: its log replays, its facts are read, and its MRCONFIGID is its app's.
 #[test]
 fn a_dstack_guests_log_replays_to_its_register() {
-    let json: Value =
-        serde_json::from_slice(include_bytes!("../../../tests/vectors/protocol/dstack-getquote.json")).unwrap();
+    let json: Value = serde_json::from_slice(include_bytes!(
+        "../../../tests/vectors/protocol/dstack-getquote.json"
+    ))
+    .unwrap();
     let mut evidence = evidence(&hex::decode(json["quote"].as_str().unwrap()).unwrap());
     let events: Vec<RawEvent> = serde_json::from_str(json["event_log"].as_str().unwrap()).unwrap();
     evidence.event_log = events;

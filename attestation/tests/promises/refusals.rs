@@ -1,10 +1,15 @@
 //! Every lie has its own refusal, and honest evidence has none.
 
 use attestation::policy::{
-    AcceptedAttribute, AcceptedTcb, ExpectedReportData, Explanation, Prediction, RequiredEvent, TcbStatus, TdAttribute,
+    AcceptedAttribute, AcceptedTcb, ExpectedReportData, Explanation, Prediction, RequiredEvent,
+    TcbStatus, TdAttribute,
 };
-use attestation::{AnchorName, CheckName, CheckVerdict, Collateral, EMULATED, Policy, TrustAnchor, judge, verify};
-use protocol::digest::{AppId, ComposeHash, InstanceId, OsImageHash, ReportData, Rtmr, Sha384Digest};
+use attestation::{
+    AnchorName, CheckName, CheckVerdict, Collateral, EMULATED, Policy, TrustAnchor, judge, verify,
+};
+use protocol::digest::{
+    AppId, ComposeHash, InstanceId, OsImageHash, ReportData, Rtmr, Sha384Digest,
+};
 use protocol::event_log::{RawEvent, RuntimeEvent};
 use protocol::evidence::Evidence;
 use protocol::launch::LaunchClaims;
@@ -21,7 +26,13 @@ struct Lie {
     refused_by: CheckName,
 }
 
-const HONEST: Lie = Lie { what: "", forge: |_| {}, evidence: |_| {}, policy: |_| {}, refused_by: CheckName::TeeType };
+const HONEST: Lie = Lie {
+    what: "",
+    forge: |_| {},
+    evidence: |_| {},
+    policy: |_| {},
+    refused_by: CheckName::TeeType,
+};
 
 /// The platform lies.
 fn platform(what: &'static str, refused_by: CheckName, forge: fn(&mut Forge)) -> Lie {
@@ -39,7 +50,11 @@ fn unwanted(what: &'static str, refused_by: CheckName, policy: fn(&mut Policy)) 
 }
 
 fn tolerated(status: TcbStatus, advisories: &[&str], until_secs: u64) -> AcceptedTcb {
-    AcceptedTcb { status, advisory_ids: advisories.iter().map(ToString::to_string).collect(), until_secs }
+    AcceptedTcb {
+        status,
+        advisory_ids: advisories.iter().map(ToString::to_string).collect(),
+        until_secs,
+    }
 }
 
 /// An entry of the firmware's in register 0.
@@ -48,6 +63,7 @@ fn firmware(event_type: u32, measured: &[u8]) -> RawEvent {
     RawEvent { imr: 0, event_type, digest, event: String::new(), event_payload: String::new() }
 }
 
+// Long: a table, one row a case.
 fn hardware_lies() -> Vec<Lie> {
     use CheckName::*;
     vec![
@@ -57,46 +73,70 @@ fn hardware_lies() -> Vec<Lie> {
         tampered("a padded quote", QuoteFormat, |e| e.quote.push(0)),
         platform("another QE vendor", QuoteHeader, |f| f.qe_vendor = 0x94),
         tampered("a flipped bit in the body", QuoteSignature, |e| e.quote[300] ^= 1),
-        tampered("a flipped bit in the signature", QuoteSignature, |e| e.quote[48 + 6 + 648 + 4] ^= 1),
+        tampered("a flipped bit in the signature", QuoteSignature, |e| {
+            e.quote[48 + 6 + 648 + 4] ^= 1
+        }),
         platform("another attestation key", QuoteSignature, |f| f.attestation_key_signs = key(99)),
         platform("other QE authentication data", AttestationKey, |f| f.qe_auth_data[0] = 1),
         platform("another PCK", QeReportSignature, |f| f.pck_signs_qe = key(99)),
-        platform("a PCK CA that the root did not sign", PckCertificates, |f| f.root_signs_pck_ca = key(99)),
-        platform("a PCK CA whose key may not sign certificates", PckCertificates, |f| f.pck_ca_usage = Some([1, 0x02])),
+        platform("a PCK CA that the root did not sign", PckCertificates, |f| {
+            f.root_signs_pck_ca = key(99)
+        }),
+        platform("a PCK CA whose key may not sign certificates", PckCertificates, |f| {
+            f.pck_ca_usage = Some([1, 0x02])
+        }),
         unwanted("Intel's root", TrustAnchor, |p| p.anchor = attestation::TrustAnchor::Intel),
-        platform("certificates that have expired", CertificateValidity, |f| f.certificates_until = NOW - DAY),
-        platform("collateral by another root's signer", CollateralSigners, |f| f.root_signs_tcb_signer = key(99)),
+        platform("certificates that have expired", CertificateValidity, |f| {
+            f.certificates_until = NOW - DAY
+        }),
+        platform("collateral by another root's signer", CollateralSigners, |f| {
+            f.root_signs_tcb_signer = key(99)
+        }),
         platform("a revocation list by a stranger", CrlIssuer, |f| f.pck_ca_signs_crl = key(99)),
-        platform("a PCK CA whose key may not sign lists", CrlIssuer, |f| f.pck_ca_usage = Some([2, 0x04])),
-        platform("a delta revocation list", CrlComplete, |f| f.pck_crl_extension = Some(der::DELTA_CRL)),
+        platform("a PCK CA whose key may not sign lists", CrlIssuer, |f| {
+            f.pck_ca_usage = Some([2, 0x04])
+        }),
+        platform("a delta revocation list", CrlComplete, |f| {
+            f.pck_crl_extension = Some(der::DELTA_CRL)
+        }),
         platform("a delta that hides its kind", CrlComplete, |f| {
             f.pck_crl_extension = Some(der::Extension(der::DELTA_CRL.0, false, der::DELTA_CRL.2));
         }),
         platform("a list of some certificates only", CrlComplete, |f| {
             f.pck_crl_extension = Some(der::DISTRIBUTION_POINT);
         }),
-        platform("a list that means something unknown", CrlComplete, |f| f.pck_crl_extension = Some(der::UNKNOWN)),
+        platform("a list that means something unknown", CrlComplete, |f| {
+            f.pck_crl_extension = Some(der::UNKNOWN)
+        }),
         platform("expired revocation lists", CrlCurrent, |f| f.crls_until = NOW - DAY),
         platform("a revoked PCK", Revocation, |f| f.revoked_by_pck_ca = vec![3]),
         platform("a revoked PCK CA", Revocation, |f| f.revoked_by_root = vec![2]),
         platform("a revoked TCB signer", Revocation, |f| f.revoked_by_root = vec![4]),
-        platform("TCB info signed by a stranger", TcbInfoSignature, |f| f.tcb_signer_signs = key(99)),
+        platform("TCB info signed by a stranger", TcbInfoSignature, |f| {
+            f.tcb_signer_signs = key(99)
+        }),
         platform("expired TCB info", TcbInfoCurrent, |f| f.tcb_info_until = NOW - DAY),
         platform("TCB info of another FMSPC", TcbInfoPlatform, |f| f.stated_fmspc = [0x51; 6]),
         platform("TCB info for SGX", TcbInfoPlatform, |f| f.tcb_info_id = "SGX"),
-        platform("QE identity signed by a stranger", QeIdentitySignature, |f| f.qe_identity_signs = key(99)),
+        platform("QE identity signed by a stranger", QeIdentitySignature, |f| {
+            f.qe_identity_signs = key(99)
+        }),
         platform("an expired QE identity", QeIdentityCurrent, |f| f.qe_identity_until = NOW - DAY),
         platform("another enclave as QE", QeIdentity, |f| f.qe_signer = [0xef; 32]),
         platform("a QE identity of an unknown version", QeIdentity, |f| f.qe_identity_version = 4),
         platform("an unknown TDX module", TdxModule, |f| f.tee_tcb_svn[1] = 9),
         platform("an update to an unknown TDX module", TdxModule, |f| f.current_tee_tcb_svn[1] = 9),
-        platform("QE authentication data that only dcap-qvl measures", QuoteVerification, |f| f.qe_auth_data_bytes(31)),
+        platform("QE authentication data that only dcap-qvl measures", QuoteVerification, |f| {
+            f.qe_auth_data_bytes(31)
+        }),
         platform("a platform below every level", TcbStatus, |f| f.tee_tcb_svn[2] = 0),
         platform("a TDX module below every level", TcbStatus, |f| f.tee_tcb_svn[0] = 1),
         platform("a PCK certificate of an older microcode", TcbStatus, |f| f.cpu_svn = [2; 16]),
         platform("a QE below every level", TcbStatus, |f| f.qe_svn = 3),
         platform("an old TCB", TcbStatus, |f| f.tcb_status = "OutOfDate"),
-        platform("a TCB that needs configuration", TcbStatus, |f| f.tcb_status = "ConfigurationNeeded"),
+        platform("a TCB that needs configuration", TcbStatus, |f| {
+            f.tcb_status = "ConfigurationNeeded"
+        }),
         platform("a revoked TCB", TcbStatus, |f| f.tcb_status = "Revoked"),
     ]
 }
@@ -107,15 +147,25 @@ fn td_lies() -> Vec<Lie> {
         platform("DEBUG", Debug, |f| f.td_attributes |= 1),
         platform("a profiling bit", TdAttributes, |f| f.td_attributes |= 1 << 4),
         platform("an unknown attribute bit", TdAttributes, |f| f.td_attributes |= 1 << 40),
-        platform("PERFMON, which the policy does not name", TdAttributes, |f| f.td_attributes |= 1 << 63),
+        platform("PERFMON, which the policy does not name", TdAttributes, |f| {
+            f.td_attributes |= 1 << 63
+        }),
         platform("SEPT_VE_DISABLE = 0", SeptVeDisable, |f| f.td_attributes = 0),
         platform("migratable", Migratable, |f| f.td_attributes |= 1 << 29),
         platform("a service TD", ServiceTd, |f| f.mr_service_td = [1; 48]),
         platform("SERVTD_EXT", ServiceTd, |f| f.td_attributes |= 1 << 17),
-        platform("a service TD of the TD's creation", ServiceTd, |f| (f.body_type, f.extension[81]) = (4, 1)),
-        platform("a service TD bound later", ServiceTd, |f| (f.body_type, f.extension[181]) = (4, 1)),
-        platform("attributes of a service TD bound later", ServiceTd, |f| (f.body_type, f.extension[236]) = (4, 1)),
-        platform("a virtual machine inside the TD", TdPartition, |f| (f.body_type, f.extension[0]) = (4, 1)),
+        platform("a service TD of the TD's creation", ServiceTd, |f| {
+            (f.body_type, f.extension[81]) = (4, 1)
+        }),
+        platform("a service TD bound later", ServiceTd, |f| {
+            (f.body_type, f.extension[181]) = (4, 1)
+        }),
+        platform("attributes of a service TD bound later", ServiceTd, |f| {
+            (f.body_type, f.extension[236]) = (4, 1)
+        }),
+        platform("a virtual machine inside the TD", TdPartition, |f| {
+            (f.body_type, f.extension[0]) = (4, 1)
+        }),
         platform("attached devices", TdPartition, |f| (f.body_type, f.extension[33]) = (4, 1)),
         platform("PKS", Pks, |f| f.td_attributes |= 1 << 30),
         platform("an unknown XFAM bit", Xfam, |f| f.xfam |= 1 << 40),
@@ -129,18 +179,28 @@ fn platform_rules() -> Vec<Lie> {
     use CheckName::*;
     vec![
         unwanted("a TCB date", MinimumTcbDate, |p| p.platform.minimum_tcb_date_secs = Some(NOW)),
-        unwanted("an evaluation number", EvaluationNumber, |p| p.platform.minimum_evaluation_number = Some(21)),
+        unwanted("an evaluation number", EvaluationNumber, |p| {
+            p.platform.minimum_evaluation_number = Some(21)
+        }),
         unwanted("an age", CollateralAge, |p| p.platform.maximum_collateral_age_secs = Some(DAY)),
         unwanted("another FMSPC", Fmspc, |p| p.platform.fmspcs = Some(vec![[1; 6]])),
         unwanted("an empty list of FMSPCs", Fmspc, |p| p.platform.fmspcs = Some(vec![])),
         unwanted("another platform", PlatformId, |p| p.platform.platform_ids = Some(vec![[1; 16]])),
-        unwanted("an empty list of platforms", PlatformId, |p| p.platform.platform_ids = Some(vec![])),
+        unwanted("an empty list of platforms", PlatformId, |p| {
+            p.platform.platform_ids = Some(vec![])
+        }),
         Lie {
             what: "an advisory that the policy does not name",
-            forge: |f| (f.tcb_status, f.advisories) = ("OutOfDate", vec!["INTEL-SA-00001", "INTEL-SA-00002"]),
+            forge: |f| {
+                (f.tcb_status, f.advisories) =
+                    ("OutOfDate", vec!["INTEL-SA-00001", "INTEL-SA-00002"])
+            },
             policy: |p| {
-                p.platform.accepted_tcb =
-                    vec![tolerated(attestation::policy::TcbStatus::OutOfDate, &["INTEL-SA-00001"], NOW)]
+                p.platform.accepted_tcb = vec![tolerated(
+                    attestation::policy::TcbStatus::OutOfDate,
+                    &["INTEL-SA-00001"],
+                    NOW,
+                )]
             },
             refused_by: TcbAdvisories,
             ..HONEST
@@ -149,14 +209,19 @@ fn platform_rules() -> Vec<Lie> {
             what: "PKS, tolerated until yesterday",
             forge: |f| f.td_attributes |= 1 << 30,
             policy: |p| {
-                p.td.accepted = vec![AcceptedAttribute { attribute: TdAttribute::Pks, until_secs: NOW - DAY }];
+                p.td.accepted =
+                    vec![AcceptedAttribute { attribute: TdAttribute::Pks, until_secs: NOW - DAY }];
             },
             refused_by: Pks,
             ..HONEST
         },
-        unwanted("another image than listed", ImageList, |p| p.images = Some(vec![OsImageHash([9; 32])])),
+        unwanted("another image than listed", ImageList, |p| {
+            p.images = Some(vec![OsImageHash([9; 32])])
+        }),
         unwanted("an empty list of images", ImageList, |p| p.images = Some(vec![])),
-        unwanted("another app than listed", AppList, |p| p.apps = Some(vec![protocol::digest::ComposeHash([9; 32])])),
+        unwanted("another app than listed", AppList, |p| {
+            p.apps = Some(vec![protocol::digest::ComposeHash([9; 32])])
+        }),
         unwanted("an empty list of apps", AppList, |p| p.apps = Some(vec![])),
     ]
 }
@@ -170,11 +235,15 @@ fn event_lies() -> Vec<Lie> {
         tampered("a second separator in the firmware's log", EventSeparator, |e| {
             e.event_log.splice(0..0, [firmware(4, b"separator"), firmware(4, b"separator")]);
         }),
-        tampered("firmware entries that were not measured", FirmwareLog, |e| e.event_log.insert(0, firmware(4, b"x"))),
+        tampered("firmware entries that were not measured", FirmwareLog, |e| {
+            e.event_log.insert(0, firmware(4, b"x"))
+        }),
         tampered("firmware entries without digest", FirmwareLog, |e| {
             e.event_log.insert(0, RawEvent { digest: String::new(), ..firmware(4, b"x") });
         }),
-        tampered("a changed payload", EventPayload, |e| e.event_log[3].event_payload.replace_range(..2, "00")),
+        tampered("a changed payload", EventPayload, |e| {
+            e.event_log[3].event_payload.replace_range(..2, "00")
+        }),
         tampered("a changed event with its digest", Rtmr3, |e| {
             e.event_log[3] = RuntimeEvent::new("instance-id", [8; 20]).to_raw();
         }),
@@ -184,7 +253,9 @@ fn event_lies() -> Vec<Lie> {
         tampered("a foreign event in the boot", EventOrder, |e| {
             e.event_log.insert(2, RuntimeEvent::new("mine", "").to_raw());
         }),
-        tampered("a repeated event", EventRepeated, |e| e.event_log.insert(2, e.event_log[1].clone())),
+        tampered("a repeated event", EventRepeated, |e| {
+            e.event_log.insert(2, e.event_log[1].clone())
+        }),
         tampered("an event that was not extended", Rtmr3, |e| {
             e.event_log.push(RuntimeEvent::new("mine", "").to_raw());
         }),
@@ -198,7 +269,8 @@ fn event_lies() -> Vec<Lie> {
             p.required_events = vec![RequiredEvent { name: "os-image-hash".into(), payload: None }];
         }),
         unwanted("another key provider", RequiredEvents, |p| {
-            p.required_events = vec![RequiredEvent { name: "key-provider".into(), payload: Some(b"{}".to_vec()) }];
+            p.required_events =
+                vec![RequiredEvent { name: "key-provider".into(), payload: Some(b"{}".to_vec()) }];
         }),
     ]
 }
@@ -207,12 +279,16 @@ fn launch_lies() -> Vec<Lie> {
     use CheckName::*;
     vec![
         platform("other report data", ReportData, |f| f.report_data[0] ^= 1),
-        unwanted("another nonce", ReportData, |p| p.report_data = ExpectedReportData::Nonce([8; 32])),
+        unwanted("another nonce", ReportData, |p| {
+            p.report_data = ExpectedReportData::Nonce([8; 32])
+        }),
         platform("other firmware", Mrtd, |f| f.registers[0][0] ^= 1),
         platform("another shape", Rtmr0, |f| f.registers[1][0] ^= 1),
         platform("another kernel", Rtmr1, |f| f.registers[2][0] ^= 1),
         platform("another initrd or command line", Rtmr2, |f| f.registers[3][0] ^= 1),
-        tampered("another published file", PublishedCompose, |e| e.app_compose = Some(b"{}".to_vec())),
+        tampered("another published file", PublishedCompose, |e| {
+            e.app_compose = Some(b"{}".to_vec())
+        }),
         unwanted("another app-compose.json", ComposeHash, |p| {
             p.app.as_mut().unwrap().compose_hash = protocol::digest::ComposeHash::of(b"{}");
         }),
@@ -235,7 +311,8 @@ fn all_lies() -> Vec<Lie> {
 fn honest_evidence_is_verified() {
     for (version, body_type) in [(4, 2), (5, 2), (5, 3), (5, 4)] {
         let forge = Forge { version, body_type, ..Forge::honest() };
-        let verified = verify(&forge.evidence(), &forge.policy(), Some(&forge.collateral()), NOW).unwrap();
+        let verified =
+            verify(&forge.evidence(), &forge.policy(), Some(&forge.collateral()), NOW).unwrap();
         assert_eq!(verified.trust_anchor(), AnchorName::Emulated);
         assert_eq!(verified.events(), boot());
         assert_eq!(verified.app().compose_hash, ComposeHash::of(APP));
@@ -253,24 +330,30 @@ fn every_lie_is_refused_by_its_own_check() {
         let (mut evidence, mut policy) = (forge.evidence(), forge.policy());
         (lie.evidence)(&mut evidence);
         (lie.policy)(&mut policy);
-        let refusal = verify(&evidence, &policy, Some(&forge.collateral()), NOW).expect_err(lie.what);
+        let refusal =
+            verify(&evidence, &policy, Some(&forge.collateral()), NOW).expect_err(lie.what);
         assert_eq!(refusal.check(), lie.refused_by, "{}: {refusal}", lie.what);
         assert!(!refusal.hint().is_empty() || !refusal.to_string().is_empty(), "{}", lie.what);
     }
 }
 
-/// SEAMATTRIBUTES and MRSIGNERSEAM have rows of their own, for when there is no collateral to compare with.
+/// SEAMATTRIBUTES and MRSIGNERSEAM have rows of their own, for when there is no collateral to
+/// compare with.
 #[test]
 fn attributes_are_judged_without_collateral() {
-    let rows = [CheckName::Debug, CheckName::SeamAttributes, CheckName::MrSignerSeam, CheckName::Xfam];
+    let rows =
+        [CheckName::Debug, CheckName::SeamAttributes, CheckName::MrSignerSeam, CheckName::Xfam];
     let mut forge = Forge::honest();
-    (forge.td_attributes, forge.seam_attributes, forge.mr_signer_seam, forge.xfam) = (1, 1, [1; 48], 1 << 63);
+    (forge.td_attributes, forge.seam_attributes, forge.mr_signer_seam, forge.xfam) =
+        (1, 1, [1; 48], 1 << 63);
     let report = judge(&forge.evidence(), &forge.policy(), None, NOW);
     for row in rows {
         assert_eq!(report.check(row).unwrap().verdict, CheckVerdict::Fail, "{}", row.name());
     }
     let skipped = report.check(CheckName::TcbStatus).unwrap();
-    assert!(skipped.verdict == CheckVerdict::Skipped && skipped.finding.hint.contains("no collateral"));
+    assert!(
+        skipped.verdict == CheckVerdict::Skipped && skipped.finding.hint.contains("no collateral")
+    );
 }
 
 /// A check that no lie reaches would be dead code.
@@ -287,13 +370,20 @@ fn every_check_refuses_some_lie() {
 #[test]
 fn collateral_that_cannot_be_read_is_named() {
     let forge = Forge::honest();
-    let broken =
-        ["root_ca_crl", "pck_crl", "tcb_info_issuer_chain", "tcb_info", "qe_identity_issuer_chain", "qe_identity"];
+    let broken = [
+        "root_ca_crl",
+        "pck_crl",
+        "tcb_info_issuer_chain",
+        "tcb_info",
+        "qe_identity_issuer_chain",
+        "qe_identity",
+    ];
     for field in broken {
         let mut json = forge.collateral_json();
         json[field] = "00".into();
         let collateral = Collateral::parse(json.to_string().as_bytes()).unwrap();
-        let refusal = verify(&forge.evidence(), &forge.policy(), Some(&collateral), NOW).unwrap_err();
+        let refusal =
+            verify(&forge.evidence(), &forge.policy(), Some(&collateral), NOW).unwrap_err();
         assert_eq!(refusal.check(), CheckName::CollateralFormat, "{field}: {refusal}");
     }
 }
@@ -303,7 +393,8 @@ fn what_nobody_stated_is_skipped_and_never_verified() {
     let forge = Forge::honest();
     let strict = Policy::strict(forge.policy().anchor, ExpectedReportData::NonceOfEvidence);
     let report = judge(&forge.evidence(), &strict, Some(&forge.collateral()), NOW);
-    let skipped: Vec<_> = report.checks.iter().filter(|row| row.verdict == CheckVerdict::Skipped).collect();
+    let skipped: Vec<_> =
+        report.checks.iter().filter(|row| row.verdict == CheckVerdict::Skipped).collect();
     let names: Vec<_> = skipped.iter().map(|row| row.name.name()).collect();
     assert_eq!(names, ["mrtd", "rtmr0", "rtmr1", "rtmr2", "compose-hash"]);
     assert!(verify(&forge.evidence(), &strict, Some(&forge.collateral()), NOW).is_err());
@@ -315,11 +406,13 @@ fn what_nobody_stated_is_skipped_and_never_verified() {
 
 #[test]
 fn an_old_tcb_is_accepted_by_name_for_every_advisory_and_until_a_date() {
-    let forge = Forge { tcb_status: "OutOfDate", advisories: vec!["INTEL-SA-00001"], ..Forge::honest() };
+    let forge =
+        Forge { tcb_status: "OutOfDate", advisories: vec!["INTEL-SA-00001"], ..Forge::honest() };
     let judged = |status, advisories: &[&str], until_secs| {
         let mut policy = forge.policy();
         policy.platform.accepted_tcb = vec![tolerated(status, advisories, until_secs)];
-        verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW).map_err(|refusal| refusal.check())
+        verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW)
+            .map_err(|refusal| refusal.check())
     };
     assert!(judged(TcbStatus::OutOfDate, &["INTEL-SA-00001"], NOW).is_ok());
     assert_eq!(judged(TcbStatus::OutOfDate, &[], NOW).map(drop), Err(CheckName::TcbAdvisories));
@@ -340,7 +433,8 @@ fn advisories_are_tolerated_by_one_rule_or_not_at_all() {
     assert_eq!(refusal.check(), CheckName::TcbAdvisories);
 }
 
-/// What a platform's certificate says of itself cannot be talked away: a revoked level is refused whatever the rules.
+/// What a platform's certificate says of itself cannot be talked away: a revoked level is refused
+/// whatever the rules.
 #[test]
 fn nothing_makes_a_revoked_level_acceptable() {
     let forge = Forge { tcb_status: "Revoked", ..Forge::honest() };
@@ -362,7 +456,10 @@ fn attributes_are_tolerated_by_name_until_a_date() {
         assert!(judged(NOW).is_ok(), "{attribute:?}");
         assert!(judged(NOW + 1).is_err(), "{attribute:?}");
         policy.td.accepted.clear();
-        assert!(verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW).is_err(), "{attribute:?}");
+        assert!(
+            verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW).is_err(),
+            "{attribute:?}"
+        );
     }
 }
 
@@ -383,7 +480,8 @@ fn a_list_of_apps_states_the_app_and_a_list_of_images_does_not_state_the_image()
 
 #[test]
 fn firmware_entries_that_replay_have_rows_that_pass() {
-    let entries = [firmware(1, b"volume"), firmware(4, b"separator"), firmware(6, b"boot variable")];
+    let entries =
+        [firmware(1, b"volume"), firmware(4, b"separator"), firmware(6, b"boot variable")];
     let mut forge = Forge::honest();
     let digests = entries.clone().map(|entry| Sha384Digest::from_hex(&entry.digest).unwrap());
     forge.registers[1] = Rtmr::replay(&digests).0;
@@ -395,13 +493,21 @@ fn firmware_entries_that_replay_have_rows_that_pass() {
     let incomplete = judged(&forge);
     let row = incomplete.check(CheckName::FirmwareLog).unwrap();
     assert_eq!(row.verdict, CheckVerdict::Skipped);
-    assert!(row.finding.hint.contains("RTMR1 was extended and has no entry"), "{}", row.finding.hint);
+    assert!(
+        row.finding.hint.contains("RTMR1 was extended and has no entry"),
+        "{}",
+        row.finding.hint
+    );
     (forge.registers[2], forge.registers[3]) = ([0; 48], [0; 48]);
     let report = judged(&forge);
     for name in [CheckName::EventSeparator, CheckName::FirmwareLog, CheckName::Rtmr3] {
         assert_eq!(report.check(name).unwrap().verdict, CheckVerdict::Pass, "{}", name.name());
     }
-    assert!(judge(&forge.evidence(), &forge.policy(), None, NOW).check(CheckName::FirmwareLog).is_none());
+    assert!(
+        judge(&forge.evidence(), &forge.policy(), None, NOW)
+            .check(CheckName::FirmwareLog)
+            .is_none()
+    );
 }
 
 #[test]
@@ -442,7 +548,8 @@ fn a_difference_is_explained_by_the_words_for_this_very_value() {
     forge.registers[3] = [5; 48];
     let mut policy = forge.policy();
     let image = policy.image.as_mut().unwrap();
-    let explained = |found| Some(Explanation { found, text: "it is that of 4 vCPUs; you stated 2".into() });
+    let explained =
+        |found| Some(Explanation { found, text: "it is that of 4 vCPUs; you stated 2".into() });
     for (register, found) in [(&mut image.rtmr0, [4; 48]), (&mut image.rtmr2, [6; 48])] {
         let Prediction::Value(expected) = register else { unreachable!() };
         expected.explanation = explained(found);
@@ -450,7 +557,11 @@ fn a_difference_is_explained_by_the_words_for_this_very_value() {
     image.os_image_hash = Some(protocol::digest::OsImageHash([2; 32]));
     let report = judge(&forge.evidence(), &policy, None, NOW);
     let hint = |name| report.check(name).unwrap().finding.hint.clone();
-    assert!(hint(CheckName::Rtmr0).starts_with("it is that of 4 vCPUs; you stated 2;"), "{}", hint(CheckName::Rtmr0));
+    assert!(
+        hint(CheckName::Rtmr0).starts_with("it is that of 4 vCPUs; you stated 2;"),
+        "{}",
+        hint(CheckName::Rtmr0)
+    );
     assert!(hint(CheckName::Rtmr2).starts_with("no known cause;"), "{}", hint(CheckName::Rtmr2));
     assert!(hint(CheckName::Rtmr2).contains("the evidence claims image 0101"));
 }

@@ -21,7 +21,17 @@ fn the_report_has_exactly_the_documented_keys() {
         assert_eq!(sorted(keys(row)), ["expected", "found", "hint", "name", "verdict"]);
         assert_eq!(row["verdict"], "pass", "{row}");
     }
-    for fact in ["mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mrconfigid", "report_data", "compose_hash", "app_id"] {
+    for fact in [
+        "mrtd",
+        "rtmr0",
+        "rtmr1",
+        "rtmr2",
+        "rtmr3",
+        "mrconfigid",
+        "report_data",
+        "compose_hash",
+        "app_id",
+    ] {
         assert!(json["facts"][fact].as_str().is_some_and(|text| text.len() >= 40), "{fact}");
     }
     assert_eq!(json["facts"]["tcb_status"], "UpToDate");

@@ -1,4 +1,5 @@
-//! Collateral kept on this machine: a file for each kind of platform and root, replaced whole, readable by its user.
+//! Collateral kept on this machine: a file for each kind of platform and root, replaced whole,
+//! readable by its user.
 //!
 //! A file is believed no more than a service is; whoever changes one can only make verdicts fail.
 
@@ -14,20 +15,20 @@ use crate::{files, paths};
 
 /// Only the user reads and writes: others would learn whose guests are verified.
 const FILE_MODE: u32 = 0o600;
-const FOLDER_MODE: u32 = 0o700;
+const DIRECTORY_MODE: u32 = 0o700;
 /// What a person can do about a file that does not parse.
 const REMOVE: &str = "remove the file and fetch again: `dstyx collateral fetch`";
 
-/// The folder.
+/// The directory.
 #[derive(Debug, Clone)]
 pub struct Cache {
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 impl Cache {
     /// This user's: `$XDG_CACHE_HOME/dstyx/collateral`, by default `~/.cache/dstyx/collateral`.
     pub fn of_user() -> Outcome<Self> {
-        Ok(Self { folder: paths::cache_folder()?.join("collateral") })
+        Ok(Self { directory: paths::cache_directory()?.join("collateral") })
     }
 
     /// Where collateral for `key` under that root lies, if there is any.
@@ -36,7 +37,7 @@ impl Cache {
             AnchorName::Intel => "intel",
             AnchorName::Emulated => "emulated",
         };
-        self.folder.join(root).join(format!("{key}.json"))
+        self.directory.join(root).join(format!("{key}.json"))
     }
 
     /// What is kept, however old.
@@ -46,10 +47,18 @@ impl Cache {
     }
 
     /// Keeps it; a reader sees the old file or the new one, never half of one.
-    pub fn write(&self, anchor: AnchorName, key: &PlatformKey, collateral: &Collateral) -> Outcome<PathBuf> {
+    pub fn write(
+        &self,
+        anchor: AnchorName,
+        key: &PlatformKey,
+        collateral: &Collateral,
+    ) -> Outcome<PathBuf> {
         let path = self.path(anchor, key);
         let written = replace(&path, &collateral.to_json());
-        written.hint(path.display(), "is the cache folder writable? name another with XDG_CACHE_HOME")?;
+        written.hint(
+            path.display(),
+            "is the cache directory writable? name another with XDG_CACHE_HOME",
+        )?;
         Ok(path)
     }
 
@@ -57,13 +66,15 @@ impl Cache {
     pub fn files(&self) -> Outcome<Vec<PathBuf>> {
         let mut files = Vec::new();
         for root in ["intel", "emulated"] {
-            let entries = match fs::read_dir(self.folder.join(root)) {
+            let entries = match fs::read_dir(self.directory.join(root)) {
                 Ok(entries) => entries,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(Failure::new(error, "is the cache folder readable?")),
+                Err(error) => return Err(Failure::new(error, "is the cache directory readable?")),
             };
             let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
-            files.extend(paths.filter(|path| path.extension().is_some_and(|extension| extension == "json")));
+            files.extend(
+                paths.filter(|path| path.extension().is_some_and(|extension| extension == "json")),
+            );
         }
         files.sort();
         Ok(files)
@@ -77,12 +88,13 @@ pub fn read_file(path: &Path, hint: &str) -> Outcome<Collateral> {
 }
 
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().expect("the cache's files lie in its folders");
-    DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder)?;
+    let directory = path.parent().expect("the cache's files lie in its directories");
+    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory)?;
     let new = path.with_extension(format!("new-{}", std::process::id()));
     let _ = fs::remove_file(&new); // left by a process of the same number that died
     let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&new)?;
-    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&new, path));
+    let written =
+        file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&new, path));
     if written.is_err() {
         let _ = fs::remove_file(&new); // the first error is the one to tell
     }
@@ -97,13 +109,15 @@ mod tests {
 
     use super::*;
 
-    const REAL: &[u8] = include_bytes!("../../../tests/vectors/attestation/dcap-qvl-v5-td15ex.collateral.json");
-    const KEY: PlatformKey = PlatformKey { fmspc: [0x50, 0x80, 0x6f, 0, 0, 0], ca: IssuingCa::Platform };
+    const REAL: &[u8] =
+        include_bytes!("../../../tests/vectors/attestation/dcap-qvl-v5-td15ex.collateral.json");
+    const KEY: PlatformKey =
+        PlatformKey { fmspc: [0x50, 0x80, 0x6f, 0, 0, 0], ca: IssuingCa::Platform };
 
     #[test]
     fn what_is_kept_is_read_by_root_and_platform_and_by_nobody_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = Cache { folder: folder.path().join("collateral") };
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache { directory: directory.path().join("collateral") };
         assert!(cache.read(AnchorName::Intel, &KEY).unwrap().is_none());
         let collateral = Collateral::parse(REAL).unwrap();
         let path = cache.write(AnchorName::Intel, &KEY, &collateral).unwrap();
@@ -113,14 +127,14 @@ mod tests {
         let other = PlatformKey { ca: IssuingCa::Processor, ..KEY };
         assert!(cache.read(AnchorName::Intel, &other).unwrap().is_none());
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(&path), mode(path.parent().unwrap())), (FILE_MODE, FOLDER_MODE));
+        assert_eq!((mode(&path), mode(path.parent().unwrap())), (FILE_MODE, DIRECTORY_MODE));
         assert_eq!(cache.files().unwrap(), [path]);
     }
 
     #[test]
     fn a_file_is_replaced_whole_and_nothing_is_left_beside_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("intel/a.json");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("intel/a.json");
         replace(&path, b"old and longer").unwrap();
         fs::write(path.with_extension(format!("new-{}", std::process::id())), "half a fi").unwrap();
         replace(&path, b"new").unwrap();
@@ -130,8 +144,8 @@ mod tests {
 
     #[test]
     fn a_damaged_file_is_an_error_that_names_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = Cache { folder: folder.path().to_owned() };
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache { directory: directory.path().to_owned() };
         let path = cache.path(AnchorName::Intel, &KEY);
         replace(&path, &REAL[..REAL.len() / 2]).unwrap();
         let failure = cache.read(AnchorName::Intel, &KEY).unwrap_err();

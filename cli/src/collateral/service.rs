@@ -1,8 +1,8 @@
 //! Asking Intel's provisioning certification service, or a cache of it (PCCS), for collateral.
 //!
-//! Source: Intel SGX and Intel TDX Provisioning Certification Service API, version 4. Whoever answers is not
-//! trusted: time, size and redirections are bounded here, and what comes back is no more than bytes until
-//! `attestation` has judged it. So plain HTTP will do as well as HTTPS.
+//! Source: Intel SGX and Intel TDX Provisioning Certification Service API, version 4. Whoever
+//! answers is not trusted: time, size and redirections are bounded here, and what comes back is no
+//! more than bytes until `attestation` has judged it. So plain HTTP will do as well as HTTPS.
 
 use std::io::Read as _;
 use std::time::Duration;
@@ -11,16 +11,18 @@ use attestation::{Collateral, CollateralError, PlatformKey};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use ureq::http::{HeaderMap, StatusCode, Uri};
-use ureq::tls::{RootCerts, TlsConfig};
 
-/// Intel's own service. Source: Intel's documentation of the API, `https://api.portal.trustedservices.intel.com`.
+/// Intel's own service. Source: Intel's documentation of the API,
+/// `https://api.portal.trustedservices.intel.com`.
 pub const INTEL_PCS: &str = "https://api.trustedservices.intel.com";
-/// The root CA's revocation list, which Intel's service has not. Source: the distribution point in the root certificate.
+/// The root CA's revocation list, which Intel's service has not. Source: the distribution point in
+/// the root certificate.
 const INTEL_ROOT_CRL: &str = "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der";
-/// What the quote generation service's configuration (`pccs_url`) has behind the address; the requests bring their own.
+/// What the quote generation service's configuration (`pccs_url`) has behind the address; the
+/// requests bring their own.
 const API_PATHS: [&str; 2] = ["/sgx/certification/v4", "/tdx/certification/v4"];
 /// For one of the four requests, from connecting to the last byte: Intel answers within a second.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// Largest answer: TCB info has about 20 KiB, revocation lists a few; a tenth of it is usual.
 const MAX_BODY_BYTES: u64 = 256 * 1024;
 /// Longest issuer chain in a header, still percent-encoded: Intel's have 4 KiB.
@@ -123,7 +125,8 @@ struct QeIdentityAnswer<'a> {
 }
 
 impl Service {
-    /// The service at `address`: scheme, host, port, and nothing else but a path that is put in front.
+    /// The service at `address`: scheme, host, port, and nothing else but a path that is put in
+    /// front.
     pub fn new(address: &str) -> Result<Self, ServiceError> {
         let wrong = || ServiceError::Address(address.to_owned());
         let uri: Uri = address.parse().map_err(|_| wrong())?;
@@ -132,8 +135,8 @@ impl Service {
             return Err(wrong());
         }
         let mut config = ureq::Agent::config_builder()
-            .tls_config(TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build())
-            .timeout_global(Some(PATIENCE))
+            .tls_config(reproducible_build::tls::config())
+            .timeout_global(Some(TIMEOUT))
             .max_redirects(0)
             .http_status_as_error(false)
             .max_response_header_size(MAX_HEADER_BYTES);
@@ -211,8 +214,10 @@ impl Answer {
     /// The issuer chain, percent-encoded PEM, of the first of these headers that is there.
     fn chain(&self, headers: &[&str]) -> Result<String, ServiceError> {
         let value = headers.iter().find_map(|name| self.headers.get(*name));
-        let value = value.ok_or_else(|| self.wrong(format!("no header {}", headers.join(" or "))))?;
-        percent_decoded(value.as_bytes()).ok_or_else(|| self.wrong(format!("header {} is not PEM", headers[0])))
+        let value =
+            value.ok_or_else(|| self.wrong(format!("no header {}", headers.join(" or "))))?;
+        percent_decoded(value.as_bytes())
+            .ok_or_else(|| self.wrong(format!("header {} is not PEM", headers[0])))
     }
 
     fn wrong(&self, what: impl ToString) -> ServiceError {
@@ -242,31 +247,47 @@ mod tests {
     use super::*;
 
     fn answer(headers: &[(&'static str, &str)], body: &[u8]) -> Answer {
-        let pair = |(name, value): &(&'static str, &str)| ((*name).parse().unwrap(), value.parse().unwrap());
+        let pair = |(name, value): &(&'static str, &str)| {
+            ((*name).parse().unwrap(), value.parse().unwrap())
+        };
         Answer { url: "u".into(), headers: headers.iter().map(pair).collect(), body: body.to_vec() }
     }
 
     #[test]
     fn addresses_have_a_scheme_and_a_host_and_no_query() {
-        for good in ["http://127.0.0.1:8081", "https://pccs.example/", INTEL_PCS, "https://proxy.example/pccs"] {
+        for good in [
+            "http://127.0.0.1:8081",
+            "https://pccs.example/",
+            INTEL_PCS,
+            "https://proxy.example/pccs",
+        ] {
             assert!(Service::new(good).is_ok(), "{good}");
         }
-        for bad in ["", "pccs.example", "file:///etc/passwd", "ftp://a", "http://", "http://a?b=c", "a b"] {
+        for bad in
+            ["", "pccs.example", "file:///etc/passwd", "ftp://a", "http://", "http://a?b=c", "a b"]
+        {
             assert!(matches!(Service::new(bad), Err(ServiceError::Address(_))), "{bad}");
         }
     }
 
     #[test]
     fn the_address_of_a_quote_generation_services_configuration_will_do() {
-        for address in ["https://a:8081", "https://a:8081/", "https://a:8081/sgx/certification/v4/"] {
+        for address in ["https://a:8081", "https://a:8081/", "https://a:8081/sgx/certification/v4/"]
+        {
             assert_eq!(Service::new(address).unwrap().base, "https://a:8081");
         }
     }
 
     #[test]
     fn chains_are_decoded_and_the_first_header_counts() {
-        let both = answer(&[("sgx-tcb-info-issuer-chain", "old"), ("tcb-info-issuer-chain", "a%20b%0A")], b"");
-        assert_eq!(both.chain(&["TCB-Info-Issuer-Chain", "SGX-TCB-Info-Issuer-Chain"]).unwrap(), "a b\n");
+        let both = answer(
+            &[("sgx-tcb-info-issuer-chain", "old"), ("tcb-info-issuer-chain", "a%20b%0A")],
+            b"",
+        );
+        assert_eq!(
+            both.chain(&["TCB-Info-Issuer-Chain", "SGX-TCB-Info-Issuer-Chain"]).unwrap(),
+            "a b\n"
+        );
         assert!(both.chain(&["Other"]).unwrap_err().to_string().contains("no header Other"));
         for bad in ["%", "%0", "%zz", "%ff"] {
             assert!(answer(&[("a", bad)], b"").chain(&["A"]).is_err(), "{bad}");

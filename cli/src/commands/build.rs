@@ -17,7 +17,7 @@ use crate::{build, paths};
 /// Files of an image that are compared.
 const FILES: [&str; 4] = ["firmware.fd", "kernel", "initrd", "image.json"];
 
-/// Prints the image's folder; says whether it is the accepted build.
+/// Prints the image's directory; says whether it is the accepted build.
 pub fn run(options: &Build, output: &Output) -> Outcome<ExitCode> {
     let flavour = match options.flavour {
         FlavourArg::Release => Flavour::Release,
@@ -27,32 +27,39 @@ pub fn run(options: &Build, output: &Output) -> Outcome<ExitCode> {
     let accepted_file = paths::checkout()?.join("reproducible-build/accepted.json");
     let built = digests(&image)?;
     if options.accept {
-        built.write_over(&accepted_file).hint(accepted_file.display(), "is the checkout writable?")?;
+        built
+            .write_over(&accepted_file)
+            .hint(accepted_file.display(), "is the checkout writable?")?;
     }
     let deviations = deviations(&accepted_file, &built)?;
     let document = json!({
-        "image": image.folder,
+        "image": image.directory,
         "os_image_hash": image.os_image_hash,
         "accepted": deviations.is_empty(),
         "deviations": deviations,
     });
     output.result(&document, || {
-        let notes: String =
-            deviations.iter().map(|deviation| format!("not the accepted build: {deviation}\n")).collect();
-        format!("{}\nos-image-hash {}\n{notes}", image.folder.display(), image.os_image_hash)
+        let notes: String = deviations
+            .iter()
+            .map(|deviation| format!("not the accepted build: {deviation}\n"))
+            .collect();
+        format!("{}\nos-image-hash {}\n{notes}", image.directory.display(), image.os_image_hash)
     });
     if options.check && !deviations.is_empty() {
         let hint = "`dstyx rebuild` says whether this machine's builds agree; if the sources were meant to change, \
                     review and run `dstyx build --accept` for both flavours";
-        return Err(Failure::new(format!("{} files are not the accepted ones", deviations.len()), hint));
+        return Err(Failure::new(
+            format!("{} files are not the accepted ones", deviations.len()),
+            hint,
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn digests(image: &BuiltImage) -> Outcome<Accepted> {
-    let prefix = image.folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let prefix = image.directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let artefact = |name: &str| {
-        let path = image.folder.join(name);
+        let path = image.directory.join(name);
         let artefact = Artefact::of_file(&path).hint(path.display(), "build again")?;
         Ok((format!("{prefix}/{name}"), artefact))
     };

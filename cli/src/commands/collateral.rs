@@ -35,14 +35,19 @@ pub fn run(options: &Collateral, output: &Output) -> Outcome<ExitCode> {
 
 /// Asks the service even where the cache has something valid: that is what a person types it for.
 fn fetch(options: &FetchCollateral, output: &Output) -> Outcome<ExitCode> {
-    let source = verify::source(options.vm.as_deref(), options.url.as_deref(), options.evidence.as_deref())?;
+    let source =
+        verify::source(options.vm.as_deref(), options.url.as_deref(), options.evidence.as_deref())?;
     let now_secs = verify::time_of(options.at.as_deref())?;
     let gathered = judge::gather(&source, &[])?;
     let evidence = &gathered.converted.evidence;
     let anchor = judge::anchor_if(options.danger_accept_emulated);
     let key = attestation::platform_key(&evidence.quote);
-    let key = key.hint("which collateral the quote needs", "the quote must carry its platform's certificates")?;
-    let service = collateral::named_service(options.pccs.as_deref()).unwrap_or_else(|| INTEL_PCS.to_owned());
+    let key = key.hint(
+        "which collateral the quote needs",
+        "the quote must carry its platform's certificates",
+    )?;
+    let service =
+        collateral::named_service(options.pccs.as_deref()).unwrap_or_else(|| INTEL_PCS.to_owned());
     let cache = Cache::of_user()?;
     output.step(&format!("asking {service} about {key}"));
     let wanted = Wanted { evidence, anchor: &anchor, now_secs };
@@ -71,7 +76,8 @@ fn show(file: Option<&Path>, output: &Output) -> Outcome<ExitCode> {
 }
 
 fn describe(path: PathBuf, collateral: &attestation::Collateral, now_secs: u64) -> Outcome<Shown> {
-    let summary = collateral.summary().hint(path.display(), "fetch it again: `dstyx collateral fetch`")?;
+    let summary =
+        collateral.summary().hint(path.display(), "fetch it again: `dstyx collateral fetch`")?;
     Ok(Shown { path, current: summary.is_current(now_secs), summary })
 }
 
@@ -85,13 +91,19 @@ fn text(shown: &Shown) -> String {
         ("PCK CA's revocation list", &summary.pck_crl),
     ];
     let mut rows = vec![
-        vec!["for".to_owned(), format!("platforms of FMSPC {} by {}", summary.fmspc, summary.pck_ca)],
+        vec![
+            "for".to_owned(),
+            format!("platforms of FMSPC {} by {}", summary.fmspc, summary.pck_ca),
+        ],
         vec!["signed by".to_owned(), format!("{}, as it says", summary.signer)],
         vec!["TCB evaluation number".to_owned(), summary.tcb_evaluation_number.to_string()],
     ];
-    rows.extend(
-        parts.map(|(name, span)| vec![name.to_owned(), format!("issued {}, next {}", span.issued, span.next_update)]),
-    );
-    rows.push(vec!["now".to_owned(), if *current { "valid" } else { "expired, or not valid yet" }.to_owned()]);
+    rows.extend(parts.map(|(name, span)| {
+        vec![name.to_owned(), format!("issued {}, next {}", span.issued, span.next_update)]
+    }));
+    rows.push(vec![
+        "now".to_owned(),
+        if *current { "valid" } else { "expired, or not valid yet" }.to_owned(),
+    ]);
     format!("{}\n{}", path.display(), columns(&rows))
 }

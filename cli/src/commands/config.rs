@@ -1,4 +1,5 @@
-//! `dstyx config`: a launch specification in a virtual machine monitor's words, without starting anything.
+//! `dstyx config`: a launch specification in a virtual machine monitor's words, without starting
+//! anything.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -32,7 +33,8 @@ pub fn run(options: &Config, output: &Output) -> Outcome<ExitCode> {
 
 /// A specification, and the command line of its image.
 fn read(file: &Path) -> Outcome<(LaunchSpec, String)> {
-    let text = files::read_text(file, MAX_TOML_BYTES as u64).map_err(|failure| Failure::new(failure, SPEC_HINT))?;
+    let text = files::read_text(file, MAX_TOML_BYTES as u64)
+        .map_err(|failure| Failure::new(failure, SPEC_HINT))?;
     let spec = LaunchSpec::from_toml(&text).hint(file.display(), SPEC_HINT)?;
     let (image, _) = files::read_manifest(&spec.image)?;
     Ok((spec, image.cmdline))

@@ -1,7 +1,7 @@
 //! `dstyx diff`: two evidences, or one and a prediction, register by register and event by event.
 //!
-//! It judges nothing: both sides are claims. Registers decide whether they are the same; logs show where they
-//! part.
+//! It judges nothing: both sides are claims. Registers decide whether they are the same; logs show
+//! where they part.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::args::Diff;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::files;
-use crate::image_folder::ImageFolder;
+use crate::image_directory::ImageDirectory;
 use crate::judge::{self, Predicted, Stated};
 use crate::output::{Output, columns};
 use crate::printable::line;
@@ -29,8 +29,10 @@ pub fn run(options: &Diff, output: &Output) -> Outcome<ExitCode> {
     let first = read(&options.a)?;
     let second = match (&options.b, &options.image) {
         (Some(file), _) => read(file)?.side,
-        (None, Some(folder)) => predicted(folder, options, &first)?,
-        (None, None) => return Err(Failure::new("nothing to compare with", "give a second file, or --image")),
+        (None, Some(directory)) => predicted(directory, options, &first)?,
+        (None, None) => {
+            return Err(Failure::new("nothing to compare with", "give a second file, or --image"));
+        }
     };
     let document = compare(&first.side, &second);
     let same = document.same;
@@ -91,15 +93,18 @@ struct EventRow {
 
 fn read(path: &Path) -> Outcome<Read> {
     let file = files::read_bounded(path, foreign::MAX_BYTES as u64)?;
-    let converted = foreign::read(&file, &[]).hint(path.display(), "give evidence whole, in a format that is read")?;
+    let converted = foreign::read(&file, &[])
+        .hint(path.display(), "give evidence whole, in a format that is read")?;
     let evidence = converted.evidence;
-    let quote = Quote::parse_padded(&evidence.quote).hint(path.display(), "its quote cannot be read; is it whole?")?;
+    let quote = Quote::parse_padded(&evidence.quote)
+        .hint(path.display(), "its quote cannot be read; is it whole?")?;
     let events = evidence.event_log.iter().filter_map(logged).collect();
     let side = Side { values: values(&quote.report), events, reasons: Vec::new() };
     Ok(Read { evidence, side })
 }
 
-/// Everything of a report that a prediction or another launch of the same can be compared in; not its report data.
+/// Everything of a report that a prediction or another launch of the same can be compared in; not
+/// its report data.
 fn values(report: &TdReport) -> Vec<(&'static str, String)> {
     let [rtmr0, rtmr1, rtmr2, rtmr3] = report.rtmrs.map(|rtmr| rtmr.to_string());
     vec![
@@ -147,9 +152,10 @@ fn type_name(event_type: u32) -> String {
     name.to_owned()
 }
 
-/// The prediction for an image on the stated machine, with the reasons why the evidence differs from it.
-fn predicted(folder: &Path, options: &Diff, first: &Read) -> Outcome<Side> {
-    let image = ImageFolder::read(folder)?;
+/// The prediction for an image on the stated machine, with the reasons why the evidence differs
+/// from it.
+fn predicted(directory: &Path, options: &Diff, first: &Read) -> Outcome<Side> {
+    let image = ImageDirectory::read(directory)?;
     let stated = Stated { shape: &options.shape, firmware: &options.of_firmware };
     let Predicted { prediction, reasons } = judge::predicted(&image, stated, &first.evidence)?;
     let registers = &prediction.registers;
@@ -168,13 +174,18 @@ fn predicted(folder: &Path, options: &Diff, first: &Read) -> Outcome<Side> {
 }
 
 fn compare(first: &Side, second: &Side) -> Document {
-    let value_of = |side: &Side, name: &str| side.values.iter().find(|(known, _)| *known == name).cloned();
+    let value_of =
+        |side: &Side, name: &str| side.values.iter().find(|(known, _)| *known == name).cloned();
     let registers: Vec<Row> = first
         .values
         .iter()
         .filter_map(|(name, a)| {
             let (_, b) = value_of(second, name)?;
-            let why = second.reasons.iter().find(|(register, _)| register == name).map(|(_, why)| why.clone());
+            let why = second
+                .reasons
+                .iter()
+                .find(|(register, _)| register == name)
+                .map(|(_, why)| why.clone());
             Some(Row { name, a: a.clone(), same: *a == b, b, why })
         })
         .collect();
@@ -232,13 +243,20 @@ fn text(document: &Document) -> String {
         let verdict = if row.same { "same" } else { "DIFFERS" };
         vec![row.name.to_owned(), verdict.to_owned(), short(&row.a), short(&row.b)]
     });
-    let registers: Vec<_> = [header(["REGISTER", "", "A", "B"])].into_iter().chain(registers).collect();
+    let registers: Vec<_> =
+        [header(["REGISTER", "", "A", "B"])].into_iter().chain(registers).collect();
     let whys = document.registers.iter();
     let whys = whys.filter_map(|row| Some(format!("{}: {}\n", row.name, line(row.why.as_ref()?))));
     let place = |at: Option<usize>| at.map(|at| at.to_string()).unwrap_or_default();
     let events = document.events.iter().map(|row| {
         let at = format!("{} {}", place(row.a), place(row.b));
-        vec![rtmr_name(row.register).to_owned(), row.difference.to_owned(), at, row.name.clone(), short(&row.digest)]
+        vec![
+            rtmr_name(row.register).to_owned(),
+            row.difference.to_owned(),
+            at,
+            row.name.clone(),
+            short(&row.digest),
+        ]
     });
     let events: Vec<_> = events.filter(|row| row[1] != "same").collect();
     let events = if events.is_empty() { String::new() } else { format!("\n{}", columns(&events)) };
@@ -251,17 +269,25 @@ mod tests {
     use super::*;
 
     fn side(rtmr0: &str, names: &[&str]) -> Side {
-        let event =
-            |name: &&str| Logged { register: 0, name: (*name).to_owned(), digest: Sha384Digest::of(name.as_bytes()) };
+        let event = |name: &&str| Logged {
+            register: 0,
+            name: (*name).to_owned(),
+            digest: Sha384Digest::of(name.as_bytes()),
+        };
         let events: Vec<Logged> = names.iter().map(event).collect();
-        Side { values: vec![("mrtd", "00".into()), ("rtmr0", rtmr0.into())], events, reasons: Vec::new() }
+        Side {
+            values: vec![("mrtd", "00".into()), ("rtmr0", rtmr0.into())],
+            events,
+            reasons: Vec::new(),
+        }
     }
 
     #[test]
     fn what_is_only_on_one_side_stands_alone() {
         let document = compare(&side("a", &["x", "y"]), &side("b", &["x", "z"]));
         assert!(!document.same);
-        let rows: Vec<_> = document.events.iter().map(|row| (row.name.as_str(), row.difference)).collect();
+        let rows: Vec<_> =
+            document.events.iter().map(|row| (row.name.as_str(), row.difference)).collect();
         assert_eq!(rows, [("x", "same"), ("y", "only in A"), ("z", "only in B")]);
         let text = text(&document);
         assert!(text.contains("DIFFERS") && text.ends_with("they differ\n"), "{text}");
@@ -286,7 +312,8 @@ mod tests {
         assert!(compare(&first, &first).same);
         let other = read(&vector("dstack-0.3-1cpu-1GiB.json")).unwrap().side;
         let document = compare(&first, &other);
-        let differing = document.events.iter().filter(|row| row.register == 0 && row.difference == "only in A");
+        let differing =
+            document.events.iter().filter(|row| row.register == 0 && row.difference == "only in A");
         assert_eq!(differing.count(), 4, "memory and the three events of ACPI");
     }
 }

@@ -8,12 +8,14 @@ use crate::failure::{Hint as _, Outcome};
 use crate::output::Output;
 use crate::vm::Vm;
 
-/// Ends QEMU and its helpers, then removes the folder.
+/// Ends QEMU and its helpers, then removes the directory.
 pub fn run(options: &Named, output: &Output) -> Outcome<ExitCode> {
     let vm = Vm::load(&options.name)?;
     vm.end()?;
-    let folder = vm.folder()?;
-    fs::remove_dir_all(&folder).hint(folder.display(), "remove the folder by hand")?;
-    output.result(&serde_json::json!({ "name": vm.name, "stopped": true }), || format!("{} stopped\n", vm.name));
+    let directory = vm.directory()?;
+    fs::remove_dir_all(&directory).hint(directory.display(), "remove the directory by hand")?;
+    output.result(&serde_json::json!({ "name": vm.name, "stopped": true }), || {
+        format!("{} stopped\n", vm.name)
+    });
     Ok(ExitCode::SUCCESS)
 }

@@ -27,7 +27,11 @@ fn table(events: &Events) -> String {
 }
 
 fn row(event: &Event) -> Vec<String> {
-    vec![at(event.at_millis), event.subject.clone().unwrap_or_else(|| "app".into()), event.what.clone()]
+    vec![
+        at(event.at_millis),
+        event.subject.clone().unwrap_or_else(|| "app".into()),
+        event.what.clone(),
+    ]
 }
 
 /// The guest's clock to the second; a time that no calendar has is shown as the number.
@@ -43,7 +47,12 @@ mod tests {
 
     #[test]
     fn an_event_is_one_row_with_its_time() {
-        let event = |at_millis, what: &str| Event { number: 1, at_millis, subject: None, what: what.into() };
+        let event = |at_millis, what: &str| Event {
+            number: 1,
+            at_millis,
+            subject: None,
+            what: what.into(),
+        };
         let table = table(&Events { events: vec![event(1_500, "a\nb"), event(u64::MAX, "c")] });
         assert_eq!(table.lines().next(), Some("1970-01-01T00:00:01Z  app  a\\u{a}b"));
         assert!(table.contains("18446744073709551615"));

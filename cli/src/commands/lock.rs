@@ -22,9 +22,9 @@ const RESTORE_HINT: &str = "restore the file from version control";
 
 /// `--update` rewrites the locks; otherwise they are checked.
 pub fn run(options: &Lock, output: &Output) -> Outcome<ExitCode> {
-    let folder = paths::checkout()?.join("reproducible-build");
+    let directory = paths::checkout()?.join("reproducible-build");
     let progress = progress::for_stderr();
-    let cache = Cache::open().hint("the cache", "is the cache folder writable?")?;
+    let cache = Cache::open().hint("the cache", "is the cache directory writable?")?;
     let locations = Locations::from_environment().hint("the mirrors", INDEX_HINT)?;
     let fetcher = Fetcher::new(cache, locations, progress.clone());
     let archive = Archive { fetcher: &fetcher, progress: &*progress };
@@ -34,9 +34,9 @@ pub fn run(options: &Lock, output: &Output) -> Outcome<ExitCode> {
         Some(LockName::Tests) => vec![TESTS],
     };
     let results = if options.update {
-        files.iter().map(|file| update(&folder, file, &archive)).collect::<Outcome<Vec<_>>>()?
+        files.iter().map(|file| update(&directory, file, &archive)).collect::<Outcome<Vec<_>>>()?
     } else {
-        files.iter().map(|file| check(&folder, file, &archive)).collect::<Outcome<Vec<_>>>()?
+        files.iter().map(|file| check(&directory, file, &archive)).collect::<Outcome<Vec<_>>>()?
     };
     let documents: Vec<&Value> = results.iter().map(|result| &result.document).collect();
     output.result(&documents, || results.iter().map(|result| result.text.as_str()).collect());
@@ -64,32 +64,38 @@ struct Done {
     gone: usize,
 }
 
-fn update(folder: &Path, file: &LockFile, archive: &Archive<'_>) -> Outcome<Done> {
-    let path = folder.join(file.lock);
+fn update(directory: &Path, file: &LockFile, archive: &Archive<'_>) -> Outcome<Done> {
+    let path = directory.join(file.lock);
     // The first lock of a new list has none before it.
     let old = path.exists().then(|| read(&path)).transpose()?;
-    let new = resolve(folder, file, old.as_ref(), archive)?;
+    let new = resolve(directory, file, old.as_ref(), archive)?;
     let changes = old.as_ref().map_or_else(Vec::new, |old| diff::diff(old, &new));
     let changes: Vec<_> = changes.iter().map(ToString::to_string).collect();
     fs::write(&path, new.render(file)).hint(path.display(), "is the checkout writable?")?;
     let lines: String = changes.iter().map(|change| format!("{change}\n")).collect();
     let text = match (&old, changes.len()) {
-        (None, _) => format!("{}: written for the first time; review it, then commit it\n", file.lock),
+        (None, _) => {
+            format!("{}: written for the first time; review it, then commit it\n", file.lock)
+        }
         (Some(_), 0) => format!("{}: nothing has changed\n", file.lock),
-        (Some(_), count) => format!("{lines}{}: {count} changes; review them, then commit them\n", file.lock),
+        (Some(_), count) => {
+            format!("{lines}{}: {count} changes; review them, then commit them\n", file.lock)
+        }
     };
-    let document = json!({ "lock": file.lock, "updated": old.as_ref() != Some(&new), "changes": changes });
+    let document =
+        json!({ "lock": file.lock, "updated": old.as_ref() != Some(&new), "changes": changes });
     Ok(Done { document, text, gone: 0 })
 }
 
-fn check(folder: &Path, file: &LockFile, archive: &Archive<'_>) -> Outcome<Done> {
-    let old = read(&folder.join(file.lock))?;
-    let new = resolve(folder, file, Some(&old), archive)?;
+fn check(directory: &Path, file: &LockFile, archive: &Archive<'_>) -> Outcome<Done> {
+    let old = read(&directory.join(file.lock))?;
+    let new = resolve(directory, file, Some(&old), archive)?;
     let standing = update::standing(&old, &new, archive.fetcher, archive.progress);
     let standing = standing.hint("asking the mirror", INDEX_HINT)?;
     let gone = standing.iter().filter(|standing| !standing.reachable).count();
     let files: Vec<_> = standing.iter().map(entry).collect();
-    let document = json!({ "lock": file.lock, "superseded": standing.len(), "gone": gone, "files": files });
+    let document =
+        json!({ "lock": file.lock, "superseded": standing.len(), "gone": gone, "files": files });
     Ok(Done { document, text: text(file, &standing), gone })
 }
 
@@ -97,8 +103,13 @@ fn read(path: &Path) -> Outcome<Pins> {
     Pins::read(path).hint(path.display(), RESTORE_HINT)
 }
 
-fn resolve(folder: &Path, file: &LockFile, old: Option<&Pins>, archive: &Archive<'_>) -> Outcome<Pins> {
-    let wanted = Wanted::read(&folder.join(file.wanted)).hint(file.wanted, RESTORE_HINT)?;
+fn resolve(
+    directory: &Path,
+    file: &LockFile,
+    old: Option<&Pins>,
+    archive: &Archive<'_>,
+) -> Outcome<Pins> {
+    let wanted = Wanted::read(&directory.join(file.wanted)).hint(file.wanted, RESTORE_HINT)?;
     let new = wanted.resolve(old, archive.fetcher, archive.progress);
     new.map_err(|error| {
         let hint = error.hint().unwrap_or_else(|| INDEX_HINT.to_owned());
@@ -121,7 +132,10 @@ fn text(file: &LockFile, standing: &[Standing]) -> String {
         let reachable = if standing.reachable { "still to be had" } else { "GONE" };
         let newer = standing.newer.as_deref().unwrap_or("none");
         let Standing { section, pin, .. } = standing;
-        format!("{}: {section}: {} {}: {reachable}; newer: {newer}\n", file.lock, pin.name, pin.version)
+        format!(
+            "{}: {section}: {} {}: {reachable}; newer: {newer}\n",
+            file.lock, pin.name, pin.version
+        )
     };
     standing.iter().map(line).collect()
 }

@@ -1,4 +1,5 @@
-//! `dstyx logs`: what a guest said on its status channel, in words, and a dev guest's console; or what one service printed.
+//! `dstyx logs`: what a guest said on its status channel, in words, and a dev guest's console; or
+//! what one service printed.
 
 use std::fs;
 use std::process::ExitCode;
@@ -14,7 +15,8 @@ use crate::printable;
 use crate::vm::Vm;
 use crate::watch;
 
-/// How long a followed log must have lasted to be asked for again when the guest ends it, as it does after some minutes.
+/// How long a followed log must have lasted to be asked for again when the guest ends it, as it
+/// does after some minutes.
 const WORTH_ASKING_AGAIN: Duration = Duration::from_secs(60);
 
 /// A service's output, or status records and then the console if asked for.
@@ -30,9 +32,14 @@ fn of_service(vm: &Vm, service: &str, options: &Logs, output: &Output) -> Outcom
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
     if service.is_empty() || !service.bytes().all(legal) {
         let what = format!("{service:?} is no name of a service");
-        return Err(Failure::new(what, "`dstyx ps NAME` shows the containers, if the app publishes them"));
+        return Err(Failure::new(
+            what,
+            "`dstyx ps NAME` shows the containers, if the app publishes them",
+        ));
     }
-    let path = |tail: usize, follow: bool| format!("/logs/{service}?text=true&bare=true&tail={tail}&follow={follow}");
+    let path = |tail: usize, follow: bool| {
+        format!("/logs/{service}?text=true&bare=true&tail={tail}&follow={follow}")
+    };
     if !options.follow {
         let mut text = String::new();
         endpoint::lines(&vm.agent_url, &path(options.tail, false), |line| {
@@ -56,13 +63,14 @@ fn of_service(vm: &Vm, service: &str, options: &Logs, output: &Output) -> Outcom
 }
 
 fn of_guest(vm: &Vm, options: &Logs, output: &Output) -> Outcome<ExitCode> {
-    let folder = vm.folder()?;
-    let disk = folder.join("status.img");
-    let bytes = fs::read(&disk).hint(disk.display(), "stop the machine with `dstyx down` and start it again")?;
-    let records = status::decode(&bytes).hint(disk.display(), "the guest wrote what no dstyx image writes")?;
-    let console = if options.console { read_console(&folder)? } else { String::new() };
-    let document =
-        serde_json::json!({ "status": records.iter().map(document).collect::<Vec<_>>(), "console": console });
+    let directory = vm.directory()?;
+    let disk = directory.join("status.img");
+    let bytes = fs::read(&disk)
+        .hint(disk.display(), "stop the machine with `dstyx down` and start it again")?;
+    let records = status::decode(&bytes)
+        .hint(disk.display(), "the guest wrote what no dstyx image writes")?;
+    let console = if options.console { read_console(&directory)? } else { String::new() };
+    let document = serde_json::json!({ "status": records.iter().map(document).collect::<Vec<_>>(), "console": console });
     output.result(&document, || {
         let lines: String = records.iter().map(|record| watch::sentence(record) + "\n").collect();
         format!("{lines}{}", printable::console(&console))
@@ -70,9 +78,10 @@ fn of_guest(vm: &Vm, options: &Logs, output: &Output) -> Outcome<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read_console(folder: &std::path::Path) -> Outcome<String> {
-    let file = folder.join("console.log");
-    let bytes = fs::read(&file).hint(file.display(), "a machine that was never started has no console")?;
+fn read_console(directory: &std::path::Path) -> Outcome<String> {
+    let file = directory.join("console.log");
+    let bytes =
+        fs::read(&file).hint(file.display(), "a machine that was never started has no console")?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use measurement::{
-    App as MeasuredApp, AppPrediction, Event, ImageFacts, ImageFiles, Origin, Prediction, Until as LastEvent,
+    App as MeasuredApp, AppPrediction, Event, ImageFacts, ImageFiles, Origin, Prediction,
+    Until as LastEvent,
 };
 use protocol::app_compose::StorageFs;
 use protocol::digest::{AppId, InstanceId, OsImageHash};
@@ -16,16 +17,16 @@ use crate::app::App;
 use crate::args::{Measure, ShapeFlags, Until};
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::files;
-use crate::image_folder::{self, ImageFolder, MAX_FILE_BYTES};
+use crate::image_directory::{self, ImageDirectory, MAX_FILE_BYTES};
 use crate::output::{Output, columns};
 
 /// Prints the registers and the events that make them.
 pub fn run(options: &Measure, output: &Output) -> Outcome<ExitCode> {
     let (prediction, os_image_hash) = match &options.image {
-        Some(folder) => of_image(folder, options)?,
+        Some(directory) => of_image(directory, options)?,
         None => (of_files(options)?, None),
     };
-    let app = options.app.as_deref().map(|folder| app(folder, options)).transpose()?;
+    let app = options.app.as_deref().map(|directory| app(directory, options)).transpose()?;
     let document = document(&prediction, os_image_hash, app.as_ref());
     output.result(&document, || text(&document, &prediction, app.as_ref()));
     Ok(ExitCode::SUCCESS)
@@ -37,8 +38,8 @@ struct AppResult {
     prediction: AppPrediction,
 }
 
-fn of_image(folder: &Path, options: &Measure) -> Outcome<(Prediction, Option<OsImageHash>)> {
-    let image = ImageFolder::read(folder)?;
+fn of_image(directory: &Path, options: &Measure) -> Outcome<(Prediction, Option<OsImageHash>)> {
+    let image = ImageDirectory::read(directory)?;
     let facts = image.facts(&options.of_firmware, None)?;
     let shape = shape(&options.shape, image.machine())?;
     Ok((predict(&facts, &shape)?, Some(image.os_image_hash)))
@@ -47,32 +48,46 @@ fn of_image(folder: &Path, options: &Measure) -> Outcome<(Prediction, Option<OsI
 fn of_files(options: &Measure) -> Outcome<Prediction> {
     let read = |path: &Option<std::path::PathBuf>, flag: &str| match path {
         Some(path) => files::read_bounded(path, MAX_FILE_BYTES),
-        None => Err(Failure::new(format!("{flag} is missing"), "give --firmware, --kernel, --initrd and --cmdline")),
+        None => Err(Failure::new(
+            format!("{flag} is missing"),
+            "give --firmware, --kernel, --initrd and --cmdline",
+        )),
     };
     let firmware = read(&options.firmware, "--firmware")?;
-    let layout = image_folder::layout(&options.of_firmware)?.ok_or_else(image_folder::no_layout)?;
+    let layout =
+        image_directory::layout(&options.of_firmware)?.ok_or_else(image_directory::no_layout)?;
     let kernel = read(&options.kernel, "--kernel")?;
     let initrd = read(&options.initrd, "--initrd")?;
     let cmdline = options.cmdline.as_deref().unwrap_or_default();
-    let files = ImageFiles { firmware: &firmware, layout, kernel: &kernel, initrd: &initrd, cmdline };
-    let mut facts = ImageFacts::from_files(&files).hint("measuring the files", "is each file what its flag says?")?;
-    facts.handoff_tables = image_folder::handoff_tables(&options.of_firmware)?;
+    let files =
+        ImageFiles { firmware: &firmware, layout, kernel: &kernel, initrd: &initrd, cmdline };
+    let mut facts = ImageFacts::from_files(&files)
+        .hint("measuring the files", "is each file what its flag says?")?;
+    facts.handoff_tables = image_directory::handoff_tables(&options.of_firmware)?;
     predict(&facts, &shape(&options.shape, None)?)
 }
 
 fn predict(facts: &ImageFacts<'_>, shape: &Shape) -> Outcome<Prediction> {
-    measurement::predict_registers(facts, shape)
-        .hint("predicting the registers", "state another shape; docs/measurement.md lists the profiles of QEMU")
+    measurement::predict_registers(facts, shape).hint(
+        "predicting the registers",
+        "state another shape; docs/measurement.md lists the profiles of QEMU",
+    )
 }
 
 /// The stated shape; an image fills in what every launch of it has.
 pub fn shape(flags: &ShapeFlags, machine: Option<&MachineFacts>) -> Outcome<Shape> {
-    let missing = |flag: &str| Failure::new(format!("{flag} is missing"), "state the machine: --vcpus N --memory MIB");
-    let qemu_version = flags.qemu_version.clone().or(machine.map(|machine| machine.qemu_version.clone()));
+    let missing = |flag: &str| {
+        Failure::new(format!("{flag} is missing"), "state the machine: --vcpus N --memory MIB")
+    };
+    let qemu_version =
+        flags.qemu_version.clone().or(machine.map(|machine| machine.qemu_version.clone()));
     let shape = Shape {
         vcpus: flags.vcpus.ok_or_else(|| missing("--vcpus"))?,
         memory_mib: flags.memory.ok_or_else(|| missing("--memory"))?,
-        root_slots: flags.root_slots.or(machine.map(|m| m.root_slots)).ok_or_else(|| missing("--root-slots"))?,
+        root_slots: flags
+            .root_slots
+            .or(machine.map(|m| m.root_slots))
+            .ok_or_else(|| missing("--root-slots"))?,
         serial_ports: flags.serial_ports.or(machine.map(|m| m.serial_ports)).unwrap_or(1),
         qemu_version: qemu_version.ok_or_else(|| missing("--qemu-version"))?,
         // QEMU's default, and what every launch of ours has.
@@ -82,8 +97,8 @@ pub fn shape(flags: &ShapeFlags, machine: Option<&MachineFacts>) -> Outcome<Shap
     Ok(shape)
 }
 
-fn app(folder: &Path, options: &Measure) -> Outcome<AppResult> {
-    let app = App::read(folder)?;
+fn app(directory: &Path, options: &Measure) -> Outcome<AppResult> {
+    let app = App::read(directory)?;
     let hex = "give lower-case hexadecimal digits";
     let compose_hash = app.settings.hash;
     let app_id = match &options.app_id {
@@ -119,7 +134,11 @@ fn storage_fs(stated: Option<&str>, of_app: StorageFs) -> Option<String> {
     }
 }
 
-fn document(prediction: &Prediction, os_image_hash: Option<OsImageHash>, app: Option<&AppResult>) -> Value {
+fn document(
+    prediction: &Prediction,
+    os_image_hash: Option<OsImageHash>,
+    app: Option<&AppResult>,
+) -> Value {
     let registers = &prediction.registers;
     let app_events = app.map(|app| app.prediction.events.as_slice()).unwrap_or_default();
     json!({
@@ -147,15 +166,20 @@ fn event(event: &Event) -> Value {
 }
 
 fn text(document: &Value, prediction: &Prediction, app: Option<&AppResult>) -> String {
-    let names = ["mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mrconfigid", "os_image_hash", "compose_hash"];
-    let registers: Vec<_> =
-        names.iter().filter_map(|name| Some(vec![(*name).to_owned(), document[*name].as_str()?.to_owned()])).collect();
+    let names =
+        ["mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mrconfigid", "os_image_hash", "compose_hash"];
+    let registers: Vec<_> = names
+        .iter()
+        .filter_map(|name| Some(vec![(*name).to_owned(), document[*name].as_str()?.to_owned()]))
+        .collect();
     let app_events = app.map(|app| app.prediction.events.as_slice()).unwrap_or_default();
     let events: Vec<_> = prediction
         .events
         .iter()
         .chain(app_events)
-        .map(|event| vec![event.register.to_string(), event.name.to_string(), event.preimage.to_string()])
+        .map(|event| {
+            vec![event.register.to_string(), event.name.to_string(), event.preimage.to_string()]
+        })
         .collect();
     format!("{}\n{}", columns(&registers), columns(&events))
 }

@@ -1,7 +1,7 @@
 //! `dstyx pin`: from the tags of a compose file to digests, so that what was tried is what runs.
 //!
-//! A tag is asked for once, here, and the person sees what it stands for; from then on only the digest
-//! counts. Docker's own credentials are taken from `DOCKER_AUTH_CONFIG`, if it is set.
+//! A tag is asked for once, here, and the person sees what it stands for; from then on only the
+//! digest counts. Docker's own credentials are taken from `DOCKER_AUTH_CONFIG`, if it is set.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,16 +31,19 @@ const ROOTS: [&str; 4] = [
 pub fn run(options: &Pin, output: &Output) -> Outcome<ExitCode> {
     let file = options.file.display();
     let mut text = files::read_text(&options.file, MAX_BYTES as u64)?;
-    let images = pinning::unpinned(text.as_bytes()).map_err(|error| failure(&options.file, &error))?;
+    let images =
+        pinning::unpinned(text.as_bytes()).map_err(|error| failure(&options.file, &error))?;
     let digests = resolve(&images, options, output)?;
     for image in &images {
-        text = pinning::pin(&text, image, digests[&image.text]).map_err(|error| failure(&options.file, &error))?;
+        text = pinning::pin(&text, image, digests[&image.text])
+            .map_err(|error| failure(&options.file, &error))?;
     }
     if !images.is_empty() {
         replace(&options.file, &text)?;
     }
     let row = |image: &Unpinned| json!({ "line": image.line, "image": image.text, "digest": digests[&image.text].to_string() });
-    let document = json!({ "file": options.file, "pinned": images.iter().map(row).collect::<Vec<_>>() });
+    let document =
+        json!({ "file": options.file, "pinned": images.iter().map(row).collect::<Vec<_>>() });
     output.result(&document, || match images.len() {
         0 => format!("{file}: every image is pinned already\n"),
         count => format!("{file}: {count} image{} pinned\n", if count == 1 { "" } else { "s" }),
@@ -59,12 +62,17 @@ fn failure(file: &Path, error: &PinError) -> Failure {
 }
 
 /// The digest behind each name, every name asked for once.
-fn resolve(images: &[Unpinned], options: &Pin, output: &Output) -> Outcome<BTreeMap<String, ContentDigest>> {
+fn resolve(
+    images: &[Unpinned],
+    options: &Pin,
+    output: &Output,
+) -> Outcome<BTreeMap<String, ContentDigest>> {
     let mut digests = BTreeMap::new();
     if images.is_empty() {
         return Ok(digests);
     }
-    let registries = Registries::new(settings(options)?).hint("registries", "check the options and certificates")?;
+    let registries = Registries::new(settings(options)?)
+        .hint("registries", "check the options and certificates")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -85,7 +93,11 @@ fn resolve(images: &[Unpinned], options: &Pin, output: &Output) -> Outcome<BTree
 }
 
 fn settings(options: &Pin) -> Outcome<RegistrySettings> {
-    let mirrors = options.registry_mirror.iter().map(|address| Mirror::parse(address)).collect::<Result<_, _>>();
+    let mirrors = options
+        .registry_mirror
+        .iter()
+        .map(|address| Mirror::parse(address))
+        .collect::<Result<_, _>>();
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect::<Environment>();
@@ -110,7 +122,7 @@ fn replace(file: &Path, text: &str) -> Outcome<()> {
         fs::set_permissions(&new, old.permissions())?;
         fs::rename(&new, file)
     });
-    written.hint(file.display(), "is the folder writable?")
+    written.hint(file.display(), "is the directory writable?")
 }
 
 #[cfg(test)]
@@ -130,14 +142,18 @@ mod tests {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
-                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+                let mut lines =
+                    BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
                 let first = lines.next().unwrap_or_default();
                 lines.find(String::is_empty);
                 let answer = match first.as_str() {
                     "GET /v2/shop/web/manifests/1 HTTP/1.1" => {
-                        format!("HTTP/1.1 200 OK\r\n{header}Content-Length: 2\r\nConnection: close\r\n\r\n{{}}")
+                        format!(
+                            "HTTP/1.1 200 OK\r\n{header}Content-Length: 2\r\nConnection: close\r\n\r\n{{}}"
+                        )
                     }
-                    _ => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned(),
+                    _ => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                        .to_owned(),
                 };
                 stream.write_all(answer.as_bytes()).unwrap();
             }
@@ -145,17 +161,24 @@ mod tests {
         address
     }
 
-    fn pin(text: &str, mirror: Option<&str>, insecure: Option<&str>) -> (Outcome<ExitCode>, String) {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("docker-compose.yml");
+    fn pin(
+        text: &str,
+        mirror: Option<&str>,
+        insecure: Option<&str>,
+    ) -> (Outcome<ExitCode>, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("docker-compose.yml");
         fs::write(&file, text).unwrap();
         let options = Pin {
             file: file.clone(),
-            registry_mirror: mirror.map(|address| format!("http://{address}")).into_iter().collect(),
+            registry_mirror: mirror
+                .map(|address| format!("http://{address}"))
+                .into_iter()
+                .collect(),
             insecure_registry: insecure.map(str::to_owned).into_iter().collect(),
         };
         let outcome = run(&options, &Output::new(true));
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "something is left behind");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "something is left behind");
         (outcome, fs::read_to_string(&file).unwrap())
     }
 
@@ -164,7 +187,8 @@ mod tests {
     #[test]
     fn a_tag_becomes_what_the_registry_has() {
         let address = registry(INDEX);
-        let text = format!("# mine\nservices:\n  web:\n    image: {address}/shop/web:1  # pinned\n");
+        let text =
+            format!("# mine\nservices:\n  web:\n    image: {address}/shop/web:1  # pinned\n");
         let (outcome, pinned) = pin(&text, None, Some(&address));
         outcome.unwrap();
         assert_eq!(pinned, text.replace("web:1 ", &format!("web:1@{DIGEST} ")));
@@ -175,7 +199,8 @@ mod tests {
 
     #[test]
     fn a_mirror_stands_for_every_registry() {
-        let (outcome, pinned) = pin("services: {web: {image: shop/web:1}}\n", Some(&registry(INDEX)), None);
+        let (outcome, pinned) =
+            pin("services: {web: {image: shop/web:1}}\n", Some(&registry(INDEX)), None);
         outcome.unwrap();
         assert_eq!(pinned, format!("services: {{web: {{image: shop/web:1@{DIGEST}}}}}\n"));
     }

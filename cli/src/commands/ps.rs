@@ -27,17 +27,20 @@ fn containers(vm: &Vm, output: &Output) -> Outcome<ExitCode> {
 }
 
 fn of_app(status: &AppStatus, now_secs: u64) -> String {
-    let header = ["CONTAINER", "STATE", "HEALTH", "RESTARTS", "STARTED", "PORTS"].map(str::to_owned).to_vec();
+    let header = ["CONTAINER", "STATE", "HEALTH", "RESTARTS", "STARTED", "PORTS"]
+        .map(str::to_owned)
+        .to_vec();
     let rows = status.containers.iter().map(|container| of_container(container, now_secs));
-    let message = status
-        .message
-        .iter()
-        .map(|message| format!("app: {}: {message}\n", format!("{:?}", status.state).to_lowercase()));
+    let message = status.message.iter().map(|message| {
+        format!("app: {}: {message}\n", format!("{:?}", status.state).to_lowercase())
+    });
     message.collect::<String>() + &columns(&std::iter::once(header).chain(rows).collect::<Vec<_>>())
 }
 
 fn of_container(container: &Container, now_secs: u64) -> Vec<String> {
-    let started = container.started_secs.map(|started| format!("{} ago", age(now_secs.saturating_sub(started))));
+    let started = container
+        .started_secs
+        .map(|started| format!("{} ago", age(now_secs.saturating_sub(started))));
     vec![
         container.id.clone(),
         container.detail.clone(),
@@ -110,14 +113,21 @@ mod tests {
             addresses: vec![],
             ports: vec!["80->80/tcp".into()],
         };
-        let status = AppStatus { state: AppState::Starting, message: None, containers: vec![container] };
+        let status =
+            AppStatus { state: AppState::Starting, message: None, containers: vec![container] };
         let table = of_app(&status, 400);
         assert_eq!(table.lines().count(), 2);
-        assert!(table.contains("\\u{1b}[2J\\u{a}verdict") && table.contains("5 min ago"), "{table}");
+        assert!(
+            table.contains("\\u{1b}[2J\\u{a}verdict") && table.contains("5 min ago"),
+            "{table}"
+        );
     }
 
     #[test]
     fn ages_are_short() {
-        assert_eq!([0, 119, 120, 7200, 200_000].map(age), ["0 s", "119 s", "2 min", "2 h", "2 days"]);
+        assert_eq!(
+            [0, 119, 120, 7200, 200_000].map(age),
+            ["0 s", "119 s", "2 min", "2 h", "2 days"]
+        );
     }
 }

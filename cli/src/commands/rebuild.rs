@@ -38,7 +38,10 @@ fn twice(only: Option<Part>, output: &Output) -> Outcome<(Value, String)> {
         for recipe in build::of_image(Recipes::new(&first, &checkout).of_target(target))? {
             output.step(&format!("{}: building {} twice", target.name(), recipe.name));
             let proof = rebuild::prove(&first, &second, &recipe).map_err(|error| {
-                Failure::new(chain(&error), error.hint().unwrap_or_else(|| "see the log of the step".to_owned()))
+                Failure::new(
+                    chain(&error),
+                    error.hint().unwrap_or_else(|| "see the log of the step".to_owned()),
+                )
             })?;
             parts.push(json!({
                 "part": target.name(),
@@ -61,10 +64,14 @@ fn against(file: &Path) -> Outcome<(Value, String)> {
     let built = build::image(&build::open()?, theirs.flavour)?;
     let beside = file.parent().unwrap_or(Path::new("."));
     let ours = &built.manifest;
-    let pairs = [(&theirs.firmware, &ours.firmware), (&theirs.kernel, &ours.kernel), (&theirs.initrd, &ours.initrd)];
+    let pairs = [
+        (&theirs.firmware, &ours.firmware),
+        (&theirs.kernel, &ours.kernel),
+        (&theirs.initrd, &ours.initrd),
+    ];
     let mut parts = Vec::new();
     for (theirs, ours) in pairs {
-        parts.push(artefact(theirs, ours, beside, &built.folder)?);
+        parts.push(artefact(theirs, ours, beside, &built.directory)?);
     }
     let ours = ours.to_json();
     parts.push(compared("image.json", compare::contents(&json, &ours), true));
@@ -81,13 +88,20 @@ fn against(file: &Path) -> Outcome<(Value, String)> {
 fn artefact(theirs: &Artefact, ours: &Artefact, beside: &Path, built: &Path) -> Outcome<Value> {
     let path = beside.join(&theirs.file);
     if !path.is_file() {
-        let difference = (theirs.sha256 != ours.sha256)
-            .then(|| format!("SHA-256 {}, built now {}; its bytes are not at hand", theirs.sha256, ours.sha256));
+        let difference = (theirs.sha256 != ours.sha256).then(|| {
+            format!(
+                "SHA-256 {}, built now {}; its bytes are not at hand",
+                theirs.sha256, ours.sha256
+            )
+        });
         return Ok(compared(&theirs.file, difference, false));
     }
-    let (theirs_bytes, ours_bytes) =
-        (files::read_bounded(&path, MAX_FILE_BYTES)?, files::read_bounded(&built.join(&ours.file), MAX_FILE_BYTES)?);
-    let mut difference = compare::contents(&theirs_bytes, &ours_bytes).map(|content| content.to_string());
+    let (theirs_bytes, ours_bytes) = (
+        files::read_bounded(&path, MAX_FILE_BYTES)?,
+        files::read_bounded(&built.join(&ours.file), MAX_FILE_BYTES)?,
+    );
+    let mut difference =
+        compare::contents(&theirs_bytes, &ours_bytes).map(|content| content.to_string());
     if let Some(text) = &mut difference
         && Sha256Digest::of(&theirs_bytes) != theirs.sha256
     {
@@ -132,6 +146,8 @@ fn file_text(part: &Value) -> String {
     match (part["difference"].as_str(), part["compared"].as_str()) {
         (None, Some("bytes")) => format!("{file}: byte-equal\n"),
         (None, _) => format!("{file}: equal by its SHA-256\n"),
-        (Some(difference), _) => format!("{file}: DIFFERENT (first: published, second: built now): {difference}\n"),
+        (Some(difference), _) => {
+            format!("{file}: DIFFERENT (first: published, second: built now): {difference}\n")
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! `dstyx release`: an image with a statement of what it was built from, which k of n people sign.
 //!
-//! Signers need not meet: each builds the same commit, gets the same statement, and adds a signature
-//! to the envelope that the others have signed before.
+//! Signers need not meet: each builds the same commit, gets the same statement, and adds a
+//! signature to the envelope that the others have signed before.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -44,20 +44,23 @@ fn write(options: &Release, output: &Output) -> Outcome<ExitCode> {
     let (image, contents, statement) = commit::built(&checkout, |commit| {
         let builder = build::open()?;
         let image = build::image(&builder, flavour)?;
-        let contents = contents(&image.folder)?;
+        let contents = contents(&image.directory)?;
         let statement = statement(&contents, name, commit, &checkout, &builder)?;
         Ok((image, contents, statement))
     })?;
-    let folder = options.out.clone().unwrap_or_else(|| checkout.join("target/releases").join(name));
-    let envelope = signed(&folder, &statement, &keys)?;
-    store(&folder, &contents, &statement, &envelope)?;
-    report(&folder, &image, statement.commit(), &envelope, output);
+    let directory =
+        options.out.clone().unwrap_or_else(|| checkout.join("target/releases").join(name));
+    let envelope = signed(&directory, &statement, &keys)?;
+    store(&directory, &contents, &statement, &envelope)?;
+    report(&directory, &image, statement.commit(), &envelope, output);
     Ok(ExitCode::SUCCESS)
 }
 
 /// The released files by name.
-fn contents(folder: &Path) -> Outcome<Vec<(&'static str, Vec<u8>)>> {
-    let read = |name: &&'static str| Ok((*name, files::read_bounded(&folder.join(name), MAX_FILE_BYTES)?));
+fn contents(directory: &Path) -> Outcome<Vec<(&'static str, Vec<u8>)>> {
+    let read = |name: &&'static str| {
+        Ok((*name, files::read_bounded(&directory.join(name), MAX_FILE_BYTES)?))
+    };
     FILES.iter().map(read).collect()
 }
 
@@ -69,9 +72,11 @@ fn statement(
     builder: &Builder,
 ) -> Outcome<Statement> {
     let cargo_lock = files::read_bounded(&checkout.join("Cargo.lock"), MAX_FILE_BYTES)?;
-    let files: Vec<(&str, &[u8])> = contents.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
+    let files: Vec<(&str, &[u8])> =
+        contents.iter().map(|(name, bytes)| (*name, bytes.as_slice())).collect();
     let version = env!("CARGO_PKG_VERSION");
-    let sources = Sources { flavour, version, commit, lock: builder.lock(), cargo_lock: &cargo_lock };
+    let sources =
+        Sources { flavour, version, commit, lock: builder.lock(), cargo_lock: &cargo_lock };
     Statement::new(&files, &sources).hint("the statement", "is this a checkout of dstyx?")
 }
 
@@ -79,8 +84,11 @@ fn signing_key(path: &Path) -> Outcome<SigningKey> {
     const HINT: &str = "make one: openssl genpkey -algorithm ed25519 -out key.pem";
     let mode = fs::metadata(path).hint(path.display(), HINT)?.permissions().mode();
     if mode & 0o077 != 0 {
-        let what =
-            format!("{}: others on this machine may read or change it (mode {:o})", path.display(), mode & 0o777);
+        let what = format!(
+            "{}: others on this machine may read or change it (mode {:o})",
+            path.display(),
+            mode & 0o777
+        );
         return Err(Failure::new(what, format!("chmod 600 {}", path.display())));
     }
     let mut pem = files::read_bounded(path, keys::MAX_PEM_BYTES as u64)?;
@@ -89,10 +97,10 @@ fn signing_key(path: &Path) -> Outcome<SigningKey> {
     key
 }
 
-/// Adds signatures to the envelope in the folder, if there is one of the same statement.
-fn signed(folder: &Path, statement: &Statement, keys: &[SigningKey]) -> Outcome<Envelope> {
+/// Adds signatures to the envelope in the directory, if there is one of the same statement.
+fn signed(directory: &Path, statement: &Statement, keys: &[SigningKey]) -> Outcome<Envelope> {
     let payload = statement.to_json();
-    let path = folder.join(ENVELOPE);
+    let path = directory.join(ENVELOPE);
     let mut envelope = match path.exists() {
         false => Envelope::new(payload),
         true => {
@@ -100,7 +108,10 @@ fn signed(folder: &Path, statement: &Statement, keys: &[SigningKey]) -> Outcome<
             let earlier = Envelope::parse(&json).hint(path.display(), "remove the file")?;
             if earlier.payload() != payload {
                 let what = format!("{}: its statement is not that of this build", path.display());
-                return Err(Failure::new(what, "check out the commit that it names, or write elsewhere with --out"));
+                return Err(Failure::new(
+                    what,
+                    "check out the commit that it names, or write elsewhere with --out",
+                ));
             }
             earlier
         }
@@ -109,11 +120,16 @@ fn signed(folder: &Path, statement: &Statement, keys: &[SigningKey]) -> Outcome<
     Ok(envelope)
 }
 
-fn store(folder: &Path, contents: &[(&str, Vec<u8>)], statement: &Statement, envelope: &Envelope) -> Outcome<()> {
-    const HINT: &str = "is the folder writable?";
-    fs::create_dir_all(folder).hint(folder.display(), HINT)?;
+fn store(
+    directory: &Path,
+    contents: &[(&str, Vec<u8>)],
+    statement: &Statement,
+    envelope: &Envelope,
+) -> Outcome<()> {
+    const HINT: &str = "is the directory writable?";
+    fs::create_dir_all(directory).hint(directory.display(), HINT)?;
     let write = |name: &str, bytes: &[u8]| {
-        let path = folder.join(name);
+        let path = directory.join(name);
         fs::write(&path, bytes).hint(path.display(), HINT)
     };
     for (name, bytes) in contents {
@@ -126,10 +142,16 @@ fn store(folder: &Path, contents: &[(&str, Vec<u8>)], statement: &Statement, env
     Ok(())
 }
 
-fn report(folder: &Path, image: &BuiltImage, commit: &str, envelope: &Envelope, output: &Output) {
+fn report(
+    directory: &Path,
+    image: &BuiltImage,
+    commit: &str,
+    envelope: &Envelope,
+    output: &Output,
+) {
     let signatures: Vec<String> = envelope.key_ids().map(|id| id.to_string()).collect();
     let document = json!({
-        "folder": folder,
+        "directory": directory,
         "os_image_hash": image.os_image_hash,
         "commit": commit,
         "signatures": signatures,
@@ -139,7 +161,11 @@ fn report(folder: &Path, image: &BuiltImage, commit: &str, envelope: &Envelope, 
             0 => "not signed: give --key\n".to_owned(),
             _ => signatures.iter().map(|id| format!("signed by {id}\n")).collect(),
         };
-        format!("{}\nos-image-hash {}\ncommit {commit}\n{signed}", folder.display(), image.os_image_hash)
+        format!(
+            "{}\nos-image-hash {}\ncommit {commit}\n{signed}",
+            directory.display(),
+            image.os_image_hash
+        )
     });
 }
 

@@ -18,19 +18,35 @@ pub fn run(options: &Named, output: &Output) -> Outcome<ExitCode> {
 }
 
 fn table(usages: &Usages) -> String {
-    let header = ["CONTAINER", "CPU TIME", "MEMORY", "LIMIT", "PROCESSES", "OOM KILLS"].map(str::to_owned).to_vec();
+    let header = ["CONTAINER", "CPU TIME", "MEMORY", "LIMIT", "PROCESSES", "OOM KILLS"]
+        .map(str::to_owned)
+        .to_vec();
     columns(&std::iter::once(header).chain(usages.containers.iter().map(row)).collect::<Vec<_>>())
 }
 
 fn row(usage: &Usage) -> Vec<String> {
-    let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+    let number =
+        |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
     let mib = |bytes: Option<u64>| {
-        bytes.map_or_else(|| "-".to_owned(), |bytes| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)))
+        bytes.map_or_else(
+            || "-".to_owned(),
+            |bytes| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20)),
+        )
     };
     // As Docker shows it: cache that can be given back is nobody's.
-    let memory = usage.memory_bytes.map(|bytes| bytes.saturating_sub(usage.memory_cache_bytes.unwrap_or(0)));
-    let cpu = usage.cpu_micros.map_or_else(|| "-".to_owned(), |micros| format!("{:.2} s", micros as f64 / 1e6));
-    vec![usage.id.clone(), cpu, mib(memory), mib(usage.memory_limit_bytes), number(usage.pids), number(usage.oom_kills)]
+    let memory =
+        usage.memory_bytes.map(|bytes| bytes.saturating_sub(usage.memory_cache_bytes.unwrap_or(0)));
+    let cpu = usage
+        .cpu_micros
+        .map_or_else(|| "-".to_owned(), |micros| format!("{:.2} s", micros as f64 / 1e6));
+    vec![
+        usage.id.clone(),
+        cpu,
+        mib(memory),
+        mib(usage.memory_limit_bytes),
+        number(usage.pids),
+        number(usage.oom_kills),
+    ]
 }
 
 #[cfg(test)]

@@ -21,10 +21,11 @@ use crate::vm::Vm;
 use crate::watch::{self, Watch};
 use crate::{build, files, links, paths};
 
-/// How long a boot may take without a new record: an emulated guest on a loaded host needs tens of seconds.
-const BOOT_PATIENCE: Duration = Duration::from_secs(180);
+/// How long a boot may take without a new record: an emulated guest on a loaded host needs tens of
+/// seconds.
+const BOOT_TIMEOUT: Duration = Duration::from_secs(180);
 /// How long images may take to be pulled and containers to start.
-const APP_PATIENCE: Duration = Duration::from_secs(900);
+const APP_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// Builds, boots, verifies, and prints the verdict and the links.
 pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
@@ -34,12 +35,12 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
     app.notes().iter().for_each(|text| note(text));
     warn_of_volumes(&app.compose.volumes);
     let name = options.name.clone().unwrap_or_else(|| app.settings.name.clone());
-    let folder = paths::vm_folder(&name)?;
-    make_room(&name, &folder, output)?;
+    let directory = paths::vm_directory(&name)?;
+    make_room(&name, &directory, output)?;
     let builder = build::open()?;
     let image = match &options.image {
         Some(image) => image.clone(),
-        None => build::image(&builder, choice.flavour())?.folder,
+        None => build::image(&builder, choice.flavour())?.directory,
     };
     let (manifest, os_image_hash) = files::read_manifest(&image)?;
     let launch = Launch {
@@ -54,15 +55,16 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
         image,
     };
     output.step(&format!("starting {name}: {} vCPUs, {} MiB", options.vcpus, options.memory));
-    let vm = launch.start(&name, &folder)?;
-    let mut watch = Watch::new(folder.join("status.img"), vm.qemu);
+    let vm = launch.start(&name, &directory)?;
+    let mut watch = Watch::new(directory.join("status.img"), vm.qemu);
     let report = |record: &Record| output.step(&watch::sentence(record));
-    halted(watch.until(&[Phase::SystemReady], BOOT_PATIENCE, report)?)?;
+    halted(watch.until(&[Phase::SystemReady], BOOT_TIMEOUT, report)?)?;
     let judged = judge::judge(&question(&vm, &app, options)?)?;
     output.step("the guest was verified; it fetches the app's images and starts its containers");
-    let app_record = watch.until(&[Phase::AppRunning, Phase::AppFailed], APP_PATIENCE, |record| {
-        output.step(&watch::sentence(record));
-    })?;
+    let app_record =
+        watch.until(&[Phase::AppRunning, Phase::AppFailed], APP_TIMEOUT, |record| {
+            output.step(&watch::sentence(record));
+        })?;
     if app_record.refusal == Refusal::None {
         links::wait(&vm, output);
     }
@@ -80,8 +82,8 @@ fn warn_of_volumes(volumes: &[String]) {
 }
 
 /// A machine of this name that has ended is replaced; one that runs is not touched.
-fn make_room(name: &str, folder: &Path, output: &Output) -> Outcome<()> {
-    if !folder.exists() {
+fn make_room(name: &str, directory: &Path, output: &Output) -> Outcome<()> {
+    if !directory.exists() {
         return Ok(());
     }
     if let Ok(vm) = Vm::load(name) {
@@ -92,8 +94,9 @@ fn make_room(name: &str, folder: &Path, output: &Output) -> Outcome<()> {
         vm.end()?;
         output.step(&format!("replacing {name}, which has ended"));
     }
-    fs::remove_dir_all(folder)
-        .map_err(|error| Failure::new(format!("{}: {error}", folder.display()), "remove the folder by hand"))
+    fs::remove_dir_all(directory).map_err(|error| {
+        Failure::new(format!("{}: {error}", directory.display()), "remove the directory by hand")
+    })
 }
 
 fn question(vm: &Vm, app: &App, options: &Up) -> Outcome<Question> {
@@ -103,8 +106,12 @@ fn question(vm: &Vm, app: &App, options: &Up) -> Outcome<Question> {
         report_data: None,
         image: Some(vm.image.clone()),
         release: None,
-        app: Some(app.folder.clone()),
-        shape: ShapeFlags { vcpus: Some(options.vcpus), memory: Some(options.memory), ..ShapeFlags::default() },
+        app: Some(app.directory.clone()),
+        shape: ShapeFlags {
+            vcpus: Some(options.vcpus),
+            memory: Some(options.memory),
+            ..ShapeFlags::default()
+        },
         of_firmware: FirmwareFlags::default(),
         collateral: None,
         policy: None,
@@ -119,7 +126,11 @@ fn halted(record: Record) -> Outcome<()> {
     match record.refusal {
         Refusal::None => Ok(()),
         refusal => Err(Failure::new(
-            format!("the guest halted: {} (after: {})", refusal.sentence(), record.phase.sentence()),
+            format!(
+                "the guest halted: {} (after: {})",
+                refusal.sentence(),
+                record.phase.sentence()
+            ),
             "nothing was proved and no key was asked for; see `dstyx logs NAME --console`",
         )),
     }
@@ -143,7 +154,10 @@ fn finish(vm: &Vm, judged: &Judged, app: Record, output: &Output) -> Outcome<Exi
     if app.refusal != Refusal::None {
         return Err(Failure::new(
             format!("the app does not run: {}", app.refusal.sentence()),
-            format!("the guest still serves evidence; `dstyx logs {0} --console`, `dstyx down {0}`", vm.name),
+            format!(
+                "the guest still serves evidence; `dstyx logs {0} --console`, `dstyx down {0}`",
+                vm.name
+            ),
         ));
     }
     Ok(verify::exit_code(report))

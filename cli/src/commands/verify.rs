@@ -41,11 +41,13 @@ pub fn exit_code(report: &Report) -> ExitCode {
 /// The machine's clock; the one place where a verdict's time comes from when a person states none.
 pub fn now_secs() -> Outcome<u64> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map(|since| since.as_secs()).hint("the clock", "set this machine's clock, or state a time with --at")
+    now.map(|since| since.as_secs())
+        .hint("the clock", "set this machine's clock, or state a time with --at")
 }
 
 fn question(options: &Verify) -> Outcome<Question> {
-    let source = source(options.vm.as_deref(), options.url.as_deref(), options.evidence.as_deref())?;
+    let source =
+        source(options.vm.as_deref(), options.url.as_deref(), options.evidence.as_deref())?;
     let of_vm = |pick: fn(&Vm) -> &std::path::PathBuf| match &source {
         Source::Vm(vm) => Some(pick(vm).clone()),
         _ => None,
@@ -68,14 +70,16 @@ fn question(options: &Verify) -> Outcome<Question> {
     })
 }
 
-/// With signers, nothing is judged against an image that they do not vouch for: the judgement compares what it reads.
+/// With signers, nothing is judged against an image that they do not vouch for: the judgement
+/// compares what it reads.
 fn released(image: Option<&Path>, signers: &Signers) -> Outcome<Option<VerifiedRelease>> {
     if signers.signer.is_empty() {
         return Ok(None);
     }
-    let folder =
-        image.ok_or_else(|| Failure::new("--signer without an image", "give --image with a release's folder"))?;
-    signers::verified(folder, signers).map(Some)
+    let directory = image.ok_or_else(|| {
+        Failure::new("--signer without an image", "give --image with a release's directory")
+    })?;
+    signers::verified(directory, signers).map(Some)
 }
 
 /// Where the evidence is that a person named by one of three options.
@@ -101,5 +105,6 @@ fn stated_time(text: &str) -> Outcome<u64> {
 
 fn stated_report_data(text: &str) -> Outcome<ReportData> {
     let digits = text.strip_prefix("0x").unwrap_or(text).to_ascii_lowercase();
-    ReportData::from_hex(&digits).hint(format!("--report-data {text}"), "give all 64 bytes in hex; fill up with zeros")
+    ReportData::from_hex(&digits)
+        .hint(format!("--report-data {text}"), "give all 64 bytes in hex; fill up with zeros")
 }

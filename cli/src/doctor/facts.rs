@@ -1,4 +1,5 @@
-//! What this machine says of itself, collected for [`super::evaluate`]; nothing is judged or changed here.
+//! What this machine says of itself, collected for [`super::evaluate`]; nothing is judged or
+//! changed here.
 
 use std::fs;
 use std::io;
@@ -15,12 +16,13 @@ use reproducible_build::qemu::locked_version;
 use crate::{paths, platform};
 
 /// Longest wait for a certificate cache.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 /// Where `up` lets guests ask for quotes: the host's own context, the port of Intel's service.
 const QUOTE_SERVICE: (u32, u32) = (2, 4050);
 /// Configuration of Intel's quote provider library.
 const QCNL: &str = "/etc/sgx_default_qcnl.conf";
-const REGISTRATION: &str = "/sys/firmware/efi/efivars/SgxRegistrationStatus-f236c5dc-a491-4bbe-bcdd-88885770df45";
+const REGISTRATION: &str =
+    "/sys/firmware/efi/efivars/SgxRegistrationStatus-f236c5dc-a491-4bbe-bcdd-88885770df45";
 const SGX_DEVICES: [&str; 2] = ["/dev/sgx_enclave", "/dev/sgx_provision"];
 /// The first QEMU with TDX.
 const OLDEST_QEMU: (u32, u32) = (10, 1);
@@ -107,8 +109,12 @@ pub fn collect() -> Facts {
         cpu_flags: value("flags").unwrap_or_default().split(' ').map(str::to_owned).collect(),
         kernel_release: release.map(|release| release.trim().to_owned()),
         kvm_tdx: platform::kvm_tdx(),
-        kvm_access: platform::kvm_access().map(|()| String::new()).map_err(|error| format!("/dev/kvm: {error}")),
-        sgx_devices: SGX_DEVICES.map(|device| (device.to_owned(), Path::new(device).exists())).to_vec(),
+        kvm_access: platform::kvm_access()
+            .map(|()| String::new())
+            .map_err(|error| format!("/dev/kvm: {error}")),
+        sgx_devices: SGX_DEVICES
+            .map(|device| (device.to_owned(), Path::new(device).exists()))
+            .to_vec(),
         quote_service: quote_service(),
         certificate_cache: certificate_cache(),
         registration: fs::read(REGISTRATION).ok(),
@@ -146,13 +152,17 @@ fn reach(url: &str) -> io::Result<()> {
         Some(_) => host.to_owned(),
         None => format!("{host}:{}", if scheme == "http" { 80 } else { 443 }),
     };
-    let address = with_port.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("the name has no address"))?;
-    TcpStream::connect_timeout(&address, PATIENCE).map(drop)
+    let address = with_port
+        .to_socket_addrs()?
+        .next()
+        .ok_or_else(|| io::Error::other("the name has no address"))?;
+    TcpStream::connect_timeout(&address, TIMEOUT).map(drop)
 }
 
 fn qemu() -> Result<String, String> {
     let checkout = paths::checkout().map_err(|failure| failure.to_string())?;
-    let lock = Lock::read(&checkout.join("reproducible-build").join(INPUTS.lock)).map_err(|error| error.to_string())?;
+    let lock = Lock::read(&checkout.join("reproducible-build").join(INPUTS.lock))
+        .map_err(|error| error.to_string())?;
     let version = locked_version(&lock).map_err(|error| error.to_string())?;
     match super::version(&version) {
         Some(number) if number >= OLDEST_QEMU => Ok(format!("{version}, pinned by inputs.lock")),

@@ -1,10 +1,15 @@
-//! The registers that the evidence must show: predicted from the image for the machine that was stated, or claimed.
+//! The registers that the evidence must show: predicted from the image for the machine that was
+//! stated, or claimed.
 
 use attestation::policy::{self, ExpectedRegister, ExpectedRegisters, Prediction};
 use measurement::explain::{
-    Explanation, Explanations, FoundRegisters, Known, Logged, OtherImage, StatedBy, explain, logged_handoff_tables,
+    Explanation, Explanations, FoundRegisters, Known, Logged, OtherImage, StatedBy, explain,
+    logged_handoff_tables,
 };
-use measurement::{Compared, EachRegister, Event, FirmwareLayout, ImageFacts, Origin, QemuProfile, Register, replay};
+use measurement::{
+    Compared, EachRegister, Event, FirmwareLayout, ImageFacts, Origin, QemuProfile, Register,
+    replay,
+};
 use protocol::digest::Sha384Digest;
 use protocol::event_log::{self, RawEvent};
 use protocol::evidence::Evidence;
@@ -13,7 +18,7 @@ use protocol::shape::Shape;
 
 use crate::args::{FirmwareFlags, ShapeFlags};
 use crate::failure::{Hint as _, Outcome};
-use crate::image_folder::ImageFolder;
+use crate::image_directory::ImageDirectory;
 
 /// Who else computes what an emulated guest's registers must be.
 const EMULATOR: &str = "the emulator's own computation over the running QEMU's files and tables";
@@ -31,12 +36,13 @@ pub struct Stated<'a> {
 
 /// All four static registers, with an explanation for each that the evidence shows otherwise.
 pub fn registers(
-    image: &ImageFolder,
+    image: &ImageDirectory,
     stated: Stated<'_>,
     evidence: &Evidence,
     firmware_log: &[u8],
 ) -> Outcome<ExpectedRegisters> {
-    let log = if firmware_log.is_empty() { logged(&evidence.event_log) } else { parsed(firmware_log)? };
+    let log =
+        if firmware_log.is_empty() { logged(&evidence.event_log) } else { parsed(firmware_log)? };
     let question = Question::new(image, stated, evidence, log)?;
     let expected = measurement::predict_each(&question.facts, &question.shape);
     let found = found(evidence);
@@ -50,13 +56,24 @@ pub fn registers(
                 os_image_hash,
                 mrtd: rows.row(None, mrtd.0, "", explanations.mrtd),
                 rtmr0: rows.events(Register::Rtmr0, rtmr0, explanations.rtmr0),
-                rtmr1: rows.events(Register::Rtmr1, rtmr1.map_err(|error| error.to_string()), explanations.rtmr1),
+                rtmr1: rows.events(
+                    Register::Rtmr1,
+                    rtmr1.map_err(|error| error.to_string()),
+                    explanations.rtmr1,
+                ),
                 rtmr2: rows.events(Register::Rtmr2, Ok(rtmr2), explanations.rtmr2),
             }
         }
         Err(error) => {
-            let unknown = || Prediction::Unknown(format!("{error}; state another --qemu-version or shape"));
-            ExpectedRegisters { os_image_hash, mrtd: unknown(), rtmr0: unknown(), rtmr1: unknown(), rtmr2: unknown() }
+            let unknown =
+                || Prediction::Unknown(format!("{error}; state another --qemu-version or shape"));
+            ExpectedRegisters {
+                os_image_hash,
+                mrtd: unknown(),
+                rtmr0: unknown(),
+                rtmr1: unknown(),
+                rtmr2: unknown(),
+            }
         }
     })
 }
@@ -70,14 +87,21 @@ pub struct Predicted {
 }
 
 /// Predicts for the machine that was stated, or that the evidence claims.
-pub fn predicted(image: &ImageFolder, stated: Stated<'_>, evidence: &Evidence) -> Outcome<Predicted> {
+pub fn predicted(
+    image: &ImageDirectory,
+    stated: Stated<'_>,
+    evidence: &Evidence,
+) -> Outcome<Predicted> {
     let question = Question::new(image, stated, evidence, logged(&evidence.event_log))?;
     let prediction = measurement::predict_registers(&question.facts, &question.shape);
-    let prediction = prediction.hint("predicting the registers", "state another machine or firmware")?;
-    let explanations = found(evidence).map(|found| explain(&question.known(), &found)).unwrap_or_default();
+    let prediction =
+        prediction.hint("predicting the registers", "state another machine or firmware")?;
+    let explanations =
+        found(evidence).map(|found| explain(&question.known(), &found)).unwrap_or_default();
     let Explanations { mrtd, rtmr0, rtmr1, rtmr2 } = explanations;
     let named = [("mrtd", mrtd), ("rtmr0", rtmr0), ("rtmr1", rtmr1), ("rtmr2", rtmr2)];
-    let reasons = named.into_iter().filter_map(|(name, why)| Some((name, why?.to_string()))).collect();
+    let reasons =
+        named.into_iter().filter_map(|(name, why)| Some((name, why?.to_string()))).collect();
     Ok(Predicted { prediction, reasons })
 }
 
@@ -93,7 +117,12 @@ struct Question<'a> {
 }
 
 impl<'a> Question<'a> {
-    fn new(image: &'a ImageFolder, stated: Stated<'_>, evidence: &'a Evidence, log: Vec<Logged>) -> Outcome<Self> {
+    fn new(
+        image: &'a ImageDirectory,
+        stated: Stated<'_>,
+        evidence: &'a Evidence,
+        log: Vec<Logged>,
+    ) -> Outcome<Self> {
         let claimed = &evidence.claims.shape;
         let shape = shape(stated.shape, claimed);
         shape.check().hint("the stated shape", "state a machine that QEMU can make")?;
@@ -121,10 +150,13 @@ impl<'a> Question<'a> {
         }
     }
 
-    /// What confirmed predictions of this kind: the emulator boots our images on the QEMU that they are built for.
-    fn witness(&self, image: &ImageFolder) -> Option<&'static str> {
+    /// What confirmed predictions of this kind: the emulator boots our images on the QEMU that they
+    /// are built for.
+    fn witness(&self, image: &ImageDirectory) -> Option<&'static str> {
         let profile = QemuProfile::for_version(&self.shape.qemu_version).ok()?;
-        let built_for = image.machine().and_then(|machine| QemuProfile::for_version(&machine.qemu_version).ok());
+        let built_for = image
+            .machine()
+            .and_then(|machine| QemuProfile::for_version(&machine.qemu_version).ok());
         if built_for == Some(profile) {
             return Some(EMULATOR);
         }
@@ -153,10 +185,15 @@ impl<'a> Question<'a> {
             word(stated_by.qemu_version),
         );
         if self.layout_proposed {
-            source.push_str(&format!(", firmware layout {} (proposed by the log)", self.facts.firmware.layout));
+            source.push_str(&format!(
+                ", firmware layout {} (proposed by the log)",
+                self.facts.firmware.layout
+            ));
         }
         let profile = QemuProfile::for_version(&shape.qemu_version).ok();
-        source.extend(profile.and_then(|profile| profile.caveat()).map(|caveat| format!("; {caveat}")));
+        source.extend(
+            profile.and_then(|profile| profile.caveat()).map(|caveat| format!("; {caveat}")),
+        );
         source
     }
 }
@@ -169,13 +206,21 @@ struct Rows {
 }
 
 impl Rows {
-    fn events(&self, register: Register, events: Result<Vec<Event>, String>, why: Option<Explanation>) -> Prediction {
+    fn events(
+        &self,
+        register: Register,
+        events: Result<Vec<Event>, String>,
+        why: Option<Explanation>,
+    ) -> Prediction {
         let events = match events {
             Ok(events) => events,
             Err(reason) => return Prediction::Unknown(reason),
         };
-        let not_computed: Vec<_> =
-            events.iter().filter(|event| event.origin == Origin::Stated).map(|event| event.name.as_ref()).collect();
+        let not_computed: Vec<_> = events
+            .iter()
+            .filter(|event| event.origin == Origin::Stated)
+            .map(|event| event.name.as_ref())
+            .collect();
         let note = match not_computed.as_slice() {
             [] => String::new(),
             names => format!("; {} stated, not computed", names.join(", ")),
@@ -183,12 +228,19 @@ impl Rows {
         self.row(Some(register), replay(register, &events).0, &note, why)
     }
 
-    fn row(&self, register: Option<Register>, value: [u8; 48], note: &str, why: Option<Explanation>) -> Prediction {
+    fn row(
+        &self,
+        register: Option<Register>,
+        value: [u8; 48],
+        note: &str,
+        why: Option<Explanation>,
+    ) -> Prediction {
         let found = self.found.map(|found| match register {
             None | Some(Register::Rtmr3) => found.mrtd.0,
             Some(register) => found.rtmrs[register as usize].0,
         });
-        let explanation = found.zip(why).map(|(found, why)| policy::Explanation { found, text: why.to_string() });
+        let explanation =
+            found.zip(why).map(|(found, why)| policy::Explanation { found, text: why.to_string() });
         Prediction::Value(ExpectedRegister {
             value,
             source: format!("{}{note}", self.source),
@@ -199,10 +251,17 @@ impl Rows {
 }
 
 /// Why RTMR0 is not judged, with what the log says of the one digest that is missing.
-fn skipped(error: &measurement::PredictError, known: &Known<'_>, found: Option<FoundRegisters>) -> String {
+fn skipped(
+    error: &measurement::PredictError,
+    known: &Known<'_>,
+    found: Option<FoundRegisters>,
+) -> String {
     let logged = found.and_then(|found| logged_handoff_tables(known, found.rtmrs[0]));
-    let of_log = logged
-        .map(|digest| format!("; by the firmware's log every other event is as predicted, and this one is {digest}"));
+    let of_log = logged.map(|digest| {
+        format!(
+            "; by the firmware's log every other event is as predicted, and this one is {digest}"
+        )
+    });
     format!("{error}{}", of_log.unwrap_or_default())
 }
 
@@ -239,7 +298,9 @@ fn found(evidence: &Evidence) -> Option<FoundRegisters> {
 /// The firmware's events of a list; what is not a digest explains nothing and is left out.
 fn logged(events: &[RawEvent]) -> Vec<Logged> {
     let event = |raw: &RawEvent| {
-        let register = [Register::Rtmr0, Register::Rtmr1, Register::Rtmr2].into_iter().nth(raw.imr as usize)?;
+        let register = [Register::Rtmr0, Register::Rtmr1, Register::Rtmr2]
+            .into_iter()
+            .nth(raw.imr as usize)?;
         Some(Logged { register, digest: Sha384Digest::from_hex(&raw.digest).ok()? })
     };
     events.iter().filter_map(event).collect()

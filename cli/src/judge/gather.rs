@@ -1,6 +1,8 @@
-//! Evidence as it comes: from a guest that was asked just now, or from files of any format that `protocol::foreign` reads.
+//! Evidence as it comes: from a guest that was asked just now, or from files of any format that
+//! `protocol::foreign` reads.
 //!
-//! Every file that took part in a judgement is noted with its digest, so that a report can say what it is about.
+//! Every file that took part in a judgement is noted with its digest, so that a report can say what
+//! it is about.
 
 use std::path::{Path, PathBuf};
 
@@ -57,7 +59,9 @@ impl Gathered {
     pub fn described(&self) -> String {
         let format = self.converted.format;
         if format == Format::RawQuote && self.converted.evidence.event_log.is_empty() {
-            return format!("{format} without an event log (--event-log gives one): no event can be found in it");
+            return format!(
+                "{format} without an event log (--event-log gives one): no event can be found in it"
+            );
         }
         format.to_string()
     }
@@ -86,7 +90,8 @@ impl Gathered {
 
 fn ask(url: &str) -> Outcome<Gathered> {
     let (nonce, json) = endpoint::evidence(url)?;
-    let evidence = evidence::parse(&json).hint("the evidence", "is this a dstyx guest's evidence, whole?")?;
+    let evidence =
+        evidence::parse(&json).hint("the evidence", "is this a dstyx guest's evidence, whole?")?;
     let converted = Converted { format: Format::Dstyx, evidence, stated_report_data: None };
     Ok(Gathered { converted, inputs: vec![Input::of("evidence", url, &json)], fresh: Some(nonce) })
 }

@@ -1,4 +1,5 @@
-//! The policy of a verdict: a file of rules, if its owner gives one, and the root that signatures must lead to.
+//! The policy of a verdict: a file of rules, if its owner gives one, and the root that signatures
+//! must lead to.
 
 use attestation::TrustAnchor;
 use attestation::policy::{ExpectedReportData, MAX_RULES_BYTES, Policy, Rules};
@@ -8,11 +9,13 @@ use super::{Input, Question};
 use crate::failure::{Hint as _, Outcome};
 use crate::files;
 
-/// The emulator's root certificate: its key is published, so evidence under it proves nothing about hardware.
-const DANGER_EMULATED_ROOT: &[u8] = include_bytes!("../../../tdx-emulator/root/danger-emulated-root.der");
+/// The emulator's root certificate: its key is published, so evidence under it proves nothing about
+/// hardware.
+const DANGER_EMULATED_ROOT: &[u8] =
+    include_bytes!("../../../tdx-emulator/root/danger-emulated-root.der");
 
-/// The strict defaults, and what the file adds to them; a root that the file names counts before every other.
-/// The file is noted among the inputs.
+/// The strict defaults, and what the file adds to them; a root that the file names counts before
+/// every other. The file is noted among the inputs.
 pub fn policy(
     question: &Question,
     flavour: Option<Flavour>,
@@ -25,11 +28,13 @@ pub fn policy(
     };
     let text = files::read_bounded(path, MAX_RULES_BYTES as u64)?;
     inputs.push(Input::of("policy", path.display(), &text));
-    let rules = Rules::parse(&text).hint(path.display(), "docs/policy.md lists every key with an example")?;
+    let rules = Rules::parse(&text)
+        .hint(path.display(), "docs/policy.md lists every key with an example")?;
     Ok(rules.into_policy(anchor, report_data))
 }
 
-/// Intel's root, unless a person said otherwise by a flag with danger in its name, or by naming a dev image and no policy.
+/// Intel's root, unless a person said otherwise by a flag with danger in its name, or by naming a
+/// dev image and no policy.
 fn anchor(question: &Question, flavour: Option<Flavour>) -> TrustAnchor {
     let dev = flavour == Some(Flavour::Dev) && question.policy.is_none();
     anchor_if(question.danger_accept_emulated || dev)
@@ -37,5 +42,9 @@ fn anchor(question: &Question, flavour: Option<Flavour>) -> TrustAnchor {
 
 /// The emulator's root where that is accepted, else Intel's.
 pub fn anchor_if(danger_accept_emulated: bool) -> TrustAnchor {
-    if danger_accept_emulated { TrustAnchor::DangerEmulated(DANGER_EMULATED_ROOT.to_vec()) } else { TrustAnchor::Intel }
+    if danger_accept_emulated {
+        TrustAnchor::DangerEmulated(DANGER_EMULATED_ROOT.to_vec())
+    } else {
+        TrustAnchor::Intel
+    }
 }

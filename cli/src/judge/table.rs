@@ -13,7 +13,8 @@ const MAX_CELL: usize = 24;
 /// The table, with a final line for the verdict.
 pub fn table(judged: &Judged) -> String {
     let report = &judged.report;
-    let mut notices: String = report.facts.notices.iter().map(|notice| format!("{notice}\n")).collect();
+    let mut notices: String =
+        report.facts.notices.iter().map(|notice| format!("{notice}\n")).collect();
     if judged.gathered.converted.format != Format::Dstyx {
         notices.push_str(&format!("evidence read as {}\n", line(&judged.gathered.described())));
     }
@@ -53,7 +54,8 @@ fn hints(report: &Report) -> String {
         )
     });
     let skipped = skipped(report).into_iter();
-    let skipped = skipped.map(|(why, names)| format!("skipped: {}\n  {}\n", names.join(", "), line(why)));
+    let skipped =
+        skipped.map(|(why, names)| format!("skipped: {}\n  {}\n", names.join(", "), line(why)));
     failed.chain(skipped).collect()
 }
 

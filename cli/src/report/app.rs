@@ -1,4 +1,5 @@
-//! What the guest recorded and what its app is, as far as the evidence shows it: the event log and the compose file.
+//! What the guest recorded and what its app is, as far as the evidence shows it: the event log and
+//! the compose file.
 
 use attestation::{CheckName, CheckVerdict};
 use maud::{Markup, html};
@@ -35,10 +36,18 @@ pub fn events(judged: &Judged) -> Markup {
 pub fn compose_file(judged: &Judged) -> Markup {
     let published = judged.gathered.converted.evidence.app_compose.as_deref();
     let measured = judged.report.facts.compose_hash.as_deref();
-    let shown = published.filter(|file| Some(ComposeHash::of(file).to_string().as_str()) == measured);
-    let replayed = judged.report.check(CheckName::Rtmr3).is_some_and(|row| row.verdict == CheckVerdict::Pass);
-    let whose = if replayed { "is the one in RTMR3" } else { "is in the log, which is not that of the quote" };
-    let compose = shown.and_then(|file| app_compose::parse(file).ok()).map(|settings| settings.docker_compose_file);
+    let shown =
+        published.filter(|file| Some(ComposeHash::of(file).to_string().as_str()) == measured);
+    let replayed =
+        judged.report.check(CheckName::Rtmr3).is_some_and(|row| row.verdict == CheckVerdict::Pass);
+    let whose = if replayed {
+        "is the one in RTMR3"
+    } else {
+        "is in the log, which is not that of the quote"
+    };
+    let compose = shown
+        .and_then(|file| app_compose::parse(file).ok())
+        .map(|settings| settings.docker_compose_file);
     html! {
         @if let Some(compose) = compose {
             h4 { "docker-compose.yml" }
@@ -50,5 +59,6 @@ pub fn compose_file(judged: &Judged) -> Markup {
 
 fn payload(event: &RawEvent) -> String {
     // Hex that does not decode fails a row of its own; here it is shown as it is.
-    hex::decode(&event.event_payload).map_or_else(|_| text::line(&event.event_payload), |bytes| text::payload(&bytes))
+    hex::decode(&event.event_payload)
+        .map_or_else(|_| text::line(&event.event_payload), |bytes| text::payload(&bytes))
 }

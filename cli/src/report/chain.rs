@@ -1,4 +1,5 @@
-//! The chain of one verdict: each link with its rows, what they come to, and whether what it hangs on holds.
+//! The chain of one verdict: each link with its rows, what they come to, and whether what it hangs
+//! on holds.
 
 use attestation::{AnchorName, Check, CheckVerdict, Report};
 
@@ -62,7 +63,10 @@ pub fn chain(report: &Report) -> Vec<Link<'_>> {
     for (index, place) in CHAIN.iter().enumerate() {
         let rows = rows(report, |check| place.checks.contains(&check.name));
         let mut state = state(&rows);
-        if index == links::ROOT && state == State::Holds && report.trust_anchor == AnchorName::Emulated {
+        if index == links::ROOT
+            && state == State::Holds
+            && report.trust_anchor == AnchorName::Emulated
+        {
             state = State::Emulated;
         }
         links.push(Link { place, rows, state, supported, says: (place.says)(&report.facts) });

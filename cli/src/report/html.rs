@@ -1,4 +1,5 @@
-//! The page's markup. Texts are escaped by the template; styles are allowed by their hash, and nothing else is.
+//! The page's markup. Texts are escaped by the template; styles are allowed by their hash, and
+//! nothing else is.
 
 use attestation::{AnchorName, CheckVerdict, EMULATED, Report, Verdict};
 use base64::Engine as _;
@@ -44,8 +45,11 @@ pub fn page(judged: &Judged) -> String {
 }
 
 fn head(report: &Report) -> Markup {
-    let hash = base64::engine::general_purpose::STANDARD.encode(Sha256Digest::of(STYLE.as_bytes()).0);
-    let policy = format!("default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'");
+    let hash =
+        base64::engine::general_purpose::STANDARD.encode(Sha256Digest::of(STYLE.as_bytes()).0);
+    let policy = format!(
+        "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'"
+    );
     html! {
         head {
             meta charset="utf-8";
@@ -75,9 +79,11 @@ fn verdict(judged: &Judged) -> Markup {
             "Every check passes, under emulation",
             "Firmware, system and app are as stated, in a machine whose signature anybody can make.",
         ),
-        (Verdict::Fail, _) => {
-            (State::Broken, "Refused", "At least one check fails. Do not trust this guest with anything.")
-        }
+        (Verdict::Fail, _) => (
+            State::Broken,
+            "Refused",
+            "At least one check fails. Do not trust this guest with anything.",
+        ),
         (Verdict::Incomplete, _) => (
             State::Open,
             "Not decided",
@@ -105,7 +111,8 @@ fn verdict(judged: &Judged) -> Markup {
 
 /// Why it is refused: each failed check in words, first.
 fn reasons(report: &Report) -> Markup {
-    let failed: Vec<_> = report.checks.iter().filter(|check| check.verdict == CheckVerdict::Fail).collect();
+    let failed: Vec<_> =
+        report.checks.iter().filter(|check| check.verdict == CheckVerdict::Fail).collect();
     html! {
         @if !failed.is_empty() {
             section aria-labelledby="why" {

@@ -1,4 +1,5 @@
-//! The links of the chain, from the hardware's root to the compose file, and which checks hold each of them.
+//! The links of the chain, from the hardware's root to the compose file, and which checks hold each
+//! of them.
 
 use attestation::{CheckName, Facts};
 
@@ -21,7 +22,8 @@ pub struct Place {
     pub says: fn(&Facts) -> said::Said,
 }
 
-/// What the policy asks beyond the chain; checks that no link names stand here, so that none is ever left out.
+/// What the policy asks beyond the chain; checks that no link names stand here, so that none is
+/// ever left out.
 pub const RULES: Place = Place {
     title: "The policy's own rules",
     meaning: "what whoever verifies asks beyond the chain",
@@ -193,7 +195,7 @@ pub const CHAIN: [Place; 13] = [
     Place {
         title: "App · compose file",
         meaning: "the containers that were asked for",
-        expected_from: "the app folder that was stated",
+        expected_from: "the app directory that was stated",
         found_in: "the events app-id, compose-hash and instance-id, and MRCONFIGID in the quote",
         checks: &[
             CheckName::ComposeHash,

@@ -1,4 +1,5 @@
-//! The checks of a link, one below the other: what was expected, what was found, and what to think of it.
+//! The checks of a link, one below the other: what was expected, what was found, and what to think
+//! of it.
 
 use attestation::{Check, CheckName, CheckVerdict};
 use maud::{Markup, html};
@@ -49,14 +50,16 @@ fn row(check: &Check) -> Markup {
     }
 }
 
-/// What a row's hint is for. On a row that passes most say what a failure would mean, which nobody wants to read there.
+/// What a row's hint is for. On a row that passes most say what a failure would mean, which nobody
+/// wants to read there.
 fn hint_label(check: &Check) -> Option<&'static str> {
     let label = match (check.verdict, check.name) {
         (CheckVerdict::Fail, _) => "what it means",
         (CheckVerdict::Skipped, _) => "why not",
-        (CheckVerdict::Pass, CheckName::Mrtd | CheckName::Rtmr0 | CheckName::Rtmr1 | CheckName::Rtmr2) => {
-            "computed for"
-        }
+        (
+            CheckVerdict::Pass,
+            CheckName::Mrtd | CheckName::Rtmr0 | CheckName::Rtmr1 | CheckName::Rtmr2,
+        ) => "computed for",
         (CheckVerdict::Pass, CheckName::ReportData) => "note",
         (CheckVerdict::Pass, _) => return None,
     };

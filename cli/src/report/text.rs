@@ -1,4 +1,5 @@
-//! Foreign text as it may stand on a page: bounded, and with every character visible. Escaping is the template's.
+//! Foreign text as it may stand on a page: bounded, and with every character visible. Escaping is
+//! the template's.
 
 use crate::printable;
 
@@ -27,8 +28,10 @@ pub fn payload(bytes: &[u8]) -> String {
 pub fn time(secs: u64) -> String {
     use time::OffsetDateTime;
     use time::format_description::well_known::Rfc3339;
-    let time = i64::try_from(secs).ok().and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok());
-    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_else(|| format!("{secs} s after 1970"))
+    let time =
+        i64::try_from(secs).ok().and_then(|secs| OffsetDateTime::from_unix_timestamp(secs).ok());
+    time.and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_else(|| format!("{secs} s after 1970"))
 }
 
 /// A clause as a sentence.

@@ -43,7 +43,11 @@ impl Board {
         self.state.subscribe()
     }
 
-    pub(super) fn set_containers(&self, containers: Vec<ContainerStatus>, handles: HashMap<String, Arc<Container>>) {
+    pub(super) fn set_containers(
+        &self,
+        containers: Vec<ContainerStatus>,
+        handles: HashMap<String, Arc<Container>>,
+    ) {
         let mut written = self.written();
         (written.containers, written.handles) = (containers, handles);
     }

@@ -1,8 +1,9 @@
-//! What carries an app out: asks the machine what is to be done, does it, and writes down what happened.
+//! What carries an app out: asks the machine what is to be done, does it, and writes down what
+//! happened.
 //!
-//! One task holds the machine; whatever takes time is done by tasks of its own, which report. What the
-//! machine remembers is written down before it is acted on, so that the driver of a later agent goes on
-//! where this one was: containers, networks and rules outlive both.
+//! One task holds the machine; whatever takes time is done by tasks of its own, which report. What
+//! the machine remembers is written down before it is acted on, so that the driver of a later agent
+//! goes on where this one was: containers, networks and rules outlive both.
 
 use std::fs;
 use std::io;
@@ -32,7 +33,8 @@ use memory::MemoryFile;
 use pulling::{Outcome, Pulls, Source};
 use slot::{Slot, Started, Workshop};
 
-/// How long all services together may take to end; init gives the agent a little more, `dstyx down` the guest.
+/// How long all services together may take to end; init gives the agent a little more, `dstyx down`
+/// the guest.
 pub const STOP_BUDGET: Duration = Duration::from_secs(80);
 /// How often the progress of pulls is shown.
 const PULL_TICK: Duration = Duration::from_millis(500);
@@ -43,7 +45,10 @@ pub(super) async fn drive(spec: AppSpec, board: Arc<Board>, mut stop: watch::Rec
         Ok(driver) => driver.run(&mut stop).await,
         Err(error) => {
             board.happened(None, Happening::Failed { message: error.to_string() });
-            board.set_state(AppState::Failed(Failure { kind: error.kind(), message: error.to_string() }));
+            board.set_state(AppState::Failed(Failure {
+                kind: error.kind(),
+                message: error.to_string(),
+            }));
             let _ = stop.wait_for(|stop| *stop).await;
         }
     }
@@ -79,13 +84,13 @@ struct Driver {
 impl Driver {
     /// Finds what an earlier agent left, or begins anew, and begins to pull.
     async fn open(mut spec: AppSpec, board: Arc<Board>) -> Result<Self, AppError> {
-        for folder in [&spec.run_dir, &spec.log_dir] {
-            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-            made.map_err(|error| AppError::folder(folder, error))?;
+        for directory in [&spec.run_dir, &spec.log_dir] {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+            made.map_err(|error| AppError::directory(directory, error))?;
         }
         let source = source(&mut spec)?;
         let file = MemoryFile::new(&spec.run_dir);
-        let memory = file.read().map_err(|error| AppError::folder(&spec.run_dir, error))?;
+        let memory = file.read().map_err(|error| AppError::directory(&spec.run_dir, error))?;
         let plan = Plan::of(&spec.compose.services);
         let machine = memory.and_then(|memory| Machine::resume(plan.clone(), memory));
         let resumed = machine.is_some();
@@ -96,7 +101,9 @@ impl Driver {
         let workshop = Arc::new(Workshop { compose, launcher, networks });
         let (sender, reports) = mpsc::unbounded_channel();
         let pulls = Pulls::start(&workshop.compose.services, &plan, &source, &sender);
-        let slot = |cell: &Cell| Slot::new(&workshop, cell.service, cell.replica, pulls.outcome(cell.service), &sender);
+        let slot = |cell: &Cell| {
+            Slot::new(&workshop, cell.service, cell.replica, pulls.outcome(cell.service), &sender)
+        };
         let slots = machine.cells().iter().map(slot).collect();
         Ok(Self { board, machine, file, workshop, pulls, slots, reports, resumed })
     }
@@ -131,9 +138,13 @@ impl Driver {
                 },
                 Ok(Some(found)) => match found.remove().await {
                     Ok(()) => continue,
-                    Err(error) => Input::Ended { cell, end: End::Failed { message: error.to_string() } },
+                    Err(error) => {
+                        Input::Ended { cell, end: End::Failed { message: error.to_string() } }
+                    }
                 },
-                Err(error) => Input::Ended { cell, end: End::Failed { message: error.to_string() } },
+                Err(error) => {
+                    Input::Ended { cell, end: End::Failed { message: error.to_string() } }
+                }
             };
             self.tell(input);
         }
@@ -145,12 +156,16 @@ impl Driver {
                 self.pulls.collect();
                 self.image(service, outcome)
             }
-            Report::Started { cell, started: Ok(started) } => match self.slots[cell].keep(cell, started) {
-                Some(pid) => Input::Running { cell, pid },
-                // It has ended already: a run without length, whose end is reported next.
-                None => Input::Running { cell, pid: 0 },
-            },
-            Report::Started { cell, started: Err(message) } => Input::Ended { cell, end: End::Failed { message } },
+            Report::Started { cell, started: Ok(started) } => {
+                match self.slots[cell].keep(cell, started) {
+                    Some(pid) => Input::Running { cell, pid },
+                    // It has ended already: a run without length, whose end is reported next.
+                    None => Input::Running { cell, pid: 0 },
+                }
+            }
+            Report::Started { cell, started: Err(message) } => {
+                Input::Ended { cell, end: End::Failed { message } }
+            }
             Report::Ended { cell, end } => Input::Ended { cell, end },
             Report::Checked { cell, run, result } => Input::Checked { cell, run, result },
         };
@@ -161,8 +176,12 @@ impl Driver {
         let of = &self.workshop.compose.services[service];
         match outcome {
             Ok(image) => {
-                self.board.happened(Some(&of.name), Happening::Pulled { image: of.image.to_string() });
-                Input::ImageHere { service, check: Check::of(&of.health, image.config.health.as_ref()) }
+                self.board
+                    .happened(Some(&of.name), Happening::Pulled { image: of.image.to_string() });
+                Input::ImageHere {
+                    service,
+                    check: Check::of(&of.health, image.config.health.as_ref()),
+                }
             }
             Err(message) => Input::ImageRefused { service, message },
         }
@@ -186,7 +205,9 @@ impl Driver {
             Action::Ask(cell) => self.slots[cell].ask(),
             Action::Kill(cell) => self.slots[cell].kill(),
             Action::Check { cell, run, check } => self.slots[cell].check(cell, run, check),
-            Action::Tell(Subject::Cell(cell), what) => self.board.happened(Some(&self.slots[cell].id), what),
+            Action::Tell(Subject::Cell(cell), what) => {
+                self.board.happened(Some(&self.slots[cell].id), what)
+            }
             Action::Tell(Subject::Service(service), what) => {
                 self.board.happened(Some(&self.workshop.compose.services[service].name), what);
             }
@@ -194,8 +215,18 @@ impl Driver {
     }
 
     fn show(&self) {
-        let containers = self.machine.cells().iter().zip(&self.slots).map(|(cell, slot)| status(cell, slot)).collect();
-        let handles = self.slots.iter().filter_map(|slot| Some((slot.id.clone(), slot.container()?))).collect();
+        let containers = self
+            .machine
+            .cells()
+            .iter()
+            .zip(&self.slots)
+            .map(|(cell, slot)| status(cell, slot))
+            .collect();
+        let handles = self
+            .slots
+            .iter()
+            .filter_map(|slot| Some((slot.id.clone(), slot.container()?)))
+            .collect();
         self.board.set_containers(containers, handles);
         let state = match self.machine.judge() {
             _ if self.machine.is_stopping() => AppState::Stopping,
@@ -239,7 +270,9 @@ fn status(cell: &Cell, slot: &Slot) -> ContainerStatus {
         state: cell.state(),
         health: cell.health(),
         restarts: cell.restarts.total,
-        started: cell.started.and_then(|started| SystemTime::now().checked_sub(now().saturating_sub(started))),
+        started: cell
+            .started
+            .and_then(|started| SystemTime::now().checked_sub(now().saturating_sub(started))),
         addresses: slot.addresses().to_vec(),
         ports: slot.ports().to_vec(),
         labels: service.labels.clone(),
@@ -262,7 +295,8 @@ async fn until(due: Option<Time>) {
 
 fn source(spec: &mut AppSpec) -> Result<Source, AppError> {
     let registries = Registries::new(std::mem::take(&mut spec.registries))?;
-    let store = Store::open(&spec.store_dir).map_err(|error| AppError::folder(&spec.store_dir, error))?;
+    let store = Store::open(&spec.store_dir)
+        .map_err(|error| AppError::directory(&spec.store_dir, error))?;
     Ok(Source { registries: Arc::new(registries), store: Arc::new(store), limits: spec.limits })
 }
 
@@ -272,11 +306,11 @@ enum AppError {
     /// Mirrors or certificate roots are wrong.
     #[error("registries: {0}")]
     Registries(#[from] RegistryError),
-    /// A folder of the guest cannot be used.
-    #[error("{folder}: {error}")]
-    Folder {
+    /// A directory of the guest cannot be used.
+    #[error("{directory}: {error}")]
+    Directory {
         /// Which.
-        folder: String,
+        directory: String,
         /// The kernel's answer.
         error: io::Error,
     },
@@ -286,14 +320,14 @@ enum AppError {
 }
 
 impl AppError {
-    fn folder(folder: &Path, error: io::Error) -> Self {
-        Self::Folder { folder: folder.display().to_string(), error }
+    fn directory(directory: &Path, error: io::Error) -> Self {
+        Self::Directory { directory: directory.display().to_string(), error }
     }
 
     fn kind(&self) -> FailureKind {
         match self {
             Self::Network(_) => FailureKind::Container,
-            Self::Registries(_) | Self::Folder { .. } => FailureKind::Internal,
+            Self::Registries(_) | Self::Directory { .. } => FailureKind::Internal,
         }
     }
 }

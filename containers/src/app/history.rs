@@ -13,7 +13,8 @@ pub const MAX_EVENTS: usize = 1024;
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppEvent {
-    /// Counted from 1 without a gap since the agent started: who has seen one asks for those after it.
+    /// Counted from 1 without a gap since the agent started: who has seen one asks for those after
+    /// it.
     pub number: u64,
     /// When, by the guest's clock.
     pub at: SystemTime,

@@ -40,8 +40,9 @@ use turn::Turn;
 /// Time since the machine's start.
 pub(super) type Time = Duration;
 
-/// How long a killed process may take to end: one that waits for a device cannot be waited for without end.
-pub(super) const KILL_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a killed process may take to end: one that waits for a device cannot be waited for
+/// without end.
+pub(super) const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -210,7 +211,12 @@ impl Machine {
 
     /// Services whose image is awaited.
     pub(super) fn awaited(&self) -> impl Iterator<Item = usize> {
-        self.memory.images.iter().enumerate().filter(|(_, image)| **image == Image::Awaited).map(|(place, _)| place)
+        self.memory
+            .images
+            .iter()
+            .enumerate()
+            .filter(|(_, image)| **image == Image::Awaited)
+            .map(|(place, _)| place)
     }
 
     /// Takes `input` in; what is to be done now, in this order.
@@ -230,7 +236,7 @@ impl Machine {
             Phase::Running { .. } => Some(stop_by),
             Phase::Stopping { until, killed: false, .. } => Some(until.min(stop_by)),
             Phase::Stopping { until, killed: true, .. } => Some(until),
-            Phase::Starting => Some(stop_by + KILL_PATIENCE),
+            Phase::Starting => Some(stop_by + KILL_TIMEOUT),
             Phase::Waiting | Phase::Backoff { .. } | Phase::Over => None,
         };
         self.memory.cells.iter().filter_map(end).min()
@@ -248,13 +254,19 @@ impl Machine {
 
     /// What the app amounts to while it is not being stopped.
     pub(super) fn judge(&self) -> Judgement {
-        let failures: Vec<Option<Failure>> = (0..self.plan.services.len()).map(|place| self.failure(place)).collect();
+        let failures: Vec<Option<Failure>> =
+            (0..self.plan.services.len()).map(|place| self.failure(place)).collect();
         // What others fail for comes first: no chain of needs is a cycle.
         let root = |place: &usize| {
             failures[*place].is_some()
-                && self.plan.services[*place].needs.iter().all(|need| failures[need.service].is_none())
+                && self.plan.services[*place]
+                    .needs
+                    .iter()
+                    .all(|need| failures[need.service].is_none())
         };
-        if let Some(failure) = (0..failures.len()).find(root).and_then(|place| failures[place].clone()) {
+        if let Some(failure) =
+            (0..failures.len()).find(root).and_then(|place| failures[place].clone())
+        {
             return Judgement::Failed(failure);
         }
         match self.memory.cells.iter().all(is_as_asked) {
@@ -266,11 +278,17 @@ impl Machine {
     fn failure(&self, place: usize) -> Option<Failure> {
         let name = &self.plan.services[place].name;
         if let Image::Refused { message } = &self.memory.images[place] {
-            return Some(Failure { kind: FailureKind::Image, message: format!("service {name:?}: image: {message}") });
+            return Some(Failure {
+                kind: FailureKind::Image,
+                message: format!("service {name:?}: image: {message}"),
+            });
         }
         let cells = self.memory.cells.iter().filter(|cell| cell.service == place);
         let message = cells.filter_map(complaint).next()?;
-        Some(Failure { kind: FailureKind::Container, message: format!("service {name:?}: {message}") })
+        Some(Failure {
+            kind: FailureKind::Container,
+            message: format!("service {name:?}: {message}"),
+        })
     }
 }
 
@@ -287,9 +305,13 @@ fn is_as_asked(cell: &Cell) -> bool {
 fn complaint(cell: &Cell) -> Option<String> {
     let end = || cell.end.as_ref().filter(|end| !end.is_success()).map(End::to_string);
     match cell.phase {
-        Phase::Running { .. } if cell.health() == Some(HealthState::Unhealthy) => Some("unhealthy".to_owned()),
+        Phase::Running { .. } if cell.health() == Some(HealthState::Unhealthy) => {
+            Some("unhealthy".to_owned())
+        }
         Phase::Over => end(),
-        Phase::Backoff { .. } if cell.restarts.failing() => Some(format!("keeps ending: {}", end()?)),
+        Phase::Backoff { .. } if cell.restarts.failing() => {
+            Some(format!("keeps ending: {}", end()?))
+        }
         _ => None,
     }
 }

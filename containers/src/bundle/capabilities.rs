@@ -93,10 +93,14 @@ pub(super) fn held(privileges: &Privileges) -> Result<Capabilities, UnknownCapab
 
 /// Whether a service adds what Docker does not give by default.
 pub(super) fn beyond_default(privileges: &Privileges) -> bool {
-    privileges.cap_add.iter().any(|name| !parse(name).is_ok_and(|capability| DEFAULT.contains(&capability)))
+    privileges
+        .cap_add
+        .iter()
+        .any(|name| !parse(name).is_ok_and(|capability| DEFAULT.contains(&capability)))
 }
 
-/// The sets of a process: nothing is inherited or ambient. The helper takes them from a user other than root.
+/// The sets of a process: nothing is inherited or ambient. The helper takes them from a user other
+/// than root.
 pub(super) fn sets(held: Capabilities) -> Result<LinuxCapabilities, OciSpecError> {
     LinuxCapabilitiesBuilder::default()
         .bounding(held.clone())
@@ -131,7 +135,8 @@ mod tests {
 
     #[test]
     fn what_is_dropped_and_added_is_held() {
-        let count = |add: &[&str], drop: &[&str]| held(&privileges(add, drop)).expect("known").len();
+        let count =
+            |add: &[&str], drop: &[&str]| held(&privileges(add, drop)).expect("known").len();
         assert_eq!(count(&[], &[]), 14);
         assert_eq!(count(&[], &["ALL"]), 0);
         assert_eq!(count(&["CHOWN"], &["ALL"]), 1);
@@ -149,7 +154,11 @@ mod tests {
             let name = capability.to_string();
             let name = name.strip_prefix("CAP_").unwrap_or(&name);
             assert_eq!(parse(name), Ok(capability));
-            assert_eq!(beyond_default(&privileges(&[name], &[])), !DEFAULT.contains(&capability), "{name}");
+            assert_eq!(
+                beyond_default(&privileges(&[name], &[])),
+                !DEFAULT.contains(&capability),
+                "{name}"
+            );
         }
         assert!(beyond_default(&privileges(&["ALL"], &[])));
         assert!(!beyond_default(&privileges(&[], &["ALL"])));

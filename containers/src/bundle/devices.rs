@@ -1,7 +1,7 @@
 //! Which device nodes a container has and may use.
 //!
-//! Docker's list (moby, `daemon/pkg/oci/defaults.go`): harmless ones and terminals may be used, any node
-//! may be made, which alone opens nothing. A device of the guest is added by name, with
+//! Docker's list (moby, `daemon/pkg/oci/defaults.go`): harmless ones and terminals may be used, any
+//! node may be made, which alone opens nothing. A device of the guest is added by name, with
 //! `danger_privileged`; the data disk and the TDX device are never given.
 
 use std::fs;
@@ -29,7 +29,8 @@ const USABLE: [(u32, Option<u32>); 9] = [
     (136, None),  // pts
 ];
 
-/// Names in `/dev` that are nobody's: registers and quotes of the TDX device, and what leads to other guests.
+/// Names in `/dev` that are nobody's: registers and quotes of the TDX device, and what leads to
+/// other guests.
 const NEVER: [&str; 3] = ["tdx_guest", "tdx-guest", "mem"];
 
 /// What the filter allows.
@@ -93,11 +94,15 @@ struct Device {
 
 impl Device {
     fn of(path: &str) -> Result<Self, DeviceError> {
-        let never = path.rsplit('/').next().is_some_and(|name| NEVER.contains(&name) || name.starts_with("dm-"));
+        let never = path
+            .rsplit('/')
+            .next()
+            .is_some_and(|name| NEVER.contains(&name) || name.starts_with("dm-"));
         if never || path.starts_with("/dev/mapper/") {
             return Err(DeviceError::Never(path.to_owned()));
         }
-        let node = fs::metadata(path).map_err(|error| DeviceError::Io { path: path.to_owned(), error })?;
+        let node =
+            fs::metadata(path).map_err(|error| DeviceError::Io { path: path.to_owned(), error })?;
         let kind = node.file_type();
         if !kind.is_block_device() && !kind.is_char_device() {
             return Err(DeviceError::NoDevice(path.to_owned()));
@@ -151,8 +156,14 @@ mod tests {
     fn a_named_device_is_added_and_the_guests_own_never() {
         let given = with("/dev/null");
         let rules = rules(&given).expect("rules");
-        let expected =
-            DeviceRule { block: false, major: Some(1), minor: Some(3), read: true, write: false, make: false };
+        let expected = DeviceRule {
+            block: false,
+            major: Some(1),
+            minor: Some(3),
+            read: true,
+            write: false,
+            make: false,
+        };
         assert_eq!(rules.last(), Some(&expected));
         assert_eq!(nodes(&given).expect("nodes").len(), 1);
         for (path, expected) in [
@@ -175,11 +186,14 @@ mod tests {
 
         if !rustix::process::geteuid().is_root() {
             // Past libtest's capture: `cargo xtask test` counts these lines.
-            let _ = writeln!(io::stdout(), "NOT RUN a_disk_is_never_given_whatever_its_name: it needs root");
+            let _ = writeln!(
+                io::stdout(),
+                "NOT RUN a_disk_is_never_given_whatever_its_name: it needs root"
+            );
             return;
         }
-        let folder = tempfile::tempdir().expect("folder");
-        let disk = folder.path().join("harmless");
+        let directory = tempfile::tempdir().expect("directory");
+        let disk = directory.path().join("harmless");
         mknodat(CWD, &disk, FileType::BlockDevice, Mode::RUSR, makedev(7, 0)).expect("node");
         let disk = disk.to_str().expect("text");
         assert!(matches!(rules(&with(disk)), Err(DeviceError::Never(named)) if named == disk));

@@ -9,8 +9,8 @@ use super::BundleError;
 use crate::compose::model::Resources;
 use crate::helper::wire::Limit;
 
-/// Processes and threads without a limit in the file: a fork bomb ends before the guest's own table is
-/// full (32,768 by default), and the largest servers in the field run some hundreds.
+/// Processes and threads without a limit in the file: a fork bomb ends before the guest's own table
+/// is full (32,768 by default), and the largest servers in the field run some hundreds.
 const PIDS: u64 = 4096;
 /// The period of `cpu.max` in microseconds, as Docker sets it.
 const CPU_PERIOD: u64 = 100_000;
@@ -18,7 +18,9 @@ const CPU_PERIOD: u64 = 100_000;
 /// What is written into the cgroup, in this order.
 pub(super) fn cgroup(resources: &Resources) -> Vec<Limit> {
     let mut limits = Vec::new();
-    let mut set = |file: &str, value: String, required| limits.push(Limit { file: file.to_owned(), value, required });
+    let mut set = |file: &str, value: String, required| {
+        limits.push(Limit { file: file.to_owned(), value, required })
+    };
     // All of a container is killed where one process would be: what is left could not be relied on.
     set("memory.oom.group", "1".to_owned(), false);
     // The guest has no swap; should it ever, secrets stay in memory.
@@ -47,8 +49,8 @@ fn weight(shares: u64) -> u64 {
     1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142
 }
 
-/// Limits of each process; those of the service replace the default ones. Open files are the helper's to
-/// bound, which knows how many it may allow.
+/// Limits of each process; those of the service replace the default ones. Open files are the
+/// helper's to bound, which knows how many it may allow.
 pub(super) fn process(resources: &Resources) -> Result<Vec<PosixRlimit>, BundleError> {
     // A core holds the memory of a program, secrets included.
     let mut limits = vec![(PosixRlimitType::RlimitCore, 0, 0)];
@@ -59,7 +61,9 @@ pub(super) fn process(resources: &Resources) -> Result<Vec<PosixRlimit>, BundleE
     }
     let built: Result<Vec<PosixRlimit>, OciSpecError> = limits
         .into_iter()
-        .map(|(kind, soft, hard)| PosixRlimitBuilder::default().typ(kind).soft(soft).hard(hard).build())
+        .map(|(kind, soft, hard)| {
+            PosixRlimitBuilder::default().typ(kind).soft(soft).hard(hard).build()
+        })
         .collect();
     Ok(built?)
 }
@@ -107,8 +111,10 @@ mod tests {
             ..Resources::default()
         };
         let limits = cgroup(&resources);
-        let lines: Vec<String> =
-            limits.iter().map(|limit| format!("{}={} {}", limit.file, limit.value, limit.required)).collect();
+        let lines: Vec<String> = limits
+            .iter()
+            .map(|limit| format!("{}={} {}", limit.file, limit.value, limit.required))
+            .collect();
         assert_eq!(
             lines,
             [
@@ -123,7 +129,10 @@ mod tests {
             ]
         );
         let default = cgroup(&Resources::default());
-        assert_eq!(default.last().map(|limit| (limit.value.as_str(), limit.required)), Some(("4096", false)));
+        assert_eq!(
+            default.last().map(|limit| (limit.value.as_str(), limit.required)),
+            Some(("4096", false))
+        );
         assert_eq!((weight(2), weight(262_144), weight(u64::MAX)), (1, 10_000, 10_000));
     }
 
@@ -131,7 +140,8 @@ mod tests {
     fn limits_of_a_process_replace_the_default() {
         let ulimits = vec![("nofile".to_owned(), 7, u64::MAX), ("nproc".to_owned(), 5, 6)];
         let limits = process(&Resources { ulimits, ..Resources::default() }).expect("known");
-        let lines: Vec<_> = limits.iter().map(|limit| (limit.typ(), limit.soft(), limit.hard())).collect();
+        let lines: Vec<_> =
+            limits.iter().map(|limit| (limit.typ(), limit.soft(), limit.hard())).collect();
         assert_eq!(
             lines,
             [
@@ -140,7 +150,11 @@ mod tests {
                 (PosixRlimitType::RlimitNproc, 5, 6),
             ]
         );
-        let unknown = Resources { ulimits: vec![("nope".to_owned(), 1, 1)], ..Resources::default() };
-        assert_eq!(process(&unknown).expect_err("unknown").to_string(), "ulimit \"nope\" is unknown");
+        let unknown =
+            Resources { ulimits: vec![("nope".to_owned(), 1, 1)], ..Resources::default() };
+        assert_eq!(
+            process(&unknown).expect_err("unknown").to_string(),
+            "ulimit \"nope\" is unknown"
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! What a container sees mounted: the system's file systems, its files in `/etc`, and what its service asks for.
+//! What a container sees mounted: the system's file systems, its files in `/etc`, and what its
+//! service asks for.
 //!
-//! Each bind has a place `mounts/N` in the run folder, where the helper puts it with the container's ids;
-//! the specification's mount shows that place. Nothing of the guest is shown but what is listed here.
+//! Each bind has a place `mounts/N` in the run directory, where the helper puts it with the
+//! container's ids; the specification's mount shows that place. Nothing of the guest is shown but
+//! what is listed here.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +12,7 @@ use oci_spec::runtime::{Mount, MountBuilder};
 use sha2::{Digest, Sha256};
 
 use super::{PlannedFile, names, shares};
-use crate::compose::model::{self, AgentSocket, FolderFile, HostNamespace, MountSource};
+use crate::compose::model::{self, AgentSocket, DirectoryFile, HostNamespace, MountSource};
 use crate::container::{ContainerRequest, Launcher};
 use crate::digest::ContentDigest;
 use crate::helper::init;
@@ -23,7 +25,7 @@ const SHM_BYTES: u64 = 64 << 20;
 const TMPFS_MODE: u32 = 0o1777;
 /// Where no image may put something: the kernel's file systems.
 const PLACES: [&str; 3] = ["/dev", "/proc", "/sys"];
-/// Names of files that the agent writes for a container, in its run folder.
+/// Names of files that the agent writes for a container, in its run directory.
 const FILES: &str = "files";
 
 /// The mounts of a container, and what they need.
@@ -35,7 +37,10 @@ pub(super) struct Plan {
 }
 
 /// Decides all mounts of a container.
-pub(super) fn plan(launcher: &Launcher, container: &ContainerRequest<'_>) -> Result<Plan, MountError> {
+pub(super) fn plan(
+    launcher: &Launcher,
+    container: &ContainerRequest<'_>,
+) -> Result<Plan, MountError> {
     let mut planner = Planner { launcher, container, plan: Plan::default() };
     planner.system()?;
     planner.names()?;
@@ -65,7 +70,12 @@ impl Planner<'_> {
         self.mount("/dev/pts", "devpts", "devpts", &terminals)?;
         let system = ["rbind", access, "nosuid", "noexec", "nodev", "private"];
         self.bind("/sys", Bind::System, &system)?;
-        self.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", access])?;
+        self.mount(
+            "/sys/fs/cgroup",
+            "cgroup",
+            "cgroup",
+            &["nosuid", "noexec", "nodev", "relatime", access],
+        )?;
         if !shares(service, HostNamespace::Ipc) {
             self.mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"])?;
         }
@@ -77,12 +87,17 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Files that belong to the network, not to the image; a service that mounts its own keeps that one.
+    /// Files that belong to the network, not to the image; a service that mounts its own keeps that
+    /// one.
     fn names(&mut self) -> Result<(), MountError> {
         for (target, text) in names::files(self.container) {
             if !self.container.service.mounts.iter().any(|mount| mount.target == target) {
                 let path = self.file(text.into_bytes(), (0, 0), 0o644);
-                self.bind(target, Bind::Path(path), &["bind", "ro", "nosuid", "noexec", "nodev", "private"])?;
+                self.bind(
+                    target,
+                    Bind::Path(path),
+                    &["bind", "ro", "nosuid", "noexec", "nodev", "private"],
+                )?;
             }
         }
         Ok(())
@@ -95,9 +110,13 @@ impl Planner<'_> {
         let file = ["bind", "ro", "nosuid", "nodev", "private"];
         match &mount.source {
             MountSource::Volume { name, subpath, nocopy } => {
-                let folder = self.launcher.data_dir.join("volumes").join(plain(name)?);
+                let directory = self.launcher.data_dir.join("volumes").join(plain(name)?);
                 let fill = (!nocopy && subpath.is_none()).then(|| target.to_owned());
-                self.bind(target, Bind::Volume { folder, subpath: subpath.clone(), fill }, &volume)
+                self.bind(
+                    target,
+                    Bind::Volume { directory, subpath: subpath.clone(), fill },
+                    &volume,
+                )
             }
             MountSource::Anonymous => {
                 let bind = self.anonymous(target);
@@ -114,8 +133,8 @@ impl Planner<'_> {
                 let path = self.file(content.clone(), (*uid, *gid), *mode);
                 self.bind(target, Bind::Path(path), &file)
             }
-            MountSource::Folder { files } => {
-                let path = self.folder(files)?;
+            MountSource::Directory { files } => {
+                let path = self.directory(files)?;
                 self.bind(target, Bind::Path(path), &file)
             }
             MountSource::Socket(socket) => {
@@ -123,7 +142,11 @@ impl Planner<'_> {
                     AgentSocket::Dstack => &self.launcher.sockets.dstack,
                     AgentSocket::Tappd => &self.launcher.sockets.tappd,
                 };
-                self.bind(target, Bind::Path(path.clone()), &["bind", access, "nosuid", "noexec", "nodev", "private"])
+                self.bind(
+                    target,
+                    Bind::Path(path.clone()),
+                    &["bind", access, "nosuid", "noexec", "nodev", "private"],
+                )
             }
         }
     }
@@ -145,51 +168,95 @@ impl Planner<'_> {
     /// A volume of this container alone, told apart by where it is mounted.
     fn anonymous(&self, target: &str) -> Bind {
         let name = ContentDigest::from_bytes(Sha256::digest(target).into()).hex();
-        let folder = self.launcher.data_dir.join("containers").join(self.container.id).join("volumes").join(name);
-        Bind::Volume { folder, subpath: None, fill: Some(target.to_owned()) }
+        let directory = self
+            .launcher
+            .data_dir
+            .join("containers")
+            .join(self.container.id)
+            .join("volumes")
+            .join(name);
+        Bind::Volume { directory, subpath: None, fill: Some(target.to_owned()) }
     }
 
     /// A file that the agent writes; its path.
     fn file(&mut self, content: Vec<u8>, (uid, gid): (u32, u32), mode: u32) -> PathBuf {
         let path = self.next_file();
-        self.plan.files.push(PlannedFile { path: path.clone(), content: Some(content), uid, gid, mode: mode & 0o777 });
+        self.plan.files.push(PlannedFile {
+            path: path.clone(),
+            content: Some(content),
+            uid,
+            gid,
+            mode: mode & 0o777,
+        });
         path
     }
 
-    /// A folder of files that the agent writes.
-    fn folder(&mut self, files: &[FolderFile]) -> Result<PathBuf, MountError> {
-        let folder = self.next_file();
-        let root = PlannedFile { path: folder.clone(), content: None, uid: 0, gid: 0, mode: 0o755 };
+    /// A directory of files that the agent writes.
+    fn directory(&mut self, files: &[DirectoryFile]) -> Result<PathBuf, MountError> {
+        let directory = self.next_file();
+        let root =
+            PlannedFile { path: directory.clone(), content: None, uid: 0, gid: 0, mode: 0o755 };
         self.plan.files.push(root);
-        for FolderFile { path, content, mode } in files {
-            let mut inner = folder.clone();
+        for DirectoryFile { path, content, mode } in files {
+            let mut inner = directory.clone();
             for component in path.split('/') {
                 inner.push(plain(component)?);
             }
             let content = Some(content.clone());
-            self.plan.files.push(PlannedFile { path: inner, content, uid: 0, gid: 0, mode: mode & 0o777 });
+            self.plan.files.push(PlannedFile {
+                path: inner,
+                content,
+                uid: 0,
+                gid: 0,
+                mode: mode & 0o777,
+            });
         }
-        Ok(folder)
+        Ok(directory)
     }
 
     fn next_file(&self) -> PathBuf {
-        self.launcher.folder(self.container.id).join(FILES).join(self.plan.files.len().to_string())
+        self.launcher
+            .directory(self.container.id)
+            .join(FILES)
+            .join(self.plan.files.len().to_string())
     }
 
     fn bind(&mut self, target: &str, bind: Bind, options: &[&str]) -> Result<(), MountError> {
-        let place = self.launcher.folder(self.container.id).join(MOUNTS).join(self.plan.binds.len().to_string());
+        let place = self
+            .launcher
+            .directory(self.container.id)
+            .join(MOUNTS)
+            .join(self.plan.binds.len().to_string());
         self.plan.binds.push(bind);
         self.add(target, "bind", place, options)
     }
 
-    fn mount(&mut self, target: &str, kind: &str, source: &str, options: &[&str]) -> Result<(), MountError> {
+    fn mount(
+        &mut self,
+        target: &str,
+        kind: &str,
+        source: &str,
+        options: &[&str],
+    ) -> Result<(), MountError> {
         self.add(target, kind, source.into(), options)
     }
 
-    /// Adds a mount; one that a service asks for takes the place of the system's at the same target.
-    fn add(&mut self, target: &str, kind: &str, source: PathBuf, options: &[&str]) -> Result<(), MountError> {
+    /// Adds a mount; one that a service asks for takes the place of the system's at the same
+    /// target.
+    fn add(
+        &mut self,
+        target: &str,
+        kind: &str,
+        source: PathBuf,
+        options: &[&str],
+    ) -> Result<(), MountError> {
         let options: Vec<String> = options.iter().map(|option| option.to_string()).collect();
-        let mount = MountBuilder::default().destination(target).typ(kind).source(source).options(options).build()?;
+        let mount = MountBuilder::default()
+            .destination(target)
+            .typ(kind)
+            .source(source)
+            .options(options)
+            .build()?;
         self.plan.mounts.retain(|known| known.destination() != Path::new(target));
         self.plan.mounts.push(mount);
         Ok(())

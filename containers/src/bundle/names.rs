@@ -5,7 +5,8 @@ use crate::container::ContainerRequest;
 /// The kernel's longest host name.
 const MAX_HOST_NAME_BYTES: usize = 64;
 
-/// What the container calls itself: as the file says, else as its service; each of several by its own id.
+/// What the container calls itself: as the file says, else as its service; each of several by its
+/// own id.
 pub(super) fn host_name<'a>(container: &ContainerRequest<'a>) -> &'a str {
     let service = container.service;
     let several = service.replicas > 1 && container.id.len() <= MAX_HOST_NAME_BYTES;
@@ -23,7 +24,8 @@ pub(super) fn files(container: &ContainerRequest<'_>) -> [(&'static str, String)
 }
 
 fn hosts(container: &ContainerRequest<'_>) -> String {
-    let mut hosts = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    let mut hosts =
+        String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     for (address, names) in &container.network.hosts {
         hosts.push_str(&format!("{address}\t{names}\n"));
     }

@@ -1,25 +1,31 @@
-//! What a container runs: the image's entry point, command and environment with the service's laid over.
+//! What a container runs: the image's entry point, command and environment with the service's laid
+//! over.
 //!
-//! The rules are Docker's (Dockerfile reference, "Understand how CMD and ENTRYPOINT interact"; compose
-//! specification, `command` and `entrypoint`). Pure: no file is looked at here.
+//! The rules are Docker's (Dockerfile reference, "Understand how CMD and ENTRYPOINT interact";
+//! compose specification, `command` and `entrypoint`). Pure: no file is looked at here.
 
 use crate::compose::model::Process;
 use crate::images::ImageConfig;
 
 /// Where programs are looked for if neither image nor service says; Docker's default.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// The kernel's limit on all arguments and variables together is 2 MiB (`execve(2)`); one fourth is plenty.
+/// The kernel's limit on all arguments and variables together is 2 MiB (`execve(2)`); one fourth is
+/// plenty.
 const MAX_ARGUMENT_BYTES: usize = 512 << 10;
 
 /// The words of the command line; never empty.
-pub(super) fn arguments(image: &ImageConfig, process: &Process) -> Result<Vec<String>, ProcessError> {
+pub(super) fn arguments(
+    image: &ImageConfig,
+    process: &Process,
+) -> Result<Vec<String>, ProcessError> {
     let (entrypoint, command) = match (&process.entrypoint, &process.command) {
         (Some(entrypoint), Some(command)) => (entrypoint, Some(command)),
         (Some(entrypoint), None) => (entrypoint, None),
         (None, Some(command)) => (&image.entrypoint, Some(command)),
         (None, None) => (&image.entrypoint, Some(&image.command)),
     };
-    let words: Vec<String> = entrypoint.iter().chain(command.into_iter().flatten()).cloned().collect();
+    let words: Vec<String> =
+        entrypoint.iter().chain(command.into_iter().flatten()).cloned().collect();
     if words.is_empty() {
         return Err(ProcessError::NoCommand);
     }
@@ -35,10 +41,11 @@ pub(super) fn environment(
 ) -> Result<Vec<String>, ProcessError> {
     let mut variables: Vec<(String, String)> =
         vec![("PATH".into(), DEFAULT_PATH.into()), ("HOSTNAME".into(), host_name.to_owned())];
-    let mut set = |name: &str, value: &str| match variables.iter_mut().find(|(known, _)| known == name) {
-        Some((_, known)) => value.clone_into(known),
-        None => variables.push((name.to_owned(), value.to_owned())),
-    };
+    let mut set =
+        |name: &str, value: &str| match variables.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => value.clone_into(known),
+            None => variables.push((name.to_owned(), value.to_owned())),
+        };
     for variable in &image.environment {
         match variable.split_once('=') {
             Some((name, value)) if !name.is_empty() => set(name, value),
@@ -48,7 +55,8 @@ pub(super) fn environment(
     for (name, value) in own {
         set(name, value);
     }
-    let variables: Vec<String> = variables.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let variables: Vec<String> =
+        variables.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
     refuse_nul(&variables)?;
     Ok(variables)
 }
@@ -87,7 +95,11 @@ mod tests {
 
     fn process(entrypoint: Option<&[&str]>, command: Option<&[&str]>) -> Process {
         let words = |words: &[&str]| words.iter().map(|word| word.to_string()).collect();
-        Process { entrypoint: entrypoint.map(words), command: command.map(words), ..Process::default() }
+        Process {
+            entrypoint: entrypoint.map(words),
+            command: command.map(words),
+            ..Process::default()
+        }
     }
 
     fn image() -> ImageConfig {
@@ -111,7 +123,11 @@ mod tests {
             (Some(none), Some(a), vec!["a"]),
         ] {
             let process = process(entrypoint, command);
-            assert_eq!(arguments(&image(), &process).as_deref(), Ok(&expected.map_strings()[..]), "{process:?}");
+            assert_eq!(
+                arguments(&image(), &process).as_deref(),
+                Ok(&expected.map_strings()[..]),
+                "{process:?}"
+            );
         }
         let nothing = arguments(&image(), &process(Some(none), None));
         assert_eq!(nothing, Err(ProcessError::NoCommand));

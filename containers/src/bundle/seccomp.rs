@@ -1,11 +1,12 @@
 //! The default system call profile: what a container may ask of the kernel.
 //!
-//! It is data in the form of the OCI runtime specification (`config-linux.md`, "Seccomp"), an allow-list
-//! with Docker's choices for a container without further capabilities: no mounts, namespaces, modules, BPF,
-//! `io_uring`, keyrings or performance counters; no sockets of the kind that leads to the host (`AF_VSOCK`,
-//! 40); `clone3` answers `ENOSYS` so that a C library falls back to `clone`, whose flags can be judged.
-//! A capability beyond the default opens the calls that it is for, and one that is dropped closes its own,
-//! as in Docker's profile. The helper enforces it; see [`crate::helper`].
+//! It is data in the form of the OCI runtime specification (`config-linux.md`, "Seccomp"), an
+//! allow-list with Docker's choices for a container without further capabilities: no mounts,
+//! namespaces, modules, BPF, `io_uring`, keyrings or performance counters; no sockets of the kind
+//! that leads to the host (`AF_VSOCK`, 40); `clone3` answers `ENOSYS` so that a C library falls
+//! back to `clone`, whose flags can be judged. A capability beyond the default opens the calls that
+//! it is for, and one that is dropped closes its own, as in Docker's profile. The helper enforces
+//! it; see [`crate::helper`].
 
 use std::collections::BTreeSet;
 
@@ -13,8 +14,8 @@ use oci_spec::runtime::{Capabilities, Capability, LinuxSeccomp, LinuxSyscall};
 
 const DEFAULT: &str = include_str!("seccomp-default.json");
 
-/// Calls of capabilities that are not in the default set (moby, `profiles/seccomp/default.json`, the rules
-/// with `includes`).
+/// Calls of capabilities that are not in the default set (moby, `profiles/seccomp/default.json`,
+/// the rules with `includes`).
 const OPENED: [(Capability, &[&str]); 13] = [
     (Capability::DacReadSearch, &["open_by_handle_at"]),
     (Capability::SysAdmin, ADMIN),
@@ -57,8 +58,8 @@ const ADMIN: &[&str] = &[
 
 /// The profile of a container whose root holds `held`.
 pub(crate) fn profile(held: &Capabilities) -> LinuxSeccomp {
-    let mut profile: LinuxSeccomp =
-        serde_json::from_str(DEFAULT).expect("the profile is part of the program and read by a test");
+    let mut profile: LinuxSeccomp = serde_json::from_str(DEFAULT)
+        .expect("the profile is part of the program and read by a test");
     let mut opened = BTreeSet::new();
     for (_, calls) in OPENED.iter().filter(|(capability, _)| held.contains(capability)) {
         opened.extend(calls.iter().copied());
@@ -70,7 +71,8 @@ pub(crate) fn profile(held: &Capabilities) -> LinuxSeccomp {
     let mut rules = Vec::new();
     for mut rule in profile.syscalls().clone().unwrap_or_default() {
         // A call that is opened has no condition and no other answer any more.
-        let names: Vec<String> = rule.names().iter().filter(|name| !closed.contains(name.as_str())).cloned().collect();
+        let names: Vec<String> =
+            rule.names().iter().filter(|name| !closed.contains(name.as_str())).cloned().collect();
         if !names.is_empty() {
             rule.set_names(names);
             rules.push(rule);
@@ -101,14 +103,24 @@ mod tests {
         let profile = profile(&held.iter().copied().collect());
         assert_eq!(profile.default_action(), ScmpActErrno);
         let rules = profile.syscalls().clone().expect("rules");
-        let allowed = rules.iter().filter(|rule| rule.action() == ScmpActAllow && rule.args().is_none());
+        let allowed =
+            rules.iter().filter(|rule| rule.action() == ScmpActAllow && rule.args().is_none());
         allowed.flat_map(|rule| rule.names().clone()).collect()
     }
 
     #[test]
     fn the_profile_is_an_allow_list() {
         let allowed = allowed(&[Capability::SysChroot]);
-        for never in ["mount", "unshare", "setns", "bpf", "io_uring_setup", "keyctl", "init_module", "kexec_load"] {
+        for never in [
+            "mount",
+            "unshare",
+            "setns",
+            "bpf",
+            "io_uring_setup",
+            "keyctl",
+            "init_module",
+            "kexec_load",
+        ] {
             assert!(!allowed.contains(never), "{never}");
         }
         assert!(allowed.contains("chroot") && !allowed.contains("clone"));

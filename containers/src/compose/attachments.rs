@@ -16,7 +16,11 @@ pub(super) const DEFAULT: &str = "default";
 const MAX_NAMES: usize = 32;
 
 /// How the service is connected.
-pub(super) fn read(service: &Section<'_>, defined: &Definitions, findings: &mut Findings<'_>) -> NetworkMode {
+pub(super) fn read(
+    service: &Section<'_>,
+    defined: &Definitions,
+    findings: &mut Findings<'_>,
+) -> NetworkMode {
     let mode = service.read("network_mode", findings, mode);
     let networks = service.get("networks");
     if let (Some(_), Some(networks)) = (&mode, &networks) {
@@ -42,10 +46,18 @@ fn mode(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<NetworkMode> {
             Some(NetworkMode::Host)
         }
         "bridge" => {
-            let cause = Cause::Unsupported { reason: "there is no network beside the app's", hint: "leave it out" };
+            let cause = Cause::Unsupported {
+                reason: "there is no network beside the app's",
+                hint: "leave it out",
+            };
             findings.refuse(field, cause)
         }
-        other => field.invalid("network mode", other, "none, service:NAME or, with danger_privileged, host", findings),
+        other => field.invalid(
+            "network mode",
+            other,
+            "none, service:NAME or, with danger_privileged, host",
+            findings,
+        ),
     }
 }
 
@@ -54,7 +66,11 @@ fn plain(network: &str) -> Attachment {
 }
 
 /// A list of names, or a mapping; those of highest priority first.
-fn attachments(field: &Field<'_>, defined: &Definitions, findings: &mut Findings<'_>) -> Vec<Attachment> {
+fn attachments(
+    field: &Field<'_>,
+    defined: &Definitions,
+    findings: &mut Findings<'_>,
+) -> Vec<Attachment> {
     let mut attached: Vec<(i64, Attachment)> = Vec::new();
     if let Value::Sequence(items) = &field.node.value {
         for item in field.list(items) {
@@ -76,7 +92,12 @@ fn attachments(field: &Field<'_>, defined: &Definitions, findings: &mut Findings
     attached.into_iter().map(|(_, attachment)| attachment).collect()
 }
 
-fn known(name: &str, field: &Field<'_>, defined: &Definitions, findings: &mut Findings<'_>) -> bool {
+fn known(
+    name: &str,
+    field: &Field<'_>,
+    defined: &Definitions,
+    findings: &mut Findings<'_>,
+) -> bool {
     let known = name == DEFAULT || defined.networks.iter().any(|network| network.name == name);
     if !known {
         findings.refuse::<()>(field, Cause::Undefined { what: "network", name: name.to_owned() });
@@ -91,9 +112,11 @@ fn attachment(
     findings: &mut Findings<'_>,
 ) -> Option<(i64, Attachment)> {
     let section = field.section(keys::ATTACHMENT, findings)?;
-    let priority = section
-        .read("priority", findings, |field, findings| scalar::number(field, findings, |_: i64| true, "a whole number"));
-    let aliases = section.read("aliases", findings, |f, findings| Some(checked(f, is_host_name, findings)));
+    let priority = section.read("priority", findings, |field, findings| {
+        scalar::number(field, findings, |_: i64| true, "a whole number")
+    });
+    let aliases =
+        section.read("aliases", findings, |f, findings| Some(checked(f, is_host_name, findings)));
     let mut addresses = Vec::new();
     for (key, v4) in [("ipv4_address", true), ("ipv6_address", false)] {
         let address = section.read(key, findings, |field, findings| {
@@ -111,15 +134,22 @@ fn attachment(
         addresses.extend(address);
     }
     let aliases = aliases.unwrap_or_default();
-    Some((priority.unwrap_or_default(), Attachment { network: name.to_owned(), aliases, addresses }))
+    Some((
+        priority.unwrap_or_default(),
+        Attachment { network: name.to_owned(), aliases, addresses },
+    ))
 }
 
-/// Whether a container may have `address`: the first of a subnet is the network's name, the second the guest's,
-/// the last of IPv4 means everybody.
+/// Whether a container may have `address`: the first of a subnet is the network's name, the second
+/// the guest's, the last of IPv4 means everybody.
 fn contains((network, length): (IpAddr, u8), address: IpAddr) -> bool {
     let (network, address, width) = match (network, address) {
-        (IpAddr::V4(network), IpAddr::V4(address)) => (u32::from(network).into(), u32::from(address).into(), 32),
-        (IpAddr::V6(network), IpAddr::V6(address)) => (u128::from(network), u128::from(address), 128),
+        (IpAddr::V4(network), IpAddr::V4(address)) => {
+            (u32::from(network).into(), u32::from(address).into(), 32)
+        }
+        (IpAddr::V6(network), IpAddr::V6(address)) => {
+            (u128::from(network), u128::from(address), 128)
+        }
         _ => return false,
     };
     let host_bits = (1u128 << (width - u32::from(length))) - 1;
@@ -145,7 +175,8 @@ pub(super) fn names(service: &Section<'_>, findings: &mut Findings<'_>) -> Names
         domainname: host_name("domainname", findings),
         container_name: service.read("container_name", findings, |field, findings| {
             let text = field.text(findings)?;
-            let rule = "1 to 63 letters, digits, dots, dashes or underscores, first a letter or digit";
+            let rule =
+                "1 to 63 letters, digits, dots, dashes or underscores, first a letter or digit";
             if super::definitions::is_name(&text) {
                 Some(text)
             } else {
@@ -159,8 +190,15 @@ pub(super) fn names(service: &Section<'_>, findings: &mut Findings<'_>) -> Names
     }
 }
 
-fn list(service: &Section<'_>, key: &str, legal: fn(&str) -> bool, findings: &mut Findings<'_>) -> Vec<String> {
-    service.read(key, findings, |field, findings| Some(checked(field, legal, findings))).unwrap_or_default()
+fn list(
+    service: &Section<'_>,
+    key: &str,
+    legal: fn(&str) -> bool,
+    findings: &mut Findings<'_>,
+) -> Vec<String> {
+    service
+        .read(key, findings, |field, findings| Some(checked(field, legal, findings)))
+        .unwrap_or_default()
 }
 
 /// One text or a list of texts that are `legal`.
@@ -168,7 +206,12 @@ fn checked(field: &Field<'_>, legal: fn(&str) -> bool, findings: &mut Findings<'
     let mut names = Vec::new();
     for (text, item) in field.text_or_list(findings) {
         if !legal(&text) {
-            item.invalid::<()>("name", &text, "letters, digits, dots, dashes and underscores", findings);
+            item.invalid::<()>(
+                "name",
+                &text,
+                "letters, digits, dots, dashes and underscores",
+                findings,
+            );
         } else if names.len() == MAX_NAMES {
             let cause = Cause::TooMany { what: "names", found: names.len() + 1, limit: MAX_NAMES };
             return findings.refuse(&item, cause).unwrap_or_default();
@@ -182,7 +225,10 @@ fn checked(field: &Field<'_>, legal: fn(&str) -> bool, findings: &mut Findings<'
 fn servers(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Vec<IpAddr>> {
     let fields = field.text_or_list(findings);
     if fields.len() > MAX_NAMES {
-        return findings.refuse(field, Cause::TooMany { what: "servers", found: fields.len(), limit: MAX_NAMES });
+        return findings.refuse(
+            field,
+            Cause::TooMany { what: "servers", found: fields.len(), limit: MAX_NAMES },
+        );
     }
     Some(fields.iter().filter_map(|(_, field)| address(field, findings)).collect())
 }
@@ -194,7 +240,10 @@ fn address(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<IpAddr> {
 }
 
 /// `name:address` or `name=address` in a list, or a mapping of names to addresses.
-fn extra_hosts(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Vec<(String, Option<IpAddr>)>> {
+fn extra_hosts(
+    field: &Field<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<Vec<(String, Option<IpAddr>)>> {
     let mut pairs: Vec<(String, String, Field<'_>)> = Vec::new();
     if let Value::Mapping(entries) = &field.node.value {
         for (name, value) in field.named(entries) {
@@ -211,14 +260,22 @@ fn extra_hosts(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Vec<(St
         }
     }
     if pairs.len() > MAX_NAMES {
-        return findings.refuse(field, Cause::TooMany { what: "hosts", found: pairs.len(), limit: MAX_NAMES });
+        return findings
+            .refuse(field, Cause::TooMany { what: "hosts", found: pairs.len(), limit: MAX_NAMES });
     }
     let host = |(name, address, at): (String, String, Field<'_>)| {
-        let inner = address.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(&address);
-        let parsed = if inner == "host-gateway" { Some(None) } else { inner.parse().ok().map(Some) };
+        let inner =
+            address.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(&address);
+        let parsed =
+            if inner == "host-gateway" { Some(None) } else { inner.parse().ok().map(Some) };
         match parsed.filter(|_| is_host_name(&name)) {
             Some(address) => Some((name, address)),
-            None => at.invalid("host", &format!("{name}={address}"), "name=address, or name=host-gateway", findings),
+            None => at.invalid(
+                "host",
+                &format!("{name}={address}"),
+                "name=address, or name=host-gateway",
+                findings,
+            ),
         }
     };
     Some(pairs.into_iter().filter_map(host).collect())
@@ -228,7 +285,10 @@ fn extra_hosts(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Vec<(St
 fn is_host_name(name: &str) -> bool {
     let label = |label: &str| {
         let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
-        (1..=63).contains(&label.len()) && label.bytes().all(legal) && !label.starts_with('-') && !label.ends_with('-')
+        (1..=63).contains(&label.len())
+            && label.bytes().all(legal)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
     };
     name.len() <= 253 && name.split('.').all(label)
 }

@@ -1,7 +1,8 @@
 //! `command` and `entrypoint`: a list of words, or one text that is split into words.
 //!
-//! The text form is split like a shell would split it, quotes and backslashes included, but no shell runs
-//! it: no globs, no variables, no operators (compose specification, `05-services.md`, "command").
+//! The text form is split like a shell would split it, quotes and backslashes included, but no
+//! shell runs it: no globs, no variables, no operators (compose specification, `05-services.md`,
+//! "command").
 
 use super::document::Value;
 use super::field::{Field, Findings};

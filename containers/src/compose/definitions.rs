@@ -1,9 +1,10 @@
-//! The top level of a compose file beside its services: networks, volumes, configurations and secrets.
+//! The top level of a compose file beside its services: networks, volumes, configurations and
+//! secrets.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::app_folder;
+use super::app_directory;
 use super::document::Node;
 use super::field::{Field, Findings, Section};
 use super::keys::{self, Table};
@@ -13,7 +14,7 @@ use super::scalar;
 
 /// Each costs a bridge, an address range and rules.
 pub const MAX_NETWORKS: usize = 32;
-/// Each costs a folder.
+/// Each costs a directory.
 pub const MAX_VOLUMES: usize = 128;
 /// Each costs a mount where it is granted.
 const MAX_CONTENTS: usize = 128;
@@ -35,7 +36,8 @@ pub(super) fn read(file: &Section<'_>, findings: &mut Findings<'_>) -> Definitio
     let mut defined = Definitions::default();
     for (name, field) in named(file, "networks", MAX_NETWORKS, findings) {
         // A network that was refused is still there for services to name.
-        let fallback = || Network { name: name.to_owned(), internal: false, ipv6: false, subnets: Vec::new() };
+        let fallback =
+            || Network { name: name.to_owned(), internal: false, ipv6: false, subnets: Vec::new() };
         defined.networks.push(network(name, &field, findings).unwrap_or_else(fallback));
     }
     for (name, field) in named(file, "volumes", MAX_VOLUMES, findings) {
@@ -51,8 +53,14 @@ pub(super) fn read(file: &Section<'_>, findings: &mut Findings<'_>) -> Definitio
     defined
 }
 
-/// The entries of the top-level key `key`, their names checked: they become names of files and interfaces.
-fn named<'a>(file: &Section<'a>, key: &str, limit: usize, findings: &mut Findings<'_>) -> Vec<(&'a str, Field<'a>)> {
+/// The entries of the top-level key `key`, their names checked: they become names of files and
+/// interfaces.
+fn named<'a>(
+    file: &Section<'a>,
+    key: &str,
+    limit: usize,
+    findings: &mut Findings<'_>,
+) -> Vec<(&'a str, Field<'a>)> {
     let Some(field) = file.get(key) else {
         return Vec::new();
     };
@@ -74,11 +82,18 @@ fn named<'a>(file: &Section<'a>, key: &str, limit: usize, findings: &mut Finding
 /// What becomes a name of files, volumes and networks.
 pub(super) fn is_name(name: &str) -> bool {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-    (1..=63).contains(&name.len()) && name.bytes().all(legal) && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+    (1..=63).contains(&name.len())
+        && name.bytes().all(legal)
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
 }
 
 /// Keys that mean something only where several apps or drivers are.
-fn common(section: &Section<'_>, drivers: &'static [&'static str], rule: &'static str, findings: &mut Findings<'_>) {
+fn common(
+    section: &Section<'_>,
+    drivers: &'static [&'static str],
+    rule: &'static str,
+    findings: &mut Findings<'_>,
+) {
     for name in ["name", "labels", "attachable"] {
         if let Some(field) = section.get(name) {
             findings.note(&field, "changes nothing: the guest runs this app alone");
@@ -102,9 +117,11 @@ fn network(name: &str, field: &Field<'_>, findings: &mut Findings<'_>) -> Option
     });
     let ipam = section.section("ipam", keys::IPAM, findings);
     let subnets = ipam.map(|ipam| subnets(&ipam, findings)).unwrap_or_default();
-    let flag = |name: &str, findings: &mut Findings<'_>| section.read(name, findings, scalar::boolean);
+    let flag =
+        |name: &str, findings: &mut Findings<'_>| section.read(name, findings, scalar::boolean);
     let internal = flag("internal", findings).unwrap_or_default();
-    let ipv6 = flag("enable_ipv6", findings).unwrap_or_default() || subnets.iter().any(|(ip, _)| ip.is_ipv6());
+    let ipv6 = flag("enable_ipv6", findings).unwrap_or_default()
+        || subnets.iter().any(|(ip, _)| ip.is_ipv6());
     Some(Network { name: name.to_owned(), internal, ipv6, subnets })
 }
 
@@ -119,7 +136,10 @@ fn subnets(ipam: &Section<'_>, findings: &mut Findings<'_>) -> Vec<(IpAddr, u8)>
         let Some(section) = item.section(keys::IPAM_CONFIG, findings) else { continue };
         let Some(subnet) = section.required("subnet", findings, subnet) else { continue };
         if subnets.iter().any(|known| known.0.is_ipv4() == subnet.0.is_ipv4()) {
-            let cause = Cause::Conflict { with: "the subnet before", why: "one IPv4 and one IPv6 subnet are enough" };
+            let cause = Cause::Conflict {
+                with: "the subnet before",
+                why: "one IPv4 and one IPv6 subnet are enough",
+            };
             findings.refuse::<()>(&item, cause);
         }
         section.read("gateway", findings, |field, findings| {
@@ -127,7 +147,12 @@ fn subnets(ipam: &Section<'_>, findings: &mut Findings<'_>) -> Vec<(IpAddr, u8)>
             if text.parse() == Ok(first_address(subnet.0)) {
                 return Some(());
             }
-            field.invalid("gateway", &text, "the first address of the subnet is the guest's; leave it out", findings)
+            field.invalid(
+                "gateway",
+                &text,
+                "the first address of the subnet is the guest's; leave it out",
+                findings,
+            )
         });
         subnets.push(subnet);
     }
@@ -137,7 +162,9 @@ fn subnets(ipam: &Section<'_>, findings: &mut Findings<'_>) -> Vec<(IpAddr, u8)>
 /// `10.1.0.0/16`: an address without host bits and a length that leaves room for containers.
 fn subnet(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<(IpAddr, u8)> {
     let text = field.text(findings)?;
-    let parsed = text.split_once('/').and_then(|(ip, length)| Some((ip.parse::<IpAddr>().ok()?, length.parse().ok()?)));
+    let parsed = text
+        .split_once('/')
+        .and_then(|(ip, length)| Some((ip.parse::<IpAddr>().ok()?, length.parse().ok()?)));
     let fits = |(ip, length): &(IpAddr, u8)| {
         let (bits, range) = match ip {
             IpAddr::V4(ip) => (u128::from(u32::from(*ip)) << 96, 8..=29),
@@ -178,24 +205,31 @@ fn content(field: &Field<'_>, table: Table, findings: &mut Findings<'_>) -> Opti
             findings.note(&field, "changes nothing: the guest runs this app alone");
         }
     }
-    let given: Vec<&str> =
-        ["file", "content", "environment"].into_iter().filter(|name| section.get(name).is_some()).collect();
+    let given: Vec<&str> = ["file", "content", "environment"]
+        .into_iter()
+        .filter(|name| section.get(name).is_some())
+        .collect();
     match given[..] {
         ["file"] => section.read("file", findings, |field, findings| {
-            let path = app_folder::path(&field.text(findings)?, field, findings)?;
-            Some(app_folder::file(&path, field, findings)?.to_vec())
+            let path = app_directory::path(&field.text(findings)?, field, findings)?;
+            Some(app_directory::file(&path, field, findings)?.to_vec())
         }),
         ["content"] => section.read("content", findings, Field::text).map(String::into_bytes),
         ["environment"] => section.read("environment", findings, |field, findings| {
             let name = field.text(findings)?;
             let value = findings.variable(&name);
-            value.map_or_else(|| findings.refuse(field, Cause::NoValue(name)), |value| Some(value.into_bytes()))
+            value.map_or_else(
+                || findings.refuse(field, Cause::NoValue(name)),
+                |value| Some(value.into_bytes()),
+            )
         }),
         [] if is_external(field.node) => None,
         [] => findings.refuse(field, Cause::Missing("file")),
         _ => {
-            let cause =
-                Cause::Conflict { with: "each other", why: "one of file, content and environment is the content" };
+            let cause = Cause::Conflict {
+                with: "each other",
+                why: "one of file, content and environment is the content",
+            };
             findings.refuse(field, cause)
         }
     }

@@ -1,14 +1,16 @@
 //! YAML text as a tree in which every node knows its line, within bounds.
 //!
-//! The crate below gives events; the tree, aliases, merges and every limit are here, because a compose
-//! file comes through the untrusted host and a parser of the general kind either loses the lines or
-//! expands aliases without end. Plain scalars stay text: the field that reads one decides what it means.
+//! The crate below gives events; the tree, aliases, merges and every limit are here, because a
+//! compose file comes through the untrusted host and a parser of the general kind either loses the
+//! lines or expands aliases without end. Plain scalars stay text: the field that reads one decides
+//! what it means.
 
 use std::collections::{HashMap, HashSet};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
-/// A compose file is written by people; the launch block that carries it holds 1 MiB for everything.
+/// A compose file is written by people; the launch block that carries it holds 1 MiB for
+/// everything.
 pub const MAX_BYTES: usize = 256 << 10;
 /// The deepest key of the compose specification lies at 9; anchors may nest a little more.
 pub const MAX_DEPTH: usize = 32;
@@ -27,7 +29,8 @@ pub struct Node {
 /// The three kinds of YAML node.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// Text; `plain` if it was written without quotes, so that it may also be read as null, boolean or number.
+    /// Text; `plain` if it was written without quotes, so that it may also be read as null, boolean
+    /// or number.
     Scalar {
         /// The text as written, quotes and escapes resolved.
         text: String,
@@ -128,8 +131,10 @@ pub fn parse(bytes: &[u8]) -> Result<Node, DocumentError> {
     if bytes.len() > MAX_BYTES {
         return Err(DocumentError::TooLong { found: bytes.len() });
     }
-    let text = std::str::from_utf8(bytes).map_err(|error| DocumentError::NotUtf8(error.valid_up_to()))?;
-    let mut reader = Reader { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
+    let text =
+        std::str::from_utf8(bytes).map_err(|error| DocumentError::NotUtf8(error.valid_up_to()))?;
+    let mut reader =
+        Reader { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
     reader.document()
 }
 
@@ -262,8 +267,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Adds what `<<: node` brings; the caller keeps the first of each key, as of two merged mappings the earlier
-/// one wins (YAML merge key draft, 2005).
+/// Adds what `<<: node` brings; the caller keeps the first of each key, as of two merged mappings
+/// the earlier one wins (YAML merge key draft, 2005).
 fn merge(into: &mut Vec<Entry>, node: Node, line: usize) -> Result<(), DocumentError> {
     match node.value {
         Value::Mapping(entries) => {
@@ -299,7 +304,9 @@ mod tests {
 
     fn keys(node: &Node) -> Vec<(&str, usize)> {
         match &node.value {
-            Value::Mapping(entries) => entries.iter().map(|entry| (entry.key.as_str(), entry.line)).collect(),
+            Value::Mapping(entries) => {
+                entries.iter().map(|entry| (entry.key.as_str(), entry.line)).collect()
+            }
             other => panic!("no mapping: {other:?}"),
         }
     }
@@ -313,7 +320,8 @@ mod tests {
     #[test]
     fn merges_keep_the_nearer_value() {
         let root =
-            parse(b"x-a: &a {k: 1, l: 2}\nx-b: &b {k: 3, m: 4}\nc:\n  <<: [*a, *b]\n  l: 9\n").expect("document");
+            parse(b"x-a: &a {k: 1, l: 2}\nx-b: &b {k: 3, m: 4}\nc:\n  <<: [*a, *b]\n  l: 9\n")
+                .expect("document");
         let Value::Mapping(entries) = root.value else { panic!("mapping") };
         let merged: Vec<_> = match &entries[2].node.value {
             Value::Mapping(entries) => entries
@@ -337,7 +345,10 @@ mod tests {
         }
         assert!(matches!(parse(laughs.as_bytes()), Err(DocumentError::TooManyNodes(_))));
         let deep = format!("a: {}{}", "[".repeat(500), "]".repeat(500));
-        assert!(matches!(parse(deep.as_bytes()), Err(DocumentError::TooDeep(1) | DocumentError::Syntax { .. })));
+        assert!(matches!(
+            parse(deep.as_bytes()),
+            Err(DocumentError::TooDeep(1) | DocumentError::Syntax { .. })
+        ));
         assert!(matches!(parse(&vec![b' '; MAX_BYTES + 1]), Err(DocumentError::TooLong { .. })));
     }
 

@@ -1,13 +1,14 @@
 //! Files of variables: `.env` beside the compose file, and those that `env_file` names.
 //!
-//! One `NAME=value` a line, `export` before it if it likes, comments from `#` on. A value in single quotes
-//! stays as it is; in double quotes `\n`, `\t`, `\r`, `\\`, `\"` and `\$` are read and variables filled in;
-//! without quotes variables are filled in and the space around it does not count. Quoted values may go over
-//! lines. Source: compose specification, "Env_file format".
+//! One `NAME=value` a line, `export` before it if it likes, comments from `#` on. A value in single
+//! quotes stays as it is; in double quotes `\n`, `\t`, `\r`, `\\`, `\"` and `\$` are read and
+//! variables filled in; without quotes variables are filled in and the space around it does not
+//! count. Quoted values may go over lines. Source: compose specification, "Env_file format".
 
 use super::interpolate::{InterpolationError, interpolate};
 
-/// More than the largest real services set; far below the kernel's limit on a process's environment.
+/// More than the largest real services set; far below the kernel's limit on a process's
+/// environment.
 pub(super) const MAX_VARIABLES: usize = 1024;
 
 /// Why a file of variables cannot be read.
@@ -117,7 +118,8 @@ impl<'a> Reader<'a, '_> {
     fn unquoted(&mut self) -> Result<String, DotenvFault> {
         let line = self.rest.split('\n').next().unwrap_or_default();
         self.take(line.len() + 1);
-        let comment = line.match_indices('#').find(|(at, _)| line[..*at].ends_with([' ', '\t']) || *at == 0);
+        let comment =
+            line.match_indices('#').find(|(at, _)| line[..*at].ends_with([' ', '\t']) || *at == 0);
         let value = comment.map_or(line, |(at, _)| &line[..at]);
         self.fill(value.trim())
     }
@@ -209,7 +211,9 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Vec<(String, String)>, DotenvError> {
-        parse(text.as_bytes(), Format::Variables, &mut |name| (name == "OUTER").then(|| "out".to_owned()))
+        parse(text.as_bytes(), Format::Variables, &mut |name| {
+            (name == "OUTER").then(|| "out".to_owned())
+        })
     }
 
     #[test]
@@ -229,7 +233,8 @@ mod tests {
             ("I", ""),
             ("J", "a=b"),
         ];
-        let expected: Vec<_> = expected.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let expected: Vec<_> =
+            expected.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         assert_eq!(read(text), Ok(expected));
     }
 
@@ -249,7 +254,11 @@ mod tests {
             ("A='1' 2", 1, DotenvFault::Quote),
             ("A=1\nA=2", 2, DotenvFault::Twice("A".into())),
             ("NO", 1, DotenvFault::NoValue("NO".into())),
-            ("G=\"a\nb\"\nA=$NO", 3, DotenvFault::Interpolation(InterpolationError::Unset("NO".into()))),
+            (
+                "G=\"a\nb\"\nA=$NO",
+                3,
+                DotenvFault::Interpolation(InterpolationError::Unset("NO".into())),
+            ),
             ("A=\0", 1, DotenvFault::Nul),
         ] {
             assert_eq!(read(text), Err(DotenvError { line, fault }), "{text:?}");

@@ -1,9 +1,9 @@
 //! The variables of a service: those of its `env_file`, and over them those of `environment`.
 //!
-//! A name without a value takes the value of the app's variables (`.env`); if there is none it is refused,
-//! where Docker would leave it unset without a word.
+//! A name without a value takes the value of the app's variables (`.env`); if there is none it is
+//! refused, where Docker would leave it unset without a word.
 
-use super::app_folder;
+use super::app_directory;
 use super::document::Value;
 use super::dotenv::{self, Format, MAX_VARIABLES};
 use super::field::{Field, Findings, Section};
@@ -37,8 +37,8 @@ pub(super) fn read(service: &Section<'_>, findings: &mut Findings<'_>) -> Vec<(S
     all
 }
 
-/// `NAME: value` or a list of `NAME=value`: `environment`, `labels` and `sysctls` have this form. `bare` is asked
-/// for the value of a name that has none.
+/// `NAME: value` or a list of `NAME=value`: `environment`, `labels` and `sysctls` have this form.
+/// `bare` is asked for the value of a name that has none.
 pub(super) fn list_or_mapping(
     field: &Field<'_>,
     findings: &mut Findings<'_>,
@@ -57,7 +57,10 @@ pub(super) fn list_or_mapping(
     out
 }
 
-fn pairs<'a>(field: &Field<'a>, findings: &mut Findings<'_>) -> Vec<(String, Option<String>, Field<'a>)> {
+fn pairs<'a>(
+    field: &Field<'a>,
+    findings: &mut Findings<'_>,
+) -> Vec<(String, Option<String>, Field<'a>)> {
     if let Value::Sequence(items) = &field.node.value {
         let pair = |item: Field<'a>| {
             let text = item.text(findings)?;
@@ -98,7 +101,9 @@ struct EnvFile<'a> {
 fn env_files<'a>(field: &Field<'a>, findings: &mut Findings<'_>) -> Vec<EnvFile<'a>> {
     let fields = match &field.node.value {
         Value::Scalar { .. } if !field.node.is_null() => vec![field.clone()],
-        Value::Mapping(_) => return field.wrong_kind("text or a list", findings).unwrap_or_default(),
+        Value::Mapping(_) => {
+            return field.wrong_kind("text or a list", findings).unwrap_or_default();
+        }
         _ => field.items(findings),
     };
     fields.into_iter().filter_map(|field| env_file(field, findings)).collect()
@@ -111,10 +116,15 @@ fn env_file<'a>(field: Field<'a>, findings: &mut Findings<'_>) -> Option<EnvFile
     }
     let section = field.section(keys::ENV_FILE, findings)?;
     let required = section.read("required", findings, scalar::boolean).unwrap_or(true);
-    let format = section.read("format", findings, |format, findings| match format.text(findings)?.as_str() {
-        "raw" => Some(Format::Raw),
-        other => {
-            format.invalid("format", other, "raw is the only one; leave it out for variables and quotes", findings)
+    let format = section.read("format", findings, |format, findings| {
+        match format.text(findings)?.as_str() {
+            "raw" => Some(Format::Raw),
+            other => format.invalid(
+                "format",
+                other,
+                "raw is the only one; leave it out for variables and quotes",
+                findings,
+            ),
         }
     });
     let path = section.required("path", findings, Field::text)?;
@@ -123,11 +133,11 @@ fn env_file<'a>(field: Field<'a>, findings: &mut Findings<'_>) -> Option<EnvFile
 }
 
 fn variables_of(file: &EnvFile<'_>, findings: &mut Findings<'_>) -> Option<Vec<(String, String)>> {
-    let path = app_folder::path(&file.path, &file.at, findings)?;
+    let path = app_directory::path(&file.path, &file.at, findings)?;
     if !file.required && findings.app_entry(&path).is_none() {
         return None;
     }
-    let content = app_folder::file(&path, &file.at, findings)?.to_vec();
+    let content = app_directory::file(&path, &file.at, findings)?.to_vec();
     match dotenv::parse(&content, file.format, &mut |name| findings.variable(name)) {
         Ok(variables) => Some(variables),
         Err(cause) => findings.refuse(&file.at, Cause::Variables { path, cause }),

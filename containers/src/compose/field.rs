@@ -1,8 +1,8 @@
 //! How a section reads: a place in the file, and what is found out about it.
 //!
-//! A [`Field`] knows its path and line, so nothing is refused without them. A reader that refuses returns
-//! nothing or a default and goes on, so that all mistakes are told at once; [`Findings`] remembers, and the
-//! file as a whole is refused at the end.
+//! A [`Field`] knows its path and line, so nothing is refused without them. A reader that refuses
+//! returns nothing or a default and goes on, so that all mistakes are told at once; [`Findings`]
+//! remembers, and the file as a whole is refused at the end.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -12,7 +12,8 @@ use super::keys::{self, Table};
 use super::model::Note;
 use super::refusal::{Cause, KeyPath, Refusals};
 
-/// All app files that are mounted, counted for each mount: an app folder holds 512 KiB, most are mounted once.
+/// All app files that are mounted, counted for each mount: an app directory holds 512 KiB, most are
+/// mounted once.
 const MAX_MOUNTED_BYTES: usize = 16 << 20;
 /// Notes are for people.
 const MAX_NOTES: usize = 64;
@@ -58,7 +59,11 @@ impl<'a> Field<'a> {
 
     /// The items of `items` with their paths.
     pub fn list(&self, items: &'a [Node]) -> Vec<Field<'a>> {
-        let field = |(index, node): (usize, &'a Node)| Field { node, path: self.path.item(index), line: node.line };
+        let field = |(index, node): (usize, &'a Node)| Field {
+            node,
+            path: self.path.item(index),
+            line: node.line,
+        };
         items.iter().enumerate().map(field).collect()
     }
 
@@ -71,7 +76,9 @@ impl<'a> Field<'a> {
     pub fn text_or_list(&self, findings: &mut Findings<'_>) -> Vec<(String, Field<'a>)> {
         let fields = match &self.node.value {
             Value::Scalar { .. } if !self.node.is_null() => vec![self.clone()],
-            Value::Mapping(_) => return self.wrong_kind("text or a list", findings).unwrap_or_default(),
+            Value::Mapping(_) => {
+                return self.wrong_kind("text or a list", findings).unwrap_or_default();
+            }
             _ => self.items(findings),
         };
         fields.into_iter().filter_map(|field| Some((field.text(findings)?, field))).collect()
@@ -155,7 +162,12 @@ impl<'a> Section<'a> {
     }
 
     /// The section `name`, if it is there.
-    pub fn section(&self, name: &str, table: Table, findings: &mut Findings<'_>) -> Option<Section<'a>> {
+    pub fn section(
+        &self,
+        name: &str,
+        table: Table,
+        findings: &mut Findings<'_>,
+    ) -> Option<Section<'a>> {
         self.get(name)?.section(table, findings)
     }
 
@@ -173,13 +185,13 @@ impl<'a> Section<'a> {
     }
 }
 
-/// A file or folder of the app folder.
+/// A file or directory of the app directory.
 #[derive(Debug)]
 pub(super) enum AppEntry<'a> {
     /// A file.
     File(&'a [u8]),
-    /// A folder: paths below it, and contents.
-    Folder(Vec<(&'a str, &'a [u8])>),
+    /// A directory: paths below it, and contents.
+    Directory(Vec<(&'a str, &'a [u8])>),
 }
 
 /// What is found out while a file is read.
@@ -193,7 +205,7 @@ pub(super) struct Findings<'a> {
     pub notes: Vec<Note>,
     /// What weakens confinement.
     pub dangers: Vec<Note>,
-    /// Files of the app folder that were asked for.
+    /// Files of the app directory that were asked for.
     pub wanted: BTreeSet<String>,
     unreadable: HashSet<KeyPath>,
     mounted_bytes: usize,
@@ -226,7 +238,8 @@ impl<'a> Findings<'a> {
         None
     }
 
-    /// Refuses a value whose variables cannot be filled in; what is said of its text later does not count.
+    /// Refuses a value whose variables cannot be filled in; what is said of its text later does not
+    /// count.
     pub fn unreadable(&mut self, path: &KeyPath, line: usize, cause: Cause) {
         self.refuse_at::<()>(path, line, cause);
         self.unreadable.insert(path.clone());
@@ -235,14 +248,22 @@ impl<'a> Findings<'a> {
     /// Says something about `field` that is no refusal.
     pub fn note(&mut self, field: &Field<'_>, what: &str) {
         if self.notes.len() < MAX_NOTES {
-            self.notes.push(Note { path: field.path.to_string(), line: field.line, what: what.to_owned() });
+            self.notes.push(Note {
+                path: field.path.to_string(),
+                line: field.line,
+                what: what.to_owned(),
+            });
         }
     }
 
     /// Allows what weakens confinement if the measured file does, and refuses it otherwise.
     pub fn danger(&mut self, field: &Field<'_>, what: &str) {
         if self.inputs.danger_privileged {
-            self.dangers.push(Note { path: field.path.to_string(), line: field.line, what: what.to_owned() });
+            self.dangers.push(Note {
+                path: field.path.to_string(),
+                line: field.line,
+                what: what.to_owned(),
+            });
         } else {
             self.refuse::<()>(field, Cause::Danger(what.to_owned()));
         }
@@ -254,7 +275,7 @@ impl<'a> Findings<'a> {
         self.inputs.environment.get(name).map(str::to_owned)
     }
 
-    /// What lies at `path` in the app folder; remembers that it is wanted.
+    /// What lies at `path` in the app directory; remembers that it is wanted.
     pub fn app_entry(&mut self, path: &str) -> Option<AppEntry<'a>> {
         self.wanted.insert(path.to_owned());
         let files = self.inputs.files;
@@ -263,8 +284,9 @@ impl<'a> Findings<'a> {
         }
         let prefix = format!("{path}/");
         let below = files.range(prefix.clone()..).take_while(|(path, _)| path.starts_with(&prefix));
-        let below: Vec<_> = below.map(|(path, content)| (&path[prefix.len()..], content.as_slice())).collect();
-        (!below.is_empty()).then_some(AppEntry::Folder(below))
+        let below: Vec<_> =
+            below.map(|(path, content)| (&path[prefix.len()..], content.as_slice())).collect();
+        (!below.is_empty()).then_some(AppEntry::Directory(below))
     }
 
     /// Counts the bytes of a mounted file; refuses `field` if they have become too many.
@@ -272,8 +294,10 @@ impl<'a> Findings<'a> {
         self.mounted_bytes = self.mounted_bytes.saturating_add(bytes);
         if self.mounted_bytes > MAX_MOUNTED_BYTES {
             let found = self.mounted_bytes;
-            return self
-                .refuse(field, Cause::TooMany { what: "bytes of mounted files", found, limit: MAX_MOUNTED_BYTES });
+            return self.refuse(
+                field,
+                Cause::TooMany { what: "bytes of mounted files", found, limit: MAX_MOUNTED_BYTES },
+            );
         }
         Some(())
     }

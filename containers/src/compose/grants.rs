@@ -1,4 +1,5 @@
-//! `configs` and `secrets` of a service: files whose content the top level of the compose file defines.
+//! `configs` and `secrets` of a service: files whose content the top level of the compose file
+//! defines.
 
 use super::definitions::Definitions;
 use super::document::Value;
@@ -27,7 +28,7 @@ impl Kind {
         }
     }
 
-    fn folder(self) -> &'static str {
+    fn directory(self) -> &'static str {
         match self {
             Kind::Config => "/",
             Kind::Secret => "/run/secrets/",
@@ -39,10 +40,15 @@ impl Kind {
 const DEFAULT_MODE: u32 = 0o444;
 
 /// One entry: a name, or the long form.
-pub(super) fn read(kind: Kind, field: &Field<'_>, defined: &Definitions, findings: &mut Findings<'_>) -> Option<Mount> {
+pub(super) fn read(
+    kind: Kind,
+    field: &Field<'_>,
+    defined: &Definitions,
+    findings: &mut Findings<'_>,
+) -> Option<Mount> {
     if !matches!(field.node.value, Value::Mapping(_)) {
         let name = field.text(findings)?;
-        let target = mounts::target(&format!("{}{name}", kind.folder()), field, findings);
+        let target = mounts::target(&format!("{}{name}", kind.directory()), field, findings);
         let content = content(kind, &name, field, defined, findings)?;
         let source = MountSource::File { content, uid: 0, gid: 0, mode: DEFAULT_MODE };
         return Some(Mount { target: target?, read_only: true, source });
@@ -52,13 +58,15 @@ pub(super) fn read(kind: Kind, field: &Field<'_>, defined: &Definitions, finding
     let target = match section.get("target") {
         Some(at) => match at.text(findings)? {
             text if text.starts_with('/') => mounts::target(&text, &at, findings),
-            text => mounts::target(&format!("{}{text}", kind.folder()), &at, findings),
+            text => mounts::target(&format!("{}{text}", kind.directory()), &at, findings),
         },
-        None => mounts::target(&format!("{}{name}", kind.folder()), field, findings),
+        None => mounts::target(&format!("{}{name}", kind.directory()), field, findings),
     };
     let id = |name: &str, findings: &mut Findings<'_>| {
         let rule = "a number; names of the image are not known yet";
-        section.read(name, findings, |field, findings| scalar::number(field, findings, |_: u32| true, rule))
+        section.read(name, findings, |field, findings| {
+            scalar::number(field, findings, |_: u32| true, rule)
+        })
     };
     let owner = (id("uid", findings).unwrap_or_default(), id("gid", findings).unwrap_or_default());
     let mode = section.read("mode", findings, mode).unwrap_or(DEFAULT_MODE);
@@ -92,7 +100,10 @@ fn content(
 /// Permission bits in octal: without the 0 in front, YAML and Docker would read a decimal number.
 pub(super) fn mode(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<u32> {
     let text = field.text(findings)?;
-    let octal = text.strip_prefix("0o").or_else(|| text.strip_prefix('0')).filter(|digits| !digits.is_empty());
+    let octal = text
+        .strip_prefix("0o")
+        .or_else(|| text.strip_prefix('0'))
+        .filter(|digits| !digits.is_empty());
     match octal.and_then(|digits| u32::from_str_radix(digits, 8).ok()) {
         Some(mode) if mode <= 0o7777 => Some(mode),
         _ => field.invalid("mode", &text, "octal with a 0 in front, such as 0440", findings),

@@ -1,4 +1,5 @@
-//! What a compose file is read with: variables, the files of the app folder, and what the measured file allows.
+//! What a compose file is read with: variables, the files of the app directory, and what the
+//! measured file allows.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,7 @@ use super::dotenv::{self, DotenvError, Format};
 /// Everything beside its text that decides what a compose file means.
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs<'a> {
-    /// The files of the app folder by relative path, as app-compose carries them.
+    /// The files of the app directory by relative path, as app-compose carries them.
     pub files: &'a BTreeMap<String, Vec<u8>>,
     /// Variables for interpolation.
     pub environment: &'a Environment,
@@ -32,8 +33,8 @@ impl Default for Inputs<'static> {
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// The variables of `.env` among the files of an app folder; none if there is no such file.
-    pub fn of_folder(files: &BTreeMap<String, Vec<u8>>) -> Result<Self, DotenvError> {
+    /// The variables of `.env` among the files of an app directory; none if there is no such file.
+    pub fn of_directory(files: &BTreeMap<String, Vec<u8>>) -> Result<Self, DotenvError> {
         let bytes = files.get(ENVIRONMENT_FILE).map(Vec::as_slice).unwrap_or_default();
         Ok(dotenv::parse(bytes, Format::Variables, &mut |_| None)?.into_iter().collect())
     }

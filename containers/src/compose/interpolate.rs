@@ -1,7 +1,9 @@
-//! Variables in values: `$NAME`, `${NAME}` and its forms with a default, a message or a replacement.
+//! Variables in values: `$NAME`, `${NAME}` and its forms with a default, a message or a
+//! replacement.
 //!
-//! Source: compose specification, `12-interpolation.md`. It differs in one thing: a variable that is not set
-//! and has no default is refused instead of becoming nothing, because nobody would see the warning.
+//! Source: compose specification, `12-interpolation.md`. It differs in one thing: a variable that
+//! is not set and has no default is refused instead of becoming nothing, because nobody would see
+//! the warning.
 
 use super::document::{Entry, Node, Value};
 use super::field::Findings;
@@ -42,7 +44,9 @@ impl InterpolationError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             InterpolationError::Syntax(_) => Some("a literal $ is written $$"),
-            InterpolationError::Unset(_) => Some("set it in .env beside the compose file, or write ${NAME:-value}"),
+            InterpolationError::Unset(_) => {
+                Some("set it in .env beside the compose file, or write ${NAME:-value}")
+            }
             InterpolationError::Required { .. } => Some("set it in .env beside the compose file"),
             InterpolationError::TooDeep | InterpolationError::TooLong => None,
         }
@@ -66,15 +70,22 @@ pub(super) fn document(root: &mut Node, findings: &mut Findings<'_>) {
     node(root, &KeyPath::root(), root.line, &mut left, findings);
 }
 
-fn node(value: &mut Node, path: &KeyPath, line: usize, left: &mut usize, findings: &mut Findings<'_>) {
+fn node(
+    value: &mut Node,
+    path: &KeyPath,
+    line: usize,
+    left: &mut usize,
+    findings: &mut Findings<'_>,
+) {
     match &mut value.value {
         Value::Scalar { text, plain } if text.contains('$') => {
             // What a variable gives is text, never YAML's null.
             *plain = false;
-            let filled = interpolate(text, &mut |name| findings.variable(name)).and_then(|filled| {
-                *left = left.checked_sub(filled.len()).ok_or(InterpolationError::TooLong)?;
-                Ok(filled)
-            });
+            let filled =
+                interpolate(text, &mut |name| findings.variable(name)).and_then(|filled| {
+                    *left = left.checked_sub(filled.len()).ok_or(InterpolationError::TooLong)?;
+                    Ok(filled)
+                });
             match filled {
                 Ok(filled) => *text = filled,
                 Err(error) => findings.unreadable(path, line, Cause::Interpolation(error)),
@@ -104,7 +115,8 @@ struct Reader<'a, 'l> {
 }
 
 impl<'a> Reader<'a, '_> {
-    /// Everything up to the end, or inside braces up to the brace that closes; with `live` unset nothing is looked up.
+    /// Everything up to the end, or inside braces up to the brace that closes; with `live` unset
+    /// nothing is looked up.
     fn text(&mut self, depth: usize, live: bool) -> Result<String, InterpolationError> {
         if depth > MAX_DEPTH {
             return Err(InterpolationError::TooDeep);
@@ -138,7 +150,8 @@ impl<'a> Reader<'a, '_> {
     /// What follows `${`, the closing brace included.
     fn braced(&mut self, depth: usize, live: bool) -> Result<String, InterpolationError> {
         let name = self.name()?;
-        let operator = ["}", ":-", "-", ":?", "?", ":+", "+"].into_iter().find(|o| self.rest.starts_with(o));
+        let operator =
+            ["}", ":-", "-", ":?", "?", ":+", "+"].into_iter().find(|o| self.rest.starts_with(o));
         let operator = operator.ok_or_else(|| self.syntax())?;
         self.rest = &self.rest[operator.len()..];
         if operator == "}" {
@@ -150,7 +163,9 @@ impl<'a> Reader<'a, '_> {
         let other = self.text(depth + 1, other_counts)?;
         self.rest = self.rest.strip_prefix('}').ok_or_else(|| self.syntax())?;
         match (operator.trim_start_matches(':'), value) {
-            ("?", None) if live => Err(InterpolationError::Required { name: name.to_owned(), message: other }),
+            ("?", None) if live => {
+                Err(InterpolationError::Required { name: name.to_owned(), message: other })
+            }
             ("+", None) => Ok(String::new()),
             ("+", Some(_)) => Ok(other),
             (_, value) => Ok(value.unwrap_or(other)),
@@ -217,8 +232,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_filled_in_is_said() {
-        let required =
-            |name: &str, message: &str| InterpolationError::Required { name: name.into(), message: message.into() };
+        let required = |name: &str, message: &str| InterpolationError::Required {
+            name: name.into(),
+            message: message.into(),
+        };
         for (text, expected) in [
             ("${NO:?say $A}", required("NO", "say a")),
             ("${EMPTY:?}", required("EMPTY", "")),
@@ -228,7 +245,20 @@ mod tests {
         ] {
             assert_eq!(filled(text), Err(expected), "{text}");
         }
-        for text in ["$", "a$", "$1", "$ A", "${", "${}", "${A", "${A!b}", "${A:b}", "${A:-b", "${1A}", "${A:-${B}"] {
+        for text in [
+            "$",
+            "a$",
+            "$1",
+            "$ A",
+            "${",
+            "${}",
+            "${A",
+            "${A!b}",
+            "${A:b}",
+            "${A:-b",
+            "${1A}",
+            "${A:-${B}",
+        ] {
             assert_eq!(filled(text), Err(InterpolationError::Syntax(text.into())), "{text}");
         }
         let deep = format!("{}{}", "${NO:-".repeat(40), "}".repeat(40));

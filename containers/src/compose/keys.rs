@@ -1,7 +1,8 @@
-//! Which keys a mapping may hold: those of the compose specification, each read by a section or refused with a reason.
+//! Which keys a mapping may hold: those of the compose specification, each read by a section or
+//! refused with a reason.
 //!
-//! The tables are compared with the specification's own JSON schema in a test, so that a key is *unknown*
-//! only if the specification has none of that name. Nothing is ever ignored.
+//! The tables are compared with the specification's own JSON schema in a test, so that a key is
+//! *unknown* only if the specification has none of that name. Nothing is ever ignored.
 
 use super::field::{Findings, Section};
 use super::refusal::Cause;
@@ -47,7 +48,14 @@ mod tests {
     #[test]
     fn every_key_is_documented() {
         let page = include_str!("../../../docs/compose.md");
-        for (key, _) in TOP.iter().chain(SERVICE).chain(DEPLOY).chain(NETWORK).chain(MOUNT_BIND).chain(ATTACHMENT) {
+        for (key, _) in TOP
+            .iter()
+            .chain(SERVICE)
+            .chain(DEPLOY)
+            .chain(NETWORK)
+            .chain(MOUNT_BIND)
+            .chain(ATTACHMENT)
+        {
             let forms = [
                 format!("`{key}`"),
                 format!("`{key}."),
@@ -56,7 +64,10 @@ mod tests {
                 format!(".{key}:"),
                 format!(".{key}."),
             ];
-            assert!(forms.iter().any(|form| page.contains(form)), "docs/compose.md says nothing of {key}");
+            assert!(
+                forms.iter().any(|form| page.contains(form)),
+                "docs/compose.md says nothing of {key}"
+            );
         }
     }
 
@@ -67,7 +78,10 @@ mod tests {
             (TOP, ""),
             (SERVICE, "/definitions/service"),
             (PORT, "/definitions/service/properties/ports/items/oneOf/2"),
-            (DEPENDENCY, "/definitions/service/properties/depends_on/oneOf/1/patternProperties/^[a-zA-Z0-9._-]+$"),
+            (
+                DEPENDENCY,
+                "/definitions/service/properties/depends_on/oneOf/1/patternProperties/^[a-zA-Z0-9._-]+$",
+            ),
             (DEVICE, "/definitions/service/properties/devices/items/oneOf/1"),
             (LOGGING, "/definitions/service/properties/logging"),
             (
@@ -76,13 +90,19 @@ mod tests {
             ),
             (MOUNT, "/definitions/service/properties/volumes/items/oneOf/1"),
             (MOUNT_BIND, "/definitions/service/properties/volumes/items/oneOf/1/properties/bind"),
-            (MOUNT_VOLUME, "/definitions/service/properties/volumes/items/oneOf/1/properties/volume"),
+            (
+                MOUNT_VOLUME,
+                "/definitions/service/properties/volumes/items/oneOf/1/properties/volume",
+            ),
             (MOUNT_TMPFS, "/definitions/service/properties/volumes/items/oneOf/1/properties/tmpfs"),
             (HEALTHCHECK, "/definitions/healthcheck"),
             (DEPLOY, "/definitions/deployment"),
             (DEPLOY_RESOURCES, "/definitions/deployment/properties/resources"),
             (DEPLOY_LIMITS, "/definitions/deployment/properties/resources/properties/limits"),
-            (DEPLOY_RESERVATIONS, "/definitions/deployment/properties/resources/properties/reservations"),
+            (
+                DEPLOY_RESERVATIONS,
+                "/definitions/deployment/properties/resources/properties/reservations",
+            ),
             (RESTART_POLICY, "/definitions/deployment/properties/restart_policy"),
             (ENV_FILE, "/definitions/env_file/oneOf/1/items/oneOf/1"),
             (GRANT, "/definitions/service_config_or_secret/items/oneOf/1"),

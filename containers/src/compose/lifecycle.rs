@@ -1,10 +1,12 @@
-//! When a service starts, how its health is found out, when it is started again, how it ends, and what is
-//! kept of its output.
+//! When a service starts, how its health is found out, when it is started again, how it ends, and
+//! what is kept of its output.
 
 use super::document::Value;
 use super::field::{Field, Findings, Section};
 use super::keys;
-use super::model::{Condition, Dependency, Health, HealthCheck, Logging, Restart, RestartWhen, Stop};
+use super::model::{
+    Condition, Dependency, Health, HealthCheck, Logging, Restart, RestartWhen, Stop,
+};
 use super::refusal::Cause;
 use super::resources::once;
 use super::scalar;
@@ -13,17 +15,21 @@ use super::scalar;
 const DEFAULT_LOGGING: Logging = Logging { max_bytes: 4 << 20, max_files: 2, none: false };
 /// Below it a file would be set aside for every few lines.
 const MIN_LOG_BYTES: u64 = 4 << 10;
-/// More files than a person looks through; each is a name in one folder.
+/// More files than a person looks through; each is a name in one directory.
 const MAX_LOG_FILES: u32 = 100;
 /// Signals by name (`signal(7)`), without SIG.
 const SIGNALS: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
-    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
-    "PWR", "SYS",
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2",
+    "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
+    "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 
-/// `depends_on`: a list of names, or a mapping with conditions. Whether they are there is seen when all services are read.
-pub(super) fn depends_on(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Vec<Dependency>> {
+/// `depends_on`: a list of names, or a mapping with conditions. Whether they are there is seen when
+/// all services are read.
+pub(super) fn depends_on(
+    field: &Field<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<Vec<Dependency>> {
     let mut needed: Vec<Dependency> = Vec::new();
     if let Value::Sequence(items) = &field.node.value {
         for item in field.list(items) {
@@ -31,13 +37,19 @@ pub(super) fn depends_on(field: &Field<'_>, findings: &mut Findings<'_>) -> Opti
             if needed.iter().any(|known| known.service == service) {
                 return findings.refuse(&item, Cause::Twice(service));
             }
-            needed.push(Dependency { service, condition: Condition::Started, restart: false, required: true });
+            needed.push(Dependency {
+                service,
+                condition: Condition::Started,
+                restart: false,
+                required: true,
+            });
         }
         return Some(needed);
     }
     for (name, field) in field.entries(findings) {
         let Some(section) = field.section(keys::DEPENDENCY, findings) else { continue };
-        let condition = section.read("condition", findings, condition).unwrap_or(Condition::Started);
+        let condition =
+            section.read("condition", findings, condition).unwrap_or(Condition::Started);
         let restart = section.read("restart", findings, scalar::boolean).unwrap_or(false);
         let required = section.read("required", findings, scalar::boolean).unwrap_or(true);
         needed.push(Dependency { service: name.to_owned(), condition, restart, required });
@@ -60,7 +72,10 @@ pub(super) fn health(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<H
     let section = field.section(keys::HEALTHCHECK, findings)?;
     let disabled = section.read("disable", findings, scalar::boolean).unwrap_or_default();
     if disabled && section.entries.len() > 1 {
-        let cause = Cause::Conflict { with: "disable: true", why: "a check that is off has nothing else to say" };
+        let cause = Cause::Conflict {
+            with: "disable: true",
+            why: "a check that is off has nothing else to say",
+        };
         return findings.refuse(field, cause);
     }
     let time = |name: &str, findings: &mut Findings<'_>| section.read(name, findings, above_zero);
@@ -76,7 +91,12 @@ pub(super) fn health(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<H
         interval: time("interval", findings),
         timeout: time("timeout", findings),
         retries: section.read("retries", findings, |field, findings| {
-            scalar::number(field, findings, |retries| (1..=1000).contains(&retries), "a number from 1 to 1000")
+            scalar::number(
+                field,
+                findings,
+                |retries| (1..=1000).contains(&retries),
+                "a number from 1 to 1000",
+            )
         }),
         start_period: section.read("start_period", findings, scalar::duration),
         start_interval: time("start_interval", findings),
@@ -115,14 +135,19 @@ fn above_zero(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<std::tim
 }
 
 /// `restart`, or `deploy.restart_policy`.
-pub(super) fn restart(service: &Section<'_>, deploy: Option<&Section<'_>>, findings: &mut Findings<'_>) -> Restart {
+pub(super) fn restart(
+    service: &Section<'_>,
+    deploy: Option<&Section<'_>>,
+    findings: &mut Findings<'_>,
+) -> Restart {
     let never = Restart { when: RestartWhen::Never, attempts: None, delay: None, window: None };
     let policy = deploy.and_then(|deploy| deploy.get("restart_policy"));
     let in_deploy = policy.is_some();
     let Some(field) = once(service.get("restart"), policy, findings) else {
         return never;
     };
-    let read = if in_deploy { restart_policy(&field, findings) } else { restart_word(&field, findings) };
+    let read =
+        if in_deploy { restart_policy(&field, findings) } else { restart_word(&field, findings) };
     read.unwrap_or(never)
 }
 
@@ -144,22 +169,34 @@ fn restart_word(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Restar
         (Some(when), Some(Ok(attempts @ 1..))) => {
             Some(Restart { when, attempts: Some(attempts), delay: None, window: None })
         }
-        _ => field.invalid("restart", &text, "no, always, unless-stopped, on-failure or on-failure:TIMES", findings),
+        _ => field.invalid(
+            "restart",
+            &text,
+            "no, always, unless-stopped, on-failure or on-failure:TIMES",
+            findings,
+        ),
     }
 }
 
 fn restart_policy(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Restart> {
     let section = field.section(keys::RESTART_POLICY, findings)?;
-    let when = section.read("condition", findings, |field, findings| match field.text(findings)?.as_str() {
-        "none" => Some(RestartWhen::Never),
-        "on-failure" => Some(RestartWhen::OnFailure),
-        "any" => Some(RestartWhen::Always),
-        other => field.invalid("condition", other, "none, on-failure or any", findings),
+    let when = section.read("condition", findings, |field, findings| {
+        match field.text(findings)?.as_str() {
+            "none" => Some(RestartWhen::Never),
+            "on-failure" => Some(RestartWhen::OnFailure),
+            "any" => Some(RestartWhen::Always),
+            other => field.invalid("condition", other, "none, on-failure or any", findings),
+        }
     });
     Some(Restart {
         when: when.unwrap_or(RestartWhen::Always),
         attempts: section.read("max_attempts", findings, |field, findings| {
-            scalar::number(field, findings, |attempts| attempts >= 1, "a number from 1; leave it out for no limit")
+            scalar::number(
+                field,
+                findings,
+                |attempts| attempts >= 1,
+                "a number from 1; leave it out for no limit",
+            )
         }),
         delay: section.read("delay", findings, scalar::duration),
         window: section.read("window", findings, scalar::duration),
@@ -174,7 +211,11 @@ pub(super) fn stop(service: &Section<'_>, findings: &mut Findings<'_>) -> Stop {
             Ok(number) => (1..=31).contains(&number),
             Err(_) => SIGNALS.contains(&text.strip_prefix("SIG").unwrap_or(&text)),
         };
-        if known { Some(text) } else { field.invalid("signal", &text, "a name such as SIGTERM, or 1 to 31", findings) }
+        if known {
+            Some(text)
+        } else {
+            field.invalid("signal", &text, "a name such as SIGTERM, or 1 to 31", findings)
+        }
     });
     Stop { signal, grace: service.read("stop_grace_period", findings, scalar::duration) }
 }
@@ -184,11 +225,17 @@ pub(super) fn logging(service: &Section<'_>, findings: &mut Findings<'_>) -> Log
     let Some(section) = service.section("logging", keys::LOGGING, findings) else {
         return DEFAULT_LOGGING;
     };
-    let none = section.read("driver", findings, |field, findings| match field.text(findings)?.as_str() {
-        "json-file" | "local" => Some(false),
-        "none" => Some(true),
-        other => field.invalid("driver", other, "json-file or local, which are the same here, or none", findings),
-    });
+    let none =
+        section.read("driver", findings, |field, findings| match field.text(findings)?.as_str() {
+            "json-file" | "local" => Some(false),
+            "none" => Some(true),
+            other => field.invalid(
+                "driver",
+                other,
+                "json-file or local, which are the same here, or none",
+                findings,
+            ),
+        });
     let none = none.unwrap_or_default();
     let options = section.get("options");
     if let (true, Some(options)) = (none, &options) {
@@ -204,12 +251,16 @@ pub(super) fn logging(service: &Section<'_>, findings: &mut Findings<'_>) -> Log
     };
     // Docker reads this one size in powers of 1000.
     let size = |text: &str| scalar::size(text, 1000).filter(|bytes| *bytes >= MIN_LOG_BYTES);
-    let count = |text: &str| text.parse().ok().filter(|files| (1..=u64::from(MAX_LOG_FILES)).contains(files));
+    let count = |text: &str| {
+        text.parse().ok().filter(|files| (1..=u64::from(MAX_LOG_FILES)).contains(files))
+    };
     let max_bytes = read("max-size", findings, size, "a size of at least 5k, such as 10m");
     let max_files = read("max-file", findings, count, "a number from 1 to 100");
     Logging {
         max_bytes: max_bytes.unwrap_or(DEFAULT_LOGGING.max_bytes),
-        max_files: max_files.and_then(|files| u32::try_from(files).ok()).unwrap_or(DEFAULT_LOGGING.max_files),
+        max_files: max_files
+            .and_then(|files| u32::try_from(files).ok())
+            .unwrap_or(DEFAULT_LOGGING.max_files),
         none,
     }
 }

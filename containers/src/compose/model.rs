@@ -1,8 +1,9 @@
-//! What a compose file says once it is read: types without a choice left open, which everything that runs an app works with.
+//! What a compose file says once it is read: types without a choice left open, which everything
+//! that runs an app works with.
 //!
-//! The reader makes them, nothing else does. Meanings are the compose specification's; what it leaves to
-//! the implementation is as Docker does it. Relative files, variables and profiles are resolved: a value
-//! here needs no other file to be understood.
+//! The reader makes them, nothing else does. Meanings are the compose specification's; what it
+//! leaves to the implementation is as Docker does it. Relative files, variables and profiles are
+//! resolved: a value here needs no other file to be understood.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,7 +16,8 @@ use super::reference::ImageReference;
 pub struct ComposeFile {
     /// The project's name, if the file gives one.
     pub name: Option<String>,
-    /// The services of the active profiles in file order, each depending only on ones that are here.
+    /// The services of the active profiles in file order, each depending only on ones that are
+    /// here.
     pub services: Vec<Service>,
     /// The networks that a service is on, in file order; `default` is here if one is on it.
     pub networks: Vec<Network>,
@@ -47,7 +49,8 @@ pub struct Service {
     pub line: usize,
     /// The image, by digest.
     pub image: ImageReference,
-    /// How many containers run, 0 and up; with more than one, no published port and no container name.
+    /// How many containers run, 0 and up; with more than one, no published port and no container
+    /// name.
     pub replicas: u16,
     /// What runs in each, and as whom.
     pub process: Process,
@@ -82,13 +85,15 @@ pub struct Service {
 /// What runs: each field replaces the image's own where it is given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Process {
-    /// Replaces the image's entry point; empty clears it. Either way the image's command no longer counts.
+    /// Replaces the image's entry point; empty clears it. Either way the image's command no longer
+    /// counts.
     pub entrypoint: Option<Vec<String>>,
     /// Replaces the image's command.
     pub command: Option<Vec<String>>,
-    /// Names and values over those of the image, those of `env_file` included; no name stands twice.
+    /// Names and values over those of the image, those of `env_file` included; no name stands
+    /// twice.
     pub environment: Vec<(String, String)>,
-    /// Absolute folder to start in.
+    /// Absolute directory to start in.
     pub working_dir: Option<String>,
     /// `user[:group]`, names or numbers of the image.
     pub user: Option<String>,
@@ -105,7 +110,8 @@ pub struct Process {
 /// Departures from the default confinement.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Privileges {
-    /// Names without `CAP_`, upper case; `ALL` stands alone. Beyond Docker's default only with `danger_privileged`.
+    /// Names without `CAP_`, upper case; `ALL` stands alone. Beyond Docker's default only with
+    /// `danger_privileged`.
     pub cap_add: Vec<String>,
     /// The same; what is dropped and added is held.
     pub cap_drop: Vec<String>,
@@ -113,7 +119,8 @@ pub struct Privileges {
     pub privileged: bool,
     /// No system call filter; only with `danger_privileged`.
     pub seccomp_unconfined: bool,
-    /// Device nodes of the guest, `(host path, container path, some of "rwm")`; only with `danger_privileged`.
+    /// Device nodes of the guest, `(host path, container path, some of "rwm")`; only with
+    /// `danger_privileged`.
     pub devices: Vec<(String, String, String)>,
     /// Which of the guest's namespaces it shares; only with `danger_privileged`.
     pub host_namespaces: Vec<HostNamespace>,
@@ -153,9 +160,11 @@ pub struct Resources {
     pub pids: Option<u64>,
     /// Size of `/dev/shm`; 64 MiB if not given.
     pub shm_bytes: Option<u64>,
-    /// Limits of each process, by lower-case names such as `nofile`: soft and hard, `u64::MAX` is unlimited.
+    /// Limits of each process, by lower-case names such as `nofile`: soft and hard, `u64::MAX` is
+    /// unlimited.
     pub ulimits: Vec<(String, u64, u64)>,
-    /// How willingly the kernel kills it when memory ends, -1000 to 1000; negative only with `danger_privileged`.
+    /// How willingly the kernel kills it when memory ends, -1000 to 1000; negative only with
+    /// `danger_privileged`.
     pub oom_score_adj: Option<i32>,
 }
 
@@ -173,11 +182,12 @@ pub struct Mount {
 /// What a mount shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MountSource {
-    /// A named volume of the app, on the data disk, filled from the image's folder when it is first mounted unless `nocopy`.
+    /// A named volume of the app, on the data disk, filled from the image's directory when it is
+    /// first mounted unless `nocopy`.
     Volume {
         /// One of [`ComposeFile::volumes`].
         name: String,
-        /// A folder in it, relative and normalised; the root of the volume if `None`.
+        /// A directory in it, relative and normalised; the root of the volume if `None`.
         subpath: Option<String>,
         /// Whether it starts empty whatever the image has there.
         nocopy: bool,
@@ -191,7 +201,8 @@ pub enum MountSource {
         /// Permission bits of its root; 0o1777 if `None`.
         mode: Option<u32>,
     },
-    /// Measured bytes of the app folder, of `configs` or of `secrets`: one file, always read-only.
+    /// Measured bytes of the app directory, of `configs` or of `secrets`: one file, always
+    /// read-only.
     File {
         /// Its content.
         content: Vec<u8>,
@@ -202,19 +213,19 @@ pub enum MountSource {
         /// Permission bits; 0o444 as the specification has it.
         mode: u32,
     },
-    /// A folder of the app folder: files by relative path, always read-only.
-    Folder {
+    /// A directory of the app directory: files by relative path, always read-only.
+    Directory {
         /// What is in it, in the order of the paths.
-        files: Vec<FolderFile>,
+        files: Vec<DirectoryFile>,
     },
     /// A socket of the guest's agent.
     Socket(AgentSocket),
 }
 
-/// A file in a folder of the app folder. It belongs to root.
+/// A file in a directory of the app directory. It belongs to root.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FolderFile {
-    /// Relative and normalised path below the mount; folders between are made, 0o755.
+pub struct DirectoryFile {
+    /// Relative and normalised path below the mount; directories between are made, 0o755.
     pub path: String,
     /// Its content.
     pub content: Vec<u8>,

@@ -1,12 +1,13 @@
-//! What a service mounts: `volumes` in both forms, `tmpfs`, `configs` and `secrets`; no target twice.
+//! What a service mounts: `volumes` in both forms, `tmpfs`, `configs` and `secrets`; no target
+//! twice.
 
-use super::app_folder;
+use super::app_directory;
 use super::definitions::Definitions;
 use super::document::Value;
 use super::field::{AppEntry, Field, Findings, Section};
 use super::grants;
 use super::keys;
-use super::model::{AgentSocket, FolderFile, Mount, MountSource};
+use super::model::{AgentSocket, DirectoryFile, Mount, MountSource};
 use super::refusal::{Cause, KeyPath};
 use super::scalar;
 
@@ -16,16 +17,24 @@ pub const MAX_MOUNTS: usize = 64;
 /// Sockets of container daemons, wherever they lie.
 const DAEMON_SOCKETS: [&str; 3] = ["docker.sock", "containerd.sock", "podman.sock"];
 /// Files that the guest writes for each container, and what decides their content.
-const NETWORK_FILES: [(&str, &str); 3] =
-    [("/etc/hosts", "use extra_hosts"), ("/etc/hostname", "use hostname"), ("/etc/resolv.conf", "use dns")];
+const NETWORK_FILES: [(&str, &str); 3] = [
+    ("/etc/hosts", "use extra_hosts"),
+    ("/etc/hostname", "use hostname"),
+    ("/etc/resolv.conf", "use dns"),
+];
 
 /// All mounts of a service, those of the nearest targets first.
-pub(super) fn read(service: &Section<'_>, defined: &Definitions, findings: &mut Findings<'_>) -> Vec<Mount> {
+pub(super) fn read(
+    service: &Section<'_>,
+    defined: &Definitions,
+    findings: &mut Findings<'_>,
+) -> Vec<Mount> {
     let mut mounts: Vec<(Mount, KeyPath)> = Vec::new();
     let mut add = |mount: Option<Mount>, field: &Field<'_>, findings: &mut Findings<'_>| {
         let Some(mount) = mount else { return };
         if let Some((_, other)) = mounts.iter().find(|(known, _)| known.target == mount.target) {
-            let cause = Cause::Taken { what: "the mount at", name: mount.target, other: other.to_string() };
+            let cause =
+                Cause::Taken { what: "the mount at", name: mount.target, other: other.to_string() };
             findings.refuse::<()>(field, cause);
         } else {
             mounts.push((mount, field.path.clone()));
@@ -34,7 +43,8 @@ pub(super) fn read(service: &Section<'_>, defined: &Definitions, findings: &mut 
     for field in service.items("volumes", findings) {
         add(volume(&field, defined, findings), &field, findings);
     }
-    let tmpfs_list = service.get("tmpfs").map(|field| field.text_or_list(findings)).unwrap_or_default();
+    let tmpfs_list =
+        service.get("tmpfs").map(|field| field.text_or_list(findings)).unwrap_or_default();
     for (text, field) in tmpfs_list {
         add(tmpfs(&text, &field, findings), &field, findings);
     }
@@ -85,21 +95,30 @@ fn short(field: &Field<'_>, defined: &Definitions, findings: &mut Findings<'_>) 
     let target = target(path, field, findings)?;
     let source = match source {
         None => MountSource::Anonymous,
-        Some(source) if source.starts_with(['.', '/', '~']) => bind(source, read_only, field, findings)?,
+        Some(source) if source.starts_with(['.', '/', '~']) => {
+            bind(source, read_only, field, findings)?
+        }
         Some(name) => named(name, None, nocopy, field, defined, findings)?,
     };
     Some(Mount { target, read_only: read_only || always_read_only(&source), source })
 }
 
-fn long(section: &Section<'_>, defined: &Definitions, findings: &mut Findings<'_>) -> Option<Mount> {
+fn long(
+    section: &Section<'_>,
+    defined: &Definitions,
+    findings: &mut Findings<'_>,
+) -> Option<Mount> {
     let field = &section.field;
     let read_only = section.read("read_only", findings, scalar::boolean).unwrap_or_default();
     if let Some(field) = section.get("consistency") {
         findings.note(&field, "changes nothing");
     }
-    let target = section.required("target", findings, |f, findings| target(&f.text(findings)?, f, findings));
+    let target =
+        section.required("target", findings, |f, findings| target(&f.text(findings)?, f, findings));
     let kind = section.required("type", findings, Field::text)?;
-    for (key, table) in [("bind", keys::MOUNT_BIND), ("volume", keys::MOUNT_VOLUME), ("tmpfs", keys::MOUNT_TMPFS)] {
+    for (key, table) in
+        [("bind", keys::MOUNT_BIND), ("volume", keys::MOUNT_VOLUME), ("tmpfs", keys::MOUNT_TMPFS)]
+    {
         let Some(options) = section.get(key) else { continue };
         options.section(table, findings);
         if key != kind {
@@ -109,18 +128,23 @@ fn long(section: &Section<'_>, defined: &Definitions, findings: &mut Findings<'_
     }
     let source = section.get("source");
     let mounted = match kind.as_str() {
-        "bind" => {
-            section.required("source", findings, |f, findings| bind(&f.text(findings)?, read_only, f, findings))?
-        }
+        "bind" => section.required("source", findings, |f, findings| {
+            bind(&f.text(findings)?, read_only, f, findings)
+        })?,
         "volume" => long_volume(section, source, defined, findings)?,
         "tmpfs" => long_tmpfs(section, source, findings)?,
         "image" | "npipe" | "cluster" => {
             let reason = "a guest has no mounts of this type";
-            return findings.refuse(field, Cause::Unsupported { reason, hint: "use bind, volume or tmpfs" });
+            return findings
+                .refuse(field, Cause::Unsupported { reason, hint: "use bind, volume or tmpfs" });
         }
         other => return field.invalid("type of a mount", other, "bind, volume or tmpfs", findings),
     };
-    Some(Mount { target: target?, read_only: read_only || always_read_only(&mounted), source: mounted })
+    Some(Mount {
+        target: target?,
+        read_only: read_only || always_read_only(&mounted),
+        source: mounted,
+    })
 }
 
 fn long_volume(
@@ -134,17 +158,24 @@ fn long_volume(
         _ => None,
     });
     let option = |name: &str| options.as_ref().and_then(|options| options.get(name));
-    let nocopy = option("nocopy").and_then(|field| scalar::boolean(&field, findings)).unwrap_or_default();
-    let subpath = option("subpath").and_then(|field| app_folder::path(&field.text(findings)?, &field, findings));
+    let nocopy =
+        option("nocopy").and_then(|field| scalar::boolean(&field, findings)).unwrap_or_default();
+    let subpath = option("subpath")
+        .and_then(|field| app_directory::path(&field.text(findings)?, &field, findings));
     let Some(source) = source else {
         return Some(MountSource::Anonymous);
     };
     named(&source.text(findings)?, subpath, nocopy, &source, defined, findings)
 }
 
-fn long_tmpfs(section: &Section<'_>, source: Option<Field<'_>>, findings: &mut Findings<'_>) -> Option<MountSource> {
+fn long_tmpfs(
+    section: &Section<'_>,
+    source: Option<Field<'_>>,
+    findings: &mut Findings<'_>,
+) -> Option<MountSource> {
     if let Some(source) = source {
-        return findings.refuse(&source, Cause::Conflict { with: "type: tmpfs", why: "memory has no source" });
+        return findings
+            .refuse(&source, Cause::Conflict { with: "type: tmpfs", why: "memory has no source" });
     }
     let options = section.read("tmpfs", findings, |field, _| match &field.node.value {
         Value::Mapping(entries) => Some(Section { entries, field: field.clone() }),
@@ -171,11 +202,20 @@ fn named(
     Some(MountSource::Volume { name: name.to_owned(), subpath, nocopy })
 }
 
-/// A socket of the agent, or files of the app folder.
-fn bind(source: &str, read_only: bool, field: &Field<'_>, findings: &mut Findings<'_>) -> Option<MountSource> {
+/// A socket of the agent, or files of the app directory.
+fn bind(
+    source: &str,
+    read_only: bool,
+    field: &Field<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<MountSource> {
     match source {
-        "/var/run/dstack.sock" | "/run/dstack.sock" => return Some(MountSource::Socket(AgentSocket::Dstack)),
-        "/var/run/tappd.sock" | "/run/tappd.sock" => return Some(MountSource::Socket(AgentSocket::Tappd)),
+        "/var/run/dstack.sock" | "/run/dstack.sock" => {
+            return Some(MountSource::Socket(AgentSocket::Dstack));
+        }
+        "/var/run/tappd.sock" | "/run/tappd.sock" => {
+            return Some(MountSource::Socket(AgentSocket::Tappd));
+        }
         _ if DAEMON_SOCKETS.iter().any(|socket| source.ends_with(socket)) => {
             let reason = "there is no container daemon in the guest";
             let hint = "leave it out; what the guest offers is at /var/run/dstack.sock";
@@ -183,21 +223,26 @@ fn bind(source: &str, read_only: bool, field: &Field<'_>, findings: &mut Finding
         }
         _ => {}
     }
-    let path = app_folder::path(source, field, findings)?;
+    let path = app_directory::path(source, field, findings)?;
     let mounted = match findings.app_entry(&path) {
         None => return findings.refuse(field, Cause::NoFile(path)),
         Some(AppEntry::File(content)) => {
             findings.mounted(field, content.len())?;
-            MountSource::File { content: content.to_vec(), uid: 0, gid: 0, mode: app_folder::mode(content) }
+            MountSource::File {
+                content: content.to_vec(),
+                uid: 0,
+                gid: 0,
+                mode: app_directory::mode(content),
+            }
         }
-        Some(AppEntry::Folder(files)) => {
+        Some(AppEntry::Directory(files)) => {
             findings.mounted(field, files.iter().map(|(_, content)| content.len()).sum())?;
-            let file = |(path, content): &(&str, &[u8])| FolderFile {
+            let file = |(path, content): &(&str, &[u8])| DirectoryFile {
                 path: (*path).to_owned(),
                 content: content.to_vec(),
-                mode: app_folder::mode(content),
+                mode: app_directory::mode(content),
             };
-            MountSource::Folder { files: files.iter().map(file).collect() }
+            MountSource::Directory { files: files.iter().map(file).collect() }
         }
     };
     if !read_only {
@@ -238,10 +283,10 @@ fn tmpfs(text: &str, field: &Field<'_>, findings: &mut Findings<'_>) -> Option<M
 
 /// A target that is not the guest's own business.
 pub(super) fn target(text: &str, field: &Field<'_>, findings: &mut Findings<'_>) -> Option<String> {
-    let target = app_folder::target(text, field, findings)?;
-    let of_kernel = ["/proc", "/sys"]
-        .iter()
-        .any(|folder| target.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')));
+    let target = app_directory::target(text, field, findings)?;
+    let of_kernel = ["/proc", "/sys"].iter().any(|directory| {
+        target.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
     if of_kernel || matches!(target.as_str(), "/" | "/dev") {
         return field.invalid(
             "target",
@@ -258,5 +303,5 @@ pub(super) fn target(text: &str, field: &Field<'_>, findings: &mut Findings<'_>)
 }
 
 fn always_read_only(source: &MountSource) -> bool {
-    matches!(source, MountSource::File { .. } | MountSource::Folder { .. })
+    matches!(source, MountSource::File { .. } | MountSource::Directory { .. })
 }

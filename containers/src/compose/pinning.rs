@@ -1,7 +1,7 @@
 //! Writing digests behind the tags of a compose file, changing nothing else.
 //!
-//! Which images are not pinned is read from the YAML; what is changed is the text. A change counts only if
-//! the changed text, read again, is the same document but for that image.
+//! Which images are not pinned is read from the YAML; what is changed is the text. A change counts
+//! only if the changed text, read again, is the same document but for that image.
 
 use super::document::{self, DocumentError, Node, Value};
 use super::reference::{ImageName, ReferenceError};
@@ -83,7 +83,8 @@ pub fn pin(text: &str, image: &Unpinned, digest: ContentDigest) -> Result<String
     });
     let mut good = changed.filter(|candidate| {
         let Ok(after) = document::parse(candidate.as_bytes()) else { return false };
-        let is_pinned = images(&after).any(|(name, _, text)| name == image.service && text == pinned);
+        let is_pinned =
+            images(&after).any(|(name, _, text)| name == image.service && text == pinned);
         is_pinned && same(&before, &after, &image.text, &pinned)
     });
     good.next().ok_or_else(failed)
@@ -95,7 +96,9 @@ fn images(root: &Node) -> impl Iterator<Item = (&str, usize, &str)> {
     services.iter().filter_map(|service| {
         let image = entry(&service.node, "image")?;
         match &image.value {
-            Value::Scalar { text, .. } if !image.is_null() => Some((service.key.as_str(), image.line, text.as_str())),
+            Value::Scalar { text, .. } if !image.is_null() => {
+                Some((service.key.as_str(), image.line, text.as_str()))
+            }
             _ => None,
         }
     })
@@ -122,7 +125,8 @@ fn same(before: &Node, after: &Node, old: &str, pinned: &str) -> bool {
             b.len() == a.len() && b.iter().zip(a).all(|(b, a)| same(b, a, old, pinned))
         }
         (Value::Mapping(b), Value::Mapping(a)) => {
-            let pairs = b.iter().zip(a).all(|(b, a)| b.key == a.key && same(&b.node, &a.node, old, pinned));
+            let pairs =
+                b.iter().zip(a).all(|(b, a)| b.key == a.key && same(&b.node, &a.node, old, pinned));
             b.len() == a.len() && pairs
         }
         _ => false,

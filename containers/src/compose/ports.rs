@@ -1,8 +1,8 @@
 //! `ports`: which port of the guest leads to which port of a service.
 //!
-//! Short form `[host_ip:]published:target[/tcp|/udp]`, both sides single or ranges of one length, and the
-//! long form with `target` and `published`. What Docker would choose by itself (a free port) is refused,
-//! because nobody outside would know it.
+//! Short form `[host_ip:]published:target[/tcp|/udp]`, both sides single or ranges of one length,
+//! and the long form with `target` and `published`. What Docker would choose by itself (a free
+//! port) is refused, because nobody outside would know it.
 
 use std::net::IpAddr;
 
@@ -61,7 +61,8 @@ pub(super) fn read(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Vec
         ports.extend(read);
     }
     if ports.len() > MAX_PORTS {
-        return findings.refuse(field, Cause::TooMany { what: "ports", found: ports.len(), limit: MAX_PORTS });
+        return findings
+            .refuse(field, Cause::TooMany { what: "ports", found: ports.len(), limit: MAX_PORTS });
     }
     Some(ports)
 }
@@ -119,16 +120,25 @@ fn long(section: &Section<'_>, findings: &mut Findings<'_>) -> Option<PublishedP
     }
     section.read("mode", findings, |field, findings| match field.text(findings)?.as_str() {
         "host" | "ingress" => Some(()),
-        other => field.invalid("mode", other, "host or ingress, which are the same in one guest", findings),
+        other => field.invalid(
+            "mode",
+            other,
+            "host or ingress, which are the same in one guest",
+            findings,
+        ),
     });
     let parsed = |name: &'static str, findings: &mut Findings<'_>| {
-        section.required(name, findings, |field, findings| checked(field, findings, |text| number(text, text)))
+        section.required(name, findings, |field, findings| {
+            checked(field, findings, |text| number(text, text))
+        })
     };
     let (target, published) = (parsed("target", findings), parsed("published", findings));
-    let host_ip =
-        section.read("host_ip", findings, |field, findings| checked(field, findings, |text| address(text, text)));
-    let protocol =
-        section.read("protocol", findings, |field, findings| checked(field, findings, |text| protocol(text, text)));
+    let host_ip = section.read("host_ip", findings, |field, findings| {
+        checked(field, findings, |text| address(text, text))
+    });
+    let protocol = section.read("protocol", findings, |field, findings| {
+        checked(field, findings, |text| protocol(text, text))
+    });
     let line = section.field.line;
     Some(PublishedPort {
         host_ip,
@@ -139,7 +149,11 @@ fn long(section: &Section<'_>, findings: &mut Findings<'_>) -> Option<PublishedP
     })
 }
 
-fn checked<T>(field: &Field<'_>, findings: &mut Findings<'_>, parse: impl Fn(&str) -> Result<T, Cause>) -> Option<T> {
+fn checked<T>(
+    field: &Field<'_>,
+    findings: &mut Findings<'_>,
+    parse: impl Fn(&str) -> Result<T, Cause>,
+) -> Option<T> {
     let text = field.text(findings)?;
     parse(&text).map_or_else(|cause| findings.refuse(field, cause), Some)
 }

@@ -1,6 +1,6 @@
 //! What a service runs, and as whom.
 
-use super::app_folder;
+use super::app_directory;
 use super::command;
 use super::environment;
 use super::field::{Field, Findings, Section};
@@ -11,13 +11,15 @@ use super::scalar;
 const MAX_GROUPS: usize = 32;
 
 pub(super) fn read(service: &Section<'_>, findings: &mut Findings<'_>) -> Process {
-    let flag = |name, findings: &mut Findings<'_>| service.read(name, findings, scalar::boolean).unwrap_or_default();
+    let flag = |name, findings: &mut Findings<'_>| {
+        service.read(name, findings, scalar::boolean).unwrap_or_default()
+    };
     Process {
         entrypoint: service.read("entrypoint", findings, command::read),
         command: service.read("command", findings, command::read),
         environment: environment::read(service, findings),
         working_dir: service.read("working_dir", findings, |field, findings| {
-            app_folder::target(&field.text(findings)?, field, findings)
+            app_directory::target(&field.text(findings)?, field, findings)
         }),
         user: service.read("user", findings, user),
         group_add: service.read("group_add", findings, groups).unwrap_or_default(),

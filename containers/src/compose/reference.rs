@@ -1,9 +1,8 @@
 //! The name of an image as a compose file writes it: `[registry/]repository[:tag]@sha256:…`.
 //!
-//! The digest decides what runs; registry, repository and tag only say where to ask. A name without a
-//! digest is refused: a tag is whatever a registry says it is today.
-//! Grammar: OCI distribution specification 1.1, "Pulling manifests", and Docker's rules for the parts
-//! that may be left out.
+//! The digest decides what runs; registry, repository and tag only say where to ask. A name without
+//! a digest is refused: a tag is whatever a registry says it is today. Grammar: OCI distribution
+//! specification 1.1, "Pulling manifests", and Docker's rules for the parts that may be left out.
 
 use std::fmt;
 
@@ -87,7 +86,9 @@ impl ImageReference {
         let Some((name, digest)) = text.split_once('@') else {
             return Err(ReferenceError::NoDigest(text.to_owned()));
         };
-        let digest = digest.parse().map_err(|cause| ReferenceError::Digest { text: text.to_owned(), cause })?;
+        let digest = digest
+            .parse()
+            .map_err(|cause| ReferenceError::Digest { text: text.to_owned(), cause })?;
         let name = ImageName::parse(name).map_err(|_| ReferenceError::Name(text.to_owned()))?;
         Ok(Self { name, digest })
     }
@@ -140,7 +141,9 @@ pub(crate) fn valid_registry(registry: &str) -> bool {
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
     host.split('.').all(label)
-        && port.is_none_or(|port| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|p| p > 0))
+        && port.is_none_or(|port| {
+            port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|p| p > 0)
+        })
 }
 
 /// Parts of lower-case words joined by `.`, `_`, `__` or dashes, joined by `/`.
@@ -149,8 +152,9 @@ fn valid_repository(repository: &str) -> bool {
         let word = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
         let bytes = part.as_bytes();
         let ends = bytes.first().is_some_and(word) && bytes.last().is_some_and(word);
-        let separators =
-            bytes.split(word).all(|run| matches!(run, b"" | b"." | b"_" | b"__") || run.iter().all(|b| *b == b'-'));
+        let separators = bytes
+            .split(word)
+            .all(|run| matches!(run, b"" | b"." | b"_" | b"__") || run.iter().all(|b| *b == b'-'));
         ends && separators
     })
 }
@@ -184,7 +188,9 @@ pub enum ReferenceError {
 impl ReferenceError {
     pub(super) fn hint(&self) -> Option<&'static str> {
         match self {
-            ReferenceError::NoDigest(_) => Some("`dstyx pin docker-compose.yml` writes the digest behind each tag"),
+            ReferenceError::NoDigest(_) => {
+                Some("`dstyx pin docker-compose.yml` writes the digest behind each tag")
+            }
             _ => None,
         }
     }
@@ -246,8 +252,14 @@ mod tests {
 
     #[test]
     fn a_tag_alone_is_no_pin() {
-        assert_eq!(ImageReference::parse("nginx:latest"), Err(ReferenceError::NoDigest("nginx:latest".into())));
-        assert!(matches!(ImageReference::parse("nginx@sha256:00"), Err(ReferenceError::Digest { .. })));
+        assert_eq!(
+            ImageReference::parse("nginx:latest"),
+            Err(ReferenceError::NoDigest("nginx:latest".into()))
+        );
+        assert!(matches!(
+            ImageReference::parse("nginx@sha256:00"),
+            Err(ReferenceError::Digest { .. })
+        ));
         assert!(matches!(
             ImageReference::parse(&format!("nginx{}{}", digest(), digest())),
             Err(ReferenceError::Digest { .. })

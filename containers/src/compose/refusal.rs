@@ -1,7 +1,7 @@
 //! Why a compose file is refused: every cause with its key path and line, and what to do instead.
 //!
-//! All refusals of a file are gathered, so that a person mends it in one go. Nothing here decides; the
-//! sections do, by adding to [`Refusals`].
+//! All refusals of a file are gathered, so that a person mends it in one go. Nothing here decides;
+//! the sections do, by adding to [`Refusals`].
 
 use std::fmt;
 
@@ -25,7 +25,8 @@ impl KeyPath {
 
     /// The key `name` below this path; a name that is no plain word is quoted.
     pub fn key(&self, name: &str) -> Self {
-        let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+        let plain = !name.is_empty()
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
         let name = if plain { name.to_owned() } else { format!("{name:?}") };
         if self.0.is_empty() {
             return Self(name);
@@ -115,7 +116,8 @@ pub enum Cause {
     /// A variable cannot be filled in.
     #[error("{0}")]
     Interpolation(#[from] InterpolationError),
-    /// An environment variable without a value takes that of the app's variables, and there is none.
+    /// An environment variable without a value takes that of the app's variables, and there is
+    /// none.
     #[error("the variable {0:?} has no value")]
     NoValue(String),
     /// It weakens confinement, and the measured file does not allow that.
@@ -150,12 +152,12 @@ pub enum Cause {
     /// Services wait for each other.
     #[error("services wait for each other: {0}")]
     Cycle(String),
-    /// A file that the app folder does not have.
-    #[error("the app folder has no file {0:?}")]
+    /// A file that the app directory does not have.
+    #[error("the app directory has no file {0:?}")]
     NoFile(String),
-    /// A folder where a file must be.
-    #[error("{0:?} is a folder of the app folder, not a file")]
-    Folder(String),
+    /// A directory where a file must be.
+    #[error("{0:?} is a directory of the app directory, not a file")]
+    Directory(String),
     /// A file of variables cannot be read.
     #[error("{path}: {cause}")]
     Variables {
@@ -201,15 +203,21 @@ impl Cause {
             Cause::Unsupported { hint, .. } => Some(hint),
             Cause::Image(error) => error.hint(),
             Cause::Interpolation(error) => error.hint(),
-            Cause::NoValue(_) => Some("write NAME=value, or set it in .env; the host's environment does not count"),
+            Cause::NoValue(_) => {
+                Some("write NAME=value, or set it in .env; the host's environment does not count")
+            }
             Cause::Danger(_) => Some(
                 "`dstyx up --danger-privileged` makes an app-compose.json that allows it: it is measured, and verifiers see it",
             ),
-            Cause::Undefined { what: "service", .. } => Some("name a service of this file whose profile is active"),
+            Cause::Undefined { what: "service", .. } => {
+                Some("name a service of this file whose profile is active")
+            }
             Cause::Undefined { .. } => Some("define it at the top level of the file"),
             Cause::Cycle(_) => Some("leave one depends_on out"),
-            Cause::NoFile(_) => Some("put it beside docker-compose.yml; it becomes part of the measured file"),
-            Cause::Folder(_) => Some("name a file in it"),
+            Cause::NoFile(_) => {
+                Some("put it beside docker-compose.yml; it becomes part of the measured file")
+            }
+            Cause::Directory(_) => Some("name a file in it"),
             Cause::PortReserved(_) | Cause::PortTaken { .. } => Some("publish another port"),
             _ => None,
         }

@@ -1,4 +1,5 @@
-//! What can be seen only when all services are read: profiles, names of others, cycles, and what there may be but once.
+//! What can be seen only when all services are read: profiles, names of others, cycles, and what
+//! there may be but once.
 
 use std::collections::{HashMap, HashSet};
 
@@ -34,7 +35,8 @@ pub(super) fn file(
     shared_ports(&written, findings);
     findings.notes.sort_by_key(|note| note.line);
     findings.dangers.sort_by_key(|note| note.line);
-    let services: Vec<Service> = written.into_iter().filter_map(|written| written.service).collect();
+    let services: Vec<Service> =
+        written.into_iter().filter_map(|written| written.service).collect();
     ComposeFile {
         name,
         networks: used_networks(&services, defined.networks),
@@ -62,7 +64,10 @@ fn active<'a>(written: Vec<Written<'a>>, findings: &mut Findings<'_>) -> Vec<Wri
         let below = format!("{}.", service.section.field.path);
         findings.notes.retain(|note| !note.path.starts_with(&below));
         findings.dangers.retain(|note| !note.path.starts_with(&below));
-        findings.note(&service.section.field, "does not run: none of its profiles is in COMPOSE_PROFILES");
+        findings.note(
+            &service.section.field,
+            "does not run: none of its profiles is in COMPOSE_PROFILES",
+        );
     }
     active
 }
@@ -71,12 +76,21 @@ fn active<'a>(written: Vec<Written<'a>>, findings: &mut Findings<'_>) -> Vec<Wri
 fn dependencies(written: &mut [Written<'_>], findings: &mut Findings<'_>) {
     let names: HashSet<&str> = written.iter().map(|service| service.name).collect();
     for service in written {
-        let (Some(field), Some(read)) = (service.section.get("depends_on"), &mut service.service) else { continue };
-        for missing in read.depends_on.extract_if(.., |needed| !names.contains(needed.service.as_str())) {
+        let (Some(field), Some(read)) = (service.section.get("depends_on"), &mut service.service)
+        else {
+            continue;
+        };
+        for missing in
+            read.depends_on.extract_if(.., |needed| !names.contains(needed.service.as_str()))
+        {
             if missing.required {
-                findings.refuse::<()>(&field, Cause::Undefined { what: "service", name: missing.service });
+                findings.refuse::<()>(
+                    &field,
+                    Cause::Undefined { what: "service", name: missing.service },
+                );
             } else {
-                findings.note(&field, &format!("{} does not run and is not required", missing.service));
+                findings
+                    .note(&field, &format!("{} does not run and is not required", missing.service));
             }
         }
     }
@@ -99,15 +113,21 @@ fn cycles(written: &[Written<'_>], findings: &mut Findings<'_>) {
     }
     loop {
         let waits = |needed: &&str| left.contains_key(needed);
-        let free: Vec<&str> =
-            left.iter().filter(|(_, needed)| !needed.iter().any(waits)).map(|(name, _)| *name).collect();
+        let free: Vec<&str> = left
+            .iter()
+            .filter(|(_, needed)| !needed.iter().any(waits))
+            .map(|(name, _)| *name)
+            .collect();
         if free.is_empty() {
             break;
         }
         left.retain(|name, _| !free.contains(name));
     }
-    // The first in file order stands for its circle; going from one to the next that is left must come round.
-    let Some(first) = written.iter().find(|service| left.contains_key(service.name)) else { return };
+    // The first in file order stands for its circle; going from one to the next that is left must
+    // come round.
+    let Some(first) = written.iter().find(|service| left.contains_key(service.name)) else {
+        return;
+    };
     let mut path = vec![first.name];
     while let Some(next) = left[path[path.len() - 1]].iter().find(|name| left.contains_key(*name)) {
         if let Some(start) = path.iter().position(|seen| seen == next) {
@@ -128,7 +148,14 @@ fn connections(written: &[Written<'_>], findings: &mut Findings<'_>) {
             let why = "it belongs to a service with a network of its own";
             let mut without = vec!["ports"];
             if !matches!(read.network, NetworkMode::None) {
-                without.extend(["hostname", "domainname", "extra_hosts", "dns", "dns_search", "dns_opt"]);
+                without.extend([
+                    "hostname",
+                    "domainname",
+                    "extra_hosts",
+                    "dns",
+                    "dns_search",
+                    "dns_opt",
+                ]);
             }
             for field in without.into_iter().filter_map(|key| service.section.get(key)) {
                 findings.refuse::<()>(&field, Cause::Conflict { with: "network_mode", why });
@@ -151,12 +178,21 @@ fn network_parameters(service: &Written<'_>, read: &Service, findings: &mut Find
 }
 
 /// `network_mode: service:NAME` names one container.
-fn joined(service: &Written<'_>, read: &Service, written: &[Written<'_>], findings: &mut Findings<'_>) {
-    let (NetworkMode::Service(name), Some(field)) = (&read.network, service.section.get("network_mode")) else {
+fn joined(
+    service: &Written<'_>,
+    read: &Service,
+    written: &[Written<'_>],
+    findings: &mut Findings<'_>,
+) {
+    let (NetworkMode::Service(name), Some(field)) =
+        (&read.network, service.section.get("network_mode"))
+    else {
         return;
     };
     let Some(owner) = written.iter().find(|other| other.name == name) else {
-        return findings.refuse(&field, Cause::Undefined { what: "service", name: name.clone() }).unwrap_or_default();
+        return findings
+            .refuse(&field, Cause::Undefined { what: "service", name: name.clone() })
+            .unwrap_or_default();
     };
     if owner.service.as_ref().is_some_and(|owner| owner.replicas != 1) {
         let why = "the service whose network is shared runs once";
@@ -203,7 +239,9 @@ fn shared_names(written: &[Written<'_>], findings: &mut Findings<'_>) {
     }
     for service in written {
         let name = service.service.as_ref().and_then(|read| read.names.container_name.as_deref());
-        let (Some(name), Some(field)) = (name, service.section.get("container_name")) else { continue };
+        let (Some(name), Some(field)) = (name, service.section.get("container_name")) else {
+            continue;
+        };
         if name == service.name {
             continue;
         }
@@ -218,7 +256,9 @@ fn shared_names(written: &[Written<'_>], findings: &mut Findings<'_>) {
 fn shared_ports(written: &[Written<'_>], findings: &mut Findings<'_>) {
     let mut taken: HashMap<(u16, Protocol), String> = HashMap::new();
     for service in written {
-        let (Some(read), Some(field)) = (&service.service, service.section.get("ports")) else { continue };
+        let (Some(read), Some(field)) = (&service.service, service.section.get("ports")) else {
+            continue;
+        };
         let items = field.items(findings);
         for port in &read.ports {
             // A range is one item with several ports, all of its line.
@@ -241,9 +281,15 @@ fn used_networks(services: &[Service], defined: Vec<Network>) -> Vec<Network> {
             _ => false,
         })
     };
-    let mut used: Vec<Network> = defined.into_iter().filter(|network| attached(&network.name)).collect();
+    let mut used: Vec<Network> =
+        defined.into_iter().filter(|network| attached(&network.name)).collect();
     if attached(DEFAULT) && !used.iter().any(|network| network.name == DEFAULT) {
-        used.push(Network { name: DEFAULT.to_owned(), internal: false, ipv6: false, subnets: Vec::new() });
+        used.push(Network {
+            name: DEFAULT.to_owned(),
+            internal: false,
+            ipv6: false,
+            subnets: Vec::new(),
+        });
     }
     used
 }
@@ -251,7 +297,9 @@ fn used_networks(services: &[Service], defined: Vec<Network>) -> Vec<Network> {
 fn used_volumes(services: &[Service], mut defined: Vec<String>) -> Vec<String> {
     let mounted = |volume: &String| {
         let mounts = services.iter().flat_map(|service| &service.mounts);
-        mounts.into_iter().any(|mount| matches!(&mount.source, MountSource::Volume { name, .. } if name == volume))
+        mounts.into_iter().any(
+            |mount| matches!(&mount.source, MountSource::Volume { name, .. } if name == volume),
+        )
     };
     defined.retain(mounted);
     defined

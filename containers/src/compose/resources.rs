@@ -1,4 +1,5 @@
-//! How much of the guest a service may use: Docker's own keys, and the same under `deploy.resources`.
+//! How much of the guest a service may use: Docker's own keys, and the same under
+//! `deploy.resources`.
 
 use super::field::{Field, Findings, Section};
 use super::keys::{self, Table};
@@ -30,23 +31,38 @@ const ULIMITS: [&str; 16] = [
     "stack",
 ];
 
-pub(super) fn read(service: &Section<'_>, deploy: Option<&Section<'_>>, findings: &mut Findings<'_>) -> Resources {
-    let resources = deploy.and_then(|deploy| deploy.section("resources", keys::DEPLOY_RESOURCES, findings));
-    let mut below = |name: &str, table: Table| resources.as_ref().and_then(|it| it.section(name, table, findings));
+pub(super) fn read(
+    service: &Section<'_>,
+    deploy: Option<&Section<'_>>,
+    findings: &mut Findings<'_>,
+) -> Resources {
+    let resources =
+        deploy.and_then(|deploy| deploy.section("resources", keys::DEPLOY_RESOURCES, findings));
+    let mut below = |name: &str, table: Table| {
+        resources.as_ref().and_then(|it| it.section(name, table, findings))
+    };
     let limits = below("limits", keys::DEPLOY_LIMITS);
     let reserved = below("reservations", keys::DEPLOY_RESERVATIONS);
-    let memory_bytes =
-        both(service, "mem_limit", limits.as_ref(), "memory", findings).and_then(|f| memory(&f, findings));
+    let memory_bytes = both(service, "mem_limit", limits.as_ref(), "memory", findings)
+        .and_then(|f| memory(&f, findings));
     let reservation = both(service, "mem_reservation", reserved.as_ref(), "memory", findings);
     Resources {
         memory_bytes,
-        memory_reservation_bytes: reservation.and_then(|field| below_limit(&field, memory_bytes, findings)),
-        cpu_millis: both(service, "cpus", limits.as_ref(), "cpus", findings).and_then(|field| cpus(&field, findings)),
+        memory_reservation_bytes: reservation
+            .and_then(|field| below_limit(&field, memory_bytes, findings)),
+        cpu_millis: both(service, "cpus", limits.as_ref(), "cpus", findings)
+            .and_then(|field| cpus(&field, findings)),
         cpu_shares: service.read("cpu_shares", findings, |field, findings| {
-            scalar::number(field, findings, |shares| (2..=262_144).contains(&shares), "a number from 2 to 262144")
+            scalar::number(
+                field,
+                findings,
+                |shares| (2..=262_144).contains(&shares),
+                "a number from 2 to 262144",
+            )
         }),
         cpuset: service.read("cpuset", findings, cpuset),
-        pids: both(service, "pids_limit", limits.as_ref(), "pids", findings).and_then(|field| pids(&field, findings)),
+        pids: both(service, "pids_limit", limits.as_ref(), "pids", findings)
+            .and_then(|field| pids(&field, findings)),
         shm_bytes: service.read("shm_size", findings, scalar::bytes),
         ulimits: service.read("ulimits", findings, ulimits).unwrap_or_default(),
         oom_score_adj: service.read("oom_score_adj", findings, oom_score),
@@ -72,7 +88,8 @@ pub(super) fn once<'a>(
 ) -> Option<Field<'a>> {
     match (own, deploy) {
         (Some(own), Some(_)) => {
-            let cause = Cause::Conflict { with: "the same under deploy", why: "write it in one place" };
+            let cause =
+                Cause::Conflict { with: "the same under deploy", why: "write it in one place" };
             findings.refuse(&own, cause)
         }
         (own, deploy) => own.or(deploy),
@@ -129,7 +146,8 @@ fn cpuset(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<String> {
 
 /// -1 and 0 are no limit, as Docker has it.
 fn pids(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<u64> {
-    let number: i64 = scalar::number(field, findings, |pids| pids >= -1, "a number from 1, or -1 for no limit")?;
+    let number: i64 =
+        scalar::number(field, findings, |pids| pids >= -1, "a number from 1, or -1 for no limit")?;
     u64::try_from(number).ok().filter(|pids| *pids > 0)
 }
 
@@ -156,16 +174,24 @@ fn ulimits(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Vec<(String
 
 fn ulimit(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<(u64, u64)> {
     let value = |field: &Field<'_>, findings: &mut Findings<'_>| {
-        let number: i64 = scalar::number(field, findings, |limit| limit >= -1, "a number from 0, or -1 for no limit")?;
+        let number: i64 = scalar::number(
+            field,
+            findings,
+            |limit| limit >= -1,
+            "a number from 0, or -1 for no limit",
+        )?;
         Some(u64::try_from(number).unwrap_or(u64::MAX))
     };
     if matches!(field.node.value, super::document::Value::Scalar { .. }) {
         return value(field, findings).map(|limit| (limit, limit));
     }
     let section = field.section(keys::ULIMIT, findings)?;
-    let (soft, hard) = (section.required("soft", findings, value), section.required("hard", findings, value));
+    let (soft, hard) =
+        (section.required("soft", findings, value), section.required("hard", findings, value));
     match (soft?, hard?) {
         (soft, hard) if soft <= hard => Some((soft, hard)),
-        (soft, _) => field.invalid("soft limit", &soft.to_string(), "at most the hard one", findings),
+        (soft, _) => {
+            field.invalid("soft limit", &soft.to_string(), "at most the hard one", findings)
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Single values of a meaning: booleans, numbers, sizes and times, as Docker writes them.
 //!
-//! Quotes do not matter: compose files are full of `"1"` and `"true"`, and a variable always gives text.
+//! Quotes do not matter: compose files are full of `"1"` and `"true"`, and a variable always gives
+//! text.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -33,12 +34,18 @@ pub(super) fn number<T: FromStr + Copy>(
     }
 }
 
-/// A size in bytes: a number, with a fraction if it likes, and `b`, `k`, `m`, `g` or `t`, `kb` and so on, powers of 1024.
+/// A size in bytes: a number, with a fraction if it likes, and `b`, `k`, `m`, `g` or `t`, `kb` and
+/// so on, powers of 1024.
 pub(super) fn bytes(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<u64> {
     let text = field.text(findings)?;
     match size(&text, 1024) {
         Some(bytes) if bytes > 0 => Some(bytes),
-        _ => field.invalid("size", &text, "a number above 0 and b, k, m, g or t, such as 512m", findings),
+        _ => field.invalid(
+            "size",
+            &text,
+            "a number above 0 and b, k, m, g or t, such as 512m",
+            findings,
+        ),
     }
 }
 
@@ -106,7 +113,8 @@ fn scaled(number: &str, factor: u128) -> Option<u64> {
         return None;
     }
     let whole = u128::from(digits(whole)?).checked_mul(factor)?;
-    let part = u128::from(digits(fraction)?) * factor / 10u128.pow(u32::try_from(fraction.len()).ok()?);
+    let part =
+        u128::from(digits(fraction)?) * factor / 10u128.pow(u32::try_from(fraction.len()).ok()?);
     u64::try_from(whole.checked_add(part)?).ok()
 }
 
@@ -162,9 +170,13 @@ mod tests {
 
     #[test]
     fn processors_have_three_digits() {
-        for (text, expected) in
-            [("0.5", Some(500)), ("2", Some(2000)), ("0.001", Some(1)), ("0.0001", None), ("x", None)]
-        {
+        for (text, expected) in [
+            ("0.5", Some(500)),
+            ("2", Some(2000)),
+            ("0.001", Some(1)),
+            ("0.0001", None),
+            ("x", None),
+        ] {
             assert_eq!(thousandths(text), expected, "{text}");
         }
     }

@@ -45,7 +45,12 @@ pub(super) fn read<'a>(
     Some(Written { service, profiles, section, name })
 }
 
-fn body(name: &str, section: &Section<'_>, defined: &Definitions, findings: &mut Findings<'_>) -> Option<Service> {
+fn body(
+    name: &str,
+    section: &Section<'_>,
+    defined: &Definitions,
+    findings: &mut Findings<'_>,
+) -> Option<Service> {
     let image = section.required("image", findings, image);
     let deploy = section.section("deploy", keys::DEPLOY, findings);
     let deploy = deploy.as_ref();
@@ -84,7 +89,8 @@ fn check_name(name: &str, field: &Field<'_>, findings: &mut Findings<'_>) {
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.ends_with(|c: char| c.is_ascii_alphanumeric());
     if !valid {
-        let rule = "1 to 63 letters, digits, dots, dashes or underscores, a letter or digit at each end";
+        let rule =
+            "1 to 63 letters, digits, dots, dashes or underscores, a letter or digit at each end";
         field.invalid::<()>("service name", name, rule, findings);
     }
 }
@@ -99,7 +105,12 @@ fn profiles(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Vec<String
     for item in field.items(findings) {
         let text = item.text(findings)?;
         if !super::definitions::is_name(&text) {
-            return item.invalid("profile", &text, "letters, digits, dots, dashes and underscores", findings);
+            return item.invalid(
+                "profile",
+                &text,
+                "letters, digits, dots, dashes and underscores",
+                findings,
+            );
         }
         names.push(text);
     }
@@ -107,7 +118,11 @@ fn profiles(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Vec<String
 }
 
 /// Keys that are checked and change nothing.
-fn without_effect(service: &Section<'_>, deploy: Option<&Section<'_>>, findings: &mut Findings<'_>) {
+fn without_effect(
+    service: &Section<'_>,
+    deploy: Option<&Section<'_>>,
+    findings: &mut Findings<'_>,
+) {
     if let Some(field) = service.get("expose") {
         ports::expose(&field, findings);
     }
@@ -119,9 +134,15 @@ fn without_effect(service: &Section<'_>, deploy: Option<&Section<'_>>, findings:
         "always" | "missing" | "if_not_present" => Some(()),
         "build" | "never" => {
             let reason = "a guest starts without images";
-            findings.refuse(field, Cause::Unsupported { reason, hint: "use missing, or leave it out" })
+            findings
+                .refuse(field, Cause::Unsupported { reason, hint: "use missing, or leave it out" })
         }
-        other => field.invalid("pull policy", other, "missing: an image by digest never changes", findings),
+        other => field.invalid(
+            "pull policy",
+            other,
+            "missing: an image by digest never changes",
+            findings,
+        ),
     });
     let Some(deploy) = deploy else { return };
     if let Some(field) = deploy.get("labels") {
@@ -133,8 +154,18 @@ fn without_effect(service: &Section<'_>, deploy: Option<&Section<'_>>, findings:
     });
 }
 
-fn replicas(service: &Section<'_>, deploy: Option<&Section<'_>>, findings: &mut Findings<'_>) -> u16 {
-    let field = resources::once(service.get("scale"), deploy.and_then(|deploy| deploy.get("replicas")), findings);
+fn replicas(
+    service: &Section<'_>,
+    deploy: Option<&Section<'_>>,
+    findings: &mut Findings<'_>,
+) -> u16 {
+    let field = resources::once(
+        service.get("scale"),
+        deploy.and_then(|deploy| deploy.get("replicas")),
+        findings,
+    );
     let fits = |replicas: u16| replicas <= MAX_REPLICAS;
-    field.and_then(|field| scalar::number(&field, findings, fits, "a number from 0 to 64")).unwrap_or(1)
+    field
+        .and_then(|field| scalar::number(&field, findings, fits, "a number from 0 to 64"))
+        .unwrap_or(1)
 }

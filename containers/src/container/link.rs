@@ -17,7 +17,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{ContainerError, State};
 use crate::end::End;
 use crate::helper::cgroup;
-use crate::helper::wire::{Control, ExecOutcome, ExecRequest, MAX_LINE_BYTES, REPORT, Report, Request, SOCKET};
+use crate::helper::wire::{
+    Control, ExecOutcome, ExecRequest, MAX_LINE_BYTES, REPORT, Report, Request, SOCKET,
+};
 
 /// A container starts in tens of milliseconds; an emulated machine is a hundred times slower.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -44,23 +46,29 @@ enum Ask {
 impl Link {
     /// Starts a helper and returns when the container's first process runs.
     pub(super) async fn start(helper: &Path, request: &Request) -> Result<Self, ContainerError> {
-        let spawned = Command::new(helper).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let spawned =
+            Command::new(helper).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = spawned.map_err(ContainerError::Spawn)?;
         let report = tokio::time::timeout(START_TIMEOUT, first_report(&mut child, request)).await;
         tokio::spawn(reap(child));
         match report.map_err(|_| ContainerError::TooSlow(START_TIMEOUT.as_secs()))? {
-            Ok(Some(Report::Running { .. })) => {
-                Self::attach(&request.folder, &request.id).await.map_err(ContainerError::Folder)
+            Ok(Some(Report::Running { .. })) => Self::attach(&request.directory, &request.id)
+                .await
+                .map_err(ContainerError::Directory),
+            Ok(Some(Report::Ended { end: End::Failed { message } })) => {
+                Err(ContainerError::NotStarted(message))
             }
-            Ok(Some(Report::Ended { end: End::Failed { message } })) => Err(ContainerError::NotStarted(message)),
-            Ok(_) => Err(ContainerError::NotStarted("the helper ended without a report".to_owned())),
+            Ok(_) => {
+                Err(ContainerError::NotStarted("the helper ended without a report".to_owned()))
+            }
             Err(error) => Err(ContainerError::Spawn(error)),
         }
     }
 
-    /// Connects to the helper of the container whose run folder is `folder`, or finds how it ended.
-    pub(super) async fn attach(folder: &Path, id: &str) -> io::Result<Self> {
-        let connected = match UnixStream::connect(folder.join(SOCKET)).await {
+    /// Connects to the helper of the container whose run directory is `directory`, or finds how it
+    /// ended.
+    pub(super) async fn attach(directory: &Path, id: &str) -> io::Result<Self> {
+        let connected = match UnixStream::connect(directory.join(SOCKET)).await {
             Ok(stream) => {
                 let mut stream = BufReader::new(stream);
                 let hello = tokio::time::timeout(HELLO_TIMEOUT, next_report(&mut stream)).await;
@@ -70,11 +78,16 @@ impl Link {
         };
         let (commands, asked) = mpsc::channel(QUEUE);
         let Some((stream, Report::Running { pid })) = connected else {
-            let (_, state) = watch::channel(State::Ended(end(folder, id).await?));
+            let (_, state) = watch::channel(State::Ended(end(directory, id).await?));
             return Ok(Self { state, commands });
         };
         let (sender, state) = watch::channel(State::Running { pid });
-        let task = Task { folder: folder.to_owned(), id: id.to_owned(), stream, waiting: HashMap::new() };
+        let task = Task {
+            directory: directory.to_owned(),
+            id: id.to_owned(),
+            stream,
+            waiting: HashMap::new(),
+        };
         tokio::spawn(task.run(asked, sender));
         Ok(Self { state, commands })
     }
@@ -98,7 +111,7 @@ impl Link {
 
 /// What follows one running container.
 struct Task {
-    folder: PathBuf,
+    directory: PathBuf,
     id: String,
     stream: BufReader<UnixStream>,
     /// Who waits for which command.
@@ -110,7 +123,7 @@ impl Task {
         let last = self.follow(&mut asked).await;
         state.send_replace(State::Ended(match last {
             Some(last) => last,
-            None => match end(&self.folder, &self.id).await {
+            None => match end(&self.directory, &self.id).await {
                 Ok(last) => last,
                 Err(error) => End::Failed { message: format!("the helper is gone: {error}") },
             },
@@ -149,7 +162,11 @@ impl Task {
         }
     }
 
-    async fn pass_on(&mut self, ask: Ask, numbers: &mut impl Iterator<Item = u64>) -> io::Result<()> {
+    async fn pass_on(
+        &mut self,
+        ask: Ask,
+        numbers: &mut impl Iterator<Item = u64>,
+    ) -> io::Result<()> {
         let control = match ask {
             Ask::Signal(number) => Control::Signal(number),
             Ask::Exec { words, timeout, answer } => {
@@ -184,27 +201,30 @@ async fn next_report(reports: &mut BufReader<impl AsyncRead + Unpin>) -> Option<
 }
 
 /// Adds the rest of a line to `line`; cancel safe. An end or a line too long is an error.
-async fn read_line(stream: &mut BufReader<impl AsyncRead + Unpin>, line: &mut Vec<u8>) -> io::Result<()> {
+async fn read_line(
+    stream: &mut BufReader<impl AsyncRead + Unpin>,
+    line: &mut Vec<u8>,
+) -> io::Result<()> {
     let left = (MAX_LINE_BYTES + 1).saturating_sub(line.len());
     stream.take(left as u64).read_until(b'\n', line).await?;
     if line.last() == Some(&b'\n') { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 /// How a container ended whose helper does not answer: by its report, or else killed now.
-async fn end(folder: &Path, id: &str) -> io::Result<End> {
-    if let Some(end) = reported(folder) {
+async fn end(directory: &Path, id: &str) -> io::Result<End> {
+    if let Some(end) = reported(directory) {
         return Ok(end);
     }
     cgroup::kill(id)?;
     let end = End::Failed { message: "the helper ended without a report".to_owned() };
     // For the next agent, and to let a container of the same id be started.
     let report = Report::Ended { end: end.clone() };
-    tokio::fs::write(folder.join(REPORT), serde_json::to_vec(&report)?).await?;
+    tokio::fs::write(directory.join(REPORT), serde_json::to_vec(&report)?).await?;
     Ok(end)
 }
 
-fn reported(folder: &Path) -> Option<End> {
-    let report = std::fs::read(folder.join(REPORT)).ok()?;
+fn reported(directory: &Path) -> Option<End> {
+    let report = std::fs::read(directory.join(REPORT)).ok()?;
     last_of(serde_json::from_slice(&report).ok()?)
 }
 

@@ -17,7 +17,8 @@ pub struct Statistics {
     pub memory_bytes: Option<u64>,
     /// The most that it may use (`memory.max`); `None` without a limit too.
     pub memory_limit_bytes: Option<u64>,
-    /// Page cache that can be given back, part of `memory_bytes` (`inactive_file` of `memory.stat`).
+    /// Page cache that can be given back, part of `memory_bytes` (`inactive_file` of
+    /// `memory.stat`).
     pub memory_cache_bytes: Option<u64>,
     /// Processes and threads (`pids.current`).
     pub pids: Option<u64>,
@@ -28,7 +29,7 @@ pub struct Statistics {
 impl Statistics {
     /// Of the container of that id; an error if it does not run.
     pub fn of_container(id: &str) -> io::Result<Self> {
-        Self::of(&cgroup::folder(id))
+        Self::of(&cgroup::directory(id))
     }
 
     /// Reads them; an error if there is no such cgroup.
@@ -52,8 +53,8 @@ mod tests {
 
     #[test]
     fn what_is_not_counted_is_none() {
-        let folder = tempfile::tempdir().expect("folder");
-        assert_eq!(Statistics::of(folder.path()).expect("empty"), Statistics::default());
+        let directory = tempfile::tempdir().expect("directory");
+        assert_eq!(Statistics::of(directory.path()).expect("empty"), Statistics::default());
         for (file, text) in [
             ("cpu.stat", "usage_usec 70\nuser_usec 50\n"),
             ("memory.current", "4096\n"),
@@ -61,7 +62,7 @@ mod tests {
             ("memory.stat", "anon 1\ninactive_file 1024\n"),
             ("memory.events", "low 0\noom 1\noom_kill 2\noom_group_kill 3\n"),
         ] {
-            fs::write(folder.path().join(file), text).expect(file);
+            fs::write(directory.path().join(file), text).expect(file);
         }
         let expected = Statistics {
             cpu_micros: Some(70),
@@ -71,7 +72,7 @@ mod tests {
             pids: None,
             oom_kills: Some(2),
         };
-        assert_eq!(Statistics::of(folder.path()).expect("counted"), expected);
-        assert!(Statistics::of(&folder.path().join("none")).is_err());
+        assert_eq!(Statistics::of(directory.path()).expect("counted"), expected);
+        assert!(Statistics::of(&directory.path().join("none")).is_err());
     }
 }

@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use nix::sys::signal::Signal;
 
-/// The number of a stop signal as images and compose files write it: `SIGQUIT`, `QUIT` or `3`; SIGTERM if
-/// there is none.
+/// The number of a stop signal as images and compose files write it: `SIGQUIT`, `QUIT` or `3`;
+/// SIGTERM if there is none.
 pub fn stop_signal(name: Option<&str>) -> Result<i32, StopSignalError> {
     let Some(name) = name else {
         return Ok(Signal::SIGTERM as i32);
@@ -29,7 +29,8 @@ mod tests {
 
     #[test]
     fn stop_signals_are_read_as_docker_does() {
-        for (name, number) in [(None, 15), (Some("SIGQUIT"), 3), (Some("QUIT"), 3), (Some("3"), 3)] {
+        for (name, number) in [(None, 15), (Some("SIGQUIT"), 3), (Some("QUIT"), 3), (Some("3"), 3)]
+        {
             assert_eq!(stop_signal(name), Ok(number), "{name:?}");
         }
         for bad in ["", "SIGNOPE", "0", "99", "-1"] {

@@ -21,26 +21,30 @@ const GONE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first wait for them; each is twice as long as the one before.
 const GONE_WAIT: Duration = Duration::from_micros(100);
 
-/// The folder of one container's cgroup; it need not be there.
-pub(crate) fn folder(id: &str) -> PathBuf {
+/// The directory of one container's cgroup; it need not be there.
+pub(crate) fn directory(id: &str) -> PathBuf {
     Path::new(PARENT).join(id)
 }
 
 /// Makes the cgroup of a container and sets its limits; one that is left over is emptied.
 pub(super) fn make(id: &str, limits: &[Limit]) -> io::Result<PathBuf> {
-    let folder = folder(id);
-    if !folder.exists() {
+    let directory = directory(id);
+    if !directory.exists() {
         fs::create_dir_all(PARENT)?;
         for parent in [ROOT, PARENT] {
             for controller in CONTROLLERS {
-                // A kernel without it has no file to set either, which is found below where it matters.
-                let _ = fs::write(Path::new(parent).join("cgroup.subtree_control"), format!("+{controller}"));
+                // A kernel without it has no file to set either, which is found below where it
+                // matters.
+                let _ = fs::write(
+                    Path::new(parent).join("cgroup.subtree_control"),
+                    format!("+{controller}"),
+                );
             }
         }
-        fs::create_dir(&folder)?;
+        fs::create_dir(&directory)?;
     }
     for limit in limits {
-        match write(&folder.join(&limit.file), &limit.value) {
+        match write(&directory.join(&limit.file), &limit.value) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !limit.required => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(io::Error::other(format!("the kernel cannot bound {}", limit.file)));
@@ -49,7 +53,7 @@ pub(super) fn make(id: &str, limits: &[Limit]) -> io::Result<PathBuf> {
             Ok(()) => {}
         }
     }
-    Ok(folder)
+    Ok(directory)
 }
 
 /// Writes to a file that the kernel made; a missing one is told as such.
@@ -59,39 +63,42 @@ fn write(file: &Path, value: &str) -> io::Result<()> {
 
 /// Kills every process of the container; one that has no cgroup has none.
 pub(crate) fn kill(id: &str) -> io::Result<()> {
-    kill_in(&folder(id))
+    kill_in(&directory(id))
 }
 
 /// Kills what is left in a cgroup and those below it, and removes them all.
-pub(crate) fn remove(folder: &Path) -> io::Result<()> {
-    kill_in(folder)?;
+pub(crate) fn remove(directory: &Path) -> io::Result<()> {
+    kill_in(directory)?;
     let begun = Instant::now();
     let mut wait = GONE_WAIT;
-    while value(&folder.join("cgroup.events"), "populated") == Some(1) {
+    while value(&directory.join("cgroup.events"), "populated") == Some(1) {
         if begun.elapsed() > GONE_TIMEOUT {
-            return Err(io::Error::other(format!("processes of {} do not end", folder.display())));
+            return Err(io::Error::other(format!(
+                "processes of {} do not end",
+                directory.display()
+            )));
         }
         sleep(wait);
         wait *= 2;
     }
-    remove_empty(folder)
+    remove_empty(directory)
 }
 
-fn kill_in(folder: &Path) -> io::Result<()> {
-    match write(&folder.join("cgroup.kill"), "1") {
+fn kill_in(directory: &Path) -> io::Result<()> {
+    match write(&directory.join("cgroup.kill"), "1") {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         written => written,
     }
 }
 
-fn remove_empty(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder).into_iter().flatten() {
+fn remove_empty(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory).into_iter().flatten() {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
             remove_empty(&entry.path())?;
         }
     }
-    match fs::remove_dir(folder) {
+    match fs::remove_dir(directory) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
@@ -99,7 +106,7 @@ fn remove_empty(folder: &Path) -> io::Result<()> {
 
 /// Whether the kernel killed a process of the container because its memory was used up.
 pub(super) fn had_oom_kill(id: &str) -> bool {
-    value(&folder(id).join("memory.events"), "oom_kill").is_some_and(|count| count > 0)
+    value(&directory(id).join("memory.events"), "oom_kill").is_some_and(|count| count > 0)
 }
 
 /// The number after `key` in a file of keys and numbers.

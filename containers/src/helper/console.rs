@@ -15,9 +15,9 @@ pub(super) struct Console {
 }
 
 impl Console {
-    /// Listens in the run folder.
-    pub(super) fn listen(folder: &Path) -> io::Result<Self> {
-        let path = folder.join("console.sock");
+    /// Listens in the run directory.
+    pub(super) fn listen(directory: &Path) -> io::Result<Self> {
+        let path = directory.join("console.sock");
         Ok(Self { listener: UnixListener::bind(&path)?, path })
     }
 
@@ -32,7 +32,12 @@ impl Console {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut name = [0; 4096];
-        recvmsg(&stream, &mut [IoSliceMut::new(&mut name)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+        recvmsg(
+            &stream,
+            &mut [IoSliceMut::new(&mut name)],
+            &mut ancillary,
+            RecvFlags::CMSG_CLOEXEC,
+        )?;
         let received = ancillary.drain().find_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
             _ => None,

@@ -1,7 +1,8 @@
 //! The helper's socket: one agent at a time, lines in, lines out, never a wait.
 //!
-//! An agent that connects takes the place of the one before, which is how a restarted agent gets through
-//! while the kernel has not told us of the old one's end. An agent that does not read is dropped.
+//! An agent that connects takes the place of the one before, which is how a restarted agent gets
+//! through while the kernel has not told us of the old one's end. An agent that does not read is
+//! dropped.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -23,9 +24,9 @@ struct Connected {
 }
 
 impl Agent {
-    /// Listens in `folder`, for root only.
-    pub(super) fn listen(folder: &Path) -> io::Result<Self> {
-        let path = folder.join(SOCKET);
+    /// Listens in `directory`, for root only.
+    pub(super) fn listen(directory: &Path) -> io::Result<Self> {
+        let path = directory.join(SOCKET);
         let listener = UnixListener::bind(&path)?;
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
         listener.set_nonblocking(true)?;
@@ -107,9 +108,9 @@ mod tests {
 
     #[test]
     fn the_newest_agent_counts_and_a_bad_line_drops_it() {
-        let folder = tempfile::tempdir().expect("folder");
-        let mut agent = Agent::listen(folder.path()).expect("socket");
-        let connect = || UnixStream::connect(folder.path().join(SOCKET)).expect("connect");
+        let directory = tempfile::tempdir().expect("directory");
+        let mut agent = Agent::listen(directory.path()).expect("socket");
+        let connect = || UnixStream::connect(directory.path().join(SOCKET)).expect("connect");
         let mut first = connect();
         agent.accept(&Report::Running { pid: 7 });
         first.write_all(b"{\"signal\":15}\n{\"sig").expect("write");

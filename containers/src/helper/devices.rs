@@ -1,9 +1,9 @@
 //! Which device nodes a container may use, as a program that the kernel asks.
 //!
-//! cgroup v2 has no list of devices: a BPF program of type `CGROUP_DEVICE` answers each opening and making
-//! of a node (the kernel's `Documentation/admin-guide/cgroup-v2.rst`, "Device controller"; instructions:
-//! `Documentation/bpf/standardization/instruction-set.rst`). It is written here in its own few
-//! instructions: one block a rule, no loop, everything else refused.
+//! cgroup v2 has no list of devices: a BPF program of type `CGROUP_DEVICE` answers each opening and
+//! making of a node (the kernel's `Documentation/admin-guide/cgroup-v2.rst`, "Device controller";
+//! instructions: `Documentation/bpf/standardization/instruction-set.rst`). It is written here in
+//! its own few instructions: one block a rule, no loop, everything else refused.
 
 use std::fs::File;
 use std::io;
@@ -71,7 +71,10 @@ fn block(rule: &DeviceRule) -> Vec<u64> {
     // A number of a device has 20 bits at most, so that none is negative here.
     tests.extend(rule.major.map(|major| (MAJOR, major as i32)));
     tests.extend(rule.minor.map(|minor| (MINOR, minor as i32)));
-    let mut block = vec![instruction(MOVE, SCRATCH, ACCESS, 0, 0), instruction(AND_NUMBER, SCRATCH, 0, 0, !allowed)];
+    let mut block = vec![
+        instruction(MOVE, SCRATCH, ACCESS, 0, 0),
+        instruction(AND_NUMBER, SCRATCH, 0, 0, !allowed),
+    ];
     tests.push((SCRATCH, 0));
     for (index, (register, value)) in tests.iter().enumerate() {
         // Behind this test: the other tests, the answer and the exit.
@@ -120,9 +123,19 @@ mod tests {
 
     #[test]
     fn only_what_a_rule_allows_is_allowed() {
-        let rule =
-            |major, minor, make: bool| DeviceRule { block: false, major, minor, read: !make, write: !make, make };
-        let program = program(&[rule(Some(1), Some(3), false), rule(Some(136), None, false), rule(None, None, true)]);
+        let rule = |major, minor, make: bool| DeviceRule {
+            block: false,
+            major,
+            minor,
+            read: !make,
+            write: !make,
+            make,
+        };
+        let program = program(&[
+            rule(Some(1), Some(3), false),
+            rule(Some(136), None, false),
+            rule(None, None, true),
+        ]);
         for (access, kind, major, minor, expected) in [
             (READ, CHARACTER, 1, 3, 1),
             (READ | WRITE, CHARACTER, 1, 3, 1),
@@ -135,7 +148,11 @@ mod tests {
             (MAKE, BLOCK, 254, 0, 0),
             (READ, BLOCK, 254, 0, 0),
         ] {
-            assert_eq!(answer(&program, access, kind, major, minor), expected, "{access} {kind} {major}:{minor}");
+            assert_eq!(
+                answer(&program, access, kind, major, minor),
+                expected,
+                "{access} {kind} {major}:{minor}"
+            );
         }
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! A copy of the helper goes into a cgroup of its own below the container's, joins the container's
 //! namespaces by its pidfd, all at once, and starts another copy there, which gives up what the
-//! container's process does not have, applies the same filter and becomes the command. The cgroup is how
-//! everything that the command started ends with it. libcontainer's own way into a container leaves out
-//! the user namespace, so that a command would be the guest's root.
+//! container's process does not have, applies the same filter and becomes the command. The cgroup
+//! is how everything that the command started ends with it. libcontainer's own way into a container
+//! leaves out the user namespace, so that a command would be the guest's root.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -57,12 +57,14 @@ struct Running {
 
 impl Commands {
     pub(super) fn new(spec: Spec, executor: Sandboxed, id: &str) -> Self {
-        Self { spec, executor, cgroup: cgroup::folder(id), running: Vec::new() }
+        Self { spec, executor, cgroup: cgroup::directory(id), running: Vec::new() }
     }
 
     /// What to wait on: ends and output.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = &dyn AsFd> {
-        self.running.iter().flat_map(|command| [&command.pidfd as &dyn AsFd, &command.output as &dyn AsFd])
+        self.running
+            .iter()
+            .flat_map(|command| [&command.pidfd as &dyn AsFd, &command.output as &dyn AsFd])
     }
 
     /// How long nothing needs to be done if nothing happens.
@@ -80,7 +82,10 @@ impl Commands {
             }
             Err(error) => {
                 let end = ExecEnd::Failed { message: error.to_string() };
-                Some(Report::Executed { number: request.number, outcome: ExecOutcome { end, output: String::new() } })
+                Some(Report::Executed {
+                    number: request.number,
+                    outcome: ExecOutcome { end, output: String::new() },
+                })
             }
         }
     }
@@ -102,7 +107,15 @@ impl Commands {
         })?;
         let deadline = Instant::now() + Duration::from_millis(request.timeout_millis);
         let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-        Ok(Running { number: request.number, pid, pidfd, output, kept: Vec::new(), deadline, cgroup })
+        Ok(Running {
+            number: request.number,
+            pid,
+            pidfd,
+            output,
+            kept: Vec::new(),
+            deadline,
+            cgroup,
+        })
     }
 
     /// In the container: gives up what its process does not have, and becomes the command.
@@ -113,7 +126,8 @@ impl Commands {
     }
 
     fn run(&self, process: &Process, words: &[String]) -> io::Result<()> {
-        let variables = process.env().iter().flatten().filter_map(|variable| variable.split_once('='));
+        let variables =
+            process.env().iter().flatten().filter_map(|variable| variable.split_once('='));
         let variables: HashMap<String, String> =
             variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let mut process = process.clone();
@@ -198,16 +212,17 @@ fn flag(kind: LinuxNamespaceType) -> CloneFlags {
     }
 }
 
-/// Takes on user, folder, capabilities and no_new_privs of the container's own process.
+/// Takes on user, directory, capabilities and no_new_privs of the container's own process.
 fn confine(spec: &Spec) -> io::Result<&Process> {
     let process = spec.process().as_ref().ok_or(io::ErrorKind::InvalidInput)?;
     let calls = SyscallType::Linux.create_syscall();
     setsid()?;
     std::env::set_current_dir(process.cwd())?;
-    // A folder that is outside the container has no path in it.
+    // A directory that is outside the container has no path in it.
     std::env::current_dir()?;
     let user = process.user();
-    let groups: Vec<Gid> = user.additional_gids().iter().flatten().map(|gid| Gid::from_raw(*gid)).collect();
+    let groups: Vec<Gid> =
+        user.additional_gids().iter().flatten().map(|gid| Gid::from_raw(*gid)).collect();
     setgroups(&groups)?;
     rustix::thread::set_keep_capabilities(true)?;
     let (uid, gid) = (Uid::from_raw(user.uid()), Gid::from_raw(user.gid()));
@@ -235,7 +250,10 @@ fn end_of(command: Pid) -> io::Result<i32> {
 }
 
 fn code(status: WaitStatus) -> i32 {
-    status.exit_status().or_else(|| status.terminating_signal().map(|signal| SIGNALLED + signal)).unwrap_or(NOT_RUN)
+    status
+        .exit_status()
+        .or_else(|| status.terminating_signal().map(|signal| SIGNALLED + signal))
+        .unwrap_or(NOT_RUN)
 }
 
 fn say(error: &io::Error) {

@@ -1,12 +1,14 @@
 //! The last step of a container's first process: apply the filter, then become the program.
 //!
-//! libcontainer calls this in the container, after namespaces, mounts and capabilities. Without a filter
-//! there is no executor, so nothing runs unfiltered that was not asked to.
+//! libcontainer calls this in the container, after namespaces, mounts and capabilities. Without a
+//! filter there is no executor, so nothing runs unfiltered that was not asked to.
 
 use std::collections::HashMap;
 
 use libcontainer::workload::default::get_executor;
-use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
+use libcontainer::workload::{
+    Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
+};
 use oci_spec::runtime::Spec;
 use seccompiler::BpfProgram;
 

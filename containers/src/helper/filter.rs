@@ -1,27 +1,34 @@
 //! A system call filter of the OCI specification as programs for the kernel.
 //!
-//! libcontainer without libseccomp silently ignores `linux.seccomp`, so the filter is compiled and applied
-//! here. Whatever cannot be expressed exactly is an error: a filter that is weaker than written is none.
+//! libcontainer without libseccomp silently ignores `linux.seccomp`, so the filter is compiled and
+//! applied here. Whatever cannot be expressed exactly is an error: a filter that is weaker than
+//! written is none.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 use std::str::FromStr;
 
-use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompOperator, LinuxSyscall};
+use oci_spec::runtime::{
+    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompOperator, LinuxSyscall,
+};
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
 };
 use syscalls::Sysno;
 
 /// Rules by system call number, as the compiler wants them; no conditions means always.
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// The programs, in the order in which they are to be applied; the kernel takes the strictest answer.
+/// The programs, in the order in which they are to be applied; the kernel takes the strictest
+/// answer.
 pub(super) fn compile(profile: &LinuxSeccomp) -> Result<Vec<BpfProgram>, FilterError> {
     if profile.architectures().as_deref() != Some(&[Arch::ScmpArchX86_64]) {
         return Err(FilterError::Architectures);
     }
-    if profile.flags().as_ref().is_some_and(|flags| !flags.is_empty()) || profile.listener_path().is_some() {
+    if profile.flags().as_ref().is_some_and(|flags| !flags.is_empty())
+        || profile.listener_path().is_some()
+    {
         return Err(FilterError::Flags);
     }
     let default = errno(profile.default_action(), profile.default_errno_ret())?;
@@ -48,7 +55,11 @@ pub(super) fn compile(profile: &LinuxSeccomp) -> Result<Vec<BpfProgram>, FilterE
     Ok(programs)
 }
 
-fn program(rules: Rules, otherwise: SeccompAction, on_match: SeccompAction) -> Result<BpfProgram, FilterError> {
+fn program(
+    rules: Rules,
+    otherwise: SeccompAction,
+    on_match: SeccompAction,
+) -> Result<BpfProgram, FilterError> {
     let filter = SeccompFilter::new(rules, otherwise, on_match, TargetArch::x86_64);
     filter.and_then(BpfProgram::try_from).map_err(FilterError::Compile)
 }
@@ -62,10 +73,12 @@ fn errno(action: LinuxSeccompAction, number: Option<u32>) -> Result<u32, FilterE
     }
 }
 
-/// Adds one entry; entries of the same call are alternatives, the arguments of one entry conditions.
+/// Adds one entry; entries of the same call are alternatives, the arguments of one entry
+/// conditions.
 fn add(entry: &LinuxSyscall, rules: &mut Rules) -> Result<(), FilterError> {
     for name in entry.names() {
-        let number = Sysno::from_str(name).map_err(|_| FilterError::UnknownCall(name.clone()))?.id();
+        let number =
+            Sysno::from_str(name).map_err(|_| FilterError::UnknownCall(name.clone()))?.id();
         let conditions = conditions(entry.args().as_deref().unwrap_or_default())?;
         match rules.entry(i64::from(number)) {
             Entry::Vacant(free) if conditions.is_empty() => drop(free.insert(Vec::new())),
@@ -102,8 +115,10 @@ fn conditions(args: &[LinuxSeccompArg]) -> Result<Vec<SeccompCondition>, FilterE
                     (SeccompCmpOp::MaskedEq(arg.value()), arg.value_two().unwrap_or(0))
                 }
             };
-            let index = u8::try_from(arg.index()).map_err(|_| FilterError::SameArgument(arg.index()))?;
-            SeccompCondition::new(index, SeccompCmpArgLen::Qword, operator, value).map_err(FilterError::Compile)
+            let index =
+                u8::try_from(arg.index()).map_err(|_| FilterError::SameArgument(arg.index()))?;
+            SeccompCondition::new(index, SeccompCmpArgLen::Qword, operator, value)
+                .map_err(FilterError::Compile)
         })
         .collect()
 }
@@ -159,7 +174,8 @@ mod tests {
     fn the_default_profile_compiles_whole() {
         use oci_spec::runtime::{Capabilities, Capability};
 
-        let every: Capabilities = [Capability::SysAdmin, Capability::Bpf, Capability::SysNice].into_iter().collect();
+        let every: Capabilities =
+            [Capability::SysAdmin, Capability::Bpf, Capability::SysNice].into_iter().collect();
         assert_eq!(compile(&crate::bundle::profile(&every)).expect("programs").len(), 1);
         let programs = compile(&crate::bundle::profile(&Capabilities::new())).expect("programs");
         // One for clone3's own error number, one for the allow-list.
@@ -168,17 +184,34 @@ mod tests {
 
     #[test]
     fn what_cannot_be_enforced_as_written_is_refused() {
-        let allow = |names: &str, args: &str| format!(r#"{{"names":[{names}],"action":"SCMP_ACT_ALLOW"{args}}}"#);
+        let allow = |names: &str, args: &str| {
+            format!(r#"{{"names":[{names}],"action":"SCMP_ACT_ALLOW"{args}}}"#)
+        };
         let condition = r#"{"index":0,"value":1,"op":"SCMP_CMP_EQ"}"#;
         let conditional = format!(r#","args":[{condition}]"#);
         for (rules, expected) in [
             (allow(r#""nosuchcall""#, ""), "system call \"nosuchcall\" is unknown"),
             (allow(r#""read","read""#, ""), "with and without conditions"),
-            (allow(r#""read""#, "") + "," + &allow(r#""read""#, &conditional), "with and without conditions"),
-            (allow(r#""read""#, &conditional) + "," + &allow(r#""read""#, ""), "with and without conditions"),
-            (allow(r#""read""#, &format!(r#","args":[{condition},{condition}]"#)), "argument 0 has two conditions"),
-            (r#"{"names":["read"],"action":"SCMP_ACT_LOG"}"#.to_owned(), "is not supported: allow, or errno"),
-            (r#"{"names":["read"],"action":"SCMP_ACT_NOTIFY"}"#.to_owned(), "is not supported: allow, or errno"),
+            (
+                allow(r#""read""#, "") + "," + &allow(r#""read""#, &conditional),
+                "with and without conditions",
+            ),
+            (
+                allow(r#""read""#, &conditional) + "," + &allow(r#""read""#, ""),
+                "with and without conditions",
+            ),
+            (
+                allow(r#""read""#, &format!(r#","args":[{condition},{condition}]"#)),
+                "argument 0 has two conditions",
+            ),
+            (
+                r#"{"names":["read"],"action":"SCMP_ACT_LOG"}"#.to_owned(),
+                "is not supported: allow, or errno",
+            ),
+            (
+                r#"{"names":["read"],"action":"SCMP_ACT_NOTIFY"}"#.to_owned(),
+                "is not supported: allow, or errno",
+            ),
             (
                 format!(r#"{{"names":["read"],"action":"SCMP_ACT_ERRNO","args":[{condition}]}}"#),
                 "an error number under conditions",

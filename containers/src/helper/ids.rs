@@ -1,9 +1,10 @@
-//! A container's own ids: a user namespace for its range, and mounts whose owners are seen through it.
+//! A container's own ids: a user namespace for its range, and mounts whose owners are seen through
+//! it.
 //!
-//! On disk every file keeps the ids of the image or of the container, 0 to 65,535. A mount that is mapped
-//! shows them as the container's range of the guest's ids, which is what the container's processes have;
-//! so root in a container is nobody to the guest, and no file has to be changed for it
-//! (`mount_setattr(2)`, "ID-mapped mounts").
+//! On disk every file keeps the ids of the image or of the container, 0 to 65,535. A mount that is
+//! mapped shows them as the container's range of the guest's ids, which is what the container's
+//! processes have; so root in a container is nobody to the guest, and no file has to be changed for
+//! it (`mount_setattr(2)`, "ID-mapped mounts").
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -45,7 +46,8 @@ impl Ids {
         let (ready, tell_ready) = io::pipe()?;
         let (wait, done) = io::pipe()?;
         let (mut ours, mut theirs) = (Some((ready, done)), Some((tell_ready, wait)));
-        // A namespace begins with a process in it; it may go once the namespace is held by a descriptor.
+        // A namespace begins with a process in it; it may go once the namespace is held by a
+        // descriptor.
         let holder = sys::in_child(|| {
             // The copy's copies, without which it would wait for itself.
             ours = None;
@@ -71,8 +73,8 @@ impl Ids {
         self.namespace.as_ref()
     }
 
-    /// Does something to files as the container's root, to whom what is made belongs; a mapped mount takes
-    /// nothing from anybody else. Overlayfs goes on as who mounted it.
+    /// Does something to files as the container's root, to whom what is made belongs; a mapped
+    /// mount takes nothing from anybody else. Overlayfs goes on as who mounted it.
     pub(super) fn as_root<T>(&self, act: impl FnOnce() -> T) -> io::Result<T> {
         setfsgid(Gid::from_raw(self.root));
         setfsuid(Uid::from_raw(self.root));
@@ -84,7 +86,8 @@ impl Ids {
         done.map_err(io::Error::other)
     }
 
-    /// What is at `path` once more, not attached anywhere, with owners as the container shall see them.
+    /// What is at `path` once more, not attached anywhere, with owners as the container shall see
+    /// them.
     pub(super) fn mapped(&self, path: &Path) -> io::Result<OwnedFd> {
         self.map(unmapped(path)?)
     }
@@ -97,10 +100,17 @@ impl Ids {
     fn map(&self, tree: OwnedFd) -> io::Result<OwnedFd> {
         if let Some(namespace) = &self.namespace {
             let userns_fd = namespace.as_raw_fd() as u64;
-            let attributes = MountAttr { attr_set: MOUNT_ATTR_IDMAP, attr_clr: 0, propagation: 0, userns_fd };
+            let attributes =
+                MountAttr { attr_set: MOUNT_ATTR_IDMAP, attr_clr: 0, propagation: 0, userns_fd };
             SyscallType::Linux
                 .create_syscall()
-                .mount_setattr(tree.as_fd(), Path::new(""), AT_EMPTY_PATH, &attributes, size_of::<MountAttr>())
+                .mount_setattr(
+                    tree.as_fd(),
+                    Path::new(""),
+                    AT_EMPTY_PATH,
+                    &attributes,
+                    size_of::<MountAttr>(),
+                )
                 .map_err(io::Error::other)?;
         }
         Ok(tree)
@@ -112,7 +122,7 @@ pub(super) fn unmapped(path: &Path) -> io::Result<OwnedFd> {
     Ok(open_tree(rustix::fs::CWD, path, CLONE)?)
 }
 
-/// Attaches `tree` at `path`, which is a file or a folder as the tree's root is.
+/// Attaches `tree` at `path`, which is a file or a directory as the tree's root is.
 pub(super) fn attach(tree: &OwnedFd, path: &Path) -> io::Result<()> {
     Ok(move_mount(tree, "", rustix::fs::CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
 }

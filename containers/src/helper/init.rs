@@ -1,7 +1,8 @@
 //! The helper program in another role: process 1 of a container whose service asks for `init`.
 //!
-//! It starts the service's program, passes every signal on to it, takes note of the end of whatever is
-//! left to process 1, and ends as the program ends. It runs in the container, confined as the program is.
+//! It starts the service's program, passes every signal on to it, takes note of the end of whatever
+//! is left to process 1, and ends as the program ends. It runs in the container, confined as the
+//! program is.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -26,7 +27,10 @@ const SIGNALLED: i32 = 128;
 pub(super) fn main(words: Vec<String>) -> ExitCode {
     // Blocked before there is a child, so that none is missed.
     let all = SigSet::all();
-    let started = all.thread_block().map_err(std::io::Error::from).and_then(|()| sys::in_child(|| run(&words)));
+    let started = all
+        .thread_block()
+        .map_err(std::io::Error::from)
+        .and_then(|()| sys::in_child(|| run(&words)));
     match started {
         Ok(child) => until_end(&all, Pid::from_raw(child.as_raw_nonzero().get())),
         Err(error) => {
@@ -69,7 +73,9 @@ fn reap(child: Pid) -> Option<i32> {
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(pid, status)) if pid == child => code = Some(status),
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => code = Some(SIGNALLED + signal as i32),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == child => {
+                code = Some(SIGNALLED + signal as i32)
+            }
             Ok(WaitStatus::StillAlive) | Err(_) => return code,
             Ok(_) => {}
         }

@@ -1,8 +1,8 @@
 //! A container's output in files that never grow past their bound.
 //!
-//! What a container prints is its own affair: bytes, kept as they are. At the bound the file becomes
-//! `PATH.1`, that one `PATH.2` and so on, the oldest is gone, and a new one begins. A disk that is full or
-//! fails costs output, never the container.
+//! What a container prints is its own affair: bytes, kept as they are. At the bound the file
+//! becomes `PATH.1`, that one `PATH.2` and so on, the oldest is gone, and a new one begins. A disk
+//! that is full or fails costs output, never the container.
 
 use std::fs::{File, OpenOptions, remove_file, rename};
 use std::io::{self, Write};
@@ -87,16 +87,16 @@ mod tests {
     use super::*;
 
     fn kept(max_files: u32, chunks: &[&[u8]]) -> Vec<(String, String)> {
-        let folder = tempfile::tempdir().expect("folder");
-        let request = LogRequest { path: folder.path().join("log"), max_bytes: 10, max_files };
+        let directory = tempfile::tempdir().expect("directory");
+        let request = LogRequest { path: directory.path().join("log"), max_bytes: 10, max_files };
         for half in chunks.chunks(2) {
             let mut log = Log::open(Some(&request)).expect("log");
             half.iter().for_each(|chunk| log.write(chunk));
         }
-        let mut files: Vec<(String, String)> = folder
+        let mut files: Vec<(String, String)> = directory
             .path()
             .read_dir()
-            .expect("folder")
+            .expect("directory")
             .flatten()
             .map(|entry| {
                 let text = std::fs::read_to_string(entry.path()).expect("text");
@@ -116,8 +116,12 @@ mod tests {
         let chunks: [&[u8]; 5] = [b"12345", b"67890", b"abc", b"defghijk", b"xyz"];
         assert_eq!(pairs(&kept(1, &chunks)), [("log", "xyz")]);
         assert_eq!(pairs(&kept(2, &chunks)), [("log", "xyz"), ("log.1", "defghijk")]);
-        assert_eq!(pairs(&kept(3, &chunks)), [("log", "xyz"), ("log.1", "defghijk"), ("log.2", "abc")]);
-        let all = [("log", "xyz"), ("log.1", "defghijk"), ("log.2", "abc"), ("log.3", "1234567890")];
+        assert_eq!(
+            pairs(&kept(3, &chunks)),
+            [("log", "xyz"), ("log.1", "defghijk"), ("log.2", "abc")]
+        );
+        let all =
+            [("log", "xyz"), ("log.1", "defghijk"), ("log.2", "abc"), ("log.3", "1234567890")];
         assert_eq!(pairs(&kept(9, &chunks)), all);
     }
 

@@ -1,9 +1,11 @@
-//! The places of the kernel's file systems in a container: no link of the image's and no volume gets there.
+//! The places of the kernel's file systems in a container: no link of the image's and no volume
+//! gets there.
 //!
-//! libcontainer makes the links and nodes of `/dev` by path, before the container's root is its root, and follows
-//! links inside that root to where it mounts; its own check of targets below `/proc` does not see through links. So
-//! an image whose links lead anything to such a place is refused before something is made. A volume's links may
-//! change while mounts are made; what came of it is looked at before the program starts.
+//! libcontainer makes the links and nodes of `/dev` by path, before the container's root is its
+//! root, and follows links inside that root to where it mounts; its own check of targets below
+//! `/proc` does not see through links. So an image whose links lead anything to such a place is
+//! refused before something is made. A volume's links may change while mounts are made; what came
+//! of it is looked at before the program starts.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -18,15 +20,17 @@ const PLACES: [&str; 3] = ["dev", "proc", "sys"];
 /// As many as the kernel follows (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
 
-/// Refuses an image in which a place is no folder, or in which a link leads a mount to one, or nowhere.
+/// Refuses an image in which a place is no directory, or in which a link leads a mount to one, or
+/// nowhere.
 pub(super) fn check(tree: &Tree, spec: &Spec) -> Result<(), PlaceError> {
     for place in PLACES {
         match tree.look(place.as_bytes())? {
-            Found::Nothing | Found::Folder => {}
-            Found::Link(_) | Found::Other => return Err(PlaceError::NoFolder(place)),
+            Found::Nothing | Found::Directory => {}
+            Found::Link(_) | Found::Other => return Err(PlaceError::NoDirectory(place)),
         }
     }
-    let targets: Vec<&Path> = spec.mounts().iter().flatten().map(|mount| mount.destination().as_path()).collect();
+    let targets: Vec<&Path> =
+        spec.mounts().iter().flatten().map(|mount| mount.destination().as_path()).collect();
     targets.iter().try_for_each(|target| follow(tree, target, &targets))
 }
 
@@ -45,9 +49,12 @@ fn follow(tree: &Tree, target: &Path, mounted: &[&Path]) -> Result<(), PlaceErro
             }
             _ => at.push(name),
         }
-        if let Some(place) = PLACES.into_iter().find(|place| at.first().is_some_and(|first| first == place.as_bytes()))
+        if let Some(place) = PLACES
+            .into_iter()
+            .find(|place| at.first().is_some_and(|first| first == place.as_bytes()))
         {
-            // What lies below is the kernel's, and which of it is mounted on is not the image's choice without links.
+            // What lies below is the kernel's, and which of it is mounted on is not the image's
+            // choice without links.
             return if links == 0 {
                 Ok(())
             } else {
@@ -70,7 +77,7 @@ fn follow(tree: &Tree, target: &Path, mounted: &[&Path]) -> Result<(), PlaceErro
             Found::Nothing if left.len() >= behind_links && !is_mounted(&at, mounted) => {
                 return Err(PlaceError::Nowhere(target.display().to_string()));
             }
-            Found::Nothing | Found::Folder | Found::Other => {}
+            Found::Nothing | Found::Directory | Found::Other => {}
         }
     }
     Ok(())
@@ -88,8 +95,8 @@ fn is_mounted(at: &[Vec<u8>], mounted: &[&Path]) -> bool {
     mounted.iter().any(|target| Path::new(OsStr::from_bytes(&path)).starts_with(target))
 }
 
-/// Refuses a container in which something else than the kernel's file systems lies where they are to be, by the
-/// text of its `mountinfo` (`proc_pid_mountinfo(5)`).
+/// Refuses a container in which something else than the kernel's file systems lies where they are
+/// to be, by the text of its `mountinfo` (`proc_pid_mountinfo(5)`).
 pub(super) fn verify(mountinfo: &str, spec: &Spec) -> Result<(), PlaceError> {
     let masked = spec.linux().as_ref().and_then(|linux| linux.masked_paths().as_ref());
     let masked = |point: &str| masked.is_some_and(|paths| paths.iter().any(|path| path == point));
@@ -98,7 +105,10 @@ pub(super) fn verify(mountinfo: &str, spec: &Spec) -> Result<(), PlaceError> {
             Some((fields, rest)) => (fields.split(' ').skip(3), rest.split(' ')),
             None => continue,
         };
-        let (Some(root), Some(point), Some(kind)) = (fields.next(), fields.next(), rest.next()) else { continue };
+        let (Some(root), Some(point), Some(kind)) = (fields.next(), fields.next(), rest.next())
+        else {
+            continue;
+        };
         let right = match Path::new(point).iter().nth(1).and_then(|name| name.to_str()) {
             Some("proc") => kind == "proc" || masked(point),
             Some("sys") => matches!(kind, "sysfs" | "cgroup2") || masked(point),
@@ -119,8 +129,8 @@ pub enum PlaceError {
     #[error(transparent)]
     Tree(#[from] TreeError),
     /// A link or a file.
-    #[error("/{0} of the image is no folder")]
-    NoFolder(&'static str),
+    #[error("/{0} of the image is no directory")]
+    NoDirectory(&'static str),
     /// A link leads a mount to where the kernel's files are.
     #[error("mount at {target}: a link of the image leads into /{place}")]
     Into {
@@ -155,18 +165,22 @@ mod tests {
     use super::*;
 
     fn spec(targets: &[&str]) -> Spec {
-        let mount = |target: &&str| MountBuilder::default().destination(target).build().expect("mount");
-        let linux = LinuxBuilder::default().masked_paths(vec!["/proc/kcore".to_owned()]).build().expect("linux");
+        let mount =
+            |target: &&str| MountBuilder::default().destination(target).build().expect("mount");
+        let linux = LinuxBuilder::default()
+            .masked_paths(vec!["/proc/kcore".to_owned()])
+            .build()
+            .expect("linux");
         let mounts: Vec<_> = targets.iter().map(mount).collect();
         SpecBuilder::default().mounts(mounts).linux(linux).build().expect("specification")
     }
 
     #[test]
     fn links_on_the_way_to_a_target_are_followed_inside_the_root() {
-        let folder = tempfile::tempdir().expect("folder");
-        let root = folder.path();
-        fs::create_dir_all(root.join("run/deep")).expect("folders");
-        fs::create_dir_all(root.join("dev")).expect("folders");
+        let directory = tempfile::tempdir().expect("directory");
+        let root = directory.path();
+        fs::create_dir_all(root.join("run/deep")).expect("directories");
+        fs::create_dir_all(root.join("dev")).expect("directories");
         for (link, target) in [
             ("var", "run"),
             ("up", "../../.."),
@@ -175,7 +189,7 @@ mod tests {
             ("self", "/proc/self"),
             ("loop", "loop"),
             ("nowhere", "/run/nothing"),
-            ("in-volume", "/data/folder"),
+            ("in-volume", "/data/directory"),
         ] {
             symlink(target, root.join(link)).expect("link");
         }
@@ -194,17 +208,22 @@ mod tests {
             ("/loop", Some("mount at /loop: more than 40 links")),
             ("/nowhere/x", Some("mount at /nowhere/x: a link of the image leads nowhere")),
         ] {
-            let checked = check(&tree, &spec(&["/data", target])).map_err(|error| error.to_string());
+            let checked =
+                check(&tree, &spec(&["/data", target])).map_err(|error| error.to_string());
             assert_eq!(checked.err().as_deref(), expected, "{target}");
         }
         symlink("run", root.join("sys")).expect("link");
-        assert_eq!(check(&tree, &spec(&[])).expect_err("a link").to_string(), "/sys of the image is no folder");
+        assert_eq!(
+            check(&tree, &spec(&[])).expect_err("a link").to_string(),
+            "/sys of the image is no directory"
+        );
     }
 
     #[test]
     fn only_the_kernels_file_systems_are_where_they_are_to_be() {
-        let line =
-            |root: &str, point: &str, kind: &str| format!("30 29 0:5 {root} {point} rw shared:1 - {kind} x rw\n");
+        let line = |root: &str, point: &str, kind: &str| {
+            format!("30 29 0:5 {root} {point} rw shared:1 - {kind} x rw\n")
+        };
         let right = line("/", "/", "overlay")
             + &line("/", "/proc", "proc")
             + &line("/sys", "/proc/sys", "proc")
@@ -222,10 +241,14 @@ mod tests {
             ("/volume", "/dev", "tmpfs"),
             ("/", "/dev", "ext4"),
         ] {
-            let error = verify(&(right.clone() + &line(root, point, kind)), &spec(&[])).expect_err(point).to_string();
+            let error = verify(&(right.clone() + &line(root, point, kind)), &spec(&[]))
+                .expect_err(point)
+                .to_string();
             assert_eq!(
                 error,
-                format!("something of type {kind} is mounted at {point}, where the kernel's files are to be")
+                format!(
+                    "something of type {kind} is mounted at {point}, where the kernel's files are to be"
+                )
             );
         }
     }

@@ -1,7 +1,8 @@
-//! Everything that must be there before libcontainer makes the container: ids, root, mounts, user, limits.
+//! Everything that must be there before libcontainer makes the container: ids, root, mounts, user,
+//! limits.
 //!
-//! All of it is mounted in a mount namespace of the helper's own, so that it ends with the helper and the
-//! container, and neither the guest nor another container ever sees it.
+//! All of it is mounted in a mount namespace of the helper's own, so that it ends with the helper
+//! and the container, and neither the guest nor another container ever sees it.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -14,11 +15,13 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::setgroups;
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    Capabilities, LinuxNamespaceBuilder, LinuxNamespaceType, PosixRlimitBuilder, PosixRlimitType, Spec, UserBuilder,
+    Capabilities, LinuxNamespaceBuilder, LinuxNamespaceType, PosixRlimitBuilder, PosixRlimitType,
+    Spec, UserBuilder,
 };
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, fsconfig_create, fsmount, fsopen, mount_change,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, fsconfig_create, fsmount,
+    fsopen, mount_change,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -30,9 +33,9 @@ use super::wire::{Bind, Request};
 use super::{cgroup, devices, places, volumes};
 use crate::images::{Tree, TreeError};
 
-/// Where in the run folder the root is mounted.
+/// Where in the run directory the root is mounted.
 pub(crate) const ROOT: &str = "rootfs";
-/// Where in the run folder the binds are, by their number.
+/// Where in the run directory the binds are, by their number.
 pub(crate) const MOUNTS: &str = "mounts";
 
 /// Open files of one process where the service does not say, as systemd and Docker set them.
@@ -52,8 +55,11 @@ pub(super) fn prepare(request: &Request) -> Result<Prepared, PrepareError> {
     own_mounts().map_err(PrepareError::system("mount namespace"))?;
     join_network(request).map_err(PrepareError::system("network namespace"))?;
     let ids = Ids::new(request.first_id).map_err(PrepareError::system("user namespace"))?;
-    let root = request.folder.join(ROOT);
-    fs::DirBuilder::new().mode(0o755).create(&root).map_err(PrepareError::system("root folder"))?;
+    let root = request.directory.join(ROOT);
+    fs::DirBuilder::new()
+        .mode(0o755)
+        .create(&root)
+        .map_err(PrepareError::system("root directory"))?;
     let mounted = root::mount(&request.root, &ids)?;
     ids::attach(&mounted, &root).map_err(PrepareError::system("attach the root"))?;
     let tree = Tree::open(&root)?;
@@ -61,20 +67,23 @@ pub(super) fn prepare(request: &Request) -> Result<Prepared, PrepareError> {
     let identity = identity(&tree, request)?;
     let mut spec = request.spec.clone();
     fill_in(&mut spec, &identity, &ids)?;
-    ids.as_root(|| make_working_dir(&tree, &spec)).map_err(PrepareError::system("working folder"))??;
+    ids.as_root(|| make_working_dir(&tree, &spec))
+        .map_err(PrepareError::system("working directory"))??;
     for (index, bind) in request.binds.iter().enumerate() {
-        let at = request.folder.join(MOUNTS).join(index.to_string());
+        let at = request.directory.join(MOUNTS).join(index.to_string());
         let done = bind_ready(request, bind, &at, &ids);
         done.map_err(|error| PrepareError::Mount { what: describe(bind), error })?;
     }
     raise_limits(&mut spec).map_err(PrepareError::system("limits of a process"))?;
-    let cgroup = cgroup::make(&request.id, &request.limits).map_err(PrepareError::system("cgroup"))?;
+    let cgroup =
+        cgroup::make(&request.id, &request.limits).map_err(PrepareError::system("cgroup"))?;
     devices::enforce(&cgroup, &request.devices).map_err(PrepareError::system("device filter"))?;
-    spec.save(request.folder.join("config.json"))?;
+    spec.save(request.directory.join("config.json"))?;
     Ok(Prepared { spec, _ids: ids })
 }
 
-/// From here on nothing that is mounted is seen by anybody else, and groups of the caller count no more.
+/// From here on nothing that is mounted is seen by anybody else, and groups of the caller count no
+/// more.
 fn own_mounts() -> io::Result<()> {
     setgroups(&[])?;
     unshare(CloneFlags::CLONE_NEWNS)?;
@@ -104,7 +113,8 @@ fn identity(tree: &Tree, request: &Request) -> Result<Identity, PrepareError> {
     Ok(identity)
 }
 
-/// What only the helper knows: ids, the capabilities that they hold, home, and the namespace of ids.
+/// What only the helper knows: ids, the capabilities that they hold, home, and the namespace of
+/// ids.
 fn fill_in(spec: &mut Spec, identity: &Identity, ids: &Ids) -> Result<(), PrepareError> {
     let user = UserBuilder::default()
         .uid(identity.uid)
@@ -114,8 +124,11 @@ fn fill_in(spec: &mut Spec, identity: &Identity, ids: &Ids) -> Result<(), Prepar
     if let Some(process) = spec.process_mut() {
         process.set_user(user);
         // Effective only for root, as `execve` would have it.
-        if let Some(mut capabilities) = process.capabilities().clone().filter(|_| identity.uid != 0) {
-            capabilities.set_effective(Some(Capabilities::new())).set_permitted(Some(Capabilities::new()));
+        if let Some(mut capabilities) = process.capabilities().clone().filter(|_| identity.uid != 0)
+        {
+            capabilities
+                .set_effective(Some(Capabilities::new()))
+                .set_permitted(Some(Capabilities::new()));
             process.set_capabilities(Some(capabilities));
         }
         let environment = process.env_mut().get_or_insert_with(Vec::new);
@@ -125,7 +138,8 @@ fn fill_in(spec: &mut Spec, identity: &Identity, ids: &Ids) -> Result<(), Prepar
     }
     let (Some(namespace), Some(linux)) = (ids.namespace(), spec.linux_mut()) else { return Ok(()) };
     let path = format!("/proc/self/fd/{}", namespace.as_raw_fd());
-    let namespace = LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::User).path(path).build()?;
+    let namespace =
+        LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::User).path(path).build()?;
     linux.namespaces_mut().get_or_insert_with(Vec::new).push(namespace);
     Ok(())
 }
@@ -140,30 +154,30 @@ fn bind_ready(request: &Request, bind: &Bind, at: &Path, ids: &Ids) -> io::Resul
     let tree = match bind {
         Bind::Path(path) => ids.mapped(path)?,
         Bind::Program(path) => ids::unmapped(path)?,
-        Bind::Volume { folder, subpath, fill } => {
+        Bind::Volume { directory, subpath, fill } => {
             let image = || {
-                let empty = request.folder.join("empty");
+                let empty = request.directory.join("empty");
                 fs::DirBuilder::new().recursive(true).create(&empty)?;
                 root::mount_image(&request.root.layers, &empty).map_err(io::Error::other)
             };
-            volumes::make(folder, image, fill.as_deref())?;
-            ids.mapped_open(&open_volume(folder, subpath.as_deref())?)?
+            volumes::make(directory, image, fill.as_deref())?;
+            ids.mapped_open(&open_volume(directory, subpath.as_deref())?)?
         }
         Bind::System => system()?,
     };
-    let is_folder = File::from(rustix::io::dup(&tree)?).metadata()?.is_dir();
+    let is_directory = File::from(rustix::io::dup(&tree)?).metadata()?.is_dir();
     fs::DirBuilder::new().recursive(true).mode(0o711).create(at.parent().unwrap_or(at))?;
-    match is_folder {
+    match is_directory {
         true => fs::create_dir(at)?,
         false => drop(File::create_new(at)?),
     }
     ids::attach(&tree, at)
 }
 
-/// A volume, or a folder in it. The app wrote the volume, so links are not followed out of it.
-fn open_volume(folder: &Path, subpath: Option<&str>) -> io::Result<OwnedFd> {
+/// A volume, or a directory in it. The app wrote the volume, so links are not followed out of it.
+fn open_volume(directory: &Path, subpath: Option<&str>) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let volume = openat(CWD, folder, flags, Mode::empty())?;
+    let volume = openat(CWD, directory, flags, Mode::empty())?;
     let Some(subpath) = subpath else { return Ok(volume) };
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
     openat2(&volume, subpath, flags, Mode::empty(), resolve)
@@ -175,19 +189,21 @@ fn open_volume(folder: &Path, subpath: Option<&str>) -> io::Result<OwnedFd> {
 fn system() -> io::Result<OwnedFd> {
     let system = fsopen("sysfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(&system)?;
-    let attributes =
-        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC
+        | MountAttrFlags::MOUNT_ATTR_NODEV;
     Ok(fsmount(&system, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
 }
 
-/// Goes into the container's network namespace, which it hands down, and sets the parameters of it; both
-/// may only the guest's root, to whom the namespace belongs.
+/// Goes into the container's network namespace, which it hands down, and sets the parameters of it;
+/// both may only the guest's root, to whom the namespace belongs.
 fn join_network(request: &Request) -> io::Result<()> {
     let Some(path) = &request.network_namespace else { return Ok(()) };
     setns(File::open(path)?.as_fd(), CloneFlags::CLONE_NEWNET)?;
     for (name, value) in &request.network_sysctls {
         let path = Path::new("/proc/sys").join(name.replace('.', "/"));
-        fs::write(path, value).map_err(|error| io::Error::other(format!("{name}={value}: {error}")))?;
+        fs::write(path, value)
+            .map_err(|error| io::Error::other(format!("{name}={value}: {error}")))?;
     }
     Ok(())
 }
@@ -207,7 +223,10 @@ fn raise_limits(spec: &mut Spec) -> io::Result<()> {
             Ok(()) => hard,
             Err(_) => getrlimit(Resource::Nofile).maximum.unwrap_or(hard),
         };
-        let limit = PosixRlimitBuilder::default().typ(PosixRlimitType::RlimitNofile).soft(soft.min(hard)).hard(hard);
+        let limit = PosixRlimitBuilder::default()
+            .typ(PosixRlimitType::RlimitNofile)
+            .soft(soft.min(hard))
+            .hard(hard);
         limits.push(limit.build().map_err(io::Error::other)?);
     }
     process.set_rlimits(Some(limits));
@@ -252,7 +271,7 @@ fn resource(kind: PosixRlimitType) -> Resource {
 fn describe(bind: &Bind) -> String {
     match bind {
         Bind::Path(path) | Bind::Program(path) => path.display().to_string(),
-        Bind::Volume { folder, .. } => format!("volume {}", folder.display()),
+        Bind::Volume { directory, .. } => format!("volume {}", directory.display()),
         Bind::System => "/sys".to_owned(),
     }
 }

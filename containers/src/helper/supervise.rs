@@ -1,7 +1,7 @@
 //! Watching a running container: its output, its end, and what the agent asks meanwhile.
 //!
-//! One thread, one `poll`. The first process's end is the container's end: the kernel kills whatever else
-//! is in its process namespace.
+//! One thread, one `poll`. The first process's end is the container's end: the kernel kills
+//! whatever else is in its process namespace.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -24,8 +24,8 @@ const CHUNK_BYTES: usize = 16 << 10;
 /// Reads before the agent is listened to again, however much a container prints.
 const CHUNKS_A_TURN: usize = 16;
 
-/// Reads after the end: a pipe that whoever has no privilege made as large as it gets holds 1 MiB (`pipe(7)`), and
-/// somebody else may still write to it for ever.
+/// Reads after the end: a pipe that whoever has no privilege made as large as it gets holds 1 MiB
+/// (`pipe(7)`), and somebody else may still write to it for ever.
 const CHUNKS_AT_THE_END: usize = 64;
 
 /// Added to a wait, so that it does not end just before what is waited for.
@@ -47,15 +47,20 @@ pub(super) struct Watched {
 pub(super) fn until_end(watched: Watched, agent: &mut Agent) -> Result<WaitStatus, HelperError> {
     let Watched { pidfd, pid, outputs, mut log, mut commands, _input } = watched;
     let hello = Report::Running { pid: pid.as_raw_nonzero().get() };
-    let mut outputs: Vec<Option<File>> = outputs.into_iter().map(|fd| Some(File::from(fd))).collect();
+    let mut outputs: Vec<Option<File>> =
+        outputs.into_iter().map(|fd| Some(File::from(fd))).collect();
     for output in outputs.iter().flatten() {
         set_nonblocking(output)?;
     }
     loop {
         let mut polled = vec![PollFd::new(&pidfd, PollFlags::IN)];
-        polled.extend(agent.descriptors().map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)));
+        polled.extend(
+            agent.descriptors().map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)),
+        );
         polled.extend(outputs.iter().flatten().map(|file| PollFd::new(file, PollFlags::IN)));
-        polled.extend(commands.descriptors().map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)));
+        polled.extend(
+            commands.descriptors().map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)),
+        );
         // A wait that does not fit is longer than anything lasts.
         let wait = commands.wait().and_then(|wait| Timespec::try_from(wait + ROUNDING).ok());
         match poll(&mut polled, wait.as_ref()) {

@@ -1,8 +1,10 @@
-//! Who a container runs as: the service's or the image's `user[:group]`, looked up in the image's own files.
+//! Who a container runs as: the service's or the image's `user[:group]`, looked up in the image's
+//! own files.
 //!
-//! Docker's rules: a number needs no entry; a name must have one; without a group the user's own counts
-//! (0 for a number without an entry), and supplementary groups come from `/etc/group` only then.
-//! The two files are the image's and hostile: read within a bound, lines that make no sense skipped.
+//! Docker's rules: a number needs no entry; a name must have one; without a group the user's own
+//! counts (0 for a number without an entry), and supplementary groups come from `/etc/group` only
+//! then. The two files are the image's and hostile: read within a bound, lines that make no sense
+//! skipped.
 
 use super::wire::UserRequest;
 
@@ -33,14 +35,19 @@ impl Identity {
 }
 
 /// Looks a user and its further groups up in the texts of `/etc/passwd` and `/etc/group`.
-pub(super) fn identity(request: &UserRequest, passwd: &str, group: &str) -> Result<Identity, UserError> {
+pub(super) fn identity(
+    request: &UserRequest,
+    passwd: &str,
+    group: &str,
+) -> Result<Identity, UserError> {
     let (user, wanted_group) = match request.name.split_once(':') {
         Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
         None => (request.name.as_str(), None),
     };
     let user = if user.is_empty() { "0" } else { user };
     let entry = passwd.lines().map(fields).find(|fields| {
-        fields.first() == Some(&user) || (number(user).is_some() && number_at(fields, 2) == number(user))
+        fields.first() == Some(&user)
+            || (number(user).is_some() && number_at(fields, 2) == number(user))
     });
     let uid = match &entry {
         Some(fields) => number_at(fields, 2),
@@ -50,7 +57,10 @@ pub(super) fn identity(request: &UserRequest, passwd: &str, group: &str) -> Resu
     let home = entry.as_ref().and_then(|fields| fields.get(5)).filter(|home| home.starts_with('/'));
     let home = home.map_or("/", |home| *home).replace('\0', "");
     let (gid, mut additional_gids) = match wanted_group {
-        Some(wanted) => (group_id(wanted, group).ok_or_else(|| UserError::Group(wanted.to_owned()))?, Vec::new()),
+        Some(wanted) => (
+            group_id(wanted, group).ok_or_else(|| UserError::Group(wanted.to_owned()))?,
+            Vec::new(),
+        ),
         None => {
             let name = entry.as_ref().and_then(|fields| fields.first()).copied().unwrap_or(user);
             let gid = entry.as_ref().and_then(|fields| number_at(fields, 3)).unwrap_or(0);
@@ -58,7 +68,8 @@ pub(super) fn identity(request: &UserRequest, passwd: &str, group: &str) -> Resu
         }
     };
     for wanted in &request.groups {
-        additional_gids.push(group_id(wanted, group).ok_or_else(|| UserError::Group(wanted.clone()))?);
+        additional_gids
+            .push(group_id(wanted, group).ok_or_else(|| UserError::Group(wanted.clone()))?);
     }
     additional_gids.sort_unstable();
     additional_gids.dedup();
@@ -69,7 +80,9 @@ fn groups_of(name: &str, group: &str) -> Vec<u32> {
     group
         .lines()
         .map(fields)
-        .filter(|fields| fields.get(3).is_some_and(|members| members.split(',').any(|member| member == name)))
+        .filter(|fields| {
+            fields.get(3).is_some_and(|members| members.split(',').any(|member| member == name))
+        })
         .filter_map(|fields| number_at(&fields, 2))
         .take(MAX_GROUPS)
         .collect()
@@ -120,7 +133,8 @@ pub enum UserError {
 mod tests {
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nbroken\nwww:x:33:34::/var/www:/bin/false\n";
+    const PASSWD: &str =
+        "root:x:0:0:root:/root:/bin/sh\nbroken\nwww:x:33:34::/var/www:/bin/false\n";
     const GROUP: &str = "root:x:0:\nwww:x:34:\nssl:x:104:other,www\nadm:x:4:www\n";
 
     fn looked_up(name: &str, groups: &[&str]) -> Result<Identity, UserError> {
@@ -141,7 +155,8 @@ mod tests {
             ("1000:1001", &[], 1000, 1001, vec![], "/"),
             (":ssl", &[], 0, 104, vec![], "/root"),
         ] {
-            let expected = Identity { uid, gid, additional_gids: additional, home: home.to_owned() };
+            let expected =
+                Identity { uid, gid, additional_gids: additional, home: home.to_owned() };
             assert_eq!(looked_up(user, groups), Ok(expected), "{user:?}");
         }
         assert_eq!(looked_up("nobody", &[]), Err(UserError::User("nobody".into())));
@@ -152,7 +167,9 @@ mod tests {
 
     #[test]
     fn ids_beyond_the_range_are_refused() {
-        for (user, groups, beyond) in [("65536", &[][..], 65536), ("0:70000", &[], 70000), ("0", &["65536"], 65536)] {
+        for (user, groups, beyond) in
+            [("65536", &[][..], 65536), ("0:70000", &[], 70000), ("0", &["65536"], 65536)]
+        {
             let identity = looked_up(user, groups).expect("a number");
             assert_eq!(identity.within(65536), Err(UserError::Beyond { id: beyond, last: 65535 }));
         }

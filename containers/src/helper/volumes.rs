@@ -1,8 +1,8 @@
-//! Volumes: folders of the data disk that begin with what the image has at their place.
+//! Volumes: directories of the data disk that begin with what the image has at their place.
 //!
-//! A volume is made under another name and gets its own when it is whole, so a helper that is killed while
-//! it copies leaves none. The image's files are hostile: they are opened inside the image's own root only,
-//! links are copied and never followed, device nodes are left out.
+//! A volume is made under another name and gets its own when it is whole, so a helper that is
+//! killed while it copies leaves none. The image's files are hostile: they are opened inside the
+//! image's own root only, links are copied and never followed, device nodes are left out.
 
 use std::fs;
 use std::io;
@@ -11,29 +11,34 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, FlockOperation, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid,
-    chownat, fchmod, fchown, flock, futimens, mkdirat, mknodat, open, openat, openat2, readlinkat, statat, symlinkat,
-    utimensat,
+    AtFlags, CWD, Dir, FileType, FlockOperation, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec,
+    Timestamps, Uid, chownat, fchmod, fchown, flock, futimens, mkdirat, mknodat, open, openat,
+    openat2, readlinkat, statat, symlinkat, utimensat,
 };
 use rustix::io::Errno;
 
-/// Deeper than any folder that a person made; each level is a call and a descriptor.
+/// Deeper than any directory that a person made; each level is a call and a descriptor.
 const MAX_DEPTH: usize = 128;
 
-/// Makes the volume `folder` if it is not there, with the content of `fill` in `image`, owners included.
-pub(super) fn make(folder: &Path, image: impl FnOnce() -> io::Result<OwnedFd>, fill: Option<&str>) -> io::Result<()> {
-    if folder.exists() {
+/// Makes the volume `directory` if it is not there, with the content of `fill` in `image`, owners
+/// included.
+pub(super) fn make(
+    directory: &Path,
+    image: impl FnOnce() -> io::Result<OwnedFd>,
+    fill: Option<&str>,
+) -> io::Result<()> {
+    if directory.exists() {
         return Ok(());
     }
-    let parent = folder.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let parent = directory.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
     // Two containers may begin with one volume at the same time.
     let lock = open(parent, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     flock(&lock, FlockOperation::LockExclusive)?;
-    if folder.exists() {
+    if directory.exists() {
         return Ok(());
     }
-    let partial = partial(folder);
+    let partial = partial(directory);
     match fs::remove_dir_all(&partial) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -42,17 +47,17 @@ pub(super) fn make(folder: &Path, image: impl FnOnce() -> io::Result<OwnedFd>, f
     if let Some(fill) = fill {
         copy(&image()?, fill, &partial)?;
     }
-    fs::rename(partial, folder)
+    fs::rename(partial, directory)
 }
 
 /// A name that no volume can have.
-fn partial(folder: &Path) -> PathBuf {
-    let mut name = folder.as_os_str().to_owned();
+fn partial(directory: &Path) -> PathBuf {
+    let mut name = directory.as_os_str().to_owned();
     name.push("~partial");
     name.into()
 }
 
-/// Copies what is at `path` in `image` into the folder `to`; nothing if it is no folder.
+/// Copies what is at `path` in `image` into the directory `to`; nothing if it is no directory.
 fn copy(image: &OwnedFd, path: &str, to: &Path) -> io::Result<()> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -63,13 +68,13 @@ fn copy(image: &OwnedFd, path: &str, to: &Path) -> io::Result<()> {
     };
     let stat = rustix::fs::fstat(&from)?;
     let to = openat(CWD, to, flags, Mode::empty())?;
-    copy_folder(&from, &to, 0)?;
+    copy_directory(&from, &to, 0)?;
     own(&to, &stat)
 }
 
-fn copy_folder(from: &OwnedFd, to: &OwnedFd, depth: usize) -> io::Result<()> {
+fn copy_directory(from: &OwnedFd, to: &OwnedFd, depth: usize) -> io::Result<()> {
     if depth > MAX_DEPTH {
-        return Err(io::Error::other(format!("folders are nested deeper than {MAX_DEPTH}")));
+        return Err(io::Error::other(format!("directories are nested deeper than {MAX_DEPTH}")));
     }
     for entry in Dir::read_from(from)? {
         let entry = entry?;
@@ -89,12 +94,13 @@ fn copy_entry(from: &OwnedFd, to: &OwnedFd, name: &std::ffi::CStr, depth: usize)
             mkdirat(to, name, Mode::RWXU)?;
             let source = openat(from, name, flags | OFlags::DIRECTORY, Mode::empty())?;
             let copied = openat(to, name, flags | OFlags::DIRECTORY, Mode::empty())?;
-            copy_folder(&source, &copied, depth + 1)?;
+            copy_directory(&source, &copied, depth + 1)?;
             own(&copied, &stat)
         }
         FileType::RegularFile => {
             let mut source = fs::File::from(openat(from, name, flags, Mode::empty())?);
-            let make = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let make =
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let mut copied = fs::File::from(openat(to, name, make, Mode::RUSR | Mode::WUSR)?);
             io::copy(&mut source, &mut copied)?;
             own(&copied, &stat)
@@ -118,10 +124,10 @@ fn own(file: impl AsFd, stat: &Stat) -> io::Result<()> {
     Ok(futimens(&file, &times(stat))?)
 }
 
-fn own_unopened(folder: &OwnedFd, name: &std::ffi::CStr, stat: &Stat) -> io::Result<()> {
+fn own_unopened(directory: &OwnedFd, name: &std::ffi::CStr, stat: &Stat) -> io::Result<()> {
     let owner = (Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)));
-    chownat(folder, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok(utimensat(folder, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)?)
+    chownat(directory, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(utimensat(directory, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
 fn times(stat: &Stat) -> Timestamps {
@@ -137,17 +143,19 @@ mod tests {
 
     #[test]
     fn a_volume_begins_with_the_image_and_is_never_filled_again() {
-        let folder = tempfile::tempdir().expect("folder");
-        let image = folder.path().join("image");
-        fs::create_dir_all(image.join("srv/deep")).expect("folders");
+        let directory = tempfile::tempdir().expect("directory");
+        let image = directory.path().join("image");
+        fs::create_dir_all(image.join("srv/deep")).expect("directories");
         fs::write(image.join("srv/deep/file"), "of the image").expect("file");
-        fs::set_permissions(image.join("srv/deep/file"), fs::Permissions::from_mode(0o4640)).expect("mode");
+        fs::set_permissions(image.join("srv/deep/file"), fs::Permissions::from_mode(0o4640))
+            .expect("mode");
         symlink("/etc/passwd", image.join("srv/link")).expect("link");
         symlink("/srv/deep", image.join("to-deep")).expect("link");
         symlink("/../../..", image.join("out")).expect("link");
-        let open_image = || -> io::Result<OwnedFd> { Ok(open(&image, OFlags::PATH, Mode::empty())?) };
+        let open_image =
+            || -> io::Result<OwnedFd> { Ok(open(&image, OFlags::PATH, Mode::empty())?) };
 
-        let volume = folder.path().join("volumes/data");
+        let volume = directory.path().join("volumes/data");
         make(&volume, open_image, Some("/srv")).expect("volume");
         let file = volume.join("deep/file");
         assert_eq!(fs::read_to_string(&file).expect("file"), "of the image");
@@ -157,13 +165,20 @@ mod tests {
         make(&volume, open_image, Some("/srv")).expect("again");
         assert!(!file.exists(), "what the app removed stays removed");
 
-        for (name, fill, expected) in
-            [("linked", "/to-deep", 1), ("out", "/out", 3), ("none", "/nothing", 0), ("file", "/srv/deep/file", 0)]
-        {
-            let volume = folder.path().join("volumes").join(name);
+        for (name, fill, expected) in [
+            ("linked", "/to-deep", 1),
+            ("out", "/out", 3),
+            ("none", "/nothing", 0),
+            ("file", "/srv/deep/file", 0),
+        ] {
+            let volume = directory.path().join("volumes").join(name);
             make(&volume, open_image, Some(fill)).expect(name);
             assert_eq!(volume.read_dir().expect(name).count(), expected, "{name}");
         }
-        assert_eq!(folder.path().join("volumes").read_dir().expect("volumes").count(), 5, "nothing partial");
+        assert_eq!(
+            directory.path().join("volumes").read_dir().expect("volumes").count(),
+            5,
+            "nothing partial"
+        );
     }
 }

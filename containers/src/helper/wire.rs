@@ -1,10 +1,11 @@
 //! What agent and helper tell each other: JSON, a line each.
 //!
-//! The agent writes one [`Request`] to the helper's standard input and reads one [`Report`] from its
-//! standard output: [`Report::Running`] or [`Report::Failed`]. Everything later goes over the helper's
-//! socket: the helper says [`Report::Running`] to whoever connects, then takes [`Control`]s and answers
-//! them; the last line is the container's end, which also stands in the report file for an agent that
-//! was not there. Both ends are of the same build, so there is no version.
+//! The agent writes one [`Request`] to the helper's standard input and reads one [`Report`] from
+//! its standard output: [`Report::Running`] or [`Report::Failed`]. Everything later goes over the
+//! helper's socket: the helper says [`Report::Running`] to whoever connects, then takes
+//! [`Control`]s and answers them; the last line is the container's end, which also stands in the
+//! report file for an agent that was not there. Both ends are of the same build, so there is no
+//! version.
 
 use std::path::PathBuf;
 
@@ -13,32 +14,36 @@ use serde::{Deserialize, Serialize};
 
 use crate::end::End;
 
-/// Longer than any line either side writes: paths, the words of a command and the start of its output.
+/// Longer than any line either side writes: paths, the words of a command and the start of its
+/// output.
 pub const MAX_LINE_BYTES: usize = 4 << 20;
 
-/// The helper's socket in the container's run folder.
+/// The helper's socket in the container's run directory.
 pub const SOCKET: &str = "control.sock";
 
-/// The last report, in the container's run folder, once there is one.
+/// The last report, in the container's run directory, once there is one.
 pub const REPORT: &str = "report";
 
 /// What to run. The agent decides all of it; the helper carries it out or refuses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
-    /// The container's run folder: its root, what is mounted, the socket, the report.
-    pub folder: PathBuf,
+    /// The container's run directory: its root, what is mounted, the socket, the report.
+    pub directory: PathBuf,
     /// Names the container.
     pub id: String,
-    /// The runtime specification, but for what the helper finds out: user, capabilities held, namespace of ids.
+    /// The runtime specification, but for what the helper finds out: user, capabilities held,
+    /// namespace of ids.
     pub spec: Spec,
     /// What its root is made of.
     pub root: RootRequest,
     /// Who it runs as.
     pub user: UserRequest,
-    /// The first of the 65,536 ids of the guest that its ids stand for; the guest's own ids if `None`.
+    /// The first of the 65,536 ids of the guest that its ids stand for; the guest's own ids if
+    /// `None`.
     pub first_id: Option<u32>,
-    /// What is put into `folder/mounts/N`, in this order, before the specification's mounts bind it.
+    /// What is put into `directory/mounts/N`, in this order, before the specification's mounts bind
+    /// it.
     pub binds: Vec<Bind>,
     /// The file that stands for its network namespace; the guest's own if `None`.
     pub network_namespace: Option<PathBuf>,
@@ -60,9 +65,9 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RootRequest {
-    /// Unpacked layers in one folder, the lowest first.
+    /// Unpacked layers in one directory, the lowest first.
     pub layers: Vec<PathBuf>,
-    /// Folder for what the container writes: `upper` and `work` are made in it.
+    /// Directory for what the container writes: `upper` and `work` are made in it.
     pub writable: PathBuf,
 }
 
@@ -80,18 +85,18 @@ pub struct UserRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Bind {
-    /// A file, folder or socket of the guest.
+    /// A file, directory or socket of the guest.
     Path(PathBuf),
-    /// A program of the guest's root, shown as it is: an initramfs cannot be mapped, and who only runs a file need not
-    /// own it.
+    /// A program of the guest's root, shown as it is: an initramfs cannot be mapped, and who only
+    /// runs a file need not own it.
     Program(PathBuf),
     /// A volume; made if it is not there.
     Volume {
-        /// Its folder on the data disk.
-        folder: PathBuf,
-        /// A folder in it that is shown instead of its root.
+        /// Its directory on the data disk.
+        directory: PathBuf,
+        /// A directory in it that is shown instead of its root.
         subpath: Option<String>,
-        /// The folder of the image whose content it starts with.
+        /// The directory of the image whose content it starts with.
         fill: Option<String>,
     },
     /// `/sys` as the container's network namespace has it.
@@ -222,7 +227,10 @@ mod tests {
         let shown = |report: &Report| serde_json::to_string(report).expect("json");
         assert_eq!(shown(&Report::Running { pid: 7 }), r#"{"state":"running","pid":7}"#);
         let end = End::Exited { code: 7, oom: false };
-        assert_eq!(shown(&Report::Ended { end }), r#"{"state":"ended","end":{"exited":{"code":7,"oom":false}}}"#);
+        assert_eq!(
+            shown(&Report::Ended { end }),
+            r#"{"state":"ended","end":{"exited":{"code":7,"oom":false}}}"#
+        );
         assert_eq!(serde_json::to_string(&Control::Signal(15)).expect("json"), r#"{"signal":15}"#);
         assert!(serde_json::from_str::<Report>(r#"{"state":"running","pid":0,"more":1}"#).is_err());
     }

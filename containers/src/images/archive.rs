@@ -2,8 +2,8 @@
 //!
 //! The tar crate splits the stream and checks header sums; what precedes an entry (long names, pax
 //! records) is applied here, because its size is an attacker's choice and must not become memory.
-//! Sources: POSIX `pax` (ustar and extended header blocks), GNU tar's `L` and `K` entries, and the OCI
-//! image specification's `layer.md`.
+//! Sources: POSIX `pax` (ustar and extended header blocks), GNU tar's `L` and `K` entries, and the
+//! OCI image specification's `layer.md`.
 
 use std::io::Read;
 
@@ -82,7 +82,8 @@ struct Extended {
 }
 
 impl Extended {
-    /// Takes in the records that change what is unpacked; those that only describe (names, atime) pass.
+    /// Takes in the records that change what is unpacked; those that only describe (names, atime)
+    /// pass.
     fn read_pax(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
         for record in PaxExtensions::new(bytes) {
             let record = record.map_err(ArchiveError::Io)?;
@@ -126,7 +127,9 @@ impl Extended {
             mode: header.mode().map_err(ArchiveError::Io)? & 0o7777,
             uid: id(self.uid, header.uid())?,
             gid: id(self.gid, header.gid())?,
-            mtime_secs: self.mtime_secs.unwrap_or(i64::try_from(mtime).map_err(|_| ArchiveError::Number)?),
+            mtime_secs: self
+                .mtime_secs
+                .unwrap_or(i64::try_from(mtime).map_err(|_| ArchiveError::Number)?),
             xattrs: self.xattrs,
             path,
             make,

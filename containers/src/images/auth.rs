@@ -1,10 +1,12 @@
-//! Access to a registry that asks who we are: a token for anybody, or for the user that the app names.
+//! Access to a registry that asks who we are: a token for anybody, or for the user that the app
+//! names.
 //!
-//! A password is shown to the registry itself or to the token service that the registry, over verified
-//! HTTPS, names in its own domain; an anonymous token may come from anywhere over HTTPS. A token service
-//! is not followed when it redirects, and answers once: a registry that is not content with its own
-//! token is refused. Source: Docker's "Token Authentication Specification" (bearer tokens, and the
-//! OAuth2 form for identity tokens), which the OCI distribution specification refers to.
+//! A password is shown to the registry itself or to the token service that the registry, over
+//! verified HTTPS, names in its own domain; an anonymous token may come from anywhere over HTTPS. A
+//! token service is not followed when it redirects, and answers once: a registry that is not
+//! content with its own token is refused. Source: Docker's "Token Authentication Specification"
+//! (bearer tokens, and the OAuth2 form for identity tokens), which the OCI distribution
+//! specification refers to.
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{Client, RequestBuilder, Response, Url};
@@ -16,7 +18,8 @@ use crate::error::chain;
 
 /// A token answer is a few kilobytes of base64.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
-/// Longest token that is sent back in a header; servers refuse header lines of more than 8 to 16 KiB.
+/// Longest token that is sent back in a header; servers refuse header lines of more than 8 to 16
+/// KiB.
 const MAX_TOKEN_BYTES: usize = 12 << 10;
 
 /// Who wants in where.
@@ -39,11 +42,15 @@ struct Answer {
 
 impl Applicant<'_> {
     /// The header line that the answer 401 asks for.
-    pub(super) async fn authorization(&self, refusal: &HeaderMap) -> Result<HeaderValue, AuthError> {
+    pub(super) async fn authorization(
+        &self,
+        refusal: &HeaderMap,
+    ) -> Result<HeaderValue, AuthError> {
         match (Challenge::pick(refusal)?, self.credential) {
             (Challenge::Basic, None) => Err(AuthError::Private),
             (Challenge::Basic, Some(Credential::Identity(_))) => Err(AuthError::Scheme),
-            (Challenge::Basic, Some(credential)) | (_, Some(credential @ Credential::Bearer(_))) => {
+            (Challenge::Basic, Some(credential))
+            | (_, Some(credential @ Credential::Bearer(_))) => {
                 credential.header().ok_or(AuthError::Scheme)
             }
             (Challenge::Bearer { realm, service }, _) => self.token(&realm, service).await,
@@ -100,7 +107,10 @@ impl Applicant<'_> {
             .append_pair("scope", &self.scope())
             .append_pair("refresh_token", identity.reveal());
         let body = form.query().unwrap_or_default().to_owned();
-        self.client.post(realm.clone()).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body)
+        self.client
+            .post(realm.clone())
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(body)
     }
 }
 
@@ -135,7 +145,8 @@ enum Challenge<'a> {
 impl<'a> Challenge<'a> {
     /// The first bearer challenge, else the first basic one.
     fn pick(headers: &'a HeaderMap) -> Result<Self, AuthError> {
-        let lines = || headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+        let lines =
+            || headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
         let of = |scheme: &str| lines().find_map(|line| after_scheme(line, scheme));
         if let Some(parameters) = of("bearer") {
             return Self::bearer(parameters);
@@ -150,8 +161,11 @@ impl<'a> Challenge<'a> {
     fn bearer(parameters: &'a str) -> Result<Self, AuthError> {
         let text = parameter(parameters, "realm").ok_or(AuthError::NoChallenge)?;
         let realm = Url::parse(text).ok();
-        let fits = |url: &Url| url.scheme() == "https" && url.username().is_empty() && url.password().is_none();
-        let realm = realm.filter(fits).ok_or_else(|| AuthError::Realm(text.chars().take(120).collect()))?;
+        let fits = |url: &Url| {
+            url.scheme() == "https" && url.username().is_empty() && url.password().is_none()
+        };
+        let realm =
+            realm.filter(fits).ok_or_else(|| AuthError::Realm(text.chars().take(120).collect()))?;
         Ok(Challenge::Bearer { realm, service: parameter(parameters, "service") })
     }
 }
@@ -161,7 +175,8 @@ fn after_scheme<'a>(line: &'a str, scheme: &str) -> Option<&'a str> {
     found.eq_ignore_ascii_case(scheme).then_some(parameters)
 }
 
-/// The value of `name="…"` in a list of such parameters; none of those needed holds an escaped quote.
+/// The value of `name="…"` in a list of such parameters; none of those needed holds an escaped
+/// quote.
 fn parameter<'a>(parameters: &'a str, name: &str) -> Option<&'a str> {
     let mut rest = parameters;
     loop {
@@ -217,7 +232,9 @@ pub enum AuthError {
     )]
     Refused(u16),
     /// The token service refuses the user.
-    #[error("the token service answers with HTTP status {0}: the credentials are wrong or do not reach this image")]
+    #[error(
+        "the token service answers with HTTP status {0}: the credentials are wrong or do not reach this image"
+    )]
     WrongCredentials(u16),
     /// The registry is not content with what its token service gave.
     #[error("the registry answers with HTTP status {0} to what it asked for")]
@@ -259,7 +276,9 @@ mod tests {
         }
         match Challenge::pick(&headers)? {
             Challenge::Basic => Ok("basic".to_owned()),
-            Challenge::Bearer { realm, service } => Ok(format!("{realm} {}", service.unwrap_or_default())),
+            Challenge::Bearer { realm, service } => {
+                Ok(format!("{realm} {}", service.unwrap_or_default()))
+            }
         }
     }
 
@@ -267,7 +286,10 @@ mod tests {
     fn a_challenge_names_the_token_service() {
         let bearer = r#"Bearer realm="https://auth.example/token",service="reg.example",scope="repository:x:push""#;
         assert_eq!(pick(&[bearer]).expect("bearer"), "https://auth.example/token reg.example");
-        assert_eq!(pick(&["Basic realm=\"x\"", bearer]).expect("both"), "https://auth.example/token reg.example");
+        assert_eq!(
+            pick(&["Basic realm=\"x\"", bearer]).expect("both"),
+            "https://auth.example/token reg.example"
+        );
         assert_eq!(pick(&["BASIC realm=\"x\""]).expect("basic"), "basic");
         for (bad, expected) in [
             (&[][..], "names no token service"),

@@ -12,7 +12,8 @@ pub const MAX_LAYERS: usize = 127;
 pub const MAX_EXTENDED_HEADER_BYTES: u64 = 64 << 10;
 /// PATH_MAX, the longest path that the kernel takes.
 pub const MAX_PATH_BYTES: usize = 4096;
-/// A layer may unpack to this many times its compressed size; real ones stay below 20, a gzip bomb reaches 1,000.
+/// A layer may unpack to this many times its compressed size; real ones stay below 20, a gzip bomb
+/// reaches 1,000.
 const MAX_RATIO: u64 = 200;
 /// Below this the ratio says nothing: a megabyte of zeros is no bomb.
 const RATIO_FLOOR_BYTES: u64 = 64 << 20;

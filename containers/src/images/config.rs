@@ -1,8 +1,10 @@
-//! Image configurations: what an image says about the process to run in it, and the names of its archives.
+//! Image configurations: what an image says about the process to run in it, and the names of its
+//! archives.
 //!
-//! Checked by digest before it comes here, and hostile all the same: what it says holds only as far as the
-//! compose file does not say otherwise. Sources: OCI image specification 1.1, `config.md`, and Docker's
-//! "Image JSON" for `Healthcheck`, whose durations are nanoseconds. Keys that only describe are skipped.
+//! Checked by digest before it comes here, and hostile all the same: what it says holds only as far
+//! as the compose file does not say otherwise. Sources: OCI image specification 1.1, `config.md`,
+//! and Docker's "Image JSON" for `Healthcheck`, whose durations are nanoseconds. Keys that only
+//! describe are skipped.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,9 +34,10 @@ pub struct ImageConfig {
     pub working_dir: String,
     /// The signal that asks it to end, such as `SIGQUIT`.
     pub stop_signal: Option<String>,
-    /// How its health is found out; `None` if the image does not say, or says `NONE`. With a value, `test` is given.
+    /// How its health is found out; `None` if the image does not say, or says `NONE`. With a value,
+    /// `test` is given.
     pub health: Option<HealthCheck>,
-    /// Absolute folders whose content shall outlive the container; sorted, each once.
+    /// Absolute directories whose content shall outlive the container; sorted, each once.
     pub volumes: Vec<String>,
     /// Ports that it listens on; sorted, each once.
     pub exposed_ports: Vec<ExposedPort>,
@@ -92,8 +95,12 @@ struct RawRootfs {
     diff_ids: Vec<ContentDigest>,
 }
 
-/// Reads a configuration for `layers` layers: the process, and the digest of each uncompressed archive, lowest first.
-pub fn parse_config(bytes: &[u8], layers: usize) -> Result<(ImageConfig, Vec<ContentDigest>), ManifestError> {
+/// Reads a configuration for `layers` layers: the process, and the digest of each uncompressed
+/// archive, lowest first.
+pub fn parse_config(
+    bytes: &[u8],
+    layers: usize,
+) -> Result<(ImageConfig, Vec<ContentDigest>), ManifestError> {
     let raw: RawConfig = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
     if (raw.os.as_str(), raw.architecture.as_str()) != PLATFORM {
         return Err(ManifestError::Platform { os: raw.os, architecture: raw.architecture });
@@ -110,7 +117,8 @@ fn process(raw: RawProcess) -> Result<ImageConfig, ManifestError> {
         return Err(ManifestError::Volume(volume.clone()));
     }
     let ports = raw.exposed_ports.unwrap_or_default();
-    let mut exposed_ports = ports.keys().map(|text| exposed_ports_of(text)).collect::<Result<Vec<_>, _>>()?.concat();
+    let mut exposed_ports =
+        ports.keys().map(|text| exposed_ports_of(text)).collect::<Result<Vec<_>, _>>()?.concat();
     exposed_ports.sort();
     exposed_ports.dedup();
     Ok(ImageConfig {
@@ -130,7 +138,10 @@ fn process(raw: RawProcess) -> Result<ImageConfig, ManifestError> {
 /// A volume is mounted where its path says: below the root, and nowhere by way of `..`.
 fn valid_volume(path: &str) -> bool {
     let mut parts = path.split('/').filter(|part| !part.is_empty() && *part != ".").peekable();
-    path.starts_with('/') && !path.contains('\0') && parts.peek().is_some() && parts.all(|part| part != "..")
+    path.starts_with('/')
+        && !path.contains('\0')
+        && parts.peek().is_some()
+        && parts.all(|part| part != "..")
 }
 
 /// `port[-port][/tcp|/udp]`; other protocols cannot be published here and are left out.
@@ -158,7 +169,9 @@ fn health(raw: RawHealth) -> Result<Option<HealthCheck>, ManifestError> {
         // Nothing is inherited any more once an image is built.
         None | Some(("NONE", _)) => return Ok(None),
         Some(("CMD", words)) if !words.is_empty() => words.to_vec(),
-        Some(("CMD-SHELL", [line])) => SHELL.iter().map(|word| word.to_string()).chain([line.clone()]).collect(),
+        Some(("CMD-SHELL", [line])) => {
+            SHELL.iter().map(|word| word.to_string()).chain([line.clone()]).collect()
+        }
         Some(_) => return Err(ManifestError::Health(test.join(" "))),
     };
     // Zero means that the image does not say.
@@ -212,8 +225,11 @@ mod tests {
 
     #[test]
     fn no_check_is_no_check_and_nonsense_is_refused() {
-        for none in [r#"{"Healthcheck":{"Test":["NONE"]}}"#, r#"{"Healthcheck":{"Test":[]}}"#, r#"{"Healthcheck":{}}"#]
-        {
+        for none in [
+            r#"{"Healthcheck":{"Test":["NONE"]}}"#,
+            r#"{"Healthcheck":{"Test":[]}}"#,
+            r#"{"Healthcheck":{}}"#,
+        ] {
             assert_eq!(config(none).expect(none).health, None);
         }
         for (bad, expected) in [

@@ -1,9 +1,9 @@
 //! Passwords and tokens for private registries: by registry, shown to nobody else, in no message.
 //!
 //! They come from the environment of the app: as the `auths` of Docker's `config.json` in
-//! `DOCKER_AUTH_CONFIG`, and as the variables that dstack's launch scripts know. What an error says of
-//! them is where they stand, never what they are.
-//! Source: Docker's command line reference, `config.json` and `DOCKER_AUTH_CONFIG`.
+//! `DOCKER_AUTH_CONFIG`, and as the variables that dstack's launch scripts know. What an error says
+//! of them is where they stand, never what they are. Source: Docker's command line reference,
+//! `config.json` and `DOCKER_AUTH_CONFIG`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,7 +30,8 @@ const AMAZON: &str = "DSTACK_AWS_ECR_REGISTRY";
 const MAX_AUTH_CONFIG_BYTES: usize = 256 << 10;
 /// More registries than one app's images come from.
 const MAX_REGISTRIES: usize = 64;
-/// Tokens of cloud registries are some kilobytes; servers refuse header lines of more than 8 to 16 KiB.
+/// Tokens of cloud registries are some kilobytes; servers refuse header lines of more than 8 to 16
+/// KiB.
 const MAX_SECRET_BYTES: usize = 6 << 10;
 /// The registry that an image without one comes from.
 const DOCKER: &str = "docker.io";
@@ -66,7 +67,8 @@ impl Credentials {
         match (set(USERNAME), set(PASSWORD), set(REGISTRY)) {
             (None, None, None) => {}
             (Some(user), Some(password), registry) => {
-                credentials.add(registry.unwrap_or(DOCKER), Credential::password(user, password)?)?;
+                credentials
+                    .add(registry.unwrap_or(DOCKER), Credential::password(user, password)?)?;
             }
             _ => return Err(CredentialsError::Incomplete),
         }
@@ -84,8 +86,8 @@ impl Credentials {
 
     fn add_auths(&mut self, text: &str) -> Result<(), CredentialsError> {
         // What the parser says may repeat what it read.
-        let config: AuthConfig =
-            strict_json::parse(text.as_bytes(), MAX_AUTH_CONFIG_BYTES).map_err(|_| CredentialsError::Json)?;
+        let config: AuthConfig = strict_json::parse(text.as_bytes(), MAX_AUTH_CONFIG_BYTES)
+            .map_err(|_| CredentialsError::Json)?;
         for (registry, entry) in config.auths {
             self.add(&registry, entry.credential()?)?;
         }
@@ -93,7 +95,8 @@ impl Credentials {
     }
 
     fn add(&mut self, registry: &str, credential: Credential) -> Result<(), CredentialsError> {
-        let name = normalised(registry).ok_or_else(|| CredentialsError::Registry(shown(registry)))?;
+        let name =
+            normalised(registry).ok_or_else(|| CredentialsError::Registry(shown(registry)))?;
         if self.0.len() >= MAX_REGISTRIES {
             return Err(CredentialsError::TooMany);
         }
@@ -104,7 +107,8 @@ impl Credentials {
     }
 }
 
-/// A registry as images name it, from what `docker login` was given: perhaps an address, perhaps an old name.
+/// A registry as images name it, from what `docker login` was given: perhaps an address, perhaps an
+/// old name.
 fn normalised(text: &str) -> Option<String> {
     let host = text.strip_prefix("https://").unwrap_or(text);
     let host = host.split('/').next().unwrap_or_default();
@@ -151,7 +155,8 @@ impl AuthEntry {
             return Ok(Credential::Identity(Secret::new(&token)?));
         }
         if let Some(auth) = set(self.auth) {
-            let bytes = Zeroizing::new(BASE64.decode(auth.as_bytes()).map_err(|_| CredentialsError::Auth)?);
+            let bytes =
+                Zeroizing::new(BASE64.decode(auth.as_bytes()).map_err(|_| CredentialsError::Auth)?);
             let text = std::str::from_utf8(&bytes).map_err(|_| CredentialsError::Auth)?;
             let (user, password) = text.split_once(':').ok_or(CredentialsError::Auth)?;
             return Credential::password(user, password.trim_end_matches('\0'));
@@ -227,7 +232,9 @@ pub enum CredentialsError {
     )]
     Json,
     /// An entry holds no usable user, password or token.
-    #[error("a registry's entry holds neither user and password nor a token of at most {MAX_SECRET_BYTES} characters")]
+    #[error(
+        "a registry's entry holds neither user and password nor a token of at most {MAX_SECRET_BYTES} characters"
+    )]
     Auth,
     /// A registry's name is none.
     #[error("{0:?} is no registry: HOST[:PORT]; credentials are sent over https only")]
@@ -253,7 +260,8 @@ mod tests {
     use super::*;
 
     fn read(variables: &[(&str, &str)]) -> Result<Credentials, CredentialsError> {
-        let environment = variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let environment =
+            variables.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         Credentials::from_environment(&environment)
     }
 
@@ -267,7 +275,12 @@ mod tests {
     fn both_forms_are_read_together() {
         let auths = r#"{"auths":{"https://index.docker.io/v1/":{"auth":"bWU6c2VjcmV0"},"ghcr.io":{"username":"u","password":"p:q"},
             "127.0.0.1:5000":{"registrytoken":"t0ken"},"x.azurecr.io":{"auth":"MDA6","identitytoken":"refresh"}}}"#;
-        let all = [(AUTH_CONFIG, auths), (USERNAME, "AWS"), (PASSWORD, "pw"), (REGISTRY, "1.dkr.ecr.aws")];
+        let all = [
+            (AUTH_CONFIG, auths),
+            (USERNAME, "AWS"),
+            (PASSWORD, "pw"),
+            (REGISTRY, "1.dkr.ecr.aws"),
+        ];
         let credentials = read(&all).expect("all");
         assert_eq!(
             credentials.registries().collect::<Vec<_>>(),
@@ -285,7 +298,8 @@ mod tests {
     #[test]
     fn nothing_prints_a_secret() {
         let auths = r#"{"auths":{"ghcr.io":{"username":"u","password":"hunter2"}}}"#;
-        let shown = format!("{:?}", read(&[(AUTH_CONFIG, auths), (USERNAME, "u"), (PASSWORD, "hunter2")]));
+        let shown =
+            format!("{:?}", read(&[(AUTH_CONFIG, auths), (USERNAME, "u"), (PASSWORD, "hunter2")]));
         assert!(!shown.contains("hunter2") && shown.contains("ghcr.io"), "{shown}");
         let bad = r#"{"auths":{"ghcr.io":{"auth":["hunter2"]}}}"#;
         assert!(!read(&[(AUTH_CONFIG, bad)]).expect_err("no text").to_string().contains("hunter2"));
@@ -294,7 +308,10 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_refused() {
         use CredentialsError::{Amazon, Auth, Incomplete, Json, Registry, Twice};
-        let long = format!(r#"{{"auths":{{"a.b":{{"registrytoken":"{}"}}}}}}"#, "x".repeat(MAX_SECRET_BYTES + 1));
+        let long = format!(
+            r#"{{"auths":{{"a.b":{{"registrytoken":"{}"}}}}}}"#,
+            "x".repeat(MAX_SECRET_BYTES + 1)
+        );
         for (text, expected) in [
             ("{", Json),
             (r#"{"auths":{},"credsStore":"desktop"}"#, Json),
@@ -306,7 +323,10 @@ mod tests {
             (&long, Auth),
             (r#"{"auths":{"http://a.b":{"auth":"bWU6c2VjcmV0"}}}"#, Registry("http://a.b".into())),
             (r#"{"auths":{"":{"auth":"bWU6c2VjcmV0"}}}"#, Registry(String::new())),
-            (r#"{"auths":{"a.b":{"auth":"bWU6eA=="},"https://a.b/v1":{"auth":"bWU6eA=="}}}"#, Twice("a.b".into())),
+            (
+                r#"{"auths":{"a.b":{"auth":"bWU6eA=="},"https://a.b/v1":{"auth":"bWU6eA=="}}}"#,
+                Twice("a.b".into()),
+            ),
         ] {
             assert_eq!(read(&[(AUTH_CONFIG, text)]).expect_err(text), expected, "{text}");
         }

@@ -1,7 +1,7 @@
 //! A layer's archive out of its compressed form, hashed and counted as it streams.
 //!
-//! The compressed bytes were verified before; the decoders are pure Rust, because a verified bomb or a
-//! crafted stream of a careless image must not become more than an error.
+//! The compressed bytes were verified before; the decoders are pure Rust, because a verified bomb
+//! or a crafted stream of a careless image must not become more than an error.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -18,7 +18,10 @@ use crate::digest::ContentDigest;
 const BUFFER_BYTES: usize = 128 << 10;
 
 /// The archive in `compressed`, whatever its compression.
-pub(super) fn decoder<'a>(compressed: impl Read + 'a, compression: Compression) -> Box<dyn Read + 'a> {
+pub(super) fn decoder<'a>(
+    compressed: impl Read + 'a,
+    compression: Compression,
+) -> Box<dyn Read + 'a> {
     let buffered = BufReader::with_capacity(BUFFER_BYTES, compressed);
     match compression {
         Compression::None => Box::new(buffered),
@@ -88,7 +91,10 @@ fn next_frame(source: &mut impl BufRead) -> io::Result<Option<Box<FrameDecoder>>
     let mut frame = Box::new(FrameDecoder::new());
     match frame.init(&mut *source) {
         Ok(()) => Ok(Some(frame)),
-        Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
+        Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame {
+            length,
+            ..
+        })) => {
             let skipped = io::copy(&mut source.take(length.into()), &mut io::sink())?;
             if skipped != u64::from(length) {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -120,7 +126,10 @@ mod tests {
         assert!(out.starts_with(b"one\x07"));
         for cut in [2, 5, stream.len() - 9, stream.len() - 1] {
             let mut out = Vec::new();
-            assert!(decoder(&stream[..cut], Compression::Zstd).read_to_end(&mut out).is_err(), "{cut}");
+            assert!(
+                decoder(&stream[..cut], Compression::Zstd).read_to_end(&mut out).is_err(),
+                "{cut}"
+            );
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Image indexes and manifests, as far as running an image needs them.
 //!
-//! Their digest was checked over the exact bytes before they come here, so what they say is what was
-//! pinned; they are still hostile input. Sources: OCI image specification 1.1 (`image-index.md`,
-//! `manifest.md`) and Docker's "Image Manifest Version 2, Schema 2". Keys that only describe
-//! (annotations, history) are skipped, as the specification demands.
+//! Their digest was checked over the exact bytes before they come here, so what they say is what
+//! was pinned; they are still hostile input. Sources: OCI image specification 1.1
+//! (`image-index.md`, `manifest.md`) and Docker's "Image Manifest Version 2, Schema 2". Keys that
+//! only describe (annotations, history) are skipped, as the specification demands.
 
 use serde::Deserialize;
 
@@ -16,10 +16,14 @@ pub(super) const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, \
     application/vnd.docker.distribution.manifest.v2+json";
 
-const INDEX_TYPES: [&str; 2] =
-    ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
-const MANIFEST_TYPES: [&str; 2] =
-    ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
+const INDEX_TYPES: [&str; 2] = [
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+];
+const MANIFEST_TYPES: [&str; 2] = [
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+];
 const CONFIG_TYPES: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 
@@ -99,7 +103,9 @@ pub fn parse_document(bytes: &[u8]) -> Result<Document, ManifestError> {
         return Err(ManifestError::SchemaVersion(raw.schema_version));
     }
     let stated = |types: [&str; 2]| match &raw.media_type {
-        Some(stated) if !types.contains(&stated.as_str()) => Err(ManifestError::MediaType(stated.clone())),
+        Some(stated) if !types.contains(&stated.as_str()) => {
+            Err(ManifestError::MediaType(stated.clone()))
+        }
         _ => Ok(()),
     };
     match (raw.manifests, raw.config, raw.layers) {
@@ -124,17 +130,21 @@ pub fn parse_document(bytes: &[u8]) -> Result<Document, ManifestError> {
 
 /// The manifest for this platform; the one that asks least of the processor if there are several.
 fn for_platform(manifests: Vec<Descriptor>) -> Result<Descriptor, ManifestError> {
-    let fitting =
-        manifests.into_iter().filter_map(|descriptor| Some((demand(descriptor.platform.as_ref()?)?, descriptor)));
+    let fitting = manifests
+        .into_iter()
+        .filter_map(|descriptor| Some((demand(descriptor.platform.as_ref()?)?, descriptor)));
     let (_, found) = fitting.min_by_key(|(demand, _)| *demand).ok_or(ManifestError::NoPlatform)?;
     match MANIFEST_TYPES.contains(&found.media_type.as_str()) {
         true => Ok(found),
-        false if INDEX_TYPES.contains(&found.media_type.as_str()) => Err(ManifestError::NestedIndex),
+        false if INDEX_TYPES.contains(&found.media_type.as_str()) => {
+            Err(ManifestError::NestedIndex)
+        }
         false => Err(ManifestError::MediaType(found.media_type)),
     }
 }
 
-/// The level of x86-64 that a platform asks for; `None` if it is another platform. Machines with TDX have all levels.
+/// The level of x86-64 that a platform asks for; `None` if it is another platform. Machines with
+/// TDX have all levels.
 fn demand(platform: &Platform) -> Option<u8> {
     if (platform.os.as_str(), platform.architecture.as_str()) != PLATFORM {
         return None;
@@ -151,9 +161,8 @@ fn demand(platform: &Platform) -> Option<u8> {
 fn layer(descriptor: Descriptor) -> Result<Layer, ManifestError> {
     let compression = match descriptor.media_type.as_str() {
         "application/vnd.oci.image.layer.v1.tar" => Compression::None,
-        "application/vnd.oci.image.layer.v1.tar+gzip" | "application/vnd.docker.image.rootfs.diff.tar.gzip" => {
-            Compression::Gzip
-        }
+        "application/vnd.oci.image.layer.v1.tar+gzip"
+        | "application/vnd.docker.image.rootfs.diff.tar.gzip" => Compression::Gzip,
         "application/vnd.oci.image.layer.v1.tar+zstd" => Compression::Zstd,
         _ => return Err(ManifestError::MediaType(descriptor.media_type)),
     };
@@ -170,10 +179,14 @@ pub enum ManifestError {
     #[error("schemaVersion is {0}, expected 2")]
     SchemaVersion(u32),
     /// The document, or what it points to, is of a kind that is not run.
-    #[error("media type {0:?} is not an image, its configuration or a tar layer (plain, gzip, zstd)")]
+    #[error(
+        "media type {0:?} is not an image, its configuration or a tar layer (plain, gzip, zstd)"
+    )]
     MediaType(String),
     /// Index and manifest in one, or neither.
-    #[error("the document is neither an index (manifests) nor a manifest (config and layers) alone")]
+    #[error(
+        "the document is neither an index (manifests) nor a manifest (config and layers) alone"
+    )]
     Ambiguous,
     /// The index has nothing for this platform.
     #[error("the index has no manifest for linux/amd64")]
@@ -200,7 +213,7 @@ pub enum ManifestError {
         /// Layers in the configuration.
         diff_ids: usize,
     },
-    /// A volume is no absolute folder.
+    /// A volume is no absolute directory.
     #[error("volume {0:?} is no absolute path below the root")]
     Volume(String),
     /// An exposed port is none.
@@ -224,7 +237,10 @@ mod tests {
     use super::*;
 
     fn descriptor(media_type: &str, extra: &str) -> String {
-        format!(r#"{{"mediaType":"{media_type}","digest":"sha256:{}","size":7{extra}}}"#, "0".repeat(64))
+        format!(
+            r#"{{"mediaType":"{media_type}","digest":"sha256:{}","size":7{extra}}}"#,
+            "0".repeat(64)
+        )
     }
 
     fn manifest(config: &str, layer: &str) -> String {
@@ -241,7 +257,11 @@ mod tests {
     fn both_families_are_read() {
         for (config, layer, compression) in [
             (CONFIG_TYPES[0], OCI_LAYER, Compression::Zstd),
-            (CONFIG_TYPES[1], "application/vnd.docker.image.rootfs.diff.tar.gzip", Compression::Gzip),
+            (
+                CONFIG_TYPES[1],
+                "application/vnd.docker.image.rootfs.diff.tar.gzip",
+                Compression::Gzip,
+            ),
         ] {
             let Document::Manifest { layers, .. } =
                 parse_document(manifest(config, layer).as_bytes()).expect("manifest")
@@ -264,8 +284,10 @@ mod tests {
     #[test]
     fn the_variant_that_asks_least_is_chosen() {
         let of = |variant: &str, size: u32| {
-            let platform = format!(r#","platform":{{"os":"linux","architecture":"amd64"{variant}}}"#);
-            descriptor(MANIFEST_TYPES[0], &platform).replace("\"size\":7", &format!("\"size\":{size}"))
+            let platform =
+                format!(r#","platform":{{"os":"linux","architecture":"amd64"{variant}}}"#);
+            descriptor(MANIFEST_TYPES[0], &platform)
+                .replace("\"size\":7", &format!("\"size\":{size}"))
         };
         let chosen = |manifests: &[String]| {
             let index = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, manifests.join(","));
@@ -274,7 +296,8 @@ mod tests {
                 _ => None,
             }
         };
-        let [plain, v2, v3, v9] = ["", r#","variant":"v2""#, r#","variant":"v3""#, r#","variant":"v9""#];
+        let [plain, v2, v3, v9] =
+            ["", r#","variant":"v2""#, r#","variant":"v3""#, r#","variant":"v9""#];
         assert_eq!(chosen(&[of(v3, 3), of(v2, 2), of(plain, 1), of(plain, 4)]), Some(1));
         assert_eq!(chosen(&[of(v9, 9), of(v3, 3), of(v2, 2)]), Some(2));
         assert_eq!(chosen(&[of(v9, 9)]), None);
@@ -286,7 +309,8 @@ mod tests {
             r#"{{"schemaVersion":2,"manifests":[{}]}}"#,
             descriptor(MANIFEST_TYPES[0], r#","platform":{"os":"linux","architecture":"arm64"}"#)
         );
-        let both = manifest(CONFIG_TYPES[0], OCI_LAYER).replace("\"annotations\"", "\"manifests\":[],\"x\"");
+        let both = manifest(CONFIG_TYPES[0], OCI_LAYER)
+            .replace("\"annotations\"", "\"manifests\":[],\"x\"");
         let lies = manifest(CONFIG_TYPES[0], OCI_LAYER)
             .replace("\"annotations\"", &format!("\"mediaType\":\"{}\",\"x\"", INDEX_TYPES[0]));
         for (text, expected) in [
@@ -298,7 +322,13 @@ mod tests {
             (&only_arm, "no manifest for linux/amd64"),
             (&manifest("text/plain", OCI_LAYER), "media type \"text/plain\""),
             (&manifest(CONFIG_TYPES[0], "text/plain"), "media type \"text/plain\""),
-            (&format!(r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#, descriptor(CONFIG_TYPES[0], "")), "0 layers"),
+            (
+                &format!(
+                    r#"{{"schemaVersion":2,"config":{},"layers":[]}}"#,
+                    descriptor(CONFIG_TYPES[0], "")
+                ),
+                "0 layers",
+            ),
         ] {
             let error = parse_document(text.as_bytes()).expect_err(text).to_string();
             assert!(error.contains(expected), "{text}: {error}");

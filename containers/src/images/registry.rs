@@ -1,10 +1,10 @@
 //! Fetching by digest from mirrors and the registry an image names, each byte hashed as it streams.
 //!
-//! Every one of them may lie, stall or send without end: the digest decides, and sizes and times are
-//! bounded. Mirrors are hints of the untrusted host, asked first, over plain HTTP if they say so, and
-//! never with a credential or a redirect. The registry itself is asked over HTTPS only, unless the
-//! measured app-compose names it as insecure: then over plain HTTP, and it is treated like a mirror.
-//! Source: OCI distribution specification 1.1, "Pull".
+//! Every one of them may lie, stall or send without end: the digest decides, and sizes and times
+//! are bounded. Mirrors are hints of the untrusted host, asked first, over plain HTTP if they say
+//! so, and never with a credential or a redirect. The registry itself is asked over HTTPS only,
+//! unless the measured app-compose names it as insecure: then over plain HTTP, and it is treated
+//! like a mirror. Source: OCI distribution specification 1.1, "Pull".
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -64,13 +64,13 @@ impl Mirror {
 
 /// How long sources are waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
+pub struct Timeouts {
     /// A registry that does not answer this soon is not there.
     pub connect: Duration,
     /// A stream that gives nothing for this long has ended.
     pub silence: Duration,
-    /// Something fetched gets this long, and a second more for each [`Patience::min_bytes_per_sec`], so that dripping
-    /// bytes end too.
+    /// Something fetched gets this long, and a second more for each
+    /// [`Timeouts::min_bytes_per_sec`], so that dripping bytes end too.
     pub base: Duration,
     /// Slower than this is a stall; more than 0.
     pub min_bytes_per_sec: u64,
@@ -80,8 +80,9 @@ pub struct Patience {
     pub pause: Duration,
 }
 
-impl Default for Patience {
-    /// A slow link and a busy registry, but no dead one: 10 s, 30 s, 60 s and 32 KiB/s, 4 times from 250 ms on.
+impl Default for Timeouts {
+    /// A slow link and a busy registry, but no dead one: 10 s, 30 s, 60 s and 32 KiB/s, 4 times
+    /// from 250 ms on.
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
@@ -99,14 +100,16 @@ impl Default for Patience {
 pub struct RegistrySettings {
     /// Asked before the registries; hints, since digests decide.
     pub mirrors: Vec<Mirror>,
-    /// Certificate roots by which registries are verified; without them no registry is asked over HTTPS.
+    /// Certificate roots by which registries are verified; without them no registry is asked over
+    /// HTTPS.
     pub roots_pem: Option<PathBuf>,
-    /// Registries, `HOST[:PORT]` as images name them, that are asked over plain HTTP and shown nothing.
+    /// Registries, `HOST[:PORT]` as images name them, that are asked over plain HTTP and shown
+    /// nothing.
     pub insecure: Vec<String>,
     /// What the others are shown, if they ask.
     pub credentials: Credentials,
     /// How long all are waited for.
-    pub patience: Patience,
+    pub timeout: Timeouts,
 }
 
 /// What is fetched.
@@ -163,24 +166,29 @@ impl Registries {
             None => RootCertStore::empty(),
         };
         let https_client = match settings.roots_pem {
-            Some(_) => Some(tls::client(roots.clone(), true, &settings.patience)?),
+            Some(_) => Some(tls::client(roots.clone(), true, &settings.timeout)?),
             None => None,
         };
-        let plain_client = tls::client(roots, false, &settings.patience)?;
+        let plain_client = tls::client(roots, false, &settings.timeout)?;
         Ok(Self { settings, plain_client, https_client, shown: Mutex::default() })
     }
 
     /// Fetches into `sink` from the first source that gives the bytes of that digest.
-    pub(super) async fn fetch(&self, wanted: Wanted<'_>, sink: &mut impl Sink) -> Result<(), FetchError> {
+    pub(super) async fn fetch(
+        &self,
+        wanted: Wanted<'_>,
+        sink: &mut impl Sink,
+    ) -> Result<(), FetchError> {
         let mut attempts = Vec::new();
         for source in self.sources(wanted.image.name()) {
             let limit = self.time_for(wanted.max_bytes);
-            let cause = match tokio::time::timeout(limit, self.fetch_from(&source, wanted, sink)).await {
-                Ok(Ok(())) => return Ok(()),
-                Ok(Err(SourceError::Store(error))) => return Err(FetchError::Store(error)),
-                Ok(Err(cause)) => cause,
-                Err(_) => SourceError::TooSlow(limit.as_secs()),
-            };
+            let cause =
+                match tokio::time::timeout(limit, self.fetch_from(&source, wanted, sink)).await {
+                    Ok(Ok(())) => return Ok(()),
+                    Ok(Err(SourceError::Store(error))) => return Err(FetchError::Store(error)),
+                    Ok(Err(cause)) => cause,
+                    Err(_) => SourceError::TooSlow(limit.as_secs()),
+                };
             tracing::warn!(source = %source.base, digest = %wanted.digest, %cause, "source refused");
             attempts.push(Attempt { source: source.base.to_string(), cause });
         }
@@ -192,13 +200,16 @@ impl Registries {
     }
 
     fn time_for(&self, bytes: u64) -> Duration {
-        let patience = &self.settings.patience;
-        patience.base + Duration::from_secs(bytes / patience.min_bytes_per_sec.max(1))
+        let timeout = &self.settings.timeout;
+        timeout.base + Duration::from_secs(bytes / timeout.min_bytes_per_sec.max(1))
     }
 
     fn sources(&self, image: &ImageName) -> Vec<Source<'_>> {
-        let mirror =
-            |mirror: &Mirror| Source { base: mirror.0.clone(), client: &self.plain_client, role: Role::Mirror };
+        let mirror = |mirror: &Mirror| Source {
+            base: mirror.0.clone(),
+            client: &self.plain_client,
+            role: Role::Mirror,
+        };
         let mut sources: Vec<Source<'_>> = self.settings.mirrors.iter().map(mirror).collect();
         let insecure = self.settings.insecure.iter().any(|name| name == image.registry());
         let registry = match (insecure, &self.https_client) {
@@ -219,7 +230,7 @@ impl Registries {
         wanted: Wanted<'_>,
         sink: &mut impl Sink,
     ) -> Result<(), SourceError> {
-        let patience = &self.settings.patience;
+        let timeout = &self.settings.timeout;
         let mut transfer = Transfer::begin(wanted, sink).await?;
         let mut failures = 0;
         loop {
@@ -232,11 +243,12 @@ impl Registries {
             if received >= WORTHWHILE_BYTES {
                 failures = 0;
             }
-            if failures >= patience.retries || !cause.is_passing(received) {
+            if failures >= timeout.retries || !cause.is_passing(received) {
                 return Err(cause);
             }
             tracing::debug!(source = %source.base, digest = %wanted.digest, %cause, "asking again");
-            tokio::time::sleep(patience.pause.saturating_mul(1 << failures.min(16)).min(MAX_PAUSE)).await;
+            tokio::time::sleep(timeout.pause.saturating_mul(1 << failures.min(16)).min(MAX_PAUSE))
+                .await;
             failures += 1;
         }
     }
@@ -248,11 +260,11 @@ impl Registries {
         transfer: &mut Transfer<'_, S>,
     ) -> Result<(), SourceError> {
         let mut url = source.base.clone();
-        let folder = match wanted.kind {
+        let directory = match wanted.kind {
             Kind::Manifest => "manifests",
             Kind::Blob => "blobs",
         };
-        url.set_path(&format!("/v2/{}/{folder}/{}", wanted.image.repository(), wanted.digest));
+        url.set_path(&format!("/v2/{}/{directory}/{}", wanted.image.repository(), wanted.digest));
         let question = Question { url, kind: wanted.kind, offset: transfer.received() };
         let key = format!("{}{}", source.base, wanted.image.repository());
         let known = self.shown.lock().map_err(|_| SourceError::Interrupted)?.get(&key).cloned();
@@ -263,7 +275,9 @@ impl Registries {
         }
         let fresh = self.authorize(source, wanted.image.name(), answer.response.headers()).await?;
         let answer = source.ask(&question, Some(&fresh)).await?;
-        if let refused @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) = answer.response.status() {
+        if let refused @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) =
+            answer.response.status()
+        {
             return Err(AuthError::StillRefused(refused.as_u16()).into());
         }
         self.shown.lock().map_err(|_| SourceError::Interrupted)?.insert(key, fresh);
@@ -295,7 +309,8 @@ impl Registries {
 /// Docker's registry answers under another name than its images carry.
 fn registry_url(scheme: &str, registry: &str) -> Result<Url, RegistryError> {
     let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
-    Url::parse(&format!("{scheme}://{host}")).map_err(|_| RegistryError::Registry(registry.to_owned()))
+    Url::parse(&format!("{scheme}://{host}"))
+        .map_err(|_| RegistryError::Registry(registry.to_owned()))
 }
 
 #[cfg(test)]
@@ -307,9 +322,16 @@ mod tests {
         for good in ["http://10.0.2.2:5000", "https://mirror.example", "http://[::1]:80/"] {
             assert!(Mirror::parse(good).is_ok(), "{good}");
         }
-        for bad in
-            ["10.0.2.2:5000", "ftp://a", "http://u:p@a", "http://a/b", "http://a?x", "http://a#x", "file:///x", ""]
-        {
+        for bad in [
+            "10.0.2.2:5000",
+            "ftp://a",
+            "http://u:p@a",
+            "http://a/b",
+            "http://a?x",
+            "http://a#x",
+            "file:///x",
+            "",
+        ] {
             assert!(Mirror::parse(bad).is_err(), "{bad}");
         }
     }
@@ -324,7 +346,8 @@ mod tests {
     #[test]
     fn insecure_registries_are_names() {
         for bad in ["http://a.b", "a.b/c", "", "u@a.b"] {
-            let settings = RegistrySettings { insecure: vec![bad.to_owned()], ..RegistrySettings::default() };
+            let settings =
+                RegistrySettings { insecure: vec![bad.to_owned()], ..RegistrySettings::default() };
             assert!(matches!(Registries::new(settings), Err(RegistryError::Registry(_))), "{bad}");
         }
     }

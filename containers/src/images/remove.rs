@@ -1,8 +1,9 @@
-//! Removing trees that somebody else made: however deep they are, two directories are open at a time.
+//! Removing trees that somebody else made: however deep they are, two directories are open at a
+//! time.
 //!
-//! A layer can nest directories deeper than a process may have files open, by way of links that it made
-//! before. So each directory that is not empty is first moved up to the root of the tree, where it is one
-//! level deep; nothing is followed.
+//! A layer can nest directories deeper than a process may have files open, by way of links that it
+//! made before. So each directory that is not empty is first moved up to the root of the tree,
+//! where it is one level deep; nothing is followed.
 
 use std::ffi::CString;
 use std::io;
@@ -10,7 +11,8 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, fchmod, openat, renameat, rmdir, statat, unlink, unlinkat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, fchmod, openat, renameat, rmdir, statat, unlink,
+    unlinkat,
 };
 use rustix::io::Errno;
 
@@ -111,12 +113,12 @@ mod tests {
 
     #[test]
     fn deep_and_wide_trees_go_and_links_are_not_followed() {
-        let folder = tempfile::tempdir().expect("folder");
-        let root = folder.path().join("tree");
+        let directory = tempfile::tempdir().expect("directory");
+        let root = directory.path().join("tree");
         fs::create_dir(&root).expect("root");
-        fs::write(folder.path().join("outside"), "stays").expect("file");
+        fs::write(directory.path().join("outside"), "stays").expect("file");
         std::os::unix::fs::symlink("../outside", root.join("file link")).expect("link");
-        std::os::unix::fs::symlink("..", root.join("folder link")).expect("link");
+        std::os::unix::fs::symlink("..", root.join("directory link")).expect("link");
         fs::write(root.join(".moved-1"), "in the way").expect("file");
         let mut at = rustix::fs::open(&root, OFlags::PATH, Mode::empty()).expect("root");
         for depth in 0..3000 {
@@ -127,7 +129,7 @@ mod tests {
         fs::write(root.join("big"), vec![1; 100_000]).expect("file");
         assert!(tree(&root).expect("removed") >= 100_000);
         assert!(!root.exists());
-        assert_eq!(fs::read(folder.path().join("outside")).expect("file"), b"stays");
+        assert_eq!(fs::read(directory.path().join("outside")).expect("file"), b"stays");
         assert_eq!(tree(&root).expect_err("gone").kind(), io::ErrorKind::NotFound);
     }
 }

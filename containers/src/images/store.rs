@@ -56,17 +56,26 @@ impl Store {
         make_directory(root)?;
         let lock = File::create(root.join("lock"))?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        let [layers, documents, partial] = ["layers", "documents", "partial"].map(|name| root.join(name));
-        for folder in [&layers, &documents, &partial] {
-            make_directory(folder)?;
+        let [layers, documents, partial] =
+            ["layers", "documents", "partial"].map(|name| root.join(name));
+        for directory in [&layers, &documents, &partial] {
+            make_directory(directory)?;
         }
         remove::content(&partial)?;
-        Ok(Self { layers, documents, partial, next: AtomicU64::new(0), held: Mutex::default(), _lock: lock })
+        Ok(Self {
+            layers,
+            documents,
+            partial,
+            next: AtomicU64::new(0),
+            held: Mutex::default(),
+            _lock: lock,
+        })
     }
 
     /// Removes what neither `keep` nor a pull under way needs; blocks.
     ///
-    /// `keep` must name every image of which a container exists: the kernel does not mind when a mounted layer goes.
+    /// `keep` must name every image of which a container exists: the kernel does not mind when a
+    /// mounted layer goes.
     pub fn collect<'a>(&self, keep: impl Iterator<Item = &'a PulledImage>) -> io::Result<Freed> {
         let mut needed: BTreeSet<String> = BTreeSet::new();
         for image in keep {
@@ -89,10 +98,15 @@ impl Store {
         Ok(freed)
     }
 
-    /// Moves what is not needed out of `folder`, where no pull finds it any more.
-    fn set_aside(&self, folder: &Path, needed: &BTreeSet<String>, doomed: &mut Vec<Partial>) -> io::Result<usize> {
+    /// Moves what is not needed out of `directory`, where no pull finds it any more.
+    fn set_aside(
+        &self,
+        directory: &Path,
+        needed: &BTreeSet<String>,
+        doomed: &mut Vec<Partial>,
+    ) -> io::Result<usize> {
         let before = doomed.len();
-        for entry in fs::read_dir(folder)? {
+        for entry in fs::read_dir(directory)? {
             let entry = entry?;
             if !needed.contains(entry.file_name().to_string_lossy().as_ref()) {
                 let partial = self.partial();
@@ -148,7 +162,8 @@ impl Store {
         Ok(partial)
     }
 
-    /// Makes layers and documents of an image that is whole and verified; blocks until they would survive a power cut.
+    /// Makes layers and documents of an image that is whole and verified; blocks until they would
+    /// survive a power cut.
     pub(super) fn commit(
         &self,
         layers: Vec<(Partial, ContentDigest)>,
@@ -162,7 +177,9 @@ impl Store {
                 moves.push((partial, self.documents.join(digest.hex())));
             }
         }
-        moves.extend(layers.into_iter().map(|(partial, diff_id)| (partial, self.layer_path(diff_id))));
+        moves.extend(
+            layers.into_iter().map(|(partial, diff_id)| (partial, self.layer_path(diff_id))),
+        );
         if moves.is_empty() {
             return Ok(());
         }
@@ -215,7 +232,8 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        // Whether a file, a directory or gone by rename: what cannot be removed now is when the store is next opened.
+        // Whether a file, a directory or gone by rename: what cannot be removed now is when the
+        // store is next opened.
         if let Err(error) = remove::tree(&self.0)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -256,32 +274,38 @@ mod tests {
 
     #[test]
     fn only_what_was_committed_outlives_the_store() {
-        let folder = tempfile::tempdir().expect("folder");
-        let store = Store::open(folder.path()).expect("store");
-        assert_eq!(Store::open(folder.path()).expect_err("open twice").kind(), io::ErrorKind::WouldBlock);
+        let directory = tempfile::tempdir().expect("directory");
+        let store = Store::open(directory.path()).expect("store");
+        assert_eq!(
+            Store::open(directory.path()).expect_err("open twice").kind(),
+            io::ErrorKind::WouldBlock
+        );
         std::mem::forget(layer(&store, 1));
-        store.commit(vec![layer(&store, 2)], &[(digest(b"doc"), b"doc".to_vec())]).expect("committed");
+        store
+            .commit(vec![layer(&store, 2)], &[(digest(b"doc"), b"doc".to_vec())])
+            .expect("committed");
         drop(store.partial_file().expect("file"));
         drop(store);
 
-        let store = Store::open(folder.path()).expect("again");
-        assert_eq!(folder.path().join("partial").read_dir().expect("partial").count(), 0);
+        let store = Store::open(directory.path()).expect("again");
+        assert_eq!(directory.path().join("partial").read_dir().expect("partial").count(), 0);
         assert!(!store.has_layer(ContentDigest::from_bytes([1; 32])));
         let path = store.layer_path(ContentDigest::from_bytes([2; 32]));
         fs::write(path.join("first"), "x").expect("file");
         store.commit(vec![layer(&store, 2)], &[]).expect("the first one stays");
         assert_eq!(path.read_dir().expect("layer").count(), 2);
-        assert_eq!(folder.path().join("partial").read_dir().expect("partial").count(), 0);
+        assert_eq!(directory.path().join("partial").read_dir().expect("partial").count(), 0);
     }
 
     #[test]
     fn a_document_that_changed_is_not_there() {
-        let folder = tempfile::tempdir().expect("folder");
-        let store = Store::open(folder.path()).expect("store");
+        let directory = tempfile::tempdir().expect("directory");
+        let store = Store::open(directory.path()).expect("store");
         store.commit(Vec::new(), &[(digest(b"doc"), b"doc".to_vec())]).expect("committed");
         assert_eq!(store.document(digest(b"doc"), 3).as_deref(), Some(&b"doc"[..]));
         assert_eq!(store.document(digest(b"doc"), 2), None);
-        fs::write(folder.path().join("documents").join(digest(b"doc").hex()), "Doc").expect("file");
+        fs::write(directory.path().join("documents").join(digest(b"doc").hex()), "Doc")
+            .expect("file");
         assert_eq!(store.document(digest(b"doc"), 3), None);
         store.commit(Vec::new(), &[(digest(b"doc"), b"doc".to_vec())]).expect("written anew");
         assert_eq!(store.document(digest(b"doc"), 3).as_deref(), Some(&b"doc"[..]));
@@ -289,8 +313,8 @@ mod tests {
 
     #[test]
     fn what_nobody_needs_is_collected() {
-        let folder = tempfile::tempdir().expect("folder");
-        let store = Arc::new(Store::open(folder.path()).expect("store"));
+        let directory = tempfile::tempdir().expect("directory");
+        let store = Arc::new(Store::open(directory.path()).expect("store"));
         let layers = (1..=4).map(|number| layer(&store, number)).collect();
         let documents = [b"one".to_vec(), b"two".to_vec()].map(|bytes| (digest(&bytes), bytes));
         store.commit(layers, &documents).expect("committed");
@@ -300,12 +324,14 @@ mod tests {
         let freed = store.collect([&two].into_iter()).expect("of one");
         assert_eq!((freed.layers, freed.documents), (1, 1));
         assert!(freed.bytes >= 5003, "{freed:?}");
-        assert!(two.layers.iter().all(|path| path.join("file").exists()) && !one.layers[0].exists());
+        assert!(
+            two.layers.iter().all(|path| path.join("file").exists()) && !one.layers[0].exists()
+        );
         drop(hold);
         assert_eq!(store.collect([&two].into_iter()).expect("the one held").layers, 1);
         assert_eq!(store.collect(std::iter::empty()).expect("all").layers, 2);
         for name in ["layers", "documents", "partial"] {
-            assert_eq!(folder.path().join(name).read_dir().expect(name).count(), 0, "{name}");
+            assert_eq!(directory.path().join(name).read_dir().expect(name).count(), 0, "{name}");
         }
     }
 }

@@ -1,17 +1,18 @@
-//! Making files under a root that nothing can escape: every path is resolved by the kernel inside it.
+//! Making files under a root that nothing can escape: every path is resolved by the kernel inside
+//! it.
 //!
 //! A layer's paths and the links it made before are hostile. The parent of each path is opened with
-//! `openat2(RESOLVE_IN_ROOT)`, so `..`, absolute links and links swapped under way all end inside the
-//! root; the last component is then used relative to that descriptor and never followed.
+//! `openat2(RESOLVE_IN_ROOT)`, so `..`, absolute links and links swapped under way all end inside
+//! the root; the last component is then used relative to that descriptor and never followed.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chownat,
-    fchmod, fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, openat, openat2, statat, symlinkat, unlinkat,
-    utimensat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid,
+    XattrFlags, chownat, fchmod, fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, openat,
+    openat2, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -44,7 +45,7 @@ pub(super) struct TreePath {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Found {
     Nothing,
-    Folder,
+    Directory,
     /// A link, and where it leads.
     Link(Vec<u8>),
     Other,
@@ -63,7 +64,9 @@ impl TreePath {
                 b"" | b"." => continue,
                 b".." => return Err(bad("has a .. component")),
                 _ if component.contains(&0) => return Err(bad("has a NUL")),
-                _ if component.len() > MAX_NAME_BYTES => return Err(bad("has a name longer than 255 bytes")),
+                _ if component.len() > MAX_NAME_BYTES => {
+                    return Err(bad("has a name longer than 255 bytes"));
+                }
                 _ => parents.push(component.to_vec()),
             }
         }
@@ -80,11 +83,13 @@ impl Tree {
     /// Opens the directory `root`, which must exist.
     pub(crate) fn open(root: &Path) -> Result<Self, TreeError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = openat(CWD, root, flags, Mode::empty()).map_err(|error| system("open", error))?;
+        let root =
+            openat(CWD, root, flags, Mode::empty()).map_err(|error| system("open", error))?;
         Ok(Self { root })
     }
 
-    /// A file below the root for reading, links followed inside the root only; `None` if there is none.
+    /// A file below the root for reading, links followed inside the root only; `None` if there is
+    /// none.
     #[cfg(feature = "runtime")]
     pub(crate) fn read(&self, path: &str) -> Result<Option<OwnedFd>, TreeError> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -99,14 +104,16 @@ impl Tree {
     #[cfg(feature = "runtime")]
     pub(crate) fn look(&self, path: &[u8]) -> Result<Found, TreeError> {
         let path = TreePath::parse(path)?;
-        let parent = match self.resolve(&path.parent_bytes(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC) {
+        let parent = match self
+            .resolve(&path.parent_bytes(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC)
+        {
             Ok(parent) => parent,
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Found::Nothing),
             Err(error) => return Err(system("open parent", error)),
         };
         let Some(stat) = look(&parent, &path.name)? else { return Ok(Found::Nothing) };
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => Ok(Found::Folder),
+            FileType::Directory => Ok(Found::Directory),
             FileType::Symlink => {
                 let to = rustix::fs::readlinkat(&parent, path.name.as_slice(), Vec::new());
                 Ok(Found::Link(to.map_err(|error| system("read link", error))?.into_bytes()))
@@ -159,14 +166,17 @@ impl Tree {
     pub(super) fn whiteout(&self, path: &TreePath) -> Result<(), TreeError> {
         let parent = self.parent(path)?;
         match look(&parent, &path.name)? {
-            // Made by this very layer: what lies below is hidden by it already, a directory's content not yet.
+            // Made by this very layer: what lies below is hidden by it already, a directory's
+            // content not yet.
             Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
                 let directory = open_directory(&parent, &path.name)?;
                 set_opaque(&directory)
             }
             Some(_) => Ok(()),
-            None => mknodat(&parent, path.name.as_slice(), FileType::CharacterDevice, Mode::empty(), 0)
-                .map_err(|error| system("make whiteout", error)),
+            None => {
+                mknodat(&parent, path.name.as_slice(), FileType::CharacterDevice, Mode::empty(), 0)
+                    .map_err(|error| system("make whiteout", error))
+            }
         }
     }
 
@@ -174,7 +184,8 @@ impl Tree {
     pub(super) fn opaque_parent(&self, path: &TreePath) -> Result<(), TreeError> {
         let parent = self.parent(path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let readable = openat(&parent, ".", flags, Mode::empty()).map_err(|error| system("open", error))?;
+        let readable =
+            openat(&parent, ".", flags, Mode::empty()).map_err(|error| system("open", error))?;
         set_opaque(&readable)
     }
 
@@ -192,7 +203,8 @@ impl Tree {
             return Err(TreeError::RootIsNoDirectory);
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = openat(&self.root, ".", flags, Mode::empty()).map_err(|error| system("open", error))?;
+        let root =
+            openat(&self.root, ".", flags, Mode::empty()).map_err(|error| system("open", error))?;
         set_attributes(&root, item)
     }
 
@@ -214,17 +226,24 @@ impl Tree {
         set_attributes(&directory, item)
     }
 
-    fn make_hard_link(&self, target: &[u8], parent: &OwnedFd, name: &[u8]) -> Result<(), TreeError> {
+    fn make_hard_link(
+        &self,
+        target: &[u8],
+        parent: &OwnedFd,
+        name: &[u8],
+    ) -> Result<(), TreeError> {
         let shown = || String::from_utf8_lossy(target).into_owned();
         let path = TreePath::parse(target)?;
-        let source = self.resolve(&path.parent_bytes(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC);
+        let source =
+            self.resolve(&path.parent_bytes(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC);
         let source = source.map_err(|_| TreeError::LinkTarget(shown()))?;
         let stat = look(&source, &path.name)?.ok_or_else(|| TreeError::LinkTarget(shown()))?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile | FileType::Symlink | FileType::Fifo => {}
             _ => return Err(TreeError::LinkTarget(shown())),
         }
-        linkat(&source, path.name.as_slice(), parent, name, AtFlags::empty()).map_err(|error| system("link", error))
+        linkat(&source, path.name.as_slice(), parent, name, AtFlags::empty())
+            .map_err(|error| system("link", error))
     }
 
     /// The directory that holds `path`, made if need be.
@@ -259,7 +278,9 @@ impl Tree {
 fn remove(parent: &OwnedFd, name: &[u8]) -> Result<(), TreeError> {
     match unlinkat(parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(Errno::ISDIR) => Err(TreeError::DirectoryReplaced(String::from_utf8_lossy(name).into_owned())),
+        Err(Errno::ISDIR) => {
+            Err(TreeError::DirectoryReplaced(String::from_utf8_lossy(name).into_owned()))
+        }
         Err(error) => Err(system("unlink", error)),
     }
 }
@@ -277,9 +298,15 @@ fn open_directory(parent: &OwnedFd, name: &[u8]) -> Result<OwnedFd, TreeError> {
     openat(parent, name, flags, Mode::empty()).map_err(|error| system("open directory", error))
 }
 
-fn make_file(parent: &OwnedFd, name: &[u8], item: &Item, content: &mut dyn Read) -> Result<(), TreeError> {
+fn make_file(
+    parent: &OwnedFd,
+    name: &[u8],
+    item: &Item,
+    content: &mut dyn Read,
+) -> Result<(), TreeError> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = openat(parent, name, flags, Mode::RUSR | Mode::WUSR).map_err(|error| system("create", error))?;
+    let file = openat(parent, name, flags, Mode::RUSR | Mode::WUSR)
+        .map_err(|error| system("create", error))?;
     let mut file = std::fs::File::from(file);
     io::copy(content, &mut file).map_err(TreeError::Content)?;
     set_attributes(&file, item)?;
@@ -304,17 +331,20 @@ fn set_attributes(file: impl AsFd, item: &Item) -> Result<(), TreeError> {
 /// Owner and time of what is not opened: a link or a fifo.
 fn own_unopened(parent: &OwnedFd, name: &[u8], item: &Item) -> Result<(), TreeError> {
     let owner = (Some(Uid::from_raw(item.uid)), Some(Gid::from_raw(item.gid)));
-    chownat(parent, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW).map_err(|error| system("chown", error))?;
+    chownat(parent, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|error| system("chown", error))?;
     utimensat(parent, name, &times(item.mtime_secs), AtFlags::SYMLINK_NOFOLLOW)
         .map_err(|error| system("set time", error))
 }
 
-/// Which extended attributes a layer may set: `user.` ones and file capabilities. SELinux labels pass
-/// unset, since the guest has no such policy; everything else, overlayfs's own foremost, is refused.
+/// Which extended attributes a layer may set: `user.` ones and file capabilities. SELinux labels
+/// pass unset, since the guest has no such policy; everything else, overlayfs's own foremost, is
+/// refused.
 ///
-/// Capabilities are kept because images depend on them (`ping`) and nothing is gained by them here: with
-/// `no_new_privs`, which every container has, the kernel gives none, and in a user namespace they count for
-/// no more than that namespace. Those that name the root of a namespace (revision 3) are not an image's to choose.
+/// Capabilities are kept because images depend on them (`ping`) and nothing is gained by them here:
+/// with `no_new_privs`, which every container has, the kernel gives none, and in a user namespace
+/// they count for no more than that namespace. Those that name the root of a namespace (revision 3)
+/// are not an image's to choose.
 fn allowed_xattr(name: &[u8], value: &[u8]) -> Result<bool, TreeError> {
     match name {
         b"security.capability" if is_plain_capability(value) => Ok(true),
@@ -326,7 +356,8 @@ fn allowed_xattr(name: &[u8], value: &[u8]) -> Result<bool, TreeError> {
     }
 }
 
-/// `struct vfs_cap_data` of `linux/capability.h`: revision and effective flag, then two pairs of 32 bits.
+/// `struct vfs_cap_data` of `linux/capability.h`: revision and effective flag, then two pairs of 32
+/// bits.
 fn is_plain_capability(value: &[u8]) -> bool {
     const REVISION_2: u8 = 2;
     const BYTES: usize = 20;
@@ -338,7 +369,8 @@ fn refused_xattr(name: &[u8]) -> TreeError {
 }
 
 fn set_opaque(directory: &OwnedFd) -> Result<(), TreeError> {
-    fsetxattr(directory, OPAQUE_XATTR, b"y", XattrFlags::empty()).map_err(|error| system("hide lower layers", error))
+    fsetxattr(directory, OPAQUE_XATTR, b"y", XattrFlags::empty())
+        .map_err(|error| system("hide lower layers", error))
 }
 
 fn times(mtime_secs: i64) -> Timestamps {

@@ -1,8 +1,8 @@
 //! One layer into one directory, in the form that overlayfs stacks.
 //!
-//! An archive names what it hides of lower layers by files called `.wh.NAME` and `.wh..wh..opq` (OCI image
-//! specification, `layer.md`); overlayfs wants device nodes 0/0 and an attribute. The directory is made
-//! under another name and gets its own only when archive and digest are whole.
+//! An archive names what it hides of lower layers by files called `.wh.NAME` and `.wh..wh..opq`
+//! (OCI image specification, `layer.md`); overlayfs wants device nodes 0/0 and an attribute. The
+//! directory is made under another name and gets its own only when archive and digest are whole.
 
 use std::io::Read;
 use std::path::Path;
@@ -33,14 +33,18 @@ pub(super) struct Packed<'a, R> {
 /// Unpacks into the empty directory `into` and gives the digest of the archive; blocks.
 ///
 /// On an error `into` holds whatever was made before it.
-pub(super) fn unpack<R: Read>(packed: Packed<'_, R>, into: &Path) -> Result<ContentDigest, UnpackError> {
+pub(super) fn unpack<R: Read>(
+    packed: Packed<'_, R>,
+    into: &Path,
+) -> Result<ContentDigest, UnpackError> {
     let tree = Tree::open(into)?;
     let layer_budget = LayerBudget::new(packed.budget, packed.bytes);
     let reader = Metered::new(decoder(packed.reader, packed.compression), layer_budget);
     let mut directories: Vec<(Vec<u8>, i64)> = Vec::new();
     let reader = archive::for_each(reader, |item, content| {
         packed.budget.entry()?;
-        apply(&tree, &item, content).map_err(|cause| UnpackError::Entry { path: shown(&item.path), cause })?;
+        apply(&tree, &item, content)
+            .map_err(|cause| UnpackError::Entry { path: shown(&item.path), cause })?;
         if item.make == Make::Directory {
             directories.push((item.path, item.mtime_secs));
         }

@@ -1,10 +1,12 @@
-//! What a container's `/etc/resolv.conf` and `/etc/hosts` say: a pure function of its place in the plan.
+//! What a container's `/etc/resolv.conf` and `/etc/hosts` say: a pure function of its place in the
+//! plan.
 
 use std::net::IpAddr;
 
 use super::plan::{Plan, Slot};
 
-/// The content of `resolv.conf`: the resolver of the first network, or none where there is no network.
+/// The content of `resolv.conf`: the resolver of the first network, or none where there is no
+/// network.
 pub(super) fn resolv_conf(plan: &Plan, connected: &Slot, slot: &Slot) -> String {
     let mut text = String::new();
     if let Some(link) = plan.way_out(connected).or_else(|| connected.links().first()) {
@@ -22,9 +24,11 @@ pub(super) fn resolv_conf(plan: &Plan, connected: &Slot, slot: &Slot) -> String 
     text
 }
 
-/// The same for a container in the guest's own namespace: what the guest asks, or what the file says.
+/// The same for a container in the guest's own namespace: what the guest asks, or what the file
+/// says.
 pub(super) fn guests_resolv_conf(guests: &str, slot: &Slot) -> String {
-    let servers: Vec<IpAddr> = if slot.names.dns.is_empty() { name_servers(guests) } else { slot.names.dns.clone() };
+    let servers: Vec<IpAddr> =
+        if slot.names.dns.is_empty() { name_servers(guests) } else { slot.names.dns.clone() };
     let mut text: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
     if !slot.names.dns_search.is_empty() {
         text.push_str(&format!("search {}\n", slot.names.dns_search.join(" ")));

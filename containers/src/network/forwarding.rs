@@ -1,17 +1,20 @@
-//! What the kernel forwards: set for each interface, never for all, so that the guest goes on being a host.
+//! What the kernel forwards: set for each interface, never for all, so that the guest goes on being
+//! a host.
 //!
-//! A global switch would make the kernel a router on every interface: it would no longer take IPv6 addresses
-//! from the uplink's router advertisements. `force_forwarding` (Linux 6.17) forwards what arrives on one
-//! interface and changes nothing else.
+//! A global switch would make the kernel a router on every interface: it would no longer take IPv6
+//! addresses from the uplink's router advertisements. `force_forwarding` (Linux 6.17) forwards what
+//! arrives on one interface and changes nothing else.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
 /// Parameters of each interface by which packets leave or enter the guest.
-const UPLINK: [(&str, &str, &str); 2] = [("ipv4", "forwarding", "1"), ("ipv6", "force_forwarding", "1")];
-/// Parameters of each bridge. Packets from the guest's own loopback may be translated to a container's address
-/// (`route_localnet`); the reverse is dropped by the filter. No address is probed for or taken from the network.
+const UPLINK: [(&str, &str, &str); 2] =
+    [("ipv4", "forwarding", "1"), ("ipv6", "force_forwarding", "1")];
+/// Parameters of each bridge. Packets from the guest's own loopback may be translated to a
+/// container's address (`route_localnet`); the reverse is dropped by the filter. No address is
+/// probed for or taken from the network.
 const BRIDGE: [(&str, &str, &str); 9] = [
     ("ipv4", "forwarding", "1"),
     ("ipv4", "route_localnet", "1"),
@@ -23,8 +26,9 @@ const BRIDGE: [(&str, &str, &str); 9] = [
     ("ipv6", "autoconf", "0"),
     ("ipv6", "accept_dad", "0"),
 ];
-/// Parameters of a new container's namespace. Ports below 1024 need no privilege inside and everybody may ping, as
-/// Docker has it; addresses are given, never probed for or taken from the network, and IPv6 is off until it is given.
+/// Parameters of a new container's namespace. Ports below 1024 need no privilege inside and
+/// everybody may ping, as Docker has it; addresses are given, never probed for or taken from the
+/// network, and IPv6 is off until it is given.
 const CONTAINER: [(&str, &str); 6] = [
     ("net/ipv4/ip_unprivileged_port_start", "0"),
     ("net/ipv4/ping_group_range", "0 2147483647"),
@@ -45,8 +49,10 @@ pub(super) fn bridge(link: &str, ipv6: bool) -> io::Result<()> {
     disable_ipv6(link, !ipv6)
 }
 
-/// What a bridge switches is never filtered; a kernel that could (the guest's cannot) is told not to.
-const BRIDGED: [&str; 2] = ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"];
+/// What a bridge switches is never filtered; a kernel that could (the guest's cannot) is told not
+/// to.
+const BRIDGED: [&str; 2] =
+    ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"];
 
 /// Prepares the guest.
 pub(super) fn guest() -> io::Result<()> {
@@ -69,7 +75,9 @@ fn disable_ipv6(link: &str, disabled: bool) -> io::Result<()> {
 }
 
 fn set_all(link: &str, parameters: &[(&str, &str, &str)]) -> io::Result<()> {
-    parameters.iter().try_for_each(|(family, name, value)| set(&format!("net/{family}/conf/{link}/{name}"), value))
+    parameters.iter().try_for_each(|(family, name, value)| {
+        set(&format!("net/{family}/conf/{link}/{name}"), value)
+    })
 }
 
 fn set(parameter: &str, value: &str) -> io::Result<()> {

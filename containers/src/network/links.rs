@@ -1,4 +1,5 @@
-//! Links, addresses, routes and neighbours of one namespace, by rtnetlink; what is there already is made right, not twice.
+//! Links, addresses, routes and neighbours of one namespace, by rtnetlink; what is there already is
+//! made right, not twice.
 
 use std::io;
 use std::net::IpAddr;
@@ -45,7 +46,11 @@ impl Netlink {
         let found = self.handle.link().get().match_name(name).execute().try_next().await;
         match found {
             Ok(link) => Ok(link.map(|link| link.header.index)),
-            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -nix::libc::ENODEV => Ok(None),
+            Err(rtnetlink::Error::NetlinkError(error))
+                if error.raw_code() == -nix::libc::ENODEV =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(failed("look up a link")(error)),
         }
     }
@@ -94,7 +99,11 @@ impl Netlink {
     }
 
     /// Changes a link.
-    pub(super) async fn set(&self, message: LinkMessage, what: &'static str) -> Result<(), NetworkError> {
+    pub(super) async fn set(
+        &self,
+        message: LinkMessage,
+        what: &'static str,
+    ) -> Result<(), NetworkError> {
         self.handle.link().set(message).execute().await.map_err(failed(what))
     }
 
@@ -103,13 +112,16 @@ impl Netlink {
         self.set(LinkUnspec::new_with_index(index).up().build(), "start a link").await
     }
 
-    /// Returns when packets pass: a pair that has just been joined drops the first ones, whose repetition would cost
-    /// a service's start a second. One that does not come up in time is left to come up later.
+    /// Returns when packets pass: a pair that has just been joined drops the first ones, whose
+    /// repetition would cost a service's start a second. One that does not come up in time is left
+    /// to come up later.
     pub(super) async fn wait_until_up(&self, name: &str) -> Result<(), NetworkError> {
         for _ in 0..UP_TRIES {
             let found = self.handle.link().get().match_name(name).execute().try_next().await;
             let found = found.map_err(failed("look up a link"))?;
-            if found.is_some_and(|link| link.attributes.contains(&LinkAttribute::OperState(State::Up))) {
+            if found
+                .is_some_and(|link| link.attributes.contains(&LinkAttribute::OperState(State::Up)))
+            {
                 return Ok(());
             }
             tokio::time::sleep(UP_PAUSE).await;
@@ -118,9 +130,14 @@ impl Netlink {
         Ok(())
     }
 
-    /// Gives a link an address, which can be bound to at once: an IPv6 one would else be tentative until the kernel
-    /// has found time to see that it need not be probed for.
-    pub(super) async fn set_address(&self, link: u32, address: IpAddr, prefix: u8) -> Result<(), NetworkError> {
+    /// Gives a link an address, which can be bound to at once: an IPv6 one would else be tentative
+    /// until the kernel has found time to see that it need not be probed for.
+    pub(super) async fn set_address(
+        &self,
+        link: u32,
+        address: IpAddr,
+        prefix: u8,
+    ) -> Result<(), NetworkError> {
         let mut add = self.handle.address().add(link, address, prefix).replace();
         if address.is_ipv6() {
             add.message_mut().header.flags |= AddressHeaderFlags::Nodad;
@@ -134,18 +151,34 @@ impl Netlink {
     }
 
     /// Fixes where an address is, whatever answers say.
-    pub(super) async fn set_neighbour(&self, link: u32, address: IpAddr, at: [u8; 6]) -> Result<(), NetworkError> {
+    pub(super) async fn set_neighbour(
+        &self,
+        link: u32,
+        address: IpAddr,
+        at: [u8; 6],
+    ) -> Result<(), NetworkError> {
         let add = self.handle.neighbours().add(link, address).link_layer_address(&at);
         let add = add.state(NeighbourState::Permanent).replace();
         add.execute().await.map_err(failed("set a neighbour"))
     }
 
     /// Makes a bridge with this hardware address, stopped, unless it is there.
-    pub(super) async fn make_bridge(&self, name: &str, hardware_address: [u8; 6]) -> Result<u32, NetworkError> {
+    pub(super) async fn make_bridge(
+        &self,
+        name: &str,
+        hardware_address: [u8; 6],
+    ) -> Result<u32, NetworkError> {
         if self.find(name).await?.is_none() {
-            // Nobody asks who listens to which group, so snooping would only lose neighbour discovery.
-            let bridge = LinkBridge::new(name).mcast_snooping(false).address(hardware_address.to_vec());
-            self.handle.link().add(bridge.build()).execute().await.map_err(failed("make a bridge"))?;
+            // Nobody asks who listens to which group, so snooping would only lose neighbour
+            // discovery.
+            let bridge =
+                LinkBridge::new(name).mcast_snooping(false).address(hardware_address.to_vec());
+            self.handle
+                .link()
+                .add(bridge.build())
+                .execute()
+                .await
+                .map_err(failed("make a bridge"))?;
         }
         self.index(name).await
     }

@@ -1,8 +1,9 @@
 //! Who is called what, for whom: the answers of the app's resolver as a pure function.
 //!
-//! A container is told the addresses of those that run, on networks that it is on itself; names that the app
-//! uses, names without a dot and addresses of the app's subnets are never asked for outside, where the
-//! untrusted host could answer for a service that has not started yet. Queries are hostile.
+//! A container is told the addresses of those that run, on networks that it is on itself; names
+//! that the app uses, names without a dot and addresses of the app's subnets are never asked for
+//! outside, where the untrusted host could answer for a service that has not started yet. Queries
+//! are hostile.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -17,7 +18,8 @@ use super::plan::{Link, Plan, Slot};
 
 /// Longest query that is read: a question is below 300 bytes, options of EDNS some more.
 pub(super) const MAX_QUERY_BYTES: usize = 4096;
-/// Smallest size that every client takes over UDP (RFC 1035), and what we say that we take (DNS flag day 2020).
+/// Smallest size that every client takes over UDP (RFC 1035), and what we say that we take (DNS
+/// flag day 2020).
 const PLAIN_UDP_BYTES: u16 = 512;
 const EDNS_UDP_BYTES: u16 = 1232;
 /// Length of a message's header.
@@ -45,7 +47,9 @@ pub(super) enum Reaction {
 pub(super) fn react(bytes: &[u8], asker: IpAddr, view: &View<'_>, turn: usize) -> Reaction {
     let Some(header) = bytes.get(..HEADER_BYTES) else { return Reaction::Ignore };
     // The bit that makes it a response: answering one could go on for ever.
-    let Some(slot) = view.asker(asker).filter(|_| header[2] & 0x80 == 0) else { return Reaction::Ignore };
+    let Some(slot) = view.asker(asker).filter(|_| header[2] & 0x80 == 0) else {
+        return Reaction::Ignore;
+    };
     let id = u16::from_be_bytes([header[0], header[1]]);
     let Some(query) = parse(bytes).filter(|query| query.queries.len() == 1) else {
         return refusal(id, OpCode::Query, ResponseCode::FormErr);
@@ -57,7 +61,9 @@ pub(super) fn react(bytes: &[u8], asker: IpAddr, view: &View<'_>, turn: usize) -
         Found::Records(records) => answer(&query, ResponseCode::NoError, records),
         Found::NoName => answer(&query, ResponseCode::NXDomain, Vec::new()),
         Found::Refused => answer(&query, ResponseCode::Refused, Vec::new()),
-        Found::Elsewhere => Reaction::Forward { query: Box::new(query), servers: slot.names.dns.clone() },
+        Found::Elsewhere => {
+            Reaction::Forward { query: Box::new(query), servers: slot.names.dns.clone() }
+        }
     }
 }
 
@@ -131,7 +137,8 @@ enum Found {
 
 impl View<'_> {
     fn asker(&self, address: IpAddr) -> Option<&Slot> {
-        let has = |slot: &&Slot| slot.links().iter().flat_map(Link::addresses).any(|own| own == address);
+        let has =
+            |slot: &&Slot| slot.links().iter().flat_map(Link::addresses).any(|own| own == address);
         self.plan.containers.iter().find(has)
     }
 
@@ -151,20 +158,26 @@ impl View<'_> {
         if !addresses.is_empty() {
             let turn = turn % addresses.len();
             addresses.rotate_left(turn);
-            return Found::Records(addresses.iter().filter_map(|address| record(query, *address)).collect());
+            return Found::Records(
+                addresses.iter().filter_map(|address| record(query, *address)).collect(),
+            );
         }
-        if !text.contains('.') || self.plan.containers.iter().any(|slot| is_called(slot, None, text)) {
+        if !text.contains('.')
+            || self.plan.containers.iter().any(|slot| is_called(slot, None, text))
+        {
             return Found::NoName;
         }
         // Whoever is on internal networks only has no way out, by names either.
         if self.plan.way_out(asker).is_none() { Found::Refused } else { Found::Elsewhere }
     }
 
-    /// The addresses of who is called `name`, on the first of the asker's networks where anybody is.
+    /// The addresses of who is called `name`, on the first of the asker's networks where anybody
+    /// is.
     fn addresses(&self, asker: &Slot, name: &str) -> Vec<IpAddr> {
         let on = |own: &Link| -> Vec<IpAddr> {
             let there = self.running().filter(|slot| is_called(slot, Some(own.bridge), name));
-            let links = there.flat_map(|slot| slot.links().iter().filter(|link| link.bridge == own.bridge));
+            let links =
+                there.flat_map(|slot| slot.links().iter().filter(|link| link.bridge == own.bridge));
             links.flat_map(Link::addresses).collect()
         };
         asker.links().iter().map(on).find(|found| !found.is_empty()).unwrap_or_default()
@@ -173,16 +186,25 @@ impl View<'_> {
     fn look_up_address(&self, asker: &Slot, query: &Query, address: IpAddr) -> Found {
         let shared = |link: &Link| asker.links().iter().any(|own| own.bridge == link.bridge);
         let has = |slot: &&Slot| {
-            slot.links().iter().filter(|link| shared(link)).flat_map(Link::addresses).any(|own| own == address)
+            slot.links()
+                .iter()
+                .filter(|link| shared(link))
+                .flat_map(Link::addresses)
+                .any(|own| own == address)
         };
         // The last of its names is its own; the first is that of all its replicas.
-        let name = self.running().find(has).and_then(|slot| Name::from_ascii(slot.found_as.last()?).ok());
+        let name =
+            self.running().find(has).and_then(|slot| Name::from_ascii(slot.found_as.last()?).ok());
         let Some(mut name) = name else { return Found::NoName };
         name.set_fqdn(true);
         if query.query_type() != RecordType::PTR {
             return Found::Records(Vec::new());
         }
-        Found::Records(vec![Record::from_rdata(query.name().clone(), TTL_SECS, RData::PTR(PTR(name)))])
+        Found::Records(vec![Record::from_rdata(
+            query.name().clone(),
+            TTL_SECS,
+            RData::PTR(PTR(name)),
+        )])
     }
 
     fn running(&self) -> impl Iterator<Item = &Slot> {
@@ -192,7 +214,8 @@ impl View<'_> {
 
 /// Whether a container is called `name` on a network, or on any.
 fn is_called(slot: &Slot, bridge: Option<usize>, name: &str) -> bool {
-    let links = slot.links().iter().filter(|link| bridge.is_none_or(|bridge| link.bridge == bridge));
+    let links =
+        slot.links().iter().filter(|link| bridge.is_none_or(|bridge| link.bridge == bridge));
     slot.found_as.iter().chain(links.flat_map(|link| &link.aliases)).any(|known| known == name)
 }
 
@@ -261,12 +284,16 @@ mod tests {
         assert_eq!(parse(&answer).expect("well formed").answers.len(), 400);
         let query = parse(&query).expect("well formed");
         let short = parse(&for_udp(&query, answer)).expect("well formed");
-        assert!(short.metadata.truncation && short.answers.is_empty() && short.queries == query.queries);
+        assert!(
+            short.metadata.truncation && short.answers.is_empty() && short.queries == query.queries
+        );
     }
 
     #[test]
     fn only_dotted_names_that_the_app_does_not_use_are_asked_for_outside() {
-        for (name, outside) in [("example.org", true), ("other", false), ("example", false), (".", false)] {
+        for (name, outside) in
+            [("example.org", true), ("other", false), ("example", false), (".", false)]
+        {
             let forwarded = matches!(react_to(&question(name), ASKER), Reaction::Forward { .. });
             assert_eq!(forwarded, outside, "{name}");
         }

@@ -1,7 +1,8 @@
 //! A network namespace that a file stands for, so that it is set up before the container enters it.
 //!
-//! Namespaces belong to threads. A thread of its own makes or enters one and ends; descriptors, sockets
-//! and the bound file go on belonging to it. The file is bound last, so that one which is bound is whole.
+//! Namespaces belong to threads. A thread of its own makes or enters one and ends; descriptors,
+//! sockets and the bound file go on belonging to it. The file is bound last, so that one which is
+//! bound is whole.
 
 use std::fs::{self, File};
 use std::io;
@@ -41,9 +42,11 @@ pub(super) async fn inside<T: Send + 'static>(
     .await
 }
 
-/// Runs `work` on a thread that ends with it and knows the runtime. Not the blocking pool's own: that one would stay
-/// where it went.
-async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+/// Runs `work` on a thread that ends with it and knows the runtime. Not the blocking pool's own:
+/// that one would stay where it went.
+async fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     let runtime = Handle::current();
     let done = tokio::task::spawn_blocking(move || {
         std::thread::scope(|scope| {
@@ -69,7 +72,8 @@ pub(super) fn is_bound(file: &Path) -> bool {
     statfs(file).is_ok_and(|found| u64::try_from(found.f_type) == Ok(NSFS_MAGIC))
 }
 
-/// Ends what [`bind`] began; the namespace ends once no process is in it. A file that is not there is fine.
+/// Ends what [`bind`] began; the namespace ends once no process is in it. A file that is not there
+/// is fine.
 pub(super) fn unbind(file: &Path) -> io::Result<()> {
     if is_bound(file) {
         unmount(file, UnmountFlags::DETACH)?;

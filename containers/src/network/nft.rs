@@ -1,8 +1,10 @@
-//! The packet filter by netlink: rules become nftables expressions, and one batch replaces the whole table.
+//! The packet filter by netlink: rules become nftables expressions, and one batch replaces the
+//! whole table.
 //!
-//! The kernel takes a batch whole or not at all, so there is no moment without rules. Formats are those of
-//! `linux/netfilter/nf_tables.h` and `linux/netfilter/nfnetlink.h`: attributes of type and length, integers
-//! big-endian, except what is loaded into a register, which is as the packet or the machine has it.
+//! The kernel takes a batch whole or not at all, so there is no moment without rules. Formats are
+//! those of `linux/netfilter/nf_tables.h` and `linux/netfilter/nfnetlink.h`: attributes of type and
+//! length, integers big-endian, except what is loaded into a register, which is as the packet or
+//! the machine has it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -76,12 +78,17 @@ fn send(rules: &[Rule]) -> Result<(), NetworkError> {
         batch.rule(rule, if place + 1 == rules.len() { NLM_F_ACK } else { 0 });
     }
     exchange(batch.end()).map_err(|(error, message)| {
-        let rule = message.checked_sub(first).and_then(|place| rules.get(usize::try_from(place).ok()?));
-        NetworkError::Filter { rule: rule.map(|rule| format!("{rule:?}")).unwrap_or_default(), error }
+        let rule =
+            message.checked_sub(first).and_then(|place| rules.get(usize::try_from(place).ok()?));
+        NetworkError::Filter {
+            rule: rule.map(|rule| format!("{rule:?}")).unwrap_or_default(),
+            error,
+        }
     })
 }
 
-/// Sends a batch and reads its first answer: an error with the number of its message, or the last one's acknowledgement.
+/// Sends a batch and reads its first answer: an error with the number of its message, or the last
+/// one's acknowledgement.
 fn exchange(batch: Vec<u8>) -> Result<(), (io::Error, u32)> {
     let talk = || {
         let mut socket = Socket::new(NETLINK_NETFILTER)?;
@@ -93,7 +100,9 @@ fn exchange(batch: Vec<u8>) -> Result<(), (io::Error, u32)> {
         Ok(socket.recv_from_full()?.0)
     };
     let answer: Vec<u8> = talk().map_err(|error| (error, 0))?;
-    let word = |at: usize| answer.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes);
+    let word = |at: usize| {
+        answer.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes)
+    };
     let kind = answer.get(4..6).map(|kind| u16::from_ne_bytes([kind[0], kind[1]]));
     match (kind, word(8), word(16)) {
         (Some(NLMSG_ERROR), _, Some(0)) => Ok(()),
@@ -106,8 +115,14 @@ fn exchange(batch: Vec<u8>) -> Result<(), (io::Error, u32)> {
 
 impl Chain {
     /// Every chain.
-    pub(super) const ALL: [Self; 6] =
-        [Self::Arriving, Self::Input, Self::Forward, Self::Prerouting, Self::Output, Self::Postrouting];
+    pub(super) const ALL: [Self; 6] = [
+        Self::Arriving,
+        Self::Input,
+        Self::Forward,
+        Self::Prerouting,
+        Self::Output,
+        Self::Postrouting,
+    ];
 
     /// Its name in the kernel.
     pub(super) fn name(self) -> &'static str {
@@ -156,7 +171,8 @@ impl Batch {
 
     /// `struct nlmsghdr`, `struct nfgenmsg`, attributes.
     fn message(&mut self, kind: u16, flags: u16, attributes: &Attributes) {
-        let (family, resource) = if kind == BATCH_BEGIN || kind == BATCH_END { (0, NFTABLES) } else { (INET, 0) };
+        let (family, resource) =
+            if kind == BATCH_BEGIN || kind == BATCH_END { (0, NFTABLES) } else { (INET, 0) };
         let length = u32::try_from(20 + attributes.0.len()).unwrap_or(u32::MAX);
         self.bytes.extend(length.to_ne_bytes());
         self.bytes.extend(kind.to_ne_bytes());
@@ -176,7 +192,8 @@ impl Batch {
     fn chain(&mut self, chain: Chain) {
         let (kind, hook, priority, policy) = chain.base();
         let hook = Attributes::default().number(1, hook).number(2, priority.cast_unsigned());
-        let attributes = Attributes::default().text(1, TABLE).text(3, chain.name()).nested(4, &hook);
+        let attributes =
+            Attributes::default().text(1, TABLE).text(3, chain.name()).nested(4, &hook);
         self.message(NEW_CHAIN, NLM_F_CREATE, &attributes.number(5, policy).text(7, kind));
     }
 
@@ -204,8 +221,12 @@ impl Expressions {
     fn test(&mut self, test: &Match) {
         match test {
             Match::From(link) => self.meta(IN_NAME).compare(EQUAL, &link_name(link)),
-            Match::FromBridge(is) => self.meta(IN_NAME).compare(operator(*is), BRIDGE_PREFIX.as_bytes()),
-            Match::ToBridge(is) => self.meta(OUT_NAME).compare(operator(*is), BRIDGE_PREFIX.as_bytes()),
+            Match::FromBridge(is) => {
+                self.meta(IN_NAME).compare(operator(*is), BRIDGE_PREFIX.as_bytes())
+            }
+            Match::ToBridge(is) => {
+                self.meta(OUT_NAME).compare(operator(*is), BRIDGE_PREFIX.as_bytes())
+            }
             Match::Family(Family::V4) => self.meta(NFPROTO).compare(EQUAL, &[NFPROTO_IPV4]),
             Match::Family(Family::V6) => self.meta(NFPROTO).compare(EQUAL, &[NFPROTO_IPV6]),
             Match::Source(subnet, is) => self.subnet(subnet, (12, 8), operator(*is)),
@@ -218,10 +239,13 @@ impl Expressions {
                 // The destination port is bytes 2 and 3 of either's header.
                 self.payload(TRANSPORT, 2, 2).compare(EQUAL, &port.to_be_bytes())
             }
-            Match::State(bits) => self.connection(CT_STATE).mask(&bits.to_ne_bytes()).compare(NOT_EQUAL, &[0; 4]),
-            Match::Translated => {
-                self.connection(CT_STATUS).mask(&IPS_DST_NAT.to_ne_bytes()).compare(NOT_EQUAL, &[0; 4])
+            Match::State(bits) => {
+                self.connection(CT_STATE).mask(&bits.to_ne_bytes()).compare(NOT_EQUAL, &[0; 4])
             }
+            Match::Translated => self
+                .connection(CT_STATUS)
+                .mask(&IPS_DST_NAT.to_ne_bytes())
+                .compare(NOT_EQUAL, &[0; 4]),
         };
     }
 
@@ -246,7 +270,9 @@ impl Expressions {
             Verdict::Accept => self.decide(ACCEPT),
             Verdict::Drop => self.decide(DROP),
             // Of either family (ICMPX), administratively prohibited.
-            Verdict::Reject => self.add("reject", &Attributes::default().number(1, 2).bytes(2, &[3])),
+            Verdict::Reject => {
+                self.add("reject", &Attributes::default().number(1, 2).bytes(2, &[3]))
+            }
             Verdict::Masquerade => self.add("masq", &Attributes::default()),
             Verdict::Translate(target) => self.translate(*target),
         };
@@ -292,12 +318,19 @@ impl Expressions {
 
     fn mask(&mut self, mask: &[u8]) -> &mut Self {
         let length = u32::try_from(mask.len()).unwrap_or(u32::MAX);
-        let attributes = Attributes::default().number(1, REGISTER).number(2, REGISTER).number(3, length);
-        self.add("bitwise", &attributes.nested(4, &data(mask)).nested(5, &data(&vec![0; mask.len()])))
+        let attributes =
+            Attributes::default().number(1, REGISTER).number(2, REGISTER).number(3, length);
+        self.add(
+            "bitwise",
+            &attributes.nested(4, &data(mask)).nested(5, &data(&vec![0; mask.len()])),
+        )
     }
 
     fn compare(&mut self, operator: u32, value: &[u8]) -> &mut Self {
-        self.add("cmp", &Attributes::default().number(1, REGISTER).number(2, operator).nested(3, &data(value)))
+        self.add(
+            "cmp",
+            &Attributes::default().number(1, REGISTER).number(2, operator).nested(3, &data(value)),
+        )
     }
 
     fn add(&mut self, name: &str, attributes: &Attributes) -> &mut Self {

@@ -23,19 +23,23 @@ pub(super) const BRIDGE_PREFIX: &str = "dstyx-";
 pub(super) const VETH_PREFIX: &str = "dv";
 /// More networks than an app has; one octet of the hardware addresses tells them apart.
 pub const MAX_NETWORKS: usize = 64;
-/// Ports of a Linux bridge (`BR_MAX_PORTS`, without one for ourselves), which bounds the containers of an app.
+/// Ports of a Linux bridge (`BR_MAX_PORTS`, without one for ourselves), which bounds the containers
+/// of an app.
 pub const MAX_CONTAINERS: usize = 1022;
 /// 4,093 containers: more than [`MAX_CONTAINERS`], and 16 networks fit into 172.31.0.0/16.
 const CHOSEN_PREFIX: u8 = 20;
-/// Where subnets are chosen from: private, and the part of it that fewest clouds and homes use first.
+/// Where subnets are chosen from: private, and the part of it that fewest clouds and homes use
+/// first.
 const POOLS: [Ipv4Net; 3] = [
     Ipv4Net::new_assert(Ipv4Addr::new(172, 31, 0, 0), 16),
     Ipv4Net::new_assert(Ipv4Addr::new(10, 192, 0, 0), 10),
     Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12),
 ];
-/// `fd`, then "dstyx": a unique local prefix (RFC 4193) that is the same in every guest, since it never leaves one.
+/// `fd`, then "dstyx": a unique local prefix (RFC 4193) that is the same in every guest, since it
+/// never leaves one.
 const UNIQUE_LOCAL: [u16; 3] = [0xfd64, 0x7374, 0x7978];
-/// Prefix lengths that a file may state: room for two hosts, and no bigger part of the Internet than is private.
+/// Prefix lengths that a file may state: room for two hosts, and no bigger part of the Internet
+/// than is private.
 const STATED_V4: std::ops::RangeInclusive<u8> = 8..=29;
 const STATED_V6: std::ops::RangeInclusive<u8> = 7..=120;
 
@@ -78,7 +82,9 @@ impl Bridge {
 
     /// Both.
     pub(super) fn gateways(&self) -> impl Iterator<Item = IpAddr> {
-        [Some(IpAddr::V4(self.gateway_v4())), self.gateway_v6().map(IpAddr::V6)].into_iter().flatten()
+        [Some(IpAddr::V4(self.gateway_v4())), self.gateway_v6().map(IpAddr::V6)]
+            .into_iter()
+            .flatten()
     }
 
     /// Its subnets.
@@ -101,7 +107,8 @@ pub(super) struct Slot {
     pub(super) service: String,
     /// What it is connected to.
     pub(super) mode: SlotMode,
-    /// The names by which others on the networks of its links find it, lower case; aliases are the links' own.
+    /// The names by which others on the networks of its links find it, lower case; aliases are the
+    /// links' own.
     pub(super) found_as: Vec<String>,
     /// How it is called by itself, and what it knows of others.
     pub(super) names: Names,
@@ -180,12 +187,18 @@ impl Plan {
         self.containers.iter().find(|slot| slot.id == id)
     }
 
-    /// The link by which a container leaves the guest: that of highest priority to a network that is not internal.
+    /// The link by which a container leaves the guest: that of highest priority to a network that
+    /// is not internal.
     pub(super) fn way_out<'a>(&self, slot: &'a Slot) -> Option<&'a Link> {
         slot.links().iter().find(|link| !self.bridges[link.bridge].internal)
     }
 
-    fn slot(&self, service: &Service, replica: u16, addresses: &mut Addresses) -> Result<Slot, PlanError> {
+    fn slot(
+        &self,
+        service: &Service,
+        replica: u16,
+        addresses: &mut Addresses,
+    ) -> Result<Slot, PlanError> {
         let id = format!("{}-{replica}", service.name);
         let mode = match &service.network {
             NetworkMode::None => SlotMode::None,
@@ -201,7 +214,10 @@ impl Plan {
         found_as.iter_mut().for_each(|name| name.make_ascii_lowercase());
         let (names, ports) = (service.names.clone(), service.ports.clone());
         let slot = Slot { id, service: service.name.clone(), mode, found_as, names, ports };
-        if matches!(slot.mode, SlotMode::Links(_)) && !slot.ports.is_empty() && self.way_out(&slot).is_none() {
+        if matches!(slot.mode, SlotMode::Links(_))
+            && !slot.ports.is_empty()
+            && self.way_out(&slot).is_none()
+        {
             return Err(PlanError::PublishedInside { service: service.name.clone() });
         }
         Ok(slot)
@@ -223,7 +239,14 @@ impl Plan {
         };
         let aliases = attachment.aliases.iter().map(|alias| alias.to_ascii_lowercase()).collect();
         let outer = format!("{VETH_PREFIX}{place}-{bridge}");
-        Ok(Link { bridge, outer, hardware_address: hardware_address(bridge, place), v4, v6, aliases })
+        Ok(Link {
+            bridge,
+            outer,
+            hardware_address: hardware_address(bridge, place),
+            v4,
+            v6,
+            aliases,
+        })
     }
 }
 
@@ -243,7 +266,8 @@ fn bridges(networks: &[Network], occupied: &[IpNet]) -> Result<Vec<Bridge>, Plan
     if networks.len() > MAX_NETWORKS {
         return Err(PlanError::TooManyNetworks { found: networks.len() });
     }
-    let mut taken: Vec<(IpNet, &str)> = occupied.iter().map(|subnet| (*subnet, "the guest's own network")).collect();
+    let mut taken: Vec<(IpNet, &str)> =
+        occupied.iter().map(|subnet| (*subnet, "the guest's own network")).collect();
     // Those that are stated come first: what is chosen must keep clear of them.
     for network in networks {
         for subnet in &network.subnets {
@@ -257,12 +281,15 @@ fn bridges(networks: &[Network], occupied: &[IpNet]) -> Result<Vec<Bridge>, Plan
     }
     let mut bridges = Vec::new();
     for (place, network) in networks.iter().enumerate() {
-        let own = |kind: fn(&IpNet) -> bool| taken.iter().find(|(net, name)| *name == network.name && kind(net));
+        let own = |kind: fn(&IpNet) -> bool| {
+            taken.iter().find(|(net, name)| *name == network.name && kind(net))
+        };
         let v4 = own(|net| matches!(net, IpNet::V4(_))).map(|(net, _)| *net);
         let v6 = own(|net| matches!(net, IpNet::V6(_))).map(|(net, _)| *net);
         let v4 = match v4 {
             Some(IpNet::V4(subnet)) => subnet,
-            _ => choose_v4(&taken).ok_or_else(|| PlanError::NoSubnetLeft { network: network.name.clone() })?,
+            _ => choose_v4(&taken)
+                .ok_or_else(|| PlanError::NoSubnetLeft { network: network.name.clone() })?,
         };
         let v6 = match v6 {
             Some(IpNet::V6(subnet)) => Some(subnet),
@@ -285,12 +312,17 @@ fn bridges(networks: &[Network], occupied: &[IpNet]) -> Result<Vec<Bridge>, Plan
 fn stated(network: &str, (address, length): (IpAddr, u8)) -> Result<IpNet, PlanError> {
     let refused = |why| PlanError::BadSubnet { network: network.to_owned(), address, length, why };
     let (allowed, special) = match address {
-        IpAddr::V4(v4) => {
-            (STATED_V4, v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || v4.octets()[0] >= 224)
-        }
-        IpAddr::V6(v6) => {
-            (STATED_V6, v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified() || v6.is_multicast())
-        }
+        IpAddr::V4(v4) => (
+            STATED_V4,
+            v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || v4.octets()[0] >= 224,
+        ),
+        IpAddr::V6(v6) => (
+            STATED_V6,
+            v6.is_loopback()
+                || v6.is_unicast_link_local()
+                || v6.is_unspecified()
+                || v6.is_multicast(),
+        ),
     };
     if !allowed.contains(&length) {
         return Err(refused("its prefix length is not 8 to 29 (IPv4) or 7 to 120 (IPv6)"));
@@ -311,7 +343,9 @@ fn overlap(one: &IpNet, other: &IpNet) -> bool {
 
 fn choose_v4(taken: &[(IpNet, &str)]) -> Option<Ipv4Net> {
     let candidates = POOLS.iter().filter_map(|pool| pool.subnets(CHOSEN_PREFIX).ok()).flatten();
-    candidates.into_iter().find(|subnet| !taken.iter().any(|(other, _)| overlap(other, &IpNet::V4(*subnet))))
+    candidates
+        .into_iter()
+        .find(|subnet| !taken.iter().any(|(other, _)| overlap(other, &IpNet::V4(*subnet))))
 }
 
 fn chosen_v6(place: usize) -> Ipv6Net {
@@ -344,9 +378,12 @@ impl Addresses {
                         let (service, network) = (service.name.clone(), attachment.network.clone());
                         PlanError::BadAddress { service, network, address: *address, why }
                     };
-                    let subnet =
-                        bridge.subnet_of(*address).ok_or_else(|| refused("it is not in the network's subnet"))?;
-                    if *address == subnet.network() || (address.is_ipv4() && *address == subnet.broadcast()) {
+                    let subnet = bridge
+                        .subnet_of(*address)
+                        .ok_or_else(|| refused("it is not in the network's subnet"))?;
+                    if *address == subnet.network()
+                        || (address.is_ipv4() && *address == subnet.broadcast())
+                    {
                         return Err(refused("it is the subnet's own"));
                     }
                     if bridge.gateways().any(|gateway| gateway == *address) {
@@ -365,12 +402,16 @@ impl Addresses {
     }
 
     fn next_v4(&mut self, bridge: &Bridge) -> Result<Ipv4Addr, PlanError> {
-        let (next, _) = self.next.entry(bridge.network.clone()).or_insert((FIRST_OFFSET, FIRST_OFFSET));
+        let (next, _) =
+            self.next.entry(bridge.network.clone()).or_insert((FIRST_OFFSET, FIRST_OFFSET));
         loop {
             let address = Ipv4Addr::from(u32::from(bridge.v4.network()).saturating_add(*next));
             *next = next.saturating_add(1);
             if !bridge.v4.contains(&address) || address == bridge.v4.broadcast() {
-                return Err(PlanError::SubnetFull { network: bridge.network.clone(), subnet: IpNet::V4(bridge.v4) });
+                return Err(PlanError::SubnetFull {
+                    network: bridge.network.clone(),
+                    subnet: IpNet::V4(bridge.v4),
+                });
             }
             if self.used.insert(IpAddr::V4(address)) {
                 return Ok(address);
@@ -379,12 +420,17 @@ impl Addresses {
     }
 
     fn next_v6(&mut self, bridge: &Bridge, subnet: Ipv6Net) -> Result<Ipv6Addr, PlanError> {
-        let (_, next) = self.next.entry(bridge.network.clone()).or_insert((FIRST_OFFSET, FIRST_OFFSET));
+        let (_, next) =
+            self.next.entry(bridge.network.clone()).or_insert((FIRST_OFFSET, FIRST_OFFSET));
         loop {
-            let address = Ipv6Addr::from(u128::from(subnet.network()).saturating_add(u128::from(*next)));
+            let address =
+                Ipv6Addr::from(u128::from(subnet.network()).saturating_add(u128::from(*next)));
             *next = next.saturating_add(1);
             if !subnet.contains(&address) {
-                return Err(PlanError::SubnetFull { network: bridge.network.clone(), subnet: IpNet::V6(subnet) });
+                return Err(PlanError::SubnetFull {
+                    network: bridge.network.clone(),
+                    subnet: IpNet::V6(subnet),
+                });
             }
             if self.used.insert(IpAddr::V6(address)) {
                 return Ok(address);
@@ -455,7 +501,9 @@ pub enum PlanError {
         why: &'static str,
     },
     /// A subnet has no address left.
-    #[error("network {network:?}: subnet {subnet} has no address left; state a larger one under ipam")]
+    #[error(
+        "network {network:?}: subnet {subnet} has no address left; state a larger one under ipam"
+    )]
     SubnetFull {
         /// Whose.
         network: String,
@@ -463,7 +511,9 @@ pub enum PlanError {
         subnet: IpNet,
     },
     /// A port leads to where nothing leads.
-    #[error("service {service:?} publishes ports but is on internal networks only; put it on one that is not")]
+    #[error(
+        "service {service:?} publishes ports but is on internal networks only; put it on one that is not"
+    )]
     PublishedInside {
         /// Which.
         service: String,
@@ -481,34 +531,48 @@ mod tests {
 
     fn fixed(name: &str, address: &str) -> Service {
         let mut service = service(name, on(&["a"]));
-        let NetworkMode::Networks(attachments) = &mut service.network else { panic!("{service:?}") };
+        let NetworkMode::Networks(attachments) = &mut service.network else {
+            panic!("{service:?}")
+        };
         attachments[0].addresses = vec![address.parse().expect("address")];
         service
     }
 
     fn stated(name: &str, subnets: &[(&str, u8)]) -> Network {
-        let subnets = subnets.iter().map(|(address, length)| (address.parse().expect("address"), *length)).collect();
+        let subnets = subnets
+            .iter()
+            .map(|(address, length)| (address.parse().expect("address"), *length))
+            .collect();
         Network { subnets, ..network(name) }
     }
 
     #[test]
     fn chosen_subnets_keep_clear_of_the_guests_and_of_stated_ones() {
-        let networks = vec![network("a"), stated("b", &[("172.31.16.0", 24), ("fd00:1::", 64)]), network("c")];
-        let occupied = ["172.31.0.0/20".parse().expect("subnet"), "10.0.2.0/24".parse().expect("subnet")];
-        let plan = Plan::new(&compose(networks.clone(), vec![service("s", on(&["a"]))]), &occupied).expect("a plan");
-        let subnets: Vec<String> = plan.bridges.iter().map(|bridge| bridge.v4.to_string()).collect();
+        let networks =
+            vec![network("a"), stated("b", &[("172.31.16.0", 24), ("fd00:1::", 64)]), network("c")];
+        let occupied =
+            ["172.31.0.0/20".parse().expect("subnet"), "10.0.2.0/24".parse().expect("subnet")];
+        let plan = Plan::new(&compose(networks.clone(), vec![service("s", on(&["a"]))]), &occupied)
+            .expect("a plan");
+        let subnets: Vec<String> =
+            plan.bridges.iter().map(|bridge| bridge.v4.to_string()).collect();
         assert_eq!(subnets, ["172.31.32.0/20", "172.31.16.0/24", "172.31.48.0/20"]);
         assert_eq!(plan.bridges[1].gateway_v6(), Some("fd00:1::1".parse().expect("address")));
-        let everything = ["172.16.0.0/12".parse().expect("subnet"), "10.0.0.0/8".parse().expect("subnet")];
+        let everything =
+            ["172.16.0.0/12".parse().expect("subnet"), "10.0.0.0/8".parse().expect("subnet")];
         let full = Plan::new(&compose(vec![network("a")], Vec::new()), &everything);
         assert_eq!(full, Err(PlanError::NoSubnetLeft { network: "a".to_owned() }));
-        let taken = Plan::new(&compose(networks, Vec::new()), &["172.31.16.128/25".parse().expect("subnet")]);
+        let taken = Plan::new(
+            &compose(networks, Vec::new()),
+            &["172.31.16.128/25".parse().expect("subnet")],
+        );
         assert!(matches!(taken, Err(PlanError::SubnetTaken { .. })), "{taken:?}");
     }
 
     #[test]
     fn names_of_links_fit_and_differ() {
-        let networks: Vec<Network> = (0..MAX_NETWORKS).map(|place| network(&format!("n{place}"))).collect();
+        let networks: Vec<Network> =
+            (0..MAX_NETWORKS).map(|place| network(&format!("n{place}"))).collect();
         let all: Vec<&str> = networks.iter().map(|network| network.name.as_str()).collect();
         let mut busy = service("busy", on(&all));
         busy.replicas = u16::try_from(MAX_CONTAINERS).expect("small");
@@ -527,7 +591,11 @@ mod tests {
 
     #[test]
     fn fixed_addresses_are_kept_and_given_to_nobody_else() {
-        let services = vec![service("one", on(&["a"])), fixed("two", "172.31.0.2"), service("three", on(&["a"]))];
+        let services = vec![
+            service("one", on(&["a"])),
+            fixed("two", "172.31.0.2"),
+            service("three", on(&["a"])),
+        ];
         let plan = Plan::new(&compose(vec![network("a")], services), &[]).expect("a plan");
         let addresses: Vec<String> =
             plan.containers.iter().flat_map(Slot::links).map(|link| link.v4.to_string()).collect();
@@ -558,7 +626,11 @@ mod tests {
             (small(), vec![fixed("s", "10.1.0.0")], "it is the subnet's own"),
             (small(), vec![fixed("s", "10.1.0.7")], "it is the subnet's own"),
             (small(), vec![fixed("s", "10.1.0.1")], "it is the guest's own"),
-            (small(), vec![fixed("s", "10.1.0.3"), fixed("t", "10.1.0.3")], "another service has it"),
+            (
+                small(),
+                vec![fixed("s", "10.1.0.3"), fixed("t", "10.1.0.3")],
+                "another service has it",
+            ),
             (small(), vec![fixed_many], "several replicas"),
             (vec![inside], vec![published], "is on internal networks only"),
             (vec![], vec![service("s", on(&["a"]))], "no network \"a\""),

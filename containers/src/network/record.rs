@@ -1,7 +1,8 @@
-//! What an agent that is started again must know of the networks: a small file in the run folder.
+//! What an agent that is started again must know of the networks: a small file in the run
+//! directory.
 //!
-//! The folder is the guest's own memory, so the file is not hostile; one that cannot be read is an agent's
-//! of another version or one that was cut off, and counts as none.
+//! The directory is the guest's own memory, so the file is not hostile; one that cannot be read is
+//! an agent's of another version or one that was cut off, and counts as none.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::compose::model::ComposeFile;
 
-/// Its name in the run folder.
+/// Its name in the run directory.
 const FILE: &str = "networks.json";
 
 /// What was planned with, and how far it came.
@@ -69,10 +70,9 @@ impl Record {
 
 /// Of the file's own text form: the same program reads what it wrote.
 fn digest(compose: &ComposeFile) -> String {
-    let services = compose
-        .services
-        .iter()
-        .map(|service| (&service.name, service.replicas, &service.network, &service.names, &service.ports));
+    let services = compose.services.iter().map(|service| {
+        (&service.name, service.replicas, &service.network, &service.names, &service.ports)
+    });
     let text = format!("{:?}{:?}", compose.networks, services.collect::<Vec<_>>());
     Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }

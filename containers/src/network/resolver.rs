@@ -1,7 +1,8 @@
 //! The app's resolver: listens on the guest's address on every bridge, and answers or passes on.
 //!
-//! It lives in the agent's process and comes back with it. Askers are hostile: what one may have under way is
-//! bounded, and so is what all may, so that none can keep it from the others for long or make it grow.
+//! It lives in the agent's process and comes back with it. Askers are hostile: what one may have
+//! under way is bounded, and so is what all may, so that none can keep it from the others for long
+//! or make it grow.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
@@ -51,7 +52,11 @@ struct Shared {
 
 impl Resolver {
     /// Listens on every bridge of `plan`, all of which are there; inside a tokio runtime.
-    pub(super) async fn start(plan: &Plan, joined: &BTreeSet<String>, resolv_conf: PathBuf) -> io::Result<Self> {
+    pub(super) async fn start(
+        plan: &Plan,
+        joined: &BTreeSet<String>,
+        resolv_conf: PathBuf,
+    ) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             plan: plan.clone(),
             joined: RwLock::new(joined.clone()),
@@ -85,9 +90,17 @@ impl Shared {
     }
 
     /// Asks outside: the servers that the service names, or the guest's; never ourselves.
-    async fn ask(&self, query: &hickory_proto::op::Message, servers: Vec<IpAddr>, transport: Transport) -> Vec<u8> {
-        let mut servers = if servers.is_empty() { upstream::servers(&self.resolv_conf).await } else { servers };
-        servers.retain(|server| self.plan.bridges.iter().all(|bridge| bridge.gateways().all(|own| own != *server)));
+    async fn ask(
+        &self,
+        query: &hickory_proto::op::Message,
+        servers: Vec<IpAddr>,
+        transport: Transport,
+    ) -> Vec<u8> {
+        let mut servers =
+            if servers.is_empty() { upstream::servers(&self.resolv_conf).await } else { servers };
+        servers.retain(|server| {
+            self.plan.bridges.iter().all(|bridge| bridge.gateways().all(|own| own != *server))
+        });
         let answer = upstream::ask(query, &servers, transport).await;
         answer.unwrap_or_else(|| names::without_records(query, ResponseCode::ServFail))
     }
@@ -145,11 +158,15 @@ async fn serve_tcp(shared: Arc<Shared>, listener: TcpListener) {
 
 async fn converse(shared: &Shared, mut stream: TcpStream, asker: IpAddr) -> io::Result<()> {
     for _ in 0..MAX_QUERIES {
-        let Some(query) = tokio::time::timeout(IDLE, read_framed(&mut stream)).await?? else { return Ok(()) };
+        let Some(query) = tokio::time::timeout(IDLE, read_framed(&mut stream)).await?? else {
+            return Ok(());
+        };
         let answer = match shared.react(&query, asker) {
             Reaction::Ignore => return Ok(()),
             Reaction::Answer(answer) => answer,
-            Reaction::Forward { query, servers } => shared.ask(&query, servers, Transport::Tcp).await,
+            Reaction::Forward { query, servers } => {
+                shared.ask(&query, servers, Transport::Tcp).await
+            }
         };
         tokio::time::timeout(IDLE, upstream::write_framed(&mut stream, &answer)).await??;
     }
@@ -216,9 +233,13 @@ mod tests {
         assert!(places.take(one).is_none());
         assert!(places.take(other).is_some());
         drop(held);
-        assert!(places.0.lock().expect("not poisoned").is_empty(), "nothing is remembered of who left");
+        assert!(
+            places.0.lock().expect("not poisoned").is_empty(),
+            "nothing is remembered of who left"
+        );
         let askers = (0..=u8::MAX).map(|last| IpAddr::from([10, 0, 1, last]));
-        let held: Vec<Place> = askers.flat_map(|asker| [asker; 8]).filter_map(|asker| places.take(asker)).collect();
+        let held: Vec<Place> =
+            askers.flat_map(|asker| [asker; 8]).filter_map(|asker| places.take(asker)).collect();
         assert_eq!(held.len(), MAX_OF_ALL);
     }
 }

@@ -1,13 +1,15 @@
-//! The packet filter as values: what passes, what is translated, what is dropped; a pure function of the plan and of
-//! which containers publish their ports.
+//! The packet filter as values: what passes, what is translated, what is dropped; a pure function
+//! of the plan and of which containers publish their ports.
 //!
 //! | from | to | |
 //! |---|---|---|
 //! | container | same network | switched by the bridge, never filtered |
 //! | container | another network | rejected |
 //! | container on a network that is not internal | outside | accepted, source translated |
-//! | container | the guest | its resolver on the container's own network and ICMP; the rest, the agent's port included, is rejected |
-//! | container, guest, outside | a published port of the guest | translated to the container; peers outside keep their address |
+//! | container | the guest | its resolver on the container's own network and ICMP; the rest, the
+//! agent's port included, is rejected |
+//! | container, guest, outside | a published port of the guest | translated to the container; peers
+//! outside keep their address |
 //! | outside | a container | dropped |
 //!
 //! A packet whose source is not of the network that it comes from goes nowhere.
@@ -24,7 +26,8 @@ pub(super) const DNS: u16 = 53;
 /// `127.0.0.0/8`.
 const LOOPBACK: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
 /// `fe80::/10`
-const LINK_LOCAL: Ipv6Net = Ipv6Net::new_assert(std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);
+const LINK_LOCAL: Ipv6Net =
+    Ipv6Net::new_assert(std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);
 /// `::`, from which an address that is being probed is asked for.
 const UNSPECIFIED: Ipv6Net = Ipv6Net::new_assert(std::net::Ipv6Addr::UNSPECIFIED, 128);
 
@@ -116,7 +119,8 @@ pub(super) fn rules(plan: &Plan, is_published: impl Fn(&Slot) -> bool) -> Vec<Ru
     for slot in plan.containers.iter().filter(|slot| is_published(slot)) {
         published(plan, slot, &mut rules);
     }
-    let translations: Vec<Rule> = rules.extract_if(.., |rule| rule.chain == Chain::Prerouting).collect();
+    let translations: Vec<Rule> =
+        rules.extract_if(.., |rule| rule.chain == Chain::Prerouting).collect();
     not_translated(plan, &mut rules);
     for rule in translations {
         rules.push(Rule { chain: Chain::Output, ..rule.clone() });
@@ -140,7 +144,11 @@ fn arriving(plan: &Plan, rules: &mut Vec<Rule>) {
         rules.push(drop(vec![by(), Source(IpNet::V4(bridge.v4), false)]));
         if let Some(subnet) = bridge.v6 {
             for own in [LINK_LOCAL, UNSPECIFIED] {
-                rules.push(rule(Chain::Arriving, [by(), Source(IpNet::V6(own), true)], Verdict::Accept));
+                rules.push(rule(
+                    Chain::Arriving,
+                    [by(), Source(IpNet::V6(own), true)],
+                    Verdict::Accept,
+                ));
             }
             rules.push(drop(vec![by(), Source(IpNet::V6(subnet), false)]));
         } else {
@@ -166,7 +174,11 @@ fn input(plan: &Plan, rules: &mut Vec<Rule>) {
 fn to_resolver(bridge: &Bridge) -> impl Iterator<Item = Vec<Match>> {
     bridge.gateways().flat_map(|gateway| {
         [Protocol::Udp, Protocol::Tcp].map(|protocol| {
-            vec![Match::From(bridge.link.clone()), Match::Destination(gateway.into()), Match::Port(protocol, DNS)]
+            vec![
+                Match::From(bridge.link.clone()),
+                Match::Destination(gateway.into()),
+                Match::Port(protocol, DNS),
+            ]
         })
     })
 }
@@ -177,18 +189,30 @@ fn forward(plan: &Plan, rules: &mut Vec<Rule>) {
     rules.push(rule(Chain::Forward, [State(INVALID)], Verdict::Drop));
     rules.push(rule(Chain::Forward, [Translated, ToBridge(true)], Verdict::Accept));
     for bridge in plan.bridges.iter().filter(|bridge| !bridge.internal) {
-        rules.push(rule(Chain::Forward, [From(bridge.link.clone()), ToBridge(false)], Verdict::Accept));
+        rules.push(rule(
+            Chain::Forward,
+            [From(bridge.link.clone()), ToBridge(false)],
+            Verdict::Accept,
+        ));
     }
     rules.push(rule(Chain::Forward, [FromBridge(true)], Verdict::Reject));
 }
 
-/// Before any translation: the resolver stays itself, and an internal network reaches no published port.
+/// Before any translation: the resolver stays itself, and an internal network reaches no published
+/// port.
 fn not_translated(plan: &Plan, rules: &mut Vec<Rule>) {
     for bridge in &plan.bridges {
         if bridge.internal {
-            rules.push(rule(Chain::Prerouting, [Match::From(bridge.link.clone())], Verdict::Accept));
+            rules.push(rule(
+                Chain::Prerouting,
+                [Match::From(bridge.link.clone())],
+                Verdict::Accept,
+            ));
         } else {
-            rules.extend(to_resolver(bridge).map(|matches| rule(Chain::Prerouting, matches, Verdict::Accept)));
+            rules.extend(
+                to_resolver(bridge)
+                    .map(|matches| rule(Chain::Prerouting, matches, Verdict::Accept)),
+            );
         }
     }
 }
@@ -206,7 +230,8 @@ fn published(plan: &Plan, slot: &Slot, rules: &mut Vec<Rule>) {
     }
 }
 
-/// Which of the guest's addresses lead to `address` of a container; `None` if those are all of the other family.
+/// Which of the guest's addresses lead to `address` of a container; `None` if those are all of the
+/// other family.
 fn at(port: &PublishedPort, address: IpAddr) -> Option<Vec<Match>> {
     let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
     match port.host_ip {

@@ -4,7 +4,14 @@ use crate::compose::model::{Attachment, ComposeFile, Network, NetworkMode, Servi
 use crate::compose::{Inputs, Protocol, PublishedPort};
 
 pub(super) fn compose(networks: Vec<Network>, services: Vec<Service>) -> ComposeFile {
-    ComposeFile { name: None, services, networks, volumes: Vec::new(), notes: Vec::new(), dangers: Vec::new() }
+    ComposeFile {
+        name: None,
+        services,
+        networks,
+        volumes: Vec::new(),
+        notes: Vec::new(),
+        dangers: Vec::new(),
+    }
 }
 
 pub(super) fn network(name: &str) -> Network {
@@ -12,16 +19,27 @@ pub(super) fn network(name: &str) -> Network {
 }
 
 pub(super) fn on(networks: &[&str]) -> NetworkMode {
-    let attach = |name: &&str| Attachment { network: (*name).to_owned(), aliases: Vec::new(), addresses: Vec::new() };
+    let attach = |name: &&str| Attachment {
+        network: (*name).to_owned(),
+        aliases: Vec::new(),
+        addresses: Vec::new(),
+    };
     NetworkMode::Networks(networks.iter().map(attach).collect())
 }
 
 pub(super) fn port(number: u16) -> PublishedPort {
-    PublishedPort { host_ip: None, published: number, target: number, protocol: Protocol::Tcp, line: 1 }
+    PublishedPort {
+        host_ip: None,
+        published: number,
+        target: number,
+        protocol: Protocol::Tcp,
+        line: 1,
+    }
 }
 
 pub(super) fn service(name: &str, network: NetworkMode) -> Service {
-    let compose = format!("services:\n  {name}:\n    image: example.org/probe@sha256:{}\n", "0".repeat(64));
+    let compose =
+        format!("services:\n  {name}:\n    image: example.org/probe@sha256:{}\n", "0".repeat(64));
     let compose = ComposeFile::read(compose.as_bytes(), &Inputs::default()).expect("compose file");
     Service { network, ..compose.services.into_iter().next().expect("a service") }
 }

@@ -1,7 +1,7 @@
 //! Asking the servers outside: theirs is the host's word, and only its form is judged.
 //!
-//! A query goes out under a random number from a random port, to one server after the other; what comes back
-//! must be an answer to the same question.
+//! A query goes out under a random number from a random port, to one server after the other; what
+//! comes back must be an answer to the same question.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -38,14 +38,22 @@ pub(super) enum Transport {
 pub(super) async fn servers(resolv_conf: &Path) -> Vec<IpAddr> {
     let read = async || {
         let mut text = String::new();
-        tokio::fs::File::open(resolv_conf).await?.take(MAX_FILE_BYTES).read_to_string(&mut text).await?;
+        tokio::fs::File::open(resolv_conf)
+            .await?
+            .take(MAX_FILE_BYTES)
+            .read_to_string(&mut text)
+            .await?;
         Ok::<_, io::Error>(text)
     };
     etc::name_servers(&read().await.unwrap_or_default())
 }
 
 /// Asks each server in turn; the first answer, under the query's own number.
-pub(super) async fn ask(query: &Message, servers: &[IpAddr], transport: Transport) -> Option<Vec<u8>> {
+pub(super) async fn ask(
+    query: &Message,
+    servers: &[IpAddr],
+    transport: Transport,
+) -> Option<Vec<u8>> {
     for server in servers.iter().take(MAX_SERVERS) {
         let server = SocketAddr::new(*server, DNS);
         match tokio::time::timeout(TIMEOUT, ask_one(query, server, transport)).await {
@@ -70,7 +78,11 @@ async fn ask_one(query: &Message, server: SocketAddr, transport: Transport) -> i
 }
 
 async fn over_udp(bytes: &[u8], query: &Message, server: SocketAddr) -> io::Result<Vec<u8>> {
-    let any = if server.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+    let any = if server.is_ipv4() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    } else {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+    };
     let socket = UdpSocket::bind(SocketAddr::new(any, 0)).await?;
     socket.connect(server).await?;
     socket.send(bytes).await?;
@@ -91,7 +103,11 @@ async fn over_tcp(bytes: &[u8], query: &Message, server: SocketAddr) -> io::Resu
     let length = stream.read_u16().await?;
     let mut answer = vec![0; usize::from(length)];
     stream.read_exact(&mut answer).await?;
-    if answers(&answer, query) { Ok(answer) } else { Err(io::Error::other("an answer to something else")) }
+    if answers(&answer, query) {
+        Ok(answer)
+    } else {
+        Err(io::Error::other("an answer to something else"))
+    }
 }
 
 /// Writes a message as it goes over TCP, after its length.

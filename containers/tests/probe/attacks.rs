@@ -44,7 +44,7 @@ fn descriptors() {
     for entry in fs::read_dir("/proc/self/fd").expect("descriptors").flatten() {
         found.push(entry.file_name().to_string_lossy().parse().expect("number"));
     }
-    // The last one is that of the folder just read.
+    // The last one is that of the directory just read.
     found.sort_unstable();
     found.pop();
     println!("descriptors={found:?}");
@@ -84,11 +84,11 @@ fn show(path: &str) {
     }
 }
 
-/// Folders in folders, more than anybody may have open.
+/// Directories in directories, more than anybody may have open.
 fn deep(count: usize) {
     env::set_current_dir("/").expect("root");
     for _ in 0..count {
-        fs::create_dir("d").expect("folder");
+        fs::create_dir("d").expect("directory");
         env::set_current_dir("d").expect("inside");
     }
     println!("made {count}");
@@ -145,7 +145,8 @@ fn overwrite() {
     }
 }
 
-/// Holds the program of another process and tries to change it until that process is gone, and once after.
+/// Holds the program of another process and tries to change it until that process is gone, and once
+/// after.
 fn seize(program: &Path, target: &Path) {
     let Ok(held) = fs::File::open(program) else { return println!("seen {}", target.display()) };
     let again = format!("/proc/{}/fd/{}", process::id(), std::os::fd::AsRawFd::as_raw_fd(&held));

@@ -1,4 +1,5 @@
-//! What containers run in tests: says what it sees and what it may do. Linked statically by the test.
+//! What containers run in tests: says what it sees and what it may do. Linked statically by the
+//! test.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

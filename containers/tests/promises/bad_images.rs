@@ -1,7 +1,8 @@
-//! Promise: an image that is not what it should be is refused by what is wrong with it, and nothing of it stays.
+//! Promise: an image that is not what it should be is refused by what is wrong with it, and nothing
+//! of it stays.
 //!
-//! The registry here is honest: every byte is the pinned one, and the image itself is bad. Layers whose
-//! entries are bad are in [`crate::unpacking`].
+//! The registry here is honest: every byte is the pinned one, and the image itself is bad. Layers
+//! whose entries are bad are in [`crate::unpacking`].
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -130,7 +131,8 @@ fn many_layers() -> Image {
     parts.pinned(manifest)
 }
 
-/// One layer: its media type's end, its bytes, and the archive whose digest the configuration names.
+/// One layer: its media type's end, its bytes, and the archive whose digest the configuration
+/// names.
 fn layer(kind: &str, packed: Vec<u8>, archive: Vec<u8>) -> Image {
     let mut blobs = Blobs::default();
     let digest = blobs.image(&[(kind, packed, archive)], "{}");
@@ -149,19 +151,24 @@ fn cut(mut bytes: Vec<u8>, cut: usize) -> Vec<u8> {
 
 /// Pulls into an empty store and asserts that it is empty afterwards.
 async fn refusal(case: &str, (blobs, digest): Image, limits: Limits) -> String {
-    let folder = tempfile::tempdir().expect("folder");
+    let directory = tempfile::tempdir().expect("directory");
     let mirror = serve(blobs, Behaviour::Honest, Behaviour::Honest);
     let image = ImageReference::parse(&format!("example.org/app@{digest}")).expect("reference");
     let registries = Arc::new(Registries::new(mirrored(vec![mirror])).expect("mirror"));
-    let store = Arc::new(Store::open(folder.path()).expect("store"));
+    let store = Arc::new(Store::open(directory.path()).expect("store"));
     let pulled = pull(&image, registries, Arc::clone(&store), limits, &Progress::default()).await;
     for name in ["layers", "documents", "partial"] {
-        assert_eq!(folder.path().join(name).read_dir().expect(name).count(), 0, "{case}: {name}");
+        assert_eq!(
+            directory.path().join(name).read_dir().expect(name).count(),
+            0,
+            "{case}: {name}"
+        );
     }
     assert_eq!(store.collect(std::iter::empty()).expect("collected"), Default::default(), "{case}");
     pulled.expect_err(case).to_string()
 }
 
+// Long: a table, one row a case.
 #[tokio::test]
 async fn bad_documents_are_refused_by_what_is_wrong_with_them() {
     let deep = format!(r#"{{"schemaVersion":2,"x":{}1{}}}"#, "[".repeat(500), "]".repeat(500));
@@ -174,19 +181,47 @@ async fn bad_documents_are_refused_by_what_is_wrong_with_them() {
         ("a key twice", document(r#"{"schemaVersion":2,"schemaVersion":2}"#), "duplicate field"),
         ("deep", document(&deep), "neither an index"),
         ("large", document(&large), "more than 4194304 bytes were sent"),
-        ("Docker's first schema", document(r#"{"schemaVersion":1,"fsLayers":[]}"#), "schemaVersion is 1"),
+        (
+            "Docker's first schema",
+            document(r#"{"schemaVersion":1,"fsLayers":[]}"#),
+            "schemaVersion is 1",
+        ),
         ("a later schema", document(r#"{"schemaVersion":3}"#), "schemaVersion is 3"),
         ("neither", document(r#"{"schemaVersion":2}"#), "neither an index"),
         ("both", with_manifest("\"layers\"", "\"manifests\":[],\"layers\""), "neither an index"),
-        ("says index", with_manifest("{\"schema", &format!("{{\"mediaType\":\"{INDEX}\",\"schema")), "media type"),
+        (
+            "says index",
+            with_manifest("{\"schema", &format!("{{\"mediaType\":\"{INDEX}\",\"schema")),
+            "media type",
+        ),
         ("nested index", nested_index(), "points to another index"),
         ("index says index", with_index(INDEX, 0, AMD64), "points to another index"),
-        ("index to an artefact", with_index("application/x", 0, AMD64), "media type \"application/x\""),
-        ("index for arm", with_index(MANIFEST, 0, &AMD64.replace("amd64", "arm64")), "no manifest for linux/amd64"),
-        ("index for Windows", with_index(MANIFEST, 0, &AMD64.replace("linux", "windows")), "no manifest for linux"),
+        (
+            "index to an artefact",
+            with_index("application/x", 0, AMD64),
+            "media type \"application/x\"",
+        ),
+        (
+            "index for arm",
+            with_index(MANIFEST, 0, &AMD64.replace("amd64", "arm64")),
+            "no manifest for linux/amd64",
+        ),
+        (
+            "index for Windows",
+            with_index(MANIFEST, 0, &AMD64.replace("linux", "windows")),
+            "no manifest for linux",
+        ),
         ("index for nobody", with_index(MANIFEST, 0, ""), "no manifest for linux/amd64"),
-        ("empty index", document(r#"{"schemaVersion":2,"manifests":[]}"#), "no manifest for linux/amd64"),
-        ("index with a wrong size", with_index(MANIFEST, 1, AMD64), "bytes are announced, expected"),
+        (
+            "empty index",
+            document(r#"{"schemaVersion":2,"manifests":[]}"#),
+            "no manifest for linux/amd64",
+        ),
+        (
+            "index with a wrong size",
+            with_index(MANIFEST, 1, AMD64),
+            "bytes are announced, expected",
+        ),
         ("index to nothing", index_to_nothing(), "HTTP status 404"),
         ("index elsewhere", index_elsewhere(), "bytes"),
         ("no layers", with_manifest(&Parts::good().layers[0], ""), "0 layers, expected 1 to 127"),
@@ -196,8 +231,16 @@ async fn bad_documents_are_refused_by_what_is_wrong_with_them() {
             with_manifest(LAYER, "application/vnd.oci.image.layer.nondistributable.v1.tar"),
             "media type",
         ),
-        ("a chart", with_manifest(CONFIG, "application/vnd.cncf.helm.config.v1+json"), "media type"),
-        ("another digest", with_manifest("\"sha256:", "\"sha1:"), "does not start with \"sha256:\""),
+        (
+            "a chart",
+            with_manifest(CONFIG, "application/vnd.cncf.helm.config.v1+json"),
+            "media type",
+        ),
+        (
+            "another digest",
+            with_manifest("\"sha256:", "\"sha1:"),
+            "does not start with \"sha256:\"",
+        ),
         ("a negative size", with_manifest("\"size\":", "\"size\":-"), "invalid value"),
         (
             "a vast size",
@@ -216,7 +259,11 @@ async fn bad_configurations_are_refused_by_what_is_wrong_with_them() {
     let cases = [
         ("not JSON", with_config("{\"os\"", "os"), "not an image document"),
         ("an empty object", with_config(&Parts::good().config, "{}"), "missing field"),
-        ("for arm", with_config("amd64", "arm64"), "the image is for linux/arm64, expected linux/amd64"),
+        (
+            "for arm",
+            with_config("amd64", "arm64"),
+            "the image is for linux/arm64, expected linux/amd64",
+        ),
         ("for Windows", with_config("linux", "windows"), "the image is for windows/amd64"),
         ("other layers", with_config("\"layers\"", "\"files\""), "names 1 layers, the manifest 1"),
         ("no layer named", with_config(&one, "[]"), "names 0 layers, the manifest 1"),
@@ -231,13 +278,26 @@ async fn bad_configurations_are_refused_by_what_is_wrong_with_them() {
             with_config("\"config\":{}", r#""config":{"Healthcheck":{"Test":["CMD"]}}"#),
             "health check",
         ),
-        ("a relative volume", with_config("\"config\":{}", r#""config":{"Volumes":{"../x":{}}}"#), "volume \"../x\""),
-        ("port 0", with_config("\"config\":{}", r#""config":{"ExposedPorts":{"0/tcp":{}}}"#), "exposed port \"0/tcp\""),
-        ("a number as command", with_config("\"config\":{}", r#""config":{"Cmd":7}"#), "invalid type"),
+        (
+            "a relative volume",
+            with_config("\"config\":{}", r#""config":{"Volumes":{"../x":{}}}"#),
+            "volume \"../x\"",
+        ),
+        (
+            "port 0",
+            with_config("\"config\":{}", r#""config":{"ExposedPorts":{"0/tcp":{}}}"#),
+            "exposed port \"0/tcp\"",
+        ),
+        (
+            "a number as command",
+            with_config("\"config\":{}", r#""config":{"Cmd":7}"#),
+            "invalid type",
+        ),
     ];
     all_refused(cases).await;
 }
 
+// Long: a table, one row a case.
 #[tokio::test]
 async fn bad_layers_are_refused_by_what_is_wrong_with_them() {
     let (gz, zst) = (gzip(&archive()), zstd(&archive()));
@@ -249,31 +309,73 @@ async fn bad_layers_are_refused_by_what_is_wrong_with_them() {
     let zeros = Archive::default().file("zeros", &vec![0; 70 << 20]).finish();
     let cases = [
         ("gzip cut in its data", layer("tar+gzip", cut(gz.clone(), 30), archive()), "deflate"),
-        ("gzip cut in its end", layer("tar+gzip", cut(gz.clone(), 4), archive()), "unexpected end of file"),
+        (
+            "gzip cut in its end",
+            layer("tar+gzip", cut(gz.clone(), 4), archive()),
+            "unexpected end of file",
+        ),
         (
             "gzip of other bytes",
             layer("tar+gzip", gzip(b"not an archive"), b"not an archive".to_vec()),
             "failed to read entire block",
         ),
         ("no gzip at all", layer("tar+gzip", archive(), archive()), "invalid gzip header"),
-        ("gzip and more", layer("tar+gzip", [&gz[..], b"more"].concat(), archive()), "unexpected end of file"),
-        ("a wrong check sum", layer("tar+gzip", flipped(gz.clone(), 5), archive()), "corrupt gzip stream"),
-        ("zstd cut", layer("tar+zstd", cut(zst.clone(), 3), archive()), "zstd: Failed to parse block header"),
+        (
+            "gzip and more",
+            layer("tar+gzip", [&gz[..], b"more"].concat(), archive()),
+            "unexpected end of file",
+        ),
+        (
+            "a wrong check sum",
+            layer("tar+gzip", flipped(gz.clone(), 5), archive()),
+            "corrupt gzip stream",
+        ),
+        (
+            "zstd cut",
+            layer("tar+zstd", cut(zst.clone(), 3), archive()),
+            "zstd: Failed to parse block header",
+        ),
         ("no zstd at all", layer("tar+zstd", archive(), archive()), "zstd: BadMagicNumber"),
-        ("zstd and more", layer("tar+zstd", [&zst[..], b"more"].concat(), archive()), "zstd: BadMagicNumber"),
+        (
+            "zstd and more",
+            layer("tar+zstd", [&zst[..], b"more"].concat(), archive()),
+            "zstd: BadMagicNumber",
+        ),
         ("gzip called plain", layer("tar", gz, archive()), "failed to read entire block"),
         ("a wrong header sum", layer("tar", sum.clone(), sum), "archive header checksum mismatch"),
-        ("cut in a file", layer("tar", archive()[..1000].to_vec(), archive()[..1000].to_vec()), "unexpected EOF"),
-        ("bytes after the end", with_archive([&archive()[..], &[1; 512]].concat()), "bytes after the end"),
+        (
+            "cut in a file",
+            layer("tar", archive()[..1000].to_vec(), archive()[..1000].to_vec()),
+            "unexpected EOF",
+        ),
+        (
+            "bytes after the end",
+            with_archive([&archive()[..], &[1; 512]].concat()),
+            "bytes after the end",
+        ),
         ("a file beyond the end", with_archive(beyond()), "unexpected EOF"),
-        ("a bomb by ratio, gzip", layer("tar+gzip", best_gzip(&zeros), zeros.clone()), "more than 200 times its size"),
-        ("a bomb by ratio, zstd", layer("tar+zstd", zstd(&zeros), zeros), "more than 200 times its size"),
+        (
+            "a bomb by ratio, gzip",
+            layer("tar+gzip", best_gzip(&zeros), zeros.clone()),
+            "more than 200 times its size",
+        ),
+        (
+            "a bomb by ratio, zstd",
+            layer("tar+zstd", zstd(&zeros), zeros),
+            "more than 200 times its size",
+        ),
         (
             "a long extended header",
-            with_archive(Archive::default().pax("path", &"a".repeat(70_000)).file("x", b"").finish()),
+            with_archive(
+                Archive::default().pax("path", &"a".repeat(70_000)).file("x", b"").finish(),
+            ),
             "an extended header has",
         ),
-        ("an empty archive of nothing", layer("tar+gzip", Vec::new(), Vec::new()), "unexpected end of file"),
+        (
+            "an empty archive of nothing",
+            layer("tar+gzip", Vec::new(), Vec::new()),
+            "unexpected end of file",
+        ),
     ];
     all_refused(cases).await;
 }
@@ -281,11 +383,22 @@ async fn bad_layers_are_refused_by_what_is_wrong_with_them() {
 #[tokio::test]
 async fn budgets_end_what_is_too_much() {
     let limits = Limits::default();
-    let files =
-        |count: usize| with_archive((0..count).fold(Archive::default(), |a, n| a.file(&n.to_string(), b"")).finish());
+    let files = |count: usize| {
+        with_archive(
+            (0..count).fold(Archive::default(), |a, n| a.file(&n.to_string(), b"")).finish(),
+        )
+    };
     let cases = [
-        (with_archive(archive()), Limits { fetched_bytes: 9, ..limits }, "the layers have 6656 bytes, more than 9"),
-        (with_archive(archive()), Limits { unpacked_bytes: 6000, ..limits }, "unpacks to more than 6000 bytes"),
+        (
+            with_archive(archive()),
+            Limits { fetched_bytes: 9, ..limits },
+            "the layers have 6656 bytes, more than 9",
+        ),
+        (
+            with_archive(archive()),
+            Limits { unpacked_bytes: 6000, ..limits },
+            "unpacks to more than 6000 bytes",
+        ),
         (files(11), Limits { entries: 10, ..limits }, "the image has more than 10 files"),
     ];
     for (image, limits, expected) in cases {

@@ -1,4 +1,5 @@
-//! Promise: whatever a registry or mirror does, it gets one clear refusal, nobody's password, and leaves nothing behind.
+//! Promise: whatever a registry or mirror does, it gets one clear refusal, nobody's password, and
+//! leaves nothing behind.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -7,15 +8,17 @@ use std::time::Duration;
 use containers::compose::ImageReference;
 use containers::digest::ContentDigest;
 use containers::images::{
-    Credentials, Limits, Patience, Progress, PulledImage, Registries, RegistrySettings, Store, pull,
+    Credentials, Limits, Progress, PulledImage, Registries, RegistrySettings, Store, Timeouts, pull,
 };
 
 use crate::image::{Archive, Blobs};
-use crate::registry::{Behaviour, Certificate, Request, Server, blob, body, listen, roots_pem, status};
+use crate::registry::{
+    Behaviour, Certificate, Request, Server, blob, body, listen, roots_pem, status,
+};
 use crate::root;
 
 /// So short that a test ends soon, so long that a busy machine keeps it.
-const PATIENCE: Patience = Patience {
+const TIMEOUT: Timeouts = Timeouts {
     connect: Duration::from_secs(5),
     silence: Duration::from_secs(2),
     base: Duration::from_secs(5),
@@ -37,17 +40,25 @@ fn sample() -> (Blobs, ContentDigest) {
 }
 
 /// Pulls `name@digest` into a new store; what is refused must leave nothing there.
-async fn attempt(name: &str, digest: ContentDigest, settings: RegistrySettings) -> Result<PulledImage, String> {
-    let folder = tempfile::tempdir().expect("folder");
+async fn attempt(
+    name: &str,
+    digest: ContentDigest,
+    settings: RegistrySettings,
+) -> Result<PulledImage, String> {
+    let directory = tempfile::tempdir().expect("directory");
     let image = ImageReference::parse(&format!("{name}@{digest}")).expect("reference");
     let registries = Arc::new(Registries::new(settings).expect("settings"));
-    let store = Arc::new(Store::open(folder.path()).expect("store"));
+    let store = Arc::new(Store::open(directory.path()).expect("store"));
     let progress = Progress::default();
     let pulled = pull(&image, registries, store, Limits::default(), &progress).await;
-    let count = |name: &str| folder.path().join(name).read_dir().expect(name).count();
+    let count = |name: &str| directory.path().join(name).read_dir().expect(name).count();
     assert_eq!(count("partial"), 0, "nothing unfinished is left");
     if pulled.is_err() {
-        assert_eq!((count("layers"), count("documents")), (0, 0), "nothing of a refused image is left");
+        assert_eq!(
+            (count("layers"), count("documents")),
+            (0, 0),
+            "nothing of a refused image is left"
+        );
         assert_eq!(progress.subscribe().borrow().bytes_done, 0, "what came of it does not count");
     }
     pulled.map_err(|error| error.to_string())
@@ -59,6 +70,7 @@ fn assert_refused(case: &str, pulled: Result<PulledImage, String>, expected: &st
     assert!(!error.contains(SECRET), "{case}: {error}");
 }
 
+// Long: a table, one row a case.
 #[tokio::test]
 async fn every_lie_is_refused_by_name_for_documents_and_for_blobs() {
     use Behaviour as B;
@@ -67,17 +79,29 @@ async fn every_lie_is_refused_by_name_for_documents_and_for_blobs() {
         (B::OtherBytes, "wrong bytes: expected sha256:", "wrong bytes: expected sha256:"),
         (B::Shorter, "wrong bytes: expected sha256:", "bytes are announced, expected"),
         (B::Longer, "wrong bytes: expected sha256:", "bytes are announced, expected"),
-        (B::Dropped, "end of file before message length reached", "end of file before message length reached"),
+        (
+            B::Dropped,
+            "end of file before message length reached",
+            "end of file before message length reached",
+        ),
         (B::Halved, "wrong bytes: expected sha256:", "were sent"),
         (B::Endless, "more than 4194304 bytes were sent", "bytes were sent"),
         (B::Dripping, "not done after", "not done after"),
         (B::Stalled, "timed out", "timed out"),
         (B::Silent, "timed out", "timed out"),
-        (B::Closed, "connection closed before message completed", "connection closed before message completed"),
+        (
+            B::Closed,
+            "connection closed before message completed",
+            "connection closed before message completed",
+        ),
         (B::Garbage, "invalid HTTP", "invalid HTTP"),
         (B::LongHeader, "message head is too large", "message head is too large"),
         (B::ManyHeaders, "message head is too large", "message head is too large"),
-        (B::Encoded, "content encoding \"gzip\" was not asked for", "content encoding \"gzip\" was not asked for"),
+        (
+            B::Encoded,
+            "content encoding \"gzip\" was not asked for",
+            "content encoding \"gzip\" was not asked for",
+        ),
         (B::Partial, "HTTP status 206", "HTTP status 206"),
         (B::WrongRest, "wrong bytes: expected sha256:", "wrong bytes: expected sha256:"),
         (B::OtherRest, "asked for the bytes from", "asked for the bytes from"),
@@ -96,11 +120,18 @@ async fn every_lie_is_refused_by_name_for_documents_and_for_blobs() {
     let mut pulls = tokio::task::JoinSet::new();
     for (behaviour, of_document, of_blob) in cases {
         let honest = Behaviour::Honest;
-        for (manifests, other, expected) in [(behaviour, honest, of_document), (honest, behaviour, of_blob)] {
+        for (manifests, other, expected) in
+            [(behaviour, honest, of_document), (honest, behaviour, of_blob)]
+        {
             let blobs = blobs.clone();
-            let server = listen(Certificate::None, move |request, out| blob(&blobs, manifests, other, request, out));
-            let settings =
-                RegistrySettings { patience: PATIENCE, mirrors: vec![server.mirror()], ..Default::default() };
+            let server = listen(Certificate::None, move |request, out| {
+                blob(&blobs, manifests, other, request, out)
+            });
+            let settings = RegistrySettings {
+                timeout: TIMEOUT,
+                mirrors: vec![server.mirror()],
+                ..Default::default()
+            };
             pulls.spawn(async move {
                 let case = format!("{manifests:?} {other:?}");
                 assert_refused(&case, attempt("example.org/app", digest, settings).await, expected);
@@ -119,11 +150,21 @@ async fn nobody_there_is_a_refusal_too() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
         listener.local_addr().expect("bound").port()
     };
-    let mirror = containers::images::Mirror::parse(&format!("http://127.0.0.1:{gone}")).expect("address");
-    let settings = RegistrySettings { patience: PATIENCE, mirrors: vec![mirror], ..Default::default() };
-    assert_refused("gone", attempt("example.org/app", digest, settings).await, "Connection refused");
+    let mirror =
+        containers::images::Mirror::parse(&format!("http://127.0.0.1:{gone}")).expect("address");
+    let settings =
+        RegistrySettings { timeout: TIMEOUT, mirrors: vec![mirror], ..Default::default() };
+    assert_refused(
+        "gone",
+        attempt("example.org/app", digest, settings).await,
+        "Connection refused",
+    );
     let name = format!("localhost:{gone}/app");
-    let settings = || RegistrySettings { patience: PATIENCE, roots_pem: Some(roots_pem()), ..Default::default() };
+    let settings = || RegistrySettings {
+        timeout: TIMEOUT,
+        roots_pem: Some(roots_pem()),
+        ..Default::default()
+    };
     assert_refused("gone", attempt(&name, digest, settings()).await, "Connection refused");
     let unknown = attempt("registry.invalid/app", digest, settings()).await;
     assert_refused("no such name", unknown, "dns error");
@@ -138,12 +179,17 @@ fn known(server: &Server) -> RegistrySettings {
     ];
     let environment = variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     let credentials = Credentials::from_environment(&environment).expect("credentials");
-    RegistrySettings { credentials, patience: PATIENCE, roots_pem: Some(roots_pem()), ..Default::default() }
+    RegistrySettings {
+        credentials,
+        timeout: TIMEOUT,
+        roots_pem: Some(roots_pem()),
+        ..Default::default()
+    }
 }
 
 /// The same without a password.
 fn unknown() -> RegistrySettings {
-    RegistrySettings { patience: PATIENCE, roots_pem: Some(roots_pem()), ..Default::default() }
+    RegistrySettings { timeout: TIMEOUT, roots_pem: Some(roots_pem()), ..Default::default() }
 }
 
 /// Asks for a token of the service at `realm`.
@@ -170,7 +216,8 @@ fn always(answer: Answer) -> Server {
 #[tokio::test]
 async fn registries_that_refuse_or_lead_astray_are_told_apart() {
     let (_, digest) = sample();
-    let long: Answer = |_, out| body(out, "", format!(r#"{{"token":"{}"}}"#, "x".repeat(20_000)).as_bytes());
+    let long: Answer =
+        |_, out| body(out, "", format!(r#"{{"token":"{}"}}"#, "x".repeat(20_000)).as_bytes());
     let endless: Answer = |_, out| {
         write!(out, "HTTP/1.1 200 OK\r\n\r\n").ok()?;
         loop {
@@ -178,13 +225,19 @@ async fn registries_that_refuse_or_lead_astray_are_told_apart() {
         }
     };
     let loops: Answer = |request, out| {
-        let next = format!("location: https://{}/{}\n", request.header("host")?, request.path.len());
+        let next =
+            format!("location: https://{}/{}\n", request.header("host")?, request.path.len());
         status(out, 307, &next)
     };
     // What the registry does, whether it is known, what is said.
     let cases: Vec<(&str, Server, bool, &str)> = vec![
         ("no challenge", always(|_, out| status(out, 401, "")), true, "names no token service"),
-        ("Negotiate", always(|_, out| status(out, 401, "www-authenticate: Negotiate\n")), true, "wants neither"),
+        (
+            "Negotiate",
+            always(|_, out| status(out, 401, "www-authenticate: Negotiate\n")),
+            true,
+            "wants neither",
+        ),
         (
             "Basic",
             always(|_, out| status(out, 401, "www-authenticate: Basic realm=\"x\"\n")),
@@ -197,11 +250,31 @@ async fn registries_that_refuse_or_lead_astray_are_told_apart() {
             true,
             "401 to what it asked",
         ),
-        ("plain realm", always(|_, out| challenge(out, "http://localhost/token")), true, "is no https address"),
+        (
+            "plain realm",
+            always(|_, out| challenge(out, "http://localhost/token")),
+            true,
+            "is no https address",
+        ),
         ("no realm", always(|_, out| challenge(out, "")), true, "is no https address"),
-        ("foreign realm", always(|_, out| challenge(out, "https://127.0.0.1:1/token")), true, "gets no password"),
-        ("token refused", with_token_service(|_, out| status(out, 403, "")), false, "403: the image may be private"),
-        ("wrong password", with_token_service(|_, out| status(out, 401, "")), true, "401: the credentials are wrong"),
+        (
+            "foreign realm",
+            always(|_, out| challenge(out, "https://127.0.0.1:1/token")),
+            true,
+            "gets no password",
+        ),
+        (
+            "token refused",
+            with_token_service(|_, out| status(out, 403, "")),
+            false,
+            "403: the image may be private",
+        ),
+        (
+            "wrong password",
+            with_token_service(|_, out| status(out, 401, "")),
+            true,
+            "401: the credentials are wrong",
+        ),
         (
             "token moved",
             with_token_service(|_, out| status(out, 307, "location: https://127.0.0.1:1/\n")),
@@ -257,8 +330,18 @@ async fn registries_that_refuse_or_lead_astray_are_told_apart() {
         ),
         ("to nowhere", always(|_, out| status(out, 307, "")), true, "redirect to \"\""),
         ("forbidden", always(|_, out| status(out, 403, "")), true, "HTTP status 403"),
-        ("stranger", listen(Certificate::Stranger, |_, out| status(out, 200, "")), true, "invalid peer certificate"),
-        ("no TLS", listen(Certificate::None, |_, out| status(out, 200, "")), true, "error sending request"),
+        (
+            "stranger",
+            listen(Certificate::Stranger, |_, out| status(out, 200, "")),
+            true,
+            "invalid peer certificate",
+        ),
+        (
+            "no TLS",
+            listen(Certificate::None, |_, out| status(out, 200, "")),
+            true,
+            "error sending request",
+        ),
     ];
     for (case, server, is_known, expected) in cases {
         let settings = if is_known { known(&server) } else { unknown() };
@@ -277,15 +360,27 @@ async fn a_password_is_shown_to_its_registry_and_a_token_used() {
         if request.path.starts_with("/token") {
             let right = request.header("authorization") == Some(BASIC)
                 && request.path.contains("scope=repository%3Aapp%3Apull");
-            return if right { body(out, "", br#"{"access_token":"t0ken"}"#) } else { status(out, 401, "") };
+            return if right {
+                body(out, "", br#"{"access_token":"t0ken"}"#)
+            } else {
+                status(out, 401, "")
+            };
         }
         match request.header("authorization") {
-            Some("Bearer t0ken") => blob(&blobs, Behaviour::Honest, Behaviour::Honest, request, out),
+            Some("Bearer t0ken") => {
+                blob(&blobs, Behaviour::Honest, Behaviour::Honest, request, out)
+            }
             _ => challenge(out, &format!("https://{}/token", request.header("host")?)),
         }
     });
-    attempt(&format!("localhost:{}/app", server.port), digest, known(&server)).await.expect("pulled");
-    let asked: Vec<_> = server.requests().into_iter().filter(|request| request.path.starts_with("/token")).collect();
+    attempt(&format!("localhost:{}/app", server.port), digest, known(&server))
+        .await
+        .expect("pulled");
+    let asked: Vec<_> = server
+        .requests()
+        .into_iter()
+        .filter(|request| request.path.starts_with("/token"))
+        .collect();
     assert_eq!(asked.len(), 1, "a token is used for all of an image");
 }
 
@@ -307,14 +402,18 @@ async fn redirects_to_another_host_get_neither_password_nor_token() {
                 return body(out, "", br#"{"token":"t0ken"}"#);
             }
             match (scheme, shown) {
-                ("Basic", Some(BASIC)) | ("Bearer", Some("Bearer t0ken")) => {
-                    status(out, 307, &format!("location: https://127.0.0.1:{port}{}\n", request.path))
-                }
+                ("Basic", Some(BASIC)) | ("Bearer", Some("Bearer t0ken")) => status(
+                    out,
+                    307,
+                    &format!("location: https://127.0.0.1:{port}{}\n", request.path),
+                ),
                 ("Basic", _) => status(out, 401, "www-authenticate: Basic realm=\"x\"\n"),
                 _ => challenge(out, &format!("https://{}/token", request.header("host")?)),
             }
         });
-        attempt(&format!("localhost:{}/app", server.port), digest, known(&server)).await.expect("pulled");
+        attempt(&format!("localhost:{}/app", server.port), digest, known(&server))
+            .await
+            .expect("pulled");
         let asked = elsewhere.requests();
         assert!(asked.len() >= 3, "manifest, configuration and layer");
         assert!(asked.iter().all(|request| request.header("authorization").is_none()), "{asked:?}");
@@ -327,8 +426,9 @@ async fn who_is_redirected_to_may_not_ask_for_a_password() {
     let (_, digest) = sample();
     let elsewhere = always(|_, out| challenge(out, "https://127.0.0.1:1/token"));
     let port = elsewhere.port;
-    let server =
-        listen(Certificate::Trusted, move |_, out| status(out, 307, &format!("location: https://127.0.0.1:{port}/\n")));
+    let server = listen(Certificate::Trusted, move |_, out| {
+        status(out, 307, &format!("location: https://127.0.0.1:{port}/\n"))
+    });
     let pulled = attempt(&format!("localhost:{}/app", server.port), digest, known(&server)).await;
     assert_refused("redirected", pulled, "HTTP status 401");
     assert_eq!(elsewhere.requests().len(), 1);
@@ -337,7 +437,9 @@ async fn who_is_redirected_to_may_not_ask_for_a_password() {
 #[tokio::test]
 async fn mirrors_and_insecure_registries_see_no_password() {
     let (blobs, digest) = sample();
-    let asks = |certificate| listen(certificate, |_, out| status(out, 401, "www-authenticate: Basic realm=\"x\"\n"));
+    let asks = |certificate| {
+        listen(certificate, |_, out| status(out, 401, "www-authenticate: Basic realm=\"x\"\n"))
+    };
     let (mirror, server) = (asks(Certificate::None), asks(Certificate::None));
     let settings = RegistrySettings {
         mirrors: vec![mirror.mirror()],
@@ -357,7 +459,11 @@ async fn mirrors_and_insecure_registries_see_no_password() {
         let name = format!("localhost:{}", server.port);
         let settings = RegistrySettings { insecure: vec![name.clone()], ..unknown() };
         attempt(&format!("{name}/app"), digest, settings).await.expect("pulled over plain HTTP");
-        assert_refused("not named", attempt(&format!("{name}/app"), digest, unknown()).await, "error sending request");
+        assert_refused(
+            "not named",
+            attempt(&format!("{name}/app"), digest, unknown()).await,
+            "error sending request",
+        );
     }
 }
 
@@ -366,16 +472,24 @@ async fn an_identity_token_is_exchanged_and_a_registry_token_used() {
     if !root("an_identity_token_is_exchanged_and_a_registry_token_used") {
         return;
     }
-    for (entry, direct) in [(r#""identitytoken":"id&ent=ity""#, false), (r#""registrytoken":"t0ken""#, true)] {
+    for (entry, direct) in
+        [(r#""identitytoken":"id&ent=ity""#, false), (r#""registrytoken":"t0ken""#, true)]
+    {
         let (blobs, digest) = sample();
         let server = listen(Certificate::Trusted, move |request, out| {
             if request.path.starts_with("/token") {
                 let right = request.body.contains("refresh_token=id%26ent%3Dity")
                     && request.body.contains("grant_type=refresh_token");
-                return if right { body(out, "", br#"{"access_token":"t0ken"}"#) } else { status(out, 401, "") };
+                return if right {
+                    body(out, "", br#"{"access_token":"t0ken"}"#)
+                } else {
+                    status(out, 401, "")
+                };
             }
             match request.header("authorization") {
-                Some("Bearer t0ken") => blob(&blobs, Behaviour::Honest, Behaviour::Honest, request, out),
+                Some("Bearer t0ken") => {
+                    blob(&blobs, Behaviour::Honest, Behaviour::Honest, request, out)
+                }
                 _ => challenge(out, &format!("https://{}/token", request.header("host")?)),
             }
         });
@@ -384,6 +498,9 @@ async fn an_identity_token_is_exchanged_and_a_registry_token_used() {
         let credentials = Credentials::from_environment(&environment).expect("credentials");
         let settings = RegistrySettings { credentials, ..unknown() };
         attempt(&format!("localhost:{}/app", server.port), digest, settings).await.expect("pulled");
-        assert_eq!(server.requests().iter().any(|request| request.path.starts_with("/token")), !direct);
+        assert_eq!(
+            server.requests().iter().any(|request| request.path.starts_with("/token")),
+            !direct
+        );
     }
 }

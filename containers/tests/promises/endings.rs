@@ -1,4 +1,5 @@
-//! Promise: whatever a container does, what ends is ended whole and in time, and nothing of it is left behind.
+//! Promise: whatever a container does, what ends is ended whole and in time, and nothing of it is
+//! left behind.
 //!
 //! As in `running`, each test has mounts and a network of its own; all of them need root.
 
@@ -21,16 +22,24 @@ fn cgroup(id: &str) -> PathBuf {
 /// Every process of a container, commands included.
 fn processes(id: &str) -> Vec<i32> {
     let mut found = Vec::new();
-    let mut folders = vec![cgroup(id)];
-    while let Some(folder) = folders.pop() {
-        let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    let mut directories = vec![cgroup(id)];
+    while let Some(directory) = directories.pop() {
+        let text = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
         found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
-        folders.extend(fs::read_dir(folder).into_iter().flatten().flatten().map(|e| e.path()).filter(|p| p.is_dir()));
+        directories.extend(
+            fs::read_dir(directory)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|e| e.path())
+                .filter(|p| p.is_dir()),
+        );
     }
     found
 }
 
-/// Those that still run; what a container's first process does not take note of stays as a name only.
+/// Those that still run; what a container's first process does not take note of stays as a name
+/// only.
 fn alive(pids: &[i32]) -> Vec<i32> {
     let runs = |pid: &i32| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -39,18 +48,20 @@ fn alive(pids: &[i32]) -> Vec<i32> {
     pids.iter().copied().filter(runs).collect()
 }
 
-/// Asserts that a removed container has left nothing but its log: processes, cgroup, files, mounts, network.
+/// Asserts that a removed container has left nothing but its log: processes, cgroup, files, mounts,
+/// network.
 fn assert_nothing_left(stage: &Stage, id: &str) {
     assert!(!cgroup(id).exists(), "{id}: cgroup");
-    let folder = stage.folder.path();
+    let directory = stage.directory.path();
     for path in ["run/containers", "run/ids", "data/containers"] {
-        assert!(!folder.join(path).join(id).exists(), "{id}: {path}");
+        assert!(!directory.join(path).join(id).exists(), "{id}: {path}");
     }
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
     let left: Vec<&str> = mounts.lines().filter(|line| line.contains(id)).collect();
     assert!(left.is_empty(), "{id}: {left:?}");
-    let namespaces = fs::read_dir(folder.join("run/netns")).into_iter().flatten().flatten();
-    let left: Vec<_> = namespaces.map(|entry| entry.file_name()).filter(|name| name == id).collect();
+    let namespaces = fs::read_dir(directory.join("run/netns")).into_iter().flatten().flatten();
+    let left: Vec<_> =
+        namespaces.map(|entry| entry.file_name()).filter(|name| name == id).collect();
     assert!(left.is_empty(), "{id}: {left:?}");
 }
 
@@ -76,7 +87,8 @@ async fn a_command_that_takes_too_long_ends_with_all_that_it_started() {
     }
     let mut stage = Stage::set().await;
     let digest = stage.image(r#"{"Entrypoint":["/bin/probe","sleep"]}"#);
-    // The command prints all the while, as fast as it can, and so does the child that it leaves behind.
+    // The command prints all the while, as fast as it can, and so does the child that it leaves
+    // behind.
     let check = "{test: [CMD, /bin/probe, linger], interval: 100ms, timeout: 500ms, retries: 1000}";
     let body = format!("    stop_signal: SIGKILL\n    healthcheck: {check}\n");
     let app = stage.begin(false, &format!("services:\n{}", service("lingers", digest, &body)));
@@ -88,7 +100,11 @@ async fn a_command_that_takes_too_long_ends_with_all_that_it_started() {
     until(60, "its end", || alive(&pids).is_empty()).await;
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     until(60, "the report", || failed_checks(&app).len() >= 2).await;
-    assert!(failed_checks(&app).iter().all(|message| message == "it took too long"), "{:?}", failed_checks(&app));
+    assert!(
+        failed_checks(&app).iter().all(|message| message == "it took too long"),
+        "{:?}",
+        failed_checks(&app)
+    );
     assert_eq!(pid(&app, "lingers-1"), Some(first), "the container goes on");
     within(10, "stopping", app.stop()).await;
     assert_nothing_left(&stage, "lingers-1");
@@ -104,19 +120,25 @@ async fn a_flood_of_output_stays_within_its_files_and_holds_nothing_up() {
     let digest = stage.image(r#"{"Entrypoint":["/bin/probe","flood"]}"#);
     let logging = "{driver: json-file, options: {max-size: 256k, max-file: '3'}}";
     let check = "{test: [CMD, /bin/probe, exists, /bin/probe], interval: 100ms}";
-    let body = format!("    stop_signal: SIGKILL\n    logging: {logging}\n    healthcheck: {check}\n");
-    let app = stage.start(&format!("services:\n{}", service("floods", digest, &body))).await.expect("started");
+    let body =
+        format!("    stop_signal: SIGKILL\n    logging: {logging}\n    healthcheck: {check}\n");
+    let app = stage
+        .start(&format!("services:\n{}", service("floods", digest, &body)))
+        .await
+        .expect("started");
     let (begun, mut most) = (Instant::now(), 0);
     while begun.elapsed() < Duration::from_secs(3) {
-        let logs = fs::read_dir(stage.folder.path().join("log")).expect("logs").flatten();
-        let sizes: Vec<u64> = logs.filter_map(|entry| entry.metadata().ok()).map(|stat| stat.len()).collect();
+        let logs = fs::read_dir(stage.directory.path().join("log")).expect("logs").flatten();
+        let sizes: Vec<u64> =
+            logs.filter_map(|entry| entry.metadata().ok()).map(|stat| stat.len()).collect();
         assert!(sizes.len() <= 3 && sizes.iter().all(|size| *size <= MAX_BYTES), "{sizes:?}");
         most = most.max(sizes.len());
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!(most, 3, "files were set aside");
     // The helper listens all the while.
-    until(60, "health", || app.status()[0].health == Some(containers::app::HealthState::Healthy)).await;
+    until(60, "health", || app.status()[0].health == Some(containers::app::HealthState::Healthy))
+        .await;
     within(10, "stopping", app.stop()).await;
     assert_nothing_left(&stage, "floods-1");
 }
@@ -130,9 +152,13 @@ async fn a_storm_of_processes_ends_whole() {
     let digest = stage.image(r#"{"Entrypoint":["/bin/probe","storm"]}"#);
     // Where the kernel has no controller for processes, this one bounds them by user.
     let body = "    stop_signal: SIGKILL\n    ulimits: {nproc: 200}\n    user: '33'\n    pids_limit: 200\n";
-    let bounded = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").expect("cgroup2").contains("pids");
+    let bounded =
+        fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").expect("cgroup2").contains("pids");
     let body = if bounded { body } else { body.split("    pids_limit").next().expect("text") };
-    let app = stage.start(&format!("services:\n{}", service("storms", digest, body))).await.expect("started");
+    let app = stage
+        .start(&format!("services:\n{}", service("storms", digest, body)))
+        .await
+        .expect("started");
     until(60, "a storm", || processes("storms-1").len() > 100).await;
     let pids = processes("storms-1");
     within(20, "stopping", app.stop()).await;
@@ -148,7 +174,10 @@ async fn a_helper_that_is_killed_ends_its_container() {
     let mut stage = Stage::set().await;
     let digest = stage.image(r#"{"Entrypoint":["/bin/probe","linger"]}"#);
     let body = "    volumes: ['one:/one', 'two:/two']\n";
-    let compose = format!("services:\n{}volumes: {{one: {{}}, two: {{}}}}\n", service("orphan", digest, body));
+    let compose = format!(
+        "services:\n{}volumes: {{one: {{}}, two: {{}}}}\n",
+        service("orphan", digest, body)
+    );
     let app = stage.start(&compose).await.expect("started");
     until(60, "its child", || processes("orphan-1").len() == 2).await;
     let pids = processes("orphan-1");
@@ -165,19 +194,21 @@ async fn a_helper_that_is_killed_ends_its_container() {
     until(60, "its processes", || alive(&pids).is_empty()).await;
     within(20, "stopping", app.stop()).await;
     assert_nothing_left(&stage, "orphan-1");
-    let again = stage.start(&compose).await.expect("the same folders serve again");
-    kill(Pid::from_raw(pid(&again, "orphan-1").expect("it runs")), Signal::SIGKILL).expect("it runs");
+    let again = stage.start(&compose).await.expect("the same directories serve again");
+    kill(Pid::from_raw(pid(&again, "orphan-1").expect("it runs")), Signal::SIGKILL)
+        .expect("it runs");
     again.stop().await;
 }
 
 #[tokio::test]
-async fn folders_deeper_than_anybody_may_have_open_are_removed() {
-    if !root("folders_deeper_than_anybody_may_have_open_are_removed") {
+async fn directories_deeper_than_anybody_may_have_open_are_removed() {
+    if !root("directories_deeper_than_anybody_may_have_open_are_removed") {
         return;
     }
     let mut stage = Stage::set().await;
     let digest = stage.image(r#"{"Entrypoint":["/bin/probe","deep","30000"]}"#);
-    let app = stage.start(&format!("services:\n{}", service("deep", digest, ""))).await.expect("started");
+    let app =
+        stage.start(&format!("services:\n{}", service("deep", digest, ""))).await.expect("started");
     within(60, "making them", ended(&app)).await;
     assert!(stage.log("deep").contains("made 30000"), "{}", stage.log("deep"));
     within(60, "stopping", app.stop()).await;
@@ -193,15 +224,22 @@ async fn a_memory_limit_bites_or_is_refused() {
     let mut stage = Stage::set().await;
     let digest = stage.image(r#"{"Entrypoint":["/bin/probe","eat"]}"#);
     let compose = format!("services:\n{}", service("eats", digest, "    mem_limit: 32m\n"));
-    let counts = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").expect("cgroup2").contains("memory");
+    let counts = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers")
+        .expect("cgroup2")
+        .contains("memory");
     match stage.start(&compose).await {
         Ok(app) => {
             assert!(counts, "there is nothing that bounds it");
             within(30, "its end", ended(&app)).await;
-            assert_eq!(app.status()[0].state, ContainerState::Ended(End::Killed { signal: 9, oom: true }));
+            assert_eq!(
+                app.status()[0].state,
+                ContainerState::Ended(End::Killed { signal: 9, oom: true })
+            );
             app.stop().await;
         }
-        Err(error) => assert!(!counts && error.contains("the kernel cannot bound memory.max"), "{error}"),
+        Err(error) => {
+            assert!(!counts && error.contains("the kernel cannot bound memory.max"), "{error}")
+        }
     }
     assert_nothing_left(&stage, "eats-1");
 }

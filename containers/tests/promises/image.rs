@@ -26,7 +26,15 @@ impl Archive {
         self.owned(0, mode, EntryType::Regular, path, "", content)
     }
 
-    fn owned(mut self, uid: u64, mode: u32, kind: EntryType, path: &str, link: &str, content: &[u8]) -> Self {
+    fn owned(
+        mut self,
+        uid: u64,
+        mode: u32,
+        kind: EntryType,
+        path: &str,
+        link: &str,
+        content: &[u8],
+    ) -> Self {
         let mut header = Header::new_gnu();
         let old = header.as_old_mut();
         old.name[..path.len()].copy_from_slice(path.as_bytes());
@@ -102,10 +110,11 @@ impl Blobs {
         digest
     }
 
-    /// Adds an image of these layers and gives its manifest's digest. A layer is its media type's end
-    /// (`tar`, `tar+gzip`, `tar+zstd`), its compressed bytes and its archive.
+    /// Adds an image of these layers and gives its manifest's digest. A layer is its media type's
+    /// end (`tar`, `tar+gzip`, `tar+zstd`), its compressed bytes and its archive.
     pub fn image(&mut self, layers: &[(&str, Vec<u8>, Vec<u8>)], process: &str) -> ContentDigest {
-        let diff_ids: Vec<String> = layers.iter().map(|(_, _, archive)| digest(archive).to_string()).collect();
+        let diff_ids: Vec<String> =
+            layers.iter().map(|(_, _, archive)| digest(archive).to_string()).collect();
         let config = format!(
             r#"{{"os":"linux","architecture":"amd64","config":{process},"rootfs":{{"type":"layers","diff_ids":{}}}}}"#,
             serde_json::to_string(&diff_ids).expect("strings")

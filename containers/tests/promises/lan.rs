@@ -1,4 +1,5 @@
-//! A guest of its own for one test, with an outside behind its uplink; "containers" are threads in their namespaces.
+//! A guest of its own for one test, with an outside behind its uplink; "containers" are threads in
+//! their namespaces.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -16,7 +17,7 @@ use std::os::fd::AsRawFd;
 use tempfile::TempDir;
 
 /// How long an answer may take here; a refusal by silence takes this long.
-pub const PATIENCE: Duration = Duration::from_millis(700);
+pub const TIMEOUT: Duration = Duration::from_millis(700);
 /// The guest's address on the uplink, and who is there.
 pub const GUEST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
@@ -25,7 +26,7 @@ pub const OUTSIDE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
 
 /// A guest: this thread's own network and mount namespace.
 pub struct Guest {
-    pub folder: TempDir,
+    pub directory: TempDir,
     pub outside: File,
 }
 
@@ -46,16 +47,20 @@ impl Guest {
         let moved = LinkUnspec::new_with_name("out0").setns_by_fd(outside.as_raw_fd()).build();
         links.set(moved).execute().await.expect("moved");
         configure("up0", GUEST, GUEST_V6, None).await;
-        in_namespace_async(&outside, async || configure("out0", OUTSIDE, OUTSIDE_V6, Some((GUEST, GUEST_V6))).await);
-        Self { folder: tempfile::tempdir().expect("folder"), outside }
+        in_namespace_async(&outside, async || {
+            configure("out0", OUTSIDE, OUTSIDE_V6, Some((GUEST, GUEST_V6))).await
+        });
+        Self { directory: tempfile::tempdir().expect("directory"), outside }
     }
 
     pub fn run_dir(&self) -> PathBuf {
-        self.folder.path().join("run")
+        self.directory.path().join("run")
     }
 
     pub async fn open(&self, compose: &ComposeFile) -> Networks {
-        let opened = Networks::open(compose, &self.run_dir(), &self.folder.path().join("resolv.conf")).await;
+        let opened =
+            Networks::open(compose, &self.run_dir(), &self.directory.path().join("resolv.conf"))
+                .await;
         opened.expect("networks")
     }
 }
@@ -67,7 +72,12 @@ async fn configure(link: &str, v4: Ipv4Addr, v6: Ipv6Addr, others: Option<(Ipv4A
     let (connection, netlink, _) = rtnetlink::new_connection().expect("netlink");
     tokio::spawn(connection);
     for name in ["lo", link] {
-        netlink.link().set(LinkUnspec::new_with_name(name).up().build()).execute().await.expect("up");
+        netlink
+            .link()
+            .set(LinkUnspec::new_with_name(name).up().build())
+            .execute()
+            .await
+            .expect("up");
     }
     let index = nix::net::if_::if_nametoindex(link).expect("index");
     netlink.address().add(index, v4.into(), 24).execute().await.expect("address");
@@ -100,7 +110,8 @@ pub fn in_namespace<T: Send>(namespace: &File, work: impl FnOnce() -> T + Send) 
 /// The same for what needs a runtime.
 pub fn in_namespace_async<T: Send, F: AsyncFnOnce() -> T + Send>(namespace: &File, work: F) -> T {
     in_namespace(namespace, || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
         runtime.block_on(work())
     })
 }
@@ -110,12 +121,23 @@ pub fn network(name: &str) -> Network {
 }
 
 pub fn on(networks: &[&str]) -> NetworkMode {
-    let attach = |name: &&str| Attachment { network: (*name).to_owned(), aliases: Vec::new(), addresses: Vec::new() };
+    let attach = |name: &&str| Attachment {
+        network: (*name).to_owned(),
+        aliases: Vec::new(),
+        addresses: Vec::new(),
+    };
     NetworkMode::Networks(networks.iter().map(attach).collect())
 }
 
 pub fn compose(networks: Vec<Network>, services: Vec<Service>) -> ComposeFile {
-    ComposeFile { name: None, services, networks, volumes: Vec::new(), notes: Vec::new(), dangers: Vec::new() }
+    ComposeFile {
+        name: None,
+        services,
+        networks,
+        volumes: Vec::new(),
+        notes: Vec::new(),
+        dangers: Vec::new(),
+    }
 }
 
 pub fn port(published: u16, target: u16, protocol: Protocol) -> PublishedPort {
@@ -126,7 +148,8 @@ fn any(address: IpAddr) -> IpAddr {
     if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }
 
-/// Answers each connection to `port` with the peer's address, from now on, in the calling thread's namespace.
+/// Answers each connection to `port` with the peer's address, from now on, in the calling thread's
+/// namespace.
 pub fn serve_tcp(family: IpAddr, port: u16) {
     let listener = TcpListener::bind(SocketAddr::new(any(family), port)).expect("free to take");
     std::thread::spawn(move || {
@@ -149,10 +172,12 @@ pub fn serve_udp(port: u16) {
     });
 }
 
-/// What a server of [`serve_tcp`] answers to the calling thread: as whom it saw us; `None` if it cannot be reached.
+/// What a server of [`serve_tcp`] answers to the calling thread: as whom it saw us; `None` if it
+/// cannot be reached.
 pub fn seen_by(server: impl Into<IpAddr>, port: u16) -> Option<IpAddr> {
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(server.into(), port), PATIENCE).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let mut stream =
+        TcpStream::connect_timeout(&SocketAddr::new(server.into(), port), TIMEOUT).ok()?;
+    stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     answer.parse().ok()
@@ -161,7 +186,7 @@ pub fn seen_by(server: impl Into<IpAddr>, port: u16) -> Option<IpAddr> {
 /// The same of [`serve_udp`].
 pub fn seen_by_udp(server: impl Into<IpAddr>, port: u16) -> Option<IpAddr> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("socket");
-    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    socket.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
     socket.connect(SocketAddr::new(server.into(), port)).ok()?;
     socket.send(b"?").ok()?;
     let mut buffer = [0; 64];

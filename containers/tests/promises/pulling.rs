@@ -1,4 +1,5 @@
-//! Promise: what runs is what the digest names; a registry that lies, stalls or ends early is refused by name.
+//! Promise: what runs is what the digest names; a registry that lies, stalls or ends early is
+//! refused by name.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,8 +8,8 @@ use std::time::Duration;
 use containers::compose::ImageReference;
 use containers::digest::ContentDigest;
 use containers::images::{
-    FetchError, Limits, Mirror, Patience, Progress, PullError, PulledImage, Registries, RegistrySettings, SourceError,
-    Store, pull,
+    FetchError, Limits, Mirror, Progress, PullError, PulledImage, Registries, RegistrySettings,
+    SourceError, Store, Timeouts, pull,
 };
 
 use crate::image::{Archive, Blobs, digest, gzip, zstd};
@@ -20,14 +21,21 @@ fn sample(blobs: &mut Blobs) -> ContentDigest {
     let one = Archive::default().directory("etc/").file("etc/one", b"one").finish();
     let two = Archive::default().file("etc/two", &vec![b'2'; 300_000]).finish();
     let three = Archive::default().file("three", b"3").finish();
-    let layers =
-        [("tar", one.clone(), one), ("tar+gzip", gzip(&two), two.clone()), ("tar+zstd", zstd(&three), three.clone())];
+    let layers = [
+        ("tar", one.clone(), one),
+        ("tar+gzip", gzip(&two), two.clone()),
+        ("tar+zstd", zstd(&three), three.clone()),
+    ];
     blobs.image(&layers, r#"{"Cmd":["/bin/x"],"Env":["A=1"],"User":"7:8","StopSignal":"SIGQUIT"}"#)
 }
 
 /// Pulls `digest` from mirrors alone into a new store.
-async fn pull_from(mirrors: Vec<Mirror>, digest: ContentDigest, limits: Limits) -> Result<PulledImage, PullError> {
-    let root = tempfile::tempdir().expect("folder");
+async fn pull_from(
+    mirrors: Vec<Mirror>,
+    digest: ContentDigest,
+    limits: Limits,
+) -> Result<PulledImage, PullError> {
+    let root = tempfile::tempdir().expect("directory");
     let image = ImageReference::parse(&format!("example.org/app:1@{digest}")).expect("reference");
     let registries = Arc::new(Registries::new(mirrored(mirrors)).expect("mirrors"));
     let store = Arc::new(Store::open(root.path()).expect("store"));
@@ -38,7 +46,10 @@ async fn pull_from(mirrors: Vec<Mirror>, digest: ContentDigest, limits: Limits) 
     if let Ok(pulled) = &pulled {
         assert_eq!(pulled.layers.len(), layers);
         assert_eq!(std::fs::read(pulled.layers[0].join("etc/one")).expect("file"), b"one");
-        assert_eq!(std::fs::metadata(pulled.layers[1].join("etc/two")).expect("file").len(), 300_000);
+        assert_eq!(
+            std::fs::metadata(pulled.layers[1].join("etc/two")).expect("file").len(),
+            300_000
+        );
         assert_eq!(std::fs::read(pulled.layers[2].join("three")).expect("file"), b"3");
     }
     pulled
@@ -55,7 +66,10 @@ async fn an_honest_mirror_serves_every_compression() {
     let pulled = pull_from(vec![mirror], digest, Limits::default()).await.expect("pulled");
     assert_eq!(pulled.manifest, digest);
     assert_eq!(pulled.config.command, ["/bin/x"]);
-    assert_eq!((pulled.config.user.as_str(), pulled.config.stop_signal.as_deref()), ("7:8", Some("SIGQUIT")));
+    assert_eq!(
+        (pulled.config.user.as_str(), pulled.config.stop_signal.as_deref()),
+        ("7:8", Some("SIGQUIT"))
+    );
 }
 
 #[tokio::test]
@@ -79,7 +93,8 @@ async fn an_index_leads_to_the_manifest_of_this_platform() {
     let mirror = serve(blobs, Behaviour::Honest, Behaviour::Honest);
     let pulled = pull_from(vec![mirror.clone()], good, Limits::default()).await.expect("pulled");
     assert_eq!(pulled.manifest, manifest);
-    let error = pull_from(vec![mirror.clone()], nested, Limits::default()).await.expect_err("nested");
+    let error =
+        pull_from(vec![mirror.clone()], nested, Limits::default()).await.expect_err("nested");
     assert!(error.to_string().contains("points to another index"), "{error}");
     let error = pull_from(vec![mirror], wrong_size, Limits::default()).await.expect_err("size");
     assert!(matches!(source_error(&error), SourceError::WrongLength { .. }), "{error}");
@@ -88,7 +103,9 @@ async fn an_index_leads_to_the_manifest_of_this_platform() {
 /// The cause of the one source asked.
 fn source_error(error: &PullError) -> &SourceError {
     match error {
-        PullError::Fetch(FetchError::AllSources { attempts, .. }) => &attempts.iter().next().expect("one").cause,
+        PullError::Fetch(FetchError::AllSources { attempts, .. }) => {
+            &attempts.iter().next().expect("one").cause
+        }
         other => panic!("not about a source: {other}"),
     }
 }
@@ -101,7 +118,8 @@ async fn wrong_bytes_are_told_with_both_digests_and_the_source() {
     let half = lie.len() / 2;
     lie[half] ^= 1;
     let mirror = serve(blobs, Behaviour::OtherBytes, Behaviour::Honest);
-    let shown = pull_from(vec![mirror], pinned, Limits::default()).await.expect_err("refused").to_string();
+    let shown =
+        pull_from(vec![mirror], pinned, Limits::default()).await.expect_err("refused").to_string();
     let expected = format!("wrong bytes: expected {pinned}, found {}", digest(&lie));
     assert!(shown.contains(&expected), "{shown}");
     assert!(shown.contains("http://127.0.0.1:"), "{shown}");
@@ -125,7 +143,10 @@ async fn nobody_to_ask_is_said() {
     let mut blobs = Blobs::default();
     let digest = sample(&mut blobs);
     let error = pull_from(Vec::new(), digest, Limits::default()).await.expect_err("nobody");
-    assert!(error.to_string().ends_with("no mirror was named and no registry may be asked"), "{error}");
+    assert!(
+        error.to_string().ends_with("no mirror was named and no registry may be asked"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -136,13 +157,14 @@ async fn what_is_in_the_store_is_not_fetched_again() {
     let mut blobs = Blobs::default();
     let digest = sample(&mut blobs);
     let image = ImageReference::parse(&format!("example.org/app@{digest}")).expect("reference");
-    let folder = tempfile::tempdir().expect("folder");
+    let directory = tempfile::tempdir().expect("directory");
     let from = async |mirrors: Vec<Mirror>| {
         let registries = Arc::new(Registries::new(mirrored(mirrors)).expect("mirror"));
-        let store = Arc::new(Store::open(folder.path()).expect("store"));
+        let store = Arc::new(Store::open(directory.path()).expect("store"));
         pull(&image, registries, store, Limits::default(), &Progress::default()).await
     };
-    let first = from(vec![serve(blobs, Behaviour::Honest, Behaviour::Honest)]).await.expect("pulled");
+    let first =
+        from(vec![serve(blobs, Behaviour::Honest, Behaviour::Honest)]).await.expect("pulled");
     let second = from(Vec::new()).await.expect("pulled from the store alone");
     assert_eq!((second.layers, second.config), (first.layers, first.config));
 }
@@ -155,14 +177,17 @@ async fn a_layer_that_stands_twice_is_stacked_once() {
     let mut blobs = Blobs::default();
     let one = Archive::default().directory("etc/").file("etc/one", b"one").finish();
     let two = Archive::default().file("two", b"2").finish();
-    let layers = [("tar", one.clone(), one.clone()), ("tar", two.clone(), two), ("tar", one.clone(), one)];
+    let layers =
+        [("tar", one.clone(), one.clone()), ("tar", two.clone(), two), ("tar", one.clone(), one)];
     let digest = blobs.image(&layers, "{}");
     let mirror = serve(blobs, Behaviour::Honest, Behaviour::Honest);
-    let folder = tempfile::tempdir().expect("folder");
+    let directory = tempfile::tempdir().expect("directory");
     let image = ImageReference::parse(&format!("example.org/app@{digest}")).expect("reference");
     let registries = Arc::new(Registries::new(mirrored(vec![mirror])).expect("mirror"));
-    let store = Arc::new(Store::open(folder.path()).expect("store"));
-    let pulled = pull(&image, registries, store, Limits::default(), &Progress::default()).await.expect("pulled");
+    let store = Arc::new(Store::open(directory.path()).expect("store"));
+    let pulled = pull(&image, registries, store, Limits::default(), &Progress::default())
+        .await
+        .expect("pulled");
     assert_eq!(pulled.layers.len(), 2);
     assert!(pulled.layers[0].join("two").exists() && pulled.layers[1].join("etc/one").exists());
 }
@@ -175,22 +200,34 @@ fn large() -> (Blobs, ContentDigest) {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (seed >> 24) as u8
     });
-    let archive = Archive::default().file("noise", &noise.take(1_500_000).collect::<Vec<_>>()).finish();
+    let archive =
+        Archive::default().file("noise", &noise.take(1_500_000).collect::<Vec<_>>()).finish();
     let digest = blobs.image(&[("tar+gzip", gzip(&archive), archive)], "{}");
     (blobs, digest)
 }
 
 /// Pulls from one server and gives what its layers were asked for: the offset of each question.
-async fn pull_large(blobs: &Blobs, digest: ContentDigest, server: &Server, progress: &Progress) -> Vec<Option<String>> {
-    let folder = tempfile::tempdir().expect("folder");
+async fn pull_large(
+    blobs: &Blobs,
+    digest: ContentDigest,
+    server: &Server,
+    progress: &Progress,
+) -> Vec<Option<String>> {
+    let directory = tempfile::tempdir().expect("directory");
     let image = ImageReference::parse(&format!("example.org/app@{digest}")).expect("reference");
-    let patience = Patience { pause: Duration::from_millis(1), ..Patience::default() };
-    let settings = RegistrySettings { patience, ..mirrored(vec![server.mirror()]) };
+    let timeout = Timeouts { pause: Duration::from_millis(1), ..Timeouts::default() };
+    let settings = RegistrySettings { timeout, ..mirrored(vec![server.mirror()]) };
     let registries = Arc::new(Registries::new(settings).expect("mirror"));
-    let store = Arc::new(Store::open(folder.path()).expect("store"));
-    let pulled = pull(&image, registries, store, Limits::default(), progress).await.expect("pulled");
+    let store = Arc::new(Store::open(directory.path()).expect("store"));
+    let pulled =
+        pull(&image, registries, store, Limits::default(), progress).await.expect("pulled");
     assert_eq!(std::fs::metadata(pulled.layers[0].join("noise")).expect("file").len(), 1_500_000);
-    let layer = blobs.0.iter().max_by_key(|(_, bytes)| bytes.len()).map(|(digest, _)| digest.clone()).expect("layer");
+    let layer = blobs
+        .0
+        .iter()
+        .max_by_key(|(_, bytes)| bytes.len())
+        .map(|(digest, _)| digest.clone())
+        .expect("layer");
     let of_layer = server.requests().into_iter().filter(|request| request.path.ends_with(&layer));
     of_layer.map(|request| request.header("range").map(str::to_owned)).collect()
 }

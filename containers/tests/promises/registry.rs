@@ -1,4 +1,5 @@
-//! Registries on loopback, plain or with a certificate, that serve blobs by digest and lie in a chosen way.
+//! Registries on loopback, plain or with a certificate, that serve blobs by digest and lie in a
+//! chosen way.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -109,7 +110,8 @@ pub enum Certificate {
     Stranger,
 }
 
-/// Listens on loopback; errors of `handler` end the connection, which is what a client sees of them.
+/// Listens on loopback; errors of `handler` end the connection, which is what a client sees of
+/// them.
 pub fn listen(
     certificate: Certificate,
     handler: impl Fn(&Request, &mut dyn Write) -> Option<()> + Send + Sync + 'static,
@@ -125,7 +127,8 @@ pub fn listen(
             thread::spawn(move || match certificate {
                 Certificate::None => answer(stream, &*handler, &requests),
                 _ => {
-                    let tls = ServerConnection::new(tls(certificate == Certificate::Trusted)).ok()?;
+                    let tls =
+                        ServerConnection::new(tls(certificate == Certificate::Trusted)).ok()?;
                     answer(StreamOwned::new(tls, stream), &*handler, &requests)
                 }
             });
@@ -134,7 +137,11 @@ pub fn listen(
     server
 }
 
-fn answer(mut stream: impl Read + Write, handler: &Handler, requests: &Mutex<Vec<Request>>) -> Option<()> {
+fn answer(
+    mut stream: impl Read + Write,
+    handler: &Handler,
+    requests: &Mutex<Vec<Request>>,
+) -> Option<()> {
     let mut reader = BufReader::new(&mut stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
@@ -147,7 +154,8 @@ fn answer(mut stream: impl Read + Write, handler: &Handler, requests: &Mutex<Vec
         headers.push((name.to_ascii_lowercase(), value.to_owned()));
     }
     let mut request = Request { path, headers, body: String::new() };
-    let length = request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let length =
+        request.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
     reader.take(length).read_to_string(&mut request.body).ok()?;
     requests.lock().expect("requests").push(request.clone());
     handler(&request, &mut stream)?;
@@ -164,13 +172,17 @@ impl Authority {
     fn new() -> Self {
         let mut ca = CertificateParams::new(Vec::new()).expect("parameters");
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().expect("key")).expect("authority");
+        let ca =
+            CertifiedIssuer::self_signed(ca, KeyPair::generate().expect("key")).expect("authority");
         let key = KeyPair::generate().expect("key");
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let leaf = CertificateParams::new(names).expect("names").signed_by(&key, &ca).expect("certificate");
+        let leaf = CertificateParams::new(names)
+            .expect("names")
+            .signed_by(&key, &ca)
+            .expect("certificate");
         let chain = vec![CertificateDer::from(leaf.der().to_vec())];
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("key");
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let server = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("versions")
@@ -194,7 +206,8 @@ fn tls(trusted: bool) -> Arc<ServerConfig> {
 pub fn roots_pem() -> PathBuf {
     static FILE: OnceLock<PathBuf> = OnceLock::new();
     let file = FILE.get_or_init(|| {
-        let path = std::env::temp_dir().join(format!("dstyx-test-roots-{}.pem", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("dstyx-test-roots-{}.pem", std::process::id()));
         std::fs::write(&path, &authority(true).root_pem).expect("file");
         path
     });
@@ -208,7 +221,8 @@ pub fn mirrored(mirrors: Vec<Mirror>) -> RegistrySettings {
 
 /// Starts a registry that behaves so for manifests and for blobs.
 pub fn serve(blobs: Blobs, manifests: Behaviour, other: Behaviour) -> Mirror {
-    listen(Certificate::None, move |request, out| blob(&blobs, manifests, other, request, out)).mirror()
+    listen(Certificate::None, move |request, out| blob(&blobs, manifests, other, request, out))
+        .mirror()
 }
 
 /// Answers for a document or blob of `blobs`.
@@ -229,7 +243,8 @@ pub fn blob(
 /// An answer of a status line and some headers, each ended by a line break.
 pub fn status(out: &mut dyn Write, status: u16, headers: &str) -> Option<()> {
     let headers = headers.replace('\n', "\r\n");
-    write!(out, "HTTP/1.1 {status} x\r\n{headers}content-length: 0\r\nconnection: close\r\n\r\n").ok()
+    write!(out, "HTTP/1.1 {status} x\r\n{headers}content-length: 0\r\nconnection: close\r\n\r\n")
+        .ok()
 }
 
 /// A whole body, with more headers.
@@ -244,7 +259,12 @@ fn head(out: &mut dyn Write, status: u16, headers: &str, length: Option<usize>) 
 }
 
 // Long: one match, an arm a behaviour.
-fn respond(out: &mut dyn Write, bytes: &[u8], behaviour: Behaviour, offset: Option<usize>) -> Option<()> {
+fn respond(
+    out: &mut dyn Write,
+    bytes: &[u8],
+    behaviour: Behaviour,
+    offset: Option<usize>,
+) -> Option<()> {
     let (size, half) = (bytes.len(), bytes.len() / 2);
     let rest = |from: usize| format!("content-range: bytes {from}-{}/{size}\r\n", size - 1);
     match (behaviour, offset) {

@@ -1,5 +1,5 @@
-//! Promise: services find each other by name on the networks that they share, and nothing of the app's names leaves
-//! the guest. All of these tests need root.
+//! Promise: services find each other by name on the networks that they share, and nothing of the
+//! app's names leaves the guest. All of these tests need root.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
@@ -45,7 +45,10 @@ async fn send(from: &Joined, bytes: &[u8]) -> Option<Vec<u8>> {
 
 fn server(from: &Joined) -> SocketAddr {
     let line = from.resolv_conf.lines().next().expect("a line");
-    SocketAddr::new(line.strip_prefix("nameserver ").expect("a server").parse().expect("address"), 53)
+    SocketAddr::new(
+        line.strip_prefix("nameserver ").expect("a server").parse().expect("address"),
+        53,
+    )
 }
 
 async fn ask_by_tcp(from: &Joined, name: &str, kind: RecordType) -> Message {
@@ -90,7 +93,8 @@ fn serve_outside(guest: &Guest) -> Arc<Mutex<Vec<String>>> {
             }
         }
     });
-    std::fs::write(guest.folder.path().join("resolv.conf"), format!("nameserver {OUTSIDE}\n")).expect("written");
+    std::fs::write(guest.directory.path().join("resolv.conf"), format!("nameserver {OUTSIDE}\n"))
+        .expect("written");
     asked
 }
 
@@ -98,12 +102,17 @@ fn serve_outside(guest: &Guest) -> Arc<Mutex<Vec<String>>> {
 fn file() -> ComposeFile {
     let (mut front, mut inner) = (network("front"), network("inner"));
     (front.ipv6, inner.internal) = (true, true);
-    let alias = Attachment { network: "back".to_owned(), aliases: vec!["Queue.App".to_owned()], addresses: Vec::new() };
+    let alias = Attachment {
+        network: "back".to_owned(),
+        aliases: vec!["Queue.App".to_owned()],
+        addresses: Vec::new(),
+    };
     let mut worker = service("worker", NetworkMode::Networks(vec![alias]));
     worker.replicas = 3;
     let mut web = service("web", on(&["front", "back"]));
     web.names.container_name = Some("the-web".to_owned());
-    let services = vec![web, worker, service("peer", on(&["front"])), service("store", on(&["inner"]))];
+    let services =
+        vec![web, worker, service("peer", on(&["front"])), service("store", on(&["inner"]))];
     compose(vec![front, network("back"), inner], services)
 }
 
@@ -127,9 +136,17 @@ async fn names_are_those_of_shared_networks() {
     }
     assert_eq!(addresses(&ask(&peer, "web", RecordType::AAAA).await), [web.addresses[1]]);
     assert_eq!(addresses(&ask_by_tcp(&peer, "web", RecordType::A).await), [web.addresses[0]]);
-    assert_eq!(addresses(&ask(&workers[0], "web", RecordType::A).await), [web.addresses[2]], "by its other network");
+    assert_eq!(
+        addresses(&ask(&workers[0], "web", RecordType::A).await),
+        [web.addresses[2]],
+        "by its other network"
+    );
     let mail = ask(&peer, "web", RecordType::MX).await;
-    assert_eq!((mail.metadata.response_code, mail.answers.len()), (ResponseCode::NoError, 0), "a name without mail");
+    assert_eq!(
+        (mail.metadata.response_code, mail.answers.len()),
+        (ResponseCode::NoError, 0),
+        "a name without mail"
+    );
     let first = addresses(&ask(&web, "queue.app", RecordType::A).await);
     let second = addresses(&ask(&web, "worker", RecordType::A).await);
     let mut sorted = first.clone();
@@ -138,7 +155,11 @@ async fn names_are_those_of_shared_networks() {
     assert_eq!(second, [first[1], first[0]], "in turns");
     for name in ["worker", "queue.app", "worker-1", "nobody"] {
         let answer = ask(&peer, name, RecordType::A).await;
-        assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain, "{name} is not on its network");
+        assert_eq!(
+            answer.metadata.response_code,
+            ResponseCode::NXDomain,
+            "{name} is not on its network"
+        );
     }
     let reverse = Name::from(web.addresses[0]).to_ascii();
     let answer = ask(&peer, &reverse, RecordType::PTR).await;
@@ -163,16 +184,25 @@ async fn the_rest_is_asked_for_outside_and_the_apps_names_are_not() {
     let (web, store) = (join(&networks, "web-1").await, join(&networks, "store-1").await);
     let peer = join(&networks, "peer-1").await;
     assert_eq!(addresses(&ask(&web, "example.org", RecordType::A).await), [IpAddr::V4(SOMEWHERE)]);
-    assert_eq!(addresses(&ask(&peer, "dns.example", RecordType::A).await), [IpAddr::V4(SOMEWHERE)], "its own servers");
+    assert_eq!(
+        addresses(&ask(&peer, "dns.example", RecordType::A).await),
+        [IpAddr::V4(SOMEWHERE)],
+        "its own servers"
+    );
     let not_running = ["queue.app", "worker", "worker-2", "unknown", "5.0.31.172.in-addr.arpa"];
     for name in not_running {
         let answer = ask(&web, name, RecordType::A).await;
         assert_eq!(answer.metadata.response_code, ResponseCode::NXDomain, "{name}");
     }
     let answer = ask(&store, "example.com", RecordType::A).await;
-    assert_eq!(answer.metadata.response_code, ResponseCode::Refused, "an internal network has no way out");
+    assert_eq!(
+        answer.metadata.response_code,
+        ResponseCode::Refused,
+        "an internal network has no way out"
+    );
     assert_eq!(*asked.lock().expect("not poisoned"), ["example.org.", "dns.example."]);
-    std::fs::write(guest.folder.path().join("resolv.conf"), "nameserver 172.31.0.1\n").expect("written");
+    std::fs::write(guest.directory.path().join("resolv.conf"), "nameserver 172.31.0.1\n")
+        .expect("written");
     let answer = ask(&web, "example.net", RecordType::A).await;
     assert_eq!(answer.metadata.response_code, ResponseCode::ServFail, "it never asks itself");
     networks.close().await.expect("closed");
@@ -191,18 +221,24 @@ async fn hostile_queries_are_refused_and_change_nothing() {
     trailing.push(0);
     let mut pointing_at_itself = good[..12].to_vec();
     pointing_at_itself.extend([0xc0, 12, 0, 1, 0, 1]);
-    for bytes in [&good[..15], &trailing, &pointing_at_itself, &[&good[..4], &[0xff; 200]].concat()] {
-        let answer = Message::from_vec(&send(&peer, bytes).await.expect("an answer")).expect("well formed");
+    for bytes in [&good[..15], &trailing, &pointing_at_itself, &[&good[..4], &[0xff; 200]].concat()]
+    {
+        let answer =
+            Message::from_vec(&send(&peer, bytes).await.expect("an answer")).expect("well formed");
         assert_eq!(answer.metadata.response_code, ResponseCode::FormErr, "{bytes:?}");
     }
     let mut update = good.clone();
     update[2] |= 5 << 3;
-    let answer = Message::from_vec(&send(&peer, &update).await.expect("an answer")).expect("well formed");
+    let answer =
+        Message::from_vec(&send(&peer, &update).await.expect("an answer")).expect("well formed");
     assert_eq!(answer.metadata.response_code, ResponseCode::NotImp);
     let mut chaos = question("web", RecordType::A);
     chaos.queries[0].set_query_class(hickory_proto::rr::DNSClass::CH);
     let answer = send(&peer, &chaos.to_vec().expect("bytes")).await.expect("an answer");
-    assert_eq!(Message::from_vec(&answer).expect("well formed").metadata.response_code, ResponseCode::Refused);
+    assert_eq!(
+        Message::from_vec(&answer).expect("well formed").metadata.response_code,
+        ResponseCode::Refused
+    );
     assert_eq!(addresses(&ask(&peer, "web", RecordType::A).await), [web.addresses[0]]);
     networks.close().await.expect("closed");
 }

@@ -1,8 +1,8 @@
-//! Promise: services run as their image and the compose file say, kept in, reachable where published, and end
-//! when they are told to.
+//! Promise: services run as their image and the compose file say, kept in, reachable where
+//! published, and end when they are told to.
 //!
-//! Each test takes a mount and a network namespace of its own with a private cgroup2 hierarchy, so that
-//! nothing of the host's is touched; all of them need root.
+//! Each test takes a mount and a network namespace of its own with a private cgroup2 hierarchy, so
+//! that nothing of the host's is touched; all of them need root.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -45,7 +45,7 @@ pub fn probe() -> &'static Path {
 
 /// A place of its own for one test.
 pub struct Stage {
-    pub folder: TempDir,
+    pub directory: TempDir,
     blobs: Blobs,
 }
 
@@ -61,9 +61,9 @@ impl Stage {
         let up = rtnetlink::LinkUnspec::new_with_name("lo").up().build();
         netlink.link().set(up).execute().await.expect("loopback");
         // As in the guest: layers and containers' own files on tmpfs.
-        let folder = tempfile::tempdir().expect("folder");
-        mount("tmpfs", folder.path(), "tmpfs", MountFlags::empty(), None).expect("tmpfs");
-        Self { folder, blobs: Blobs::default() }
+        let directory = tempfile::tempdir().expect("directory");
+        mount("tmpfs", directory.path(), "tmpfs", MountFlags::empty(), None).expect("tmpfs");
+        Self { directory, blobs: Blobs::default() }
     }
 
     /// An image of two layers: the probe, and some files.
@@ -82,7 +82,11 @@ impl Stage {
 
     fn layers(&self) -> [(&'static str, Vec<u8>, Vec<u8>); 2] {
         let program = fs::read(probe()).expect("probe");
-        let one = Archive::default().directory("bin/").file("bin/probe", &program).directory("etc/").finish();
+        let one = Archive::default()
+            .directory("bin/")
+            .file("bin/probe", &program)
+            .directory("etc/")
+            .finish();
         let two = Archive::default()
             .file("etc/passwd", b"root:x:0:0::/root:/bin/sh\nwww:x:33:34::/srv:/bin/sh\n")
             .file("etc/group", b"www:x:34:\nssl:x:104:www\n")
@@ -90,12 +94,13 @@ impl Stage {
         [("tar+gzip", gzip(&one), one), ("tar", two.clone(), two)]
     }
 
-    /// The app, whatever becomes of it; `danger_privileged` lets its file ask for what breaks confinement.
+    /// The app, whatever becomes of it; `danger_privileged` lets its file ask for what breaks
+    /// confinement.
     pub fn begin(&self, danger_privileged: bool, compose: &str) -> App {
         let mirror = serve(self.blobs.clone(), Behaviour::Honest, Behaviour::Honest);
         let inputs = Inputs { danger_privileged, ..Inputs::default() };
         let file = ComposeFile::read(compose.as_bytes(), &inputs).expect("compose file");
-        App::start(spec_of(self.folder.path(), file, vec![mirror]))
+        App::start(spec_of(self.directory.path(), file, vec![mirror]))
     }
 
     /// Returns when the app runs, or with why it does not.
@@ -106,7 +111,9 @@ impl Stage {
         // Nothing of the app goes on while somebody looks at its state.
         let state = states.wait_for(over).await.expect("driven").clone();
         match state {
-            AppState::Failed(failure) if app.status().iter().all(|status| status.started.is_none()) => {
+            AppState::Failed(failure)
+                if app.status().iter().all(|status| status.started.is_none()) =>
+            {
                 app.stop().await;
                 Err(failure.message)
             }
@@ -115,26 +122,30 @@ impl Stage {
     }
 
     pub fn log(&self, service: &str) -> String {
-        fs::read_to_string(self.folder.path().join(format!("log/{service}-1.log"))).expect("log")
+        fs::read_to_string(self.directory.path().join(format!("log/{service}-1.log"))).expect("log")
     }
 }
 
-/// An app in `folder`.
-pub fn spec(folder: &Path, compose: &str, mirrors: Vec<Mirror>) -> AppSpec {
-    spec_of(folder, ComposeFile::read(compose.as_bytes(), &Inputs::default()).expect("compose file"), mirrors)
+/// An app in `directory`.
+pub fn spec(directory: &Path, compose: &str, mirrors: Vec<Mirror>) -> AppSpec {
+    spec_of(
+        directory,
+        ComposeFile::read(compose.as_bytes(), &Inputs::default()).expect("compose file"),
+        mirrors,
+    )
 }
 
-fn spec_of(folder: &Path, compose: ComposeFile, mirrors: Vec<Mirror>) -> AppSpec {
-    let folder = |name: &str| folder.join(name);
+fn spec_of(directory: &Path, compose: ComposeFile, mirrors: Vec<Mirror>) -> AppSpec {
+    let directory = |name: &str| directory.join(name);
     AppSpec {
         compose,
         registries: RegistrySettings { mirrors, ..RegistrySettings::default() },
-        store_dir: folder("store"),
-        run_dir: folder("run"),
-        data_dir: folder("data"),
-        log_dir: folder("log"),
-        resolv_conf: folder("resolv.conf"),
-        sockets: Sockets { dstack: folder("dstack.sock"), tappd: folder("tappd.sock") },
+        store_dir: directory("store"),
+        run_dir: directory("run"),
+        data_dir: directory("data"),
+        log_dir: directory("log"),
+        resolv_conf: directory("resolv.conf"),
+        sockets: Sockets { dstack: directory("dstack.sock"), tappd: directory("tappd.sock") },
         helper: env!("CARGO_BIN_EXE_container-helper").into(),
         limits: Limits::default(),
     }
@@ -198,7 +209,10 @@ async fn a_service_runs_to_its_end_and_its_output_is_kept() {
     );
     for name in ["ends-as-image", "ends-as-told"] {
         let log = stage.log(name);
-        assert!(log.contains("to standard output\n") && log.contains("to standard error\n"), "{log}");
+        assert!(
+            log.contains("to standard output\n") && log.contains("to standard error\n"),
+            "{log}"
+        );
     }
     assert!(!Path::new("/sys/fs/cgroup/dstyx/ends-as-image-1").exists(), "the cgroup is gone");
 }
@@ -213,7 +227,10 @@ async fn a_denied_system_call_is_denied() {
     let outside = String::from_utf8(outside.stdout).expect("text");
     assert!(outside.contains("call unshare_nothing=0\n"), "allowed without a filter: {outside}");
     let digest = stage.image(r#"{"Entrypoint":["/bin/probe","calls"]}"#);
-    let app = stage.start(&format!("services:\n{}", service("calls", digest, ""))).await.expect("started");
+    let app = stage
+        .start(&format!("services:\n{}", service("calls", digest, "")))
+        .await
+        .expect("started");
     within(20, "ending", ended(&app)).await;
     let (eperm, enosys) = (1, 38);
     let expected = [
@@ -227,7 +244,8 @@ async fn a_denied_system_call_is_denied() {
         ("socket_vsock", eperm),
         ("socket_unix", 0),
     ];
-    let expected: Vec<String> = expected.iter().map(|(name, error)| format!("call {name}={error}")).collect();
+    let expected: Vec<String> =
+        expected.iter().map(|(name, error)| format!("call {name}={error}")).collect();
     assert_eq!(stage.log("calls").lines().collect::<Vec<_>>(), expected);
 }
 
@@ -239,7 +257,10 @@ async fn a_container_sees_itself_and_little_else() {
     let mut stage = Stage::set().await;
     let digest = stage.image(r#"{"Entrypoint":["/bin/probe","report"],"Env":["FROM_IMAGE=1"]}"#);
     let body = "    command: [a, 'b c']\n    environment: {FROM_SERVICE: two}\n";
-    let app = stage.start(&format!("services:\n{}", service("sees", digest, body))).await.expect("started");
+    let app = stage
+        .start(&format!("services:\n{}", service("sees", digest, body)))
+        .await
+        .expect("started");
     within(20, "ending", ended(&app)).await;
     let log = stage.log("sees");
     for line in [
@@ -273,25 +294,35 @@ async fn a_container_sees_itself_and_little_else() {
     assert!(log.contains("172.31.0.2\\tsees"), "{log}");
     let masked: Vec<&str> = log.lines().filter(|line| line.starts_with("masked ")).collect();
     // A kernel need not have all of them; what is there reads as empty.
-    assert!(masked.iter().all(|line| line.ends_with("=Ok(0)") || line.ends_with("=Err(NotFound)")), "{log}");
+    assert!(
+        masked.iter().all(|line| line.ends_with("=Ok(0)") || line.ends_with("=Err(NotFound)")),
+        "{log}"
+    );
     assert!(masked.contains(&"masked /sys/firmware=Ok(0)"), "{log}");
-    let layers = stage.folder.path().join("store/layers");
+    let layers = stage.directory.path().join("store/layers");
     for layer in layers.read_dir().expect("layers").flatten() {
         assert!(!layer.path().join("written").exists(), "layers are never written");
     }
 }
 
 #[tokio::test]
-async fn the_user_and_folder_of_the_image_count() {
-    if !root("the_user_and_folder_of_the_image_count") {
+async fn the_user_and_directory_of_the_image_count() {
+    if !root("the_user_and_directory_of_the_image_count") {
         return;
     }
     let mut stage = Stage::set().await;
     let digest = stage.image(r#"{"Cmd":["probe","report"],"User":"www","WorkingDir":"/srv/deep"}"#);
-    let app = stage.start(&format!("services:\n{}", service("user", digest, ""))).await.expect("started");
+    let app =
+        stage.start(&format!("services:\n{}", service("user", digest, ""))).await.expect("started");
     within(20, "ending", ended(&app)).await;
     let log = stage.log("user");
-    for line in ["cwd=/srv/deep", "Uid: 33 33 33 33", "Gid: 34 34 34 34", "Groups: 104", "CapEff: 0000000000000000"] {
+    for line in [
+        "cwd=/srv/deep",
+        "Uid: 33 33 33 33",
+        "Gid: 34 34 34 34",
+        "Groups: 104",
+        "CapEff: 0000000000000000",
+    ] {
         assert!(log.lines().any(|found| found == line), "{line:?} not in:\n{log}");
     }
 }
@@ -344,12 +375,14 @@ async fn stopping_an_app_ends_its_processes() {
     let digest = stage.image(r#"{"Entrypoint":["/bin/probe","sleep"]}"#);
     let compose = format!("services:\n{}", service("stopped", digest, ""));
     let app = stage.start(&compose).await.expect("started");
-    let ContainerState::Running { pid } = app.status()[0].state else { panic!("{:?}", app.status()) };
+    let ContainerState::Running { pid } = app.status()[0].state else {
+        panic!("{:?}", app.status())
+    };
     assert!(Path::new(&format!("/proc/{pid}")).exists());
     app.stop().await;
     assert_eq!(app.state(), AppState::Stopped);
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
-    let again = stage.start(&compose).await.expect("the same folders serve again");
+    let again = stage.start(&compose).await.expect("the same directories serve again");
     again.stop().await;
 }
 
@@ -370,7 +403,10 @@ async fn a_container_that_cannot_start_says_why() {
         let digest = stage.image(process);
         let started = stage.start(&format!("services:\n{}", service("broken", digest, ""))).await;
         let error = started.map(|app| app.status()).expect_err(expected).to_string();
-        assert!(error.starts_with("service \"broken\": ") && error.contains(expected), "{expected}: {error}");
+        assert!(
+            error.starts_with("service \"broken\": ") && error.contains(expected),
+            "{expected}: {error}"
+        );
     }
 }
 
@@ -394,7 +430,10 @@ async fn volumes_begin_with_the_image_and_are_shared() {
     let app = stage.start(&compose).await.expect("started");
     within(20, "ending", ended(&app)).await;
     let log = stage.log("reads");
-    assert!(log.contains("/seen/said=0 said\n") && log.contains("/seen/passwd=7 root:x:0:0"), "{log}");
+    assert!(
+        log.contains("/seen/said=0 said\n") && log.contains("/seen/passwd=7 root:x:0:0"),
+        "{log}"
+    );
 }
 
 #[tokio::test]
@@ -406,14 +445,19 @@ async fn a_command_in_a_container_is_confined_as_the_container_is() {
     let digest = stage.image(r#"{"Entrypoint":["/bin/probe","sleep"]}"#);
     let check = "{test: [CMD, /bin/probe, confined], interval: 50ms}";
     let body = &format!("    stop_grace_period: 100ms\n    healthcheck: {check}\n");
-    let app = stage.start(&format!("services:\n{}", service("healthy", digest, body))).await.expect("started");
+    let app = stage
+        .start(&format!("services:\n{}", service("healthy", digest, body)))
+        .await
+        .expect("started");
     let healthy = async {
         while app.status()[0].health != Some(containers::app::HealthState::Healthy) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     let healthy = tokio::time::timeout(Duration::from_secs(20), healthy).await;
-    healthy.unwrap_or_else(|_| panic!("not healthy: {:?} {}", app.events_after(0), stage.log("healthy")));
+    healthy.unwrap_or_else(|_| {
+        panic!("not healthy: {:?} {}", app.events_after(0), stage.log("healthy"))
+    });
     app.stop().await;
     assert_eq!(app.status()[0].state, ContainerState::Ended(End::Killed { signal: 9, oom: false }));
 }

@@ -19,26 +19,28 @@ const ROOTED: &str = "\0\0\0\u{3}\0\u{20}\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 /// CAP_NET_RAW, permitted (revision 2).
 const PLAIN: &str = "\0\0\0\u{2}\0\u{20}\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
-/// Unpacks one plain layer below a folder that also holds a file which must stay as it is.
+/// Unpacks one plain layer below a directory that also holds a file which must stay as it is.
 async fn unpack(archive: Archive) -> Result<(TempDir, PathBuf), String> {
-    let folder = tempfile::tempdir().expect("folder");
-    fs::write(folder.path().join("outside"), b"untouched").expect("file");
+    let directory = tempfile::tempdir().expect("directory");
+    fs::write(directory.path().join("outside"), b"untouched").expect("file");
     let archive = archive.finish();
     let mut blobs = Blobs::default();
     let digest = blobs.image(&[("tar", archive.clone(), archive)], "{}");
     let mirror = serve(blobs, Behaviour::Honest, Behaviour::Honest);
     let image = ImageReference::parse(&format!("example.org/app@{digest}")).expect("reference");
     let registries = Arc::new(Registries::new(mirrored(vec![mirror])).expect("mirror"));
-    let store = Arc::new(Store::open(folder.path()).expect("store"));
+    let store = Arc::new(Store::open(directory.path()).expect("store"));
     let pulled = pull(&image, registries, store, Limits::default(), &Progress::default()).await;
-    let names: Vec<_> = folder.path().read_dir().expect("folder").flatten().map(|e| e.file_name()).collect();
+    let names: Vec<_> =
+        directory.path().read_dir().expect("directory").flatten().map(|e| e.file_name()).collect();
     assert_eq!(names.len(), 5, "only layers, documents, partial, lock and outside: {names:?}");
-    assert_eq!(fs::read(folder.path().join("outside")).expect("file"), b"untouched");
+    assert_eq!(fs::read(directory.path().join("outside")).expect("file"), b"untouched");
     assert!(!Path::new("/escaped").exists());
     let pulled = pulled.map_err(|error| error.to_string())?;
-    Ok((folder, pulled.layers[0].clone()))
+    Ok((directory, pulled.layers[0].clone()))
 }
 
+// Long: a table, one row a case.
 #[tokio::test]
 async fn escapes_end_inside_the_root_or_are_refused() {
     if !root("escapes_end_inside_the_root_or_are_refused") {
@@ -50,7 +52,10 @@ async fn escapes_end_inside_the_root_or_are_refused() {
         (new().file("a/../../escaped", b"x"), "has a .. component"),
         (new().hard_link("a", "../../outside"), "has a .. component"),
         (new().hard_link("a", "/etc/passwd"), "which is no file of this layer"),
-        (new().symlink("up", "../..").hard_link("a", "up/outside"), "which is no file of this layer"),
+        (
+            new().symlink("up", "../..").hard_link("a", "up/outside"),
+            "which is no file of this layer",
+        ),
         (new().directory("d/").hard_link("a", "d"), "which is no file of this layer"),
         (new().file(".wh..", b""), "hides no name"),
         (new().file(".wh...", b""), "hides no name"),
@@ -69,8 +74,14 @@ async fn escapes_end_inside_the_root_or_are_refused() {
         (new().pax("SCHILY.xattr.user.overlay.opaque", "y").directory("d/"), "is refused"),
         (new().pax("SCHILY.xattr.system.posix_acl_access", "x").file("f", b""), "is refused"),
         (new().pax("SCHILY.xattr.trusted.x", "y").symlink("l", "x"), "is refused"),
-        (new().pax("SCHILY.xattr.security.capability", "x").file("f", b""), "is not 20 bytes of revision 2"),
-        (new().pax("SCHILY.xattr.security.capability", ROOTED).file("f", b""), "is not 20 bytes of revision 2"),
+        (
+            new().pax("SCHILY.xattr.security.capability", "x").file("f", b""),
+            "is not 20 bytes of revision 2",
+        ),
+        (
+            new().pax("SCHILY.xattr.security.capability", ROOTED).file("f", b""),
+            "is not 20 bytes of revision 2",
+        ),
         (new().symlink("d", "/").file("d/../../escaped", b"x"), "has a .. component"),
         (new().pax("linkpath", "a/../b").hard_link("l", "a"), "has a .. component"),
         (new().pax("path", "a\0b").file("f", b""), "has a NUL"),
@@ -79,7 +90,10 @@ async fn escapes_end_inside_the_root_or_are_refused() {
         (new().pax("uid", "4294967295").file("f", b""), "no number in range"),
         (new().pax("GNU.sparse.major", "1").file("f", b""), "sparse files are not supported"),
         (new().pax("path", "x"), "extended header without an entry"),
-        (new().pax("path", &format!("{}x", "a/".repeat(3000))).file("f", b""), "longer than 4096 bytes"),
+        (
+            new().pax("path", &format!("{}x", "a/".repeat(3000))).file("f", b""),
+            "longer than 4096 bytes",
+        ),
         (new().pax("path", &"a".repeat(300)).file("f", b""), "name longer than 255 bytes"),
         (new().pax("path", &"a".repeat(70_000)).file("f", b""), "an extended header has"),
         (new().file("", b"x"), "the root is no directory"),
@@ -102,7 +116,7 @@ async fn links_out_of_the_root_are_followed_inside_it() {
         .file("absolute/one", b"1")
         .file("climbing/two", b"2")
         .file("/escaped", b"3");
-    let (_folder, layer) = unpack(archive).await.expect("unpacked");
+    let (_directory, layer) = unpack(archive).await.expect("unpacked");
     assert_eq!(fs::read(layer.join("target/one")).expect("inside"), b"1");
     assert_eq!(fs::read(layer.join("target/two")).expect("inside"), b"2");
     assert_eq!(fs::read(layer.join("escaped")).expect("inside"), b"3");
@@ -113,8 +127,9 @@ async fn a_link_in_the_way_of_a_file_is_replaced_not_followed() {
     if !root("a_link_in_the_way_of_a_file_is_replaced_not_followed") {
         return;
     }
-    let archive = Archive::default().file("victim", b"old").symlink("f", "victim").file("f", b"new");
-    let (_folder, layer) = unpack(archive).await.expect("unpacked");
+    let archive =
+        Archive::default().file("victim", b"old").symlink("f", "victim").file("f", b"new");
+    let (_directory, layer) = unpack(archive).await.expect("unpacked");
     assert_eq!(fs::read(layer.join("victim")).expect("file"), b"old");
     assert!(fs::symlink_metadata(layer.join("f")).expect("file").is_file());
 }
@@ -134,19 +149,24 @@ async fn owners_modes_times_and_links_arrive() {
         .pax("uid", "100000")
         .file("implied/h", b"y")
         .entry(EntryType::Fifo, "pipe", "", b"");
-    let (_folder, layer) = unpack(archive).await.expect("unpacked");
+    let (_directory, layer) = unpack(archive).await.expect("unpacked");
     let meta = fs::metadata(layer.join("d/f")).expect("file");
-    assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777, meta.mtime()), (7, 8, 0o755, 1_000_000_000));
+    assert_eq!(
+        (meta.uid(), meta.gid(), meta.mode() & 0o7777, meta.mtime()),
+        (7, 8, 0o755, 1_000_000_000)
+    );
     assert_eq!(meta.nlink(), 2);
     assert_eq!(fs::metadata(layer.join("d")).expect("directory").mtime(), 1_000_000_000);
     assert_eq!(fs::metadata(layer.join("implied/h")).expect("file").uid(), 100_000);
     assert_eq!(fs::metadata(layer.join("implied")).expect("directory").uid(), 0);
     assert!(fs::metadata(layer.join("pipe")).expect("fifo").file_type().is_fifo());
     let mut note = [0; 16];
-    let length = rustix::fs::getxattr(layer.join("d/f"), "user.note", &mut note).expect("attribute");
+    let length =
+        rustix::fs::getxattr(layer.join("d/f"), "user.note", &mut note).expect("attribute");
     assert_eq!(&note[..length], b"hello");
     let mut capability = [0; 32];
-    let length = rustix::fs::getxattr(layer.join("d/ping"), "security.capability", &mut capability).expect("attribute");
+    let length = rustix::fs::getxattr(layer.join("d/ping"), "security.capability", &mut capability)
+        .expect("attribute");
     assert_eq!(&capability[..length], PLAIN.as_bytes());
 }
 
@@ -164,12 +184,13 @@ async fn whiteouts_become_those_of_overlayfs() {
         .directory("before/")
         .file(".wh.before", b"")
         .file(".wh..wh.plnk", b"");
-    let (_folder, layer) = unpack(archive).await.expect("unpacked");
+    let (_directory, layer) = unpack(archive).await.expect("unpacked");
     let gone = fs::symlink_metadata(layer.join("etc/gone")).expect("whiteout");
     assert!(gone.file_type().is_char_device() && gone.rdev() == 0);
     for hidden in ["var", "again", "before"] {
         let mut value = [0; 4];
-        let length = rustix::fs::getxattr(layer.join(hidden), "trusted.overlay.opaque", &mut value).expect(hidden);
+        let length = rustix::fs::getxattr(layer.join(hidden), "trusted.overlay.opaque", &mut value)
+            .expect(hidden);
         assert_eq!(&value[..length], b"y", "{hidden}");
     }
     assert_eq!(layer.read_dir().expect("layer").count(), 4);

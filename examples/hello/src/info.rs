@@ -34,7 +34,8 @@ impl fmt::Display for InfoError {
     }
 }
 
-/// Asks the agent; `tcb_info` and `vm_config` come as documents, not as the strings that they are on the wire.
+/// Asks the agent; `tcb_info` and `vm_config` come as documents, not as the strings that they are
+/// on the wire.
 pub fn fetch() -> Result<Value, InfoError> {
     parse(&request().map_err(InfoError::Unreachable)?)
 }
@@ -55,7 +56,8 @@ fn request() -> std::io::Result<Vec<u8>> {
 /// The document in an answer that ends with its connection.
 fn parse(answer: &[u8]) -> Result<Value, InfoError> {
     let text = std::str::from_utf8(answer).map_err(|_| InfoError::Answer("is no text"))?;
-    let (head, body) = text.split_once("\r\n\r\n").ok_or(InfoError::Answer("has no end of its header"))?;
+    let (head, body) =
+        text.split_once("\r\n\r\n").ok_or(InfoError::Answer("has no end of its header"))?;
     let status = head.split(' ').nth(1);
     if status != Some("200") {
         return Err(InfoError::Answer("has another status than 200"));
@@ -63,7 +65,9 @@ fn parse(answer: &[u8]) -> Result<Value, InfoError> {
     let json = |text: &str| serde_json::from_str(text).map_err(|_| InfoError::Answer("is no JSON"));
     let mut document: Value = json(body)?;
     for key in NESTED {
-        if let Some(text) = document.get(key).and_then(Value::as_str).filter(|text| !text.is_empty()) {
+        if let Some(text) =
+            document.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
+        {
             document[key] = json(text)?;
         }
     }
@@ -82,7 +86,10 @@ content-type: application/json
 {"app_name":"hello","tcb_info":"{\"mrtd\":\"d0\"}","vm_config":""}"#;
         let answer = String::from_utf8_lossy(answer).replace('\n', "\r\n");
         let document = parse(answer.as_bytes()).unwrap();
-        assert_eq!((&document["app_name"], &document["tcb_info"]["mrtd"]), (&"hello".into(), &"d0".into()));
+        assert_eq!(
+            (&document["app_name"], &document["tcb_info"]["mrtd"]),
+            (&"hello".into(), &"d0".into())
+        );
     }
 
     #[test]

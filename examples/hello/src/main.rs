@@ -1,8 +1,8 @@
 //! `hello`: a web page that says what runs here and what it was measured as.
 //!
-//! An ordinary container: it holds no key, has no right over anything and proves nothing; it repeats what the guest's
-//! agent says on dstack's socket. Proof is `dstyx verify`, from outside. Every client is a stranger, so requests
-//! are bounded in size, time and number.
+//! An ordinary container: it holds no key, has no right over anything and proves nothing; it
+//! repeats what the guest's agent says on dstack's socket. Proof is `dstyx verify`, from outside.
+//! Every client is a stranger, so requests are bounded in size, time and number.
 
 #![forbid(unsafe_code)]
 
@@ -39,7 +39,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// The first process of a container is deaf to signals that it does not ask for, and would be stopped the hard way.
+/// The first process of a container is deaf to signals that it does not ask for, and would be
+/// stopped the hard way.
 fn end_on_signal() -> io::Result<()> {
     let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT].into_iter().collect();
     signals.thread_block()?;
@@ -101,7 +102,9 @@ fn respond(line: &str) -> (&'static str, String) {
     let mut words = line.split_ascii_whitespace();
     match (words.next(), words.next()) {
         (Some("GET"), Some("/")) => ("200 OK", page::page(&info::fetch())),
-        (Some("GET"), Some(_)) => ("404 Not Found", "<p>There is only one page: <a href=\"/\">/</a>".into()),
+        (Some("GET"), Some(_)) => {
+            ("404 Not Found", "<p>There is only one page: <a href=\"/\">/</a>".into())
+        }
         (Some(_), Some(_)) => ("405 Method Not Allowed", "<p>Only GET is answered.".into()),
         _ => ("400 Bad Request", "<p>This is no request.".into()),
     }

@@ -62,7 +62,10 @@ pub fn page(info: &Result<Value, InfoError>) -> String {
         Err(error) => {
             let error = escape(&error.to_string());
             // Writing into a string cannot fail, here and below.
-            let _ = write!(html, "<h1>Hello</h1><p>This container runs, but not in a dstyx guest: {error}.");
+            let _ = write!(
+                html,
+                "<h1>Hello</h1><p>This container runs, but not in a dstyx guest: {error}."
+            );
         }
     }
     html
@@ -73,7 +76,9 @@ fn facts(html: &mut String, info: &Value) {
         "<h1>Hello from a dstyx guest</h1>\
          <p class=dim>This page is served by a container. Its guest was measured before it ran:",
     );
-    for (title, rows) in [("The app", &APP[..]), ("The machine", &IMAGE), ("The registers", &REGISTERS)] {
+    for (title, rows) in
+        [("The app", &APP[..]), ("The machine", &IMAGE), ("The registers", &REGISTERS)]
+    {
         table(html, title, rows, info);
     }
     html.push_str(
@@ -91,7 +96,8 @@ fn table(html: &mut String, title: &str, rows: &[Row], info: &Value) {
             Some(Value::Number(number)) => number.to_string(),
             _ => "not published".into(),
         };
-        let _ = write!(html, "<div><dt>{name} <small>{meaning}</small><dd><code>{value}</code></div>");
+        let _ =
+            write!(html, "<div><dt>{name} <small>{meaning}</small><dd><code>{value}</code></div>");
     }
     html.push_str("</dl>");
 }

@@ -1,8 +1,9 @@
 //! `EmitEvent`: events of the app, behind those of the boot.
 //!
-//! As dstack had it before 0.6: register and log go together under the log's own lock, and a quote taken
-//! later explains itself. Names of the boot are refused by the log; a colon is refused here, because the digest
-//! joins name and payload with one, and the same digest would read as another event.
+//! As dstack had it before 0.6: register and log go together under the log's own lock, and a quote
+//! taken later explains itself. Names of the boot are refused by the log; a colon is refused here,
+//! because the digest joins name and payload with one, and the same digest would read as another
+//! event.
 
 use protocol::event_log::RuntimeEvent;
 use protocol::prpc::EmitEventArgs;
@@ -50,7 +51,8 @@ impl Emitter {
         }
         let _place = self.0.try_acquire().map_err(|_| EmitError::Busy)?;
         let log = std::sync::Arc::clone(&boot.log);
-        let appended = tokio::task::spawn_blocking(move || log.append(&RuntimeEvent::new(event, payload)));
+        let appended =
+            tokio::task::spawn_blocking(move || log.append(&RuntimeEvent::new(event, payload)));
         Ok(appended.await??)
     }
 }

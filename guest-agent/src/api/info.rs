@@ -1,7 +1,7 @@
 //! `Info`: what runs here, in dstack's form.
 //!
-//! The guest's word without a quote. Where dstack has facts that a guest without keys lacks, they are empty;
-//! the image's hash and the machine are the host's claims here, as they are in evidence.
+//! The guest's word without a quote. Where dstack has facts that a guest without keys lacks, they
+//! are empty; the image's hash and the machine are the host's claims here, as they are in evidence.
 
 use protocol::digest::{MrConfigId, Sha256Digest};
 use protocol::event_log::{self, RawEvent, RuntimeEvent};
@@ -78,8 +78,8 @@ pub(super) fn vm_config(boot: &Boot) -> String {
     protocol::foreign::vm_config(&boot.handover.claims)
 }
 
-/// SHA-256 over MRTD, RTMR0 to 3, and MRCONFIGID with MROWNER and MROWNERCONFIG behind it if any is not zero; a dstyx
-/// launch sets neither owner.
+/// SHA-256 over MRTD, RTMR0 to 3, and MRCONFIGID with MROWNER and MROWNERCONFIG behind it if any is
+/// not zero; a dstyx launch sets neither owner.
 fn mr_aggregated(registers: &Registers) -> Sha256Digest {
     let mut bytes = registers.mrtd.0.to_vec();
     registers.rtmrs.iter().for_each(|rtmr| bytes.extend(rtmr.0));

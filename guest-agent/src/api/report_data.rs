@@ -41,7 +41,9 @@ pub(super) struct Hashed {
 /// At most 64 bytes, zeros behind them.
 pub(super) fn padded(bytes: &[u8]) -> Result<ReportData, ReportDataError> {
     let mut data = [0; BYTES];
-    data.get_mut(..bytes.len()).ok_or(ReportDataError::TooLong(bytes.len()))?.copy_from_slice(bytes);
+    data.get_mut(..bytes.len())
+        .ok_or(ReportDataError::TooLong(bytes.len()))?
+        .copy_from_slice(bytes);
     Ok(ReportData(data))
 }
 
@@ -51,8 +53,13 @@ pub(super) fn hashed(args: &TdxQuoteArgs) -> Result<Hashed, ReportDataError> {
     let content = &args.report_data;
     let (algorithm, digest) = match args.hash_algorithm.as_str() {
         "raw" => {
-            let data = content.as_slice().try_into().map_err(|_| ReportDataError::Raw(content.len()))?;
-            return Ok(Hashed { report_data: ReportData(data), algorithm: "raw", prefix: String::new() });
+            let data =
+                content.as_slice().try_into().map_err(|_| ReportDataError::Raw(content.len()))?;
+            return Ok(Hashed {
+                report_data: ReportData(data),
+                algorithm: "raw",
+                prefix: String::new(),
+            });
         }
         "" | DEFAULT_ALGORITHM => (DEFAULT_ALGORITHM, tagged::<sha2::Sha512>(tag, content)),
         "sha256" => ("sha256", tagged::<sha2::Sha256>(tag, content)),
@@ -69,7 +76,8 @@ pub(super) fn hashed(args: &TdxQuoteArgs) -> Result<Hashed, ReportDataError> {
 }
 
 fn tagged<D: Digest>(tag: &str, content: &[u8]) -> Vec<u8> {
-    let output: Output<D> = D::new().chain_update(tag).chain_update(b":").chain_update(content).finalize();
+    let output: Output<D> =
+        D::new().chain_update(tag).chain_update(b":").chain_update(content).finalize();
     output.to_vec()
 }
 
@@ -82,14 +90,16 @@ mod tests {
         hashed(&TdxQuoteArgs { report_data: content.to_vec(), hash_algorithm, prefix })
     }
 
-    /// The first is dstack's own vector (`ra-tls`, `test_to_report_data_with_hash`); the others are Python's hashlib, and
-    /// for Keccak pycryptodome.
+    /// The first is dstack's own vector (`ra-tls`, `test_to_report_data_with_hash`); the others are
+    /// Python's hashlib, and for Keccak pycryptodome.
     #[test]
     fn every_algorithm_gives_what_dstack_gives() {
         let vectors = include_str!("../../../tests/vectors/prpc/report-data.txt");
         let mut rows = 0;
         for line in vectors.lines().filter(|line| !line.starts_with('#')) {
-            let [algorithm, prefix, expected] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
+            let [algorithm, prefix, expected] = line.split(' ').collect::<Vec<_>>()[..] else {
+                panic!("{line}")
+            };
             let prefix = prefix.trim_matches('-');
             let found = of(algorithm, prefix, b"test content").unwrap();
             assert_eq!(hex::encode(found.report_data.0), format!("{expected:0<128}"), "{line}");

@@ -1,6 +1,7 @@
 //! `Verify`: whether a signature is right. No key of the guest is needed for it.
 //!
-//! The answer is as trustworthy as the guest; a relying party verifies by itself. Source: dstack, `guest-agent`.
+//! The answer is as trustworthy as the guest; a relying party verifies by itself. Source: dstack,
+//! `guest-agent`.
 
 use ed25519_dalek::Verifier as _;
 use k256::ecdsa::signature::hazmat::PrehashVerifier as _;
@@ -34,18 +35,22 @@ pub(super) fn verify(request: &VerifyRequest) -> Result<bool, SignatureError> {
             use k256::ecdsa::signature::Verifier as _;
             key.verify(&request.data, signature).is_ok()
         }),
-        "secp256k1_prehashed" if request.data.len() != DIGEST_BYTES => Err(SignatureError::Digest(request.data.len())),
-        "secp256k1_prehashed" => {
-            secp256k1(request, |key, signature| key.verify_prehash(&request.data, signature).is_ok())
+        "secp256k1_prehashed" if request.data.len() != DIGEST_BYTES => {
+            Err(SignatureError::Digest(request.data.len()))
         }
+        "secp256k1_prehashed" => secp256k1(request, |key, signature| {
+            key.verify_prehash(&request.data, signature).is_ok()
+        }),
         other => Err(SignatureError::Algorithm(other.chars().take(32).collect())),
     }
 }
 
 fn ed25519(request: &VerifyRequest) -> Result<bool, SignatureError> {
     let key = request.public_key.as_slice().try_into().map_err(|_| SignatureError::PublicKey)?;
-    let key = ed25519_dalek::VerifyingKey::from_bytes(key).map_err(|_| SignatureError::PublicKey)?;
-    let signature = ed25519_dalek::Signature::from_slice(&request.signature).map_err(|_| SignatureError::Signature)?;
+    let key =
+        ed25519_dalek::VerifyingKey::from_bytes(key).map_err(|_| SignatureError::PublicKey)?;
+    let signature = ed25519_dalek::Signature::from_slice(&request.signature)
+        .map_err(|_| SignatureError::Signature)?;
     Ok(key.verify(&request.data, &signature).is_ok())
 }
 
@@ -53,8 +58,10 @@ fn secp256k1(
     request: &VerifyRequest,
     verify: impl FnOnce(&k256::ecdsa::VerifyingKey, &k256::ecdsa::Signature) -> bool,
 ) -> Result<bool, SignatureError> {
-    let key = k256::ecdsa::VerifyingKey::from_sec1_bytes(&request.public_key).map_err(|_| SignatureError::PublicKey)?;
-    let signature = k256::ecdsa::Signature::from_slice(&request.signature).map_err(|_| SignatureError::Signature)?;
+    let key = k256::ecdsa::VerifyingKey::from_sec1_bytes(&request.public_key)
+        .map_err(|_| SignatureError::PublicKey)?;
+    let signature = k256::ecdsa::Signature::from_slice(&request.signature)
+        .map_err(|_| SignatureError::Signature)?;
     Ok(verify(&key, &signature))
 }
 
@@ -68,8 +75,11 @@ mod tests {
     fn requests() -> Vec<VerifyRequest> {
         let lines = VECTORS.lines().filter(|line| !line.starts_with('#'));
         let request = |line: &str| {
-            let [algorithm, key, data, signature] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
-            let [public_key, data, signature] = [key, data, signature].map(|text| hex::decode(text).unwrap());
+            let [algorithm, key, data, signature] = line.split(' ').collect::<Vec<_>>()[..] else {
+                panic!("{line}")
+            };
+            let [public_key, data, signature] =
+                [key, data, signature].map(|text| hex::decode(text).unwrap());
             VerifyRequest { algorithm: algorithm.into(), data, signature, public_key }
         };
         lines.map(request).collect()
@@ -90,12 +100,15 @@ mod tests {
     #[test]
     fn what_cannot_be_judged_says_why() {
         for request in requests() {
-            let cut = VerifyRequest { signature: request.signature[1..].to_vec(), ..request.clone() };
+            let cut =
+                VerifyRequest { signature: request.signature[1..].to_vec(), ..request.clone() };
             assert_eq!(verify(&cut), Err(SignatureError::Signature));
-            let cut = VerifyRequest { public_key: request.public_key[1..].to_vec(), ..request.clone() };
+            let cut =
+                VerifyRequest { public_key: request.public_key[1..].to_vec(), ..request.clone() };
             assert_eq!(verify(&cut), Err(SignatureError::PublicKey));
         }
-        let short = VerifyRequest { algorithm: "secp256k1_prehashed".into(), ..VerifyRequest::default() };
+        let short =
+            VerifyRequest { algorithm: "secp256k1_prehashed".into(), ..VerifyRequest::default() };
         assert_eq!(verify(&short), Err(SignatureError::Digest(0)));
     }
 }

@@ -1,4 +1,5 @@
-//! `prpc` over HTTP: a method in the path, arguments in the body or the query, the answer in their encoding.
+//! `prpc` over HTTP: a method in the path, arguments in the body or the query, the answer in their
+//! encoding.
 
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
@@ -45,7 +46,11 @@ impl Api {
                 let text = error.to_string();
                 // Not louder: a container that is refused again and again would fill the console.
                 tracing::debug!("{}: {text}", service.name());
-                answer::of_type(status(&error), encoding.content_type(), encode_error(&text, encoding))
+                answer::of_type(
+                    status(&error),
+                    encoding.content_type(),
+                    encode_error(&text, encoding),
+                )
             }
         }
     }
@@ -63,7 +68,8 @@ impl Api {
         }
         let body = Limited::new(request.into_body(), MAX_REQUEST_BYTES).collect().await;
         // Either too large, or broken off by the client, who then reads nothing.
-        let body = body.map_err(|_| PrpcError::TooLarge { found: MAX_REQUEST_BYTES + 1 })?.to_bytes();
+        let body =
+            body.map_err(|_| PrpcError::TooLarge { found: MAX_REQUEST_BYTES + 1 })?.to_bytes();
         self.answer(service, method, Arguments::Body(encoding, &body)).await
     }
 }
@@ -71,10 +77,17 @@ impl Api {
 /// JSON for a GET, for `?json`, and for a body that says so; everything else is protobuf.
 fn encoding<B>(request: &Request<B>) -> Encoding {
     let pairs = request.uri().query().unwrap_or_default().split('&');
-    let asked = pairs.into_iter().any(|pair| matches!(pair, "json" | "json=" | "json=1" | "json=true"));
-    let stated = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let asked =
+        pairs.into_iter().any(|pair| matches!(pair, "json" | "json=" | "json=1" | "json=true"));
+    let stated = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let essence = stated.split(';').next().unwrap_or_default().trim();
-    let json = request.method() == Method::GET || asked || essence.eq_ignore_ascii_case("application/json");
+    let json = request.method() == Method::GET
+        || asked
+        || essence.eq_ignore_ascii_case("application/json");
     if json { Encoding::Json } else { Encoding::Protobuf }
 }
 
@@ -83,7 +96,9 @@ fn status(error: &ApiError) -> StatusCode {
     match error {
         ApiError::Prpc(PrpcError::NotFound(_)) => StatusCode::NOT_FOUND,
         ApiError::Prpc(PrpcError::TooLarge { .. }) => StatusCode::PAYLOAD_TOO_LARGE,
-        ApiError::Quote(QuoteError::Busy) | ApiError::Emit(super::EmitError::Busy) => StatusCode::SERVICE_UNAVAILABLE,
+        ApiError::Quote(QuoteError::Busy) | ApiError::Emit(super::EmitError::Busy) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         _ => StatusCode::BAD_REQUEST,
     }
 }

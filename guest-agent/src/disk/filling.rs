@@ -10,10 +10,14 @@ use protocol::disk_template::{BLOCK_BYTES, Extent, Template};
 /// Zeros that are written at a time.
 static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
 
-/// Writes `template` to the device or file `path` of `device_bytes` bytes, and waits until it is there.
+/// Writes `template` to the device or file `path` of `device_bytes` bytes, and waits until it is
+/// there.
 pub fn fill(path: &Path, device_bytes: u64, template: &Template<'_>) -> io::Result<()> {
     if u64::from(template.blocks) * BLOCK_BYTES as u64 > device_bytes {
-        return Err(io::Error::new(io::ErrorKind::StorageFull, "the image's file system is larger than the disk"));
+        return Err(io::Error::new(
+            io::ErrorKind::StorageFull,
+            "the image's file system is larger than the disk",
+        ));
     }
     let device = OpenOptions::new().write(true).open(path)?;
     template.extents.iter().try_for_each(|extent| write(&device, extent))?;
@@ -54,7 +58,10 @@ mod tests {
         fs::write(file.path(), vec![0xA5; 301 * BLOCK_BYTES]).unwrap();
         fill(file.path(), 301 * BLOCK_BYTES as u64, &template).unwrap();
         let written = fs::read(file.path()).unwrap();
-        assert!(written[..image.len()] == image && written[image.len()..].iter().all(|byte| *byte == 0xA5));
+        assert!(
+            written[..image.len()] == image
+                && written[image.len()..].iter().all(|byte| *byte == 0xA5)
+        );
         let error = fill(file.path(), 299 * BLOCK_BYTES as u64, &template).unwrap_err();
         assert!(error.to_string().contains("larger than the disk"), "{error}");
     }

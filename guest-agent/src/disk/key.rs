@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 const KEY_BYTES: usize = 64;
 /// What device-mapper is told of the cipher: each sector's number, little-endian, is its tweak.
 const CIPHER: &[u8] = b"aes-xts-plain64 ";
-/// Sectors of 4 KiB, numbered as such: an eighth of the work of small ones, and blocks of both file systems are no smaller.
-/// No discards: which blocks are free is nobody's business outside.
+/// Sectors of 4 KiB, numbered as such: an eighth of the work of small ones, and blocks of both file
+/// systems are no smaller. No discards: which blocks are free is nobody's business outside.
 const OPTIONS: &str = "2 sector_size:4096 iv_large_sectors";
 
 /// A key that no other disk and no other boot has. It has no `Debug`.
@@ -23,8 +23,8 @@ impl Key {
         Ok(Self(key))
     }
 
-    /// Writes the parameters of a `crypt` target over all of `node`, with a zero behind them; the rest of `to` stays.
-    /// The key is spelled out in place, so that there is no other copy of it.
+    /// Writes the parameters of a `crypt` target over all of `node`, with a zero behind them; the
+    /// rest of `to` stays. The key is spelled out in place, so that there is no other copy of it.
     pub fn write_table(&self, node: &str, to: &mut [u8]) -> Result<(), TableError> {
         let behind = format!(" 0 {node} 0 {OPTIONS}\0");
         let (cipher, rest) = to.split_at_mut_checked(CIPHER.len()).ok_or(TableError)?;
@@ -52,7 +52,8 @@ mod tests {
         key.write_table("/dev/vdc", &mut table).unwrap();
         let end = table.iter().position(|byte| *byte == 0).unwrap();
         let digits: String = (0..64).map(|byte| format!("{byte:02x}")).collect();
-        let expected = format!("aes-xts-plain64 {digits} 0 /dev/vdc 0 2 sector_size:4096 iv_large_sectors");
+        let expected =
+            format!("aes-xts-plain64 {digits} 0 /dev/vdc 0 2 sector_size:4096 iv_large_sectors");
         assert_eq!(std::str::from_utf8(&table[..end]).unwrap(), expected);
         assert_eq!(table[end + 1], 0xEE);
     }

@@ -1,4 +1,5 @@
-//! The kernel's device mapper: a device of one encrypted target is made, found by its number, and removed.
+//! The kernel's device mapper: a device of one encrypted target is made, found by its number, and
+//! removed.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -46,12 +47,23 @@ pub struct Mapper {
 impl Mapper {
     /// Opens the control node.
     pub fn open() -> Result<Self, MapperError> {
-        let control = OpenOptions::new().read(true).write(true).open(CONTROL).map_err(MapperError::Control)?;
+        let control = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(CONTROL)
+            .map_err(MapperError::Control)?;
         Ok(Self { control })
     }
 
-    /// Makes the device `name`: all of `node`, which has `sectors` sectors, encrypted under `key`; gives its node.
-    pub fn encrypt(&self, name: &str, node: &str, sectors: u64, key: &Key) -> Result<PathBuf, MapperError> {
+    /// Makes the device `name`: all of `node`, which has `sectors` sectors, encrypted under `key`;
+    /// gives its node.
+    pub fn encrypt(
+        &self,
+        name: &str,
+        node: &str,
+        sectors: u64,
+        key: &Key,
+    ) -> Result<PathBuf, MapperError> {
         let mut made = Request::about(name);
         self.send(MapperCommand::Create, &mut made)?;
         let path = PathBuf::from(format!("/dev/dm-{}", minor(made.0.dev)));
@@ -72,13 +84,18 @@ impl Mapper {
     /// Removes the device `name`, with its key, if there is one.
     pub fn remove_if_there(&self, name: &str) -> Result<(), MapperError> {
         match self.send(MapperCommand::Remove, &mut Request::about(name)) {
-            Err(MapperError::Refused { source, .. }) if source.raw_os_error() == Some(Errno::ENXIO as i32) => Ok(()),
+            Err(MapperError::Refused { source, .. })
+                if source.raw_os_error() == Some(Errno::ENXIO as i32) =>
+            {
+                Ok(())
+            }
             result => result,
         }
     }
 
     fn send(&self, command: MapperCommand, request: &mut Request) -> Result<(), MapperError> {
-        sys::mapper(&self.control, command, &mut request.0).map_err(|source| MapperError::Refused { command, source })
+        sys::mapper(&self.control, command, &mut request.0)
+            .map_err(|source| MapperError::Refused { command, source })
     }
 }
 
@@ -128,7 +145,8 @@ impl Drop for Request {
     }
 }
 
-/// The minor number in the kernel's 64-bit form: eight low bits, and the others above the major number.
+/// The minor number in the kernel's 64-bit form: eight low bits, and the others above the major
+/// number.
 fn minor(dev: u64) -> u64 {
     dev & 0xff | dev >> 12 & 0xf_ff00
 }
@@ -142,7 +160,9 @@ mod tests {
         let mut request = Request::about("dstyx-data");
         assert_eq!(&request.0.name[..11], b"dstyx-data\0");
         request.set_target("/dev/vdc", 2_097_152, &Key::random().unwrap()).unwrap();
-        let MapperRequest { target_count, length, next, data_start, target_type, parameters, .. } = *request.0;
+        let MapperRequest {
+            target_count, length, next, data_start, target_type, parameters, ..
+        } = *request.0;
         assert_eq!((target_count, length, next, data_start), (1, 2_097_152, 552, 312));
         assert_eq!(&target_type[..6], b"crypt\0");
         assert!(parameters.starts_with(b"aes-xts-plain64 "));

@@ -20,7 +20,8 @@ impl Mounted {
         Ok(Self::find(&fs::read_to_string("/proc/self/mountinfo")?, place))
     }
 
-    /// In the text of `mountinfo` (proc_pid_mountinfo(5)): the place is the fifth word; kind and source follow a lone dash.
+    /// In the text of `mountinfo` (proc_pid_mountinfo(5)): the place is the fifth word; kind and
+    /// source follow a lone dash.
     fn find(mountinfo: &str, place: &str) -> Option<Self> {
         let entry = |line: &str| {
             let (before, behind) = line.split_once(" - ")?;

@@ -2,15 +2,21 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use containers::app::{App, AppState as State, ContainerState as Doing, ContainerStatus, Happening};
+use containers::app::{
+    App, AppState as State, ContainerState as Doing, ContainerStatus, Happening,
+};
 use containers::compose::{Protocol, PublishedPort};
 use containers::end::End;
-use protocol::app_status::{AppState, AppStatus, Container, ContainerState, Event, Events, Usages, text};
+use protocol::app_status::{
+    AppState, AppStatus, Container, ContainerState, Event, Events, Usages, text,
+};
 
 /// `GET /ps`.
 pub fn status(app: &App) -> AppStatus {
     let (state, message) = match app.state() {
-        State::Pulling(pull) => (AppState::Pulling, Some(format!("{} of {} images are here", pull.done, pull.images))),
+        State::Pulling(pull) => {
+            (AppState::Pulling, Some(format!("{} of {} images are here", pull.done, pull.images)))
+        }
         State::Starting => (AppState::Starting, None),
         State::Running => (AppState::Running, None),
         State::Failed(failure) => (AppState::Failed, Some(text(failure.message))),
@@ -22,12 +28,13 @@ pub fn status(app: &App) -> AppStatus {
 
 /// `GET /stats`: what runs.
 pub fn usages(app: &App) -> Usages {
-    let running = app.status().into_iter().filter(|status| matches!(status.state, Doing::Running { .. }));
+    let running =
+        app.status().into_iter().filter(|status| matches!(status.state, Doing::Running { .. }));
     Usages { containers: running.filter_map(|status| super::metrics::usage(&status.id)).collect() }
 }
 
-/// `GET /events`: those behind number `after`. What a health check printed is a container's output, and shown only with
-/// the logs.
+/// `GET /events`: those behind number `after`. What a health check printed is a container's output,
+/// and shown only with the logs.
 pub fn events(app: &App, after: u64, with_output: bool) -> Events {
     let shown = |what: &Happening| match what {
         Happening::CheckFailed { .. } if !with_output => "health check failed".to_owned(),
@@ -80,5 +87,6 @@ fn doing(state: &Doing) -> ContainerState {
 
 /// Since 1970; a clock before that shows 0.
 fn millis(at: SystemTime) -> u64 {
-    at.duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    at.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -1,7 +1,8 @@
-//! `GET /logs/NAME`: what a container printed, with dstack's parameters as far as a log without times has them.
+//! `GET /logs/NAME`: what a container printed, with dstack's parameters as far as a log without
+//! times has them.
 //!
-//! The file is the container's own output and rotates under the reader. What is held in memory is one tail of
-//! bounded size, or one line; who follows gets lines as they come.
+//! The file is the container's own output and rotates under the reader. What is held in memory is
+//! one tail of bounded size, or one line; who follows gets lines as they come.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,26 +52,42 @@ struct Asked {
 }
 
 /// The log of a container or of a service's first one.
-pub async fn answer(log_dir: &Path, app: &App, name: &str, query: Option<&str>, followers: &Arc<Semaphore>) -> Answer {
+pub async fn answer(
+    log_dir: &Path,
+    app: &App,
+    name: &str,
+    query: Option<&str>,
+    followers: &Arc<Semaphore>,
+) -> Answer {
     let asked = match Asked::parse(query.unwrap_or_default()) {
         Ok(asked) => asked,
         Err(what) => {
-            let hint = "known are follow, text, bare, ansi (true or false) and tail (a number or all)";
+            let hint =
+                "known are follow, text, bare, ansi (true or false) and tail (a number or all)";
             return refusal(StatusCode::BAD_REQUEST, &what, hint);
         }
     };
     let statuses = app.status();
     let found = statuses.iter().find(|status| status.id == name);
-    let Some(status) = found.or_else(|| statuses.iter().find(|status| status.service == name)) else {
-        return refusal(StatusCode::NOT_FOUND, "no container of this name", "GET /ps shows them, if the app allows");
+    let Some(status) = found.or_else(|| statuses.iter().find(|status| status.service == name))
+    else {
+        return refusal(
+            StatusCode::NOT_FOUND,
+            "no container of this name",
+            "GET /ps shows them, if the app allows",
+        );
     };
     let path = log_dir.join(format!("{}.log", status.id));
     let (tail, follower) = {
         let (path, lines) = (path.clone(), asked.tail);
         match tokio::task::spawn_blocking(move || files::tail(&path, lines)).await {
             Ok(Ok(read)) => read,
-            Ok(Err(error)) => return refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), "ask again"),
-            Err(error) => return refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), "ask again"),
+            Ok(Err(error)) => {
+                return refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), "ask again");
+            }
+            Err(error) => {
+                return refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), "ask again");
+            }
         }
     };
     let first = asked.rendered(&tail);
@@ -88,7 +105,13 @@ pub async fn answer(log_dir: &Path, app: &App, name: &str, query: Option<&str>, 
 }
 
 /// Sends `first`, then what is added, for as long as somebody reads.
-fn follow(path: PathBuf, first: Vec<u8>, mut follower: Follower, asked: Asked, place: OwnedSemaphorePermit) -> Answer {
+fn follow(
+    path: PathBuf,
+    first: Vec<u8>,
+    mut follower: Follower,
+    asked: Asked,
+    place: OwnedSemaphorePermit,
+) -> Answer {
     let content_type = asked.content_type();
     let (sender, pieces) = mpsc::channel::<Bytes>(WAITING_PIECES);
     tokio::spawn(async move {
@@ -121,7 +144,8 @@ fn follow(path: PathBuf, first: Vec<u8>, mut follower: Follower, asked: Asked, p
 
 impl Asked {
     fn parse(query: &str) -> Result<Self, String> {
-        let mut asked = Self { follow: false, text: false, bare: false, ansi: false, tail: DEFAULT_TAIL };
+        let mut asked =
+            Self { follow: false, text: false, bare: false, ansi: false, tail: DEFAULT_TAIL };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             match key {
@@ -130,11 +154,16 @@ impl Asked {
                 "bare" => asked.bare = truth(key, value)?,
                 "ansi" => asked.ansi = truth(key, value)?,
                 "tail" if value == "all" => asked.tail = usize::MAX,
-                "tail" => asked.tail = value.parse().map_err(|_| "tail: neither a number nor all".to_owned())?,
+                "tail" => {
+                    asked.tail =
+                        value.parse().map_err(|_| "tail: neither a number nor all".to_owned())?
+                }
                 "since" | "until" if matches!(value, "" | "0") => {}
                 "timestamps" if !truth(key, value)? => {}
                 "since" | "until" | "timestamps" => {
-                    return Err(format!("{key}: lines are kept as the container wrote them, without times"));
+                    return Err(format!(
+                        "{key}: lines are kept as the container wrote them, without times"
+                    ));
                 }
                 _ => return Err("a parameter that no log has".to_owned()),
             }
@@ -150,19 +179,24 @@ impl Asked {
     fn rendered(&self, output: &[u8]) -> Vec<u8> {
         match (self.bare, self.text) {
             (true, true) if self.ansi => String::from_utf8_lossy(output).into_owned().into_bytes(),
-            (true, true) => String::from_utf8_lossy(&strip_ansi_escapes::strip(output)).into_owned().into_bytes(),
+            (true, true) => String::from_utf8_lossy(&strip_ansi_escapes::strip(output))
+                .into_owned()
+                .into_bytes(),
             (true, false) => STANDARD.encode(output).into_bytes(),
-            (false, text) => {
-                output.split_inclusive(|byte| *byte == b'\n').flat_map(|line| document(line, text)).collect()
-            }
+            (false, text) => output
+                .split_inclusive(|byte| *byte == b'\n')
+                .flat_map(|line| document(line, text))
+                .collect(),
         }
     }
 }
 
 /// dstack's document of one line; both streams of a container are one here.
 fn document(line: &[u8], text: bool) -> Vec<u8> {
-    let message = if text { String::from_utf8_lossy(line).into_owned() } else { STANDARD.encode(line) };
-    let mut document = serde_json::json!({ "channel": "stdout", "message": message }).to_string().into_bytes();
+    let message =
+        if text { String::from_utf8_lossy(line).into_owned() } else { STANDARD.encode(line) };
+    let mut document =
+        serde_json::json!({ "channel": "stdout", "message": message }).to_string().into_bytes();
     document.push(b'\n');
     document
 }
@@ -181,7 +215,8 @@ mod tests {
 
     #[test]
     fn dstacks_parameters_are_read_and_times_refused() {
-        let asked = Asked::parse("text&bare=true&follow=false&tail=20&timestamps=false&since=0").unwrap();
+        let asked =
+            Asked::parse("text&bare=true&follow=false&tail=20&timestamps=false&since=0").unwrap();
         assert_eq!(asked, Asked { follow: false, text: true, bare: true, ansi: false, tail: 20 });
         assert_eq!(Asked::parse("").unwrap().tail, DEFAULT_TAIL);
         assert_eq!(Asked::parse("tail=all").unwrap().tail, usize::MAX);
@@ -194,8 +229,8 @@ mod tests {
     async fn a_followed_log_goes_on_until_nobody_reads() {
         use http_body_util::BodyExt as _;
 
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("web-1.log");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web-1.log");
         std::fs::write(&path, "first\n").unwrap();
         let (tail, follower) = files::tail(&path, 10).unwrap();
         let asked = Asked::parse("follow&text&bare").unwrap();
@@ -213,13 +248,16 @@ mod tests {
 
     #[test]
     fn output_is_rendered_in_dstacks_forms() {
-        let rendered =
-            |query: &str| String::from_utf8(Asked::parse(query).unwrap().rendered(b"\x1b[1mhi\x1b[0m\nho")).unwrap();
+        let rendered = |query: &str| {
+            String::from_utf8(Asked::parse(query).unwrap().rendered(b"\x1b[1mhi\x1b[0m\nho"))
+                .unwrap()
+        };
         assert_eq!(rendered("text&bare"), "hi\nho");
         assert_eq!(rendered("text&bare&ansi"), "\u{1b}[1mhi\u{1b}[0m\nho");
         assert_eq!(rendered("bare"), STANDARD.encode(b"\x1b[1mhi\x1b[0m\nho"));
         let lines = rendered("text");
-        let second: serde_json::Value = serde_json::from_str(lines.lines().nth(1).unwrap()).unwrap();
+        let second: serde_json::Value =
+            serde_json::from_str(lines.lines().nth(1).unwrap()).unwrap();
         assert_eq!(second, serde_json::json!({ "channel": "stdout", "message": "ho" }));
     }
 }

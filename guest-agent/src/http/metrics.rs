@@ -1,7 +1,8 @@
-//! `GET /metrics`: figures of the guest and its containers in Prometheus' text, and what one container uses.
+//! `GET /metrics`: figures of the guest and its containers in Prometheus' text, and what one
+//! container uses.
 //!
-//! Names of the guest's figures are those of dstack's agent, so that dashboards go on working. The kernel's own
-//! files are read, nothing else; a figure that is not there is left out.
+//! Names of the guest's figures are those of dstack's agent, so that dashboards go on working. The
+//! kernel's own files are read, nothing else; a figure that is not there is left out.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -57,7 +58,8 @@ impl Text {
     }
 
     fn labelled(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
-        let labels: Vec<_> = labels.iter().map(|(key, value)| format!("{key}=\"{}\"", escaped(value))).collect();
+        let labels: Vec<_> =
+            labels.iter().map(|(key, value)| format!("{key}=\"{}\"", escaped(value))).collect();
         let _ = writeln!(self.0, "{name}{{{}}} {value}", labels.join(","));
     }
 }
@@ -65,15 +67,23 @@ impl Text {
 fn system(text: &mut Text) {
     let memory = Memory::read();
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = |place: usize| load.split(' ').nth(place).and_then(|number| number.parse::<f64>().ok());
+    let load =
+        |place: usize| load.split(' ').nth(place).and_then(|number| number.parse::<f64>().ok());
     let uptime = fs::read_to_string("/proc/uptime").ok();
     let uptime = uptime.and_then(|uptime| uptime.split('.').next()?.parse::<u64>().ok());
     let processors = std::thread::available_parallelism().ok();
     text.gauge("system_num_cpus", "Logical processors", processors);
     text.gauge("system_memory_total", "Memory in bytes", memory.total);
-    text.gauge("system_memory_available", "Memory that programs could get, in bytes", memory.available);
+    text.gauge(
+        "system_memory_available",
+        "Memory that programs could get, in bytes",
+        memory.available,
+    );
     text.gauge("system_memory_free", "Memory that nothing uses, in bytes", memory.free);
-    let used = memory.total.zip(memory.available).map(|(total, available)| total.saturating_sub(available));
+    let used = memory
+        .total
+        .zip(memory.available)
+        .map(|(total, available)| total.saturating_sub(available));
     text.gauge("system_memory_used", "Memory in use, in bytes", used);
     text.gauge("system_uptime", "Seconds since the start", uptime);
     text.gauge("system_load_average_1m", "Load over a minute", load(0));
@@ -101,14 +111,21 @@ type Figure = (&'static str, &'static str, &'static str, fn(&Usage) -> Option<u6
 
 fn containers(text: &mut Text, app: &App) {
     const FIGURES: [Figure; 4] = [
-        ("container_cpu_micros_total", "Processor time in microseconds", "counter", |usage| usage.cpu_micros),
-        ("container_memory_bytes", "Memory in use, cache included", "gauge", |usage| usage.memory_bytes),
+        ("container_cpu_micros_total", "Processor time in microseconds", "counter", |usage| {
+            usage.cpu_micros
+        }),
+        ("container_memory_bytes", "Memory in use, cache included", "gauge", |usage| {
+            usage.memory_bytes
+        }),
         ("container_pids", "Processes and threads", "gauge", |usage| usage.pids),
-        ("container_oom_kills_total", "Processes killed for want of memory", "counter", |usage| usage.oom_kills),
+        ("container_oom_kills_total", "Processes killed for want of memory", "counter", |usage| {
+            usage.oom_kills
+        }),
     ];
     let usages = app::usages(app).containers;
     for (name, help, kind, figure) in FIGURES {
-        let values: Vec<_> = usages.iter().filter_map(|usage| Some((&usage.id, figure(usage)?))).collect();
+        let values: Vec<_> =
+            usages.iter().filter_map(|usage| Some((&usage.id, figure(usage)?))).collect();
         if values.is_empty() {
             continue;
         }
@@ -117,7 +134,11 @@ fn containers(text: &mut Text, app: &App) {
     }
     text.head("container_restarts_total", "Starts after the first", "counter");
     for container in app::status(app).containers {
-        text.labelled("container_restarts_total", &[("container", &container.id)], container.restarts);
+        text.labelled(
+            "container_restarts_total",
+            &[("container", &container.id)],
+            container.restarts,
+        );
     }
 }
 
@@ -135,7 +156,11 @@ impl Memory {
     }
 
     fn parse(text: &str) -> Self {
-        Self { total: kib(text, "MemTotal"), available: kib(text, "MemAvailable"), free: kib(text, "MemFree") }
+        Self {
+            total: kib(text, "MemTotal"),
+            available: kib(text, "MemAvailable"),
+            free: kib(text, "MemFree"),
+        }
     }
 }
 

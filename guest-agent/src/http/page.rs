@@ -1,7 +1,7 @@
 //! `GET /`: what runs here, measured by what, and how to verify it, for a person with a browser.
 //!
-//! One document without outside assets and without scripts. Texts are escaped by the template. Nothing on it is
-//! proof, and it says so: a page can claim anything.
+//! One document without outside assets and without scripts. Texts are escaped by the template.
+//! Nothing on it is proof, and it says so: a page can claim anything.
 
 use containers::app::App;
 use hyper::StatusCode;
@@ -39,8 +39,13 @@ pub fn answer(boot: &Boot, running: &App) -> Answer {
             } }
         }
     };
-    let mut answer = of_type(StatusCode::OK, "text/html; charset=utf-8", document.into_string().into_bytes());
-    set(&mut answer, CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'");
+    let mut answer =
+        of_type(StatusCode::OK, "text/html; charset=utf-8", document.into_string().into_bytes());
+    set(
+        &mut answer,
+        CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    );
     set(&mut answer, REFERRER_POLICY, "no-referrer");
     answer
 }
@@ -91,7 +96,7 @@ fn verifying(boot: &Boot) -> Markup {
             h2 { "Do not believe this page" }
             p { "Whoever controls the network can show you one like it. What a guest is, its evidence proves: a quote signed by the processor, over a number that you choose, \
                  with the log of what was measured." }
-            pre { code { "dstyx verify --url http://THIS-ADDRESS --image IMAGE-FOLDER --app APP-FOLDER" } }
+            pre { code { "dstyx verify --url http://THIS-ADDRESS --image IMAGE-DIRECTORY --app APP-DIRECTORY" } }
             p { "It predicts every register from the image that you built or trust and from the app that you expect, and compares." }
             @if !boot.app.public_tcbinfo {
                 p { "This app does not publish its registers or its app-compose.json; who has the file can still verify the guest." }

@@ -22,8 +22,7 @@ use crate::quotes::{QuoteDesk, QuoteError};
 use crate::server::{Answer, Answers};
 
 /// How evidence is asked for.
-const EVIDENCE_HINT: &str =
-    "ask GET /evidence?nonce=NONCE with 64 lower-case hexadecimal digits that were never used before";
+const EVIDENCE_HINT: &str = "ask GET /evidence?nonce=NONCE with 64 lower-case hexadecimal digits that were never used before";
 /// What there is.
 const ROUTES_HINT: &str = "there are GET /, /evidence?nonce=NONCE, /info, /ps, /stats, /events, /logs/NAME, /metrics, and dstack's \
                            /prpc/Worker.Info";
@@ -66,8 +65,21 @@ pub struct Port {
 
 impl Port {
     /// For a completed boot and its app, whose logs are in `log_dir`.
-    pub fn new(boot: &Boot, desk: Arc<QuoteDesk>, api: Arc<Api>, app: App, log_dir: PathBuf) -> Self {
-        Self { boot: boot.clone(), desk, api, app, log_dir, followers: Arc::new(Semaphore::new(logs::MAX_FOLLOWERS)) }
+    pub fn new(
+        boot: &Boot,
+        desk: Arc<QuoteDesk>,
+        api: Arc<Api>,
+        app: App,
+        log_dir: PathBuf,
+    ) -> Self {
+        Self {
+            boot: boot.clone(),
+            desk,
+            api,
+            app,
+            log_dir,
+            followers: Arc::new(Semaphore::new(logs::MAX_FOLLOWERS)),
+        }
     }
 
     async fn get(&self, path: &str, query: Option<&str>) -> Answer {
@@ -76,22 +88,29 @@ impl Port {
             _ if path.starts_with("/logs/") => Some(Permission::Logs),
             _ => None,
         };
-        if let Some(permission) = permission.filter(|permission| !permission.given(&self.boot.app)) {
+        if let Some(permission) = permission.filter(|permission| !permission.given(&self.boot.app))
+        {
             return forbidden(path, permission);
         }
         match (path, query) {
             ("/evidence", query) => self.evidence(query).await,
             ("/events", query) => self.events(query),
-            ("/" | "/info" | "/ps" | "/stats" | "/metrics", Some(_)) => {
-                refusal(StatusCode::BAD_REQUEST, &format!("{path} takes no parameters"), "leave them out")
-            }
+            ("/" | "/info" | "/ps" | "/stats" | "/metrics", Some(_)) => refusal(
+                StatusCode::BAD_REQUEST,
+                &format!("{path} takes no parameters"),
+                "leave them out",
+            ),
             ("/", None) => page::answer(&self.boot, &self.app),
             ("/info", None) => self.info().await,
             ("/ps", None) => json(app::status(&self.app).to_json()),
             ("/stats", None) => json(app::usages(&self.app).to_json()),
-            ("/metrics", None) => of_type(StatusCode::OK, METRICS_TYPE, metrics::text(&self.app).into_bytes()),
+            ("/metrics", None) => {
+                of_type(StatusCode::OK, METRICS_TYPE, metrics::text(&self.app).into_bytes())
+            }
             _ => match path.strip_prefix("/logs/") {
-                Some(name) => logs::answer(&self.log_dir, &self.app, name, query, &self.followers).await,
+                Some(name) => {
+                    logs::answer(&self.log_dir, &self.app, name, query, &self.followers).await
+                }
                 None => refusal(StatusCode::NOT_FOUND, "nothing is here", ROUTES_HINT),
             },
         }
@@ -104,7 +123,11 @@ impl Port {
         };
         match after {
             Some(after) => json(app::events(&self.app, after, self.boot.app.public_logs).to_json()),
-            None => refusal(StatusCode::BAD_REQUEST, "the one parameter is after, a number", "ask GET /events"),
+            None => refusal(
+                StatusCode::BAD_REQUEST,
+                "the one parameter is after, a number",
+                "ask GET /events",
+            ),
         }
     }
 
@@ -114,13 +137,17 @@ impl Port {
         };
         let nonce: [u8; NONCE_BYTES] = match decode_hex(nonce) {
             Ok(nonce) => nonce,
-            Err(error) => return refusal(StatusCode::BAD_REQUEST, &format!("nonce: {error}"), EVIDENCE_HINT),
+            Err(error) => {
+                return refusal(StatusCode::BAD_REQUEST, &format!("nonce: {error}"), EVIDENCE_HINT);
+            }
         };
         match self.desk.evidence(nonce).await {
             Ok(evidence) => json(evidence.to_json()),
-            Err(error @ QuoteError::Busy) => {
-                refusal(StatusCode::SERVICE_UNAVAILABLE, &error.to_string(), "ask again in a second")
-            }
+            Err(error @ QuoteError::Busy) => refusal(
+                StatusCode::SERVICE_UNAVAILABLE,
+                &error.to_string(),
+                "ask again in a second",
+            ),
             Err(error) => {
                 tracing::error!("evidence: {error}");
                 refusal(
@@ -138,8 +165,12 @@ impl Port {
         let made = tokio::task::spawn_blocking(move || info::info(&boot)).await;
         match made {
             Ok(Ok(info)) => json(info.to_json()),
-            Ok(Err(error)) => refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), "ask again"),
-            Err(error) => refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), "ask again"),
+            Ok(Err(error)) => {
+                refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), "ask again")
+            }
+            Err(error) => {
+                refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), "ask again")
+            }
         }
     }
 }
@@ -149,7 +180,11 @@ impl Answers for Port {
         if request.uri().path().starts_with("/prpc") {
             return match *request.method() {
                 Method::GET | Method::POST => self.api.respond(Service::Worker, request).await,
-                _ => refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET and POST are answered", ROUTES_HINT),
+                _ => refusal(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "only GET and POST are answered",
+                    ROUTES_HINT,
+                ),
             };
         }
         if request.method() != Method::GET {
@@ -164,7 +199,11 @@ fn forbidden(path: &str, permission: Permission) -> Answer {
     let path = if permission == Permission::Logs { "/logs" } else { path };
     refusal(
         StatusCode::FORBIDDEN,
-        &format!("this app does not publish {path}: its measured app-compose.json does not say \"{key}\": true"),
-        &format!("set \"{key}\": true in app-compose.json and start the app anew; its compose hash changes"),
+        &format!(
+            "this app does not publish {path}: its measured app-compose.json does not say \"{key}\": true"
+        ),
+        &format!(
+            "set \"{key}\": true in app-compose.json and start the app anew; its compose hash changes"
+        ),
     )
 }

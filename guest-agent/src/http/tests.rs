@@ -1,4 +1,5 @@
-//! The public port and a socket of containers as their clients see them: over connections, with software registers.
+//! The public port and a socket of containers as their clients see them: over connections, with
+//! software registers.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -31,7 +32,8 @@ struct Served {
 async fn served(changes: &[(&str, &str)]) -> Served {
     let directory = tempfile::tempdir().unwrap();
     let reports = Reports::to_file(tempfile::tempfile().unwrap());
-    let change = |file: String| changes.iter().fold(file, |file, (from, to)| file.replace(from, to));
+    let change =
+        |file: String| changes.iter().fold(file, |file, (from, to)| file.replace(from, to));
     let boot = boot(directory.path(), change);
     let desk = Arc::new(QuoteDesk::new(boot.clone(), reports));
     let api = Arc::new(Api::new(&boot, Arc::clone(&desk)));
@@ -65,7 +67,9 @@ impl Served {
     }
 
     async fn get(&self, target: &str) -> (u16, String) {
-        let (status, answer) = self.ask(format!("GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).await;
+        let (status, answer) = self
+            .ask(format!("GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))
+            .await;
         (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
     }
 
@@ -77,9 +81,12 @@ impl Served {
     /// The same with its head as a whole, but for the length.
     async fn raw(&self, socket: &Path, head: &str, body: &str) -> (u16, String) {
         let length = body.len();
-        let request = format!("{head}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
+        let request =
+            format!("{head}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
         let socket = socket.to_owned();
-        let asked = move || exchange(std::os::unix::net::UnixStream::connect(socket).unwrap(), request.as_bytes());
+        let asked = move || {
+            exchange(std::os::unix::net::UnixStream::connect(socket).unwrap(), request.as_bytes())
+        };
         let (status, answer) = tokio::task::spawn_blocking(asked).await.unwrap();
         (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
     }
@@ -93,9 +100,15 @@ const NO_TCBINFO: (&str, &str) = (r#""public_tcbinfo":true"#, r#""public_tcbinfo
 async fn evidence_and_info_are_served() {
     let served = served(&[]).await;
     let (status, body) = served.get(&format!("/evidence?nonce={}", "0a".repeat(32))).await;
-    assert_eq!((status, protocol::evidence::parse(body.as_bytes()).unwrap().nonce), (200, [10; 32]));
+    assert_eq!(
+        (status, protocol::evidence::parse(body.as_bytes()).unwrap().nonce),
+        (200, [10; 32])
+    );
     let (status, body) = served.get("/info").await;
-    assert_eq!((status, protocol::info::Info::parse(body.as_bytes()).unwrap().name.as_str()), (200, "hello"));
+    assert_eq!(
+        (status, protocol::info::Info::parse(body.as_bytes()).unwrap().name.as_str()),
+        (200, "hello")
+    );
 }
 
 #[tokio::test]
@@ -119,8 +132,11 @@ async fn every_path_is_open_exactly_as_the_measured_file_says() {
         ("/prpc/DstackGuest.GetQuote", 404, 404, 404),
         ("/GetQuote", 404, 404, 404),
     ];
-    let [none, logs, sysinfo] =
-        [served(&[NO_TCBINFO]).await, served(&[PUBLIC_LOGS]).await, served(&[PUBLIC_SYSINFO]).await];
+    let [none, logs, sysinfo] = [
+        served(&[NO_TCBINFO]).await,
+        served(&[PUBLIC_LOGS]).await,
+        served(&[PUBLIC_SYSINFO]).await,
+    ];
     for (path, by_none, by_logs, by_sysinfo) in table {
         for (served, expected) in [(&none, by_none), (&logs, by_logs), (&sysinfo, by_sysinfo)] {
             let (status, body) = served.get(path).await;
@@ -128,17 +144,24 @@ async fn every_path_is_open_exactly_as_the_measured_file_says() {
             assert!(status != 403 || body.contains("does not say"), "{body}");
         }
     }
-    assert_eq!(protocol::info::Info::parse(none.get("/info").await.1.as_bytes()).unwrap().registers, None);
+    assert_eq!(
+        protocol::info::Info::parse(none.get("/info").await.1.as_bytes()).unwrap().registers,
+        None
+    );
     assert!(none.get("/prpc/Worker.Info").await.1.contains(r#""tcb_info":"""#));
     let (_, body) = sysinfo.get("/ps").await;
-    assert_eq!(AppStatus::parse(body.as_bytes()).unwrap().message.as_deref(), Some("no <b>app</b>"));
+    assert_eq!(
+        AppStatus::parse(body.as_bytes()).unwrap().message.as_deref(),
+        Some("no <b>app</b>")
+    );
     assert!(sysinfo.get("/metrics").await.1.contains("\nsystem_memory_total "));
 }
 
 #[tokio::test]
 async fn the_page_has_no_foreign_markup_and_no_outside_assets() {
     let served = served(&[PUBLIC_SYSINFO]).await;
-    let (status, answer) = served.ask("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    let (status, answer) =
+        served.ask("GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
     assert_eq!(status, 200);
     assert!(answer.contains("no &lt;b&gt;app&lt;/b&gt;") && !answer.contains("<b>"), "{answer}");
     let (head, page) = answer.split_once("\r\n\r\n").unwrap();
@@ -171,7 +194,8 @@ async fn wrong_requests_get_an_error_with_a_hint() {
         assert_eq!(status, expected, "{target}: {body}");
         assert!(body.contains("\"error\":") && body.contains("\"hint\":"), "{body}");
     }
-    let (status, posted) = served.ask("POST /info HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    let (status, posted) =
+        served.ask("POST /info HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
     assert_eq!(status, 405, "{posted}");
 }
 
@@ -184,7 +208,8 @@ async fn heads_beyond_the_budgets_are_refused() {
     assert_ne!(served.ask(many).await.0, 200);
 }
 
-/// Each request as an SDK of dstack writes it, and what it reads of the answer: `tests/vectors/prpc/sdk-calls.json`.
+/// Each request as an SDK of dstack writes it, and what it reads of the answer:
+/// `tests/vectors/prpc/sdk-calls.json`.
 #[tokio::test]
 async fn calls_of_dstacks_sdks_are_answered() {
     let served = served(&[]).await;
@@ -195,9 +220,16 @@ async fn calls_of_dstacks_sdks_are_answered() {
     for call in calls {
         let field = |key: &str| call[key].as_str().unwrap_or_else(|| panic!("{key}: {call}"));
         let socket = if field("socket") == "tappd" { &served.tappd } else { &served.dstack };
-        let head = format!("POST {} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json", field("path"));
+        let head = format!(
+            "POST {} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json",
+            field("path")
+        );
         let (status, answer) = served.raw(socket, &head, &call["body"].to_string()).await;
-        assert_eq!(status, u16::try_from(call["status"].as_u64().unwrap()).unwrap(), "{call}: {answer}");
+        assert_eq!(
+            status,
+            u16::try_from(call["status"].as_u64().unwrap()).unwrap(),
+            "{call}: {answer}"
+        );
         let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
         for (key, pattern) in call["answer"].as_object().into_iter().flatten() {
             assert!(fits(&answer[key], pattern.as_str().unwrap()), "{key} of {call}: {answer}");
@@ -205,13 +237,16 @@ async fn calls_of_dstacks_sdks_are_answered() {
     }
 }
 
-/// What a client needs of a field: `text`, `hex`, `json`, `truth`, or `=` and the text that is expected.
+/// What a client needs of a field: `text`, `hex`, `json`, `truth`, or `=` and the text that is
+/// expected.
 fn fits(value: &serde_json::Value, pattern: &str) -> bool {
     match pattern {
         "text" => value.is_string(),
         "truth" => value.is_boolean(),
         "hex" => value.as_str().is_some_and(|text| hex::decode(text).is_ok()),
-        "json" => value.as_str().is_some_and(|text| serde_json::from_str::<serde_json::Value>(text).is_ok()),
+        "json" => value
+            .as_str()
+            .is_some_and(|text| serde_json::from_str::<serde_json::Value>(text).is_ok()),
         _ => value.as_str().is_some_and(|text| Some(text) == pattern.strip_prefix('=')),
     }
 }
@@ -219,10 +254,11 @@ fn fits(value: &serde_json::Value, pattern: &str) -> bool {
 /// The real thing, where Python and its package registry are at hand.
 #[tokio::test]
 async fn dstacks_own_python_sdk_finds_what_it_expects() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(python) = python_with_sdk(folder.path()) else {
+    let directory = tempfile::tempdir().unwrap();
+    let Some(python) = python_with_sdk(directory.path()) else {
         // Past libtest's capture: `cargo xtask test` counts these lines.
-        let _ = writeln!(std::io::stdout(), "NOT RUN dstack's Python SDK: pip cannot install it here");
+        let _ =
+            writeln!(std::io::stdout(), "NOT RUN dstack's Python SDK: pip cannot install it here");
         return;
     };
     let served = served(&[]).await;
@@ -234,18 +270,30 @@ async fn dstacks_own_python_sdk_finds_what_it_expects() {
 }
 
 /// A Python of its own with the version of the SDK that the vectors are of.
-fn python_with_sdk(folder: &Path) -> Option<PathBuf> {
-    let python = folder.join("bin/python3");
-    let succeeds = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
-    let made = succeeds(Command::new("python3").args(["-m", "venv"]).arg(folder))
-        && succeeds(Command::new(&python).args(["-m", "pip", "install", "--quiet", "dstack-sdk==0.5.4"]));
+fn python_with_sdk(directory: &Path) -> Option<PathBuf> {
+    let python = directory.join("bin/python3");
+    let succeeds =
+        |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
+    let made = succeeds(Command::new("python3").args(["-m", "venv"]).arg(directory))
+        && succeeds(Command::new(&python).args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "dstack-sdk==0.5.4",
+        ]));
     made.then_some(python)
 }
 
 #[tokio::test]
 async fn sockets_take_dstacks_paths_encodings_and_limits() {
     let served = served(&[]).await;
-    for head in ["GET /Version", "GET /prpc/DstackGuest.Version", "POST /Version?json", "POST /v0/Version?json=true"] {
+    for head in [
+        "GET /Version",
+        "GET /prpc/DstackGuest.Version",
+        "POST /Version?json",
+        "POST /v0/Version?json=true",
+    ] {
         let (status, body) = served.call(&served.dstack, head, "").await;
         assert_eq!(status, 200, "{head}: {body}");
         assert!(body.starts_with(r#"{"version":""#), "{head}: {body}");
@@ -268,7 +316,8 @@ async fn sockets_take_dstacks_paths_encodings_and_limits() {
 #[tokio::test]
 async fn clients_that_send_nothing_do_not_keep_others_waiting() {
     let served = served(&[]).await;
-    let silent: Vec<_> = (0..7).map(|_| std::os::unix::net::UnixStream::connect(&served.dstack).unwrap()).collect();
+    let silent: Vec<_> =
+        (0..7).map(|_| std::os::unix::net::UnixStream::connect(&served.dstack).unwrap()).collect();
     assert_eq!(served.call(&served.dstack, "GET /Version", "").await.0, 200);
     drop(silent);
 }
@@ -291,7 +340,12 @@ async fn one_connection_carries_many_calls() {
     let dstack = served.dstack.clone();
     let measured = move || {
         let mut rounds: Vec<_> = (0..ROUNDS)
-            .map(|_| (calls_a_second(&dstack, calls, b"no key provider"), calls_a_second(&echo, calls, b"wallet/eth")))
+            .map(|_| {
+                (
+                    calls_a_second(&dstack, calls, b"no key provider"),
+                    calls_a_second(&echo, calls, b"wallet/eth"),
+                )
+            })
             .collect();
         let mut median = |pick: fn(&(f64, f64)) -> f64| {
             rounds.sort_by(|a, b| pick(a).total_cmp(&pick(b)));

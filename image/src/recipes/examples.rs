@@ -18,7 +18,8 @@ impl Recipes<'_> {
     /// If there is no such package, or a crate of `Cargo.lock` cannot be had.
     pub fn example(&self, name: &str) -> Result<Arc<Recipe>, BuildImageError> {
         let recipe_name = format!("example-{name}");
-        let programs = Programs { name: &recipe_name, packages: &[name], binaries: &[name], extra: &[] };
+        let programs =
+            Programs { name: &recipe_name, packages: &[name], binaries: &[name], extra: &[] };
         Ok(Arc::new(rust::recipe(self.builder, self.checkout, &programs)?))
     }
 }

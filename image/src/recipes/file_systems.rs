@@ -1,7 +1,9 @@
-//! Empty file systems for the data disk, made by the locked tools: whoever opens a disk for the first time writes one and grows it.
+//! Empty file systems for the data disk, made by the locked tools: whoever opens a disk for the
+//! first time writes one and grows it.
 //!
-//! They are made on a file full of [`UNTOUCHED`], and checked there: what the tools did not write is known to
-//! be needed by nobody. Ids, seeds and times are fixed, so that they come out alike in every build.
+//! They are made on a file full of [`UNTOUCHED`], and checked there: what the tools did not write
+//! is known to be needed by nobody. Ids, seeds and times are fixed, so that they come out alike in
+//! every build.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,7 +18,8 @@ use crate::BuildImageError;
 
 /// The lock group with the tools.
 const TOOLS: &str = "file-systems";
-/// What a file is full of before a file system is made on it: nothing that a tool writes a block of.
+/// What a file is full of before a file system is made on it: nothing that a tool writes a block
+/// of.
 const UNTOUCHED: u8 = 0xA5;
 /// Size of both file systems: little more than what btrfs wants at least; they grow in the guest.
 const BYTES: u64 = 128 << 20;
@@ -24,12 +27,12 @@ const BYTES: u64 = 128 << 20;
 const ID: &str = "8d5a2f6e-6c1b-4f0c-9a57-6f6473747978";
 const DEVICE_ID: &str = "1f6b53c2-2a7e-4e0d-8f39-6f6473747978";
 
-/// `sha256`: what the host stores is read back exactly or not at all. One copy of metadata: a second one
-/// on the same disk falls to the same attacker, and costs each write twice.
+/// `sha256`: what the host stores is read back exactly or not at all. One copy of metadata: a
+/// second one on the same disk falls to the same attacker, and costs each write twice.
 const MKFS_BTRFS: &str = "mkfs.btrfs --quiet --nodiscard --checksum sha256 --data single --metadata single \
                           --label dstyx-data";
-/// Inode tables are written now, so that nothing has to zero them later; the journal's old content never counts.
-/// No blocks are kept for root: whoever fills the disk is the app.
+/// Inode tables are written now, so that nothing has to zero them later; the journal's old content
+/// never counts. No blocks are kept for root: whoever fills the disk is the app.
 const MKFS_EXT4: &str = "mkfs.ext4 -q -F -T default -b 4096 -i 32768 -m 0 -J size=32 -L dstyx-data \
                          -E nodiscard,lazy_itable_init=0,lazy_journal_init=1,root_owner=0:0";
 
@@ -40,10 +43,14 @@ impl Recipes<'_> {
     /// If a source file cannot be read.
     pub fn file_systems(&self) -> Result<Arc<Recipe>, BuildImageError> {
         let preload = "LD_PRELOAD={src}/same/same.so${LD_PRELOAD:+:$LD_PRELOAD}";
-        let fill = |name: &str| format!("head -c {BYTES} /dev/zero | tr '\\0' '\\{UNTOUCHED:o}' >{{out}}/{name}.img");
+        let fill = |name: &str| {
+            format!("head -c {BYTES} /dev/zero | tr '\\0' '\\{UNTOUCHED:o}' >{{out}}/{name}.img")
+        };
         let script = [
             fill("btrfs"),
-            format!("{preload} {MKFS_BTRFS} --uuid {ID} --device-uuid {DEVICE_ID} {{out}}/btrfs.img"),
+            format!(
+                "{preload} {MKFS_BTRFS} --uuid {ID} --device-uuid {DEVICE_ID} {{out}}/btrfs.img"
+            ),
             "btrfs check --readonly {out}/btrfs.img".into(),
             fill("ext4"),
             format!("{MKFS_EXT4},hash_seed={ID} -U {ID} {{out}}/ext4.img"),
@@ -70,11 +77,24 @@ impl Recipes<'_> {
 
     /// Leaves `same.so`, which makes mkfs.btrfs draw the same ids every time.
     fn preloaded(&self) -> Result<Arc<Recipe>, BuildImageError> {
-        let gcc = ["gcc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", "{out}/same.so", "{src}/own/same.c"];
+        let gcc = [
+            "gcc",
+            "-shared",
+            "-fPIC",
+            "-O2",
+            "-Wall",
+            "-Werror",
+            "-o",
+            "{out}/same.so",
+            "{src}/own/same.c",
+        ];
         Ok(Arc::new(Recipe {
             name: "file-systems-same".into(),
             root: ROOT.into(),
-            sources: BTreeMap::from([("own".into(), Input::Tree(self.tree("image/file-systems", &["same.c"])?))]),
+            sources: BTreeMap::from([(
+                "own".into(),
+                Input::Tree(self.tree("image/file-systems", &["same.c"])?),
+            )]),
             base: None,
             steps: vec![Command::new(gcc)],
             env: BTreeMap::new(),

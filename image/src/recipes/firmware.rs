@@ -1,4 +1,5 @@
-//! The firmware: OVMF's IntelTdxX64 from Debian's edk2 source; `image/firmware/README.md` has the reasons.
+//! The firmware: OVMF's IntelTdxX64 from Debian's edk2 source; `image/firmware/README.md` has the
+//! reasons.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +24,14 @@ impl Recipes<'_> {
                 ("firmware".into(), Input::Tree(ours)),
             ]),
             base: None,
-            steps: vec![Command::new(["bash", "{src}/firmware/build.sh", "{src}", "{work}", "{out}", "{jobs}"])],
+            steps: vec![Command::new([
+                "bash",
+                "{src}/firmware/build.sh",
+                "{src}",
+                "{work}",
+                "{out}",
+                "{jobs}",
+            ])],
             env: BTreeMap::new(),
             keep_work: false,
             outputs: vec!["firmware.fd".into()],

@@ -1,4 +1,5 @@
-//! The initramfs: the manifest filled with what was built, written by [`crate::newc`], compressed by the locked zstd.
+//! The initramfs: the manifest filled with what was built, written by [`crate::newc`], compressed
+//! by the locked zstd.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,7 +24,8 @@ impl Recipes<'_> {
     /// If the programs do not build, or the manifest and the files do not agree.
     pub fn initrd(&self, flavour: Flavour) -> Result<Arc<Recipe>, BuildImageError> {
         let tree = initrd::tree(flavour, self.contents(flavour)?)?;
-        let mtime = u32::try_from(self.builder.lock().epoch_secs()).expect("the lock is not from 2106");
+        let mtime =
+            u32::try_from(self.builder.lock().epoch_secs()).expect("the lock is not from 2106");
         let archive = newc::write(&tree, mtime).map_err(initrd::InitrdError::from)?;
         let files = BTreeMap::from([("initrd.cpio".to_owned(), archive)]);
         let archive = Tree::of_files(self.builder.cache(), &files)?;
@@ -32,7 +34,15 @@ impl Recipes<'_> {
             Flavour::Dev => "initrd-dev",
         };
         // One thread: with more, where the blocks are cut depends on their number.
-        let zstd = ["zstd", "-19", "--single-thread", "--quiet", "{src}/archive/initrd.cpio", "-o", "{out}/initrd"];
+        let zstd = [
+            "zstd",
+            "-19",
+            "--single-thread",
+            "--quiet",
+            "{src}/archive/initrd.cpio",
+            "-o",
+            "{out}/initrd",
+        ];
         Ok(Arc::new(Recipe {
             name: name.into(),
             root: ROOT.into(),
@@ -49,7 +59,7 @@ impl Recipes<'_> {
         let programs = self.build(&*self.programs()?)?.path;
         let file_systems = self.build(&*self.file_systems()?)?.path;
         let certificates = self.build(&self.ca_certificates())?.path;
-        let read = |folder: &Path, file: &str| fs::read(folder.join(file));
+        let read = |directory: &Path, file: &str| fs::read(directory.join(file));
         let crates = notices::crates(&fs::read_to_string(programs.join(programs::CRATES))?)?;
         let mut contents = Contents::from([
             (manifest::INIT, read(&programs, "init")?),

@@ -1,7 +1,8 @@
-//! The kernels: one source tree a flavour, one configuration a flavour, the dev kernel built on the release's work.
+//! The kernels: one source tree a flavour, one configuration a flavour, the dev kernel built on the
+//! release's work.
 //!
-//! The configuration is a recipe of its own, so that a dropped option is found in seconds and not after the
-//! build. The release's sources do not contain the emulated device at all.
+//! The configuration is a recipe of its own, so that a dropped option is found in seconds and not
+//! after the build. The release's sources do not contain the emulated device at all.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,16 +18,19 @@ use crate::BuildImageError;
 use crate::kconfig::{self, Fragment};
 
 /// Of both flavours, in the order in which they are merged; the flavour's own follows.
-const FRAGMENTS: [&str; 8] = ["base", "tdx", "virtio", "crypto", "storage", "network", "containers", "hardening"];
+const FRAGMENTS: [&str; 8] =
+    ["base", "tdx", "virtio", "crypto", "storage", "network", "containers", "hardening"];
 
 /// The patch that confines AML, which the test kernel goes without.
 const AML_PATCH: &str = "0001-acpi-confine-aml.patch";
 
-/// The emulated device: the patch that hooks it in, and its folder's files.
+/// The emulated device: the patch that hooks it in, and its directory's files.
 const DRIVER_PATCH: &str = "0001-virt-tdx-guest-emulated.patch";
-const DRIVER_FILES: [&str; 6] = ["Kconfig", "Makefile", "fwcfg.c", "link.c", "main.c", "tdx_guest_emulated.h"];
+const DRIVER_FILES: [&str; 6] =
+    ["Kconfig", "Makefile", "fwcfg.c", "link.c", "main.c", "tdx_guest_emulated.h"];
 
-/// Two thirds of the source that no configuration of ours compiles; Kconfig files and Makefiles stay.
+/// Two thirds of the source that no configuration of ours compiles; Kconfig files and Makefiles
+/// stay.
 const UNUSED_SOURCES: [&str; 8] = [
     "./Documentation/*/*",
     "./drivers/gpu/*.[ch]",
@@ -42,7 +46,8 @@ impl Recipes<'_> {
     /// Leaves `kernel` (a bzImage) and `config`, after the configuration has been checked.
     ///
     /// # Errors
-    /// If a fragment or patch cannot be read, or the configuration is not what the fragments ask for.
+    /// If a fragment or patch cannot be read, or the configuration is not what the fragments ask
+    /// for.
     pub fn kernel(&self, flavour: Flavour) -> Result<Arc<Recipe>, BuildImageError> {
         let base = match flavour {
             Flavour::Release => None,
@@ -52,7 +57,8 @@ impl Recipes<'_> {
         self.bzimage(&format!("kernel-{}", name(flavour)), flavour, sources, base)
     }
 
-    /// A dev kernel in which AML may touch all memory: what the confinement is shown against. In no image.
+    /// A dev kernel in which AML may touch all memory: what the confinement is shown against. In no
+    /// image.
     ///
     /// # Errors
     /// As [`Recipes::kernel`].
@@ -61,8 +67,11 @@ impl Recipes<'_> {
             ("linux".into(), Input::Built(self.linux(Flavour::Dev)?)),
             ("patches".into(), Input::Tree(self.tree("image/kernel/patches", &[AML_PATCH])?)),
         ]);
-        let undo = format!("patch --batch --reverse --fuzz=0 -d {{out}}/linux -p1 <{{src}}/patches/{AML_PATCH}");
-        let steps = vec![bash("cp -a --no-preserve=ownership {src}/linux/linux {out}/linux"), bash(&undo)];
+        let undo = format!(
+            "patch --batch --reverse --fuzz=0 -d {{out}}/linux -p1 <{{src}}/patches/{AML_PATCH}"
+        );
+        let steps =
+            vec![bash("cp -a --no-preserve=ownership {src}/linux/linux {out}/linux"), bash(&undo)];
         let unconfined = source_tree("linux-danger-unconfined", sources, steps);
         let base = self.kernel(Flavour::Dev)?;
         self.bzimage("kernel-danger-unconfined", Flavour::Dev, unconfined, Some(base))
@@ -84,7 +93,10 @@ impl Recipes<'_> {
         Ok(Arc::new(Recipe {
             name: name.into(),
             root: ROOT.into(),
-            sources: BTreeMap::from([("linux".into(), Input::Built(linux)), ("config".into(), Input::Built(config))]),
+            sources: BTreeMap::from([
+                ("linux".into(), Input::Built(linux)),
+                ("config".into(), Input::Built(config)),
+            ]),
             base,
             steps: vec![bash(&script)],
             env: environment(),
@@ -132,7 +144,7 @@ impl Recipes<'_> {
         }))
     }
 
-    /// The patched source of a flavour, as the folder `linux`.
+    /// The patched source of a flavour, as the directory `linux`.
     fn linux(&self, flavour: Flavour) -> Result<Arc<Recipe>, BuildImageError> {
         match flavour {
             Flavour::Release => self.linux_release(),
@@ -146,7 +158,9 @@ impl Recipes<'_> {
             ("kernel".into(), Input::Tree(self.tree("image/kernel", &["patches"])?)),
         ]);
         let without = UNUSED_SOURCES.map(|pattern| format!("--exclude='{pattern}'")).join(" ");
-        let copy = format!("tar -C {{src}}/linux {without} -cf - . | tar -C {{out}}/linux --no-same-owner -xf -");
+        let copy = format!(
+            "tar -C {{src}}/linux {without} -cf - . | tar -C {{out}}/linux --no-same-owner -xf -"
+        );
         let patch = "for patch in {src}/kernel/patches/*.patch; do \
                      patch --batch --fuzz=0 -d {out}/linux -p1 <\"$patch\"; done";
         let steps = vec![Command::new(["mkdir", "{out}/linux"]), bash(&copy), bash(patch)];
@@ -154,17 +168,18 @@ impl Recipes<'_> {
     }
 
     fn linux_dev(&self) -> Result<Arc<Recipe>, BuildImageError> {
-        let driver = self.tree("tdx-emulator/kernel", &[&DRIVER_FILES[..], &[DRIVER_PATCH]].concat())?;
+        let driver =
+            self.tree("tdx-emulator/kernel", &[&DRIVER_FILES[..], &[DRIVER_PATCH]].concat())?;
         let sources = BTreeMap::from([
             ("linux".into(), Input::Built(self.linux_release()?)),
             ("driver".into(), Input::Tree(driver)),
         ]);
-        let folder = "{out}/linux/drivers/virt/coco/tdx-guest-emulated";
+        let directory = "{out}/linux/drivers/virt/coco/tdx-guest-emulated";
         let files = DRIVER_FILES.map(|file| format!("{{src}}/driver/{file}")).join(" ");
         let script = format!(
             "cp -a --no-preserve=ownership {{src}}/linux/linux {{out}}/linux; \
              patch --batch --fuzz=0 -d {{out}}/linux -p1 <{{src}}/driver/{DRIVER_PATCH}; \
-             mkdir {folder}; cp {files} {folder}/"
+             mkdir {directory}; cp {files} {directory}/"
         );
         Ok(source_tree("linux-dev", sources, vec![bash(&script)]))
     }
@@ -220,7 +235,8 @@ mod tests {
         let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         for flavour in [Flavour::Release, Flavour::Dev] {
             let texts = fragments(checkout, flavour).unwrap();
-            let fragments: Vec<_> = texts.iter().map(|(name, text)| Fragment { name, text }).collect();
+            let fragments: Vec<_> =
+                texts.iter().map(|(name, text)| Fragment { name, text }).collect();
             // A configuration that keeps every request loses none.
             assert_eq!(kconfig::check(&fragments, &kconfig::merged(&fragments)), Ok(()));
         }
@@ -229,7 +245,10 @@ mod tests {
     #[test]
     fn the_named_patches_and_driver_files_exist() {
         let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let driver = DRIVER_FILES.into_iter().chain([DRIVER_PATCH]).map(|file| format!("tdx-emulator/kernel/{file}"));
+        let driver = DRIVER_FILES
+            .into_iter()
+            .chain([DRIVER_PATCH])
+            .map(|file| format!("tdx-emulator/kernel/{file}"));
         for file in driver.chain([format!("image/kernel/patches/{AML_PATCH}")]) {
             assert!(checkout.join(&file).is_file(), "{file}");
         }

@@ -21,7 +21,8 @@ impl Recipes<'_> {
     /// # Errors
     /// If a crate of `Cargo.lock` cannot be had.
     pub fn programs(&self) -> Result<Arc<Recipe>, BuildImageError> {
-        let programs = Programs { name: "programs", packages: &PACKAGES, binaries: &BINARIES, extra: &[] };
+        let programs =
+            Programs { name: "programs", packages: &PACKAGES, binaries: &BINARIES, extra: &[] };
         let mut recipe = rust::recipe(self.builder, self.checkout, &programs)?;
         recipe.steps.push(crate_list());
         recipe.outputs.push(CRATES.into());

@@ -1,7 +1,7 @@
 //! The DHCP client: one socket, one state, one deadline; driven by whoever waits for either.
 //!
-//! Nothing blocks here, so the same client gets the first lease during the boot and renews it in PID 1's
-//! loop. A packet that is not an answer to the request under way is dropped without a word.
+//! Nothing blocks here, so the same client gets the first lease during the boot and renews it in
+//! PID 1's loop. A packet that is not an answer to the request under way is dropped without a word.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -20,7 +20,8 @@ const SERVER_PORT: u16 = 67;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// Longest wait while there is no lease.
 const LONGEST_WAIT: Duration = Duration::from_secs(8);
-/// Shortest wait between attempts to extend a lease; RFC 2131 wants a minute, but leases can be as short.
+/// Shortest wait between attempts to extend a lease; RFC 2131 wants a minute, but leases can be as
+/// short.
 const SHORTEST_EXTEND_WAIT: Duration = Duration::from_secs(10);
 /// Requests for one offer before the search starts again.
 const SELECT_ATTEMPTS: u32 = 4;
@@ -58,14 +59,24 @@ pub struct Client {
 
 impl Client {
     /// Binds to `interface` alone; the first request is sent by the first [`Self::advance`].
-    pub fn start(interface: &str, hardware_address: [u8; 6], now: Instant) -> Result<Self, ClientError> {
+    pub fn start(
+        interface: &str,
+        hardware_address: [u8; 6],
+        now: Instant,
+    ) -> Result<Self, ClientError> {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_broadcast(true)?;
         socket.set_nonblocking(true)?;
         socket.bind_device(Some(interface.as_bytes()))?;
         socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT).into())?;
         let state = State::Searching { wait: FIRST_WAIT };
-        Ok(Self { socket: socket.into(), hardware_address, transaction: transaction()?, state, deadline: now })
+        Ok(Self {
+            socket: socket.into(),
+            hardware_address,
+            transaction: transaction()?,
+            state,
+            deadline: now,
+        })
     }
 
     /// Where answers arrive.
@@ -83,7 +94,8 @@ impl Client {
         matches!(self.state, State::Bound { .. })
     }
 
-    /// Takes packets that have arrived, sends what is due, and gives a lease that is new or renewed.
+    /// Takes packets that have arrived, sends what is due, and gives a lease that is new or
+    /// renewed.
     pub fn advance(&mut self, now: Instant) -> Result<Option<Lease>, ClientError> {
         let mut packet = [0; message::MAX_BYTES];
         for _ in 0..PACKETS_A_TURN {
@@ -104,13 +116,15 @@ impl Client {
         match (&self.state, reply.kind) {
             (State::Searching { .. }, Kind::Offer) => {
                 let offer = Lease::from_reply(reply).ok()?;
-                self.state = State::Selecting { address: offer.address, server: offer.server, attempts: 0 };
+                self.state =
+                    State::Selecting { address: offer.address, server: offer.server, attempts: 0 };
                 self.deadline = now;
                 None
             }
             (State::Selecting { address, server, .. }, Kind::Ack) => {
                 let lease = Lease::from_reply(reply).ok()?;
-                (lease.address == *address && lease.server == *server).then(|| self.bind(lease, now))
+                (lease.address == *address && lease.server == *server)
+                    .then(|| self.bind(lease, now))
             }
             // Any server may extend the lease once T2 has passed; the address must stay.
             (State::Bound { lease: kept, .. }, Kind::Ack) => {
@@ -148,17 +162,24 @@ impl Client {
                 *attempts += 1;
                 (Request::Select { address: *address, server: *server }, Ipv4Addr::BROADCAST, wait)
             }
-            State::Bound { lease, since } if lease.valid_secs.is_none_or(|valid| now < *since + seconds(valid)) => {
+            State::Bound { lease, since }
+                if lease.valid_secs.is_none_or(|valid| now < *since + seconds(valid)) =>
+            {
                 let rebind_at = *since + lease.rebind_after;
-                // Half of what is left until any server is asked, then until the end (RFC 2131, 4.4.5).
+                // Half of what is left until any server is asked, then until the end (RFC 2131,
+                // 4.4.5).
                 let (to, until) = match now < rebind_at {
                     true => (lease.server, rebind_at),
-                    false => (Ipv4Addr::BROADCAST, lease.valid_secs.map_or(now, |valid| *since + seconds(valid))),
+                    false => (
+                        Ipv4Addr::BROADCAST,
+                        lease.valid_secs.map_or(now, |valid| *since + seconds(valid)),
+                    ),
                 };
                 let wait = (until.saturating_duration_since(now) / 2).max(SHORTEST_EXTEND_WAIT);
                 (Request::Extend { address: lease.address }, to, wait)
             }
-            // Nobody acknowledged the offer, or the lease has ended: the kernel has removed its address by itself.
+            // Nobody acknowledged the offer, or the lease has ended: the kernel has removed its
+            // address by itself.
             State::Selecting { .. } | State::Bound { .. } => {
                 self.transaction = transaction()?;
                 self.search(now);

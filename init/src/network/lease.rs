@@ -1,4 +1,5 @@
-//! A lease whose values can be what they claim to be: the step from a server's answer to a configuration.
+//! A lease whose values can be what they claim to be: the step from a server's answer to a
+//! configuration.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -52,7 +53,8 @@ pub enum LeaseError {
 }
 
 impl Lease {
-    /// Takes an answer apart; name servers and gateways that cannot be hosts are left out, an unusable address refuses it.
+    /// Takes an answer apart; name servers and gateways that cannot be hosts are left out, an
+    /// unusable address refuses it.
     pub fn from_reply(reply: &Reply) -> Result<Self, LeaseError> {
         let mask = reply.subnet_mask.ok_or(LeaseError::Missing("subnet mask"))?;
         let stated = reply.lease_secs.ok_or(LeaseError::Missing("lease time"))?;
@@ -65,7 +67,11 @@ impl Lease {
             prefix_length: prefix_length(mask)?,
             server,
             gateway: reply.router.and_then(|router| host("gateway", router).ok()),
-            name_servers: reply.name_servers.iter().filter_map(|name| host("name server", *name).ok()).collect(),
+            name_servers: reply
+                .name_servers
+                .iter()
+                .filter_map(|name| host("name server", *name).ok())
+                .collect(),
             valid_secs,
             renew_after,
             rebind_after,
@@ -86,11 +92,14 @@ impl fmt::Display for Lease {
     }
 }
 
-/// T1 and T2: as stated if they are in order and within the lease, else a half and seven eighths of it (RFC 2131, 4.4.5).
+/// T1 and T2: as stated if they are in order and within the lease, else a half and seven eighths of
+/// it (RFC 2131, 4.4.5).
 fn periods(valid_secs: u32, reply: &Reply) -> (Duration, Duration) {
     let seconds = |count: u32| Duration::from_secs(count.into());
     match (reply.renewal_secs, reply.rebinding_secs) {
-        (Some(renew), Some(rebind)) if MIN_LEASE_SECS / 2 <= renew && renew < rebind && rebind < valid_secs => {
+        (Some(renew), Some(rebind))
+            if MIN_LEASE_SECS / 2 <= renew && renew < rebind && rebind < valid_secs =>
+        {
             (seconds(renew), seconds(rebind))
         }
         _ => (seconds(valid_secs / 2), seconds(valid_secs / 8 * 7)),
@@ -139,8 +148,15 @@ mod tests {
         let lease = Lease::from_reply(&reply()).unwrap();
         assert_eq!((lease.prefix_length, lease.valid_secs), (24, Some(86_400)));
         assert_eq!((lease.renew_after.as_secs(), lease.rebind_after.as_secs()), (43_200, 75_600));
-        assert_eq!(lease.name_servers, [Ipv4Addr::new(10, 0, 2, 3)], "loopback is not the host's to give");
-        assert!(lease.contains(Ipv4Addr::new(10, 0, 2, 2)) && !lease.contains(Ipv4Addr::new(10, 0, 3, 2)));
+        assert_eq!(
+            lease.name_servers,
+            [Ipv4Addr::new(10, 0, 2, 3)],
+            "loopback is not the host's to give"
+        );
+        assert!(
+            lease.contains(Ipv4Addr::new(10, 0, 2, 2))
+                && !lease.contains(Ipv4Addr::new(10, 0, 3, 2))
+        );
     }
 
     #[test]
@@ -149,7 +165,12 @@ mod tests {
         assert_eq!(Lease::from_reply(&stated).unwrap().renew_after.as_secs(), 100);
         let swapped = Reply { renewal_secs: Some(200), rebinding_secs: Some(100), ..reply() };
         assert_eq!(Lease::from_reply(&swapped).unwrap().renew_after.as_secs(), 43_200);
-        let hasty = Reply { lease_secs: Some(0), renewal_secs: Some(0), rebinding_secs: Some(1), ..reply() };
+        let hasty = Reply {
+            lease_secs: Some(0),
+            renewal_secs: Some(0),
+            rebinding_secs: Some(1),
+            ..reply()
+        };
         let lease = Lease::from_reply(&hasty).unwrap();
         assert_eq!((lease.valid_secs, lease.renew_after.as_secs()), (Some(60), 30));
         let endless = Lease::from_reply(&Reply { lease_secs: Some(u32::MAX), ..reply() }).unwrap();
@@ -158,9 +179,14 @@ mod tests {
 
     #[test]
     fn values_that_cannot_be_are_refused() {
-        for address in [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255], [0, 1, 2, 3]] {
+        for address in
+            [[0, 0, 0, 0], [127, 0, 0, 1], [224, 0, 0, 1], [255, 255, 255, 255], [0, 1, 2, 3]]
+        {
             let refused = Lease::from_reply(&Reply { address: address.into(), ..reply() });
-            assert!(matches!(refused, Err(LeaseError::Address { what: "address", .. })), "{address:?}");
+            assert!(
+                matches!(refused, Err(LeaseError::Address { what: "address", .. })),
+                "{address:?}"
+            );
         }
         for mask in [[0, 0, 0, 0], [255, 0, 255, 0], [0, 0, 0, 255]] {
             let refused = Lease::from_reply(&Reply { subnet_mask: Some(mask.into()), ..reply() });
@@ -178,7 +204,8 @@ mod tests {
 
     #[test]
     fn a_host_route_lease_contains_itself_only() {
-        let lease = Lease::from_reply(&Reply { subnet_mask: Some(Ipv4Addr::BROADCAST), ..reply() }).unwrap();
+        let lease = Lease::from_reply(&Reply { subnet_mask: Some(Ipv4Addr::BROADCAST), ..reply() })
+            .unwrap();
         assert!(lease.contains(lease.address) && !lease.contains(Ipv4Addr::new(10, 0, 2, 2)));
     }
 }

@@ -1,15 +1,18 @@
-//! Interfaces, addresses and routes, set by rtnetlink; each request waits for the kernel's acknowledgement.
+//! Interfaces, addresses and routes, set by rtnetlink; each request waits for the kernel's
+//! acknowledgement.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, CacheInfo};
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
+    RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -34,7 +37,9 @@ impl Netlink {
             socket.connect(&SocketAddr::new(0, 0))?;
             Ok(socket)
         };
-        connect().map(Self).map_err(|source| NetworkError::Netlink { action: "open a netlink socket", source })
+        connect()
+            .map(Self)
+            .map_err(|source| NetworkError::Netlink { action: "open a netlink socket", source })
     }
 
     /// Brings an interface up.
@@ -46,23 +51,37 @@ impl Netlink {
         self.request("bring an interface up", RouteNetlinkMessage::SetLink(link), 0)
     }
 
-    /// Sets or prolongs the lease's address; the kernel removes it by itself when the lease has ended.
+    /// Sets or prolongs the lease's address; the kernel removes it by itself when the lease has
+    /// ended.
     pub fn set_address(&self, index: u32, lease: &Lease) -> Result<(), NetworkError> {
         let mut message = address_message(index, lease);
         let mut lifetime = CacheInfo::default();
         lifetime.ifa_valid = lease.valid_secs.unwrap_or(FOREVER);
         lifetime.ifa_preferred = lifetime.ifa_valid;
         message.attributes.push(AddressAttribute::CacheInfo(lifetime));
-        self.request("set an address", RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
+        self.request(
+            "set an address",
+            RouteNetlinkMessage::NewAddress(message),
+            NLM_F_CREATE | NLM_F_REPLACE,
+        )
     }
 
     /// Removes an address that is leased no longer.
     pub fn remove_address(&self, index: u32, lease: &Lease) -> Result<(), NetworkError> {
-        self.request("remove an address", RouteNetlinkMessage::DelAddress(address_message(index, lease)), 0)
+        self.request(
+            "remove an address",
+            RouteNetlinkMessage::DelAddress(address_message(index, lease)),
+            0,
+        )
     }
 
     /// Sets the IPv4 default route; `on_link` for a gateway outside the subnet.
-    pub fn set_default_route(&self, index: u32, gateway: Ipv4Addr, on_link: bool) -> Result<(), NetworkError> {
+    pub fn set_default_route(
+        &self,
+        index: u32,
+        gateway: Ipv4Addr,
+        on_link: bool,
+    ) -> Result<(), NetworkError> {
         let mut message = RouteMessage::default();
         message.header = RouteHeader {
             address_family: AddressFamily::Inet,
@@ -73,11 +92,21 @@ impl Netlink {
             flags: if on_link { RouteFlags::Onlink } else { RouteFlags::empty() },
             ..RouteHeader::default()
         };
-        message.attributes = vec![RouteAttribute::Gateway(RouteAddress::Inet(gateway)), RouteAttribute::Oif(index)];
-        self.request("set the default route", RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)
+        message.attributes =
+            vec![RouteAttribute::Gateway(RouteAddress::Inet(gateway)), RouteAttribute::Oif(index)];
+        self.request(
+            "set the default route",
+            RouteNetlinkMessage::NewRoute(message),
+            NLM_F_CREATE | NLM_F_REPLACE,
+        )
     }
 
-    fn request(&self, action: &'static str, message: RouteNetlinkMessage, flags: u16) -> Result<(), NetworkError> {
+    fn request(
+        &self,
+        action: &'static str,
+        message: RouteNetlinkMessage,
+        flags: u16,
+    ) -> Result<(), NetworkError> {
         self.exchange(message, flags).map_err(|source| NetworkError::Netlink { action, source })
     }
 
@@ -90,8 +119,11 @@ impl Netlink {
         request.serialize(&mut bytes);
         self.0.send(&bytes, 0)?;
         let (answer, _) = self.0.recv_from_full()?;
-        let invalid = |error: netlink_packet_core::DecodeError| io::Error::new(io::ErrorKind::InvalidData, error);
-        match NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer).map_err(invalid)?.payload {
+        let invalid = |error: netlink_packet_core::DecodeError| {
+            io::Error::new(io::ErrorKind::InvalidData, error)
+        };
+        match NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer).map_err(invalid)?.payload
+        {
             NetlinkPayload::Error(error) => match error.code {
                 None => Ok(()),
                 Some(_) => Err(error.to_io()),
@@ -106,7 +138,9 @@ fn address_message(index: u32, lease: &Lease) -> AddressMessage {
     message.header.family = AddressFamily::Inet;
     message.header.prefix_len = lease.prefix_length;
     message.header.index = index;
-    message.attributes =
-        vec![AddressAttribute::Local(IpAddr::V4(lease.address)), AddressAttribute::Address(IpAddr::V4(lease.address))];
+    message.attributes = vec![
+        AddressAttribute::Local(IpAddr::V4(lease.address)),
+        AddressAttribute::Address(IpAddr::V4(lease.address)),
+    ];
     message
 }

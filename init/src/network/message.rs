@@ -1,8 +1,8 @@
 //! DHCP messages (RFC 2131, RFC 2132), the few that a client of IPv4 leases needs.
 //!
-//! Written here because the crates for it bring a DNS library into PID 1. Answers come from the attacker:
-//! they are read by the bounded reader, options twice or of another length are refused, options that are not
-//! asked for are skipped, and options are never continued in the name fields.
+//! Written here because the crates for it bring a DNS library into PID 1. Answers come from the
+//! attacker: they are read by the bounded reader, options twice or of another length are refused,
+//! options that are not asked for are skipped, and options are never continued in the name fields.
 
 use std::net::Ipv4Addr;
 
@@ -134,7 +134,8 @@ pub fn encode(request: Request, transaction: u32, hardware_address: [u8; 6]) -> 
             message.extend_from_slice(&value.octets());
         }
     }
-    let wanted = [SUBNET_MASK, ROUTER, NAME_SERVER, LEASE_SECONDS, RENEWAL_SECONDS, REBINDING_SECONDS];
+    let wanted =
+        [SUBNET_MASK, ROUTER, NAME_SERVER, LEASE_SECONDS, RENEWAL_SECONDS, REBINDING_SECONDS];
     message.extend_from_slice(&[PARAMETERS, wanted.len() as u8]);
     message.extend_from_slice(&wanted);
     message.push(END);
@@ -142,7 +143,11 @@ pub fn encode(request: Request, transaction: u32, hardware_address: [u8; 6]) -> 
 }
 
 /// Reads an answer to `transaction` of this hardware address.
-pub fn decode(packet: &[u8], transaction: u32, hardware_address: [u8; 6]) -> Result<Reply, MessageError> {
+pub fn decode(
+    packet: &[u8],
+    transaction: u32,
+    hardware_address: [u8; 6],
+) -> Result<Reply, MessageError> {
     let mut reader = Reader::new(packet);
     let ours = |holds: bool, what| if holds { Ok(()) } else { Err(MessageError::NotOurs(what)) };
     ours(reader.u8("op")? == BOOT_REPLY, "the op code")?;
@@ -249,10 +254,15 @@ pub(super) mod tests {
     #[test]
     fn requests_are_laid_out_as_rfc_2131_wants() {
         let server = Ipv4Addr::new(10, 0, 2, 2);
-        let select = encode(Request::Select { address: Ipv4Addr::new(10, 0, 2, 15), server }, 7, HARDWARE_ADDRESS);
+        let select = encode(
+            Request::Select { address: Ipv4Addr::new(10, 0, 2, 15), server },
+            7,
+            HARDWARE_ADDRESS,
+        );
         assert_eq!(select[..12], [1, 1, 6, 0, 0, 0, 0, 7, 0, 0, 0x80, 0]);
         assert_eq!(select[240..255], [53, 1, 3, 50, 4, 10, 0, 2, 15, 54, 4, 10, 0, 2, 2]);
-        let extend = encode(Request::Extend { address: Ipv4Addr::new(10, 0, 2, 15) }, 7, HARDWARE_ADDRESS);
+        let extend =
+            encode(Request::Extend { address: Ipv4Addr::new(10, 0, 2, 15) }, 7, HARDWARE_ADDRESS);
         assert_eq!((&extend[10..16], extend[243]), ([0, 0, 10, 0, 2, 15].as_slice(), PARAMETERS));
     }
 
@@ -268,7 +278,10 @@ pub(super) mod tests {
         let mut with_padding = packet(7, [10, 0, 2, 15], &options);
         with_padding.extend_from_slice(&[0; 40]);
         let reply = decode_ours(&with_padding).unwrap();
-        assert_eq!((reply.kind, reply.address, reply.lease_secs), (Kind::Ack, [10, 0, 2, 15].into(), Some(86_400)));
+        assert_eq!(
+            (reply.kind, reply.address, reply.lease_secs),
+            (Kind::Ack, [10, 0, 2, 15].into(), Some(86_400))
+        );
         assert_eq!((reply.name_servers.len(), reply.router), (3, None));
     }
 
@@ -290,12 +303,17 @@ pub(super) mod tests {
     #[test]
     fn answers_to_others_are_not_ours() {
         let good = packet(7, [10, 0, 2, 15], &[(53, &[2])]);
-        for (at, what) in [(0, "op"), (1, "type"), (4, "transaction"), (28, "hardware address"), (236, "cookie")] {
+        for (at, what) in
+            [(0, "op"), (1, "type"), (4, "transaction"), (28, "hardware address"), (236, "cookie")]
+        {
             let mut changed = good.clone();
             changed[at] ^= 1;
             assert!(matches!(decode_ours(&changed), Err(MessageError::NotOurs(_))), "{what}");
         }
-        assert!(matches!(decode_ours(&packet(7, [0; 4], &[(53, &[1])])), Err(MessageError::NotOurs(_))));
+        assert!(matches!(
+            decode_ours(&packet(7, [0; 4], &[(53, &[1])])),
+            Err(MessageError::NotOurs(_))
+        ));
     }
 
     #[test]
@@ -306,8 +324,11 @@ pub(super) mod tests {
             let at_a_boundary = length == 243;
             assert_eq!(cut.is_ok(), at_a_boundary, "{length}: {cut:?}");
         }
-        for options in [[(53, [2].as_slice()), (51, &[0, 0, 60])], [(53, &[2]), (53, &[2])], [(53, &[2]), (3, &[1; 5])]]
-        {
+        for options in [
+            [(53, [2].as_slice()), (51, &[0, 0, 60])],
+            [(53, &[2]), (53, &[2])],
+            [(53, &[2]), (3, &[1; 5])],
+        ] {
             let refused = decode_ours(&packet(7, [0; 4], &options));
             assert!(matches!(refused, Err(MessageError::Option { .. })), "{refused:?}");
         }

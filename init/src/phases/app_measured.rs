@@ -1,4 +1,5 @@
-//! Phase 5: the app stands in RTMR3, before anything of it runs and before any key could be asked for.
+//! Phase 5: the app stands in RTMR3, before anything of it runs and before any key could be asked
+//! for.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -21,7 +22,8 @@ use crate::disks::Disks;
 use crate::halt::Halt;
 use crate::status;
 
-/// Holding one says: RTMR3 holds the app's events up to `boot-mr-done`, MRCONFIGID does not contradict them, and the handover is written.
+/// Holding one says: RTMR3 holds the app's events up to `boot-mr-done`, MRCONFIGID does not
+/// contradict them, and the handover is written.
 pub struct AppMeasured(());
 
 impl AppMeasured {
@@ -32,7 +34,8 @@ impl AppMeasured {
         let identity = Identity::of(&launch, &app);
         check_mr_config_id(&tdx, &app, &identity)?;
         let log = EventLog::new(handover::EVENT_LOG_PATH, tdx);
-        log.append_all(&identity.events(&app)).map_err(|error| halt(Refusal::MeasurementFailed, error.to_string()))?;
+        log.append_all(&identity.events(&app))
+            .map_err(|error| halt(Refusal::MeasurementFailed, error.to_string()))?;
         let file = handover(launch, &app, identity, &disks).to_json();
         write_private(Path::new(handover::PATH), &file)
             .map_err(|error| halt(Refusal::Internal, format!("{}: {error}", handover::PATH)))?;
@@ -49,10 +52,12 @@ struct Identity {
 }
 
 impl Identity {
-    /// dstack's rules: a stated id or the compose hash's first bytes; an instance id unless the app has none.
+    /// dstack's rules: a stated id or the compose hash's first bytes; an instance id unless the app
+    /// has none.
     fn of(launch: &Launch, app: &AppCompose) -> Self {
         let app_id = launch.app_id.unwrap_or_else(|| AppId::from_compose_hash(&app.hash));
-        let instance_id = (!app.no_instance_id).then(|| InstanceId::derive(&launch.instance_id_seed, &app_id));
+        let instance_id =
+            (!app.no_instance_id).then(|| InstanceId::derive(&launch.instance_id_seed, &app_id));
         Self { app_id, instance_id }
     }
 
@@ -71,12 +76,17 @@ impl Identity {
 
 fn check_mr_config_id(tdx: &TdxGuest, app: &AppCompose, identity: &Identity) -> Result<(), Halt> {
     let halt = |refusal, cause: String| Halt::new(Phase::AppMeasured, refusal, cause);
-    let register = tdx.mr_config_id().map_err(|error| halt(Refusal::MeasurementFailed, error.to_string()))?;
+    let register =
+        tdx.mr_config_id().map_err(|error| halt(Refusal::MeasurementFailed, error.to_string()))?;
     // No app that a guest accepts pins a key provider yet (see `protocol::app_compose`).
-    let expected = mr_config::expected(&app.hash, &identity.app_id, identity.instance_id.as_ref(), "none", "");
+    let expected =
+        mr_config::expected(&app.hash, &identity.app_id, identity.instance_id.as_ref(), "none", "");
     match mr_config::matches(&register, &expected) {
         true => Ok(()),
-        false => Err(halt(Refusal::MrConfigIdMismatch, format!("MRCONFIGID is {register}, expected {expected}"))),
+        false => Err(halt(
+            Refusal::MrConfigIdMismatch,
+            format!("MRCONFIGID is {register}, expected {expected}"),
+        )),
     }
 }
 

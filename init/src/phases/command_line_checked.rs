@@ -19,8 +19,10 @@ impl CommandLineChecked {
     /// Reads `/proc/cmdline` and refuses the first unknown or repeated parameter.
     pub fn enter(machine: Mounted) -> Result<Self, Halt> {
         let halt = |refusal, cause: String| Halt::new(Phase::CommandLineChecked, refusal, cause);
-        let line = read().map_err(|error| halt(Refusal::Internal, format!("/proc/cmdline: {error}")))?;
-        cmdline::check(&line).map_err(|error| halt(Refusal::UnknownCommandLineKey, error.to_string()))?;
+        let line =
+            read().map_err(|error| halt(Refusal::Internal, format!("/proc/cmdline: {error}")))?;
+        cmdline::check(&line)
+            .map_err(|error| halt(Refusal::UnknownCommandLineKey, error.to_string()))?;
         status::reached(Phase::CommandLineChecked);
         Ok(Self { machine })
     }

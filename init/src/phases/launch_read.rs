@@ -1,4 +1,5 @@
-//! Phase 3: the launch block was read once, bounded, and is what its schema wants. It is still the host's word.
+//! Phase 3: the launch block was read once, bounded, and is what its schema wants. It is still the
+//! host's word.
 
 use std::fs::File;
 use std::io::Read;
@@ -13,7 +14,8 @@ use crate::disks;
 use crate::halt::Halt;
 use crate::status;
 
-/// Holding one says: launch block and app-compose have legal syntax and values; nothing in them is proved.
+/// Holding one says: launch block and app-compose have legal syntax and values; nothing in them is
+/// proved.
 pub struct LaunchRead {
     pub(super) machine: Mounted,
     pub(super) launch: Launch,
@@ -25,10 +27,14 @@ impl LaunchRead {
     pub fn enter(CommandLineChecked { machine }: CommandLineChecked) -> Result<Self, Halt> {
         let halt = |refusal, cause: String| Halt::new(Phase::LaunchRead, refusal, cause);
         let node = machine.disks.node(launch::DISK_SERIAL).ok_or_else(|| {
-            halt(Refusal::LaunchBlockMissing, format!("not exactly one disk has the serial {}", launch::DISK_SERIAL))
+            halt(
+                Refusal::LaunchBlockMissing,
+                format!("not exactly one disk has the serial {}", launch::DISK_SERIAL),
+            )
         })?;
         let disk = read_disk(Path::new("/"), node)?;
-        let launch = launch::decode(&disk).map_err(|error| halt(refusal_of(&error), error.to_string()))?;
+        let launch =
+            launch::decode(&disk).map_err(|error| halt(refusal_of(&error), error.to_string()))?;
         let app = app_compose::parse(&launch.app_compose)
             .map_err(|error| halt(Refusal::AppComposeInvalid, error.to_string()))?;
         status::reached(Phase::LaunchRead);
@@ -36,10 +42,15 @@ impl LaunchRead {
     }
 }
 
-/// All bytes of a disk that is not larger than a launch block may be; read once, so that a host cannot change what was checked.
+/// All bytes of a disk that is not larger than a launch block may be; read once, so that a host
+/// cannot change what was checked.
 fn read_disk(root: &Path, node: &Path) -> Result<Vec<u8>, Halt> {
     let unreadable = |error: std::io::Error| {
-        Halt::new(Phase::LaunchRead, Refusal::LaunchBlockMissing, format!("{}: {error}", node.display()))
+        Halt::new(
+            Phase::LaunchRead,
+            Refusal::LaunchBlockMissing,
+            format!("{}: {error}", node.display()),
+        )
     };
     let size = disks::size_bytes(root, node).map_err(unreadable)?;
     if size > launch::MAX_BYTES as u64 {
@@ -47,7 +58,9 @@ fn read_disk(root: &Path, node: &Path) -> Result<Vec<u8>, Halt> {
         return Err(Halt::new(Phase::LaunchRead, Refusal::LaunchBlockMalformed, cause));
     }
     let mut bytes = Vec::new();
-    File::open(node).and_then(|file| file.take(size).read_to_end(&mut bytes)).map_err(unreadable)?;
+    File::open(node)
+        .and_then(|file| file.take(size).read_to_end(&mut bytes))
+        .map_err(unreadable)?;
     Ok(bytes)
 }
 
@@ -91,7 +104,13 @@ mod tests {
 
     #[test]
     fn every_kind_of_error_has_its_code() {
-        assert_eq!(refusal_of(&launch::decode(b"nonsense").unwrap_err()), Refusal::LaunchBlockMalformed);
-        assert_eq!(refusal_of(&LaunchError::Field { field: "x", what: "y".into() }), Refusal::LaunchBlockContent);
+        assert_eq!(
+            refusal_of(&launch::decode(b"nonsense").unwrap_err()),
+            Refusal::LaunchBlockMalformed
+        );
+        assert_eq!(
+            refusal_of(&LaunchError::Field { field: "x", what: "y".into() }),
+            Refusal::LaunchBlockContent
+        );
     }
 }

@@ -1,7 +1,8 @@
-//! Phase 6: the guest has an address. What the host said about the network is a hint that can only deny service.
+//! Phase 6: the guest has an address. What the host said about the network is a hint that can only
+//! deny service.
 //!
-//! It is the last phase of the boot, because no other needs a peer: a host that answers slowly, or not at all,
-//! delays nothing that is measured.
+//! It is the last phase of the boot, because no other needs a peer: a host that answers slowly, or
+//! not at all, delays nothing that is measured.
 
 use protocol::status::{Phase, Refusal};
 
@@ -19,8 +20,9 @@ pub struct Networked {
 impl Networked {
     /// Brings the interfaces up and obtains the first lease, in bounded time.
     pub fn enter(_: AppMeasured) -> Result<Self, Halt> {
-        let network = Network::configure()
-            .map_err(|error| Halt::new(Phase::Networked, Refusal::NetworkFailed, error.to_string()))?;
+        let network = Network::configure().map_err(|error| {
+            Halt::new(Phase::Networked, Refusal::NetworkFailed, error.to_string())
+        })?;
         status::reached(Phase::Networked);
         Ok(Self { network })
     }

@@ -1,7 +1,8 @@
 //! Phase 4: the clock is not before the image's build.
 //!
-//! The host sets the clock that the kernel read at its start. A floor keeps certificates that expired before
-//! the build refused; time after it is still the host's word until a verified source has been asked.
+//! The host sets the clock that the kernel read at its start. A floor keeps certificates that
+//! expired before the build refused; time after it is still the host's word until a verified source
+//! has been asked.
 
 use std::time::{Duration, SystemTime};
 
@@ -25,8 +26,10 @@ impl TimeFloored {
     /// Sets the clock to the build's date if it is before it.
     pub fn enter(launched: LaunchRead) -> Result<Self, Halt> {
         let halt = |cause: String| Halt::new(Phase::TimeFloored, Refusal::ClockFailed, cause);
-        let text = std::fs::read_to_string(BUILD_DATE).map_err(|error| halt(format!("{BUILD_DATE}: {error}")))?;
-        let floor = parse(&text).ok_or_else(|| halt(format!("{BUILD_DATE}: {text:?} is no number of seconds")))?;
+        let text = std::fs::read_to_string(BUILD_DATE)
+            .map_err(|error| halt(format!("{BUILD_DATE}: {error}")))?;
+        let floor = parse(&text)
+            .ok_or_else(|| halt(format!("{BUILD_DATE}: {text:?} is no number of seconds")))?;
         if SystemTime::now() < SystemTime::UNIX_EPOCH + floor {
             clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::from_duration(floor))
                 .map_err(|errno| halt(format!("the clock could not be set: {errno}")))?;

@@ -1,8 +1,9 @@
 //! A small builder of ACPI Machine Language: terms in, byte code out.
 //!
-//! It encodes integers, names and package lengths in the shortest form, as QEMU does; a byte more or
-//! less anywhere would be another RTMR0. Opcodes are those of the ACPI specification 6.5, section 20.2.
-//! It knows only the terms that a q35 machine's DSDT consists of, and never reads AML.
+//! It encodes integers, names and package lengths in the shortest form, as QEMU does; a byte more
+//! or less anywhere would be another RTMR0. Opcodes are those of the ACPI specification 6.5,
+//! section 20.2. It knows only the terms that a q35 machine's DSDT consists of, and never reads
+//! AML.
 
 /// Longest segment of a name; shorter ones are padded with underscores.
 const NAME_SEGMENT: usize = 4;
@@ -75,7 +76,8 @@ pub(crate) fn path(text: &str) -> Aml {
         0 => bytes.push(0),
         1 => {}
         2 => bytes.push(0x2e),
-        count => bytes.extend([0x2f, u8::try_from(count).expect("paths here have at most five segments")]),
+        count => bytes
+            .extend([0x2f, u8::try_from(count).expect("paths here have at most five segments")]),
     }
     segments.iter().for_each(|segment| bytes.extend(name_segment(segment)));
     Aml(bytes)
@@ -118,7 +120,8 @@ pub(crate) fn device(at: &str, terms: impl IntoIterator<Item = Aml>) -> Aml {
     packaged(&[0x5b, 0x82], list([path(at), list(terms)]))
 }
 
-/// Declares a processor without a register block (ACPI 6.3, section 20.2.5.2; deprecated, still what QEMU writes).
+/// Declares a processor without a register block (ACPI 6.3, section 20.2.5.2; deprecated, still
+/// what QEMU writes).
 pub(crate) fn processor(at: &str, id: u8, terms: impl IntoIterator<Item = Aml>) -> Aml {
     const NO_REGISTER_BLOCK: [u8; 5] = [0; 5];
     let head = Aml([&[id][..], &NO_REGISTER_BLOCK].concat());
@@ -135,7 +138,12 @@ pub(crate) enum Entry {
 }
 
 /// Declares a method.
-pub(crate) fn method(at: &str, arguments: u8, entry: Entry, terms: impl IntoIterator<Item = Aml>) -> Aml {
+pub(crate) fn method(
+    at: &str,
+    arguments: u8,
+    entry: Entry,
+    terms: impl IntoIterator<Item = Aml>,
+) -> Aml {
     let flags = Aml(vec![arguments | entry as u8]);
     packaged(&[0x14], list([path(at), flags, list(terms)]))
 }
@@ -190,7 +198,9 @@ pub(crate) enum Unit {
 pub(crate) fn field(region: &str, access: Access, update: Update, units: &[Unit]) -> Aml {
     let flags = Aml(vec![access as u8 | update as u8]);
     let units = units.iter().map(|unit| match *unit {
-        Unit::Named(segment, bits) => Aml([&name_segment(segment)[..], &package_length(bits as usize)].concat()),
+        Unit::Named(segment, bits) => {
+            Aml([&name_segment(segment)[..], &package_length(bits as usize)].concat())
+        }
         Unit::Skip(bits) => Aml([&[0][..], &package_length(bits as usize)].concat()),
     });
     packaged(&[0x5b, 0x81], list([path(region), flags, list(units)]))
@@ -358,7 +368,8 @@ fn packaged(code: &[u8], content: Aml) -> Aml {
     Aml([code, &package_length(content.0.len() + own), &content.0].concat())
 }
 
-/// PkgLength (section 20.2.4) of a value that already counts the field itself, or of a field's bits.
+/// PkgLength (section 20.2.4) of a value that already counts the field itself, or of a field's
+/// bits.
 fn package_length(value: usize) -> Vec<u8> {
     let followers: u8 = match value {
         0..=0x3f => return vec![value as u8],
@@ -401,7 +412,8 @@ mod tests {
 
     #[test]
     fn package_lengths_change_width_at_their_limits() {
-        let lengths = |content: usize| packaged(&[], Aml(vec![0; content])).into_bytes()[..3].to_vec();
+        let lengths =
+            |content: usize| packaged(&[], Aml(vec![0; content])).into_bytes()[..3].to_vec();
         assert_eq!(lengths(62), [0x3f, 0, 0]);
         assert_eq!(lengths(63), [0x41, 0x04, 0]);
         assert_eq!(lengths(4093), [0x4f, 0xff, 0]);

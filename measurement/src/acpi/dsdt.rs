@@ -31,7 +31,8 @@ pub(super) fn terms(machine: &Machine) -> Aml {
         root_bus::block(machine),
     ]);
     if machine.pci_hotplug {
-        // The event's handler is empty as long as no bus accepts hot-plugged functions by ACPI events.
+        // The event's handler is empty as long as no bus accepts hot-plugged functions by ACPI
+        // events.
         blocks.push(aml::scope("_GPE", [aml::method("_E01", 0, Entry::Concurrent, [])]));
     }
     aml::list(blocks)

@@ -19,7 +19,8 @@ pub(super) fn facs() -> Vec<u8> {
     bytes
 }
 
-/// Offsets from the FADT's start of its pointers to FACS, DSDT and DSDT (64 bits), with their sizes.
+/// Offsets from the FADT's start of its pointers to FACS, DSDT and DSDT (64 bits), with their
+/// sizes.
 pub(super) const FADT_FACS: (usize, u8) = (36, 4);
 pub(super) const FADT_DSDT: (usize, u8) = (40, 4);
 pub(super) const FADT_X_DSDT: (usize, u8) = (140, 8);
@@ -79,7 +80,13 @@ fn fadt_flags(vcpus: u32) -> u32 {
     const PLATFORM_CLOCK: u32 = 1 << 15;
     const CLUSTER_MODEL: u32 = 1 << 18;
     let cluster = if vcpus > FLAT_MODE_PROCESSORS { CLUSTER_MODEL } else { 0 };
-    WBINVD | C1_EVERYWHERE | NO_SLEEP_BUTTON | RTC_WAKES_FROM_S4 | RESET_REGISTER | PLATFORM_CLOCK | cluster
+    WBINVD
+        | C1_EVERYWHERE
+        | NO_SLEEP_BUTTON
+        | RTC_WAKES_FROM_S4
+        | RESET_REGISTER
+        | PLATFORM_CLOCK
+        | cluster
 }
 
 /// A generic address structure of I/O ports.

@@ -1,4 +1,5 @@
-//! The table loader script (QEMU, `hw/acpi/bios-linker-loader.c`): 128-byte commands that the firmware runs.
+//! The table loader script (QEMU, `hw/acpi/bios-linker-loader.c`): 128-byte commands that the
+//! firmware runs.
 
 /// Length of a command.
 pub(super) const COMMAND_BYTES: usize = 128;

@@ -1,4 +1,5 @@
-//! The MADT: processors' local APICs, the I/O APIC, interrupt overrides and the NMI line (ACPI 6.5, section 5.2.12).
+//! The MADT: processors' local APICs, the I/O APIC, interrupt overrides and the NMI line (ACPI 6.5,
+//! section 5.2.12).
 
 use super::Machine;
 use crate::profile::LineTrigger;
@@ -8,7 +9,8 @@ pub(super) const FIRST_X2APIC_ID: u32 = 255;
 
 const LOCAL_APIC_ADDRESS: u32 = 0xfee0_0000;
 const IO_APIC_ADDRESS: u32 = 0xfec0_0000;
-/// Interrupts that q35 routes PCI links to, besides the timer the only ones that are not as on a PC/AT.
+/// Interrupts that q35 routes PCI links to, besides the timer the only ones that are not as on a
+/// PC/AT.
 const PCI_LINES: [u8; 4] = [5, 9, 10, 11];
 /// Override flags: as the bus says.
 const AS_BUS: u16 = 0;
@@ -47,10 +49,14 @@ fn io_apic() -> Vec<u8> {
 fn overrides(trigger: LineTrigger) -> Vec<u8> {
     let input = |line: u8| if line == 0 { 2 } else { line };
     match trigger {
-        LineTrigger::Edge => (0..16).flat_map(|line| interrupt_override(line, input(line), HIGH_EDGE)).collect(),
+        LineTrigger::Edge => {
+            (0..16).flat_map(|line| interrupt_override(line, input(line), HIGH_EDGE)).collect()
+        }
         LineTrigger::Level => interrupt_override(0, input(0), AS_BUS)
             .into_iter()
-            .chain(PCI_LINES.into_iter().flat_map(|line| interrupt_override(line, line, HIGH_LEVEL)))
+            .chain(
+                PCI_LINES.into_iter().flat_map(|line| interrupt_override(line, line, HIGH_LEVEL)),
+            )
             .collect(),
     }
 }

@@ -1,6 +1,8 @@
-//! Resource descriptors of a DSDT's `_CRS` and `_PRS` objects (ACPI specification 6.5, section 6.4).
+//! Resource descriptors of a DSDT's `_CRS` and `_PRS` objects (ACPI specification 6.5, section
+//! 6.4).
 //!
-//! A template is a buffer of descriptors, closed by an end tag whose checksum is zero ("treat as correct").
+//! A template is a buffer of descriptors, closed by an end tag whose checksum is zero ("treat as
+//! correct").
 
 use super::aml::{self, Aml};
 
@@ -81,7 +83,8 @@ pub(super) enum Caching {
 /// Memory `first` to `last`, below 4 GiB, that a bridge passes on.
 pub(super) fn memory_window_32(caching: Caching, first: u32, last: u32) -> Descriptor {
     let length = last - first + 1;
-    let fields: Vec<u8> = [0, first, last, 0, length].iter().flat_map(|field| field.to_le_bytes()).collect();
+    let fields: Vec<u8> =
+        [0, first, last, 0, length].iter().flat_map(|field| field.to_le_bytes()).collect();
     Descriptor([&[0x87, 0x17, 0, 0, FIXED, caching as u8][..], &fields].concat())
 }
 

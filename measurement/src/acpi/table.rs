@@ -25,18 +25,22 @@ pub(super) fn assemble(machine: &Machine) -> AcpiBlobs {
     assembly.tables.extend(fixed::facs());
     let dsdt = assembly.add_table(b"DSDT", 1, &dsdt::terms(machine).into_bytes(), |_, _| {});
     let described = [
-        assembly.add_table(b"FACP", 3, &fixed::fadt(machine), |assembly, fadt| assembly.link_fadt(fadt, dsdt)),
+        assembly.add_table(b"FACP", 3, &fixed::fadt(machine), |assembly, fadt| {
+            assembly.link_fadt(fadt, dsdt)
+        }),
         assembly.add_table(b"APIC", 3, &madt::content(machine), |_, _| {}),
         assembly.add_table(b"MCFG", 1, &fixed::mcfg(dsdt::ECAM_BASE), |_, _| {}),
         assembly.add_table(b"WAET", 1, &fixed::waet(), |_, _| {}),
     ];
     let pointers = vec![0; 4 * described.len()];
-    let rsdt = assembly.add_table(b"RSDT", 1, &pointers, |assembly, rsdt| assembly.link_rsdt(rsdt, &described));
+    let rsdt = assembly
+        .add_table(b"RSDT", 1, &pointers, |assembly, rsdt| assembly.link_rsdt(rsdt, &described));
     assembly.finish(rsdt)
 }
 
 impl Assembly {
-    /// Appends a table with its header, lets `link` fill its pointers, and orders its checksum. Returns its offset.
+    /// Appends a table with its header, lets `link` fill its pointers, and orders its checksum.
+    /// Returns its offset.
     fn add_table(
         &mut self,
         signature: &[u8; 4],
@@ -55,7 +59,8 @@ impl Assembly {
 
     fn link_fadt(&mut self, fadt: usize, dsdt: usize) {
         let facs = 0;
-        for ((offset, size), target) in [(fixed::FADT_FACS, facs), (fixed::FADT_DSDT, dsdt), (fixed::FADT_X_DSDT, dsdt)]
+        for ((offset, size), target) in
+            [(fixed::FADT_FACS, facs), (fixed::FADT_DSDT, dsdt), (fixed::FADT_X_DSDT, dsdt)]
         {
             self.point(fadt + offset, size, target);
         }
@@ -67,7 +72,8 @@ impl Assembly {
         }
     }
 
-    /// Writes `target`, an offset in the same blob, as a pointer that the firmware turns into an address.
+    /// Writes `target`, an offset in the same blob, as a pointer that the firmware turns into an
+    /// address.
     fn point(&mut self, at: usize, size: u8, target: usize) {
         let value = (target as u64).to_le_bytes();
         let width = usize::from(size);
@@ -87,7 +93,8 @@ impl Assembly {
     }
 }
 
-/// The common header (ACPI 6.5, table 5.4) with QEMU's identification; the checksum is left to the firmware.
+/// The common header (ACPI 6.5, table 5.4) with QEMU's identification; the checksum is left to the
+/// firmware.
 fn header(signature: &[u8; 4], revision: u8, length: usize) -> Vec<u8> {
     let length = u32::try_from(length).expect("tables are far smaller than 4 GiB").to_le_bytes();
     let one = 1u32.to_le_bytes();

@@ -1,8 +1,8 @@
 //! `measurement.tdx.cbor`, version 3: an image's facts as digests, without its files.
 //!
-//! Its kernel digest is that of the kernel as QEMU before 10.2 rewrites it for a machine with 2 GiB below
-//! 4 GiB; for every other machine nothing follows from it. Its configuration volume is not in it: images
-//! of this format have OVMF's empty one.
+//! Its kernel digest is that of the kernel as QEMU before 10.2 rewrites it for a machine with 2 GiB
+//! below 4 GiB; for every other machine nothing follows from it. Its configuration volume is not in
+//! it: images of this format have OVMF's empty one.
 
 use std::fmt;
 
@@ -98,12 +98,14 @@ impl<'de, const LENGTH: usize> Deserialize<'de> for Bytes<LENGTH> {
         let bytes = deserializer.deserialize_bytes(ByteString)?;
         let found = bytes.len();
         let exact = <[u8; LENGTH]>::try_from(bytes);
-        exact.map(Self).map_err(|_| D::Error::custom(format_args!("{found} bytes, expected {LENGTH}")))
+        exact
+            .map(Self)
+            .map_err(|_| D::Error::custom(format_args!("{found} bytes, expected {LENGTH}")))
     }
 }
 
-/// Which pages are accepted before boot, as numbers of pages in ULEB128: base, offset of the TD HOB, count,
-/// then offset and length of each range.
+/// Which pages are accepted before boot, as numbers of pages in ULEB128: base, offset of the TD
+/// HOB, count, then offset and length of each range.
 struct Witness {
     hob_base: u64,
     accepted: Vec<(u64, u64)>,
@@ -125,7 +127,9 @@ impl Witness {
         let base = page_number(&mut bytes)?;
         let at = |delta: u64| base.checked_add(delta)?.checked_mul(PAGE_BYTES);
         let hob_base = at(page_number(&mut bytes)?)?;
-        let count = usize::try_from(page_number(&mut bytes)?).ok().filter(|count| *count <= MAX_ACCEPTED_RANGES)?;
+        let count = usize::try_from(page_number(&mut bytes)?)
+            .ok()
+            .filter(|count| *count <= MAX_ACCEPTED_RANGES)?;
         let mut accepted = Vec::with_capacity(count);
         for _ in 0..count {
             let start = at(page_number(&mut bytes)?)?;
@@ -135,7 +139,8 @@ impl Witness {
     }
 }
 
-/// An unsigned LEB128 number below 2^35: five bytes name every page of 52-bit addresses that a firmware uses.
+/// An unsigned LEB128 number below 2^35: five bytes name every page of 52-bit addresses that a
+/// firmware uses.
 fn page_number(bytes: &mut &[u8]) -> Option<u64> {
     const MAX_DIGITS: usize = 5;
     let mut value = 0;
@@ -174,7 +179,8 @@ mod tests {
         let bytes = hex::decode("80100904000609020b021010").unwrap();
         let witness = Witness::parse(&bytes).unwrap();
         assert_eq!(witness.hob_base, 0x80_9000);
-        let ranges = [(0x80_0000, 0x6000), (0x80_9000, 0x2000), (0x80_b000, 0x2000), (0x81_0000, 0x1_0000)];
+        let ranges =
+            [(0x80_0000, 0x6000), (0x80_9000, 0x2000), (0x80_b000, 0x2000), (0x81_0000, 0x1_0000)];
         assert_eq!(witness.accepted, ranges);
         for length in 0..bytes.len() {
             assert!(Witness::parse(&bytes[..length]).is_none(), "{length} bytes");
@@ -186,10 +192,14 @@ mod tests {
 
     #[test]
     fn other_versions_and_other_bytes_are_refused() {
-        let cases: [&[u8]; 4] = [b"", &[0xa0], &[0x9f; 100], &[0x5b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]];
+        let cases: [&[u8]; 4] =
+            [b"", &[0xa0], &[0x9f; 100], &[0x5b, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]];
         for cbor in cases {
             assert!(matches!(facts(cbor), Err(DstackImageError::Measurement(_))));
         }
-        assert!(matches!(facts(&[0; MAX_MEASUREMENT_BYTES + 1]), Err(DstackImageError::TooLarge { .. })));
+        assert!(matches!(
+            facts(&[0; MAX_MEASUREMENT_BYTES + 1]),
+            Err(DstackImageError::TooLarge { .. })
+        ));
     }
 }

@@ -1,4 +1,5 @@
-//! Two event lists side by side: which events moved, are missing, are new, or measure something else.
+//! Two event lists side by side: which events moved, are missing, are new, or measure something
+//! else.
 
 use protocol::digest::Sha384Digest;
 
@@ -16,11 +17,13 @@ pub enum Aligned {
     Second(usize),
 }
 
-/// Two lists side by side, along a longest common subsequence; lists are short, the work is their product.
+/// Two lists side by side, along a longest common subsequence; lists are short, the work is their
+/// product.
 pub fn align(first: &[Sha384Digest], second: &[Sha384Digest]) -> Vec<Aligned> {
     let (mut at, mut other) = (0, 0);
     let mut lines = Vec::new();
-    for (next, next_other) in common(first, second).into_iter().chain([(first.len(), second.len())]) {
+    for (next, next_other) in common(first, second).into_iter().chain([(first.len(), second.len())])
+    {
         lines.extend((at..next).map(Aligned::First));
         lines.extend((other..next_other).map(Aligned::Second));
         if next < first.len() {
@@ -33,23 +36,28 @@ pub fn align(first: &[Sha384Digest], second: &[Sha384Digest]) -> Vec<Aligned> {
 
 /// What has to change in `expected` to become `logged`.
 ///
-/// Common events keep their order along a longest common subsequence; an event that is taken out in one place
-/// and put in at another has moved; one that is taken out and replaced in its place was changed.
+/// Common events keep their order along a longest common subsequence; an event that is taken out in
+/// one place and put in at another has moved; one that is taken out and replaced in its place was
+/// changed.
 pub(super) fn differences(expected: &[Event], logged: &[Sha384Digest]) -> Vec<Cause> {
     let digests: Vec<Sha384Digest> = expected.iter().map(|event| event.digest).collect();
     let kept = common(&digests, logged);
-    let mut missing: Vec<usize> = (0..expected.len()).filter(|at| kept.iter().all(|(kept, _)| kept != at)).collect();
-    let mut extra: Vec<usize> = (0..logged.len()).filter(|at| kept.iter().all(|(_, kept)| kept != at)).collect();
+    let mut missing: Vec<usize> =
+        (0..expected.len()).filter(|at| kept.iter().all(|(kept, _)| kept != at)).collect();
+    let mut extra: Vec<usize> =
+        (0..logged.len()).filter(|at| kept.iter().all(|(_, kept)| kept != at)).collect();
     let name = |at: usize| expected[at].name.to_string();
 
     let mut moved = Vec::new();
-    missing.retain(|at| match extra.iter().position(|logs| logged[*logs] == expected[*at].digest) {
-        Some(found) => {
-            extra.remove(found);
-            moved.push(name(*at));
-            false
+    missing.retain(|at| {
+        match extra.iter().position(|logs| logged[*logs] == expected[*at].digest) {
+            Some(found) => {
+                extra.remove(found);
+                moved.push(name(*at));
+                false
+            }
+            None => true,
         }
-        None => true,
     });
     let mut causes = Vec::new();
     if !moved.is_empty() {
@@ -107,7 +115,8 @@ fn common(expected: &[Sha384Digest], logged: &[Sha384Digest]) -> Vec<(usize, usi
     kept
 }
 
-/// Lists that differ from `digests` by one event left out, moved or repeated, each with what was done.
+/// Lists that differ from `digests` by one event left out, moved or repeated, each with what was
+/// done.
 pub(super) fn single_edits(expected: &[Event]) -> impl Iterator<Item = (Cause, Vec<Sha384Digest>)> {
     let digests: Vec<Sha384Digest> = expected.iter().map(|event| event.digest).collect();
     let count = digests.len();
@@ -138,11 +147,12 @@ pub(super) fn single_edits(expected: &[Event]) -> impl Iterator<Item = (Cause, V
         }
     });
     // Before or behind itself is the same list.
-    let repeated = pairs(count, count + 1).filter(|(event, at)| event != at).map(move |(event, at)| {
-        let mut edited = digests.clone();
-        edited.insert(at, digests[event]);
-        (Cause::Extra { index: at, repeats: Some(name(event)) }, edited)
-    });
+    let repeated =
+        pairs(count, count + 1).filter(|(event, at)| event != at).map(move |(event, at)| {
+            let mut edited = digests.clone();
+            edited.insert(at, digests[event]);
+            (Cause::Extra { index: at, repeats: Some(name(event)) }, edited)
+        });
     dropped.chain(moved).chain(swapped).chain(repeated)
 }
 
@@ -182,7 +192,10 @@ mod tests {
         assert_eq!(found("abcd", "acd"), ["event 1 (b) is missing"]);
         assert_eq!(found("abcd", "abbcd"), ["event 2 measures b a second time"]);
         assert_eq!(found("abcd", "abxcd"), ["event 2 is one that was not expected"]);
-        assert_eq!(found("abcd", "axcd"), ["event 1 (b) measures something else, which is of no known neighbour"]);
+        assert_eq!(
+            found("abcd", "axcd"),
+            ["event 1 (b) measures something else, which is of no known neighbour"]
+        );
         assert_eq!(found("abcd", "bcda"), ["its events are in another order: a moved"]);
         assert_eq!(found("abcd", "adcb").len(), 1);
         assert_eq!(found("abcd", "xbcda").len(), 2);
@@ -192,7 +205,10 @@ mod tests {
     fn two_lists_stand_side_by_side() {
         use Aligned::{Both, First, Second};
         let digests = |names: &str| names.chars().map(digest).collect::<Vec<_>>();
-        assert_eq!(align(&digests("abc"), &digests("axc")), [Both(0, 0), First(1), Second(1), Both(2, 2)]);
+        assert_eq!(
+            align(&digests("abc"), &digests("axc")),
+            [Both(0, 0), First(1), Second(1), Both(2, 2)]
+        );
         assert_eq!(align(&digests("ab"), &digests("")), [First(0), First(1)]);
         assert_eq!(align(&digests(""), &digests("")), []);
     }
@@ -203,7 +219,11 @@ mod tests {
         for (cause, edited) in single_edits(&expected) {
             let again = differences(&expected, &edited);
             assert_eq!(again.len(), 1, "{cause}: {again:?}");
-            assert_eq!(std::mem::discriminant(&again[0]), std::mem::discriminant(&cause), "{cause}");
+            assert_eq!(
+                std::mem::discriminant(&again[0]),
+                std::mem::discriminant(&cause),
+                "{cause}"
+            );
         }
     }
 }

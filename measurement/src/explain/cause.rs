@@ -156,7 +156,8 @@ pub enum Cause {
     DigestVersion2,
 }
 
-/// How little a list of causes explains: an event that measures nobody knows what counts for ten that are known.
+/// How little a list of causes explains: an event that measures nobody knows what counts for ten
+/// that are known.
 pub(super) fn weight(causes: &[Cause]) -> usize {
     causes.iter().map(|cause| if cause.is_unknown() { 10 } else { 1 }).sum()
 }
@@ -198,8 +199,12 @@ impl fmt::Display for Explanation {
                 }
             },
             Self::Unknown { tried, log_does_not_replay } => {
-                write!(f, "no single known cause ({tried} neighbours tried): more than one cause, or another one")?;
-                let why = "; the firmware's log does not replay to it either, so it explains nothing";
+                write!(
+                    f,
+                    "no single known cause ({tried} neighbours tried): more than one cause, or another one"
+                )?;
+                let why =
+                    "; the firmware's log does not replay to it either, so it explains nothing";
                 f.write_str(if *log_does_not_replay { why } else { "" })
             }
         }
@@ -253,7 +258,8 @@ impl Cause {
 
     /// Whether it is a sentence about events, not a name for what was measured.
     fn is_of_events(&self) -> bool {
-        self.is_unknown() || matches!(self, Self::Missing { .. } | Self::Extra { .. } | Self::Order { .. })
+        self.is_unknown()
+            || matches!(self, Self::Missing { .. } | Self::Extra { .. } | Self::Order { .. })
     }
 }
 

@@ -9,8 +9,8 @@ use crate::predict::kernel_digest;
 use crate::profile::{PageOrder, QemuProfile};
 use crate::{ImageFacts, rtmr1, rtmr2};
 
-/// Memory sizes for which a kernel's header is rewritten, besides those that are known: each costs a hash of
-/// the whole kernel. The first stands for 2,816 MiB and more too.
+/// Memory sizes for which a kernel's header is rewritten, besides those that are known: each costs
+/// a hash of the whole kernel. The first stands for 2,816 MiB and more too.
 const REWRITTEN_FOR_MIB: [u64; 4] = [2048, 512, 1024, 1536];
 
 /// Explains an MRTD.
@@ -35,21 +35,27 @@ pub(super) fn kernel(
     found: Rtmr,
     memory_mib: u64,
 ) -> Explanation {
-    let lists = kernels(known, memory_mib).into_iter().filter(|(_, digest)| *digest != expected[0].digest);
+    let lists =
+        kernels(known, memory_mib).into_iter().filter(|(_, digest)| *digest != expected[0].digest);
     choose(expected, lists.map(|(causes, digest)| (causes, rtmr1::events(digest))), log, found)
 }
 
-/// Kernels that may have been started instead, those of other images as the expected QEMU hands them over first.
+/// Kernels that may have been started instead, those of other images as the expected QEMU hands
+/// them over first.
 fn kernels(known: &Known<'_>, memory_mib: u64) -> Vec<(Vec<Cause>, Sha384Digest)> {
-    let rewritten = QemuProfile::for_version(&known.stated.qemu_version).is_ok_and(|qemu| qemu.kernel_header_patched);
-    let header = |rewritten: bool, mib| Cause::KernelHeader { rewritten_for_mib: rewritten.then_some(mib) };
+    let rewritten = QemuProfile::for_version(&known.stated.qemu_version)
+        .is_ok_and(|qemu| qemu.kernel_header_patched);
+    let header =
+        |rewritten: bool, mib| Cause::KernelHeader { rewritten_for_mib: rewritten.then_some(mib) };
     let mut list = Vec::new();
     for other in known.others {
         let cause = Cause::OtherImage { part: Part::Kernel, name: other.name.clone() };
         let as_expected = kernel_digest(&other.facts, memory_mib, rewritten);
         list.extend(as_expected.ok().map(|digest| (vec![cause.clone()], digest)));
         let otherwise = kernel_digest(&other.facts, memory_mib, !rewritten);
-        list.extend(otherwise.ok().map(|digest| (vec![cause, header(!rewritten, memory_mib)], digest)));
+        list.extend(
+            otherwise.ok().map(|digest| (vec![cause, header(!rewritten, memory_mib)], digest)),
+        );
     }
     let as_file = kernel_digest(known.image, memory_mib, false);
     list.extend(as_file.ok().map(|digest| (vec![header(false, memory_mib)], digest)));
@@ -62,7 +68,12 @@ fn kernels(known: &Known<'_>, memory_mib: u64) -> Vec<(Vec<Cause>, Sha384Digest)
 }
 
 /// Explains an RTMR2 that is not that of `expected`.
-pub(super) fn loaded(known: &Known<'_>, expected: &[Event], log: &RegisterLog, found: Rtmr) -> Explanation {
+pub(super) fn loaded(
+    known: &Known<'_>,
+    expected: &[Event],
+    log: &RegisterLog,
+    found: Rtmr,
+) -> Explanation {
     let own = known.image;
     let of = |part, name: &str| vec![Cause::OtherImage { part, name: name.to_owned() }];
     let mixed = |cmdline: &ImageFacts<'_>, initrd: &ImageFacts<'_>| {
@@ -79,7 +90,8 @@ pub(super) fn loaded(known: &Known<'_>, expected: &[Event], log: &RegisterLog, f
     choose(expected, lists, log, found)
 }
 
-/// With a log: the list that needs the fewest changes to become the log. Without: the list that gives the value.
+/// With a log: the list that needs the fewest changes to become the log. Without: the list that
+/// gives the value.
 fn choose(
     expected: &[Event],
     lists: impl Iterator<Item = (Vec<Cause>, Vec<Event>)>,

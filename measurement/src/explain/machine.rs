@@ -24,7 +24,12 @@ pub(super) struct Machine {
 }
 
 /// Explains an RTMR0 that is not that of `expected`.
-pub(super) fn explain(known: &Known<'_>, expected: &[Event], log: &RegisterLog, found: Rtmr) -> Machine {
+pub(super) fn explain(
+    known: &Known<'_>,
+    expected: &[Event],
+    log: &RegisterLog,
+    found: Rtmr,
+) -> Machine {
     let mut budget = Budget::new();
     let candidate = if log.replays {
         Some(by_log(known, expected, &log.digests, &mut budget))
@@ -32,9 +37,10 @@ pub(super) fn explain(known: &Known<'_>, expected: &[Event], log: &RegisterLog, 
         by_value(known, expected, found, &mut budget)
     };
     match candidate {
-        Some(Candidate { shape, causes }) => {
-            Machine { explanation: Explanation::Because(causes), memory_mib: Some(shape.memory_mib) }
-        }
+        Some(Candidate { shape, causes }) => Machine {
+            explanation: Explanation::Because(causes),
+            memory_mib: Some(shape.memory_mib),
+        },
         None => {
             let log_does_not_replay = !log.digests.is_empty();
             let explanation = Explanation::Unknown { tried: budget.tried(), log_does_not_replay };
@@ -50,7 +56,12 @@ struct Candidate {
 }
 
 /// Takes the log's events one by one: each names its own cause.
-fn by_log(known: &Known<'_>, expected: &[Event], logged: &[Sha384Digest], budget: &mut Budget) -> Candidate {
+fn by_log(
+    known: &Known<'_>,
+    expected: &[Event],
+    logged: &[Sha384Digest],
+    budget: &mut Budget,
+) -> Candidate {
     let mut shape = known.stated.clone();
     let has = |digest: &Sha384Digest| logged.contains(digest);
     if !expected.iter().any(|event| event.name == TD_HOB && has(&event.digest)) {
@@ -70,7 +81,8 @@ fn by_log(known: &Known<'_>, expected: &[Event], logged: &[Sha384Digest], budget
     Candidate { causes: shape_causes(known, &shape).into_iter().chain(differing).collect(), shape }
 }
 
-/// A firmware that may have made the log: the expected one with and without another layout, another image's.
+/// A firmware that may have made the log: the expected one with and without another layout, another
+/// image's.
 struct OwnFirmware {
     facts: protocol::image::FirmwareFacts,
     handoff_tables: Option<Sha384Digest>,
@@ -98,7 +110,10 @@ fn firmwares(known: &Known<'_>, logged: &[Sha384Digest]) -> Vec<(Vec<Cause>, Own
         if found.name() != expected {
             let mut firmware = own(known.image);
             firmware.facts.layout = found.name().to_owned();
-            list.push((because(Cause::Layout { found, expected }, known.image, found.name()), firmware));
+            list.push((
+                because(Cause::Layout { found, expected }, known.image, found.name()),
+                firmware,
+            ));
         }
     }
     let named = known.others.iter().map(|other| {
@@ -112,11 +127,12 @@ fn firmwares(known: &Known<'_>, logged: &[Sha384Digest]) -> Vec<(Vec<Cause>, Own
 /// The memory size whose TD HOB is in the log.
 fn logged_memory(known: &Known<'_>, has: &impl Fn(&Sha384Digest) -> bool) -> Option<u64> {
     let claimed = known.claimed.map(|shape| shape.memory_mib);
-    let images = || std::iter::once(known.image).chain(known.others.iter().map(|other| &other.facts));
-    claimed
-        .into_iter()
-        .chain(search::memory_sizes(true))
-        .find(|mib| images().any(|image| rtmr0::td_hob(&image.firmware, *mib).is_ok_and(|event| has(&event.digest))))
+    let images =
+        || std::iter::once(known.image).chain(known.others.iter().map(|other| &other.facts));
+    claimed.into_iter().chain(search::memory_sizes(true)).find(|mib| {
+        images()
+            .any(|image| rtmr0::td_hob(&image.firmware, *mib).is_ok_and(|event| has(&event.digest)))
+    })
 }
 
 /// The machine of this memory whose tables are in the log; `None`: no neighbour.
@@ -126,10 +142,13 @@ fn logged_machine(
     has: &impl Fn(&Sha384Digest) -> bool,
     budget: &mut Budget,
 ) -> Option<Shape> {
-    let claimed = known.claimed.map(|claimed| Shape { memory_mib: with_memory.memory_mib, ..claimed.clone() });
+    let claimed = known
+        .claimed
+        .map(|claimed| Shape { memory_mib: with_memory.memory_mib, ..claimed.clone() });
     let first = [with_memory.clone()].into_iter().chain(claimed);
     first.chain(search::machines(with_memory, true)).find(|shape| {
-        // The root pointer is short, and holds nothing but the length of the tables: most machines fail there.
+        // The root pointer is short, and holds nothing but the length of the tables: most machines
+        // fail there.
         budget.take_tables()
             && blobs(shape).is_some_and(|blobs| {
                 has(&Sha384Digest::of(&blobs.rsdp))
@@ -143,7 +162,8 @@ fn blobs(shape: &Shape) -> Option<AcpiBlobs> {
     AcpiBlobs::for_shape(shape).ok()
 }
 
-/// One list of tables makes three events: if several of them are of no neighbour, that is said once.
+/// One list of tables makes three events: if several of them are of no neighbour, that is said
+/// once.
 fn joined_acpi(mut causes: Vec<Cause>) -> Vec<Cause> {
     let of_acpi = |cause: &Cause| matches!(cause, Cause::Changed { name, .. } if ACPI.contains(&name.as_str()));
     if causes.iter().filter(|cause| of_acpi(cause)).count() > 1 {
@@ -154,7 +174,12 @@ fn joined_acpi(mut causes: Vec<Cause>) -> Vec<Cause> {
 }
 
 /// Tries machines until one gives the value.
-fn by_value(known: &Known<'_>, expected: &[Event], found: Rtmr, budget: &mut Budget) -> Option<Candidate> {
+fn by_value(
+    known: &Known<'_>,
+    expected: &[Event],
+    found: Rtmr,
+    budget: &mut Budget,
+) -> Option<Candidate> {
     let stated = known.stated;
     for (cause, edited) in alignment::single_edits(expected) {
         if budget.take_replay() && Rtmr::replay(&edited) == found {
@@ -162,7 +187,9 @@ fn by_value(known: &Known<'_>, expected: &[Event], found: Rtmr, budget: &mut Bud
         }
     }
     let of_value = ByValue { known, expected, found };
-    if let Some(memory_mib) = search::memory_sizes(false).find(|mib| of_value.has_memory(*mib, stated, budget)) {
+    if let Some(memory_mib) =
+        search::memory_sizes(false).find(|mib| of_value.has_memory(*mib, stated, budget))
+    {
         let shape = Shape { memory_mib, ..stated.clone() };
         return Some(of_value.candidate(shape));
     }
@@ -196,15 +223,21 @@ impl ByValue<'_> {
     fn memory_of(&self, shape: &Shape, budget: &mut Budget) -> Option<u64> {
         let profile = QemuProfile::for_version(&shape.qemu_version).ok()?;
         let events = rtmr0::events(self.known.image.rtmr0_firmware(), shape, profile).ok()?;
-        let others = search::usual_split_sizes().filter(|mib| search::same_tables(*mib, shape.memory_mib));
+        let others =
+            search::usual_split_sizes().filter(|mib| search::same_tables(*mib, shape.memory_mib));
         let others = others.filter(|_| shape.root_slots > 1);
-        [shape.memory_mib].into_iter().chain(others).find(|mib| self.is_found(&events, *mib, budget))
+        [shape.memory_mib]
+            .into_iter()
+            .chain(others)
+            .find(|mib| self.is_found(&events, *mib, budget))
     }
 
     /// Whether `events`, with the TD HOB of this memory, replay to the value.
     fn is_found(&self, events: &[Event], memory_mib: u64, budget: &mut Budget) -> bool {
         let Ok(hob) = rtmr0::td_hob(&self.known.image.firmware, memory_mib) else { return false };
-        let digests = events.iter().map(|event| if event.name == TD_HOB { &hob.digest } else { &event.digest });
+        let digests = events
+            .iter()
+            .map(|event| if event.name == TD_HOB { &hob.digest } else { &event.digest });
         budget.take_replay() && Rtmr::replay(digests) == self.found
     }
 
@@ -236,10 +269,17 @@ fn shape_causes(known: &Known<'_>, found: &Shape) -> Vec<Cause> {
     ];
     let differing = numbers.into_iter().filter(|(_, found, expected)| found != expected);
     let mut causes: Vec<Cause> = differing
-        .map(|(field, found, expected)| Cause::Shape { field, found, expected, stated: known.stated_by.field(field) })
+        .map(|(field, found, expected)| Cause::Shape {
+            field,
+            found,
+            expected,
+            stated: known.stated_by.field(field),
+        })
         .collect();
     let families = search::families_like(found);
-    if QemuProfile::for_version(&stated.qemu_version).is_ok_and(|expected| !families.contains(&expected.family)) {
+    if QemuProfile::for_version(&stated.qemu_version)
+        .is_ok_and(|expected| !families.contains(&expected.family))
+    {
         let expected = stated.qemu_version.clone();
         causes.push(Cause::Qemu { families, expected, stated: known.stated_by.qemu_version });
     }

@@ -7,7 +7,8 @@ use super::alignment;
 use super::cause::{Cause, Explanation};
 use crate::event::{Event, Origin, Register};
 
-/// Most events of a log that are moved, left out and repeated; a boot has nine, and the work grows by the cube.
+/// Most events of a log that are moved, left out and repeated; a boot has nine, and the work grows
+/// by the cube.
 const MAX_EVENTS: usize = 32;
 
 /// Explains an RTMR3 that is not the one that `log` replays to, `None` if it is.
@@ -43,5 +44,8 @@ fn event(runtime: &RuntimeEvent) -> Event {
 fn version_2(event: &RuntimeEvent) -> Sha384Digest {
     let name = serde_json::Value::from(event.name.as_str());
     let payload: String = event.payload.iter().map(|byte| format!("{byte:02x}")).collect();
-    Sha384Digest::of(format!(r#"{{"name":{name},"payload":"{payload}","type":{RUNTIME_EVENT_TYPE}}}"#).as_bytes())
+    Sha384Digest::of(
+        format!(r#"{{"name":{name},"payload":"{payload}","type":{RUNTIME_EVENT_TYPE}}}"#)
+            .as_bytes(),
+    )
 }

@@ -1,6 +1,7 @@
 //! Which machines are tried, in which order, and how many.
 //!
-//! One difference first, over whole ranges; then two at once, over the numbers that machines usually have.
+//! One difference first, over whole ranges; then two at once, over the numbers that machines
+//! usually have.
 
 use protocol::shape::MAX_ROOT_SLOTS;
 
@@ -10,13 +11,16 @@ use crate::{PageOrder, Shape};
 
 /// Most sets of ACPI tables that are generated and hashed: about 1 ms each, so a second.
 pub const MAX_TABLES: usize = 1050;
-/// Most values of a register that are computed from known digests: 6 µs each, so a quarter of a second.
+/// Most values of a register that are computed from known digests: 6 µs each, so a quarter of a
+/// second.
 pub const MAX_REPLAYS: usize = 40_000;
 
-/// Every number of processors up to this is tried alone, then multiples of 8: beyond the largest two-socket host.
+/// Every number of processors up to this is tried alone, then multiples of 8: beyond the largest
+/// two-socket host.
 const FINE_VCPUS: u32 = 128;
 const MAX_VCPUS: u32 = 512;
-/// Root slots that are tried together with something else; dstack's machines have 5 or 6 and one for each disk more.
+/// Root slots that are tried together with something else; dstack's machines have 5 or 6 and one
+/// for each disk more.
 const USUAL_ROOT_SLOTS: u32 = 8;
 /// Memory sizes are tried alone in steps of this up to [`MAX_MEMORY_MIB`].
 const MEMORY_STEP_MIB: u64 = 256;
@@ -71,8 +75,8 @@ pub(super) fn memory_sizes(fine: bool) -> impl Iterator<Item = u64> {
 /// Sizes whose machines have the same tables as one with 2 GiB, tried together with something else.
 pub(super) fn usual_split_sizes() -> impl Iterator<Item = u64> {
     const GIB: [u64; 29] = [
-        2, 3, 4, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 256, 320, 384, 512,
-        768, 1024,
+        2, 3, 4, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192,
+        256, 320, 384, 512, 768, 1024,
     ];
     GIB.into_iter().map(|gib| gib << 10)
 }
@@ -93,11 +97,12 @@ fn families() -> Vec<QemuProfile> {
     kinds
 }
 
-/// The families whose tables for this machine are those of its own: what they differ in may have no effect there.
-/// Empty for a version that no profile describes.
+/// The families whose tables for this machine are those of its own: what they differ in may have no
+/// effect there. Empty for a version that no profile describes.
 pub(super) fn families_like(shape: &Shape) -> Vec<&'static str> {
     let Ok(own) = AcpiBlobs::for_shape(shape) else { return Vec::new() };
-    let alike = QemuProfile::ALL.into_iter().filter(|other| AcpiBlobs::generate(shape, *other) == own);
+    let alike =
+        QemuProfile::ALL.into_iter().filter(|other| AcpiBlobs::generate(shape, *other) == own);
     alike.map(|profile| profile.family).collect()
 }
 
@@ -120,20 +125,25 @@ fn change(edit: impl Fn(&mut Shape) + 'static) -> Change {
     Box::new(edit)
 }
 
-/// Machines that differ from `stated` in what the tables show: one number, then two. With `memory` fixed
-/// none differs in its memory.
-pub(super) fn machines<'a>(stated: &'a Shape, memory_is_known: bool) -> impl Iterator<Item = Shape> + 'a {
+/// Machines that differ from `stated` in what the tables show: one number, then two. With `memory`
+/// fixed none differs in its memory.
+pub(super) fn machines<'a>(
+    stated: &'a Shape,
+    memory_is_known: bool,
+) -> impl Iterator<Item = Shape> + 'a {
     let single = Axes::wide(memory_is_known).all().into_iter().flatten().map(|change| {
         let mut shape = stated.clone();
         change(&mut shape);
         shape
     });
     let axes = Axes::usual(memory_is_known).all();
-    let pairs = (0..axes.len()).flat_map(|one| (one + 1..axes.len()).map(move |other| (one, other)));
+    let pairs =
+        (0..axes.len()).flat_map(|one| (one + 1..axes.len()).map(move |other| (one, other)));
     let doubled: Vec<Shape> = pairs
         .flat_map(|(one, other)| {
-            let of_pair =
-                |first: &Change| axes[other].iter().map(|second| edited(stated, first, second)).collect::<Vec<_>>();
+            let of_pair = |first: &Change| {
+                axes[other].iter().map(|second| edited(stated, first, second)).collect::<Vec<_>>()
+            };
             axes[one].iter().flat_map(of_pair).collect::<Vec<_>>()
         })
         .collect();
@@ -172,7 +182,9 @@ impl Axes {
     fn all(self) -> [Vec<Change>; 6] {
         let of = |changes: &mut dyn Iterator<Item = Change>| changes.collect::<Vec<_>>();
         [
-            of(&mut families().into_iter().map(|p| change(move |s| s.qemu_version = p.family.to_owned()))),
+            of(&mut families()
+                .into_iter()
+                .map(|p| change(move |s| s.qemu_version = p.family.to_owned()))),
             of(&mut self.low_memory_mib.into_iter().map(|mib| change(move |s| s.memory_mib = mib))),
             of(&mut [false, true].into_iter().map(|on| change(move |s| s.pci_hotplug = on))),
             of(&mut (0..=2).map(|ports| change(move |s| s.serial_ports = ports))),
@@ -188,7 +200,14 @@ mod tests {
 
     fn shape(serial_ports: u32, qemu_version: &str) -> Shape {
         let qemu_version = qemu_version.into();
-        Shape { vcpus: 2, memory_mib: 2048, root_slots: 4, serial_ports, qemu_version, pci_hotplug: true }
+        Shape {
+            vcpus: 2,
+            memory_mib: 2048,
+            root_slots: 4,
+            serial_ports,
+            qemu_version,
+            pci_hotplug: true,
+        }
     }
 
     #[test]

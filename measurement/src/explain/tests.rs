@@ -1,7 +1,8 @@
 //! Promise: a mismatch is explained by its true cause, and none by a false one.
 //!
-//! Every fault is one edit of a launch, and says which causes it has in which register. A launch with two
-//! faults must be explained by both, or by nothing; never by one of them alone or by something else.
+//! Every fault is one edit of a launch, and says which causes it has in which register. A launch
+//! with two faults must be explained by both, or by nothing; never by one of them alone or by
+//! something else.
 
 mod faults;
 
@@ -38,8 +39,14 @@ impl Files {
         kernel[0x211] = 1;
         kernel[0x236] = 2;
         kernel[0x700] = change;
-        let measured: [Numbers; 2] = [(0, 0x2000, 0xffff_e000, 0x2000, 0, 1), (0, 0x1000, 0xffc0_0000, 0x1000, 1, 0)];
-        Self { firmware: firmware(&[&measured, &SECTIONS[2..]].concat()), kernel, initrd: vec![change; 4096], cmdline }
+        let measured: [Numbers; 2] =
+            [(0, 0x2000, 0xffff_e000, 0x2000, 0, 1), (0, 0x1000, 0xffc0_0000, 0x1000, 1, 0)];
+        Self {
+            firmware: firmware(&[&measured, &SECTIONS[2..]].concat()),
+            kernel,
+            initrd: vec![change; 4096],
+            cmdline,
+        }
     }
 
     fn facts(&self) -> ImageFacts<'_> {
@@ -70,7 +77,14 @@ impl<'a> Launch<'a> {
             qemu_version: "11.1.3".into(),
             pci_hotplug: true,
         };
-        Self { image: own.facts(), dev: dev.facts(), shape, order: None, rewritten: None, edits: Vec::new() }
+        Self {
+            image: own.facts(),
+            dev: dev.facts(),
+            shape,
+            order: None,
+            rewritten: None,
+            edits: Vec::new(),
+        }
     }
 
     /// What is known of the evidence of another launch, if this one is expected.
@@ -84,7 +98,8 @@ impl<'a> Launch<'a> {
         let each = predict_each(&self.image, &self.shape).unwrap();
         let profile = QemuProfile::for_version(&self.shape.qemu_version).unwrap();
         let rewritten = self.rewritten.unwrap_or(profile.kernel_header_patched);
-        let kernel = crate::predict::kernel_digest(&self.image, self.shape.memory_mib, rewritten).unwrap();
+        let kernel =
+            crate::predict::kernel_digest(&self.image, self.shape.memory_mib, rewritten).unwrap();
         let mut events = [each.rtmr0.unwrap(), crate::rtmr1::events(kernel), each.rtmr2].concat();
         self.edits.iter().for_each(|edit| edit(&mut events));
         let rtmr = |register| replay(register, &events);
@@ -92,7 +107,8 @@ impl<'a> Launch<'a> {
             mrtd: self.image.mrtd(self.order.unwrap_or(profile.page_order)),
             rtmrs: [rtmr(Register::Rtmr0), rtmr(Register::Rtmr1), rtmr(Register::Rtmr2)],
         };
-        let logged = events.iter().map(|event| Logged { register: event.register, digest: event.digest });
+        let logged =
+            events.iter().map(|event| Logged { register: event.register, digest: event.digest });
         (found, logged.collect())
     }
 }
@@ -132,8 +148,15 @@ fn judged(faults: &[&Fault], with_log: bool) -> Result<(), String> {
 }
 
 /// `sure`: the true cause must be named, not only no false one.
-fn compare(index: usize, explanation: Option<&Explanation>, truth: &[String], sure: bool) -> Result<(), String> {
-    let wrong = |what: &str| Err(format!("register {index}: {what}: {truth:?} explained as {explanation:?}"));
+fn compare(
+    index: usize,
+    explanation: Option<&Explanation>,
+    truth: &[String],
+    sure: bool,
+) -> Result<(), String> {
+    let wrong = |what: &str| {
+        Err(format!("register {index}: {what}: {truth:?} explained as {explanation:?}"))
+    };
     let Some(explanation) = explanation else {
         return if truth.is_empty() { Ok(()) } else { wrong("not noticed") };
     };
@@ -145,15 +168,21 @@ fn compare(index: usize, explanation: Option<&Explanation>, truth: &[String], su
         // It leaves open what differs, and says so; nothing else may be named that is not true.
         let hedge = Cause::UnknownTables.to_string();
         let true_besides = named.iter().all(|cause| *cause == hedge || truth.contains(cause));
-        return if true_besides && truth.len() > 1 && !sure { Ok(()) } else { wrong("a false or vague cause") };
+        return if true_besides && truth.len() > 1 && !sure {
+            Ok(())
+        } else {
+            wrong("a false or vague cause")
+        };
     }
     let all = named.len() == truth.len() && truth.iter().all(|cause| named.contains(cause));
     if all { Ok(()) } else { wrong("a false or partial cause") }
 }
 
 fn assert_all(cases: impl IntoIterator<Item = (String, Result<(), String>)>) {
-    let wrong: Vec<String> =
-        cases.into_iter().filter_map(|(name, result)| Some(format!("{name}: {}", result.err()?))).collect();
+    let wrong: Vec<String> = cases
+        .into_iter()
+        .filter_map(|(name, result)| Some(format!("{name}: {}", result.err()?)))
+        .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -162,7 +191,9 @@ fn every_single_fault_is_explained_by_its_true_cause() {
     let faults = faults();
     assert!(faults.len() >= 20, "{} faults", faults.len());
     let cases = faults.iter().flat_map(|fault| {
-        [true, false].map(|with_log| (format!("{} (log: {with_log})", fault.name), judged(&[fault], with_log)))
+        [true, false].map(|with_log| {
+            (format!("{} (log: {with_log})", fault.name), judged(&[fault], with_log))
+        })
     });
     assert_all(cases);
 }
@@ -170,12 +201,18 @@ fn every_single_fault_is_explained_by_its_true_cause() {
 /// Explains seeded pairs of faults.
 fn assert_pairs(pairs: u32, with_log: bool) {
     let faults = faults();
-    let config =
-        Config { cases: pairs, rng_seed: RngSeed::Fixed(SEED), failure_persistence: None, ..Config::default() };
+    let config = Config {
+        cases: pairs,
+        rng_seed: RngSeed::Fixed(SEED),
+        failure_persistence: None,
+        ..Config::default()
+    };
     let sample = TestRunner::new(config).run(&(0..faults.len(), 0..faults.len()), |(one, two)| {
         prop_assume!(faults[one].kind != faults[two].kind);
         let judged = judged(&[&faults[one], &faults[two]], with_log);
-        judged.map_err(|what| TestCaseError::fail(format!("{} and {}: {what}", faults[one].name, faults[two].name)))
+        judged.map_err(|what| {
+            TestCaseError::fail(format!("{} and {}: {what}", faults[one].name, faults[two].name))
+        })
     });
     sample.unwrap();
 }
@@ -194,47 +231,63 @@ fn without_a_log_no_two_faults_are_explained_by_a_false_cause() {
 fn any_two_numbers_of_a_machine_are_named_both_where_there_is_a_log() {
     let (own, dev) = (Files::new(1, "quiet"), Files::new(2, ""));
     let honest = Launch::honest(&own, &dev);
-    let numbers = (1..=300u32, 1..=64u64, 2..=12u32, 0..=2u32, 0..QemuProfile::ALL.len(), any::<[bool; 6]>());
-    let config = Config { cases: 32, rng_seed: RngSeed::Fixed(SEED), failure_persistence: None, ..Config::default() };
-    let sample = TestRunner::new(config).run(&numbers, |(vcpus, gib, root_slots, serial_ports, family, pick)| {
-        let mut launch = honest.clone();
-        let shape = &mut launch.shape;
-        let faults: [&dyn Fn(&mut Shape); 6] = [
-            &|shape| shape.vcpus = vcpus,
-            &|shape| shape.memory_mib = gib << 10,
-            &|shape| shape.root_slots = root_slots,
-            &|shape| shape.serial_ports = serial_ports,
-            &|shape| shape.qemu_version = QemuProfile::ALL[family].family.to_owned(),
-            &|shape| shape.pci_hotplug = false,
-        ];
-        faults.iter().zip(pick).filter(|(_, pick)| *pick).take(2).for_each(|(fault, _)| fault(shape));
-        let (found, log) = launch.measured();
-        let claims = launch.shape.clone();
-        let known = Known {
-            image: &honest.image,
-            stated: &honest.shape,
-            stated_by: StatedBy::PERSON,
-            claimed: Some(&claims),
-            others: &[],
-            log: &log,
-        };
-        if let Some(explanation) = explain(&known, &found).rtmr0 {
-            let mut named = honest.shape.clone();
-            let families = apply(explanation.causes(), &mut named);
-            let unnamed = Shape { qemu_version: launch.shape.qemu_version.clone(), ..named };
-            prop_assert_eq!(&unnamed, &launch.shape, "{}", explanation);
-            let alike = families_alike(&launch.shape);
-            let of_stated = alike.contains(&"11.1");
-            prop_assert_eq!(families, (!of_stated).then_some(alike), "{}", explanation);
-        }
-        Ok(())
-    });
+    let numbers =
+        (1..=300u32, 1..=64u64, 2..=12u32, 0..=2u32, 0..QemuProfile::ALL.len(), any::<[bool; 6]>());
+    let config = Config {
+        cases: 32,
+        rng_seed: RngSeed::Fixed(SEED),
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let sample = TestRunner::new(config).run(
+        &numbers,
+        |(vcpus, gib, root_slots, serial_ports, family, pick)| {
+            let mut launch = honest.clone();
+            let shape = &mut launch.shape;
+            let faults: [&dyn Fn(&mut Shape); 6] = [
+                &|shape| shape.vcpus = vcpus,
+                &|shape| shape.memory_mib = gib << 10,
+                &|shape| shape.root_slots = root_slots,
+                &|shape| shape.serial_ports = serial_ports,
+                &|shape| shape.qemu_version = QemuProfile::ALL[family].family.to_owned(),
+                &|shape| shape.pci_hotplug = false,
+            ];
+            faults
+                .iter()
+                .zip(pick)
+                .filter(|(_, pick)| *pick)
+                .take(2)
+                .for_each(|(fault, _)| fault(shape));
+            let (found, log) = launch.measured();
+            let claims = launch.shape.clone();
+            let known = Known {
+                image: &honest.image,
+                stated: &honest.shape,
+                stated_by: StatedBy::PERSON,
+                claimed: Some(&claims),
+                others: &[],
+                log: &log,
+            };
+            if let Some(explanation) = explain(&known, &found).rtmr0 {
+                let mut named = honest.shape.clone();
+                let families = apply(explanation.causes(), &mut named);
+                let unnamed = Shape { qemu_version: launch.shape.qemu_version.clone(), ..named };
+                prop_assert_eq!(&unnamed, &launch.shape, "{}", explanation);
+                let alike = families_alike(&launch.shape);
+                let of_stated = alike.contains(&"11.1");
+                prop_assert_eq!(families, (!of_stated).then_some(alike), "{}", explanation);
+            }
+            Ok(())
+        },
+    );
     sample.unwrap();
 }
 
 /// Families that make the tables of this machine.
 fn families_alike(shape: &Shape) -> Vec<&'static str> {
-    let tables = |family: &str| AcpiBlobs::for_shape(&Shape { qemu_version: family.to_owned(), ..shape.clone() });
+    let tables = |family: &str| {
+        AcpiBlobs::for_shape(&Shape { qemu_version: family.to_owned(), ..shape.clone() })
+    };
     let families = QemuProfile::ALL.iter().map(|profile| profile.family);
     families.filter(|family| tables(family) == tables(&shape.qemu_version)).collect()
 }
@@ -247,7 +300,9 @@ fn apply(causes: &[Cause], shape: &mut Shape) -> Option<Vec<&'static str>> {
             Cause::Shape { field: Field::Vcpus, found, .. } => shape.vcpus = *found as u32,
             Cause::Shape { field: Field::MemoryMib, found, .. } => shape.memory_mib = *found,
             Cause::Shape { field: Field::RootSlots, found, .. } => shape.root_slots = *found as u32,
-            Cause::Shape { field: Field::SerialPorts, found, .. } => shape.serial_ports = *found as u32,
+            Cause::Shape { field: Field::SerialPorts, found, .. } => {
+                shape.serial_ports = *found as u32
+            }
             Cause::Shape { field: Field::PciHotplug, found, .. } => shape.pci_hotplug = *found == 1,
             Cause::Qemu { families, .. } => named = Some(families.clone()),
             other => panic!("{other}"),
@@ -300,7 +355,9 @@ fn a_log_of_a_thousand_events_proposes_nothing_at_once() {
     let mut honest = Launch::honest(&own, &dev);
     honest.image.firmware.layout = FirmwareLayout::Edk2_2025_05.name().into();
     let digest = |index: u32| Sha384Digest::of(&index.to_le_bytes());
-    let log: Vec<_> = (0..1024).map(|index| Logged { register: Register::Rtmr0, digest: digest(index) }).collect();
+    let log: Vec<_> = (0..1024)
+        .map(|index| Logged { register: Register::Rtmr0, digest: digest(index) })
+        .collect();
     let start = std::time::Instant::now();
     assert_eq!(logged_handoff_tables(&honest.known(&log), replayed(&log)), None);
     assert!(start.elapsed().as_secs() < 2, "{:?}", start.elapsed());
@@ -308,7 +365,9 @@ fn a_log_of_a_thousand_events_proposes_nothing_at_once() {
 
 /// The RTMR0 of a log.
 fn replayed(log: &[Logged]) -> Rtmr {
-    Rtmr::replay(log.iter().filter(|logged| logged.register == Register::Rtmr0).map(|logged| &logged.digest))
+    Rtmr::replay(
+        log.iter().filter(|logged| logged.register == Register::Rtmr0).map(|logged| &logged.digest),
+    )
 }
 
 #[test]
@@ -321,7 +380,10 @@ fn a_memory_that_rewrites_the_kernel_as_others_do_is_not_named_alone() {
         (65536, "2048 MiB, or 2816 MiB and more"),
     ] {
         let text = Cause::KernelHeader { rewritten_for_mib: Some(mib) }.to_string();
-        assert_eq!(text, format!("a kernel whose header QEMU before 10.2 rewrote for memory of {named}"));
+        assert_eq!(
+            text,
+            format!("a kernel whose header QEMU before 10.2 rewrote for memory of {named}")
+        );
     }
 }
 
@@ -346,8 +408,14 @@ fn a_log_that_does_not_replay_explains_nothing() {
         log: &log_of_four,
     };
     let explanation = explain(&known, &found).rtmr0.unwrap();
-    assert!(matches!(explanation, Explanation::Unknown { log_does_not_replay: true, .. }), "{explanation}");
-    assert!(explanation.to_string().contains("more than one cause, or another one"), "{explanation}");
+    assert!(
+        matches!(explanation, Explanation::Unknown { log_does_not_replay: true, .. }),
+        "{explanation}"
+    );
+    assert!(
+        explanation.to_string().contains("more than one cause, or another one"),
+        "{explanation}"
+    );
 }
 
 #[test]
@@ -390,9 +458,20 @@ fn a_real_guest_is_explained_whatever_was_stated_of_it() {
         let mut stated = real.clone();
         state(&mut stated);
         for log in [&log[..], &[]] {
-            let known =
-                Known { image: &image, stated: &stated, stated_by: StatedBy::PERSON, claimed: None, others: &[], log };
-            assert_eq!(explain(&known, &found).rtmr0.unwrap().to_string(), expected, "{} events", log.len());
+            let known = Known {
+                image: &image,
+                stated: &stated,
+                stated_by: StatedBy::PERSON,
+                claimed: None,
+                others: &[],
+                log,
+            };
+            assert_eq!(
+                explain(&known, &found).rtmr0.unwrap().to_string(),
+                expected,
+                "{} events",
+                log.len()
+            );
         }
     }
 }
@@ -400,19 +479,25 @@ fn a_real_guest_is_explained_whatever_was_stated_of_it() {
 #[test]
 fn a_log_of_the_guests_own_events_is_explained_too() {
     let names = ["system-preparing", "app-id", "os-image-hash", "system-ready"];
-    let log: Vec<RuntimeEvent> = names.iter().map(|name| RuntimeEvent::new(*name, *b"payload")).collect();
+    let log: Vec<RuntimeEvent> =
+        names.iter().map(|name| RuntimeEvent::new(*name, *b"payload")).collect();
     let digests: Vec<_> = log.iter().map(RuntimeEvent::digest).collect();
     assert_eq!(explain_runtime(&log, Rtmr::replay(&digests)), None);
 
     let twice = [&digests[..3], &digests[2..]].concat();
-    let text = |found: &[Sha384Digest]| explain_runtime(&log, Rtmr::replay(found)).unwrap().to_string();
+    let text =
+        |found: &[Sha384Digest]| explain_runtime(&log, Rtmr::replay(found)).unwrap().to_string();
     assert_eq!(text(&twice), "event 3 measures os-image-hash a second time");
     assert_eq!(text(&digests[..3]), "event 3 (system-ready) is missing");
     assert!(text(&[Sha384Digest::of(b"")]).starts_with("no single known cause"));
 
-    let json = |name: &str| format!(r#"{{"name":"{name}","payload":"7061796c6f6164","type":134217729}}"#);
+    let json =
+        |name: &str| format!(r#"{{"name":"{name}","payload":"7061796c6f6164","type":134217729}}"#);
     let version_2: Vec<_> = names.map(|name| Sha384Digest::of(json(name).as_bytes())).to_vec();
-    assert_eq!(text(&version_2), "it is that of these events, extended as dstack's event log version 2 does");
+    assert_eq!(
+        text(&version_2),
+        "it is that of these events, extended as dstack's event log version 2 does"
+    );
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! In which keys two app-compose files differ: what to tell a person whose file is not the one that was measured.
+//! In which keys two app-compose files differ: what to tell a person whose file is not the one that
+//! was measured.
 //!
-//! One of the two comes from the guest, so names and values are cut short and escaped. It decides nothing: the
-//! digests of both files have already said that they differ.
+//! One of the two comes from the guest, so names and values are cut short and escaped. It decides
+//! nothing: the digests of both files have already said that they differ.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +32,9 @@ pub fn differences(stated: &[u8], measured: &[u8]) -> Vec<String> {
     };
     let mut found = of_keys(&stated, &measured);
     if found.is_empty() {
-        return vec!["all keys have equal values: spaces, their order or spelling differ".to_owned()];
+        return vec![
+            "all keys have equal values: spaces, their order or spelling differ".to_owned(),
+        ];
     }
     if found.len() > MAX_SHOWN {
         let more = found.len() - MAX_SHOWN;
@@ -49,8 +52,12 @@ fn of_keys(stated: &Map<String, Value>, measured: &Map<String, Value>) -> Vec<St
             (COMPOSE_FILE, Some(Value::String(stated)), Some(Value::String(measured))) => {
                 vec![of_lines(stated, measured)]
             }
-            (FILES, Some(Value::Object(stated)), Some(Value::Object(measured))) => of_files(stated, measured),
-            (_, stated, measured) => vec![format!("{}: {}, stated {}", shown(name), value(measured), value(stated))],
+            (FILES, Some(Value::Object(stated)), Some(Value::Object(measured))) => {
+                of_files(stated, measured)
+            }
+            (_, stated, measured) => {
+                vec![format!("{}: {}, stated {}", shown(name), value(measured), value(stated))]
+            }
         })
         .collect()
 }
@@ -64,16 +71,25 @@ fn of_lines(stated: &str, measured: &str) -> String {
         match (lines.0.next(), lines.1.next()) {
             (Some(stated), Some(measured)) if stated == measured => {}
             (stated, measured) => {
-                let line = |line: Option<&str>| line.map_or("nothing".to_owned(), |line| shown(line.trim_start()));
-                return format!("{COMPOSE_FILE}, line {number}: {}, stated {}", line(measured), line(stated));
+                let line = |line: Option<&str>| {
+                    line.map_or("nothing".to_owned(), |line| shown(line.trim_start()))
+                };
+                return format!(
+                    "{COMPOSE_FILE}, line {number}: {}, stated {}",
+                    line(measured),
+                    line(stated)
+                );
             }
         }
     }
 }
 
 fn of_files(stated: &Map<String, Value>, measured: &Map<String, Value>) -> Vec<String> {
-    let both: BTreeMap<&String, [Option<&Value>; 2]> =
-        stated.keys().chain(measured.keys()).map(|path| (path, [stated.get(path), measured.get(path)])).collect();
+    let both: BTreeMap<&String, [Option<&Value>; 2]> = stated
+        .keys()
+        .chain(measured.keys())
+        .map(|path| (path, [stated.get(path), measured.get(path)]))
+        .collect();
     let differing = both.into_iter().filter(|(_, [stated, measured])| stated != measured);
     let sentence = |(path, contents): (&String, [Option<&Value>; 2])| {
         let what = match contents {
@@ -113,7 +129,8 @@ mod tests {
     fn changed(change: impl FnOnce(&mut Value)) -> Vec<String> {
         let files = AppFiles::from([("web/a".to_owned(), b"a".to_vec())]);
         let docker_compose_file = "services:\n  web:\n    image: a@sha256:00\n";
-        let app = NewApp { name: "app", docker_compose_file, files: &files, danger_privileged: false };
+        let app =
+            NewApp { name: "app", docker_compose_file, files: &files, danger_privileged: false };
         let stated = app.generate().unwrap();
         let mut measured: Value = serde_json::from_slice(&stated).unwrap();
         change(&mut measured);
@@ -125,7 +142,10 @@ mod tests {
         let found = changed(|measured| {
             measured["docker_compose_file"] = "services:\n  web:\n    image: a@sha256:01\n".into();
         });
-        assert_eq!(found, [r#"docker_compose_file, line 3: "image: a@sha256:01", stated "image: a@sha256:00""#]);
+        assert_eq!(
+            found,
+            [r#"docker_compose_file, line 3: "image: a@sha256:01", stated "image: a@sha256:00""#]
+        );
     }
 
     #[test]
@@ -134,12 +154,16 @@ mod tests {
             measured["public_logs"] = true.into();
             measured["danger_privileged"] = true.into();
         });
-        assert_eq!(found, [r#""danger_privileged": true, stated absent"#, r#""public_logs": true, stated false"#]);
+        assert_eq!(
+            found,
+            [r#""danger_privileged": true, stated absent"#, r#""public_logs": true, stated false"#]
+        );
     }
 
     #[test]
     fn files_are_named_by_their_path() {
-        let found = changed(|measured| measured["files"] = serde_json::json!({ "web/a": "Yg==", "b": "" }));
+        let found =
+            changed(|measured| measured["files"] = serde_json::json!({ "web/a": "Yg==", "b": "" }));
         assert_eq!(found, [r#"files, "b": only measured"#, r#"files, "web/a": other content"#]);
     }
 

@@ -1,7 +1,8 @@
-//! The answer of dstack's guest agent to `GetQuote`: quote, event log as JSON in a string, and the machine's description.
+//! The answer of dstack's guest agent to `GetQuote`: quote, event log as JSON in a string, and the
+//! machine's description.
 //!
-//! Two generations are read: that of 0.3, which names how the report data was made (`hash_algorithm`,
-//! `prefix`), and the later one with `report_data` and `vm_config`.
+//! Two generations are read: that of 0.3, which names how the report data was made
+//! (`hash_algorithm`, `prefix`), and the later one with `report_data` and `vm_config`.
 
 use serde::Deserialize;
 
@@ -36,11 +37,14 @@ struct Raw {
 pub(super) fn read(json: &[u8]) -> Result<Converted, ForeignError> {
     const FORMAT: Format = Format::GetQuote;
     let at = |place| ForeignError::at(FORMAT, place);
-    let raw: Raw = strict_json::parse(json, MAX_BYTES).map_err(|error| at("JSON")(error.to_string()))?;
-    let report_data = raw.report_data.map(|text| decode_hex(&text, MAX_REPORT_DATA_BYTES)).transpose();
+    let raw: Raw =
+        strict_json::parse(json, MAX_BYTES).map_err(|error| at("JSON")(error.to_string()))?;
+    let report_data =
+        raw.report_data.map(|text| decode_hex(&text, MAX_REPORT_DATA_BYTES)).transpose();
     let parts = Parts {
         quote: decode_hex(&raw.quote, quote::MAX_BYTES).map_err(at("quote"))?,
-        event_log: event_log::parse(raw.event_log.as_bytes()).map_err(|error| at("event_log")(error.to_string()))?,
+        event_log: event_log::parse(raw.event_log.as_bytes())
+            .map_err(|error| at("event_log")(error.to_string()))?,
         vm_config: raw.vm_config,
         stated_report_data: report_data.map_err(at("report_data"))?,
     };
@@ -54,7 +58,8 @@ mod tests {
     use crate::{digest::Rtmr, event_log};
 
     const LITE: &[u8] = include_bytes!("../../../tests/vectors/protocol/dstack-getquote.json");
-    const OLD: &[u8] = include_bytes!("../../../tests/vectors/measurement/dstack-0.3-1cpu-1GiB.json");
+    const OLD: &[u8] =
+        include_bytes!("../../../tests/vectors/measurement/dstack-0.3-1cpu-1GiB.json");
 
     #[test]
     fn both_generations_replay_to_the_fourth_register_of_their_quotes() {
@@ -72,7 +77,10 @@ mod tests {
     fn the_machine_is_claimed_where_the_file_describes_it() {
         let lite = read(LITE, &[]).unwrap();
         let shape = &lite.evidence.claims.shape;
-        assert_eq!((shape.vcpus, shape.memory_mib, shape.root_slots, shape.serial_ports), (2, 2048, 6, 1));
+        assert_eq!(
+            (shape.vcpus, shape.memory_mib, shape.root_slots, shape.serial_ports),
+            (2, 2048, 6, 1)
+        );
         assert_eq!((shape.qemu_version.as_str(), shape.pci_hotplug), ("8.2.2", true));
         let report_data = Quote::parse(&lite.evidence.quote).unwrap().report.report_data;
         assert_eq!(lite.stated_report_data.as_deref(), Some(report_data.as_bytes()));
@@ -88,7 +96,11 @@ mod tests {
         };
         assert_eq!(place(text.replacen('{', r#"{"more":1,"#, 1)), "JSON");
         assert_eq!(
-            place(text.replacen("\"quote\":\"", "\"quote\":\"zz", 1).replacen("\"quote\": \"", "\"quote\": \"zz", 1)),
+            place(text.replacen("\"quote\":\"", "\"quote\":\"zz", 1).replacen(
+                "\"quote\": \"",
+                "\"quote\": \"zz",
+                1
+            )),
             "quote"
         );
         assert_eq!(place(text.replacen(r#"{\"imr\""#, r#"{\"imx\""#, 1)), "event_log");

@@ -1,4 +1,5 @@
-//! Event logs that come as files beside a raw quote: a run-time log in JSON, a CCEL dump of the firmware, or one of each.
+//! Event logs that come as files beside a raw quote: a run-time log in JSON, a CCEL dump of the
+//! firmware, or one of each.
 //!
 //! A register's events come from one file: two would have to be put in an order that nobody stated.
 
@@ -15,13 +16,21 @@ pub(super) fn read(logs: &[&[u8]]) -> Result<Vec<RawEvent>, ForeignError> {
     for (log, index) in logs.iter().zip(1..) {
         let wrong = |what: String| ForeignError::Log { index, what };
         let events = read_one(log).map_err(wrong)?;
-        let twice = events.iter().find(|event| joined.iter().any(|earlier| earlier.imr == event.imr));
+        let twice =
+            events.iter().find(|event| joined.iter().any(|earlier| earlier.imr == event.imr));
         if let Some(event) = twice {
-            return Err(wrong(format!("it has events of RTMR{}, as a log before it has", event.imr)));
+            return Err(wrong(format!(
+                "it has events of RTMR{}, as a log before it has",
+                event.imr
+            )));
         }
         joined.extend(events);
         if joined.len() > event_log::MAX_EVENTS {
-            let what = format!("{} events together, at most {} are accepted", joined.len(), event_log::MAX_EVENTS);
+            let what = format!(
+                "{} events together, at most {} are accepted",
+                joined.len(),
+                event_log::MAX_EVENTS
+            );
             return Err(wrong(what));
         }
     }
@@ -30,7 +39,10 @@ pub(super) fn read(logs: &[&[u8]]) -> Result<Vec<RawEvent>, ForeignError> {
 
 fn read_one(log: &[u8]) -> Result<Vec<RawEvent>, String> {
     if log.starts_with(ACPI_TABLE) {
-        return Err("this is the ACPI table CCEL, which only says where the log lies; give the log itself".into());
+        return Err(
+            "this is the ACPI table CCEL, which only says where the log lies; give the log itself"
+                .into(),
+        );
     }
     if log.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
         return read_json(log);
@@ -67,7 +79,8 @@ mod tests {
 
     fn replay(events: &[RawEvent], register: u32) -> Rtmr {
         let digests: Vec<_> = events.iter().filter(|event| event.imr == register).collect();
-        let digests: Vec<_> = digests.iter().map(|event| Sha384Digest::from_hex(&event.digest).unwrap()).collect();
+        let digests: Vec<_> =
+            digests.iter().map(|event| Sha384Digest::from_hex(&event.digest).unwrap()).collect();
         Rtmr::replay(&digests)
     }
 
@@ -83,8 +96,14 @@ mod tests {
     fn a_second_separator_is_left_for_the_judgement_to_name() {
         let twice = include_bytes!("../../../tests/vectors/protocol/cos-113-second-separator.bin");
         let events = read(&[twice]).unwrap();
-        assert_eq!(events.iter().filter(|event| (event.imr, event.event_type) == (0, 4)).count(), 2);
-        assert!(matches!(tcg_log::parse(twice), Err(tcg_log::TcgLogError::SecondSeparator { register: 0, .. })));
+        assert_eq!(
+            events.iter().filter(|event| (event.imr, event.event_type) == (0, 4)).count(),
+            2
+        );
+        assert!(matches!(
+            tcg_log::parse(twice),
+            Err(tcg_log::TcgLogError::SecondSeparator { register: 0, .. })
+        ));
     }
 
     #[test]

@@ -1,15 +1,18 @@
-//! dstack's attestation, version 0, in SCALE: quote, event log, run-time events once more, report data, configuration.
+//! dstack's attestation, version 0, in SCALE: quote, event log, run-time events once more, report
+//! data, configuration.
 //!
-//! SCALE is decoded for just this type: `Vec` and `String` are a compact length and their bytes, an enum is
-//! its variant's index. The run-time events are in it twice; two lists that differ are refused, so that
-//! the one which is replayed is also the one which is read.
-//! Sources: SCALE codec specification (Polkadot specification, appendix A.2); dstack, `dstack-attest`.
+//! SCALE is decoded for just this type: `Vec` and `String` are a compact length and their bytes, an
+//! enum is its variant's index. The run-time events are in it twice; two lists that differ are
+//! refused, so that the one which is replayed is also the one which is read. Sources: SCALE codec
+//! specification (Polkadot specification, appendix A.2); dstack, `dstack-attest`.
 
 use serde::Deserialize;
 
 use super::{Converted, ForeignError, Format, Parts};
 use crate::digest::ReportData;
-use crate::event_log::{self, MAX_EVENTS, MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, RawEvent, RuntimeEvent};
+use crate::event_log::{
+    self, MAX_EVENTS, MAX_NAME_BYTES, MAX_PAYLOAD_BYTES, RawEvent, RuntimeEvent,
+};
 use crate::reader::{ReadError, Reader};
 use crate::{quote, strict_json};
 
@@ -32,7 +35,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<Converted, ForeignError> {
 }
 
 /// The attestation of a quote: what dstack's agent answers to `Attest`, and what [`read`] reads.
-pub fn encode(quote: &[u8], event_log: &[RawEvent], report_data: &ReportData, config: &str) -> Vec<u8> {
+pub fn encode(
+    quote: &[u8],
+    event_log: &[RawEvent],
+    report_data: &ReportData,
+    config: &str,
+) -> Vec<u8> {
     let mut writer = vec![VERSION, DSTACK_TDX];
     write_bytes(&mut writer, quote);
     write_length(&mut writer, event_log.len());
@@ -59,7 +67,8 @@ fn write_bytes(writer: &mut Vec<u8>, bytes: &[u8]) {
     writer.extend(bytes);
 }
 
-/// A compact integer in its shortest form; the budgets of what is written are far below the form for large ones.
+/// A compact integer in its shortest form; the budgets of what is written are far below the form
+/// for large ones.
 fn write_length(writer: &mut Vec<u8>, length: usize) {
     let value = u32::try_from(length).unwrap_or(u32::MAX) << 2;
     match length {
@@ -86,7 +95,8 @@ fn read_parts(reader: &mut Reader<'_>) -> Result<Parts, ScaleError> {
     let quote = bytes(reader, "quote", quote::MAX_BYTES)?.to_vec();
     let event_log = list(reader, "event log", read_event)?;
     let runtime = list(reader, "run-time events", read_runtime_event)?;
-    // Digests that do not fit their payloads are the judgement's to name; here only the lists are compared.
+    // Digests that do not fit their payloads are the judgement's to name; here only the lists are
+    // compared.
     let of_log = event_log.iter().filter(|event| event.imr == event_log::RUNTIME_REGISTER);
     let same = |(raw, event): (&RawEvent, &RuntimeEvent)| {
         raw.event == event.name && raw.event_payload == hex::encode(&event.payload)
@@ -96,10 +106,16 @@ fn read_parts(reader: &mut Reader<'_>) -> Result<Parts, ScaleError> {
     }
     let report_data = reader.take("report data", REPORT_DATA_BYTES)?.to_vec();
     let config = text(reader, "configuration", MAX_CONFIG_BYTES)?;
-    Ok(Parts { quote, event_log, vm_config: vm_config(config)?, stated_report_data: Some(report_data) })
+    Ok(Parts {
+        quote,
+        event_log,
+        vm_config: vm_config(config)?,
+        stated_report_data: Some(report_data),
+    })
 }
 
-/// The configuration is the machine's description, or the guest's whole system configuration with the description in it.
+/// The configuration is the machine's description, or the guest's whole system configuration with
+/// the description in it.
 fn vm_config(config: &str) -> Result<String, ScaleError> {
     #[derive(Deserialize)]
     struct SystemConfig {
@@ -141,12 +157,21 @@ fn list<T>(
     (0..count).map(|_| item(reader)).collect()
 }
 
-fn text<'a>(reader: &mut Reader<'a>, field: &'static str, limit: usize) -> Result<&'a str, ScaleError> {
+fn text<'a>(
+    reader: &mut Reader<'a>,
+    field: &'static str,
+    limit: usize,
+) -> Result<&'a str, ScaleError> {
     let offset = reader.offset();
-    std::str::from_utf8(bytes(reader, field, limit)?).map_err(|_| ScaleError::Text { field, offset })
+    std::str::from_utf8(bytes(reader, field, limit)?)
+        .map_err(|_| ScaleError::Text { field, offset })
 }
 
-fn bytes<'a>(reader: &mut Reader<'a>, field: &'static str, limit: usize) -> Result<&'a [u8], ScaleError> {
+fn bytes<'a>(
+    reader: &mut Reader<'a>,
+    field: &'static str,
+    limit: usize,
+) -> Result<&'a [u8], ScaleError> {
     let length = length(reader, field, limit)?;
     Ok(reader.take(field, length)?)
 }
@@ -158,7 +183,8 @@ fn variant(reader: &mut Reader<'_>, field: &'static str, expected: u8) -> Result
     }
 }
 
-/// A compact integer in its shortest form, at most `limit`: the lowest two bits say in how many bytes it is.
+/// A compact integer in its shortest form, at most `limit`: the lowest two bits say in how many
+/// bytes it is.
 fn length(reader: &mut Reader<'_>, field: &'static str, limit: usize) -> Result<usize, ScaleError> {
     let offset = reader.offset();
     let first = reader.u8(field)?;
@@ -188,7 +214,9 @@ enum ScaleError {
     #[error("{field} {found}, only {expected} is read")]
     Variant { field: &'static str, found: u8, expected: u8 },
     /// a length out of range, or in a longer form than it needs
-    #[error("{field}: the length at offset {offset} is no compact integer in its shortest form, or above {limit}")]
+    #[error(
+        "{field}: the length at offset {offset} is no compact integer in its shortest form, or above {limit}"
+    )]
     Length { field: &'static str, offset: usize, limit: usize },
     /// not UTF-8
     #[error("{field}: the text at offset {offset} is not UTF-8")]
@@ -227,7 +255,9 @@ mod tests {
         let parts = read_parts(&mut reader).unwrap();
         let report_data = ReportData(parts.stated_report_data.unwrap().try_into().unwrap());
         // Of the configuration only the part about the machine is kept when it is read.
-        let config = text(&mut Reader::new(&REAL[config_at()..]), "configuration", MAX_CONFIG_BYTES).unwrap();
+        let config =
+            text(&mut Reader::new(&REAL[config_at()..]), "configuration", MAX_CONFIG_BYTES)
+                .unwrap();
         assert_eq!(encode(&parts.quote, &parts.event_log, &report_data, config), REAL);
     }
 
@@ -235,7 +265,8 @@ mod tests {
     fn config_at() -> usize {
         let fits = |at: &usize| {
             let mut reader = Reader::new(&REAL[*at..]);
-            text(&mut reader, "configuration", MAX_CONFIG_BYTES).is_ok_and(|text| text.starts_with('{'))
+            text(&mut reader, "configuration", MAX_CONFIG_BYTES)
+                .is_ok_and(|text| text.starts_with('{'))
                 && reader.finish().is_ok()
         };
         (0..REAL.len()).rev().find(fits).unwrap()

@@ -1,7 +1,9 @@
-//! The request that dstack's verifier takes: either an attestation or a quote with its log, and the machine's description.
+//! The request that dstack's verifier takes: either an attestation or a quote with its log, and the
+//! machine's description.
 //!
-//! dstack prefers the attestation where both are there; here that is refused, because one of the two would
-//! be shown and the other judged. A description beside an attestation replaces the one within, as in dstack.
+//! dstack prefers the attestation where both are there; here that is refused, because one of the
+//! two would be shown and the other judged. A description beside an attestation replaces the one
+//! within, as in dstack.
 
 use serde::Deserialize;
 
@@ -33,7 +35,8 @@ const FORMAT: Format = Format::VerifierRequest;
 /// Reads the JSON.
 pub(super) fn read(json: &[u8]) -> Result<Converted, ForeignError> {
     let at = |place| ForeignError::at(FORMAT, place);
-    let raw: Raw = strict_json::parse(json, MAX_BYTES).map_err(|error| at("JSON")(error.to_string()))?;
+    let raw: Raw =
+        strict_json::parse(json, MAX_BYTES).map_err(|error| at("JSON")(error.to_string()))?;
     let vm_config = raw.vm_config.unwrap_or_default();
     let parts = match (raw.attestation, raw.quote, raw.event_log) {
         (Some(attestation), None, None) => {
@@ -43,14 +46,17 @@ pub(super) fn read(json: &[u8]) -> Result<Converted, ForeignError> {
         }
         (None, Some(quote), Some(log)) => Parts {
             quote: decode_hex(&quote, quote::MAX_BYTES).map_err(at("quote"))?,
-            event_log: event_log::parse(log.as_bytes()).map_err(|error| at("event_log")(error.to_string()))?,
+            event_log: event_log::parse(log.as_bytes())
+                .map_err(|error| at("event_log")(error.to_string()))?,
             vm_config,
             stated_report_data: None,
         },
         (None, Some(_), None) => return Err(at("event_log")("absent beside a quote".into())),
         (None, None, _) => return Err(at("quote")("neither a quote nor an attestation".into())),
         (Some(_), ..) => {
-            return Err(at("attestation")("beside a quote or a log; one of the two must be left out".into()));
+            return Err(at("attestation")(
+                "beside a quote or a log; one of the two must be left out".into(),
+            ));
         }
     };
     parts.convert(FORMAT)
@@ -60,7 +66,8 @@ pub(super) fn read(json: &[u8]) -> Result<Converted, ForeignError> {
 mod tests {
     use super::super::{ForeignError, Format, read};
 
-    const SCALE: &[u8] = include_bytes!("../../../tests/vectors/protocol/dstack-attestation-v0.bin");
+    const SCALE: &[u8] =
+        include_bytes!("../../../tests/vectors/protocol/dstack-attestation-v0.bin");
 
     #[test]
     fn an_attestation_in_a_request_is_the_attestation() {
@@ -72,9 +79,9 @@ mod tests {
 
     #[test]
     fn a_description_in_the_request_replaces_the_one_within() {
-        let config =
-            r#"{\"os_image_hash\":\"\",\"cpu_count\":3,\"memory_size\":1073741824,\"qemu_version\":\"8.2.2\"}"#;
-        let request = format!(r#"{{"attestation":"{}","vm_config":"{config}"}}"#, hex::encode(SCALE));
+        let config = r#"{\"os_image_hash\":\"\",\"cpu_count\":3,\"memory_size\":1073741824,\"qemu_version\":\"8.2.2\"}"#;
+        let request =
+            format!(r#"{{"attestation":"{}","vm_config":"{config}"}}"#, hex::encode(SCALE));
         assert_eq!(read(request.as_bytes(), &[]).unwrap().evidence.claims.shape.vcpus, 3);
     }
 

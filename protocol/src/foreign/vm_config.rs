@@ -1,7 +1,8 @@
 //! dstack's `vm_config`: how its VMM describes the machine and the image that it launched. A claim.
 //!
-//! Of its many keys those count here that decide RTMR0. All known keys are listed, because an unknown one
-//! could change the machine without anybody noticing. Source: dstack, `dstack-types`, `VmConfig`.
+//! Of its many keys those count here that decide RTMR0. All known keys are listed, because an
+//! unknown one could change the machine without anybody noticing. Source: dstack, `dstack-types`,
+//! `VmConfig`.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -13,7 +14,7 @@ use crate::strict_json;
 
 /// Longest text: the longest published one has 2 KiB; measurements for several platforms may nest.
 const MAX_BYTES: usize = 64 * 1024;
-/// Root slots of every dstack machine: host bridge, data disk, vsock, shared folder, root disk.
+/// Root slots of every dstack machine: host bridge, data disk, vsock, shared directory, root disk.
 const FIXED_ROOT_SLOTS: u32 = 5;
 /// Serial ports of a dstack machine.
 const SERIAL_PORTS: u32 = 1;
@@ -49,8 +50,8 @@ struct Raw {
     swtpm: bool,
     #[serde(default)]
     hotplug_off: bool,
-    // Known, and without a part in RTMR0: both ways to share a folder take one slot, and what is said of image,
-    // firmware and page order is for whoever has the image.
+    // Known, and without a part in RTMR0: both ways to share a directory take one slot, and what is
+    // said of image, firmware and page order is for whoever has the image.
     #[serde(default, rename = "image")]
     _image: Option<IgnoredAny>,
     #[serde(default, rename = "ovmf_variant")]
@@ -75,8 +76,8 @@ fn one() -> u32 {
     1
 }
 
-/// What the JSON claims, in our form; a machine that a [`Shape`] cannot describe is an unknown one. The text of an error
-/// says which key.
+/// What the JSON claims, in our form; a machine that a [`Shape`] cannot describe is an unknown one.
+/// The text of an error says which key.
 pub(super) fn claims(json: &[u8]) -> Result<LaunchClaims, String> {
     let raw: Raw = strict_json::parse(json, MAX_BYTES).map_err(|error| error.to_string())?;
     let os_image_hash = match raw.os_image_hash.as_str() {
@@ -86,8 +87,8 @@ pub(super) fn claims(json: &[u8]) -> Result<LaunchClaims, String> {
     Ok(LaunchClaims { os_image_hash, shape: raw.shape()?.unwrap_or_else(unknown_shape) })
 }
 
-/// Our claims in dstack's form, for its clients. The tables of a dstyx machine are none of dstack's, so a verifier of
-/// dstack's does not find RTMR0 in this.
+/// Our claims in dstack's form, for its clients. The tables of a dstyx machine are none of
+/// dstack's, so a verifier of dstack's does not find RTMR0 in this.
 pub fn vm_config(claims: &LaunchClaims) -> String {
     let LaunchClaims { os_image_hash, shape } = claims;
     serde_json::json!({
@@ -117,7 +118,10 @@ impl Raw {
             pci_hotplug: !self.hotplug_off,
         };
         shape.check().map_err(|error| error.to_string())?;
-        let plain = self.num_gpus == 0 && self.num_nvswitches == 0 && self.pci_hole64_size == 0 && self.pic.is_none();
+        let plain = self.num_gpus == 0
+            && self.num_nvswitches == 0
+            && self.pci_hole64_size == 0
+            && self.pic.is_none();
         Ok(Some(shape).filter(|_| plain && !self.hugepages && !self.swtpm))
     }
 }
@@ -140,14 +144,16 @@ mod tests {
 
     #[test]
     fn our_own_claims_are_read_back() {
-        let mut ours = claims(br#"{"cpu_count":3,"memory_size":1073741824,"qemu_version":"11.1.3"}"#).unwrap();
+        let mut ours =
+            claims(br#"{"cpu_count":3,"memory_size":1073741824,"qemu_version":"11.1.3"}"#).unwrap();
         ours.os_image_hash = OsImageHash([7; 32]);
         assert_eq!(claims(vm_config(&ours).as_bytes()), Ok(ours));
     }
 
     #[test]
     fn old_descriptions_claim_no_version() {
-        let old = claims(br#"{"os_image_hash":"","cpu_count":1,"memory_size":2147483648}"#).unwrap();
+        let old =
+            claims(br#"{"os_image_hash":"","cpu_count":1,"memory_size":2147483648}"#).unwrap();
         assert_eq!((old.shape.vcpus, old.shape.memory_mib, old.shape.root_slots), (1, 2048, 6));
         assert_eq!(old.shape.qemu_version, "unknown");
         assert_eq!(old.os_image_hash, OsImageHash::ZERO);
@@ -155,9 +161,13 @@ mod tests {
 
     #[test]
     fn a_machine_beyond_a_shape_is_unknown() {
-        for beyond in
-            [r#""num_gpus":1"#, r#""hugepages":true"#, r#""swtpm":true"#, r#""pic":false"#, r#""pci_hole64_size":1"#]
-        {
+        for beyond in [
+            r#""num_gpus":1"#,
+            r#""hugepages":true"#,
+            r#""swtpm":true"#,
+            r#""pic":false"#,
+            r#""pci_hole64_size":1"#,
+        ] {
             let json = format!(r#"{{"cpu_count":1,"memory_size":2147483648,{beyond}}}"#);
             assert_eq!(claims(json.as_bytes()).unwrap().shape, unknown_shape(), "{beyond}");
         }
@@ -169,6 +179,9 @@ mod tests {
         assert!(why(r#"{"cpu_count":1,"memory_size":0,"num_fans":2}"#).contains("num_fans"));
         assert!(why(r#"{"cpu_count":1,"memory_size":1}"#).contains("memory_size"));
         assert!(why(r#"{"cpu_count":0,"memory_size":1048576}"#).contains("vcpus"));
-        assert!(why(r#"{"cpu_count":1,"memory_size":1048576,"num_nics":4294967295}"#).contains("root_slots"));
+        assert!(
+            why(r#"{"cpu_count":1,"memory_size":1048576,"num_nics":4294967295}"#)
+                .contains("root_slots")
+        );
     }
 }

@@ -1,8 +1,8 @@
 //! The calls that a guest answers: three services, one list of requests.
 
 use super::{
-    Arguments, DeriveKeyArgs, EmitEventArgs, GetAttestationForAppKeyRequest, GetKeyArgs, GetTlsKeyArgs, PrpcError,
-    RawQuoteArgs, SignRequest, TdxQuoteArgs, VerifyRequest,
+    Arguments, DeriveKeyArgs, EmitEventArgs, GetAttestationForAppKeyRequest, GetKeyArgs,
+    GetTlsKeyArgs, PrpcError, RawQuoteArgs, SignRequest, TdxQuoteArgs, VerifyRequest,
 };
 
 /// A service, and so a place where calls come in.
@@ -64,13 +64,16 @@ impl Service {
                 "Verify",
                 "Version",
             ],
-            Self::Tappd => &["DeriveKey", "DeriveK256Key", "TdxQuote", "RawQuote", "Info", "Version"],
+            Self::Tappd => {
+                &["DeriveKey", "DeriveK256Key", "TdxQuote", "RawQuote", "Info", "Version"]
+            }
             Self::Worker => &["Info", "Version", "GetAttestationForAppKey"],
         }
     }
 
-    /// The method that a path names: `/METHOD`, `/SERVICE.METHOD`, either behind `/prpc`, and behind `/v0`, which is what dstack
-    /// calls this version of the interface. The public port has only those behind `/prpc`.
+    /// The method that a path names: `/METHOD`, `/SERVICE.METHOD`, either behind `/prpc`, and
+    /// behind `/v0`, which is what dstack calls this version of the interface. The public port has
+    /// only those behind `/prpc`.
     pub fn method(self, path: &str) -> Result<&'static str, PrpcError> {
         let last = path.strip_prefix("/prpc").map(|rest| rest.strip_prefix("/v0").unwrap_or(rest));
         let last = match (self, last) {
@@ -79,7 +82,8 @@ impl Service {
             (_, None) => path.strip_prefix("/v0").unwrap_or(path),
         };
         let last = last.strip_prefix('/').unwrap_or_default();
-        let bare = last.strip_prefix(self.name()).and_then(|rest| rest.strip_prefix('.')).unwrap_or(last);
+        let bare =
+            last.strip_prefix(self.name()).and_then(|rest| rest.strip_prefix('.')).unwrap_or(last);
         let known = self.methods().iter().find(|known| **known == bare);
         known.copied().ok_or_else(|| PrpcError::NotFound(super::shortened(bare, 64).to_owned()))
     }
@@ -134,14 +138,32 @@ mod tests {
     #[test]
     fn paths_are_dstacks() {
         let found = |service: Service, path| service.method(path).is_ok();
-        for path in ["/Info", "/DstackGuest.Info", "/prpc/Info", "/prpc/DstackGuest.Info", "/v0/Info", "/prpc/v0/Info"]
-        {
+        for path in [
+            "/Info",
+            "/DstackGuest.Info",
+            "/prpc/Info",
+            "/prpc/DstackGuest.Info",
+            "/v0/Info",
+            "/prpc/v0/Info",
+        ] {
             assert!(found(Service::DstackGuest, path), "{path}");
         }
-        for path in ["/", "", "/info", "/v1/Info", "/Tappd.Info", "/Info/", "//Info", "/prpcInfo", "/TdxQuote"] {
+        for path in [
+            "/",
+            "",
+            "/info",
+            "/v1/Info",
+            "/Tappd.Info",
+            "/Info/",
+            "//Info",
+            "/prpcInfo",
+            "/TdxQuote",
+        ] {
             assert!(!found(Service::DstackGuest, path), "{path}");
         }
-        assert!(found(Service::Tappd, "/prpc/Tappd.TdxQuote") && !found(Service::Tappd, "/GetQuote"));
+        assert!(
+            found(Service::Tappd, "/prpc/Tappd.TdxQuote") && !found(Service::Tappd, "/GetQuote")
+        );
         assert!(found(Service::Worker, "/prpc/Worker.Info") && !found(Service::Worker, "/Info"));
         assert_eq!(Service::Tappd.method("/x").unwrap_err().to_string(), "Service not found: x");
     }
@@ -150,10 +172,15 @@ mod tests {
     fn a_method_without_arguments_takes_anything_and_a_raw_quote_is_not_hashed() {
         let body = |bytes| Arguments::Body(Encoding::Json, bytes);
         assert_eq!(Service::Worker.read("Info", body(b"no JSON")), Ok(Request::Info));
-        let Ok(Request::TdxQuote(args)) = Service::Tappd.read("RawQuote", body(br#"{"report_data":"00"}"#)) else {
+        let Ok(Request::TdxQuote(args)) =
+            Service::Tappd.read("RawQuote", body(br#"{"report_data":"00"}"#))
+        else {
             panic!()
         };
         assert_eq!((args.hash_algorithm.as_str(), args.report_data), ("raw", vec![0]));
-        assert!(matches!(Service::Tappd.read("GetQuote", body(b"{}")), Err(PrpcError::NotFound(_))));
+        assert!(matches!(
+            Service::Tappd.read("GetQuote", body(b"{}")),
+            Err(PrpcError::NotFound(_))
+        ));
     }
 }

@@ -19,11 +19,16 @@ fn decode(text: &str) -> Result<Vec<u8>, hex::FromHexError> {
 pub(super) mod list {
     use super::*;
 
-    pub(in crate::prpc) fn serialize<S: Serializer>(list: &[Vec<u8>], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in crate::prpc) fn serialize<S: Serializer>(
+        list: &[Vec<u8>],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         list.iter().map(hex::encode).collect::<Vec<_>>().serialize(serializer)
     }
 
-    pub(in crate::prpc) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Vec<u8>>, D::Error> {
+    pub(in crate::prpc) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Vec<u8>>, D::Error> {
         let list = Vec::<String>::deserialize(deserializer)?;
         list.iter().map(|text| decode(text)).collect::<Result<_, _>>().map_err(D::Error::custom)
     }

@@ -1,7 +1,7 @@
 //! The messages of dstack's guest agent, with its field names and numbers.
 //!
-//! Written by hand from dstack's `agent_rpc.proto` (frozen as of 0.5.11), so that the build needs no compiler
-//! of interface files.
+//! Written by hand from dstack's `agent_rpc.proto` (frozen as of 0.5.11), so that the build needs
+//! no compiler of interface files.
 
 use prost::Message;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Copies a work folder with its modification times, so that `make` sees what is done.
+//! Copies a work directory with its modification times, so that `make` sees what is done.
 
 use std::fs::FileTimes;
 use std::io;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use fs_err as fs;
 
-/// Copies the folder `from` to `to`, which must not exist. Links stay links.
+/// Copies the directory `from` to `to`, which must not exist. Links stay links.
 pub(super) fn tree(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir(to)?;
     for entry in fs::read_dir(from)? {

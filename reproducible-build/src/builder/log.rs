@@ -21,7 +21,11 @@ const LAST_LINE_BYTES: u64 = 512;
 const STATUS_CHARS: usize = 100;
 
 /// Runs the command with both outputs in the log, and shows the log's last line.
-pub(super) fn run(mut command: Command, log: &Path, activity: &dyn Activity) -> io::Result<ExitStatus> {
+pub(super) fn run(
+    mut command: Command,
+    log: &Path,
+    activity: &dyn Activity,
+) -> io::Result<ExitStatus> {
     let file = fs::File::create(log)?.into_file();
     command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
     let mut child = command.spawn()?;

@@ -1,4 +1,5 @@
-//! Members of a cpio archive in the `newc` form (Linux: `Documentation/driver-api/early-userspace/buffer-format.rst`).
+//! Members of a cpio archive in the `newc` form (Linux:
+//! `Documentation/driver-api/early-userspace/buffer-format.rst`).
 
 use super::place::Part;
 
@@ -23,7 +24,8 @@ pub(super) fn parts(bytes: &[u8]) -> Option<Vec<Part<'_>>> {
         if name == END {
             return Some(parts);
         }
-        parts.push(Part { name: format!("cpio header of {name}"), bytes: bytes.get(at..name_end)? });
+        parts
+            .push(Part { name: format!("cpio header of {name}"), bytes: bytes.get(at..name_end)? });
         parts.push(Part { name: format!("cpio member {name}"), bytes: bytes.get(start..end)? });
         at = end.next_multiple_of(4);
     }
@@ -43,9 +45,25 @@ mod tests {
     fn archive(content: &str, mtime: u32) -> Vec<u8> {
         let mut bytes = Vec::new();
         for (name, content) in [("bin/init", content), ("TRAILER!!!", "")] {
-            let fields = [1, 0o100_755, 0, 0, 1, mtime, content.len() as u32, 0, 0, 0, 0, name.len() as u32 + 1, 0];
+            let fields = [
+                1,
+                0o100_755,
+                0,
+                0,
+                1,
+                mtime,
+                content.len() as u32,
+                0,
+                0,
+                0,
+                0,
+                name.len() as u32 + 1,
+                0,
+            ];
             bytes.extend_from_slice(b"070701");
-            fields.iter().for_each(|field| bytes.extend_from_slice(format!("{field:08x}").as_bytes()));
+            fields
+                .iter()
+                .for_each(|field| bytes.extend_from_slice(format!("{field:08x}").as_bytes()));
             for part in [format!("{name}\0").as_bytes(), content.as_bytes()] {
                 bytes.extend_from_slice(part);
                 bytes.resize(bytes.len().next_multiple_of(4), 0);

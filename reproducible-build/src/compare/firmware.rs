@@ -49,19 +49,23 @@ fn files<'a>(volume: &'a [u8], base: usize, parts: &mut Vec<Part<'a>>) {
         parts.push(Part { name: named(&format!("file {guid}")), bytes: &volume[at..at + size] });
         at += size.next_multiple_of(8);
     }
-    parts.push(Part { name: named("after its files"), bytes: volume.get(at..).unwrap_or_default() });
+    parts
+        .push(Part { name: named("after its files"), bytes: volume.get(at..).unwrap_or_default() });
 }
 
 /// GUID and size of the file at an offset; free space has neither.
 fn file(volume: &[u8], at: usize) -> Option<(String, usize)> {
     let header = volume.get(at..at.checked_add(FILE_HEADER_BYTES)?)?;
-    let size = usize::from(header[20]) | usize::from(header[21]) << 8 | usize::from(header[22]) << 16;
+    let size =
+        usize::from(header[20]) | usize::from(header[21]) << 8 | usize::from(header[22]) << 16;
     let fits = size >= FILE_HEADER_BYTES && volume.len() - at >= size;
     fits.then(|| (guid(header), size))
 }
 
 fn guid(b: &[u8]) -> String {
-    let little = |range: std::ops::Range<usize>| b[range].iter().rev().map(|b| format!("{b:02x}")).collect::<String>();
+    let little = |range: std::ops::Range<usize>| {
+        b[range].iter().rev().map(|b| format!("{b:02x}")).collect::<String>()
+    };
     let (tail, node) = (hex::encode(&b[8..10]), hex::encode(&b[10..16]));
     format!("{}-{}-{}-{tail}-{node}", little(0..4), little(4..6), little(6..8))
 }
@@ -87,7 +91,10 @@ mod tests {
     fn volume_and_file_are_named() {
         let places = explain(&firmware(1), &firmware(2));
         let guid = "11111111-1111-1111-1111-111111111111";
-        assert_eq!(places[0].to_string(), format!("firmware volume at 0x1000, file {guid}, offset 0x1e"));
+        assert_eq!(
+            places[0].to_string(),
+            format!("firmware volume at 0x1000, file {guid}, offset 0x1e")
+        );
     }
 
     #[test]

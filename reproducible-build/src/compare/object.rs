@@ -27,7 +27,8 @@ pub(super) fn parts(bytes: &[u8]) -> Option<Vec<Part<'_>>> {
     ranges.sort();
     let head = ranges.first().map_or(bytes.len(), |(start, ..)| *start);
     let tail = ranges.iter().map(|(_, end, _)| *end).max().unwrap_or(head);
-    let (derived, causes): (Vec<_>, Vec<_>) = ranges.into_iter().partition(|(.., name)| name.ends_with(DERIVED));
+    let (derived, causes): (Vec<_>, Vec<_>) =
+        ranges.into_iter().partition(|(.., name)| name.ends_with(DERIVED));
     let mut parts = Vec::new();
     for (start, end, name) in causes.into_iter().chain(derived) {
         parts.push(Part { name, bytes: bytes.get(start..end)? });

@@ -15,7 +15,8 @@ const MAX_DEPTH: usize = 6;
 /// An initrd unpacked has 40 MB.
 const MAX_UNPACKED_BYTES: u64 = 1 << 30;
 
-/// Names of parts that are kept beside the first: enough to see a pattern; an archive may have millions.
+/// Names of parts that are kept beside the first: enough to see a pattern; an archive may have
+/// millions.
 const MAX_ALSO: usize = 16;
 
 /// Something inside which a difference lies.
@@ -67,7 +68,12 @@ fn descend(first: &[u8], second: &[u8], depth: usize, places: &mut Vec<Place>) {
     if let (Some(a), Some(b)) = (decompressed(first), decompressed(second)) {
         // Equal contents that were packed differently have no place inside.
         if let Some(at) = first_difference(&a, &b) {
-            places.push(Place { name: "decompressed content".into(), offset: at as u64, also: Vec::new(), more: 0 });
+            places.push(Place {
+                name: "decompressed content".into(),
+                offset: at as u64,
+                also: Vec::new(),
+                more: 0,
+            });
             descend(&a, &b, depth - 1, places);
         }
         return;
@@ -97,7 +103,10 @@ fn decompressed(bytes: &[u8]) -> Option<Vec<u8>> {
 
 /// The parts of a content in a format that is known, in the order of the file.
 fn parts(bytes: &[u8]) -> Option<Vec<Part<'_>>> {
-    object::parts(bytes).or_else(|| cpio::parts(bytes)).or_else(|| tar_parts(bytes)).or_else(|| firmware::parts(bytes))
+    object::parts(bytes)
+        .or_else(|| cpio::parts(bytes))
+        .or_else(|| tar_parts(bytes))
+        .or_else(|| firmware::parts(bytes))
 }
 
 fn tar_parts(bytes: &[u8]) -> Option<Vec<Part<'_>>> {
@@ -112,14 +121,18 @@ fn tar_parts(bytes: &[u8]) -> Option<Vec<Part<'_>>> {
         let header = usize::try_from(entry.raw_header_position()).ok()?;
         let start = usize::try_from(entry.raw_file_position()).ok()?;
         let end = start.checked_add(usize::try_from(entry.size()).ok()?)?;
-        parts.push(Part { name: format!("tar header of {name}"), bytes: bytes.get(header..start)? });
+        parts
+            .push(Part { name: format!("tar header of {name}"), bytes: bytes.get(header..start)? });
         parts.push(Part { name: format!("tar member {name}"), bytes: bytes.get(start..end)? });
     }
     Some(parts)
 }
 
 /// The first part that differs from the part of the same name on the other side.
-fn differing_part<'a>(first: &[Part<'a>], second: &[Part<'a>]) -> Option<(Place, &'a [u8], &'a [u8])> {
+fn differing_part<'a>(
+    first: &[Part<'a>],
+    second: &[Part<'a>],
+) -> Option<(Place, &'a [u8], &'a [u8])> {
     let mut by_name = HashMap::with_capacity(second.len());
     for part in second {
         by_name.entry(part.name.as_str()).or_insert(part.bytes);
@@ -157,7 +170,8 @@ mod tests {
     #[test]
     fn of_very_many_parts_a_few_are_named() {
         let names: Vec<String> = (0..200_000).map(|index| format!("member {index}")).collect();
-        let parts = |bytes| names.iter().map(|name| Part { name: name.clone(), bytes }).collect::<Vec<_>>();
+        let parts =
+            |bytes| names.iter().map(|name| Part { name: name.clone(), bytes }).collect::<Vec<_>>();
         let (place, ..) = differing_part(&parts(b"a"), &parts(b"b")).unwrap();
         assert_eq!((place.also.len(), place.more), (MAX_ALSO, names.len() - 1 - MAX_ALSO));
         let text = place.to_string();
@@ -176,7 +190,8 @@ mod tests {
     fn what_is_compressed_is_read_through() {
         let pack = |content: &str| {
             use std::io::Write as _;
-            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            let mut encoder =
+                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
             encoder.write_all(&tar(content)).unwrap();
             encoder.finish().unwrap()
         };

@@ -23,7 +23,7 @@ pub fn read(root: &Path) -> AptConfig {
     let os_release = fs::read_to_string(root.join("etc/os-release")).unwrap_or_default();
     let apt = root.join("etc/apt");
     let mut config = AptConfig {
-        proxy: folder(&apt, "apt.conf", "apt.conf.d", "").find_map(|text| proxy(&text)),
+        proxy: directory(&apt, "apt.conf", "apt.conf.d", "").find_map(|text| proxy(&text)),
         ..AptConfig::default()
     };
     if os_value(&os_release, "ID") != Some("debian") {
@@ -31,10 +31,10 @@ pub fn read(root: &Path) -> AptConfig {
     }
     let codename = os_value(&os_release, "VERSION_CODENAME").unwrap_or("stable");
     let mut sources: Vec<Entry> = Vec::new();
-    for text in folder(&apt, "sources.list", "sources.list.d", "list") {
+    for text in directory(&apt, "sources.list", "sources.list.d", "list") {
         sources.extend(text.lines().filter_map(one_line));
     }
-    for text in folder(&apt, "", "sources.list.d", "sources") {
+    for text in directory(&apt, "", "sources.list.d", "sources") {
         sources.extend(text.split("\n\n").flat_map(deb822));
     }
     for entry in sources.into_iter().filter(|e| e.is_main_archive(codename)) {
@@ -58,15 +58,23 @@ impl Entry {
     fn is_main_archive(&self, codename: &str) -> bool {
         let web = self.uri.starts_with("http://") || self.uri.starts_with("https://");
         let suite = self.suite.trim_end_matches('/');
-        let plain = ["-updates", "-backports"].iter().find_map(|end| suite.strip_suffix(end)).unwrap_or(suite);
+        let plain = ["-updates", "-backports"]
+            .iter()
+            .find_map(|end| suite.strip_suffix(end))
+            .unwrap_or(suite);
         let known = [codename, "trixie", "stable", "testing", "unstable", "sid"].contains(&plain);
         web && known && self.components.iter().any(|c| c == "main")
     }
 }
 
-/// The texts of `file` and of every file in `folder` with the ending, in apt's order.
-fn folder(apt: &Path, file: &str, folder: &str, ending: &str) -> impl Iterator<Item = String> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(apt.join(folder))
+/// The texts of `file` and of every file in `directory` with the ending, in apt's order.
+fn directory(
+    apt: &Path,
+    file: &str,
+    directory: &str,
+    ending: &str,
+) -> impl Iterator<Item = String> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(apt.join(directory))
         .into_iter()
         .flatten()
         .flatten()
@@ -118,7 +126,11 @@ fn deb822(block: &str) -> Vec<Entry> {
     }
     let (suites, components) = (value("Suites"), value("Components"));
     let pair = |uri: &String| {
-        let entry = |suite: &String| Entry { uri: uri.clone(), suite: suite.clone(), components: components.clone() };
+        let entry = |suite: &String| Entry {
+            uri: uri.clone(),
+            suite: suite.clone(),
+            components: components.clone(),
+        };
         suites.iter().map(entry).collect::<Vec<_>>()
     };
     value("URIs").iter().flat_map(pair).collect()
@@ -180,7 +192,10 @@ mod tests {
             ),
             ("etc/apt/apt.conf.d/99proxy", "Acquire::http::Proxy \"http://proxy.test:3128\";\n"),
         ]);
-        assert_eq!(config.mirrors, ["http://one.test/debian", "https://two.test/debian", "https://three.test/debian"]);
+        assert_eq!(
+            config.mirrors,
+            ["http://one.test/debian", "https://two.test/debian", "https://three.test/debian"]
+        );
         assert_eq!(config.proxy.as_deref(), Some("http://proxy.test:3128"));
     }
 

@@ -61,7 +61,11 @@ impl Universe {
     ///
     /// # Errors
     /// If a wanted package does not exist or a dependency cannot be met.
-    pub fn closure<'a>(&'a self, wanted: &[String], without: &[String]) -> Result<Vec<&'a Package>, ResolveError> {
+    pub fn closure<'a>(
+        &'a self,
+        wanted: &[String],
+        without: &[String],
+    ) -> Result<Vec<&'a Package>, ResolveError> {
         let mut chosen: BTreeMap<&str, &Package> = BTreeMap::new();
         let mut waiting: Vec<&Package> = Vec::new();
         for name in wanted {
@@ -85,15 +89,22 @@ impl Universe {
     }
 
     /// What is chosen already comes first, then the first alternative that exists.
-    fn choose<'a>(&'a self, clause: &[Relation], chosen: &BTreeMap<&str, &'a Package>) -> Option<&'a Package> {
+    fn choose<'a>(
+        &'a self,
+        clause: &[Relation],
+        chosen: &BTreeMap<&str, &'a Package>,
+    ) -> Option<&'a Package> {
         let candidates = || clause.iter().flat_map(|one| self.candidates(one));
-        candidates().find(|package| chosen.contains_key(package.pin.name.as_str())).or_else(|| candidates().next())
+        candidates()
+            .find(|package| chosen.contains_key(package.pin.name.as_str()))
+            .or_else(|| candidates().next())
     }
 
     /// The package itself, then its providers by name. A provider that a later
     /// version replaced is passed over.
     fn candidates<'a>(&'a self, relation: &Relation) -> Vec<&'a Package> {
-        let real = self.get(&relation.name).filter(|package| relation.accepts(&package.pin.version));
+        let real =
+            self.get(&relation.name).filter(|package| relation.accepts(&package.pin.version));
         let mut virtual_: Vec<&Package> = self
             .providers
             .get(&relation.name)

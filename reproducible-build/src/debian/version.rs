@@ -7,7 +7,9 @@ use std::cmp::Ordering;
 pub fn compare(a: &str, b: &str) -> Ordering {
     let ((epoch_a, rest_a), (epoch_b, rest_b)) = (split_epoch(a), split_epoch(b));
     let ((up_a, rev_a), (up_b, rev_b)) = (split_revision(rest_a), split_revision(rest_b));
-    compare_digits(epoch_a, epoch_b).then_with(|| compare_part(up_a, up_b)).then_with(|| compare_part(rev_a, rev_b))
+    compare_digits(epoch_a, epoch_b)
+        .then_with(|| compare_part(up_a, up_b))
+        .then_with(|| compare_part(rev_a, rev_b))
 }
 
 fn split_epoch(version: &str) -> (&str, &str) {

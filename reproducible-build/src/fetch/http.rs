@@ -10,9 +10,9 @@ use std::time::Duration;
 use fs_err as fs;
 use ureq::Agent;
 use ureq::http::StatusCode;
-use ureq::tls::{RootCerts, TlsConfig};
 
 use crate::progress::Activity;
+use crate::tls;
 
 /// A connection that does not come about in this time will not.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -45,9 +45,8 @@ pub(super) struct Client(Agent);
 impl Client {
     /// The environment's proxy is used, else `proxy`, else none.
     pub(super) fn new(proxy: Option<&str>) -> Self {
-        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
         let mut config = Agent::config_builder()
-            .tls_config(tls)
+            .tls_config(tls::config())
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(CONNECT_TIMEOUT))
             .timeout_recv_body(Some(BODY_TIMEOUT));
@@ -71,7 +70,13 @@ impl Client {
     }
 
     /// Brings `path` to `size` bytes, going on where an earlier try ended.
-    pub(super) fn resume(&self, url: &str, path: &Path, size: u64, shown: &mut Shown<'_>) -> Result<(), HttpError> {
+    pub(super) fn resume(
+        &self,
+        url: &str,
+        path: &Path,
+        size: u64,
+        shown: &mut Shown<'_>,
+    ) -> Result<(), HttpError> {
         let mut have = fs::metadata(path).map_or(0, |meta| meta.len()).min(size);
         shown.reach(have);
         if have == size {
@@ -99,7 +104,14 @@ impl Client {
         }
     }
 
-    fn go_on(&self, url: &str, path: &Path, have: &mut u64, size: u64, shown: &mut Shown<'_>) -> Result<(), HttpError> {
+    fn go_on(
+        &self,
+        url: &str,
+        path: &Path,
+        have: &mut u64,
+        size: u64,
+        shown: &mut Shown<'_>,
+    ) -> Result<(), HttpError> {
         let fail = |error: ureq::Error| HttpError::request(url, error);
         let mut request = self.0.get(url);
         if *have > 0 {

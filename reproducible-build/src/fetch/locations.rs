@@ -9,7 +9,7 @@ use crate::debian::apt;
 /// The places, from the environment and the host's apt configuration.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Locations {
-    /// `DSTYX_INPUTS`: a folder with files by their archive names.
+    /// `DSTYX_INPUTS`: a directory with files by their archive names.
     pub inputs: Option<PathBuf>,
     /// `DSTYX_DEBIAN_MIRROR`, or the mirrors of the host's apt configuration.
     pub mirrors: Vec<String>,

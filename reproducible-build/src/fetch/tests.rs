@@ -38,7 +38,10 @@ fn serve(content: &'static [u8], cut: usize) -> (String, Arc<AtomicUsize>) {
             }
             let body = &content[from..];
             let status = if from == 0 { "200 OK" } else { "206 Partial Content" };
-            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
             stream.write_all(head.as_bytes()).unwrap();
             let first = count.fetch_add(1, Ordering::SeqCst) == 0;
             let end = if first { cut.min(body.len()) } else { body.len() };
@@ -97,7 +100,7 @@ fn a_longer_file_is_refused() {
 }
 
 #[test]
-fn the_folder_of_inputs_comes_first_and_is_judged_too() {
+fn the_directory_of_inputs_comes_first_and_is_judged_too() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("p_1.deb"), CONTENT).unwrap();
     let locations = Locations { inputs: Some(dir.path().into()), ..Locations::default() };

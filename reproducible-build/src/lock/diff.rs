@@ -40,12 +40,22 @@ impl fmt::Display for Change {
             Self::Removed { section, pin } => {
                 write!(f, "- {section}: {} {}", pin.name, pin.version)
             }
-            Self::Changed { section, old, new } if old.sha256 == new.sha256 && old.version == new.version => {
-                write!(f, "~ {section}: {} {}: same bytes, path {} → {}", old.name, old.version, old.path, new.path)
+            Self::Changed { section, old, new }
+                if old.sha256 == new.sha256 && old.version == new.version =>
+            {
+                write!(
+                    f,
+                    "~ {section}: {} {}: same bytes, path {} → {}",
+                    old.name, old.version, old.path, new.path
+                )
             }
             Self::Changed { section, old, new } if old.version == new.version => {
                 let (was, is) = (old.sha256, new.sha256);
-                write!(f, "! {section}: {} {}: same version, other bytes: {was} → {is}", old.name, old.version)
+                write!(
+                    f,
+                    "! {section}: {} {}: same version, other bytes: {was} → {is}",
+                    old.name, old.version
+                )
             }
             Self::Changed { section, old, new } => {
                 write!(f, "~ {section}: {} {} → {}", old.name, old.version, new.version)
@@ -63,12 +73,16 @@ pub fn diff(old: &Lock, new: &Lock) -> Vec<Change> {
         let section = key.0.to_owned();
         match new.get(key) {
             None => changes.push(Change::Removed { section, pin: (*was).clone() }),
-            Some(is) if is != was => changes.push(Change::Changed { section, old: (*was).clone(), new: (*is).clone() }),
+            Some(is) if is != was => {
+                changes.push(Change::Changed { section, old: (*was).clone(), new: (*is).clone() })
+            }
             Some(_) => {}
         }
     }
     let added = new.iter().filter(|(key, _)| !old.contains_key(*key));
-    changes.extend(added.map(|(key, pin)| Change::Added { section: key.0.to_owned(), pin: (*pin).clone() }));
+    changes.extend(
+        added.map(|(key, pin)| Change::Added { section: key.0.to_owned(), pin: (*pin).clone() }),
+    );
     changes
 }
 
@@ -108,7 +122,10 @@ packages = [
     fn names_what_changed() {
         let old = Lock::parse(OLD).unwrap();
         let text = OLD
-            .replace("\"b\", version = \"1\", path = \"p/b_1", "\"bb\", version = \"1\", path = \"p/b_1")
+            .replace(
+                "\"b\", version = \"1\", path = \"p/b_1",
+                "\"bb\", version = \"1\", path = \"p/b_1",
+            )
             .replace("\"a\", version = \"1\"", "\"a\", version = \"2\"")
             .replace("0000003", "0000004")
             .replace("p/d_1", "q/d_1");

@@ -129,14 +129,18 @@ impl Envelope {
 }
 
 fn pre_authentication_encoding(payload_type: &str, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
+    let mut bytes =
+        format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
     bytes.extend(payload);
     bytes
 }
 
 /// The specification allows both alphabets.
 fn decoded(what: &'static str, text: &str) -> Result<Vec<u8>, EnvelopeError> {
-    STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text)).map_err(|_| EnvelopeError::Base64(what))
+    STANDARD
+        .decode(text)
+        .or_else(|_| URL_SAFE.decode(text))
+        .map_err(|_| EnvelopeError::Base64(what))
 }
 
 /// Why something is no envelope.
@@ -177,11 +181,17 @@ mod tests {
         let refused = |text: &str| Envelope::parse(text.as_bytes()).unwrap_err();
         assert!(matches!(refused(&good.replace("{", "{\"x\":1,")), EnvelopeError::Json(_)));
         assert!(matches!(refused(&format!("{good}x")), EnvelopeError::Json(_)));
-        assert!(matches!(refused(&good.replace("in-toto", "other")), EnvelopeError::PayloadType(_)));
+        assert!(matches!(
+            refused(&good.replace("in-toto", "other")),
+            EnvelopeError::PayloadType(_)
+        ));
         assert_eq!(refused(&good.replace("e30=", "e30")), EnvelopeError::Base64("payload"));
         let signature = r#"{"keyid":"","sig":"AA=="},"#;
         let many = format!("[{}]", signature.repeat(MAX_SIGNATURES + 1).trim_end_matches(','));
-        assert_eq!(refused(&good.replace("[]", &many)), EnvelopeError::ManySignatures(MAX_SIGNATURES + 1));
+        assert_eq!(
+            refused(&good.replace("[]", &many)),
+            EnvelopeError::ManySignatures(MAX_SIGNATURES + 1)
+        );
         assert!(matches!(refused(&" ".repeat(MAX_BYTES + 1)), EnvelopeError::TooLarge(_)));
     }
 }

@@ -1,4 +1,5 @@
-//! Ed25519 keys of signers, in the PEM forms that other tools make: PKCS#8 and SubjectPublicKeyInfo (RFC 8410).
+//! Ed25519 keys of signers, in the PEM forms that other tools make: PKCS#8 and SubjectPublicKeyInfo
+//! (RFC 8410).
 
 use std::fmt;
 use std::str::FromStr;
@@ -51,7 +52,8 @@ impl Signer {
 
     /// Whether `signature` is this signer's, of these bytes ([`super::Envelope::signed_bytes`]).
     pub(super) fn signed(&self, signed_bytes: &[u8], signature: &[u8]) -> bool {
-        Signature::from_slice(signature).is_ok_and(|signature| self.key.verify_strict(signed_bytes, &signature).is_ok())
+        Signature::from_slice(signature)
+            .is_ok_and(|signature| self.key.verify_strict(signed_bytes, &signature).is_ok())
     }
 }
 

@@ -19,7 +19,8 @@ const PREDICATE_TYPE: &str = "https://slsa.dev/provenance/v1";
 const BUILD_TYPE: &str = "urn:dstyx:image-build:1";
 /// Whoever builds: two builders that differ in anything else must agree in every byte.
 const BUILDER_ID: &str = "urn:dstyx:hermetic-builder:1";
-/// The file that names all others of an image by their digests; its own SHA-256 is the image's name.
+/// The file that names all others of an image by their digests; its own SHA-256 is the image's
+/// name.
 pub(super) const IMAGE: &str = "image.json";
 /// An image has four files.
 const MAX_FILES: usize = 32;
@@ -147,7 +148,10 @@ impl Statement {
     /// # Errors
     /// If a file or the commit could not be stated, so that reading would refuse it.
     pub fn new(files: &[(&str, &[u8])], sources: &Sources<'_>) -> Result<Self, StatementError> {
-        let file = |(name, bytes): &(&str, &[u8])| Subject { name: (*name).to_owned(), digest: FileDigests::of(bytes) };
+        let file = |(name, bytes): &(&str, &[u8])| Subject {
+            name: (*name).to_owned(),
+            digest: FileDigests::of(bytes),
+        };
         let statement = Self {
             statement_type: STATEMENT_TYPE.to_owned(),
             subject: files.iter().map(file).collect(),
@@ -175,7 +179,8 @@ impl Statement {
     /// # Errors
     /// If it is not what `dstyx release` writes.
     pub fn parse(json: &[u8]) -> Result<Self, StatementError> {
-        let statement: Self = serde_json::from_slice(json).map_err(|error| StatementError::Json(error.to_string()))?;
+        let statement: Self = serde_json::from_slice(json)
+            .map_err(|error| StatementError::Json(error.to_string()))?;
         statement.check()?;
         Ok(statement)
     }
@@ -217,10 +222,12 @@ impl Statement {
     }
 
     fn commits(&self) -> impl Iterator<Item = &str> {
-        self.predicate.build_definition.resolved_dependencies.iter().filter_map(|input| match &input.digest {
-            InputDigest::GitCommit(commit) => Some(commit.as_str()),
-            InputDigest::Sha256(_) => None,
-        })
+        self.predicate.build_definition.resolved_dependencies.iter().filter_map(
+            |input| match &input.digest {
+                InputDigest::GitCommit(commit) => Some(commit.as_str()),
+                InputDigest::Sha256(_) => None,
+            },
+        )
     }
 
     fn check(&self) -> Result<(), StatementError> {
@@ -230,10 +237,13 @@ impl Statement {
             ("buildType", &self.predicate.build_definition.build_type, BUILD_TYPE),
             ("builder.id", &self.predicate.run_details.builder.id, BUILDER_ID),
         ];
-        if let Some((key, found, expected)) = constants.into_iter().find(|(_, found, expected)| found != expected) {
+        if let Some((key, found, expected)) =
+            constants.into_iter().find(|(_, found, expected)| found != expected)
+        {
             return Err(StatementError::Constant { key, found: found.clone(), expected });
         }
-        let (files, inputs) = (self.subject.len(), self.predicate.build_definition.resolved_dependencies.len());
+        let (files, inputs) =
+            (self.subject.len(), self.predicate.build_definition.resolved_dependencies.len());
         if files == 0 || files > MAX_FILES {
             return Err(StatementError::Files(files));
         }
@@ -248,7 +258,9 @@ impl Statement {
             return Err(StatementError::NoImage);
         }
         let commits: Vec<&str> = self.commits().collect();
-        let hexadecimal = |text: &str| text.len() >= 40 && text.bytes().all(|byte| b"0123456789abcdef".contains(&byte));
+        let hexadecimal = |text: &str| {
+            text.len() >= 40 && text.bytes().all(|byte| b"0123456789abcdef".contains(&byte))
+        };
         match commits[..] {
             [commit] if hexadecimal(commit) => Ok(()),
             _ => Err(StatementError::Commit),
@@ -280,7 +292,7 @@ fn package_url(pin: &Pin) -> String {
     format!("pkg:deb/debian/{}@{}?arch={architecture}", escaped(&pin.name), escaped(&pin.version))
 }
 
-/// A file name that stays in its folder.
+/// A file name that stays in its directory.
 fn plain(name: &str) -> bool {
     let known = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     !name.is_empty() && !name.starts_with('.') && name.len() <= 128 && name.chars().all(known)

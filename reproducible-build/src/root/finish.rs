@@ -6,11 +6,11 @@ use std::path::{Component, Path, PathBuf};
 
 use fs_err as fs;
 
-/// Folders that Debian merged into `/usr`.
+/// Directories that Debian merged into `/usr`.
 const MERGED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
 
 /// Mount points of the sandbox. `build` and `elsewhere` carry a recipe's
-/// folders: two names, so that a second build can run in another directory.
+/// directories: two names, so that a second build can run in another directory.
 const MOUNT_POINTS: [&str; 6] = ["build", "dev", "elsewhere", "proc", "sys", "tmp"];
 
 /// Names that Debian's alternatives system would have made, if their target is there.
@@ -40,7 +40,7 @@ pub(super) fn prepare(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A package's path with the merged folders resolved and without a leading dot.
+/// A package's path with the merged directories resolved and without a leading dot.
 pub(super) fn merged(path: &Path) -> PathBuf {
     let mut parts = path.components().filter(|c| *c != Component::CurDir).peekable();
     let first = parts.peek().map(|c| c.as_os_str().to_owned()).unwrap_or_default();
@@ -69,7 +69,8 @@ fn certificates(dir: &Path) -> io::Result<()> {
     if !from.is_dir() {
         return Ok(());
     }
-    let mut paths: Vec<PathBuf> = fs::read_dir(from)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(from)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
     paths.sort();
     let mut all = String::new();
     for path in paths {

@@ -18,10 +18,10 @@ use crate::cache::Cache;
 use crate::digest::{Digest, FieldHasher};
 use crate::source::{Tree, TreeError};
 
-/// Raised whenever the same crate would give another folder.
+/// Raised whenever the same crate would give another directory.
 const FORMAT: &str = "dstyx crate format 1";
 
-/// Every crate unpacked, by the name of its folder.
+/// Every crate unpacked, by the name of its directory.
 pub(super) fn trees(
     cache: &Cache,
     workspace: &Path,
@@ -34,18 +34,20 @@ pub(super) fn trees(
     }
     let mut trees = BTreeMap::new();
     for pinned in wanted {
-        let path = files.get(&file_name(pinned)).ok_or_else(|| RustError::NotFetched(file_name(pinned)))?;
-        trees.insert(folder(pinned), tree(cache, pinned, path)?);
+        let path = files
+            .get(&file_name(pinned))
+            .ok_or_else(|| RustError::NotFetched(file_name(pinned)))?;
+        trees.insert(directory(pinned), tree(cache, pinned, path)?);
     }
     Ok(trees)
 }
 
-fn folder(pinned: &Pinned) -> String {
+fn directory(pinned: &Pinned) -> String {
     format!("{}-{}", pinned.name, pinned.version)
 }
 
 fn file_name(pinned: &Pinned) -> String {
-    format!("{}.crate", folder(pinned))
+    format!("{}.crate", directory(pinned))
 }
 
 /// The `.crate` files in cargo's registry cache by name; of several registries any will do.
@@ -82,19 +84,23 @@ fn tree(cache: &Cache, pinned: &Pinned, file: &Path) -> Result<Tree, RustError> 
     let packed = fs::read(file)?;
     let found = Digest::of(&packed);
     if found != pinned.checksum {
-        return Err(RustError::Checksum { name: folder(pinned), expected: pinned.checksum, found });
+        return Err(RustError::Checksum {
+            name: directory(pinned),
+            expected: pinned.checksum,
+            found,
+        });
     }
     let unpack = |scratch: &Path| {
         let dir = scratch.join("unpacked");
         fs::create_dir(&dir)?;
         archive::unpack_tar(&mut GzDecoder::new(&packed[..]), &dir, |_| Ok(()))?;
-        let dir = archive::only_folder(&dir)?;
+        let dir = archive::only_directory(&dir)?;
         let manifest = format!("{{\"files\":{{}},\"package\":\"{checksum}\"}}");
         fs::write(dir.join(".cargo-checksum.json"), manifest)?;
         Ok(dir)
     };
     Tree::made_once(cache, digest, unpack).map_err(|error| match error {
-        TreeError::Archive(error) => RustError::Unpack(folder(pinned), error),
+        TreeError::Archive(error) => RustError::Unpack(directory(pinned), error),
         other => other.into(),
     })
 }

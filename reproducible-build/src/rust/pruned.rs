@@ -27,7 +27,7 @@ pub(super) struct Workspace {
     pub(super) manifest: String,
     /// The lock.
     pub(super) lock: String,
-    /// Folder of each member, with its manifest.
+    /// Directory of each member, with its manifest.
     pub(super) members: BTreeMap<String, String>,
     /// Crates of the registry.
     pub(super) crates: BTreeSet<Pinned>,
@@ -39,19 +39,24 @@ impl Workspace {
         let mut lock = read(&workspace.join("Cargo.lock"))?;
         let all = all_members(workspace, &manifest)?;
         let members = reachable_members(&all, packages)?;
-        let crates = prune_lock(&mut lock, &members).map_err(|what| shape(workspace, "Cargo.lock", what))?;
-        prune_manifest(&mut manifest, &members).map_err(|what| shape(workspace, "Cargo.toml", what))?;
+        let crates =
+            prune_lock(&mut lock, &members).map_err(|what| shape(workspace, "Cargo.lock", what))?;
+        prune_manifest(&mut manifest, &members)
+            .map_err(|what| shape(workspace, "Cargo.toml", what))?;
         Ok(Self {
             manifest: manifest.to_string(),
             lock: lock.to_string(),
-            members: members.values().map(|m| (m.folder.clone(), m.manifest.to_string())).collect(),
+            members: members
+                .values()
+                .map(|m| (m.directory.clone(), m.manifest.to_string()))
+                .collect(),
             crates: crates.into_iter().map(pinned).collect::<Result<_, _>>()?,
         })
     }
 }
 
 struct Member {
-    folder: String,
+    directory: String,
     manifest: Table,
 }
 
@@ -74,7 +79,9 @@ fn dependency_tables(manifest: &Table) -> impl Iterator<Item = &Table> {
     let targets = manifest.get("target").and_then(Value::as_table);
     let targets = targets.into_iter().flat_map(Table::values).filter_map(Value::as_table);
     [manifest].into_iter().chain(targets).flat_map(|table| {
-        ["dependencies", "build-dependencies"].into_iter().filter_map(|key| table.get(key)?.as_table())
+        ["dependencies", "build-dependencies"]
+            .into_iter()
+            .filter_map(|key| table.get(key)?.as_table())
     })
 }
 
@@ -91,28 +98,34 @@ fn shape(workspace: &Path, file: &str, what: String) -> RustError {
 fn all_members(workspace: &Path, manifest: &Table) -> Result<BTreeMap<String, Member>, RustError> {
     let missing = |file: PathBuf, what: &str| RustError::Shape(file, what.into());
     let listed = manifest.get("workspace").and_then(|w| w.get("members")).and_then(Value::as_array);
-    let listed = listed.ok_or_else(|| missing(workspace.join("Cargo.toml"), "workspace.members"))?;
+    let listed =
+        listed.ok_or_else(|| missing(workspace.join("Cargo.toml"), "workspace.members"))?;
     let mut all = BTreeMap::new();
-    for folder in listed.iter().filter_map(Value::as_str) {
-        let path = workspace.join(folder).join("Cargo.toml");
+    for directory in listed.iter().filter_map(Value::as_str) {
+        let path = workspace.join(directory).join("Cargo.toml");
         let mut manifest = read(&path)?;
         for key in ["dev-dependencies", "test", "bench", "example"] {
             manifest.remove(key);
         }
         let name = manifest.get("package").and_then(|p| p.get("name")).and_then(Value::as_str);
         let name = name.ok_or_else(|| missing(path, "package.name"))?.to_owned();
-        all.insert(name, Member { folder: folder.to_owned(), manifest });
+        all.insert(name, Member { directory: directory.to_owned(), manifest });
     }
     Ok(all)
 }
 
-fn reachable_members<'a>(all: &'a BTreeMap<String, Member>, packages: &[&str]) -> Result<Members<'a>, RustError> {
+fn reachable_members<'a>(
+    all: &'a BTreeMap<String, Member>,
+    packages: &[&str],
+) -> Result<Members<'a>, RustError> {
     let mut found = Members::new();
     let mut waiting: Vec<&str> = packages.to_vec();
     while let Some(name) = waiting.pop() {
-        let (name, member) = all.get_key_value(name).ok_or_else(|| RustError::NoPackage(name.into()))?;
+        let (name, member) =
+            all.get_key_value(name).ok_or_else(|| RustError::NoPackage(name.into()))?;
         if found.insert(name, member).is_none() {
-            waiting.extend(member.dependencies().into_iter().filter(|name| all.contains_key(*name)));
+            waiting
+                .extend(member.dependencies().into_iter().filter(|name| all.contains_key(*name)));
         }
     }
     Ok(found)
@@ -120,9 +133,10 @@ fn reachable_members<'a>(all: &'a BTreeMap<String, Member>, packages: &[&str]) -
 
 /// Leaves the members and what they inherit.
 fn prune_manifest(manifest: &mut Table, members: &Members<'_>) -> Result<(), String> {
-    let workspace = manifest.get_mut("workspace").and_then(Value::as_table_mut).ok_or("workspace")?;
-    let folders = members.values().map(|member| Value::from(member.folder.as_str()));
-    workspace.insert("members".into(), Value::Array(folders.collect()));
+    let workspace =
+        manifest.get_mut("workspace").and_then(Value::as_table_mut).ok_or("workspace")?;
+    let directories = members.values().map(|member| Value::from(member.directory.as_str()));
+    workspace.insert("members".into(), Value::Array(directories.collect()));
     workspace.remove("exclude");
     workspace.remove("default-members");
     let inherited: BTreeSet<&str> = members
@@ -152,14 +166,19 @@ fn prune_lock(lock: &mut Table, members: &Members<'_>) -> Result<Vec<Table>, Str
     Ok(tables)
 }
 
-fn reachable_packages(tables: &mut [Table], members: &Members<'_>) -> Result<BTreeSet<usize>, String> {
+fn reachable_packages(
+    tables: &mut [Table],
+    members: &Members<'_>,
+) -> Result<BTreeSet<usize>, String> {
     let mut kept = BTreeSet::new();
     let mut waiting = Vec::new();
     for (at, table) in tables.iter_mut().enumerate() {
         let Some(member) = member_of(table, members) else { continue };
         let wanted = member.dependencies();
         if let Some(list) = table.get_mut("dependencies").and_then(Value::as_array_mut) {
-            list.retain(|entry| entry.as_str().is_some_and(|entry| wanted.contains(first_word(entry))));
+            list.retain(|entry| {
+                entry.as_str().is_some_and(|entry| wanted.contains(first_word(entry)))
+            });
         }
         waiting.push(at);
     }
@@ -189,7 +208,8 @@ fn dependencies(table: &Table) -> impl Iterator<Item = &str> {
 fn is_meant(table: &Table, entry: &str) -> bool {
     let text = |key| table.get(key).and_then(Value::as_str).unwrap_or_default();
     let mut words = entry.split(' ');
-    words.next() == Some(text("name")) && words.next().is_none_or(|version| version == text("version"))
+    words.next() == Some(text("name"))
+        && words.next().is_none_or(|version| version == text("version"))
 }
 
 fn first_word(text: &str) -> &str {
@@ -200,7 +220,9 @@ fn pinned(table: Table) -> Result<Pinned, RustError> {
     let text = |key| table.get(key).and_then(Value::as_str).unwrap_or_default();
     let (name, version) = (text("name").to_owned(), text("version").to_owned());
     match text("checksum").parse() {
-        Ok(checksum) if text("source").starts_with("registry+") => Ok(Pinned { name, version, checksum }),
+        Ok(checksum) if text("source").starts_with("registry+") => {
+            Ok(Pinned { name, version, checksum })
+        }
         _ => Err(RustError::Foreign(name, text("source").to_owned())),
     }
 }
@@ -224,7 +246,10 @@ mod tests {
             "a/Cargo.toml",
             "[package]\nname = \"a\"\n[dependencies]\nb.workspace = true\n[dev-dependencies]\ntokio.workspace = true\n[[test]]\nname = \"t\"\n",
         );
-        write("b/Cargo.toml", "[package]\nname = \"b\"\n[target.'cfg(unix)'.dependencies]\nserde.workspace = true\n");
+        write(
+            "b/Cargo.toml",
+            "[package]\nname = \"b\"\n[target.'cfg(unix)'.dependencies]\nserde.workspace = true\n",
+        );
         write("c/Cargo.toml", "[package]\nname = \"c\"\n[dependencies]\ntokio.workspace = true\n");
         let registry = |name: &str, version: &str, dependencies: &str| {
             let source = "registry+https://registry.test/index";
@@ -252,7 +277,8 @@ mod tests {
         let dir = workspace();
         let pruned = Workspace::read(dir.path(), &["a"]).unwrap();
         assert_eq!(pruned.members.keys().collect::<Vec<_>>(), ["a", "b"]);
-        let crates: Vec<_> = pruned.crates.iter().map(|c| format!("{} {}", c.name, c.version)).collect();
+        let crates: Vec<_> =
+            pruned.crates.iter().map(|c| format!("{} {}", c.name, c.version)).collect();
         assert_eq!(crates, ["dep 2.0.0", "serde 1.0.0"]);
         assert!(!pruned.lock.contains("tokio") && !pruned.manifest.contains("tokio"));
         assert!(!pruned.members["a"].contains("tokio") && !pruned.members["a"].contains("test"));

@@ -15,7 +15,8 @@ pub(super) fn run(spec: &Spec) -> Result<ExitCode, SandboxError> {
     sethostname(&spec.hostname).map_err(|e| SandboxError::Refused("a host name", e))?;
     // A user namespace inside the first: the commands see the wished ids and have
     // no power over the mounts.
-    unshare(CloneFlags::CLONE_NEWUSER).map_err(|e| SandboxError::Refused("a second user namespace", e))?;
+    unshare(CloneFlags::CLONE_NEWUSER)
+        .map_err(|e| SandboxError::Refused("a second user namespace", e))?;
     map_ids(spec.uid, 0, 0)?;
     umask(Mode::from_bits_truncate(spec.umask));
     for step in &spec.steps {
@@ -31,7 +32,12 @@ fn run_step(step: &Step, spec: &Spec) -> Result<bool, SandboxError> {
         return Err(SandboxError::Usage);
     };
     eprintln!("+ {}", step.argv.join(" "));
-    let status = Command::new(program).args(arguments).current_dir(&step.dir).env_clear().envs(&spec.env).status();
+    let status = Command::new(program)
+        .args(arguments)
+        .current_dir(&step.dir)
+        .env_clear()
+        .envs(&spec.env)
+        .status();
     match status {
         Ok(status) if status.success() => Ok(true),
         Ok(status) => {

@@ -49,7 +49,9 @@ fn devices(dev: &Path) -> Result<(), SandboxError> {
         fs::write(&node, "")?;
         bind(&Path::new("/dev").join(name), &node, true)?;
     }
-    for (link, target) in [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")] {
+    for (link, target) in
+        [("fd", "/proc/self/fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")]
+    {
         symlink(target, dev.join(link))?;
     }
     fs::create_dir(dev.join("shm"))?;
@@ -58,7 +60,8 @@ fn devices(dev: &Path) -> Result<(), SandboxError> {
 
 fn new_fs(kind: &str, at: &Path, options: &str) -> Result<(), SandboxError> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount(Some(kind), at, Some(kind), flags, Some(options)).map_err(|e| SandboxError::Mount(at.into(), kind.into(), e))
+    mount(Some(kind), at, Some(kind), flags, Some(options))
+        .map_err(|e| SandboxError::Mount(at.into(), kind.into(), e))
 }
 
 fn bind(from: &Path, to: &Path, writable: bool) -> Result<(), SandboxError> {

@@ -1,4 +1,5 @@
-//! The ACPI blobs that QEMU hands to the firmware, which measures them before it patches addresses in.
+//! The ACPI blobs that QEMU hands to the firmware, which measures them before it patches addresses
+//! in.
 
 /// Raw contents of the three `fw_cfg` files, at their full length.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,8 +15,11 @@ pub struct FirmwareBlobs {
 impl FirmwareBlobs {
     /// Names and contents in the order of measurement.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
-        let named: [(_, &[u8]); 3] =
-            [("acpi-loader", &self.loader), ("acpi-rsdp", &self.rsdp), ("acpi-tables", &self.tables)];
+        let named: [(_, &[u8]); 3] = [
+            ("acpi-loader", &self.loader),
+            ("acpi-rsdp", &self.rsdp),
+            ("acpi-tables", &self.tables),
+        ];
         named.into_iter()
     }
 }

@@ -1,11 +1,14 @@
 //! The Authenticode digest of a kernel, which firmware extends when it starts an EFI program.
 //!
 //! Sources: Microsoft, "Windows Authenticode Portable Executable Signature Format" 1.0, section
-//! "Calculating the PE Image Hash"; edk2 `MeasurePeImageAndExtend`, which adds no padding at the end.
-//! The file is taken as it lies on disk: for a confidential guest QEMU ≥ 10.2 patches nothing in it.
+//! "Calculating the PE Image Hash"; edk2 `MeasurePeImageAndExtend`, which adds no padding at the
+//! end. The file is taken as it lies on disk: for a confidential guest QEMU ≥ 10.2 patches nothing
+//! in it.
 
 use object::LittleEndian as LE;
-use object::pe::{IMAGE_DIRECTORY_ENTRY_SECURITY, ImageDosHeader, ImageNtHeaders64, ImageSectionHeader};
+use object::pe::{
+    IMAGE_DIRECTORY_ENTRY_SECURITY, ImageDosHeader, ImageNtHeaders64, ImageSectionHeader,
+};
 use object::read::pe::ImageNtHeaders as _;
 use sha2::{Digest, Sha384};
 
@@ -47,14 +50,17 @@ pub fn digest(file: &[u8]) -> Result<Register, AuthenticodeError> {
     let (headers, directories) = ImageNtHeaders64::parse(file, &mut offset).map_err(not_pe)?;
     let table = headers.sections(file, offset).map_err(not_pe)?;
     let headers_end = headers.optional_header.size_of_headers.get(LE) as usize;
-    let signatures = directories.get(IMAGE_DIRECTORY_ENTRY_SECURITY).map_or(0, |entry| entry.size.get(LE) as usize);
+    let signatures = directories
+        .get(IMAGE_DIRECTORY_ENTRY_SECURITY)
+        .map_or(0, |entry| entry.size.get(LE) as usize);
 
     let mut hasher = Sha384::new();
     hasher.update(part(file, 0, start + CHECKSUM_AT, "headers")?);
     hasher.update(part(file, start + CHECKSUM_AT + 4, start + SECURITY_AT, "headers")?);
     hasher.update(part(file, start + SECURITY_AT + 8, headers_end, "headers")?);
     let sections = hash_sections(&mut hasher, file, table.iter())?;
-    let end = file.len().checked_sub(signatures).ok_or(AuthenticodeError::OutOfFile("signatures"))?;
+    let end =
+        file.len().checked_sub(signatures).ok_or(AuthenticodeError::OutOfFile("signatures"))?;
     if end > headers_end + sections {
         hasher.update(&file[headers_end + sections..end]);
     }
@@ -68,7 +74,12 @@ fn hash_sections<'a>(
     sections: impl Iterator<Item = &'a ImageSectionHeader>,
 ) -> Result<usize, AuthenticodeError> {
     let mut extents: Vec<_> = sections
-        .map(|section| (section.pointer_to_raw_data.get(LE) as usize, section.size_of_raw_data.get(LE) as usize))
+        .map(|section| {
+            (
+                section.pointer_to_raw_data.get(LE) as usize,
+                section.size_of_raw_data.get(LE) as usize,
+            )
+        })
         .filter(|(_, bytes)| *bytes > 0)
         .collect();
     extents.sort_by_key(|(start, _)| *start);
@@ -80,14 +91,21 @@ fn hash_sections<'a>(
     Ok(total)
 }
 
-fn part<'a>(file: &'a [u8], start: usize, end: usize, what: &'static str) -> Result<&'a [u8], AuthenticodeError> {
+fn part<'a>(
+    file: &'a [u8],
+    start: usize,
+    end: usize,
+    what: &'static str,
+) -> Result<&'a [u8], AuthenticodeError> {
     file.get(start..end).ok_or(AuthenticodeError::OutOfFile(what))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::synthetic::{KERNEL_HEADERS as HEADERS, KERNEL_NT as NT, kernel as synthetic_kernel};
+    use crate::synthetic::{
+        KERNEL_HEADERS as HEADERS, KERNEL_NT as NT, kernel as synthetic_kernel,
+    };
 
     #[test]
     fn all_but_checksum_entry_and_signatures_is_hashed_in_file_order() {

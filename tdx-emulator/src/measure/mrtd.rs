@@ -1,7 +1,7 @@
 //! MRTD: the log of page additions and extensions by which a TD is built.
 //!
-//! Source: Intel TDX Module base specification, `TDH.MEM.PAGE.ADD` and `TDH.MR.EXTEND`. One pass, as KVM
-//! with QEMU ≥ 9 does: each page is added and extended before the next.
+//! Source: Intel TDX Module base specification, `TDH.MEM.PAGE.ADD` and `TDH.MR.EXTEND`. One pass,
+//! as KVM with QEMU ≥ 9 does: each page is added and extended before the next.
 
 use sha2::{Digest, Sha384};
 

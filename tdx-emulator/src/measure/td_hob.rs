@@ -1,7 +1,8 @@
-//! The hand-off blocks that QEMU writes for the firmware: how much memory there is, and which is accepted.
+//! The hand-off blocks that QEMU writes for the firmware: how much memory there is, and which is
+//! accepted.
 //!
-//! Sources: QEMU `target/i386/kvm/tdx.c` (how ranges are split) and `hw/i386/tdvf-hob.c`; UEFI PI 1.8,
-//! volume 3, section 5. The firmware measures the list without its end block.
+//! Sources: QEMU `target/i386/kvm/tdx.c` (how ranges are split) and `hw/i386/tdvf-hob.c`; UEFI PI
+//! 1.8, volume 3, section 5. The firmware measures the list without its end block.
 
 use super::tdvf::{Section, SectionKind};
 
@@ -53,7 +54,8 @@ struct Range {
 
 /// The list as measured, for a machine with `memory_bytes` of memory.
 pub fn build(sections: &[Section], memory_bytes: u64) -> Result<Vec<u8>, TdHobError> {
-    let places: Vec<_> = sections.iter().filter(|section| section.kind == SectionKind::TdHob).collect();
+    let places: Vec<_> =
+        sections.iter().filter(|section| section.kind == SectionKind::TdHob).collect();
     let [place] = places[..] else { return Err(TdHobError::Places(places.len())) };
     let mut ranges = memory(memory_bytes);
     for section in sections {
@@ -77,10 +79,13 @@ fn memory(bytes: u64) -> Vec<Range> {
 /// Cuts the section out of the free range around it.
 fn accept(ranges: &mut Vec<Range>, section: &Section, memory_bytes: u64) -> Result<(), TdHobError> {
     let (start, end) = (section.address, section.address + section.memory_bytes);
-    let around = |range: &&mut Range| !range.accepted && range.start <= start && end <= range.start + range.bytes;
+    let around = |range: &&mut Range| {
+        !range.accepted && range.start <= start && end <= range.start + range.bytes
+    };
     let found = ranges.iter_mut().find(around);
     let range = found.ok_or(TdHobError::NotMemory { address: start, memory_bytes })?;
-    let whole = std::mem::replace(range, Range { start, bytes: section.memory_bytes, accepted: true });
+    let whole =
+        std::mem::replace(range, Range { start, bytes: section.memory_bytes, accepted: true });
     let head = Range { bytes: start - whole.start, ..whole };
     let tail = Range { start: end, bytes: whole.start + whole.bytes - end, ..whole };
     ranges.extend([head, tail].into_iter().filter(|range| range.bytes > 0));
@@ -136,7 +141,10 @@ pub(crate) mod tests {
 
     fn kinds_and_starts(list: &[u8]) -> Vec<(u8, u64, u64)> {
         let long = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap());
-        list[56..].chunks(48).map(|block| (block[24], long(&block[32..40]), long(&block[40..]))).collect()
+        list[56..]
+            .chunks(48)
+            .map(|block| (block[24], long(&block[32..40]), long(&block[40..])))
+            .collect()
     }
 
     #[test]

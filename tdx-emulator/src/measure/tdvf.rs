@@ -1,8 +1,8 @@
 //! The TDVF metadata: how a TDX firmware tells a VMM which of its parts go where and are measured.
 //!
-//! Sources: Intel TDX Virtual Firmware Design Guide rev. 1.01, section 11; edk2 `OvmfPkg/ResetVector`
-//! (the table of GUIDs that ends at 32 bytes before the end of the file). The firmware is the host's own
-//! file, which may still be any file: every offset is checked.
+//! Sources: Intel TDX Virtual Firmware Design Guide rev. 1.01, section 11; edk2
+//! `OvmfPkg/ResetVector` (the table of GUIDs that ends at 32 bytes before the end of the file). The
+//! firmware is the host's own file, which may still be any file: every offset is checked.
 
 /// Largest firmware; OVMF has 4 MiB.
 pub const MAX_FIRMWARE_BYTES: usize = 64 << 20;
@@ -16,11 +16,13 @@ pub const PAGE_BYTES: u64 = 4096;
 /// End of the GUID table, counted from the end of the file.
 const TABLE_END: usize = 32;
 /// `96b582de-1fb2-45f7-baea-a366c55a082d`, the table's footer, as stored.
-const FOOTER_GUID: [u8; 16] =
-    [0xde, 0x82, 0xb5, 0x96, 0xb2, 0x1f, 0xf7, 0x45, 0xba, 0xea, 0xa3, 0x66, 0xc5, 0x5a, 0x08, 0x2d];
+const FOOTER_GUID: [u8; 16] = [
+    0xde, 0x82, 0xb5, 0x96, 0xb2, 0x1f, 0xf7, 0x45, 0xba, 0xea, 0xa3, 0x66, 0xc5, 0x5a, 0x08, 0x2d,
+];
 /// `e47a6535-984a-4798-865e-4685a7bf8ec2`, the entry with the metadata's offset, as stored.
-const METADATA_GUID: [u8; 16] =
-    [0x35, 0x65, 0x7a, 0xe4, 0x4a, 0x98, 0x98, 0x47, 0x86, 0x5e, 0x46, 0x85, 0xa7, 0xbf, 0x8e, 0xc2];
+const METADATA_GUID: [u8; 16] = [
+    0x35, 0x65, 0x7a, 0xe4, 0x4a, 0x98, 0x98, 0x47, 0x86, 0x5e, 0x46, 0x85, 0xa7, 0xbf, 0x8e, 0xc2,
+];
 /// Length and GUID behind an entry's data.
 const ENTRY_TRAILER_BYTES: usize = 18;
 const DESCRIPTOR_BYTES: usize = 16;
@@ -76,7 +78,9 @@ pub enum TdvfError {
     #[error("firmware: {0}: is it built for TDX (IntelTdxX64 or a unified OVMF)?")]
     NoMetadata(&'static str),
     /// metadata of another version or size
-    #[error("firmware: metadata version {version} with {count} sections, expected version 1 and 1 to {MAX_SECTIONS}")]
+    #[error(
+        "firmware: metadata version {version} with {count} sections, expected version 1 and 1 to {MAX_SECTIONS}"
+    )]
     Metadata {
         /// Its version.
         version: u32,
@@ -113,8 +117,12 @@ pub fn sections(firmware: &[u8]) -> Result<Vec<Section>, TdvfError> {
 }
 
 /// The variables, whose digest is an event of RTMR0.
-pub fn configuration_volume<'a>(firmware: &'a [u8], sections: &[Section]) -> Result<&'a [u8], TdvfError> {
-    let volumes: Vec<_> = sections.iter().filter(|section| section.kind == SectionKind::Configuration).collect();
+pub fn configuration_volume<'a>(
+    firmware: &'a [u8],
+    sections: &[Section],
+) -> Result<&'a [u8], TdvfError> {
+    let volumes: Vec<_> =
+        sections.iter().filter(|section| section.kind == SectionKind::Configuration).collect();
     match volumes[..] {
         [volume] => Ok(volume.data(firmware)),
         _ => Err(TdvfError::ConfigurationVolumes(volumes.len())),
@@ -123,7 +131,8 @@ pub fn configuration_volume<'a>(firmware: &'a [u8], sections: &[Section]) -> Res
 
 /// The bytes from the descriptor's signature to the end of the file.
 fn descriptor(firmware: &[u8]) -> Result<&[u8], TdvfError> {
-    let table_end = firmware.len().checked_sub(TABLE_END).ok_or(TdvfError::NoMetadata("too short"))?;
+    let table_end =
+        firmware.len().checked_sub(TABLE_END).ok_or(TdvfError::NoMetadata("too short"))?;
     let entry = metadata_entry(&firmware[..table_end])?;
     let from_end = entry.len().checked_sub(4).and_then(|at| u32_at(entry, at));
     let start = from_end.and_then(|offset| firmware.len().checked_sub(offset as usize));
@@ -145,7 +154,11 @@ fn metadata_entry(file: &[u8]) -> Result<&[u8], TdvfError> {
     let mut table = &file[start..file.len() - ENTRY_TRAILER_BYTES];
     while !table.is_empty() {
         let (guid, bytes, data_end) = entry_at_end(table).ok_or(broken.clone())?;
-        let start = table.len().checked_sub(bytes).filter(|start| *start <= data_end).ok_or(broken.clone())?;
+        let start = table
+            .len()
+            .checked_sub(bytes)
+            .filter(|start| *start <= data_end)
+            .ok_or(broken.clone())?;
         if guid == METADATA_GUID {
             return Ok(&table[start..data_end]);
         }
@@ -188,10 +201,14 @@ fn section(firmware: &[u8], descriptor: &[u8], index: u32) -> Result<Section, Td
     if attributes & !3 != 0 {
         return Err(wrong("unknown attributes"));
     }
-    if !section.address.is_multiple_of(PAGE_BYTES) || !section.memory_bytes.is_multiple_of(PAGE_BYTES) {
+    if !section.address.is_multiple_of(PAGE_BYTES)
+        || !section.memory_bytes.is_multiple_of(PAGE_BYTES)
+    {
         return Err(wrong("not aligned to pages"));
     }
-    if section.memory_bytes > MAX_SECTION_BYTES || section.address.checked_add(section.memory_bytes).is_none() {
+    if section.memory_bytes > MAX_SECTION_BYTES
+        || section.address.checked_add(section.memory_bytes).is_none()
+    {
         return Err(wrong("larger than 64 MiB, or beyond the address space"));
     }
     if section.raw_bytes as u64 > section.memory_bytes {
@@ -224,7 +241,10 @@ mod tests {
     #[test]
     fn other_files_are_refused_with_their_reason() {
         assert!(matches!(sections(&[]), Err(TdvfError::NoMetadata(_))));
-        assert_eq!(sections(&[0; 4096]), Err(TdvfError::NoMetadata("the table of GUIDs is broken")));
+        assert_eq!(
+            sections(&[0; 4096]),
+            Err(TdvfError::NoMetadata("the table of GUIDs is broken"))
+        );
         let firmware = synthetic_firmware();
         let metadata = firmware.len() - (16 + 32 * 4 + 22 + 20 + 18 + TABLE_END);
         let broken = |at: usize, byte: u8| {

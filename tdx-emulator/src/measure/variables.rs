@@ -1,20 +1,25 @@
-//! UEFI variables that the firmware measures: secure boot, empty, and the boot entries it makes itself.
+//! UEFI variables that the firmware measures: secure boot, empty, and the boot entries it makes
+//! itself.
 //!
-//! Sources: UEFI 2.10, sections 3.1.3 and 32.6 (EFI_LOAD_OPTION, UEFI_VARIABLE_DATA), 10.3 (device paths);
-//! edk2 2025.02 `OvmfPkg` for the GUIDs of its boot manager.
+//! Sources: UEFI 2.10, sections 3.1.3 and 32.6 (EFI_LOAD_OPTION, UEFI_VARIABLE_DATA), 10.3 (device
+//! paths); edk2 2025.02 `OvmfPkg` for the GUIDs of its boot manager.
 
 /// EFI_GLOBAL_VARIABLE, `8be4df61-93ca-11d2-aa0d-00e098032b8c`, as stored.
-const GLOBAL: [u8; 16] =
-    [0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c];
+const GLOBAL: [u8; 16] = [
+    0x61, 0xdf, 0xe4, 0x8b, 0xca, 0x93, 0xd2, 0x11, 0xaa, 0x0d, 0x00, 0xe0, 0x98, 0x03, 0x2b, 0x8c,
+];
 /// EFI_IMAGE_SECURITY_DATABASE, `d719b2cb-3d3a-4596-a3bc-dad00e67656f`, as stored.
-const SECURITY_DATABASE: [u8; 16] =
-    [0xcb, 0xb2, 0x19, 0xd7, 0x3a, 0x3d, 0x96, 0x45, 0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f];
+const SECURITY_DATABASE: [u8; 16] = [
+    0xcb, 0xb2, 0x19, 0xd7, 0x3a, 0x3d, 0x96, 0x45, 0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65, 0x6f,
+];
 /// Firmware volume with the boot manager, `7cb8bdc9-f8eb-4f34-aaea-3ee4af6516a1`, as stored.
-const BOOT_VOLUME: [u8; 16] =
-    [0xc9, 0xbd, 0xb8, 0x7c, 0xeb, 0xf8, 0x34, 0x4f, 0xaa, 0xea, 0x3e, 0xe4, 0xaf, 0x65, 0x16, 0xa1];
+const BOOT_VOLUME: [u8; 16] = [
+    0xc9, 0xbd, 0xb8, 0x7c, 0xeb, 0xf8, 0x34, 0x4f, 0xaa, 0xea, 0x3e, 0xe4, 0xaf, 0x65, 0x16, 0xa1,
+];
 /// UiApp, `462caa21-7614-4503-836e-8ab6f4662331`, as stored.
-const UI_APP: [u8; 16] =
-    [0x21, 0xaa, 0x2c, 0x46, 0x14, 0x76, 0x03, 0x45, 0x83, 0x6e, 0x8a, 0xb6, 0xf4, 0x66, 0x23, 0x31];
+const UI_APP: [u8; 16] = [
+    0x21, 0xaa, 0x2c, 0x46, 0x14, 0x76, 0x03, 0x45, 0x83, 0x6e, 0x8a, 0xb6, 0xf4, 0x66, 0x23, 0x31,
+];
 
 /// A variable of secure boot, which this firmware has no use for and so measures without contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +42,8 @@ impl SecureBootVariable {
     /// UEFI_VARIABLE_DATA without data: vendor, characters of the name, bytes of data, name.
     pub fn empty_variable_data(&self) -> Vec<u8> {
         let characters = self.name.encode_utf16().count() as u64;
-        [&self.vendor[..], &characters.to_le_bytes(), &0_u64.to_le_bytes(), &utf16(self.name)].concat()
+        [&self.vendor[..], &characters.to_le_bytes(), &0_u64.to_le_bytes(), &utf16(self.name)]
+            .concat()
     }
 }
 

@@ -1,4 +1,5 @@
-//! Who has a key in the emulated hardware's hierarchy, and which; all follow from the published root key.
+//! Who has a key in the emulated hardware's hierarchy, and which; all follow from the published
+//! root key.
 
 use std::str::FromStr as _;
 
@@ -46,7 +47,8 @@ impl Holder {
     /// Subject name.
     pub(super) fn name(self) -> Name {
         let escaped = self.common_name().replace(',', "\\,");
-        Name::from_str(&format!("CN={escaped},O=dstyx emulator")).expect("the names are constants and well formed")
+        Name::from_str(&format!("CN={escaped},O=dstyx emulator"))
+            .expect("the names are constants and well formed")
     }
 
     /// Whether it issues certificates.
@@ -65,7 +67,8 @@ impl Holder {
             .chain_update(root.to_bytes())
             .chain_update(self.common_name())
             .finalize();
-        SigningKey::from_bytes(&scalar).expect("a hash is a scalar but with probability 2^-32, and these are fixed")
+        SigningKey::from_bytes(&scalar)
+            .expect("a hash is a scalar but with probability 2^-32, and these are fixed")
     }
 
     /// Twenty bytes that follow from the key.
@@ -97,7 +100,10 @@ mod tests {
         let holders = authorities.into_iter().chain(signers);
         for holder in holders {
             let name = holder.name().to_string();
-            assert!(name.contains("DANGER dstyx EMULATED") && name.contains("proves nothing"), "{name}");
+            assert!(
+                name.contains("DANGER dstyx EMULATED") && name.contains("proves nothing"),
+                "{name}"
+            );
         }
     }
 }

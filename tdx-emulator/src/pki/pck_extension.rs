@@ -1,7 +1,7 @@
 //! The SGX extension of a PCK certificate: which machine it is, and how patched.
 //!
-//! Source: Intel SGX PCK Certificate and Certificate Revocation List Profile Specification, rev. 1.5,
-//! section 1.3.5 (OID 1.2.840.113741.1.13.1 and below).
+//! Source: Intel SGX PCK Certificate and Certificate Revocation List Profile Specification, rev.
+//! 1.5, section 1.3.5 (OID 1.2.840.113741.1.13.1 and below).
 
 use x509_cert::der::asn1::{Any, ObjectIdentifier, OctetString};
 use x509_cert::der::{Encode as _, Error, Tag};

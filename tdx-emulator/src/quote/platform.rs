@@ -1,7 +1,8 @@
-//! The emulated machine: identities and security versions that quote, certificate and collateral agree on.
+//! The emulated machine: identities and security versions that quote, certificate and collateral
+//! agree on.
 //!
-//! One place, because a verifier compares them with one another. The values are made up, within what real
-//! ones look like; where a real verifier wants a constant of Intel's, it is that.
+//! One place, because a verifier compares them with one another. The values are made up, within
+//! what real ones look like; where a real verifier wants a constant of Intel's, it is that.
 
 use sha2::{Digest, Sha384};
 
@@ -9,7 +10,8 @@ use super::QuoteVersion;
 use crate::lie::Lie;
 use crate::pki::pck_extension::PckFacts;
 
-/// `TEE_TCB_SVN`: TDX module SVN 5, module version 1 (so TCB info's identity `TDX_01` applies), SEAM loader 2.
+/// `TEE_TCB_SVN`: TDX module SVN 5, module version 1 (so TCB info's identity `TDX_01` applies),
+/// SEAM loader 2.
 pub const TEE_TCB_SVN: [u8; 16] = [5, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 /// Security versions of the CPU's components.
 pub const CPU_SVN: [u8; 16] = [3, 3, 2, 2, 4, 1, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0];
@@ -37,8 +39,9 @@ const SEPT_VE_DISABLE: u64 = 1 << 28;
 
 /// Names the maker of the quoting enclave; verifiers accept only Intel's,
 /// `939a7233-f79c-4ca9-940a-0db3957f0607`.
-const QE_VENDOR_ID: [u8; 16] =
-    [0x93, 0x9a, 0x72, 0x33, 0xf7, 0x9c, 0x4c, 0xa9, 0x94, 0x0a, 0x0d, 0xb3, 0x95, 0x7f, 0x06, 0x07];
+const QE_VENDOR_ID: [u8; 16] = [
+    0x93, 0x9a, 0x72, 0x33, 0xf7, 0x9c, 0x4c, 0xa9, 0x94, 0x0a, 0x0d, 0xb3, 0x95, 0x7f, 0x06, 0x07,
+];
 
 /// The parts of quotes that no guest decides, with or without a lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,10 +84,14 @@ impl Platform {
             Some(Lie::TdPartition) => platform.vm_id = 1,
             Some(Lie::UnknownXfam) => platform.xfam |= 1 << 40,
             Some(Lie::SeamAttributes) => platform.seam_attributes = 1,
-            Some(Lie::WrongMrsignerseam) => platform.mr_signer_seam = Sha384::digest("another module's signer").into(),
+            Some(Lie::WrongMrsignerseam) => {
+                platform.mr_signer_seam = Sha384::digest("another module's signer").into()
+            }
             Some(Lie::UnknownModule) => platform.tee_tcb_svn[1] = 9,
             Some(Lie::ForeignQeVendor) => platform.qe_vendor_id = *b"another vendor\0\0",
-            Some(Lie::WrongQeIdentity) => platform.qe_signer = *b"another enclave's signer\0\0\0\0\0\0\0\0",
+            Some(Lie::WrongQeIdentity) => {
+                platform.qe_signer = *b"another enclave's signer\0\0\0\0\0\0\0\0"
+            }
             Some(Lie::LongQeAuthData) => platform.qe_auth_data.push(0),
             _ => {}
         }
@@ -106,8 +113,9 @@ impl Platform {
         }
     }
 
-    /// What an extended body has behind `MRSERVICETD` (Intel DCAP, `sgx_quote_5.h`, `sgx_report2_body_v1_5_ex_t`):
-    /// a machine without attached devices and service TDs, not updated since the launch.
+    /// What an extended body has behind `MRSERVICETD` (Intel DCAP, `sgx_quote_5.h`,
+    /// `sgx_report2_body_v1_5_ex_t`): a machine without attached devices and service TDs, not
+    /// updated since the launch.
     pub fn extension(&self) -> Vec<u8> {
         let mut extension = vec![self.vm_id];
         extension.extend([0xd1; 32]); // TD_ID
@@ -120,8 +128,8 @@ impl Platform {
         extension
     }
 
-    /// The quoting enclave's SGX report (384 bytes; Intel SDM volume 3D, table 38-21, without key id and MAC),
-    /// over the hash that names the attestation key.
+    /// The quoting enclave's SGX report (384 bytes; Intel SDM volume 3D, table 38-21, without key
+    /// id and MAC), over the hash that names the attestation key.
     pub fn qe_report(&self, report_data: &[u8; 32]) -> [u8; 384] {
         let mut report = [0; 384];
         let mut put = |at: usize, bytes: &[u8]| report[at..at + bytes.len()].copy_from_slice(bytes);

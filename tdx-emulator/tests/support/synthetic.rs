@@ -1,4 +1,5 @@
-//! A firmware and a kernel made of nothing, as small as their formats allow; for unit tests and the service's.
+//! A firmware and a kernel made of nothing, as small as their formats allow; for unit tests and the
+//! service's.
 
 /// Where the PE header of [`kernel`] starts.
 pub const KERNEL_NT: usize = 0x80;
@@ -6,10 +7,12 @@ pub const KERNEL_NT: usize = 0x80;
 pub const KERNEL_HEADERS: usize = 0x400;
 
 /// The TDX entry of the table of GUIDs, and its footer.
-const METADATA_GUID: [u8; 16] =
-    [0x35, 0x65, 0x7a, 0xe4, 0x4a, 0x98, 0x98, 0x47, 0x86, 0x5e, 0x46, 0x85, 0xa7, 0xbf, 0x8e, 0xc2];
-const FOOTER_GUID: [u8; 16] =
-    [0xde, 0x82, 0xb5, 0x96, 0xb2, 0x1f, 0xf7, 0x45, 0xba, 0xea, 0xa3, 0x66, 0xc5, 0x5a, 0x08, 0x2d];
+const METADATA_GUID: [u8; 16] = [
+    0x35, 0x65, 0x7a, 0xe4, 0x4a, 0x98, 0x98, 0x47, 0x86, 0x5e, 0x46, 0x85, 0xa7, 0xbf, 0x8e, 0xc2,
+];
+const FOOTER_GUID: [u8; 16] = [
+    0xde, 0x82, 0xb5, 0x96, 0xb2, 0x1f, 0xf7, 0x45, 0xba, 0xea, 0xa3, 0x66, 0xc5, 0x5a, 0x08, 0x2d,
+];
 
 /// A firmware of two pages of variables, one of code, and an OVMF-like table, all made here.
 pub fn firmware() -> Vec<u8> {
@@ -52,7 +55,9 @@ pub fn firmware() -> Vec<u8> {
 /// A PE image with two sections in reverse order in its table, trailing data and signatures.
 pub fn kernel() -> Vec<u8> {
     let mut file = vec![0; KERNEL_HEADERS];
-    let put = |file: &mut Vec<u8>, at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
+    let put = |file: &mut Vec<u8>, at: usize, bytes: &[u8]| {
+        file[at..at + bytes.len()].copy_from_slice(bytes)
+    };
     put(&mut file, 0, b"MZ");
     put(&mut file, 0x3c, &(KERNEL_NT as u32).to_le_bytes());
     put(&mut file, KERNEL_NT, b"PE\0\0");
@@ -65,7 +70,8 @@ pub fn kernel() -> Vec<u8> {
     put(&mut file, KERNEL_NT + 24 + 108, &16_u32.to_le_bytes());
     put(&mut file, KERNEL_NT + 24 + 144, &0x70c_u32.to_le_bytes());
     put(&mut file, KERNEL_NT + 24 + 144 + 4, &8_u32.to_le_bytes());
-    for (index, (start, bytes)) in [(0x600_u32, 0x100_u32), (0x400, 0x200)].into_iter().enumerate() {
+    for (index, (start, bytes)) in [(0x600_u32, 0x100_u32), (0x400, 0x200)].into_iter().enumerate()
+    {
         let at = KERNEL_NT + 24 + 240 + 40 * index;
         put(&mut file, at + 16, &bytes.to_le_bytes());
         put(&mut file, at + 20, &start.to_le_bytes());

@@ -1,4 +1,5 @@
-//! How long the guest takes to come how far, beside the same kernel and firmware with an init that ends at once.
+//! How long the guest takes to come how far, beside the same kernel and firmware with an init that
+//! ends at once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,11 +37,12 @@ struct Boot {
 /// Prints the rows.
 pub fn boots() {
     let image = &image();
-    let folder = tempfile::tempdir().unwrap();
-    let empty_initrd = folder.path().join("initrd");
+    let directory = tempfile::tempdir().unwrap();
+    let empty_initrd = directory.path().join("initrd");
     fs::write(&empty_initrd, empty_initramfs()).unwrap();
     let mirror = Mirror::honest();
-    let runs: Vec<_> = (0..BOOTS).map(|_| (boot(image, &mirror), empty_boot(image, &empty_initrd))).collect();
+    let runs: Vec<_> =
+        (0..BOOTS).map(|_| (boot(image, &mirror), empty_boot(image, &empty_initrd))).collect();
     let empty = median(runs.iter().map(|(_, empty)| *empty));
     let peer = format!("empty init, powered off: {}", seconds(empty));
     let reached = |figure: &str, pick: fn(&Boot) -> Duration, aim: &str| {
@@ -54,7 +56,8 @@ pub fn boots() {
 
 fn boot(image: &Path, mirror: &Mirror) -> Boot {
     let host = Host {
-        compose: fs::read_to_string(lab::checkout().join("examples/hello/docker-compose.yml")).unwrap(),
+        compose: fs::read_to_string(lab::checkout().join("examples/hello/docker-compose.yml"))
+            .unwrap(),
         mirrors: vec![mirror.address.clone()],
         ports: vec![HELLO_PORT],
         ..Host::default()
@@ -65,7 +68,8 @@ fn boot(image: &Path, mirror: &Mirror) -> Boot {
     let app_measured = guest.age();
     // Who connects before there is an address waits for QEMU's network to try again, seconds later.
     guest.reached(Phase::Networked).unwrap();
-    let first_evidence = answered(&guest, AGENT_PORT, &format!("/evidence?nonce={}", "5a".repeat(32)));
+    let first_evidence =
+        answered(&guest, AGENT_PORT, &format!("/evidence?nonce={}", "5a".repeat(32)));
     let hello = answered(&guest, HELLO_PORT, "/");
     Boot { app_measured, first_evidence, hello }
 }

@@ -1,4 +1,5 @@
-//! Bytes a second from container to container over a compose network, beside a bare pair of links, in turns.
+//! Bytes a second from container to container over a compose network, beside a bare pair of links,
+//! in turns.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -41,15 +42,22 @@ pub fn bridges() {
 }
 
 async fn measure() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let digest = "0".repeat(64);
     let service = |name: &str| format!("  {name}: {{image: 'example.org/x@sha256:{digest}'}}\n");
     let text = format!("services:\n{}{}", service("one"), service("two"));
     let compose = ComposeFile::read(text.as_bytes(), &Inputs::default()).unwrap();
-    let networks =
-        Networks::open(&compose, &folder.path().join("run"), &folder.path().join("resolv.conf")).await.unwrap();
+    let networks = Networks::open(
+        &compose,
+        &directory.path().join("run"),
+        &directory.path().join("resolv.conf"),
+    )
+    .await
+    .unwrap();
     let (one, two) = (networks.join("one-1").await.unwrap(), networks.join("two-1").await.unwrap());
-    let open = |joined: &containers::network::Joined| File::open(joined.namespace.as_ref().unwrap()).unwrap();
+    let open = |joined: &containers::network::Joined| {
+        File::open(joined.namespace.as_ref().unwrap()).unwrap()
+    };
     let bridged = (open(&one), open(&two), two.addresses[0]);
     let bare = bare_pair().await;
     let runs: Vec<_> = (0..TRANSFERS).map(|_| (transfer(&bridged), transfer(&bare))).collect();
@@ -58,7 +66,13 @@ async fn measure() {
     let bare = median(runs.iter().map(|(_, bare)| *bare));
     let rate = |time: Duration| format!("{:.1} Gbit/s", 8.0 / time.as_secs_f64());
     let ratio = bare.as_secs_f64() / bridged.as_secs_f64();
-    row("container to container", &rate(bridged), &format!("bare veth: {}", rate(bare)), Some(ratio), "");
+    row(
+        "container to container",
+        &rate(bridged),
+        &format!("bare veth: {}", rate(bare)),
+        Some(ratio),
+        "",
+    );
 }
 
 /// Two namespaces joined by nothing but a pair of links.
@@ -67,11 +81,14 @@ async fn bare_pair() -> (File, File, IpAddr) {
     tokio::spawn(connection);
     let (one, two) = (namespace(), namespace());
     netlink.link().add(LinkVeth::new("bare0", "bare1").build()).execute().await.unwrap();
-    for (name, namespace, address) in [("bare0", &one, [192, 0, 2, 1]), ("bare1", &two, [192, 0, 2, 2])] {
+    for (name, namespace, address) in
+        [("bare0", &one, [192, 0, 2, 1]), ("bare1", &two, [192, 0, 2, 2])]
+    {
         let moved = LinkUnspec::new_with_name(name).setns_by_fd(namespace.as_raw_fd()).build();
         netlink.link().set(moved).execute().await.unwrap();
         inside(namespace, || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(configure(name, address.into()));
         });
     }

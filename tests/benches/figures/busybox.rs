@@ -4,22 +4,25 @@ use std::path::Path;
 use std::sync::Arc;
 
 use containers::compose::ImageReference;
-use containers::images::{Limits, Mirror, Progress, PulledImage, Registries, RegistrySettings, Store, pull};
+use containers::images::{
+    Limits, Mirror, Progress, PulledImage, Registries, RegistrySettings, Store, pull,
+};
 use tests::images::Image;
 use tests::registry::Registry;
 use tokio::runtime::Runtime;
 
-/// Where in the folder the store is.
+/// Where in the directory the store is.
 pub const STORE: &str = "store";
 
-/// Fetches it into a store in `folder`: its pinned name, and what was made of it.
-pub fn stored(runtime: &Runtime, folder: &Path) -> (String, PulledImage) {
+/// Fetches it into a store in `directory`: its pinned name, and what was made of it.
+pub fn stored(runtime: &Runtime, directory: &Path) -> (String, PulledImage) {
     let registry = Registry::of(&[Image::Busybox]);
     let digest = registry.digest(Image::Busybox.name(), "latest");
     let name = format!("example.org/{}@sha256:{digest}", Image::Busybox.name());
     let mirrors = vec![Mirror::parse(&registry.url()).unwrap()];
-    let registries = Registries::new(RegistrySettings { mirrors, ..RegistrySettings::default() }).unwrap();
-    let store = Arc::new(Store::open(&folder.join(STORE)).unwrap());
+    let registries =
+        Registries::new(RegistrySettings { mirrors, ..RegistrySettings::default() }).unwrap();
+    let store = Arc::new(Store::open(&directory.join(STORE)).unwrap());
     let reference = ImageReference::parse(&name).unwrap();
     let progress = Progress::default();
     let pulled = pull(&reference, Arc::new(registries), store, Limits::default(), &progress);

@@ -1,4 +1,5 @@
-//! Ten services from nothing to healthy, beside what the services of the longest chain of needs take by themselves.
+//! Ten services from nothing to healthy, beside what the services of the longest chain of needs
+//! take by themselves.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -28,11 +29,11 @@ pub fn starts() {
     if !geteuid().is_root() {
         return row(FIGURE, "only root can run containers", "", None, "");
     }
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let stage = Stage {
-        image: busybox::stored(&runtime(), folder.path()).0,
-        helper: lab::guest_program(&image(), "container-helper", folder.path()),
-        folder: folder.path(),
+        image: busybox::stored(&runtime(), directory.path()).0,
+        helper: lab::guest_program(&image(), "container-helper", directory.path()),
+        directory: directory.path(),
     };
     let runs = thread::scope(|scope| scope.spawn(|| stage.measure()).join().unwrap());
     let ten = median(runs.iter().map(|(ten, _)| *ten));
@@ -43,13 +44,14 @@ pub fn starts() {
 
 /// What the app of every run has.
 struct Stage<'a> {
-    folder: &'a Path,
+    directory: &'a Path,
     image: String,
     helper: PathBuf,
 }
 
 impl Stage<'_> {
-    /// Pairs of times: ten services, and one, on a thread that leaves the host's network, mounts and cgroups.
+    /// Pairs of times: ten services, and one, on a thread that leaves the host's network, mounts
+    /// and cgroups.
     fn measure(&self) -> Vec<(Duration, Duration)> {
         const NONE: Option<&str> = None;
         unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).unwrap();
@@ -67,7 +69,7 @@ impl Stage<'_> {
 
     /// From nothing to healthy; it is stopped again.
     async fn start(&self, compose: &str) -> Duration {
-        let part = |name: &str| self.folder.join(name);
+        let part = |name: &str| self.directory.join(name);
         let spec = AppSpec {
             compose: ComposeFile::read(compose.as_bytes(), &Inputs::default()).unwrap(),
             registries: RegistrySettings::default(),
@@ -98,7 +100,8 @@ fn runtime() -> tokio::runtime::Runtime {
 fn compose(image: &str, needs: &[&[usize]]) -> String {
     let mut text = "services:\n".to_owned();
     for (place, needs) in needs.iter().enumerate() {
-        let needs: Vec<String> = needs.iter().map(|need| format!("s{need}: {{condition: service_healthy}}")).collect();
+        let needs: Vec<String> =
+            needs.iter().map(|need| format!("s{need}: {{condition: service_healthy}}")).collect();
         writeln!(
             text,
             "  s{place}: {{image: '{image}', command: [sleep, '600'], stop_signal: SIGKILL, \

@@ -34,14 +34,25 @@ pub fn predictions() {
             (registers, measurement::predict_app(&app, Until::SystemReady))
         })
     }));
-    row("all registers from image.json", &format!("{} µs", from_json.as_micros()), "", None, "≤ 10 ms");
+    row(
+        "all registers from image.json",
+        &format!("{} µs", from_json.as_micros()),
+        "",
+        None,
+        "≤ 10 ms",
+    );
 
     let manifest = lab::manifest(image);
     let read = |name: &str| fs::read(image.join(name)).unwrap();
     let (firmware, kernel, initrd) = (read("firmware.fd"), read("kernel"), read("initrd"));
     let layout = FirmwareLayout::from_name(&manifest.firmware_facts.layout).unwrap();
-    let files =
-        ImageFiles { firmware: &firmware, layout, kernel: &kernel, initrd: &initrd, cmdline: &manifest.cmdline };
+    let files = ImageFiles {
+        firmware: &firmware,
+        layout,
+        kernel: &kernel,
+        initrd: &initrd,
+        cmdline: &manifest.cmdline,
+    };
     let shape = default_shape(&manifest);
     let runs: Vec<_> = (0..HASHINGS)
         .map(|_| {
@@ -68,19 +79,27 @@ fn hashed(files: &ImageFiles<'_>) -> [[u8; 48]; 3] {
     })
 }
 
-/// The whole program on a real guest's evidence and its image's measurement file: as it is, and of a machine that it is not.
+/// The whole program on a real guest's evidence and its image's measurement file: as it is, and of
+/// a machine that it is not.
 pub fn verdicts() {
     let evidence = lab::checkout().join("tests/vectors/measurement/dstack-0.6-2cpu-2GiB.json");
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let text: Value = serde_json::from_slice(&fs::read(&evidence).unwrap()).unwrap();
     let config: Value = serde_json::from_str(text["vm_config"].as_str().unwrap()).unwrap();
-    for (key, file) in [("checksum_file", "sha256sum.txt"), ("measurement", "measurement.tdx.cbor")] {
+    for (key, file) in [("checksum_file", "sha256sum.txt"), ("measurement", "measurement.tdx.cbor")]
+    {
         let part = config["tdx_measurement"][key].as_str().unwrap();
-        fs::write(folder.path().join(file), BASE64.decode(part).unwrap()).unwrap();
+        fs::write(directory.path().join(file), BASE64.decode(part).unwrap()).unwrap();
     }
     let user = User::default();
     let verdict = |vcpus: &str| {
-        let options = ["verify", "--evidence", evidence.to_str().unwrap(), "--image", folder.path().to_str().unwrap()];
+        let options = [
+            "verify",
+            "--evidence",
+            evidence.to_str().unwrap(),
+            "--image",
+            directory.path().to_str().unwrap(),
+        ];
         let answer = user.dstyx([&options[..], &["--vcpus", vcpus]].concat());
         let expected = if vcpus == "2" { "pass" } else { "fail" };
         assert_eq!(answer.verdict("rtmr0"), expected, "{answer:?}");
@@ -96,9 +115,16 @@ pub fn hopeless_search() {
     let manifest = lab::manifest(image);
     let facts = ImageFacts::from_manifest(&manifest).unwrap();
     let stated = default_shape(&manifest);
-    let known =
-        Known { image: &facts, stated: &stated, stated_by: StatedBy::PERSON, claimed: None, others: &[], log: &[] };
-    let unknown = FoundRegisters { mrtd: manifest.reference.mrtd.single_pass, rtmrs: [Rtmr::ZERO; 3] };
+    let known = Known {
+        image: &facts,
+        stated: &stated,
+        stated_by: StatedBy::PERSON,
+        claimed: None,
+        others: &[],
+        log: &[],
+    };
+    let unknown =
+        FoundRegisters { mrtd: manifest.reference.mrtd.single_pass, rtmrs: [Rtmr::ZERO; 3] };
     let time = median((0..3).map(|_| timed(|| explain(&known, &unknown))));
     row("all neighbours of three registers tried", &milliseconds(time), "", None, "≤ 2 s");
 }

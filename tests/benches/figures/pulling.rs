@@ -1,7 +1,8 @@
-//! An image fetched and unpacked, beside `skopeo copy` and `umoci unpack` of the same from the same registry.
+//! An image fetched and unpacked, beside `skopeo copy` and `umoci unpack` of the same from the same
+//! registry.
 //!
-//! Both start from nothing and end with files of the right owners; ours has also hashed every archive and synced
-//! what it wrote to the disk.
+//! Both start from nothing and end with files of the right owners; ours has also hashed every
+//! archive and synced what it wrote to the disk.
 
 use std::path::Path;
 use std::process::Command;
@@ -34,8 +35,8 @@ pub fn pulls() {
     if !geteuid().is_root() {
         return row(FIGURE, "only root can unpack owned files", "", None, "");
     }
-    let folder = tempfile::tempdir().unwrap();
-    let from = folder.path().join("image");
+    let directory = tempfile::tempdir().unwrap();
+    let from = directory.path().join("image");
     let layers = (0..LAYERS).map(|number| layer(number).packed()).collect();
     layout::write(&from, layers, &json!({}), false);
     let registry = Registry::start();
@@ -44,8 +45,8 @@ pub fn pulls() {
     let image = ImageReference::parse(&format!("example.org/bench@sha256:{digest}")).unwrap();
     let runs: Vec<(Duration, Duration)> = (0..PULLS)
         .map(|_| {
-            let ours = tempfile::tempdir_in(folder.path()).unwrap();
-            let theirs = tempfile::tempdir_in(folder.path()).unwrap();
+            let ours = tempfile::tempdir_in(directory.path()).unwrap();
+            let theirs = tempfile::tempdir_in(directory.path()).unwrap();
             // Neither waits for what others wrote before: ours syncs its file system.
             sync();
             let ours = timed(|| we_pull(&image, &registry, ours.path()));
@@ -72,30 +73,41 @@ fn layer(number: usize) -> Layer {
     while total < LAYER_BYTES {
         // Most files are small, most bytes are in large ones.
         let size = (1 << (next() % 19 + 3)) + next() % 1000;
-        let content: Vec<u8> = std::iter::repeat_with(|| words[next() % WORDS]).flatten().take(size).collect();
+        let content: Vec<u8> =
+            std::iter::repeat_with(|| words[next() % WORDS]).flatten().take(size).collect();
         layer = layer.file(&format!("layer-{number}/{}/{count}", count / 50), 0o644, &content);
         (total, count) = (total + size, count + 1);
     }
     layer
 }
 
-fn we_pull(image: &ImageReference, registry: &Registry, folder: &Path) {
-    let settings =
-        RegistrySettings { mirrors: vec![Mirror::parse(&registry.url()).unwrap()], ..RegistrySettings::default() };
+fn we_pull(image: &ImageReference, registry: &Registry, directory: &Path) {
+    let settings = RegistrySettings {
+        mirrors: vec![Mirror::parse(&registry.url()).unwrap()],
+        ..RegistrySettings::default()
+    };
     let registries = Arc::new(Registries::new(settings).unwrap());
-    let store = Arc::new(Store::open(folder).unwrap());
+    let store = Arc::new(Store::open(directory).unwrap());
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let pulled = runtime.block_on(pull(image, registries, store, Limits::default(), &Progress::default())).unwrap();
+    let pulled = runtime
+        .block_on(pull(image, registries, store, Limits::default(), &Progress::default()))
+        .unwrap();
     assert_eq!(pulled.layers.len(), LAYERS);
 }
 
-fn they_pull(registry: &Registry, folder: &Path) {
+fn they_pull(registry: &Registry, directory: &Path) {
     let address = registry.url().replace("http://", "docker://");
-    let layout = format!("{}:latest", folder.join("layout").display());
+    let layout = format!("{}:latest", directory.join("layout").display());
     let mut copy = peers::command("skopeo");
-    copy.args(["--insecure-policy", "--tmpdir"]).arg(folder).args(["copy", "--quiet", "--src-tls-verify=false"]);
+    copy.args(["--insecure-policy", "--tmpdir"]).arg(directory).args([
+        "copy",
+        "--quiet",
+        "--src-tls-verify=false",
+    ]);
     succeeded(copy.arg(format!("{address}/bench:latest")).arg(format!("oci:{layout}")));
-    succeeded(peers::command("umoci").args(["unpack", "--image", &layout]).arg(folder.join("bundle")));
+    succeeded(
+        peers::command("umoci").args(["unpack", "--image", &layout]).arg(directory.join("bundle")),
+    );
 }
 
 fn succeeded(command: &mut Command) {

@@ -1,13 +1,16 @@
-//! Busybox from its unpacked files to running, and away again, beside the same by `crun` and `runc`, in turns.
+//! Busybox from its unpacked files to running, and away again, beside the same by `crun` and
+//! `runc`, in turns.
 //!
-//! All three have the machine, the root file system and the cgroups of one thread, and one specification: the one
-//! that our helper leaves in its bundle, so capabilities, limits, filter, masked paths and mounts are alike. Each
-//! container gets namespaces of its own (user, network, mount, process, ipc, host name, cgroup), a device filter
-//! and a fresh overlay, and is killed, waited for and removed.
+//! All three have the machine, the root file system and the cgroups of one thread, and one
+//! specification: the one that our helper leaves in its bundle, so capabilities, limits, filter,
+//! masked paths and mounts are alike. Each container gets namespaces of its own (user, network,
+//! mount, process, ipc, host name, cgroup), a device filter and a fresh overlay, and is killed,
+//! waited for and removed.
 //!
-//! What differs: the peers are called as an engine calls them (`create`, `start`, `kill`, `delete`: four programs one
-//! after the other) and get the overlay from here, on files that were given to the container's ids before. Ours maps
-//! ids by mounts, has one helper from start to end, and keeps the output.
+//! What differs: the peers are called as an engine calls them (`create`, `start`, `kill`, `delete`:
+//! four programs one after the other) and get the overlay from here, on files that were given to
+//! the container's ids before. Ours maps ids by mounts, has one helper from start to end, and keeps
+//! the output.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -36,7 +39,7 @@ mod peer;
 /// Containers of each kind, interleaved.
 const STARTS: usize = 21;
 const FIGURE: &str = "container created, started, stopped";
-/// Folder of all that is written, in memory: no disk is measured.
+/// Directory of all that is written, in memory: no disk is measured.
 const QUICK: &str = "quick";
 /// Of the only service.
 const ID: &str = "busybox-1";
@@ -44,31 +47,39 @@ const KILL: i32 = 9;
 /// The first of the ids that are given to the first container here.
 const FIRST_OF_OURS: &str = "65536";
 /// How long a started process may take to become the program.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Prints both rows.
 pub fn starts() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     // Root of a container passes through to its files.
-    fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).unwrap();
-    fs::create_dir(folder.path().join(QUICK)).unwrap();
-    let helper = lab::guest_program(&image(), "container-helper", folder.path());
-    let stored = || busybox::stored(&runtime(), folder.path());
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o711)).unwrap();
+    fs::create_dir(directory.path().join(QUICK)).unwrap();
+    let helper = lab::guest_program(&image(), "container-helper", directory.path());
+    let stored = || busybox::stored(&runtime(), directory.path());
     let Some(runs) = nix::unistd::geteuid().is_root().then(stored).and_then(|(name, pulled)| {
-        peers::inside(|| measure(folder.path(), &Ours::new(folder.path(), helper, &name, pulled)))
+        peers::inside(|| {
+            measure(directory.path(), &Ours::new(directory.path(), helper, &name, pulled))
+        })
     }) else {
         return row(FIGURE, "only root can run containers", "", None, "");
     };
     let [ours, crun, runc] = [0, 1, 2].map(|kind| median(runs.iter().map(|run| run[kind])));
     for (name, theirs, aim) in [("runc", runc, "≤ 1.00x"), ("crun", crun, "≤ 1.30x")] {
         let peer = format!("{name}: {}", milliseconds(theirs));
-        row(FIGURE, &milliseconds(ours), &peer, Some(ours.as_secs_f64() / theirs.as_secs_f64()), aim);
+        row(
+            FIGURE,
+            &milliseconds(ours),
+            &peer,
+            Some(ours.as_secs_f64() / theirs.as_secs_f64()),
+            aim,
+        );
     }
 }
 
 /// Times of ours, of crun and of runc.
-fn measure(folder: &Path, ours: &Ours) -> Vec<[Duration; 3]> {
-    let quick = folder.join(QUICK);
+fn measure(directory: &Path, ours: &Ours) -> Vec<[Duration; 3]> {
+    let quick = directory.join(QUICK);
     for (kind, place) in [("cgroup2", Path::new("/sys/fs/cgroup")), ("tmpfs", &quick)] {
         mount(Some(kind), place, Some(kind), MsFlags::empty(), None::<&str>).unwrap();
     }
@@ -81,13 +92,18 @@ fn measure(folder: &Path, ours: &Ours) -> Vec<[Duration; 3]> {
     let look = |pid| first = Some((ours.specification(), confinement(pid)));
     runtime.block_on(ours.once(&networks, look));
     let (specification, confined) = first.unwrap();
-    let peers = ["crun", "runc"].map(|name| Peer::new(name, &quick, &ours.image.layers, &specification));
+    let peers =
+        ["crun", "runc"].map(|name| Peer::new(name, &quick, &ours.image.layers, &specification));
     for peer in &peers {
         peer.once(|pid| assert_eq!(confinement(pid), confined, "{peer:?}"));
     }
     let [crun, runc] = &peers;
     let run = |_| {
-        [timed(|| runtime.block_on(ours.once(&networks, drop))), timed(|| crun.once(drop)), timed(|| runc.once(drop))]
+        [
+            timed(|| runtime.block_on(ours.once(&networks, drop))),
+            timed(|| crun.once(drop)),
+            timed(|| runc.once(drop)),
+        ]
     };
     let runs = (0..STARTS).map(run).collect();
     runtime.block_on(networks.close()).unwrap();
@@ -100,7 +116,7 @@ fn confinement(pid: i32) -> Vec<String> {
     let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
     let begun = Instant::now();
     while read("comm") != "sleep\n" {
-        assert!(begun.elapsed() < PATIENCE, "{} does not become the program", read("comm"));
+        assert!(begun.elapsed() < TIMEOUT, "{} does not become the program", read("comm"));
         thread::sleep(Duration::from_millis(1));
     }
     let kept = ["Uid:", "Groups:", "Cap", "NoNewPrivs:", "Seccomp:"];
@@ -123,9 +139,11 @@ struct Ours {
 }
 
 impl Ours {
-    fn new(folder: &Path, helper: PathBuf, name: &str, image: PulledImage) -> Self {
-        let text = format!("services: {{busybox: {{image: '{name}', command: [sleep, '600'], network_mode: none}}}}");
-        let part = |name: &str| folder.join(QUICK).join(name);
+    fn new(directory: &Path, helper: PathBuf, name: &str, image: PulledImage) -> Self {
+        let text = format!(
+            "services: {{busybox: {{image: '{name}', command: [sleep, '600'], network_mode: none}}}}"
+        );
+        let part = |name: &str| directory.join(QUICK).join(name);
         let launcher = Launcher {
             helper,
             run_dir: part("run"),

@@ -1,4 +1,5 @@
-//! One quote judged, beside dcap-qvl alone on the same bytes; both start from collateral that has been parsed.
+//! One quote judged, beside dcap-qvl alone on the same bytes; both start from collateral that has
+//! been parsed.
 
 use std::time::{Duration, Instant};
 

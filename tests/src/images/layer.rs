@@ -47,9 +47,9 @@ impl Layer {
         Self { archive: tar::Builder::new(Vec::new()), packing }
     }
 
-    /// A folder.
+    /// A directory.
     #[must_use]
-    pub fn folder(mut self, path: &str, mode: u32, owner: Owner) -> Self {
+    pub fn directory(mut self, path: &str, mode: u32, owner: Owner) -> Self {
         self.append(EntryType::Directory, path, mode, owner, &[]);
         self
     }
@@ -68,10 +68,11 @@ impl Layer {
         self
     }
 
-    /// Everything below `folder`, in the order of names, at `at`; nothing whose path there begins with one of `without`.
+    /// Everything below `directory`, in the order of names, at `at`; nothing whose path there
+    /// begins with one of `without`.
     #[must_use]
-    pub fn tree(mut self, folder: &Path, at: &str, without: &[&str]) -> Self {
-        self.append_tree(folder, Path::new(at), without);
+    pub fn tree(mut self, directory: &Path, at: &str, without: &[&str]) -> Self {
+        self.append_tree(directory, Path::new(at), without);
         self
     }
 
@@ -86,13 +87,17 @@ impl Layer {
                 encoder.write_all(&plain).unwrap();
                 (encoder.finish().unwrap(), "application/vnd.oci.image.layer.v1.tar+gzip")
             }
-            Packing::Zstd => (zstd::encode_all(&plain[..], 9).unwrap(), "application/vnd.oci.image.layer.v1.tar+zstd"),
+            Packing::Zstd => (
+                zstd::encode_all(&plain[..], 9).unwrap(),
+                "application/vnd.oci.image.layer.v1.tar+zstd",
+            ),
         };
         Packed { diff_id, bytes, media_type }
     }
 
-    fn append_tree(&mut self, folder: &Path, at: &Path, without: &[&str]) {
-        let mut entries: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    fn append_tree(&mut self, directory: &Path, at: &Path, without: &[&str]) {
+        let mut entries: Vec<PathBuf> =
+            fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
         entries.sort();
         for entry in entries {
             let path = at.join(entry.file_name().unwrap());
@@ -113,7 +118,14 @@ impl Layer {
         }
     }
 
-    fn append(&mut self, kind: EntryType, path: &str, mode: u32, (uid, gid): Owner, content: &[u8]) {
+    fn append(
+        &mut self,
+        kind: EntryType,
+        path: &str,
+        mode: u32,
+        (uid, gid): Owner,
+        content: &[u8],
+    ) {
         let mut header = header(kind, mode);
         header.set_uid(uid.into());
         header.set_gid(gid.into());

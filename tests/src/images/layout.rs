@@ -1,6 +1,8 @@
-//! An OCI layout on disk with one image for one platform, or for two of which only one is this machine's.
+//! An OCI layout on disk with one image for one platform, or for two of which only one is this
+//! machine's.
 //!
-//! Documents as in the OCI image specification 1.1, sections "Image Layout", "Image Index" and "Image Configuration".
+//! Documents as in the OCI image specification 1.1, sections "Image Layout", "Image Index" and
+//! "Image Configuration".
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,36 +16,43 @@ const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// Writes the layout into an empty folder. `process` is the `config` part of the image's configuration.
-pub fn write(folder: &Path, layers: Vec<Packed>, process: &Value, two_platforms: bool) {
-    let blobs = Blobs(folder.join("blobs/sha256"));
+/// Writes the layout into an empty directory. `process` is the `config` part of the image's
+/// configuration.
+pub fn write(directory: &Path, layers: Vec<Packed>, process: &Value, two_platforms: bool) {
+    let blobs = Blobs(directory.join("blobs/sha256"));
     fs::create_dir_all(&blobs.0).unwrap();
     let image = blobs.image("amd64", layers, process);
     let image = if two_platforms {
-        let other = Layer::new(Packing::Plain).file("README", 0o444, b"not for this machine\n").packed();
+        let other =
+            Layer::new(Packing::Plain).file("README", 0o444, b"not for this machine\n").packed();
         let other = blobs.image("arm64", vec![other], process);
-        blobs.add(INDEX, &json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [other, image] }))
+        blobs.add(
+            INDEX,
+            &json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [other, image] }),
+        )
     } else {
         image
     };
     let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [image] });
-    fs::write(folder.join("index.json"), index.to_string()).unwrap();
-    fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    fs::write(directory.join("index.json"), index.to_string()).unwrap();
+    fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
 }
 
-/// The folder of what is named by its digest.
+/// The directory of what is named by its digest.
 struct Blobs(PathBuf);
 
 impl Blobs {
     /// Descriptor of a platform's manifest, which is written with all that it names.
     fn image(&self, architecture: &str, layers: Vec<Packed>, process: &Value) -> Value {
-        let diff_ids: Vec<_> = layers.iter().map(|layer| format!("sha256:{}", layer.diff_id)).collect();
+        let diff_ids: Vec<_> =
+            layers.iter().map(|layer| format!("sha256:{}", layer.diff_id)).collect();
         let config = json!({
             "architecture": architecture, "os": "linux", "config": process,
             "rootfs": { "type": "layers", "diff_ids": diff_ids },
         });
         let config = self.add(CONFIG, &config);
-        let layers: Vec<_> = layers.iter().map(|layer| self.add_bytes(layer.media_type, &layer.bytes)).collect();
+        let layers: Vec<_> =
+            layers.iter().map(|layer| self.add_bytes(layer.media_type, &layer.bytes)).collect();
         let manifest = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers });
         let mut descriptor = self.add(MANIFEST, &manifest);
         descriptor["platform"] = json!({ "architecture": architecture, "os": "linux" });

@@ -1,4 +1,5 @@
-//! The stand-in for compose-spec's conformance images, compiled by the locked compiler, and the names of busybox.
+//! The stand-in for compose-spec's conformance images, compiled by the locked compiler, and the
+//! names of busybox.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,13 +14,14 @@ pub const SOURCE: &str = include_str!("../../examples/conformance.rs");
 
 /// The names under which images call busybox.
 pub const APPLETS: &[&str] = &[
-    "awk", "basename", "cat", "chmod", "chown", "cp", "cut", "date", "dd", "dirname", "du", "echo", "env", "expr",
-    "false", "find", "grep", "head", "hostname", "httpd", "id", "ip", "kill", "ln", "ls", "mkdir", "mount", "mv", "nc",
-    "nslookup", "ps", "rm", "sed", "sh", "sleep", "stat", "tail", "touch", "true", "uname", "wc", "wget",
+    "awk", "basename", "cat", "chmod", "chown", "cp", "cut", "date", "dd", "dirname", "du", "echo",
+    "env", "expr", "false", "find", "grep", "head", "hostname", "httpd", "id", "ip", "kill", "ln",
+    "ls", "mkdir", "mount", "mv", "nc", "nslookup", "ps", "rm", "sed", "sh", "sleep", "stat",
+    "tail", "touch", "true", "uname", "wc", "wget",
 ];
 
-/// The static program, made if it is not in the cache. That is done in a sandbox, so only tests with a `main` of their
-/// own can ask first.
+/// The static program, made if it is not in the cache. That is done in a sandbox, so only tests
+/// with a `main` of their own can ask first.
 pub fn built() -> PathBuf {
     let builder = lab::builder();
     let files = BTreeMap::from([("conformance.rs".to_owned(), SOURCE.as_bytes().to_vec())]);

@@ -1,4 +1,5 @@
-//! Compose-spec's conformance files, one guest each, with stand-ins for its images: what its own tests expect, asserted.
+//! Compose-spec's conformance files, one guest each, with stand-ins for its images: what its own
+//! tests expect, asserted.
 //!
 //! Files and expectations: compose-spec/conformance-tests, `tests/` and `compliance_test.go`.
 
@@ -21,12 +22,12 @@ const SERVER: u16 = 8080;
 /// Where the server of `udp_port` echoes.
 const ECHO: u16 = 10001;
 /// One app of static programs.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What must be so in the guest of a file.
 type Promise = fn(&mut Guest);
 
-/// Folder of a file, and its promise.
+/// Directory of a file, and its promise.
 static FILES: [(&str, Promise); 8] = [
     ("simple_lifecycle", starts_and_stops),
     ("simple_network", |guest| {
@@ -39,8 +40,12 @@ static FILES: [(&str, Promise); 8] = [
         let other = "/ping?address=target:8080/ping";
         says(guest, other, 400, "Could not reach address: target:8080/ping");
     }),
-    ("simple_configfile", |guest| says(guest, "/volumefile?filename=test_config.txt", 200, "MYCONFIG")),
-    ("simple_secretfile", |guest| says(guest, "/volumefile?filename=test_secret.txt", 200, "MYSECRET")),
+    ("simple_configfile", |guest| {
+        says(guest, "/volumefile?filename=test_config.txt", 200, "MYCONFIG")
+    }),
+    ("simple_secretfile", |guest| {
+        says(guest, "/volumefile?filename=test_secret.txt", 200, "MYSECRET")
+    }),
     ("simple_volume", |guest| says(guest, "/volumefile?filename=test_volume.txt", 200, "MYVOLUME")),
     ("udp_port", |guest| {
         says(guest, "/ping", 200, "PONG FROM TARGET");
@@ -51,17 +56,29 @@ static FILES: [(&str, Promise); 8] = [
 
 /// One boot each.
 pub fn trials() -> impl Iterator<Item = Trial> {
-    FILES.iter().map(|(name, promise)| trial(format!("conformance: {name}"), move || promise(&mut started(name))))
+    FILES.iter().map(|(name, promise)| {
+        trial(format!("conformance: {name}"), move || promise(&mut started(name)))
+    })
 }
 
 fn started(name: &str) -> Guest {
     let registry = Registry::of(&[Image::ConformanceServer, Image::ConformanceClient]);
     let source = lab::checkout().join("tests/vectors/compose/conformance").join(name);
     let app = App::new(&source, "conformance", &registry, &[("public_sysinfo", true.into())]);
-    let host = Host { ports: vec![SERVER], udp_ports: vec![ECHO], patience: PATIENCE, ..app.host(&registry) };
+    let host = Host {
+        ports: vec![SERVER],
+        udp_ports: vec![ECHO],
+        timeout: TIMEOUT,
+        ..app.host(&registry)
+    };
     let mut guest = host.start(&lab::image(Flavour::Dev));
     let running = guest.reached(Phase::AppRunning).unwrap();
-    assert_eq!((running.phase, running.refusal), (Phase::AppRunning, Refusal::None), "{}", guest.console());
+    assert_eq!(
+        (running.phase, running.refusal),
+        (Phase::AppRunning, Refusal::None),
+        "{}",
+        guest.console()
+    );
     guest
 }
 
@@ -69,7 +86,11 @@ fn started(name: &str) -> Guest {
 fn says(guest: &Guest, path: &str, status: u16, response: &str) {
     let answer = guest.until("the server does not answer", || guest.answer(SERVER, path));
     let expected = format!("{{\"response\":\"{response}\"}}\n");
-    assert_eq!((answer.0, String::from_utf8_lossy(&answer.1).as_ref()), (status, expected.as_str()), "{path}");
+    assert_eq!(
+        (answer.0, String::from_utf8_lossy(&answer.1).as_ref()),
+        (status, expected.as_str()),
+        "{path}"
+    );
 }
 
 fn echoes(guest: &Guest) {

@@ -36,7 +36,8 @@ const CHANGED_EVERY: usize = 64;
 /// Words of every file system's own blocks, which plain text would show.
 const PLAIN: [&[u8]; 3] = [b"_BHRfS_M", b"dstyx-data", b"lost+found"];
 
-/// Boots for the long run: each way in which a host can withhold a usable disk, and the other file system.
+/// Boots for the long run: each way in which a host can withhold a usable disk, and the other file
+/// system.
 pub fn trials() -> Vec<Trial> {
     let refused = [
         ("no data disk", DataDisk::Absent),
@@ -44,9 +45,9 @@ pub fn trials() -> Vec<Trial> {
         ("a read-only data disk", DataDisk::ReadOnly(DISK_BYTES)),
         ("two data disks", DataDisk::Twice(DISK_BYTES)),
     ];
-    let refused = refused
-        .into_iter()
-        .map(|(name, disk)| trial(format!("{name} halts the guest"), move || is_refused(disk, Refusal::DiskMissing)));
+    let refused = refused.into_iter().map(|(name, disk)| {
+        trial(format!("{name} halts the guest"), move || is_refused(disk, Refusal::DiskMissing))
+    });
     let failing = trial("a data disk that fails every write halts the guest", || {
         is_refused(DataDisk::Failing(DISK_BYTES), Refusal::DiskFailed);
     });
@@ -62,19 +63,25 @@ pub fn trials() -> Vec<Trial> {
     refused.chain([failing, ext4, noise, rotten]).collect()
 }
 
-/// Lets the app write a file, changes some of its blocks on the running disk, and lets the app read it again.
+/// Lets the app write a file, changes some of its blocks on the running disk, and lets the app read
+/// it again.
 fn rotten_blocks_are_errors() {
     let registry = Registry::of(&[Image::Python]);
     let source = lab::checkout().join("tests/vectors/apps/keeper");
     let app = App::new(&source, "keeper", &registry, &[("danger_privileged", true.into())]);
-    let folder = tempfile::tempdir().unwrap();
-    let disk = folder.path().join("data.img");
+    let directory = tempfile::tempdir().unwrap();
+    let disk = directory.path().join("data.img");
     fs::File::create(&disk).unwrap().set_len(DISK_BYTES).unwrap();
-    let host = Host { data_disk: DataDisk::Kept(disk.clone()), ports: vec![KEEPER], ..app.host(&registry) };
+    let host = Host {
+        data_disk: DataDisk::Kept(disk.clone()),
+        ports: vec![KEEPER],
+        ..app.host(&registry)
+    };
     let guest = host.start(&lab::image(Flavour::Dev));
 
     let read = |path: &str| -> Value {
-        serde_json::from_slice(&guest.until("the app does not answer", || guest.get(KEEPER, path))).unwrap()
+        serde_json::from_slice(&guest.until("the app does not answer", || guest.get(KEEPER, path)))
+            .unwrap()
     };
     read("/");
     let before = fingerprints(&disk);
@@ -96,10 +103,17 @@ fn fingerprints(disk: &Path) -> BTreeMap<usize, Sha256Digest> {
     written(disk).into_iter().map(|(at, block)| (at, Sha256Digest::of(&block))).collect()
 }
 
-/// Places of the blocks that were written between, but for short runs: those are the file system's own.
-fn file_blocks(before: &BTreeMap<usize, Sha256Digest>, after: &BTreeMap<usize, Sha256Digest>) -> Vec<usize> {
-    let changed: Vec<usize> =
-        after.iter().filter(|(at, block)| before.get(at) != Some(block)).map(|(at, _)| *at).collect();
+/// Places of the blocks that were written between, but for short runs: those are the file system's
+/// own.
+fn file_blocks(
+    before: &BTreeMap<usize, Sha256Digest>,
+    after: &BTreeMap<usize, Sha256Digest>,
+) -> Vec<usize> {
+    let changed: Vec<usize> = after
+        .iter()
+        .filter(|(at, block)| before.get(at) != Some(block))
+        .map(|(at, _)| *at)
+        .collect();
     let runs = changed.chunk_by(|one, next| one + BLOCK_BYTES == *next);
     runs.filter(|run| run.len() >= LONG_RUN).flatten().copied().collect()
 }
@@ -112,10 +126,11 @@ fn change_byte(disk: &Path, at: u64) {
     file.write_all_at(&[byte[0] ^ 1], at).unwrap();
 }
 
-/// Shows the disk of one boot to the host, pulls the power, and gives the same disk to the next boot.
+/// Shows the disk of one boot to the host, pulls the power, and gives the same disk to the next
+/// boot.
 fn noise_to_the_host_and_new_at_every_boot() {
-    let folder = tempfile::tempdir().unwrap();
-    let disk = folder.path().join("data.img");
+    let directory = tempfile::tempdir().unwrap();
+    let disk = directory.path().join("data.img");
     fs::File::create(&disk).unwrap().set_len(DISK_BYTES).unwrap();
     let host = Host { data_disk: DataDisk::Kept(disk.clone()), ..Host::default() };
 
@@ -130,12 +145,17 @@ fn noise_to_the_host_and_new_at_every_boot() {
     nothing_on_it_is_plain(&disk);
 }
 
-/// A guest that is ready: its disk is of this kind and as large as the host made it, less what a file system takes.
+/// A guest that is ready: its disk is of this kind and as large as the host made it, less what a
+/// file system takes.
 fn open_guest(host: &Host, kind: &str) -> Guest {
     let mut guest = host.start(&lab::image(Flavour::Dev));
     let ready = guest.reached(Phase::SystemReady).unwrap();
     assert_eq!(ready.refusal, Refusal::None, "{}", guest.console());
-    assert!(guest.records().iter().any(|record| record.phase == Phase::DiskOpened), "{:?}", guest.records());
+    assert!(
+        guest.records().iter().any(|record| record.phase == Phase::DiskOpened),
+        "{:?}",
+        guest.records()
+    );
     guest.says("data disk is open");
     let console = guest.console();
     let words = console.split("data disk is open: ").nth(1).unwrap();
@@ -145,7 +165,8 @@ fn open_guest(host: &Host, kind: &str) -> Guest {
     let disk_mib = DISK_BYTES >> 20;
     assert!((disk_mib * 9 / 10..=disk_mib).contains(&size), "{size} of {disk_mib} MiB");
     let evidence = evidence::parse(&guest.evidence(&[1; 32])).unwrap();
-    let events: Vec<_> = evidence.event_log.iter().filter(|event| event.event == "storage-fs").collect();
+    let events: Vec<_> =
+        evidence.event_log.iter().filter(|event| event.event == "storage-fs").collect();
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].event_payload, hex::encode(kind));
     guest
@@ -161,9 +182,13 @@ fn is_refused(disk: DataDisk, refusal: Refusal) {
 
 fn ext4_is_grown() {
     let plain = protocol::app_compose::generate("test", &Host::default().compose).unwrap();
-    let app_compose = String::from_utf8(plain).unwrap().replacen('{', r#"{"storage_fs":"ext4","#, 1);
-    let host =
-        Host { data_disk: DataDisk::Fresh(DISK_BYTES), app_compose: Some(app_compose.into_bytes()), ..Host::default() };
+    let app_compose =
+        String::from_utf8(plain).unwrap().replacen('{', r#"{"storage_fs":"ext4","#, 1);
+    let host = Host {
+        data_disk: DataDisk::Fresh(DISK_BYTES),
+        app_compose: Some(app_compose.into_bytes()),
+        ..Host::default()
+    };
     open_guest(&host, "ext4").verified().passes();
 }
 
@@ -171,23 +196,29 @@ fn superblock(disk: &Path) -> Vec<u8> {
     written(disk).into_iter().find(|(at, _)| *at == SUPERBLOCK).expect("the template was written").1
 }
 
-/// Every block that was written looks like noise: all byte values occur about equally often, and no known word does.
+/// Every block that was written looks like noise: all byte values occur about equally often, and no
+/// known word does.
 fn nothing_on_it_is_plain(disk: &Path) {
     let written = written(disk);
     assert!(written.len() > 40, "{} blocks were written", written.len());
     for (at, block) in written {
         let mut counts = [0_u32; 256];
         block.iter().for_each(|byte| counts[usize::from(*byte)] += 1);
-        // 16 on average; chance gives 60 less often than once in 10^15 blocks, and no text or table stays below.
+        // 16 on average; chance gives 60 less often than once in 10^15 blocks, and no text or table
+        // stays below.
         let most = counts.iter().max().unwrap();
         assert!(*most < 60, "the block at {at} is no noise: one value occurs {most} times");
         for words in PLAIN {
-            assert!(!block.windows(words.len()).any(|window| window == words), "plain text at {at}");
+            assert!(
+                !block.windows(words.len()).any(|window| window == words),
+                "plain text at {at}"
+            );
         }
     }
 }
 
-/// Blocks of the sparse file that are not zero, with their places; those far behind what a boot writes are not looked for.
+/// Blocks of the sparse file that are not zero, with their places; those far behind what a boot
+/// writes are not looked for.
 fn written(disk: &Path) -> Vec<(usize, Vec<u8>)> {
     use std::io::Read as _;
     const LOOKED_AT: u64 = 512 << 20;

@@ -1,4 +1,5 @@
-//! Every way in which a host can write a launch block wrongly, each booted: the guest halts with its phase and cause.
+//! Every way in which a host can write a launch block wrongly, each booted: the guest halts with
+//! its phase and cause.
 
 use libtest_mimic::Trial;
 use protocol::image::Flavour;
@@ -31,18 +32,28 @@ static CASES: [Case; 22] = [
     changed("length beyond the disk", |disk| disk[15] = 1, Refusal::LaunchBlockMalformed),
     changed("length of nothing", |disk| disk[12..16].fill(0), Refusal::LaunchBlockMalformed),
     changed("one byte longer", |disk| disk.push(0), Refusal::LaunchBlockMalformed),
-    changed("one sector shorter", |disk| disk.truncate(disk.len() - 512), Refusal::LaunchBlockMalformed),
+    changed(
+        "one sector shorter",
+        |disk| disk.truncate(disk.len() - 512),
+        Refusal::LaunchBlockMalformed,
+    ),
     changed("not a block at all", |disk| disk.fill(0), Refusal::LaunchBlockMalformed),
     changed("padding", |disk| *disk.last_mut().unwrap() = 1, Refusal::LaunchBlockMalformed),
     changed("digest", |disk| disk[16] ^= 1, Refusal::LaunchBlockDigest),
-    changed("one byte of the content", |disk| disk[HEADER_BYTES + 3] ^= 1, Refusal::LaunchBlockDigest),
+    changed(
+        "one byte of the content",
+        |disk| disk[HEADER_BYTES + 3] ^= 1,
+        Refusal::LaunchBlockDigest,
+    ),
     field("unknown key", |json| json["more"] = json!(1)),
     field("app_compose", |json| json["app_compose"] = json!("not base64")),
     field("app_id", |json| json["app_id"] = json!("00")),
     field("instance_id_seed", |json| json["instance_id_seed"] = json!("07")),
     field("kms_urls", |json| json["kms_urls"] = json!(["ftp://10.0.2.2"])),
     field("gateway_urls", |json| json["gateway_urls"] = json!(["http://a b"])),
-    field("registry_mirrors with NUL", |json| json["registry_mirrors"] = json!(["http://10.0.2.2\u{0}"])),
+    field("registry_mirrors with NUL", |json| {
+        json["registry_mirrors"] = json!(["http://10.0.2.2\u{0}"])
+    }),
     field("encrypted_env", |json| json["encrypted_env"] = json!("%")),
     field("claims.os_image_hash", |json| json["claims"]["os_image_hash"] = json!("zz")),
     field("claims.shape", |json| json["claims"]["shape"]["vcpus"] = json!(0)),
@@ -51,7 +62,9 @@ static CASES: [Case; 22] = [
 
 /// One boot each.
 pub fn trials() -> impl Iterator<Item = Trial> {
-    CASES.iter().map(|case| trial(format!("launch block: {}: {}", case.name, case.refusal.sentence()), || case.halts()))
+    CASES.iter().map(|case| {
+        trial(format!("launch block: {}: {}", case.name, case.refusal.sentence()), || case.halts())
+    })
 }
 
 impl Case {
@@ -59,7 +72,12 @@ impl Case {
         let host = Host { vcpus: 1, memory_mib: 1024, launch_disk: self.disk, ..Host::default() };
         let mut guest = host.start(&lab::image(Flavour::Dev));
         let last = guest.reached(Phase::Networked).unwrap();
-        assert_eq!((last.phase, last.refusal), (Phase::LaunchRead, self.refusal), "{}", guest.console());
+        assert_eq!(
+            (last.phase, last.refusal),
+            (Phase::LaunchRead, self.refusal),
+            "{}",
+            guest.console()
+        );
         guest.ended();
     }
 }

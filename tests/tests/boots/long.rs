@@ -1,4 +1,5 @@
-//! Boots that take too long for every run: more shapes, every lie, apps that only the guest refuses.
+//! Boots that take too long for every run: more shapes, every lie, apps that only the guest
+//! refuses.
 
 use libtest_mimic::Trial;
 use protocol::app_compose;
@@ -10,8 +11,15 @@ use tests::lab;
 use crate::{sparse_disk, trial};
 
 /// vCPUs, MiB, extra disks: both sides of 2816 MiB, where memory begins to be split at 4 GiB.
-static SHAPES: [(u32, u64, usize); 7] =
-    [(1, 1024, 0), (2, 2048, 1), (2, 2815, 0), (2, 2817, 0), (4, 4096, 2), (8, 2048, 0), (8, 6144, 5)];
+static SHAPES: [(u32, u64, usize); 7] = [
+    (1, 1024, 0),
+    (2, 2048, 1),
+    (2, 2815, 0),
+    (2, 2817, 0),
+    (4, 4096, 2),
+    (8, 2048, 0),
+    (8, 6144, 5),
+];
 
 /// The emulator's lies and the rows that refuse them.
 const LIES: [(&str, &str); 9] = [
@@ -29,21 +37,31 @@ const LIES: [(&str, &str); 9] = [
 /// One boot each.
 pub fn trials() -> Vec<Trial> {
     let shapes = SHAPES.iter().map(|(vcpus, memory, disks)| {
-        let name = format!("registers equal predictions: {vcpus} vCPUs, {memory} MiB, {disks} more disks");
+        let name =
+            format!("registers equal predictions: {vcpus} vCPUs, {memory} MiB, {disks} more disks");
         trial(name, || registers_equal_predictions(*vcpus, *memory, *disks))
     });
-    let lies = LIES.iter().map(|(lie, row)| trial(format!("{lie} is refused by {row}"), || lie_is_refused(lie, row)));
+    let lies = LIES
+        .iter()
+        .map(|(lie, row)| trial(format!("{lie} is refused by {row}"), || lie_is_refused(lie, row)));
     let apps = [
         trial("the guest refuses an image without a digest", an_unpinned_image_is_refused),
-        trial("the guest refuses an unknown compose key by its path", an_unknown_compose_key_is_refused),
-        trial("the guest refuses an app-compose that asks for what is not here", an_unsupported_app_compose_halts),
+        trial(
+            "the guest refuses an unknown compose key by its path",
+            an_unknown_compose_key_is_refused,
+        ),
+        trial(
+            "the guest refuses an app-compose that asks for what is not here",
+            an_unsupported_app_compose_halts,
+        ),
     ];
     shapes.chain(lies).chain(apps).collect()
 }
 
 fn registers_equal_predictions(vcpus: u32, memory_mib: u64, disks: usize) {
-    let folder = tempfile::tempdir().unwrap();
-    let extra_disks = (0..disks).map(|index| sparse_disk(&folder, &format!("{index}.img"))).collect();
+    let directory = tempfile::tempdir().unwrap();
+    let extra_disks =
+        (0..disks).map(|index| sparse_disk(&directory, &format!("{index}.img"))).collect();
     let host = Host { vcpus, memory_mib, extra_disks, ..Host::default() };
     let mut guest = host.start(&lab::image(Flavour::Dev));
     let ready = guest.reached(Phase::SystemReady).unwrap();
@@ -52,7 +70,8 @@ fn registers_equal_predictions(vcpus: u32, memory_mib: u64, disks: usize) {
 }
 
 fn lie_is_refused(lie: &str, row: &str) {
-    let host = Host { emulator: Some(vec!["--danger-lie".to_owned(), lie.to_owned()]), ..Host::default() };
+    let host =
+        Host { emulator: Some(vec!["--danger-lie".to_owned(), lie.to_owned()]), ..Host::default() };
     let mut guest = host.start(&lab::image(Flavour::Dev));
     guest.reached(Phase::SystemReady).unwrap();
     let verdict = guest.verified();

@@ -1,8 +1,8 @@
-//! A real app in one guest: nginx, redis and PostgreSQL around a Python program, two programs on dstack's SDKs, and
-//! four that are kept in.
+//! A real app in one guest: nginx, redis and PostgreSQL around a Python program, two programs on
+//! dstack's SDKs, and four that are kept in.
 //!
-//! What kills is a service of the app itself, which its measured file allows (`danger_privileged`): the guest has no
-//! back door to kill anything by.
+//! What kills is a service of the app itself, which its measured file allows (`danger_privileged`):
+//! the guest has no back door to kill anything by.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::{sandbox, sdk, sparse_disk};
 const FRONT: u16 = 8080;
 pub const CHAOS: u16 = 8083;
 /// Pulled, unpacked and started under emulation, with a new database cluster, on two loaded cores.
-const PATIENCE: Duration = Duration::from_secs(25 * 60);
+const TIMEOUT: Duration = Duration::from_secs(25 * 60);
 /// The images of the app.
 pub const IMAGES: [Image; 6] =
     [Image::Nginx, Image::Redis, Image::Postgres, Image::Python, Image::PythonSdk, Image::NodeSdk];
@@ -50,7 +50,11 @@ const KILLED: [&str; 4] = ["redis-1", "db-1", "web-1", "front-1"];
 
 pub fn works_and_survives() {
     let registry = Registry::of(&IMAGES);
-    let settings = [("danger_privileged", json!(true)), ("public_sysinfo", json!(true)), ("public_logs", json!(true))];
+    let settings = [
+        ("danger_privileged", json!(true)),
+        ("public_sysinfo", json!(true)),
+        ("public_logs", json!(true)),
+    ];
     let source = lab::checkout().join("tests/vectors/apps/counter");
     let app = App::new(&source, "counter", &registry, &settings);
     let disks = tempfile::tempdir().unwrap();
@@ -58,7 +62,7 @@ pub fn works_and_survives() {
         memory_mib: 3072,
         extra_disks: vec![sparse_disk(&disks, "extra.img")],
         ports: vec![FRONT, sdk::PYTHON, sdk::NODE, CHAOS, sandbox::CONFINED, sandbox::SHARED],
-        patience: PATIENCE,
+        timeout: TIMEOUT,
         ..app.host(&registry)
     };
     let mut guest = host.start(&lab::image(Flavour::Dev));
@@ -95,7 +99,8 @@ pub fn json_of(guest: &Guest, port: u16, path: &str) -> Option<Value> {
 
 fn survives_the_kill_of(guest: &Guest, id: &str) {
     let before = visit(guest);
-    let killed = first_process(&processes(guest, "/"), id).unwrap_or_else(|| panic!("{id} does not run"));
+    let killed =
+        first_process(&processes(guest, "/"), id).unwrap_or_else(|| panic!("{id} does not run"));
     processes(guest, &format!("/signal?pid={killed}&signal=SIGKILL"));
     let again = || first_process(&processes(guest, "/"), id).filter(|pid| *pid != killed);
     guest.until(&format!("{id} is not started again"), again);
@@ -126,7 +131,11 @@ fn survives_the_kill_of_the_agent(guest: &Guest) {
 fn containers(guest: &Guest) -> BTreeMap<String, u64> {
     let status = guest.until("no status", || json_of(guest, AGENT_PORT, "/ps"));
     let processes = processes(guest, "/");
-    let ids = status["containers"].as_array().unwrap().iter().map(|container| container["id"].as_str().unwrap());
+    let ids = status["containers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|container| container["id"].as_str().unwrap());
     ids.filter_map(|id| Some((id.to_owned(), first_process(&processes, id)?))).collect()
 }
 
@@ -140,13 +149,16 @@ pub fn processes(guest: &Guest, path: &str) -> Vec<Value> {
 pub fn first_process(processes: &[Value], id: &str) -> Option<u64> {
     let group = format!("/{id}");
     let is_it = |process: &&Value| {
-        process["inside"] == 1 && process["contained"] == true && process["group"].as_str().unwrap().ends_with(&group)
+        process["inside"] == 1
+            && process["contained"] == true
+            && process["group"].as_str().unwrap().ends_with(&group)
     };
     processes.iter().find(is_it)?["pid"].as_u64()
 }
 
 fn agent(processes: &[Value]) -> Option<u64> {
-    let is_it = |process: &&Value| process["name"] == "guest-agent" && process["contained"] == false;
+    let is_it =
+        |process: &&Value| process["name"] == "guest-agent" && process["contained"] == false;
     processes.iter().find(is_it)?["pid"].as_u64()
 }
 
@@ -160,12 +172,17 @@ fn events(guest: &Guest) -> Vec<RuntimeEvent> {
     let log = event_log::parse(evidence["event_log"].to_string().as_bytes()).unwrap();
     let events = event_log::runtime_events(&log).unwrap();
     for name in [event_name::COMPOSE_HASH, event_name::SYSTEM_READY] {
-        assert_eq!(events.iter().filter(|event| event.name == name).count(), 1, "{name}: {events:?}");
+        assert_eq!(
+            events.iter().filter(|event| event.name == name).count(),
+            1,
+            "{name}: {events:?}"
+        );
     }
     events
 }
 
-/// One byte of the compose file, or of a digest in it, is another app; the guest's published file tells where.
+/// One byte of the compose file, or of a digest in it, is another app; the guest's published file
+/// tells where.
 fn a_changed_app_is_told_by_its_key(guest: &Guest) {
     let digest = guest.compose.find("@sha256:").unwrap() + "@sha256:".len();
     let word = guest.compose.find("Counts visits").unwrap();

@@ -1,7 +1,9 @@
-//! What containers are kept in, as they see it from inside a booted guest: capabilities, paths, calls, devices, namespaces.
+//! What containers are kept in, as they see it from inside a booted guest: capabilities, paths,
+//! calls, devices, namespaces.
 //!
-//! Three containers say it of themselves: one with nothing but the default, one that shares what a measured file may
-//! share, and the privileged one. What only the guest can see, the privileged one reads, which shares its process ids.
+//! Three containers say it of themselves: one with nothing but the default, one that shares what a
+//! measured file may share, and the privileged one. What only the guest can see, the privileged one
+//! reads, which shares its process ids.
 
 use std::collections::BTreeSet;
 
@@ -23,8 +25,8 @@ const ALL_CAPABILITIES: &str = "000001ffffffffff";
 const HARMLESS: [&str; 2] = ["getppid", "socket AF_UNIX"];
 /// Whoever has the guest's own ids has them all.
 const GUESTS_IDS: [&str; 3] = ["0", "0", "4294967295"];
-/// Devices that have to be among those that are tried: the emulated TDX device, disks, the log, memory, the port behind
-/// which the emulator is.
+/// Devices that have to be among those that are tried: the emulated TDX device, disks, the log,
+/// memory, the port behind which the emulator is.
 const TRIED: [&str; 8] = ["tdx_guest", "vda", "vdb", "vdc", "dm-0", "kmsg", "mem", "ttyS1"];
 /// Paths that every kernel has.
 const THERE: [&str; 7] = [
@@ -52,7 +54,10 @@ pub fn keeps_in(guest: &Guest) {
     holds(&privileged, ALL_CAPABILITIES);
     calls_are_denied(&confined);
     calls_are_denied(&shared);
-    assert_eq!((&privileged["status"]["Seccomp"], &privileged["calls"]["unshare nothing"]), (&json!("0"), &json!(0)));
+    assert_eq!(
+        (&privileged["status"]["Seccomp"], &privileged["calls"]["unshare nothing"]),
+        (&json!("0"), &json!(0))
+    );
     paths_are_hidden(&confined, &privileged);
     paths_are_hidden(&shared, &privileged);
     paths_are_read_only(&confined, &["EROFS", "EACCES"]);
@@ -83,7 +88,8 @@ fn read(guest: &Guest, path: &str) -> String {
 
 /// Process 1 of a container, in the guest's numbering.
 fn first(guest: &Guest, id: &str) -> u64 {
-    crate::real_app::first_process(&processes(guest, "/"), id).unwrap_or_else(|| panic!("{id} does not run"))
+    crate::real_app::first_process(&processes(guest, "/"), id)
+        .unwrap_or_else(|| panic!("{id} does not run"))
 }
 
 /// Root has these capabilities, passes none of them on, and gains none.
@@ -123,7 +129,9 @@ fn paths_are_hidden(report: &Value, privileged: &Value) {
             "{path}: {hidden} {seen}"
         );
     }
-    for path in ["/sys/devices/virtual/misc/tdx_guest", "/sys/kernel/config", "/sys/kernel/security"] {
+    for path in
+        ["/sys/devices/virtual/misc/tdx_guest", "/sys/kernel/config", "/sys/kernel/security"]
+    {
         let (hidden, seen) = (&report["masked"][path], &privileged["masked"][path]);
         assert_eq!((hidden, seen), (&json!([]), &json!([])), "{path} is for nobody");
     }
@@ -131,13 +139,20 @@ fn paths_are_hidden(report: &Value, privileged: &Value) {
 
 /// Some of these paths this kernel does not have.
 fn paths_are_read_only(report: &Value, refusals: &[&str]) {
-    let (unwritable, read_only) = (report["unwritable"].as_object().unwrap(), report["read_only"].as_object().unwrap());
+    let (unwritable, read_only) =
+        (report["unwritable"].as_object().unwrap(), report["read_only"].as_object().unwrap());
     for (path, outcome) in unwritable {
         let refused = refusals.contains(&outcome.as_str().unwrap());
-        assert!(refused || (*outcome == "ENOENT" && !THERE.contains(&path.as_str())), "{path}: {outcome}");
+        assert!(
+            refused || (*outcome == "ENOENT" && !THERE.contains(&path.as_str())),
+            "{path}: {outcome}"
+        );
     }
     for (path, outcome) in read_only {
-        assert!(*outcome == true || (*outcome == "ENOENT" && !THERE.contains(&path.as_str())), "{path}: {outcome}");
+        assert!(
+            *outcome == true || (*outcome == "ENOENT" && !THERE.contains(&path.as_str())),
+            "{path}: {outcome}"
+        );
     }
 }
 
@@ -177,18 +192,25 @@ fn namespaces_are_own_or_shared(guest: &Guest, confined: &Value, shared: &Value)
         let (own, asked) = (&confined["namespaces"][kind], &shared["namespaces"][kind]);
         assert!(*own != of_guest && *own != of_other, "{kind}: {own} {of_guest} {of_other}");
         // The process ids and the mounts are a container's own unless a file says otherwise.
-        assert_eq!(*asked == of_guest, !["mnt", "pid"].contains(&kind), "{kind}: {asked} {of_guest}");
+        assert_eq!(
+            *asked == of_guest,
+            !["mnt", "pid"].contains(&kind),
+            "{kind}: {asked} {of_guest}"
+        );
     }
     let [inside, outside, count] = [0, 1, 2].map(|index| confined["ids"][index].as_str().unwrap());
     assert!(inside == "0" && outside != "0" && count == "65536", "{}", confined["ids"]);
     assert_eq!(shared["ids"], json!(GUESTS_IDS));
 }
 
-/// As the guest sees it: every container that does not share the guest's ids has a range of its own.
+/// As the guest sees it: every container that does not share the guest's ids has a range of its
+/// own.
 fn no_two_containers_share_ids(guest: &Guest) {
     let processes = processes(guest, "/");
-    let firsts = processes.iter().filter(|process| process["inside"] == 1 && process["contained"] == true);
-    let maps: Vec<_> = firsts.map(|first| read(guest, &format!("/proc/{}/uid_map", first["pid"]))).collect();
+    let firsts =
+        processes.iter().filter(|process| process["inside"] == 1 && process["contained"] == true);
+    let maps: Vec<_> =
+        firsts.map(|first| read(guest, &format!("/proc/{}/uid_map", first["pid"]))).collect();
     let maps: Vec<Vec<&str>> = maps.iter().map(|map| map.split_whitespace().collect()).collect();
     let own: Vec<_> = maps.iter().filter(|map| **map != GUESTS_IDS).collect();
     let ranges: BTreeSet<_> = own.iter().map(|map| map[1]).collect();

@@ -1,4 +1,5 @@
-//! What dstack's SDKs give inside a container: every public call of the one for Python and the one for JavaScript.
+//! What dstack's SDKs give inside a container: every public call of the one for Python and the one
+//! for JavaScript.
 
 use protocol::digest::{AppId, ComposeHash};
 use protocol::quote::Quote;
@@ -15,32 +16,46 @@ const NO_KEYS: &str = "no key provider";
 
 /// Every call of the Python SDK, the ones before version 0.5 included.
 pub fn python_calls(guest: &Guest) {
-    let calls = guest.until("the Python SDK's program does not answer", || json_of(guest, PYTHON, "/"));
+    let calls =
+        guest.until("the Python SDK's program does not answer", || json_of(guest, PYTHON, "/"));
     is_this_app(guest, &calls["info"]["ok"]);
     is_this_app(guest, &calls["legacy info"]["ok"]);
     quotes(&calls["quote"], &padded(b"python"));
     quotes(&calls["quote after the event"], &padded(b"python"));
     // The legacy client pads on the left, and its hash is of more than the data.
     quotes(&calls["legacy quote"], &[vec![0; 58], b"python".to_vec()].concat());
-    assert!(calls["legacy hashed quote"]["ok"]["quote"].is_string(), "{}", calls["legacy hashed quote"]);
+    assert!(
+        calls["legacy hashed quote"]["ok"]["quote"].is_string(),
+        "{}",
+        calls["legacy hashed quote"]
+    );
     logs(&calls["quote after the event"]["ok"], "sdk-python", b"said by python");
     assert!(!calls["quote"]["ok"]["event_log"].as_str().unwrap().contains("sdk-python"));
     assert_eq!(calls["reachable"]["ok"], true, "{calls}");
     assert_eq!(calls["async info"]["ok"], calls["info"]["ok"]["app_id"]);
     assert!(calls["version"]["ok"]["version"].is_string(), "{}", calls["version"]);
     assert!(calls["attest"]["ok"]["attestation"].is_string(), "{}", calls["attest"]);
-    assert!(calls["event"]["ok"].is_null() && calls["event"].get("ok").is_some(), "{}", calls["event"]);
+    assert!(
+        calls["event"]["ok"].is_null() && calls["event"].get("ok").is_some(),
+        "{}",
+        calls["event"]
+    );
     let refused = &calls["event of the boot"];
-    assert!(refused["status"].as_u64() >= Some(400), "system-ready can be said by an app: {refused}");
+    assert!(
+        refused["status"].as_u64() >= Some(400),
+        "system-ready can be said by an app: {refused}"
+    );
     for call in ["key", "tls key", "sign", "legacy key"] {
         let refused = calls[call]["refused"].as_str().unwrap_or_default();
         assert!(refused.contains(NO_KEYS), "{call}: {}", calls[call]);
     }
 }
 
-/// Every call of the JavaScript SDK, which gives no reason for what was refused but in its legacy client.
+/// Every call of the JavaScript SDK, which gives no reason for what was refused but in its legacy
+/// client.
 pub fn node_calls(guest: &Guest) {
-    let calls = guest.until("the JavaScript SDK's program does not answer", || json_of(guest, NODE, "/"));
+    let calls =
+        guest.until("the JavaScript SDK's program does not answer", || json_of(guest, NODE, "/"));
     is_this_app(guest, &calls["info"]["ok"]);
     is_this_app(guest, &calls["legacy info"]["ok"]);
     quotes(&calls["quote"], &padded(b"node"));
@@ -63,15 +78,20 @@ fn is_this_app(guest: &Guest, info: &Value) {
     let hash = ComposeHash::of(&guest.app_compose);
     assert_eq!(info["app_id"], AppId::from_compose_hash(&hash).to_string(), "{info}");
     assert_eq!(info["compose_hash"], hash.to_string());
-    assert_eq!(info["tcb_info"]["app_compose"].as_str().map(str::as_bytes), Some(guest.app_compose.as_slice()));
+    assert_eq!(
+        info["tcb_info"]["app_compose"].as_str().map(str::as_bytes),
+        Some(guest.app_compose.as_slice())
+    );
     assert!(info["key_provider_info"].as_str().unwrap().contains("none"), "{info}");
 }
 
-/// The quote is over this report data, and the SDK's own replay of the log that came with it gives its RTMR3.
+/// The quote is over this report data, and the SDK's own replay of the log that came with it gives
+/// its RTMR3.
 fn quotes(call: &Value, report_data: &[u8]) {
     let answer = &call["ok"];
     let quote = answer["quote"].as_str().unwrap_or_else(|| panic!("no quote: {call}"));
-    let report = Quote::parse_padded(&hex::decode(quote.trim_start_matches("0x")).unwrap()).unwrap().report;
+    let report =
+        Quote::parse_padded(&hex::decode(quote.trim_start_matches("0x")).unwrap()).unwrap().report;
     assert_eq!(report.report_data.0, report_data, "{}", report.report_data);
     let replayed = answer["replayed"].get("3").or_else(|| answer["replayed"].get(3)).unwrap();
     assert_eq!(*replayed, report.rtmrs[3].to_string());

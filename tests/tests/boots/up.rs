@@ -15,7 +15,8 @@ use crate::real_app;
 const NAME: &str = "promise-up";
 /// The machine of a whole app.
 const WHOLE: &str = "promise-whole";
-/// From command to verdict with everything cached, on a machine with nothing else to do; printed, not required.
+/// From command to verdict with everything cached, on a machine with nothing else to do; printed,
+/// not required.
 const AIM: Duration = Duration::from_secs(60);
 
 /// A machine that is stopped even if the test fails.
@@ -36,7 +37,10 @@ pub fn boots_verifies_and_answers() {
     let up = user.dstyx(["up", "examples/hello", "--emulate", "--name", NAME]);
     println!("up took {:.1} s (aim {} s)", started.elapsed().as_secs_f64(), AIM.as_secs());
     assert_eq!(up.code, 0, "{up:#?}");
-    assert_eq!((up.text("/name"), up.text("/verdict"), up.text("/trust_anchor")), (NAME, "pass", "emulated"));
+    assert_eq!(
+        (up.text("/name"), up.text("/verdict"), up.text("/trust_anchor")),
+        (NAME, "pass", "emulated")
+    );
 
     the_link_answers(up.text("/urls/0"), &user);
     every_register_equals_what_measure_predicts(&user);
@@ -80,12 +84,18 @@ fn every_register_equals_what_measure_predicts(user: &User) {
         "system-ready",
     ]);
     for register in ["mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "compose_hash"] {
-        assert_eq!(predicted.text(&format!("/{register}")), verdict.text(&format!("/facts/{register}")), "{register}");
+        assert_eq!(
+            predicted.text(&format!("/{register}")),
+            verdict.text(&format!("/facts/{register}")),
+            "{register}"
+        );
     }
 }
 
 fn wrong_shapes_fail_at_rtmr0(user: &User) {
-    for stated in [["--vcpus", "4"], ["--memory", "1024"], ["--memory", "3072"], ["--root-slots", "6"]] {
+    for stated in
+        [["--vcpus", "4"], ["--memory", "1024"], ["--memory", "3072"], ["--root-slots", "6"]]
+    {
         let verdict = user.dstyx(["verify", "--vm", NAME].into_iter().chain(stated));
         verdict.fails(&["rtmr0"]);
         assert!(verdict.hint("rtmr0").contains("(stated)"), "{}", verdict.hint("rtmr0"));
@@ -93,26 +103,28 @@ fn wrong_shapes_fail_at_rtmr0(user: &User) {
 }
 
 fn another_compose_file_fails_at_compose_hash(user: &User) {
-    let folder = tempfile::tempdir().unwrap();
-    let compose = fs::read_to_string(lab::checkout().join("examples/hello/docker-compose.yml")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let compose =
+        fs::read_to_string(lab::checkout().join("examples/hello/docker-compose.yml")).unwrap();
     let changed = compose.replacen("One container", "one container", 1);
     assert_ne!(changed, compose);
-    fs::write(folder.path().join("docker-compose.yml"), changed).unwrap();
-    let app = folder.path().display().to_string();
+    fs::write(directory.path().join("docker-compose.yml"), changed).unwrap();
+    let app = directory.path().display().to_string();
     let verdict = user.dstyx(["verify", "--vm", NAME, "--app", &app]);
     verdict.fails(&["compose-hash", "app-id"]);
     assert!(verdict.hint("compose-hash").contains("docker_compose_file, line "), "{verdict:?}");
 }
 
 fn saved_evidence_is_judged_like_fresh(user: &User, agent: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    let evidence = folder.path().join("evidence.json");
+    let directory = tempfile::tempdir().unwrap();
+    let evidence = directory.path().join("evidence.json");
     fs::write(&evidence, get(&format!("{agent}/evidence?nonce={}", "5a".repeat(32)))).unwrap();
     let collateral = user.machine(NAME).join("collateral.json");
     let paths = [evidence, collateral, lab::image(Flavour::Dev), lab::image(Flavour::Release)];
     let [evidence, collateral, dev, release] = paths.map(|path| path.display().to_string());
     let verify = |image: &str, more: &[&str]| {
-        let fixed = ["verify", "--evidence", &evidence, "--app", "examples/hello", "--image", image];
+        let fixed =
+            ["verify", "--evidence", &evidence, "--app", "examples/hello", "--image", image];
         user.dstyx(fixed.into_iter().chain(more.iter().copied()))
     };
     verify(&dev, &["--collateral", &collateral]).passes();
@@ -127,7 +139,10 @@ fn saved_evidence_is_judged_like_fresh(user: &User, agent: &str) {
 
 fn ps_and_logs_tell(user: &User) {
     let ps = user.dstyx(["ps"]);
-    assert_eq!((ps.text("/0/name"), ps.text("/0/state"), ps.text("/0/platform")), (NAME, "running", "emulated"));
+    assert_eq!(
+        (ps.text("/0/name"), ps.text("/0/state"), ps.text("/0/platform")),
+        (NAME, "running", "emulated")
+    );
     let logs = user.dstyx(["logs", NAME, "--console"]);
     let records = logs.json["status"].as_array().unwrap();
     let phases: Vec<_> = records.iter().filter_map(|record| record["phase"].as_str()).collect();
@@ -148,26 +163,34 @@ fn ps_and_logs_tell(user: &User) {
     assert!(records.iter().all(|record| record["refusal"] == "None"), "{records:#?}");
 }
 
-/// What README tells: tags pinned, one command, links that answer. The guest publishes no more of it than its file says.
+/// What README tells: tags pinned, one command, links that answer. The guest publishes no more of
+/// it than its file says.
 pub fn runs_a_whole_app() {
     let registry = Registry::of(&real_app::IMAGES);
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let source = lab::checkout().join("tests/vectors/apps/counter");
-    let copied = Command::new("cp").arg("-r").arg(source.join(".")).arg(folder.path()).status().unwrap();
+    let copied =
+        Command::new("cp").arg("-r").arg(source.join(".")).arg(directory.path()).status().unwrap();
     assert!(copied.success());
-    app::pin(&folder.path().join("docker-compose.yml"), &registry);
+    app::pin(&directory.path().join("docker-compose.yml"), &registry);
     let user = User::default();
     let _running = Running(&user, WHOLE);
-    let folder = folder.path().display().to_string();
-    let fixed = ["up", &folder, "--emulate", "--name", WHOLE, "--memory", "3072"];
-    let up = user.dstyx(fixed.into_iter().chain(["--danger-privileged", "--registry-mirror", &registry.url()]));
+    let directory = directory.path().display().to_string();
+    let fixed = ["up", &directory, "--emulate", "--name", WHOLE, "--memory", "3072"];
+    let up = user.dstyx(fixed.into_iter().chain([
+        "--danger-privileged",
+        "--registry-mirror",
+        &registry.url(),
+    ]));
     assert_eq!(up.code, 0, "{up:#?}");
     assert_eq!((up.text("/verdict"), up.text("/app")), ("pass", "running"));
     for told in ["danger_privileged", "lasts for one boot", "redis.conf"] {
         assert!(up.stderr.contains(told), "{told} is not told of: {}", up.stderr);
     }
     let links = up.json["urls"].as_array().unwrap().iter().filter_map(Value::as_str);
-    let page = links.map(get).find_map(|page| serde_json::from_slice::<Value>(&page).ok()?["counted"].as_u64());
+    let page = links
+        .map(get)
+        .find_map(|page| serde_json::from_slice::<Value>(&page).ok()?["counted"].as_u64());
     assert!(page.is_some_and(|counted| counted > 0), "{up:#?}");
     let ps = user.dstyx(["ps", WHOLE]);
     assert!(ps.code == 3 && ps.stderr.contains("public_sysinfo"), "{ps:#?}");
@@ -178,7 +201,9 @@ pub fn refuses_before_the_boot() {
     let cases = [
         ("services:\n  web:\n    image: nginx:latest\n".to_owned(), "services.web.image"),
         (
-            format!("services:\n  web:\n    image: x.local/web@sha256:{digest}\n    privileged: true\n"),
+            format!(
+                "services:\n  web:\n    image: x.local/web@sha256:{digest}\n    privileged: true\n"
+            ),
             "services.web.privileged",
         ),
         (
@@ -186,7 +211,8 @@ pub fn refuses_before_the_boot() {
             "services.web.colour",
         ),
     ];
-    // No allowance of the measured file gives a container the guest's disks or registers, or new privileges.
+    // No allowance of the measured file gives a container the guest's disks or registers, or new
+    // privileges.
     let never = [
         ("devices: [/dev/vdc]", "services.web.devices[0]"),
         ("devices: [\"/dev/tdx_guest:/dev/harmless\"]", "services.web.devices[0]"),
@@ -196,15 +222,16 @@ pub fn refuses_before_the_boot() {
         is_refused(&compose, &[], path);
     }
     for (key, path) in never {
-        let compose = format!("services:\n  web:\n    image: x.local/web@sha256:{digest}\n    {key}\n");
+        let compose =
+            format!("services:\n  web:\n    image: x.local/web@sha256:{digest}\n    {key}\n");
         is_refused(&compose, &["--danger-privileged"], path);
     }
 }
 
 fn is_refused(compose: &str, options: &[&str], path: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("docker-compose.yml"), compose).unwrap();
-    let app = folder.path().display().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("docker-compose.yml"), compose).unwrap();
+    let app = directory.path().display().to_string();
     let up = ["up", app.as_str(), "--emulate"].into_iter().chain(options.iter().copied());
     let answer = User::default().dstyx(up);
     assert_eq!(answer.code, 3, "{answer:#?}");

@@ -1,8 +1,11 @@
-//! A case to judge, and a row: a case that passes, one thing that is then wrong with it, and what must refuse.
+//! A case to judge, and a row: a case that passes, one thing that is then wrong with it, and what
+//! must refuse.
 
 use std::sync::LazyLock;
 
-use attestation::policy::{ExpectedApp, ExpectedRegister, ExpectedRegisters, ExpectedReportData, Policy, Prediction};
+use attestation::policy::{
+    ExpectedApp, ExpectedRegister, ExpectedRegisters, ExpectedReportData, Policy, Prediction,
+};
 use attestation::{CheckName, CheckVerdict, Collateral, Report, TrustAnchor, Verdict};
 use protocol::digest::{AppId, ComposeHash, OsImageHash};
 use protocol::evidence::Evidence;
@@ -34,8 +37,8 @@ pub struct Case {
 pub struct Row {
     /// What is wrong.
     pub name: &'static str,
-    /// What is different from [`Case::honest`] without being wrong: the control has it too. `None`: nothing, and the
-    /// control is the one of all such rows.
+    /// What is different from [`Case::honest`] without being wrong: the control has it too. `None`:
+    /// nothing, and the control is the one of all such rows.
     pub given: Option<fn(&mut Case)>,
     /// What is wrong.
     pub wrong: fn(&mut Case),
@@ -46,7 +49,12 @@ pub struct Row {
 }
 
 /// A row with nothing given.
-pub fn row(name: &'static str, fails: &'static [CheckName], words: &'static str, wrong: fn(&mut Case)) -> Row {
+pub fn row(
+    name: &'static str,
+    fails: &'static [CheckName],
+    words: &'static str,
+    wrong: fn(&mut Case),
+) -> Row {
     Row { name, given: None, wrong, fails, words }
 }
 
@@ -83,7 +91,8 @@ impl Case {
         (self.collateral)(&mut collateral);
         let collateral = Collateral::parse(collateral.to_string().as_bytes()).unwrap();
         let report = attestation::judge(&evidence, &self.policy, Some(&collateral), self.now_secs);
-        let verified = attestation::verify(&evidence, &self.policy, Some(&collateral), self.now_secs);
+        let verified =
+            attestation::verify(&evidence, &self.policy, Some(&collateral), self.now_secs);
         assert_eq!(verified.as_ref().err(), report.refusal().as_ref(), "judge and verify disagree");
         (report, verified.is_ok())
     }
@@ -108,15 +117,25 @@ impl Row {
             None => honest_passes()?,
         }
         let (report, verified) = self.case(true).judged();
-        let failed: Vec<_> =
-            report.checks.iter().filter(|row| row.verdict == CheckVerdict::Fail).map(|row| row.name).collect();
+        let failed: Vec<_> = report
+            .checks
+            .iter()
+            .filter(|row| row.verdict == CheckVerdict::Fail)
+            .map(|row| row.name)
+            .collect();
         if verified || failed != self.fails {
-            let names = |checks: &[CheckName]| checks.iter().map(|check| check.name()).collect::<Vec<_>>().join(", ");
+            let names = |checks: &[CheckName]| {
+                checks.iter().map(|check| check.name()).collect::<Vec<_>>().join(", ")
+            };
             return Err(format!("failed: {}; must fail: {}", names(&failed), names(self.fails)));
         }
         let refusal = report.refusal().ok_or("a failed check without refusal")?;
         let said = format!("{refusal}; {}", refusal.hint());
-        if said.contains(self.words) { Ok(()) } else { Err(format!("{:?} is not in: {said}", self.words)) }
+        if said.contains(self.words) {
+            Ok(())
+        } else {
+            Err(format!("{:?} is not in: {said}", self.words))
+        }
     }
 
     fn case(&self, wrong: bool) -> Case {
@@ -140,7 +159,8 @@ fn honest_passes() -> Result<(), String> {
 /// The strict policy for a scene, with image and app stated.
 fn policy(scene: &Scene) -> Policy {
     let root = root_certificate().unwrap().to_der().unwrap();
-    let mut policy = Policy::strict(TrustAnchor::DangerEmulated(root), ExpectedReportData::Nonce(NONCE));
+    let mut policy =
+        Policy::strict(TrustAnchor::DangerEmulated(root), ExpectedReportData::Nonce(NONCE));
     let predicted = scene.prediction().registers;
     policy.image = Some(ExpectedRegisters {
         os_image_hash: Some(IMAGE),

@@ -1,4 +1,5 @@
-//! Collateral: unreadable, by others, expired, changed, of another platform; and platforms that it calls old.
+//! Collateral: unreadable, by others, expired, changed, of another platform; and platforms that it
+//! calls old.
 
 use attestation::CheckName::*;
 use attestation::policy::{AcceptedTcb, TcbStatus};
@@ -54,23 +55,43 @@ fn foreign() -> Vec<Row> {
         lie!(PartialCrl, &[CrlComplete], "2.5.29.28"),
         lie!(ExpiredCrl, &[CrlCurrent], "root CA's list: 2026-09-22"),
         lie!(ExpiredCollateral, &[TcbInfoCurrent, QeIdentityCurrent], "TCB info: 2026-09-22"),
-        row("an expired QE identity beside new TCB info", &[QeIdentityCurrent], "QE identity: 2026-09-22", |case| {
-            case.collateral = |json| take(json, "qe_identity", &old_collateral());
-        }),
-        row("expired TCB info beside a new QE identity", &[TcbInfoCurrent], "fetch the collateral again", |case| {
-            case.collateral = |json| take(json, "tcb_info", &old_collateral());
-        }),
+        row(
+            "an expired QE identity beside new TCB info",
+            &[QeIdentityCurrent],
+            "QE identity: 2026-09-22",
+            |case| {
+                case.collateral = |json| take(json, "qe_identity", &old_collateral());
+            },
+        ),
+        row(
+            "expired TCB info beside a new QE identity",
+            &[TcbInfoCurrent],
+            "fetch the collateral again",
+            |case| {
+                case.collateral = |json| take(json, "tcb_info", &old_collateral());
+            },
+        ),
     ]
 }
 
 fn of_others() -> Vec<Row> {
     vec![
-        row("TCB info changed after it was signed", &[TcbInfoSignature], "TCB info is not signed", |case| {
-            case.collateral = |json| change(json, "tcb_info", "2024-03-13", "2020-01-01");
-        }),
-        row("a QE identity changed after it was signed", &[QeIdentitySignature], "QE identity is not signed", |case| {
-            case.collateral = |json| change(json, "qe_identity", "2026-02-11", "2026-02-12");
-        }),
+        row(
+            "TCB info changed after it was signed",
+            &[TcbInfoSignature],
+            "TCB info is not signed",
+            |case| {
+                case.collateral = |json| change(json, "tcb_info", "2024-03-13", "2020-01-01");
+            },
+        ),
+        row(
+            "a QE identity changed after it was signed",
+            &[QeIdentitySignature],
+            "QE identity is not signed",
+            |case| {
+                case.collateral = |json| change(json, "qe_identity", "2026-02-11", "2026-02-12");
+            },
+        ),
         lie!(WrongFmspc, &[TcbInfoPlatform], "FMSPC 90c06f000000"),
         lie!(WrongQeIdentity, &[QeIdentity], "found MRSIGNER 616e6f74"),
     ]
@@ -95,9 +116,14 @@ fn old() -> Vec<Row> {
                 tolerate(case, &[ADVISORY], DAY_SECS);
                 case.scene.lie = Some(tdx_emulator::lie::Lie::OldTcb);
             }),
-            ..row("an old TCB that was tolerated until yesterday", &[TcbStatus], "OutOfDate until 2026-11-22", |case| {
-                case.now_secs += 2 * DAY_SECS;
-            })
+            ..row(
+                "an old TCB that was tolerated until yesterday",
+                &[TcbStatus],
+                "OutOfDate until 2026-11-22",
+                |case| {
+                    case.now_secs += 2 * DAY_SECS;
+                },
+            )
         },
     ]
 }

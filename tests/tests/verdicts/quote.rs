@@ -1,5 +1,5 @@
-//! Quotes: bytes that are none, signatures of others, enclaves and certificates that are not the platform's, and
-//! TDs that are not as they should be.
+//! Quotes: bytes that are none, signatures of others, enclaves and certificates that are not the
+//! platform's, and TDs that are not as they should be.
 
 use attestation::CheckName::*;
 use attestation::TrustAnchor;
@@ -10,7 +10,8 @@ use crate::case::{Row, lie, row};
 
 /// Where a version 5 quote says what body follows.
 const BODY_TYPE_AT: usize = 48;
-/// Where a version 4 quote has the type of its certification data: header, body, length, signature, key.
+/// Where a version 4 quote has the type of its certification data: header, body, length, signature,
+/// key.
 const CERTIFICATION_TYPE_AT: usize = 48 + 584 + 4 + 64 + 64;
 /// In MRSEAM, which no other check compares.
 const MRSEAM_AT: usize = 48 + 16;
@@ -43,9 +44,14 @@ fn bytes() -> Vec<Row> {
                 case.evidence = |evidence| evidence.quote[BODY_TYPE_AT] = 9;
             })
         },
-        row("certification data of another type", &[QuoteFormat], "certification data of type 7", |case| {
-            case.evidence = |evidence| evidence.quote[CERTIFICATION_TYPE_AT] = 7;
-        }),
+        row(
+            "certification data of another type",
+            &[QuoteFormat],
+            "certification data of type 7",
+            |case| {
+                case.evidence = |evidence| evidence.quote[CERTIFICATION_TYPE_AT] = 7;
+            },
+        ),
     ]
 }
 
@@ -60,9 +66,14 @@ fn signatures() -> Vec<Row> {
                 case.evidence = |evidence| evidence.quote[MRSEAM_AT] ^= 1;
             },
         ),
-        row("another signature scheme", &[QuoteHeader, QuoteSignature], "found key type 3", |case| {
-            case.evidence = |evidence| evidence.quote[2] = 3;
-        }),
+        row(
+            "another signature scheme",
+            &[QuoteHeader, QuoteSignature],
+            "found key type 3",
+            |case| {
+                case.evidence = |evidence| evidence.quote[2] = 3;
+            },
+        ),
         lie!(ForeignQeVendor, &[QuoteHeader], "616e6f74686572"),
         lie!(UnvouchedKey, &[AttestationKey], "the hash of the attestation key"),
         lie!(FlipQeSignature, &[QeReportSignature], "did not sign the quoting enclave's report"),
@@ -70,6 +81,7 @@ fn signatures() -> Vec<Row> {
     ]
 }
 
+// Long: a table, one row a case.
 fn certificates() -> Vec<Row> {
     vec![
         lie!(ForeignCa, &[TrustAnchor], "another root"),
@@ -79,26 +91,52 @@ fn certificates() -> Vec<Row> {
             "expected 44a0196b2b99f889",
             |case| case.policy.anchor = self::TrustAnchor::Intel,
         ),
-        lie!(ForgedCa, &[PckCertificates], "PCK Platform CA\\, proves nothing,O=dstyx emulator is not issued by"),
-        row("certificates that are none", &[PckCertificates], "an empty certificate chain", |case| {
-            case.collateral = |json| json["pck_certificate_chain"] = "".into();
-        }),
-        row("more certificates than a chain has", &[PckCertificates], "9 certificates, at most", |case| {
-            case.collateral = |json| {
-                let chain = json["pck_certificate_chain"].as_str().unwrap();
-                json["pck_certificate_chain"] = chain.repeat(3).into();
-            };
-        }),
+        lie!(
+            ForgedCa,
+            &[PckCertificates],
+            "PCK Platform CA\\, proves nothing,O=dstyx emulator is not issued by"
+        ),
+        row(
+            "certificates that are none",
+            &[PckCertificates],
+            "an empty certificate chain",
+            |case| {
+                case.collateral = |json| json["pck_certificate_chain"] = "".into();
+            },
+        ),
+        row(
+            "more certificates than a chain has",
+            &[PckCertificates],
+            "9 certificates, at most",
+            |case| {
+                case.collateral = |json| {
+                    let chain = json["pck_certificate_chain"].as_str().unwrap();
+                    json["pck_certificate_chain"] = chain.repeat(3).into();
+                };
+            },
+        ),
         lie!(ExpiredPck, &[CertificateValidity], "PCK Certificate"),
         row(
             "everything two years old",
-            &[CertificateValidity, CollateralSigners, CrlCurrent, TcbInfoCurrent, QeIdentityCurrent],
+            &[
+                CertificateValidity,
+                CollateralSigners,
+                CrlCurrent,
+                TcbInfoCurrent,
+                QeIdentityCurrent,
+            ],
             "all valid at 2028-",
             |case| case.now_secs += 2 * YEAR_SECS,
         ),
         row(
             "a clock that is years behind",
-            &[CertificateValidity, CollateralSigners, CrlCurrent, TcbInfoCurrent, QeIdentityCurrent],
+            &[
+                CertificateValidity,
+                CollateralSigners,
+                CrlCurrent,
+                TcbInfoCurrent,
+                QeIdentityCurrent,
+            ],
             "all valid at 2024-",
             |case| case.now_secs -= 2 * YEAR_SECS,
         ),

@@ -9,7 +9,8 @@ use std::path::Path;
 /// What is not source: results of builds, history, and the workspace of its own that fuzzing is.
 const NOT_COPIED: [&str; 3] = ["target", ".git", "fuzz"];
 
-/// Makes `to` equal to `from`, but for [`NOT_COPIED`]; a file that is equal already is left alone, time and all.
+/// Makes `to` equal to `from`, but for [`NOT_COPIED`]; a file that is equal already is left alone,
+/// time and all.
 pub fn mirror(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     let mut kept = BTreeSet::new();
@@ -47,7 +48,11 @@ fn copy_if_other(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 fn remove(path: &Path) -> io::Result<()> {
-    if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+    if fs::symlink_metadata(path)?.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    }
 }
 
 #[cfg(test)]
@@ -56,8 +61,8 @@ mod tests {
 
     #[test]
     fn what_changed_is_copied_what_did_not_is_left_alone_and_what_went_goes() {
-        let folder = std::env::temp_dir().join(format!("dstyx-mirror-{}", std::process::id()));
-        let (from, to) = (folder.join("from"), folder.join("to"));
+        let directory = std::env::temp_dir().join(format!("dstyx-mirror-{}", std::process::id()));
+        let (from, to) = (directory.join("from"), directory.join("to"));
         for part in ["src", "target", ".git"] {
             fs::create_dir_all(from.join(part)).unwrap();
             fs::write(from.join(part).join("file"), part).unwrap();
@@ -70,7 +75,9 @@ mod tests {
         fs::write(from.join("new"), "2").unwrap();
         mirror(&from, &to).unwrap();
         assert_eq!((time("src/file"), fs::read(to.join("new")).unwrap()), (before, b"2".to_vec()));
-        assert!(!to.join("gone").exists() && !to.join("target").exists() && !to.join(".git").exists());
-        fs::remove_dir_all(folder).unwrap();
+        assert!(
+            !to.join("gone").exists() && !to.join("target").exists() && !to.join(".git").exists()
+        );
+        fs::remove_dir_all(directory).unwrap();
     }
 }

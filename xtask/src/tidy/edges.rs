@@ -16,7 +16,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("vmm-configs", &["protocol"]),
     ("init", &["protocol", "tee"]),
     ("guest-agent", &["protocol", "tee", "containers"]),
-    ("cli", &["protocol", "attestation", "measurement", "image", "reproducible-build", "vmm-configs", "containers"]),
+    (
+        "cli",
+        &[
+            "protocol",
+            "attestation",
+            "measurement",
+            "image",
+            "reproducible-build",
+            "vmm-configs",
+            "containers",
+        ],
+    ),
     ("tdx-emulator", &["protocol"]),
     (
         "tests",
@@ -38,7 +49,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 /// External crates that a crate must never pull in, at any depth.
 const NEVER: &[(&str, &[&str])] = &[
-    ("init", &["tokio", "rustls", "ring", "reqwest", "hyper"]),
+    ("init", &["tokio", "rustls", "aws-lc-sys", "reqwest", "hyper"]),
+    // One cryptographic library in C: aws-lc.
+    ("guest-agent", &["ring", "openssl-sys"]),
+    ("cli", &["ring", "openssl-sys"]),
     ("protocol", &["tokio", "rustix", "nix", "ureq"]),
     ("attestation", &["tokio", "reqwest", "ureq"]),
     ("measurement", &["tokio", "reqwest", "ureq"]),
@@ -51,7 +65,8 @@ pub fn check() -> Vec<String> {
         Err(error) => return vec![format!("cargo metadata: {error}")],
     };
     let members = metadata.workspace_packages();
-    let mut findings: Vec<String> = members.iter().flat_map(|package| wrong_edges(package)).collect();
+    let mut findings: Vec<String> =
+        members.iter().flat_map(|package| wrong_edges(package)).collect();
     for (name, forbidden) in NEVER {
         findings.extend(wrong_tree(name, forbidden));
     }
@@ -61,10 +76,13 @@ pub fn check() -> Vec<String> {
 fn wrong_edges(package: &Package) -> Vec<String> {
     let name = package.name.as_str();
     let Some((_, allowed)) = ALLOWED.iter().find(|(known, _)| *known == name) else {
-        return vec![format!("crate {name} is new: add its edges to xtask/src/tidy/edges.rs and a decision file")];
+        return vec![format!(
+            "crate {name} is new: add its edges to xtask/src/tidy/edges.rs and a decision file"
+        )];
     };
     let ours = |dependency: &&str| ALLOWED.iter().any(|(known, _)| known == dependency);
-    let normal = package.dependencies.iter().filter(|dependency| dependency.kind == DependencyKind::Normal);
+    let normal =
+        package.dependencies.iter().filter(|dependency| dependency.kind == DependencyKind::Normal);
     normal
         .map(|dependency| dependency.name.as_str())
         .filter(ours)
@@ -74,11 +92,17 @@ fn wrong_edges(package: &Package) -> Vec<String> {
 }
 
 fn wrong_tree(name: &str, forbidden: &[&str]) -> Vec<String> {
-    let mut tree = command::cargo(&["tree", "--package", name, "--edges", "normal", "--prefix", "none"]);
+    let mut tree =
+        command::cargo(&["tree", "--package", name, "--edges", "normal", "--prefix", "none"]);
     let listing = match command::capture(&mut tree) {
         Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
         Err(error) => return vec![error],
     };
-    let found = |crate_name: &&&str| listing.lines().any(|line| line.split(' ').next() == Some(crate_name));
-    forbidden.iter().filter(found).map(|crate_name| format!("crate {name} pulls in {crate_name}")).collect()
+    let found =
+        |crate_name: &&&str| listing.lines().any(|line| line.split(' ').next() == Some(crate_name));
+    forbidden
+        .iter()
+        .filter(found)
+        .map(|crate_name| format!("crate {name} pulls in {crate_name}"))
+        .collect()
 }

@@ -24,7 +24,8 @@ const PERMISSIVE: &[&str] = &[
     "bzip2-1.0.6",
 ];
 
-/// Crates that state no licence in their manifest, and the licence that their own LICENSE file gives.
+/// Crates that state no licence in their manifest, and the licence that their own LICENSE file
+/// gives.
 const STATED_ELSEWHERE: &[(&str, &str)] = &[("rust-criu", "MIT")];
 
 /// One of the alternatives must be permissive, and of a conjunction every part.
@@ -37,14 +38,21 @@ pub fn check() -> Vec<String> {
         let elsewhere = STATED_ELSEWHERE.iter().find(|(name, _)| *name == package.name.as_str());
         package.license.clone().or(elsewhere.map(|(_, licence)| (*licence).to_owned()))
     };
-    let refused = metadata.packages.iter().filter(|package| !stated(package).is_some_and(|text| permissive(&text)));
-    refused.map(|package| format!("crate {} has licence {:?}", package.name, package.license)).collect()
+    let refused = metadata
+        .packages
+        .iter()
+        .filter(|package| !stated(package).is_some_and(|text| permissive(&text)));
+    refused
+        .map(|package| format!("crate {} has licence {:?}", package.name, package.license))
+        .collect()
 }
 
 fn permissive(expression: &str) -> bool {
     let flat = expression.replace(['(', ')'], " ").replace('/', " OR ");
-    // AND binds stronger than OR; a parenthesised OR inside an AND is checked part by part, which only refuses more.
-    flat.split(" OR ").any(|alternative| alternative.split(" AND ").all(|part| PERMISSIVE.contains(&part.trim())))
+    // AND binds stronger than OR; a parenthesised OR inside an AND is checked part by part, which
+    // only refuses more.
+    flat.split(" OR ")
+        .any(|alternative| alternative.split(" AND ").all(|part| PERMISSIVE.contains(&part.trim())))
 }
 
 #[cfg(test)]

@@ -14,14 +14,17 @@ pub fn check(root: &Path) -> Vec<String> {
         Ok(text) => text,
         Err(error) => return vec![format!("README.md: {error}")],
     };
-    let mut help = command::cargo(&["run", "--quiet", "--package", "cli", "--bin", "dstyx", "--", "--help"]);
+    let mut help =
+        command::cargo(&["run", "--quiet", "--package", "cli", "--bin", "dstyx", "--", "--help"]);
     let printed = match command::capture(&mut help) {
         Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
         Err(error) => return vec![error],
     };
     match block(&readme) {
         Some(shown) if shown.trim() == printed.trim() => Vec::new(),
-        Some(_) => vec!["README.md: the block of `dstyx --help` differs from what it prints".to_owned()],
+        Some(_) => {
+            vec!["README.md: the block of `dstyx --help` differs from what it prints".to_owned()]
+        }
         None => vec![format!("README.md: no fenced block behind {BEGIN}")],
     }
 }

@@ -52,11 +52,17 @@ impl Functions<'_> {
         let lines = end + 1 - start;
         if lines > MAX_FUNCTION && !self.has_reason(start) {
             let name = &signature.ident;
-            self.findings.push(format!("{path}:{start}: fn {name} has {lines} lines, at most {MAX_FUNCTION}"));
+            self.findings.push(format!(
+                "{path}:{start}: fn {name} has {lines} lines, at most {MAX_FUNCTION}"
+            ));
         }
-        let parameters = signature.inputs.iter().filter(|input| matches!(input, syn::FnArg::Typed(_))).count();
+        let parameters =
+            signature.inputs.iter().filter(|input| matches!(input, syn::FnArg::Typed(_))).count();
         if parameters > MAX_PARAMETERS {
-            self.findings.push(format!("{path}:{start}: fn {} has {parameters} parameters", signature.ident));
+            self.findings.push(format!(
+                "{path}:{start}: fn {} has {parameters} parameters",
+                signature.ident
+            ));
         }
     }
 

@@ -15,7 +15,8 @@ pub fn check(sources: &[Source]) -> Vec<String> {
 fn wrong(source: &Source) -> Option<String> {
     let path = source.path.to_string_lossy();
     let crate_name = path.split('/').next().unwrap_or_default();
-    let permitted = path == TEST_PROBE || MAY.iter().any(|name| path == format!("{name}/src/sys.rs"));
+    let permitted =
+        path == TEST_PROBE || MAY.iter().any(|name| path == format!("{name}/src/sys.rs"));
     let code = source.text.lines().map(|line| line.split("//").next().unwrap_or_default());
     // Written in two parts, so that this file does not find itself.
     let words = [concat!("unsafe", " {"), concat!("unsafe", " fn"), concat!("unsafe", " extern")];

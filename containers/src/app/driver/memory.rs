@@ -1,10 +1,10 @@
-//! What a driver must know again after its agent has died: the machine's memory, in a file of the run folder.
+//! What a driver must know again after its agent has died: the machine's memory, in a file of the run directory.
 //!
 //! ```text
 //! RUN/app.json     JSON of the machine's memory, replaced by rename before what it says is done
 //! ```
 //!
-//! The folder is the guest's own memory and root's alone, so the file is not hostile; one that cannot be
+//! The directory is the guest's own memory and root's alone, so the file is not hostile; one that cannot be
 //! read is of an agent of another version and counts as none.
 
 use std::fs;
@@ -63,13 +63,16 @@ mod tests {
 
     #[test]
     fn what_was_written_last_is_read_and_rubbish_is_none() {
-        let folder = tempfile::tempdir().expect("folder");
-        let mut file = MemoryFile::new(folder.path());
+        let directory = tempfile::tempdir().expect("directory");
+        let mut file = MemoryFile::new(directory.path());
         assert_eq!(file.read().expect("nothing there"), None);
         let machine = Machine::new(Plan { services: Vec::new() });
         file.write(machine.memory()).expect("written");
-        assert_eq!(MemoryFile::new(folder.path()).read().expect("there").as_ref(), Some(machine.memory()));
-        fs::write(folder.path().join("app.json"), "{").expect("rubbish");
+        assert_eq!(
+            MemoryFile::new(directory.path()).read().expect("there").as_ref(),
+            Some(machine.memory())
+        );
+        fs::write(directory.path().join("app.json"), "{").expect("rubbish");
         assert_eq!(file.read().expect("readable"), None);
         file.remove().expect("removed");
         file.remove().expect("twice");

@@ -65,7 +65,9 @@ impl Pulls {
     /// Drops from the store what no image of the app needs, once all of them are here.
     pub(super) fn collect(&mut self) {
         let here = |outcome: &watch::Receiver<Option<Outcome>>| outcome.borrow().clone()?.ok();
-        let Some(images) = self.outcomes.iter().map(here).collect::<Option<Vec<_>>>() else { return };
+        let Some(images) = self.outcomes.iter().map(here).collect::<Option<Vec<_>>>() else {
+            return;
+        };
         let Some(store) = self.uncollected.take() else { return };
         tokio::task::spawn_blocking(move || {
             if let Err(error) = store.collect(images.iter().map(Arc::as_ref)) {
@@ -107,7 +109,11 @@ fn images<'a>(services: &'a [Service], plan: &Plan) -> Vec<(&'a ImageReference, 
 
 impl Clone for Source {
     fn clone(&self) -> Self {
-        Self { registries: Arc::clone(&self.registries), store: Arc::clone(&self.store), limits: self.limits }
+        Self {
+            registries: Arc::clone(&self.registries),
+            store: Arc::clone(&self.store),
+            limits: self.limits,
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! One container in the driver's hands: what is done to it takes time, so a task does it and reports.
+//! One container in the driver's hands: what is done to it takes time, so a task does it and
+//! reports.
 
 use std::io;
 use std::net::IpAddr;
@@ -11,7 +12,8 @@ use super::pulling::Outcome;
 use crate::app::machine::Check;
 use crate::compose::{ComposeFile, PublishedPort, Service};
 use crate::container::{
-    Container, ContainerError, ContainerRequest, ExecEnd, Launcher, State, StopSignalError, stop_signal,
+    Container, ContainerError, ContainerRequest, ExecEnd, Launcher, State, StopSignalError,
+    stop_signal,
 };
 use crate::network::{Joined, NetworkError, Networks};
 
@@ -116,7 +118,9 @@ impl Slot {
 
     /// Finds the container that an earlier agent started; nothing if there is none.
     pub(super) async fn find(&self) -> Result<Option<Started>, TakeOverError> {
-        let Some(container) = self.workshop.launcher.attach(&self.id).await? else { return Ok(None) };
+        let Some(container) = self.workshop.launcher.attach(&self.id).await? else {
+            return Ok(None);
+        };
         let Joined { addresses, .. } = self.workshop.networks.join(&self.id).await?;
         self.workshop.networks.publish(&self.id).await?;
         Ok(Some(Started { container, addresses }))
@@ -130,7 +134,10 @@ impl Slot {
         tokio::spawn(async move {
             let name = match own {
                 Some(own) => Some(own),
-                None => known(image).await.and_then(Result::ok).and_then(|image| image.config.stop_signal.clone()),
+                None => known(image)
+                    .await
+                    .and_then(Result::ok)
+                    .and_then(|image| image.config.stop_signal.clone()),
             };
             // An unknown name was refused at the start.
             container.signal(stop_signal(name.as_deref()).unwrap_or(KILL)).await;
@@ -144,7 +151,8 @@ impl Slot {
         }
     }
 
-    /// Runs a health check; reported as [`Report::Checked`]. What it prints is the container's affair and goes nowhere.
+    /// Runs a health check; reported as [`Report::Checked`]. What it prints is the container's
+    /// affair and goes nowhere.
     pub(super) fn check(&self, cell: usize, run: u32, check: Check) {
         let Some(container) = self.container() else { return };
         let reports = self.reports.clone();
@@ -168,7 +176,7 @@ impl Slot {
             // One that could not be started has left something too.
             None => self.workshop.launcher.forget(&self.id),
         };
-        removed.map_err(ContainerError::Folder)?;
+        removed.map_err(ContainerError::Directory)?;
         Ok(self.workshop.networks.leave(&self.id).await?)
     }
 }

@@ -25,7 +25,7 @@ pub enum Phase {
     Stopping {
         /// In the guest's own numbering.
         pid: i32,
-        /// When patience ends: it is killed then, or given up if it was killed.
+        /// When the timeout ends: it is killed then, or given up if it was killed.
         until: Time,
         /// Whether it was killed.
         killed: bool,
@@ -65,7 +65,16 @@ pub struct Cell {
 impl Cell {
     pub(super) fn new(service: usize, replica: u16) -> Self {
         let restarts = Restarts::default();
-        Self { service, replica, phase: Phase::Waiting, runs: 0, started: None, restarts, end: None, health: None }
+        Self {
+            service,
+            replica,
+            phase: Phase::Waiting,
+            runs: 0,
+            started: None,
+            restarts,
+            end: None,
+            health: None,
+        }
     }
 
     /// Whether there is, or soon will be, a process of it.
@@ -76,7 +85,9 @@ impl Cell {
     /// What its checks say, if it runs and is checked.
     pub fn health(&self) -> Option<HealthState> {
         match self.phase {
-            Phase::Running { .. } | Phase::Stopping { .. } => self.health.as_ref().map(|watch| watch.state),
+            Phase::Running { .. } | Phase::Stopping { .. } => {
+                self.health.as_ref().map(|watch| watch.state)
+            }
             _ => None,
         }
     }
@@ -89,7 +100,10 @@ impl Cell {
             Phase::Running { pid } => ContainerState::Running { pid: *pid },
             Phase::Stopping { .. } => ContainerState::Stopping,
             Phase::Backoff { .. } => ContainerState::Restarting,
-            Phase::Over => self.end.as_ref().map_or(ContainerState::Waiting, |end| ContainerState::Ended(end.clone())),
+            Phase::Over => self
+                .end
+                .as_ref()
+                .map_or(ContainerState::Waiting, |end| ContainerState::Ended(end.clone())),
         }
     }
 

@@ -1,7 +1,8 @@
 //! The health of one running container: when it is checked, and what the checks add up to.
 //!
-//! As Docker does it, but for the first moments: a check comes soon after the start and then at growing
-//! distances, so that what is ready early is known to be; such an early failure never counts.
+//! As Docker does it, but for the first moments: a check comes soon after the start and then at
+//! growing distances, so that what is ready early is known to be; such an early failure never
+//! counts.
 
 use std::time::Duration;
 
@@ -32,7 +33,14 @@ pub struct Watch {
 impl Watch {
     /// For a container that starts at `now`.
     pub fn new(check: Check, now: Time) -> Self {
-        let mut watch = Self { check, state: HealthState::Starting, since: now, failures: 0, early: 0, next: None };
+        let mut watch = Self {
+            check,
+            state: HealthState::Starting,
+            since: now,
+            failures: 0,
+            early: 0,
+            next: None,
+        };
         watch.next = Some(now + watch.distance(now));
         watch
     }
@@ -74,7 +82,8 @@ impl Watch {
         self.state != before
     }
 
-    /// The time after the start in which failures do not count: before Docker's own first check nothing does.
+    /// The time after the start in which failures do not count: before Docker's own first check
+    /// nothing does.
     fn forgiving(&self) -> Duration {
         self.check.start_period.max(self.check.interval)
     }
@@ -84,7 +93,11 @@ impl Watch {
             return self.check.interval;
         }
         let starting = now < self.since + self.check.start_period;
-        let own = if starting { self.check.start_interval.min(self.check.interval) } else { self.check.interval };
+        let own = if starting {
+            self.check.start_interval.min(self.check.interval)
+        } else {
+            self.check.interval
+        };
         let early = FIRST_CHECK.saturating_mul(1u32.checked_shl(self.early).unwrap_or(u32::MAX));
         own.min(early)
     }
@@ -109,7 +122,8 @@ mod tests {
         }
     }
 
-    /// Times and states of checks that take no time, with the result that `passes` gives for each time.
+    /// Times and states of checks that take no time, with the result that `passes` gives for each
+    /// time.
     fn run(check: Check, count: usize, passes: impl Fn(Time) -> bool) -> Vec<(u128, HealthState)> {
         let mut watch = Watch::new(check, s(100));
         let mut seen = Vec::new();
@@ -129,13 +143,22 @@ mod tests {
         let seen = run(check(s(0)), 9, |_| false);
         let early: Vec<_> = [200, 600, 1400, 3000, 6200].map(|at| (at, Starting)).into();
         assert_eq!(seen[..5], early);
-        assert_eq!(seen[5..], [(12_600, Starting), (22_600, Starting), (32_600, Unhealthy), (42_600, Unhealthy)]);
+        assert_eq!(
+            seen[5..],
+            [(12_600, Starting), (22_600, Starting), (32_600, Unhealthy), (42_600, Unhealthy)]
+        );
     }
 
     #[test]
     fn what_is_ready_early_is_known_early_and_failures_count_from_then() {
         let seen = run(check(s(60)), 5, |now| now < s(101));
-        let expected = [(200, Healthy), (10_200, Healthy), (20_200, Healthy), (30_200, Unhealthy), (40_200, Unhealthy)];
+        let expected = [
+            (200, Healthy),
+            (10_200, Healthy),
+            (20_200, Healthy),
+            (30_200, Unhealthy),
+            (40_200, Unhealthy),
+        ];
         assert_eq!(seen, expected);
     }
 
@@ -143,7 +166,10 @@ mod tests {
     fn the_start_period_has_its_own_distance() {
         let seen = run(check(s(15)), 12, |_| false);
         let times: Vec<u128> = seen.iter().map(|(at, _)| *at).collect();
-        assert_eq!(times, [200, 600, 1400, 3000, 5000, 7000, 9000, 11_000, 13_000, 15_000, 25_000, 35_000]);
+        assert_eq!(
+            times,
+            [200, 600, 1400, 3000, 5000, 7000, 9000, 11_000, 13_000, 15_000, 25_000, 35_000]
+        );
         assert_eq!(seen[11].1, Unhealthy, "15, 25 and 35 s count");
         assert!(seen[..11].iter().all(|(_, state)| *state == Starting));
     }

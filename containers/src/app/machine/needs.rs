@@ -43,9 +43,13 @@ pub(super) fn judge(plan: &Plan, memory: &Memory, place: usize) -> Verdict {
             Standing::Met => {}
             Standing::Hopeless if need.required => {
                 let (name, asked) = (&plan.services[need.service].name, asked(need.condition));
-                return Verdict::Fail { message: format!("needs service {name:?} {asked}, which it will not be") };
+                return Verdict::Fail {
+                    message: format!("needs service {name:?} {asked}, which it will not be"),
+                };
             }
-            Standing::Hopeless | Standing::Doubtful if !need.required => passed_over.push(need.service),
+            Standing::Hopeless | Standing::Doubtful if !need.required => {
+                passed_over.push(need.service)
+            }
             _ => open = true,
         }
     }
@@ -84,7 +88,9 @@ fn of_cell(cell: &Cell, condition: Condition) -> Standing {
         _ if met => Standing::Met,
         Phase::Over => Standing::Hopeless,
         Phase::Running { .. } if unchecked => Standing::Hopeless,
-        _ if condition == Condition::Healthy && cell.health() == Some(HealthState::Unhealthy) => Standing::Doubtful,
+        _ if condition == Condition::Healthy && cell.health() == Some(HealthState::Unhealthy) => {
+            Standing::Doubtful
+        }
         Phase::Backoff { .. } if cell.restarts.failing() => Standing::Doubtful,
         _ => Standing::Open,
     }

@@ -1,8 +1,11 @@
-//! What the machine must know of a compose file: services, what they need of each other, and how each is kept.
+//! What the machine must know of a compose file: services, what they need of each other, and how
+//! each is kept.
 
 use std::time::Duration;
 
-use crate::compose::model::{self, Condition, Dependency, Health, HealthCheck, NetworkMode, Restart};
+use crate::compose::model::{
+    self, Condition, Dependency, Health, HealthCheck, NetworkMode, Restart,
+};
 
 /// Docker's defaults, by the names of [`HealthCheck`]'s fields.
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -50,7 +53,8 @@ pub struct Need {
 }
 
 impl Plan {
-    /// What `services` say; a dependency on one that is not there is left out (the reader of the file made sure).
+    /// What `services` say; a dependency on one that is not there is left out (the reader of the
+    /// file made sure).
     pub fn of(services: &[model::Service]) -> Self {
         let place = |name: &str| services.iter().position(|service| service.name == name);
         let need = |dependency: &Dependency| {
@@ -60,7 +64,12 @@ impl Plan {
         let plan = |service: &model::Service| ServicePlan {
             name: service.name.clone(),
             replicas: service.replicas,
-            needs: service.depends_on.iter().filter_map(need).chain(shared_network(service, place)).collect(),
+            needs: service
+                .depends_on
+                .iter()
+                .filter_map(need)
+                .chain(shared_network(service, place))
+                .collect(),
             restart: service.restart.clone(),
             grace: service.stop.grace.unwrap_or(GRACE),
         };
@@ -69,14 +78,24 @@ impl Plan {
 
     /// How many services after one another a service waits for, at most.
     pub fn depth(&self, service: usize) -> usize {
-        self.services[service].needs.iter().map(|need| 1 + self.depth(need.service)).max().unwrap_or(0)
+        self.services[service]
+            .needs
+            .iter()
+            .map(|need| 1 + self.depth(need.service))
+            .max()
+            .unwrap_or(0)
     }
 }
 
 /// A service in another one's network namespace needs it to run before, and as long.
 fn shared_network(service: &model::Service, place: impl Fn(&str) -> Option<usize>) -> Option<Need> {
     let NetworkMode::Service(other) = &service.network else { return None };
-    Some(Need { service: place(other)?, condition: Condition::Started, restart: false, required: true })
+    Some(Need {
+        service: place(other)?,
+        condition: Condition::Started,
+        restart: false,
+        required: true,
+    })
 }
 
 /// A health check with nothing left open.
@@ -114,7 +133,11 @@ impl Check {
             test: test.clone(),
             interval: time(own.interval, image.interval, INTERVAL),
             timeout: time(own.timeout, image.timeout, TIMEOUT),
-            retries: own.retries.or(image.retries).filter(|retries| *retries > 0).unwrap_or(RETRIES),
+            retries: own
+                .retries
+                .or(image.retries)
+                .filter(|retries| *retries > 0)
+                .unwrap_or(RETRIES),
             start_period: own.start_period.or(image.start_period).unwrap_or_default(),
             start_interval: time(own.start_interval, image.start_interval, START_INTERVAL),
         })
@@ -134,10 +157,17 @@ mod tests {
             retries: Some(0),
             ..HealthCheck::default()
         };
-        let own = HealthCheck { interval: seconds(9), timeout: seconds(1), ..HealthCheck::default() };
+        let own =
+            HealthCheck { interval: seconds(9), timeout: seconds(1), ..HealthCheck::default() };
         let both = Check::of(&Health::Check(own), Some(&image)).expect("checked");
-        assert_eq!((both.test, both.interval, both.timeout), (vec!["image".to_owned()], INTERVAL * 3 / 10, SECOND));
-        assert_eq!((both.retries, both.start_period, both.start_interval), (3, Duration::ZERO, START_INTERVAL));
+        assert_eq!(
+            (both.test, both.interval, both.timeout),
+            (vec!["image".to_owned()], INTERVAL * 3 / 10, SECOND)
+        );
+        assert_eq!(
+            (both.retries, both.start_period, both.start_interval),
+            (3, Duration::ZERO, START_INTERVAL)
+        );
         let alone = Check::of(&Health::Image, Some(&image)).expect("checked");
         assert_eq!((alone.interval, alone.timeout), (Duration::from_secs(7), TIMEOUT));
         assert_eq!(Check::of(&Health::Disabled, Some(&image)), None);

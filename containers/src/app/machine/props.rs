@@ -1,6 +1,7 @@
 //! The machine against a world that does anything: what must hold whatever happens.
 //!
-//! The world is a second, simpler account of the containers, kept by what the machine asks and by chance alone.
+//! The world is a second, simpler account of the containers, kept by what the machine asks and by
+//! chance alone.
 
 use std::time::Duration;
 
@@ -75,7 +76,11 @@ fn choice() -> impl Strategy<Value = Choice> {
 }
 
 fn condition() -> impl Strategy<Value = Condition> {
-    prop_oneof![Just(Condition::Started), Just(Condition::Healthy), Just(Condition::CompletedSuccessfully)]
+    prop_oneof![
+        Just(Condition::Started),
+        Just(Condition::Healthy),
+        Just(Condition::CompletedSuccessfully)
+    ]
 }
 
 prop_compose! {
@@ -135,7 +140,9 @@ impl World {
         self.machine.cells().iter().zip(&self.real).any(|(other, real)| {
             let needs = &self.machine.plan.services[other.service].needs;
             let given_up = other.phase == Phase::Over;
-            real.process != Process::None && !given_up && needs.iter().any(|need| need.service == service)
+            real.process != Process::None
+                && !given_up
+                && needs.iter().any(|need| need.service == service)
         })
     }
 
@@ -143,18 +150,31 @@ impl World {
         match *action {
             Action::Start(cell) => {
                 let real = &self.real[cell];
-                assert_eq!((real.process, self.stop), (Process::None, None), "one at a time, none at the end");
+                assert_eq!(
+                    (real.process, self.stop),
+                    (Process::None, None),
+                    "one at a time, none at the end"
+                );
                 assert!(self.images[self.machine.cells()[cell].service], "an image");
-                assert!(real.started || real.ended_by_itself || self.needs_hold(cell), "what it needs");
+                assert!(
+                    real.started || real.ended_by_itself || self.needs_hold(cell),
+                    "what it needs"
+                );
             }
             Action::Ask(cell) => {
                 assert_eq!(self.real[cell].process, Process::Running);
                 let late = self.stop.is_some_and(|stop| self.now >= stop + WITHIN);
-                assert!(self.stop.is_none() || late || !self.needed_by_the_living(cell), "reverse order");
+                assert!(
+                    self.stop.is_none() || late || !self.needed_by_the_living(cell),
+                    "reverse order"
+                );
             }
             Action::Kill(cell) => assert!(self.real[cell].asked, "asked first"),
             Action::Check { cell, .. } => {
-                assert_eq!((self.real[cell].process, self.real[cell].checking), (Process::Running, None));
+                assert_eq!(
+                    (self.real[cell].process, self.real[cell].checking),
+                    (Process::Running, None)
+                );
             }
             Action::Tell(..) => {}
         }
@@ -166,8 +186,12 @@ impl World {
                 let real = &mut self.real[cell];
                 real.restarts += u32::from(std::mem::take(&mut real.ended_by_itself));
                 real.process = Process::Starting;
-                let most = self.machine.plan.services[self.machine.cells()[cell].service].restart.attempts;
-                assert!(most.is_none_or(|most| self.real[cell].restarts <= most), "no more attempts than asked for");
+                let most =
+                    self.machine.plan.services[self.machine.cells()[cell].service].restart.attempts;
+                assert!(
+                    most.is_none_or(|most| self.real[cell].restarts <= most),
+                    "no more attempts than asked for"
+                );
             }
             Action::Ask(cell) => self.real[cell].asked = true,
             Action::Check { cell, run, .. } => self.real[cell].checking = Some(run),
@@ -176,7 +200,8 @@ impl World {
     }
 
     fn among(&self, at: &Index, wanted: impl Fn(&Real) -> bool) -> Option<usize> {
-        let possible: Vec<usize> = (0..self.real.len()).filter(|cell| wanted(&self.real[*cell])).collect();
+        let possible: Vec<usize> =
+            (0..self.real.len()).filter(|cell| wanted(&self.real[*cell])).collect();
         (!possible.is_empty()).then(|| possible[at.index(possible.len())])
     }
 
@@ -190,9 +215,13 @@ impl World {
 
     fn choose(&mut self, choice: &Choice) {
         match choice {
-            Choice::Image(at, here, checked) => self.image(at.index(self.images.len()), *here, *checked),
+            Choice::Image(at, here, checked) => {
+                self.image(at.index(self.images.len()), *here, *checked)
+            }
             Choice::Answer(at, well) => {
-                let Some(cell) = self.among(at, |real| real.process == Process::Starting) else { return };
+                let Some(cell) = self.among(at, |real| real.process == Process::Starting) else {
+                    return;
+                };
                 if !well {
                     return self.end(cell, End::Failed { message: "not started".into() });
                 }
@@ -200,7 +229,9 @@ impl World {
                 self.tell(Input::Running { cell, pid: 7 });
             }
             Choice::End(at, code) => {
-                let Some(cell) = self.among(at, |real| real.process == Process::Running) else { return };
+                let Some(cell) = self.among(at, |real| real.process == Process::Running) else {
+                    return;
+                };
                 self.end(cell, End::Exited { code: *code, oom: false });
             }
             Choice::Check(at, well) => {
@@ -289,7 +320,7 @@ proptest! {
             world.tell(Input::Timer);
         }
         prop_assert!(world.machine.is_over(), "{:?}", world.machine.cells());
-        let latest = asked + WITHIN + 2 * KILL_PATIENCE;
+        let latest = asked + WITHIN + 2 * KILL_TIMEOUT;
         prop_assert!(world.now <= latest.max(asked + Duration::from_millis(20 * u64::from(u16::MAX))));
     }
 }

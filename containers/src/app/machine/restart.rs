@@ -1,8 +1,8 @@
 //! Whether and when a container that ended is started again.
 //!
-//! As Docker does it: waits grow from 100 ms to a minute and are short again after ten seconds of life; a
-//! number of attempts counts every restart. `deploy.restart_policy` can fix the wait and say after how long a
-//! life the attempts are forgiven.
+//! As Docker does it: waits grow from 100 ms to a minute and are short again after ten seconds of
+//! life; a number of attempts counts every restart. `deploy.restart_policy` can fix the wait and
+//! say after how long a life the attempts are forgiven.
 
 use std::time::Duration;
 
@@ -11,13 +11,15 @@ use serde::{Deserialize, Serialize};
 use crate::compose::model::{Restart, RestartWhen};
 use crate::end::End;
 
-/// First wait, and the shortest that a file can ask for: a loop of starts must leave the guest some time.
+/// First wait, and the shortest that a file can ask for: a loop of starts must leave the guest some
+/// time.
 pub const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// Longest wait.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// A container that lived this long is not one that keeps ending.
 pub const RESET_AFTER: Duration = Duration::from_secs(10);
-/// Ends in a row after which a service is said to fail although it is still tried: the waits have grown to the longest, about 100 s.
+/// Ends in a row after which a service is said to fail although it is still tried: the waits have
+/// grown to the longest, about 100 s.
 pub const FAILING_AFTER: u32 = 10;
 
 /// How often a container was started again.
@@ -32,7 +34,8 @@ pub struct Restarts {
 }
 
 impl Restarts {
-    /// Counts an end after a life of `lived`; gives the wait before the next start, or nothing when there is none.
+    /// Counts an end after a life of `lived`; gives the wait before the next start, or nothing when
+    /// there is none.
     pub fn after(&mut self, policy: &Restart, end: &End, lived: Duration) -> Option<Duration> {
         if lived >= RESET_AFTER {
             self.in_a_row = 0;
@@ -77,7 +80,12 @@ mod tests {
         Restart { when, attempts: None, delay: None, window: None }
     }
 
-    fn waits(restarts: &mut Restarts, policy: &Restart, lived: Duration, count: usize) -> Vec<u128> {
+    fn waits(
+        restarts: &mut Restarts,
+        policy: &Restart,
+        lived: Duration,
+        count: usize,
+    ) -> Vec<u128> {
         let next = || restarts.after(policy, &BAD, lived).map(|wait| wait.as_millis());
         std::iter::from_fn(next).take(count).collect()
     }
@@ -86,7 +94,10 @@ mod tests {
     fn waits_double_to_a_minute_and_begin_anew_after_ten_seconds() {
         let (mut restarts, always) = (Restarts::default(), policy(RestartWhen::Always));
         let grown = waits(&mut restarts, &always, Duration::from_secs(9), 12);
-        assert_eq!(grown, [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 60_000, 60_000]);
+        assert_eq!(
+            grown,
+            [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 60_000, 60_000]
+        );
         assert!(restarts.failing());
         assert_eq!(waits(&mut restarts, &always, RESET_AFTER, 3), [100, 100, 100]);
         assert!(!restarts.failing());
@@ -100,7 +111,8 @@ mod tests {
             (RestartWhen::OnFailure, false, true),
             (RestartWhen::Always, true, true),
         ] {
-            let again = |end| Restarts::default().after(&policy(when), end, Duration::ZERO).is_some();
+            let again =
+                |end| Restarts::default().after(&policy(when), end, Duration::ZERO).is_some();
             assert_eq!((again(&GOOD), again(&BAD)), (after_good, after_bad), "{when:?}");
             assert_eq!(again(&End::Killed { signal: 9, oom: true }), after_bad, "{when:?}");
         }
@@ -110,7 +122,11 @@ mod tests {
     fn attempts_end_unless_a_long_life_forgives_them() {
         let three = Restart { attempts: Some(3), ..policy(RestartWhen::OnFailure) };
         assert_eq!(waits(&mut Restarts::default(), &three, Duration::from_secs(3600), 9).len(), 3);
-        let window = Restart { window: Some(Duration::from_secs(5)), delay: Some(Duration::from_secs(2)), ..three };
+        let window = Restart {
+            window: Some(Duration::from_secs(5)),
+            delay: Some(Duration::from_secs(2)),
+            ..three
+        };
         let mut restarts = Restarts::default();
         assert_eq!(waits(&mut restarts, &window, Duration::from_secs(4), 9), [2000, 2000, 2000]);
         assert_eq!(waits(&mut restarts, &window, Duration::from_secs(5), 9).len(), 9);

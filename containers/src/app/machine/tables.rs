@@ -116,7 +116,8 @@ fn a_healthy_dependency_is_waited_for_even_while_it_is_unhealthy() {
         assert_eq!(app.wait().done(), ["check 1"]);
         assert!(app.checks(1, Err("no answer".into())).done().is_empty());
     }
-    let unhealthy = Failure { kind: FailureKind::Container, message: "service \"db\": unhealthy".into() };
+    let unhealthy =
+        Failure { kind: FailureKind::Container, message: "service \"db\": unhealthy".into() };
     assert_eq!(app.machine.judge(), Judgement::Failed(unhealthy));
     assert_eq!(app.wait().done(), ["check 1"]);
     assert_eq!(app.checks(1, Ok(())).done(), ["start 0"]);
@@ -127,9 +128,14 @@ fn a_healthy_dependency_is_waited_for_even_while_it_is_unhealthy() {
 fn work_that_is_done_lets_others_start_and_work_that_failed_does_not() {
     for (end, started, state) in [
         (DONE, vec!["start 1"], "starting"),
-        (BROKEN, vec![], "failed: needs service \"init\" completed successfully, which it will not be"),
+        (
+            BROKEN,
+            vec![],
+            "failed: needs service \"init\" completed successfully, which it will not be",
+        ),
     ] {
-        let web = service("web", RestartWhen::Always, vec![need(0, Condition::CompletedSuccessfully)]);
+        let web =
+            service("web", RestartWhen::Always, vec![need(0, Condition::CompletedSuccessfully)]);
         let mut app = Told::new(vec![service("init", RestartWhen::Never, vec![]), web]);
         app.images().running(0);
         assert!(app.done().is_empty(), "running is not done");
@@ -145,17 +151,20 @@ fn a_failure_is_told_where_it_began_and_passed_over_where_it_is_not_required() {
         let one = service("one", RestartWhen::Never, vec![]);
         let two = service("two", RestartWhen::Never, depends(0));
         let mut app = Told::new(vec![one, two, service("three", RestartWhen::Never, depends(1))]);
-        app.tell(Input::ImageHere { service: 1, check: None }).tell(Input::ImageHere { service: 2, check: None });
+        app.tell(Input::ImageHere { service: 1, check: None })
+            .tell(Input::ImageHere { service: 2, check: None });
         app.tell(Input::ImageRefused { service: 0, message: "other bytes".into() });
         app
     };
     let app = chain(true);
     assert!(app.states().iter().all(|state| state.starts_with("failed: ")), "{:?}", app.states());
-    let image = Failure { kind: FailureKind::Image, message: "service \"one\": image: other bytes".into() };
+    let image =
+        Failure { kind: FailureKind::Image, message: "service \"one\": image: other bytes".into() };
     assert_eq!(app.machine.judge(), Judgement::Failed(image));
     let mut app = chain(false);
     assert_eq!(app.done(), ["start 1"]);
-    let note = Happening::Note { message: "starts without service \"one\", which is not required".into() };
+    let note =
+        Happening::Note { message: "starts without service \"one\", which is not required".into() };
     assert!(app.said.contains(&Action::Tell(Subject::Service(1), note)), "{:?}", app.said);
     assert_eq!(app.running(1).done(), ["start 2"]);
 }
@@ -172,15 +181,26 @@ fn healthy_without_a_check_can_never_be() {
 fn all_replicas_count() {
     let mut db = service("db", RestartWhen::Never, vec![]);
     db.replicas = 3;
-    let mut app = Told::new(vec![db, service("web", RestartWhen::Never, vec![need(0, Condition::Started)])]);
-    assert_eq!(app.tell(Input::ImageHere { service: 0, check: None }).done(), ["start 0", "start 1", "start 2"]);
+    let mut app =
+        Told::new(vec![db, service("web", RestartWhen::Never, vec![need(0, Condition::Started)])]);
+    assert_eq!(
+        app.tell(Input::ImageHere { service: 0, check: None }).done(),
+        ["start 0", "start 1", "start 2"]
+    );
     app.tell(Input::ImageHere { service: 1, check: None }).running(2).running(0);
     assert!(app.done().is_empty());
     assert_eq!(app.running(1).done(), ["start 3"]);
     let mut none = service("db", RestartWhen::Never, vec![]);
     none.replicas = 0;
-    let mut app = Told::new(vec![none, service("web", RestartWhen::Never, vec![need(0, Condition::Healthy)])]);
-    assert_eq!(app.images().done(), ["start 0"], "a service without containers keeps nobody waiting");
+    let mut app = Told::new(vec![
+        none,
+        service("web", RestartWhen::Never, vec![need(0, Condition::Healthy)]),
+    ]);
+    assert_eq!(
+        app.images().done(),
+        ["start 0"],
+        "a service without containers keeps nobody waiting"
+    );
 }
 
 #[test]
@@ -190,14 +210,20 @@ fn what_ends_starts_again_after_a_wait_and_is_said_to_fail_when_it_keeps_ending(
     for expected in [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600] {
         let ended = app.now;
         assert!(app.ended(0, BROKEN).done().is_empty());
-        assert_eq!((app.states()[0].as_str(), app.machine.judge()), ("restarting", Judgement::Starting));
+        assert_eq!(
+            (app.states()[0].as_str(), app.machine.judge()),
+            ("restarting", Judgement::Starting)
+        );
         assert_eq!(app.wait().done(), ["start 0"]);
         assert_eq!((app.now - ended).as_millis(), expected);
         app.running(0);
     }
     app.ended(0, BROKEN);
     let message = "service \"web\": keeps ending: exited with code 1".to_owned();
-    assert_eq!(app.machine.judge(), Judgement::Failed(Failure { kind: FailureKind::Container, message }));
+    assert_eq!(
+        app.machine.judge(),
+        Judgement::Failed(Failure { kind: FailureKind::Container, message })
+    );
     assert_eq!((app.machine.cells()[0].runs, app.machine.cells()[0].restarts.total), (10, 10));
 }
 
@@ -253,7 +279,10 @@ fn the_end_comes_in_time_whatever_containers_do() {
     app.tell(Input::Stop { within: s(15) });
     let asked = app.now;
     assert_eq!((app.wait().done(), app.now - asked), (vec!["kill 1".to_owned()], s(10)));
-    assert_eq!((app.wait().done(), app.now - asked), (vec!["ask 0".to_owned(), "kill 0".to_owned()], s(15)));
+    assert_eq!(
+        (app.wait().done(), app.now - asked),
+        (vec!["ask 0".to_owned(), "kill 0".to_owned()], s(15))
+    );
     while !app.machine.is_over() {
         app.wait();
     }
@@ -276,11 +305,18 @@ fn an_agent_that_takes_over_goes_on_where_the_last_one_was() {
     let written = serde_json::to_vec(before.memory()).expect("json");
     let memory: Memory = serde_json::from_slice(&written).expect("the same");
     assert_eq!(&memory, before.memory());
-    assert!(Machine::resume(Plan { services: vec![web()] }, memory.clone()).is_none(), "another plan");
+    assert!(
+        Machine::resume(Plan { services: vec![web()] }, memory.clone()).is_none(),
+        "another plan"
+    );
 
     let machine = Machine::resume(plan(), memory).expect("this plan");
     let mut app = Told { machine, now: s(30), said: Vec::new() };
-    assert_eq!(app.tell(Input::Running { cell: 0, pid: 7 }).done(), ["check 0", "start 2"], "both were due");
+    assert_eq!(
+        app.tell(Input::Running { cell: 0, pid: 7 }).done(),
+        ["check 0", "start 2"],
+        "both were due"
+    );
     assert_eq!(app.tell(Input::Timer).done(), Vec::<String>::new());
     app.ended(1, BROKEN);
     app.tell(Input::Missing { cell: 3 });

@@ -1,10 +1,11 @@
-//! One turn of the machine: an input changes what is remembered, then everything that follows from it is done.
+//! One turn of the machine: an input changes what is remembered, then everything that follows from
+//! it is done.
 
 use super::cell::{Cell, Phase};
 use super::health::Watch;
 use super::needs::{self, Verdict};
 use super::plan::{Check, Plan};
-use super::{Action, Image, Input, KILL_PATIENCE, Memory, Subject, Time};
+use super::{Action, Image, Input, KILL_TIMEOUT, Memory, Subject, Time};
 use crate::app::history::Happening;
 use crate::end::End;
 
@@ -24,16 +25,27 @@ impl<'a> Turn<'a> {
     /// Takes one input in; what does not fit the state of a container is late and ignored.
     pub(super) fn take(&mut self, input: Input) {
         match input {
-            Input::ImageHere { service, check } => self.memory.images[service] = Image::Here { check },
+            Input::ImageHere { service, check } => {
+                self.memory.images[service] = Image::Here { check }
+            }
             Input::ImageRefused { service, message } => {
-                self.tell(Subject::Service(service), Happening::Failed { message: format!("image: {message}") });
+                self.tell(
+                    Subject::Service(service),
+                    Happening::Failed { message: format!("image: {message}") },
+                );
                 self.memory.images[service] = Image::Refused { message };
             }
             Input::Running { cell, pid } => self.running(cell, pid),
-            Input::Ended { cell, end } if self.memory.cells[cell].is_alive() => self.ended(cell, end),
+            Input::Ended { cell, end } if self.memory.cells[cell].is_alive() => {
+                self.ended(cell, end)
+            }
             Input::Missing { cell } => self.missing(cell),
-            Input::Checked { cell, run, result } if self.memory.cells[cell].runs == run => self.checked(cell, result),
-            Input::Stop { within } if self.memory.stop_by.is_none() => self.memory.stop_by = Some(self.now + within),
+            Input::Checked { cell, run, result } if self.memory.cells[cell].runs == run => {
+                self.checked(cell, result)
+            }
+            Input::Stop { within } if self.memory.stop_by.is_none() => {
+                self.memory.stop_by = Some(self.now + within)
+            }
             Input::Ended { .. } | Input::Checked { .. } | Input::Stop { .. } | Input::Timer => {}
         }
     }
@@ -128,7 +140,8 @@ impl<'a> Turn<'a> {
         (of.phase, of.end) = (next, Some(end));
     }
 
-    /// What a container does after an end; one that was asked for is no reason to start again by policy.
+    /// What a container does after an end; one that was asked for is no reason to start again by
+    /// policy.
     fn after_end(&mut self, cell: usize, end: &End) -> Phase {
         let (now, stopping) = (self.now, self.memory.stop_by.is_some());
         let of = &mut self.memory.cells[cell];
@@ -140,10 +153,13 @@ impl<'a> Turn<'a> {
             _ => Time::ZERO,
         };
         let policy = &self.plan.services[of.service].restart;
-        of.restarts.after(policy, end, lived).map_or(Phase::Over, |wait| Phase::Backoff { until: now + wait })
+        of.restarts
+            .after(policy, end, lived)
+            .map_or(Phase::Over, |wait| Phase::Backoff { until: now + wait })
     }
 
-    /// Nothing is found of a container: one that was to be started is started again, others have ended unseen.
+    /// Nothing is found of a container: one that was to be started is started again, others have
+    /// ended unseen.
     fn missing(&mut self, cell: usize) {
         match self.memory.cells[cell].phase {
             Phase::Starting => self.memory.cells[cell].phase = Phase::Waiting,
@@ -176,7 +192,7 @@ impl<'a> Turn<'a> {
         match self.memory.cells[cell].phase {
             Phase::Waiting => self.leave_waiting(cell),
             Phase::Backoff { until } if now >= until => self.start(cell),
-            Phase::Stopping { .. } => self.lose_patience(cell),
+            Phase::Stopping { .. } => self.time_out(cell),
             Phase::Running { .. } => self.begin_check(cell),
             _ => false,
         }
@@ -184,7 +200,7 @@ impl<'a> Turn<'a> {
 
     /// The same once the app shall end.
     fn step_to_end(&mut self, cell: usize) -> bool {
-        let late = self.memory.stop_by.is_some_and(|by| self.now >= by + KILL_PATIENCE);
+        let late = self.memory.stop_by.is_some_and(|by| self.now >= by + KILL_TIMEOUT);
         match self.memory.cells[cell].phase {
             Phase::Waiting | Phase::Backoff { .. } => self.over(cell, None),
             Phase::Starting if late => self.over(cell, Some("its start was not finished in time")),
@@ -192,15 +208,18 @@ impl<'a> Turn<'a> {
                 self.ask(cell, false);
                 true
             }
-            Phase::Stopping { .. } => self.lose_patience(cell),
+            Phase::Stopping { .. } => self.time_out(cell),
             _ => false,
         }
     }
 
-    /// Whether a container of a service that needs this one is alive; after the time for stopping that no longer counts.
+    /// Whether a container of a service that needs this one is alive; after the time for stopping
+    /// that no longer counts.
     fn is_needed(&self, cell: usize) -> bool {
         let service = self.memory.cells[cell].service;
-        let needs = |other: &Cell| self.plan.services[other.service].needs.iter().any(|need| need.service == service);
+        let needs = |other: &Cell| {
+            self.plan.services[other.service].needs.iter().any(|need| need.service == service)
+        };
         let in_time = self.memory.stop_by.is_some_and(|by| self.now < by);
         in_time && self.memory.cells.iter().any(|other| other.is_alive() && needs(other))
     }
@@ -233,8 +252,10 @@ impl<'a> Turn<'a> {
     fn tell_passed_over(&mut self, service: usize, needed: usize) {
         if !self.memory.passed_over.contains(&(service, needed)) {
             self.memory.passed_over.push((service, needed));
-            let message =
-                format!("starts without service {:?}, which is not required", self.plan.services[needed].name);
+            let message = format!(
+                "starts without service {:?}, which is not required",
+                self.plan.services[needed].name
+            );
             self.tell(Subject::Service(service), Happening::Note { message });
         }
     }
@@ -247,19 +268,23 @@ impl<'a> Turn<'a> {
 
     fn begin_check(&mut self, cell: usize) -> bool {
         let of = &mut self.memory.cells[cell];
-        let Some(check) = of.health.as_mut().and_then(|watch| watch.begin(self.now)) else { return false };
+        let Some(check) = of.health.as_mut().and_then(|watch| watch.begin(self.now)) else {
+            return false;
+        };
         self.actions.push(Action::Check { cell, run: of.runs, check });
         true
     }
 
     /// Kills what did not end in its time, and gives up what cannot be killed.
-    fn lose_patience(&mut self, cell: usize) -> bool {
+    fn time_out(&mut self, cell: usize) -> bool {
         let now = self.now;
         let no_time = self.memory.stop_by.is_some_and(|by| now >= by);
-        let Phase::Stopping { until, killed, .. } = &mut self.memory.cells[cell].phase else { return false };
+        let Phase::Stopping { until, killed, .. } = &mut self.memory.cells[cell].phase else {
+            return false;
+        };
         match *killed {
             false if now >= *until || no_time => {
-                (*until, *killed) = (now + KILL_PATIENCE, true);
+                (*until, *killed) = (now + KILL_TIMEOUT, true);
                 self.tell_cell(cell, Happening::GraceOver);
                 self.actions.push(Action::Kill(cell));
                 true

@@ -1,4 +1,5 @@
-//! The keys of every mapping of a compose file, in the order of the specification's schema sorted by name.
+//! The keys of every mapping of a compose file, in the order of the specification's schema sorted
+//! by name.
 
 use super::Support::{self, No, Now};
 use super::Table;
@@ -8,11 +9,14 @@ const NO_DAEMON: Support = No("there is no container daemon in the guest", "leav
 const USE_CPUS: Support = No("processor time is limited in one way", "use cpus");
 const NO_SWAP: Support = No("the guest has no swap", "leave it out; mem_limit bounds all memory");
 const NO_MODELS: Support = No("no model runner is in the guest", "run the model as a service");
-const ELSEWHERE: Support = No("nothing outlives the guest that it could name", "leave it out: the app has its own");
-const ONE_GUEST: Support = No("the guest is the only host, and an app is replaced whole", "leave it out");
+const ELSEWHERE: Support =
+    No("nothing outlives the guest that it could name", "leave it out: the app has its own");
+const ONE_GUEST: Support =
+    No("the guest is the only host, and an app is replaced whole", "leave it out");
 const ONE_DRIVER: Support = No("the driver has no options", "leave it out");
 const NO_TEMPLATE: Support = No("there are no templates", "use content with variables, or a file");
-const USE_ADDRESS: Support = No("the guest chooses it", "leave it out, or use ipv4_address or ipv6_address");
+const USE_ADDRESS: Support =
+    No("the guest chooses it", "leave it out, or use ipv4_address or ipv6_address");
 const USE_SUBNET: Support =
     No("the guest chooses addresses in the subnet", "use subnet, and ipv4_address of a service");
 
@@ -34,7 +38,13 @@ pub(in super::super) const SERVICE: Table = &[
     ("annotations", No("there is nothing that reads them", "use labels")),
     ("attach", No("all output is kept alike", "use logging with the driver none to keep none")),
     ("blkio_config", No("there is one disk and no competitor for it", "leave it out")),
-    ("build", No("nothing is built in the guest", "build the image elsewhere, push it, and name it by digest")),
+    (
+        "build",
+        No(
+            "nothing is built in the guest",
+            "build the image elsewhere, push it, and name it by digest",
+        ),
+    ),
     ("cap_add", Now),
     ("cap_drop", Now),
     ("cgroup", Now),
@@ -65,7 +75,10 @@ pub(in super::super) const SERVICE: Table = &[
     ("env_file", Now),
     ("environment", Now),
     ("expose", Now),
-    ("extends", No("a service is written out where it stands", "use a YAML anchor and a merge key (<<)")),
+    (
+        "extends",
+        No("a service is written out where it stands", "use a YAML anchor and a merge key (<<)"),
+    ),
     ("external_links", No("there are no containers beside the app's", "leave it out")),
     ("extra_hosts", Now),
     ("gpus", No("the guest has no GPU", "leave it out")),
@@ -78,7 +91,13 @@ pub(in super::super) const SERVICE: Table = &[
     ("isolation", WINDOWS),
     ("label_file", No("labels stand in the file", "use labels")),
     ("labels", Now),
-    ("links", No("services know each other by name", "leave it out; use aliases under networks for another name")),
+    (
+        "links",
+        No(
+            "services know each other by name",
+            "leave it out; use aliases under networks for another name",
+        ),
+    ),
     ("logging", Now),
     ("mac_address", USE_ADDRESS),
     ("mem_limit", Now),
@@ -121,7 +140,13 @@ pub(in super::super) const SERVICE: Table = &[
     ("userns_mode", Now),
     ("uts", Now),
     ("volumes", Now),
-    ("volumes_from", No("mounts stand with the service that has them", "use the same named volume under volumes")),
+    (
+        "volumes_from",
+        No(
+            "mounts stand with the service that has them",
+            "use the same named volume under volumes",
+        ),
+    ),
     ("working_dir", Now),
 ];
 
@@ -137,10 +162,12 @@ pub(in super::super) const PORT: Table = &[
 ];
 
 /// Keys of the long form of one entry under `depends_on`.
-pub(in super::super) const DEPENDENCY: Table = &[("condition", Now), ("required", Now), ("restart", Now)];
+pub(in super::super) const DEPENDENCY: Table =
+    &[("condition", Now), ("required", Now), ("restart", Now)];
 
 /// Keys of the long form of one entry under `devices`.
-pub(in super::super) const DEVICE: Table = &[("permissions", Now), ("source", Now), ("target", Now)];
+pub(in super::super) const DEVICE: Table =
+    &[("permissions", Now), ("source", Now), ("target", Now)];
 
 /// Keys of `logging`.
 pub(in super::super) const LOGGING: Table = &[("driver", Now), ("options", Now)];
@@ -172,7 +199,10 @@ pub(in super::super) const ATTACHMENT: Table = &[
 pub(in super::super) const MOUNT: Table = &[
     ("bind", Now),
     ("consistency", Now),
-    ("image", No("images are not mounted", "copy the files in an image of your own, or use a volume")),
+    (
+        "image",
+        No("images are not mounted", "copy the files in an image of your own, or use a volume"),
+    ),
     ("read_only", Now),
     ("source", Now),
     ("target", Now),
@@ -185,7 +215,7 @@ pub(in super::super) const MOUNT: Table = &[
 pub(in super::super) const MOUNT_BIND: Table = &[
     ("create_host_path", Now),
     ("propagation", No("nothing is mounted after the start", "leave it out")),
-    ("recursive", No("the app folder has no mounts", "leave it out")),
+    ("recursive", No("the app directory has no mounts", "leave it out")),
     ("selinux", No("the guest has no SELinux", "leave it out")),
 ];
 
@@ -209,7 +239,10 @@ pub(in super::super) const HEALTHCHECK: Table = &[
 
 /// Keys of `deploy`.
 pub(in super::super) const DEPLOY: Table = &[
-    ("endpoint_mode", No("the name of a service gives the addresses of all its containers", "leave it out")),
+    (
+        "endpoint_mode",
+        No("the name of a service gives the addresses of all its containers", "leave it out"),
+    ),
     ("labels", Now),
     ("mode", Now),
     ("placement", ONE_GUEST),
@@ -263,15 +296,21 @@ pub(in super::super) const NETWORK: Table = &[
 ];
 
 /// Keys of `ipam` of a network.
-pub(in super::super) const IPAM: Table = &[("config", Now), ("driver", Now), ("options", ONE_DRIVER)];
+pub(in super::super) const IPAM: Table =
+    &[("config", Now), ("driver", Now), ("options", ONE_DRIVER)];
 
 /// Keys of one entry under `ipam.config`.
 pub(in super::super) const IPAM_CONFIG: Table =
     &[("aux_addresses", USE_SUBNET), ("gateway", Now), ("ip_range", USE_SUBNET), ("subnet", Now)];
 
 /// Keys of a volume.
-pub(in super::super) const VOLUME: Table =
-    &[("driver", Now), ("driver_opts", ONE_DRIVER), ("external", ELSEWHERE), ("labels", Now), ("name", Now)];
+pub(in super::super) const VOLUME: Table = &[
+    ("driver", Now),
+    ("driver_opts", ONE_DRIVER),
+    ("external", ELSEWHERE),
+    ("labels", Now),
+    ("name", Now),
+];
 
 /// Keys of a secret.
 pub(in super::super) const SECRET: Table = &[

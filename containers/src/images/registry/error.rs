@@ -119,7 +119,9 @@ impl SourceError {
             SourceError::Status(status) => matches!(status, 429 | 500 | 502 | 503 | 504),
             SourceError::Truncated { .. } => true,
             // A source that is not there, or says nothing at all, is left for the next one.
-            SourceError::Http(error) => !error.is_connect() && (!error.is_timeout() || received > 0),
+            SourceError::Http(error) => {
+                !error.is_connect() && (!error.is_timeout() || received > 0)
+            }
             _ => false,
         }
     }

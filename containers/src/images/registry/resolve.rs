@@ -1,7 +1,8 @@
 //! What a tag stands for today: the digest of the manifest or index that a registry gives for it.
 //!
-//! The one question whose answer no digest decides. It is asked on a person's machine, before anything is
-//! measured, and never in a guest; the digest is of the bytes that came, whatever the registry calls them.
+//! The one question whose answer no digest decides. It is asked on a person's machine, before
+//! anything is measured, and never in a guest; the digest is of the bytes that came, whatever the
+//! registry calls them.
 
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName};
@@ -44,7 +45,11 @@ impl Registries {
         Err(ResolveError { image: image.to_string(), attempts: attempts.into() })
     }
 
-    async fn resolve_at(&self, source: &Source<'_>, image: &ImageName) -> Result<ContentDigest, SourceError> {
+    async fn resolve_at(
+        &self,
+        source: &Source<'_>,
+        image: &ImageName,
+    ) -> Result<ContentDigest, SourceError> {
         let mut url = source.base.clone();
         url.set_path(&format!("/v2/{}/manifests/{}", image.repository(), image.tag()));
         let question = Question { url, kind: Kind::Manifest, offset: 0 };
@@ -60,8 +65,12 @@ impl Registries {
 /// Hashes the answer; refuses what is no manifest, or another than the registry says.
 async fn digest_of(answer: Answer) -> Result<ContentDigest, SourceError> {
     let mut response = answer.response;
-    let header =
-        |name| response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let header = |name| {
+        response
+            .headers()
+            .get(name)
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
     let (kind, said) = (header(CONTENT_TYPE).unwrap_or_default(), header(SAID));
     if response.status() != StatusCode::OK {
         return Err(SourceError::Status(response.status().as_u16()));

@@ -1,7 +1,8 @@
-//! One place to ask: how a question is put there, where redirects may lead, and who is shown a credential.
+//! One place to ask: how a question is put there, where redirects may lead, and who is shown a
+//! credential.
 //!
-//! Credentials and tokens go to the registry itself over verified HTTPS, never to where it redirects and
-//! never to a mirror; a mirror or an insecure registry is not followed anywhere.
+//! Credentials and tokens go to the registry itself over verified HTTPS, never to where it
+//! redirects and never to a mirror; a mirror or an insecure registry is not followed anywhere.
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION, RANGE};
 use reqwest::{Client, Response, StatusCode, Url};
@@ -91,9 +92,14 @@ fn target(from: &Url, response: &Response) -> Result<Url, SourceError> {
     let location = response.headers().get(LOCATION).map(HeaderValue::as_bytes).unwrap_or_default();
     let location = String::from_utf8_lossy(location);
     let url = from.join(&location).ok().filter(|_| !location.is_empty());
-    let fits = |url: &Url| url.scheme() == "https" && url.username().is_empty() && url.password().is_none();
+    let fits = |url: &Url| {
+        url.scheme() == "https" && url.username().is_empty() && url.password().is_none()
+    };
     // An address with a signature in it is as good as a password: only where it leads is told.
-    let shown = || url.as_ref().map_or_else(|| short(&location), |url| short(&url.origin().ascii_serialization()));
+    let shown = || {
+        url.as_ref()
+            .map_or_else(|| short(&location), |url| short(&url.origin().ascii_serialization()))
+    };
     match &url {
         Some(url) if fits(url) => Ok(url.clone()),
         _ => Err(SourceError::Redirect(shown())),

@@ -8,11 +8,15 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-use super::{Patience, RegistryError};
+use super::{RegistryError, Timeouts};
 
 /// A client; with `https_only` it speaks nothing else.
-pub(super) fn client(roots: RootCertStore, https_only: bool, patience: &Patience) -> Result<Client, RegistryError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+pub(super) fn client(
+    roots: RootCertStore,
+    https_only: bool,
+    timeout: &Timeouts,
+) -> Result<Client, RegistryError> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(RegistryError::Tls)?
@@ -23,8 +27,8 @@ pub(super) fn client(roots: RootCertStore, https_only: bool, patience: &Patience
         .https_only(https_only)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
-        .connect_timeout(patience.connect)
-        .read_timeout(patience.silence)
+        .connect_timeout(timeout.connect)
+        .read_timeout(timeout.silence)
         .user_agent(concat!("dstyx/", env!("CARGO_PKG_VERSION")))
         .build()
         .map_err(RegistryError::Client)
@@ -34,7 +38,8 @@ pub(super) fn client(roots: RootCertStore, https_only: bool, patience: &Patience
 pub(super) fn load_roots(path: &Path) -> Result<RootCertStore, RegistryError> {
     let bad = |message: String| RegistryError::Roots { path: path.display().to_string(), message };
     let mut roots = RootCertStore::empty();
-    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| bad(error.to_string()))?;
+    let certificates =
+        CertificateDer::pem_file_iter(path).map_err(|error| bad(error.to_string()))?;
     for certificate in certificates {
         let certificate = certificate.map_err(|error| bad(error.to_string()))?;
         roots.add(certificate).map_err(|error| bad(error.to_string()))?;

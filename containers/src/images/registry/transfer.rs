@@ -1,7 +1,8 @@
-//! One blob on its way from one source: hashed as it streams, and taken up again where it broke off.
+//! One blob on its way from one source: hashed as it streams, and taken up again where it broke
+//! off.
 //!
-//! The hash goes over the whole, whatever pieces it came in; a source that ignores the question for the
-//! rest begins anew. Source: RFC 9110, section 14 (range requests).
+//! The hash goes over the whole, whatever pieces it came in; a source that ignores the question for
+//! the rest begins anew. Source: RFC 9110, section 14 (range requests).
 
 use reqwest::header::{CONTENT_ENCODING, CONTENT_RANGE};
 use reqwest::{Response, StatusCode};
@@ -93,13 +94,18 @@ impl<'a, S: Sink> Transfer<'a, S> {
 
     /// Status, range, encoding and length, before a byte is taken.
     async fn check_head(&mut self, response: &Response) -> Result<(), SourceError> {
-        let header = |name| response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let header = |name| {
+            response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()))
+        };
         match response.status() {
             StatusCode::OK => self.restart().await?,
             StatusCode::PARTIAL_CONTENT if self.received > 0 => {
                 let found = header(CONTENT_RANGE).unwrap_or_default();
                 if !continues(&found, self.received, self.wanted.size) {
-                    return Err(SourceError::WrongRange { offset: self.received, found: short(&found) });
+                    return Err(SourceError::WrongRange {
+                        offset: self.received,
+                        found: short(&found),
+                    });
                 }
             }
             status => return Err(SourceError::Status(status.as_u16())),
@@ -109,7 +115,9 @@ impl<'a, S: Sink> Transfer<'a, S> {
         }
         let missing = self.limit() - self.received;
         match (response.content_length(), self.wanted.size) {
-            (Some(said), Some(_)) if said != missing => Err(SourceError::WrongLength { expected: missing, said }),
+            (Some(said), Some(_)) if said != missing => {
+                Err(SourceError::WrongLength { expected: missing, said })
+            }
             (Some(said), None) if said > missing => Err(SourceError::TooLong(self.limit())),
             _ => Ok(()),
         }

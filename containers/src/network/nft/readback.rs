@@ -1,4 +1,5 @@
-//! What the kernel says that it holds is what was sent: every attribute of every rule, read back and compared.
+//! What the kernel says that it holds is what was sent: every attribute of every rule, read back
+//! and compared.
 
 use std::io::Write as _;
 
@@ -55,9 +56,14 @@ fn dump() -> Vec<(String, Vec<u8>)> {
             }
             assert_eq!(kind, NEW_RULE);
             let attributes = attributes(&rest[20..length]);
-            let value = |wanted| attributes.iter().find(|(kind, ..)| *kind == wanted).map(|(.., value)| *value);
+            let value = |wanted| {
+                attributes.iter().find(|(kind, ..)| *kind == wanted).map(|(.., value)| *value)
+            };
             let chain = String::from_utf8(value(2).expect("a chain").to_vec()).expect("text");
-            rules.push((chain.trim_end_matches('\0').to_owned(), value(4).expect("expressions").to_vec()));
+            rules.push((
+                chain.trim_end_matches('\0').to_owned(),
+                value(4).expect("expressions").to_vec(),
+            ));
             rest = &rest[length.next_multiple_of(4).min(rest.len())..];
         }
     }
@@ -69,7 +75,8 @@ fn every_kind_of_rule() -> Vec<Rule> {
     let mut web = service("web", on(&["a"]));
     web.ports = vec![port(80), port(443)];
     web.ports[1].host_ip = Some(IpAddr::from([192, 0, 2, 1]));
-    let plan = Plan::new(&compose(vec![a, b], vec![web, service("db", on(&["b"]))]), &[]).expect("a plan");
+    let plan =
+        Plan::new(&compose(vec![a, b], vec![web, service("db", on(&["b"]))]), &[]).expect("a plan");
     rules(&plan, |_| true)
 }
 
@@ -84,8 +91,10 @@ async fn the_kernel_holds_the_rules_that_were_sent() {
     let rules = every_kind_of_rule();
     for _ in 0..2 {
         replace(rules.clone()).await.expect("taken");
-        let expected: Vec<&Rule> =
-            Chain::ALL.iter().flat_map(|chain| rules.iter().filter(move |rule| rule.chain == *chain)).collect();
+        let expected: Vec<&Rule> = Chain::ALL
+            .iter()
+            .flat_map(|chain| rules.iter().filter(move |rule| rule.chain == *chain))
+            .collect();
         let held = dump();
         assert_eq!(held.len(), expected.len(), "replaced, not added");
         for ((chain, held), rule) in held.iter().zip(expected) {
@@ -93,10 +102,12 @@ async fn the_kernel_holds_the_rules_that_were_sent() {
             assert!(holds(held, &expressions(rule).0), "{rule:?}");
         }
     }
-    let one_refused = Rule { chain: Chain::Input, matches: Vec::new(), verdict: Verdict::Masquerade };
+    let one_refused =
+        Rule { chain: Chain::Input, matches: Vec::new(), verdict: Verdict::Masquerade };
     let mut broken = rules.clone();
     broken.insert(3, one_refused);
-    let error = replace(broken).await.expect_err("no sources are translated on the way in").to_string();
+    let error =
+        replace(broken).await.expect_err("no sources are translated on the way in").to_string();
     assert!(error.contains("Masquerade") && error.contains("Input"), "{error}");
     assert_eq!(dump().len(), rules.len(), "all or nothing");
     remove().await.expect("removed");

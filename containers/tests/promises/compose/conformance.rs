@@ -1,4 +1,5 @@
-//! The compose specification's own conformance tests, once their images are pinned, mean what they say.
+//! The compose specification's own conformance tests, once their images are pinned, mean what they
+//! say.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,14 +9,14 @@ use containers::compose::model::{MountSource, NetworkMode};
 use containers::compose::pinning;
 use containers::compose::{ComposeFile, Inputs, Protocol};
 
-fn folder(name: &str) -> PathBuf {
+fn directory(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/compose/conformance").join(name)
 }
 
 /// The test `name` with its images pinned, as `dstyx pin` does it.
 fn read(name: &str) -> ComposeFile {
     let (mut text, mut files) = (String::new(), BTreeMap::new());
-    for entry in fs::read_dir(folder(name)).expect(name) {
+    for entry in fs::read_dir(directory(name)).expect(name) {
         let path = entry.expect(name).path();
         match path.file_name().and_then(|name| name.to_str()).expect("UTF-8") {
             "compose.yaml" => text = fs::read_to_string(&path).expect(name),
@@ -54,7 +55,9 @@ fn ports(file: &ComposeFile) -> Vec<(u16, u16, Protocol)> {
 fn mounted(file: &ComposeFile) -> (&str, &[u8]) {
     let [mount] = &file.services[0].mounts[..] else { panic!("{:?}", file.services[0].mounts) };
     match &mount.source {
-        MountSource::File { content, mode: 0o444, uid: 0, gid: 0 } if mount.read_only => (&mount.target, content),
+        MountSource::File { content, mode: 0o444, uid: 0, gid: 0 } if mount.read_only => {
+            (&mount.target, content)
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -65,7 +68,10 @@ fn networks_join_and_separate() {
     assert_eq!(networks(&same), [("entry", vec!["mynetwork"]), ("target", vec!["mynetwork"])]);
     assert_eq!(ports(&same), [(8080, 8080, Protocol::Tcp)]);
     let different = read("different_networks");
-    assert_eq!(networks(&different), [("entry", vec!["entrynetwork"]), ("target", vec!["targetnetwork"])]);
+    assert_eq!(
+        networks(&different),
+        [("entry", vec!["entrynetwork"]), ("target", vec!["targetnetwork"])]
+    );
 }
 
 #[test]
@@ -79,9 +85,13 @@ fn files_are_mounted() {
 
 #[test]
 fn ports_have_protocols_and_services_replicas() {
-    assert_eq!(ports(&read("udp_port")), [(8080, 8080, Protocol::Tcp), (10001, 10001, Protocol::Udp)]);
+    assert_eq!(
+        ports(&read("udp_port")),
+        [(8080, 8080, Protocol::Tcp), (10001, 10001, Protocol::Udp)]
+    );
     let scaling = read("scaling");
-    let replicas: Vec<(&str, u16)> = scaling.services.iter().map(|it| (it.name.as_str(), it.replicas)).collect();
+    let replicas: Vec<(&str, u16)> =
+        scaling.services.iter().map(|it| (it.name.as_str(), it.replicas)).collect();
     assert_eq!(replicas, [("server", 1), ("client", 3)]);
     assert_eq!(networks(&scaling), [("server", vec!["default"]), ("client", vec!["default"])]);
     assert_eq!(read("simple_lifecycle").services.len(), 1);
@@ -89,7 +99,9 @@ fn ports_have_protocols_and_services_replicas() {
 
 #[test]
 fn no_conformance_test_is_left_out() {
-    let names = fs::read_dir(folder("")).expect("vectors").map(|it| it.expect("entry").file_name().into_string());
+    let names = fs::read_dir(directory(""))
+        .expect("vectors")
+        .map(|it| it.expect("entry").file_name().into_string());
     let mut names: Vec<String> = names.collect::<Result<_, _>>().expect("UTF-8");
     names.sort();
     let read = [

@@ -10,7 +10,8 @@ fn command(word: &str, value: &str) -> Result<String, ComposeError> {
     let quoted = word.replace('\\', "\\\\").replace('"', "\\\"");
     let environment: Environment = [("V".to_owned(), value.to_owned())].into_iter().collect();
     let inputs = Inputs { environment: &environment, ..Inputs::default() };
-    let file = ComposeFile::read(service(&format!("    command: [\"{quoted}\"]\n")).as_bytes(), &inputs)?;
+    let file =
+        ComposeFile::read(service(&format!("    command: [\"{quoted}\"]\n")).as_bytes(), &inputs)?;
     Ok(file.services[0].process.command.clone().unwrap_or_default().concat())
 }
 

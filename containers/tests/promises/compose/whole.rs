@@ -108,10 +108,11 @@ secrets:
 "#;
 
 fn read() -> ComposeFile {
-    let environment: Environment = [("COMPOSE_PROFILES", "full,other"), ("TOKEN", "t0p"), ("SHARED", "s")]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into_iter()
-        .collect();
+    let environment: Environment =
+        [("COMPOSE_PROFILES", "full,other"), ("TOKEN", "t0p"), ("SHARED", "s")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into_iter()
+            .collect();
     let files: BTreeMap<String, Vec<u8>> = [
         ("base.env", "C=${A:-x}\nB=base\n"),
         ("raw.env", "R='$x'\n"),
@@ -159,7 +160,13 @@ fn processes_are_what_the_file_says() {
     let process = Process {
         entrypoint: Some(texts(["/bin/web"])),
         command: Some(texts(["serve", "--root", "/srv/a b", "$HOME"])),
-        environment: pairs([("C", "x"), ("B", "three"), ("R", "'$x'"), ("SHARED", "s"), ("A", "1")]),
+        environment: pairs([
+            ("C", "x"),
+            ("B", "three"),
+            ("R", "'$x'"),
+            ("SHARED", "s"),
+            ("A", "1"),
+        ]),
         working_dir: Some("/srv/www".into()),
         user: Some("1000:www".into()),
         group_add: texts(["adm", "7"]),
@@ -197,18 +204,35 @@ fn limits_are_what_the_file_says() {
 
 #[test]
 fn mounts_are_what_the_file_says() {
-    let file = |content: &str, uid, gid, mode| MountSource::File { content: content.into(), uid, gid, mode };
-    let mount = |target: &str, read_only, source| Mount { target: target.into(), read_only, source };
+    let file = |content: &str, uid, gid, mode| MountSource::File {
+        content: content.into(),
+        uid,
+        gid,
+        mode,
+    };
+    let mount =
+        |target: &str, read_only, source| Mount { target: target.into(), read_only, source };
     let volume = |subpath: Option<&str>, nocopy| MountSource::Volume {
         name: "data".into(),
         subpath: subpath.map(str::to_owned),
         nocopy,
     };
-    let in_folder = |path: &str, content: &str| FolderFile { path: path.into(), content: content.into(), mode: 0o444 };
-    let tmpfs = |size_bytes, mode| MountSource::Tmpfs { size_bytes: Some(size_bytes), mode: Some(mode) };
+    let in_directory = |path: &str, content: &str| DirectoryFile {
+        path: path.into(),
+        content: content.into(),
+        mode: 0o444,
+    };
+    let tmpfs =
+        |size_bytes, mode| MountSource::Tmpfs { size_bytes: Some(size_bytes), mode: Some(mode) };
     let expected = [
         mount("/run.sh", true, file("#!/bin/sh\n", 0, 0, 0o555)),
-        mount("/conf", true, MountSource::Folder { files: vec![in_folder("a", "a"), in_folder("b/c", "c")] }),
+        mount(
+            "/conf",
+            true,
+            MountSource::Directory {
+                files: vec![in_directory("a", "a"), in_directory("b/c", "c")],
+            },
+        ),
         mount("/scratch", false, MountSource::Anonymous),
         mount("/mem", false, tmpfs(1 << 20, 0o700)),
         mount("/data", false, volume(Some("a/b"), true)),
@@ -233,8 +257,10 @@ fn connections_are_what_the_file_says() {
         addresses,
     };
     let web = &file.services[0];
-    let networks =
-        vec![attachment("front", vec![], vec![]), attachment("back", texts(["www"]), vec![address("10.5.0.9")])];
+    let networks = vec![
+        attachment("front", vec![], vec![]),
+        attachment("back", texts(["www"]), vec![address("10.5.0.9")]),
+    ];
     assert_eq!(web.network, NetworkMode::Networks(networks));
     assert_eq!(file.services[2].network, NetworkMode::None);
     assert_eq!(file.services[3].network, NetworkMode::Service("web".into()));
@@ -272,9 +298,16 @@ fn connections_are_what_the_file_says() {
 fn lives_are_what_the_file_says() {
     let file = read();
     let [web, db, init, _] = &file.services[..] else { panic!("{file:?}") };
-    let needs =
-        |service: &str, condition, restart| Dependency { service: service.into(), condition, restart, required: true };
-    let needed = [needs("db", Condition::Healthy, true), needs("init", Condition::CompletedSuccessfully, false)];
+    let needs = |service: &str, condition, restart| Dependency {
+        service: service.into(),
+        condition,
+        restart,
+        required: true,
+    };
+    let needed = [
+        needs("db", Condition::Healthy, true),
+        needs("init", Condition::CompletedSuccessfully, false),
+    ];
     assert_eq!(web.depends_on, needed, "cache is not active and not required");
     let seconds = |seconds| Some(Duration::from_secs(seconds));
     let check = HealthCheck {
@@ -286,7 +319,10 @@ fn lives_are_what_the_file_says() {
         start_interval: seconds(1),
     };
     assert_eq!(web.health, Health::Check(check));
-    assert_eq!(db.health, Health::Check(HealthCheck { test: Some(texts(["pg_isready"])), ..HealthCheck::default() }));
+    assert_eq!(
+        db.health,
+        Health::Check(HealthCheck { test: Some(texts(["pg_isready"])), ..HealthCheck::default() })
+    );
     assert_eq!(init.health, Health::Disabled);
     let restart = |when, attempts, delay, window| Restart { when, attempts, delay, window };
     assert_eq!(web.restart, restart(RestartWhen::Always, None, None, None));

@@ -11,9 +11,15 @@ const RACE: Duration = Duration::from_secs(6);
 /// Containers that are made at the same time.
 const VICTIMS: usize = 6;
 
-/// Starts victims again and again while another container lets `swapped/inner`, a folder of the volume in which
-/// they mount another one, change places with a link to `target`. What each of them found, or why it did not start.
-async fn race(stage: &mut Stage, name: &str, target: &str, victim: &str) -> (Vec<String>, Vec<String>) {
+/// Starts victims again and again while another container lets `swapped/inner`, a directory of the
+/// volume in which they mount another one, change places with a link to `target`. What each of them
+/// found, or why it did not start.
+async fn race(
+    stage: &mut Stage,
+    name: &str,
+    target: &str,
+    victim: &str,
+) -> (Vec<String>, Vec<String>) {
     let volumes = Archive::default()
         .directory("swapped/")
         .directory("swapped/inner/")
@@ -54,7 +60,8 @@ async fn race(stage: &mut Stage, name: &str, target: &str, victim: &str) -> (Vec
         }
         app.stop().await;
         for number in 0..VICTIMS {
-            let _ = fs::remove_file(stage.folder.path().join(format!("log/{name}-{number}-1.log")));
+            let _ =
+                fs::remove_file(stage.directory.path().join(format!("log/{name}-{number}-1.log")));
         }
     }
     (logs, errors)
@@ -66,8 +73,8 @@ fn say(name: &str, logs: &[String], errors: &[String]) {
     println!("{name}: {} ran, {} refused: {kinds:?}", logs.len(), errors.len());
 }
 
-/// CVE-2021-30465, CVE-2024-45310 (runc): the target of a mount changes between being looked at and being mounted on.
-/// A runtime with the defect mounts the volume, or makes its folder, outside.
+/// CVE-2021-30465, CVE-2024-45310 (runc): the target of a mount changes between being looked at and
+/// being mounted on. A runtime with the defect mounts the volume, or makes its directory, outside.
 #[tokio::test]
 async fn a_target_that_is_swapped_stays_inside() {
     if !root("a_target_that_is_swapped_stays_inside") {
@@ -83,10 +90,11 @@ async fn a_target_that_is_swapped_stays_inside() {
     outside.assert_untouched("swapped");
 }
 
-/// The races of CVE-2025-31133, CVE-2025-52565, CVE-2025-52881 (runc), CVE-2025-62161 and CVE-2025-62596 (youki):
-/// a volume that another container writes ends up over `/dev`, the terminals, `/proc` or a part of it, in the middle
-/// of what the runtime does there. A runtime with the defect shows a file of the kernel's at a masked path or as the
-/// terminal, or writes a parameter elsewhere.
+/// The races of CVE-2025-31133, CVE-2025-52565, CVE-2025-52881 (runc), CVE-2025-62161 and
+/// CVE-2025-62596 (youki): a volume that another container writes ends up over `/dev`, the
+/// terminals, `/proc` or a part of it, in the middle of what the runtime does there. A runtime with
+/// the defect shows a file of the kernel's at a masked path or as the terminal, or writes a
+/// parameter elsewhere.
 #[tokio::test]
 async fn a_volume_that_gets_over_the_kernels_places_gives_nothing() {
     if !root("a_volume_that_gets_over_the_kernels_places_gives_nothing") {
@@ -116,24 +124,30 @@ async fn a_volumes_link_leads_no_mount_over_the_kernels_places() {
     }
     let mut stage = Stage::set().await;
     let outside = Outside::make(&stage);
-    let targets = ["/dev", "/proc", "/proc/sys", "/sys", "/sys/kernel", "/proc/self", outside.path()];
+    let targets =
+        ["/dev", "/proc", "/proc/sys", "/sys", "/sys/kernel", "/proc/self", outside.path()];
     let mut services = String::new();
     for (number, target) in targets.iter().enumerate() {
-        let image = Archive::default().directory("v/").directory("v/inner/").file("v/inner/x", b"x");
+        let image =
+            Archive::default().directory("v/").directory("v/inner/").file("v/inner/x", b"x");
         let digest = stage.image_with(image, r#"{"Entrypoint":["/bin/probe","guards"]}"#);
-        let volume = stage.folder.path().join(format!("data/volumes/linked-{number}"));
+        let volume = stage.directory.path().join(format!("data/volumes/linked-{number}"));
         fs::create_dir_all(&volume).expect("volume");
         std::os::unix::fs::symlink(target, volume.join("inner")).expect("link");
         let body = format!("    volumes: ['linked-{number}:/v', 'data:/v/inner']\n");
         services.push_str(&service(&format!("led-{number}"), digest, &body));
     }
-    let volumes: String = (0..targets.len()).map(|number| format!(", linked-{number}: {{}}")).collect();
+    let volumes: String =
+        (0..targets.len()).map(|number| format!(", linked-{number}: {{}}")).collect();
     let found = run_with(&stage, false, &services, &volumes).await;
     assert_eq!(found.len(), targets.len());
     for (target, found) in targets.iter().zip(found) {
         let error = found.expect_err(target);
-        let expected =
-            if *target == outside.path() { "failed to prepare rootfs" } else { "the kernel's files are to be" };
+        let expected = if *target == outside.path() {
+            "failed to prepare rootfs"
+        } else {
+            "the kernel's files are to be"
+        };
         assert!(error.contains(expected), "{target}: {error}");
     }
     outside.assert_untouched("led");

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// The most that is read at once.
 const MAX_BYTES: u64 = 1 << 20;
-/// Age of the oldest file that is looked for; what is older is not in the last [`MAX_BYTES`] of any log.
+/// Age of the oldest file that is looked for; what is older is not in the last [`MAX_BYTES`] of any
+/// log.
 const OLDEST: u32 = 100;
 
 /// Reads on where a tail ended.
@@ -17,11 +18,14 @@ pub struct Follower {
     file: Option<File>,
 }
 
-/// The last `lines` lines, the newest file's and those before it, at most [`MAX_BYTES`]; and what reads on from there.
+/// The last `lines` lines, the newest file's and those before it, at most [`MAX_BYTES`]; and what
+/// reads on from there.
 pub fn tail(path: &Path, lines: usize) -> io::Result<(Vec<u8>, Follower)> {
     let mut file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), Follower { file: None })),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok((Vec::new(), Follower { file: None }));
+        }
         Err(error) => return Err(error),
     };
     let mut read = last_bytes(&mut file, MAX_BYTES)?;
@@ -39,7 +43,8 @@ pub fn tail(path: &Path, lines: usize) -> io::Result<(Vec<u8>, Follower)> {
 }
 
 impl Follower {
-    /// What was added since, up to the last whole line where there is one; after a rotation that of the next file.
+    /// What was added since, up to the last whole line where there is one; after a rotation that of
+    /// the next file.
     pub fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
         let Some(file) = &mut self.file else {
             self.file = File::open(path).ok();
@@ -92,7 +97,8 @@ fn count(bytes: &[u8]) -> usize {
 /// The last `lines` lines; an unfinished one at the end is one of them.
 fn last_lines(mut bytes: Vec<u8>, lines: usize) -> Vec<u8> {
     let whole = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-    let starts = whole.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
+    let starts =
+        whole.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1);
     match lines.checked_sub(1) {
         None => Vec::new(),
         Some(skipped) => match starts.into_iter().nth(skipped) {
@@ -121,15 +127,20 @@ mod tests {
 
     #[test]
     fn a_tail_goes_back_into_older_files() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("web-1.log");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web-1.log");
         assert_eq!(tail(&path, 9).unwrap().0, b"");
         fs::write(aged(&path, 2), "a\nb\n").unwrap();
         fs::write(aged(&path, 1), "c\nd\n").unwrap();
         fs::write(&path, "e\nf").unwrap();
-        for (lines, expected) in
-            [(0, ""), (1, "f"), (2, "e\nf"), (3, "d\ne\nf"), (5, "b\nc\nd\ne\nf"), (99, "a\nb\nc\nd\ne\nf")]
-        {
+        for (lines, expected) in [
+            (0, ""),
+            (1, "f"),
+            (2, "e\nf"),
+            (3, "d\ne\nf"),
+            (5, "b\nc\nd\ne\nf"),
+            (99, "a\nb\nc\nd\ne\nf"),
+        ] {
             assert_eq!(text(tail(&path, lines).unwrap().0), expected, "{lines}");
         }
         fs::write(&path, vec![b'x'; 3 * MAX_BYTES as usize]).unwrap();
@@ -138,8 +149,8 @@ mod tests {
 
     #[test]
     fn a_follower_goes_over_a_rotation_and_reads_whole_lines() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("web-1.log");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web-1.log");
         let (_, mut follower) = tail(&path, 1).unwrap();
         assert_eq!(follower.read(&path).unwrap(), b"");
         fs::write(&path, "a\nb").unwrap();

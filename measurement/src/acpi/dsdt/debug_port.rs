@@ -1,8 +1,9 @@
 //! `DBUG`: a method that prints a value to the debug port 0x402 (Bochs' and QEMU's `isa-debugcon`).
 
 use crate::acpi::aml::{
-    Access, Aml, Entry, Space, Unit, Update, arg, deref, field, increment, index, int, less, local, method,
-    operation_region, path, repeat_while, scope, size_of, store, subtract_into, to_buffer, to_hex_string,
+    Access, Aml, Entry, Space, Unit, Update, arg, deref, field, increment, index, int, less, local,
+    method, operation_region, path, repeat_while, scope, size_of, store, subtract_into, to_buffer,
+    to_hex_string,
 };
 
 const PORT: u64 = 0x402;

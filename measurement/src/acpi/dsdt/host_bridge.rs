@@ -1,12 +1,15 @@
-//! The PCI Express host bridge `PCI0`, its address windows, and the fixed devices that live in them.
+//! The PCI Express host bridge `PCI0`, its address windows, and the fixed devices that live in
+//! them.
 
 use crate::acpi::Machine;
 use crate::acpi::aml::{
-    Aml, Entry, and_into, arg, buffer, create_dword_field, deref, device, eisa_id, equal, index, int, less, local,
-    method, name, not, or_into, otherwise, package, path, ret, scope, store, string, when,
+    Aml, Entry, and_into, arg, buffer, create_dword_field, deref, device, eisa_id, equal, index,
+    int, less, local, method, name, not, or_into, otherwise, package, path, ret, scope, store,
+    string, when,
 };
 use crate::acpi::resource::{
-    Caching, Descriptor, bus_numbers, io_ports, io_window, memory_window_32, memory_window_64, template,
+    Caching, Descriptor, bus_numbers, io_ports, io_window, memory_window_32, memory_window_64,
+    template,
 };
 
 /// Memory-mapped configuration space, 256 MiB; where OVMF places it on q35.
@@ -24,11 +27,13 @@ const FW_CFG_PORT: u16 = 0x510;
 const PRESENT_HIDDEN: u64 = 0x0b;
 
 /// "PCI host bridge device" of the `_OSC` method (PCI firmware specification 3.3, section 4.5.1).
-const HOST_BRIDGE_UUID: [u8; 16] =
-    [0x5b, 0x4d, 0xdb, 0x33, 0xf7, 0x1f, 0x1c, 0x40, 0x96, 0x57, 0x74, 0x41, 0xc0, 0x3d, 0xd7, 0x66];
+const HOST_BRIDGE_UUID: [u8; 16] = [
+    0x5b, 0x4d, 0xdb, 0x33, 0xf7, 0x1f, 0x1c, 0x40, 0x96, 0x57, 0x74, 0x41, 0xc0, 0x3d, 0xd7, 0x66,
+];
 /// "Device labeling interface" of `_DSM` (PCI firmware specification 3.3, section 4.6).
-const LABELING_UUID: [u8; 16] =
-    [0xd0, 0x37, 0xc9, 0xe5, 0x53, 0x35, 0x7a, 0x4d, 0x91, 0x17, 0xea, 0x4d, 0x19, 0xc3, 0x43, 0x4d];
+const LABELING_UUID: [u8; 16] = [
+    0xd0, 0x37, 0xc9, 0xe5, 0x53, 0x35, 0x7a, 0x4d, 0x91, 0x17, 0xea, 0x4d, 0x19, 0xc3, 0x43, 0x4d,
+];
 /// The labeling function that names a device and gives its index.
 pub(super) const NAME_FUNCTION: u64 = 7;
 
@@ -58,9 +63,16 @@ pub(super) fn resources(machine: &Machine) -> Aml {
         memory_window_32(Caching::NonCacheable, 0xf000_0000, 0xfebf_ffff),
         memory_window_64(machine.pci64_base, PCI64_BYTES),
     ]);
-    let mut terms = vec![name("_CRS", windows), reserved_ports("GPE0", "GPE0 resources", io_ports(GPE0_PORT, 1, 0x10))];
+    let mut terms = vec![
+        name("_CRS", windows),
+        reserved_ports("GPE0", "GPE0 resources", io_ports(GPE0_PORT, 1, 0x10)),
+    ];
     if machine.pci_hotplug {
-        terms.push(reserved_ports("PHPR", "PCI Hotplug resources", io_ports(HOTPLUG_PORT, 1, 0x18)));
+        terms.push(reserved_ports(
+            "PHPR",
+            "PCI Hotplug resources",
+            io_ports(HOTPLUG_PORT, 1, 0x18),
+        ));
     }
     scope("\\_SB.PCI0", terms)
 }
@@ -75,7 +87,8 @@ pub(super) fn firmware_configuration() -> Aml {
     scope("\\_SB.PCI0", [device("FWCF", terms)])
 }
 
-/// Starts a `_DSM`-like method: the functions that the labeling interface has, none for other callers.
+/// Starts a `_DSM`-like method: the functions that the labeling interface has, none for other
+/// callers.
 ///
 /// `functions` ends the branch of function 0 after the two early returns.
 pub(super) fn labeling_functions(functions: impl IntoIterator<Item = Aml>) -> Aml {
@@ -99,8 +112,8 @@ fn reserved_ports(at: &str, id: &str, ports: Descriptor) -> Aml {
     device(at, terms)
 }
 
-/// `_OSC`: which PCI Express features the operating system may control; native hot-plug (bit 0) only
-/// where ACPI does not do it.
+/// `_OSC`: which PCI Express features the operating system may control; native hot-plug (bit 0)
+/// only where ACPI does not do it.
 fn operating_system_capabilities(pci_hotplug: bool) -> Aml {
     const UNRECOGNIZED_UUID: u64 = 0x04;
     const UNRECOGNIZED_REVISION: u64 = 0x08;

@@ -1,10 +1,11 @@
-//! PCI interrupt routing: which of the eight link devices each slot's four pins go to, with and without APIC.
+//! PCI interrupt routing: which of the eight link devices each slot's four pins go to, with and
+//! without APIC.
 
 use std::sync::OnceLock;
 
 use crate::acpi::aml::{
-    Aml, Entry, and, arg, call, create_dword_field, device, eisa_id, equal, int, method, name, or_into, otherwise,
-    package, path, ret, scope, store, when,
+    Aml, Entry, and, arg, call, create_dword_field, device, eisa_id, equal, int, method, name,
+    or_into, otherwise, package, path, ret, scope, store, when,
 };
 use crate::acpi::resource::{Trigger, interrupts, template};
 use crate::profile::{LineTrigger, QemuProfile};
@@ -32,7 +33,8 @@ pub(super) fn mode() -> Aml {
 
 /// Both routing tables, the method that chooses one, and the sixteen links.
 ///
-/// Two thirds of a DSDT, and the same for all machines of a trigger: made once, since a search makes thousands.
+/// Two thirds of a DSDT, and the same for all machines of a trigger: made once, since a search
+/// makes thousands.
 pub(super) fn block(profile: QemuProfile) -> Aml {
     static LEVEL: OnceLock<Aml> = OnceLock::new();
     static EDGE: OnceLock<Aml> = OnceLock::new();
@@ -43,7 +45,8 @@ pub(super) fn block(profile: QemuProfile) -> Aml {
 }
 
 fn tables_and_links(trigger: Trigger) -> Aml {
-    let by_mode = [when(equal(path("PICF"), int(0)), [ret(path("PRTP"))]), otherwise([ret(path("PRTA"))])];
+    let by_mode =
+        [when(equal(path("PICF"), int(0)), [ret(path("PRTP"))]), otherwise([ret(path("PRTA"))])];
     let tables = [
         name("PRTP", routing_table("LNK")),
         name("PRTA", routing_table("GSI")),
@@ -66,7 +69,8 @@ fn routing_table(links: &str) -> Aml {
     package((SLOTS * PINS) as u8, entries.map(|(slot, pin)| entry(slot, pin)))
 }
 
-/// Link of a slot's pin A: slots 25 to 29 and 31 use links A to D in order, the others E to H rotated by slot.
+/// Link of a slot's pin A: slots 25 to 29 and 31 use links A to D in order, the others E to H
+/// rotated by slot.
 fn first_link(slot: u32) -> u32 {
     match slot {
         25..=29 | 31 => 0,
@@ -83,7 +87,8 @@ fn link_name(family: &str, link: u32) -> String {
 fn link_status() -> Aml {
     const PRESENT_DISABLED: u64 = 0x09;
     const PRESENT_ENABLED: u64 = 0x0b;
-    let terms = [when(and(int(DISABLED), arg(0)), [ret(int(PRESENT_DISABLED))]), ret(int(PRESENT_ENABLED))];
+    let terms =
+        [when(and(int(DISABLED), arg(0)), [ret(int(PRESENT_DISABLED))]), ret(int(PRESENT_ENABLED))];
     method("IQST", 1, Entry::Concurrent, terms)
 }
 

@@ -2,9 +2,9 @@
 
 use super::host_bridge::{HOTPLUG_PORT, NAME_FUNCTION, labeling_functions};
 use crate::acpi::aml::{
-    Access, Aml, Entry, Space, Unit, Update, acquire, arg, call, deref, equal, field, index, int, local, logical_or,
-    method, mutex, not, operation_region, or, or_into, package, path, release, ret, scope, shift_left, store, string,
-    when,
+    Access, Aml, Entry, Space, Unit, Update, acquire, arg, call, deref, equal, field, index, int,
+    local, logical_or, method, mutex, not, operation_region, or, or_into, package, path, release,
+    ret, scope, shift_left, store, string, when,
 };
 use crate::profile::QemuProfile;
 
@@ -66,7 +66,10 @@ fn device_label(profile: QemuProfile) -> [Aml; 2] {
     let functions = [
         store(int(0), local(1)),
         read_index(),
-        when(not(or(zero, none)), [supported(int(1)), supported(shift_left(int(1), int(NAME_FUNCTION)))]),
+        when(
+            not(or(zero, none)),
+            [supported(int(1)), supported(shift_left(int(1), int(NAME_FUNCTION)))],
+        ),
         store(local(1), index(local(0), int(0))),
     ];
 
@@ -74,7 +77,12 @@ fn device_label(profile: QemuProfile) -> [Aml; 2] {
     let label = if profile.device_label_checked {
         let (zero, none) = absent();
         let fill = [store_index, store(string(""), index(local(0), int(1)))];
-        vec![read_index(), store(package(2, []), local(0)), when(not(logical_or(zero, none)), fill), ret(local(0))]
+        vec![
+            read_index(),
+            store(package(2, []), local(0)),
+            when(not(logical_or(zero, none)), fill),
+            ret(local(0)),
+        ]
     } else {
         let empty = store(package(2, [int(0), string("")]), local(0));
         vec![empty, read_index(), store_index, ret(local(0))]

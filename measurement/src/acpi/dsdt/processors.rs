@@ -4,9 +4,10 @@
 
 use crate::acpi::Machine;
 use crate::acpi::aml::{
-    Access, Aml, Entry, Space, Unit, Update, acquire, arg, break_loop, buffer, call, debug, deref, device, eisa_id,
-    equal, field, increment, index, int, less, list, local, logical_and, logical_or, method, mutex, name, notify,
-    operation_region, otherwise, package, path, processor, release, repeat_while, ret, scope, store, string, when,
+    Access, Aml, Entry, Space, Unit, Update, acquire, arg, break_loop, buffer, call, debug, deref,
+    device, eisa_id, equal, field, increment, index, int, less, list, local, logical_and,
+    logical_or, method, mutex, name, notify, operation_region, otherwise, package, path, processor,
+    release, repeat_while, ret, scope, store, string, when,
 };
 use crate::acpi::madt::{self, FIRST_X2APIC_ID};
 use crate::acpi::resource::{io_ports, template};
@@ -142,8 +143,10 @@ fn scan(machine: &Machine) -> Vec<Aml> {
     let queue = machine.profile.processor_eject_queue;
     let when_queued = |term: Aml| queue.then_some(term);
 
-    let more_processors = logical_and(equal(has_event(), int(1)), less(processor(), int(machine.vcpus.into())));
-    let mut batch = vec![store(int(0), has_more()), store(int(1), has_event()), store(int(0), added())];
+    let more_processors =
+        logical_and(equal(has_event(), int(1)), less(processor(), int(machine.vcpus.into())));
+    let mut batch =
+        vec![store(int(0), has_more()), store(int(1), has_event()), store(int(0), added())];
     batch.extend(when_queued(store(int(0), ejected())));
     batch.push(repeat_while(more_processors, collect(queue)));
     batch.push(notify_added());
@@ -164,7 +167,11 @@ fn collect(queue: bool) -> Vec<Aml> {
     let full = |count: Aml| equal(count, int(BATCH.into()));
     let batch_full = if queue { logical_or(full(added()), full(ejected())) } else { full(added()) };
     let remember = |list: &str, count: fn() -> Aml| {
-        [store(processor(), index(path(list), count())), increment(count()), store(int(1), has_event())]
+        [
+            store(processor(), index(path(list), count())),
+            increment(count()),
+            store(int(1), has_event()),
+        ]
     };
     let removing = || equal(register("CRMV"), int(1));
     let removed = if queue {
@@ -209,10 +216,16 @@ fn notify_all(
     event: &str,
 ) -> Aml {
     use scan_local::{at, processor};
-    let mut each =
-        vec![store(deref(index(path(remembered), at())), processor()), call("CTFY", [processor(), int(notification)])];
+    let mut each = vec![
+        store(deref(index(path(remembered), at())), processor()),
+        call("CTFY", [processor(), int(notification)]),
+    ];
     each.extend(trace);
-    each.extend([store(processor(), register("CSEL")), store(int(1), register(event)), increment(at())]);
+    each.extend([
+        store(processor(), register("CSEL")),
+        store(int(1), register(event)),
+        increment(at()),
+    ]);
     list([store(int(0), at()), repeat_while(less(at(), count), each)])
 }
 
@@ -230,7 +243,12 @@ fn processor_device(id: u32) -> Aml {
     if id != 0 {
         terms.push(method("_EJ0", 1, Entry::Concurrent, [call("CEJ0", [number()])]));
     }
-    terms.push(method("_OST", 3, Entry::Serialized, [call("COST", [number(), arg(0), arg(1), arg(2)])]));
+    terms.push(method(
+        "_OST",
+        3,
+        Entry::Serialized,
+        [call("COST", [number(), arg(0), arg(1), arg(2)])],
+    ));
     match u8::try_from(id) {
         Ok(short) if id < FIRST_X2APIC_ID => processor(&processor_name(id), short, terms),
         _ => {

@@ -1,7 +1,10 @@
-//! What sits on the root bus: a bare device for every function, and the LPC bridge with its ISA devices.
+//! What sits on the root bus: a bare device for every function, and the LPC bridge with its ISA
+//! devices.
 
 use crate::acpi::Machine;
-use crate::acpi::aml::{Access, Aml, Space, Unit, Update, device, eisa_id, field, int, name, operation_region, scope};
+use crate::acpi::aml::{
+    Access, Aml, Space, Unit, Update, device, eisa_id, field, int, name, operation_region, scope,
+};
 use crate::acpi::resource::{Descriptor, io_ports, irq, irq_level_low_shared, template};
 
 /// The chipset's slot: LPC bridge (function 0), SATA controller (2) and SMBus (3).
@@ -13,7 +16,8 @@ const ROUTING_REGISTERS: u64 = 0x60;
 
 /// All functions of the bus, in the order of their numbers.
 pub(super) fn block(machine: &Machine) -> Aml {
-    let mut functions: Vec<Aml> = (0..machine.root_slots).map(|slot| function(slot, 0, [])).collect();
+    let mut functions: Vec<Aml> =
+        (0..machine.root_slots).map(|slot| function(slot, 0, [])).collect();
     functions.push(function(CHIPSET_SLOT, 0, low_pin_count_bridge(machine)));
     functions.push(function(CHIPSET_SLOT, 2, []));
     functions.push(function(CHIPSET_SLOT, 3, []));
@@ -27,7 +31,8 @@ fn function(slot: u32, function: u32, terms: impl IntoIterator<Item = Aml>) -> A
 }
 
 fn low_pin_count_bridge(machine: &Machine) -> Vec<Aml> {
-    let routes = ["PRQA", "PRQB", "PRQC", "PRQD", "PRQE", "PRQF", "PRQG", "PRQH"].map(|at| Unit::Named(at, 8));
+    let routes = ["PRQA", "PRQB", "PRQC", "PRQD", "PRQE", "PRQF", "PRQG", "PRQH"]
+        .map(|at| Unit::Named(at, 8));
     let units = [&routes[..4], &[Unit::Skip(32)], &routes[4..]].concat();
     let mut terms = vec![
         operation_region("PIRQ", Space::PciConfig, ROUTING_REGISTERS, 0xc),
@@ -45,13 +50,15 @@ fn low_pin_count_bridge(machine: &Machine) -> Vec<Aml> {
 }
 
 fn isa_device(at: &str, id: &str, resources: impl IntoIterator<Item = Descriptor>) -> Aml {
-    let terms = [name("_HID", eisa_id(id)), name("_STA", int(PRESENT)), name("_CRS", template(resources))];
+    let terms =
+        [name("_HID", eisa_id(id)), name("_STA", int(PRESENT)), name("_CRS", template(resources))];
     device(at, terms)
 }
 
 fn serial_port(machine: &Machine, port: u32) -> Aml {
     let (base, line) = if port == 1 { (0x3f8, 4) } else { (0x2f8, 3) };
-    let interrupt = if machine.profile.serial_irq_with_flags { irq_level_low_shared(line) } else { irq(line) };
+    let interrupt =
+        if machine.profile.serial_irq_with_flags { irq_level_low_shared(line) } else { irq(line) };
     let terms = [
         name("_HID", eisa_id("PNP0501")),
         name("_UID", int(port.into())),

@@ -18,7 +18,12 @@ fn at(events: &[Event], name: &str) -> usize {
     events.iter().position(|event| event.name == name).unwrap()
 }
 
-const fn fault(name: &'static str, kind: &'static str, make: fn(&mut Launch<'_>), says: [&'static str; 4]) -> Fault {
+const fn fault(
+    name: &'static str,
+    kind: &'static str,
+    make: fn(&mut Launch<'_>),
+    says: [&'static str; 4],
+) -> Fault {
     Fault { name, kind, make, says, told_without_log: true }
 }
 
@@ -31,17 +36,48 @@ const fn by_log_only(
     Fault { name, kind, make, says, told_without_log: false }
 }
 
-/// Causes as they stand in a list of several; alone, "it is that of" stands before those of machines and images.
+/// Causes as they stand in a list of several; alone, "it is that of" stands before those of
+/// machines and images.
 // Long: one row a fault.
 pub(super) fn faults() -> Vec<Fault> {
     vec![
         fault("4 vCPUs", "vcpus", |l| l.shape.vcpus = 4, ["", "4 vCPUs; you stated 2", "", ""]),
-        fault("127 vCPUs", "vcpus", |l| l.shape.vcpus = 127, ["", "127 vCPUs; you stated 2", "", ""]),
-        fault("4 GiB", "memory", |l| l.shape.memory_mib = 4096, ["", "4096 MiB of memory; you stated 2048", "", ""]),
-        fault("1 GiB", "memory", |l| l.shape.memory_mib = 1024, ["", "1024 MiB of memory; you stated 2048", "", ""]),
-        fault("6 slots", "slots", |l| l.shape.root_slots = 6, ["", "6 root slots; you stated 4", "", ""]),
-        fault("3 slots", "slots", |l| l.shape.root_slots = 3, ["", "3 root slots; you stated 4", "", ""]),
-        fault("2 ports", "ports", |l| l.shape.serial_ports = 2, ["", "2 serial ports; you stated 1", "", ""]),
+        fault(
+            "127 vCPUs",
+            "vcpus",
+            |l| l.shape.vcpus = 127,
+            ["", "127 vCPUs; you stated 2", "", ""],
+        ),
+        fault(
+            "4 GiB",
+            "memory",
+            |l| l.shape.memory_mib = 4096,
+            ["", "4096 MiB of memory; you stated 2048", "", ""],
+        ),
+        fault(
+            "1 GiB",
+            "memory",
+            |l| l.shape.memory_mib = 1024,
+            ["", "1024 MiB of memory; you stated 2048", "", ""],
+        ),
+        fault(
+            "6 slots",
+            "slots",
+            |l| l.shape.root_slots = 6,
+            ["", "6 root slots; you stated 4", "", ""],
+        ),
+        fault(
+            "3 slots",
+            "slots",
+            |l| l.shape.root_slots = 3,
+            ["", "3 root slots; you stated 4", "", ""],
+        ),
+        fault(
+            "2 ports",
+            "ports",
+            |l| l.shape.serial_ports = 2,
+            ["", "2 serial ports; you stated 1", "", ""],
+        ),
         fault(
             "no hot-plug",
             "hotplug",
@@ -169,7 +205,12 @@ pub(super) fn faults() -> Vec<Fault> {
                     events[order].digest = Sha384Digest::of(&[1, 0]);
                 })
             },
-            ["", "event 11 (BootOrder) measures something else, which is of no known neighbour", "", ""],
+            [
+                "",
+                "event 11 (BootOrder) measures something else, which is of no known neighbour",
+                "",
+                "",
+            ],
         ),
         by_log_only(
             "a foreign event at the end",
@@ -178,7 +219,10 @@ pub(super) fn faults() -> Vec<Fault> {
                 l.edits.push(|events| {
                     let last = at(events, "Boot0000");
                     let digest = Sha384Digest::of(b"foreign");
-                    events.insert(last + 1, Event { digest, name: "foreign".into(), ..events[last].clone() });
+                    events.insert(
+                        last + 1,
+                        Event { digest, name: "foreign".into(), ..events[last].clone() },
+                    );
                 })
             },
             ["", "event 13 is one that was not expected", "", ""],
@@ -192,7 +236,12 @@ pub(super) fn faults() -> Vec<Fault> {
                     events[tables].digest = Sha384Digest::of(b"an SSDT more");
                 })
             },
-            ["", "event 10 (acpi-tables) measures something else, which is of no known neighbour", "", ""],
+            [
+                "",
+                "event 10 (acpi-tables) measures something else, which is of no known neighbour",
+                "",
+                "",
+            ],
         ),
     ]
 }

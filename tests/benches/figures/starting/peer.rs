@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 /// The first of the 65,536 ids of its containers, beyond all that are given out here.
 pub const FIRST_ID: u32 = 1000 << 16;
-/// What a container may use and make, as ours: null, zero, full, random, urandom, tty, console, ptmx, pts.
+/// What a container may use and make, as ours: null, zero, full, random, urandom, tty, console,
+/// ptmx, pts.
 const DEVICES: [(u32, Option<u32>); 9] = [
     (1, Some(3)),
     (1, Some(5)),
@@ -30,14 +31,14 @@ const DEVICES: [(u32, Option<u32>); 9] = [
 pub struct Peer {
     program: PathBuf,
     bundle: PathBuf,
-    /// Folders of the overlay, highest first, separated by colons.
+    /// Directories of the overlay, highest first, separated by colons.
     lower: String,
 }
 
 impl Peer {
-    /// Makes the bundle in `folder`; what is in `layers` is copied for the container's ids.
-    pub fn new(name: &str, folder: &Path, layers: &[PathBuf], specification: &Value) -> Self {
-        let bundle = folder.join(name);
+    /// Makes the bundle in `directory`; what is in `layers` is copied for the container's ids.
+    pub fn new(name: &str, directory: &Path, layers: &[PathBuf], specification: &Value) -> Self {
+        let bundle = directory.join(name);
         fs::create_dir_all(bundle.join("rootfs")).unwrap();
         fs::set_permissions(&bundle, PermissionsExt::from_mode(0o711)).unwrap();
         let lower: Vec<PathBuf> =
@@ -48,20 +49,31 @@ impl Peer {
         fs::write(&file, "127.0.0.1 localhost\n").unwrap();
         let adapted = adapted(specification.clone(), name, &file);
         fs::write(bundle.join("config.json"), adapted.to_string()).unwrap();
-        let lower = lower.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(":");
+        let lower = lower
+            .iter()
+            .map(|directory| directory.display().to_string())
+            .collect::<Vec<_>>()
+            .join(":");
         Self { program: Path::new("/usr/bin").join(name), bundle, lower }
     }
 
     /// From nothing to running, and to nothing again; `look` sees the process meanwhile.
     pub fn once(&self, look: impl FnOnce(i32)) {
         const ID: &str = "busybox";
-        let [root, upper, work, pid] = ["rootfs", "upper", "work", "pid"].map(|name| self.bundle.join(name));
+        let [root, upper, work, pid] =
+            ["rootfs", "upper", "work", "pid"].map(|name| self.bundle.join(name));
         for made in [&upper, &work] {
             fs::create_dir(made).unwrap();
         }
         chown(&upper, Some(FIRST_ID), Some(FIRST_ID)).unwrap();
-        let options = format!("lowerdir={},upperdir={},workdir={}", self.lower, upper.display(), work.display());
-        mount(Some("overlay"), &root, Some("overlay"), MsFlags::MS_NODEV, Some(options.as_str())).unwrap();
+        let options = format!(
+            "lowerdir={},upperdir={},workdir={}",
+            self.lower,
+            upper.display(),
+            work.display()
+        );
+        mount(Some("overlay"), &root, Some("overlay"), MsFlags::MS_NODEV, Some(options.as_str()))
+            .unwrap();
         let text = |path: &Path| path.display().to_string();
         self.call(&["create", "--bundle", &text(&self.bundle), "--pid-file", &text(&pid), ID]);
         self.call(&["start", ID]);
@@ -86,7 +98,7 @@ impl Peer {
     }
 }
 
-/// A copy of folders, links and files that all belong to root of the container.
+/// A copy of directories, links and files that all belong to root of the container.
 fn copy(from: &Path, to: &Path) {
     let kind = fs::symlink_metadata(from).unwrap();
     if kind.is_symlink() {
@@ -104,7 +116,8 @@ fn copy(from: &Path, to: &Path) {
     lchown(to, Some(FIRST_ID), Some(FIRST_ID)).unwrap();
 }
 
-/// Our specification, but for what our helper does outside of it: ids, network, cgroup, devices, sources of mounts.
+/// Our specification, but for what our helper does outside of it: ids, network, cgroup, devices,
+/// sources of mounts.
 fn adapted(mut specification: Value, name: &str, file: &Path) -> Value {
     let linux = &mut specification["linux"];
     linux["cgroupsPath"] = json!(format!("/dstyx-bench-{name}"));

@@ -14,7 +14,8 @@ const MEMORY_BYTES: &str = "67108864";
 const PROCESSES: u64 = 24;
 /// How long a busy program is watched.
 const BUSY: Duration = Duration::from_secs(5);
-/// The most of a processor that a container gets which may have a tenth: periods and clocks are coarse under emulation.
+/// The most of a processor that a container gets which may have a tenth: periods and clocks are
+/// coarse under emulation.
 const MOST: f64 = 0.2;
 
 /// A container whose checks take too long, until told otherwise.
@@ -29,20 +30,35 @@ impl Slow {
         Self(init)
     }
 
-    /// The checks failed because they were killed; without a reason to fail they pass again, and nothing of them is left.
+    /// The checks failed because they were killed; without a reason to fail they pass again, and
+    /// nothing of them is left.
     pub fn ends(self, guest: &Guest) {
-        guest.until("attended is healthy all the time", || (health(guest) == "unhealthy").then_some(()));
-        assert!(happened(guest, "attended-1", "health check failed: it took too long"), "{}", events(guest));
+        guest.until("attended is healthy all the time", || {
+            (health(guest) == "unhealthy").then_some(())
+        });
+        assert!(
+            happened(guest, "attended-1", "health check failed: it took too long"),
+            "{}",
+            events(guest)
+        );
         signal(guest, self.0, "SIGUSR2");
-        guest.until("attended is never healthy again", || (health(guest) == "healthy").then_some(()));
-        let left =
-            |process: &&Value| process["group"].as_str().unwrap().contains("exec-") && process["name"] == "sleep";
+        guest.until("attended is never healthy again", || {
+            (health(guest) == "healthy").then_some(())
+        });
+        let left = |process: &&Value| {
+            process["group"].as_str().unwrap().contains("exec-") && process["name"] == "sleep"
+        };
         assert_eq!(processes(guest, "/").iter().find(left), None);
-        assert_eq!(first(guest, "attended-1"), self.0, "a container is not started again for its health");
+        assert_eq!(
+            first(guest, "attended-1"),
+            self.0,
+            "a container is not started again for its health"
+        );
     }
 }
 
-/// Limits of each process: those of every container, and those that a file asks for; and what stands in for a keyboard.
+/// Limits of each process: those of every container, and those that a file asks for; and what
+/// stands in for a keyboard.
 pub fn of_processes(guest: &Guest, confined: &Value) {
     assert_eq!(confined["limits"], json!({ "open files": [1024, 524_288], "core": [0, 0] }));
     let attended = first(guest, "attended-1");
@@ -63,7 +79,10 @@ pub fn of_processes(guest: &Guest, confined: &Value) {
 pub fn bite(guest: &Guest) {
     let report = report(guest, CONFINED, "/");
     let (cgroup, swaps) = (&report["cgroup"], &report["swaps"]);
-    assert_eq!((&cgroup["memory.max"], &cgroup["pids.max"]), (&json!(MEMORY_BYTES), &json!(PROCESSES.to_string())));
+    assert_eq!(
+        (&cgroup["memory.max"], &cgroup["pids.max"]),
+        (&json!(MEMORY_BYTES), &json!(PROCESSES.to_string()))
+    );
     // A kernel without swap has none of the files.
     assert!(cgroup["memory.swap.max"] == "ENOENT" && *swaps == "ENOENT", "{cgroup} {swaps}");
     let forks = json_of(guest, CONFINED, "/processes");
@@ -89,36 +108,52 @@ fn processor_time_is_bounded(guest: &Guest) {
 /// Microseconds of processor time, and how often there was none left.
 fn usage(guest: &Guest, first: u64) -> (u64, u64) {
     let text = read(guest, &format!("/proc/{first}/root/sys/fs/cgroup/cpu.stat"));
-    let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).unwrap().trim().parse().unwrap();
+    let value = |key: &str| {
+        text.lines().find_map(|line| line.strip_prefix(key)).unwrap().trim().parse().unwrap()
+    };
     (value("usage_usec "), value("nr_throttled "))
 }
 
-/// Who takes more is killed whole, `ps` and the events say why, and the file's policy starts it again.
+/// Who takes more is killed whole, `ps` and the events say why, and the file's policy starts it
+/// again.
 fn memory_is_bounded(guest: &Guest) {
     let before = container(guest, "confined-1")["restarts"].as_u64().unwrap();
     assert_eq!(json_of(guest, CONFINED, "/memory"), None, "a gibibyte in 64 mebibytes");
-    let again = || container(guest, "confined-1")["restarts"].as_u64().filter(|restarts| *restarts > before);
+    let again = || {
+        container(guest, "confined-1")["restarts"].as_u64().filter(|restarts| *restarts > before)
+    };
     guest.until("confined is not started again", again);
-    assert!(happened(guest, "confined-1", "killed by signal 9, out of memory"), "{}", events(guest));
+    assert!(
+        happened(guest, "confined-1", "killed by signal 9, out of memory"),
+        "{}",
+        events(guest)
+    );
     report(guest, CONFINED, "/");
 }
 
 /// The orphan that the program left is gone; its parameters and its terminal are as the file says.
 pub fn an_init_reaps_and_a_terminal_is_one(guest: &Guest) {
-    let log = String::from_utf8(guest.get(AGENT_PORT, "/logs/attended-1?text&bare").unwrap()).unwrap();
+    let log =
+        String::from_utf8(guest.get(AGENT_PORT, "/logs/attended-1?text&bare").unwrap()).unwrap();
     let said: Vec<&str> = log.lines().map(str::trim_end).collect();
     for line in ["a terminal", "somaxconn 99", "msgmax 4321"] {
         assert!(said.contains(&line), "{line}: {log}");
     }
-    // The databases of PostgreSQL: a folder of the volume.
+    // The databases of PostgreSQL: a directory of the volume.
     assert!(said.contains(&"1"), "{log}");
-    let orphan: u64 = said.iter().find_map(|line| line.strip_prefix("orphan ")).unwrap().parse().unwrap();
+    let orphan: u64 =
+        said.iter().find_map(|line| line.strip_prefix("orphan ")).unwrap().parse().unwrap();
     let list = processes(guest, "/");
-    let own: Vec<_> =
-        list.iter().filter(|process| process["group"].as_str().unwrap().ends_with("/attended-1")).collect();
+    let own: Vec<_> = list
+        .iter()
+        .filter(|process| process["group"].as_str().unwrap().ends_with("/attended-1"))
+        .collect();
     let init = own.iter().find(|process| process["inside"] == 1).unwrap();
     assert_eq!(init["name"], "init", "{own:?}");
-    assert!(own.iter().all(|process| process["inside"] != orphan && process["state"] != "Z"), "{orphan}: {own:?}");
+    assert!(
+        own.iter().all(|process| process["inside"] != orphan && process["state"] != "Z"),
+        "{orphan}: {own:?}"
+    );
 }
 
 fn signal(guest: &Guest, process: u64, name: &str) {
@@ -128,7 +163,13 @@ fn signal(guest: &Guest, process: u64, name: &str) {
 /// What `ps` says of a container.
 fn container(guest: &Guest, id: &str) -> Value {
     let status = guest.until("no status", || json_of(guest, AGENT_PORT, "/ps"));
-    status["containers"].as_array().unwrap().iter().find(|container| container["id"] == id).unwrap().clone()
+    status["containers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|container| container["id"] == id)
+        .unwrap()
+        .clone()
 }
 
 fn health(guest: &Guest) -> String {
@@ -141,6 +182,7 @@ fn events(guest: &Guest) -> Value {
 
 fn happened(guest: &Guest, id: &str, what: &str) -> bool {
     let events = events(guest);
-    let is_it = |event: &Value| event["subject"] == id && event["what"].as_str().unwrap().starts_with(what);
+    let is_it =
+        |event: &Value| event["subject"] == id && event["what"].as_str().unwrap().starts_with(what);
     events["events"].as_array().unwrap().iter().any(is_it)
 }

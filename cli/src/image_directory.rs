@@ -1,4 +1,5 @@
-//! A folder with an image, ours or dstack's: its facts, its name, and which other images may be confused with it.
+//! A directory with an image, ours or dstack's: its facts, its name, and which other images may be
+//! confused with it.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,7 @@ pub const MAX_FILE_BYTES: u64 = 1 << 30;
 
 /// An image whose files are read and agree with the list that names it.
 #[derive(Debug)]
-pub struct ImageFolder {
+pub struct ImageDirectory {
     /// Hash of the file that lists its parts: our image.json, dstack's sha256sum.txt.
     pub os_image_hash: OsImageHash,
     kind: Kind,
@@ -41,8 +42,8 @@ struct DstackFiles {
     initrd: Vec<u8>,
 }
 
-impl ImageFolder {
-    /// Reads a folder; what it holds tells whose image it is.
+impl ImageDirectory {
+    /// Reads a directory; what it holds tells whose image it is.
     pub fn read(path: &Path) -> Outcome<Self> {
         if path.join(dstack_image::CHECKSUMS_FILE).exists() && !path.join("image.json").exists() {
             return Self::read_dstack(path);
@@ -52,7 +53,7 @@ impl ImageFolder {
     }
 
     fn read_dstack(path: &Path) -> Outcome<Self> {
-        const HINT: &str = "take the image's folder as dstack published it";
+        const HINT: &str = "take the image's directory as dstack published it";
         let read = |file: &str, limit: usize| files::read_bounded(&path.join(file), limit as u64);
         let list = read(dstack_image::CHECKSUMS_FILE, dstack_image::MAX_CHECKSUMS_BYTES)?;
         let checksums = Checksums::parse(&list).hint(path.display(), HINT)?;
@@ -75,9 +76,10 @@ impl ImageFolder {
                 initrd: listed(&metadata.initrd, MAX_FILE_BYTES as usize)?,
                 metadata,
             })),
-            None => {
-                Kind::DstackMeasurement(listed(dstack_image::MEASUREMENT_FILE, dstack_image::MAX_MEASUREMENT_BYTES)?)
-            }
+            None => Kind::DstackMeasurement(listed(
+                dstack_image::MEASUREMENT_FILE,
+                dstack_image::MAX_MEASUREMENT_BYTES,
+            )?),
         };
         Ok(Self { os_image_hash: checksums.os_image_hash, kind, path: path.to_owned() })
     }
@@ -114,15 +116,23 @@ impl ImageFolder {
         }
     }
 
-    /// Its facts; `proposed` is the layout that an event log has, taken only where nothing states one.
-    pub fn facts(&self, flags: &FirmwareFlags, proposed: Option<FirmwareLayout>) -> Outcome<ImageFacts<'_>> {
+    /// Its facts; `proposed` is the layout that an event log has, taken only where nothing states
+    /// one.
+    pub fn facts(
+        &self,
+        flags: &FirmwareFlags,
+        proposed: Option<FirmwareLayout>,
+    ) -> Outcome<ImageFacts<'_>> {
         const AGAIN: &str = "build the image again: `dstyx build`";
         let mut facts = match &self.kind {
-            Kind::Ours(manifest) => ImageFacts::from_manifest(manifest).hint(self.path.display(), AGAIN)?,
-            Kind::DstackMeasurement(cbor) => {
-                dstack_image::facts(cbor).hint(self.path.display(), "take the file as dstack published it")?
+            Kind::Ours(manifest) => {
+                ImageFacts::from_manifest(manifest).hint(self.path.display(), AGAIN)?
             }
-            Kind::DstackFiles(files) => files.facts(layout(flags)?.or(files.metadata.layout).or(proposed))?,
+            Kind::DstackMeasurement(cbor) => dstack_image::facts(cbor)
+                .hint(self.path.display(), "take the file as dstack published it")?,
+            Kind::DstackFiles(files) => {
+                files.facts(layout(flags)?.or(files.metadata.layout).or(proposed))?
+            }
         };
         if let Some(layout) = layout(flags)? {
             facts.firmware.layout = layout.name().to_owned();
@@ -131,7 +141,8 @@ impl ImageFolder {
         Ok(facts)
     }
 
-    /// Images that may have been started instead: the other flavour beside it, and its command line.
+    /// Images that may have been started instead: the other flavour beside it, and its command
+    /// line.
     pub fn others(&self, facts: &ImageFacts<'_>) -> Vec<OtherImage<'static>> {
         let Kind::Ours(manifest) = &self.kind else { return Vec::new() };
         let (flavour, name) = match manifest.flavour {
@@ -139,7 +150,7 @@ impl ImageFolder {
             Flavour::Dev => (Flavour::Release, "release"),
         };
         let beside = self.path.parent().map(|parent| parent.join(name));
-        let sibling = beside.and_then(|folder| files::read_manifest(&folder).ok());
+        let sibling = beside.and_then(|directory| files::read_manifest(&directory).ok());
         let sibling = sibling.and_then(|(manifest, _)| ImageFacts::from_manifest(&manifest).ok());
         let other = sibling.or_else(|| {
             let mut other = ImageFacts::from_manifest(manifest).ok()?;
@@ -147,7 +158,10 @@ impl ImageFolder {
             other.cmdline = CommandLine::Text(image::cmdline::line(flavour));
             Some(other)
         });
-        other.map(|facts| OtherImage { name: format!("the {name} image"), facts }).into_iter().collect()
+        other
+            .map(|facts| OtherImage { name: format!("the {name} image"), facts })
+            .into_iter()
+            .collect()
     }
 }
 
@@ -156,7 +170,8 @@ impl DstackFiles {
         let Self { metadata, firmware, kernel, initrd } = self;
         let layout = layout.ok_or_else(no_layout)?;
         let files = ImageFiles { firmware, layout, kernel, initrd, cmdline: &metadata.cmdline };
-        ImageFacts::from_files(&files).hint("measuring the image", "take the image's folder as dstack published it")
+        ImageFacts::from_files(&files)
+            .hint("measuring the image", "take the image's directory as dstack published it")
     }
 }
 
@@ -177,7 +192,9 @@ pub fn no_layout() -> Failure {
     let names = FirmwareLayout::ALL.map(FirmwareLayout::name).join(" or ");
     Failure::new(
         "nothing says which events this firmware measures into RTMR0",
-        format!("state --layout {names}: up to edk2's stable tag 2025.02 the first, from 2025.05 on the second"),
+        format!(
+            "state --layout {names}: up to edk2's stable tag 2025.02 the first, from 2025.05 on the second"
+        ),
     )
 }
 
@@ -191,51 +208,55 @@ mod tests {
 
     const NO_FLAGS: FirmwareFlags = FirmwareFlags { layout: None, handoff_tables: None };
 
-    /// A folder with the files that dstack's own evidence carries.
-    fn dstack_folder() -> tempfile::TempDir {
+    /// A directory with the files that dstack's own evidence carries.
+    fn dstack_directory() -> tempfile::TempDir {
         use base64::Engine as _;
         let text = include_str!("../../tests/vectors/measurement/dstack-0.6-2cpu-2GiB.json");
         let value: serde_json::Value = serde_json::from_str(text).unwrap();
-        let config: serde_json::Value = serde_json::from_str(value["vm_config"].as_str().unwrap()).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        for (key, file) in [("checksum_file", "sha256sum.txt"), ("measurement", "measurement.tdx.cbor")] {
+        let config: serde_json::Value =
+            serde_json::from_str(value["vm_config"].as_str().unwrap()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        for (key, file) in
+            [("checksum_file", "sha256sum.txt"), ("measurement", "measurement.tdx.cbor")]
+        {
             let part = config["tdx_measurement"][key].as_str().unwrap();
             let bytes = base64::engine::general_purpose::STANDARD.decode(part).unwrap();
-            fs::write(folder.path().join(file), bytes).unwrap();
+            fs::write(directory.path().join(file), bytes).unwrap();
         }
-        folder
+        directory
     }
 
     #[test]
     fn dstacks_measurement_file_is_an_image_if_its_list_names_it() {
-        let folder = dstack_folder();
-        let image = ImageFolder::read(folder.path()).unwrap();
+        let directory = dstack_directory();
+        let image = ImageDirectory::read(directory.path()).unwrap();
         assert!(image.os_image_hash.to_string().starts_with("e6f5cfec"));
         let facts = image.facts(&NO_FLAGS, None).unwrap();
         assert_eq!(facts.firmware.layout, "edk2-2025.02");
         assert_eq!(facts.firmware.td_hob_base, 0x80_9000);
 
-        let file = folder.path().join("measurement.tdx.cbor");
+        let file = directory.path().join("measurement.tdx.cbor");
         let mut bytes = fs::read(&file).unwrap();
         bytes[20] ^= 1;
         fs::write(&file, bytes).unwrap();
-        let error = ImageFolder::read(folder.path()).unwrap_err();
+        let error = ImageDirectory::read(directory.path()).unwrap_err();
         assert!(error.to_string().contains("sha256sum.txt lists 8c9e955f"), "{error}");
     }
 
     #[test]
     fn a_layout_that_nobody_states_is_asked_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let metadata = br#"{"bios":"ovmf.fd","kernel":"bzImage","initrd":"initrd","cmdline":"quiet"}"#;
+        let directory = tempfile::tempdir().unwrap();
+        let metadata =
+            br#"{"bios":"ovmf.fd","kernel":"bzImage","initrd":"initrd","cmdline":"quiet"}"#;
         let files: [(&str, &[u8]); 4] =
             [("metadata.json", metadata), ("ovmf.fd", b"f"), ("bzImage", b"k"), ("initrd", b"i")];
         let mut list = String::new();
         for (name, bytes) in files {
-            fs::write(folder.path().join(name), bytes).unwrap();
+            fs::write(directory.path().join(name), bytes).unwrap();
             list += &format!("{}  {name}\n", Sha256Digest::of(bytes));
         }
-        fs::write(folder.path().join("sha256sum.txt"), &list).unwrap();
-        let image = ImageFolder::read(folder.path()).unwrap();
+        fs::write(directory.path().join("sha256sum.txt"), &list).unwrap();
+        let image = ImageDirectory::read(directory.path()).unwrap();
         let error = image.facts(&NO_FLAGS, None).unwrap_err();
         assert!(error.hint.contains("--layout edk2-2025.02 or edk2-2025.05"), "{}", error.hint);
         let stated = FirmwareFlags { layout: Some("edk2-2025.02".into()), handoff_tables: None };

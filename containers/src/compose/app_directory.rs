@@ -1,7 +1,8 @@
-//! Paths that a compose file writes, and what of them lies in the app folder.
+//! Paths that a compose file writes, and what of them lies in the app directory.
 //!
-//! A relative path means a file that travels in the measured file. An absolute one would mean a file of the
-//! guest or of a host; there is none that an app may have, but the sockets of the agent.
+//! A relative path means a file that travels in the measured file. An absolute one would mean a
+//! file of the guest or of a host; there is none that an app may have, but the sockets of the
+//! agent.
 
 use super::field::{AppEntry, Field, Findings};
 use super::refusal::Cause;
@@ -9,11 +10,11 @@ use super::refusal::Cause;
 /// Longest path in a container, well below the kernel's 4,096 bytes.
 const MAX_PATH_BYTES: usize = 1024;
 
-/// The normalised path in the app folder that `text` means; refuses whatever lies outside.
+/// The normalised path in the app directory that `text` means; refuses whatever lies outside.
 pub(super) fn path(text: &str, field: &Field<'_>, findings: &mut Findings<'_>) -> Option<String> {
     if text.starts_with(['/', '~']) {
         let reason = "the guest has no files of a host";
-        let hint = "put the file into the app folder and name it with ./, or use a named volume";
+        let hint = "put the file into the app directory and name it with ./, or use a named volume";
         return findings.refuse(field, Cause::Unsupported { reason, hint });
     }
     let mut parts: Vec<&str> = Vec::new();
@@ -22,8 +23,8 @@ pub(super) fn path(text: &str, field: &Field<'_>, findings: &mut Findings<'_>) -
             "" | "." => {}
             ".." => {
                 if parts.pop().is_none() {
-                    let reason = "it lies outside the app folder";
-                    let hint = "put it into the folder of docker-compose.yml";
+                    let reason = "it lies outside the app directory";
+                    let hint = "put it into the directory of docker-compose.yml";
                     return findings.refuse(field, Cause::Unsupported { reason, hint });
                 }
             }
@@ -31,8 +32,8 @@ pub(super) fn path(text: &str, field: &Field<'_>, findings: &mut Findings<'_>) -
         }
     }
     if parts.is_empty() {
-        let reason = "the app folder is not mounted whole";
-        let hint = "name the files or folders that the service needs";
+        let reason = "the app directory is not mounted whole";
+        let hint = "name the files or directories that the service needs";
         return findings.refuse(field, Cause::Unsupported { reason, hint });
     }
     let path = parts.join("/");
@@ -43,15 +44,20 @@ pub(super) fn path(text: &str, field: &Field<'_>, findings: &mut Findings<'_>) -
 }
 
 /// The content of the file at `path`, which must be there.
-pub(super) fn file<'i>(path: &str, field: &Field<'_>, findings: &mut Findings<'i>) -> Option<&'i [u8]> {
+pub(super) fn file<'i>(
+    path: &str,
+    field: &Field<'_>,
+    findings: &mut Findings<'i>,
+) -> Option<&'i [u8]> {
     match findings.app_entry(path) {
         Some(AppEntry::File(content)) => Some(content),
-        Some(AppEntry::Folder(_)) => findings.refuse(field, Cause::Folder(path.to_owned())),
+        Some(AppEntry::Directory(_)) => findings.refuse(field, Cause::Directory(path.to_owned())),
         None => findings.refuse(field, Cause::NoFile(path.to_owned())),
     }
 }
 
-/// Permission bits of a file of the app folder, which carries none: a program or script may be run, all may be read.
+/// Permission bits of a file of the app directory, which carries none: a program or script may be
+/// run, all may be read.
 pub(super) fn mode(content: &[u8]) -> u32 {
     if content.starts_with(b"#!") || content.starts_with(b"\x7fELF") { 0o555 } else { 0o444 }
 }
