@@ -1,6 +1,5 @@
 //! The public port: what a guest shows to anybody, as far as the measured app-compose allows.
 
-pub mod answer;
 mod app;
 mod logs;
 mod metrics;

@@ -17,7 +17,6 @@ mod http;
 mod info;
 mod quotes;
 mod reports;
-mod server;
 mod sockets;
 #[allow(unsafe_code)]
 mod sys;
@@ -118,13 +117,13 @@ fn serve(
     let port = Port::new(boot, desk, Arc::clone(&api), app.clone(), app::LOGS.into());
     let socket = |service| Arc::new(Socket::new(Arc::clone(&api), service));
     let mut servers = JoinSet::new();
-    servers.spawn(server::serve(public, Arc::new(port), http::MAX_CONNECTIONS));
-    servers.spawn(server::serve(
+    servers.spawn(service::serve(public, Arc::new(port), http::MAX_CONNECTIONS));
+    servers.spawn(service::serve(
         sockets.dstack,
         socket(Service::DstackGuest),
         socket::MAX_CONNECTIONS,
     ));
-    servers.spawn(server::serve(sockets.tappd, socket(Service::Tappd), socket::MAX_CONNECTIONS));
+    servers.spawn(service::serve(sockets.tappd, socket(Service::Tappd), socket::MAX_CONNECTIONS));
     servers
 }
 

@@ -14,10 +14,9 @@ use containers::app::App;
 use http_body_util::StreamBody;
 use hyper::StatusCode;
 use hyper::body::{Bytes, Frame};
+use service::Answer;
+use service::answer::{of_type, refusal, stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-
-use super::answer::{of_type, refusal, stream};
-use crate::server::Answer;
 
 mod files;
 

@@ -1,53 +1,27 @@
 //! `GET /`: what runs here, measured by what, and how to verify it, for a person with a browser.
 //!
-//! One document without outside assets and without scripts. Texts are escaped by the template.
 //! Nothing on it is proof, and it says so: a page can claim anything.
 
 use containers::app::App;
-use hyper::StatusCode;
-use hyper::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY};
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 use protocol::app_status::{AppState, AppStatus};
+use service::{Answer, page};
 
-use super::answer::{of_type, set};
 use super::app;
 use crate::boot::Boot;
-use crate::server::Answer;
-
-const STYLE: &str = include_str!("page.css");
 
 /// The page.
 pub fn answer(boot: &Boot, running: &App) -> Answer {
     let status = app::status(running);
-    let document = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                title { (boot.app.name) " – dstyx guest" }
-                style { (PreEscaped(STYLE)) }
-            }
-            body { main {
-                h1 { (boot.app.name) }
-                p { "This is a dstyx guest: a virtual machine on Intel TDX whose every byte is measured. The app's state is " strong { (state(status.state)) } "." }
-                (measured(boot))
-                @if boot.app.public_sysinfo { (containers(&status, boot.app.public_logs)) }
-                (verifying(boot))
-                (published(boot))
-            } }
-        }
+    let content = html! {
+        h1 { (boot.app.name) }
+        p { "This is a dstyx guest: a virtual machine on Intel TDX whose every byte is measured. The app's state is " strong { (state(status.state)) } "." }
+        (measured(boot))
+        @if boot.app.public_sysinfo { (containers(&status, boot.app.public_logs)) }
+        (verifying(boot))
+        (published(boot))
     };
-    let mut answer =
-        of_type(StatusCode::OK, "text/html; charset=utf-8", document.into_string().into_bytes());
-    set(
-        &mut answer,
-        CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-    );
-    set(&mut answer, REFERRER_POLICY, "no-referrer");
-    answer
+    page::document(&format!("{} – dstyx guest", boot.app.name), &content)
 }
 
 fn measured(boot: &Boot) -> Markup {
@@ -94,7 +68,7 @@ fn verifying(boot: &Boot) -> Markup {
     html! {
         section {
             h2 { "Do not believe this page" }
-            p { "Whoever controls the network can show you one like it. What a guest is, its evidence proves: a quote signed by the processor, over a number that you choose, \
+            p { "An attacker on the network can serve a copy of this page. Only evidence proves what a guest is: a quote signed by the processor, over a number that you choose, \
                  with the log of what was measured." }
             pre { code { "dstyx verify --url http://THIS-ADDRESS --image IMAGE-DIRECTORY --app APP-DIRECTORY" } }
             p { "It predicts every register from the image that you built or trust and from the app that you expect, and compares." }

@@ -11,15 +11,16 @@ use protocol::app_status::Document as _;
 use protocol::digest::decode_hex;
 use protocol::prpc::guest::Service;
 use protocol::report_data::NONCE_BYTES;
+use service::answer::{json, of_type, refusal};
+use service::{Answer, Answers};
 use tokio::sync::Semaphore;
 
-use super::answer::{json, of_type, refusal};
 use super::{app, logs, metrics, page};
 use crate::api::Api;
+use crate::api::socket::Socket;
 use crate::boot::Boot;
 use crate::info;
 use crate::quotes::{QuoteDesk, QuoteError};
-use crate::server::{Answer, Answers};
 
 /// How evidence is asked for.
 const EVIDENCE_HINT: &str = "ask GET /evidence?nonce=NONCE with 64 lower-case hexadecimal digits that were never used before";
@@ -57,7 +58,7 @@ impl Permission {
 pub struct Port {
     boot: Boot,
     desk: Arc<QuoteDesk>,
-    api: Arc<Api>,
+    worker: Socket,
     app: App,
     log_dir: PathBuf,
     followers: Arc<Semaphore>,
@@ -75,7 +76,7 @@ impl Port {
         Self {
             boot: boot.clone(),
             desk,
-            api,
+            worker: Socket::new(api, Service::Worker),
             app,
             log_dir,
             followers: Arc::new(Semaphore::new(logs::MAX_FOLLOWERS)),
@@ -179,7 +180,7 @@ impl Answers for Port {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         if request.uri().path().starts_with("/prpc") {
             return match *request.method() {
-                Method::GET | Method::POST => self.api.respond(Service::Worker, request).await,
+                Method::GET | Method::POST => self.worker.answer(request).await,
                 _ => refusal(
                     StatusCode::METHOD_NOT_ALLOWED,
                     "only GET and POST are answered",

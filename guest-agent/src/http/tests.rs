@@ -10,6 +10,7 @@ use std::sync::Arc;
 use containers::app::{App, Failure, FailureKind};
 use protocol::app_status::{AppStatus, Document as _};
 use protocol::prpc::guest::Service;
+use service::serve;
 use tokio::net::{TcpListener, UnixListener};
 
 use super::Port;
@@ -18,7 +19,6 @@ use crate::api::socket::Socket;
 use crate::boot::tests::boot;
 use crate::quotes::QuoteDesk;
 use crate::reports::Reports;
-use crate::server::serve;
 
 /// A served boot; `ask` sends bytes and gives the whole answer.
 struct Served {

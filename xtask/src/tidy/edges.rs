@@ -10,12 +10,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("attestation", &["protocol"]),
     ("measurement", &["protocol"]),
     ("tee", &["protocol"]),
+    ("service", &["protocol"]),
     ("containers", &["protocol"]),
     ("reproducible-build", &[]),
     ("image", &["protocol", "measurement", "reproducible-build"]),
     ("vmm-configs", &["protocol"]),
     ("init", &["protocol", "tee"]),
-    ("guest-agent", &["protocol", "tee", "containers"]),
+    ("guest-agent", &["protocol", "tee", "containers", "service"]),
     (
         "cli",
         &[

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body, Bytes};
 use hyper::header::{
@@ -10,9 +11,10 @@ use hyper::header::{
 };
 use hyper::{Response, StatusCode};
 
-use crate::server::Answer;
+/// An HTTP answer, whose body may come in pieces.
+pub type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
-/// What JSON is sent as.
+/// Content type of JSON.
 const JSON: &str = "application/json";
 
 /// A document.

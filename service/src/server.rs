@@ -8,16 +8,17 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::{Bytes, Incoming};
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+
+use crate::answer::Answer;
 
 /// Bytes of one request's head: a request line and what browsers add. hyper takes no less.
 const MAX_HEAD_BYTES: usize = 8192;
@@ -33,16 +34,13 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(600);
 /// Pause after an `accept` that failed, as it does while descriptors are short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What is sent.
-pub type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
-
-/// Whoever answers requests.
+/// A server's content: it answers requests.
 pub trait Answers: Send + Sync + 'static {
-    /// One request's answer; what of its body is not read is not read.
+    /// One request's answer. A body that it does not read is not received.
     fn answer(&self, request: Request<Incoming>) -> impl Future<Output = Answer> + Send;
 }
 
-/// Where connections come from.
+/// A source of connections.
 pub trait Listener {
     /// A connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
@@ -70,7 +68,8 @@ impl Listener for UnixListener {
     }
 }
 
-/// Serves until its task is ended; of `max_connections` the next ones wait in the kernel's queue.
+/// Serves until its task is ended. At most `max_connections` are open; further ones wait in the
+/// kernel's queue.
 pub async fn serve<L: Listener, A: Answers>(listener: L, answers: Arc<A>, max_connections: usize) {
     let places = Arc::new(Semaphore::new(max_connections));
     loop {
