@@ -3,7 +3,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::report::AnchorName;
+use crate::appraisal::AnchorName;
 
 /// Intel SGX Root CA, valid from 2018-05-21 to 2049-12-31, in DER.
 ///

@@ -6,7 +6,9 @@ use protocol::event_name;
 use protocol::evidence::Evidence;
 use protocol::quote::TdReport;
 
+use crate::appraisal::{AnchorName, Appraisal, Check, EMULATED, Facts, SCOPE, Verdict};
 use crate::certificate::Certificate;
+use crate::check_rows::CheckRows;
 use crate::checks::app::MeasuredApp;
 use crate::checks::collateral::ReadCollateral;
 use crate::checks::pck::Platform;
@@ -15,10 +17,8 @@ use crate::checks::{
 };
 use crate::collateral::Collateral;
 use crate::ecdsa;
-use crate::ledger::Ledger;
 use crate::policy::Policy;
 use crate::refusal::{CheckName, Refusal};
-use crate::report::{AnchorName, Check, EMULATED, Facts, Report, SCOPE, Verdict};
 use crate::time::rfc3339;
 
 /// Evidence of which every check passed.
@@ -65,11 +65,11 @@ pub fn judge(
     policy: &Policy,
     collateral: Option<&Collateral>,
     now_secs: u64,
-) -> Report {
+) -> Appraisal {
     ecdsa::in_one_judgement(|| {
         Judgement::make(Inputs { evidence, policy, collateral, now: now_secs })
     })
-    .report
+    .appraisal
 }
 
 /// The evidence as a fact, if every check passes; else the first refusal.
@@ -82,7 +82,7 @@ pub fn verify(
     let judgement = ecdsa::in_one_judgement(|| {
         Judgement::make(Inputs { evidence, policy, collateral, now: now_secs })
     });
-    match judgement.report.refusal() {
+    match judgement.appraisal.refusal() {
         Some(refusal) => Err(refusal),
         None => Ok(judgement
             .proved
@@ -90,9 +90,9 @@ pub fn verify(
     }
 }
 
-/// A report, and what it proves if it passes.
+/// An appraisal, and what it proves if it passes.
 struct Judgement {
-    report: Report,
+    appraisal: Appraisal,
     proved: Option<VerifiedEvidence>,
 }
 
@@ -107,39 +107,39 @@ struct Hardware<'a> {
 
 impl Judgement {
     fn make(inputs: Inputs<'_>) -> Self {
-        let mut ledger = Ledger::default();
-        let hardware = judge_hardware(&mut ledger, inputs);
+        let mut rows = CheckRows::default();
+        let hardware = judge_hardware(&mut rows, inputs);
         let policy = inputs.policy;
-        tcb::judge_age(&mut ledger, inputs, hardware.collateral.as_ref(), hardware.claims.as_ref());
-        tcb::judge_platform(&mut ledger, &policy.platform, hardware.platform.as_ref());
+        tcb::judge_age(&mut rows, inputs, hardware.collateral.as_ref(), hardware.claims.as_ref());
+        tcb::judge_platform(&mut rows, &policy.platform, hardware.platform.as_ref());
 
         let report = hardware.report.as_ref();
         let rtmr3 = report.map(|report| &report.rtmrs[3]);
         let events = events::judge(
-            &mut ledger,
+            &mut rows,
             &inputs.evidence.event_log,
             rtmr3,
             policy.rtmr3_explanation.as_ref(),
         );
-        firmware_log::judge(&mut ledger, &inputs.evidence.event_log, report);
-        events::judge_required(&mut ledger, events.as_deref(), &policy.required_events);
-        let app = events.as_deref().and_then(|events| app::judge_facts(&mut ledger, events));
-        image::judge_list(&mut ledger, policy);
+        firmware_log::judge(&mut rows, &inputs.evidence.event_log, report);
+        events::judge_required(&mut rows, events.as_deref(), &policy.required_events);
+        let app = events.as_deref().and_then(|events| app::judge_facts(&mut rows, events));
+        image::judge_list(&mut rows, policy);
         if let Some(report) = report {
-            app::judge_report_data(&mut ledger, inputs, report);
+            app::judge_report_data(&mut rows, inputs, report);
             match &policy.image {
-                Some(image) => image::judge(&mut ledger, report, image, inputs.evidence),
-                None => ledger.skip(
+                Some(image) => image::judge(&mut rows, report, image, inputs.evidence),
+                None => rows.skip(
                     &image::ROWS,
                     "no image was stated: state the image that this guest should run",
                 ),
             }
         }
         if let Some(app) = &app {
-            app::judge(&mut ledger, inputs, report, app);
+            app::judge(&mut rows, inputs, report, app);
         }
 
-        let (checks, verdict) = ledger.finish();
+        let (checks, verdict) = rows.finish();
         let facts = facts(inputs, &hardware, events.as_deref(), app.as_ref(), &checks);
         let trust_anchor = policy.anchor.name();
         let proved = match (verdict, hardware.report, events, app) {
@@ -148,22 +148,22 @@ impl Judgement {
             }
             _ => None,
         };
-        Self { report: Report { verdict, trust_anchor, checks, facts }, proved }
+        Self { appraisal: Appraisal { verdict, trust_anchor, checks, facts }, proved }
     }
 }
 
 /// Quote, certificates, collateral and attributes.
-fn judge_hardware<'a>(ledger: &mut Ledger, inputs: Inputs<'a>) -> Hardware<'a> {
-    let Some(read) = quote::read(ledger, &inputs.evidence.quote) else {
+fn judge_hardware<'a>(rows: &mut CheckRows, inputs: Inputs<'a>) -> Hardware<'a> {
+    let Some(read) = quote::read(rows, &inputs.evidence.quote) else {
         return Hardware::default();
     };
-    quote::judge(ledger, &read);
-    attributes::judge(ledger, &read.quote.report, &inputs.policy.td, inputs.now);
+    quote::judge(rows, &read);
+    attributes::judge(rows, &read.quote.report, &inputs.policy.td, inputs.now);
     let mut hardware = Hardware { report: Some(read.quote.report.clone()), ..Hardware::default() };
     let anchor = match Certificate::parse(inputs.policy.anchor.certificate()) {
         Ok(anchor) => anchor,
         Err(error) => {
-            ledger.fail(
+            rows.fail(
                 CheckName::TrustAnchor,
                 "a certificate in DER",
                 error,
@@ -172,29 +172,29 @@ fn judge_hardware<'a>(ledger: &mut Ledger, inputs: Inputs<'a>) -> Hardware<'a> {
             return hardware;
         }
     };
-    hardware.platform = pck::judge(ledger, inputs, &read, &anchor);
+    hardware.platform = pck::judge(rows, inputs, &read, &anchor);
     let Some(given) = inputs.collateral else {
         const WHY: &str = "no collateral: `dstyx collateral fetch` gets it for this evidence, or give a file with --collateral";
-        ledger.skip(&collateral::ROWS, WHY);
-        ledger.skip(&[CheckName::QuoteVerification], WHY);
-        ledger.skip(&tcb::STATUS_ROWS, WHY);
+        rows.skip(&collateral::ROWS, WHY);
+        rows.skip(&[CheckName::QuoteVerification], WHY);
+        rows.skip(&tcb::STATUS_ROWS, WHY);
         return hardware;
     };
-    hardware.collateral = collateral::read(ledger, given);
+    hardware.collateral = collateral::read(rows, given);
     if let Some(collateral) = &hardware.collateral {
-        collateral::judge(ledger, inputs, collateral, &anchor);
-        collateral::judge_identities(ledger, collateral, &read);
+        collateral::judge(rows, inputs, collateral, &anchor);
+        collateral::judge_identities(rows, collateral, &read);
         if let Some(platform) = &hardware.platform {
-            collateral::judge_platform(ledger, collateral, platform, &anchor);
+            collateral::judge_platform(rows, collateral, platform, &anchor);
         }
     }
     let parts = hardware.collateral.as_ref().zip(hardware.platform.as_ref());
     let hopeless = parts.and_then(|(collateral, platform)| {
         tcb::no_status(&collateral.tcb_info, &collateral.qe_identity, &platform.extension, &read)
     });
-    hardware.claims = tcb::judge(ledger, inputs, given, hopeless);
+    hardware.claims = tcb::judge(rows, inputs, given, hopeless);
     if let Some(claims) = &hardware.claims {
-        tcb::judge_status(ledger, claims, &inputs.policy.platform, inputs.now);
+        tcb::judge_status(rows, claims, &inputs.policy.platform, inputs.now);
     }
     hardware
 }
@@ -241,7 +241,10 @@ fn facts(
         platform_instance_id: pck
             .and_then(|pck| pck.platform_instance_id.as_ref())
             .map(hex::encode),
-        witnesses: checks.iter().filter_map(|row| Some((row.name, row.witness.clone()?))).collect(),
+        cross_checks: checks
+            .iter()
+            .filter_map(|row| Some((row.name, row.cross_check.clone()?)))
+            .collect(),
         notices: if emulated { vec![EMULATED, SCOPE] } else { vec![SCOPE] },
     }
 }

@@ -1,4 +1,4 @@
-//! The judgement: evidence, policy, collateral and a time in, a report or [`VerifiedEvidence`] out.
+//! The judgement: evidence, policy, collateral and a time in, an appraisal or [`VerifiedEvidence`] out.
 //!
 //! Pure: no socket, no file, no clock, no key. It faces everybody who can send bytes: the host that
 //! owns the guest, other tenants with true quotes of their own, and networks that hand out
@@ -9,27 +9,27 @@
 #![forbid(unsafe_code)]
 
 mod anchor;
+mod appraisal;
 mod certificate;
+mod check_rows;
 mod checks;
 mod collateral;
 mod distinguished_name;
 mod ecdsa;
 mod judgement;
-mod ledger;
 mod platform_key;
 pub mod policy;
 mod refusal;
-mod report;
 mod signature_data;
 mod summary;
 mod time;
 
 pub use anchor::{INTEL_SGX_ROOT_CA, TrustAnchor};
+pub use appraisal::{AnchorName, Appraisal, Check, CheckVerdict, EMULATED, Facts, SCOPE, Verdict};
 pub use checks::app::MeasuredApp;
 pub use collateral::{Collateral, CollateralError, MAX_BYTES as MAX_COLLATERAL_BYTES};
 pub use judgement::{VerifiedEvidence, judge, verify};
 pub use platform_key::{IssuingCa, PlatformKey, PlatformKeyError, platform_key};
 pub use policy::Policy;
 pub use refusal::{CheckName, Finding, Refusal};
-pub use report::{AnchorName, Check, CheckVerdict, EMULATED, Facts, Report, SCOPE, Verdict};
 pub use summary::{Span, Summary, SummaryError};

@@ -215,7 +215,7 @@ pub struct ExpectedRegister {
     /// 11.1.3`.
     pub source: String,
     /// What, other than the predicting code, confirmed predictions of this kind; `None`: nothing.
-    pub witness: Option<String>,
+    pub cross_check: Option<String>,
     /// Why the evidence's value differs, if the caller knows; it is only words, the value decides.
     pub explanation: Option<Explanation>,
 }

@@ -116,8 +116,8 @@ impl Wanted<'_> {
     /// Why this collateral is of no use for the quote, or not to be kept because of it.
     pub fn refusal(&self, collateral: &Collateral) -> Option<String> {
         let policy = Policy::strict(self.anchor.clone(), ExpectedReportData::NonceOfEvidence);
-        let report = attestation::judge(self.evidence, &policy, Some(collateral), self.now_secs);
-        let rows = report.checks.iter().filter(|row| OF_COLLATERAL.contains(&row.name));
+        let appraisal = attestation::judge(self.evidence, &policy, Some(collateral), self.now_secs);
+        let rows = appraisal.checks.iter().filter(|row| OF_COLLATERAL.contains(&row.name));
         let bad = rows.into_iter().find(|row| row.verdict != CheckVerdict::Pass)?;
         let (expected, found) = (&bad.finding.expected, &bad.finding.found);
         Some(format!("{}: expected {expected}, found {found}", bad.name.refusal()))

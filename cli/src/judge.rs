@@ -1,12 +1,12 @@
 //! Gathers what a judgement needs (evidence, image, app, collateral, time), asks `attestation`, and
-//! prints its report.
+//! prints its appraisal.
 //!
 //! Nothing here decides: predictions come from `measurement`, verdicts from `attestation`.
 
 use std::path::{Path, PathBuf};
 
 use attestation::policy::{ExpectedApp, Explanation};
-use attestation::{Collateral, Report, TrustAnchor};
+use attestation::{Appraisal, Collateral, TrustAnchor};
 use measurement::explain::explain_runtime;
 use protocol::digest::{AppId, ReportData, Sha256Digest};
 use protocol::event_log;
@@ -75,11 +75,11 @@ pub struct Question {
     pub danger_accept_emulated: bool,
 }
 
-/// A report, and what it is about.
+/// An appraisal, and what it is about.
 #[derive(Debug, Clone)]
 pub struct Judged {
-    /// The report.
-    pub report: Report,
+    /// The appraisal.
+    pub appraisal: Appraisal,
     /// The evidence.
     pub gathered: Gathered,
     /// Everything that was read, the evidence first.
@@ -122,8 +122,8 @@ pub fn judge(question: &Question) -> Outcome<Judged> {
     let collateral = collateral(question, evidence, &policy.anchor)?;
     inputs.extend(collateral.as_ref().map(|(_, input)| input.clone()));
     let collateral = collateral.as_ref().map(|(collateral, _)| collateral);
-    let report = attestation::judge(evidence, &policy, collateral, question.now_secs);
-    Ok(Judged { report, gathered, inputs, now_secs: question.now_secs })
+    let appraisal = attestation::judge(evidence, &policy, collateral, question.now_secs);
+    Ok(Judged { appraisal, gathered, inputs, now_secs: question.now_secs })
 }
 
 /// Why the guest's own log does not replay to RTMR3, where both can be read.

@@ -21,7 +21,7 @@ use crate::command;
 const NAMES: &str = "attestation/src/refusal.rs";
 const NAMES_MACRO: &str = "checks";
 /// Where every check reports, and the line behind which the copy is changed.
-const LEDGER: &str = "attestation/src/ledger.rs";
+const CHECK_ROWS: &str = "attestation/src/check_rows.rs";
 const REPORTS: &str =
     "    fn push(&mut self, name: CheckName, verdict: CheckVerdict, finding: Finding) {\n";
 /// The table; what follows is part of the names of the rows to run.
@@ -35,7 +35,7 @@ const ALL: &str = "all";
 struct Copy {
     source: PathBuf,
     target: PathBuf,
-    ledger: String,
+    check_rows: String,
 }
 
 /// Removes one check, or all in turn; the number of removals that were noticed.
@@ -91,20 +91,20 @@ impl Copy {
         let (source, target) = (directory.join("source"), directory.join("target"));
         copy::mirror(&command::root(), &source)
             .map_err(|error| format!("{}: {error}", source.display()))?;
-        let ledger = read(&source.join(LEDGER))?;
-        Ok(Self { source, target, ledger })
+        let check_rows = read(&source.join(CHECK_ROWS))?;
+        Ok(Self { source, target, check_rows })
     }
 
     /// The titles of the rows that fail among those that name the check, while it is missing.
     fn red_rows_without(&self, check: &str) -> Result<Vec<String>, String> {
-        self.write_ledger(&sabotaged(&self.ledger, check)?)?;
+        self.write_check_rows(&sabotaged(&self.check_rows, check)?)?;
         let red = self.red_rows(check);
-        self.write_ledger(&self.ledger)?;
+        self.write_check_rows(&self.check_rows)?;
         red
     }
 
-    fn write_ledger(&self, text: &str) -> Result<(), String> {
-        let path = self.source.join(LEDGER);
+    fn write_check_rows(&self, text: &str) -> Result<(), String> {
+        let path = self.source.join(CHECK_ROWS);
         std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
     }
 
@@ -152,18 +152,18 @@ fn checks() -> Result<Vec<String>, String> {
     if names.is_empty() { Err(format!("{NAMES}: no names in {NAMES_MACRO}!")) } else { Ok(names) }
 }
 
-/// The ledger's source, in which that check never fails.
-fn sabotaged(ledger: &str, check: &str) -> Result<String, String> {
-    if ledger.matches(REPORTS).count() != 1 {
+/// The check_rows's source, in which that check never fails.
+fn sabotaged(check_rows: &str, check: &str) -> Result<String, String> {
+    if check_rows.matches(REPORTS).count() != 1 {
         return Err(format!(
-            "{LEDGER}: expected this line exactly once, as every check reports there: {REPORTS}"
+            "{CHECK_ROWS}: expected this line exactly once, as every check reports there: {REPORTS}"
         ));
     }
     let edit = format!(
         "        let removed = name.name() == {check:?} && verdict == CheckVerdict::Fail;\n        \
          let verdict = if removed {{ CheckVerdict::Pass }} else {{ verdict }};\n"
     );
-    Ok(ledger.replacen(REPORTS, &format!("{REPORTS}{edit}"), 1))
+    Ok(check_rows.replacen(REPORTS, &format!("{REPORTS}{edit}"), 1))
 }
 
 /// Trials that failed, by the lines of the test program.
@@ -192,13 +192,13 @@ mod tests {
             names.len() > 50 && names[0] == "tee-type" && names.contains(&"mrconfigid".to_owned()),
             "{names:?}"
         );
-        let ledger = read(&command::root().join(LEDGER)).unwrap();
-        let removed = sabotaged(&ledger, "debug").unwrap();
+        let check_rows = read(&command::root().join(CHECK_ROWS)).unwrap();
+        let removed = sabotaged(&check_rows, "debug").unwrap();
         assert!(removed.contains(r#"name.name() == "debug""#) && syn::parse_file(&removed).is_ok());
     }
 
     #[test]
-    fn a_ledger_of_another_shape_is_refused() {
+    fn a_source_of_another_shape_is_refused() {
         assert!(sabotaged("fn push() {}", "debug").is_err());
         assert!(sabotaged(&format!("{REPORTS}{REPORTS}"), "debug").is_err());
     }

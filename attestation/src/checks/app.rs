@@ -7,7 +7,7 @@ use protocol::quote::TdReport;
 use protocol::{app_compose, event_name, mr_config, report_data};
 
 use super::{Inputs, one_of};
-use crate::ledger::Ledger;
+use crate::check_rows::CheckRows;
 use crate::policy::{ExpectedApp, ExpectedReportData};
 use crate::refusal::{CheckName, Finding};
 
@@ -23,7 +23,7 @@ pub struct MeasuredApp {
 }
 
 /// Judges that the quote was made for the verifier's nonce.
-pub(crate) fn judge_report_data(ledger: &mut Ledger, inputs: Inputs<'_>, report: &TdReport) {
+pub(crate) fn judge_report_data(rows: &mut CheckRows, inputs: Inputs<'_>, report: &TdReport) {
     let (expected, hint): (ReportData, _) = match &inputs.policy.report_data {
         ExpectedReportData::Nonce(nonce) => {
             (report_data::evidence(nonce), "made for another nonce, or long ago")
@@ -33,23 +33,23 @@ pub(crate) fn judge_report_data(ledger: &mut Ledger, inputs: Inputs<'_>, report:
             "the nonce is the evidence's own: this says nothing about the quote's age",
         ),
         ExpectedReportData::Exactly(bytes) => (*bytes, "made for something else"),
-        ExpectedReportData::Unstated(why) => return ledger.skip(&[CheckName::ReportData], why),
+        ExpectedReportData::Unstated(why) => return rows.skip(&[CheckName::ReportData], why),
     };
     let found = report.report_data;
-    ledger.judge(CheckName::ReportData, found == expected, Finding::new(expected, found, hint));
+    rows.judge(CheckName::ReportData, found == expected, Finding::new(expected, found, hint));
 }
 
 /// Judges that the facts of every boot are there.
-pub(crate) fn judge_facts(ledger: &mut Ledger, events: &[RuntimeEvent]) -> Option<MeasuredApp> {
+pub(crate) fn judge_facts(rows: &mut CheckRows, events: &[RuntimeEvent]) -> Option<MeasuredApp> {
     const EXPECTED: &str =
         "app-id (20 bytes), compose-hash (32 bytes), instance-id (20 bytes or none)";
     match measured(events) {
         Ok(app) => {
-            ledger.pass(CheckName::MeasuredFacts, EXPECTED, "all of them");
+            rows.pass(CheckName::MeasuredFacts, EXPECTED, "all of them");
             Some(app)
         }
         Err(error) => {
-            ledger.fail(
+            rows.fail(
                 CheckName::MeasuredFacts,
                 EXPECTED,
                 error,
@@ -62,7 +62,7 @@ pub(crate) fn judge_facts(ledger: &mut Ledger, events: &[RuntimeEvent]) -> Optio
 
 /// Judges the measured app by the published file, by MRCONFIGID and by the policy.
 pub(crate) fn judge(
-    ledger: &mut Ledger,
+    rows: &mut CheckRows,
     inputs: Inputs<'_>,
     report: Option<&TdReport>,
     app: &MeasuredApp,
@@ -71,24 +71,22 @@ pub(crate) fn judge(
         let hash = ComposeHash::of(published);
         let finding =
             Finding::new(app.compose_hash, hash, "do not read the published file as what runs");
-        ledger.judge(CheckName::PublishedCompose, hash == app.compose_hash, finding);
+        rows.judge(CheckName::PublishedCompose, hash == app.compose_hash, finding);
     }
     let listed = inputs.policy.apps.as_deref();
     if let Some(list) = listed {
-        ledger.judge(CheckName::AppList, list.contains(&app.compose_hash), of_list(list, app));
+        rows.judge(CheckName::AppList, list.contains(&app.compose_hash), of_list(list, app));
     }
     match (&inputs.policy.app, listed) {
         (Some(expected), _) => {
-            judge_expected(ledger, expected, app, inputs.evidence.app_compose.as_deref())
+            judge_expected(rows, expected, app, inputs.evidence.app_compose.as_deref())
         }
         // The list states which apps this may be.
-        (None, Some(list)) => ledger.judge(
-            CheckName::ComposeHash,
-            list.contains(&app.compose_hash),
-            of_list(list, app),
-        ),
+        (None, Some(list)) => {
+            rows.judge(CheckName::ComposeHash, list.contains(&app.compose_hash), of_list(list, app))
+        }
         (None, None) => {
-            ledger.skip(
+            rows.skip(
                 &[CheckName::ComposeHash],
                 "no app was stated: state the app whose guest this should be",
             );
@@ -98,7 +96,7 @@ pub(crate) fn judge(
         let expected = mr_config::v1(&app.compose_hash);
         let hint = "the host bound the TD to another app when it created it";
         let finding = Finding::new(format!("{expected}, or zero"), report.mr_config_id, hint);
-        ledger.judge(
+        rows.judge(
             CheckName::MrConfigId,
             mr_config::matches(&report.mr_config_id, &expected),
             finding,
@@ -115,22 +113,22 @@ fn of_list(list: &[ComposeHash], app: &MeasuredApp) -> Finding {
 }
 
 fn judge_expected(
-    ledger: &mut Ledger,
+    rows: &mut CheckRows,
     expected: &ExpectedApp,
     app: &MeasuredApp,
     published: Option<&[u8]>,
 ) {
     let hint = difference(expected, app, published);
     let finding = Finding::new(expected.compose_hash, app.compose_hash, hint);
-    ledger.judge(CheckName::ComposeHash, expected.compose_hash == app.compose_hash, finding);
+    rows.judge(CheckName::ComposeHash, expected.compose_hash == app.compose_hash, finding);
     if let Some(id) = expected.app_id {
         let finding = Finding::new(id, app.app_id, "the guest was launched under another app id");
-        ledger.judge(CheckName::AppId, id == app.app_id, finding);
+        rows.judge(CheckName::AppId, id == app.app_id, finding);
     }
     if let Some(id) = expected.instance_id {
         let found = app.instance_id.map_or_else(|| "none".to_owned(), |id| id.to_string());
         let finding = Finding::new(id, found, "another instance of the app");
-        ledger.judge(CheckName::InstanceId, app.instance_id == Some(id), finding);
+        rows.judge(CheckName::InstanceId, app.instance_id == Some(id), finding);
     }
 }
 

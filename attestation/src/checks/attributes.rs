@@ -4,7 +4,7 @@
 use protocol::quote::TdReport;
 use protocol::reader::{ReadError, Reader};
 
-use crate::ledger::Ledger;
+use crate::check_rows::CheckRows;
 use crate::policy::TdRules;
 use crate::policy::td_attributes::{
     DEBUG, ICSSD, LASS, MIGRATABLE, PKS, SEPT_VE_DISABLE, SERVTD_EXT,
@@ -31,13 +31,13 @@ const JUDGED_APART: u64 = DEBUG | SEPT_VE_DISABLE | MIGRATABLE | SERVTD_EXT | PK
 const KNOWN_XFAM: u64 = 0x0006_DBE7;
 
 /// Judges every attribute.
-pub(crate) fn judge(ledger: &mut Ledger, report: &TdReport, rules: &TdRules, now: u64) {
+pub(crate) fn judge(rows: &mut CheckRows, report: &TdReport, rules: &TdRules, now: u64) {
     let tolerated = rules.accepted_at(now);
-    judge_bits(ledger, report.td_attributes, tolerated);
-    judge_pks(ledger, report.td_attributes, tolerated);
-    judge_service_td(ledger, report);
-    judge_partition(ledger, report);
-    ledger.judge(
+    judge_bits(rows, report.td_attributes, tolerated);
+    judge_pks(rows, report.td_attributes, tolerated);
+    judge_service_td(rows, report);
+    judge_partition(rows, report);
+    rows.judge(
         CheckName::Xfam,
         report.xfam & !KNOWN_XFAM == 0,
         Finding::new(
@@ -46,7 +46,7 @@ pub(crate) fn judge(ledger: &mut Ledger, report: &TdReport, rules: &TdRules, now
             "unknown bits are refused",
         ),
     );
-    ledger.judge(
+    rows.judge(
         CheckName::SeamAttributes,
         report.seam_attributes == 0,
         Finding::new(
@@ -55,7 +55,7 @@ pub(crate) fn judge(ledger: &mut Ledger, report: &TdReport, rules: &TdRules, now
             "a TDX module in debug or test mode is refused",
         ),
     );
-    ledger.judge(
+    rows.judge(
         CheckName::MrSignerSeam,
         report.mr_signer_seam == [0; 48],
         Finding::new(
@@ -66,9 +66,9 @@ pub(crate) fn judge(ledger: &mut Ledger, report: &TdReport, rules: &TdRules, now
     );
 }
 
-fn judge_bits(ledger: &mut Ledger, attributes: u64, tolerated: u64) {
+fn judge_bits(rows: &mut CheckRows, attributes: u64, tolerated: u64) {
     let bit = |mask: u64| u8::from(attributes & mask != 0);
-    ledger.judge(
+    rows.judge(
         CheckName::Debug,
         attributes & DEBUG == 0,
         Finding::new(
@@ -78,7 +78,7 @@ fn judge_bits(ledger: &mut Ledger, attributes: u64, tolerated: u64) {
         ),
     );
     let accepted = JUDGED_APART | ICSSD | LASS | tolerated;
-    ledger.judge(
+    rows.judge(
         CheckName::TdAttributes,
         attributes & !accepted == 0,
         Finding::new(
@@ -87,7 +87,7 @@ fn judge_bits(ledger: &mut Ledger, attributes: u64, tolerated: u64) {
             "bits that the judgement does not know, or that the policy does not tolerate today, are refused",
         ),
     );
-    ledger.judge(
+    rows.judge(
         CheckName::SeptVeDisable,
         attributes & SEPT_VE_DISABLE != 0,
         Finding::new(
@@ -96,17 +96,17 @@ fn judge_bits(ledger: &mut Ledger, attributes: u64, tolerated: u64) {
             "QEMU sets it unless told otherwise (sept-ve-disable=on)",
         ),
     );
-    ledger.judge(
+    rows.judge(
         CheckName::Migratable,
         attributes & MIGRATABLE == 0,
         Finding::new(0, bit(MIGRATABLE), "start the guest without migration"),
     );
 }
 
-fn judge_pks(ledger: &mut Ledger, attributes: u64, tolerated: u64) {
+fn judge_pks(rows: &mut CheckRows, attributes: u64, tolerated: u64) {
     let expected = if tolerated & PKS == 0 { "0" } else { "0, or 1 as the policy tolerates" };
     let hint = "start the guest without PKS, or let the policy tolerate it until a date";
-    ledger.judge(
+    rows.judge(
         CheckName::Pks,
         attributes & PKS & !tolerated == 0,
         Finding::new(expected, u8::from(attributes & PKS != 0), hint),
@@ -149,7 +149,7 @@ fn extension(report: &TdReport) -> Option<Extension> {
     Extension::read(&report.td15_extension).ok()
 }
 
-fn judge_service_td(ledger: &mut Ledger, report: &TdReport) {
+fn judge_service_td(rows: &mut CheckRows, report: &TdReport) {
     let flagged = report.td_attributes & SERVTD_EXT != 0;
     let bound = report.td15.map_or([0; 48], |fields| fields.mr_service_td);
     let extended = extension(report).map_or([([0; 48], 0); 2], |extension| extension.service_tds);
@@ -168,10 +168,10 @@ fn judge_service_td(ledger: &mut Ledger, report: &TdReport) {
         text(flagged, [bound, initial.0, current.0]),
         "a service TD can see or move the guest",
     );
-    ledger.judge(CheckName::ServiceTd, holds, finding);
+    rows.judge(CheckName::ServiceTd, holds, finding);
 }
 
-fn judge_partition(ledger: &mut Ledger, report: &TdReport) {
+fn judge_partition(rows: &mut CheckRows, report: &TdReport) {
     let (vm_id, devices) = extension(report)
         .map_or((0, [0; 48]), |extension| (extension.vm_id, extension.device_info));
     let text = |vm_id: u8, devices: [u8; 48]| {
@@ -183,5 +183,5 @@ fn judge_partition(ledger: &mut Ledger, report: &TdReport) {
         text(vm_id, devices),
         "the guest must be the whole TD, without devices of its own",
     );
-    ledger.judge(CheckName::TdPartition, (vm_id, devices) == (0, [0; 48]), finding);
+    rows.judge(CheckName::TdPartition, (vm_id, devices) == (0, [0; 48]), finding);
 }

@@ -8,8 +8,8 @@ use super::Inputs;
 use super::pck::Platform;
 use super::quote::ReadQuote;
 use crate::certificate::{Certificate, Crl};
+use crate::check_rows::CheckRows;
 use crate::collateral::Collateral;
-use crate::ledger::Ledger;
 use crate::refusal::{CheckName, Finding};
 use crate::signature_data::QeReport;
 use crate::time::{Window, parse_rfc3339, rfc3339};
@@ -54,17 +54,17 @@ pub(crate) struct ReadCollateral<'a> {
 
 /// Reads all parts; `None` if the row says that one cannot be read.
 pub(crate) fn read<'a>(
-    ledger: &mut Ledger,
+    rows: &mut CheckRows,
     collateral: &'a Collateral,
 ) -> Option<ReadCollateral<'a>> {
     const EXPECTED: &str = "two revocation lists, TCB info, QE identity and their signers";
     match read_parts(collateral) {
         Ok(parts) => {
-            ledger.pass(CheckName::CollateralFormat, EXPECTED, "all of them");
+            rows.pass(CheckName::CollateralFormat, EXPECTED, "all of them");
             Some(parts)
         }
         Err(error) => {
-            ledger.fail(CheckName::CollateralFormat, EXPECTED, error, REFRESH);
+            rows.fail(CheckName::CollateralFormat, EXPECTED, error, REFRESH);
             None
         }
     }
@@ -114,12 +114,12 @@ fn is_whole(level: &TcbLevel) -> bool {
 
 /// Judges signers, lists and documents.
 pub(crate) fn judge(
-    ledger: &mut Ledger,
+    rows: &mut CheckRows,
     inputs: Inputs<'_>,
     read: &ReadCollateral<'_>,
     anchor: &Certificate,
 ) {
-    judge_signers(ledger, read, anchor, inputs.now);
+    judge_signers(rows, read, anchor, inputs.now);
     let crls = [("root CA's list", &read.root_crl), ("PCK CA's list", &read.pck_crl)];
     let restricted = crls
         .iter()
@@ -129,9 +129,9 @@ pub(crate) fn judge(
         restricted.as_deref().unwrap_or("they are"),
         "a delta, a list for some certificates only, or one with an unknown critical extension proves nothing about the others",
     );
-    ledger.judge(CheckName::CrlComplete, restricted.is_none(), finding);
+    rows.judge(CheckName::CrlComplete, restricted.is_none(), finding);
     let windows = crls.map(|(what, crl)| (what, crl.window()));
-    judge_current(ledger, CheckName::CrlCurrent, inputs.now, &windows);
+    judge_current(rows, CheckName::CrlCurrent, inputs.now, &windows);
     let inner = &read.raw.inner;
     let documents = [
         (
@@ -151,21 +151,21 @@ pub(crate) fn judge(
         let signed = signers[0].verifies(text.as_bytes(), signature);
         let expected = format!("a signature by {}", signers[0].subject());
         let found = if signed { "valid" } else { "invalid" };
-        ledger.judge(name, signed, Finding::new(expected, found, REFRESH));
+        rows.judge(name, signed, Finding::new(expected, found, REFRESH));
     }
     let tcb =
         [("TCB info", document_window(&read.tcb_info.issue_date, &read.tcb_info.next_update))];
-    judge_current(ledger, CheckName::TcbInfoCurrent, inputs.now, &tcb);
+    judge_current(rows, CheckName::TcbInfoCurrent, inputs.now, &tcb);
     let qe = [(
         "QE identity",
         document_window(&read.qe_identity.issue_date, &read.qe_identity.next_update),
     )];
-    judge_current(ledger, CheckName::QeIdentityCurrent, inputs.now, &qe);
+    judge_current(rows, CheckName::QeIdentityCurrent, inputs.now, &qe);
 }
 
 /// Judges what ties the collateral to the platform's certificates.
 pub(crate) fn judge_platform(
-    ledger: &mut Ledger,
+    rows: &mut CheckRows,
     read: &ReadCollateral<'_>,
     platform: &Platform,
     anchor: &Certificate,
@@ -180,7 +180,7 @@ pub(crate) fn judge_platform(
         format!("lists by {} and {}", read.root_crl.issuer(), read.pck_crl.issuer()),
         "both lists must be signed by the CAs of this platform's chain",
     );
-    ledger.judge(CheckName::CrlIssuer, by_root && by_issuer, finding);
+    rows.judge(CheckName::CrlIssuer, by_root && by_issuer, finding);
 
     let by_anchor =
         platform.chain[1..].iter().chain(&read.tcb_signers[..1]).chain(&read.qe_signers[..1]);
@@ -192,17 +192,17 @@ pub(crate) fn judge_platform(
         |certificate| format!("revoked: {}", certificate.subject()),
     );
     let hint = "a revoked platform's keys are known to others: nothing from it can be believed";
-    ledger.judge(
+    rows.judge(
         CheckName::Revocation,
         revoked.is_none(),
         Finding::new("no certificate revoked", found, hint),
     );
 
-    judge_tcb_info(ledger, &read.tcb_info, platform);
+    judge_tcb_info(rows, &read.tcb_info, platform);
 }
 
 /// TCB info must be for TDX, and for the FMSPC and PCE of the certificate.
-fn judge_tcb_info(ledger: &mut Ledger, tcb_info: &TcbInfo, platform: &Platform) {
+fn judge_tcb_info(rows: &mut CheckRows, tcb_info: &TcbInfo, platform: &Platform) {
     let ids = |id: &str, version: u8, fmspc: &str, pce: &str| {
         format!(
             "{id} of version {version}, FMSPC {}, PCE {}",
@@ -214,7 +214,7 @@ fn judge_tcb_info(ledger: &mut Ledger, tcb_info: &TcbInfo, platform: &Platform) 
     let certified =
         ids("TDX", TCB_INFO_VERSION, &hex::encode(pck.fmspc), &hex::encode(&pck.pce_id));
     let stated = ids(&tcb_info.id, tcb_info.version, &tcb_info.fmspc, &tcb_info.pce_id);
-    ledger.judge(
+    rows.judge(
         CheckName::TcbInfoPlatform,
         certified == stated,
         Finding::new(certified, stated, REFRESH),
@@ -223,7 +223,7 @@ fn judge_tcb_info(ledger: &mut Ledger, tcb_info: &TcbInfo, platform: &Platform) 
 
 /// Judges QE and TDX module by the identities in the collateral.
 pub(crate) fn judge_identities(
-    ledger: &mut Ledger,
+    rows: &mut CheckRows,
     read: &ReadCollateral<'_>,
     quote: &ReadQuote<'_>,
 ) {
@@ -234,13 +234,13 @@ pub(crate) fn judge_identities(
             Finding::new(expected, found, "another enclave than Intel's TD quoting enclave signed")
         }
     };
-    ledger.judge(CheckName::QeIdentity, difference.is_none(), finding);
-    judge_module(ledger, &read.tcb_info, &quote.quote.report);
+    rows.judge(CheckName::QeIdentity, difference.is_none(), finding);
+    judge_module(rows, &read.tcb_info, &quote.quote.report);
 }
 
 /// The module that launched the TD and, after an update that preserved it, the one that runs it
 /// now.
-fn judge_module(ledger: &mut Ledger, tcb_info: &TcbInfo, report: &TdReport) {
+fn judge_module(rows: &mut CheckRows, tcb_info: &TcbInfo, report: &TdReport) {
     let current = report.td15.map(|fields| fields.tee_tcb_svn2);
     let identities = [Some(report.tee_tcb_svn), current].into_iter().flatten();
     let identities: Result<Vec<_>, _> =
@@ -253,7 +253,7 @@ fn judge_module(ledger: &mut Ledger, tcb_info: &TcbInfo, report: &TdReport) {
         ),
         Err(error) => (false, Finding::new("TDX modules that the TCB info lists", error, REFRESH)),
     };
-    ledger.judge(CheckName::TdxModule, holds, finding);
+    rows.judge(CheckName::TdxModule, holds, finding);
 }
 
 /// Issue time of the oldest of both documents and the PCK CA's list.
@@ -264,7 +264,7 @@ pub(crate) fn issued(read: &ReadCollateral<'_>) -> u64 {
 }
 
 /// The signers must be issued by the anchor itself and valid now.
-fn judge_signers(ledger: &mut Ledger, read: &ReadCollateral<'_>, anchor: &Certificate, now: u64) {
+fn judge_signers(rows: &mut CheckRows, read: &ReadCollateral<'_>, anchor: &Certificate, now: u64) {
     let signers = [&read.tcb_signers[0], &read.qe_signers[0]];
     let wrong = signers.into_iter().find_map(|signer| {
         if !signer.is_issued_by(anchor) || signer.is_ca() {
@@ -277,14 +277,10 @@ fn judge_signers(ledger: &mut Ledger, read: &ReadCollateral<'_>, anchor: &Certif
     let expected = format!("signers issued by {}, valid at {}", anchor.subject(), rfc3339(now));
     let found = wrong.clone().unwrap_or_else(|| signers[0].subject());
     let hint = "collateral and quote must be of one root: Intel's, or the emulator's own";
-    ledger.judge(
-        CheckName::CollateralSigners,
-        wrong.is_none(),
-        Finding::new(expected, found, hint),
-    );
+    rows.judge(CheckName::CollateralSigners, wrong.is_none(), Finding::new(expected, found, hint));
 }
 
-fn judge_current(ledger: &mut Ledger, name: CheckName, now: u64, windows: &[(&str, Window)]) {
+fn judge_current(rows: &mut CheckRows, name: CheckName, now: u64, windows: &[(&str, Window)]) {
     let stale = windows.iter().find(|(_, window)| !window.contains(now));
     let (what, window) = stale.unwrap_or(&windows[0]);
     let found = format!("{what}: {}", window.text());
@@ -293,7 +289,7 @@ fn judge_current(ledger: &mut Ledger, name: CheckName, now: u64, windows: &[(&st
         Some(_) => "not valid yet: check the verifier's clock".to_owned(),
         None => String::new(),
     };
-    ledger.judge(
+    rows.judge(
         name,
         stale.is_none(),
         Finding::new(format!("valid at {}", rfc3339(now)), found, hint),

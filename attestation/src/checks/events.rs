@@ -5,7 +5,7 @@ use protocol::digest::Rtmr;
 use protocol::event_log::{self, EventLogError, RUNTIME_REGISTER, RawEvent, RuntimeEvent};
 use protocol::event_name;
 
-use crate::ledger::Ledger;
+use crate::check_rows::CheckRows;
 use crate::policy::{Explanation, RequiredEvent};
 use crate::refusal::{CheckName, Finding};
 
@@ -15,7 +15,7 @@ const TAMPERED: &str =
 
 /// Judges the log and gives its run-time events, if they can be read.
 pub(crate) fn judge(
-    ledger: &mut Ledger,
+    rows: &mut CheckRows,
     log: &[RawEvent],
     rtmr3: Option<&Rtmr>,
     explanation: Option<&Explanation>,
@@ -23,7 +23,7 @@ pub(crate) fn judge(
     const READABLE: &str = "run-time events in register 3";
     const HASHED: &str = "every digest is that of its name and payload";
     if let Some((index, raw)) = log.iter().enumerate().find(|(_, raw)| raw.imr > RUNTIME_REGISTER) {
-        ledger.fail(
+        rows.fail(
             CheckName::EventLog,
             READABLE,
             format!("event {index}: register {}, expected 0 to 3", raw.imr),
@@ -34,33 +34,33 @@ pub(crate) fn judge(
     let events = match event_log::runtime_events(log) {
         Ok(events) => events,
         Err(error @ EventLogError::PayloadMismatch { .. }) => {
-            ledger.pass(CheckName::EventLog, READABLE, format!("{} entries", log.len()));
-            ledger.fail(CheckName::EventPayload, HASHED, error, TAMPERED);
+            rows.pass(CheckName::EventLog, READABLE, format!("{} entries", log.len()));
+            rows.fail(CheckName::EventPayload, HASHED, error, TAMPERED);
             return None;
         }
         Err(error) => {
-            ledger.fail(CheckName::EventLog, READABLE, error, TAMPERED);
+            rows.fail(CheckName::EventLog, READABLE, error, TAMPERED);
             return None;
         }
     };
-    ledger.pass(CheckName::EventLog, READABLE, format!("{} run-time events", events.len()));
-    ledger.pass(CheckName::EventPayload, HASHED, "all are");
-    judge_order(ledger, &events);
+    rows.pass(CheckName::EventLog, READABLE, format!("{} run-time events", events.len()));
+    rows.pass(CheckName::EventPayload, HASHED, "all are");
+    judge_order(rows, &events);
     if let Some(rtmr3) = rtmr3 {
         let replayed = event_log::replay(&events);
         let known = explanation.filter(|explanation| explanation.found == rtmr3.0);
         let cause = known
             .map_or("an event is absent, added, changed or moved", |known| known.text.as_str());
         let finding = Finding::new(rtmr3, replayed, format!("{cause}: {TAMPERED}"));
-        ledger.judge(CheckName::Rtmr3, replayed == *rtmr3, finding);
+        rows.judge(CheckName::Rtmr3, replayed == *rtmr3, finding);
     }
     Some(events)
 }
 
 /// The walk over the boot's order ends at its first fault, so the other rows of order are then
 /// skipped.
-fn judge_order(ledger: &mut Ledger, events: &[RuntimeEvent]) {
-    let rows = [
+fn judge_order(rows: &mut CheckRows, events: &[RuntimeEvent]) {
+    let of_order = [
         (CheckName::EventMissing, event_name::REQUIRED.join(", ")),
         (CheckName::EventOrder, event_name::BOOT.join(", ")),
         (CheckName::EventRepeated, "each boot event at most once".to_owned()),
@@ -73,21 +73,21 @@ fn judge_order(ledger: &mut Ledger, events: &[RuntimeEvent]) {
         EventLogError::AfterReady { .. } => CheckName::EventLate,
         _ => CheckName::EventOrder,
     });
-    for (name, expected) in rows {
+    for (name, expected) in of_order {
         match &error {
-            Some(error) if failed == Some(name) => ledger.fail(name, expected, error, TAMPERED),
+            Some(error) if failed == Some(name) => rows.fail(name, expected, error, TAMPERED),
             // What is missing is asked last: the walk came to its end.
             Some(error) if failed != Some(CheckName::EventMissing) => {
-                ledger.skip(&[name], format!("the walk over the boot's events ended: {error}"));
+                rows.skip(&[name], format!("the walk over the boot's events ended: {error}"));
             }
-            _ => ledger.pass(name, expected, "so it is"),
+            _ => rows.pass(name, expected, "so it is"),
         }
     }
 }
 
 /// Judges the events that the policy requires; a row only where there are any.
 pub(crate) fn judge_required(
-    ledger: &mut Ledger,
+    rows: &mut CheckRows,
     events: Option<&[RuntimeEvent]>,
     required: &[RequiredEvent],
 ) {
@@ -95,7 +95,7 @@ pub(crate) fn judge_required(
         return;
     }
     let Some(events) = events else {
-        ledger.skip(&[CheckName::RequiredEvents], "the event log cannot be read");
+        rows.skip(&[CheckName::RequiredEvents], "the event log cannot be read");
         return;
     };
     let wrong = required.iter().find_map(|required| {
@@ -117,13 +117,13 @@ pub(crate) fn judge_required(
     });
     let names = || required.iter().map(|event| event.name.as_str()).collect::<Vec<_>>().join(", ");
     match wrong {
-        Some((expected, found)) => ledger.fail(
+        Some((expected, found)) => rows.fail(
             CheckName::RequiredEvents,
             expected,
             found,
             "an absent fact is never an empty one",
         ),
-        None => ledger.pass(CheckName::RequiredEvents, names(), "present"),
+        None => rows.pass(CheckName::RequiredEvents, names(), "present"),
     }
 }
 

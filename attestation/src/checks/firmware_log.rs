@@ -9,14 +9,14 @@ use protocol::event_log::{RUNTIME_REGISTER, RawEvent};
 use protocol::quote::TdReport;
 use protocol::tcg_log::EV_SEPARATOR;
 
-use crate::ledger::Ledger;
+use crate::check_rows::CheckRows;
 use crate::refusal::{CheckName, Finding};
 
 /// Registers that the firmware and the kernel's EFI stub extend.
 const REGISTERS: usize = RUNTIME_REGISTER as usize;
 
 /// Judges the entries of registers 0 to 2; rows only where there are any.
-pub(crate) fn judge(ledger: &mut Ledger, log: &[RawEvent], report: Option<&TdReport>) {
+pub(crate) fn judge(rows: &mut CheckRows, log: &[RawEvent], report: Option<&TdReport>) {
     let entries: Vec<_> =
         log.iter().enumerate().filter(|(_, raw)| raw.imr < RUNTIME_REGISTER).collect();
     if entries.is_empty() {
@@ -33,14 +33,14 @@ pub(crate) fn judge(ledger: &mut Ledger, log: &[RawEvent], report: Option<&TdRep
         |(index, raw)| format!("event {index}: a second one in RTMR{}", raw.imr),
     );
     let hint = "what stands before a separator is the firmware's, what follows is not; a second one hides which is which";
-    ledger.judge(
+    rows.judge(
         CheckName::EventSeparator,
         second.is_none(),
         Finding::new("at most one separator a register", found, hint),
     );
     match report {
-        Some(report) => judge_replay(ledger, &entries, report),
-        None => ledger.skip(&[CheckName::FirmwareLog], "the quote cannot be read"),
+        Some(report) => judge_replay(rows, &entries, report),
+        None => rows.skip(&[CheckName::FirmwareLog], "the quote cannot be read"),
     }
 }
 
@@ -57,13 +57,13 @@ fn is_separator(raw: &RawEvent) -> bool {
 }
 
 /// Each register that has entries must be what they replay to.
-fn judge_replay(ledger: &mut Ledger, entries: &[(usize, &RawEvent)], report: &TdReport) {
+fn judge_replay(rows: &mut CheckRows, entries: &[(usize, &RawEvent)], report: &TdReport) {
     const EXPECTED: &str = "entries that replay to the quote's registers";
     let mut replayed = [None; REGISTERS];
     for (index, raw) in entries {
         let Ok(digest) = Sha384Digest::from_hex(&raw.digest) else {
             let found = format!("event {index}: a digest that is not 48 bytes of hex");
-            ledger.fail(CheckName::FirmwareLog, EXPECTED, found, HINT);
+            rows.fail(CheckName::FirmwareLog, EXPECTED, found, HINT);
             return;
         };
         let register = &mut replayed[raw.imr as usize];
@@ -76,16 +76,16 @@ fn judge_replay(ledger: &mut Ledger, entries: &[(usize, &RawEvent)], report: &Td
     match (wrong, silent) {
         (Some(index), _) => {
             let (found, gives) = (report.rtmrs[index], replayed[index].unwrap_or(Rtmr::ZERO));
-            ledger.fail(
+            rows.fail(
                 CheckName::FirmwareLog,
                 EXPECTED,
                 format!("RTMR{index} is {found}, the entries give {gives}"),
                 HINT,
             );
         }
-        (None, Some(index)) => ledger.skip(&[CheckName::FirmwareLog], incomplete(index)),
+        (None, Some(index)) => rows.skip(&[CheckName::FirmwareLog], incomplete(index)),
         (None, None) => {
-            ledger.pass(CheckName::FirmwareLog, EXPECTED, format!("{} entries do", entries.len()))
+            rows.pass(CheckName::FirmwareLog, EXPECTED, format!("{} entries do", entries.len()))
         }
     }
 }

@@ -8,7 +8,7 @@ use protocol::evidence::Evidence;
 use protocol::quote::TdReport;
 
 use super::one_of;
-use crate::ledger::Ledger;
+use crate::check_rows::CheckRows;
 use crate::policy::{ExpectedRegister, ExpectedRegisters, Policy, Prediction};
 use crate::refusal::{CheckName, Finding};
 
@@ -18,18 +18,18 @@ pub(crate) const ROWS: [CheckName; 4] =
 
 /// Judges that the image by which the registers are judged is one that the policy lists; a row only
 /// where it lists any.
-pub(crate) fn judge_list(ledger: &mut Ledger, policy: &Policy) {
+pub(crate) fn judge_list(rows: &mut CheckRows, policy: &Policy) {
     let Some(list) = &policy.images else { return };
     let judged_by = policy.image.as_ref().and_then(|image| image.os_image_hash);
     let found = judged_by.map_or_else(|| "no image was stated".to_owned(), |hash| hash.to_string());
     let holds = judged_by.is_some_and(|hash| list.contains(&hash));
     let hint = "state an image that the policy lists, or let its owner add this one";
-    ledger.judge(CheckName::ImageList, holds, Finding::new(one_of(list.iter()), found, hint));
+    rows.judge(CheckName::ImageList, holds, Finding::new(one_of(list.iter()), found, hint));
 }
 
 /// Judges the four registers that image and shape decide.
 pub(crate) fn judge(
-    ledger: &mut Ledger,
+    rows: &mut CheckRows,
     report: &TdReport,
     image: &ExpectedRegisters,
     evidence: &Evidence,
@@ -50,7 +50,7 @@ pub(crate) fn judge(
         let expected = match prediction {
             Prediction::Value(expected) => expected,
             Prediction::Unknown(why) => {
-                ledger.skip(&[name], why);
+                rows.skip(&[name], why);
                 continue;
             }
         };
@@ -60,12 +60,12 @@ pub(crate) fn judge(
             hint = format!("{}; predicted for {hint}", cause(expected, &found));
             hint.extend(foreign.as_deref());
         }
-        ledger.judge(
+        rows.judge(
             name,
             equal,
             Finding::new(hex::encode(expected.value), hex::encode(found), hint),
         );
-        ledger.witnessed_by(expected.witness.clone());
+        rows.cross_checked_by(expected.cross_check.clone());
     }
 }
 

@@ -7,7 +7,7 @@ use super::Inputs;
 use super::quote::ReadQuote;
 use crate::anchor::fingerprint;
 use crate::certificate::Certificate;
-use crate::ledger::Ledger;
+use crate::check_rows::CheckRows;
 use crate::refusal::{CheckName, Finding};
 use crate::time::rfc3339;
 
@@ -21,7 +21,7 @@ pub(crate) struct Platform {
 
 /// Judges the chain and the signature over the QE's report.
 pub(crate) fn judge(
-    ledger: &mut Ledger,
+    rows: &mut CheckRows,
     inputs: Inputs<'_>,
     read: &ReadQuote<'_>,
     anchor: &Certificate,
@@ -30,7 +30,7 @@ pub(crate) fn judge(
     let (chain, extension) = match read_chain(inputs, read) {
         Ok(parts) => parts,
         Err(error) => {
-            ledger.fail(
+            rows.fail(
                 CheckName::PckCertificates,
                 EXPECTED,
                 error,
@@ -39,7 +39,7 @@ pub(crate) fn judge(
             return None;
         }
     };
-    judge_anchor(ledger, &chain, anchor);
+    judge_anchor(rows, &chain, anchor);
     let path = up_to_root(chain, anchor);
     let broken = path.windows(2).find(|pair| !pair[0].is_issued_by(&pair[1]));
     let found = broken.map_or_else(
@@ -48,11 +48,11 @@ pub(crate) fn judge(
     );
     let holds = broken.is_none() && path.len() > 1 && !path[0].is_ca();
     let hint = "leaf first; each a CA but the leaf; ECDSA P-256 with SHA-256";
-    ledger.judge(CheckName::PckCertificates, holds, Finding::new(EXPECTED, found, hint));
-    judge_validity(ledger, &path, inputs.now);
+    rows.judge(CheckName::PckCertificates, holds, Finding::new(EXPECTED, found, hint));
+    judge_validity(rows, &path, inputs.now);
     let signed =
         path[0].verifies(&read.signature_data.qe_report, &read.signature_data.qe_report_signature);
-    ledger.judge(
+    rows.judge(
         CheckName::QeReportSignature,
         signed,
         Finding::new(
@@ -81,7 +81,7 @@ fn read_chain(
 }
 
 /// A chain that ends in a self-issued certificate ends in a root: it must be ours.
-fn judge_anchor(ledger: &mut Ledger, chain: &[Certificate], anchor: &Certificate) {
+fn judge_anchor(rows: &mut CheckRows, chain: &[Certificate], anchor: &Certificate) {
     let top = chain.last().unwrap_or(anchor);
     let finding = Finding::new(
         fingerprint(&anchor.der),
@@ -93,7 +93,7 @@ fn judge_anchor(ledger: &mut Ledger, chain: &[Certificate], anchor: &Certificate
         "evidence of the emulator needs its own root, which is accepted only where the caller names it",
     );
     let ours = top.der == anchor.der || (!top.is_self_issued() && top.names_issuer(anchor));
-    ledger.judge(CheckName::TrustAnchor, ours, finding);
+    rows.judge(CheckName::TrustAnchor, ours, finding);
 }
 
 /// The chain up to a root: its own, if it brings one, else the trust anchor.
@@ -104,7 +104,7 @@ fn up_to_root(mut chain: Vec<Certificate>, anchor: &Certificate) -> Vec<Certific
     chain
 }
 
-fn judge_validity(ledger: &mut Ledger, path: &[Certificate], now: u64) {
+fn judge_validity(rows: &mut CheckRows, path: &[Certificate], now: u64) {
     let invalid = path.iter().find(|certificate| !certificate.window().contains(now));
     let described = |certificate: &Certificate| {
         format!("{} {}", certificate.subject(), certificate.window().text())
@@ -112,7 +112,7 @@ fn judge_validity(ledger: &mut Ledger, path: &[Certificate], now: u64) {
     let found = invalid.map_or_else(|| "all are".to_owned(), described);
     let expected = format!("all valid at {}", rfc3339(now));
     let hint = "check the verifier's clock; else the platform needs new certificates";
-    ledger.judge(
+    rows.judge(
         CheckName::CertificateValidity,
         invalid.is_none(),
         Finding::new(expected, found, hint),

@@ -6,8 +6,8 @@ use protocol::quote::{Quote, TEE_TYPE_SGX, TEE_TYPE_TDX};
 use protocol::reader::Reader;
 use sha2::{Digest, Sha256};
 
+use crate::check_rows::CheckRows;
 use crate::ecdsa;
-use crate::ledger::Ledger;
 use crate::refusal::{CheckName, Finding};
 use crate::signature_data::SignatureData;
 
@@ -27,8 +27,8 @@ pub(crate) struct ReadQuote<'a> {
 }
 
 /// Reads the quote; `None` if the rows say that it cannot be read.
-pub(crate) fn read<'a>(ledger: &mut Ledger, bytes: &'a [u8]) -> Option<ReadQuote<'a>> {
-    judge_tee_type(ledger, bytes);
+pub(crate) fn read<'a>(rows: &mut CheckRows, bytes: &'a [u8]) -> Option<ReadQuote<'a>> {
+    judge_tee_type(rows, bytes);
     let parts = Quote::parse(bytes).map_err(|error| error.to_string()).and_then(|quote| {
         let signature_data =
             SignatureData::parse(&quote.signature_data).map_err(|error| error.to_string())?;
@@ -37,13 +37,13 @@ pub(crate) fn read<'a>(ledger: &mut Ledger, bytes: &'a [u8]) -> Option<ReadQuote
     const EXPECTED: &str = "a TDX quote of version 4 or 5";
     match parts {
         Ok((quote, signature_data)) => {
-            ledger.pass(CheckName::QuoteFormat, EXPECTED, format!("version {}", quote.version));
+            rows.pass(CheckName::QuoteFormat, EXPECTED, format!("version {}", quote.version));
             let length_field = 4;
             let signed = &bytes[..bytes.len() - quote.signature_data.len() - length_field];
             Some(ReadQuote { quote, signature_data, signed })
         }
         Err(error) => {
-            ledger.fail(
+            rows.fail(
                 CheckName::QuoteFormat,
                 EXPECTED,
                 error,
@@ -55,11 +55,11 @@ pub(crate) fn read<'a>(ledger: &mut Ledger, bytes: &'a [u8]) -> Option<ReadQuote
 }
 
 /// Judges header and signatures.
-pub(crate) fn judge(ledger: &mut Ledger, read: &ReadQuote<'_>) {
+pub(crate) fn judge(rows: &mut CheckRows, read: &ReadQuote<'_>) {
     let (quote, data) = (&read.quote, &read.signature_data);
     let header =
         |key: u16, vendor: &[u8; 16]| format!("key type {key}, QE vendor {}", hex::encode(vendor));
-    ledger.judge(
+    rows.judge(
         CheckName::QuoteHeader,
         (quote.attestation_key_type, quote.qe_vendor_id) == (ECDSA_P256, INTEL_QE_VENDOR),
         Finding::new(
@@ -69,7 +69,7 @@ pub(crate) fn judge(ledger: &mut Ledger, read: &ReadQuote<'_>) {
         ),
     );
     let signed = is_signed(&data.attestation_key, read.signed, &data.signature);
-    ledger.judge(
+    rows.judge(
         CheckName::QuoteSignature,
         signed,
         Finding::new(
@@ -84,7 +84,7 @@ pub(crate) fn judge(ledger: &mut Ledger, read: &ReadQuote<'_>) {
         .finalize()
         .into();
     let vouched = data.qe_report().report_data;
-    ledger.judge(
+    rows.judge(
         CheckName::AttestationKey,
         vouched[..32] == bound && vouched[32..] == [0; 32],
         Finding::new(
@@ -95,7 +95,7 @@ pub(crate) fn judge(ledger: &mut Ledger, read: &ReadQuote<'_>) {
     );
 }
 
-fn judge_tee_type(ledger: &mut Ledger, bytes: &[u8]) {
+fn judge_tee_type(rows: &mut CheckRows, bytes: &[u8]) {
     let mut reader = Reader::new(bytes);
     let tee_type = reader.take("version and key type", 4).and_then(|_| reader.u32("TEE type"));
     let found = match tee_type {
@@ -105,7 +105,7 @@ fn judge_tee_type(ledger: &mut Ledger, bytes: &[u8]) {
         Err(ref error) => error.to_string(),
     };
     let finding = Finding::new("TDX", found, "only quotes of TDX guests are accepted");
-    ledger.judge(CheckName::TeeType, tee_type == Ok(TEE_TYPE_TDX), finding);
+    rows.judge(CheckName::TeeType, tee_type == Ok(TEE_TYPE_TDX), finding);
 }
 
 fn is_signed(key: &[u8; 64], message: &[u8], signature: &[u8; 64]) -> bool {

@@ -12,9 +12,9 @@ use super::collateral::{self, ReadCollateral};
 use super::pck::Platform;
 use super::quote::ReadQuote;
 use super::{Inputs, attributes, one_of};
+use crate::check_rows::CheckRows;
 use crate::collateral::Collateral;
 use crate::ecdsa::OneJudgement;
-use crate::ledger::Ledger;
 use crate::policy::{AcceptedTcb, PlatformRules};
 use crate::refusal::{CheckName, Finding};
 use crate::time::{parse_rfc3339, rfc3339};
@@ -37,7 +37,7 @@ fn repeated() -> Vec<CheckName> {
 /// `hopeless` is what [`no_status`] found: a platform for which dcap-qvl has no status, only an
 /// error.
 pub(crate) fn judge(
-    ledger: &mut Ledger,
+    rows: &mut CheckRows,
     inputs: Inputs<'_>,
     collateral: &Collateral,
     hopeless: Option<String>,
@@ -55,29 +55,29 @@ pub(crate) fn judge(
     const EXPECTED: &str = "accepted by dcap-qvl";
     let error = match result {
         Ok(claims) => {
-            ledger.pass(CheckName::QuoteVerification, EXPECTED, "accepted");
+            rows.pass(CheckName::QuoteVerification, EXPECTED, "accepted");
             return Some(claims);
         }
         Err(error) => format!("{error:#}"),
     };
     match hopeless {
         Some(found) => {
-            ledger.fail(CheckName::TcbStatus, "UpToDate", found, UPDATE);
-            ledger.skip(&[CheckName::TcbAdvisories], NO_STATUS);
+            rows.fail(CheckName::TcbStatus, "UpToDate", found, UPDATE);
+            rows.skip(&[CheckName::TcbAdvisories], NO_STATUS);
         }
-        None => ledger.skip(
+        None => rows.skip(
             &STATUS_ROWS,
             "the TCB is evaluated by dcap-qvl, which refused (see quote-verification)",
         ),
     }
-    let already = ledger.failed(&repeated());
+    let already = rows.failed(&repeated());
     if already.is_empty() {
         let hint =
             "two implementations of Intel's rules disagree: report this with quote and collateral";
-        ledger.fail(CheckName::QuoteVerification, EXPECTED, error, hint);
+        rows.fail(CheckName::QuoteVerification, EXPECTED, error, hint);
     } else {
         let why = format!("dcap-qvl refuses too ({error}), as did: {}", already.join(", "));
-        ledger.skip(&[CheckName::QuoteVerification], why);
+        rows.skip(&[CheckName::QuoteVerification], why);
     }
     None
 }
@@ -149,7 +149,7 @@ fn module_without_level(tcb_info: &TcbInfo, svn: &[u8; 16]) -> Option<String> {
 /// Judges the TCB status (up to date, or tolerated by name and until a date) and, where it is
 /// tolerated, its advisories.
 pub(crate) fn judge_status(
-    ledger: &mut Ledger,
+    rows: &mut CheckRows,
     claims: &QuoteClaims,
     rules: &PlatformRules,
     now: u64,
@@ -164,13 +164,13 @@ pub(crate) fn judge_status(
     let mut expected = vec!["UpToDate".to_owned()];
     let until = |rule: &AcceptedTcb| format!("{} until {}", rule.status, rfc3339(rule.until_secs));
     expected.extend(rules.accepted_tcb.iter().map(until));
-    ledger.judge(
+    rows.judge(
         CheckName::TcbStatus,
         accepted,
         Finding::new(expected.join(", or "), described(status, advisories), UPDATE),
     );
     if !accepted {
-        ledger.skip(&[CheckName::TcbAdvisories], NO_STATUS);
+        rows.skip(&[CheckName::TcbAdvisories], NO_STATUS);
         return;
     }
     // One rule must name all of them: a rule is a decision about one state of a platform.
@@ -185,7 +185,7 @@ pub(crate) fn judge_status(
             .join(", or "),
     };
     let found = if advisories.is_empty() { "none".to_owned() } else { advisories.join(", ") };
-    ledger.judge(CheckName::TcbAdvisories, holds, Finding::new(expected, found, UPDATE));
+    rows.judge(CheckName::TcbAdvisories, holds, Finding::new(expected, found, UPDATE));
 }
 
 fn described(status: TcbStatus, advisories: &[String]) -> String {
@@ -207,7 +207,7 @@ pub(crate) fn tcb_date(claims: &QuoteClaims) -> u64 {
 
 /// Judges the optional rules about the TCB; each gives a row only where the policy has it.
 pub(crate) fn judge_age(
-    ledger: &mut Ledger,
+    rows: &mut CheckRows,
     inputs: Inputs<'_>,
     read: Option<&ReadCollateral<'_>>,
     claims: Option<&QuoteClaims>,
@@ -222,9 +222,9 @@ pub(crate) fn judge_age(
                     rfc3339(date),
                     "update the platform",
                 );
-                ledger.judge(CheckName::MinimumTcbDate, date >= minimum, finding);
+                rows.judge(CheckName::MinimumTcbDate, date >= minimum, finding);
             }
-            None => ledger.skip(&[CheckName::MinimumTcbDate], WHY),
+            None => rows.skip(&[CheckName::MinimumTcbDate], WHY),
         }
     }
     if let Some(minimum) = rules.minimum_evaluation_number {
@@ -232,9 +232,9 @@ pub(crate) fn judge_age(
             Some(number) => {
                 let finding =
                     Finding::new(format!("{minimum} or more"), number, "fetch newer collateral");
-                ledger.judge(CheckName::EvaluationNumber, number >= minimum, finding);
+                rows.judge(CheckName::EvaluationNumber, number >= minimum, finding);
             }
-            None => ledger.skip(&[CheckName::EvaluationNumber], WHY),
+            None => rows.skip(&[CheckName::EvaluationNumber], WHY),
         }
     }
     if let Some(maximum) = rules.maximum_collateral_age_secs {
@@ -245,16 +245,16 @@ pub(crate) fn judge_age(
                     format!("{age} s"),
                     "fetch newer collateral",
                 );
-                ledger.judge(CheckName::CollateralAge, age <= maximum, finding);
+                rows.judge(CheckName::CollateralAge, age <= maximum, finding);
             }
-            None => ledger.skip(&[CheckName::CollateralAge], WHY),
+            None => rows.skip(&[CheckName::CollateralAge], WHY),
         }
     }
 }
 
 /// Judges the lists of platforms; each gives a row only where the policy has it.
 pub(crate) fn judge_platform(
-    ledger: &mut Ledger,
+    rows: &mut CheckRows,
     rules: &PlatformRules,
     platform: Option<&Platform>,
 ) {
@@ -265,13 +265,13 @@ pub(crate) fn judge_platform(
                 let listed = list.contains(&platform.extension.fmspc);
                 let expected = one_of(list.iter().map(hex::encode));
                 let found = hex::encode(platform.extension.fmspc);
-                ledger.judge(
+                rows.judge(
                     CheckName::Fmspc,
                     listed,
                     Finding::new(expected, found, "a kind of CPU that is not on the list"),
                 );
             }
-            None => ledger.skip(&[CheckName::Fmspc], WHY),
+            None => rows.skip(&[CheckName::Fmspc], WHY),
         }
     }
     if let Some(list) = &rules.platform_ids {
@@ -286,9 +286,9 @@ pub(crate) fn judge_platform(
                 let expected = one_of(list.iter().map(hex::encode));
                 let found = ids.iter().map(hex::encode).collect::<Vec<_>>().join(", ");
                 let hint = "a true quote can come from any machine whose keys leaked: only listed machines are believed";
-                ledger.judge(CheckName::PlatformId, listed, Finding::new(expected, found, hint));
+                rows.judge(CheckName::PlatformId, listed, Finding::new(expected, found, hint));
             }
-            None => ledger.skip(&[CheckName::PlatformId], WHY),
+            None => rows.skip(&[CheckName::PlatformId], WHY),
         }
     }
 }

@@ -195,7 +195,7 @@ impl Forge {
             Prediction::Value(ExpectedRegister {
                 value,
                 source: "stated shape".into(),
-                witness: None,
+                cross_check: None,
                 explanation: None,
             })
         };

@@ -9,4 +9,4 @@ mod peer;
 mod policy_page;
 mod real;
 mod refusals;
-mod shape_of_report;
+mod shape_of_appraisal;

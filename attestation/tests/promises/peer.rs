@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use attestation::policy::ExpectedReportData;
-use attestation::{CheckName, CheckVerdict, Collateral, Policy, Report, TrustAnchor, judge};
+use attestation::{Appraisal, CheckName, CheckVerdict, Collateral, Policy, TrustAnchor, judge};
 use dcap_qvl::verify::QuoteVerifier;
 use dcap_qvl::{QuoteCollateralV3, TcbStatus};
 use protocol::quote;
@@ -28,8 +28,8 @@ fn theirs(root: &[u8], quote: &[u8], collateral: &QuoteCollateralV3, now: u64) -
 }
 
 /// Ours, of what dcap-qvl judges: the first row that is not passed.
-fn ours(report: &Report) -> Option<CheckName> {
-    let mut hardware = report.checks.iter().filter(|row| row.name < CheckName::EventLog);
+fn ours(appraisal: &Appraisal) -> Option<CheckName> {
+    let mut hardware = appraisal.checks.iter().filter(|row| row.name < CheckName::EventLog);
     hardware.find(|row| row.verdict == CheckVerdict::Fail).map(|row| row.name)
 }
 
@@ -38,11 +38,11 @@ fn judged(quote: &[u8], collateral: &[u8], now: u64) -> Option<CheckName> {
     let Ok(collateral) = Collateral::parse(collateral) else {
         return Some(CheckName::CollateralFormat);
     };
-    let report = judge(&real::evidence(quote), &policy, Some(&collateral), now);
-    let failed = ours(&report);
+    let appraisal = judge(&real::evidence(quote), &policy, Some(&collateral), now);
+    let failed = ours(&appraisal);
     assert!(
         failed.is_some()
-            || report
+            || appraisal
                 .check(CheckName::TcbStatus)
                 .is_some_and(|row| row.verdict == CheckVerdict::Pass)
     );
@@ -174,8 +174,8 @@ fn stricter_in_each_documented_way() {
             serde_json::from_value(forge.collateral_json()).unwrap();
         let theirs = theirs(&root, &forge.quote(), &collateral, NOW);
         assert!(theirs.is_some(), "{} is not stricter: dcap-qvl refuses too", refused_by.name());
-        let report = judge(&forge.evidence(), &policy, Some(&forge.collateral()), NOW);
-        assert_eq!(ours(&report), Some(refused_by));
+        let appraisal = judge(&forge.evidence(), &policy, Some(&forge.collateral()), NOW);
+        assert_eq!(ours(&appraisal), Some(refused_by));
     }
 }
 
@@ -197,8 +197,9 @@ fn stricter_about_what_is_a_quote_at_all() {
         );
         let mut evidence = real::evidence(bytes);
         evidence.quote = bytes.to_vec();
-        let report = judge(&evidence, &policy, Some(&Collateral::parse(collateral).unwrap()), now);
-        assert_eq!(ours(&report), Some(name));
+        let appraisal =
+            judge(&evidence, &policy, Some(&Collateral::parse(collateral).unwrap()), now);
+        assert_eq!(ours(&appraisal), Some(name));
     }
 }
 

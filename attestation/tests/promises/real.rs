@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use attestation::policy::ExpectedReportData;
 use attestation::{
-    CheckName, CheckVerdict, Collateral, Policy, Report, TrustAnchor, judge, verify,
+    Appraisal, CheckName, CheckVerdict, Collateral, Policy, TrustAnchor, judge, verify,
 };
 use protocol::digest::{OsImageHash, Sha384Digest};
 use protocol::event_log::RawEvent;
@@ -60,7 +60,7 @@ pub fn evidence(quote: &[u8]) -> Evidence {
     }
 }
 
-fn judged(quote: &[u8], collateral: Option<&[u8]>, now: u64) -> Report {
+fn judged(quote: &[u8], collateral: Option<&[u8]>, now: u64) -> Appraisal {
     let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence);
     let collateral = collateral.map(|json| Collateral::parse(json).unwrap());
     judge(&evidence(quote), &policy, collateral.as_ref(), now)
@@ -68,8 +68,8 @@ fn judged(quote: &[u8], collateral: Option<&[u8]>, now: u64) -> Report {
 
 /// Checks about quote, platform and TD that failed or were skipped; what ran in the TD is another
 /// matter.
-fn hardware_faults(report: &Report) -> Vec<&'static str> {
-    let hardware = report.checks.iter().filter(|row| row.name < CheckName::EventLog);
+fn hardware_faults(appraisal: &Appraisal) -> Vec<&'static str> {
+    let hardware = appraisal.checks.iter().filter(|row| row.name < CheckName::EventLog);
     hardware.filter(|row| row.verdict != CheckVerdict::Pass).map(|row| row.name.name()).collect()
 }
 
@@ -79,8 +79,8 @@ fn today() -> u64 {
 }
 
 /// Checks about quote, platform and TD that failed, whatever was skipped.
-fn failed(report: &Report) -> Vec<&'static str> {
-    let hardware = report.checks.iter().filter(|row| row.name < CheckName::EventLog);
+fn failed(appraisal: &Appraisal) -> Vec<&'static str> {
+    let hardware = appraisal.checks.iter().filter(|row| row.name < CheckName::EventLog);
     hardware.filter(|row| row.verdict == CheckVerdict::Fail).map(|row| row.name.name()).collect()
 }
 
@@ -102,54 +102,57 @@ fn quotes_of_both_versions_pass_every_hardware_check_at_their_time() {
 fn they_are_refused_today_as_expired_and_for_nothing_else() {
     for (quote, collateral) in [(V4, V4_COLLATERAL), (V5_EXTENDED, V5_EXTENDED_COLLATERAL)] {
         for now in [LATER, today()] {
-            let report = judged(quote, Some(collateral), now);
+            let appraisal = judged(quote, Some(collateral), now);
             let faults = ["crl-current", "tcb-info-current", "qe-identity-current"];
-            assert_eq!(failed(&report), faults);
+            assert_eq!(failed(&appraisal), faults);
             for name in
                 [CheckName::CrlCurrent, CheckName::TcbInfoCurrent, CheckName::QeIdentityCurrent]
             {
-                let row = report.check(name).unwrap();
+                let row = appraisal.check(name).unwrap();
                 assert!(row.finding.hint.starts_with("expired"), "{row:?}");
             }
-            assert_eq!(report.refusal().unwrap().check(), CheckName::CrlCurrent);
+            assert_eq!(appraisal.refusal().unwrap().check(), CheckName::CrlCurrent);
         }
     }
 }
 
 #[test]
 fn an_outdated_platform_is_refused_for_its_tcb_alone() {
-    let report = judged(V5_OUTDATED, Some(V5_OUTDATED_COLLATERAL), MARCH_2026);
-    assert_eq!(report.refusal().unwrap().check(), CheckName::TcbStatus);
-    assert_eq!(failed(&report), ["tcb-status"]);
+    let appraisal = judged(V5_OUTDATED, Some(V5_OUTDATED_COLLATERAL), MARCH_2026);
+    assert_eq!(appraisal.refusal().unwrap().check(), CheckName::TcbStatus);
+    assert_eq!(failed(&appraisal), ["tcb-status"]);
     // dcap-qvl has no status for it, only an error, which says nothing new.
-    assert_eq!(hardware_faults(&report), ["quote-verification", "tcb-status", "tcb-advisories"]);
-    assert_eq!(report.check(CheckName::QuoteVerification).unwrap().verdict, CheckVerdict::Skipped);
-    let found = &report.check(CheckName::TcbStatus).unwrap().finding.found;
+    assert_eq!(hardware_faults(&appraisal), ["quote-verification", "tcb-status", "tcb-advisories"]);
+    assert_eq!(
+        appraisal.check(CheckName::QuoteVerification).unwrap().verdict,
+        CheckVerdict::Skipped
+    );
+    let found = &appraisal.check(CheckName::TcbStatus).unwrap().finding.found;
     assert!(found.starts_with("below every TCB level") && found.contains("needs"), "{found}");
 }
 
 #[test]
 fn an_sgx_quote_is_refused_as_not_tdx() {
-    let report = judged(SGX, Some(SGX_COLLATERAL), JULY_2025);
-    let row = report.check(CheckName::TeeType).unwrap();
+    let appraisal = judged(SGX, Some(SGX_COLLATERAL), JULY_2025);
+    let row = appraisal.check(CheckName::TeeType).unwrap();
     assert_eq!((row.verdict, row.finding.found.as_str()), (CheckVerdict::Fail, "SGX"));
-    assert_eq!(report.refusal().unwrap().check(), CheckName::TeeType);
-    assert_eq!(failed(&report), ["tee-type", "quote-format"]);
+    assert_eq!(appraisal.refusal().unwrap().check(), CheckName::TeeType);
+    assert_eq!(failed(&appraisal), ["tee-type", "quote-format"]);
 }
 
 #[test]
 fn a_debug_guest_is_called_one_although_there_is_no_collateral() {
-    let report = judged(vector!("tdx-v4-debug.bin"), None, JULY_2025);
-    assert_eq!(report.refusal().unwrap().check(), CheckName::Debug);
-    assert_eq!(failed(&report), ["debug"]);
+    let appraisal = judged(vector!("tdx-v4-debug.bin"), None, JULY_2025);
+    assert_eq!(appraisal.refusal().unwrap().check(), CheckName::Debug);
+    assert_eq!(failed(&appraisal), ["debug"]);
 }
 
 #[test]
 fn pks_and_sept_ve_disable_fail_their_rows() {
     let padded = vector!("tdx-v4-pks-no-sept-ve-disable.bin");
     let text_behind_the_quote = 39;
-    let report = judged(&padded[..padded.len() - text_behind_the_quote], None, JULY_2025);
-    assert_eq!(failed(&report), ["sept-ve-disable", "pks"]);
+    let appraisal = judged(&padded[..padded.len() - text_behind_the_quote], None, JULY_2025);
+    assert_eq!(failed(&appraisal), ["sept-ve-disable", "pks"]);
     assert_eq!(judged(padded, None, JULY_2025).refusal().unwrap().check(), CheckName::QuoteFormat);
 }
 
@@ -164,17 +167,17 @@ fn a_flipped_bit_anywhere_in_header_body_or_signatures_is_refused() {
     for offset in (0..signed_parts).step_by(13) {
         let mut flipped = evidence(&quote);
         flipped.quote[offset] ^= 1 << (offset % 8);
-        let report = judge(&flipped, &policy, Some(&collateral), JULY_2025);
-        assert_ne!(hardware_faults(&report), [""; 0], "offset {offset}");
-        assert_ne!(hardware_faults(&report), ["quote-verification"], "offset {offset}");
+        let appraisal = judge(&flipped, &policy, Some(&collateral), JULY_2025);
+        assert_ne!(hardware_faults(&appraisal), [""; 0], "offset {offset}");
+        assert_ne!(hardware_faults(&appraisal), ["quote-verification"], "offset {offset}");
     }
 }
 
 /// Collateral of another platform is found by the platform it names, not by a failing signature.
 #[test]
 fn collateral_of_another_platform_is_refused_as_that() {
-    let report = judged(V4, Some(V5_OUTDATED_COLLATERAL), MARCH_2026);
-    assert_eq!(report.refusal().unwrap().check(), CheckName::TcbInfoPlatform);
+    let appraisal = judged(V4, Some(V5_OUTDATED_COLLATERAL), MARCH_2026);
+    assert_eq!(appraisal.refusal().unwrap().check(), CheckName::TcbInfoPlatform);
 }
 
 /// Intel's own sample chain: self-consistent, valid to 2028, under a root that is not the
@@ -226,10 +229,10 @@ fn intels_sample_tcb_info_cannot_be_read() {
         TrustAnchor::DangerEmulated(intel_sample_root()),
         ExpectedReportData::NonceOfEvidence,
     );
-    let report =
+    let appraisal =
         judge(&evidence(vector!("intel-qvl/quote.dat")), &policy, Some(&collateral), JULY_2025);
-    assert_eq!(failed(&report), ["collateral-format", "sept-ve-disable"]);
-    let found = &report.check(CheckName::CollateralFormat).unwrap().finding.found;
+    assert_eq!(failed(&appraisal), ["collateral-format", "sept-ve-disable"]);
+    let found = &appraisal.check(CheckName::CollateralFormat).unwrap().finding.found;
     assert!(found.contains("65473"), "{found}");
 }
 
@@ -273,17 +276,17 @@ fn another_clouds_log_replays_and_its_logs_with_two_separators_are_refused() {
     let mut evidence = evidence(quote);
     evidence.event_log = events.iter().map(raw).collect();
     let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence);
-    let report = judge(&evidence, &policy, None, JULY_2025);
+    let appraisal = judge(&evidence, &policy, None, JULY_2025);
     for name in [CheckName::EventSeparator, CheckName::FirmwareLog, CheckName::QuoteSignature] {
-        assert_eq!(report.check(name).unwrap().verdict, CheckVerdict::Pass, "{}", name.name());
+        assert_eq!(appraisal.check(name).unwrap().verdict, CheckVerdict::Pass, "{}", name.name());
     }
     // The same log with the separator of RTMR0 written twice, as a host would to move events behind
     // it.
     let first = events.iter().position(|event| event.event_type == EV_SEPARATOR).unwrap();
     evidence.event_log.insert(first, evidence.event_log[first].clone());
-    let report = judge(&evidence, &policy, None, JULY_2025);
+    let appraisal = judge(&evidence, &policy, None, JULY_2025);
     for name in [CheckName::EventSeparator, CheckName::FirmwareLog] {
-        assert_eq!(report.check(name).unwrap().verdict, CheckVerdict::Fail, "{}", name.name());
+        assert_eq!(appraisal.check(name).unwrap().verdict, CheckVerdict::Fail, "{}", name.name());
     }
     for twice in [
         include_bytes!("../../../tests/vectors/protocol/cos-113-second-separator.bin").as_slice(),
@@ -345,7 +348,7 @@ fn a_dstack_guests_log_replays_to_its_register() {
     let events: Vec<RawEvent> = serde_json::from_str(json["event_log"].as_str().unwrap()).unwrap();
     evidence.event_log = events;
     let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence);
-    let report = judge(&evidence, &policy, None, JULY_2025);
+    let appraisal = judge(&evidence, &policy, None, JULY_2025);
     for name in [
         CheckName::QuoteSignature,
         CheckName::PckCertificates,
@@ -355,7 +358,7 @@ fn a_dstack_guests_log_replays_to_its_register() {
         CheckName::MeasuredFacts,
         CheckName::MrConfigId,
     ] {
-        let row = report.check(name).unwrap();
+        let row = appraisal.check(name).unwrap();
         assert_eq!(row.verdict, CheckVerdict::Pass, "{row:?}");
     }
     assert!(verify(&evidence, &policy, None, JULY_2025).is_err());

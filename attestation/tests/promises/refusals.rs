@@ -346,11 +346,11 @@ fn attributes_are_judged_without_collateral() {
     let mut forge = Forge::honest();
     (forge.td_attributes, forge.seam_attributes, forge.mr_signer_seam, forge.xfam) =
         (1, 1, [1; 48], 1 << 63);
-    let report = judge(&forge.evidence(), &forge.policy(), None, NOW);
+    let appraisal = judge(&forge.evidence(), &forge.policy(), None, NOW);
     for row in rows {
-        assert_eq!(report.check(row).unwrap().verdict, CheckVerdict::Fail, "{}", row.name());
+        assert_eq!(appraisal.check(row).unwrap().verdict, CheckVerdict::Fail, "{}", row.name());
     }
-    let skipped = report.check(CheckName::TcbStatus).unwrap();
+    let skipped = appraisal.check(CheckName::TcbStatus).unwrap();
     assert!(
         skipped.verdict == CheckVerdict::Skipped && skipped.finding.hint.contains("no collateral")
     );
@@ -392,9 +392,9 @@ fn collateral_that_cannot_be_read_is_named() {
 fn what_nobody_stated_is_skipped_and_never_verified() {
     let forge = Forge::honest();
     let strict = Policy::strict(forge.policy().anchor, ExpectedReportData::NonceOfEvidence);
-    let report = judge(&forge.evidence(), &strict, Some(&forge.collateral()), NOW);
+    let appraisal = judge(&forge.evidence(), &strict, Some(&forge.collateral()), NOW);
     let skipped: Vec<_> =
-        report.checks.iter().filter(|row| row.verdict == CheckVerdict::Skipped).collect();
+        appraisal.checks.iter().filter(|row| row.verdict == CheckVerdict::Skipped).collect();
     let names: Vec<_> = skipped.iter().map(|row| row.name.name()).collect();
     assert_eq!(names, ["mrtd", "rtmr0", "rtmr1", "rtmr2", "compose-hash"]);
     assert!(verify(&forge.evidence(), &strict, Some(&forge.collateral()), NOW).is_err());
@@ -499,9 +499,9 @@ fn firmware_entries_that_replay_have_rows_that_pass() {
         row.finding.hint
     );
     (forge.registers[2], forge.registers[3]) = ([0; 48], [0; 48]);
-    let report = judged(&forge);
+    let appraisal = judged(&forge);
     for name in [CheckName::EventSeparator, CheckName::FirmwareLog, CheckName::Rtmr3] {
-        assert_eq!(report.check(name).unwrap().verdict, CheckVerdict::Pass, "{}", name.name());
+        assert_eq!(appraisal.check(name).unwrap().verdict, CheckVerdict::Pass, "{}", name.name());
     }
     assert!(
         judge(&forge.evidence(), &forge.policy(), None, NOW)
@@ -534,8 +534,8 @@ fn a_root_that_is_no_certificate_refuses() {
 #[test]
 fn an_emulated_report_begins_with_what_it_is_worth() {
     let forge = Forge::honest();
-    let report = judge(&forge.evidence(), &forge.policy(), Some(&forge.collateral()), NOW);
-    assert_eq!(report.facts.notices[0], EMULATED);
+    let appraisal = judge(&forge.evidence(), &forge.policy(), Some(&forge.collateral()), NOW);
+    assert_eq!(appraisal.facts.notices[0], EMULATED);
     let mut intel = forge.policy();
     intel.anchor = TrustAnchor::Intel;
     assert!(!judge(&forge.evidence(), &intel, None, NOW).facts.notices.contains(&EMULATED));
@@ -555,8 +555,8 @@ fn a_difference_is_explained_by_the_words_for_this_very_value() {
         expected.explanation = explained(found);
     }
     image.os_image_hash = Some(protocol::digest::OsImageHash([2; 32]));
-    let report = judge(&forge.evidence(), &policy, None, NOW);
-    let hint = |name| report.check(name).unwrap().finding.hint.clone();
+    let appraisal = judge(&forge.evidence(), &policy, None, NOW);
+    let hint = |name| appraisal.check(name).unwrap().finding.hint.clone();
     assert!(
         hint(CheckName::Rtmr0).starts_with("it is that of 4 vCPUs; you stated 2;"),
         "{}",

@@ -137,11 +137,11 @@ fn halted(record: Record) -> Outcome<()> {
 }
 
 fn finish(vm: &Vm, judged: &Judged, app: Record, output: &Output) -> Outcome<ExitCode> {
-    let report = &judged.report;
+    let appraisal = &judged.appraisal;
     let document = json!({
         "name": vm.name,
-        "verdict": report.verdict,
-        "trust_anchor": report.trust_anchor,
+        "verdict": appraisal.verdict,
+        "trust_anchor": appraisal.trust_anchor,
         "urls": vm.urls,
         "agent": vm.agent_url,
         "image": vm.image,
@@ -160,5 +160,5 @@ fn finish(vm: &Vm, judged: &Judged, app: Record, output: &Output) -> Outcome<Exi
             ),
         ));
     }
-    Ok(verify::exit_code(report))
+    Ok(verify::exit_code(appraisal))
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use attestation::{Report, Verdict};
+use attestation::{Appraisal, Verdict};
 use protocol::digest::ReportData;
 use reproducible_build::release::VerifiedRelease;
 use time::OffsetDateTime;
@@ -25,13 +25,13 @@ pub fn run(options: &Verify, output: &Output) -> Outcome<ExitCode> {
         report::write(&judged, file)?;
         output.step(&format!("the verdict as a page: {}", file.display()));
     }
-    output.result(&judged.report, || judge::table(&judged));
-    Ok(exit_code(&judged.report))
+    output.result(&judged.appraisal, || judge::table(&judged));
+    Ok(exit_code(&judged.appraisal))
 }
 
 /// The exit status that stands for a verdict.
-pub fn exit_code(report: &Report) -> ExitCode {
-    match report.verdict {
+pub fn exit_code(appraisal: &Appraisal) -> ExitCode {
+    match appraisal.verdict {
         Verdict::Pass => ExitCode::SUCCESS,
         Verdict::Fail => ExitCode::from(1),
         Verdict::Incomplete => ExitCode::from(2),

@@ -47,7 +47,7 @@ pub fn registers(
     let expected = measurement::predict_each(&question.facts, &question.shape);
     let found = found(evidence);
     let explanations = found.map(|found| explain(&question.known(), &found)).unwrap_or_default();
-    let rows = Rows { source: question.source(), found, witness: question.witness(image) };
+    let rows = Rows { source: question.source(), found, cross_check: question.cross_check(image) };
     let os_image_hash = Some(image.os_image_hash);
     Ok(match expected {
         Ok(EachRegister { mrtd, rtmr0, rtmr1, rtmr2 }) => {
@@ -152,7 +152,7 @@ impl<'a> Question<'a> {
 
     /// What confirmed predictions of this kind: the emulator boots our images on the QEMU that they
     /// are built for.
-    fn witness(&self, image: &ImageDirectory) -> Option<&'static str> {
+    fn cross_check(&self, image: &ImageDirectory) -> Option<&'static str> {
         let profile = QemuProfile::for_version(&self.shape.qemu_version).ok()?;
         let built_for = image
             .machine()
@@ -202,7 +202,7 @@ impl<'a> Question<'a> {
 struct Rows {
     source: String,
     found: Option<FoundRegisters>,
-    witness: Option<&'static str>,
+    cross_check: Option<&'static str>,
 }
 
 impl Rows {
@@ -244,7 +244,7 @@ impl Rows {
         Prediction::Value(ExpectedRegister {
             value,
             source: format!("{}{note}", self.source),
-            witness: self.witness.map(str::to_owned),
+            cross_check: self.cross_check.map(str::to_owned),
             explanation,
         })
     }

@@ -1,6 +1,6 @@
-//! A report as a person reads it: what it cannot prove first, then a row a check, then what to do.
+//! An appraisal as a person reads it: what it cannot prove first, then a row a check, then what to do.
 
-use attestation::{AnchorName, Check, CheckVerdict, Report, Verdict};
+use attestation::{AnchorName, Appraisal, Check, CheckVerdict, Verdict};
 use protocol::foreign::Format;
 
 use super::Judged;
@@ -12,15 +12,16 @@ const MAX_CELL: usize = 24;
 
 /// The table, with a final line for the verdict.
 pub fn table(judged: &Judged) -> String {
-    let report = &judged.report;
+    let appraisal = &judged.appraisal;
     let mut notices: String =
-        report.facts.notices.iter().map(|notice| format!("{notice}\n")).collect();
+        appraisal.facts.notices.iter().map(|notice| format!("{notice}\n")).collect();
     if judged.gathered.converted.format != Format::Dstyx {
         notices.push_str(&format!("evidence read as {}\n", line(&judged.gathered.described())));
     }
-    let header = ["CHECK", "VERDICT", "EXPECTED", "FOUND", "WITNESS"].map(str::to_owned).to_vec();
-    let rows: Vec<_> = std::iter::once(header).chain(report.checks.iter().map(row)).collect();
-    format!("{notices}\n{}\n{}{}\n", columns(&rows), hints(report), summary(report))
+    let header =
+        ["CHECK", "VERDICT", "EXPECTED", "FOUND", "CROSS-CHECK"].map(str::to_owned).to_vec();
+    let rows: Vec<_> = std::iter::once(header).chain(appraisal.checks.iter().map(row)).collect();
+    format!("{notices}\n{}\n{}{}\n", columns(&rows), hints(appraisal), summary(appraisal))
 }
 
 fn row(check: &Check) -> Vec<String> {
@@ -29,20 +30,20 @@ fn row(check: &Check) -> Vec<String> {
         CheckVerdict::Fail => "FAIL",
         CheckVerdict::Skipped => "skipped",
     };
-    let witness = if check.witness.is_some() { "yes" } else { "" };
+    let cross_check = if check.cross_check.is_some() { "yes" } else { "" };
     let finding = &check.finding;
     vec![
         check.name.name().to_owned(),
         verdict.to_owned(),
         cut(&finding.expected),
         cut(&finding.found),
-        witness.to_owned(),
+        cross_check.to_owned(),
     ]
 }
 
 /// Why each row that failed did, in words; then why rows were skipped, each reason once.
-fn hints(report: &Report) -> String {
-    let failed = report.checks.iter().filter(|check| check.verdict == CheckVerdict::Fail);
+fn hints(appraisal: &Appraisal) -> String {
+    let failed = appraisal.checks.iter().filter(|check| check.verdict == CheckVerdict::Fail);
     let failed = failed.map(|check| {
         format!(
             "{}: {}\n  expected {}\n  found    {}\n  {}\n",
@@ -53,16 +54,16 @@ fn hints(report: &Report) -> String {
             line(&check.finding.hint)
         )
     });
-    let skipped = skipped(report).into_iter();
+    let skipped = skipped(appraisal).into_iter();
     let skipped =
         skipped.map(|(why, names)| format!("skipped: {}\n  {}\n", names.join(", "), line(why)));
     failed.chain(skipped).collect()
 }
 
 /// Reasons for which checks were skipped, each with their names, in the judgement's order.
-pub fn skipped(report: &Report) -> Vec<(&str, Vec<&'static str>)> {
+pub fn skipped(appraisal: &Appraisal) -> Vec<(&str, Vec<&'static str>)> {
     let mut reasons: Vec<(&str, Vec<&'static str>)> = Vec::new();
-    for check in report.checks.iter().filter(|check| check.verdict == CheckVerdict::Skipped) {
+    for check in appraisal.checks.iter().filter(|check| check.verdict == CheckVerdict::Skipped) {
         match reasons.iter_mut().find(|(why, _)| *why == check.finding.hint) {
             Some((_, names)) => names.push(check.name.name()),
             None => reasons.push((&check.finding.hint, vec![check.name.name()])),
@@ -71,9 +72,9 @@ pub fn skipped(report: &Report) -> Vec<(&str, Vec<&'static str>)> {
     reasons
 }
 
-fn summary(report: &Report) -> String {
-    let count = |verdict| report.checks.iter().filter(|check| check.verdict == verdict).count();
-    let word = match report.verdict {
+fn summary(appraisal: &Appraisal) -> String {
+    let count = |verdict| appraisal.checks.iter().filter(|check| check.verdict == verdict).count();
+    let word = match appraisal.verdict {
         Verdict::Pass => "pass",
         Verdict::Fail => "fail",
         Verdict::Incomplete => "incomplete",
@@ -83,7 +84,7 @@ fn summary(report: &Report) -> String {
         count(CheckVerdict::Pass),
         count(CheckVerdict::Fail),
         count(CheckVerdict::Skipped),
-        match report.trust_anchor {
+        match appraisal.trust_anchor {
             AnchorName::Intel => "intel",
             AnchorName::Emulated => "emulated",
         },

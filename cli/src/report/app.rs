@@ -35,11 +35,13 @@ pub fn events(judged: &Judged) -> Markup {
 /// The compose file, where the guest published the one that was measured.
 pub fn compose_file(judged: &Judged) -> Markup {
     let published = judged.gathered.converted.evidence.app_compose.as_deref();
-    let measured = judged.report.facts.compose_hash.as_deref();
+    let measured = judged.appraisal.facts.compose_hash.as_deref();
     let shown =
         published.filter(|file| Some(ComposeHash::of(file).to_string().as_str()) == measured);
-    let replayed =
-        judged.report.check(CheckName::Rtmr3).is_some_and(|row| row.verdict == CheckVerdict::Pass);
+    let replayed = judged
+        .appraisal
+        .check(CheckName::Rtmr3)
+        .is_some_and(|row| row.verdict == CheckVerdict::Pass);
     let whose = if replayed {
         "is the one in RTMR3"
     } else {

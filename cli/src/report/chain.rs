@@ -1,7 +1,7 @@
 //! The chain of one verdict: each link with its rows, what they come to, and whether what it hangs
 //! on holds.
 
-use attestation::{AnchorName, Check, CheckVerdict, Report};
+use attestation::{AnchorName, Appraisal, Check, CheckVerdict};
 
 use super::links::{self, CHAIN, Place, RULES};
 use super::said::Said;
@@ -57,22 +57,23 @@ impl State {
 }
 
 /// The chain, root first; the policy's own rules stand last, if there are any.
-pub fn chain(report: &Report) -> Vec<Link<'_>> {
+pub fn chain(appraisal: &Appraisal) -> Vec<Link<'_>> {
     let mut supported = true;
     let mut links = Vec::new();
     for (index, place) in CHAIN.iter().enumerate() {
-        let rows = rows(report, |check| place.checks.contains(&check.name));
+        let rows = rows(appraisal, |check| place.checks.contains(&check.name));
         let mut state = state(&rows);
         if index == links::ROOT
             && state == State::Holds
-            && report.trust_anchor == AnchorName::Emulated
+            && appraisal.trust_anchor == AnchorName::Emulated
         {
             state = State::Emulated;
         }
-        links.push(Link { place, rows, state, supported, says: (place.says)(&report.facts) });
+        links.push(Link { place, rows, state, supported, says: (place.says)(&appraisal.facts) });
         supported &= state == State::Holds;
     }
-    let rules = rows(report, |check| !CHAIN.iter().any(|place| place.checks.contains(&check.name)));
+    let rules =
+        rows(appraisal, |check| !CHAIN.iter().any(|place| place.checks.contains(&check.name)));
     if !rules.is_empty() {
         let state = state(&rules);
         links.push(Link { place: &RULES, rows: rules, state, supported, says: Said::new() });
@@ -80,8 +81,8 @@ pub fn chain(report: &Report) -> Vec<Link<'_>> {
     links
 }
 
-fn rows(report: &Report, wanted: impl Fn(&Check) -> bool) -> Vec<&Check> {
-    let mut rows: Vec<_> = report.checks.iter().filter(|check| wanted(check)).collect();
+fn rows(appraisal: &Appraisal, wanted: impl Fn(&Check) -> bool) -> Vec<&Check> {
+    let mut rows: Vec<_> = appraisal.checks.iter().filter(|check| wanted(check)).collect();
     rows.sort_by_key(|check| match check.verdict {
         CheckVerdict::Fail => 0,
         CheckVerdict::Skipped => 1,

@@ -1,7 +1,7 @@
 //! The page's markup. Texts are escaped by the template; styles are allowed by their hash, and
 //! nothing else is.
 
-use attestation::{AnchorName, CheckVerdict, EMULATED, Report, Verdict};
+use attestation::{AnchorName, Appraisal, CheckVerdict, EMULATED, Verdict};
 use base64::Engine as _;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use protocol::digest::Sha256Digest;
@@ -16,22 +16,22 @@ const STYLE: &str = include_str!("style.css");
 
 /// The whole page.
 pub fn page(judged: &Judged) -> String {
-    let report = &judged.report;
-    let links = chain::chain(report);
+    let appraisal = &judged.appraisal;
+    let links = chain::chain(appraisal);
     let document = html! {
         (DOCTYPE)
         html lang="en" {
-            (head(report))
+            (head(appraisal))
             body {
-                @if report.trust_anchor == AnchorName::Emulated {
+                @if appraisal.trust_anchor == AnchorName::Emulated {
                     p.emulated role="note" { (icon(State::Emulated)) strong { (EMULATED) } }
                 }
                 main {
                     (verdict(judged))
-                    (reasons(report))
+                    (reasons(appraisal))
                     (chain_of_trust(judged, &links))
-                    (skipped(report))
-                    (scope(report))
+                    (skipped(appraisal))
+                    (scope(appraisal))
                     (inputs(judged))
                 }
                 footer {
@@ -44,7 +44,7 @@ pub fn page(judged: &Judged) -> String {
     document.into_string()
 }
 
-fn head(report: &Report) -> Markup {
+fn head(appraisal: &Appraisal) -> Markup {
     let hash =
         base64::engine::general_purpose::STANDARD.encode(Sha256Digest::of(STYLE.as_bytes()).0);
     let policy = format!(
@@ -57,18 +57,18 @@ fn head(report: &Report) -> Markup {
             meta name="viewport" content="width=device-width, initial-scale=1";
             meta name="referrer" content="no-referrer";
             meta name="color-scheme" content="light dark";
-            title { "dstyx verdict: " (word(report.verdict)) }
+            title { "dstyx verdict: " (word(appraisal.verdict)) }
             style { (PreEscaped(STYLE)) }
         }
     }
 }
 
 fn verdict(judged: &Judged) -> Markup {
-    let report = &judged.report;
-    let count = |verdict| report.checks.iter().filter(|check| check.verdict == verdict).count();
+    let appraisal = &judged.appraisal;
+    let count = |verdict| appraisal.checks.iter().filter(|check| check.verdict == verdict).count();
     let (passed, failed) = (count(CheckVerdict::Pass), count(CheckVerdict::Fail));
     let skipped = count(CheckVerdict::Skipped);
-    let (state, headline, meaning) = match (report.verdict, report.trust_anchor) {
+    let (state, headline, meaning) = match (appraisal.verdict, appraisal.trust_anchor) {
         (Verdict::Pass, AnchorName::Intel) => (
             State::Holds,
             "Every check passes",
@@ -92,7 +92,7 @@ fn verdict(judged: &Judged) -> Markup {
     };
     html! {
         header.verdict.(state.class()) {
-            p.word { (icon(state)) span { "verdict: " b { (word(report.verdict)) } } }
+            p.word { (icon(state)) span { "verdict: " b { (word(appraisal.verdict)) } } }
             h1 { (headline) }
             p.meaning { (meaning) }
             ul.counts {
@@ -103,16 +103,16 @@ fn verdict(judged: &Judged) -> Markup {
             dl.about {
                 div { dt { "Judged at" } dd { time { (text::time(judged.now_secs)) } } }
                 div { dt { "Evidence" } dd { (judged.gathered.described()) } }
-                div { dt { "Trust anchor" } dd { (anchor(report.trust_anchor)) } }
+                div { dt { "Trust anchor" } dd { (anchor(appraisal.trust_anchor)) } }
             }
         }
     }
 }
 
 /// Why it is refused: each failed check in words, first.
-fn reasons(report: &Report) -> Markup {
+fn reasons(appraisal: &Appraisal) -> Markup {
     let failed: Vec<_> =
-        report.checks.iter().filter(|check| check.verdict == CheckVerdict::Fail).collect();
+        appraisal.checks.iter().filter(|check| check.verdict == CheckVerdict::Fail).collect();
     html! {
         @if !failed.is_empty() {
             section aria-labelledby="why" {
@@ -180,8 +180,8 @@ fn one_link(judged: &Judged, index: usize, link: &Link<'_>) -> Markup {
 }
 
 /// Checks that were not made, by their reason.
-fn skipped(report: &Report) -> Markup {
-    let reasons = judge::skipped(report);
+fn skipped(appraisal: &Appraisal) -> Markup {
+    let reasons = judge::skipped(appraisal);
     html! {
         @if !reasons.is_empty() {
             section aria-labelledby="open" {
@@ -199,12 +199,12 @@ fn skipped(report: &Report) -> Markup {
     }
 }
 
-fn scope(report: &Report) -> Markup {
+fn scope(appraisal: &Appraisal) -> Markup {
     html! {
         section aria-labelledby="scope" {
             h2 id="scope" { "What this verdict does not say" }
             ul.plain {
-                @for notice in &report.facts.notices { li { (sentence(notice)) } }
+                @for notice in &appraisal.facts.notices { li { (sentence(notice)) } }
                 li { "Nothing about side channels of the processor, physical attacks on its memory, or whether the guest stays available." }
             }
         }

@@ -44,7 +44,7 @@ fn row(check: &Check) -> Markup {
                     @if !finding.found.is_empty() { div { dt { "found" } dd { code { (text::line(&finding.found)) } } } }
                 }
                 @if let Some(label) = hint_label(check) { div { dt { (label) } dd { (text::line(&finding.hint)) } } }
-                @if let Some(witness) = &check.witness { div { dt { "also computed by" } dd { (text::line(witness)) } } }
+                @if let Some(cross_check) = &check.cross_check { div { dt { "also computed by" } dd { (text::line(cross_check)) } } }
             }
         }
     }

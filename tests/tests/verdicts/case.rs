@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use attestation::policy::{
     ExpectedApp, ExpectedRegister, ExpectedRegisters, ExpectedReportData, Policy, Prediction,
 };
-use attestation::{CheckName, CheckVerdict, Collateral, Report, TrustAnchor, Verdict};
+use attestation::{Appraisal, CheckName, CheckVerdict, Collateral, TrustAnchor, Verdict};
 use protocol::digest::{AppId, ComposeHash, OsImageHash};
 use protocol::evidence::Evidence;
 use serde_json::Value;
@@ -79,22 +79,27 @@ impl Case {
     /// Nothing is wrong with it.
     fn passes(&self) -> Result<(), String> {
         match self.judged() {
-            (Report { verdict: Verdict::Pass, .. }, true) => Ok(()),
+            (Appraisal { verdict: Verdict::Pass, .. }, true) => Ok(()),
             (control, _) => Err(format!("the control is refused: {:?}", control.refusal())),
         }
     }
 
-    fn judged(&self) -> (Report, bool) {
+    fn judged(&self) -> (Appraisal, bool) {
         let mut evidence = self.scene.evidence(IMAGE);
         (self.evidence)(&mut evidence);
         let mut collateral = serde_json::from_slice(&self.scene.collateral_json()).unwrap();
         (self.collateral)(&mut collateral);
         let collateral = Collateral::parse(collateral.to_string().as_bytes()).unwrap();
-        let report = attestation::judge(&evidence, &self.policy, Some(&collateral), self.now_secs);
+        let appraisal =
+            attestation::judge(&evidence, &self.policy, Some(&collateral), self.now_secs);
         let verified =
             attestation::verify(&evidence, &self.policy, Some(&collateral), self.now_secs);
-        assert_eq!(verified.as_ref().err(), report.refusal().as_ref(), "judge and verify disagree");
-        (report, verified.is_ok())
+        assert_eq!(
+            verified.as_ref().err(),
+            appraisal.refusal().as_ref(),
+            "judge and verify disagree"
+        );
+        (appraisal, verified.is_ok())
     }
 }
 
@@ -116,8 +121,8 @@ impl Row {
             Some(_) => self.case(false).passes()?,
             None => honest_passes()?,
         }
-        let (report, verified) = self.case(true).judged();
-        let failed: Vec<_> = report
+        let (appraisal, verified) = self.case(true).judged();
+        let failed: Vec<_> = appraisal
             .checks
             .iter()
             .filter(|row| row.verdict == CheckVerdict::Fail)
@@ -129,7 +134,7 @@ impl Row {
             };
             return Err(format!("failed: {}; must fail: {}", names(&failed), names(self.fails)));
         }
-        let refusal = report.refusal().ok_or("a failed check without refusal")?;
+        let refusal = appraisal.refusal().ok_or("a failed check without refusal")?;
         let said = format!("{refusal}; {}", refusal.hint());
         if said.contains(self.words) {
             Ok(())
@@ -177,5 +182,5 @@ fn policy(scene: &Scene) -> Policy {
 
 fn expected(value: [u8; 48]) -> Prediction {
     let source = "the stated shape".to_owned();
-    Prediction::Value(ExpectedRegister { value, source, witness: None, explanation: None })
+    Prediction::Value(ExpectedRegister { value, source, cross_check: None, explanation: None })
 }

@@ -3,7 +3,7 @@
 //!
 //! Serialises as
 //! `{"verdict","trust_anchor","checks":[{"name","verdict","expected","found","hint"}],"facts":{…}}`.
-//! A report can be about evidence that failed: its facts are then no more than what the evidence
+//! An appraisal can be about evidence that failed: its facts are then no more than what the evidence
 //! says.
 
 use std::collections::BTreeMap;
@@ -12,12 +12,12 @@ use serde::Serialize;
 
 use crate::refusal::{CheckName, Finding, Refusal};
 
-/// First line of every report on emulated evidence.
+/// First line of every appraisal on emulated evidence.
 pub const EMULATED: &str = "EMULATED: proves nothing about hardware";
-/// What evidence from the public page means, in every report.
+/// What evidence from the public page means, in every appraisal.
 pub const SCOPE: &str = "this evidence proves that such a guest exists, not that the connection on which it came ends in that guest";
 
-/// What a check or a whole report came to.
+/// What a check or a whole appraisal came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckVerdict {
@@ -63,7 +63,7 @@ pub struct Check {
     pub finding: Finding,
     /// For a predicted register: what, other than the predicting code, confirmed such predictions.
     #[serde(skip)]
-    pub witness: Option<String>,
+    pub cross_check: Option<String>,
 }
 
 /// What the evidence says about its guest and platform; `None` where it does not say. Digests in
@@ -100,15 +100,15 @@ pub struct Facts {
     pub ppid: Option<String>,
     /// Platform instance id, from the PCK certificate of a platform CA.
     pub platform_instance_id: Option<String>,
-    /// Registers whose prediction has a witness besides the predicting code, and which.
-    pub witnesses: BTreeMap<CheckName, String>,
+    /// Registers whose prediction has a cross_check besides the predicting code, and which.
+    pub cross_checks: BTreeMap<CheckName, String>,
     /// What the verdict does not mean; a person must see these lines.
     pub notices: Vec<&'static str>,
 }
 
 /// The judgement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct Appraisal {
     /// What all rows come to.
     pub verdict: Verdict,
     /// Whose signature the evidence was judged against.
@@ -119,7 +119,7 @@ pub struct Report {
     pub facts: Facts,
 }
 
-impl Report {
+impl Appraisal {
     /// The row of a check, if there is one.
     pub fn check(&self, name: CheckName) -> Option<&Check> {
         self.checks.iter().find(|check| check.name == name)

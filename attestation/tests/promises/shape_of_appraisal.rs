@@ -1,4 +1,4 @@
-//! The report's JSON is an interface: exactly these keys.
+//! The appraisal's JSON is an interface: exactly these keys.
 
 use attestation::judge;
 use serde_json::Value;
@@ -6,10 +6,10 @@ use serde_json::Value;
 use crate::forge::{Forge, NOW};
 
 #[test]
-fn the_report_has_exactly_the_documented_keys() {
+fn the_appraisal_has_exactly_the_documented_keys() {
     let forge = Forge::honest();
-    let report = judge(&forge.evidence(), &forge.policy(), Some(&forge.collateral()), NOW);
-    let json: Value = serde_json::to_value(&report).unwrap();
+    let appraisal = judge(&forge.evidence(), &forge.policy(), Some(&forge.collateral()), NOW);
+    let json: Value = serde_json::to_value(&appraisal).unwrap();
     let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let sorted = |mut keys: Vec<String>| {
         keys.sort();

@@ -94,7 +94,7 @@ fn replay<'a>(events: impl Iterator<Item = &'a Event>) -> Rtmr {
 /// What the TPM has in PCR 4, 5, 8 and 9 when the kernel has run.
 fn measured(boot: &Boot) -> [Rtmr; 4] {
     let directory = tempfile::tempdir().unwrap();
-    let tools = lab::tools("witness");
+    let tools = lab::tools("cross-check");
     let tpm = Tpm::start(&tools, directory.path()).unwrap();
     let mut machine = Machine::start(boot.command(&tools, directory.path(), &tpm));
     machine.powered_off();

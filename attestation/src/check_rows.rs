@@ -1,15 +1,15 @@
 //! Where checks write their rows, so that a check is one call and no check is forgotten.
 
+use crate::appraisal::{Check, CheckVerdict, Verdict};
 use crate::refusal::{CheckName, Finding};
-use crate::report::{Check, CheckVerdict, Verdict};
 
 /// The rows so far.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
+pub(crate) struct CheckRows {
     rows: Vec<Check>,
 }
 
-impl Ledger {
+impl CheckRows {
     /// A check that was made: passes if `holds`.
     pub(crate) fn judge(&mut self, name: CheckName, holds: bool, finding: Finding) {
         self.push(name, if holds { CheckVerdict::Pass } else { CheckVerdict::Fail }, finding);
@@ -39,9 +39,9 @@ impl Ledger {
     }
 
     /// Notes for the last row what else confirmed the prediction it compared with.
-    pub(crate) fn witnessed_by(&mut self, witness: Option<String>) {
+    pub(crate) fn cross_checked_by(&mut self, cross_check: Option<String>) {
         if let Some(row) = self.rows.last_mut() {
-            row.witness = witness;
+            row.cross_check = cross_check;
         }
     }
 
@@ -74,7 +74,7 @@ impl Ledger {
     }
 
     fn push(&mut self, name: CheckName, verdict: CheckVerdict, finding: Finding) {
-        self.rows.push(Check { name, verdict, finding, witness: None });
+        self.rows.push(Check { name, verdict, finding, cross_check: None });
     }
 }
 
@@ -83,17 +83,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_ledger_is_incomplete_and_names_every_mandatory_check() {
-        let (rows, verdict) = Ledger::default().finish();
+    fn no_rows_are_incomplete_and_names_every_mandatory_check() {
+        let (rows, verdict) = CheckRows::default().finish();
         assert_eq!(verdict, Verdict::Incomplete);
         assert_eq!(rows.len(), CheckName::ALL.len() - CheckName::OPTIONAL.len());
     }
 
     #[test]
     fn one_failure_outweighs_every_skip() {
-        let mut ledger = Ledger::default();
-        ledger.fail(CheckName::Debug, 0, 1, "");
-        assert_eq!(ledger.failed(CheckName::ALL), ["debug"]);
-        assert_eq!(ledger.finish().1, Verdict::Fail);
+        let mut rows = CheckRows::default();
+        rows.fail(CheckName::Debug, 0, 1, "");
+        assert_eq!(rows.failed(CheckName::ALL), ["debug"]);
+        assert_eq!(rows.finish().1, Verdict::Fail);
     }
 }
