@@ -8,8 +8,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use containers::compose::model::Note;
-use containers::compose::{ComposeError, ComposeFile, Environment, Inputs};
+use compose::model::Note;
+use compose::{ComposeError, ComposeFile, Environment, Inputs};
 use protocol::app_compose::{self, AppCompose, ENVIRONMENT_FILE, NewApp};
 
 use crate::app_files;

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use containers::compose::{ComposeFile, Environment, Inputs};
+use compose::{ComposeFile, Environment, Inputs};
 use protocol::app_compose::{self, AppFiles, ENVIRONMENT_FILE, MAX_FILES};
 
 use crate::failure::{Failure, Hint as _, Outcome};

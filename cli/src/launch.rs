@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use containers::compose::Protocol;
-use containers::images::Mirror;
+use compose::Protocol;
+use container_images::Mirror;
 use protocol::digest::{MrConfigId, OsImageHash};
 use protocol::handover::AGENT_PORT;
 use protocol::image::ImageManifest;

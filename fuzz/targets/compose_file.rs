@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use containers::compose::model::{MountSource, NetworkMode};
-use containers::compose::{ComposeFile, Environment, Inputs, MAX_SERVICES, pinning};
+use compose::model::{MountSource, NetworkMode};
+use compose::{ComposeFile, Environment, Inputs, MAX_SERVICES, pinning};
 use libfuzzer_sys::fuzz_target;
 
 /// Before it the compose file, behind it the variables of `.env`.

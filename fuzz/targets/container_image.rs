@@ -2,7 +2,7 @@
 //! can be acted upon.
 #![no_main]
 
-use containers::images::{Document, MAX_LAYERS, parse_config, parse_document};
+use container_images::{Document, MAX_LAYERS, parse_config, parse_document};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -8,7 +8,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use containers::images::{Compression, Limits, remove_tree, unpack_layer};
+use container_images::{Compression, Limits, unpack_layer};
+use container_tree::remove_tree;
 use libfuzzer_sys::fuzz_target;
 
 const LIMITS: Limits = Limits { fetched_bytes: 1 << 20, unpacked_bytes: 1 << 20, entries: 64 };

@@ -5,10 +5,10 @@
 
 use std::path::Path;
 
+use compose::{Cause, ComposeError, ComposeFile, Environment, ReferenceError};
+use container_images::{Credentials, Limits, Mirror, RegistrySettings};
 use containers::app::{App, AppSpec, AppState, Failure, FailureKind};
-use containers::compose::{Cause, ComposeError, ComposeFile, Environment, ReferenceError};
 use containers::container::Sockets;
-use containers::images::{Credentials, Limits, Mirror, RegistrySettings};
 use protocol::app_compose::AppCompose;
 use protocol::handover::{DSTACK_SOCKET, TAPPD_SOCKET};
 use protocol::status::{Phase, Refusal};
@@ -142,7 +142,7 @@ fn names_no_digest(error: &ComposeError) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use containers::compose::Inputs;
+    use compose::Inputs;
     use protocol::app_compose::{self, NewApp};
 
     use super::*;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use containers::compose::{ComposeError, ComposeFile};
+use compose::{ComposeError, ComposeFile};
 use protocol::app_compose::{self, AppCompose, AppComposeError, StorageFs};
 use protocol::event_log::RuntimeEvent;
 use protocol::event_name;

@@ -14,6 +14,7 @@ pub mod cmdline;
 pub mod data_disk;
 pub mod digest;
 pub mod disk_template;
+pub mod error;
 pub mod event_log;
 pub mod event_name;
 pub mod evidence;

@@ -8,10 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use containers::compose::pinning::{self, PinError, Unpinned};
-use containers::compose::{Environment, MAX_BYTES};
-use containers::digest::ContentDigest;
-use containers::images::{Credentials, Mirror, Registries, RegistrySettings};
+use compose::digest::ContentDigest;
+use compose::pinning::{self, PinError, Unpinned};
+use compose::{Environment, MAX_BYTES};
+use container_images::{Credentials, Mirror, Registries, RegistrySettings};
 use serde_json::json;
 
 use crate::args::Pin;

@@ -2,11 +2,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use compose::{Protocol, PublishedPort};
+use container_helper::End;
 use containers::app::{
     App, AppState as State, ContainerState as Doing, ContainerStatus, Happening,
 };
-use containers::compose::{Protocol, PublishedPort};
-use containers::end::End;
 use protocol::app_status::{
     AppState, AppStatus, Container, ContainerState, Event, Events, Usages, text,
 };

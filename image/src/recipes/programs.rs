@@ -9,7 +9,7 @@ use reproducible_build::rust::{self, Programs};
 use super::{ROOT, Recipes, bash};
 use crate::BuildImageError;
 
-const PACKAGES: [&str; 3] = ["init", "guest-agent", "containers"];
+const PACKAGES: [&str; 3] = ["init", "guest-agent", "container-helper"];
 const BINARIES: [&str; 3] = ["init", "guest-agent", "container-helper"];
 
 /// The output that names the crates, one `name vVERSION (where)|licence` a line.

@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use containers::compose::{ComposeFile, Inputs};
+use compose::{ComposeFile, Inputs};
 use containers::network::Networks;
 use nix::sched::{CloneFlags, setns, unshare};
 use rtnetlink::{LinkUnspec, LinkVeth};

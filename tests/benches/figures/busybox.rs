@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use containers::compose::ImageReference;
-use containers::images::{
+use compose::ImageReference;
+use container_images::{
     Limits, Mirror, Progress, PulledImage, Registries, RegistrySettings, Store, pull,
 };
 use tests::images::Image;

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use compose::{ComposeFile, Inputs};
+use container_images::{Limits, RegistrySettings};
 use containers::app::{App, AppSpec, AppState};
-use containers::compose::{ComposeFile, Inputs};
 use containers::container::Sockets;
-use containers::images::{Limits, RegistrySettings};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::geteuid;

@@ -9,8 +9,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use containers::compose::ImageReference;
-use containers::images::{Limits, Mirror, Progress, Registries, RegistrySettings, Store, pull};
+use compose::ImageReference;
+use container_images::{Limits, Mirror, Progress, Registries, RegistrySettings, Store, pull};
 use nix::unistd::{geteuid, sync};
 use protocol::digest::Sha256Digest;
 use serde_json::json;

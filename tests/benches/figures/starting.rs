@@ -18,10 +18,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use containers::compose::{ComposeFile, Inputs};
+use compose::{ComposeFile, Inputs};
+use container_helper::End;
+use container_images::PulledImage;
 use containers::container::{ContainerRequest, Launcher, Sockets, State};
-use containers::end::End;
-use containers::images::PulledImage;
 use containers::network::Networks;
 use nix::mount::{MsFlags, mount};
 use nix::sys::prctl::set_child_subreaper;

@@ -11,12 +11,27 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("measurement", &["protocol"]),
     ("tee", &["protocol"]),
     ("service", &["protocol"]),
-    ("containers", &["protocol"]),
+    ("compose", &["protocol"]),
+    ("container-tree", &[]),
+    ("container-images", &["protocol", "compose", "container-tree"]),
+    ("container-helper", &["protocol", "container-tree"]),
+    ("containers", &["compose", "container-images", "container-helper", "container-tree"]),
     ("reproducible-build", &[]),
     ("image", &["protocol", "measurement", "reproducible-build"]),
     ("vmm-configs", &["protocol"]),
     ("init", &["protocol", "tee"]),
-    ("guest-agent", &["protocol", "tee", "containers", "service"]),
+    (
+        "guest-agent",
+        &[
+            "protocol",
+            "tee",
+            "service",
+            "compose",
+            "container-images",
+            "container-helper",
+            "containers",
+        ],
+    ),
     (
         "cli",
         &[
@@ -26,7 +41,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "image",
             "reproducible-build",
             "vmm-configs",
-            "containers",
+            "compose",
+            "container-images",
         ],
     ),
     ("tdx-emulator", &["protocol"]),
@@ -39,6 +55,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "image",
             "reproducible-build",
             "vmm-configs",
+            "compose",
+            "container-images",
+            "container-helper",
             "containers",
             "tee",
             "tdx-emulator",
@@ -51,6 +70,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// External crates that a crate must never pull in, at any depth.
 const NEVER: &[(&str, &[&str])] = &[
     ("init", &["tokio", "rustls", "aws-lc-sys", "reqwest", "hyper"]),
+    // The helper forks, which a program with threads must not do, and is the parent of containers.
+    (
+        "container-helper",
+        &["tokio", "rustls", "aws-lc-sys", "ring", "openssl-sys", "reqwest", "hyper", "compose"],
+    ),
+    ("compose", &["tokio", "rustix", "nix", "reqwest"]),
     // One cryptographic library in C: aws-lc.
     ("guest-agent", &["ring", "openssl-sys"]),
     ("cli", &["ring", "openssl-sys"]),

@@ -1,0 +1,333 @@
+//! What carries an app out: asks the machine what is to be done, does it, and writes down what
+//! happened.
+//!
+//! One task holds the machine; whatever takes time is done by tasks of its own, which report. What
+//! the machine remembers is written down before it is acted on, so that the driver of a later agent
+//! goes on where this one was: containers, networks and rules outlive both.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use container_helper::End;
+use container_images::{Registries, RegistryError, Store};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::{mpsc, watch};
+
+use super::AppSpec;
+use super::board::Board;
+use super::history::Happening;
+use super::machine::{Action, Cell, Check, Input, Judgement, Machine, Plan, Subject, Time};
+use super::status::{AppState, ContainerStatus, Failure, FailureKind};
+use crate::container::Launcher;
+use crate::network::{NetworkError, Networks};
+
+mod memory;
+mod pulling;
+mod slot;
+
+use memory::MemoryFile;
+use pulling::{Outcome, Pulls, Source};
+use slot::{Slot, Started, Workshop};
+
+/// How long all services together may take to end; init gives the agent a little more, `dstyx down`
+/// the guest.
+pub const STOP_BUDGET: Duration = Duration::from_secs(80);
+/// How often the progress of pulls is shown.
+const PULL_TICK: Duration = Duration::from_millis(500);
+
+/// The app's life, until `stop` is true and everything has ended.
+pub(super) async fn drive(spec: AppSpec, board: Arc<Board>, mut stop: watch::Receiver<bool>) {
+    match Driver::open(spec, Arc::clone(&board)).await {
+        Ok(driver) => driver.run(&mut stop).await,
+        Err(error) => {
+            board.happened(None, Happening::Failed { message: error.to_string() });
+            board.set_state(AppState::Failed(Failure {
+                kind: error.kind(),
+                message: error.to_string(),
+            }));
+            let _ = stop.wait_for(|stop| *stop).await;
+        }
+    }
+    board.happened(None, Happening::AppStopped);
+    board.set_state(AppState::Stopped);
+}
+
+/// What tasks tell the driver.
+enum Report {
+    /// Whether the image of a service can be had.
+    Image { service: usize, outcome: Outcome },
+    /// A start is done.
+    Started { cell: usize, started: Result<Started, String> },
+    /// A container has ended.
+    Ended { cell: usize, end: End },
+    /// A health check is done.
+    Checked { cell: usize, run: u32, result: Result<(), String> },
+}
+
+struct Driver {
+    board: Arc<Board>,
+    machine: Machine,
+    file: MemoryFile,
+    workshop: Arc<Workshop>,
+    pulls: Pulls,
+    /// In the order of the machine's cells.
+    slots: Vec<Slot>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    /// Whether an earlier driver's memory was found.
+    resumed: bool,
+}
+
+impl Driver {
+    /// Finds what an earlier agent left, or begins anew, and begins to pull.
+    async fn open(mut spec: AppSpec, board: Arc<Board>) -> Result<Self, AppError> {
+        for directory in [&spec.run_dir, &spec.log_dir] {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+            made.map_err(|error| AppError::directory(directory, error))?;
+        }
+        let source = source(&mut spec)?;
+        let file = MemoryFile::new(&spec.run_dir);
+        let memory = file.read().map_err(|error| AppError::directory(&spec.run_dir, error))?;
+        let plan = Plan::of(&spec.compose.services);
+        let machine = memory.and_then(|memory| Machine::resume(plan.clone(), memory));
+        let resumed = machine.is_some();
+        let machine = machine.unwrap_or_else(|| Machine::new(plan.clone()));
+        let networks = Networks::open(&spec.compose, &spec.run_dir, &spec.resolv_conf).await?;
+        let AppSpec { compose, run_dir, data_dir, log_dir, helper, sockets, .. } = spec;
+        let launcher = Launcher { helper, run_dir, data_dir, log_dir, sockets };
+        let workshop = Arc::new(Workshop { compose, launcher, networks });
+        let (sender, reports) = mpsc::unbounded_channel();
+        let pulls = Pulls::start(&workshop.compose.services, &plan, &source, &sender);
+        let slot = |cell: &Cell| {
+            Slot::new(&workshop, cell.service, cell.replica, pulls.outcome(cell.service), &sender)
+        };
+        let slots = machine.cells().iter().map(slot).collect();
+        Ok(Self { board, machine, file, workshop, pulls, slots, reports, resumed })
+    }
+
+    async fn run(mut self, stop: &mut watch::Receiver<bool>) {
+        self.take_over().await;
+        self.tell(Input::Timer);
+        while !(self.machine.is_stopping() && self.machine.is_over()) {
+            let stopping = self.machine.is_stopping();
+            tokio::select! {
+                Some(report) = self.reports.recv() => self.hear(report),
+                _ = stop.wait_for(|stop| *stop), if !stopping => self.tell(Input::Stop { within: STOP_BUDGET }),
+                () = until(self.machine.due()) => self.tell(Input::Timer),
+                () = tokio::time::sleep(PULL_TICK), if self.machine.awaited().next().is_some() => self.show(),
+            }
+        }
+        self.clear().await;
+    }
+
+    /// Finds the containers that shall run; without a memory, whatever is left is removed.
+    async fn take_over(&mut self) {
+        for cell in 0..self.slots.len() {
+            if self.resumed && !self.machine.cells()[cell].is_alive() {
+                continue;
+            }
+            let input = match self.slots[cell].find().await {
+                Ok(None) => Input::Missing { cell },
+                Ok(Some(found)) if self.resumed => match self.slots[cell].keep(cell, found) {
+                    Some(pid) => Input::Running { cell, pid },
+                    // Its end is reported.
+                    None => continue,
+                },
+                Ok(Some(found)) => match found.remove().await {
+                    Ok(()) => continue,
+                    Err(error) => {
+                        Input::Ended { cell, end: End::Failed { message: error.to_string() } }
+                    }
+                },
+                Err(error) => {
+                    Input::Ended { cell, end: End::Failed { message: error.to_string() } }
+                }
+            };
+            self.tell(input);
+        }
+    }
+
+    fn hear(&mut self, report: Report) {
+        let input = match report {
+            Report::Image { service, outcome } => {
+                self.pulls.collect();
+                self.image(service, outcome)
+            }
+            Report::Started { cell, started: Ok(started) } => {
+                match self.slots[cell].keep(cell, started) {
+                    Some(pid) => Input::Running { cell, pid },
+                    // It has ended already: a run without length, whose end is reported next.
+                    None => Input::Running { cell, pid: 0 },
+                }
+            }
+            Report::Started { cell, started: Err(message) } => {
+                Input::Ended { cell, end: End::Failed { message } }
+            }
+            Report::Ended { cell, end } => Input::Ended { cell, end },
+            Report::Checked { cell, run, result } => Input::Checked { cell, run, result },
+        };
+        self.tell(input);
+    }
+
+    fn image(&self, service: usize, outcome: Outcome) -> Input {
+        let of = &self.workshop.compose.services[service];
+        match outcome {
+            Ok(image) => {
+                self.board
+                    .happened(Some(&of.name), Happening::Pulled { image: of.image.to_string() });
+                Input::ImageHere {
+                    service,
+                    check: Check::of(&of.health, image.config.health.as_ref()),
+                }
+            }
+            Err(message) => Input::ImageRefused { service, message },
+        }
+    }
+
+    /// Tells the machine, writes down what it remembers, and does what it says.
+    fn tell(&mut self, input: Input) {
+        let actions = self.machine.take(now(), input);
+        if let Err(error) = self.file.write(self.machine.memory()) {
+            tracing::warn!(%error, "writing the app's state failed: a new agent would not know of it");
+        }
+        for action in actions {
+            self.act(action);
+        }
+        self.show();
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Start(cell) => self.slots[cell].start(cell),
+            Action::Ask(cell) => self.slots[cell].ask(),
+            Action::Kill(cell) => self.slots[cell].kill(),
+            Action::Check { cell, run, check } => self.slots[cell].check(cell, run, check),
+            Action::Tell(Subject::Cell(cell), what) => {
+                self.board.happened(Some(&self.slots[cell].id), what)
+            }
+            Action::Tell(Subject::Service(service), what) => {
+                self.board.happened(Some(&self.workshop.compose.services[service].name), what);
+            }
+        }
+    }
+
+    fn show(&self) {
+        let containers = self
+            .machine
+            .cells()
+            .iter()
+            .zip(&self.slots)
+            .map(|(cell, slot)| status(cell, slot))
+            .collect();
+        let handles = self
+            .slots
+            .iter()
+            .filter_map(|slot| Some((slot.id.clone(), slot.container()?)))
+            .collect();
+        self.board.set_containers(containers, handles);
+        let state = match self.machine.judge() {
+            _ if self.machine.is_stopping() => AppState::Stopping,
+            Judgement::Failed(failure) => AppState::Failed(failure),
+            _ if self.machine.awaited().next().is_some() => AppState::Pulling(self.pulls.status()),
+            Judgement::Starting => AppState::Starting,
+            Judgement::Running => AppState::Running,
+        };
+        let became = self.board.set_state(state.clone());
+        if became && state == AppState::Running {
+            self.board.happened(None, Happening::AppRunning);
+        }
+    }
+
+    /// Removes what containers had for themselves; named volumes and logs stay.
+    async fn clear(self) {
+        self.board.release();
+        for slot in self.slots {
+            let id = slot.id.clone();
+            if let Err(error) = slot.clear().await {
+                tracing::warn!("{id}: removing what is left of it failed: {error}");
+            }
+        }
+        if let Some(Workshop { networks, .. }) = Arc::into_inner(self.workshop)
+            && let Err(error) = networks.close().await
+        {
+            tracing::warn!("removing the networks failed: {error}");
+        }
+        if let Err(error) = self.file.remove() {
+            tracing::warn!(%error, "forgetting the app's state failed");
+        }
+    }
+}
+
+fn status(cell: &Cell, slot: &Slot) -> ContainerStatus {
+    let service = slot.service();
+    ContainerStatus {
+        service: service.name.clone(),
+        id: slot.id.clone(),
+        image: service.image.to_string(),
+        state: cell.state(),
+        health: cell.health(),
+        restarts: cell.restarts.total,
+        started: cell
+            .started
+            .and_then(|started| SystemTime::now().checked_sub(now().saturating_sub(started))),
+        addresses: slot.addresses().to_vec(),
+        ports: slot.ports().to_vec(),
+        labels: service.labels.clone(),
+    }
+}
+
+/// Time since the machine's start: the same clock for every agent of this boot.
+fn now() -> Time {
+    let now = clock_gettime(ClockId::Monotonic);
+    let (seconds, nanos) = (u64::try_from(now.tv_sec), u32::try_from(now.tv_nsec));
+    Time::new(seconds.unwrap_or_default(), nanos.unwrap_or_default())
+}
+
+async fn until(due: Option<Time>) {
+    match due {
+        Some(due) => tokio::time::sleep(due.saturating_sub(now())).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn source(spec: &mut AppSpec) -> Result<Source, AppError> {
+    let registries = Registries::new(std::mem::take(&mut spec.registries))?;
+    let store = Store::open(&spec.store_dir)
+        .map_err(|error| AppError::directory(&spec.store_dir, error))?;
+    Ok(Source { registries: Arc::new(registries), store: Arc::new(store), limits: spec.limits })
+}
+
+/// Why an app cannot even be begun.
+#[derive(Debug, thiserror::Error)]
+enum AppError {
+    /// Mirrors or certificate roots are wrong.
+    #[error("registries: {0}")]
+    Registries(#[from] RegistryError),
+    /// A directory of the guest cannot be used.
+    #[error("{directory}: {error}")]
+    Directory {
+        /// Which.
+        directory: String,
+        /// The kernel's answer.
+        error: io::Error,
+    },
+    /// The app's networks cannot be made.
+    #[error("network: {0}")]
+    Network(#[from] NetworkError),
+}
+
+impl AppError {
+    fn directory(directory: &Path, error: io::Error) -> Self {
+        Self::Directory { directory: directory.display().to_string(), error }
+    }
+
+    fn kind(&self) -> FailureKind {
+        match self {
+            Self::Network(_) => FailureKind::Container,
+            Self::Registries(_) | Self::Directory { .. } => FailureKind::Internal,
+        }
+    }
+}

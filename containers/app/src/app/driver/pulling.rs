@@ -1,0 +1,146 @@
+//! Fetches the images of an app, some at a time, those first that others wait for.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use compose::{ImageReference, Service};
+use container_images::{Limits, Progress, PulledImage, Registries, Store};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::Report;
+use crate::app::machine::Plan;
+use crate::app::status::PullStatus;
+
+/// Images fetched side by side; each has layers of its own side by side.
+const PARALLEL_IMAGES: usize = 3;
+
+/// An image, once it is known whether it can be had; errors are for people.
+pub(super) type Outcome = Result<Arc<PulledImage>, String>;
+
+/// The pulls of one app; they end when it is dropped.
+pub(super) struct Pulls {
+    _tasks: JoinSet<()>,
+    progress: Vec<Progress>,
+    /// In the order of the services; several may share one.
+    outcomes: Vec<watch::Receiver<Option<Outcome>>>,
+    /// Until what no image needs has been dropped from it.
+    uncollected: Option<Arc<Store>>,
+}
+
+/// From where, and how much.
+pub(super) struct Source {
+    pub(super) registries: Arc<Registries>,
+    pub(super) store: Arc<Store>,
+    pub(super) limits: Limits,
+}
+
+impl Pulls {
+    /// Begins with all of them; each is reported once for every service that uses it.
+    pub(super) fn start(
+        services: &[Service],
+        plan: &Plan,
+        source: &Source,
+        reports: &mpsc::UnboundedSender<Report>,
+    ) -> Self {
+        let places = Arc::new(Semaphore::new(PARALLEL_IMAGES));
+        let (mut tasks, mut progress, mut outcomes) = (JoinSet::new(), Vec::new(), HashMap::new());
+        for (image, users) in images(services, plan) {
+            let (sender, outcome) = watch::channel(None);
+            outcomes.insert(image, outcome);
+            let one = Progress::default();
+            progress.push(one.clone());
+            let pull = Pull { image: image.clone(), services: users, progress: one };
+            tasks.spawn(pull.run(source.clone(), Arc::clone(&places), sender, reports.clone()));
+        }
+        let outcomes = services.iter().map(|service| outcomes[&service.image].clone()).collect();
+        Self { _tasks: tasks, progress, outcomes, uncollected: Some(Arc::clone(&source.store)) }
+    }
+
+    /// How it went for a service, once it is known.
+    pub(super) fn outcome(&self, service: usize) -> watch::Receiver<Option<Outcome>> {
+        self.outcomes[service].clone()
+    }
+
+    /// Drops from the store what no image of the app needs, once all of them are here.
+    pub(super) fn collect(&mut self) {
+        let here = |outcome: &watch::Receiver<Option<Outcome>>| outcome.borrow().clone()?.ok();
+        let Some(images) = self.outcomes.iter().map(here).collect::<Option<Vec<_>>>() else {
+            return;
+        };
+        let Some(store) = self.uncollected.take() else { return };
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = store.collect(images.iter().map(Arc::as_ref)) {
+                tracing::warn!(%error, "dropping what no image needs failed");
+            }
+        });
+    }
+
+    /// How far all of them are.
+    pub(super) fn status(&self) -> PullStatus {
+        let done = |progress: &&Progress| {
+            let pulled = progress.subscribe();
+            let pulled = pulled.borrow();
+            pulled.blobs > 0 && pulled.blobs_done == pulled.blobs
+        };
+        let fetched = self.progress.iter().map(|progress| progress.subscribe().borrow().bytes_done);
+        PullStatus {
+            images: self.progress.len(),
+            done: self.progress.iter().filter(done).count(),
+            fetched_bytes: fetched.sum(),
+        }
+    }
+}
+
+/// Every image with its services, those first that are waited for through the most others.
+fn images<'a>(services: &'a [Service], plan: &Plan) -> Vec<(&'a ImageReference, Vec<usize>)> {
+    let mut order: Vec<usize> = (0..services.len()).collect();
+    order.sort_by_key(|service| plan.depth(*service));
+    let mut images: Vec<(&ImageReference, Vec<usize>)> = Vec::new();
+    for service in order {
+        let image = &services[service].image;
+        match images.iter_mut().find(|(other, _)| *other == image) {
+            Some((_, users)) => users.push(service),
+            None => images.push((image, vec![service])),
+        }
+    }
+    images
+}
+
+impl Clone for Source {
+    fn clone(&self) -> Self {
+        Self {
+            registries: Arc::clone(&self.registries),
+            store: Arc::clone(&self.store),
+            limits: self.limits,
+        }
+    }
+}
+
+struct Pull {
+    image: ImageReference,
+    services: Vec<usize>,
+    progress: Progress,
+}
+
+impl Pull {
+    async fn run(
+        self,
+        source: Source,
+        places: Arc<Semaphore>,
+        outcome: watch::Sender<Option<Outcome>>,
+        reports: mpsc::UnboundedSender<Report>,
+    ) {
+        // It is never closed.
+        let _place = places.acquire().await;
+        let Source { registries, store, limits } = source;
+        let pulled =
+            container_images::pull(&self.image, registries, store, limits, &self.progress).await;
+        let pulled = pulled.map(Arc::new).map_err(|error| error.to_string());
+        outcome.send_replace(Some(pulled.clone()));
+        for service in self.services {
+            // Without a driver nobody wants to know.
+            let _ = reports.send(Report::Image { service, outcome: pulled.clone() });
+        }
+    }
+}

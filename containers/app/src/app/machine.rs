@@ -1,0 +1,317 @@
+//! The life of an app as a pure machine: what happened goes in, what is to be done comes out.
+//!
+//! No I/O and no clock: the time is a parameter, measured from the machine's start so that it means the same
+//! to an agent that comes after this one. The driver tells it of images, starts, ends, checks and the passing
+//! of time; it answers with [`Action`]s, each of which the driver carries out and reports on. What it remembers
+//! is one value, [`Memory`], which can be written down and resumed from.
+//!
+//! ```text
+//! waiting ─► starting ─► running ─► over
+//!    ▲          ▲  │        │ ▲ │     ▲
+//!    │          │  └────────┼─┘ └─► backoff ─► starting
+//!    └──────────┴─ stopping ┴────────┘
+//! ```
+
+use std::time::Duration;
+
+use container_helper::End;
+use serde::{Deserialize, Serialize};
+
+use super::history::Happening;
+use super::status::{Failure, FailureKind, HealthState};
+
+mod cell;
+mod health;
+mod needs;
+mod plan;
+mod restart;
+mod turn;
+
+#[cfg(test)]
+mod props;
+#[cfg(test)]
+mod tables;
+
+pub(super) use cell::{Cell, Phase};
+pub(super) use plan::{Check, Plan};
+
+use turn::Turn;
+
+/// Time since the machine's start.
+pub(super) type Time = Duration;
+
+/// How long a killed process may take to end: one that waits for a device cannot be waited for
+/// without end.
+pub(super) const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Input {
+    /// The image of a service is here.
+    ImageHere {
+        /// Place in the plan.
+        service: usize,
+        /// What is to be checked in its containers.
+        check: Option<Check>,
+    },
+    /// The image of a service cannot be had.
+    ImageRefused {
+        /// Place in the plan.
+        service: usize,
+        /// For people.
+        message: String,
+    },
+    /// A container runs: the answer to [`Action::Start`], or what an agent that takes over finds.
+    Running {
+        /// Place of the container.
+        cell: usize,
+        /// Its first process.
+        pid: i32,
+    },
+    /// A container has ended, or could not be started.
+    Ended {
+        /// Place of the container.
+        cell: usize,
+        /// How.
+        end: End,
+    },
+    /// An agent that takes over finds nothing of a container.
+    Missing {
+        /// Place of the container.
+        cell: usize,
+    },
+    /// A health check is done: the answer to [`Action::Check`].
+    Checked {
+        /// Place of the container.
+        cell: usize,
+        /// The run that was checked.
+        run: u32,
+        /// Why it failed, if it did.
+        result: Result<(), String>,
+    },
+    /// Time has passed.
+    Timer,
+    /// The app shall end, whatever it takes, within this time.
+    Stop {
+        /// Then everything is killed.
+        within: Duration,
+    },
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Start a container that is not running.
+    Start(usize),
+    /// Ask a container to end.
+    Ask(usize),
+    /// Kill a container.
+    Kill(usize),
+    /// Run the health check of a container.
+    Check {
+        /// Place of the container.
+        cell: usize,
+        /// The run that is checked.
+        run: u32,
+        /// How.
+        check: Check,
+    },
+    /// Write down what happened.
+    Tell(Subject, Happening),
+}
+
+/// Whom something happened to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// A service, by its place.
+    Service(usize),
+    /// A container, by its place.
+    Cell(usize),
+}
+
+/// Whether an image is here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Image {
+    /// Not yet.
+    Awaited,
+    /// It is.
+    Here {
+        /// What is to be checked in its containers.
+        check: Option<Check>,
+    },
+    /// It cannot be had.
+    Refused {
+        /// For people.
+        message: String,
+    },
+}
+
+/// All that the machine remembers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Memory {
+    /// In the order of the plan.
+    images: Vec<Image>,
+    /// In the order of the plan, replicas of a service together.
+    cells: Vec<Cell>,
+    /// Needs that were passed over, as `(service, needed)`: told once.
+    passed_over: Vec<(usize, usize)>,
+    /// Set once the app shall end: when everything is killed.
+    stop_by: Option<Time>,
+}
+
+/// What the app amounts to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// Some service has not come as far as it shall.
+    Starting,
+    /// All have.
+    Running,
+    /// One cannot, or not as it is.
+    Failed(Failure),
+}
+
+/// A plan and how far it is.
+#[derive(Debug)]
+pub(super) struct Machine {
+    plan: Plan,
+    memory: Memory,
+}
+
+impl Machine {
+    /// Before anything happened.
+    pub(super) fn new(plan: Plan) -> Self {
+        let cells = |(place, service): (usize, &plan::ServicePlan)| {
+            (1..=service.replicas).map(move |replica| Cell::new(place, replica)).collect::<Vec<_>>()
+        };
+        let cells = plan.services.iter().enumerate().flat_map(cells).collect();
+        let images = vec![Image::Awaited; plan.services.len()];
+        Self { plan, memory: Memory { images, cells, passed_over: Vec::new(), stop_by: None } }
+    }
+
+    /// Goes on from `memory`; nothing if it belongs to another plan.
+    pub(super) fn resume(plan: Plan, memory: Memory) -> Option<Self> {
+        let fresh = Self::new(plan);
+        let name = |cell: &Cell| (cell.service, cell.replica);
+        let same = fresh.memory.images.len() == memory.images.len()
+            && fresh.memory.cells.iter().map(name).eq(memory.cells.iter().map(name));
+        same.then_some(Self { memory, ..fresh })
+    }
+
+    /// To be written down.
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Every container.
+    pub(super) fn cells(&self) -> &[Cell] {
+        &self.memory.cells
+    }
+
+    /// Services whose image is awaited.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = usize> {
+        self.memory
+            .images
+            .iter()
+            .enumerate()
+            .filter(|(_, image)| **image == Image::Awaited)
+            .map(|(place, _)| place)
+    }
+
+    /// Takes `input` in; what is to be done now, in this order.
+    pub(super) fn take(&mut self, now: Time, input: Input) -> Vec<Action> {
+        let mut turn = Turn::new(&self.plan, &mut self.memory, now);
+        turn.take(input);
+        turn.settle();
+        turn.actions
+    }
+
+    /// When [`Input::Timer`] is due.
+    pub(super) fn due(&self) -> Option<Time> {
+        let Some(stop_by) = self.memory.stop_by else {
+            return self.memory.cells.iter().filter_map(Cell::due).min();
+        };
+        let end = |cell: &Cell| match cell.phase {
+            Phase::Running { .. } => Some(stop_by),
+            Phase::Stopping { until, killed: false, .. } => Some(until.min(stop_by)),
+            Phase::Stopping { until, killed: true, .. } => Some(until),
+            Phase::Starting => Some(stop_by + KILL_TIMEOUT),
+            Phase::Waiting | Phase::Backoff { .. } | Phase::Over => None,
+        };
+        self.memory.cells.iter().filter_map(end).min()
+    }
+
+    /// Whether the app was asked to end.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.memory.stop_by.is_some()
+    }
+
+    /// Whether nothing runs and nothing will.
+    pub(super) fn is_over(&self) -> bool {
+        self.memory.cells.iter().all(|cell| cell.phase == Phase::Over)
+    }
+
+    /// What the app amounts to while it is not being stopped.
+    pub(super) fn judge(&self) -> Judgement {
+        let failures: Vec<Option<Failure>> =
+            (0..self.plan.services.len()).map(|place| self.failure(place)).collect();
+        // What others fail for comes first: no chain of needs is a cycle.
+        let root = |place: &usize| {
+            failures[*place].is_some()
+                && self.plan.services[*place]
+                    .needs
+                    .iter()
+                    .all(|need| failures[need.service].is_none())
+        };
+        if let Some(failure) =
+            (0..failures.len()).find(root).and_then(|place| failures[place].clone())
+        {
+            return Judgement::Failed(failure);
+        }
+        match self.memory.cells.iter().all(is_as_asked) {
+            true => Judgement::Running,
+            false => Judgement::Starting,
+        }
+    }
+
+    fn failure(&self, place: usize) -> Option<Failure> {
+        let name = &self.plan.services[place].name;
+        if let Image::Refused { message } = &self.memory.images[place] {
+            return Some(Failure {
+                kind: FailureKind::Image,
+                message: format!("service {name:?}: image: {message}"),
+            });
+        }
+        let cells = self.memory.cells.iter().filter(|cell| cell.service == place);
+        let message = cells.filter_map(complaint).next()?;
+        Some(Failure {
+            kind: FailureKind::Container,
+            message: format!("service {name:?}: {message}"),
+        })
+    }
+}
+
+/// Whether a container runs, healthy if it is checked, or has done its work.
+fn is_as_asked(cell: &Cell) -> bool {
+    match cell.phase {
+        Phase::Running { .. } => cell.health().is_none_or(|health| health == HealthState::Healthy),
+        Phase::Over => cell.end.as_ref().is_some_and(End::is_success),
+        _ => false,
+    }
+}
+
+/// What is wrong with a container, if something is.
+fn complaint(cell: &Cell) -> Option<String> {
+    let end = || cell.end.as_ref().filter(|end| !end.is_success()).map(End::to_string);
+    match cell.phase {
+        Phase::Running { .. } if cell.health() == Some(HealthState::Unhealthy) => {
+            Some("unhealthy".to_owned())
+        }
+        Phase::Over => end(),
+        Phase::Backoff { .. } if cell.restarts.failing() => {
+            Some(format!("keeps ending: {}", end()?))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,147 @@
+//! What an app and its containers are doing, as anybody who may ask sees it.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::SystemTime;
+
+use compose::PublishedPort;
+use container_helper::End;
+
+/// How far an app is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AppState {
+    /// Images are still being fetched; services whose images are there may run already.
+    Pulling(PullStatus),
+    /// Every image is here; some service has not come as far as the compose file asks.
+    Starting,
+    /// Every service is as the compose file asks: it runs, is healthy, or has done its work.
+    Running,
+    /// It cannot be what the compose file asks; what of it runs goes on.
+    Failed(Failure),
+    /// It is being stopped.
+    Stopping,
+    /// Nothing of it runs any more.
+    Stopped,
+}
+
+/// How far the images are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PullStatus {
+    /// Different images of the app.
+    pub images: usize,
+    /// How many of them are verified and unpacked.
+    pub done: usize,
+    /// Bytes fetched so far, as they come compressed.
+    pub fetched_bytes: u64,
+}
+
+/// Why an app is not what its compose file asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What it is about.
+    pub kind: FailureKind,
+    /// For people: which service, and why.
+    pub message: String,
+}
+
+/// What a failure is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// An image that is not pinned.
+    Unpinned,
+    /// Anything else in the compose file.
+    Compose,
+    /// An image that cannot be had with its digest.
+    Image,
+    /// A container or network that cannot be made, a service that ended or is not healthy.
+    Container,
+    /// The guest itself.
+    Internal,
+}
+
+/// One container as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerStatus {
+    /// Its service.
+    pub service: String,
+    /// `SERVICE-N`, N from 1.
+    pub id: String,
+    /// The image that the compose file names.
+    pub image: String,
+    /// What it is doing.
+    pub state: ContainerState,
+    /// What its last checks said; `None` without a health check.
+    pub health: Option<HealthState>,
+    /// How often it was started again after it had ended.
+    pub restarts: u32,
+    /// When it last started, by the guest's clock.
+    pub started: Option<SystemTime>,
+    /// Its addresses, in the order of its networks.
+    pub addresses: Vec<IpAddr>,
+    /// What of it is reachable from outside the guest.
+    pub ports: Vec<PublishedPort>,
+    /// The labels of its service.
+    pub labels: Vec<(String, String)>,
+}
+
+/// What a container is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContainerState {
+    /// It waits for its image, or for the services that it depends on.
+    Waiting,
+    /// It is being started.
+    Starting,
+    /// It runs.
+    Running {
+        /// Its first process, in the guest's own numbering.
+        pid: i32,
+    },
+    /// It was asked to end.
+    Stopping,
+    /// It ended and starts again after a wait.
+    Restarting,
+    /// It ended.
+    Ended(End),
+}
+
+impl ContainerState {
+    /// Whether it has ended and stays so.
+    pub fn is_over(&self) -> bool {
+        matches!(self, Self::Ended(_))
+    }
+}
+
+impl fmt::Display for ContainerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Waiting => f.write_str("waiting"),
+            Self::Starting => f.write_str("starting"),
+            Self::Running { .. } => f.write_str("running"),
+            Self::Stopping => f.write_str("stopping"),
+            Self::Restarting => f.write_str("restarting"),
+            Self::Ended(end) => end.fmt(f),
+        }
+    }
+}
+
+/// What a container's health checks say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthState {
+    /// Not healthy yet, and not long or often enough to be unhealthy.
+    Starting,
+    /// The last check passed.
+    Healthy,
+    /// As many checks failed in a row as the service allows.
+    Unhealthy,
+}
+
+impl fmt::Display for HealthState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        })
+    }
+}

@@ -1,0 +1,139 @@
+//! The strict reading of a `docker-compose.yml`: text in, an app that can be run out, or every
+//! refusal.
+//!
+//! The same bytes are read twice: by the command line before a boot, so that a person hears of a
+//! mistake at once, and in the guest, where the file comes through the untrusted host. Nothing here
+//! opens a file or a socket, and nothing is ignored: an unknown key, or one that a guest does not
+//! have, is refused with its path and line, and a key that changes nothing is noted. Source: the
+//! compose specification and its JSON schema.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+
+use protocol::app_compose::AppCompose;
+
+mod app_directory;
+mod attachments;
+mod capabilities;
+mod command;
+mod definitions;
+pub mod digest;
+mod document;
+mod dotenv;
+mod environment;
+mod field;
+mod grants;
+mod inputs;
+mod interpolate;
+mod keys;
+mod lifecycle;
+pub mod model;
+mod mounts;
+pub mod pinning;
+mod ports;
+mod privileges;
+mod process;
+mod reference;
+mod refusal;
+mod resolve;
+mod resources;
+mod scalar;
+mod service;
+
+pub use document::{DocumentError, MAX_BYTES};
+pub use dotenv::{DotenvError, DotenvFault};
+pub use inputs::{Environment, Inputs};
+pub use interpolate::InterpolationError;
+pub use model::{ComposeFile, Service};
+pub use ports::{AGENT_PORT, Protocol, PublishedPort};
+pub use reference::{ImageName, ImageReference, ReferenceError, valid_registry};
+pub use refusal::{Cause, ComposeError, KeyPath, Refusal, Refusals};
+
+use field::{Field, Findings};
+use keys::TOP;
+
+/// Each service costs a process, a network namespace and an address; apps in the field have fewer
+/// than 20.
+pub const MAX_SERVICES: usize = 64;
+
+impl ComposeFile {
+    /// Reads the compose file of a measured app with its own files and variables, as the guest
+    /// does.
+    pub fn of_app(app: &AppCompose) -> Result<Self, ComposeError> {
+        let environment =
+            Environment::of_directory(&app.files).map_err(ComposeError::Environment)?;
+        let inputs = Inputs {
+            files: &app.files,
+            environment: &environment,
+            danger_privileged: app.danger_privileged,
+        };
+        Self::read(app.docker_compose_file.as_bytes(), &inputs)
+    }
+
+    /// Reads a compose file, refusing all that cannot be run as written.
+    pub fn read(bytes: &[u8], inputs: &Inputs<'_>) -> Result<Self, ComposeError> {
+        let mut findings = Findings::new(*inputs);
+        let file = read(bytes, &mut findings)?;
+        findings.refusals.sort();
+        match file {
+            Some(file) if findings.refusals.is_empty() => Ok(file),
+            _ => Err(ComposeError::Refused(findings.refusals)),
+        }
+    }
+
+    /// The paths in the app directory that a compose file refers to, `.env` among them if a
+    /// variable counts. What it is refused for does not matter here. A file of variables may refer
+    /// to `.env`, so ask again with what was found.
+    pub fn wanted(bytes: &[u8], inputs: &Inputs<'_>) -> Result<BTreeSet<String>, ComposeError> {
+        let mut findings = Findings::new(*inputs);
+        read(bytes, &mut findings)?;
+        Ok(findings.wanted)
+    }
+}
+
+fn read(bytes: &[u8], findings: &mut Findings<'_>) -> Result<Option<ComposeFile>, DocumentError> {
+    let mut root = document::parse(bytes)?;
+    interpolate::document(&mut root, findings);
+    Ok(file(&Field::root(&root), findings))
+}
+
+fn file(root: &Field<'_>, findings: &mut Findings<'_>) -> Option<ComposeFile> {
+    let file = root.section(TOP, findings)?;
+    if let Some(field) = file.get("version") {
+        findings.note(&field, "changes nothing: the compose specification no longer has versions");
+    }
+    let name = file.read("name", findings, project_name);
+    let defined = definitions::read(&file, findings);
+    let field = match file.get("services") {
+        Some(field) => field,
+        None => return findings.refuse(root, Cause::Missing("services")),
+    };
+    let entries = field.entries(findings);
+    match entries.len() {
+        // A value of another kind has been refused already.
+        0 if findings.refusals.is_empty() => {
+            return findings
+                .refuse(&field, Cause::Kind { expected: "at least one service", found: "none" });
+        }
+        found if found > MAX_SERVICES => {
+            return findings
+                .refuse(&field, Cause::TooMany { what: "services", found, limit: MAX_SERVICES });
+        }
+        _ => {}
+    }
+    let written = entries
+        .iter()
+        .filter_map(|(name, field)| service::read(name, field, &defined, findings))
+        .collect();
+    Some(resolve::file(name, written, defined, &field, findings))
+}
+
+fn project_name(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<String> {
+    let name = field.text(findings)?;
+    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let valid = name.len() <= 63
+        && name.bytes().next().is_some_and(word)
+        && name.bytes().all(|b| word(b) || b == b'-' || b == b'_');
+    let rule = "1 to 63 lower-case letters, digits, dashes or underscores, first a letter or digit";
+    if valid { Some(name) } else { field.invalid("project name", &name, rule, findings) }
+}

@@ -1,0 +1,252 @@
+//! Image configurations: what an image says about the process to run in it, and the names of its
+//! archives.
+//!
+//! Checked by digest before it comes here, and hostile all the same: what it says holds only as far
+//! as the compose file does not say otherwise. Sources: OCI image specification 1.1, `config.md`,
+//! and Docker's "Image JSON" for `Healthcheck`, whose durations are nanoseconds. Keys that only
+//! describe are skipped.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use compose::digest::ContentDigest;
+use compose::model::HealthCheck;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::manifest::{ManifestError, PLATFORM};
+
+/// What Docker runs the shell form of a health check with.
+const SHELL: [&str; 2] = ["/bin/sh", "-c"];
+
+/// What an image says about the process to run in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageConfig {
+    /// `user[:group]`, names or numbers; empty for root.
+    pub user: String,
+    /// `NAME=value`.
+    pub environment: Vec<String>,
+    /// The program and its first arguments.
+    pub entrypoint: Vec<String>,
+    /// The arguments after the entry point, or the whole command.
+    pub command: Vec<String>,
+    /// Where it starts; empty for `/`.
+    pub working_dir: String,
+    /// The signal that asks it to end, such as `SIGQUIT`.
+    pub stop_signal: Option<String>,
+    /// How its health is found out; `None` if the image does not say, or says `NONE`. With a value,
+    /// `test` is given.
+    pub health: Option<HealthCheck>,
+    /// Absolute directories whose content shall outlive the container; sorted, each once.
+    pub volumes: Vec<String>,
+    /// Ports that it listens on; sorted, each once.
+    pub exposed_ports: Vec<ExposedPort>,
+    /// Names and values without a meaning; sorted by name.
+    pub labels: Vec<(String, String)>,
+}
+
+/// A port that an image says it listens on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ExposedPort {
+    /// Its number, not 0.
+    pub port: u16,
+    /// Whether it is UDP; otherwise TCP.
+    pub udp: bool,
+}
+
+#[derive(Deserialize)]
+struct RawConfig {
+    os: String,
+    architecture: String,
+    #[serde(default)]
+    config: Option<RawProcess>,
+    rootfs: RawRootfs,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct RawProcess {
+    user: Option<String>,
+    env: Option<Vec<String>>,
+    entrypoint: Option<Vec<String>>,
+    cmd: Option<Vec<String>>,
+    working_dir: Option<String>,
+    stop_signal: Option<String>,
+    healthcheck: Option<RawHealth>,
+    volumes: Option<BTreeMap<String, IgnoredAny>>,
+    exposed_ports: Option<BTreeMap<String, IgnoredAny>>,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct RawHealth {
+    test: Option<Vec<String>>,
+    interval: u64,
+    timeout: u64,
+    start_period: u64,
+    start_interval: u64,
+    retries: u32,
+}
+
+#[derive(Deserialize)]
+struct RawRootfs {
+    r#type: String,
+    diff_ids: Vec<ContentDigest>,
+}
+
+/// Reads a configuration for `layers` layers: the process, and the digest of each uncompressed
+/// archive, lowest first.
+pub fn parse_config(
+    bytes: &[u8],
+    layers: usize,
+) -> Result<(ImageConfig, Vec<ContentDigest>), ManifestError> {
+    let raw: RawConfig = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
+    if (raw.os.as_str(), raw.architecture.as_str()) != PLATFORM {
+        return Err(ManifestError::Platform { os: raw.os, architecture: raw.architecture });
+    }
+    if raw.rootfs.r#type != "layers" || raw.rootfs.diff_ids.len() != layers {
+        return Err(ManifestError::DiffIds { layers, diff_ids: raw.rootfs.diff_ids.len() });
+    }
+    Ok((process(raw.config.unwrap_or_default())?, raw.rootfs.diff_ids))
+}
+
+fn process(raw: RawProcess) -> Result<ImageConfig, ManifestError> {
+    let volumes: Vec<String> = raw.volumes.unwrap_or_default().into_keys().collect();
+    if let Some(volume) = volumes.iter().find(|volume| !valid_volume(volume)) {
+        return Err(ManifestError::Volume(volume.clone()));
+    }
+    let ports = raw.exposed_ports.unwrap_or_default();
+    let mut exposed_ports =
+        ports.keys().map(|text| exposed_ports_of(text)).collect::<Result<Vec<_>, _>>()?.concat();
+    exposed_ports.sort();
+    exposed_ports.dedup();
+    Ok(ImageConfig {
+        user: raw.user.unwrap_or_default(),
+        environment: raw.env.unwrap_or_default(),
+        entrypoint: raw.entrypoint.unwrap_or_default(),
+        command: raw.cmd.unwrap_or_default(),
+        working_dir: raw.working_dir.unwrap_or_default(),
+        stop_signal: raw.stop_signal.filter(|signal| !signal.is_empty()),
+        health: raw.healthcheck.map(health).transpose()?.flatten(),
+        volumes,
+        exposed_ports,
+        labels: raw.labels.unwrap_or_default().into_iter().collect(),
+    })
+}
+
+/// A volume is mounted where its path says: below the root, and nowhere by way of `..`.
+fn valid_volume(path: &str) -> bool {
+    let mut parts = path.split('/').filter(|part| !part.is_empty() && *part != ".").peekable();
+    path.starts_with('/')
+        && !path.contains('\0')
+        && parts.peek().is_some()
+        && parts.all(|part| part != "..")
+}
+
+/// `port[-port][/tcp|/udp]`; other protocols cannot be published here and are left out.
+fn exposed_ports_of(text: &str) -> Result<Vec<ExposedPort>, ManifestError> {
+    let bad = || ManifestError::Port(text.to_owned());
+    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let udp = match protocol {
+        "tcp" => false,
+        "udp" => true,
+        "sctp" => return Ok(Vec::new()),
+        _ => return Err(bad()),
+    };
+    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(bad);
+    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+    let (first, last) = (number(first)?, number(last)?);
+    if first > last {
+        return Err(bad());
+    }
+    Ok((first..=last).map(|port| ExposedPort { port, udp }).collect())
+}
+
+fn health(raw: RawHealth) -> Result<Option<HealthCheck>, ManifestError> {
+    let test = raw.test.unwrap_or_default();
+    let test = match test.split_first().map(|(kind, words)| (kind.as_str(), words)) {
+        // Nothing is inherited any more once an image is built.
+        None | Some(("NONE", _)) => return Ok(None),
+        Some(("CMD", words)) if !words.is_empty() => words.to_vec(),
+        Some(("CMD-SHELL", [line])) => {
+            SHELL.iter().map(|word| word.to_string()).chain([line.clone()]).collect()
+        }
+        Some(_) => return Err(ManifestError::Health(test.join(" "))),
+    };
+    // Zero means that the image does not say.
+    let time = |nanoseconds: u64| (nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds));
+    Ok(Some(HealthCheck {
+        test: Some(test),
+        interval: time(raw.interval),
+        timeout: time(raw.timeout),
+        retries: (raw.retries > 0).then_some(raw.retries),
+        start_period: time(raw.start_period),
+        start_interval: time(raw.start_interval),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(process: &str) -> Result<ImageConfig, ManifestError> {
+        let text = format!(
+            r#"{{"os":"linux","architecture":"amd64","rootfs":{{"type":"layers","diff_ids":[]}},"config":{process}}}"#
+        );
+        parse_config(text.as_bytes(), 0).map(|(config, _)| config)
+    }
+
+    #[test]
+    fn configurations_must_fit_manifest_and_platform() {
+        let text = r#"{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]},"config":null}"#;
+        assert!(parse_config(text.as_bytes(), 0).is_ok());
+        assert!(matches!(parse_config(text.as_bytes(), 1), Err(ManifestError::DiffIds { .. })));
+        let arm = text.replace("amd64", "arm64");
+        assert!(matches!(parse_config(arm.as_bytes(), 0), Err(ManifestError::Platform { .. })));
+    }
+
+    #[test]
+    fn what_an_image_says_of_its_process_is_read() {
+        let config = config(
+            r#"{"Volumes":{"/data":{},"/a/b":{}},"ExposedPorts":{"80/tcp":{},"53/udp":{},"9000-9001":{},"7/sctp":{}},
+                "Labels":{"b":"2","a":"1"},"Healthcheck":{"Test":["CMD-SHELL","curl x"],"Interval":5000000000,"Retries":2}}"#,
+        )
+        .expect("configuration");
+        assert_eq!(config.volumes, ["/a/b", "/data"]);
+        let ports: Vec<_> = config.exposed_ports.iter().map(|port| (port.port, port.udp)).collect();
+        assert_eq!(ports, [(53, true), (80, false), (9000, false), (9001, false)]);
+        assert_eq!(config.labels[0], ("a".to_owned(), "1".to_owned()));
+        let health = config.health.expect("a check");
+        assert_eq!(health.test.expect("words"), ["/bin/sh", "-c", "curl x"]);
+        assert_eq!((health.interval, health.retries), (Some(Duration::from_secs(5)), Some(2)));
+        assert_eq!((health.timeout, health.start_period), (None, None));
+    }
+
+    #[test]
+    fn no_check_is_no_check_and_nonsense_is_refused() {
+        for none in [
+            r#"{"Healthcheck":{"Test":["NONE"]}}"#,
+            r#"{"Healthcheck":{"Test":[]}}"#,
+            r#"{"Healthcheck":{}}"#,
+        ] {
+            assert_eq!(config(none).expect(none).health, None);
+        }
+        for (bad, expected) in [
+            (r#"{"Healthcheck":{"Test":["CMD"]}}"#, "health check"),
+            (r#"{"Healthcheck":{"Test":["RUN","x"]}}"#, "health check"),
+            (r#"{"Healthcheck":{"Test":["CMD-SHELL","a","b"]}}"#, "health check"),
+            (r#"{"Healthcheck":{"Test":["CMD","a"],"Interval":-1}}"#, "not an image document"),
+            (r#"{"ExposedPorts":{"0/tcp":{}}}"#, "exposed port"),
+            (r#"{"ExposedPorts":{"80/quic":{}}}"#, "exposed port"),
+            (r#"{"ExposedPorts":{"9-8":{}}}"#, "exposed port"),
+            (r#"{"Volumes":{"data":{}}}"#, "volume"),
+            (r#"{"Volumes":{"/":{}}}"#, "volume"),
+            (r#"{"Volumes":{"/a/../../b":{}}}"#, "volume"),
+            (r#"{"Labels":{"a":1}}"#, "not an image document"),
+        ] {
+            let error = config(bad).expect_err(bad).to_string();
+            assert!(error.contains(expected), "{bad}: {error}");
+        }
+    }
+}

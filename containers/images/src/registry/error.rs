@@ -1,0 +1,186 @@
+//! Why something could not be had from registries: of all of them, and of each.
+
+use std::fmt;
+
+use compose::digest::ContentDigest;
+use protocol::error::chain;
+
+use super::{MAX_MIRRORS, MAX_REDIRECTS};
+use crate::auth::AuthError;
+
+/// Why registries cannot be asked at all.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// A mirror's address is none.
+    #[error("mirror {0:?} is no address: http(s)://host[:port] and nothing else")]
+    Mirror(String),
+    /// A registry's name makes no address.
+    #[error("registry {0:?} is no host name")]
+    Registry(String),
+    /// Too many mirrors.
+    #[error("{0} mirrors, at most {MAX_MIRRORS}")]
+    TooManyMirrors(usize),
+    /// The certificate roots cannot be read.
+    #[error("certificate roots {path}: {message}")]
+    Roots {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// The TLS library refused its configuration.
+    #[error("TLS: {0}")]
+    Tls(rustls::Error),
+    /// The HTTP library refused its configuration.
+    #[error("HTTP client: {0}")]
+    Client(reqwest::Error),
+}
+
+/// Why one source did not give what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// Other bytes than those pinned.
+    #[error("wrong bytes: expected {expected}, found {found}")]
+    WrongDigest {
+        /// What the compose file or a verified manifest pins.
+        expected: ContentDigest,
+        /// What was sent.
+        found: ContentDigest,
+    },
+    /// It says beforehand that its answer has another length.
+    #[error("{said} bytes are announced, expected {expected}")]
+    WrongLength {
+        /// What is still missing.
+        expected: u64,
+        /// What it says.
+        said: u64,
+    },
+    /// The stream went on past the end.
+    #[error("more than {0} bytes were sent")]
+    TooLong(u64),
+    /// The stream ended early.
+    #[error("{found} bytes of {expected} were sent")]
+    Truncated {
+        /// What the manifest says.
+        expected: u64,
+        /// What came.
+        found: u64,
+    },
+    /// Compressed once more than asked for.
+    #[error("content encoding {0:?} was not asked for")]
+    Encoded(String),
+    /// Another part than the one asked for.
+    #[error("asked for the bytes from {offset} on, found {found:?}")]
+    WrongRange {
+        /// Where to go on.
+        offset: u64,
+        /// Its `Content-Range`.
+        found: String,
+    },
+    /// The answer is no document.
+    #[error("HTTP status {0}")]
+    Status(u16),
+    /// Something else than a manifest or an index.
+    #[error("media type {0:?} is no manifest and no index")]
+    MediaType(String),
+    /// A redirect to nowhere, or to plain HTTP.
+    #[error("redirect to {0:?}, which is no https address")]
+    Redirect(String),
+    /// Redirects without end.
+    #[error("more than {MAX_REDIRECTS} redirects")]
+    Redirects,
+    /// The connection failed or broke.
+    #[error("{}", chain(.0))]
+    Http(reqwest::Error),
+    /// The stream is too slow to be useful.
+    #[error("not done after {0} s")]
+    TooSlow(u64),
+    /// The registry gives no access.
+    #[error("access: {0}")]
+    Auth(#[from] AuthError),
+    /// Another fetch ended by panic while it held the tokens.
+    #[error("interrupted")]
+    Interrupted,
+    /// The store cannot be written; no other source helps.
+    #[error("store: {0}")]
+    Store(std::io::Error),
+}
+
+impl From<reqwest::Error> for SourceError {
+    /// Without the address: one that a registry redirects to may hold a signature.
+    fn from(error: reqwest::Error) -> Self {
+        Self::Http(error.without_url())
+    }
+}
+
+impl SourceError {
+    /// Whether asking the same source again, `received` bytes later, may help.
+    pub(super) fn is_passing(&self, received: u64) -> bool {
+        match self {
+            SourceError::Status(status) => matches!(status, 429 | 500 | 502 | 503 | 504),
+            SourceError::Truncated { .. } => true,
+            // A source that is not there, or says nothing at all, is left for the next one.
+            SourceError::Http(error) => {
+                !error.is_connect() && (!error.is_timeout() || received > 0)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// One source and why it was of no use.
+#[derive(Debug)]
+pub struct Attempt {
+    /// Its address.
+    pub source: String,
+    /// What went wrong.
+    pub cause: SourceError,
+}
+
+/// All sources of one blob and why none was of use.
+#[derive(Debug)]
+pub struct Attempts(Vec<Attempt>);
+
+impl From<Vec<Attempt>> for Attempts {
+    fn from(attempts: Vec<Attempt>) -> Self {
+        Self(attempts)
+    }
+}
+
+impl Attempts {
+    /// In the order asked.
+    pub fn iter(&self) -> impl Iterator<Item = &Attempt> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for Attempts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("no mirror was named and no registry may be asked");
+        }
+        for (index, attempt) in self.0.iter().enumerate() {
+            let separator = if index > 0 { "; " } else { "" };
+            write!(f, "{separator}{} {}", attempt.source, attempt.cause)?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a blob could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// No source gave the bytes.
+    #[error("{digest} of {image}: {attempts}")]
+    AllSources {
+        /// What was wanted.
+        digest: ContentDigest,
+        /// Of which image.
+        image: String,
+        /// Who was asked.
+        attempts: Attempts,
+    },
+    /// The store cannot be written.
+    #[error("store: {0}")]
+    Store(std::io::Error),
+}
