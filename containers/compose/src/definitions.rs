@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use super::app_directory;
 use super::document::Node;
 use super::field::{Field, Findings, Section};
+use super::interpolate::Unset;
 use super::keys::{self, Table};
 use super::model::Network;
 use super::refusal::Cause;
@@ -218,10 +219,10 @@ fn content(field: &Field<'_>, table: Table, findings: &mut Findings<'_>) -> Opti
         ["environment"] => section.read("environment", findings, |field, findings| {
             let name = field.text(findings)?;
             let value = findings.variable(&name);
-            value.map_or_else(
-                || findings.refuse(field, Cause::NoValue(name)),
-                |value| Some(value.into_bytes()),
-            )
+            if value.is_none() {
+                findings.unset(&field.path, field.line, vec![Unset::named(&name)]);
+            }
+            value.map(String::into_bytes)
         }),
         [] if is_external(field.node) => None,
         [] => findings.refuse(field, Cause::Missing("file")),

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, options};
 
 /// A compose file is written by people; the launch block that carries it holds 1 MiB for
 /// everything.
@@ -133,14 +133,17 @@ pub fn parse(bytes: &[u8]) -> Result<Node, DocumentError> {
     }
     let text =
         std::str::from_utf8(bytes).map_err(|error| DocumentError::NotUtf8(error.valid_up_to()))?;
-    let mut reader =
-        Reader { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
+    // What go-yaml, which Docker Compose reads with, makes of a block scalar that the end of the
+    // file ends.
+    let options = options! { block_scalar_eof_without_line_feed: true };
+    let parser = Parser::new_from_str_with_options(text, options);
+    let mut reader = Reader { parser, anchors: HashMap::new(), nodes: 0 };
     reader.document()
 }
 
 /// Pulls events and counts what they build.
 struct Reader<'a> {
-    parser: Parser<'a, saphyr_parser::StrInput<'a>>,
+    parser: Parser<'a, granit_parser::StrInput<'a>>,
     anchors: HashMap<usize, (Node, usize)>,
     nodes: usize,
 }
@@ -158,7 +161,7 @@ impl<'a> Reader<'a> {
         loop {
             match self.next()? {
                 (Event::StreamEnd, _) => return Err(DocumentError::Empty),
-                (Event::DocumentStart(_), _) => break,
+                (Event::DocumentStart(..), _) => break,
                 _ => {}
             }
         }
@@ -167,7 +170,7 @@ impl<'a> Reader<'a> {
         loop {
             match self.next()? {
                 (Event::StreamEnd, _) => break,
-                (Event::DocumentStart(_), line) => {
+                (Event::DocumentStart(..), line) => {
                     return Err(DocumentError::SecondDocument(line));
                 }
                 _ => {}
@@ -194,11 +197,11 @@ impl<'a> Reader<'a> {
                 let text = text.into_owned();
                 (Value::Scalar { text, plain }, anchor)
             }
-            Event::SequenceStart(anchor, tag) => {
+            Event::SequenceStart(_, anchor, tag) => {
                 refuse_tag(tag.is_some(), line)?;
                 (Value::Sequence(self.sequence(depth)?), anchor)
             }
-            Event::MappingStart(anchor, tag) => {
+            Event::MappingStart(_, anchor, tag) => {
                 refuse_tag(tag.is_some(), line)?;
                 (Value::Mapping(self.mapping(depth)?), anchor)
             }
@@ -295,7 +298,7 @@ fn line_of(span: &Span) -> usize {
 }
 
 fn syntax(error: &ScanError) -> DocumentError {
-    DocumentError::Syntax { line: error.marker().line(), message: error.info().to_owned() }
+    DocumentError::Syntax { line: error.marker().line(), message: error.info() }
 }
 
 #[cfg(test)]
@@ -315,6 +318,37 @@ mod tests {
     fn keys_carry_their_lines() {
         let root = parse(b"# first\nname: x\n\nservices:\n  web: {}\n").expect("document");
         assert_eq!(keys(&root), [("name", 2), ("services", 4)]);
+    }
+
+    #[test]
+    fn what_the_usual_parsers_read_is_read() {
+        for (text, expected) in [
+            ("a: [\n  \"x\",\n  \"y\"\n]\n", "xy"),
+            ("a:\n  b: [\n  'x',\n  'y'\n  ]\n", "xy"),
+            ("a:\n  b: {\n  'k': 'x',\n  'l': 'y'\n  }\n", "xy"),
+            ("a:\n  b: [\n'x', y\n]\n", "xy"),
+            ("a:\n  b: \"x\n  y\"\n", "x y"),
+            ("\u{feff}a: x\n", "x"),
+            ("\u{feff}# comment\r\na: x\r\n", "x"),
+            ("a: {k:, l: x}\n", "x"),
+            ("a: |\n  x", "x"),
+        ] {
+            let root = parse(text.as_bytes()).unwrap_or_else(|error| panic!("{text:?}: {error}"));
+            assert_eq!(texts(&root), expected, "{text:?}");
+        }
+        let root = parse(b"a:\n  b: [\n    'x'\n  ]\n  c: y\n").expect("document");
+        let Value::Mapping(entries) = &root.value else { panic!("mapping") };
+        assert_eq!(keys(&entries[0].node), [("b", 2), ("c", 5)]);
+    }
+
+    /// All single values, one behind the other.
+    fn texts(node: &Node) -> String {
+        match &node.value {
+            _ if node.is_null() => String::new(),
+            Value::Scalar { text, .. } => text.clone(),
+            Value::Sequence(items) => items.iter().map(texts).collect(),
+            Value::Mapping(entries) => entries.iter().map(|entry| texts(&entry.node)).collect(),
+        }
     }
 
     #[test]

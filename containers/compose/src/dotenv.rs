@@ -1,11 +1,11 @@
 //! Files of variables: `.env` beside the compose file, and those that `env_file` names.
 //!
-//! One `NAME=value` a line, `export` before it if it likes, comments from `#` on. A value in single
-//! quotes stays as it is; in double quotes `\n`, `\t`, `\r`, `\\`, `\"` and `\$` are read and
+//! One `NAME=value` a line, `export` before it if it likes, comments from `#` on; a byte order mark
+//! is skipped. A value in single quotes stays as it is, but that `\'` is a quote; in double quotes `\n`, `\t`, `\r`, `\\`, `\"` and `\$` are read and
 //! variables filled in; without quotes variables are filled in and the space around it does not
 //! count. Quoted values may go over lines. Source: compose specification, "Env_file format".
 
-use super::interpolate::{InterpolationError, interpolate};
+use super::interpolate::{InterpolationError, Unset, interpolate};
 
 /// More than the largest real services set; far below the kernel's limit on a process's
 /// environment.
@@ -39,9 +39,6 @@ pub enum DotenvFault {
     /// A variable stands twice.
     #[error("the variable {0} is set twice")]
     Twice(String),
-    /// A variable without a value, and nothing gives it one.
-    #[error("the variable {0} has no value")]
-    NoValue(String),
     /// A variable in a value cannot be filled in.
     #[error("{0}")]
     Interpolation(#[from] InterpolationError),
@@ -59,10 +56,13 @@ pub(super) enum Format {
     Raw,
 }
 
-/// Reads `bytes`; variables are looked up among those above them, then with `lookup`.
+/// Reads `bytes`. A variable in a value is looked up with `lookup`, then among those above it in the
+/// file, then among `earlier`, as Docker Compose does. All that is not set is told at once, with the
+/// line of the first.
 pub(super) fn parse(
     bytes: &[u8],
     format: Format,
+    earlier: &[(String, String)],
     lookup: &mut dyn FnMut(&str) -> Option<String>,
 ) -> Result<Vec<(String, String)>, DotenvError> {
     let first = |fault| DotenvError { line: 1, fault };
@@ -70,12 +70,23 @@ pub(super) fn parse(
     if text.contains('\0') {
         return Err(first(DotenvFault::Nul));
     }
-    let mut reader = Reader { rest: text, line: 1, variables: Vec::new(), lookup };
+    let rest = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut reader = Reader { rest, line: 1, variables: Vec::new(), earlier, lookup };
+    let mut unset: Vec<(usize, Unset)> = Vec::new();
     while !reader.rest.is_empty() {
         let line = reader.line;
-        reader.entry(format).map_err(|fault| DotenvError { line, fault })?;
+        match reader.entry(format) {
+            Ok(()) => {}
+            Err(DotenvFault::Interpolation(InterpolationError::Unset(more))) => {
+                unset.extend(more.into_iter().map(|unset| (line, unset)));
+            }
+            Err(fault) => return Err(DotenvError { line, fault }),
+        }
     }
-    Ok(reader.variables)
+    let Some((line, _)) = unset.first() else { return Ok(reader.variables) };
+    let line = *line;
+    let unset = unset.into_iter().map(|(_, unset)| unset).collect();
+    Err(DotenvError { line, fault: InterpolationError::Unset(unset).into() })
 }
 
 /// Reads entry by entry.
@@ -83,6 +94,7 @@ struct Reader<'a, 'l> {
     rest: &'a str,
     line: usize,
     variables: Vec<(String, String)>,
+    earlier: &'l [(String, String)],
     lookup: &'l mut dyn FnMut(&str) -> Option<String>,
 }
 
@@ -98,7 +110,9 @@ impl<'a> Reader<'a, '_> {
         let Some((before, value)) = line.split_once('=') else {
             self.take(line.len() + 1);
             let name = name(start)?;
-            let value = self.get(name).ok_or_else(|| DotenvFault::NoValue(name.to_owned()))?;
+            let value = self
+                .get(name)
+                .ok_or_else(|| InterpolationError::Unset(vec![Unset::named(name)]))?;
             return self.set(name, value);
         };
         let name = name(before)?;
@@ -131,7 +145,8 @@ impl<'a> Reader<'a, '_> {
         let mut escaped = false;
         let end = inner.find(|c| {
             let closes = c == quote && !escaped;
-            escaped = c == '\\' && !escaped && quote == '"';
+            // In single quotes nothing but the quote can be escaped, a backslash neither.
+            escaped = c == '\\' && (!escaped || quote == '\'');
             closes
         });
         let end = end.ok_or(DotenvFault::Quote)?;
@@ -142,16 +157,19 @@ impl<'a> Reader<'a, '_> {
             return Err(DotenvFault::Quote);
         }
         self.take(tail.len() + 1);
-        if quote == '\'' { Ok(value.to_owned()) } else { self.fill(&unescape(value)) }
+        if quote == '\'' { Ok(value.replace("\\'", "'")) } else { self.fill(&unescape(value)) }
     }
 
     fn fill(&mut self, value: &str) -> Result<String, DotenvFault> {
-        let Reader { variables, lookup, .. } = self;
-        Ok(interpolate(value, &mut |name| find(variables, name).or_else(|| lookup(name)))?)
+        let Reader { variables, earlier, lookup, .. } = self;
+        Ok(interpolate(value, &mut |name| {
+            lookup(name).or_else(|| find(variables, name)).or_else(|| find(earlier, name))
+        })?)
     }
 
     fn get(&mut self, name: &str) -> Option<String> {
-        find(&self.variables, name).or_else(|| (self.lookup)(name))
+        let known = (self.lookup)(name).or_else(|| find(&self.variables, name));
+        known.or_else(|| find(self.earlier, name))
     }
 
     fn set(&mut self, name: &str, value: String) -> Result<(), DotenvFault> {
@@ -211,7 +229,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Vec<(String, String)>, DotenvError> {
-        parse(text.as_bytes(), Format::Variables, &mut |name| {
+        parse(text.as_bytes(), Format::Variables, &[], &mut |name| {
             (name == "OUTER").then(|| "out".to_owned())
         })
     }
@@ -240,8 +258,40 @@ mod tests {
 
     #[test]
     fn raw_values_stay_as_they_are() {
-        let raw = parse(b"A='$X' # y\n", Format::Raw, &mut |_| None);
+        let raw = parse(b"A='$X' # y\n", Format::Raw, &[], &mut |_| None);
         assert_eq!(raw, Ok(vec![("A".to_owned(), "'$X' # y".to_owned())]));
+    }
+
+    fn unset(names: &[&str]) -> DotenvFault {
+        InterpolationError::Unset(names.iter().map(|name| Unset::named(name)).collect()).into()
+    }
+
+    #[test]
+    fn a_single_quote_is_escaped_in_single_quotes() {
+        for (text, expected) in [
+            (r"A='Let\'s go!'", "Let's go!"),
+            (r"A='a#\'#b\''#comment", "a#'#b'"),
+            (r"A='\'' # x", "'"),
+            (r"A='\n \d'", r"\n \d"),
+        ] {
+            assert_eq!(read(text), Ok(vec![("A".to_owned(), expected.to_owned())]), "{text}");
+        }
+    }
+
+    #[test]
+    fn variables_are_looked_up_in_order() {
+        let earlier = [("E".to_owned(), "earlier".to_owned()), ("A".to_owned(), "no".to_owned())];
+        let text = "\u{feff}A=own\nOUTER=own\nX=$E/$A/$OUTER\n".as_bytes();
+        let variables = parse(text, Format::Variables, &earlier, &mut |name| {
+            (name == "OUTER").then(|| "out".to_owned())
+        });
+        let variables = variables.expect("variables");
+        assert_eq!(
+            variables[0],
+            ("A".to_owned(), "own".to_owned()),
+            "a byte order mark is skipped"
+        );
+        assert_eq!(variables[2], ("X".to_owned(), "earlier/own/out".to_owned()));
     }
 
     #[test]
@@ -253,16 +303,13 @@ mod tests {
             ("\nA=\"1", 2, DotenvFault::Quote),
             ("A='1' 2", 1, DotenvFault::Quote),
             ("A=1\nA=2", 2, DotenvFault::Twice("A".into())),
-            ("NO", 1, DotenvFault::NoValue("NO".into())),
-            (
-                "G=\"a\nb\"\nA=$NO",
-                3,
-                DotenvFault::Interpolation(InterpolationError::Unset("NO".into())),
-            ),
+            ("NO", 1, unset(&["NO"])),
+            ("G=\"a\nb\"\nA=$NO\nB=1\nNO2\n", 3, unset(&["NO", "NO2"])),
+            ("A='C:\\dir\\'", 1, DotenvFault::Quote),
             ("A=\0", 1, DotenvFault::Nul),
         ] {
             assert_eq!(read(text), Err(DotenvError { line, fault }), "{text:?}");
         }
-        assert!(parse(b"\xff", Format::Variables, &mut |_| None).is_err());
+        assert!(parse(b"\xff", Format::Variables, &[], &mut |_| None).is_err());
     }
 }

@@ -1,12 +1,15 @@
 //! The variables of a service: those of its `env_file`, and over them those of `environment`.
 //!
 //! A name without a value takes the value of the app's variables (`.env`); if there is none it is
-//! refused, where Docker would leave it unset without a word.
+//! refused, where Docker would leave it unset without a word. A variable in a value of an
+//! `env_file` is looked up as Docker Compose does: among the app's variables, those of the service's
+//! own `environment`, the lines above it, and the files before it.
 
 use super::app_directory;
 use super::document::Value;
-use super::dotenv::{self, Format, MAX_VARIABLES};
+use super::dotenv::{self, DotenvError, DotenvFault, Format, MAX_VARIABLES};
 use super::field::{Field, Findings, Section};
+use super::interpolate::{InterpolationError, Unset};
 use super::keys;
 use super::refusal::Cause;
 use super::scalar;
@@ -14,7 +17,7 @@ use super::scalar;
 /// Names and values; no name stands twice.
 pub(super) fn read(service: &Section<'_>, findings: &mut Findings<'_>) -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = Vec::new();
-    let mut set = |variables: Vec<(String, String)>| {
+    let set = |variables: Vec<(String, String)>, all: &mut Vec<(String, String)>| {
         for (name, value) in variables {
             match all.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, known)) => *known = value,
@@ -22,14 +25,13 @@ pub(super) fn read(service: &Section<'_>, findings: &mut Findings<'_>) -> Vec<(S
             }
         }
     };
-    if let Some(field) = service.get("env_file") {
-        for file in env_files(&field, findings) {
-            set(variables_of(&file, findings).unwrap_or_default());
-        }
+    let own = service.get("environment");
+    let own = own.map(|field| list_or_mapping(&field, findings, without_value)).unwrap_or_default();
+    let files = service.get("env_file").map(|field| env_files(&field, findings));
+    for file in files.unwrap_or_default() {
+        set(variables_of(&file, &own, &all, findings).unwrap_or_default(), &mut all);
     }
-    if let Some(field) = service.get("environment") {
-        set(list_or_mapping(&field, findings, without_value));
-    }
+    set(own, &mut all);
     if all.len() > MAX_VARIABLES {
         let cause = Cause::TooMany { what: "variables", found: all.len(), limit: MAX_VARIABLES };
         findings.refuse::<()>(&service.field, cause);
@@ -87,7 +89,10 @@ fn pairs<'a>(
 
 fn without_value(name: &str, at: &Field<'_>, findings: &mut Findings<'_>) -> Option<String> {
     let value = findings.variable(name);
-    value.or_else(|| findings.refuse(at, Cause::NoValue(name.to_owned())))
+    if value.is_none() {
+        findings.unset(&at.path, at.line, vec![Unset::named(name)]);
+    }
+    value
 }
 
 /// One entry of `env_file`.
@@ -132,14 +137,30 @@ fn env_file<'a>(field: Field<'a>, findings: &mut Findings<'_>) -> Option<EnvFile
     Some(EnvFile { path, at, required, format: format.unwrap_or(Format::Variables) })
 }
 
-fn variables_of(file: &EnvFile<'_>, findings: &mut Findings<'_>) -> Option<Vec<(String, String)>> {
+/// The variables of `file`; `own` are those of the service's environment, `earlier` those of the
+/// files before.
+fn variables_of(
+    file: &EnvFile<'_>,
+    own: &[(String, String)],
+    earlier: &[(String, String)],
+    findings: &mut Findings<'_>,
+) -> Option<Vec<(String, String)>> {
     let path = app_directory::path(&file.path, &file.at, findings)?;
     if !file.required && findings.app_entry(&path).is_none() {
         return None;
     }
     let content = app_directory::file(&path, &file.at, findings)?.to_vec();
-    match dotenv::parse(&content, file.format, &mut |name| findings.variable(name)) {
+    let of_service = |name: &str| own.iter().find(|(known, _)| known == name);
+    let parsed = dotenv::parse(&content, file.format, earlier, &mut |name| {
+        let value = findings.variable(name);
+        value.or_else(|| of_service(name).map(|(_, value)| value.clone()))
+    });
+    match parsed {
         Ok(variables) => Some(variables),
+        Err(DotenvError {
+            line,
+            fault: DotenvFault::Interpolation(InterpolationError::Unset(unset)),
+        }) => findings.unset_in(&format!("{path}, line {line}"), &file.at, unset),
         Err(cause) => findings.refuse(&file.at, Cause::Variables { path, cause }),
     }
 }

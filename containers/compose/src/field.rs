@@ -8,7 +8,9 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::document::{Entry, Node, Value};
 use super::inputs::Inputs;
+use super::interpolate::Unset;
 use super::keys::{self, Table};
+use super::missing::Missing;
 use super::model::Note;
 use super::refusal::{Cause, KeyPath, Refusals};
 
@@ -207,6 +209,7 @@ pub(super) struct Findings<'a> {
     pub dangers: Vec<Note>,
     /// Files of the app directory that were asked for.
     pub wanted: BTreeSet<String>,
+    missing: Missing,
     unreadable: HashSet<KeyPath>,
     mounted_bytes: usize,
 }
@@ -220,6 +223,7 @@ impl<'a> Findings<'a> {
             notes: Vec::new(),
             dangers: Vec::new(),
             wanted: BTreeSet::new(),
+            missing: Missing::default(),
             unreadable: HashSet::new(),
             mounted_bytes: 0,
         }
@@ -243,6 +247,26 @@ impl<'a> Findings<'a> {
     pub fn unreadable(&mut self, path: &KeyPath, line: usize, cause: Cause) {
         self.refuse_at::<()>(path, line, cause);
         self.unreadable.insert(path.clone());
+    }
+
+    /// Remembers variables that the value at `path` needs and nothing sets; they are refused
+    /// together.
+    pub fn unset(&mut self, path: &KeyPath, line: usize, unset: Vec<Unset>) {
+        self.missing.add(path, line, &format!("line {line}"), unset);
+        self.unreadable.insert(path.clone());
+    }
+
+    /// The same for variables of the file of variables that `field` names; always `None`.
+    pub fn unset_in<T>(&mut self, at: &str, field: &Field<'_>, unset: Vec<Unset>) -> Option<T> {
+        self.missing.add(&field.path, field.line, at, unset);
+        None
+    }
+
+    /// Refuses the variables that are missing, all at once.
+    pub fn refuse_missing(&mut self) {
+        if let Some((path, line, missing)) = std::mem::take(&mut self.missing).into_parts() {
+            self.refusals.add_always(path, line, Cause::MissingVariables(missing));
+        }
     }
 
     /// Says something about `field` that is no refusal.

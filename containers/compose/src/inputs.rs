@@ -36,7 +36,7 @@ impl Environment {
     /// The variables of `.env` among the files of an app directory; none if there is no such file.
     pub fn of_directory(files: &BTreeMap<String, Vec<u8>>) -> Result<Self, DotenvError> {
         let bytes = files.get(ENVIRONMENT_FILE).map(Vec::as_slice).unwrap_or_default();
-        Ok(dotenv::parse(bytes, Format::Variables, &mut |_| None)?.into_iter().collect())
+        Ok(dotenv::parse(bytes, Format::Variables, &[], &mut |_| None)?.into_iter().collect())
     }
 
     /// The value of `name`.

@@ -27,6 +27,7 @@ mod inputs;
 mod interpolate;
 mod keys;
 mod lifecycle;
+mod missing;
 pub mod model;
 mod mounts;
 pub mod pinning;
@@ -43,7 +44,8 @@ mod service;
 pub use document::{DocumentError, MAX_BYTES};
 pub use dotenv::{DotenvError, DotenvFault};
 pub use inputs::{Environment, Inputs};
-pub use interpolate::InterpolationError;
+pub use interpolate::{InterpolationError, Unset};
+pub use missing::MissingVariable;
 pub use model::{ComposeFile, Service};
 pub use ports::{AGENT_PORT, Protocol, PublishedPort};
 pub use reference::{ImageName, ImageReference, ReferenceError, valid_registry};
@@ -74,6 +76,7 @@ impl ComposeFile {
     pub fn read(bytes: &[u8], inputs: &Inputs<'_>) -> Result<Self, ComposeError> {
         let mut findings = Findings::new(*inputs);
         let file = read(bytes, &mut findings)?;
+        findings.refuse_missing();
         findings.refusals.sort();
         match file {
             Some(file) if findings.refusals.is_empty() => Ok(file),

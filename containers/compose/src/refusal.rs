@@ -8,6 +8,7 @@ use std::fmt;
 use super::document::DocumentError;
 use super::dotenv::DotenvError;
 use super::interpolate::InterpolationError;
+use super::missing::MissingVariable;
 use super::reference::ReferenceError;
 
 /// Enough to mend a real file in one go, few enough that a hostile one cannot fill a log.
@@ -116,10 +117,9 @@ pub enum Cause {
     /// A variable cannot be filled in.
     #[error("{0}")]
     Interpolation(#[from] InterpolationError),
-    /// An environment variable without a value takes that of the app's variables, and there is
-    /// none.
-    #[error("the variable {0:?} has no value")]
-    NoValue(String),
+    /// Variables without a value, each with the line to write.
+    #[error("{} without a value:\n    {}", count(.0), lines(.0))]
+    MissingVariables(Vec<MissingVariable>),
     /// It weakens confinement, and the measured file does not allow that.
     #[error("{0}: only with danger_privileged")]
     Danger(String),
@@ -196,6 +196,15 @@ pub enum Cause {
     Twice(String),
 }
 
+fn count(missing: &[MissingVariable]) -> String {
+    let plural = if missing.len() == 1 { "" } else { "s" };
+    format!("{} variable{plural}", missing.len())
+}
+
+fn lines(missing: &[MissingVariable]) -> String {
+    missing.iter().map(MissingVariable::to_string).collect::<Vec<_>>().join("\n    ")
+}
+
 impl Cause {
     fn hint(&self) -> Option<&'static str> {
         match self {
@@ -203,9 +212,9 @@ impl Cause {
             Cause::Unsupported { hint, .. } => Some(hint),
             Cause::Image(error) => error.hint(),
             Cause::Interpolation(error) => error.hint(),
-            Cause::NoValue(_) => {
-                Some("write NAME=value, or set it in .env; the host's environment does not count")
-            }
+            Cause::MissingVariables(_) => Some(
+                "write these lines with values into .env beside the compose file, or into the file of --env-file; the shell's environment does not count",
+            ),
             Cause::Danger(_) => Some(
                 "`dstyx up --danger-privileged` makes an app-compose.json that allows it: it is measured, and verifiers see it",
             ),
@@ -238,6 +247,11 @@ impl Refusals {
         }
     }
 
+    /// Adds one that speaks for many, whatever stands here already.
+    pub(super) fn add_always(&mut self, path: KeyPath, line: usize, cause: Cause) {
+        self.0.push(Refusal { path, line, cause });
+    }
+
     /// The refusals in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = &Refusal> {
         self.0.iter()
@@ -259,6 +273,10 @@ impl fmt::Display for Refusals {
         for (index, refusal) in self.0.iter().enumerate() {
             let end = if index + 1 < self.0.len() { "\n" } else { "" };
             match refusal.hint() {
+                // A list of lines goes before its hint.
+                Some(hint) if matches!(refusal.cause, Cause::MissingVariables(_)) => {
+                    write!(f, "{refusal}\n  {hint}{end}")?
+                }
                 Some(hint) => write!(f, "{refusal} ({hint}){end}")?,
                 None => write!(f, "{refusal}{end}")?,
             }

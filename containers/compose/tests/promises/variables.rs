@@ -1,5 +1,7 @@
 //! Properties of variables: what is filled in is text, and text without variables stays as it is.
 
+use std::collections::BTreeMap;
+
 use compose::{ComposeError, ComposeFile, Environment, Inputs};
 use proptest::prelude::*;
 
@@ -13,6 +15,57 @@ fn command(word: &str, value: &str) -> Result<String, ComposeError> {
     let file =
         ComposeFile::read(service(&format!("    command: [\"{quoted}\"]\n")).as_bytes(), &inputs)?;
     Ok(file.services[0].process.command.clone().unwrap_or_default().concat())
+}
+
+/// The variables of a service whose keys are `body`, with `files` beside the compose file.
+fn environment(body: &str, files: &[(&str, &str)]) -> Result<Vec<(String, String)>, String> {
+    let files: BTreeMap<String, Vec<u8>> =
+        files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
+    let environment = Environment::of_directory(&files).expect("variables");
+    let inputs = Inputs { files: &files, environment: &environment, danger_privileged: false };
+    let file = ComposeFile::read(service(body).as_bytes(), &inputs);
+    Ok(file.map_err(|error| error.to_string())?.services[0].process.environment.clone())
+}
+
+#[test]
+fn a_file_of_variables_sees_what_docker_compose_lets_it_see() {
+    let body = "    environment: {HOST: db, ENV: service}\n    env_file: [a.env, b.env]\n";
+    let files = [
+        (".env", "\u{feff}ENV=project\nOWN=project\n"),
+        ("a.env", "URL=postgres://${HOST}/shop\nBASE=value\nOWN=a\nE=$ENV/$OWN\n"),
+        ("b.env", "DERIVED=${BASE}/x\nBARE\nBARE2=$URL\n"),
+    ];
+    let said = environment(body, &files).expect_err("BARE has no value");
+    assert!(said.contains("BARE=  # b.env, line 2"), "{said}");
+    let files = [files[0], files[1], ("b.env", "DERIVED=${BASE}/x\nBASE\nBARE2=$URL\n")];
+    let found = environment(body, &files).expect("variables");
+    let expected = [
+        ("URL", "postgres://db/shop"),
+        ("BASE", "value"),
+        ("OWN", "a"),
+        ("E", "project/project"),
+        ("DERIVED", "value/x"),
+        ("BARE2", "postgres://db/shop"),
+        ("HOST", "db"),
+        ("ENV", "service"),
+    ];
+    assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+}
+
+#[test]
+fn all_missing_variables_are_told_at_once_as_lines_to_write() {
+    let body = "    command: $ONE\n    environment: {TWO: \"${TWO:?a\\n b}\", THREE: }\n    env_file: a.env\n";
+    let said = environment(body, &[("a.env", "A=$FOUR\nB=${ONE}${FIVE}\n")]).expect_err("missing");
+    let lines = said.lines().filter(|line| line.starts_with("    ")).collect::<Vec<_>>().join("\n");
+    assert_eq!(
+        lines,
+        "    ONE=  # line 4\n    TWO=  # line 5: a b\n    THREE=  # line 5\n    \
+         FOUR=  # a.env, line 1\n    FIVE=  # a.env, line 1"
+    );
+    // What is told is a file of variables, which lacks nothing but the values.
+    let files = [("a.env", "A=$FOUR\nB=${ONE}${FIVE}\n"), (".env", &lines.replace("=", "=x"))];
+    let found = environment(body, &files).expect("variables");
+    assert!(found.iter().all(|(_, value)| value.trim_matches('x').is_empty()), "{found:?}");
 }
 
 proptest! {

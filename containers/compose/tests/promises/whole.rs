@@ -161,7 +161,7 @@ fn processes_are_what_the_file_says() {
         entrypoint: Some(texts(["/bin/web"])),
         command: Some(texts(["serve", "--root", "/srv/a b", "$HOME"])),
         environment: pairs([
-            ("C", "x"),
+            ("C", "1"),
             ("B", "three"),
             ("R", "'$x'"),
             ("SHARED", "s"),
