@@ -115,12 +115,13 @@ fn exchange(batch: Vec<u8>) -> Result<(), (io::Error, u32)> {
 
 impl Chain {
     /// Every chain.
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Arriving,
         Self::Input,
         Self::Forward,
         Self::Prerouting,
         Self::Output,
+        Self::Leaving,
         Self::Postrouting,
     ];
 
@@ -132,6 +133,7 @@ impl Chain {
             Self::Forward => "forward",
             Self::Prerouting => "prerouting",
             Self::Output => "output",
+            Self::Leaving => "leaving",
             Self::Postrouting => "postrouting",
         }
     }
@@ -144,6 +146,7 @@ impl Chain {
             Self::Forward => ("filter", 2, 0, DROP),
             Self::Prerouting => ("nat", 0, -100, ACCEPT),
             Self::Output => ("nat", 3, -100, ACCEPT),
+            Self::Leaving => ("filter", 4, 0, ACCEPT),
             Self::Postrouting => ("nat", 4, 100, ACCEPT),
         }
     }
@@ -224,6 +227,7 @@ impl Expressions {
             Match::FromBridge(is) => {
                 self.meta(IN_NAME).compare(operator(*is), BRIDGE_PREFIX.as_bytes())
             }
+            Match::To(link) => self.meta(OUT_NAME).compare(EQUAL, &link_name(link)),
             Match::ToBridge(is) => {
                 self.meta(OUT_NAME).compare(operator(*is), BRIDGE_PREFIX.as_bytes())
             }

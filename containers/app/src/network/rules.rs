@@ -11,6 +11,10 @@
 //! | container, guest, outside | a published port of the guest | translated to the container; peers
 //! outside keep their address |
 //! | outside | a container | dropped |
+//! | anything | a subnet of a network, by another link than a bridge | dropped |
+//!
+//! The last row holds whatever routes there are: a lease whose subnet lies in that of a network
+//! would otherwise lead what is for a container to the host.
 //!
 //! A packet whose source is not of the network that it comes from goes nowhere.
 
@@ -44,6 +48,8 @@ pub(super) enum Chain {
     Prerouting,
     /// Destinations of the guest's own new connections.
     Output,
+    /// Everything that leaves, with its destination translated; accepted.
+    Leaving,
     /// Sources of new connections.
     Postrouting,
 }
@@ -55,6 +61,8 @@ pub(super) enum Match {
     From(String),
     /// It comes by any bridge, or by none.
     FromBridge(bool),
+    /// It leaves by this link.
+    To(String),
     /// It leaves by any bridge, or by none.
     ToBridge(bool),
     /// It is of this family.
@@ -126,6 +134,7 @@ pub(super) fn rules(plan: &Plan, is_published: impl Fn(&Slot) -> bool) -> Vec<Ru
         rules.push(Rule { chain: Chain::Output, ..rule.clone() });
         rules.push(rule);
     }
+    leaving(plan, &mut rules);
     postrouting(plan, &mut rules);
     rules
 }
@@ -238,6 +247,17 @@ fn at(port: &PublishedPort, address: IpAddr) -> Option<Vec<Match>> {
         Some(host) if host.is_ipv4() != address.is_ipv4() => None,
         Some(host) if !host.is_unspecified() => Some(vec![Match::Destination(host.into())]),
         _ => Some(vec![Match::Family(family), Match::ToGuest]),
+    }
+}
+
+/// What is for a container leaves by its bridge or not at all; the guest reaches its own addresses
+/// there by its loopback.
+fn leaving(plan: &Plan, rules: &mut Vec<Rule>) {
+    use Match::{Destination, To, ToBridge};
+    rules.push(rule(Chain::Leaving, [To("lo".to_owned())], Verdict::Accept));
+    for subnet in plan.bridges.iter().flat_map(Bridge::subnets) {
+        let diverted = [ToBridge(false), Destination(subnet)];
+        rules.push(rule(Chain::Leaving, diverted, Verdict::Drop));
     }
 }
 

@@ -79,14 +79,22 @@ async fn configure(link: &str, v4: Ipv4Addr, v6: Ipv6Addr, others: Option<(Ipv4A
             .await
             .expect("up");
     }
-    let index = nix::net::if_::if_nametoindex(link).expect("index");
-    netlink.address().add(index, v4.into(), 24).execute().await.expect("address");
-    netlink.address().add(index, v6.into(), 64).execute().await.expect("address");
+    add_addresses(link, (v4, 24), (v6, 64)).await;
     if let Some((v4, v6)) = others {
         let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(v4).build();
         netlink.route().add(route).execute().await.expect("route");
         let route = RouteMessageBuilder::<Ipv6Addr>::new().gateway(v6).build();
         netlink.route().add(route).execute().await.expect("route");
+    }
+}
+
+/// Gives a link addresses with their prefix lengths, and so routes to their subnets.
+pub async fn add_addresses(link: &str, v4: (Ipv4Addr, u8), v6: (Ipv6Addr, u8)) {
+    let (connection, netlink, _) = rtnetlink::new_connection().expect("netlink");
+    tokio::spawn(connection);
+    let index = nix::net::if_::if_nametoindex(link).expect("index");
+    for (address, length) in [(IpAddr::V4(v4.0), v4.1), (IpAddr::V6(v6.0), v6.1)] {
+        netlink.address().add(index, address, length).execute().await.expect("address");
     }
 }
 
@@ -185,9 +193,10 @@ pub fn seen_by(server: impl Into<IpAddr>, port: u16) -> Option<IpAddr> {
 
 /// The same of [`serve_udp`].
 pub fn seen_by_udp(server: impl Into<IpAddr>, port: u16) -> Option<IpAddr> {
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("socket");
+    let server = server.into();
+    let socket = UdpSocket::bind((any(server), 0)).expect("socket");
     socket.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
-    socket.connect(SocketAddr::new(server.into(), port)).ok()?;
+    socket.connect(SocketAddr::new(server, port)).ok()?;
     socket.send(b"?").ok()?;
     let mut buffer = [0; 64];
     let length = socket.recv(&mut buffer).ok()?;

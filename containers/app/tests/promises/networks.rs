@@ -2,15 +2,15 @@
 //! published is reachable from outside; an agent that is started again finds all of it. All of
 //! these tests need root.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 use compose::Protocol;
 use compose::model::{ComposeFile, NetworkMode, Service};
 use containers::network::{Joined, NetworkError, Networks};
 
 use crate::lan::{
-    GUEST, GUEST_V6, Guest, OUTSIDE, OUTSIDE_V6, compose, in_namespace, inside, network, on, port,
-    seen_by, seen_by_udp, serve_tcp, serve_udp,
+    GUEST, GUEST_V6, Guest, OUTSIDE, OUTSIDE_V6, TIMEOUT, add_addresses, compose, in_namespace,
+    in_namespace_async, inside, network, on, port, seen_by, seen_by_udp, serve_tcp, serve_udp,
 };
 use crate::root;
 use crate::service::service;
@@ -258,6 +258,47 @@ async fn nobody_speaks_as_somebody_else() {
         None,
         "a hardware address of another"
     );
+    networks.close().await.expect("closed");
+}
+
+#[tokio::test]
+async fn a_lease_inside_a_networks_subnet_diverts_nothing() {
+    if !root("a_lease_inside_a_networks_subnet_diverts_nothing") {
+        return;
+    }
+    let guest = Guest::new().await;
+    let mut front = network("front");
+    front.ipv6 = true;
+    let web = with_ports(service("web", on(&["front"])), &[(5353, 53, Protocol::Udp)]);
+    let services = vec![web, service("peer", on(&["back"]))];
+    let networks = guest.open(&compose(vec![front, network("back")], services)).await;
+    let (web, peer) = (join(&networks, "web-1").await, join(&networks, "peer-1").await);
+    networks.publish("web-1").await.expect("published");
+    inside(&web, || serve_udp(53));
+    assert!(inside(&peer, || seen_by_udp(GUEST, 5353)).is_some(), "by the guest's address");
+    // The lease's subnets are parts of the network's, so that their routes are taken first; the
+    // host has the container's addresses there.
+    let (lease, lease_v6) = ("172.31.0.6".parse().unwrap(), "fd64:7374:7978::6".parse().unwrap());
+    add_addresses("up0", (lease, 29), (lease_v6, 125)).await;
+    let [IpAddr::V4(address), IpAddr::V6(address_v6)] = web.addresses[..] else {
+        panic!("{web:?}")
+    };
+    in_namespace_async(&guest.outside, async || {
+        add_addresses("out0", (address, 29), (address_v6, 125)).await;
+    });
+    let host = in_namespace(&guest.outside, || UdpSocket::bind("[::]:53").expect("free to take"));
+    host.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
+    // What the guest says itself, to a container, and what containers say: by the guest's address,
+    // which is translated, and to another network.
+    assert_eq!(seen_by_udp(address, 53), None);
+    assert_eq!(seen_by_udp(address_v6, 53), None);
+    assert_eq!(inside(&peer, || seen_by_udp(GUEST, 5353)), None);
+    assert_eq!(inside(&peer, || seen_by_udp(address, 53)), None);
+    let diverted = host.recv_from(&mut [0; 16]);
+    assert!(diverted.is_err(), "the host got what was for a container: {diverted:?}");
+    // The guest's own addresses on its networks are still its own.
+    serve_tcp(V4, 8090);
+    assert!(seen_by(Ipv4Addr::new(172, 31, 0, 1), 8090).is_some());
     networks.close().await.expect("closed");
 }
 
