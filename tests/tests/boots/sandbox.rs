@@ -58,6 +58,8 @@ pub fn keeps_in(guest: &Guest) {
         (&privileged["status"]["Seccomp"], &privileged["calls"]["unshare nothing"]),
         (&json!("0"), &json!(0))
     );
+    the_disk_keeps_its_promises(&confined, &privileged);
+    the_disk_keeps_its_promises(&shared, &privileged);
     paths_are_hidden(&confined, &privileged);
     paths_are_hidden(&shared, &privileged);
     paths_are_read_only(&confined, &["EROFS", "EACCES"]);
@@ -115,6 +117,24 @@ fn calls_are_denied(report: &Value) {
         };
         assert_eq!(*outcome, expected, "{name}");
     }
+}
+
+/// No flag takes a file's checksums, whoever asks; no container makes or changes a subvolume, while
+/// clones of files are a file's own business.
+fn the_disk_keeps_its_promises(report: &Value, privileged: &Value) {
+    for disk in [&report["disk"], &privileged["disk"]] {
+        let refused = disk["no copy on write"].as_str().unwrap_or_default();
+        assert!(["EOPNOTSUPP", "ENOTSUP"].contains(&refused), "{disk}");
+        assert_eq!(disk["is copied on write"], true, "{disk}");
+    }
+    assert_eq!(report["disk"]["file_setattr"], "EPERM");
+    for (request, outcome) in report["disk"]["requests"].as_object().unwrap() {
+        let is_clone = request.starts_with("FICLONE");
+        assert_eq!(*outcome == "ENOTTY", !is_clone, "{request}: {outcome}");
+        assert_ne!(*outcome, "EPERM", "{request}");
+    }
+    let known = &privileged["disk"]["requests"]["SUBVOL_CREATE"];
+    assert_ne!(known, "ENOTTY", "the disk is not btrfs, or the privileged are filtered too");
 }
 
 /// What is masked reads as empty, and some of it is not empty for the privileged.

@@ -3,14 +3,18 @@
 //! It is data in the form of the OCI runtime specification (`config-linux.md`, "Seccomp"), an
 //! allow-list with Docker's choices for a container without further capabilities: no mounts,
 //! namespaces, modules, BPF, `io_uring`, keyrings or performance counters; no sockets of the kind
-//! that leads to the host (`AF_VSOCK`, 40); `clone3` answers `ENOSYS` so that a C library falls
+//! that leads to the host (`AF_VSOCK`, 40), which the image's kernel does not have either; no
+//! subvolumes on the data disk; `clone3` answers `ENOSYS` so that a C library falls
 //! back to `clone`, whose flags can be judged. A capability beyond the default opens the calls that
 //! it is for, and one that is dropped closes its own, as in Docker's profile. The helper enforces
 //! it; see [`container_helper`].
 
 use std::collections::BTreeSet;
 
-use oci_spec::runtime::{Capabilities, Capability, LinuxSeccomp, LinuxSyscall};
+use oci_spec::runtime::{
+    Capabilities, Capability, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArgBuilder,
+    LinuxSeccompOperator, LinuxSyscall,
+};
 
 const DEFAULT: &str = include_str!("seccomp-default.json");
 
@@ -30,6 +34,26 @@ const OPENED: [(Capability, &[&str]); 13] = [
     (Capability::Syslog, &["syslog"]),
     (Capability::Bpf, &["bpf"]),
     (Capability::Perfmon, &["perf_event_open"]),
+];
+
+/// btrfs's requests that make, delete or change subvolumes (`linux/btrfs.h`, x86_64).
+///
+/// A subvolume is no directory: whoever owns the one above it can make it, and removing what an
+/// app left on the data disk ends at it. The file systems' common requests for clones (`FICLONE`,
+/// `FICLONERANGE`, `FIDEDUPERANGE`) have the same letter and stay.
+const SUBVOLUMES: [(&str, u32); 12] = [
+    ("SNAP_CREATE", 0x5000_9401),
+    ("SUBVOL_CREATE", 0x5000_940e),
+    ("SNAP_DESTROY", 0x5000_940f),
+    ("DEFAULT_SUBVOL", 0x4008_9413),
+    ("SNAP_CREATE_V2", 0x5000_9417),
+    ("SUBVOL_CREATE_V2", 0x5000_9418),
+    ("SUBVOL_SETFLAGS", 0x4008_941a),
+    ("SET_RECEIVED_SUBVOL", 0xc0c8_9425),
+    ("SET_RECEIVED_SUBVOL_32", 0xc0c0_9425),
+    ("SEND", 0x4048_9426),
+    ("SEND_32", 0x4044_9426),
+    ("SNAP_DESTROY_V2", 0x5000_943f),
 ];
 
 const ADMIN: &[&str] = &[
@@ -79,6 +103,7 @@ pub fn profile(held: &Capabilities) -> LinuxSeccomp {
         }
     }
     rules.extend(allow(opened));
+    rules.extend(SUBVOLUMES.map(|(_, request)| refuse_request(request)));
     profile.set_syscalls(Some(rules));
     profile
 }
@@ -87,9 +112,24 @@ pub fn profile(held: &Capabilities) -> LinuxSeccomp {
 fn allow(calls: BTreeSet<&str>) -> Option<LinuxSyscall> {
     let mut rule = LinuxSyscall::default();
     rule.set_names(calls.iter().map(|name| name.to_string()).collect());
-    rule.set_action(oci_spec::runtime::LinuxSeccompAction::ScmpActAllow);
+    rule.set_action(LinuxSeccompAction::ScmpActAllow);
     rule.set_errno_ret(None).set_args(None);
     (!calls.is_empty()).then_some(rule)
+}
+
+/// A rule by which a device or file does not know `request`, as on any other file system.
+fn refuse_request(request: u32) -> LinuxSyscall {
+    const ENOTTY: u32 = 25;
+    let argument = LinuxSeccompArgBuilder::default()
+        .index(1_usize)
+        .value(request)
+        .op(LinuxSeccompOperator::ScmpCmpEq)
+        .build()
+        .expect("index, value and operator are given");
+    let mut rule = LinuxSyscall::default();
+    rule.set_names(vec!["ioctl".to_owned()]).set_action(LinuxSeccompAction::ScmpActErrno);
+    rule.set_errno_ret(Some(ENOTTY)).set_args(Some(vec![argument]));
+    rule
 }
 
 #[cfg(test)]

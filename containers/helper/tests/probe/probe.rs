@@ -14,7 +14,7 @@ unsafe extern "C" {
 }
 
 /// System calls with arguments that do nothing where they are allowed, x86_64.
-const CALLS: [(&str, i64, [i64; 3]); 9] = [
+const CALLS: [(&str, i64, [i64; 3]); 15] = [
     ("getppid", 110, [0, 0, 0]),
     ("unshare_nothing", 272, [0, 0, 0]),
     ("unshare_user", 272, [0x1000_0000, 0, 0]),
@@ -23,7 +23,13 @@ const CALLS: [(&str, i64, [i64; 3]); 9] = [
     ("keyctl", 250, [0, -3, 0]),
     ("clone3", 435, [0, 0, 0]),
     ("socket_vsock", 41, [40, 1, 0]),
+    ("socket_vsock_above_32_bits", 41, [(1 << 32) + 40, 1, 0]),
     ("socket_unix", 41, [1, 1, 0]),
+    ("personality_asked_above_32_bits", 135, [-1, 0, 0]),
+    ("subvolume", 16, [-1, 0x5000_940e, 0]),
+    ("subvolume_above_32_bits", 16, [-1, (1 << 32) + 0x5000_940e, 0]),
+    ("snapshot", 16, [-1, 0x5000_9417, 0]),
+    ("clone_of_a_file", 16, [-1, 0x4004_9409, -1]),
 ];
 
 fn main() {

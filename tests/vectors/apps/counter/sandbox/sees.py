@@ -19,13 +19,23 @@ UNWRITABLE = [
 READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", "/sys", "/sys/fs/cgroup"]
 # Numbers of x86_64, and arguments that do no harm where a call is let through.
 CALLS = {
-    "getppid": (110,), "socket AF_UNIX": (41, 1, 1, 0), "socket AF_VSOCK": (41, 40, 1, 0), "clone3": (435, 0, 0),
+    "getppid": (110,), "socket AF_UNIX": (41, 1, 1, 0), "socket AF_VSOCK": (41, 40, 1, 0),
+    "socket AF_VSOCK above 32 bits": (41, (1 << 32) + 40, 1, 0), "clone3": (435, 0, 0),
     "mount": (165, 0, 0, 0, 0, 0), "unshare nothing": (272, 0), "unshare user": (272, 0x10000000), "setns": (308, -1, 0),
     "io_uring_setup": (425, 0, 0), "keyctl": (250, 0, -3, 0), "add_key": (248, 0, 0, 0, 0, 0), "bpf": (321, 0, 0, 0),
     "perf_event_open": (298, 0, 0, -1, -1, 0), "init_module": (175, 0, 0, 0), "reboot": (169, 0, 0, 0),
     "userfaultfd": (323, -1), "open_by_handle_at": (304, -1, 0, 0), "swapon": (167, 0, 0), "iopl": (172, 4),
     "settimeofday": (164, 0, 0), "personality": (135, 0x0040000), "kexec_load": (246, -1, -1, 0, -1),
 }
+# Requests of ioctl to the writable directory: letter and number are btrfs's own but for the last two.
+REQUESTS = {
+    "SNAP_CREATE": 0x50009401, "SUBVOL_CREATE": 0x5000940E, "SNAP_DESTROY": 0x5000940F, "DEFAULT_SUBVOL": 0x40089413,
+    "SNAP_CREATE_V2": 0x50009417, "SUBVOL_CREATE_V2": 0x50009418, "SUBVOL_SETFLAGS": 0x4008941A,
+    "SET_RECEIVED_SUBVOL": 0xC0C89425, "SEND": 0x40489426, "SNAP_DESTROY_V2": 0x5000943F,
+    "SUBVOL_CREATE above 32 bits": (1 << 32) + 0x5000940E, "FICLONE": 0x40049409, "FICLONERANGE": 0x4020940D,
+}
+FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_NOCOW_FL = 0x80086601, 0x40086602, 0x00800000
+FILE_SETATTR, AT_FDCWD = 469, -100
 LIMITS = {"open files": resource.RLIMIT_NOFILE, "core": resource.RLIMIT_CORE}
 NAMESPACES = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"]
 
@@ -50,6 +60,7 @@ def report(places):
         "unwritable": {path: outcome(lambda: opened(path, os.O_WRONLY)) for path in UNWRITABLE},
         "read_only": {path: outcome(lambda: bool(os.statvfs(path).f_flag & os.ST_RDONLY)) for path in READ_ONLY},
         "calls": in_child(calls),
+        "disk": disk("/kept"),
         "nodes": [node(place, device) for place in places for device in devices()],
         "given": {mode: outcome(lambda: opened("/dev/given", flag)) for mode, flag in [("r", os.O_RDONLY), ("w", os.O_WRONLY)]},
         "cgroup": {name: outcome(lambda: open(f"/sys/fs/cgroup/{name}").read().strip()) for name in
@@ -91,8 +102,29 @@ def calls():
 
 def call(*numbers):
     """0, or the name of the error."""
-    result = LIBRARY.syscall(*map(ctypes.c_long, numbers))
+    result = LIBRARY.syscall(*(value if isinstance(value, bytes) else ctypes.c_long(value) for value in numbers))
     return errno.errorcode[ctypes.get_errno()] if result < 0 else 0
+
+
+def disk(place):
+    """What the file system says to requests by which its promises could be changed; every argument is one that it reads."""
+    path = os.path.join(place, "promised")
+    file = os.open(path, os.O_RDWR | os.O_CREAT)
+    below = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    name = ctypes.create_string_buffer(4096)
+    flags = ctypes.c_int()
+    call(16, file, FS_IOC_GETFLAGS, ctypes.addressof(flags))
+    flags.value |= FS_NOCOW_FL
+    attributes = ctypes.create_string_buffer(24)
+    answers = {
+        "requests": {request: call(16, below, number, ctypes.addressof(name)) for request, number in REQUESTS.items()},
+        "no copy on write": call(16, file, FS_IOC_SETFLAGS, ctypes.addressof(flags)),
+        "file_setattr": call(FILE_SETATTR, AT_FDCWD, path.encode(), ctypes.addressof(attributes), len(attributes), 0),
+    }
+    call(16, file, FS_IOC_GETFLAGS, ctypes.addressof(flags))
+    os.close(below)
+    os.close(file)
+    return {**answers, "is copied on write": not flags.value & FS_NOCOW_FL}
 
 
 def devices():
