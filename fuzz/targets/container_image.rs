@@ -28,7 +28,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert!(config.exposed_ports.iter().all(|port| port.port > 0));
         assert!(config.exposed_ports.is_sorted() && config.labels.is_sorted());
         if let Some(health) = &config.health {
-            assert!(health.test.as_ref().is_some_and(|words| !words.is_empty()));
+            assert!(health.test.as_ref().is_some_and(|test| !test.is_empty()));
         }
     }
 });

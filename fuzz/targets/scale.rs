@@ -16,9 +16,9 @@ fuzz_target!(|attestation: &[u8]| {
     // The list that is judged is the only one: its names stand twice in the bytes.
     for event in converted.evidence.event_log.iter().filter(|event| event.imr == RUNTIME_REGISTER) {
         let name = event.event.as_bytes();
-        let places =
+        let candidates =
             attestation.windows(name.len().max(1)).filter(|window| *window == name).count();
-        assert!(name.is_empty() || places >= 2);
+        assert!(name.is_empty() || candidates >= 2);
     }
     assert!(foreign::read(&attestation[..attestation.len() - 1], &[]).is_err());
     assert!(foreign::read(&[attestation, &[0]].concat(), &[]).is_err());

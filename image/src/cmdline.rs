@@ -11,7 +11,7 @@ use protocol::image::Flavour;
 pub struct Parameter {
     /// As the kernel reads it.
     pub text: &'static str,
-    /// Why.
+    /// Reason for the image's documentation.
     pub reason: &'static str,
 }
 

@@ -10,7 +10,7 @@ use reproducible_build::qemu::QemuError;
 use reproducible_build::rust::RustError;
 use reproducible_build::source::TreeError;
 
-use crate::examples::ExampleError;
+use crate::example_compose::ExampleError;
 use crate::initrd::InitrdError;
 use crate::kconfig::KconfigError;
 use crate::manifest::CeilingError;

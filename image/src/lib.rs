@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cmdline;
+pub mod example_compose;
 pub mod examples;
 pub mod initrd;
 pub mod kconfig;

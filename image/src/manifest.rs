@@ -135,11 +135,11 @@ pub fn check_size(file: &str, bytes: u64, ceiling_bytes: u64) -> Result<(), Ceil
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file} has {bytes} bytes; its ceiling is {ceiling_bytes}")]
 pub struct CeilingError {
-    /// Which.
+    /// Name of the file.
     pub file: String,
-    /// Found.
+    /// Size found.
     pub bytes: u64,
-    /// Allowed.
+    /// Largest size allowed.
     pub ceiling_bytes: u64,
 }
 

@@ -229,7 +229,7 @@ pub enum NewcError {
     /// nothing that this module writes
     #[error("{path:?} is of no kind that an image has: mode {mode:o}")]
     Type {
-        /// Where.
+        /// Path of the entry.
         path: String,
         /// The whole mode.
         mode: u32,

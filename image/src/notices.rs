@@ -39,9 +39,9 @@ pub fn crates(lines: &str) -> Result<String, NoticesError> {
     for line in lines.lines().filter(|line| !line.is_empty()) {
         let malformed = || NoticesError::Line(line.chars().take(128).collect());
         let (package, licence) = line.split_once('|').ok_or_else(malformed)?;
-        let mut words = package.split(' ');
-        let name = words.next().filter(|name| !name.is_empty()).ok_or_else(malformed)?;
-        let version = words.next().and_then(|word| word.strip_prefix('v')).ok_or_else(malformed)?;
+        let mut parts = package.split(' ');
+        let name = parts.next().filter(|name| !name.is_empty()).ok_or_else(malformed)?;
+        let version = parts.next().and_then(|word| word.strip_prefix('v')).ok_or_else(malformed)?;
         let in_a_file = || {
             STATED_IN_A_FILE.iter().find(|(known, _)| *known == name).map(|(_, licence)| *licence)
         };
@@ -65,8 +65,8 @@ pub fn crates(lines: &str) -> Result<String, NoticesError> {
 /// Whether some choice of the expression has nothing that is kept out.
 fn acceptable(licence: &str) -> bool {
     let kept_out = |choice: &str| {
-        let mut words = choice.split(|c: char| c.is_whitespace() || "()".contains(c));
-        words.any(|word| KEPT_OUT.iter().any(|prefix| word.starts_with(prefix)))
+        let mut parts = choice.split(|c: char| c.is_whitespace() || "()".contains(c));
+        parts.any(|word| KEPT_OUT.iter().any(|prefix| word.starts_with(prefix)))
     };
     // Old manifests write a slash for OR.
     !licence.is_empty()

@@ -14,7 +14,7 @@ use nix::unistd::{chdir, chroot};
 
 use crate::network::RESOLV_CONF;
 
-/// A file system that could not be mounted, or the root not switched.
+/// a file system that could not be mounted, or a root that could not be switched
 #[derive(Debug, thiserror::Error)]
 #[error("{action} {target}: {source}")]
 pub struct MountError {

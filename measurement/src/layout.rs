@@ -17,7 +17,7 @@ pub enum FirmwareLayout {
     Edk2_2025_05,
 }
 
-/// A layout that this program does not know.
+/// a layout that this program does not know
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "firmware layout `{layout}` is unknown, known are {}; is this image of a newer dstyx?",

@@ -130,7 +130,7 @@ const QEMU_11_1: QemuProfile = QemuProfile {
     ..QEMU_11_0
 };
 
-/// A version of QEMU that no profile describes.
+/// a version of QEMU that no profile describes
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "QEMU version `{version}` has no profile, known are {}; launch with one of them, or state its version if the claim is wrong",

@@ -19,12 +19,12 @@ pub(crate) fn events(cmdline: &CommandLine, initrd: Sha384Digest) -> Vec<Event> 
         preimage: preimage.into(),
         origin: Origin::Computed,
     };
-    let words = match cmdline {
+    let shown = match cmdline {
         CommandLine::Text(text) => format!("UTF-16 of \"{text}{APPENDED}\" and a NUL"),
         CommandLine::Digest(_) => "the command line, known by its digest alone".to_owned(),
     };
     vec![
-        tag("cmdline", load_options(cmdline), words),
+        tag("cmdline", load_options(cmdline), shown),
         tag("initrd", initrd, "the initrd's bytes".into()),
     ]
 }

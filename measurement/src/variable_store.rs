@@ -57,8 +57,8 @@ fn volume_header() -> Vec<u8> {
     header.extend((VOLUME_BYTES as u32 / BLOCK_BYTES).to_le_bytes());
     header.extend(BLOCK_BYTES.to_le_bytes());
     header.extend([0; 8]); // end of the block map
-    let words = header.chunks_exact(2).map(|word| u16::from_le_bytes([word[0], word[1]]));
-    let checksum = words.fold(0u16, u16::wrapping_sub);
+    let numbers = header.chunks_exact(2).map(|word| u16::from_le_bytes([word[0], word[1]]));
+    let checksum = numbers.fold(0u16, u16::wrapping_sub);
     header[CHECKSUM..CHECKSUM + 2].copy_from_slice(&checksum.to_le_bytes());
     header
 }

@@ -122,8 +122,8 @@ pub fn encode(image: &[u8], untouched: u8) -> Result<Vec<u8>, TemplateError> {
     let count = u32::try_from(entries.len()).ok().filter(|count| (1..=MAX_EXTENTS).contains(count));
     let count = count.ok_or(TemplateError::Extents(entries.len()))?;
     let mut bytes = MAGIC.to_vec();
-    let words = entries.iter().flat_map(|entry| [entry.first, entry.blocks, entry.kind]);
-    bytes.extend([blocks, count].into_iter().chain(words).flat_map(u32::to_le_bytes));
+    let numbers = entries.iter().flat_map(|entry| [entry.first, entry.blocks, entry.kind]);
+    bytes.extend([blocks, count].into_iter().chain(numbers).flat_map(u32::to_le_bytes));
     for entry in entries.iter().filter(|entry| entry.kind == DATA) {
         let start = entry.first as usize * BLOCK_BYTES;
         bytes.extend_from_slice(&image[start..start + entry.blocks as usize * BLOCK_BYTES]);

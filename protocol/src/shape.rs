@@ -29,7 +29,7 @@ pub struct Shape {
     pub pci_hotplug: bool,
 }
 
-/// A shape out of its legal range.
+/// a shape out of its legal range
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} is {found}, legal are {legal}")]
 pub struct ShapeError {

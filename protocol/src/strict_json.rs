@@ -25,7 +25,7 @@ pub enum JsonError {
     /// a NUL character, plain or escaped
     #[error("a NUL character at byte {offset}")]
     Nul {
-        /// Where.
+        /// Offset of the character.
         offset: usize,
     },
     /// not the document that was expected: message with key, line and column

@@ -128,13 +128,13 @@ impl fmt::Display for Deviation {
 /// Why the list cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AcceptedError {
-    /// accepted.json cannot be read or written.
+    /// accepted.json cannot be read or written
     #[error("accepted.json cannot be read or written")]
     Io(#[from] io::Error),
-    /// accepted.json is not well formed.
+    /// accepted.json is not well formed
     #[error("accepted.json is not well formed")]
     Syntax(#[from] serde_json::Error),
-    /// accepted.json has version {0}; this program reads version 1.
+    /// accepted.json has version {0}; this program reads version 1
     #[error("accepted.json has version {0}; this program reads version {VERSION}")]
     Version(u32),
 }

@@ -87,16 +87,16 @@ pub fn only_directory(dir: &Path) -> Result<PathBuf, ArchiveError> {
 /// Why an archive was not unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// the package has no data member.
+    /// the package has no data member
     #[error("the package has no data member")]
     NoData,
-    /// the package's member {0} is compressed in a way that is not read; xz is.
+    /// the package's member {0} is compressed in a way that is not read; xz is
     #[error("the package's member {0} is compressed in a way that is not read; xz is")]
     Compression(String),
-    /// the entry {0} would leave the directory it is unpacked into.
+    /// the entry {0} would leave the directory it is unpacked into
     #[error("the entry {0} would leave the directory it is unpacked into")]
     Leaves(PathBuf),
-    /// the path {path} is in {first} and in {second}.
+    /// the path {path} is in {first} and in {second}
     #[error("the path {path} is in {first} and in {second}")]
     Collision {
         /// Relative to the root.
@@ -106,10 +106,10 @@ pub enum ArchiveError {
         /// The package that has it too.
         second: String,
     },
-    /// the tarball has {0} entries at its top, not a single directory.
+    /// the tarball has {0} entries at its top, not a single directory
     #[error("the tarball has {0} entries at its top, not a single directory")]
     TopLevel(usize),
-    /// unpacking failed.
+    /// unpacking failed
     #[error("unpacking failed")]
     Io(#[from] io::Error),
 }

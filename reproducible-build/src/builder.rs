@@ -312,7 +312,7 @@ pub enum BuildError {
         /// Its last lines.
         tail: String,
     },
-    /// building {name} left {found:?}, not {expected:?}.
+    /// building {name} left {found:?}, not {expected:?}
     #[error("building {name} left {found:?}, not {expected:?}")]
     Outputs {
         /// The recipe's name.
@@ -322,25 +322,25 @@ pub enum BuildError {
         /// What is there.
         found: Vec<String>,
     },
-    /// the recipe {0} keeps no work directory to start from.
+    /// the recipe {0} keeps no work directory to start from
     #[error("the recipe {0} keeps no work directory to start from")]
     NoWork(String),
-    /// the lock is not usable.
+    /// the lock is not usable
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// a root cannot be made.
+    /// a root cannot be made
     #[error(transparent)]
     Root(#[from] RootError),
-    /// a source cannot be made.
+    /// a source cannot be made
     #[error(transparent)]
     Tree(#[from] TreeError),
-    /// an input cannot be had.
+    /// an input cannot be had
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// the cache cannot be used.
+    /// the cache cannot be used
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// a file of the build cannot be used.
+    /// a file of the build cannot be used
     #[error("a file of the build cannot be used")]
     Io(#[from] io::Error),
 }

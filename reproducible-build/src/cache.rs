@@ -160,10 +160,10 @@ impl Cache {
 /// Why the cache directory could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
-    /// neither XDG_CACHE_HOME nor HOME is set.
+    /// neither XDG_CACHE_HOME nor HOME is set
     #[error("neither XDG_CACHE_HOME nor HOME is set")]
     NoHome,
-    /// the cache cannot be used.
+    /// the cache cannot be used
     #[error("the cache cannot be used")]
     Io(#[from] io::Error),
 }

@@ -15,6 +15,7 @@ use fs_err as fs;
 mod cpio;
 mod firmware;
 mod object;
+mod part;
 pub mod place;
 
 pub use place::Place;
@@ -54,8 +55,8 @@ pub struct Content {
     pub offset: u64,
     /// Sizes in bytes, of the first and the second.
     pub sizes: (u64, u64),
-    /// What lies there, from the outside inwards: sections, archive members.
-    pub places: Vec<Place>,
+    /// What contains it, from the outside inwards: sections, archive members.
+    pub nested: Vec<Place>,
     /// The bytes from there on, of the first and the second.
     pub bytes: (Vec<u8>, Vec<u8>),
 }
@@ -76,7 +77,7 @@ pub fn contents(first: &[u8], second: &[u8]) -> Option<Content> {
     Some(Content {
         offset: offset as u64,
         sizes: (first.len() as u64, second.len() as u64),
-        places: place::explain(first, second),
+        nested: place::explain(first, second),
         bytes: (from(first), from(second)),
     })
 }
@@ -166,7 +167,7 @@ impl fmt::Display for Content {
         if self.sizes.0 != self.sizes.1 {
             write!(f, " (sizes {} and {})", self.sizes.0, self.sizes.1)?;
         }
-        for place in &self.places {
+        for place in &self.nested {
             write!(f, "\n  in {place}")?;
         }
         for (build, bytes) in [("first ", &self.bytes.0), ("second", &self.bytes.1)] {

@@ -89,7 +89,7 @@ impl FromStr for Digest {
     }
 }
 
-/// `{0:?}` is no SHA-256 digest; it takes 64 lower-case hexadecimal digits.
+/// `{0:?}` is no SHA-256 digest; it takes 64 lower-case hexadecimal digits
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no SHA-256 digest; it takes 64 lower-case hexadecimal digits")]
 pub struct DigestError(String);

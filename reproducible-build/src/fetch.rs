@@ -208,7 +208,7 @@ fn listed(tried: &[HttpError]) -> String {
 /// Why a pinned file could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// {file} has the SHA-256 {found}, but the lock expects {expected}.
+    /// {file} has the SHA-256 {found}, but the lock expects {expected}
     #[error("{file} has the SHA-256 {found}, but the lock expects {expected}")]
     Mismatch {
         /// Path or URL.
@@ -226,18 +226,18 @@ pub enum FetchError {
         /// Why each address did not give it.
         tried: Vec<HttpError>,
     },
-    /// this host's apt configuration names no Debian mirror, and DSTYX_DEBIAN_MIRROR is not set.
+    /// this host's apt configuration names no Debian mirror, and DSTYX_DEBIAN_MIRROR is not set
     #[error(
         "this host's apt configuration names no Debian mirror, and DSTYX_DEBIAN_MIRROR is not set"
     )]
     NoMirror,
-    /// {0} is set to {1:?}, which is no http or https address.
+    /// {0} is set to {1:?}, which is no http or https address
     #[error("{0} is set to {1:?}, which is no http or https address")]
     Address(&'static str, String),
-    /// the cache cannot be used.
+    /// the cache cannot be used
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// an input file cannot be read or written.
+    /// an input file cannot be read or written
     #[error("an input file cannot be read or written")]
     Io(#[from] io::Error),
 }

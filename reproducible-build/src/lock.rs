@@ -247,28 +247,28 @@ fn digest_pins(label: &str, pins: &[Pin]) -> Digest {
 /// Why a lock was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// the lock cannot be read.
+    /// the lock cannot be read
     #[error("the lock cannot be read")]
     Io(#[from] io::Error),
-    /// the lock has {0} bytes; at most 4194304 are read.
+    /// the lock has {0} bytes; at most 4194304 are read
     #[error("the lock has {0} bytes; at most {MAX_BYTES} are read")]
     TooLarge(u64),
-    /// the lock is not well formed.
+    /// the lock is not well formed
     #[error("the lock is not well formed")]
     Syntax(#[source] Box<toml::de::Error>),
-    /// the lock has version {0}; this program reads version 1.
+    /// the lock has version {0}; this program reads version 1
     #[error("the lock has version {0}; this program reads version {VERSION}")]
     Version(u32),
-    /// the lock was resolved at {0:?}, which is no time YYYYMMDDTHHMMSSZ.
+    /// the lock was resolved at {0:?}, which is no time YYYYMMDDTHHMMSSZ
     #[error("the lock was resolved at {0:?}, which is no time YYYYMMDDTHHMMSSZ")]
     Time(String),
-    /// the lock names the path {0:?}, which is not a plain relative path.
+    /// the lock names the path {0:?}, which is not a plain relative path
     #[error("the lock names the path {0:?}, which is not a plain relative path")]
     Path(String),
-    /// the packages of group {0:?} are not in the order of their names, each once.
+    /// the packages of group {0:?} are not in the order of their names, each once
     #[error("the packages of group {0:?} are not in the order of their names, each once")]
     Order(String),
-    /// the lock has no {0} named {1:?}.
+    /// the lock has no {0} named {1:?}
     #[error("the lock has no {0} named {1:?}")]
     NoEntry(&'static str, String),
 }

@@ -128,13 +128,13 @@ fn stated_version(output: &str) -> Option<String> {
 /// Why there is no usable QEMU.
 #[derive(Debug, thiserror::Error)]
 pub enum QemuError {
-    /// group {0:?} of the lock pins no qemu-system-x86.
+    /// group {0:?} of the lock pins no qemu-system-x86
     #[error("group {0:?} of the lock pins no {PACKAGE}")]
     NotLocked(String),
-    /// {0} cannot be started.
+    /// {0} cannot be started
     #[error("{0} cannot be started")]
     Start(PathBuf, #[source] io::Error),
-    /// {program} is QEMU {found:?}, but only {expected} is known to give the predicted ACPI tables.
+    /// {program} is QEMU {found:?}, but only {expected} is known to give the predicted ACPI tables
     #[error(
         "{program} is QEMU {found:?}, but only {expected} is known to give the predicted ACPI tables"
     )]
@@ -146,7 +146,7 @@ pub enum QemuError {
         /// The locked version.
         expected: String,
     },
-    /// the locked QEMU cannot be had.
+    /// the locked QEMU cannot be had
     #[error(transparent)]
     Build(#[from] BuildError),
 }

@@ -49,10 +49,10 @@ fn compare_built(one: &Built, two: &Built) -> Result<Option<Difference>, Rebuild
 /// Why nothing was shown.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
-    /// one of the two builds failed.
+    /// one of the two builds failed
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// the outputs cannot be read.
+    /// the outputs cannot be read
     #[error("the outputs cannot be read")]
     Io(#[from] io::Error),
 }

@@ -78,10 +78,10 @@ impl Command {
         self
     }
 
-    fn expand(&self, places: &Places) -> Step {
+    fn expand(&self, values: &Placeholders) -> Step {
         Step {
-            argv: self.argv.iter().map(|word| places.expand(word)).collect(),
-            dir: PathBuf::from(places.expand(&self.dir)),
+            argv: self.argv.iter().map(|word| values.expand(word)).collect(),
+            dir: PathBuf::from(values.expand(&self.dir)),
         }
     }
 }
@@ -116,9 +116,9 @@ impl Recipe {
 
     /// The commands as they are run in these surroundings.
     pub(crate) fn expanded_steps(&self, variation: &Variation) -> Vec<Step> {
-        let places = Places::new(variation);
+        let values = Placeholders::new(variation);
         let prologue = Command::sh(variation.prologue());
-        [&prologue].into_iter().chain(&self.steps).map(|step| step.expand(&places)).collect()
+        [&prologue].into_iter().chain(&self.steps).map(|step| step.expand(&values)).collect()
     }
 
     /// The whole environment in these surroundings.
@@ -127,12 +127,12 @@ impl Recipe {
         variation: &Variation,
         epoch_secs: u64,
     ) -> BTreeMap<String, String> {
-        let places = Places::new(variation);
+        let values = Placeholders::new(variation);
         let mut env = variation.env();
         env.insert("PATH".into(), "/usr/bin:/usr/sbin".into());
         env.insert("TMPDIR".into(), "/tmp".into());
         env.insert("SOURCE_DATE_EPOCH".into(), epoch_secs.to_string());
-        let own = self.env.iter().map(|(key, value)| (key.clone(), places.expand(value)));
+        let own = self.env.iter().map(|(key, value)| (key.clone(), values.expand(value)));
         env.extend(own);
         env
     }
@@ -148,10 +148,10 @@ impl Input {
     }
 }
 
-/// What the placeholders stand for.
-struct Places([(&'static str, String); 4]);
+/// The value of each placeholder of a recipe's steps.
+struct Placeholders([(&'static str, String); 4]);
 
-impl Places {
+impl Placeholders {
     fn new(variation: &Variation) -> Self {
         let below = |name: &str| variation.base.join(name).display().to_string();
         Self([

@@ -145,14 +145,14 @@ impl VerifiedRelease {
 /// Why a release was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReleaseError {
-    /// no signer is named: an empty list trusts nobody.
+    /// no signer is named: an empty list trusts nobody
     #[error("no signer is named: an empty list trusts nobody")]
     NoSigners,
-    /// {0} signers are named; at most 32 are tried.
+    /// {0} signers are named; at most 32 are tried
     #[error("{0} signers are named; at most {MAX_SIGNERS} are tried")]
     ManySigners(usize),
     /// the threshold is {threshold}, but {keys} different keys are named; legal are 1 to their
-    /// number.
+    /// number
     #[error(
         "the threshold is {threshold}, but {keys} different keys are named; legal are 1 to their number"
     )]
@@ -162,7 +162,7 @@ pub enum ReleaseError {
         /// Different keys.
         keys: usize,
     },
-    /// only {counted} of the named signers signed; {threshold} are needed.
+    /// only {counted} of the named signers signed; {threshold} are needed
     #[error("only {counted} of the named signers signed; {threshold} are needed")]
     TooFew {
         /// Signers whose signature is right.
@@ -170,22 +170,22 @@ pub enum ReleaseError {
         /// As asked for.
         threshold: usize,
     },
-    /// none of the {signatures} signatures is by a named signer.
+    /// none of the {signatures} signatures is by a named signer
     #[error("none of the {signatures} signatures is by a named signer")]
     Foreign {
         /// In the envelope.
         signatures: usize,
     },
-    /// the signature that names {signer} is not of this statement: one of them was changed.
+    /// the signature that names {signer} is not of this statement: one of them was changed
     #[error("the signature that names {signer} is not of this statement: one of them was changed")]
     Altered {
         /// A key that counts.
         signer: KeyId,
     },
-    /// the release has no file named {0:?}.
+    /// the release has no file named {0:?}
     #[error("the release has no file named {0:?}")]
     NoFile(String),
-    /// {name} has the SHA-256 {found}, but the signers vouch for {expected}.
+    /// {name} has the SHA-256 {found}, but the signers vouch for {expected}
     #[error("{name} has the SHA-256 {found}, but the signers vouch for {expected}")]
     OtherBytes {
         /// The file.
@@ -195,10 +195,10 @@ pub enum ReleaseError {
         /// Of the bytes at hand.
         found: String,
     },
-    /// not an envelope.
+    /// not an envelope
     #[error(transparent)]
     Envelope(#[from] EnvelopeError),
-    /// not a statement about a release.
+    /// not a statement about a release
     #[error(transparent)]
     Statement(#[from] StatementError),
 }

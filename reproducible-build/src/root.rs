@@ -139,19 +139,19 @@ fn claim(claims: &Claims, path: &Path, package: &str) -> Result<(), ArchiveError
 /// Why there is no root.
 #[derive(Debug, thiserror::Error)]
 pub enum RootError {
-    /// the package {0} cannot be unpacked.
+    /// the package {0} cannot be unpacked
     #[error("the package {0} cannot be unpacked")]
     Package(String, #[source] ArchiveError),
-    /// the lock lacks the group.
+    /// the lock lacks the group
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// a package cannot be had.
+    /// a package cannot be had
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// the cache cannot be used.
+    /// the cache cannot be used
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// the root cannot be completed.
+    /// the root cannot be completed
     #[error("the root cannot be completed")]
     Io(#[from] io::Error),
 }

@@ -145,19 +145,19 @@ fn environment() -> BTreeMap<String, String> {
 /// Why there is no recipe.
 #[derive(Debug, thiserror::Error)]
 pub enum RustError {
-    /// the workspace has no package {0:?}.
+    /// the workspace has no package {0:?}
     #[error("the workspace has no package {0:?}")]
     NoPackage(String),
-    /// {0} is not well formed.
+    /// {0} is not well formed
     #[error("{0} is not well formed")]
     Syntax(PathBuf, #[source] Box<toml::de::Error>),
-    /// {0} lacks {1}, or has it in an unexpected form.
+    /// {0} lacks {1}, or has it in an unexpected form
     #[error("{0} lacks {1}, or has it in an unexpected form")]
     Shape(PathBuf, String),
-    /// the crate {0} comes from {1}, not from the registry with a checksum.
+    /// the crate {0} comes from {1}, not from the registry with a checksum
     #[error("the crate {0} comes from {1}, not from the registry with a checksum")]
     Foreign(String, String),
-    /// the crate {name} has the SHA-256 {found}, but Cargo.lock expects {expected}.
+    /// the crate {name} has the SHA-256 {found}, but Cargo.lock expects {expected}
     #[error("the crate {name} has the SHA-256 {found}, but Cargo.lock expects {expected}")]
     Checksum {
         /// Name and version.
@@ -167,22 +167,22 @@ pub enum RustError {
         /// What was found.
         found: Digest,
     },
-    /// `cargo fetch` ended with {0}.
+    /// `cargo fetch` ended with {0}
     #[error("`cargo fetch` ended with {0}")]
     CargoFetch(String),
-    /// `cargo fetch` has not fetched {0}.
+    /// `cargo fetch` has not fetched {0}
     #[error("`cargo fetch` has not fetched {0}")]
     NotFetched(String),
-    /// the crate {0} cannot be unpacked.
+    /// the crate {0} cannot be unpacked
     #[error("the crate {0} cannot be unpacked")]
     Unpack(String, #[source] ArchiveError),
-    /// a tree cannot be made.
+    /// a tree cannot be made
     #[error(transparent)]
     Tree(#[from] TreeError),
-    /// the cache cannot be used.
+    /// the cache cannot be used
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// a file cannot be read or written.
+    /// a file cannot be read or written
     #[error("a file cannot be read or written")]
     Io(#[from] io::Error),
 }

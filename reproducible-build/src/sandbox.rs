@@ -115,16 +115,16 @@ fn run(stage: Option<OsString>, path: Option<OsString>) -> Result<ExitCode, Sand
 /// Why there is no sandbox.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
-    /// this argument is for the program itself.
+    /// this argument is for the program itself
     #[error("this argument is for the program itself")]
     Usage,
-    /// {0} was refused.
+    /// {0} was refused
     #[error("{0} was refused")]
     Refused(&'static str, #[source] nix::Error),
-    /// {1} cannot be mounted at {0}.
+    /// {1} cannot be mounted at {0}
     #[error("{1} cannot be mounted at {0}")]
     Mount(PathBuf, String, #[source] nix::Error),
-    /// a file of the sandbox cannot be used.
+    /// a file of the sandbox cannot be used
     #[error("a file of the sandbox cannot be used")]
     Io(#[from] std::io::Error),
 }

@@ -234,28 +234,28 @@ fn packaged_tarball(deb: &[u8], scratch: &Path) -> Result<Vec<u8>, TreeError> {
 /// Why there is no source tree.
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
-    /// the path {0:?} is not plain.
+    /// the path {0:?} is not plain
     #[error("the path {0:?} is not plain")]
     Path(String),
-    /// {0} is neither a file nor a directory.
+    /// {0} is neither a file nor a directory
     #[error("{0} is neither a file nor a directory")]
     Kind(PathBuf),
-    /// the source has no tarball.
+    /// the source has no tarball
     #[error("the source has no tarball")]
     NoTarball,
-    /// an archive cannot be unpacked.
+    /// an archive cannot be unpacked
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// the lock lacks the source.
+    /// the lock lacks the source
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// a file cannot be had.
+    /// a file cannot be had
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// the cache cannot be used.
+    /// the cache cannot be used
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// a source file cannot be read or written.
+    /// a source file cannot be read or written
     #[error("a source file cannot be read or written")]
     Io(#[from] io::Error),
 }

@@ -252,10 +252,10 @@ fn split(entry: &str) -> (&str, Option<&str>) {
 /// Why no lock was made.
 #[derive(Debug, thiserror::Error)]
 pub enum UpdateError {
-    /// the list of wanted packages is not well formed.
+    /// the list of wanted packages is not well formed
     #[error("the list of wanted packages is not well formed")]
     Wanted(#[source] Box<toml::de::Error>),
-    /// {file} has the SHA-256 {found}, but InRelease states {expected}.
+    /// {file} has the SHA-256 {found}, but InRelease states {expected}
     #[error("{file} has the SHA-256 {found}, but InRelease states {expected}")]
     Stale {
         /// Path in the archive.
@@ -265,16 +265,16 @@ pub enum UpdateError {
         /// What was found.
         found: Digest,
     },
-    /// an index is not well formed.
+    /// an index is not well formed
     #[error(transparent)]
     Index(#[from] IndexError),
-    /// something wanted cannot be resolved.
+    /// something wanted cannot be resolved
     #[error(transparent)]
     Resolve(#[from] ResolveError),
-    /// an index cannot be fetched.
+    /// an index cannot be fetched
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// a file cannot be read.
+    /// a file cannot be read
     #[error("a file cannot be read")]
     Io(#[from] io::Error),
 }

@@ -71,10 +71,10 @@ impl Listener for UnixListener {
 /// Serves until its task is ended. At most `max_connections` are open; further ones wait in the
 /// kernel's queue.
 pub async fn serve<L: Listener, A: Answers>(listener: L, answers: Arc<A>, max_connections: usize) {
-    let places = Arc::new(Semaphore::new(max_connections));
+    let permits = Arc::new(Semaphore::new(max_connections));
     loop {
         let place =
-            Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+            Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed");
         match listener.next().await {
             Ok(stream) => {
                 let answers = Arc::clone(&answers);

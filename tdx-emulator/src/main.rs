@@ -26,11 +26,11 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve one QEMU, which connects its second serial port, until it ends
+    /// Serve one QEMU, which connects its second serial port, until it ends.
     Serve(Serve),
-    /// Print the worthless root certificate (PEM)
+    /// Print the worthless root certificate (PEM).
     Root {
-        /// Write it there instead, as DER
+        /// Write it there instead, as DER.
         #[arg(long, value_name = "FILE")]
         der: Option<PathBuf>,
     },
@@ -38,22 +38,22 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Serve {
-    /// Unix socket to listen on
+    /// Unix socket to listen on.
     #[arg(long, value_name = "PATH")]
     socket: PathBuf,
-    /// Existing directory for collateral.json, firmware_log.json and emulator.log
+    /// Existing directory for collateral.json, firmware_log.json and emulator.log.
     #[arg(long, value_name = "DIR")]
     state_dir: PathBuf,
-    /// MRCONFIGID of the TD, 96 hexadecimal digits [default: zero]
+    /// MRCONFIGID of the TD, 96 hexadecimal digits [default: zero].
     #[arg(long, value_name = "HEX", value_parser = parse_register)]
     mrconfigid: Option<Register>,
-    /// Layout of quotes: 4 (TDX 1.0 body), 5 (TDX 1.5 body) or 5-extended
+    /// Layout of quotes: 4 (TDX 1.0 body), 5 (TDX 1.5 body) or 5-extended.
     #[arg(long, value_name = "4|5|5-extended", default_value = "4", value_parser = parse_quote_version)]
     quote_version: QuoteVersion,
-    /// Tell a lie, so that its refusal can be seen
+    /// Tell a lie, so that its refusal can be seen.
     #[arg(long, value_name = "LIE")]
     danger_lie: Option<Lie>,
-    /// When the collateral is issued, like 2026-11-21T06:00:00Z [default: now]
+    /// When the collateral is issued, like 2026-11-21T06:00:00Z [default: now].
     #[arg(long, value_name = "RFC3339")]
     now: Option<DateTime>,
 }

@@ -33,8 +33,8 @@ use x509_cert::time::{Time, Validity};
 use x509_cert::{Certificate, Version};
 
 use self::holder::{Holder, public_point};
+use self::pck_extension::PckFacts;
 use crate::lie::Lie;
-use crate::quote::platform::pck_facts;
 
 /// Validity of the root: fixed, so that the certificate follows from the key.
 const ROOT_VALIDITY: [&str; 2] = ["2026-01-01T00:00:00Z", "2049-12-31T23:59:59Z"];
@@ -87,8 +87,8 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// Issues everything below the root, valid around `now`.
-    pub fn issue(now: DateTime, lie: Option<Lie>) -> Result<Self, PkiError> {
+    /// Issues everything below the root, valid around `now`; the PCK certificate states `facts`.
+    pub fn issue(now: DateTime, facts: &PckFacts, lie: Option<Lie>) -> Result<Self, PkiError> {
         let validity =
             Validity::new(before(now, CERTIFICATE_SLACK)?, after(now, CERTIFICATE_SLACK)?);
         let pck_validity = match lie {
@@ -106,7 +106,7 @@ impl Chain {
             Some(Lie::ForeignTcbSigner) => Issuer { name: Holder::Root, key: Holder::ForeignRoot },
             _ => Issuer::of(Holder::Root),
         };
-        let pck_extension = vec![pck_facts(lie).extension()?];
+        let pck_extension = vec![facts.extension()?];
         let root = root_certificate()?;
         Ok(Self {
             pck_root: match lie {
@@ -316,6 +316,7 @@ impl BuilderProfile for Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quote::platform::pck_facts;
 
     #[test]
     fn the_checked_in_root_follows_from_the_checked_in_key() {
@@ -326,6 +327,6 @@ mod tests {
     #[test]
     fn a_time_beyond_utc_time_is_refused() {
         let late = DateTime::from_str("2049-06-01T00:00:00Z").unwrap();
-        assert!(matches!(Chain::issue(late, None), Err(PkiError::Time(_))));
+        assert!(matches!(Chain::issue(late, &pck_facts(None), None), Err(PkiError::Time(_))));
     }
 }

@@ -26,7 +26,7 @@ pub enum QemuError {
     Process {
         /// Process id of the peer.
         pid: i32,
-        /// Why.
+        /// What the kernel answered.
         source: io::Error,
     },
     /// an option without which nothing can be measured

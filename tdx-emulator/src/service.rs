@@ -19,6 +19,7 @@ use crate::lie::Lie;
 use crate::measure::{LaunchMeasurement, MeasureError};
 use crate::pki::{Chain, PkiError};
 use crate::qemu::{LaunchArguments, QemuError};
+use crate::quote::platform::pck_facts;
 use crate::quote::{QuoteVersion, Quoter};
 use crate::registers::Register;
 use crate::session::{News, Session};
@@ -62,9 +63,9 @@ pub enum ServiceError {
     /// the socket cannot be used
     #[error("socket {path}: {source}", path = .path.display())]
     Socket {
-        /// Where.
+        /// Path of the socket.
         path: PathBuf,
-        /// Why.
+        /// What the kernel answered.
         source: io::Error,
     },
     /// nobody connected
@@ -134,7 +135,7 @@ impl Service {
         let log = state.log();
         let journal =
             Journal::open(&log).map_err(|source| StateDirError::File { path: log, source })?;
-        let chain = Chain::issue(config.now, config.lie)?;
+        let chain = Chain::issue(config.now, &pck_facts(config.lie), config.lie)?;
         let quoter = Quoter::new(&chain, config.quote_version, config.lie)?;
         state.write_collateral(&Collateral::issue(&chain, config.now, config.lie)?.to_json())?;
         let listener = listen(&config.socket)

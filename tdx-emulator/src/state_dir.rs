@@ -22,9 +22,9 @@ pub enum StateDirError {
     /// a file could not be opened or written
     #[error("{path}: {source}", path = .path.display())]
     File {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// What the kernel answered.
         source: io::Error,
     },
 }

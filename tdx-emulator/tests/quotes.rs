@@ -31,7 +31,7 @@ fn registers() -> Registers {
 
 fn sample(version: QuoteVersion, lie: Option<Lie>) -> Sample {
     let now: DateTime = NOW.parse().unwrap();
-    let chain = Chain::issue(now, lie).unwrap();
+    let chain = Chain::issue(now, &platform::pck_facts(lie), lie).unwrap();
     let quote = Quoter::new(&chain, version, lie).unwrap().quote(&registers(), &REPORT_DATA);
     let collateral = Collateral::issue(&chain, now, lie).unwrap().to_json();
     Sample {

@@ -24,6 +24,7 @@ use tdx_emulator::lie::Lie;
 use tdx_emulator::measure::acpi::FirmwareBlobs;
 use tdx_emulator::measure::{LaunchMeasurement, Launched};
 use tdx_emulator::pki::Chain;
+use tdx_emulator::quote::platform::pck_facts;
 use tdx_emulator::quote::{QuoteVersion, Quoter};
 use tdx_emulator::registers::{ENCODED_BYTES, Registers};
 use x509_cert::der::DateTime;
@@ -108,12 +109,12 @@ fn a_guests_whole_life() {
 fn every_lie_is_told() {
     let now: DateTime = NOW.parse().unwrap();
     let registers = expected_registers(&blobs());
-    let said = |lie| {
-        let chain = Chain::issue(now, lie).unwrap();
+    let stated = |lie| {
+        let chain = Chain::issue(now, &pck_facts(lie), lie).unwrap();
         let quote = Quoter::new(&chain, QuoteVersion::V5, lie).unwrap().quote(&registers, &[9; 64]);
         (quote, Collateral::issue(&chain, now, lie).unwrap().to_json())
     };
-    let honest = said(None);
+    let honest = stated(None);
     for lie in Lie::all() {
         let directory = image_directory();
         let options = ["--mrconfigid", &"ab".repeat(48), "--quote-version", "5", "--now", NOW];
@@ -124,7 +125,7 @@ fn every_lie_is_told() {
         assert_eq!(wait(&mut service), Some(0), "{name}");
         let read = |file: &str| std::fs::read(directory.path().join(file)).unwrap();
         let told = (read(QUOTE), read("collateral.json"));
-        assert!(told == said(Some(*lie)), "{name}: the service and the library differ");
+        assert!(told == stated(Some(*lie)), "{name}: the service and the library differ");
         assert!(told != honest, "{name} is no lie");
         let journal = String::from_utf8(read("emulator.log")).unwrap();
         assert!(journal.contains(&format!("told to lie: {lie:?}")), "{journal}");

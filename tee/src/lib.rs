@@ -15,7 +15,8 @@ pub mod tdx;
 pub use event_log::EventLog;
 pub use tdx::TdxGuest;
 
-use std::fmt;
+use std::path::Path;
+use std::{fmt, io};
 
 use protocol::digest::{MrConfigId, Mrtd, ReportData, Rtmr, Sha384Digest};
 
@@ -82,7 +83,7 @@ pub enum TeeError {
         /// The file.
         path: String,
         /// What the kernel said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// a register or a write of another length
     #[error("{path}: {found} bytes, expected {expected}")]
@@ -118,4 +119,11 @@ pub enum TeeError {
         /// Bytes accepted.
         limit: usize,
     },
+}
+
+impl TeeError {
+    /// An I/O error with its file.
+    fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { action, path: path.display().to_string(), source }
+    }
 }

@@ -12,7 +12,6 @@ use protocol::digest::ReportData;
 use protocol::quote;
 
 use crate::TeeError;
-use crate::tdx::io as io_error;
 
 /// Name of the driver that serves TDX quotes.
 const PROVIDER: &str = "tdx_guest";
@@ -48,7 +47,7 @@ impl Request {
         if made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
             made = fs::remove_dir(&directory).and_then(|()| fs::create_dir(&directory));
         }
-        made.map_err(|source| io_error("make", &directory, source))?;
+        made.map_err(|source| TeeError::io("make", &directory, source))?;
         Ok(Self { directory })
     }
 
@@ -57,10 +56,10 @@ impl Request {
         let mut file = OpenOptions::new()
             .write(true)
             .open(&path)
-            .map_err(|source| io_error("open", &path, source))?;
+            .map_err(|source| TeeError::io("open", &path, source))?;
         match file
             .write(report_data.as_bytes())
-            .map_err(|source| io_error("write", &path, source))?
+            .map_err(|source| TeeError::io("write", &path, source))?
         {
             written if written == report_data.0.len() => Ok(()),
             found => Err(TeeError::Length {
@@ -74,10 +73,10 @@ impl Request {
     fn outblob(&self) -> Result<Vec<u8>, TeeError> {
         let path = self.directory.join("outblob");
         let mut quote = Vec::new();
-        let file = File::open(&path).map_err(|source| io_error("open", &path, source))?;
+        let file = File::open(&path).map_err(|source| TeeError::io("open", &path, source))?;
         file.take(quote::MAX_BYTES as u64 + 1)
             .read_to_end(&mut quote)
-            .map_err(|source| io_error("read", &path, source))?;
+            .map_err(|source| TeeError::io("read", &path, source))?;
         if quote.len() > quote::MAX_BYTES {
             return Err(TeeError::QuoteTooLarge { limit: quote::MAX_BYTES });
         }
@@ -86,7 +85,8 @@ impl Request {
 
     fn attribute(&self, name: &str) -> Result<String, TeeError> {
         let path = self.directory.join(name);
-        let text = fs::read_to_string(&path).map_err(|source| io_error("read", &path, source))?;
+        let text =
+            fs::read_to_string(&path).map_err(|source| TeeError::io("read", &path, source))?;
         Ok(text.trim_end().to_owned())
     }
 }

@@ -47,11 +47,11 @@ impl TdxGuest {
     fn read_register(&self, name: &str) -> Result<[u8; REGISTER_BYTES], TeeError> {
         let path = self.measurements.join(name);
         let mut value = Vec::with_capacity(REGISTER_BYTES + 1);
-        let file = File::open(&path).map_err(|source| io("open", &path, source))?;
+        let file = File::open(&path).map_err(|source| TeeError::io("open", &path, source))?;
         // One byte more than a register has, so that a longer file is noticed.
         file.take(REGISTER_BYTES as u64 + 1)
             .read_to_end(&mut value)
-            .map_err(|source| io("read", &path, source))?;
+            .map_err(|source| TeeError::io("read", &path, source))?;
         value.as_slice().try_into().map_err(|_| length(&path, value.len()))
     }
 
@@ -78,9 +78,12 @@ impl Tee for TdxGuest {
         let mut file = OpenOptions::new()
             .write(true)
             .open(&path)
-            .map_err(|source| io("open", &path, source))?;
+            .map_err(|source| TeeError::io("open", &path, source))?;
         // `write`, not `write_all`: a second write would be a second extension.
-        match file.write(digest.as_bytes()).map_err(|source| io("extend", &path, source))? {
+        match file
+            .write(digest.as_bytes())
+            .map_err(|source| TeeError::io("extend", &path, source))?
+        {
             REGISTER_BYTES => Ok(()),
             found => Err(length(&path, found)),
         }
@@ -89,11 +92,6 @@ impl Tee for TdxGuest {
     fn quote(&self, report_data: &ReportData) -> Result<Vec<u8>, TeeError> {
         report::quote(&self.reports, report_data)
     }
-}
-
-/// An I/O error with its file.
-pub(crate) fn io(action: &'static str, path: &Path, source: std::io::Error) -> TeeError {
-    TeeError::Io { action, path: path.display().to_string(), source }
 }
 
 fn length(path: &Path, found: usize) -> TeeError {

@@ -390,10 +390,10 @@ impl Guest {
         .into_owned()
     }
 
-    /// Waits until the console shows `words`: it may lag behind the status disk.
-    pub fn says(&self, words: &str) {
-        while !self.console().contains(words) {
-            self.still_young(&format!("the console does not show {words:?}"));
+    /// Waits until the console shows `message`: it may lag behind the status disk.
+    pub fn says(&self, message: &str) {
+        while !self.console().contains(message) {
+            self.still_young(&format!("the console does not show {message:?}"));
             std::thread::sleep(POLL);
         }
     }

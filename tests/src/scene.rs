@@ -19,6 +19,7 @@ use protocol::{app_compose, event_name, mr_config, report_data};
 use tdx_emulator::collateral::Collateral;
 use tdx_emulator::lie::Lie;
 use tdx_emulator::pki::Chain;
+use tdx_emulator::quote::platform::pck_facts;
 use tdx_emulator::quote::{QuoteVersion, Quoter};
 use tdx_emulator::registers::Registers;
 use x509_cert::der::DateTime;
@@ -164,7 +165,7 @@ impl Scene {
     }
 
     fn chain(&self) -> Chain {
-        Chain::issue(now(), self.lie).unwrap()
+        Chain::issue(now(), &pck_facts(self.lie), self.lie).unwrap()
     }
 }
 

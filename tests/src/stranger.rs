@@ -10,6 +10,7 @@ use protocol::event_log::{RUNTIME_REGISTER, RawEvent};
 use serde_json::Value;
 use tdx_emulator::collateral::Collateral;
 use tdx_emulator::pki::Chain;
+use tdx_emulator::quote::platform::pck_facts;
 use tdx_emulator::quote::{QuoteVersion, Quoter};
 use tdx_emulator::registers::Registers;
 use x509_cert::der::DateTime;
@@ -71,7 +72,7 @@ pub fn write_collateral(file: &Path) {
 
 fn chain() -> Chain {
     let now: DateTime = NOW.parse().unwrap();
-    Chain::issue(now, None).unwrap()
+    Chain::issue(now, &pck_facts(None), None).unwrap()
 }
 
 fn replay(log: &[RawEvent], register: u32) -> Rtmr {

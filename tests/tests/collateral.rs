@@ -12,6 +12,7 @@ use tdx_emulator::collateral::Collateral;
 use tdx_emulator::lie::Lie;
 use tdx_emulator::pki::holder::Holder;
 use tdx_emulator::pki::{Chain, sign_raw};
+use tdx_emulator::quote::platform::pck_facts;
 use tests::dstyx::{Answer, User};
 use tests::lab;
 use tests::pccs::{Mood, Pccs};
@@ -86,7 +87,7 @@ fn lying(lie: Lie) -> Mood {
 /// Collateral of five days before, in its time still.
 fn earlier() -> Value {
     let earlier = EARLIER.parse().unwrap();
-    let chain = Chain::issue(earlier, None).unwrap();
+    let chain = Chain::issue(earlier, &pck_facts(None), None).unwrap();
     serde_json::from_slice(&Collateral::issue(&chain, earlier, None).unwrap().to_json()).unwrap()
 }
 

@@ -125,10 +125,10 @@ impl Lab {
         self.user.dstyx_in(self.directory.path(), arguments)
     }
 
-    fn refuses(&self, directory: &str, words: &str) {
+    fn refuses(&self, directory: &str, message: &str) {
         let answer = self.check(directory);
         assert_ne!(answer.code, 0, "{answer:#?}");
-        assert!(answer.stderr.contains(words), "{words:?} is not in {}", answer.stderr);
+        assert!(answer.stderr.contains(message), "{message:?} is not in {}", answer.stderr);
     }
 
     /// A copy of a release, to be changed.

@@ -75,7 +75,7 @@ fn missing(rows: &[Row]) -> Vec<String> {
 
 /// Rows that differ in the failing checks or in the words; and the checks that refuse first.
 fn counted(rows: &[Row]) -> (usize, usize) {
-    let kinds: BTreeSet<_> = rows.iter().map(|row| (row.fails, row.words)).collect();
+    let kinds: BTreeSet<_> = rows.iter().map(|row| (row.fails, row.message)).collect();
     let first: BTreeSet<_> = rows.iter().filter_map(|row| row.fails.first()).collect();
     (kinds.len(), first.len())
 }

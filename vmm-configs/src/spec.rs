@@ -42,10 +42,10 @@ pub enum SpecError {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
-    /// TCP
+    /// A TCP port.
     #[default]
     Tcp,
-    /// UDP
+    /// A UDP port.
     Udp,
 }
 

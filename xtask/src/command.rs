@@ -32,6 +32,6 @@ pub fn capture(command: &mut Command) -> Result<Output, String> {
     if output.status.success() {
         return Ok(output);
     }
-    let words = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{command:?}: {}\n{words}", output.status))
+    let message = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{command:?}: {}\n{message}", output.status))
 }

@@ -116,15 +116,15 @@ impl Copy {
         // Debug information would cost a third of the time and is read by nobody.
         cargo.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_INCREMENTAL", "1");
         let output = cargo.output().map_err(|error| format!("cargo: {error}"))?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        let failed = failed_trials(&said);
-        if said.lines().any(|line| line.starts_with("test result:"))
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let failed = failed_trials(&printed);
+        if printed.lines().any(|line| line.starts_with("test result:"))
             && output.status.success() == failed.is_empty()
         {
             return Ok(failed);
         }
-        let words = String::from_utf8_lossy(&output.stderr);
-        Err(format!("{cargo:?}: {}\n{words}", output.status))
+        let message = String::from_utf8_lossy(&output.stderr);
+        Err(format!("{cargo:?}: {}\n{message}", output.status))
     }
 }
 

@@ -10,11 +10,14 @@ use std::process::ExitCode;
 
 use crate::command;
 
+mod circles;
 mod edges;
+mod language;
 mod licences;
 mod names;
 mod readme;
 mod sizes;
+mod test_code;
 mod unsafe_code;
 
 /// A file of Rust source, relative to the root.
@@ -35,19 +38,26 @@ pub fn run() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let mut findings = Vec::new();
-    findings.extend(module_docs(&sources));
-    findings.extend(sizes::check(&sources));
-    findings.extend(unsafe_code::check(&sources));
-    findings.extend(names::check(&root));
-    findings.extend(edges::check());
-    findings.extend(licences::check());
-    findings.extend(readme::check(&root));
-    for finding in &findings {
-        eprintln!("tidy: {finding}");
+    let rules: [&dyn Fn() -> Vec<String>; 9] = [
+        &|| module_docs(&sources),
+        &|| sizes::check(&sources),
+        &|| unsafe_code::check(&sources),
+        &|| circles::check(&sources),
+        &|| language::check(&sources),
+        &|| names::check(&root),
+        &edges::check,
+        &licences::check,
+        // Last, because the program that it asks may have to be compiled.
+        &|| readme::check(&root),
+    ];
+    let mut count = 0;
+    for rule in rules {
+        let findings = rule();
+        findings.iter().for_each(|finding| eprintln!("tidy: {finding}"));
+        count += findings.len();
     }
-    println!("tidy: {} files of Rust, {} findings", sources.len(), findings.len());
-    if findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!("tidy: {} files of Rust, {} findings", sources.len(), count);
+    if count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Files that git knows or would add, so that build output is never looked at.

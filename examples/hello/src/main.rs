@@ -99,8 +99,8 @@ fn answer(client: &TcpStream) -> io::Result<()> {
 
 /// Status line and page for a request line.
 fn respond(line: &str) -> (&'static str, String) {
-    let mut words = line.split_ascii_whitespace();
-    match (words.next(), words.next()) {
+    let mut parts = line.split_ascii_whitespace();
+    match (parts.next(), parts.next()) {
         (Some("GET"), Some("/")) => ("200 OK", page::page(&info::fetch())),
         (Some("GET"), Some(_)) => {
             ("404 Not Found", "<p>There is only one page: <a href=\"/\">/</a>".into())

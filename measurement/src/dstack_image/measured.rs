@@ -18,7 +18,7 @@ use crate::variable_store;
 
 /// Longest file; a real one has 392 bytes.
 pub const MAX_MEASUREMENT_BYTES: usize = 4096;
-/// Longest witness of the TD HOB: five bytes a number.
+/// Longest record of the TD HOB: five bytes a number.
 const MAX_WITNESS_BYTES: usize = 5 * (3 + 2 * MAX_ACCEPTED_RANGES);
 /// Nesting that the format has, and one more for a better message.
 const MAX_DEPTH: usize = 4;
@@ -45,7 +45,7 @@ struct RawImage {
 struct RawFirmware {
     ovmf: String,
     mrtd: RawMrtd,
-    td_hob: Witness,
+    td_hob: HobRecord,
 }
 
 #[derive(Deserialize)]
@@ -106,19 +106,19 @@ impl<'de, const LENGTH: usize> Deserialize<'de> for Bytes<LENGTH> {
 
 /// Which pages are accepted before boot, as numbers of pages in ULEB128: base, offset of the TD
 /// HOB, count, then offset and length of each range.
-struct Witness {
+struct HobRecord {
     hob_base: u64,
     accepted: Vec<(u64, u64)>,
 }
 
-impl<'de> Deserialize<'de> for Witness {
+impl<'de> Deserialize<'de> for HobRecord {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let bytes = deserializer.deserialize_bytes(ByteString)?;
         Self::parse(&bytes).ok_or_else(|| D::Error::custom("td_hob is no list of page ranges"))
     }
 }
 
-impl Witness {
+impl HobRecord {
     /// `None`: cut, too long, followed by something, or beyond the address space.
     fn parse(mut bytes: &[u8]) -> Option<Self> {
         if bytes.len() > MAX_WITNESS_BYTES {
@@ -175,19 +175,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_witness_is_read_whole_or_not_at_all() {
+    fn a_record_is_read_whole_or_not_at_all() {
         let bytes = hex::decode("80100904000609020b021010").unwrap();
-        let witness = Witness::parse(&bytes).unwrap();
-        assert_eq!(witness.hob_base, 0x80_9000);
+        let record = HobRecord::parse(&bytes).unwrap();
+        assert_eq!(record.hob_base, 0x80_9000);
         let ranges =
             [(0x80_0000, 0x6000), (0x80_9000, 0x2000), (0x80_b000, 0x2000), (0x81_0000, 0x1_0000)];
-        assert_eq!(witness.accepted, ranges);
+        assert_eq!(record.accepted, ranges);
         for length in 0..bytes.len() {
-            assert!(Witness::parse(&bytes[..length]).is_none(), "{length} bytes");
+            assert!(HobRecord::parse(&bytes[..length]).is_none(), "{length} bytes");
         }
-        assert!(Witness::parse(&[&bytes[..], &[0]].concat()).is_none());
-        assert!(Witness::parse(&[0x80; 8]).is_none());
-        assert!(Witness::parse(&[0, 0, 0x40]).is_none());
+        assert!(HobRecord::parse(&[&bytes[..], &[0]].concat()).is_none());
+        assert!(HobRecord::parse(&[0x80; 8]).is_none());
+        assert!(HobRecord::parse(&[0, 0, 0x40]).is_none());
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub enum Part {
 pub enum Cause {
     /// Another number in the machine's shape.
     Shape {
-        /// Which.
+        /// Part of the shape that differs.
         field: Field,
         /// Of the measured machine.
         found: u64,

@@ -37,7 +37,7 @@ pub enum FileError {
     /// the content is not base64
     #[error("{path:?}: not base64: {cause}")]
     Content {
-        /// Whose.
+        /// Path of the file.
         path: String,
         /// What the decoder says.
         cause: base64::DecodeError,

@@ -1,7 +1,7 @@
 //! Members of a cpio archive in the `newc` form (Linux:
 //! `Documentation/driver-api/early-userspace/buffer-format.rst`).
 
-use super::place::Part;
+use super::part::Part;
 
 const HEADER_BYTES: usize = 110;
 const END: &str = "TRAILER!!!";
@@ -74,10 +74,10 @@ mod tests {
 
     #[test]
     fn members_and_their_headers_are_named() {
-        let places = explain(&archive("abcd", 1), &archive("abxd", 1));
-        assert_eq!(places[0].to_string(), "cpio member bin/init, offset 0x2");
-        let places = explain(&archive("abcd", 1), &archive("abcd", 2));
-        assert_eq!(places[0].name, "cpio header of bin/init");
+        let nested = explain(&archive("abcd", 1), &archive("abxd", 1));
+        assert_eq!(nested[0].to_string(), "cpio member bin/init, offset 0x2");
+        let nested = explain(&archive("abcd", 1), &archive("abcd", 2));
+        assert_eq!(nested[0].name, "cpio header of bin/init");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Files in firmware volumes (UEFI Platform Initialization specification 1.8, volume 3, chapter 3).
 
-use super::place::Part;
+use super::part::Part;
 
 /// Volumes start at multiples of it.
 const ALIGNMENT: usize = 0x1000;
@@ -89,10 +89,10 @@ mod tests {
 
     #[test]
     fn volume_and_file_are_named() {
-        let places = explain(&firmware(1), &firmware(2));
+        let nested = explain(&firmware(1), &firmware(2));
         let guid = "11111111-1111-1111-1111-111111111111";
         assert_eq!(
-            places[0].to_string(),
+            nested[0].to_string(),
             format!("firmware volume at 0x1000, file {guid}, offset 0x1e")
         );
     }

@@ -2,7 +2,7 @@
 
 use object::{BinaryFormat, File, Object as _, ObjectSection as _};
 
-use super::place::Part;
+use super::part::Part;
 
 /// Hashes the other sections, so it only repeats that they differ.
 const DERIVED: &str = ".note.gnu.build-id";

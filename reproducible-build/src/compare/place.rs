@@ -1,4 +1,4 @@
-//! Says what lies at the first difference of two contents.
+//! Says what is at the first difference of two contents.
 //!
 //! Formats are told by their first bytes and nest: a zstd file holds a cpio archive,
 //! which holds a program, which has sections. A format that cannot be read ends the
@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::Read as _;
 
+use super::part::Part;
 use super::{cpio, firmware, first_difference, object};
 
 /// Nothing that we build nests deeper than initrd → archive → program.
@@ -19,7 +20,7 @@ const MAX_UNPACKED_BYTES: u64 = 1 << 30;
 /// millions.
 const MAX_ALSO: usize = 16;
 
-/// Something inside which a difference lies.
+/// A part of a content that holds a difference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// Such as `ELF section .rodata`.
@@ -47,34 +48,28 @@ impl fmt::Display for Place {
     }
 }
 
-/// A named part of a content: an archive's member, a program's section.
-pub(super) struct Part<'a> {
-    pub(super) name: String,
-    pub(super) bytes: &'a [u8],
-}
-
-/// The places of the first difference, from the outside inwards.
+/// What contains the first difference, from the outside inwards.
 #[must_use]
 pub fn explain(first: &[u8], second: &[u8]) -> Vec<Place> {
-    let mut places = Vec::new();
-    descend(first, second, MAX_DEPTH, &mut places);
-    places
+    let mut nested = Vec::new();
+    descend(first, second, MAX_DEPTH, &mut nested);
+    nested
 }
 
-fn descend(first: &[u8], second: &[u8], depth: usize, places: &mut Vec<Place>) {
+fn descend(first: &[u8], second: &[u8], depth: usize, nested: &mut Vec<Place>) {
     if depth == 0 {
         return;
     }
     if let (Some(a), Some(b)) = (decompressed(first), decompressed(second)) {
         // Equal contents that were packed differently have no place inside.
         if let Some(at) = first_difference(&a, &b) {
-            places.push(Place {
+            nested.push(Place {
                 name: "decompressed content".into(),
                 offset: at as u64,
                 also: Vec::new(),
                 more: 0,
             });
-            descend(&a, &b, depth - 1, places);
+            descend(&a, &b, depth - 1, nested);
         }
         return;
     }
@@ -82,8 +77,8 @@ fn descend(first: &[u8], second: &[u8], depth: usize, places: &mut Vec<Place>) {
         return;
     };
     if let Some((place, a, b)) = differing_part(&a, &b) {
-        places.push(place);
-        descend(a, b, depth - 1, places);
+        nested.push(place);
+        descend(a, b, depth - 1, nested);
     }
 }
 
@@ -163,8 +158,8 @@ mod tests {
 
     #[test]
     fn a_tar_member_is_named() {
-        let places = explain(&tar("abc"), &tar("abd"));
-        assert_eq!(places[0].to_string(), "tar member dir/file, offset 0x2");
+        let nested = explain(&tar("abc"), &tar("abd"));
+        assert_eq!(nested[0].to_string(), "tar member dir/file, offset 0x2");
     }
 
     #[test]
@@ -195,9 +190,9 @@ mod tests {
             encoder.write_all(&tar(content)).unwrap();
             encoder.finish().unwrap()
         };
-        let places = explain(&pack("abc"), &pack("xbc"));
-        assert_eq!(places.len(), 2);
-        assert_eq!(places[1].name, "tar member dir/file");
+        let nested = explain(&pack("abc"), &pack("xbc"));
+        assert_eq!(nested.len(), 2);
+        assert_eq!(nested[1].name, "tar member dir/file");
     }
 
     #[test]

@@ -97,14 +97,14 @@ fn one_line(line: &str) -> Option<Entry> {
         Some(options) => options.split_once(']')?.1,
         None => rest,
     };
-    let mut words = rest.split_whitespace().map(str::to_owned);
-    Some(Entry { uri: words.next()?, suite: words.next()?, components: words.collect() })
+    let mut fields = rest.split_whitespace().map(str::to_owned);
+    Some(Entry { uri: fields.next()?, suite: fields.next()?, components: fields.collect() })
 }
 
 /// A stanza of a `.sources` file: every URI with every suite.
 fn deb822(block: &str) -> Vec<Entry> {
     let value = |key: &str| -> Vec<String> {
-        let mut words = Vec::new();
+        let mut fields = Vec::new();
         let mut inside = false;
         for line in block.lines().filter(|line| !line.starts_with('#')) {
             let text = match line.split_once(':') {
@@ -115,10 +115,10 @@ fn deb822(block: &str) -> Vec<Entry> {
                 _ => line,
             };
             if inside {
-                words.extend(text.split_whitespace().map(str::to_owned));
+                fields.extend(text.split_whitespace().map(str::to_owned));
             }
         }
-        words
+        fields
     };
     let enabled = value("Enabled").first().is_none_or(|v| v != "no");
     if !enabled || !value("Types").iter().any(|t| t == "deb") {

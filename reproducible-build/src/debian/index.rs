@@ -33,9 +33,9 @@ pub fn stated_digest(in_release: &str, name: &str) -> Result<(Digest, u64), Inde
     lines
         .take_while(|line| line.starts_with(' '))
         .find_map(|line| {
-            let mut words = line.split_whitespace();
-            let (digest, size, path) = (words.next()?, words.next()?, words.next()?);
-            let found = path == name && words.next().is_none();
+            let mut fields = line.split_whitespace();
+            let (digest, size, path) = (fields.next()?, fields.next()?, fields.next()?);
+            let found = path == name && fields.next().is_none();
             found.then_some((digest.parse().ok()?, size.parse().ok()?))
         })
         .ok_or_else(|| IndexError::NotStated(name.into()))
@@ -91,8 +91,8 @@ fn source_pins(stanza: &Stanza<'_>) -> Result<Vec<Pin>, IndexError> {
     let directory = field(stanza, "Directory")?;
     let mut pins = Vec::new();
     for line in field(stanza, "Checksums-Sha256")?.lines() {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let [hash, size, file] = words[..] else {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [hash, size, file] = fields[..] else {
             continue;
         };
         if file.contains(".tar.") && !file.ends_with(".asc") {
@@ -153,13 +153,13 @@ fn title(stanza: &Stanza<'_>) -> String {
 /// Why an index was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
-    /// the archive's InRelease does not state a SHA-256 for {0}.
+    /// the archive's InRelease does not state a SHA-256 for {0}
     #[error("the archive's InRelease does not state a SHA-256 for {0}")]
     NotStated(String),
-    /// the index's entry {0:?} has no field {1}.
+    /// the index's entry {0:?} has no field {1}
     #[error("the index's entry {0:?} has no field {1}")]
     NoField(String, &'static str),
-    /// the index's entry {0:?} has the malformed value {1:?}.
+    /// the index's entry {0:?} has the malformed value {1:?}
     #[error("the index's entry {0:?} has the malformed value {1:?}")]
     BadField(String, String),
 }

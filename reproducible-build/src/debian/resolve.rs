@@ -152,13 +152,13 @@ fn describe(clause: &[Relation]) -> String {
 /// Why no closed set was found.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
-    /// no index has a package named {0:?}.
+    /// no index has a package named {0:?}
     #[error("no index has a package named {0:?}")]
     Unknown(String),
-    /// {0} needs {1}, which no index offers.
+    /// {0} needs {1}, which no index offers
     #[error("{0} needs {1}, which no index offers")]
     Unmet(String, String),
-    /// {0} has the malformed relation {1:?}.
+    /// {0} has the malformed relation {1:?}
     #[error("{0} has the malformed relation {1:?}")]
     Relation(String, String),
 }

@@ -145,16 +145,16 @@ impl Client {
 /// Why an address did not give the file.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// {0} cannot be fetched.
+    /// {0} cannot be fetched
     #[error("{0} cannot be fetched")]
     Request(String, #[source] Box<ureq::Error>),
-    /// {0} ended after {1} bytes of {2}.
+    /// {0} ended after {1} bytes of {2}
     #[error("{0} ended after {1} bytes of {2}")]
     Short(String, u64, u64),
-    /// {0} has more than the {1} bytes that the lock states.
+    /// {0} has more than the {1} bytes that the lock states
     #[error("{0} has more than the {1} bytes that the lock states")]
     TooLong(String, u64),
-    /// the download cannot be written.
+    /// the download cannot be written
     #[error("the download cannot be written")]
     File(#[from] io::Error),
 }

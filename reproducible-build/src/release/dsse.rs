@@ -146,19 +146,19 @@ fn decoded(what: &'static str, text: &str) -> Result<Vec<u8>, EnvelopeError> {
 /// Why something is no envelope.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
-    /// the envelope has {0} bytes; at most 1048576 are read.
+    /// the envelope has {0} bytes; at most 1048576 are read
     #[error("the envelope has {0} bytes; at most {MAX_BYTES} are read")]
     TooLarge(usize),
-    /// the envelope is not the JSON of DSSE: {0}.
+    /// the envelope is not the JSON of DSSE: {0}
     #[error("the envelope is not the JSON of DSSE: {0}")]
     Json(String),
-    /// the envelope's payload has the type {0:?}; expected is application/vnd.in-toto+json.
+    /// the envelope's payload has the type {0:?}; expected is application/vnd.in-toto+json
     #[error("the envelope's payload has the type {0:?}; expected is {PAYLOAD_TYPE}")]
     PayloadType(String),
-    /// the envelope has {0} signatures; at most 64 are read.
+    /// the envelope has {0} signatures; at most 64 are read
     #[error("the envelope has {0} signatures; at most {MAX_SIGNATURES} are read")]
     ManySignatures(usize),
-    /// the envelope's {0} is not base64.
+    /// the envelope's {0} is not base64
     #[error("the envelope's {0} is not base64")]
     Base64(&'static str),
 }

@@ -103,16 +103,16 @@ impl FromStr for KeyId {
 /// Why a key was refused; never says what is in the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// a key file has {0} bytes; at most 4096 are read.
+    /// a key file has {0} bytes; at most 4096 are read
     #[error("a key file has {0} bytes; at most {MAX_PEM_BYTES} are read")]
     TooLarge(usize),
-    /// not an Ed25519 public key in PEM.
+    /// not an Ed25519 public key in PEM
     #[error("not an Ed25519 public key in PEM")]
     Public,
-    /// not an unencrypted Ed25519 private key in PEM (PKCS#8).
+    /// not an unencrypted Ed25519 private key in PEM (PKCS#8)
     #[error("not an unencrypted Ed25519 private key in PEM (PKCS#8)")]
     Private,
-    /// a key id is 64 lower-case hexadecimal digits.
+    /// a key id is 64 lower-case hexadecimal digits
     #[error("a key id is 64 lower-case hexadecimal digits")]
     Id,
 }

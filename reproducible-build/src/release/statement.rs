@@ -322,10 +322,10 @@ impl fmt::Display for Hex48 {
 /// Why something is no statement about a release.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StatementError {
-    /// the statement is not the JSON of a release: {0}.
+    /// the statement is not the JSON of a release: {0}
     #[error("the statement is not the JSON of a release: {0}")]
     Json(String),
-    /// the statement's {key} is {found:?}; expected is {expected:?}.
+    /// the statement's {key} is {found:?}; expected is {expected:?}
     #[error("the statement's {key} is {found:?}; expected is {expected:?}")]
     Constant {
         /// The key.
@@ -335,22 +335,22 @@ pub enum StatementError {
         /// What dstyx writes.
         expected: &'static str,
     },
-    /// the statement is about {0} files; legal are 1 to 32.
+    /// the statement is about {0} files; legal are 1 to 32
     #[error("the statement is about {0} files; legal are 1 to {MAX_FILES}")]
     Files(usize),
-    /// the statement names {0} inputs; at most 4096 are read.
+    /// the statement names {0} inputs; at most 4096 are read
     #[error("the statement names {0} inputs; at most {MAX_INPUTS} are read")]
     Inputs(usize),
-    /// the statement names the file {0:?} twice, or it is no plain name.
+    /// the statement names the file {0:?} twice, or it is no plain name
     #[error("the statement names the file {0:?} twice, or it is no plain name")]
     Name(String),
-    /// the statement names no image.json: it vouches for no image.
+    /// the statement names no image.json: it vouches for no image
     #[error("the statement names no {IMAGE}: it vouches for no image")]
     NoImage,
-    /// the statement names no single git commit.
+    /// the statement names no single git commit
     #[error("the statement names no single git commit")]
     Commit,
-    /// a SHA-384 is 96 lower-case hexadecimal digits.
+    /// a SHA-384 is 96 lower-case hexadecimal digits
     #[error("a SHA-384 is 96 lower-case hexadecimal digits")]
     Sha384,
 }

@@ -207,9 +207,9 @@ fn dependencies(table: &Table) -> impl Iterator<Item = &str> {
 /// A lock names a dependency as `name`, `name version` or `name version (source)`.
 fn is_meant(table: &Table, entry: &str) -> bool {
     let text = |key| table.get(key).and_then(Value::as_str).unwrap_or_default();
-    let mut words = entry.split(' ');
-    words.next() == Some(text("name"))
-        && words.next().is_none_or(|version| version == text("version"))
+    let mut fields = entry.split(' ');
+    fields.next() == Some(text("name"))
+        && fields.next().is_none_or(|version| version == text("version"))
 }
 
 fn first_word(text: &str) -> &str {

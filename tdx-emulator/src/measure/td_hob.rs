@@ -29,9 +29,9 @@ const RESOURCE_ATTRIBUTES: u32 = 7;
 /// Why no hand-off list can be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TdHobError {
-    /// the firmware has no place for it, or several
+    /// the firmware has no section for it, or several
     #[error("firmware: {0} sections for the hand-off blocks, expected 1")]
-    Places(usize),
+    Sections(usize),
     /// a section lies where no memory is, or upon another
     #[error(
         "firmware: section at {address:#x} does not lie in free memory; {memory_bytes} bytes of memory are too few?"
@@ -54,9 +54,9 @@ struct Range {
 
 /// The list as measured, for a machine with `memory_bytes` of memory.
 pub fn build(sections: &[Section], memory_bytes: u64) -> Result<Vec<u8>, TdHobError> {
-    let places: Vec<_> =
+    let sections: Vec<_> =
         sections.iter().filter(|section| section.kind == SectionKind::TdHob).collect();
-    let [place] = places[..] else { return Err(TdHobError::Places(places.len())) };
+    let [section] = sections[..] else { return Err(TdHobError::Sections(sections.len())) };
     let mut ranges = memory(memory_bytes);
     for section in sections {
         if matches!(section.kind, SectionKind::TdHob | SectionKind::TemporaryMemory) {
@@ -64,7 +64,7 @@ pub fn build(sections: &[Section], memory_bytes: u64) -> Result<Vec<u8>, TdHobEr
         }
     }
     ranges.sort();
-    Ok(encode(place.address, &ranges))
+    Ok(encode(section.address, &ranges))
 }
 
 /// What the memory map says before anything is accepted.
@@ -173,6 +173,6 @@ pub(crate) mod tests {
         let mut twice = ovmf_sections();
         twice.push(twice[0]);
         assert!(matches!(build(&twice, 2 << 30), Err(TdHobError::NotMemory { .. })));
-        assert_eq!(build(&[], 2 << 30), Err(TdHobError::Places(0)));
+        assert_eq!(build(&[], 2 << 30), Err(TdHobError::Sections(0)));
     }
 }

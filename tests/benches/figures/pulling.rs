@@ -27,7 +27,7 @@ const LAYER_BYTES: usize = 40_000_000;
 /// Pulls of each kind, interleaved.
 const PULLS: usize = 5;
 /// Words that files are made of, so that they compress about as programs do, to half.
-const WORDS: usize = 4096;
+const SAMPLES: usize = 4096;
 const FIGURE: &str = "pull and unpack, 200 MB in five layers";
 
 /// Prints the row.
@@ -68,13 +68,14 @@ fn layer(number: usize) -> Layer {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) as usize
     };
-    let words: Vec<[u8; 7]> = (0..WORDS).map(|_| std::array::from_fn(|_| next() as u8)).collect();
+    let samples: Vec<[u8; 7]> =
+        (0..SAMPLES).map(|_| std::array::from_fn(|_| next() as u8)).collect();
     let (mut layer, mut total, mut count) = (Layer::new(Packing::Gzip), 0, 0);
     while total < LAYER_BYTES {
         // Most files are small, most bytes are in large ones.
         let size = (1 << (next() % 19 + 3)) + next() % 1000;
         let content: Vec<u8> =
-            std::iter::repeat_with(|| words[next() % WORDS]).flatten().take(size).collect();
+            std::iter::repeat_with(|| samples[next() % SAMPLES]).flatten().take(size).collect();
         layer = layer.file(&format!("layer-{number}/{}/{count}", count / 50), 0o644, &content);
         (total, count) = (total + size, count + 1);
     }

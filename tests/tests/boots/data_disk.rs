@@ -161,8 +161,8 @@ fn open_guest(host: &Host, kind: &str) -> Guest {
     );
     guest.says("data disk is open");
     let console = guest.console();
-    let words = console.split("data disk is open: ").nth(1).unwrap();
-    let (found, size) = words.split_once(", ").unwrap();
+    let message = console.split("data disk is open: ").nth(1).unwrap();
+    let (found, size) = message.split_once(", ").unwrap();
     let size: u64 = size.split(' ').next().unwrap().parse().unwrap();
     assert_eq!(found, kind);
     let disk_mib = DISK_BYTES >> 20;
@@ -211,9 +211,9 @@ fn nothing_on_it_is_plain(disk: &Path) {
         // stays below.
         let most = counts.iter().max().unwrap();
         assert!(*most < 60, "the block at {at} is no noise: one value occurs {most} times");
-        for words in PLAIN {
+        for plain in PLAIN {
             assert!(
-                !block.windows(words.len()).any(|window| window == words),
+                !block.windows(plain.len()).any(|window| window == plain),
                 "plain text at {at}"
             );
         }

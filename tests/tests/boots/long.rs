@@ -41,7 +41,7 @@ pub fn trials() -> Vec<Trial> {
             format!("registers equal predictions: {vcpus} vCPUs, {memory} MiB, {disks} more disks");
         trial(name, || registers_equal_predictions(*vcpus, *memory, *disks))
     });
-    let lies = LIES
+    let refused = LIES
         .iter()
         .map(|(lie, row)| trial(format!("{lie} is refused by {row}"), || lie_is_refused(lie, row)));
     let apps = [
@@ -55,7 +55,7 @@ pub fn trials() -> Vec<Trial> {
             an_unsupported_app_compose_halts,
         ),
     ];
-    shapes.chain(lies).chain(apps).collect()
+    shapes.chain(refused).chain(apps).collect()
 }
 
 fn registers_equal_predictions(vcpus: u32, memory_mib: u64, disks: usize) {

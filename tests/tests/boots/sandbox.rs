@@ -177,9 +177,9 @@ fn paths_are_read_only(report: &Value, refusals: &[&str]) {
 }
 
 /// Nodes can be made by who has the guest's ids, and by nobody else; none opens, wherever it is.
-fn no_device_of_the_guest_opens(report: &Value, made: &str, places: &[&str]) {
+fn no_device_of_the_guest_opens(report: &Value, made: &str, directories: &[&str]) {
     let nodes = report["nodes"].as_array().unwrap();
-    for place in places {
+    for place in directories {
         for name in TRIED {
             let node = nodes.iter().find(|node| node["name"] == name && node["place"] == *place);
             assert!(node.is_some(), "{name} is not tried in {place}: {report}");

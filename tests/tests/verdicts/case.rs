@@ -45,23 +45,23 @@ pub struct Row {
     /// The checks that fail, all of them, in the judgement's order.
     pub fails: &'static [CheckName],
     /// What the first of them says, in a part that tells this row from its neighbours.
-    pub words: &'static str,
+    pub message: &'static str,
 }
 
 /// A row with nothing given.
 pub fn row(
     name: &'static str,
     fails: &'static [CheckName],
-    words: &'static str,
+    message: &'static str,
     wrong: fn(&mut Case),
 ) -> Row {
-    Row { name, given: None, wrong, fails, words }
+    Row { name, given: None, wrong, fails, message }
 }
 
 /// A row about hardware or collateral that lie.
 macro_rules! lie {
-    ($lie:ident, $fails:expr, $words:expr) => {
-        $crate::case::row(concat!("the lie ", stringify!($lie)), $fails, $words, |case| {
+    ($lie:ident, $fails:expr, $message:expr) => {
+        $crate::case::row(concat!("the lie ", stringify!($lie)), $fails, $message, |case| {
             case.scene.lie = Some(tdx_emulator::lie::Lie::$lie)
         })
     };
@@ -115,7 +115,7 @@ impl Row {
         self.case(true).scene.lie
     }
 
-    /// Passes without what is wrong; with it, fails in exactly these checks and words.
+    /// Passes without what is wrong; with it, fails in exactly these checks, with this message.
     pub fn holds(&self) -> Result<(), String> {
         match self.given {
             Some(_) => self.case(false).passes()?,
@@ -135,11 +135,11 @@ impl Row {
             return Err(format!("failed: {}; must fail: {}", names(&failed), names(self.fails)));
         }
         let refusal = appraisal.refusal().ok_or("a failed check without refusal")?;
-        let said = format!("{refusal}; {}", refusal.hint());
-        if said.contains(self.words) {
+        let shown = format!("{refusal}; {}", refusal.hint());
+        if shown.contains(self.message) {
             Ok(())
         } else {
-            Err(format!("{:?} is not in: {said}", self.words))
+            Err(format!("{:?} is not in: {shown}", self.message))
         }
     }
 

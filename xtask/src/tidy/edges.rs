@@ -1,5 +1,7 @@
 //! Which crate may depend on which: the directions of ARCHITECTURE.md.
 
+use std::collections::BTreeMap;
+
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
 use crate::command;
@@ -84,6 +86,11 @@ const NEVER: &[(&str, &[&str])] = &[
     ("measurement", &["tokio", "reqwest", "ureq"]),
 ];
 
+/// Longest chain of internal crates, each of which uses the next one.
+const MAX_CHAIN: usize = 5;
+/// Crates that end no chain: nothing of the product uses them.
+const NO_PRODUCT: &[&str] = &["tests", "xtask"];
+
 /// Checks direct edges inside the workspace and forbidden crates behind it.
 pub fn check() -> Vec<String> {
     let metadata = match MetadataCommand::new().current_dir(command::root()).exec() {
@@ -93,10 +100,44 @@ pub fn check() -> Vec<String> {
     let members = metadata.workspace_packages();
     let mut findings: Vec<String> =
         members.iter().flat_map(|package| wrong_edges(package)).collect();
+    let edges: Edges = members.iter().map(|package| direct(package)).collect();
+    let longest = longest_chain(&edges);
+    println!("tidy: the longest chain of crates: {}", longest.join(" → "));
+    if longest.len() > MAX_CHAIN {
+        findings.push(format!(
+            "{} crates in a chain, at most {MAX_CHAIN}: {}",
+            longest.len(),
+            longest.join(" → ")
+        ));
+    }
     for (name, forbidden) in NEVER {
         findings.extend(wrong_tree(name, forbidden));
     }
     findings
+}
+
+/// A crate and those of the workspace that it uses outside its tests.
+type Edges = BTreeMap<String, Vec<String>>;
+
+fn direct(package: &Package) -> (String, Vec<String>) {
+    let normal =
+        package.dependencies.iter().filter(|dependency| dependency.kind == DependencyKind::Normal);
+    let ours = normal.filter(|dependency| dependency.path.is_some());
+    (package.name.to_string(), ours.map(|dependency| dependency.name.clone()).collect())
+}
+
+/// From the crate that is used to the one that nothing uses.
+fn longest_chain(edges: &Edges) -> Vec<String> {
+    let ends = edges.keys().filter(|name| !NO_PRODUCT.contains(&name.as_str()));
+    ends.map(|name| chain_to(edges, name)).max_by_key(Vec::len).unwrap_or_default()
+}
+
+/// Cargo refuses circles of crates, so this ends.
+fn chain_to(edges: &Edges, name: &str) -> Vec<String> {
+    let used = edges.get(name).into_iter().flatten();
+    let mut chain = used.map(|used| chain_to(edges, used)).max_by_key(Vec::len).unwrap_or_default();
+    chain.push(name.to_owned());
+    chain
 }
 
 fn wrong_edges(package: &Package) -> Vec<String> {
@@ -131,4 +172,24 @@ fn wrong_tree(name: &str, forbidden: &[&str]) -> Vec<String> {
         .filter(found)
         .map(|crate_name| format!("crate {name} pulls in {crate_name}"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_chain_leaves_tests_out() {
+        let edge = |(name, used): (&str, &[&str])| {
+            (name.to_owned(), used.iter().map(|&name| name.to_owned()).collect())
+        };
+        let graph: [(&str, &[&str]); 4] = [
+            ("base", &[]),
+            ("middle", &["base"]),
+            ("cli", &["base", "middle"]),
+            ("tests", &["cli"]),
+        ];
+        let edges: Edges = graph.into_iter().map(edge).collect();
+        assert_eq!(longest_chain(&edges), ["base", "middle", "cli"]);
+    }
 }

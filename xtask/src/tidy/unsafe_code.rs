@@ -19,8 +19,10 @@ fn wrong(source: &Source) -> Option<String> {
         path == TEST_PROBE || MAY.iter().any(|name| path == format!("{name}/src/sys.rs"));
     let code = source.text.lines().map(|line| line.split("//").next().unwrap_or_default());
     // Written in two parts, so that this file does not find itself.
-    let words = [concat!("unsafe", " {"), concat!("unsafe", " fn"), concat!("unsafe", " extern")];
-    if !permitted && code.clone().any(|line| words.iter().any(|word| line.contains(word))) {
+    let openings =
+        [concat!("unsafe", " {"), concat!("unsafe", " fn"), concat!("unsafe", " extern")];
+    if !permitted && code.clone().any(|line| openings.iter().any(|opening| line.contains(opening)))
+    {
         return Some(format!("{path}: unsafe code outside a permitted sys.rs"));
     }
     let is_root = path.ends_with("src/lib.rs") || path.ends_with("src/main.rs");

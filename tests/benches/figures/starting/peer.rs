@@ -88,10 +88,10 @@ impl Peer {
         }
     }
 
-    fn call(&self, words: &[&str]) {
+    fn call(&self, arguments: &[&str]) {
         let errors = self.bundle.join("errors");
         let mut command = Command::new(&self.program);
-        command.arg("--root").arg(self.bundle.join("state")).args(words);
+        command.arg("--root").arg(self.bundle.join("state")).args(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&errors).unwrap());
         let status = command.status().unwrap();
         assert!(status.success(), "{command:?}: {}", fs::read_to_string(&errors).unwrap());

@@ -135,14 +135,14 @@ fn memory_is_bounded(guest: &Guest) {
 pub fn an_init_reaps_and_a_terminal_is_one(guest: &Guest) {
     let log =
         String::from_utf8(guest.get(AGENT_PORT, "/logs/attended-1?text&bare").unwrap()).unwrap();
-    let said: Vec<&str> = log.lines().map(str::trim_end).collect();
+    let lines: Vec<&str> = log.lines().map(str::trim_end).collect();
     for line in ["a terminal", "somaxconn 99", "msgmax 4321"] {
-        assert!(said.contains(&line), "{line}: {log}");
+        assert!(lines.contains(&line), "{line}: {log}");
     }
     // The databases of PostgreSQL: a directory of the volume.
-    assert!(said.contains(&"1"), "{log}");
+    assert!(lines.contains(&"1"), "{log}");
     let orphan: u64 =
-        said.iter().find_map(|line| line.strip_prefix("orphan ")).unwrap().parse().unwrap();
+        lines.iter().find_map(|line| line.strip_prefix("orphan ")).unwrap().parse().unwrap();
     let list = processes(guest, "/");
     let own: Vec<_> = list
         .iter()
