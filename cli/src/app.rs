@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use compose::model::Note;
 use compose::{ComposeError, ComposeFile, Environment, Inputs};
-use protocol::app_compose::{self, AppCompose, ENVIRONMENT_FILE, NewApp};
+use protocol::app_compose::{self, AppCompose, AppFiles, ENVIRONMENT_FILE, NewApp};
 
 use crate::app_files;
 use crate::failure::{Failure, Hint as _, Outcome};
@@ -49,29 +49,30 @@ impl App {
     }
 
     fn load(directory: &Path, danger_privileged: bool, renew: bool) -> Outcome<Self> {
-        let directory = directory.canonicalize().hint(
-            directory.display(),
-            "give a directory with a docker-compose.yml, such as examples/hello",
-        )?;
-        let text = compose_text(&directory)?;
-        let files = app_files::referred(&directory, &text)?;
-        let wanted =
-            NewApp { name: "", docker_compose_file: &text, files: &files, danger_privileged };
-        let existing = read_existing(&directory)?;
-        let mut renewed = false;
-        let (bytes, settings) = match existing {
-            None => made(&directory, &wanted)?,
-            Some((bytes, settings)) => match difference(&directory, &settings, &wanted) {
-                None => (bytes, settings),
-                Some(_) if renew && is_as_made(&bytes, &settings) => {
-                    renewed = true;
-                    made(&directory, &wanted)?
-                }
-                Some(failure) => return Err(failure),
-            },
+        let sources = Sources::read(directory)?;
+        let directory = sources.directory.clone();
+        let make = || {
+            let made =
+                sources.make(danger_privileged).map_err(|error| error.failure(&directory))?;
+            write(&directory, &made.0)?;
+            Ok(made)
         };
-        let compose =
-            ComposeFile::of_app(&settings).map_err(|error| refused(&directory, &error))?;
+        let mut renewed = false;
+        let (bytes, settings) = match read_existing(&directory)? {
+            None => make()?,
+            Some((bytes, settings)) => {
+                match difference(&directory, &settings, &sources.new_app(danger_privileged)) {
+                    None => (bytes, settings),
+                    Some(_) if renew && is_as_made(&bytes, &settings) => {
+                        renewed = true;
+                        make()?
+                    }
+                    Some(failure) => return Err(failure),
+                }
+            }
+        };
+        let compose = ComposeFile::of_app(&settings)
+            .map_err(|error| NoApp::Compose(error).failure(&directory))?;
         Ok(Self { directory, bytes, settings, compose, renewed })
     }
 
@@ -109,11 +110,74 @@ fn compose_text(directory: &Path) -> Outcome<String> {
     })
 }
 
-fn refused(directory: &Path, error: &ComposeError) -> Failure {
-    Failure::new(
-        format!("{}: {error}", directory.join(COMPOSE_FILE).display()),
-        "nothing was booted: the guest would refuse the same file; docs/compose.md has every key",
-    )
+/// What a directory holds of an app before anything is made of it.
+#[derive(Debug)]
+pub struct Sources {
+    /// The directory, absolute.
+    pub directory: PathBuf,
+    /// The compose file's text.
+    pub text: String,
+    /// The files that it refers to.
+    pub files: AppFiles,
+}
+
+/// Why a directory holds no app that can be started.
+#[derive(Debug)]
+pub enum NoApp {
+    /// The compose file cannot be run as written.
+    Compose(ComposeError),
+    /// Something else.
+    Other(Failure),
+}
+
+impl NoApp {
+    fn failure(self, directory: &Path) -> Failure {
+        match self {
+            Self::Other(failure) => failure,
+            Self::Compose(error) => Failure::new(
+                format!("{}: {error}", directory.join(COMPOSE_FILE).display()),
+                "nothing was booted: the guest would refuse the same file; docs/compose.md has every key",
+            ),
+        }
+    }
+}
+
+impl Sources {
+    /// Reads the compose file of `directory` and the files that it refers to.
+    pub fn read(directory: &Path) -> Outcome<Self> {
+        let directory = directory.canonicalize().hint(
+            directory.display(),
+            "give a directory with a docker-compose.yml, such as examples/hello",
+        )?;
+        let text = compose_text(&directory)?;
+        let files = app_files::referred(&directory, &text)?;
+        Ok(Self { directory, text, files })
+    }
+
+    fn new_app(&self, danger_privileged: bool) -> NewApp<'_> {
+        let Self { text, files, .. } = self;
+        NewApp { name: "", docker_compose_file: text, files, danger_privileged }
+    }
+
+    /// The measured file of these sources and what it says, after every check that is possible
+    /// before a boot. It is named as the compose file or the directory is.
+    pub fn make(&self, danger_privileged: bool) -> Result<(Vec<u8>, AppCompose), NoApp> {
+        let app = self.new_app(danger_privileged);
+        let place = self.directory.display();
+        let environment = Environment::of_directory(app.files)
+            .hint(self.directory.join(ENVIRONMENT_FILE).display(), "write one NAME=value a line");
+        let environment = environment.map_err(NoApp::Other)?;
+        let inputs = Inputs { files: app.files, environment: &environment, danger_privileged };
+        let compose = ComposeFile::read(self.text.as_bytes(), &inputs).map_err(NoApp::Compose)?;
+        let name = compose.name.unwrap_or_else(|| name_of(&self.directory));
+        let bytes = NewApp { name: &name, ..app }
+            .generate()
+            .hint(&place, "give the app a plain name with `name:` in docker-compose.yml");
+        let bytes = bytes.map_err(NoApp::Other)?;
+        let settings =
+            app_compose::parse(&bytes).hint(&place, "this is an error of dstyx, please report it");
+        Ok((bytes, settings.map_err(NoApp::Other)?))
+    }
 }
 
 /// The measured file of the directory, if there is one.
@@ -158,29 +222,11 @@ fn is_as_made(bytes: &[u8], settings: &AppCompose) -> bool {
     app.generate().is_ok_and(|made| made == bytes)
 }
 
-/// Makes the file as `app` says, named as the compose file or the directory is; nothing is written
-/// if the guest would refuse it.
-fn made(directory: &Path, app: &NewApp<'_>) -> Outcome<(Vec<u8>, AppCompose)> {
-    let environment = Environment::of_directory(app.files)
-        .hint(directory.join(ENVIRONMENT_FILE).display(), "write one NAME=value a line")?;
-    let inputs = Inputs {
-        files: app.files,
-        environment: &environment,
-        danger_privileged: app.danger_privileged,
-    };
-    let compose = ComposeFile::read(app.docker_compose_file.as_bytes(), &inputs)
-        .map_err(|error| refused(directory, &error))?;
-    let name = compose.name.unwrap_or_else(|| name_of(directory));
-    let bytes = NewApp { name: &name, ..*app }.generate().hint(
-        directory.display(),
-        "give the app a plain name with `name:` in docker-compose.yml",
-    )?;
-    let settings = app_compose::parse(&bytes)
-        .hint(directory.display(), "this is an error of dstyx, please report it")?;
+/// Writes the measured file beside the compose file.
+fn write(directory: &Path, bytes: &[u8]) -> Outcome<()> {
     let file = directory.join(APP_COMPOSE_FILE);
-    fs::write(&file, &bytes)
-        .hint(file.display(), "the measured file is written beside docker-compose.yml")?;
-    Ok((bytes, settings))
+    fs::write(&file, bytes)
+        .hint(file.display(), "the measured file is written beside docker-compose.yml")
 }
 
 /// The directory's name without what no name may have; `app` if nothing is left.

@@ -59,6 +59,9 @@ pub enum Command {
     /// Serve an OCI layout read-only on loopback (started by `up`).
     #[command(hide = true)]
     ServeImages(ServeImages),
+    /// Check apps as `up` does, without a boot (started by `cargo xtask compose-corpus`).
+    #[command(hide = true)]
+    CheckApps(CheckApps),
 }
 
 /// Options of `up`.
@@ -526,4 +529,12 @@ pub struct ServeImages {
     /// File that gets the server's port once it listens.
     #[arg(long)]
     pub port_file: PathBuf,
+}
+
+/// Options of `check-apps`.
+#[derive(Debug, Args)]
+pub struct CheckApps {
+    /// App directories. Placeholders stand for missing digests and variables; nothing is written.
+    #[arg(required = true)]
+    pub dir: Vec<PathBuf>,
 }

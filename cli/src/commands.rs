@@ -1,6 +1,7 @@
 //! One module a verb.
 
 pub mod build;
+pub mod check_apps;
 pub mod collateral;
 pub mod config;
 pub mod diff;

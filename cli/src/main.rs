@@ -64,6 +64,7 @@ fn main() -> ExitCode {
         Command::Doctor => commands::doctor::run(&output),
         Command::Config(options) => commands::config::run(options, &output),
         Command::ServeImages(options) => mirror::run(options),
+        Command::CheckApps(options) => commands::check_apps::run(options, &output),
     };
     match result {
         Ok(code) => code,

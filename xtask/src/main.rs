@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod command;
+mod compose_corpus;
 mod fuzz;
 mod host_tools;
 mod sabotage;
@@ -36,6 +37,12 @@ enum Task {
         #[arg(long, value_name = "CHECK|all", conflicts_with = "long")]
         sabotage: Option<String>,
     },
+    /// Say which apps of a directory of app directories pass the checks before a boot, and for each
+    /// reason in how many it occurs and in how many it is the only one.
+    ComposeCorpus {
+        /// Each of its directories with a compose file is an app.
+        dir: std::path::PathBuf,
+    },
     /// Measure what docs/performance.md states, beside its peers, in one run.
     Bench {
         /// Only these, such as `pull`; a name that is none is answered with the list.
@@ -50,6 +57,7 @@ fn main() -> ExitCode {
         Task::Test { sabotage: Some(check), .. } => report(sabotage::run(&check)),
         Task::Test { long, sabotage: None } => test::run(long),
         Task::Bench { names } => test::bench(&names),
+        Task::ComposeCorpus { dir } => report(compose_corpus::run(&dir)),
     }
 }
 

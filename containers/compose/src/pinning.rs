@@ -70,22 +70,47 @@ pub fn unpinned(bytes: &[u8]) -> Result<Vec<Unpinned>, PinError> {
     Ok(found)
 }
 
+/// `text` with `digest` behind every image that has none, of whatever it is: for measuring what else
+/// a file asks for, never for running it.
+pub fn with_placeholder(text: &str, digest: ContentDigest) -> Result<String, DocumentError> {
+    let mut text = text.to_owned();
+    let root = document::parse(text.as_bytes())?;
+    for (service, line, image) in images(&root) {
+        // An anchor gives several services one image, which is pinned already then.
+        if !image.contains('@')
+            && let Ok(pinned) = pin_at(&text, service, line, image, digest)
+        {
+            text = pinned;
+        }
+    }
+    Ok(text)
+}
+
 /// `text` with `digest` behind the image; tag and everything else stay as they are.
 pub fn pin(text: &str, image: &Unpinned, digest: ContentDigest) -> Result<String, PinError> {
-    let failed = || PinError::Place { line: image.line, text: image.text.clone() };
+    pin_at(text, &image.service, image.line, &image.text, digest)
+}
+
+fn pin_at(
+    text: &str,
+    service: &str,
+    line: usize,
+    image: &str,
+    digest: ContentDigest,
+) -> Result<String, PinError> {
+    let failed = || PinError::Place { line, text: image.to_owned() };
     let before = document::parse(text.as_bytes())?;
-    let start: usize = text.split_inclusive('\n').take(image.line - 1).map(str::len).sum();
+    let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
     let line = text[start..].split_inclusive('\n').next().ok_or_else(failed)?;
-    let pinned = format!("{}@{digest}", image.text);
-    let changed = line.match_indices(&image.text).map(|(at, _)| {
-        let end = start + at + image.text.len();
+    let pinned = format!("{image}@{digest}");
+    let changed = line.match_indices(image).map(|(at, _)| {
+        let end = start + at + image.len();
         format!("{}@{digest}{}", &text[..end], &text[end..])
     });
     let mut good = changed.filter(|candidate| {
         let Ok(after) = document::parse(candidate.as_bytes()) else { return false };
-        let is_pinned =
-            images(&after).any(|(name, _, text)| name == image.service && text == pinned);
-        is_pinned && same(&before, &after, &image.text, &pinned)
+        let is_pinned = images(&after).any(|(name, _, text)| name == service && text == pinned);
+        is_pinned && same(&before, &after, image, &pinned)
     });
     good.next().ok_or_else(failed)
 }
