@@ -16,7 +16,7 @@ use protocol::prpc::{
 use tee::TeeError;
 
 use crate::boot::Boot;
-use crate::quotes::{Asker, QuoteDesk, QuoteError, Quoted};
+use crate::quotes::{QuoteDesk, QuoteError, Quoted};
 
 mod events;
 mod info;
@@ -113,7 +113,7 @@ impl Api {
 
     async fn get_quote(&self, args: RawQuoteArgs) -> Result<GetQuoteResponse, ApiError> {
         let report_data = report_data::padded(&args.report_data)?;
-        let Quoted { quote, event_log } = self.desk.quote(Asker::Container, report_data).await?;
+        let Quoted { quote, event_log } = self.desk.quote_for_container(report_data).await?;
         Ok(GetQuoteResponse {
             quote,
             event_log: json(&event_log),
@@ -124,8 +124,7 @@ impl Api {
 
     async fn tdx_quote(&self, args: TdxQuoteArgs) -> Result<TdxQuoteResponse, ApiError> {
         let hashed = report_data::hashed(&args)?;
-        let Quoted { quote, event_log } =
-            self.desk.quote(Asker::Container, hashed.report_data).await?;
+        let Quoted { quote, event_log } = self.desk.quote_for_container(hashed.report_data).await?;
         Ok(TdxQuoteResponse {
             quote,
             event_log: json(&event_log),
@@ -136,7 +135,7 @@ impl Api {
 
     async fn attest(&self, args: RawQuoteArgs) -> Result<AttestResponse, ApiError> {
         let report_data = report_data::padded(&args.report_data)?;
-        let Quoted { quote, event_log } = self.desk.quote(Asker::Container, report_data).await?;
+        let Quoted { quote, event_log } = self.desk.quote_for_container(report_data).await?;
         let vm_config = info::vm_config(&self.boot);
         let attestation =
             protocol::foreign::scale::encode(&quote, &event_log, &report_data, &vm_config);
@@ -160,6 +159,7 @@ fn json(of: &impl serde::Serialize) -> String {
 pub mod tests {
     use protocol::event_log::{self, MAX_EVENTS};
     use protocol::prpc::{AppInfo, EmitEventArgs, GetKeyArgs, VerifyRequest};
+    use protocol::report_data::{self as report_data_of, Role};
 
     use super::*;
     use crate::boot::tests::boot;
@@ -242,6 +242,42 @@ pub mod tests {
             (quoted.hash_algorithm.as_str(), &quoted.quote[48..]),
             ("raw", [7; 64].as_slice())
         );
+    }
+
+    #[tokio::test]
+    async fn no_call_quotes_report_data_of_the_guest_s_own_roles() {
+        let directory = tempfile::tempdir().unwrap();
+        let api = api(directory.path(), |file| file);
+        let calls = async |report_data: &[u8]| {
+            let padded = report_data::padded(report_data).unwrap().0.to_vec();
+            let raw = |report_data: &[u8]| RawQuoteArgs { report_data: report_data.to_vec() };
+            let hashed = TdxQuoteArgs {
+                report_data: padded.clone(),
+                hash_algorithm: "raw".into(),
+                ..TdxQuoteArgs::default()
+            };
+            let (new, old) = (Service::DstackGuest, Service::Tappd);
+            [
+                ask::<GetQuoteResponse>(&api, new, "GetQuote", &raw(report_data)).await.map(drop),
+                ask::<AttestResponse>(&api, new, "Attest", &raw(report_data)).await.map(drop),
+                ask::<TdxQuoteResponse>(&api, old, "TdxQuote", &hashed).await.map(drop),
+                ask::<TdxQuoteResponse>(&api, old, "RawQuote", &raw(&padded)).await.map(drop),
+            ]
+        };
+        let evidence = report_data_of::evidence(&[5; 32]);
+        let own = Role::ALL.into_iter().filter(|role| *role != Role::App).map(|role| role.tag());
+        let mut reserved: Vec<&[u8]> = own.map(|tag| tag.as_slice()).collect();
+        reserved.extend([&evidence.0[..], b"dstyx-", b"dstyx-chan-app-", b"dstyx-x"]);
+        for report_data in reserved {
+            for answer in calls(report_data).await {
+                assert!(answer.unwrap_err().contains("is reserved"), "{report_data:?}");
+            }
+        }
+        for report_data in [Role::App.tag().as_slice(), b"dstyx", b"dstyX-evidence-2", b"Dstyx-"] {
+            for answer in calls(report_data).await {
+                assert_eq!(answer, Ok(()), "{report_data:?}");
+            }
+        }
     }
 
     #[tokio::test]

@@ -98,9 +98,6 @@ impl Boot {
         open_disk(&handover.disks, app.storage_fs)?;
         log.ensure(&RuntimeEvent::new(event_name::STORAGE_FS, app.storage_fs.name()))?;
         let compose = ComposeFile::of_app(&app);
-        if compose.as_ref().is_ok_and(|compose| !compose.dangers.is_empty()) {
-            log.ensure(&RuntimeEvent::new(event_name::DANGER_PRIVILEGED, ""))?;
-        }
         log.ensure(&RuntimeEvent::new(event_name::SYSTEM_READY, ""))?;
         Ok(Self {
             handover: Arc::new(handover),
@@ -216,34 +213,6 @@ pub mod tests {
             again.log.snapshot(|tee| tee.runtime_register().unwrap()).unwrap(),
             (events, register)
         );
-    }
-
-    #[test]
-    fn an_app_that_departs_from_confinement_says_so_before_the_system_is_ready() {
-        let digest = format!("image: app@sha256:{}", "0".repeat(64));
-        let names = |allowed: bool, body: &str| {
-            let directory = tempfile::tempdir().unwrap();
-            let app = serde_json::json!({
-                "manifest_version": 2,
-                "name": "hello",
-                "runner": "docker-compose",
-                "docker_compose_file": format!("services:\n  web:\n    {digest}\n    {body}\n"),
-                "danger_privileged": allowed,
-            });
-            let log = measured_log(directory.path(), Arc::new(Software::default()));
-            let boot =
-                Boot::complete_with(&handover(app.to_string().as_bytes()), log, |_, _| Ok(()))
-                    .unwrap();
-            let (events, _) = boot.log.snapshot(|_| ()).unwrap();
-            events[6..].iter().map(|event| event.event.clone()).collect::<Vec<_>>()
-        };
-        let both = [event_name::DANGER_PRIVILEGED, event_name::SYSTEM_READY];
-        assert!(names(true, "privileged: true").ends_with(&both.map(str::to_owned)));
-        for (allowed, body) in
-            [(false, "privileged: true"), (true, "read_only: true"), (false, "read_only: true")]
-        {
-            assert!(!names(allowed, body).contains(&both[0].to_owned()), "{allowed} {body}");
-        }
     }
 
     #[test]

@@ -5,9 +5,9 @@
 //! number of requests waits, and the next is told to come again: a flood costs time, never memory,
 //! and one from the network takes no place of a container's.
 //!
-//! A container chooses all 64 bytes of its report data, so a quote never proves which program of
-//! the guest asked for it. That is why evidence says only that such a guest exists and answered
-//! after the nonce was chosen.
+//! A container chooses all 64 bytes of its report data. What begins with a tag of the guest's own
+//! roles is refused to it, here and therefore in every call and on every socket, so that a quote
+//! with such a tag was asked for by the role itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use protocol::digest::ReportData;
 use protocol::event_log::RawEvent;
 use protocol::evidence::Evidence;
-use protocol::report_data::{self, NONCE_BYTES};
+use protocol::report_data::{self, NONCE_BYTES, Role, TAG_BYTES};
 use protocol::status::{Phase, Refusal};
 use tee::event_log::EventLogError;
 use tee::{Tee, TeeError};
@@ -31,6 +31,17 @@ const MAX_WAITING: usize = 32;
 /// Why there is no quote now.
 #[derive(Debug, thiserror::Error)]
 pub enum QuoteError {
+    /// report data that belongs to the guest's own roles
+    #[error(
+        "report data {found:?} is reserved: of all that begins with \"dstyx-\", a container is quoted \
+         {expected:?} only"
+    )]
+    Reserved {
+        /// The first bytes of the report data.
+        found: String,
+        /// The one tag that a container may use.
+        expected: &'static str,
+    },
     /// too many are asking
     #[error("{MAX_WAITING} requests for quotes are waiting already")]
     Busy,
@@ -45,12 +56,12 @@ pub enum QuoteError {
     Lost(#[from] tokio::task::JoinError),
 }
 
-/// Who asks.
+/// A side from which quotes are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asker {
-    /// Somebody on the public port.
+enum Asker {
+    /// The public port: the guest's own role, over a nonce of the client.
     Anybody,
-    /// A container of the app.
+    /// A container of the app, over bytes that it chose.
     Container,
 }
 
@@ -101,8 +112,16 @@ impl QuoteDesk {
         })
     }
 
-    /// A quote over `report_data`; the request's turn is lost when its future is dropped.
-    pub async fn quote(&self, asker: Asker, report_data: ReportData) -> Result<Quoted, QuoteError> {
+    /// A quote for a container, over bytes that it chose; reserved ones are refused.
+    pub async fn quote_for_container(&self, report_data: ReportData) -> Result<Quoted, QuoteError> {
+        self.quote(Asker::Container, report_data).await
+    }
+
+    /// The only door to the device. The request's turn is lost when its future is dropped.
+    async fn quote(&self, asker: Asker, report_data: ReportData) -> Result<Quoted, QuoteError> {
+        if asker == Asker::Container && !report_data::is_open_to_containers(&report_data) {
+            return Err(reserved(&report_data));
+        }
         let places = match asker {
             Asker::Anybody => &self.anybody,
             Asker::Container => &self.containers,
@@ -121,6 +140,12 @@ impl QuoteDesk {
         }
         quoted
     }
+}
+
+fn reserved(report_data: &ReportData) -> QuoteError {
+    let tag = &report_data.as_bytes()[..TAG_BYTES];
+    let expected = str::from_utf8(Role::App.tag()).expect("tags are ASCII");
+    QuoteError::Reserved { found: tag.escape_ascii().to_string(), expected }
 }
 
 fn make(boot: &Boot, report_data: &ReportData) -> Result<Quoted, QuoteError> {

@@ -107,6 +107,7 @@ impl Parts {
                 serial_ports,
                 root_slots: ROOT_SLOTS,
             },
+            reserved_report_data: Some(image::RESERVED_REPORT_DATA),
             cmdline,
         })
     }

@@ -34,7 +34,7 @@ pub struct App {
     pub key_provider: Option<String>,
     /// File system of the data disk; `None` without a disk.
     pub storage_fs: Option<String>,
-    /// Whether something in its compose file departs from the default confinement.
+    /// Whether its measured file allows it to depart from the default confinement.
     pub danger_privileged: bool,
 }
 
@@ -60,8 +60,11 @@ fn runtime_events(app: &App, until: Until) -> Vec<RuntimeEvent> {
         RuntimeEvent::new(event_name::APP_ID, app.app_id.0),
         RuntimeEvent::new(event_name::COMPOSE_HASH, app.compose_hash.0),
         RuntimeEvent::new(event_name::INSTANCE_ID, instance_id),
-        RuntimeEvent::new(event_name::BOOT_MR_DONE, []),
     ];
+    events.extend(
+        app.danger_privileged.then(|| RuntimeEvent::new(event_name::DANGER_PRIVILEGED, [])),
+    );
+    events.push(RuntimeEvent::new(event_name::BOOT_MR_DONE, []));
     if until == Until::SystemReady {
         events.extend(
             app.os_image_hash.map(|hash| RuntimeEvent::new(event_name::OS_IMAGE_HASH, hash.0)),
@@ -73,9 +76,6 @@ fn runtime_events(app: &App, until: Until) -> Vec<RuntimeEvent> {
         );
         events.extend(
             app.storage_fs.as_deref().map(|fs| RuntimeEvent::new(event_name::STORAGE_FS, fs)),
-        );
-        events.extend(
-            app.danger_privileged.then(|| RuntimeEvent::new(event_name::DANGER_PRIVILEGED, [])),
         );
         events.push(RuntimeEvent::new(event_name::SYSTEM_READY, []));
     }
@@ -92,5 +92,31 @@ fn event(runtime: &RuntimeEvent) -> Event {
         digest: runtime.digest(),
         preimage: preimage.into(),
         origin: Origin::Computed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_file_allows_stands_before_what_a_key_release_depends_on() {
+        let app = |danger_privileged| App {
+            compose_hash: ComposeHash([1; 32]),
+            app_id: AppId([2; 20]),
+            instance_id: None,
+            os_image_hash: None,
+            key_provider: None,
+            storage_fs: None,
+            danger_privileged,
+        };
+        let names = |danger_privileged| {
+            let events = runtime_events(&app(danger_privileged), Until::BootMrDone);
+            events[3..].iter().map(|event| event.name.clone()).collect::<Vec<_>>()
+        };
+        let allowed =
+            [event_name::INSTANCE_ID, event_name::DANGER_PRIVILEGED, event_name::BOOT_MR_DONE];
+        assert_eq!(names(true), allowed);
+        assert_eq!(names(false), [event_name::INSTANCE_ID, event_name::BOOT_MR_DONE]);
     }
 }

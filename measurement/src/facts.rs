@@ -274,6 +274,7 @@ mod tests {
             firmware_facts: facts.firmware.clone(),
             kernel_facts: facts.kernel,
             machine: MachineFacts { qemu_version: "11.1.3".into(), serial_ports: 1, root_slots: 4 },
+            reserved_report_data: Some(image::RESERVED_REPORT_DATA),
             reference: facts.reference(),
         }
     }

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use sha2::{Digest, Sha256, Sha384, Sha512};
+use sha2::{Digest, Sha256, Sha384};
 
 /// Why a text is not the hex of a fixed number of bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -169,17 +169,17 @@ impl OsImageHash {
     }
 }
 
-/// SHA-512 over fields, each preceded by its length as a little-endian `u32`, so that no byte can
+/// SHA-384 over fields, each preceded by its length as a little-endian `u32`, so that no byte can
 /// move between fields.
-pub fn sha512_length_prefixed(fields: &[&[u8]]) -> [u8; 64] {
-    let mut hasher = Sha512::new();
+pub fn sha384_length_prefixed(fields: &[&[u8]]) -> Sha384Digest {
+    let mut hasher = Sha384::new();
     for field in fields {
         let length =
             u32::try_from(field.len()).expect("fields are bounded by the callers' budgets");
         hasher.update(length.to_le_bytes());
         hasher.update(field);
     }
-    hasher.finalize().into()
+    Sha384Digest(hasher.finalize().into())
 }
 
 #[cfg(test)]
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn moving_a_byte_between_fields_changes_the_hash() {
-        assert_ne!(sha512_length_prefixed(&[b"ab", b"c"]), sha512_length_prefixed(&[b"a", b"bc"]));
+        assert_ne!(sha384_length_prefixed(&[b"ab", b"c"]), sha384_length_prefixed(&[b"a", b"bc"]));
     }
 
     #[test]

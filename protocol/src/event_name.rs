@@ -8,38 +8,37 @@ pub const APP_ID: &str = "app-id";
 pub const COMPOSE_HASH: &str = "compose-hash";
 /// The instance's id (20 bytes, or empty).
 pub const INSTANCE_ID: &str = "instance-id";
+/// The measured file allows the app to depart from the default confinement of containers
+/// (`danger_privileged: true`), whether it does or not; absent if the file does not allow it. It
+/// stands before [`BOOT_MR_DONE`], so that it is known before a key is released.
+pub const DANGER_PRIVILEGED: &str = "danger-privileged";
 /// Everything that a key release depends on has been measured.
 pub const BOOT_MR_DONE: &str = "boot-mr-done";
-/// SPKI digest of the key that the agent bore this boot.
-pub const AGENT_KEY: &str = "agent-key";
 /// The image hash that a KMS verified (32 bytes); absent without a KMS.
 pub const OS_IMAGE_HASH: &str = "os-image-hash";
 /// JSON `{"name":…,"id":…}` of who gave the keys.
 pub const KEY_PROVIDER: &str = "key-provider";
 /// The data disk's file system.
 pub const STORAGE_FS: &str = "storage-fs";
-/// The app departs from the default confinement of containers, which its measured file allows;
-/// absent if it does not.
-pub const DANGER_PRIVILEGED: &str = "danger-privileged";
 /// Last event of a boot; whatever follows belongs to the application.
 pub const SYSTEM_READY: &str = "system-ready";
 
 /// Every name that the boot uses or reserves, in its order; each occurs at most once in a log.
-pub const BOOT: [&str; 11] = [
+pub const BOOT: [&str; 10] = [
     SYSTEM_PREPARING,
     APP_ID,
     COMPOSE_HASH,
     INSTANCE_ID,
+    DANGER_PRIVILEGED,
     BOOT_MR_DONE,
-    AGENT_KEY,
     OS_IMAGE_HASH,
     KEY_PROVIDER,
     STORAGE_FS,
-    DANGER_PRIVILEGED,
     SYSTEM_READY,
 ];
 
-/// The events without which a log is not one of a dstyx boot, in order: init's first five.
+/// The events without which a log is not one of a dstyx boot, in order: those that init
+/// records in every boot.
 pub const REQUIRED: [&str; 5] = [SYSTEM_PREPARING, APP_ID, COMPOSE_HASH, INSTANCE_ID, BOOT_MR_DONE];
 
 /// Place of `name` in the boot's order, if it is one of the boot's.

@@ -11,8 +11,8 @@ use crate::quote;
 use crate::report_data::NONCE_BYTES;
 use crate::strict_json;
 
-/// The only version.
-pub const VERSION: u32 = 1;
+/// The only version. In version 1 a container could have a quote with the report data of evidence.
+pub const VERSION: u32 = 2;
 /// Largest envelope: quote, log and app-compose at their own budgets, in hex and base64.
 pub const MAX_BYTES: usize = 8 << 20;
 
@@ -22,6 +22,12 @@ pub enum EvidenceError {
     /// not the JSON of an envelope
     #[error("evidence: {0}")]
     Json(#[from] strict_json::JsonError),
+    /// the envelope of a guest whose containers could have made it
+    #[error(
+        "evidence: version 1 is too old: a container of such a guest can make its report data; \
+         expected {VERSION}, from an image of today"
+    )]
+    TooOld,
     /// a value out of range
     #[error("evidence: {field}: {what}")]
     Field {
@@ -70,6 +76,9 @@ pub struct Evidence {
 pub fn parse(json: &[u8]) -> Result<Evidence, EvidenceError> {
     let raw: RawEvidence = strict_json::parse(json, MAX_BYTES)?;
     let wrong = |field, what: String| EvidenceError::Field { field, what };
+    if raw.version == 1 {
+        return Err(EvidenceError::TooOld);
+    }
     if raw.version != VERSION {
         return Err(wrong("version", format!("{} is unknown, expected {VERSION}", raw.version)));
     }
@@ -167,7 +176,9 @@ mod tests {
             Err(EvidenceError::Field { field, .. }) => field,
             other => panic!("{other:?}"),
         };
-        assert_eq!(field(json.replace("\"version\":1", "\"version\":2")), "version");
+        assert_eq!(field(json.replace("\"version\":2", "\"version\":3")), "version");
+        let older = json.replace("\"version\":2", "\"version\":1");
+        assert_eq!(parse(older.as_bytes()), Err(EvidenceError::TooOld));
         assert_eq!(field(json.replace("010203", "01020")), "quote");
         assert_eq!(field(json.replace("e30=", "e30")), "app_compose");
         assert!(matches!(

@@ -11,6 +11,9 @@ use crate::strict_json;
 
 /// The only version.
 pub const VERSION: u32 = 1;
+/// Version of the reserved tags of report data that this project's guests keep from containers
+/// (see [`crate::report_data`]).
+pub const RESERVED_REPORT_DATA: u32 = 1;
 /// Largest file; a real one has about 3 KiB.
 pub const MAX_BYTES: usize = 64 * 1024;
 /// Most ranges that a firmware's TD HOB accepts before boot; IntelTdxX64 has 4.
@@ -147,6 +150,10 @@ pub struct ImageManifest {
     pub kernel_facts: KernelFacts,
     /// Machine defaults.
     pub machine: MachineFacts,
+    /// [`RESERVED_REPORT_DATA`] where the agent refuses reserved report data to containers; absent
+    /// in images before it, whose quotes do not say which program asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved_report_data: Option<u32>,
     /// Shape-independent registers.
     pub reference: Reference,
 }
@@ -179,6 +186,14 @@ impl ImageManifest {
         let wrong = |field, what: String| Err(ImageError::Field { field, what });
         if self.version != VERSION {
             return wrong("version", format!("{} is unknown, expected {VERSION}", self.version));
+        }
+        if let Some(found) = self.reserved_report_data
+            && found != RESERVED_REPORT_DATA
+        {
+            return wrong(
+                "reserved_report_data",
+                format!("{found} is unknown, expected {RESERVED_REPORT_DATA} or no such key"),
+            );
         }
         if self.cmdline.len() > MAX_CMDLINE_BYTES {
             return wrong(
@@ -234,6 +249,7 @@ pub(crate) mod tests {
                 initrd_sha384: Sha384Digest([4; 48]),
             },
             machine: MachineFacts { qemu_version: "11.1.3".into(), serial_ports: 2, root_slots: 4 },
+            reserved_report_data: Some(RESERVED_REPORT_DATA),
             reference: Reference {
                 mrtd: MrtdOrders { single_pass: Mrtd([5; 48]), two_pass: Mrtd([6; 48]) },
                 rtmr1: Rtmr([7; 48]),
@@ -247,6 +263,18 @@ pub(crate) mod tests {
         let json = manifest().to_json();
         assert_eq!(ImageManifest::parse(&json), Ok(manifest()));
         assert_eq!(manifest().os_image_hash(), OsImageHash::of(&json));
+    }
+
+    #[test]
+    fn an_image_without_reserved_report_data_is_read_and_an_unknown_version_is_not() {
+        let mut manifest = manifest();
+        manifest.reserved_report_data = None;
+        let json = manifest.to_json();
+        assert!(!String::from_utf8_lossy(&json).contains("reserved_report_data"));
+        assert_eq!(ImageManifest::parse(&json), Ok(manifest.clone()));
+        manifest.reserved_report_data = Some(2);
+        let refused = ImageManifest::parse(&manifest.to_json());
+        assert!(matches!(refused, Err(ImageError::Field { field: "reserved_report_data", .. })));
     }
 
     #[test]

@@ -117,7 +117,7 @@ fn app(directory: &Path, options: &Measure) -> Outcome<AppResult> {
         os_image_hash: os_image_hash.hint("--os-image-hash", hex)?,
         key_provider: Some(options.key_provider.clone()),
         storage_fs: storage_fs(options.storage_fs.as_deref(), app.settings.storage_fs),
-        danger_privileged: !app.compose.dangers.is_empty(),
+        danger_privileged: app.settings.danger_privileged,
     };
     let until = match options.until {
         Until::BootMrDone => LastEvent::BootMrDone,

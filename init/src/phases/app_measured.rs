@@ -61,16 +61,21 @@ impl Identity {
         Self { app_id, instance_id }
     }
 
-    /// Init's events, in the order of a boot.
-    fn events(&self, app: &AppCompose) -> [RuntimeEvent; 5] {
+    /// Init's events, in the order of a boot. What weakens the confinement of containers stands
+    /// before `boot-mr-done`, so that a key release can judge it.
+    fn events(&self, app: &AppCompose) -> Vec<RuntimeEvent> {
         let instance_id = self.instance_id.map(|id| id.0.to_vec()).unwrap_or_default();
-        [
+        let mut events = vec![
             RuntimeEvent::new(event_name::SYSTEM_PREPARING, ""),
             RuntimeEvent::new(event_name::APP_ID, self.app_id.0),
             RuntimeEvent::new(event_name::COMPOSE_HASH, app.hash.0),
             RuntimeEvent::new(event_name::INSTANCE_ID, instance_id),
-            RuntimeEvent::new(event_name::BOOT_MR_DONE, ""),
-        ]
+        ];
+        if app.danger_privileged {
+            events.push(RuntimeEvent::new(event_name::DANGER_PRIVILEGED, ""));
+        }
+        events.push(RuntimeEvent::new(event_name::BOOT_MR_DONE, ""));
+        events
     }
 }
 
@@ -146,6 +151,22 @@ mod tests {
         assert_eq!(protocol::event_log::check_boot_order(&events), Ok(()));
         assert_eq!(events[1].payload, app.hash.0[..20]);
         assert_eq!(events[3].payload.len(), 20);
+    }
+
+    #[test]
+    fn what_the_file_allows_is_measured_before_a_key_is_released_used_or_not() {
+        let new = protocol::app_compose::NewApp {
+            name: "hello",
+            docker_compose_file: "services: {}\n",
+            files: &Default::default(),
+            danger_privileged: true,
+        };
+        let bytes = new.generate().unwrap();
+        let (launch, app) = (launch(bytes.clone()), protocol::app_compose::parse(&bytes).unwrap());
+        let events = Identity::of(&launch, &app).events(&app);
+        assert_eq!(protocol::event_log::check_boot_order(&events), Ok(()));
+        let last: Vec<_> = events[4..].iter().map(|event| event.name.as_str()).collect();
+        assert_eq!(last, [event_name::DANGER_PRIVILEGED, event_name::BOOT_MR_DONE]);
     }
 
     #[test]
