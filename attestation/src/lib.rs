@@ -21,6 +21,7 @@ mod platform_key;
 pub mod policy;
 mod refusal;
 mod signature_data;
+pub mod signatures;
 mod summary;
 mod time;
 

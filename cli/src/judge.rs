@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use attestation::policy::{ExpectedApp, Explanation};
 use attestation::{Appraisal, Collateral, TrustAnchor};
+use image::release::VerifiedRelease;
 use measurement::explain::explain_runtime;
 use protocol::digest::{AppId, ReportData, Sha256Digest};
 use protocol::event_log;
 use protocol::evidence::{self, Evidence};
 use protocol::image::Flavour;
 use protocol::quote::Quote;
-use reproducible_build::release::VerifiedRelease;
 
 use crate::app::App;
 use crate::args::{FirmwareFlags, ShapeFlags};

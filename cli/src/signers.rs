@@ -3,9 +3,10 @@
 
 use std::path::Path;
 
+use attestation::signatures::{Signer, Trust, dsse, keys};
+use image::release::{self, VerifiedRelease};
 use protocol::digest::OsImageHash;
 use protocol::image::Flavour;
-use reproducible_build::release::{self, Signer, Trust, VerifiedRelease, dsse, keys};
 
 use crate::args::Signers;
 use crate::failure::{Failure, Hint as _, Outcome};
@@ -32,7 +33,7 @@ pub fn check_image(
     os_image_hash: OsImageHash,
     flavour: Flavour,
 ) -> Outcome<()> {
-    release.check_image(os_image_hash.0).map_err(|error| Failure::new(&error, error.hint()))?;
+    release.check_image(os_image_hash).map_err(|error| Failure::new(&error, error.hint()))?;
     let stated = release.statement().flavour();
     if stated == flavour_name(flavour) {
         return Ok(());

@@ -4,8 +4,9 @@
 
 use std::sync::LazyLock;
 
+use attestation::signatures::{Envelope, Signer, Trust};
+use image::release::{PAYLOAD_TYPE, Statement, verify};
 use libfuzzer_sys::fuzz_target;
-use reproducible_build::release::{Envelope, Signer, Statement, Trust, verify};
 
 /// The payload of the one seed that the signer below has signed (RFC 8032, section 7.1, test 1).
 const SIGNED: &[u8] = include_bytes!("../corpus/provenance/statement.json");
@@ -22,8 +23,8 @@ fuzz_target!(|bytes: &[u8]| {
     if let Ok(statement) = Statement::parse(bytes) {
         assert_eq!(Statement::parse(&statement.to_json()), Ok(statement));
     }
-    let Ok(envelope) = Envelope::parse(bytes) else { return };
-    assert_eq!(Envelope::parse(envelope.to_json().as_bytes()).as_ref(), Ok(&envelope));
+    let Ok(envelope) = Envelope::parse(bytes, PAYLOAD_TYPE) else { return };
+    assert_eq!(Envelope::parse(envelope.to_json().as_bytes(), PAYLOAD_TYPE).as_ref(), Ok(&envelope));
     if let Ok(release) = verify(bytes, &TRUST) {
         assert_eq!((envelope.payload(), release.signers().len()), (SIGNED, 1));
     }

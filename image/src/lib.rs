@@ -18,6 +18,7 @@ pub mod newc;
 pub mod notices;
 pub mod oci;
 pub mod recipes;
+pub mod release;
 
 mod assembly;
 mod error;

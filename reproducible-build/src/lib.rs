@@ -21,7 +21,6 @@ pub mod progress;
 pub mod qemu;
 pub mod rebuild;
 pub mod recipe;
-pub mod release;
 pub mod root;
 pub mod rust;
 pub mod sandbox;

@@ -8,10 +8,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use attestation::signatures::{Envelope, SigningKey, dsse, keys};
 use image::BuiltImage;
+use image::release::{PAYLOAD_TYPE, Sources, Statement};
 use protocol::image::Flavour;
 use reproducible_build::builder::Builder;
-use reproducible_build::release::{Envelope, SigningKey, Sources, Statement, dsse, keys};
 use serde_json::json;
 
 use crate::args::{FlavourArg, Release, ReleaseCheck, ReleaseVerb};
@@ -102,10 +103,11 @@ fn signed(directory: &Path, statement: &Statement, keys: &[SigningKey]) -> Outco
     let payload = statement.to_json();
     let path = directory.join(ENVELOPE);
     let mut envelope = match path.exists() {
-        false => Envelope::new(payload),
+        false => statement.envelope(),
         true => {
             let json = files::read_bounded(&path, dsse::MAX_BYTES as u64)?;
-            let earlier = Envelope::parse(&json).hint(path.display(), "remove the file")?;
+            let earlier =
+                Envelope::parse(&json, PAYLOAD_TYPE).hint(path.display(), "remove the file")?;
             if earlier.payload() != payload {
                 let what = format!("{}: its statement is not that of this build", path.display());
                 return Err(Failure::new(

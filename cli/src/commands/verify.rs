@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use attestation::{Appraisal, Verdict};
+use image::release::VerifiedRelease;
 use protocol::digest::ReportData;
-use reproducible_build::release::VerifiedRelease;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 

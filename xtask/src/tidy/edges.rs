@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("container-helper", &["protocol", "container-tree"]),
     ("containers", &["compose", "container-images", "container-helper", "container-tree"]),
     ("reproducible-build", &[]),
-    ("image", &["protocol", "measurement", "reproducible-build"]),
+    ("image", &["protocol", "measurement", "attestation", "reproducible-build"]),
     ("vmm-configs", &["protocol"]),
     ("init", &["protocol", "tee"]),
     (

@@ -5,13 +5,11 @@
 //! `dstyx release` would not write.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
+use protocol::digest::{Sha256Digest, Sha384Digest};
+use reproducible_build::digest::Digest;
+use reproducible_build::lock::{Lock, Pin};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha384};
-
-use crate::digest::Digest;
-use crate::lock::{Lock, Pin};
 
 const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 const PREDICATE_TYPE: &str = "https://slsa.dev/provenance/v1";
@@ -51,15 +49,10 @@ struct Subject {
 #[serde(deny_unknown_fields)]
 pub struct FileDigests {
     /// As everywhere.
-    pub sha256: Digest,
+    pub sha256: Sha256Digest,
     /// As TDX registers have it.
-    pub sha384: Hex48,
+    pub sha384: Sha384Digest,
 }
-
-/// 96 lower-case hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Hex48(String);
 
 /// SLSA v1.0 `Provenance`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,7 +131,7 @@ impl FileDigests {
     /// Of a file's bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        Self { sha256: Digest::of(bytes), sha384: Hex48(hex::encode(Sha384::digest(bytes))) }
+        Self { sha256: Sha256Digest::of(bytes), sha384: Sha384Digest::of(bytes) }
     }
 }
 
@@ -298,27 +291,6 @@ fn plain(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && name.len() <= 128 && name.chars().all(known)
 }
 
-impl TryFrom<String> for Hex48 {
-    type Error = StatementError;
-
-    fn try_from(text: String) -> Result<Self, StatementError> {
-        let digits = text.bytes().all(|byte| b"0123456789abcdef".contains(&byte));
-        if digits && text.len() == 96 { Ok(Self(text)) } else { Err(StatementError::Sha384) }
-    }
-}
-
-impl From<Hex48> for String {
-    fn from(hex: Hex48) -> Self {
-        hex.0
-    }
-}
-
-impl fmt::Display for Hex48 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// Why something is no statement about a release.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StatementError {
@@ -350,7 +322,4 @@ pub enum StatementError {
     /// the statement names no single git commit
     #[error("the statement names no single git commit")]
     Commit,
-    /// a SHA-384 is 96 lower-case hexadecimal digits
-    #[error("a SHA-384 is 96 lower-case hexadecimal digits")]
-    Sha384,
 }

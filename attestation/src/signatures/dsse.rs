@@ -16,12 +16,15 @@ use super::keys::{KeyId, SigningKey};
 pub const MAX_BYTES: usize = 1 << 20;
 /// More people than ever sign one release.
 const MAX_SIGNATURES: usize = 64;
-/// The type of in-toto statements.
-const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+
+/// The media type of a payload: what signers meant by its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PayloadType(pub &'static str);
 
 /// A payload and signatures of it, none of them checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope {
+    payload_type: PayloadType,
     payload: Vec<u8>,
     signatures: Vec<Signature>,
 }
@@ -52,24 +55,25 @@ struct RawSignature<'a> {
 }
 
 impl Envelope {
-    /// An envelope that nobody has signed yet.
+    /// An envelope without signatures.
     #[must_use]
-    pub fn new(payload: Vec<u8>) -> Self {
-        Self { payload, signatures: Vec::new() }
+    pub fn new(payload_type: PayloadType, payload: Vec<u8>) -> Self {
+        Self { payload_type, payload, signatures: Vec::new() }
     }
 
     /// Reads the JSON form.
     ///
     /// # Errors
-    /// If it is too large, malformed, or of another payload type.
-    pub fn parse(json: &[u8]) -> Result<Self, EnvelopeError> {
+    /// If it is too large, malformed, or of another type than `payload_type`.
+    pub fn parse(json: &[u8], payload_type: PayloadType) -> Result<Self, EnvelopeError> {
         if json.len() > MAX_BYTES {
             return Err(EnvelopeError::TooLarge(json.len()));
         }
         let raw: RawEnvelope<'_> =
             serde_json::from_slice(json).map_err(|error| EnvelopeError::Json(error.to_string()))?;
-        if raw.payload_type != PAYLOAD_TYPE {
-            return Err(EnvelopeError::PayloadType(raw.payload_type.into_owned()));
+        if raw.payload_type != payload_type.0 {
+            let (found, expected) = (raw.payload_type.into_owned(), payload_type.0);
+            return Err(EnvelopeError::PayloadType { found, expected });
         }
         if raw.signatures.len() > MAX_SIGNATURES {
             return Err(EnvelopeError::ManySignatures(raw.signatures.len()));
@@ -79,7 +83,7 @@ impl Envelope {
             Ok(Signature { key_id: raw.keyid.clone().into_owned(), bytes })
         };
         let signatures = raw.signatures.iter().map(signature).collect::<Result<_, _>>()?;
-        Ok(Self { payload: decoded("payload", &raw.payload)?, signatures })
+        Ok(Self { payload_type, payload: decoded("payload", &raw.payload)?, signatures })
     }
 
     /// Writes the JSON form.
@@ -91,7 +95,7 @@ impl Envelope {
         };
         let raw = RawEnvelope {
             payload: STANDARD.encode(&self.payload).into(),
-            payload_type: PAYLOAD_TYPE.into(),
+            payload_type: self.payload_type.0.into(),
             signatures: self.signatures.iter().map(signature).collect(),
         };
         serde_json::to_string(&raw).expect("strings serialise") + "\n"
@@ -105,10 +109,14 @@ impl Envelope {
         self.signatures.push(Signature { key_id, bytes });
     }
 
-    /// What is signed about: nobody vouches for it yet.
+    /// The payload; a claim, as no signature of it is checked.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         &self.payload
+    }
+
+    pub(super) fn into_payload(self) -> Vec<u8> {
+        self.payload
     }
 
     /// The signatures, not checked.
@@ -124,7 +132,7 @@ impl Envelope {
     /// The pre-authentication encoding (DSSE v1.0.2, `PAE`).
     #[must_use]
     pub fn signed_bytes(&self) -> Vec<u8> {
-        pre_authentication_encoding(PAYLOAD_TYPE, &self.payload)
+        pre_authentication_encoding(self.payload_type.0, &self.payload)
     }
 }
 
@@ -152,9 +160,14 @@ pub enum EnvelopeError {
     /// the envelope is not the JSON of DSSE: {0}
     #[error("the envelope is not the JSON of DSSE: {0}")]
     Json(String),
-    /// the envelope's payload has the type {0:?}; expected is application/vnd.in-toto+json
-    #[error("the envelope's payload has the type {0:?}; expected is {PAYLOAD_TYPE}")]
-    PayloadType(String),
+    /// the envelope's payload has the type {found:?}; expected is {expected:?}
+    #[error("the envelope's payload has the type {found:?}; expected is {expected:?}")]
+    PayloadType {
+        /// As the envelope has it.
+        found: String,
+        /// As the caller asked for.
+        expected: &'static str,
+    },
     /// the envelope has {0} signatures; at most 64 are read
     #[error("the envelope has {0} signatures; at most {MAX_SIGNATURES} are read")]
     ManySignatures(usize),
@@ -167,6 +180,8 @@ pub enum EnvelopeError {
 mod tests {
     use super::*;
 
+    const TYPE: PayloadType = PayloadType("application/vnd.in-toto+json");
+
     #[test]
     fn the_encoding_is_that_of_the_specification() {
         // DSSE v1.0.2, protocol.md, section "Test Vectors".
@@ -176,14 +191,14 @@ mod tests {
 
     #[test]
     fn what_is_no_envelope_is_refused_by_its_cause() {
-        let good = Envelope::new(b"{}".to_vec()).to_json();
-        assert_eq!(Envelope::parse(good.as_bytes()).unwrap().payload(), b"{}");
-        let refused = |text: &str| Envelope::parse(text.as_bytes()).unwrap_err();
+        let good = Envelope::new(TYPE, b"{}".to_vec()).to_json();
+        assert_eq!(Envelope::parse(good.as_bytes(), TYPE).unwrap().payload(), b"{}");
+        let refused = |text: &str| Envelope::parse(text.as_bytes(), TYPE).unwrap_err();
         assert!(matches!(refused(&good.replace("{", "{\"x\":1,")), EnvelopeError::Json(_)));
         assert!(matches!(refused(&format!("{good}x")), EnvelopeError::Json(_)));
         assert!(matches!(
             refused(&good.replace("in-toto", "other")),
-            EnvelopeError::PayloadType(_)
+            EnvelopeError::PayloadType { .. }
         ));
         assert_eq!(refused(&good.replace("e30=", "e30")), EnvelopeError::Base64("payload"));
         let signature = r#"{"keyid":"","sig":"AA=="},"#;

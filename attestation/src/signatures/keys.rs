@@ -6,17 +6,16 @@ use std::str::FromStr;
 
 use ed25519_dalek::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePublicKey as _};
 use ed25519_dalek::{Signature, Signer as _, VerifyingKey};
-
-use crate::digest::Digest;
+use protocol::digest::Sha256Digest;
 
 /// A PEM file of one key has 120 bytes; a long comment before it is no key.
 pub const MAX_PEM_BYTES: usize = 4096;
 
 /// A key's short name: the SHA-256 of its SubjectPublicKeyInfo in DER.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct KeyId(Digest);
+pub struct KeyId(Sha256Digest);
 
-/// Somebody whose signature may count.
+/// A public key whose signatures may count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signer {
     key: VerifyingKey,
@@ -41,7 +40,7 @@ impl Signer {
 
     fn of(key: VerifyingKey) -> Result<Self, KeyError> {
         let der = key.to_public_key_der().map_err(|_| KeyError::Public)?;
-        Ok(Self { key, id: KeyId(Digest::of(der.as_bytes())) })
+        Ok(Self { key, id: KeyId(Sha256Digest::of(der.as_bytes())) })
     }
 
     /// The key's short name.
@@ -96,7 +95,7 @@ impl FromStr for KeyId {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        text.parse().map(Self).map_err(|_| KeyError::Id)
+        Sha256Digest::from_hex(text).map(Self).map_err(|_| KeyError::Id)
     }
 }
 
