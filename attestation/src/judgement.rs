@@ -103,6 +103,7 @@ struct Hardware<'a> {
     platform: Option<Platform>,
     collateral: Option<ReadCollateral<'a>>,
     claims: Option<QuoteClaims>,
+    tcb: Option<tcb::Parts>,
 }
 
 impl Judgement {
@@ -189,12 +190,19 @@ fn judge_hardware<'a>(rows: &mut CheckRows, inputs: Inputs<'a>) -> Hardware<'a> 
         }
     }
     let parts = hardware.collateral.as_ref().zip(hardware.platform.as_ref());
-    let hopeless = parts.and_then(|(collateral, platform)| {
-        tcb::no_status(&collateral.tcb_info, &collateral.qe_identity, &platform.extension, &read)
+    let parts = parts.map(|(collateral, platform)| {
+        let (tcb_info, qe_identity) = (&collateral.tcb_info, &collateral.qe_identity);
+        tcb::Parts::of(tcb_info, qe_identity, &platform.extension, &read)
     });
+    let hopeless = match &parts {
+        Some(Ok(parts)) => parts.revoked(),
+        Some(Err(reason)) => Some(reason.clone()),
+        None => None,
+    };
     hardware.claims = tcb::judge(rows, inputs, given, hopeless);
-    if let Some(claims) = &hardware.claims {
-        tcb::judge_status(rows, claims, &inputs.policy.platform, inputs.now);
+    if let (Some(_), Some(Ok(parts))) = (&hardware.claims, parts) {
+        tcb::judge_status(rows, &parts, &inputs.policy.platform, inputs.now);
+        hardware.tcb = Some(parts);
     }
     hardware
 }
@@ -232,10 +240,12 @@ fn facts(
         compose_hash: app.map(|app| app.compose_hash.to_string()),
         key_provider: event(event_name::KEY_PROVIDER).map(|payload| events::printable(payload)),
         os_image_hash: event(event_name::OS_IMAGE_HASH).map(hex::encode),
-        tcb_status: claims.map(|claims| claims.tcb.status.to_string()),
+        tcb_status: claims
+            .zip(hardware.tcb.as_ref())
+            .map(|(claims, parts)| parts.status(claims.tcb.status).to_string()),
         tcb_date: claims.map(|claims| rfc3339(tcb::tcb_date(claims))),
         tcb_evaluation_number: claims.map(|claims| claims.tcb.eval_data_number),
-        advisory_ids: claims.map(|claims| claims.tcb.advisory_ids.clone()),
+        advisory_ids: hardware.tcb.as_ref().map(tcb::Parts::advisories),
         fmspc: pck.map(|pck| hex::encode(pck.fmspc)),
         ppid: pck.map(|pck| hex::encode(&pck.ppid)),
         platform_instance_id: pck

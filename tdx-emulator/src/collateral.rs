@@ -3,8 +3,8 @@
 //!
 //! Sources: Intel PCS API v4 (TCB info version 3 with TDX module identities, QE identity version
 //! 2); the envelope is dcap-qvl's `QuoteCollateralV3` in JSON. Everything says `UpToDate`: the
-//! machine has exactly the versions that the TCB info asks for, and an older level exists, so that
-//! the comparison is a real one; lies change either.
+//! machine has exactly the versions that the TCB info asks for, and platform, TDX module and QE
+//! have older levels, so that the comparison is a real one; lies change either.
 
 use std::time::Duration;
 
@@ -21,8 +21,12 @@ use crate::quote::platform;
 const LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 /// FMSPC of another family of machines.
 const OTHER_FMSPC: [u8; 6] = [0x90, 0xc0, 0x6f, 0x00, 0x00, 0x00];
-/// What an old machine is known to suffer from; made up.
+/// What an old machine is known to suffer from, by its part; made up.
 const OLD_ADVISORY: &str = "INTEL-SA-00000";
+const OLD_LOADER_ADVISORY: &str = "INTEL-SA-00002";
+const OLD_MODULE_ADVISORY: &str = "INTEL-SA-00003";
+const OLD_QE_ADVISORY: &str = "INTEL-SA-00004";
+const UNCONFIGURED_QE_ADVISORY: &str = "INTEL-SA-00005";
 /// `tcbEvaluationDataNumber`: what Intel counted when the other values were written.
 const EVALUATION_NUMBER: u32 = 17;
 /// When the current levels were published, and the ones before.
@@ -119,14 +123,22 @@ fn pck_crl(dates: &Dates, lie: Option<Lie>) -> Result<Vec<u8>, PkiError> {
 
 fn tcb_info(dates: &Dates, lie: Option<Lie>) -> Value {
     let fmspc = if lie == Some(Lie::WrongFmspc) { OTHER_FMSPC } else { platform::FMSPC };
-    let mut old_level = tcb_level(platform::OLD_PCE_SVN, OLDER_TCB_DATE, "OutOfDate");
-    old_level["advisoryIDs"] = json!([OLD_ADVISORY]);
+    let loader = platform::TEE_TCB_SVN[2];
+    let current = tcb_level(platform::PCE_SVN, loader, CURRENT_TCB_DATE, "UpToDate");
+    let mut old_loader =
+        tcb_level(platform::PCE_SVN, platform::OLD_LOADER_SVN, OLDER_TCB_DATE, "OutOfDate");
+    old_loader["advisoryIDs"] = json!([OLD_LOADER_ADVISORY]);
+    let mut old = tcb_level(platform::OLD_PCE_SVN, loader, OLDER_TCB_DATE, "OutOfDate");
+    old["advisoryIDs"] = json!([OLD_ADVISORY]);
     let module = json!({ "mrsigner": "00".repeat(48), "attributes": "00".repeat(8), "attributesMask": "FF".repeat(8) });
     let mut identity = module.clone();
     identity["id"] = format!("TDX_{:02X}", platform::TEE_TCB_SVN[1]).into();
     identity["tcbLevels"] = json!([
         { "tcb": { "isvsvn": platform::TEE_TCB_SVN[0] }, "tcbDate": CURRENT_TCB_DATE, "tcbStatus": "UpToDate" },
-        { "tcb": { "isvsvn": 2 }, "tcbDate": OLDER_TCB_DATE, "tcbStatus": "OutOfDate" },
+        {
+            "tcb": { "isvsvn": platform::OLD_MODULE_SVN }, "tcbDate": OLDER_TCB_DATE,
+            "tcbStatus": "OutOfDate", "advisoryIDs": [OLD_MODULE_ADVISORY],
+        },
     ]);
     json!({
         "id": "TDX",
@@ -139,18 +151,15 @@ fn tcb_info(dates: &Dates, lie: Option<Lie>) -> Value {
         "tcbEvaluationDataNumber": EVALUATION_NUMBER,
         "tdxModule": module,
         "tdxModuleIdentities": [identity],
-        "tcbLevels": [
-            tcb_level(platform::PCE_SVN, CURRENT_TCB_DATE, "UpToDate"),
-            old_level,
-        ],
+        "tcbLevels": [current, old_loader, old],
     })
 }
 
-fn tcb_level(pcesvn: u8, date: &str, status: &str) -> Value {
+fn tcb_level(pcesvn: u8, loader: u8, date: &str, status: &str) -> Value {
     let components = |svns: [u8; 16]| svns.map(|svn| json!({ "svn": svn }));
     // With a module version in the report, the module's own SVN is judged by its identity.
     let mut tdx = platform::TEE_TCB_SVN;
-    tdx[1] = 0;
+    (tdx[1], tdx[2]) = (0, loader);
     json!({
         "tcb": {
             "sgxtcbcomponents": components(platform::CPU_SVN),
@@ -179,6 +188,14 @@ fn qe_identity(dates: &Dates) -> Value {
         "isvprodid": platform::QE_PRODUCT,
         "tcbLevels": [
             { "tcb": { "isvsvn": platform::QE_SVN }, "tcbDate": CURRENT_TCB_DATE, "tcbStatus": "UpToDate" },
+            {
+                "tcb": { "isvsvn": platform::UNCONFIGURED_QE_SVN }, "tcbDate": OLDER_TCB_DATE,
+                "tcbStatus": "ConfigurationNeeded", "advisoryIDs": [UNCONFIGURED_QE_ADVISORY],
+            },
+            {
+                "tcb": { "isvsvn": platform::OLD_QE_SVN }, "tcbDate": OLDER_TCB_DATE,
+                "tcbStatus": "OutOfDate", "advisoryIDs": [OLD_QE_ADVISORY],
+            },
         ],
     })
 }

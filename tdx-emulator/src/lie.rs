@@ -70,6 +70,17 @@ pub enum Lie {
     OtherPlatformId,
     /// The machine was never updated: its TCB level is `OutOfDate`.
     OldTcb,
+    /// The TD was launched on a SEAM loader that is out of date, and runs on one that is not; the
+    /// quote is one of version 5.
+    OldLaunch,
+    /// The TD runs on a SEAM loader that is out of date; the quote is one of version 5.
+    OldCurrent,
+    /// The TDX module is out of date.
+    OldModule,
+    /// The quoting enclave is out of date.
+    OldQe,
+    /// The quoting enclave's level asks for configuration.
+    UnconfiguredQe,
     // The collateral.
     /// TCB info and QE identity ran out a month ago.
     ExpiredCollateral,

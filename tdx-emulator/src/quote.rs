@@ -69,8 +69,13 @@ pub struct Quoter {
 impl Quoter {
     /// Certifies the attestation key with the machine's PCK, once.
     pub fn new(chain: &Chain, version: QuoteVersion, lie: Option<Lie>) -> Result<Self, PkiError> {
-        let version =
-            if lie == Some(Lie::TdPartition) { QuoteVersion::V5Extended } else { version };
+        let version = match lie {
+            Some(Lie::TdPartition) => QuoteVersion::V5Extended,
+            Some(Lie::OldLaunch | Lie::OldCurrent) if version == QuoteVersion::V4 => {
+                QuoteVersion::V5
+            }
+            _ => version,
+        };
         let attestation_key = Holder::AttestationKey.key();
         let attestation_public = public_point(&attestation_key);
         let platform = Platform::new(version, lie);
@@ -130,7 +135,7 @@ impl Quoter {
         body.extend(registers.rtmrs.as_flattened());
         body.extend(report_data);
         if self.version != QuoteVersion::V4 {
-            body.extend(platform.tee_tcb_svn); // the module was not updated since the launch
+            body.extend(platform.current_tee_tcb_svn);
             body.extend(platform.mr_service_td);
         }
         if self.version == QuoteVersion::V5Extended {

@@ -122,6 +122,9 @@ fn foreign_refusal(lie: Lie) -> Option<&'static str> {
         Lie::TdPartition => return None,
         Lie::QuotePadded | Lie::OtherReportData | Lie::Pks | Lie::UnknownXfam => return None,
         Lie::OtherPlatformId | Lie::OldTcb => return None,
+        // Each has a status, which dcap-qvl leaves to its caller to refuse.
+        Lie::OldLaunch | Lie::OldCurrent | Lie::OldModule => return None,
+        Lie::OldQe | Lie::UnconfiguredQe => return None,
     })
 }
 

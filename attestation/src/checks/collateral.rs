@@ -1,7 +1,7 @@
 //! The collateral: signed by the trust anchor's people, current, about this platform; and what it
 //! says about QE and TDX module.
 
-use dcap_qvl::{QeIdentity, TcbInfo, TcbLevel};
+use dcap_qvl::{QeIdentity, TcbComponents, TcbInfo, TcbLevel};
 use protocol::quote::TdReport;
 
 use super::Inputs;
@@ -72,8 +72,10 @@ pub(crate) fn read<'a>(
 
 fn read_parts(raw: &Collateral) -> Result<ReadCollateral<'_>, String> {
     let inner = &raw.inner;
-    let tcb_info: TcbInfo =
+    let mut tcb_info: TcbInfo =
         serde_json::from_str(&inner.tcb_info).map_err(|error| format!("TCB info: {error}"))?;
+    // The highest level first, as dcap-qvl and Intel's library look for it, whatever the order.
+    tcb_info.tcb_levels.sort_by(|a, b| order(b).cmp(&order(a)));
     if let Some(level) = tcb_info.tcb_levels.iter().find(|level| !is_whole(level)) {
         return Err(format!(
             "TCB info: the level of {:?} has not {COMPONENTS} SGX and TDX components and a date",
@@ -101,6 +103,10 @@ fn read_parts(raw: &Collateral) -> Result<ReadCollateral<'_>, String> {
             .map_err(|error| format!("QE identity: {error}"))?,
         qe_signers,
     })
+}
+
+fn order(level: &TcbLevel) -> (&[TcbComponents], u16, &[TcbComponents]) {
+    (&level.tcb.sgx_components, level.tcb.pce_svn, &level.tcb.tdx_components)
 }
 
 /// Whether a TCB level can be compared with a platform at all.

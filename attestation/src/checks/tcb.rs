@@ -2,15 +2,17 @@
 //! policy's platform rules.
 //!
 //! The checks before this one name the broken link; dcap-qvl has the last word. It returns a TCB
-//! status without refusing it, so the refusal is made here.
+//! status without refusing it, and merged, so [the parts](levels) are judged here.
 
-use dcap_qvl::intel::PckExtension;
+mod levels;
+
 use dcap_qvl::verify::QuoteVerifier;
-use dcap_qvl::{QeIdentity, QuoteClaims, QuotePolicy, TcbInfo, TcbStatus};
+use dcap_qvl::{QuoteClaims, QuotePolicy};
+
+pub(crate) use levels::Parts;
 
 use super::collateral::{self, ReadCollateral};
 use super::pck::Platform;
-use super::quote::ReadQuote;
 use super::{Inputs, attributes, one_of};
 use crate::check_rows::CheckRows;
 use crate::collateral::Collateral;
@@ -34,8 +36,8 @@ fn repeated() -> Vec<CheckName> {
 
 /// Runs dcap-qvl over quote and collateral; its claims if it accepts.
 ///
-/// `hopeless` is what [`no_status`] found: a platform for which dcap-qvl has no status, only an
-/// error.
+/// `hopeless` says why the platform has no status: a part is below every level, or revoked; dcap-qvl
+/// has an error only.
 pub(crate) fn judge(
     rows: &mut CheckRows,
     inputs: Inputs<'_>,
@@ -82,118 +84,43 @@ pub(crate) fn judge(
     None
 }
 
-/// Why a platform has no TCB status at all: platform, TDX module or QE is below every level that
-/// Intel lists, or its level is revoked.
-pub(crate) fn no_status(
-    tcb_info: &TcbInfo,
-    qe_identity: &QeIdentity,
-    pck: &PckExtension,
-    read: &ReadQuote<'_>,
-) -> Option<String> {
-    let report = &read.quote.report;
-    let current = report.td15.map(|fields| fields.tee_tcb_svn2);
-    let svns = [Some(report.tee_tcb_svn), current].into_iter().flatten();
-    let of_platform = svns.into_iter().find_map(|svn| {
-        platform_without_level(tcb_info, pck, &svn).or_else(|| module_without_level(tcb_info, &svn))
-    });
-    of_platform.or_else(|| qe_without_level(qe_identity, read.signature_data.qe_report().isv_svn))
-}
-
-fn platform_without_level(
-    tcb_info: &TcbInfo,
-    pck: &PckExtension,
-    svn: &[u8; 16],
-) -> Option<String> {
-    let levels = tcb_info.tcb_levels.iter();
-    let shortfalls = levels
-        .map(|level| Some((level, level.shortfalls(&pck.cpu_svn, pck.pce_svn, Some(svn)).ok()?)));
-    let shortfalls: Vec<_> = shortfalls.collect::<Option<_>>()?;
-    if let Some((level, _)) = shortfalls.iter().find(|(_, missing)| missing.is_empty()) {
-        return (level.tcb_status == TcbStatus::Revoked).then(|| "Revoked".to_owned());
-    }
-    let Some((level, missing)) = shortfalls.iter().min_by_key(|(_, missing)| missing.len()) else {
-        return Some("the TCB info has no level".to_owned());
-    };
-    let missing = missing
-        .iter()
-        .map(|short| format!("{:?} is {}, needs {}", short.component, short.have, short.needs));
-    let missing = missing.collect::<Vec<_>>().join("; ");
-    Some(format!("below every TCB level of the TCB info; to that of {}: {missing}", level.tcb_date))
-}
-
-fn qe_without_level(identity: &QeIdentity, svn: u16) -> Option<String> {
-    match identity
-        .tcb_levels
-        .iter()
-        .find(|level| level.tcb.isvsvn <= svn)
-        .map(|level| level.tcb_status)
-    {
-        None => Some(format!("the QE is below every level: its SVN is {svn}")),
-        Some(TcbStatus::Revoked) => Some(format!("the QE's SVN {svn}: Revoked")),
-        Some(_) => None,
-    }
-}
-
-fn module_without_level(tcb_info: &TcbInfo, svn: &[u8; 16]) -> Option<String> {
-    let module = tcb_info.tdx_module_identity(svn).ok()??;
-    let level = module.tcb_levels.iter().find(|level| level.shortfall(svn).is_none());
-    match level.map(|level| level.tcb_status) {
-        None => {
-            Some(format!("TDX module {} is below every level: its SVN is {}", module.id, svn[0]))
-        }
-        Some(TcbStatus::Revoked) => Some(format!("TDX module {}: Revoked", module.id)),
-        Some(_) => None,
-    }
-}
-
-/// Judges the TCB status (up to date, or tolerated by name and until a date) and, where it is
-/// tolerated, its advisories.
-pub(crate) fn judge_status(
-    rows: &mut CheckRows,
-    claims: &QuoteClaims,
-    rules: &PlatformRules,
-    now: u64,
-) {
-    let (status, advisories) = (claims.tcb.status, &claims.tcb.advisory_ids);
-    let up_to_date = status == TcbStatus::UpToDate;
-    let tolerates = |rule: &&AcceptedTcb| {
-        rule.status == status && status != TcbStatus::Revoked && now <= rule.until_secs
-    };
-    let tolerating: Vec<_> = rules.accepted_tcb.iter().filter(tolerates).collect();
-    let accepted = up_to_date || !tolerating.is_empty();
+/// Judges the status of each part of the TCB (up to date, or tolerated by name and until a date)
+/// and, where one is tolerated, the advisories of all parts.
+pub(crate) fn judge_status(rows: &mut CheckRows, parts: &Parts, rules: &PlatformRules, now: u64) {
+    let current: Vec<_> = rules.accepted_tcb.iter().filter(|rule| now <= rule.until_secs).collect();
+    let accepted =
+        parts.behind().all(|part| current.iter().any(|rule| parts.tolerates(rule, part)));
     let mut expected = vec!["UpToDate".to_owned()];
     let until = |rule: &AcceptedTcb| format!("{} until {}", rule.status, rfc3339(rule.until_secs));
     expected.extend(rules.accepted_tcb.iter().map(until));
     rows.judge(
         CheckName::TcbStatus,
         accepted,
-        Finding::new(expected.join(", or "), described(status, advisories), UPDATE),
+        Finding::new(expected.join(", or "), parts, UPDATE),
     );
     if !accepted {
         rows.skip(&[CheckName::TcbAdvisories], NO_STATUS);
         return;
     }
-    // One rule must name all of them: a rule is a decision about one state of a platform.
-    let named = |rule: &&AcceptedTcb| advisories.iter().all(|id| rule.advisory_ids.contains(id));
-    let holds = up_to_date || tolerating.iter().any(named);
-    let expected = match tolerating[..] {
-        _ if up_to_date => "any, as the TCB is up to date".to_owned(),
-        _ => tolerating
-            .iter()
+    // One rule must name the advisories of all parts: a rule is a decision about one state of a
+    // platform.
+    let advisories = parts.advisories();
+    let naming: Vec<_> = current
+        .iter()
+        .filter(|rule| advisories.iter().all(|id| rule.advisory_ids.contains(id)))
+        .collect();
+    let holds = parts.behind().all(|part| naming.iter().any(|rule| parts.tolerates(rule, part)));
+    let tolerating =
+        current.iter().filter(|rule| parts.behind().any(|part| parts.tolerates(rule, part)));
+    let expected = match parts.up_to_date() {
+        true => "any, as the TCB is up to date".to_owned(),
+        false => tolerating
             .map(|rule| format!("none but {:?}", rule.advisory_ids))
             .collect::<Vec<_>>()
             .join(", or "),
     };
     let found = if advisories.is_empty() { "none".to_owned() } else { advisories.join(", ") };
     rows.judge(CheckName::TcbAdvisories, holds, Finding::new(expected, found, UPDATE));
-}
-
-fn described(status: TcbStatus, advisories: &[String]) -> String {
-    if advisories.is_empty() {
-        status.to_string()
-    } else {
-        format!("{status} ({})", advisories.join(", "))
-    }
 }
 
 /// Oldest date of the levels that the platform, its TDX module and its QE have; in seconds since

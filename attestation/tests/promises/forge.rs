@@ -27,7 +27,12 @@ pub const NONCE: [u8; 32] = [7; 32];
 pub const APP: &[u8] = b"{\"name\":\"forged\"}";
 /// Security versions that the TCB info's level asks for.
 const CPU_SVN: [u8; 16] = [3; 16];
+/// TDX module SVN 5 of module 1, SEAM loader 2; each has an older level, below it none.
 const TEE_TCB_SVN: [u8; 16] = [5, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+/// Advisories of the older levels of platform, TDX module and QE.
+pub const OLD_LEVEL: &str = "INTEL-SA-00091";
+pub const OLD_MODULE: &str = "INTEL-SA-00092";
+pub const OLD_QE: &str = "INTEL-SA-00093";
 const PPID: [u8; 16] = [0x11; 16];
 const ROOT: &str = "Forged Root CA";
 const PCK_CA: &str = "Forged PCK Platform CA";
@@ -72,6 +77,8 @@ pub struct Forge {
     /// What the TCB info says of the TDX module: signer and attributes, with a mask over all bits.
     pub module_signer: u8,
     pub module_attributes: u64,
+    /// What becomes of the PEM text of the PCK chain in the quote.
+    pub chain_text: fn(String) -> String,
     pub ppid: [u8; 16],
     pub certificates_until: u64,
     pub crls_until: u64,
@@ -85,8 +92,13 @@ pub struct Forge {
     pub qe_identity_version: u8,
     pub tcb_status: &'static str,
     pub advisories: Vec<&'static str>,
+    /// The highest levels of the TDX module and of the QE.
+    pub module_status: &'static str,
+    pub qe_status: &'static str,
     pub tcb_date: &'static str,
     pub evaluation_number: u32,
+    /// The key that the PCK certificate is about.
+    pub pck_key: SigningKey,
     /// Keys by role: each can be swapped for a stranger's.
     pub pck_signs_qe: SigningKey,
     pub attestation_key_signs: SigningKey,
@@ -151,6 +163,7 @@ impl Forge {
             behind_signers: Vec::new(),
             module_signer: 0,
             module_attributes: 0,
+            chain_text: |text| text,
             ppid: PPID,
             certificates_until: NOW + 365 * DAY,
             crls_until: NOW + 20 * DAY,
@@ -164,8 +177,11 @@ impl Forge {
             qe_identity_version: 2,
             tcb_status: "UpToDate",
             advisories: Vec::new(),
+            module_status: "UpToDate",
+            qe_status: "UpToDate",
             tcb_date: "2026-08-13T00:00:00Z",
             evaluation_number: 20,
+            pck_key: key(3),
             pck_signs_qe: key(3),
             attestation_key_signs: key(5),
             tcb_signer_signs: key(4),
@@ -267,7 +283,7 @@ impl Forge {
     pub fn pck_chain(&self) -> String {
         let sgx = Some(der::sgx_extension(self.fmspc, self.cpu_svn, 11, self.ppid));
         let content = der::Certificate { sgx, ..self.content("Forged PCK Certificate", PCK_CA, 3) };
-        let pck = der::certificate(&content, &key(3), &key(2));
+        let pck = der::certificate(&content, &self.pck_key, &key(2));
         der::pem(&[&pck, &self.pck_ca(), self.shown_root.as_ref().unwrap_or(&self.root())])
     }
 
@@ -357,7 +373,7 @@ impl Forge {
         report[258] = self.qe_svn; // ISVSVN
         report[320..352].copy_from_slice(&bound);
         report[383] = self.qe_report_tail;
-        let chain = self.pck_chain();
+        let chain = (self.chain_text)(self.pck_chain());
         let mut inner = report.to_vec();
         inner.extend(sign(&self.pck_signs_qe, &report));
         inner.extend((self.qe_auth_data.len() as u16).to_le_bytes());
@@ -378,24 +394,35 @@ impl Forge {
             json!({
                 "id": id, "mrsigner": hex::encode([self.module_signer; 48]),
                 "attributes": hex::encode(self.module_attributes.to_le_bytes()), "attributesMask": "FF".repeat(8),
-                "tcbLevels": [{"tcb": {"isvsvn": 5}, "tcbDate": self.tcb_date, "tcbStatus": "UpToDate"}],
+                "tcbLevels": [
+                    self.level(json!({"isvsvn": 5}), self.module_status, &[]),
+                    self.level(json!({"isvsvn": 4}), "OutOfDate", &[OLD_MODULE]),
+                ],
             })
         };
         let components = |svns: [u8; 16]| svns.map(|svn| json!({"svn": svn}));
+        let tcb = |loader: u8| {
+            json!({
+                "sgxtcbcomponents": components(CPU_SVN), "pcesvn": 11,
+                "tdxtcbcomponents": components([5, 0, loader, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+            })
+        };
         json!({
             "id": self.tcb_info_id, "version": 3,
             "issueDate": der::rfc3339(NOW - 10 * DAY), "nextUpdate": der::rfc3339(self.tcb_info_until),
             "fmspc": hex::encode_upper(self.stated_fmspc), "pceId": self.stated_pce,
             "tcbType": 0, "tcbEvaluationDataNumber": self.evaluation_number,
             "tdxModule": module("TDX"), "tdxModuleIdentities": [module("TDX_01")],
-            "tcbLevels": [{
-                "tcb": {
-                    "sgxtcbcomponents": components(CPU_SVN), "pcesvn": 11,
-                    "tdxtcbcomponents": components([5, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
-                },
-                "tcbDate": self.tcb_date, "tcbStatus": self.tcb_status, "advisoryIDs": self.advisories,
-            }],
+            // The lowest first: the order of the text decides nothing.
+            "tcbLevels": [
+                self.level(tcb(1), "OutOfDate", &[OLD_LEVEL]),
+                self.level(tcb(2), self.tcb_status, &self.advisories),
+            ],
         })
+    }
+
+    fn level(&self, tcb: Value, status: &str, advisories: &[&str]) -> Value {
+        json!({"tcb": tcb, "tcbDate": self.tcb_date, "tcbStatus": status, "advisoryIDs": advisories})
     }
 
     fn qe_identity(&self) -> Value {
@@ -406,7 +433,10 @@ impl Forge {
             "miscselect": "00000000", "miscselectMask": "FFFFFFFF",
             "attributes": format!("11{}", "00".repeat(15)), "attributesMask": format!("FB{}{}", "FF".repeat(7), "00".repeat(8)),
             "mrsigner": "EE".repeat(32), "isvprodid": 2,
-            "tcbLevels": [{"tcb": {"isvsvn": 4}, "tcbDate": self.tcb_date, "tcbStatus": "UpToDate"}],
+            "tcbLevels": [
+                self.level(json!({"isvsvn": 4}), self.qe_status, &[]),
+                self.level(json!({"isvsvn": 3}), "OutOfDate", &[OLD_QE]),
+            ],
         })
     }
 }

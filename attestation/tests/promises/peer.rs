@@ -159,6 +159,8 @@ fn stricter() -> Vec<(CheckName, Change)> {
         (SeamAttributes, |f| (f.module_attributes, f.seam_attributes) = (1, 1)),
         (MrSignerSeam, |f| (f.module_signer, f.mr_signer_seam) = (1, [1; 48])),
         (TcbStatus, |f| f.tcb_status = "OutOfDate"),
+        (TcbStatus, |f| f.current_tee_tcb_svn[2] = 1),
+        (TcbStatus, |f| f.qe_status = "ConfigurationNeeded"),
     ]
 }
 

@@ -15,7 +15,7 @@ use protocol::evidence::Evidence;
 use protocol::launch::LaunchClaims;
 
 use crate::der;
-use crate::forge::{APP, DAY, Forge, NOW, boot, key};
+use crate::forge::{APP, DAY, Forge, NOW, OLD_LEVEL, OLD_MODULE, OLD_QE, boot, key};
 
 /// One row: what is changed in platform, evidence or policy, and the check that must refuse first.
 struct Lie {
@@ -77,6 +77,22 @@ fn hardware_lies() -> Vec<Lie> {
             e.quote[48 + 6 + 648 + 4] ^= 1
         }),
         platform("another attestation key", QuoteSignature, |f| f.attestation_key_signs = key(99)),
+        platform("text behind the certificates", PckCertificates, |f| {
+            f.chain_text = |chain| chain + "text\n";
+        }),
+        platform("a comment between two certificates", PckCertificates, |f| {
+            f.chain_text = |chain| chain.replacen("-----\n-----", "-----\n# issuer\n-----", 1);
+        }),
+        platform("NULs between two certificates", PckCertificates, |f| {
+            f.chain_text = |chain| chain.replacen("-----\n-----", "-----\n\0-----", 1);
+        }),
+        platform("text before the certificates", PckCertificates, |f| {
+            f.chain_text = |chain| format!("subject=PCK\n{chain}");
+        }),
+        platform("a header in a certificate's block", PckCertificates, |f| {
+            f.chain_text =
+                |chain| chain.replacen("CERTIFICATE-----\n", "CERTIFICATE-----\nComment: x\n\n", 1);
+        }),
         platform("other QE authentication data", AttestationKey, |f| f.qe_auth_data[0] = 1),
         platform("another PCK", QeReportSignature, |f| f.pck_signs_qe = key(99)),
         platform("a PCK CA that the root did not sign", PckCertificates, |f| {
@@ -132,8 +148,20 @@ fn hardware_lies() -> Vec<Lie> {
         platform("a platform below every level", TcbStatus, |f| f.tee_tcb_svn[2] = 0),
         platform("a TDX module below every level", TcbStatus, |f| f.tee_tcb_svn[0] = 1),
         platform("a PCK certificate of an older microcode", TcbStatus, |f| f.cpu_svn = [2; 16]),
-        platform("a QE below every level", TcbStatus, |f| f.qe_svn = 3),
+        platform("a QE below every level", TcbStatus, |f| f.qe_svn = 2),
         platform("an old TCB", TcbStatus, |f| f.tcb_status = "OutOfDate"),
+        platform("an old launch level", TcbStatus, |f| f.tee_tcb_svn[2] = 1),
+        platform("a module that was old at launch", TcbStatus, |f| f.tee_tcb_svn[0] = 4),
+        platform("an old current level", TcbStatus, |f| f.current_tee_tcb_svn[2] = 1),
+        platform("an old current module", TcbStatus, |f| f.current_tee_tcb_svn[0] = 4),
+        platform("a revoked module", TcbStatus, |f| f.module_status = "Revoked"),
+        platform("an old QE", TcbStatus, |f| f.qe_svn = 3),
+        platform("a QE that needs configuration", TcbStatus, |f| {
+            f.qe_status = "ConfigurationNeeded"
+        }),
+        platform("an old QE that needs configuration", TcbStatus, |f| {
+            f.qe_status = "OutOfDateConfigurationNeeded"
+        }),
         platform("a TCB that needs configuration", TcbStatus, |f| {
             f.tcb_status = "ConfigurationNeeded"
         }),
@@ -405,6 +433,30 @@ fn what_nobody_stated_is_skipped_and_never_verified() {
 }
 
 #[test]
+fn line_ends_around_certificates_and_nuls_behind_them_are_no_text() {
+    let mut forge = Forge::honest();
+    forge.chain_text = |chain| chain.replace("-----\n-----", "-----\r\n\n-----") + "\n\0\0";
+    assert!(verify(&forge.evidence(), &forge.policy(), Some(&forge.collateral()), NOW).is_ok());
+}
+
+/// A collateral file that was shared among machines: the input at fault is named.
+#[test]
+fn certificates_of_another_machine_in_the_collateral_are_named() {
+    let forge = Forge::honest();
+    let stranger = Forge { pck_key: key(33), ..Forge::honest() };
+    let judged = |chain: String| {
+        let mut json = forge.collateral_json();
+        json["pck_certificate_chain"] = chain.into();
+        let collateral = Collateral::parse(json.to_string().as_bytes()).unwrap();
+        verify(&forge.evidence(), &forge.policy(), Some(&collateral), NOW)
+    };
+    assert!(judged(forge.pck_chain()).is_ok());
+    let refusal = judged(stranger.pck_chain()).unwrap_err();
+    assert_eq!(refusal.check(), CheckName::QeReportSignature);
+    assert!(refusal.hint().contains("pck_certificate_chain of the collateral file is another"));
+}
+
+#[test]
 fn an_old_tcb_is_accepted_by_name_for_every_advisory_and_until_a_date() {
     let forge =
         Forge { tcb_status: "OutOfDate", advisories: vec!["INTEL-SA-00001"], ..Forge::honest() };
@@ -419,6 +471,99 @@ fn an_old_tcb_is_accepted_by_name_for_every_advisory_and_until_a_date() {
     let refused = Err(CheckName::TcbStatus);
     assert_eq!(judged(TcbStatus::OutOfDate, &["INTEL-SA-00001"], NOW - 1).map(drop), refused);
     assert_eq!(judged(TcbStatus::SWHardeningNeeded, &["INTEL-SA-00001"], NOW).map(drop), refused);
+}
+
+/// What the verdict is when a policy tolerates these statuses with every advisory there is.
+fn with_tolerated(
+    statuses: &[TcbStatus],
+    change: fn(&mut Forge),
+) -> Result<(), (CheckName, String)> {
+    let mut forge = Forge::honest();
+    change(&mut forge);
+    let mut policy = forge.policy();
+    let advisories = [OLD_LEVEL, OLD_MODULE, OLD_QE];
+    policy.platform.accepted_tcb =
+        statuses.iter().map(|status| tolerated(*status, &advisories, NOW)).collect();
+    let verified = verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW);
+    verified.map(drop).map_err(|refusal| (refusal.check(), refusal.to_string()))
+}
+
+#[test]
+fn a_tolerated_relaunch_covers_an_old_launch_and_nothing_else() {
+    use attestation::policy::TcbStatus::*;
+    let relaunch = [TDRelaunchAdvised];
+    let accepted: [fn(&mut Forge); 3] = [
+        |f| f.tee_tcb_svn[2] = 1,
+        |f| f.tee_tcb_svn[0] = 4,
+        |f| (f.tee_tcb_svn[0], f.tee_tcb_svn[2]) = (4, 1),
+    ];
+    for change in accepted {
+        assert_eq!(with_tolerated(&relaunch, change), Ok(()));
+    }
+    let old_launch_and: [(&str, fn(&mut Forge)); 6] = [
+        ("current level OutOfDate", |f| f.current_tee_tcb_svn[2] = 1),
+        ("current TDX module OutOfDate", |f| f.current_tee_tcb_svn[0] = 4),
+        ("QE OutOfDate", |f| f.qe_svn = 3),
+        ("QE ConfigurationNeeded", |f| f.qe_status = "ConfigurationNeeded"),
+        ("current level ConfigurationNeeded", |f| f.tcb_status = "ConfigurationNeeded"),
+        ("platform level OutOfDate", |f| f.version = 4), // it does not say what runs it now
+    ];
+    for (found, and) in old_launch_and {
+        let mut forge = Forge::honest();
+        forge.tee_tcb_svn[2] = 1;
+        and(&mut forge);
+        let mut policy = forge.policy();
+        let advisories = [OLD_LEVEL, OLD_MODULE, OLD_QE];
+        policy.platform.accepted_tcb = vec![tolerated(TDRelaunchAdvised, &advisories, NOW)];
+        let verified = verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW);
+        let refusal = verified.unwrap_err();
+        assert_eq!(refusal.check(), CheckName::TcbStatus, "{found}");
+        assert!(refusal.to_string().contains(found), "{found}: {refusal}");
+    }
+    // The current level alone is no reason to launch again.
+    let current = with_tolerated(&relaunch, |f| f.current_tee_tcb_svn[2] = 1).unwrap_err();
+    assert_eq!(current.0, CheckName::TcbStatus);
+}
+
+#[test]
+fn each_part_is_tolerated_by_a_status_of_its_own() {
+    use attestation::policy::TcbStatus::*;
+    let change: fn(&mut Forge) =
+        |f| (f.tee_tcb_svn[2], f.tcb_status, f.qe_svn) = (1, "ConfigurationNeeded", 3);
+    let refused = |statuses: &[_]| with_tolerated(statuses, change).unwrap_err().0;
+    assert_eq!(refused(&[TDRelaunchAdvisedConfigurationNeeded]), CheckName::TcbStatus);
+    assert_eq!(refused(&[OutOfDate]), CheckName::TcbStatus);
+    assert_eq!(with_tolerated(&[OutOfDate, ConfigurationNeeded], change), Ok(()));
+}
+
+/// Merged, the advisories of the current level are lost.
+#[test]
+fn the_advisories_of_all_parts_count() {
+    let mut forge = Forge::honest();
+    (forge.tee_tcb_svn[2], forge.current_tee_tcb_svn[0], forge.qe_svn) = (1, 4, 3);
+    let all = [OLD_LEVEL, OLD_MODULE, OLD_QE];
+    let judged = |advisories: &[&str]| {
+        let mut policy = forge.policy();
+        policy.platform.accepted_tcb = vec![tolerated(TcbStatus::OutOfDate, advisories, NOW)];
+        judge(&forge.evidence(), &policy, Some(&forge.collateral()), NOW)
+    };
+    let facts = judged(&all).facts;
+    assert_eq!(facts.advisory_ids.unwrap(), all);
+    assert_eq!(facts.tcb_status.as_deref(), Some("OutOfDate"));
+    assert!(judged(&all).refusal().is_none());
+    for missing in all {
+        let named: Vec<_> = all.into_iter().filter(|id| *id != missing).collect();
+        assert_eq!(judged(&named).refusal().unwrap().check(), CheckName::TcbAdvisories);
+    }
+}
+
+#[test]
+fn a_part_that_the_merged_status_hides_is_stated() {
+    let mut forge = Forge::honest();
+    forge.current_tee_tcb_svn[0] = 4;
+    let report = judge(&forge.evidence(), &forge.policy(), Some(&forge.collateral()), NOW);
+    assert_eq!(report.facts.tcb_status.as_deref(), Some("OutOfDate"));
+    assert_eq!(report.facts.advisory_ids.unwrap(), [OLD_MODULE]);
 }
 
 /// Two rules do not add up: each is a decision about one state of a platform.

@@ -19,6 +19,10 @@ pub const CPU_SVN: [u8; 16] = [3, 3, 2, 2, 4, 1, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0];
 pub const PCE_SVN: u8 = 13;
 /// The same before the last updates.
 pub const OLD_PCE_SVN: u8 = 5;
+/// Security version of the SEAM loader (component 2 of `TEE_TCB_SVN`) before the last updates.
+pub const OLD_LOADER_SVN: u8 = 1;
+/// Security version of the TDX module before the last updates.
+pub const OLD_MODULE_SVN: u8 = 2;
 /// Family and platform of the machine.
 pub const FMSPC: [u8; 6] = [0xda, 0x96, 0xe4, 0x00, 0x00, 0x00];
 /// `XFAM`: x87, SSE, AVX and AVX-512 state.
@@ -27,6 +31,10 @@ pub const XFAM: u64 = 0xe7;
 pub const QE_AUTH_DATA: [u8; 32] = *b"dstyx emulated quoting enclave\0\0";
 /// `isvsvn` of the quoting enclave.
 pub const QE_SVN: u16 = 4;
+/// `isvsvn` of a quoting enclave that needs configuration.
+pub const UNCONFIGURED_QE_SVN: u16 = 3;
+/// `isvsvn` of the quoting enclave before the last updates.
+pub const OLD_QE_SVN: u16 = 2;
 /// `isvprodid` of a TD quoting enclave.
 pub const QE_PRODUCT: u16 = 2;
 /// Attributes of the quoting enclave: initialised, not debuggable, provisioning key, 64-bit.
@@ -46,8 +54,10 @@ const QE_VENDOR_ID: [u8; 16] = [
 /// The parts of quotes that no guest decides, with or without a lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Platform {
-    /// `TEE_TCB_SVN`.
+    /// `TEE_TCB_SVN`: when the TD was launched.
     pub tee_tcb_svn: [u8; 16],
+    /// `TEE_TCB_SVN2`: now; only quotes of version 5 have it.
+    pub current_tee_tcb_svn: [u8; 16],
     /// `MRSIGNERSEAM`: zero for a module of Intel's.
     pub mr_signer_seam: [u8; 48],
     /// `SEAMATTRIBUTES`.
@@ -64,6 +74,8 @@ pub struct Platform {
     pub qe_vendor_id: [u8; 16],
     /// Signer of the quoting enclave.
     pub qe_signer: [u8; 32],
+    /// Security version of the quoting enclave.
+    pub qe_svn: u16,
     /// What the quoting enclave hashes with the attestation key.
     pub qe_auth_data: Vec<u8>,
 }
@@ -93,6 +105,15 @@ impl Platform {
                 platform.qe_signer = *b"another enclave's signer\0\0\0\0\0\0\0\0"
             }
             Some(Lie::LongQeAuthData) => platform.qe_auth_data.push(0),
+            Some(Lie::OldModule) => platform.tee_tcb_svn[0] = OLD_MODULE_SVN,
+            Some(Lie::OldQe) => platform.qe_svn = OLD_QE_SVN,
+            Some(Lie::UnconfiguredQe) => platform.qe_svn = UNCONFIGURED_QE_SVN,
+            _ => {}
+        }
+        platform.current_tee_tcb_svn = platform.tee_tcb_svn; // not updated since the launch
+        match lie {
+            Some(Lie::OldLaunch) => platform.tee_tcb_svn[2] = OLD_LOADER_SVN,
+            Some(Lie::OldCurrent) => platform.current_tee_tcb_svn[2] = OLD_LOADER_SVN,
             _ => {}
         }
         platform
@@ -101,6 +122,7 @@ impl Platform {
     fn honest() -> Self {
         Self {
             tee_tcb_svn: TEE_TCB_SVN,
+            current_tee_tcb_svn: TEE_TCB_SVN,
             mr_signer_seam: [0; 48],
             seam_attributes: 0,
             td_attributes: SEPT_VE_DISABLE,
@@ -109,6 +131,7 @@ impl Platform {
             vm_id: 0,
             qe_vendor_id: QE_VENDOR_ID,
             qe_signer: QE_SIGNER,
+            qe_svn: QE_SVN,
             qe_auth_data: QE_AUTH_DATA.to_vec(),
         }
     }
@@ -138,7 +161,7 @@ impl Platform {
         put(64, b"dstyx emulated TD_QE\0\0\0\0\0\0\0\0\0\0\0\0"); // MRENCLAVE
         put(128, &self.qe_signer);
         put(256, &QE_PRODUCT.to_le_bytes());
-        put(258, &QE_SVN.to_le_bytes());
+        put(258, &self.qe_svn.to_le_bytes());
         put(320, report_data);
         report
     }

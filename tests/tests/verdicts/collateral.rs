@@ -2,8 +2,10 @@
 //! calls old.
 
 use attestation::CheckName::*;
-use attestation::policy::{AcceptedTcb, TcbStatus};
+use attestation::policy::{self, AcceptedTcb};
 use serde_json::Value;
+use tdx_emulator::lie::Lie;
+use tdx_emulator::quote::QuoteVersion;
 use tests::scene::now_secs;
 
 use crate::case::{Case, Row, lie, row};
@@ -99,7 +101,25 @@ fn of_others() -> Vec<Row> {
 
 fn old() -> Vec<Row> {
     vec![
-        lie!(OldTcb, &[TcbStatus], "found OutOfDate (INTEL-SA-00000)"),
+        lie!(OldTcb, &[TcbStatus], "found platform level OutOfDate (INTEL-SA-00000)"),
+        lie!(OldLaunch, &[TcbStatus], "found launch level OutOfDate (INTEL-SA-00002)"),
+        lie!(OldCurrent, &[TcbStatus], "found current level OutOfDate (INTEL-SA-00002)"),
+        lie!(OldModule, &[TcbStatus], "found TDX module OutOfDate (INTEL-SA-00003)"),
+        lie!(OldQe, &[TcbStatus], "found QE OutOfDate (INTEL-SA-00004)"),
+        lie!(UnconfiguredQe, &[TcbStatus], "found QE ConfigurationNeeded (INTEL-SA-00005)"),
+        relaunch(
+            "a relaunch that is tolerated covers no current level",
+            "found current level OutOfDate",
+            |case| case.scene.lie = Some(Lie::OldCurrent),
+        ),
+        relaunch(
+            "a relaunch that is tolerated covers no module",
+            "found TDX module at launch OutOfDate (INTEL-SA-00003); current TDX module OutOfDate",
+            |case| case.scene.lie = Some(Lie::OldModule),
+        ),
+        relaunch("a relaunch that is tolerated covers no QE", "found QE OutOfDate", |case| {
+            case.scene.lie = Some(Lie::OldQe);
+        }),
         Row {
             given: Some(|case| tolerate(case, &["INTEL-SA-00001"], DAY_SECS)),
             ..row(
@@ -107,14 +127,14 @@ fn old() -> Vec<Row> {
                 &[TcbAdvisories],
                 "found INTEL-SA-00000",
                 |case| {
-                    case.scene.lie = Some(tdx_emulator::lie::Lie::OldTcb);
+                    case.scene.lie = Some(Lie::OldTcb);
                 },
             )
         },
         Row {
             given: Some(|case| {
                 tolerate(case, &[ADVISORY], DAY_SECS);
-                case.scene.lie = Some(tdx_emulator::lie::Lie::OldTcb);
+                case.scene.lie = Some(Lie::OldTcb);
             }),
             ..row(
                 "an old TCB that was tolerated until yesterday",
@@ -128,10 +148,22 @@ fn old() -> Vec<Row> {
     ]
 }
 
+/// A row whose policy tolerates a TD that should be launched again, whatever its advisories.
+fn relaunch(name: &'static str, words: &'static str, wrong: fn(&mut Case)) -> Row {
+    let given = |case: &mut Case| {
+        let advisories = ["INTEL-SA-00002", "INTEL-SA-00003", "INTEL-SA-00004"];
+        tolerate(case, &advisories, DAY_SECS);
+        case.policy.platform.accepted_tcb[0].status = policy::TcbStatus::TDRelaunchAdvised;
+        case.scene.version = QuoteVersion::V5;
+        case.scene.lie = Some(Lie::OldLaunch);
+    };
+    Row { given: Some(given), ..row(name, &[TcbStatus], words, wrong) }
+}
+
 /// Lets the policy tolerate an old TCB for some time.
 fn tolerate(case: &mut Case, advisories: &[&str], secs: u64) {
     case.policy.platform.accepted_tcb = vec![AcceptedTcb {
-        status: TcbStatus::OutOfDate,
+        status: policy::TcbStatus::OutOfDate,
         advisory_ids: advisories.iter().map(ToString::to_string).collect(),
         until_secs: now_secs() + secs,
     }];
@@ -140,7 +172,7 @@ fn tolerate(case: &mut Case, advisories: &[&str], secs: u64) {
 /// A month out of date.
 fn old_collateral() -> Value {
     let scene = tests::scene::Scene {
-        lie: Some(tdx_emulator::lie::Lie::ExpiredCollateral),
+        lie: Some(Lie::ExpiredCollateral),
         ..tests::scene::Scene::synthetic()
     };
     serde_json::from_slice(&scene.collateral_json()).unwrap()
