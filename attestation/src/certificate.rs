@@ -33,6 +33,9 @@ pub(crate) enum CertificateError {
     /// not DER of the expected type
     #[error("{what}: {error}")]
     Der { what: &'static str, error: String },
+    /// text outside the blocks of a chain
+    #[error("text outside the PEM blocks of a certificate chain: {0:?}")]
+    Outside(String),
     /// not a PEM chain
     #[error("a chain that is not PEM: {0}")]
     Pem(String),
@@ -69,8 +72,8 @@ impl Certificate {
         Ok(Self { der: der.to_vec(), parsed })
     }
 
-    /// Parses a PEM chain, leaf first; text after the last block may be line ends and NULs only, as
-    /// in quotes.
+    /// Parses a PEM chain, leaf first. Line ends may stand around blocks, and NULs behind the last, as
+    /// in quotes; any other text is refused, since readers differ in what they make of it.
     pub(crate) fn parse_chain(text: &[u8]) -> Result<Vec<Self>, CertificateError> {
         if text.len() > MAX_PEM_BYTES {
             return Err(CertificateError::TooMany {
@@ -79,8 +82,13 @@ impl Certificate {
                 limit: MAX_PEM_BYTES,
             });
         }
+        let written = count_blocks(text)?;
         let blocks =
             pem::parse_many(text).map_err(|error| CertificateError::Pem(error.to_string()))?;
+        if blocks.len() != written {
+            let unread = format!("{written} blocks, of which {} can be read", blocks.len());
+            return Err(CertificateError::Pem(unread));
+        }
         if blocks.len() > MAX_CHAIN {
             return Err(CertificateError::TooMany {
                 found: blocks.len(),
@@ -226,6 +234,30 @@ impl Crl {
         let revoked = self.parsed.tbs_cert_list.revoked_certificates.iter().flatten();
         revoked.into_iter().any(|entry| entry.serial_number == *serial)
     }
+}
+
+/// Counts the blocks of a PEM text that has nothing else than line ends around them, and NULs
+/// behind the last.
+fn count_blocks(text: &[u8]) -> Result<usize, CertificateError> {
+    const END: &str = "-----END ";
+    const DASHES: &str = "-----";
+    let text =
+        std::str::from_utf8(text).map_err(|error| CertificateError::Pem(error.to_string()))?;
+    let mut blocks = 0;
+    let mut rest = text.trim_end_matches(['\r', '\n', '\0']);
+    while !rest.is_empty() {
+        let outside = || CertificateError::Outside(rest.chars().take(32).collect());
+        let block = rest.strip_prefix("-----BEGIN ").ok_or_else(outside)?;
+        let unfinished = || CertificateError::Pem("a block without end".to_owned());
+        let (body, behind) = block.split_once(END).ok_or_else(unfinished)?;
+        if body.contains(':') {
+            return Err(CertificateError::Pem("a block with a header".to_owned()));
+        }
+        let (_, behind) = behind.split_once(DASHES).ok_or_else(unfinished)?;
+        rest = behind.trim_start_matches(['\r', '\n']);
+        blocks += 1;
+    }
+    Ok(blocks)
 }
 
 /// The bytes of the first element in a SEQUENCE: what the issuer signed.

@@ -42,6 +42,14 @@ pub enum EventLogError {
         /// What is wrong.
         what: String,
     },
+    /// a name that lets one digest stand for two events
+    #[error("event {index}: the name {name:?} has a colon or a control character; none may have")]
+    Name {
+        /// Position in the log, from 0.
+        index: usize,
+        /// The event's name.
+        name: String,
+    },
     /// the payload does not hash to the digest beside it
     #[error("event {index} ({name}): digest {stated} stated, its payload gives {computed}")]
     PayloadMismatch {
@@ -127,7 +135,8 @@ impl RuntimeEvent {
         Self { name: name.into(), payload: payload.into() }
     }
 
-    /// What extends RTMR3: SHA-384(LE32(type) ‖ ":" ‖ name ‖ ":" ‖ payload).
+    /// What extends RTMR3: SHA-384(LE32(type) ‖ ":" ‖ name ‖ ":" ‖ payload). It has one reading only
+    /// if the name [is unambiguous](event_name::is_unambiguous).
     pub fn digest(&self) -> Sha384Digest {
         let mut preimage = RUNTIME_EVENT_TYPE.to_le_bytes().to_vec();
         for part in [b":", self.name.as_bytes(), b":", &self.payload] {
@@ -229,6 +238,9 @@ fn runtime_event(index: usize, raw: &RawEvent) -> Result<RuntimeEvent, EventLogE
             raw.event.len()
         )));
     }
+    if !event_name::is_unambiguous(&raw.event) {
+        return Err(EventLogError::Name { index, name: raw.event.clone() });
+    }
     if raw.event_payload.len() > 2 * MAX_PAYLOAD_BYTES {
         return Err(field(format!("a payload of more than {MAX_PAYLOAD_BYTES} bytes")));
     }
@@ -303,6 +315,21 @@ mod tests {
             check_boot_order(&early),
             Err(EventLogError::BeforeReady { index: 1, .. })
         ));
+    }
+
+    /// `a:b` with payload `c` and `a` with payload `b:c` extend the same digest.
+    #[test]
+    fn a_name_that_moves_the_colon_is_refused() {
+        let honest = RuntimeEvent::new("app-id", *b"b:c");
+        let moved = RuntimeEvent::new("app-id:b", *b"c");
+        assert_eq!(honest.digest(), moved.digest());
+        assert_eq!(runtime_events(&[honest.to_raw()]).map(|events| events.len()), Ok(1));
+        for name in ["app-id:b", ":", "app-id\n", "a\0", "a\u{85}"] {
+            assert_eq!(
+                runtime_events(&[RuntimeEvent::new(name, *b"c").to_raw()]),
+                Err(EventLogError::Name { index: 0, name: name.to_owned() })
+            );
+        }
     }
 
     #[test]

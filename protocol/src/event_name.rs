@@ -41,6 +41,12 @@ pub const BOOT: [&str; 10] = [
 /// records in every boot.
 pub const REQUIRED: [&str; 5] = [SYSTEM_PREPARING, APP_ID, COMPOSE_HASH, INSTANCE_ID, BOOT_MR_DONE];
 
+/// Whether an event's digest has one reading with this name: the digest joins name and payload with
+/// a colon, and a control character lets a name look like another one.
+pub fn is_unambiguous(name: &str) -> bool {
+    !name.contains(|c: char| c == ':' || c.is_control())
+}
+
 /// Place of `name` in the boot's order, if it is one of the boot's.
 pub fn boot_position(name: &str) -> Option<usize> {
     BOOT.iter().position(|known| *known == name)

@@ -27,8 +27,8 @@ pub(crate) fn judge(
     anchor: &Certificate,
 ) -> Option<Platform> {
     const EXPECTED: &str = "PCK certificates, each signed by the next, up to a root";
-    let (chain, extension) = match read_chain(inputs, read) {
-        Ok(parts) => parts,
+    let ReadChain { chain, extension, of_another_machine } = match read_chain(inputs, read) {
+        Ok(read) => read,
         Err(error) => {
             rows.fail(
                 CheckName::PckCertificates,
@@ -58,26 +58,44 @@ pub(crate) fn judge(
         Finding::new(
             format!("a signature by {}", path[0].subject()),
             if signed { "valid" } else { "invalid" },
-            "the certificates must be those of the platform that made the quote",
+            if of_another_machine { ANOTHER_MACHINE } else { SAME_PLATFORM },
         ),
     );
     Some(Platform { chain: path, extension })
 }
 
-/// The chain of the collateral, else that of the quote (the order in which dcap-qvl takes them),
-/// and what the leaf says about its platform.
-fn read_chain(
-    inputs: Inputs<'_>,
-    read: &ReadQuote<'_>,
-) -> Result<(Vec<Certificate>, PckExtension), String> {
+/// What to think of a QE report that the certified key did not sign.
+const SAME_PLATFORM: &str = "the certificates must be those of the platform that made the quote";
+const ANOTHER_MACHINE: &str = "pck_certificate_chain of the collateral file is another machine's than the chain that the quote carries, \
+     and takes its place: give collateral without that key, or of this machine";
+
+/// A chain and what its leaf says about its platform.
+struct ReadChain {
+    chain: Vec<Certificate>,
+    extension: PckExtension,
+    /// Whether the chain is the collateral's, and the quote carries one with another leaf.
+    of_another_machine: bool,
+}
+
+/// Reads the chain of the collateral, else that of the quote: the order in which dcap-qvl takes
+/// them. Both must be well-formed where both are there.
+fn read_chain(inputs: Inputs<'_>, read: &ReadQuote<'_>) -> Result<ReadChain, String> {
+    let parse = |input: &'static str, text: &[u8]| {
+        Certificate::parse_chain(text).map_err(|error| format!("in the {input}: {error}"))
+    };
+    let own = read.signature_data.pck_chain.as_deref().map(|text| parse("quote", text));
+    let own = own.transpose()?;
     let brought =
         inputs.collateral.and_then(|collateral| collateral.inner.pck_certificate_chain.as_deref());
-    let text = brought.map(str::as_bytes).or(read.signature_data.pck_chain.as_deref());
-    let text = text.ok_or("no PCK certificate chain in quote or collateral")?;
-    let chain = Certificate::parse_chain(text).map_err(|error| error.to_string())?;
+    let brought = brought.map(|text| parse("collateral", text.as_bytes())).transpose()?;
+    let of_another_machine = brought
+        .as_ref()
+        .zip(own.as_ref())
+        .is_some_and(|(brought, own)| brought[0].der != own[0].der);
+    let chain = brought.or(own).ok_or("no PCK certificate chain in quote or collateral")?;
     let extension =
         parse_pck_extension(&chain[0].der).map_err(|error| format!("SGX extension: {error:#}"))?;
-    Ok((chain, extension))
+    Ok(ReadChain { chain, extension, of_another_machine })
 }
 
 /// A chain that ends in a self-issued certificate ends in a root: it must be ours.

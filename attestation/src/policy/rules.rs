@@ -5,6 +5,7 @@
 //! refuses everybody. Another root than Intel's stands under a key with `danger` in its name.
 
 use protocol::digest::{ComposeHash, OsImageHash};
+use protocol::event_name;
 use serde::Deserialize;
 use toml::value::{Datetime, Offset};
 
@@ -232,8 +233,9 @@ fn required_event(raw: RawEvent) -> Result<RequiredEvent, RulesError> {
         ),
         (None, None) => None,
     };
-    if raw.name.is_empty() {
-        return Err(wrong("require_event.name", "an empty name".into()));
+    if raw.name.is_empty() || !event_name::is_unambiguous(&raw.name) {
+        let what = format!("{:?}, expected a name without colon and control character", raw.name);
+        return Err(wrong("require_event.name", what));
     }
     Ok(RequiredEvent { name: raw.name, payload })
 }

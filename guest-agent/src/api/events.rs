@@ -6,6 +6,7 @@
 //! event.
 
 use protocol::event_log::RuntimeEvent;
+use protocol::event_name;
 use protocol::prpc::EmitEventArgs;
 use tee::event_log::EventLogError;
 use tokio::sync::Semaphore;
@@ -46,7 +47,7 @@ impl Emitter {
     /// Records one event; it is recorded as a whole or not at all, also when the client hangs up.
     pub(super) async fn emit(&self, boot: &Boot, args: EmitEventArgs) -> Result<(), EmitError> {
         let EmitEventArgs { event, payload } = args;
-        if event.contains(|c: char| c == ':' || c.is_control()) {
+        if !event_name::is_unambiguous(&event) {
             return Err(EmitError::Name(event.chars().take(64).collect()));
         }
         let _place = self.0.try_acquire().map_err(|_| EmitError::Busy)?;

@@ -33,6 +33,14 @@ fn unreadable() -> Vec<Row> {
         row("an event without name", &[EventLog], "a name of 0 bytes", |case| {
             case.scene.edit = |log| event(log, event_name::KEY_PROVIDER).event = String::new();
         }),
+        row("a colon that moved into the name", &[EventLog], "has a colon", |case| {
+            case.scene.edit = |log| {
+                // The same digest: RTMR3 cannot tell.
+                let event = event(log, event_name::KEY_PROVIDER);
+                event.event = format!("{}:{{\"name\"", event_name::KEY_PROVIDER);
+                event.event_payload = hex::encode(br#""none","id":""}"#);
+            };
+        }),
         row("an event of a register that does not exist", &[EventLog], "register 4", |case| {
             case.scene.edit = |log| {
                 let mut stray = log[0].clone();

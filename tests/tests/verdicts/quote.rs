@@ -55,6 +55,12 @@ fn bytes() -> Vec<Row> {
     ]
 }
 
+/// Certification data is not signed: its text can be changed without breaking a signature.
+fn change_chain(quote: &mut [u8], from: &[u8; 11], to: &[u8; 11]) {
+    let at = quote.windows(from.len()).position(|window| window == from).unwrap();
+    quote[at..at + to.len()].copy_from_slice(to);
+}
+
 fn signatures() -> Vec<Row> {
     vec![
         lie!(FlipSignature, &[QuoteSignature], "found invalid"),
@@ -102,6 +108,23 @@ fn certificates() -> Vec<Row> {
             "an empty certificate chain",
             |case| {
                 case.collateral = |json| json["pck_certificate_chain"] = "".into();
+            },
+        ),
+        row(
+            "text between the certificates of a quote",
+            &[PckCertificates],
+            "in the quote: text outside the PEM blocks",
+            |case| {
+                case.evidence =
+                    |evidence| change_chain(&mut evidence.quote, b"-----\n-----", b"-----x-----");
+            },
+        ),
+        row(
+            "text behind the certificates of a quote",
+            &[PckCertificates],
+            "in the quote: text outside the PEM blocks",
+            |case| {
+                case.evidence = |evidence| *evidence.quote.last_mut().unwrap() = b'x';
             },
         ),
         row(
