@@ -105,18 +105,16 @@ fn hex_field(field: &'static str, text: &str) -> Result<Vec<u8>, CollateralError
 mod tests {
     use super::*;
 
-    const REAL: &[u8] =
-        include_bytes!("../../tests/vectors/attestation/dcap-qvl-v5-td15ex.collateral.json");
-
-    #[test]
-    fn real_collateral_survives_its_json() {
-        let collateral = Collateral::parse(REAL).unwrap();
-        assert_eq!(Collateral::parse(&collateral.to_json()), Ok(collateral));
-    }
+    /// Parts that are of the right form and say nothing.
+    const MINIMAL: &str = r#"{"pck_crl_issuer_chain":"","root_ca_crl":"00","pck_crl":"00",
+        "tcb_info_issuer_chain":"","tcb_info":"{}","tcb_info_signature":"00",
+        "qe_identity_issuer_chain":"","qe_identity":"{}","qe_identity_signature":"00"}"#;
 
     #[test]
     fn unknown_and_repeated_keys_trailing_bytes_size_and_hex_are_refused() {
-        let text = std::str::from_utf8(REAL).unwrap();
+        let text = MINIMAL;
+        let parsed = Collateral::parse(text.as_bytes()).unwrap();
+        assert_eq!(Collateral::parse(&parsed.to_json()), Ok(parsed));
         let parse = |text: String| Collateral::parse(text.as_bytes()).unwrap_err();
         assert!(matches!(parse(text.replacen('{', r#"{"x":1,"#, 1)), CollateralError::Json(_)));
         assert!(matches!(

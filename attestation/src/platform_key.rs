@@ -89,27 +89,3 @@ impl From<CertificateError> for PlatformKeyError {
         Self::Certificates(error.to_string())
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const REAL: &[u8] = include_bytes!("../../tests/vectors/attestation/dcap-qvl-v5-td15ex.bin");
-
-    #[test]
-    fn a_real_quote_names_its_platform() {
-        let quote = protocol::quote::without_padding(REAL).unwrap();
-        let key = platform_key(quote).unwrap();
-        let collateral =
-            include_bytes!("../../tests/vectors/attestation/dcap-qvl-v5-td15ex.collateral.json");
-        let summary = crate::Collateral::parse(collateral).unwrap().summary().unwrap();
-        assert_eq!(summary.fmspc, hex::encode(key.fmspc));
-        assert!(key.to_string().ends_with("-platform"), "{key}");
-    }
-
-    #[test]
-    fn what_is_no_quote_has_no_platform() {
-        assert!(matches!(platform_key(&REAL[..600]), Err(PlatformKeyError::Quote(_))));
-        assert!(matches!(platform_key(&[]), Err(PlatformKeyError::Quote(_))));
-    }
-}

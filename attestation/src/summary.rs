@@ -125,32 +125,3 @@ fn span(window: Window) -> Span {
         next_update_secs: window.until,
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const REAL: &[u8] =
-        include_bytes!("../../tests/vectors/attestation/dcap-qvl-v5-td15ex.collateral.json");
-
-    #[test]
-    fn real_collateral_says_what_it_is_for() {
-        let summary = Collateral::parse(REAL).unwrap().summary().unwrap();
-        assert!(summary.signer.contains("Intel SGX TCB Signing"), "{}", summary.signer);
-        assert!(summary.pck_ca.contains("Intel SGX PCK Platform CA"), "{}", summary.pck_ca);
-        let issued = summary.tcb_info.issued_secs;
-        assert!(summary.is_current(
-            issued.max(summary.qe_identity.issued_secs).max(summary.pck_crl.issued_secs)
-        ));
-        assert!(
-            !summary.is_current(summary.tcb_info.next_update_secs + 1) && !summary.is_current(0)
-        );
-    }
-
-    #[test]
-    fn a_part_that_cannot_be_read_is_named() {
-        let mut collateral = Collateral::parse(REAL).unwrap();
-        collateral.inner.pck_crl.pop();
-        assert_eq!(collateral.summary().unwrap_err().part, "PCK CA's revocation list");
-    }
-}

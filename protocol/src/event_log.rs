@@ -3,7 +3,10 @@
 //! A log is a claim by whoever sent it until [`replay`] of its digests equals a register of a
 //! verified quote. Source: dstack's `cc-eventlog`, digest version 1.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::digest::{Rtmr, Sha384Digest};
 use crate::{event_name, strict_json};
@@ -164,6 +167,58 @@ pub fn parse(json: &[u8]) -> Result<Vec<RawEvent>, EventLogError> {
         return Err(EventLogError::TooMany { found: events.len() });
     }
     Ok(events)
+}
+
+/// An event log in a JSON document: a list, or the text of one as dstack writes it.
+#[derive(Debug)]
+pub(crate) struct LogInJson(LogText);
+
+#[derive(Debug)]
+enum LogText {
+    Text(String),
+    List(Vec<RawEvent>),
+}
+
+impl LogInJson {
+    /// The entries.
+    pub(crate) fn parse(self) -> Result<Vec<RawEvent>, EventLogError> {
+        match self.0 {
+            LogText::Text(text) => parse(text.as_bytes()),
+            LogText::List(events) => Ok(events),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for LogInJson {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = LogText;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of events, or the JSON text of one")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<LogText, E> {
+                Ok(LogText::Text(text.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<LogText, A::Error> {
+                let mut events = Vec::new();
+                while let Some(event) = list.next_element()? {
+                    if events.len() == MAX_EVENTS {
+                        let found = MAX_EVENTS + 1;
+                        return Err(de::Error::custom(EventLogError::TooMany { found }));
+                    }
+                    events.push(event);
+                }
+                Ok(LogText::List(events))
+            }
+        }
+
+        deserializer.deserialize_any(Either).map(Self)
+    }
 }
 
 /// Takes the run-time events out of a log, in order; each stated digest must be that of its

@@ -20,6 +20,7 @@ use crate::{quote, strict_json};
 
 mod get_quote;
 mod logs;
+mod quote_text;
 pub mod scale;
 mod verifier_request;
 mod vm_config;
@@ -104,9 +105,17 @@ pub struct Converted {
     pub evidence: Evidence,
     /// What the sender says that the quote was made for (up to 64 bytes); the quote itself decides.
     pub stated_report_data: Option<Vec<u8>>,
+    /// The key of `vm_config` that describes a part which no shape describes: the machine is then
+    /// unknown.
+    pub undescribed: Option<&'static str>,
 }
 
 impl Converted {
+    /// Evidence that came in our own envelope.
+    pub fn of_ours(evidence: Evidence) -> Self {
+        Self { format: Format::Dstyx, evidence, stated_report_data: None, undescribed: None }
+    }
+
     /// Whether the quote's report data is bound to a nonce in our way.
     pub fn has_nonce(&self) -> bool {
         self.format == Format::Dstyx
@@ -136,16 +145,13 @@ pub fn read(file: &[u8], logs: &[&[u8]]) -> Result<Converted, ForeignError> {
         return Err(ForeignError::SecondLog(format));
     }
     match format {
-        Format::Dstyx => {
-            Ok(Converted { format, evidence: evidence::parse(file)?, stated_report_data: None })
-        }
+        Format::Dstyx => Ok(Converted::of_ours(evidence::parse(file)?)),
         Format::GetQuote => get_quote::read(file),
         Format::VerifierRequest => verifier_request::read(file),
         Format::Scale => scale::read(file),
         Format::RawQuote => {
-            let parts =
-                Parts { quote: file.to_vec(), event_log: logs::read(logs)?, ..Parts::default() };
-            parts.convert(format)
+            let quote = quote_text::decode(file).unwrap_or_else(|| file.to_vec());
+            Parts { quote, event_log: logs::read(logs)?, ..Parts::default() }.convert(format)
         }
     }
 }
@@ -162,12 +168,13 @@ pub fn recognise(file: &[u8]) -> Result<Format, ForeignError> {
         // judgement to refuse.
         Some(_) if file[0] == scale::VERSION => Ok(Format::Scale),
         Some(_) if matches!(file, [3..=5, 0, ..]) => Ok(Format::RawQuote),
+        Some(_) if quote_text::decode(file).is_some() => Ok(Format::RawQuote),
         // A MessagePack map of up to 15 entries, or with a length of its own.
         Some(0x80..=0x8f | 0xde | 0xdf) => Err(ForeignError::Unknown(
             "dstack's attestation V1 (MessagePack) is not read; ask the guest for get-quote JSON",
         )),
         Some(_) => Err(ForeignError::Unknown(
-            "neither JSON nor a quote of version 4 or 5 nor dstack's attestation V0, by its first bytes",
+            "neither JSON nor a quote of version 4 or 5 (bytes, hex or base64) nor dstack's attestation V0, by its first bytes",
         )),
     }
 }
@@ -184,11 +191,10 @@ fn recognise_json(file: &[u8]) -> Result<Format, ForeignError> {
     let has = |names: &[&str]| names.iter().any(|name| keys.0.contains_key(*name));
     if has(&["version", "claims", "nonce"]) {
         Ok(Format::Dstyx)
-    } else if has(&["attestation", "debug"]) {
-        Ok(Format::VerifierRequest)
     } else if has(&["report_data", "hash_algorithm", "prefix"]) {
+        // From 0.6 on with `attestation` beside the quote; a verifier request has none of these.
         Ok(Format::GetQuote)
-    } else if has(&["quote"]) {
+    } else if has(&["attestation", "debug", "quote"]) {
         Ok(Format::VerifierRequest)
     } else {
         Err(ForeignError::Unknown("a JSON object without `quote` or `attestation`"))
@@ -221,8 +227,8 @@ impl Parts {
             );
             return Err(ForeignError::Refused { format, place: "event_log", what });
         }
-        let claims = match self.vm_config.as_str() {
-            "" => unclaimed(),
+        let (claims, undescribed) = match self.vm_config.as_str() {
+            "" => (unclaimed(), None),
             json => {
                 vm_config::claims(json.as_bytes()).map_err(ForeignError::at(format, "vm_config"))?
             }
@@ -238,7 +244,16 @@ impl Parts {
             claims,
             app_compose: None,
         };
-        Ok(Converted { format, evidence, stated_report_data: self.stated_report_data })
+        let stated_report_data = self.stated_report_data;
+        Ok(Converted { format, evidence, stated_report_data, undescribed })
+    }
+}
+
+/// A quote in a JSON text: hex, as dstack's tools write it, or base64.
+fn decode_quote(text: &str) -> Result<Vec<u8>, String> {
+    match decode_hex(text, quote::MAX_BYTES) {
+        Ok(quote) => Ok(quote),
+        Err(not_hex) => quote_text::decode(text.as_bytes()).ok_or(not_hex),
     }
 }
 

@@ -15,6 +15,7 @@ pub mod pccs;
 pub mod peers;
 pub mod qemu_probe;
 pub mod registry;
+pub mod samples;
 pub mod scene;
 pub mod stranger;
 #[path = "../../tdx-emulator/tests/support/synthetic.rs"]

@@ -14,8 +14,8 @@ use tdx_emulator::pki::holder::Holder;
 use tdx_emulator::pki::{Chain, sign_raw};
 use tdx_emulator::quote::platform::pck_facts;
 use tests::dstyx::{Answer, User};
-use tests::lab;
 use tests::pccs::{Mood, Pccs};
+use tests::samples;
 use tests::scene::{NOW, Scene};
 
 /// Before the collateral was issued; when other collateral is valid.
@@ -212,10 +212,9 @@ fn nobody_at_the_address_is_no_failure_of_verify() {
 /// root.
 #[test]
 fn a_real_platforms_collateral_is_kept_and_used_at_its_time() {
-    let vector = |name: &str| lab::checkout().join("tests/vectors/attestation").join(name);
-    let quote = vector("dcap-qvl-v5-td15ex.bin").display().to_string();
-    let service =
-        Pccs::start(Mood::Honest(fs::read(vector("dcap-qvl-v5-td15ex.collateral.json")).unwrap()));
+    let [quote, collateral] = samples::V5_EXTENDED;
+    let quote = samples::path(quote).display().to_string();
+    let service = Pccs::start(Mood::Honest(samples::bytes(collateral)));
     let user = User::with_empty_cache();
     let fetch = ["collateral", "fetch", "--evidence", &quote, "--pccs", &service.url];
     let late = user.dstyx([&fetch[..], &["--at", NOW]].concat());

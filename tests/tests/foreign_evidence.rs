@@ -9,6 +9,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use protocol::digest::ReportData;
 use protocol::event_log::RawEvent;
 use protocol::foreign;
 use serde_json::{Value, json};
@@ -62,6 +64,79 @@ fn the_same_evidence_in_a_request_is_judged_the_same() {
         assert_eq!(ours.json["facts"], theirs.json["facts"]);
         assert_eq!(ours.failed(), theirs.failed());
     }
+}
+
+/// The attestation of dstack 0.6 carries of the firmware's log the three ACPI tables alone.
+#[test]
+fn an_attestation_with_a_part_of_the_log_is_called_partial_and_fails_in_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("attestation");
+    let whole = foreign::read(&vector_bytes("protocol/dstack-attestation-v0.bin"), &[]).unwrap();
+    let encoded = |log: &[RawEvent]| {
+        let report_data = ReportData(whole.stated_report_data.clone().unwrap().try_into().unwrap());
+        foreign::scale::encode(&whole.evidence.quote, log, &report_data, "")
+    };
+    let mut log = whole.evidence.event_log.clone();
+    log.retain(|event| event.imr == 3 || (event.imr, event.event_type) == (0, 0xa));
+    assert_eq!(log.iter().filter(|event| event.imr == 0).count(), 3);
+    fs::write(&file, encoded(&log)).unwrap();
+    let answer = verify(&file, &[]);
+    assert_eq!(answer.failed(), [""; 0]);
+    assert_eq!(answer.verdict("firmware-log"), "skipped");
+    assert!(answer.hint("firmware-log").contains("the log is partial"), "{answer:#?}");
+    log.retain(|event| event.imr == 3);
+    fs::write(&file, encoded(&log)).unwrap();
+    let answer = verify(&file, &[]);
+    assert_eq!(answer.failed(), [""; 0]);
+    let rows = answer.json["checks"].as_array().unwrap();
+    assert!(rows.iter().all(|row| row["name"] != "firmware-log"), "an absent log has no row");
+}
+
+/// Explorers and issue reports show quotes as text, clients decode logs to lists, and dstack 0.6 adds
+/// an attestation.
+#[test]
+fn the_usual_forms_of_one_answer_are_judged_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("evidence");
+    let lite: Value =
+        serde_json::from_slice(&vector_bytes("protocol/dstack-getquote.json")).unwrap();
+    let original = verify(&vector("protocol/dstack-getquote.json"), &[]);
+    let converted = foreign::read(lite.to_string().as_bytes(), &[]).unwrap();
+    let evidence = converted.evidence;
+    let report_data = ReportData(converted.stated_report_data.unwrap().try_into().unwrap());
+    let attestation =
+        foreign::scale::encode(&evidence.quote, &evidence.event_log, &report_data, "");
+    let with = |key: &str, value: Value| {
+        let mut answer = lite.clone();
+        answer[key] = value;
+        answer.to_string()
+    };
+    let base64 = base64::engine::general_purpose::STANDARD.encode(&evidence.quote);
+    let forms = [
+        with("event_log", serde_json::to_value(&evidence.event_log).unwrap()),
+        with("quote", format!("0x{}", hex::encode_upper(&evidence.quote)).into()),
+        with("quote", base64.clone().into()),
+        // The quote in the file has zero bytes behind it, as the one in its attestation.
+        json!({
+            "quote": hex::encode(&evidence.quote), "event_log": lite["event_log"],
+            "report_data": lite["report_data"], "vm_config": lite["vm_config"],
+            "attestation": hex::encode(attestation),
+        })
+        .to_string(),
+    ];
+    for form in forms {
+        fs::write(&file, form).unwrap();
+        assert_eq!(verify(&file, &[]).json["checks"], original.json["checks"]);
+    }
+    let raw = |text: String| {
+        fs::write(&file, text).unwrap();
+        verify(&file, &[]).json["checks"].clone()
+    };
+    let bytes = directory.path().join("quote.bin");
+    fs::write(&bytes, &evidence.quote).unwrap();
+    let expected = verify(&bytes, &[]).json["checks"].clone();
+    assert_eq!(raw(hex::encode(&evidence.quote) + "\n"), expected);
+    assert_eq!(raw(base64), expected);
 }
 
 #[test]

@@ -6,15 +6,14 @@
 use std::fs;
 
 use tests::dstyx::{Answer, User};
-use tests::stranger::vector;
+use tests::samples;
 
 /// Judges a real quote, at a time at which its collateral is good, by this policy.
 fn judged(policy: &str) -> Answer {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("policy.toml");
     fs::write(&file, policy).unwrap();
-    let (quote, collateral) =
-        (vector("attestation/dcap-qvl-v4.bin"), vector("attestation/dcap-qvl-v4.collateral.json"));
+    let [quote, collateral] = samples::V4.map(samples::path);
     let files = [("--evidence", quote), ("--collateral", collateral), ("--policy", file)];
     let files = files
         .into_iter()

@@ -15,6 +15,10 @@ use crate::refusal::{CheckName, Finding};
 /// Registers that the firmware and the kernel's EFI stub extend.
 const REGISTERS: usize = RUNTIME_REGISTER as usize;
 
+/// Registers into which every firmware measures a separator: entries without one are not all of
+/// them. The kernel's EFI stub, which extends RTMR2, measures none.
+const SEPARATED: [usize; 2] = [0, 1];
+
 /// Judges the entries of registers 0 to 2; rows only where there are any.
 pub(crate) fn judge(rows: &mut CheckRows, log: &[RawEvent], report: Option<&TdReport>) {
     let entries: Vec<_> =
@@ -38,8 +42,9 @@ pub(crate) fn judge(rows: &mut CheckRows, log: &[RawEvent], report: Option<&TdRe
         second.is_none(),
         Finding::new("at most one separator a register", found, hint),
     );
+    let separated = separators.map(|count| count > 0);
     match report {
-        Some(report) => judge_replay(rows, &entries, report),
+        Some(report) => judge_replay(rows, &entries, separated, report),
         None => rows.skip(&[CheckName::FirmwareLog], "the quote cannot be read"),
     }
 }
@@ -56,8 +61,14 @@ fn is_separator(raw: &RawEvent) -> bool {
     measured || raw.event_type == EV_SEPARATOR
 }
 
-/// Each register that has entries must be what they replay to.
-fn judge_replay(rows: &mut CheckRows, entries: &[(usize, &RawEvent)], report: &TdReport) {
+/// Each register whose entries can be whole must be what they replay to; `separated` says which
+/// have a separator.
+fn judge_replay(
+    rows: &mut CheckRows,
+    entries: &[(usize, &RawEvent)],
+    separated: [bool; REGISTERS],
+    report: &TdReport,
+) {
     const EXPECTED: &str = "entries that replay to the quote's registers";
     let mut replayed = [None; REGISTERS];
     for (index, raw) in entries {
@@ -69,12 +80,15 @@ fn judge_replay(rows: &mut CheckRows, entries: &[(usize, &RawEvent)], report: &T
         let register = &mut replayed[raw.imr as usize];
         *register = Some(register.unwrap_or(Rtmr::ZERO).extended_by(&digest));
     }
-    let wrong = (0..REGISTERS)
-        .find(|index| replayed[*index].is_some_and(|value| value != report.rtmrs[*index]));
+    let differs =
+        |index: &usize| replayed[*index].is_some_and(|value| value != report.rtmrs[*index]);
+    let partial = |index: &usize| SEPARATED.contains(index) && !separated[*index];
+    let wrong = (0..REGISTERS).find(|index| differs(index) && !partial(index));
+    let in_part = (0..REGISTERS).find(|index| differs(index) && partial(index));
     let silent = (0..REGISTERS)
         .find(|index| replayed[*index].is_none() && report.rtmrs[*index] != Rtmr::ZERO);
-    match (wrong, silent) {
-        (Some(index), _) => {
+    match (wrong, in_part, silent) {
+        (Some(index), ..) => {
             let (found, gives) = (report.rtmrs[index], replayed[index].unwrap_or(Rtmr::ZERO));
             rows.fail(
                 CheckName::FirmwareLog,
@@ -83,11 +97,20 @@ fn judge_replay(rows: &mut CheckRows, entries: &[(usize, &RawEvent)], report: &T
                 HINT,
             );
         }
-        (None, Some(index)) => rows.skip(&[CheckName::FirmwareLog], incomplete(index)),
-        (None, None) => {
+        (None, Some(index), _) => rows.skip(&[CheckName::FirmwareLog], in_parts(index)),
+        (None, None, Some(index)) => rows.skip(&[CheckName::FirmwareLog], incomplete(index)),
+        (None, None, None) => {
             rows.pass(CheckName::FirmwareLog, EXPECTED, format!("{} entries do", entries.len()))
         }
     }
+}
+
+/// Why entries without a separator are neither believed nor contradicted.
+fn in_parts(register: usize) -> String {
+    format!(
+        "the log is partial: its entries of RTMR{register} have no separator, which every firmware measures, so others \
+         are left out and nothing can be replayed; dstack's attestations carry only the ACPI tables"
+    )
 }
 
 /// Why a log without an entry of this register explains nothing about it.

@@ -93,11 +93,7 @@ pub(crate) fn judge_status(rows: &mut CheckRows, parts: &Parts, rules: &Platform
     let mut expected = vec!["UpToDate".to_owned()];
     let until = |rule: &AcceptedTcb| format!("{} until {}", rule.status, rfc3339(rule.until_secs));
     expected.extend(rules.accepted_tcb.iter().map(until));
-    rows.judge(
-        CheckName::TcbStatus,
-        accepted,
-        Finding::new(expected.join(", or "), parts, UPDATE),
-    );
+    rows.judge(CheckName::TcbStatus, accepted, Finding::new(expected.join(", or "), parts, UPDATE));
     if !accepted {
         rows.skip(&[CheckName::TcbAdvisories], NO_STATUS);
         return;

@@ -9,4 +9,6 @@ mod peer;
 mod policy_page;
 mod real;
 mod refusals;
+#[path = "../../../tests/src/samples.rs"]
+mod samples;
 mod shape_of_appraisal;

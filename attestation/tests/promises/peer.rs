@@ -63,9 +63,9 @@ fn compare(what: &str, quote: &[u8], collateral: &[u8], now: u64) -> (bool, Opti
 
 fn samples() -> [(&'static str, &'static [u8], &'static [u8], u64); 3] {
     [
-        ("v4", real::V4, real::V4_COLLATERAL, JULY_2025),
-        ("v5 extended", real::V5_EXTENDED, real::V5_EXTENDED_COLLATERAL, OCTOBER_2026),
-        ("v5 outdated", real::V5_OUTDATED, real::V5_OUTDATED_COLLATERAL, MARCH_2026),
+        ("v4", real::v4(), real::v4_collateral(), JULY_2025),
+        ("v5 extended", real::v5_extended(), real::v5_extended_collateral(), OCTOBER_2026),
+        ("v5 outdated", real::v5_outdated(), real::v5_outdated_collateral(), MARCH_2026),
     ]
 }
 
@@ -92,16 +92,16 @@ fn the_same_verdict_on_every_sample_at_every_time() {
 /// before.
 #[test]
 fn the_same_verdict_in_the_first_and_last_second() {
-    let sample = quote::without_padding(real::V4).unwrap();
-    let collateral: QuoteCollateralV3 = serde_json::from_slice(real::V4_COLLATERAL).unwrap();
+    let sample = quote::without_padding(real::v4()).unwrap();
+    let collateral: QuoteCollateralV3 = serde_json::from_slice(real::v4_collateral()).unwrap();
     let (mut last_good, mut first_bad) = (JULY_2025, JULY_2025 + 400 * DAY);
     while first_bad - last_good > 1 {
         let middle = last_good + (first_bad - last_good) / 2;
         let good = theirs(attestation::INTEL_SGX_ROOT_CA, sample, &collateral, middle).is_some();
         *(if good { &mut last_good } else { &mut first_bad }) = middle;
     }
-    assert_eq!(judged(sample, real::V4_COLLATERAL, last_good), None);
-    assert!(judged(sample, real::V4_COLLATERAL, first_bad).is_some());
+    assert_eq!(judged(sample, real::v4_collateral(), last_good), None);
+    assert!(judged(sample, real::v4_collateral(), first_bad).is_some());
 }
 
 /// A changed bit anywhere in quote or collateral: the same verdict, but where a row of the page's
@@ -184,12 +184,12 @@ fn stricter_in_each_documented_way() {
 /// Padding and SGX quotes are read by dcap-qvl as well.
 #[test]
 fn stricter_about_what_is_a_quote_at_all() {
-    let padded = real::V4;
+    let padded = real::v4();
     assert_ne!(quote::without_padding(padded).unwrap().len(), padded.len());
     let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence);
     for (name, bytes, collateral, now) in [
-        (CheckName::QuoteFormat, padded, real::V4_COLLATERAL, JULY_2025),
-        (CheckName::TeeType, real::SGX, real::SGX_COLLATERAL, JULY_2025),
+        (CheckName::QuoteFormat, padded, real::v4_collateral(), JULY_2025),
+        (CheckName::TeeType, real::sgx(), real::sgx_collateral(), JULY_2025),
     ] {
         let parsed: QuoteCollateralV3 = serde_json::from_slice(collateral).unwrap();
         assert!(

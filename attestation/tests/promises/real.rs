@@ -1,10 +1,12 @@
 //! Real quotes from hardware: accepted at their time, refused today, each for its own reason.
 
+use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use attestation::policy::ExpectedReportData;
 use attestation::{
-    Appraisal, CheckName, CheckVerdict, Collateral, Policy, TrustAnchor, judge, verify,
+    Appraisal, CheckName, CheckVerdict, Collateral, PlatformKeyError, Policy, TrustAnchor, judge,
+    platform_key, verify,
 };
 use protocol::digest::{OsImageHash, Sha384Digest};
 use protocol::event_log::RawEvent;
@@ -15,26 +17,42 @@ use protocol::shape::Shape;
 use protocol::tcg_log::{self, TcgEvent, TcgLogError};
 use serde_json::Value;
 
+use crate::samples;
+
 macro_rules! vector {
     ($file:literal) => {
         include_bytes!(concat!("../../../tests/vectors/attestation/", $file)).as_slice()
     };
 }
 
-pub const V4: &[u8] = vector!("dcap-qvl-v4.bin");
-pub const V4_COLLATERAL: &[u8] = vector!("dcap-qvl-v4.collateral.json");
-pub const V5_EXTENDED: &[u8] = vector!("dcap-qvl-v5-td15ex.bin");
-pub const V5_EXTENDED_COLLATERAL: &[u8] = vector!("dcap-qvl-v5-td15ex.collateral.json");
-pub const V5_OUTDATED: &[u8] = vector!("dcap-qvl-v5-outdated.bin");
-pub const V5_OUTDATED_COLLATERAL: &[u8] = vector!("dcap-qvl-v5-outdated.collateral.json");
-pub const SGX: &[u8] = vector!("dcap-qvl-sgx.bin");
-pub const SGX_COLLATERAL: &[u8] = vector!("dcap-qvl-sgx.collateral.json");
+/// Functions that give the bytes of samples, each read once.
+macro_rules! samples {
+    ($($function:ident: $name:expr;)*) => {
+        $(
+            pub fn $function() -> &'static [u8] {
+                static BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| samples::bytes($name));
+                &BYTES
+            }
+        )*
+    };
+}
 
-/// 2025-07-01: within the collateral of `dcap-qvl-v4` and `dcap-qvl-sgx`.
+samples! {
+    v4: samples::V4[0];
+    v4_collateral: samples::V4[1];
+    v5_extended: samples::V5_EXTENDED[0];
+    v5_extended_collateral: samples::V5_EXTENDED[1];
+    v5_outdated: samples::V5_OUTDATED[0];
+    v5_outdated_collateral: samples::V5_OUTDATED[1];
+    sgx: samples::SGX[0];
+    sgx_collateral: samples::SGX[1];
+}
+
+/// 2025-07-01: within the collateral of `v4` and `sgx`.
 pub const JULY_2025: u64 = 1_751_328_000;
-/// 2026-03-01: within that of `dcap-qvl-v5-outdated`.
+/// 2026-03-01: within that of `v5_outdated`.
 pub const MARCH_2026: u64 = 1_772_323_200;
-/// 2026-10-15: within that of `dcap-qvl-v5-td15ex`.
+/// 2026-10-15: within that of `v5_extended`.
 pub const OCTOBER_2026: u64 = 1_792_022_400;
 /// A day on which all of that has expired.
 const LATER: u64 = 1_795_219_200;
@@ -86,21 +104,22 @@ fn failed(appraisal: &Appraisal) -> Vec<&'static str> {
 
 #[test]
 fn quotes_of_both_versions_pass_every_hardware_check_at_their_time() {
-    let v4 = judged(V4, Some(V4_COLLATERAL), JULY_2025);
+    let v4 = judged(v4(), Some(v4_collateral()), JULY_2025);
     assert_eq!(hardware_faults(&v4), [""; 0]);
     assert_eq!(v4.facts.tcb_status.as_deref(), Some("UpToDate"));
     assert_eq!(v4.facts.fmspc.as_deref(), Some("b0c06f000000"));
-    let v5 = judged(V5_EXTENDED, Some(V5_EXTENDED_COLLATERAL), OCTOBER_2026);
+    let v5 = judged(v5_extended(), Some(v5_extended_collateral()), OCTOBER_2026);
     assert_eq!(hardware_faults(&v5), [""; 0]);
     assert_eq!(
-        Quote::parse(&evidence(V5_EXTENDED).quote).unwrap().report.td15_extension.len(),
+        Quote::parse(&evidence(v5_extended()).quote).unwrap().report.td15_extension.len(),
         237
     );
 }
 
 #[test]
 fn they_are_refused_today_as_expired_and_for_nothing_else() {
-    for (quote, collateral) in [(V4, V4_COLLATERAL), (V5_EXTENDED, V5_EXTENDED_COLLATERAL)] {
+    for (quote, collateral) in [(v4(), v4_collateral()), (v5_extended(), v5_extended_collateral())]
+    {
         for now in [LATER, today()] {
             let appraisal = judged(quote, Some(collateral), now);
             let faults = ["crl-current", "tcb-info-current", "qe-identity-current"];
@@ -118,7 +137,7 @@ fn they_are_refused_today_as_expired_and_for_nothing_else() {
 
 #[test]
 fn an_outdated_platform_is_refused_for_its_tcb_alone() {
-    let appraisal = judged(V5_OUTDATED, Some(V5_OUTDATED_COLLATERAL), MARCH_2026);
+    let appraisal = judged(v5_outdated(), Some(v5_outdated_collateral()), MARCH_2026);
     assert_eq!(appraisal.refusal().unwrap().check(), CheckName::TcbStatus);
     assert_eq!(failed(&appraisal), ["tcb-status"]);
     // dcap-qvl has no status for it, only an error, which says nothing new.
@@ -133,7 +152,7 @@ fn an_outdated_platform_is_refused_for_its_tcb_alone() {
 
 #[test]
 fn an_sgx_quote_is_refused_as_not_tdx() {
-    let appraisal = judged(SGX, Some(SGX_COLLATERAL), JULY_2025);
+    let appraisal = judged(sgx(), Some(sgx_collateral()), JULY_2025);
     let row = appraisal.check(CheckName::TeeType).unwrap();
     assert_eq!((row.verdict, row.finding.found.as_str()), (CheckVerdict::Fail, "SGX"));
     assert_eq!(appraisal.refusal().unwrap().check(), CheckName::TeeType);
@@ -160,8 +179,8 @@ fn pks_and_sept_ve_disable_fail_their_rows() {
 /// nobody's word.
 #[test]
 fn a_flipped_bit_anywhere_in_header_body_or_signatures_is_refused() {
-    let quote = evidence(V4).quote;
-    let collateral = Collateral::parse(V4_COLLATERAL).unwrap();
+    let quote = evidence(v4()).quote;
+    let collateral = Collateral::parse(v4_collateral()).unwrap();
     let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence);
     let signed_parts = 48 + 584 + 4 + 64 + 64 + 6 + 384 + 64 + 2 + 32;
     for offset in (0..signed_parts).step_by(13) {
@@ -176,93 +195,43 @@ fn a_flipped_bit_anywhere_in_header_body_or_signatures_is_refused() {
 /// Collateral of another platform is found by the platform it names, not by a failing signature.
 #[test]
 fn collateral_of_another_platform_is_refused_as_that() {
-    let appraisal = judged(V4, Some(V5_OUTDATED_COLLATERAL), MARCH_2026);
+    let appraisal = judged(v4(), Some(v5_outdated_collateral()), MARCH_2026);
     assert_eq!(appraisal.refusal().unwrap().check(), CheckName::TcbInfoPlatform);
 }
 
-/// Intel's own sample chain: self-consistent, valid to 2028, under a root that is not the
-/// production root. Its quote carries the chain as DER; what certifies a quote is not signed by it,
-/// so the test writes it as PEM.
 #[test]
-fn intels_sample_is_refused_under_its_own_root_only_for_its_attributes() {
-    let quote = with_chain(vector!("intel-qvl/quote.dat"), &intel_sample_chain());
-    let judged = |anchor| {
-        let policy = Policy::strict(anchor, ExpectedReportData::NonceOfEvidence);
-        judge(&evidence(&quote), &policy, None, JULY_2025)
-    };
-    let own = judged(TrustAnchor::DangerEmulated(intel_sample_root()));
-    assert_eq!(failed(&own), ["sept-ve-disable"]);
-    let chain = own.checks.iter().filter(|row| row.name < CheckName::CollateralFormat);
-    assert!(
-        chain.clone().count() == 9
-            && chain.into_iter().all(|row| row.verdict == CheckVerdict::Pass)
-    );
-    assert_eq!(failed(&judged(TrustAnchor::Intel)), ["trust-anchor", "sept-ve-disable"]);
+fn a_real_quote_names_its_platform_and_its_collateral_what_it_is_for() {
+    let key = platform_key(quote::without_padding(v5_extended()).unwrap()).unwrap();
+    let summary = Collateral::parse(v5_extended_collateral()).unwrap().summary().unwrap();
+    assert_eq!(summary.fmspc, hex::encode(key.fmspc));
+    assert!(key.to_string().ends_with("-platform"), "{key}");
+    assert!(summary.signer.contains("Intel SGX TCB Signing"), "{}", summary.signer);
+    assert!(summary.pck_ca.contains("Intel SGX PCK Platform CA"), "{}", summary.pck_ca);
+    let documents = summary.tcb_info.issued_secs.max(summary.qe_identity.issued_secs);
+    assert!(summary.is_current(documents.max(summary.pck_crl.issued_secs)));
+    assert!(!summary.is_current(summary.tcb_info.next_update_secs + 1) && !summary.is_current(0));
 }
 
-/// Its TCB components are larger than security versions can be, so with its collateral it fails for
-/// that as well.
 #[test]
-fn intels_sample_tcb_info_cannot_be_read() {
-    let file = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    let document = |bytes: &[u8], key: &str| {
-        let json: Value = serde_json::from_slice(bytes).unwrap();
-        (json[key].to_string(), json["signature"].as_str().unwrap().to_owned())
-    };
-    let (tcb_info, tcb_info_signature) = document(vector!("intel-qvl/tcbInfo.json"), "tcbInfo");
-    let (qe_identity, qe_identity_signature) =
-        document(vector!("intel-qvl/qeIdentity.json"), "enclaveIdentity");
-    let collateral = serde_json::json!({
-        "pck_crl_issuer_chain": intel_sample_chain(),
-        "root_ca_crl": hex::encode(vector!("intel-qvl/rootCaCrl.der")),
-        "pck_crl": hex::encode(vector!("intel-qvl/intermediateCaCrl.der")),
-        "tcb_info_issuer_chain": file(vector!("intel-qvl/tcbSignChain.pem")),
-        "tcb_info": tcb_info,
-        "tcb_info_signature": tcb_info_signature,
-        "qe_identity_issuer_chain": file(vector!("intel-qvl/tcbSignChain.pem")),
-        "qe_identity": qe_identity,
-        "qe_identity_signature": qe_identity_signature,
-        "pck_certificate_chain": intel_sample_chain(),
-    });
-    let collateral = Collateral::parse(collateral.to_string().as_bytes()).unwrap();
-    let policy = Policy::strict(
-        TrustAnchor::DangerEmulated(intel_sample_root()),
-        ExpectedReportData::NonceOfEvidence,
-    );
-    let appraisal =
-        judge(&evidence(vector!("intel-qvl/quote.dat")), &policy, Some(&collateral), JULY_2025);
-    assert_eq!(failed(&appraisal), ["collateral-format", "sept-ve-disable"]);
-    let found = &appraisal.check(CheckName::CollateralFormat).unwrap().finding.found;
-    assert!(found.contains("65473"), "{found}");
+fn what_is_no_quote_has_no_platform() {
+    for bytes in [&v5_extended()[..600], &[]] {
+        assert!(matches!(platform_key(bytes), Err(PlatformKeyError::Quote(_))));
+    }
 }
 
-/// Leaf first; the file of its issuers has the root first.
-fn intel_sample_chain() -> String {
-    let mut issuers = pem::parse_many(vector!("intel-qvl/pckSignChain.pem")).unwrap();
-    issuers.reverse();
-    let leaf = std::str::from_utf8(vector!("intel-qvl/pckCert.pem")).unwrap();
-    format!("{leaf}\n{}", pem::encode_many(&issuers))
+#[test]
+fn a_part_of_collateral_that_cannot_be_read_is_named() {
+    let mut json: Value = serde_json::from_slice(v5_extended_collateral()).unwrap();
+    let list = json["pck_crl"].as_str().unwrap();
+    json["pck_crl"] = list[..list.len() - 2].into();
+    let cut = Collateral::parse(json.to_string().as_bytes()).unwrap();
+    assert_eq!(cut.summary().unwrap_err().part, "PCK CA's revocation list");
 }
 
-fn intel_sample_root() -> Vec<u8> {
-    pem::parse(vector!("intel-qvl/trustedRootCaCert.pem")).unwrap().into_contents()
-}
-
-/// A version 4 quote without QE authentication data whose PCK chain is replaced; no signature
-/// covers it.
-fn with_chain(quote: &[u8], chain: &str) -> Vec<u8> {
-    let signed = 48 + 584;
-    let before_inner_size = signed + 4 + 128 + 2;
-    let inner = before_inner_size + 4;
-    let before_chain_size = inner + 384 + 64 + 2 + 2;
-    let size = |bytes: usize| (bytes as u32).to_le_bytes();
-    let mut out = quote[..before_chain_size].to_vec();
-    out.extend(size(chain.len()));
-    out.extend(chain.as_bytes());
-    let (all, inside) = (size(out.len() - signed - 4), size(out.len() - inner));
-    out[signed..signed + 4].copy_from_slice(&all);
-    out[before_inner_size..inner].copy_from_slice(&inside);
-    out
+#[test]
+fn real_collateral_survives_its_json() {
+    let collateral = Collateral::parse(v5_extended_collateral()).unwrap();
+    assert_eq!(Collateral::parse(&collateral.to_json()), Ok(collateral));
 }
 
 /// A guest of another cloud: quote and firmware log of one boot, which replay to all four

@@ -34,6 +34,10 @@ const HONEST: Lie = Lie {
     refused_by: CheckName::TeeType,
 };
 
+/// First and last line of a certificate in PEM.
+const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+const END: &str = "-----END CERTIFICATE-----";
+
 /// The platform lies.
 fn platform(what: &'static str, refused_by: CheckName, forge: fn(&mut Forge)) -> Lie {
     Lie { what, forge, refused_by, ..HONEST }
@@ -81,17 +85,16 @@ fn hardware_lies() -> Vec<Lie> {
             f.chain_text = |chain| chain + "text\n";
         }),
         platform("a comment between two certificates", PckCertificates, |f| {
-            f.chain_text = |chain| chain.replacen("-----\n-----", "-----\n# issuer\n-----", 1);
+            f.chain_text = |chain| chain.replacen(END, &format!("{END}\n# issuer"), 1);
         }),
         platform("NULs between two certificates", PckCertificates, |f| {
-            f.chain_text = |chain| chain.replacen("-----\n-----", "-----\n\0-----", 1);
+            f.chain_text = |chain| chain.replacen(END, &format!("{END}\n\0"), 1);
         }),
         platform("text before the certificates", PckCertificates, |f| {
             f.chain_text = |chain| format!("subject=PCK\n{chain}");
         }),
         platform("a header in a certificate's block", PckCertificates, |f| {
-            f.chain_text =
-                |chain| chain.replacen("CERTIFICATE-----\n", "CERTIFICATE-----\nComment: x\n\n", 1);
+            f.chain_text = |chain| chain.replacen(BEGIN, &format!("{BEGIN}\nComment: x\n"), 1);
         }),
         platform("other QE authentication data", AttestationKey, |f| f.qe_auth_data[0] = 1),
         platform("another PCK", QeReportSignature, |f| f.pck_signs_qe = key(99)),
@@ -435,8 +438,23 @@ fn what_nobody_stated_is_skipped_and_never_verified() {
 #[test]
 fn line_ends_around_certificates_and_nuls_behind_them_are_no_text() {
     let mut forge = Forge::honest();
-    forge.chain_text = |chain| chain.replace("-----\n-----", "-----\r\n\n-----") + "\n\0\0";
+    forge.chain_text = |chain| chain.replace(END, &format!("{END}\r\n\n")) + "\n\0\0";
     assert!(verify(&forge.evidence(), &forge.policy(), Some(&forge.collateral()), NOW).is_ok());
+}
+
+/// Security versions have one byte.
+#[test]
+fn a_tcb_info_with_larger_security_versions_cannot_be_read() {
+    let forge = Forge::honest();
+    let mut json = forge.collateral_json();
+    let text = json["tcb_info"].as_str().unwrap();
+    assert!(text.contains("{\"svn\":2}"));
+    json["tcb_info"] = text.replacen("{\"svn\":2}", "{\"svn\":65473}", 1).into();
+    let collateral = Collateral::parse(json.to_string().as_bytes()).unwrap();
+    let report = judge(&forge.evidence(), &forge.policy(), Some(&collateral), NOW);
+    let row = report.check(CheckName::CollateralFormat).unwrap();
+    assert_eq!(row.verdict, CheckVerdict::Fail);
+    assert!(row.finding.found.contains("65473"), "{}", row.finding.found);
 }
 
 /// A collateral file that was shared among machines: the input at fault is named.
@@ -653,6 +671,25 @@ fn firmware_entries_that_replay_have_rows_that_pass() {
             .check(CheckName::FirmwareLog)
             .is_none()
     );
+}
+
+/// dstack's attestations carry of the firmware's log the ACPI tables alone: too few to replay, and no
+/// contradiction.
+#[test]
+fn a_firmware_log_without_its_separator_is_called_partial() {
+    let mut evidence = Forge::honest().evidence();
+    let tables = [b"loader", b"rsdp  ", b"tables"].map(|table| firmware(0xa, table));
+    evidence.event_log.splice(0..0, tables);
+    let forge = Forge::honest();
+    let report = judge(&evidence, &forge.policy(), Some(&forge.collateral()), NOW);
+    let row = report.check(CheckName::FirmwareLog).unwrap();
+    assert_eq!(row.verdict, CheckVerdict::Skipped);
+    assert!(row.finding.hint.contains("partial: its entries of RTMR0"), "{}", row.finding.hint);
+    assert!(report.checks.iter().all(|row| row.verdict != CheckVerdict::Fail));
+    // One that has its separator says that it is whole.
+    evidence.event_log.insert(0, firmware(4, &[0; 4]));
+    let refusal = verify(&evidence, &forge.policy(), Some(&forge.collateral()), NOW).unwrap_err();
+    assert_eq!(refusal.check(), CheckName::FirmwareLog);
 }
 
 #[test]

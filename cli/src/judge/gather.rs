@@ -92,7 +92,7 @@ fn ask(url: &str) -> Outcome<Gathered> {
     let (nonce, json) = endpoint::evidence(url)?;
     let evidence =
         evidence::parse(&json).hint("the evidence", "is this a dstyx guest's evidence, whole?")?;
-    let converted = Converted { format: Format::Dstyx, evidence, stated_report_data: None };
+    let converted = Converted::of_ours(evidence);
     Ok(Gathered { converted, inputs: vec![Input::of("evidence", url, &json)], fresh: Some(nonce) })
 }
 

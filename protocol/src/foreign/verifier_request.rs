@@ -7,18 +7,18 @@
 
 use serde::Deserialize;
 
-use super::{Converted, ForeignError, Format, MAX_BYTES, Parts, decode_hex, scale};
-use crate::{event_log, quote, strict_json};
+use super::{Converted, ForeignError, Format, MAX_BYTES, Parts, decode_hex, decode_quote, scale};
+use crate::event_log::LogInJson;
+use crate::strict_json;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
-    /// Hex.
+    /// Hex or base64.
     #[serde(default)]
     quote: Option<String>,
-    /// A JSON list, as text.
     #[serde(default)]
-    event_log: Option<String>,
+    event_log: Option<LogInJson>,
     /// JSON, as text.
     #[serde(default)]
     vm_config: Option<String>,
@@ -45,9 +45,8 @@ pub(super) fn read(json: &[u8]) -> Result<Converted, ForeignError> {
             if vm_config.is_empty() { parts } else { Parts { vm_config, ..parts } }
         }
         (None, Some(quote), Some(log)) => Parts {
-            quote: decode_hex(&quote, quote::MAX_BYTES).map_err(at("quote"))?,
-            event_log: event_log::parse(log.as_bytes())
-                .map_err(|error| at("event_log")(error.to_string()))?,
+            quote: decode_quote(&quote).map_err(at("quote"))?,
+            event_log: log.parse().map_err(|error| at("event_log")(error.to_string()))?,
             vm_config,
             stated_report_data: None,
         },

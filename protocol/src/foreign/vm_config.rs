@@ -76,15 +76,17 @@ fn one() -> u32 {
     1
 }
 
-/// What the JSON claims, in our form; a machine that a [`Shape`] cannot describe is an unknown one.
-/// The text of an error says which key.
-pub(super) fn claims(json: &[u8]) -> Result<LaunchClaims, String> {
+/// What the JSON claims, in our form; a machine that a [`Shape`] cannot describe is an unknown one,
+/// beside the key that it cannot describe. The text of an error says which key.
+pub(super) fn claims(json: &[u8]) -> Result<(LaunchClaims, Option<&'static str>), String> {
     let raw: Raw = strict_json::parse(json, MAX_BYTES).map_err(|error| error.to_string())?;
     let os_image_hash = match raw.os_image_hash.as_str() {
         "" => OsImageHash::ZERO,
         text => OsImageHash::from_hex(text).map_err(|error| format!("os_image_hash: {error}"))?,
     };
-    Ok(LaunchClaims { os_image_hash, shape: raw.shape()?.unwrap_or_else(unknown_shape) })
+    let (shape, undescribed) = (raw.shape()?, raw.undescribed());
+    let shape = if undescribed.is_some() { unknown_shape() } else { shape };
+    Ok((LaunchClaims { os_image_hash, shape }, undescribed))
 }
 
 /// Our claims in dstack's form, for its clients. The tables of a dstyx machine are none of
@@ -103,8 +105,21 @@ pub fn vm_config(claims: &LaunchClaims) -> String {
 }
 
 impl Raw {
-    /// `None` for a machine with parts that change its tables in ways no shape describes.
-    fn shape(&self) -> Result<Option<Shape>, String> {
+    /// The first key of a part that changes the machine's tables in ways no shape describes. An
+    /// interrupt controller beside the APIC (`pic`) is QEMU's default, which every profile has.
+    fn undescribed(&self) -> Option<&'static str> {
+        let parts = [
+            ("num_gpus", self.num_gpus != 0),
+            ("num_nvswitches", self.num_nvswitches != 0),
+            ("pci_hole64_size", self.pci_hole64_size != 0),
+            ("pic", self.pic == Some(false)),
+            ("hugepages", self.hugepages),
+            ("swtpm", self.swtpm),
+        ];
+        parts.into_iter().find(|(_, is_there)| *is_there).map(|(key, _)| key)
+    }
+
+    fn shape(&self) -> Result<Shape, String> {
         if !self.memory_size.is_multiple_of(BYTES_PER_MIB) {
             return Err(format!("memory_size: {} bytes, no whole number of MiB", self.memory_size));
         }
@@ -118,11 +133,7 @@ impl Raw {
             pci_hotplug: !self.hotplug_off,
         };
         shape.check().map_err(|error| error.to_string())?;
-        let plain = self.num_gpus == 0
-            && self.num_nvswitches == 0
-            && self.pci_hole64_size == 0
-            && self.pic.is_none();
-        Ok(Some(shape).filter(|_| plain && !self.hugepages && !self.swtpm))
+        Ok(shape)
     }
 }
 
@@ -144,15 +155,15 @@ mod tests {
 
     #[test]
     fn our_own_claims_are_read_back() {
-        let mut ours =
+        let (mut ours, _) =
             claims(br#"{"cpu_count":3,"memory_size":1073741824,"qemu_version":"11.1.3"}"#).unwrap();
         ours.os_image_hash = OsImageHash([7; 32]);
-        assert_eq!(claims(vm_config(&ours).as_bytes()), Ok(ours));
+        assert_eq!(claims(vm_config(&ours).as_bytes()), Ok((ours, None)));
     }
 
     #[test]
     fn old_descriptions_claim_no_version() {
-        let old =
+        let (old, _) =
             claims(br#"{"os_image_hash":"","cpu_count":1,"memory_size":2147483648}"#).unwrap();
         assert_eq!((old.shape.vcpus, old.shape.memory_mib, old.shape.root_slots), (1, 2048, 6));
         assert_eq!(old.shape.qemu_version, "unknown");
@@ -161,16 +172,25 @@ mod tests {
 
     #[test]
     fn a_machine_beyond_a_shape_is_unknown() {
-        for beyond in [
-            r#""num_gpus":1"#,
-            r#""hugepages":true"#,
-            r#""swtpm":true"#,
-            r#""pic":false"#,
-            r#""pci_hole64_size":1"#,
+        for (key, value) in [
+            ("num_gpus", "1"),
+            ("hugepages", "true"),
+            ("swtpm", "true"),
+            ("pic", "false"),
+            ("pci_hole64_size", "1"),
         ] {
-            let json = format!(r#"{{"cpu_count":1,"memory_size":2147483648,{beyond}}}"#);
-            assert_eq!(claims(json.as_bytes()).unwrap().shape, unknown_shape(), "{beyond}");
+            let json = format!(r#"{{"cpu_count":1,"memory_size":2147483648,"{key}":{value}}}"#);
+            let (claims, undescribed) = claims(json.as_bytes()).unwrap();
+            assert_eq!((claims.shape, undescribed), (unknown_shape(), Some(key)));
         }
+    }
+
+    #[test]
+    fn a_part_that_is_qemus_default_changes_nothing() {
+        let plain = claims(br#"{"cpu_count":1,"memory_size":2147483648}"#).unwrap();
+        let defaults = br#"{"cpu_count":1,"memory_size":2147483648,"pic":true,"num_gpus":0,
+            "num_nvswitches":0,"pci_hole64_size":0,"hugepages":false,"swtpm":false}"#;
+        assert_eq!(claims(defaults), Ok(plain));
     }
 
     #[test]

@@ -12,12 +12,11 @@ use protocol::evidence::Evidence;
 use protocol::launch::LaunchClaims;
 use protocol::quote;
 use protocol::shape::Shape;
+use tests::samples;
 
 use super::{median, row, timed};
 
-/// A real quote and its collateral, and a time at which they are good.
-const QUOTE: &[u8] = include_bytes!("../../vectors/attestation/dcap-qvl-v4.bin");
-const COLLATERAL: &[u8] = include_bytes!("../../vectors/attestation/dcap-qvl-v4.collateral.json");
+/// A time at which the collateral of the quote is good.
 const NOW_SECS: u64 = 1_751_328_000;
 /// Verifications of each kind, interleaved.
 const VERIFICATIONS: usize = 301;
@@ -26,10 +25,11 @@ const BURST: Duration = Duration::from_secs(2);
 
 /// Prints both rows.
 pub fn verifications() {
-    let evidence = evidence();
+    let [quote, collateral] = samples::V4.map(samples::bytes);
+    let evidence = evidence(&quote);
     let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence);
-    let collateral = Collateral::parse(COLLATERAL).unwrap();
-    let theirs: QuoteCollateralV3 = serde_json::from_slice(COLLATERAL).unwrap();
+    let theirs: QuoteCollateralV3 = serde_json::from_slice(&collateral).unwrap();
+    let collateral = Collateral::parse(&collateral).unwrap();
     let ours = || judge(&evidence, &policy, Some(&collateral), NOW_SECS);
     assert_eq!(ours().check(CheckName::TcbStatus).unwrap().verdict, CheckVerdict::Pass);
     let alone = || QuoteVerifier::new_prod().verify(&evidence.quote, &theirs, NOW_SECS).unwrap();
@@ -50,9 +50,9 @@ pub fn verifications() {
     row("quotes judged a second, one core", &format!("{rate:.0}"), "", None, "");
 }
 
-fn evidence() -> Evidence {
+fn evidence(quote: &[u8]) -> Evidence {
     Evidence {
-        quote: quote::without_padding(QUOTE).unwrap().to_vec(),
+        quote: quote::without_padding(quote).unwrap().to_vec(),
         event_log: Vec::new(),
         nonce: [0; 32],
         claims: LaunchClaims {
