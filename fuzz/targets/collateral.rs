@@ -8,17 +8,19 @@ use libfuzzer_sys::fuzz_target;
 use protocol::digest::OsImageHash;
 use protocol::evidence::Evidence;
 use protocol::launch::LaunchClaims;
-use protocol::quote;
 use protocol::shape::Shape;
 
-/// 2025-07-01: within the collateral of the quote.
-const NOW: u64 = 1_751_328_000;
-const QUOTE: &[u8] = include_bytes!("../../tests/vectors/attestation/dcap-qvl-v4.bin");
+/// 2026-11-21T06:00:00Z, when the emulator made quote and collateral.
+const NOW: u64 = 1_795_240_800;
+const QUOTE: &[u8] = include_bytes!("../corpus/quote/emulated-v4");
+/// The root of both: worthless, its key is published.
+const ROOT: &[u8] = include_bytes!("../../tdx-emulator/root/danger-emulated-root.der");
 
 fuzz_target!(|json: &[u8]| {
     let Ok(accepted) = Collateral::parse(json) else { return };
     assert_eq!(Collateral::parse(&accepted.to_json()), Ok(accepted.clone()));
-    let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence);
+    let anchor = TrustAnchor::DangerEmulated(ROOT.to_vec());
+    let policy = Policy::strict(anchor, ExpectedReportData::NonceOfEvidence);
     let report = judge(&evidence(), &policy, Some(&accepted), NOW);
     assert_eq!(report.verdict, Verdict::Fail);
     let came_to = |name, verdict| report.check(name).is_some_and(|row| row.verdict == verdict);
@@ -38,7 +40,7 @@ fuzz_target!(|json: &[u8]| {
 
 fn evidence() -> Evidence {
     Evidence {
-        quote: quote::without_padding(QUOTE).expect("a checked-in vector").to_vec(),
+        quote: QUOTE.to_vec(),
         event_log: Vec::new(),
         nonce: [0; 32],
         claims: LaunchClaims {

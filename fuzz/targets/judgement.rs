@@ -1,8 +1,8 @@
 //! The judgement: whatever the bytes of a quote are, it ends, judges every check, and believes none
 //! of them.
 //!
-//! The input is a quote, and behind a line end the JSON of a log if there is one, beside real
-//! collateral. An engine without the keys cannot make a quote that verifies with the log and the
+//! The input is a quote, and behind a line end the JSON of a log if there is one, beside the
+//! emulator's collateral. An engine without the keys cannot make a quote that verifies with the log and the
 //! image that are asked for, so a verdict other than a refusal is a hole.
 #![no_main]
 
@@ -17,12 +17,14 @@ use protocol::evidence::Evidence;
 use protocol::launch::LaunchClaims;
 use protocol::shape::Shape;
 
-/// 2025-07-01: within the collateral.
-const NOW: u64 = 1_751_328_000;
+/// 2026-11-21T06:00:00Z, when the emulator made the collateral.
+const NOW: u64 = 1_795_240_800;
+/// Its root: worthless, its key is published.
+const ROOT: &[u8] = include_bytes!("../../tdx-emulator/root/danger-emulated-root.der");
 
 static COLLATERAL: LazyLock<Collateral> = LazyLock::new(|| {
-    let json = include_bytes!("../../tests/vectors/attestation/dcap-qvl-v4.collateral.json");
-    Collateral::parse(json).expect("a checked-in vector parses")
+    let json = include_bytes!("../corpus/collateral/emulated.json");
+    Collateral::parse(json).expect("a checked-in seed parses")
 });
 
 /// Where the log begins.
@@ -48,7 +50,8 @@ fuzz_target!(|input: &[u8]| {
         },
         app_compose: None,
     };
-    let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence);
+    let anchor = TrustAnchor::DangerEmulated(ROOT.to_vec());
+    let policy = Policy::strict(anchor, ExpectedReportData::NonceOfEvidence);
     let report = judge(&evidence, &policy, Some(&COLLATERAL), NOW);
     assert_eq!(report.verdict, Verdict::Fail);
     assert!(report.checks.is_sorted_by_key(|row| row.name));
