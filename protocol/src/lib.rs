@@ -10,6 +10,7 @@
 
 pub mod app_compose;
 pub mod app_status;
+pub mod channel;
 pub mod cmdline;
 pub mod data_disk;
 pub mod digest;

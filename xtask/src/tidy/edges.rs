@@ -10,6 +10,7 @@ use crate::command;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("protocol", &[]),
     ("attestation", &["protocol"]),
+    ("channel", &["protocol"]),
     ("measurement", &["protocol"]),
     ("tee", &["protocol"]),
     ("service", &["protocol"]),
