@@ -55,6 +55,8 @@ const REDIS: layer::Owner = (102, 102);
 
 /// What the database's image does when it starts.
 const POSTGRES_START: &str = include_str!("images/postgres-start");
+/// The program of the image that stands in the place of others.
+const DIARY: &str = include_str!("images/diary");
 
 /// The images of tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +75,8 @@ pub enum Image {
     PythonSdk,
     /// Debian's Node.js with dstack's SDK; zstd.
     NodeSdk,
+    /// Stands in the place of an application that the tests do not have.
+    Diary,
     /// In the place of composespec/conformance-tests-server; for two platforms; not packed.
     ConformanceServer,
     /// In the place of composespec/conformance-tests-client.
@@ -90,6 +94,7 @@ impl Image {
             Self::Python => "library/python",
             Self::PythonSdk => "dstyx-tests/python-sdk",
             Self::NodeSdk => "dstyx-tests/node-sdk",
+            Self::Diary => "dstyx-tests/diary",
             Self::ConformanceServer => "composespec/conformance-tests-server",
             Self::ConformanceClient => "composespec/conformance-tests-client",
         }
@@ -184,6 +189,11 @@ impl Image {
                 [packages("image-nodejs", Packing::Zstd), vec![Part::NodeSdk]].concat(),
                 json!({ "Env": [format!("PATH={path}")], "Cmd": ["node"] }),
             ),
+            Self::Diary => Definition::new(
+                [packages("image-busybox", Packing::Gzip), vec![Part::Applets, Part::Diary]]
+                    .concat(),
+                json!({ "Env": [format!("PATH={path}")], "Entrypoint": ["diary"] }),
+            ),
             Self::ConformanceServer => Definition {
                 parts: vec![Part::StandIn],
                 process: json!({
@@ -231,6 +241,7 @@ enum Part {
     /// A directory of data with its owner.
     Data(&'static str, layer::Owner),
     PostgresStart,
+    Diary,
     PythonByteCode,
     PythonSdk,
     NodeSdk,
@@ -249,6 +260,7 @@ impl Part {
             Self::Applets => json!(["applets", stand_in::APPLETS]),
             Self::Data(path, owner) => json!(["data", path, owner]),
             Self::PostgresStart => json!(["postgres-start", POSTGRES_START]),
+            Self::Diary => json!(["diary", DIARY]),
             Self::PythonByteCode => json!(["byte code", lab::group_digest("image-python")]),
             Self::PythonSdk => json!(["python modules", pins("requirements.txt")]),
             Self::NodeSdk => json!(["javascript modules", pins("package-lock.json")]),
@@ -278,6 +290,13 @@ impl Part {
                     .directory("var/lib/postgresql/data", 0o700, POSTGRES)
                     .file("usr/local/bin/postgres-start", 0o755, POSTGRES_START.as_bytes()),
             ],
+            Self::Diary => {
+                vec![Layer::new(Packing::Plain).directory("usr/local/bin", 0o755, ROOT).file(
+                    "usr/local/bin/diary",
+                    0o755,
+                    DIARY.as_bytes(),
+                )]
+            }
             Self::PythonByteCode => vec![python_byte_code(work)],
             Self::PythonSdk => python_sdk(work),
             Self::NodeSdk => {

@@ -23,6 +23,8 @@ use tests::mirror::Mirror;
 
 #[path = "boots/conformance.rs"]
 mod conformance;
+#[path = "boots/corpus.rs"]
+mod corpus;
 #[path = "boots/data_disk.rs"]
 mod data_disk;
 #[path = "boots/launch_blocks.rs"]
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
         trials.extend(long::trials());
         trials.extend(conformance::trials());
     }
+    trials.extend(corpus::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
