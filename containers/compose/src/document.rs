@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, options};
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag, options};
 
 /// A compose file is written by people; the launch block that carries it holds 1 MiB for
 /// everything.
@@ -24,6 +24,18 @@ pub struct Node {
     pub value: Value,
     /// Line, counted from 1; for an alias the line of the anchored text.
     pub line: usize,
+    /// How it is merged into another file; always `None` in a file that is run.
+    pub tag: Option<MergeTag>,
+}
+
+/// The tags by which a file says how one of its values is merged into the files before it (compose
+/// specification, `13-merge.md`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MergeTag {
+    /// `!reset`: the key is taken away.
+    Reset,
+    /// `!override`: the value takes the place of the whole old one.
+    Override,
 }
 
 /// The three kinds of YAML node.
@@ -128,6 +140,15 @@ pub enum DocumentError {
 
 /// Reads the one document in `bytes`.
 pub fn parse(bytes: &[u8]) -> Result<Node, DocumentError> {
+    read(bytes, false)
+}
+
+/// The same with merge tags, for files that are merged before they are run.
+pub fn parse_with_merge_tags(bytes: &[u8]) -> Result<Node, DocumentError> {
+    read(bytes, true)
+}
+
+fn read(bytes: &[u8], merge_tags: bool) -> Result<Node, DocumentError> {
     if bytes.len() > MAX_BYTES {
         return Err(DocumentError::TooLong { found: bytes.len() });
     }
@@ -137,7 +158,7 @@ pub fn parse(bytes: &[u8]) -> Result<Node, DocumentError> {
     // file ends.
     let options = options! { block_scalar_eof_without_line_feed: true };
     let parser = Parser::new_from_str_with_options(text, options);
-    let mut reader = Reader { parser, anchors: HashMap::new(), nodes: 0 };
+    let mut reader = Reader { parser, anchors: HashMap::new(), nodes: 0, merge_tags };
     reader.document()
 }
 
@@ -146,6 +167,7 @@ struct Reader<'a> {
     parser: Parser<'a, granit_parser::StrInput<'a>>,
     anchors: HashMap<usize, (Node, usize)>,
     nodes: usize,
+    merge_tags: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -189,25 +211,19 @@ impl<'a> Reader<'a> {
         }
         let before = self.nodes;
         self.count(1, line)?;
+        let tag = self.tag(event.tag(), line)?;
         let (value, anchor) = match event {
             Event::Alias(id) => return self.alias(id, line),
-            Event::Scalar(text, style, anchor, tag) => {
-                refuse_tag(tag.is_some(), line)?;
+            Event::Scalar(text, style, anchor, _) => {
                 let plain = style == ScalarStyle::Plain;
                 let text = text.into_owned();
                 (Value::Scalar { text, plain }, anchor)
             }
-            Event::SequenceStart(_, anchor, tag) => {
-                refuse_tag(tag.is_some(), line)?;
-                (Value::Sequence(self.sequence(depth)?), anchor)
-            }
-            Event::MappingStart(_, anchor, tag) => {
-                refuse_tag(tag.is_some(), line)?;
-                (Value::Mapping(self.mapping(depth)?), anchor)
-            }
+            Event::SequenceStart(_, anchor, _) => (Value::Sequence(self.sequence(depth)?), anchor),
+            Event::MappingStart(_, anchor, _) => (Value::Mapping(self.mapping(depth)?), anchor),
             _ => return Err(DocumentError::Empty),
         };
-        let node = Node { value, line };
+        let node = Node { value, line, tag };
         if anchor > 0 {
             let size = self.nodes - before;
             self.anchors.insert(anchor, (node.clone(), size));
@@ -234,7 +250,9 @@ impl<'a> Reader<'a> {
             let (key, plain) = match event {
                 Event::MappingEnd => break,
                 Event::Scalar(text, style, _, tag) => {
-                    refuse_tag(tag.is_some(), line)?;
+                    if tag.is_some() {
+                        return Err(DocumentError::Tag(line));
+                    }
                     (text.into_owned(), style == ScalarStyle::Plain)
                 }
                 _ => return Err(DocumentError::ComplexKey(line)),
@@ -261,6 +279,16 @@ impl<'a> Reader<'a> {
         Ok(node)
     }
 
+    /// A merge tag where they are read; every other tag is refused.
+    fn tag(&self, tag: Option<&Tag>, line: usize) -> Result<Option<MergeTag>, DocumentError> {
+        match tag.map(Tag::parts) {
+            None => Ok(None),
+            Some(("!", "reset")) if self.merge_tags => Ok(Some(MergeTag::Reset)),
+            Some(("!", "override")) if self.merge_tags => Ok(Some(MergeTag::Override)),
+            Some(_) => Err(DocumentError::Tag(line)),
+        }
+    }
+
     fn count(&mut self, more: usize, line: usize) -> Result<(), DocumentError> {
         self.nodes += more;
         if self.nodes > MAX_NODES {
@@ -284,13 +312,6 @@ fn merge(into: &mut Vec<Entry>, node: Node, line: usize) -> Result<(), DocumentE
         }),
         Value::Scalar { .. } => Err(DocumentError::BadMerge(line)),
     }
-}
-
-fn refuse_tag(present: bool, line: usize) -> Result<(), DocumentError> {
-    if present {
-        return Err(DocumentError::Tag(line));
-    }
-    Ok(())
 }
 
 fn line_of(span: &Span) -> usize {

@@ -22,6 +22,7 @@ mod document;
 mod dotenv;
 mod environment;
 mod field;
+pub mod flatten;
 mod grants;
 mod inputs;
 mod interpolate;

@@ -54,7 +54,7 @@ pub enum PinError {
 
 /// The images of a compose file without a digest, in file order, those of one place once.
 pub fn unpinned(bytes: &[u8]) -> Result<Vec<Unpinned>, PinError> {
-    let root = document::parse(bytes)?;
+    let root = document::parse_with_merge_tags(bytes)?;
     let mut found: Vec<Unpinned> = Vec::new();
     for (service, line, text) in images(&root) {
         let known = |other: &Unpinned| (other.line, other.text.as_str()) == (line, text);
@@ -74,7 +74,7 @@ pub fn unpinned(bytes: &[u8]) -> Result<Vec<Unpinned>, PinError> {
 /// a file asks for, never for running it.
 pub fn with_placeholder(text: &str, digest: ContentDigest) -> Result<String, DocumentError> {
     let mut text = text.to_owned();
-    let root = document::parse(text.as_bytes())?;
+    let root = document::parse_with_merge_tags(text.as_bytes())?;
     for (service, line, image) in images(&root) {
         // An anchor gives several services one image, which is pinned already then.
         if !image.contains('@')
@@ -99,7 +99,7 @@ fn pin_at(
     digest: ContentDigest,
 ) -> Result<String, PinError> {
     let failed = || PinError::Place { line, text: image.to_owned() };
-    let before = document::parse(text.as_bytes())?;
+    let before = document::parse_with_merge_tags(text.as_bytes())?;
     let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
     let line = text[start..].split_inclusive('\n').next().ok_or_else(failed)?;
     let pinned = format!("{image}@{digest}");
@@ -108,7 +108,7 @@ fn pin_at(
         format!("{}@{digest}{}", &text[..end], &text[end..])
     });
     let mut good = changed.filter(|candidate| {
-        let Ok(after) = document::parse(candidate.as_bytes()) else { return false };
+        let Ok(after) = document::parse_with_merge_tags(candidate.as_bytes()) else { return false };
         let is_pinned = images(&after).any(|(name, _, text)| name == service && text == pinned);
         is_pinned && same(&before, &after, image, &pinned)
     });
