@@ -8,16 +8,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use compose::flatten::{self, Flattened};
 use compose::model::Note;
-use compose::{ComposeError, ComposeFile, Environment, Inputs};
+use compose::{Cause, ComposeError, ComposeFile, Environment, Inputs};
 use protocol::app_compose::{self, AppCompose, AppFiles, ENVIRONMENT_FILE, NewApp};
 
 use crate::app_files;
+use crate::compose_files;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::files;
 
-/// Name of the compose file in an app directory.
-const COMPOSE_FILE: &str = "docker-compose.yml";
 /// Name of the measured file in an app directory.
 const APP_COMPOSE_FILE: &str = "app-compose.json";
 
@@ -32,28 +32,45 @@ pub struct App {
     pub settings: AppCompose,
     /// What its compose file says.
     pub compose: ComposeFile,
+    /// The files that this was made of, and where each of its lines comes from.
+    pub source: Flattened,
     /// Whether app-compose.json was made anew.
     renewed: bool,
 }
 
+/// What a person asks for beside the directory.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Asked<'a> {
+    /// Compose files, relative to the directory; Docker's choice if there are none.
+    pub compose_files: &'a [PathBuf],
+    /// Allows what breaks confinement in an app-compose.json that is made.
+    pub danger_privileged: bool,
+}
+
 impl App {
-    /// Reads the directory; makes app-compose.json if there is none.
+    /// Reads the directory; makes app-compose.json if there is none. One that is there says itself
+    /// which compose files it was made of.
     pub fn read(directory: &Path) -> Outcome<Self> {
-        Self::load(directory, false, false)
+        let existing = directory.canonicalize().ok().and_then(|path| read_existing(&path).ok());
+        let made_of = existing.flatten().map(|(_, settings)| {
+            let files = flatten::made_of(&settings.docker_compose_file);
+            files.into_iter().map(PathBuf::from).collect::<Vec<_>>()
+        });
+        let compose_files = &made_of.unwrap_or_default();
+        Self::load(directory, Asked { compose_files, ..Asked::default() }, false)
     }
 
-    /// The same for a launch: an app-compose.json that nobody edited follows the compose file.
-    /// `danger_privileged` allows what breaks confinement in one that is made.
-    pub fn read_or_make(directory: &Path, danger_privileged: bool) -> Outcome<Self> {
-        Self::load(directory, danger_privileged, true)
+    /// The same for a launch: an app-compose.json that nobody edited follows the compose files.
+    pub fn read_or_make(directory: &Path, asked: Asked<'_>) -> Outcome<Self> {
+        Self::load(directory, asked, true)
     }
 
-    fn load(directory: &Path, danger_privileged: bool, renew: bool) -> Outcome<Self> {
-        let sources = Sources::read(directory)?;
+    fn load(directory: &Path, asked: Asked<'_>, renew: bool) -> Outcome<Self> {
+        let sources = Sources::read(directory, asked)?;
+        let danger_privileged = asked.danger_privileged;
         let directory = sources.directory.clone();
         let make = || {
-            let made =
-                sources.make(danger_privileged).map_err(|error| error.failure(&directory))?;
+            let made = sources.make(danger_privileged).map_err(|error| error.failure(&sources))?;
             write(&directory, &made.0)?;
             Ok(made)
         };
@@ -61,7 +78,8 @@ impl App {
         let (bytes, settings) = match read_existing(&directory)? {
             None => make()?,
             Some((bytes, settings)) => {
-                match difference(&directory, &settings, &sources.new_app(danger_privileged)) {
+                let wanted = sources.new_app(danger_privileged);
+                match difference(&sources, &settings, &wanted) {
                     None => (bytes, settings),
                     Some(_) if renew && is_as_made(&bytes, &settings) => {
                         renewed = true;
@@ -72,19 +90,27 @@ impl App {
             }
         };
         let compose = ComposeFile::of_app(&settings)
-            .map_err(|error| NoApp::Compose(error).failure(&directory))?;
-        Ok(Self { directory, bytes, settings, compose, renewed })
+            .map_err(|error| NoApp::Compose(error).failure(&sources))?;
+        Ok(Self { directory, bytes, settings, compose, source: sources.compose, renewed })
     }
 
     /// What a person should know before this app becomes public.
     pub fn notes(&self) -> Vec<String> {
         let at = |note: &Note| {
-            format!("{COMPOSE_FILE}, line {}: {}: {}", note.line, note.path, note.what)
+            let (file, line) = self.source.origin(note.line);
+            format!("{file}, line {line}: {}: {}", note.path, note.what)
         };
         let mut notes: Vec<String> = self.compose.notes.iter().map(at).collect();
         if self.renewed {
             notes.push(format!(
-                "{APP_COMPOSE_FILE} is made anew of {COMPOSE_FILE}: it is another app, with another app id"
+                "{APP_COMPOSE_FILE} is made anew of {}: it is another app, with another app id",
+                self.source.distinct_files().join(", ")
+            ));
+        }
+        if self.source.is_made() {
+            notes.push(format!(
+                "{} are measured as one compose file, which {APP_COMPOSE_FILE} shows",
+                self.source.distinct_files().join(", ")
             ));
         }
         notes.extend(
@@ -101,22 +127,13 @@ impl App {
     }
 }
 
-fn compose_text(directory: &Path) -> Outcome<String> {
-    files::read_text(&directory.join(COMPOSE_FILE), app_compose::MAX_BYTES as u64).map_err(|failure| {
-        Failure::new(
-            failure,
-            "an app directory holds a docker-compose.yml: UTF-8 text of a few KiB; move data into images",
-        )
-    })
-}
-
 /// What a directory holds of an app before anything is made of it.
 #[derive(Debug)]
 pub struct Sources {
     /// The directory, absolute.
     pub directory: PathBuf,
-    /// The compose file's text.
-    pub text: String,
+    /// The compose file, and where its lines come from.
+    pub compose: Flattened,
     /// The files that it refers to.
     pub files: AppFiles,
 }
@@ -131,32 +148,67 @@ pub enum NoApp {
 }
 
 impl NoApp {
-    fn failure(self, directory: &Path) -> Failure {
+    fn failure(self, sources: &Sources) -> Failure {
         match self {
             Self::Other(failure) => failure,
             Self::Compose(error) => Failure::new(
-                format!("{}: {error}", directory.join(COMPOSE_FILE).display()),
+                told(sources, &error),
                 "nothing was booted: the guest would refuse the same file; docs/compose.md has every key",
             ),
         }
     }
 }
 
+/// What is wrong, each refusal with the file and line that a person wrote.
+fn told(sources: &Sources, error: &ComposeError) -> String {
+    let Sources { directory, compose, .. } = sources;
+    let refusals = match error {
+        ComposeError::Refused(refusals) if compose.is_made() => refusals,
+        _ => return format!("{}: {error}", directory.join(compose.origin(1).0).display()),
+    };
+    let place = |line| {
+        let (file, line) = compose.origin(line);
+        format!("{file}, line {line}")
+    };
+    let mut text = format!("{}: {} cannot be run as one", directory.display(), {
+        compose.distinct_files().join(", ")
+    });
+    for refusal in refusals.iter() {
+        text.push_str(&format!("\n{}: {}: ", place(refusal.line), refusal.path));
+        match &refusal.cause {
+            Cause::MissingVariables(missing) => {
+                text.push_str("variables without a value:");
+                for variable in missing {
+                    let at = variable.at.strip_prefix("line ").and_then(|line| line.parse().ok());
+                    let at = at.map_or_else(|| variable.at.clone(), place);
+                    text.push_str(&format!("\n    {}=  # {at}", variable.name));
+                }
+            }
+            cause => text.push_str(&cause.to_string()),
+        }
+        if let Some(hint) = refusal.hint() {
+            text.push_str(&format!(" ({hint})"));
+        }
+    }
+    text
+}
+
 impl Sources {
-    /// Reads the compose file of `directory` and the files that it refers to.
-    pub fn read(directory: &Path) -> Outcome<Self> {
+    /// Reads the compose files of `directory` and the files that they refer to.
+    pub fn read(directory: &Path, asked: Asked<'_>) -> Outcome<Self> {
         let directory = directory.canonicalize().hint(
             directory.display(),
-            "give a directory with a docker-compose.yml, such as examples/hello",
+            "give a directory with a compose file, such as examples/hello",
         )?;
-        let text = compose_text(&directory)?;
-        let files = app_files::referred(&directory, &text)?;
-        Ok(Self { directory, text, files })
+        let names = compose_files::chosen(&directory, asked.compose_files)?;
+        let compose = compose_files::read(&directory, &names)?;
+        let files = app_files::referred(&directory, &compose.text)?;
+        Ok(Self { directory, compose, files })
     }
 
     fn new_app(&self, danger_privileged: bool) -> NewApp<'_> {
-        let Self { text, files, .. } = self;
-        NewApp { name: "", docker_compose_file: text, files, danger_privileged }
+        let Self { compose, files, .. } = self;
+        NewApp { name: "", docker_compose_file: &compose.text, files, danger_privileged }
     }
 
     /// The measured file of these sources and what it says, after every check that is possible
@@ -168,11 +220,12 @@ impl Sources {
             .hint(self.directory.join(ENVIRONMENT_FILE).display(), "write one NAME=value a line");
         let environment = environment.map_err(NoApp::Other)?;
         let inputs = Inputs { files: app.files, environment: &environment, danger_privileged };
-        let compose = ComposeFile::read(self.text.as_bytes(), &inputs).map_err(NoApp::Compose)?;
+        let compose =
+            ComposeFile::read(self.compose.text.as_bytes(), &inputs).map_err(NoApp::Compose)?;
         let name = compose.name.unwrap_or_else(|| name_of(&self.directory));
         let bytes = NewApp { name: &name, ..app }
             .generate()
-            .hint(&place, "give the app a plain name with `name:` in docker-compose.yml");
+            .hint(&place, "give the app a plain name with `name:` in the compose file");
         let bytes = bytes.map_err(NoApp::Other)?;
         let settings =
             app_compose::parse(&bytes).hint(&place, "this is an error of dstyx, please report it");
@@ -190,18 +243,19 @@ fn read_existing(directory: &Path) -> Outcome<Option<(Vec<u8>, AppCompose)>> {
         .map_err(|failure| Failure::new(failure, "make it readable, or remove it"))?;
     let settings = app_compose::parse(&bytes).hint(
         file.display(),
-        "change that key, or remove the file to have one made from docker-compose.yml",
+        "change that key, or remove the file to have one made from the compose file",
     )?;
     Ok(Some((bytes, settings)))
 }
 
 /// In what the measured file is not of this directory.
-fn difference(directory: &Path, settings: &AppCompose, wanted: &NewApp<'_>) -> Option<Failure> {
-    let file = directory.join(APP_COMPOSE_FILE);
+fn difference(sources: &Sources, settings: &AppCompose, wanted: &NewApp<'_>) -> Option<Failure> {
+    let file = sources.directory.join(APP_COMPOSE_FILE);
     let (file, anew) = (file.display(), format!("remove {APP_COMPOSE_FILE} to have it made anew"));
     if settings.docker_compose_file != wanted.docker_compose_file {
-        let what = format!("{file} holds another compose file than {COMPOSE_FILE}");
-        return Some(Failure::new(what, format!("{anew}, or put its text into {COMPOSE_FILE}")));
+        let files = sources.compose.distinct_files().join(", ");
+        let what = format!("{file} holds another compose file than {files}");
+        return Some(Failure::new(what, anew));
     }
     let mut paths = wanted.files.keys();
     if let Some(path) = paths.find(|path| settings.files.get(*path) != wanted.files.get(*path)) {
@@ -226,7 +280,7 @@ fn is_as_made(bytes: &[u8], settings: &AppCompose) -> bool {
 fn write(directory: &Path, bytes: &[u8]) -> Outcome<()> {
     let file = directory.join(APP_COMPOSE_FILE);
     fs::write(&file, bytes)
-        .hint(file.display(), "the measured file is written beside docker-compose.yml")
+        .hint(file.display(), "the measured file is written beside the compose file")
 }
 
 /// The directory's name without what no name may have; `app` if nothing is left.
@@ -245,6 +299,8 @@ fn name_of(directory: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const COMPOSE_FILE: &str = "docker-compose.yml";
 
     fn directory_with(compose: &str) -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
@@ -278,11 +334,11 @@ mod tests {
     #[test]
     fn for_a_launch_a_made_file_follows_the_compose_file_and_an_edited_one_does_not() {
         let directory = directory_with(&compose());
-        let first = App::read_or_make(directory.path(), false).unwrap();
+        let first = App::read_or_make(directory.path(), Asked::default()).unwrap();
         assert!(first.notes().is_empty());
         let renamed = compose().replace("name: a", "name: b");
         fs::write(directory.path().join(COMPOSE_FILE), &renamed).unwrap();
-        let second = App::read_or_make(directory.path(), false).unwrap();
+        let second = App::read_or_make(directory.path(), Asked::default()).unwrap();
         assert_eq!(second.settings.docker_compose_file, renamed);
         assert!(second.notes()[0].contains("made anew"), "{:?}", second.notes());
         let file = directory.path().join(APP_COMPOSE_FILE);
@@ -293,7 +349,7 @@ mod tests {
             .replace(r#""public_logs":false"#, r#""public_logs":true"#);
         fs::write(&file, &edited).unwrap();
         fs::write(directory.path().join(COMPOSE_FILE), compose()).unwrap();
-        let error = App::read_or_make(directory.path(), false).unwrap_err().to_string();
+        let error = App::read_or_make(directory.path(), Asked::default()).unwrap_err().to_string();
         assert!(error.contains("another compose file"), "{error}");
         assert_eq!(fs::read_to_string(&file).unwrap(), edited, "nobody's words are lost");
     }
@@ -324,7 +380,11 @@ mod tests {
                 .contains("only with danger_privileged")
         );
         assert!(!directory.path().join(APP_COMPOSE_FILE).exists());
-        let app = App::read_or_make(directory.path(), true).unwrap();
+        let app = App::read_or_make(
+            directory.path(),
+            Asked { danger_privileged: true, ..Asked::default() },
+        )
+        .unwrap();
         assert!(
             app.settings.danger_privileged && app.notes()[0].starts_with("danger_privileged: ")
         );
@@ -350,5 +410,34 @@ mod tests {
             directory_with(&compose().replace("    image", "    colour: red\n    image"));
         let error = App::read(directory.path()).unwrap_err().to_string();
         assert!(error.contains("services.web.colour"), "{error}");
+    }
+
+    #[test]
+    fn several_files_are_measured_as_one_and_found_again() {
+        let directory = directory_with(&compose());
+        let over = "services:\n  web:\n    read_only: true\n    stop_signal: BAD\n";
+        let file = directory.path().join("prod.yml");
+        fs::write(&file, over).unwrap();
+        let compose_files = &[PathBuf::from(COMPOSE_FILE), PathBuf::from("prod.yml")];
+        let asked = Asked { compose_files, ..Asked::default() };
+        let error = App::read_or_make(directory.path(), asked).unwrap_err().to_string();
+        assert!(error.contains("\nprod.yml, line 4: services.web.stop_signal: "), "{error}");
+
+        fs::write(&file, over.replace("BAD", "SIGTERM")).unwrap();
+        let made = App::read_or_make(directory.path(), asked).unwrap();
+        assert!(made.compose.services[0].read_only);
+        assert!(made.notes()[0].starts_with("docker-compose.yml, prod.yml are measured as one"));
+        assert_eq!(App::read(directory.path()).unwrap().bytes, made.bytes);
+        fs::write(&file, "services: {}\n").unwrap();
+        assert!(App::read(directory.path()).is_err(), "another text than the measured one");
+    }
+
+    #[test]
+    fn any_of_dockers_names_is_taken_and_its_bytes_are_measured() {
+        let directory = tempfile::tempdir().unwrap();
+        let text = format!("# mine\n{}", compose());
+        fs::write(directory.path().join("compose.yaml"), &text).unwrap();
+        let app = App::read(directory.path()).unwrap();
+        assert_eq!(app.settings.docker_compose_file, text);
     }
 }

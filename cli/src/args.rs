@@ -67,8 +67,12 @@ pub enum Command {
 /// Options of `up`.
 #[derive(Debug, Args)]
 pub struct Up {
-    /// Directory with docker-compose.yml and, if present, app-compose.json.
+    /// Directory with a compose file and, if present, app-compose.json.
     pub dir: PathBuf,
+    /// A compose file of DIR; again for each that is merged over it. Without, compose.yaml,
+    /// compose.yml, docker-compose.yml or docker-compose.yaml and its override file.
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Vec<PathBuf>,
     /// Image directory; by default the checkout's image of the flavour that fits is built.
     #[arg(long)]
     pub image: Option<PathBuf>,
@@ -112,9 +116,10 @@ pub struct Up {
 /// Options of `pin`.
 #[derive(Debug, Args)]
 pub struct Pin {
-    /// The compose file, which is rewritten; only its image lines change.
-    #[arg(default_value = "docker-compose.yml")]
-    pub file: PathBuf,
+    /// An app directory, or compose files of one; with all files that they extend or include they
+    /// are rewritten, and only their image lines change.
+    #[arg(default_value = ".")]
+    pub file: Vec<PathBuf>,
     /// Ask this address (http:// or https://, host and port) before the registries that images
     /// name.
     #[arg(long, value_name = "URL")]

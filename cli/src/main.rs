@@ -13,6 +13,7 @@ mod build;
 mod collateral;
 mod commands;
 mod commit;
+mod compose_files;
 mod data_disk;
 mod doctor;
 mod endpoint;

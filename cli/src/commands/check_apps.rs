@@ -13,7 +13,7 @@ use compose::{Cause, ComposeError, Refusals};
 use protocol::app_compose::ENVIRONMENT_FILE;
 use serde_json::{Value, json};
 
-use crate::app::{NoApp, Sources};
+use crate::app::{Asked, NoApp, Sources};
 use crate::args::CheckApps;
 use crate::failure::Outcome;
 use crate::output::Output;
@@ -71,9 +71,10 @@ fn text(row: &Value) -> String {
 
 /// The checks of `up`, over sources with placeholders.
 fn check(directory: &Path) -> Result<(), NoApp> {
-    let mut sources = Sources::read(directory).map_err(NoApp::Other)?;
-    if let Ok(text) = pinning::with_placeholder(&sources.text, ContentDigest::from_bytes([0; 32])) {
-        sources.text = text;
+    let mut sources = Sources::read(directory, Asked::default()).map_err(NoApp::Other)?;
+    let digest = ContentDigest::from_bytes([0; 32]);
+    if let Ok(text) = pinning::with_placeholder(&sources.compose.text, digest) {
+        sources.compose.text = text;
     }
     for _ in 0..MAX_ROUNDS {
         match sources.make(false) {

@@ -15,6 +15,7 @@ use container_images::{Credentials, Mirror, Registries, RegistrySettings};
 use serde_json::json;
 
 use crate::args::Pin;
+use crate::compose_files;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::files;
 use crate::output::Output;
@@ -27,28 +28,76 @@ const ROOTS: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// Resolves every tag and rewrites the file.
+/// A compose file, and its images that are not pinned.
+struct File {
+    path: PathBuf,
+    text: String,
+    images: Vec<Unpinned>,
+}
+
+/// Resolves every tag and rewrites the files; none is touched before all digests are there.
 pub fn run(options: &Pin, output: &Output) -> Outcome<ExitCode> {
-    let file = options.file.display();
-    let mut text = files::read_text(&options.file, MAX_BYTES as u64)?;
-    let images =
-        pinning::unpinned(text.as_bytes()).map_err(|error| failure(&options.file, &error))?;
-    let digests = resolve(&images, options, output)?;
-    for image in &images {
-        text = pinning::pin(&text, image, digests[&image.text])
-            .map_err(|error| failure(&options.file, &error))?;
+    let mut files = Vec::new();
+    for path in paths(&options.file)? {
+        let text = files::read_text(&path, MAX_BYTES as u64)?;
+        let images = pinning::unpinned(text.as_bytes()).map_err(|error| failure(&path, &error))?;
+        files.push(File { path, text, images });
     }
-    if !images.is_empty() {
-        replace(&options.file, &text)?;
+    let digests = resolve(&files, options, output)?;
+    for File { path, text, images } in &mut files {
+        for image in &*images {
+            *text = pinning::pin(text, image, digests[&image.text])
+                .map_err(|error| failure(path, &error))?;
+        }
+    }
+    for File { path, text, images } in &files {
+        if !images.is_empty() {
+            replace(path, text)?;
+        }
     }
     let row = |image: &Unpinned| json!({ "line": image.line, "image": image.text, "digest": digests[&image.text].to_string() });
-    let document =
-        json!({ "file": options.file, "pinned": images.iter().map(row).collect::<Vec<_>>() });
-    output.result(&document, || match images.len() {
+    let document = files.iter().map(|File { path, images, .. }| {
+        json!({ "file": path, "pinned": images.iter().map(row).collect::<Vec<_>>() })
+    });
+    output.result(&document.collect::<Vec<_>>(), || files.iter().map(said).collect());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn said(File { path, images, .. }: &File) -> String {
+    let file = path.display();
+    match images.len() {
         0 => format!("{file}: every image is pinned already\n"),
         count => format!("{file}: {count} image{} pinned\n", if count == 1 { "" } else { "s" }),
-    });
-    Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The files to pin: those named, or of a named directory Docker's choice, and all files that they
+/// extend or include.
+fn paths(named: &[PathBuf]) -> Outcome<Vec<PathBuf>> {
+    let mut paths: Vec<PathBuf> = Vec::new();
+    for path in named {
+        let (directory, files) = match path.is_dir() {
+            true => (path.as_path(), Vec::new()),
+            false => (
+                path.parent()
+                    .filter(|parent| !parent.as_os_str().is_empty())
+                    .unwrap_or(Path::new(".")),
+                path.file_name().map(PathBuf::from).into_iter().collect(),
+            ),
+        };
+        let canonical = directory
+            .canonicalize()
+            .hint(path.display(), "name an app directory or a compose file")?;
+        let names = compose_files::chosen(&canonical, &files)?;
+        let joined = compose_files::read(&canonical, &names)?;
+        for file in joined.distinct_files() {
+            let file = if directory == Path::new(".") { file.into() } else { directory.join(file) };
+            if !paths.contains(&file) {
+                paths.push(file);
+            }
+        }
+    }
+    Ok(paths)
 }
 
 fn failure(file: &Path, error: &PinError) -> Failure {
@@ -63,12 +112,12 @@ fn failure(file: &Path, error: &PinError) -> Failure {
 
 /// The digest behind each name, every name asked for once.
 fn resolve(
-    images: &[Unpinned],
+    files: &[File],
     options: &Pin,
     output: &Output,
 ) -> Outcome<BTreeMap<String, ContentDigest>> {
     let mut digests = BTreeMap::new();
-    if images.is_empty() {
+    if files.iter().all(|file| file.images.is_empty()) {
         return Ok(digests);
     }
     let registries = Registries::new(settings(options)?)
@@ -77,12 +126,13 @@ fn resolve(
         .enable_all()
         .build()
         .hint("starting the registry client", "see the message")?;
-    for image in images {
+    let images = files.iter().flat_map(|file| file.images.iter().map(move |image| (file, image)));
+    for (file, image) in images {
         if digests.contains_key(&image.text) {
             continue;
         }
         let digest = runtime.block_on(registries.resolve(&image.name)).hint(
-            format!("line {}", image.line),
+            format!("{}, line {}", file.path.display(), image.line),
             "is the tag right, and the registry public? --registry-mirror and --insecure-registry ask elsewhere; \
              nothing was changed",
         )?;
@@ -170,7 +220,7 @@ mod tests {
         let file = directory.path().join("docker-compose.yml");
         fs::write(&file, text).unwrap();
         let options = Pin {
-            file: file.clone(),
+            file: vec![file.clone()],
             registry_mirror: mirror
                 .map(|address| format!("http://{address}"))
                 .into_iter()
@@ -227,5 +277,36 @@ mod tests {
     fn an_image_with_a_variable_is_refused() {
         let (outcome, _) = pin("services: {web: {image: \"a:${TAG}\"}}\n", None, None);
         assert!(outcome.unwrap_err().to_string().contains("has a variable"));
+    }
+
+    #[test]
+    fn every_file_of_an_app_is_pinned_where_it_stands() {
+        let address = registry(INDEX);
+        let directory = tempfile::tempdir().unwrap();
+        let files = [
+            (
+                "compose.yaml",
+                "services:\n  a: {extends: {file: base/b.yml, service: b}}\n".to_owned(),
+            ),
+            (
+                "compose.override.yaml",
+                format!("services:\n  c:\n    image: {address}/shop/web:1\n    ports: !reset []\n"),
+            ),
+            ("base/b.yml", format!("services: {{b: {{image: {address}/shop/web:1}}}}\n")),
+        ];
+        fs::create_dir(directory.path().join("base")).unwrap();
+        for (name, text) in &files {
+            fs::write(directory.path().join(name), text).unwrap();
+        }
+        let options = Pin {
+            file: vec![directory.path().to_owned()],
+            registry_mirror: Vec::new(),
+            insecure_registry: vec![address],
+        };
+        run(&options, &Output::new(true)).unwrap();
+        for (name, text) in &files {
+            let after = fs::read_to_string(directory.path().join(name)).unwrap();
+            assert_eq!(after, text.replace("web:1", &format!("web:1@{DIGEST}")), "{name}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use protocol::status::{Phase, Record, Refusal};
 use serde_json::json;
 
-use crate::app::App;
+use crate::app::{App, Asked};
 use crate::args::{FirmwareFlags, ShapeFlags, Up};
 use crate::collateral::named_service;
 use crate::commands::verify;
@@ -31,7 +31,9 @@ const APP_TIMEOUT: Duration = Duration::from_secs(900);
 pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
     let choice = platform::choose(options)?;
     output.step(choice.announcement());
-    let app = App::read_or_make(&options.dir, options.danger_privileged)?;
+    let asked =
+        Asked { compose_files: &options.file, danger_privileged: options.danger_privileged };
+    let app = App::read_or_make(&options.dir, asked)?;
     app.notes().iter().for_each(|text| note(text));
     warn_of_volumes(&app.compose.volumes);
     let name = options.name.clone().unwrap_or_else(|| app.settings.name.clone());

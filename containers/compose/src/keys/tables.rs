@@ -23,7 +23,13 @@ const USE_SUBNET: Support =
 /// Keys of the file.
 pub(crate) const TOP: Table = &[
     ("configs", Now),
-    ("include", No("the measured file must be whole", "copy the included services into it")),
+    (
+        "include",
+        No(
+            "the measured file must be whole",
+            "remove app-compose.json: `dstyx up` joins the files",
+        ),
+    ),
     ("models", NO_MODELS),
     ("name", Now),
     ("networks", Now),
@@ -77,7 +83,10 @@ pub(crate) const SERVICE: Table = &[
     ("expose", Now),
     (
         "extends",
-        No("a service is written out where it stands", "use a YAML anchor and a merge key (<<)"),
+        No(
+            "the measured file must be whole",
+            "remove app-compose.json: `dstyx up` joins the files",
+        ),
     ),
     ("external_links", No("there are no containers beside the app's", "leave it out")),
     ("extra_hosts", Now),
