@@ -97,35 +97,40 @@ impl Launcher {
     /// Starts a container and returns when its first process runs. What an ended container of the
     /// same id wrote to its root is still there; [`Container::remove`] is for starting anew.
     pub async fn start(&self, request: &ContainerRequest<'_>) -> Result<Container, ContainerError> {
-        let directory = self.directory(request.id);
-        forget_ended(&directory, request.id)?;
+        let (directory, id) = (self.directory(request.id), request.id.to_owned());
+        let ended = (directory.clone(), id.clone());
+        blocking(move || Ok(forget_ended(&ended.0, &ended.1)))
+            .await
+            .map_err(ContainerError::Directory)??;
         let first_id = ranges::take(&self.run_dir, request.id).map_err(ContainerError::Ids)?;
         let bundle = Bundle::plan(self, request, first_id)?;
-        let data = self.data_directory(request.id);
-        for path in [&self.log_dir, &directory.join("state"), &data] {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(path)
-                .map_err(ContainerError::Directory)?;
-        }
-        // Root of the container, who is nobody here, passes through to what is mounted for it
-        // below.
-        for path in [&self.run_dir, &self.run_dir.join("containers"), &directory] {
-            fs::set_permissions(path, fs::Permissions::from_mode(0o711))
-                .map_err(ContainerError::Directory)?;
-        }
-        let started = match bundle.write() {
-            Ok(()) => Link::start(&self.helper, &bundle.request).await,
+        let (private, passable) = self.places(&directory, request.id);
+        let written = blocking(move || {
+            make_places(&private, &passable)?;
+            bundle.write().map(|()| bundle.request)
+        });
+        let started = match written.await {
+            Ok(request) => Link::start(&self.helper, &request).await,
             Err(error) => Err(ContainerError::Directory(error)),
         };
         if started.is_err() {
             // The error that is told is the first one; what the container wrote in an earlier run
             // stays.
-            let _ = cgroup::kill(request.id);
-            let _ = fs::remove_dir_all(&directory);
+            let _ = blocking(move || {
+                let _ = cgroup::kill(&id);
+                fs::remove_dir_all(&directory)
+            })
+            .await;
         }
         Ok(self.container(request.id, started?))
+    }
+
+    /// Directories that are the guest's alone, and those through which a container passes.
+    fn places(&self, directory: &Path, id: &str) -> ([PathBuf; 3], [PathBuf; 3]) {
+        let private = [self.log_dir.clone(), directory.join("state"), self.data_directory(id)];
+        let passable =
+            [self.run_dir.clone(), self.run_dir.join("containers"), directory.to_owned()];
+        (private, passable)
     }
 
     /// Takes over the container that an earlier agent started; `None` if there is none of that id.
@@ -139,8 +144,10 @@ impl Launcher {
     }
 
     /// Removes what is left of a container that does not run, even if it never did.
-    pub fn forget(&self, id: &str) -> io::Result<()> {
-        forget(id, &self.run_dir, &[self.directory(id), self.data_directory(id)])
+    pub async fn forget(&self, id: &str) -> io::Result<()> {
+        let directories = [self.directory(id), self.data_directory(id)];
+        let (id, run_dir) = (id.to_owned(), self.run_dir.clone());
+        blocking(move || forget(&id, &run_dir, &directories)).await
     }
 
     fn container(&self, id: &str, link: Link) -> Container {
@@ -229,8 +236,28 @@ impl Container {
     pub async fn remove(self) -> io::Result<()> {
         cgroup::kill(&self.id)?;
         self.ended().await;
-        forget(&self.id, &self.run_dir, &self.directories)
+        let Self { id, run_dir, directories, .. } = self;
+        blocking(move || forget(&id, &run_dir, &directories)).await
     }
+}
+
+/// Does work that waits for the disk or for processes to end on a thread of its own: the runtime has
+/// one, which others need.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+fn make_places(private: &[PathBuf], passable: &[PathBuf]) -> io::Result<()> {
+    for path in private {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    }
+    // Root of the container, who is nobody here, passes through to what is mounted for it below.
+    for path in passable {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o711))?;
+    }
+    Ok(())
 }
 
 /// Removes all that a container had but its log and the app's volumes.

@@ -94,8 +94,9 @@ impl Pulls {
 
 /// Every image with its services, those first that are waited for through the most others.
 fn images<'a>(services: &'a [Service], plan: &Plan) -> Vec<(&'a ImageReference, Vec<usize>)> {
+    let depths = plan.depths();
     let mut order: Vec<usize> = (0..services.len()).collect();
-    order.sort_by_key(|service| plan.depth(*service));
+    order.sort_by_key(|service| depths[*service]);
     let mut images: Vec<(&ImageReference, Vec<usize>)> = Vec::new();
     for service in order {
         let image = &services[service].image;

@@ -174,7 +174,7 @@ impl Slot {
         let removed = match container {
             Some(container) => container.remove().await,
             // One that could not be started has left something too.
-            None => self.workshop.launcher.forget(&self.id),
+            None => self.workshop.launcher.forget(&self.id).await,
         };
         removed.map_err(ContainerError::Directory)?;
         Ok(self.workshop.networks.leave(&self.id).await?)

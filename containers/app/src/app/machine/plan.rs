@@ -74,14 +74,24 @@ impl Plan {
         Self { services: services.iter().map(plan).collect() }
     }
 
-    /// How many services after one another a service waits for, at most.
-    pub fn depth(&self, service: usize) -> usize {
-        self.services[service]
-            .needs
-            .iter()
-            .map(|need| 1 + self.depth(need.service))
-            .max()
-            .unwrap_or(0)
+    /// How many services after one another each service waits for, at most.
+    ///
+    /// The time is that of all needs times the longest chain: following each path of needs by
+    /// itself would double with every pair of services that both wait for the pair before them.
+    pub fn depths(&self) -> Vec<usize> {
+        let mut depths = vec![0; self.services.len()];
+        // A chain without a cycle has as many services as there are, at most.
+        for _ in 0..self.services.len() {
+            let before = depths.clone();
+            for (service, plan) in self.services.iter().enumerate() {
+                let deepest = plan.needs.iter().map(|need| 1 + depths[need.service]).max();
+                depths[service] = deepest.unwrap_or(0);
+            }
+            if depths == before {
+                break;
+            }
+        }
+        depths
     }
 }
 
@@ -175,4 +185,40 @@ mod tests {
     }
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn depths_of_a_lattice_take_no_time() {
+        // Each service waits for both of the layer below: 2^31 ways lead from the last to the first.
+        let service = |index: usize| {
+            let layer = index / 2;
+            let below = layer.checked_sub(1).map(|below| [2 * below, 2 * below + 1]);
+            let need = |service| Need {
+                service,
+                condition: Condition::Started,
+                restart: false,
+                required: true,
+            };
+            ServicePlan {
+                name: format!("s{index}"),
+                replicas: 1,
+                needs: below.into_iter().flatten().map(need).collect(),
+                restart: Restart {
+                    when: model::RestartWhen::Never,
+                    attempts: None,
+                    delay: None,
+                    window: None,
+                },
+                grace: GRACE,
+            }
+        };
+        // In the other order too, so that needs stand behind those that need them.
+        let plan = Plan { services: (0..64).map(service).collect() };
+        assert_eq!(plan.depths(), (0..64).map(|index| index / 2).collect::<Vec<_>>());
+        let mut reversed: Vec<_> = plan.services.into_iter().rev().collect();
+        for need in reversed.iter_mut().flat_map(|service| &mut service.needs) {
+            need.service = 63 - need.service;
+        }
+        let depths = Plan { services: reversed }.depths();
+        assert_eq!(depths, (0..64).rev().map(|index| index / 2).collect::<Vec<_>>());
+    }
 }
