@@ -166,6 +166,15 @@ pub struct Logs {
     /// Lines from the end.
     #[arg(long, requires = "service", default_value_t = 1000)]
     pub tail: usize,
+    /// Only lines since then: 10m (ago), 2026-01-31T12:00:00Z, or seconds since 1970.
+    #[arg(long, requires = "service", value_name = "TIME")]
+    pub since: Option<String>,
+    /// Only lines until then.
+    #[arg(long, requires = "service", value_name = "TIME")]
+    pub until: Option<String>,
+    /// Begin each line with its time.
+    #[arg(long, requires = "service")]
+    pub timestamps: bool,
     /// Show the serial console too (dev guests only).
     #[arg(long)]
     pub console: bool,

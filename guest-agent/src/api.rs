@@ -14,6 +14,7 @@ use protocol::prpc::{
     TdxQuoteArgs, TdxQuoteResponse, VerifyResponse, WorkerVersion,
 };
 use tee::TeeError;
+use tokio::sync::Semaphore;
 
 use crate::boot::Boot;
 use crate::quotes::{QuoteDesk, QuoteError, Quoted};
@@ -70,12 +71,14 @@ pub struct Api {
     boot: Boot,
     desk: Arc<QuoteDesk>,
     emitter: Emitter,
+    writing: Arc<Semaphore>,
 }
 
 impl Api {
     /// For a completed boot.
     pub fn new(boot: &Boot, desk: Arc<QuoteDesk>) -> Self {
-        Self { boot: boot.clone(), desk, emitter: Emitter::default() }
+        let writing = Arc::new(Semaphore::new(1));
+        Self { boot: boot.clone(), desk, emitter: Emitter::default(), writing }
     }
 
     /// The answer to one call, in the encoding of its arguments.
@@ -87,15 +90,16 @@ impl Api {
     ) -> Result<Vec<u8>, ApiError> {
         let encoding = sent.encoding();
         match service.read(method, sent)? {
-            Request::GetQuote(args) => reply(&self.get_quote(args).await?, encoding),
-            Request::TdxQuote(args) => reply(&self.tdx_quote(args).await?, encoding),
-            Request::Attest(args) => reply(&self.attest(args).await?, encoding),
+            Request::GetQuote(args) => self.get_quote(args, encoding).await,
+            Request::TdxQuote(args) => self.tdx_quote(args, encoding).await,
+            Request::Attest(args) => self.attest(args, encoding).await,
             Request::EmitEvent(args) => {
                 self.emitter.emit(&self.boot, args).await?;
                 reply(&(), encoding)
             }
             Request::Info => {
-                reply(&info::info(&self.boot, service == Service::Worker).await?, encoding)
+                let (boot, public) = (self.boot.clone(), service == Service::Worker);
+                self.written(move || reply(&info::info(&boot, public)?, encoding)).await
             }
             Request::GpuInfo => reply(&Empty {}, encoding),
             Request::Verify(args) => {
@@ -111,35 +115,56 @@ impl Api {
         }
     }
 
-    async fn get_quote(&self, args: RawQuoteArgs) -> Result<GetQuoteResponse, ApiError> {
+    async fn get_quote(&self, args: RawQuoteArgs, encoding: Encoding) -> Result<Vec<u8>, ApiError> {
         let report_data = report_data::padded(&args.report_data)?;
-        let Quoted { quote, event_log } = self.desk.quote_for_container(report_data).await?;
-        Ok(GetQuoteResponse {
-            quote,
-            event_log: json(&event_log),
-            report_data: report_data.0.to_vec(),
-            vm_config: info::vm_config(&self.boot),
-        })
-    }
-
-    async fn tdx_quote(&self, args: TdxQuoteArgs) -> Result<TdxQuoteResponse, ApiError> {
-        let hashed = report_data::hashed(&args)?;
-        let Quoted { quote, event_log } = self.desk.quote_for_container(hashed.report_data).await?;
-        Ok(TdxQuoteResponse {
-            quote,
-            event_log: json(&event_log),
-            hash_algorithm: hashed.algorithm.to_owned(),
-            prefix: hashed.prefix,
-        })
-    }
-
-    async fn attest(&self, args: RawQuoteArgs) -> Result<AttestResponse, ApiError> {
-        let report_data = report_data::padded(&args.report_data)?;
-        let Quoted { quote, event_log } = self.desk.quote_for_container(report_data).await?;
+        let Quoted { quote, log } = self.desk.quote_for_container(report_data).await?;
         let vm_config = info::vm_config(&self.boot);
-        let attestation =
-            protocol::foreign::scale::encode(&quote, &event_log, &report_data, &vm_config);
-        Ok(AttestResponse { attestation })
+        let report_data = report_data.0.to_vec();
+        self.written(move || {
+            let event_log = json(&log.events()?);
+            reply(&GetQuoteResponse { quote, event_log, report_data, vm_config }, encoding)
+        })
+        .await
+    }
+
+    async fn tdx_quote(&self, args: TdxQuoteArgs, encoding: Encoding) -> Result<Vec<u8>, ApiError> {
+        let hashed = report_data::hashed(&args)?;
+        let Quoted { quote, log } = self.desk.quote_for_container(hashed.report_data).await?;
+        self.written(move || {
+            let (event_log, hash_algorithm) = (json(&log.events()?), hashed.algorithm.to_owned());
+            let prefix = hashed.prefix;
+            reply(&TdxQuoteResponse { quote, event_log, hash_algorithm, prefix }, encoding)
+        })
+        .await
+    }
+
+    async fn attest(&self, args: RawQuoteArgs, encoding: Encoding) -> Result<Vec<u8>, ApiError> {
+        let report_data = report_data::padded(&args.report_data)?;
+        let Quoted { quote, log } = self.desk.quote_for_container(report_data).await?;
+        let vm_config = info::vm_config(&self.boot);
+        self.written(move || {
+            let events = log.events()?;
+            let attestation =
+                protocol::foreign::scale::encode(&quote, &events, &report_data, &vm_config);
+            reply(&AttestResponse { attestation }, encoding)
+        })
+        .await
+    }
+
+    /// Writes an answer with an event log in it: one at a time, since that takes a multiple of the
+    /// log's size, and on a thread of its own.
+    async fn written(
+        &self,
+        write: impl FnOnce() -> Result<Vec<u8>, ApiError> + Send + 'static,
+    ) -> Result<Vec<u8>, ApiError> {
+        let turn = Arc::clone(&self.writing).acquire_owned().await;
+        let turn = turn.expect("the semaphore is never closed");
+        // The turn moves along: a client that hangs up does not let the next one write beside it.
+        tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            write()
+        })
+        .await?
     }
 }
 
@@ -334,6 +359,7 @@ pub mod tests {
         assert_eq!(emit("mine", vec![1, 2]).await.unwrap(), b"null");
         let (log, quote) =
             api.boot.log.snapshot(|tee| tee::Tee::runtime_register(tee).unwrap()).unwrap();
+        let log = log.events().unwrap();
         assert_eq!((log.last().unwrap().event.as_str(), log.len()), ("mine", 9));
         assert_eq!(event_log::replay(&event_log::runtime_events(&log).unwrap()), quote);
         for name in protocol::event_name::BOOT {
@@ -344,7 +370,7 @@ pub mod tests {
         }
         assert!(emit("large", vec![0; 64 * 1024 + 1]).await.is_err());
         assert_eq!(
-            api.boot.log.snapshot(|_| ()).unwrap().0.len(),
+            api.boot.log.snapshot(|_| ()).unwrap().0.events().unwrap().len(),
             9,
             "nothing refused was recorded"
         );

@@ -1,35 +1,44 @@
-//! What is left of the boot when init hands over: read the handover, record who gave the keys
-//! (nobody), open the data disk, record its file system, and that the system is ready.
+//! What is left of the boot when init hands over, as a line of types: each phase consumes the one
+//! before it, so that none can run early.
 //!
-//! `system-ready` stands in the log before anything of the app runs. Each event is recorded once,
-//! however often the agent starts.
+//! `HandoverRead → DiskOpened → SystemReady`. `system-ready` stands in the log before anything of
+//! the app runs. Each event is recorded once, however often the agent starts.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
+use std::io;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use compose::{ComposeError, ComposeFile};
-use protocol::app_compose::{self, AppCompose, AppComposeError, StorageFs};
-use protocol::event_log::RuntimeEvent;
-use protocol::event_name;
-use protocol::handover::{self, Handover};
+use protocol::app_compose::{AppCompose, AppComposeError};
+use protocol::handover::Handover;
+use protocol::status::Phase;
 use protocol::strict_json::JsonError;
 use tee::event_log::EventLogError;
-use tee::{EventLog, TdxGuest, Tee, TeeError};
+use tee::{EventLog, Tee, TeeError};
 
-use crate::disk::{self, DiskError};
+use crate::disk::DiskError;
 
-/// Payload of `key-provider` in a guest without keys.
-const NO_KEY_PROVIDER: &str = r#"{"name":"none","id":""}"#;
+mod disk_opened;
+mod handover_read;
+mod system_ready;
+
+pub use disk_opened::DiskOpened;
+pub use handover_read::HandoverRead;
+pub use system_ready::SystemReady;
 
 /// The TEE as the agent's parts share it.
 pub type SharedTee = Arc<dyn Tee>;
 
-/// Why the boot cannot be completed.
+/// A phase that was not reached, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("halted while entering {phase:?}: {cause}")]
+pub struct PhaseError {
+    /// The phase that was being entered.
+    pub phase: Phase,
+    /// What prevented it.
+    pub cause: BootError,
+}
+
+/// Why a phase cannot be entered.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
     /// init's file
@@ -60,8 +69,14 @@ pub enum BootError {
     Disk(#[from] DiskError),
 }
 
-/// Holding one says: the data disk is open, the event log stands at `system-ready` or later, and
-/// these are the facts that init measured.
+impl BootError {
+    /// The error of entering `phase`.
+    fn entering(phase: Phase) -> impl Fn(Self) -> PhaseError {
+        move |cause| PhaseError { phase, cause }
+    }
+}
+
+/// What the agent's parts share of a completed boot; only [`SystemReady`] has one.
 #[derive(Debug, Clone)]
 pub struct Boot {
     /// Ids, claims and hints.
@@ -76,55 +91,21 @@ pub struct Boot {
     pub log: Arc<EventLog<SharedTee>>,
 }
 
-impl Boot {
-    /// Completes the boot of this machine.
-    pub fn complete() -> Result<Self, BootError> {
-        let tee: SharedTee = Arc::new(TdxGuest::open(Path::new("/"))?);
-        let log = EventLog::new(handover::EVENT_LOG_PATH, tee);
-        Self::complete_with(&read(Path::new(handover::PATH))?, log, disk::open)
-    }
-
-    /// The same from the handover's bytes, any log, and whatever opens the disk of this kind among
-    /// those by serial.
-    pub fn complete_with(
-        handover: &[u8],
-        log: EventLog<SharedTee>,
-        open_disk: impl FnOnce(&BTreeMap<String, String>, StorageFs) -> Result<(), DiskError>,
-    ) -> Result<Self, BootError> {
-        let handover = Handover::parse(handover)?;
-        let app_compose = STANDARD.decode(&handover.app_compose)?;
-        let app = app_compose::parse(&app_compose)?;
-        log.ensure(&RuntimeEvent::new(event_name::KEY_PROVIDER, NO_KEY_PROVIDER))?;
-        open_disk(&handover.disks, app.storage_fs)?;
-        log.ensure(&RuntimeEvent::new(event_name::STORAGE_FS, app.storage_fs.name()))?;
-        let compose = ComposeFile::of_app(&app);
-        log.ensure(&RuntimeEvent::new(event_name::SYSTEM_READY, ""))?;
-        Ok(Self {
-            handover: Arc::new(handover),
-            app_compose: app_compose.into(),
-            app: Arc::new(app),
-            compose: compose.map(Arc::new).map_err(Arc::new),
-            log: Arc::new(log),
-        })
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, BootError> {
-    let failed = |source| BootError::Handover { path: handover::PATH, source };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(failed)?;
-    file.take(handover::MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(bytes)
-}
-
 #[cfg(test)]
 pub mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
     use std::sync::Mutex;
 
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use protocol::app_compose::{self, StorageFs};
     use protocol::digest::{
         AppId, ComposeHash, InstanceId, MrConfigId, Mrtd, OsImageHash, ReportData, Rtmr,
         Sha384Digest,
     };
+    use protocol::event_log::RuntimeEvent;
+    use protocol::event_name;
     use protocol::launch::LaunchClaims;
     use protocol::shape::Shape;
     use tee::Registers;
@@ -191,14 +172,22 @@ pub mod tests {
         let app_compose = app_compose::generate("hello", "services: {}\n").unwrap();
         let app_compose = change(String::from_utf8(app_compose).unwrap());
         let log = measured_log(directory, Arc::new(Software::default()));
-        Boot::complete_with(&handover(app_compose.as_bytes()), log, |_, _| Ok(())).unwrap()
+        complete(&handover(app_compose.as_bytes()), log).unwrap()
+    }
+
+    /// All phases, with a disk that opens.
+    fn complete(handover: &[u8], log: EventLog<SharedTee>) -> Result<Boot, BootError> {
+        let read = HandoverRead::of(handover, log)?;
+        let opened = DiskOpened::with(read, |_, _| Ok(()))?;
+        Ok(SystemReady::with(opened)?.boot().clone())
     }
 
     #[test]
     fn a_restarted_agent_records_nothing_twice() {
         let directory = tempfile::tempdir().unwrap();
         let boot = boot(directory.path(), |file| file);
-        let (events, register) = boot.log.snapshot(|tee| tee.runtime_register().unwrap()).unwrap();
+        let (log, register) = boot.log.snapshot(|tee| tee.runtime_register().unwrap()).unwrap();
+        let events = log.events().unwrap();
         let last: Vec<_> = events[5..].iter().map(|event| event.event.as_str()).collect();
         assert_eq!(
             last,
@@ -207,27 +196,18 @@ pub mod tests {
         assert_eq!(events[6].event_payload, hex::encode("btrfs"));
 
         let again = EventLog::new(directory.path().join("log"), boot.log.tee().clone());
-        let again =
-            Boot::complete_with(&handover(&boot.app_compose), again, |_, _| Ok(())).unwrap();
-        assert_eq!(
-            again.log.snapshot(|tee| tee.runtime_register().unwrap()).unwrap(),
-            (events, register)
-        );
+        let again = complete(&handover(&boot.app_compose), again).unwrap();
+        let (log, again) = again.log.snapshot(|tee| tee.runtime_register().unwrap()).unwrap();
+        assert_eq!((log.events().unwrap(), again), (events, register));
     }
 
     #[test]
     fn another_app_compose_or_an_unknown_key_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let log = || measured_log(directory.path(), Arc::new(Software::default()));
-        assert!(matches!(
-            Boot::complete_with(b"{}", log(), |_, _| Ok(())),
-            Err(BootError::Json(_))
-        ));
+        assert!(matches!(complete(b"{}", log()), Err(BootError::Json(_))));
         std::fs::remove_file(directory.path().join("log")).unwrap();
-        assert!(matches!(
-            Boot::complete_with(&handover(b"{}"), log(), |_, _| Ok(())),
-            Err(BootError::AppCompose(_))
-        ));
+        assert!(matches!(complete(&handover(b"{}"), log()), Err(BootError::AppCompose(_))));
     }
 
     #[test]
@@ -238,13 +218,16 @@ pub mod tests {
         let app_compose = app_compose::generate("hello", "services: {}\n").unwrap();
         let ext4 =
             String::from_utf8(app_compose).unwrap().replacen('{', r#"{"storage_fs":"ext4","#, 1);
-        let refused = Boot::complete_with(&handover(ext4.as_bytes()), log, |_, kind| {
+        let read = HandoverRead::of(&handover(ext4.as_bytes()), log).unwrap();
+        let refused = DiskOpened::with(read, |_, kind| {
             assert_eq!(kind, StorageFs::Ext4);
             Err(DiskError::Missing)
         });
-        assert!(matches!(refused, Err(BootError::Disk(DiskError::Missing))));
+        let refused = refused.map_err(BootError::entering(Phase::DiskOpened)).unwrap_err();
+        let text = "halted while entering DiskOpened: not exactly one disk has the serial";
+        assert!(refused.to_string().starts_with(text), "{refused}");
         let log = EventLog::new(directory.path().join("log"), tee);
-        let (events, ()) = log.snapshot(|_| ()).unwrap();
+        let events = log.snapshot(|_| ()).unwrap().0.events().unwrap();
         assert_eq!(events.last().unwrap().event, event_name::KEY_PROVIDER);
     }
 }

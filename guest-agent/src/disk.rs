@@ -19,6 +19,7 @@ use protocol::data_disk::{DISK_SERIAL, MIN_BYTES};
 use protocol::disk_template::{self, TemplateError};
 use protocol::status::Refusal;
 
+use crate::memory::{DiskState, Kept, Memory, MemoryError};
 use crate::sys;
 use key::Key;
 use mapper::{Mapper, MapperError};
@@ -68,6 +69,14 @@ pub enum DiskError {
     /// the image's file system
     #[error(transparent)]
     Template(#[from] TemplateError),
+    /// what earlier agents kept of it
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// the file system of an earlier agent is not there
+    #[error(
+        "nothing is mounted at {MOUNT_POINT}, where an earlier agent of this boot had opened the data disk"
+    )]
+    Gone,
     /// something else is mounted there
     #[error("{MOUNT_POINT} is {found}, expected {expected} on the data disk")]
     Foreign {
@@ -84,9 +93,12 @@ impl DiskError {
     pub fn refusal(&self) -> Refusal {
         match self {
             Self::Missing | Self::TooSmall { .. } | Self::ReadOnly(_) => Refusal::DiskMissing,
-            Self::Io { .. } | Self::Mapper(_) | Self::Template(_) | Self::Foreign { .. } => {
-                Refusal::DiskFailed
-            }
+            Self::Io { .. }
+            | Self::Mapper(_)
+            | Self::Template(_)
+            | Self::Memory(_)
+            | Self::Gone
+            | Self::Foreign { .. } => Refusal::DiskFailed,
         }
     }
 }
@@ -96,18 +108,46 @@ impl DiskError {
 ///
 /// # Errors
 /// If the host gave no usable disk, or the kernel refuses a step; nothing is mounted then.
-pub fn open(disks: &BTreeMap<String, String>, kind: StorageFs) -> Result<(), DiskError> {
+pub fn open(
+    disks: &BTreeMap<String, String>,
+    kind: StorageFs,
+    memory: &Memory,
+) -> Result<(), DiskError> {
     let expected = kind.name();
-    let device = match Mounted::at(MOUNT_POINT).map_err(io_error("/proc/self/mountinfo"))? {
-        Some(mounted) if mounted.kind == expected && is_ours(&mounted.source) => mounted.source,
-        Some(mounted) => return Err(DiskError::Foreign { found: mounted.to_string(), expected }),
-        None => make(disks, kind)?,
+    let mounted = Mounted::at(MOUNT_POINT).map_err(io_error("/proc/self/mountinfo"))?;
+    let device = match opened(mounted, memory.read()?.disk, expected)? {
+        Some(device) => device,
+        None => {
+            memory.keep(&Kept { disk: DiskState::Opening })?;
+            make(disks, kind)?
+        }
     };
+    memory.keep(&Kept { disk: DiskState::Open })?;
     grow(&device, kind)?;
     let size = statvfs(MOUNT_POINT).map_err(|errno| io_error(MOUNT_POINT)(errno.into()))?;
     let bytes = size.blocks().saturating_mul(size.fragment_size());
     tracing::info!("the data disk is open: {expected}, {} MiB", bytes >> 20);
     Ok(())
+}
+
+/// The device that an earlier agent of this boot has mounted; none if the disk is still to be
+/// opened. What is mounted without an agent having begun it is not the data disk, and an open disk
+/// that is not mounted is not replaced by an empty one: the app would go on without its data.
+fn opened(
+    mounted: Option<Mounted>,
+    state: DiskState,
+    expected: &'static str,
+) -> Result<Option<PathBuf>, DiskError> {
+    match (mounted, state) {
+        (Some(mounted), DiskState::Opening | DiskState::Open)
+            if mounted.kind == expected && is_ours(&mounted.source) =>
+        {
+            Ok(Some(mounted.source))
+        }
+        (Some(mounted), _) => Err(DiskError::Foreign { found: mounted.to_string(), expected }),
+        (None, DiskState::Open) => Err(DiskError::Gone),
+        (None, DiskState::Closed | DiskState::Opening) => Ok(None),
+    }
 }
 
 /// Encrypts the disk under a new key, fills and mounts it; gives the device that is mounted.
@@ -253,6 +293,30 @@ mod tests {
         }
         for size in ["", "x", "36893488147419103232"] {
             assert_eq!(find(size, "0\n").unwrap_err().refusal(), Refusal::DiskFailed);
+        }
+    }
+
+    #[test]
+    fn what_earlier_agents_kept_decides_whether_the_disk_is_open() {
+        use DiskState::{Closed, Open, Opening};
+        let at = |kind: &str, source: &str| {
+            Some(Mounted { kind: kind.to_owned(), source: source.into() })
+        };
+        let device = || at("btrfs", "/dev/dm-0");
+        for state in [Opening, Open] {
+            let found = opened(device(), state, "btrfs").unwrap();
+            assert_eq!(found, Some("/dev/dm-0".into()), "{state:?}");
+        }
+        for state in [Closed, Opening] {
+            assert_eq!(opened(None, state, "btrfs").unwrap(), None, "{state:?}");
+        }
+        assert!(matches!(opened(None, Open, "btrfs"), Err(DiskError::Gone)));
+        for (mounted, state) in
+            [(device(), Closed), (at("ext4", "/dev/dm-0"), Open), (at("btrfs", "/dev/vdc"), Open)]
+        {
+            let refused = opened(mounted, state, "btrfs").unwrap_err();
+            assert!(matches!(refused, DiskError::Foreign { .. }), "{refused}");
+            assert_eq!(refused.refusal(), Refusal::DiskFailed);
         }
     }
 

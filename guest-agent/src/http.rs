@@ -1,6 +1,7 @@
 //! The public port: what a guest shows to anybody, as far as the measured app-compose allows.
 
 mod app;
+mod evidence;
 mod logs;
 mod metrics;
 mod page;

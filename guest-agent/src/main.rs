@@ -2,7 +2,7 @@
 //! for the guest on port 8090.
 //!
 //! Init has measured the app before this program starts, and starts it again when it ends; every
-//! step here can therefore be gone through twice without being recorded twice. It holds no key yet
+//! phase here can therefore be entered twice without being recorded twice. It holds no key yet
 //! and logs no secret. Who speaks to it over the network is the attacker, and so is a container on
 //! one of its two sockets: requests are bounded in size, number and time, and quotes are made one
 //! at a time.
@@ -15,9 +15,10 @@ mod boot;
 mod disk;
 mod http;
 mod info;
+mod inherited;
+mod memory;
 mod quotes;
 mod reports;
-mod sockets;
 #[allow(unsafe_code)]
 mod sys;
 
@@ -35,12 +36,12 @@ use tokio::task::JoinSet;
 
 use crate::api::Api;
 use crate::api::socket::{self, Socket};
-use crate::boot::{Boot, BootError};
+use crate::boot::{Boot, BootError, DiskOpened, HandoverRead, PhaseError, SystemReady};
 use crate::disk::DiskError;
 use crate::http::Port;
+use crate::inherited::Inherited;
 use crate::quotes::QuoteDesk;
 use crate::reports::Reports;
-use crate::sockets::Sockets;
 
 /// One thread is enough for a few requests; quotes and files are blocking and get threads of their
 /// own.
@@ -67,9 +68,9 @@ enum AgentError {
         /// What the kernel said.
         source: std::io::Error,
     },
-    /// handover, device or event log
+    /// a phase of the boot
     #[error(transparent)]
-    Boot(#[from] boot::BootError),
+    Phase(#[from] PhaseError),
 }
 
 async fn run() -> Result<(), AgentError> {
@@ -77,20 +78,22 @@ async fn run() -> Result<(), AgentError> {
     let reports = Reports::take_over_stdout().map_err(setup("the status pipe"))?;
     reports.send(Phase::AgentStarted, Refusal::None);
     let stop = stop_signal().map_err(setup("signals"))?;
-    let boot = match Boot::complete() {
-        Err(BootError::Disk(error)) => {
+    let inherited = Inherited::from_stdin().map_err(setup("what init hands over"))?;
+    let opened = match DiskOpened::enter(HandoverRead::enter()?, &inherited.memory) {
+        Err(PhaseError { cause: BootError::Disk(error), .. }) => {
             without_disk(&error, &reports, stop).await;
             return Ok(());
         }
-        completed => completed?,
+        entered => entered?,
     };
     reports.send(Phase::DiskOpened, Refusal::None);
     let address = (std::net::Ipv6Addr::UNSPECIFIED, AGENT_PORT);
     let listener = TcpListener::bind(address).await.map_err(setup("the public port"))?;
-    let sockets = Sockets::from_stdin().map_err(setup("the sockets from init"))?;
+    let ready = SystemReady::enter(opened)?;
     reports.send(Phase::SystemReady, Refusal::None);
-    let app = app::start(&boot);
-    let mut servers = serve(&boot, &reports, &app, listener, sockets);
+    let boot = ready.boot();
+    let app = app::start(boot);
+    let mut servers = serve(boot, &reports, &app, listener, inherited);
     app::watch(&app, &reports, stop).await;
     servers.abort_all();
     Ok(())
@@ -99,7 +102,7 @@ async fn run() -> Result<(), AgentError> {
 /// Says why there is no data disk, upon which init ends the machine: nothing of the app may run
 /// without one.
 async fn without_disk(error: &DiskError, reports: &Reports, mut stop: Signal) {
-    tracing::error!("the data disk: {error}");
+    tracing::error!("halted while entering DiskOpened: {error}");
     reports.send(Phase::DiskOpened, error.refusal());
     stop.recv().await;
 }
@@ -110,7 +113,7 @@ fn serve(
     reports: &Reports,
     app: &App,
     public: TcpListener,
-    sockets: Sockets,
+    inherited: Inherited,
 ) -> JoinSet<()> {
     let desk = Arc::new(QuoteDesk::new(boot.clone(), reports.clone()));
     let api = Arc::new(Api::new(boot, Arc::clone(&desk)));
@@ -119,11 +122,11 @@ fn serve(
     let mut servers = JoinSet::new();
     servers.spawn(service::serve(public, Arc::new(port), http::MAX_CONNECTIONS));
     servers.spawn(service::serve(
-        sockets.dstack,
+        inherited.dstack,
         socket(Service::DstackGuest),
         socket::MAX_CONNECTIONS,
     ));
-    servers.spawn(service::serve(sockets.tappd, socket(Service::Tappd), socket::MAX_CONNECTIONS));
+    servers.spawn(service::serve(inherited.tappd, socket(Service::Tappd), socket::MAX_CONNECTIONS));
     servers
 }
 

@@ -13,11 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use protocol::digest::ReportData;
-use protocol::event_log::RawEvent;
-use protocol::evidence::Evidence;
 use protocol::report_data::{self, NONCE_BYTES, Role, TAG_BYTES};
 use protocol::status::{Phase, Refusal};
-use tee::event_log::EventLogError;
+use tee::event_log::{EventLogError, LogSnapshot};
 use tee::{Tee, TeeError};
 use tokio::sync::{Mutex, Semaphore};
 
@@ -66,12 +64,12 @@ enum Asker {
 }
 
 /// A quote, and the event log that explains its RTMR3.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Quoted {
     /// The quote's bytes.
     pub quote: Vec<u8>,
-    /// As it stood when the quote was made.
-    pub event_log: Vec<RawEvent>,
+    /// The event log as it stood when the quote was made; it is read when an answer is written.
+    pub log: LogSnapshot,
 }
 
 /// The one place where quotes are asked for.
@@ -99,17 +97,9 @@ impl QuoteDesk {
         }
     }
 
-    /// Evidence over `nonce`.
-    pub async fn evidence(&self, nonce: [u8; NONCE_BYTES]) -> Result<Evidence, QuoteError> {
-        let Quoted { quote, event_log } =
-            self.quote(Asker::Anybody, report_data::evidence(&nonce)).await?;
-        Ok(Evidence {
-            quote,
-            event_log,
-            nonce,
-            claims: self.boot.handover.claims.clone(),
-            app_compose: self.boot.app.public_tcbinfo.then(|| self.boot.app_compose.to_vec()),
-        })
+    /// What evidence over `nonce` is made of.
+    pub async fn evidence(&self, nonce: &[u8; NONCE_BYTES]) -> Result<Quoted, QuoteError> {
+        self.quote(Asker::Anybody, report_data::evidence(nonce)).await
     }
 
     /// A quote for a container, over bytes that it chose; reserved ones are refused.
@@ -149,8 +139,8 @@ fn reserved(report_data: &ReportData) -> QuoteError {
 }
 
 fn make(boot: &Boot, report_data: &ReportData) -> Result<Quoted, QuoteError> {
-    let (event_log, quote) = boot.log.snapshot(|tee| tee.quote(report_data))?;
-    Ok(Quoted { quote: quote?, event_log })
+    let (log, quote) = boot.log.snapshot(|tee| tee.quote(report_data))?;
+    Ok(Quoted { quote: quote?, log })
 }
 
 #[cfg(test)]
@@ -167,20 +157,14 @@ mod tests {
     #[tokio::test]
     async fn the_quote_holds_the_nonce_and_the_register_of_the_log_beside_it() {
         let directory = tempfile::tempdir().unwrap();
-        let evidence = desk(directory.path(), |file| file).evidence([5; 32]).await.unwrap();
-        let replayed = event_log::replay(&event_log::runtime_events(&evidence.event_log).unwrap());
-        assert_eq!(evidence.quote[..48], replayed.0);
-        assert_eq!(evidence.quote[48..], report_data::evidence(&[5; 32]).0);
-        assert_eq!(protocol::evidence::parse(&evidence.to_json()), Ok(evidence));
-    }
-
-    #[tokio::test]
-    async fn an_app_that_publishes_nothing_keeps_its_file() {
-        let directory = tempfile::tempdir().unwrap();
-        let desk = desk(directory.path(), |file| {
-            file.replace(r#""public_tcbinfo":true"#, r#""public_tcbinfo":false"#)
-        });
-        assert_eq!(desk.evidence([5; 32]).await.unwrap().app_compose, None);
+        let desk = desk(directory.path(), |file| file);
+        let Quoted { quote, log } = desk.evidence(&[5; 32]).await.unwrap();
+        let later = event_log::RuntimeEvent::new("later", "");
+        desk.boot.log.append(&later).unwrap();
+        let replayed =
+            event_log::replay(&event_log::runtime_events(&log.events().unwrap()).unwrap());
+        assert_eq!(quote[..48], replayed.0, "and no event that came later");
+        assert_eq!(quote[48..], report_data::evidence(&[5; 32]).0);
     }
 
     #[tokio::test]

@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use protocol::status::Report;
 
+use crate::memory::AgentMemory;
 use crate::sockets::Sockets;
 
 /// The agent's program.
@@ -44,11 +45,11 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts it with the sockets that it answers on.
-    pub fn start(now: Instant, sockets: &Sockets) -> io::Result<Self> {
+    /// Starts it with the sockets that it answers on and the memory of the agents before it.
+    pub fn start(now: Instant, sockets: &Sockets, memory: &AgentMemory) -> io::Result<Self> {
         let mut command = Command::new(PROGRAM);
         command.env_clear().env(PATH.0, PATH.1).current_dir("/").process_group(0);
-        let mut child = command.stdin(sockets.for_agent()?).stdout(Stdio::piped()).spawn()?;
+        let mut child = command.stdin(sockets.for_agent(memory)?).stdout(Stdio::piped()).spawn()?;
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
         Ok(Self { pid: Pid::from_raw(pid), reports: child.stdout.take(), since: now })
     }

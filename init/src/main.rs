@@ -13,6 +13,7 @@ mod agent;
 mod console;
 mod disks;
 mod halt;
+mod memory;
 mod mounts;
 mod network;
 mod phases;

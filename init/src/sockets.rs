@@ -17,6 +17,8 @@ use nix::sys::socket::{
 };
 use protocol::handover::{DSTACK_SOCKET, TAPPD_SOCKET};
 
+use crate::memory::AgentMemory;
+
 /// Any user of a container may ask; who has the file mounted decides.
 const MODE: u32 = 0o666;
 
@@ -35,11 +37,12 @@ impl Sockets {
     }
 
     /// What becomes an agent's standard input: a socket with one message, which carries both
-    /// sockets in their order.
-    pub fn for_agent(&self) -> io::Result<OwnedFd> {
+    /// sockets in their order and then the agent's memory.
+    pub fn for_agent(&self, memory: &AgentMemory) -> io::Result<OwnedFd> {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-        let carried: [RawFd; 2] = self.0.each_ref().map(AsRawFd::as_raw_fd);
+        let [dstack, tappd] = self.0.each_ref().map(AsRawFd::as_raw_fd);
+        let carried: [RawFd; 3] = [dstack, tappd, memory.as_raw_fd()];
         let message = [ControlMessage::ScmRights(&carried)];
         sendmsg::<()>(
             ours.as_raw_fd(),
@@ -79,10 +82,11 @@ mod tests {
         client.write_all(b"early").unwrap();
         assert_eq!(fs::metadata(&paths[1]).unwrap().permissions().mode() & 0o777, MODE);
         // Two agents, one after the other, get the same socket.
-        drop(sockets.for_agent().unwrap());
-        let stdin = sockets.for_agent().unwrap();
+        let memory = AgentMemory::new().unwrap();
+        drop(sockets.for_agent(&memory).unwrap());
+        let stdin = sockets.for_agent(&memory).unwrap();
         let mut text = [0; 16];
-        let mut space = nix::cmsg_space!([RawFd; 2]);
+        let mut space = nix::cmsg_space!([RawFd; 3]);
         let mut slices = [IoSliceMut::new(&mut text)];
         let message =
             recvmsg::<()>(stdin.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::empty())

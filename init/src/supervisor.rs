@@ -19,6 +19,7 @@ use protocol::status::{Phase, Refusal, Report};
 
 use crate::agent::{self, Agent, Restarts};
 use crate::halt::Halt;
+use crate::memory::AgentMemory;
 use crate::network::{Network, poll_timeout};
 use crate::phases::Networked;
 use crate::sockets::Sockets;
@@ -44,6 +45,7 @@ enum Slot {
 struct Supervisor {
     network: Network,
     sockets: Sockets,
+    memory: AgentMemory,
     signals: SignalFd,
     slot: Slot,
     restarts: Restarts,
@@ -68,10 +70,13 @@ fn supervise(Networked { network }: Networked) -> Result<(), Halt> {
     agent::set_limits().map_err(internal)?;
     let sockets = Sockets::open()
         .map_err(|error| Halt::new(Phase::AgentStarted, Refusal::Internal, error))?;
+    let memory = AgentMemory::new()
+        .map_err(|error| Halt::new(Phase::AgentStarted, Refusal::Internal, error))?;
     let slot = Slot::Waiting { until: Instant::now() };
     let mut supervisor = Supervisor {
         network,
         sockets,
+        memory,
         signals,
         slot,
         restarts: Restarts::default(),
@@ -110,7 +115,7 @@ impl Supervisor {
         if let Slot::Waiting { until } = self.slot
             && now >= until
         {
-            let agent = Agent::start(now, &self.sockets)
+            let agent = Agent::start(now, &self.sockets, &self.memory)
                 .map_err(|error| Halt::new(Phase::AgentStarted, Refusal::AgentFailed, error))?;
             self.slot = Slot::Running(agent);
         }

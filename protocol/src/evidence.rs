@@ -122,6 +122,26 @@ impl Evidence {
     }
 }
 
+impl Evidence {
+    /// The envelope's JSON without its large parts, for a sender that does not hold them: what stands
+    /// before the items of the event log, between them and the base64 of `app_compose`, and behind
+    /// that. An envelope that publishes no file ends with the second.
+    pub fn around_the_large_parts(&self) -> [Vec<u8>; 3] {
+        const LOG: &str = r#""event_log":["#;
+        const END: &str = r#""}"#;
+        let app_compose = self.app_compose.is_some().then(Vec::new);
+        let small = Self { event_log: Vec::new(), app_compose, ..self.clone() };
+        let json = String::from_utf8(small.to_json()).expect("JSON is UTF-8");
+        // The quote before it is hexadecimal, so the first one is the key.
+        let (before, rest) = json.split_once(LOG).expect("an envelope has a log");
+        let (between, behind) = match small.app_compose {
+            Some(_) => rest.split_at(rest.len() - END.len()),
+            None => (rest, ""),
+        };
+        [format!("{before}{LOG}").into(), between.into(), behind.into()]
+    }
+}
+
 fn decode_app_compose(text: &str) -> Result<Vec<u8>, EvidenceError> {
     use base64::Engine as _;
     let wrong = |what: String| EvidenceError::Field { field: "app_compose", what };
@@ -167,6 +187,18 @@ mod tests {
     #[test]
     fn an_envelope_survives_its_json() {
         assert_eq!(parse(&evidence().to_json()), Ok(evidence()));
+    }
+
+    #[test]
+    fn the_large_parts_fit_between_the_others() {
+        let published = evidence();
+        let unpublished = Evidence { app_compose: None, ..evidence() };
+        for (evidence, file) in [(published, "e30="), (unpublished, "")] {
+            let [before, between, behind] = evidence.around_the_large_parts();
+            let events = serde_json::to_vec(&evidence.event_log[0]).unwrap();
+            let json = [before, events, between, file.into(), behind].concat();
+            assert_eq!(json, evidence.to_json());
+        }
     }
 
     #[test]

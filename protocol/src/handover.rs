@@ -22,6 +22,10 @@ pub const DSTACK_SOCKET: &str = "/run/dstyx/api/dstack.sock";
 /// The same of dstack's older interface, `/var/run/tappd.sock`.
 pub const TAPPD_SOCKET: &str = "/run/dstyx/api/tappd.sock";
 
+/// Size of the memory that outlives an agent: init makes it empty and hands it, with both sockets,
+/// to each agent. Keys and what was released with them have room in it.
+pub const AGENT_MEMORY_BYTES: u64 = 64 * 1024;
+
 /// Launch facts as measured, and the hints that the agent needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

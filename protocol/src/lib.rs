@@ -25,6 +25,7 @@ pub mod identity;
 pub mod image;
 pub mod info;
 pub mod launch;
+pub mod log_record;
 pub mod mr_config;
 pub mod prpc;
 pub mod quote;

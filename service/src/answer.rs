@@ -15,7 +15,7 @@ use hyper::{Response, StatusCode};
 pub type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 /// Content type of JSON.
-const JSON: &str = "application/json";
+pub const JSON: &str = "application/json";
 
 /// A document.
 pub fn json(document: Vec<u8>) -> Answer {
@@ -36,7 +36,12 @@ pub fn refusal(status: StatusCode, error: &str, hint: &str) -> Answer {
 
 /// A body of a type.
 pub fn of_type(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Answer {
-    stream(status, content_type, Full::new(Bytes::from(body)))
+    of_bytes(status, content_type, body.into())
+}
+
+/// A body of a type, of bytes that may be shared or counted.
+pub fn of_bytes(status: StatusCode, content_type: &'static str, body: Bytes) -> Answer {
+    stream(status, content_type, Full::new(body))
 }
 
 /// A body that comes in pieces.

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+pub mod budget;
 pub mod page;
 pub mod prpc;
 pub mod server;

@@ -11,11 +11,18 @@ use hyper::{Method, Request, StatusCode};
 use protocol::prpc::{Arguments, Encoding, MAX_REQUEST_BYTES, PrpcError, encode_error};
 
 use crate::answer::{self, Answer};
+use crate::budget::Budget;
+
+/// Error of an answer that finds no room.
+const FULL: &str = "too many answers are being read: read them, and ask again";
 
 /// A service and its methods.
 pub trait Calls: Sync {
     /// A refused call; its text is what the client reads.
     type Error: CallError;
+
+    /// What answers may cost in memory while their clients read them.
+    fn budget(&self) -> &Budget;
 
     /// The service's name.
     fn name(&self) -> &'static str;
@@ -50,7 +57,13 @@ pub fn status(error: &PrpcError) -> StatusCode {
 pub async fn respond<C: Calls>(calls: &C, request: Request<Incoming>) -> Answer {
     let encoding = encoding(&request);
     match called(calls, request, encoding).await {
-        Ok(body) => answer::of_type(StatusCode::OK, encoding.content_type(), body),
+        Ok(body) => match calls.budget().hold(body) {
+            Some(body) => answer::of_bytes(StatusCode::OK, encoding.content_type(), body),
+            None => {
+                let error = encode_error(FULL, encoding);
+                answer::of_type(StatusCode::SERVICE_UNAVAILABLE, encoding.content_type(), error)
+            }
+        },
         Err(error) => {
             let text = error.to_string();
             // Not louder: a client that is refused again and again would fill the console.

@@ -10,7 +10,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt};
 use std::path::PathBuf;
 
 use protocol::digest::Rtmr;
@@ -74,6 +74,37 @@ pub struct EventLog<T> {
     tee: T,
 }
 
+/// The log as it stood at one moment: the beginning of its file, which only grows behind it.
+#[derive(Debug)]
+pub struct LogSnapshot {
+    file: File,
+    length_bytes: u64,
+}
+
+impl LogSnapshot {
+    /// Bytes of the log: each event is one line of JSON.
+    pub fn length_bytes(&self) -> u64 {
+        self.length_bytes
+    }
+
+    /// At most `max_bytes` of it from `offset` on.
+    pub fn read_at(&self, offset: u64, max_bytes: usize) -> std::io::Result<Vec<u8>> {
+        let left = self.length_bytes.saturating_sub(offset);
+        let length = usize::try_from(left).unwrap_or(usize::MAX).min(max_bytes);
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+
+    /// Its events.
+    pub fn events(&self) -> Result<Vec<RawEvent>, EventLogError> {
+        let text = self
+            .read_at(0, MAX_LOG_BYTES)
+            .map_err(|source| EventLogError::Io { path: "the log".to_owned(), source })?;
+        Ok(raw_events(&text).map_err(OrderError::from)?)
+    }
+}
+
 /// The file under its lock, replayed and equal to the register.
 struct Settled {
     file: File,
@@ -121,10 +152,12 @@ impl<T: Tee> EventLog<T> {
     pub fn snapshot<R>(
         &self,
         read: impl FnOnce(&T) -> R,
-    ) -> Result<(Vec<RawEvent>, R), EventLogError> {
-        let settled = self.settle()?;
+    ) -> Result<(LogSnapshot, R), EventLogError> {
+        let Settled { file, length_bytes, .. } = self.settle()?;
         let result = read(&self.tee);
-        Ok((settled.events.iter().map(RuntimeEvent::to_raw).collect(), result))
+        // The snapshot keeps the file open, and with it the lock.
+        file.unlock().map_err(|source| self.io(source))?;
+        Ok((LogSnapshot { file, length_bytes }, result))
     }
 
     fn record(&self, settled: &mut Settled, event: &RuntimeEvent) -> Result<(), EventLogError> {
@@ -204,15 +237,18 @@ impl<T: Tee> EventLog<T> {
             // A writer that died inside its line had not extended yet.
             file.set_len(whole as u64).map_err(|source| self.io(source))?;
         }
-        let lines = text[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let raw: Result<Vec<RawEvent>, _> =
-            lines.map(|line| strict_json::parse(line, MAX_LOG_BYTES)).collect();
-        Ok(event_log::runtime_events(&raw.map_err(OrderError::from)?)?)
+        let raw = raw_events(&text[..whole]).map_err(OrderError::from)?;
+        Ok(event_log::runtime_events(&raw)?)
     }
 
     fn io(&self, source: std::io::Error) -> EventLogError {
         EventLogError::Io { path: self.path.display().to_string(), source }
     }
+}
+
+fn raw_events(text: &[u8]) -> Result<Vec<RawEvent>, strict_json::JsonError> {
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| strict_json::parse(line, MAX_LOG_BYTES)).collect()
 }
 
 /// The event's line, if event and log stay within their budgets.
@@ -303,7 +339,8 @@ mod tests {
         let (directory, tee) = (tempfile::tempdir().unwrap(), Software::default());
         let log = EventLog::new(directory.path().join("log"), &tee);
         boot(&log);
-        let (raw, quote) = log.snapshot(|tee| tee.quote(&ReportData::ZERO).unwrap()).unwrap();
+        let (snapshot, quote) = log.snapshot(|tee| tee.quote(&ReportData::ZERO).unwrap()).unwrap();
+        let raw = snapshot.events().unwrap();
         let replayed = event_log::replay(&event_log::runtime_events(&raw).unwrap());
         assert_eq!((replayed, quote), (tee.value(), replayed.0.to_vec()));
     }
@@ -351,7 +388,7 @@ mod tests {
         serde_json::to_writer(&file, &event(event_name::KEY_PROVIDER).to_raw()).unwrap();
         file.write_all(b"\n{\"imr\":3,\"ev").unwrap();
         log.append(&event(event_name::SYSTEM_READY)).unwrap();
-        let (raw, ()) = log.snapshot(|_| ()).unwrap();
+        let raw = log.snapshot(|_| ()).unwrap().0.events().unwrap();
         let names: Vec<_> = raw.iter().map(|event| event.event.as_str()).collect();
         assert_eq!(names[5..], [event_name::KEY_PROVIDER, event_name::SYSTEM_READY]);
     }
@@ -363,7 +400,10 @@ mod tests {
         boot(&log);
         tee.refuses.store(true, Relaxed);
         assert!(matches!(log.append(&event(event_name::KEY_PROVIDER)), Err(EventLogError::Tee(_))));
-        assert_eq!(log.snapshot(|_| ()).unwrap().0.len(), event_name::REQUIRED.len());
+        assert_eq!(
+            log.snapshot(|_| ()).unwrap().0.events().unwrap().len(),
+            event_name::REQUIRED.len()
+        );
         log.append(&event(event_name::KEY_PROVIDER)).unwrap();
     }
 
@@ -405,6 +445,6 @@ mod tests {
                 });
             }
         });
-        assert_eq!(log.snapshot(|_| ()).unwrap().0.len(), 86);
+        assert_eq!(log.snapshot(|_| ()).unwrap().0.events().unwrap().len(), 86);
     }
 }

@@ -49,7 +49,41 @@ pub fn answer(
     let status = reply.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..5));
     let status = status.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
     match (status, end) {
-        (Some(status), Some(end)) => Ok((status, reply.split_off(end + 4))),
+        (Some(status), Some(end)) => {
+            let body = reply.split_off(end + 4);
+            let head = String::from_utf8_lossy(&reply).to_ascii_lowercase();
+            let in_pieces = head.contains("\r\ntransfer-encoding: chunked\r\n");
+            Ok((status, if in_pieces { joined(&body)? } else { body }))
+        }
         _ => Err(Error::other(String::from_utf8_lossy(&reply).into_owned())),
+    }
+}
+
+/// A body that came in pieces, each behind a line with its length (RFC 9112, section 7.1).
+fn joined(mut body: &[u8]) -> std::io::Result<Vec<u8>> {
+    let broken = || Error::other("a body in pieces that breaks off");
+    let mut whole = Vec::new();
+    loop {
+        let line = body.iter().position(|byte| *byte == b'\r').ok_or_else(broken)?;
+        let length = std::str::from_utf8(&body[..line]).ok();
+        let length = length.and_then(|digits| usize::from_str_radix(digits, 16).ok());
+        let length = length.ok_or_else(broken)?;
+        if length == 0 {
+            return Ok(whole);
+        }
+        let piece = body.get(line + 2..line + 2 + length).ok_or_else(broken)?;
+        whole.extend_from_slice(piece);
+        body = body.get(line + 2 + length + 2..).ok_or_else(broken)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_joined_and_a_broken_body_is_none() {
+        assert_eq!(joined(b"3\r\nabc\r\na\r\n0123456789\r\n0\r\n\r\n").unwrap(), b"abc0123456789");
+        assert!(joined(b"3\r\nabc\r\n").is_err() && joined(b"4\r\nabc").is_err());
     }
 }

@@ -37,8 +37,9 @@ fn of_service(vm: &Vm, service: &str, options: &Logs, output: &Output) -> Outcom
             "`dstyx ps NAME` shows the containers, if the app publishes them",
         ));
     }
+    let times = times(options)?;
     let path = |tail: usize, follow: bool| {
-        format!("/logs/{service}?text=true&bare=true&tail={tail}&follow={follow}")
+        format!("/logs/{service}?text=true&bare=true&tail={tail}&follow={follow}{times}")
     };
     if !options.follow {
         let mut text = String::new();
@@ -60,6 +61,22 @@ fn of_service(vm: &Vm, service: &str, options: &Logs, output: &Output) -> Outcom
         }
         tail = 0;
     }
+}
+
+/// The parameters about times; the guest reads them, by its own clock.
+fn times(options: &Logs) -> Outcome<String> {
+    let mut query = format!("&timestamps={}", options.timestamps);
+    for (key, value) in [("since", &options.since), ("until", &options.until)] {
+        let Some(value) = value else { continue };
+        let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b':' | b'.');
+        if value.is_empty() || !value.bytes().all(legal) {
+            let what = format!("--{key} {value:?} is no time");
+            let hint = "give 10m (ago), 2026-01-31T12:00:00Z, or seconds since 1970";
+            return Err(Failure::new(what, hint));
+        }
+        query.push_str(&format!("&{key}={value}"));
+    }
+    Ok(query)
 }
 
 fn of_guest(vm: &Vm, options: &Logs, output: &Output) -> Outcome<ExitCode> {
@@ -92,4 +109,32 @@ fn document(record: &Record) -> serde_json::Value {
         "sentence": watch::sentence(record),
         "uptime_micros": record.uptime_micros,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(since: &str, timestamps: bool) -> Logs {
+        Logs {
+            name: "guest".into(),
+            service: Some("web".into()),
+            follow: false,
+            tail: 1,
+            since: Some(since.into()),
+            until: None,
+            timestamps,
+            console: false,
+        }
+    }
+
+    #[test]
+    fn times_go_to_the_guest_as_they_are_and_nothing_else_does() {
+        let asked = times(&options("2026-01-31T12:00:00.5Z", true)).unwrap();
+        assert_eq!(asked, "&timestamps=true&since=2026-01-31T12:00:00.5Z");
+        for wrong in ["", "1&tail=all", "a b", "10m#"] {
+            let refused = times(&options(wrong, false)).err().map(|failure| failure.hint);
+            assert!(refused.is_some_and(|hint| hint.contains("10m")), "{wrong}");
+        }
+    }
 }

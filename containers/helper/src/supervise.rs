@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use protocol::log_record::Stream;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, pidfd_send_signal, waitpid};
@@ -68,10 +69,12 @@ pub(super) fn until_end(watched: Watched, agent: &mut Agent) -> Result<WaitStatu
             Err(error) => return Err(io::Error::from(error).into()),
         }
         let ended = !polled[0].revents().is_empty();
-        for output in &mut outputs {
-            drain(output, &mut log, if ended { CHUNKS_AT_THE_END } else { CHUNKS_A_TURN })?;
+        let turns = if ended { CHUNKS_AT_THE_END } else { CHUNKS_A_TURN };
+        for (output, stream) in outputs.iter_mut().zip([Stream::Out, Stream::Error]) {
+            drain(output, |chunk| log.write(stream, chunk), turns)?;
         }
         if ended {
+            log.finish();
             return reap(pid);
         }
         agent.accept(&hello);
@@ -100,13 +103,17 @@ fn obey(agent: &mut Agent, pidfd: &OwnedFd, commands: &mut Commands) -> Result<(
 }
 
 /// Copies what is there, at most `turns` reads of it; at its end the output is closed.
-fn drain(output: &mut Option<File>, log: &mut Log, turns: usize) -> Result<(), HelperError> {
+fn drain(
+    output: &mut Option<File>,
+    mut keep: impl FnMut(&[u8]),
+    turns: usize,
+) -> Result<(), HelperError> {
     let mut chunk = [0; CHUNK_BYTES];
     for _ in 0..turns {
         let Some(file) = output else { break };
         match file.read(&mut chunk) {
             Ok(0) => *output = None,
-            Ok(count) => log.write(&chunk[..count]),
+            Ok(count) => keep(&chunk[..count]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // A terminal that nobody has open any more.

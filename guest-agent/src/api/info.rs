@@ -29,16 +29,11 @@ struct TcbInfo<'a> {
     app_compose: &'a str,
 }
 
-/// Everything, or on the public port only what the app publishes.
-pub(super) async fn info(boot: &Boot, public: bool) -> Result<AppInfo, ApiError> {
-    let boot = boot.clone();
-    // Registers are read from files that the TDX module answers.
-    tokio::task::spawn_blocking(move || read(&boot, public)).await?
-}
-
-fn read(boot: &Boot, public: bool) -> Result<AppInfo, ApiError> {
-    let (event_log, registers) = boot.log.snapshot(|tee| tee.registers())?;
-    let registers = registers?;
+/// Everything, or on the public port only what the app publishes. It blocks: registers are read
+/// from files that the TDX module answers.
+pub(super) fn info(boot: &Boot, public: bool) -> Result<AppInfo, ApiError> {
+    let (log, registers) = boot.log.snapshot(|tee| tee.registers())?;
+    let (event_log, registers) = (log.events()?, registers?);
     let shown = !public || boot.app.public_tcbinfo;
     let mr_aggregated = mr_aggregated(&registers);
     let device_id = Sha256Digest::of(b"");

@@ -6,6 +6,7 @@ use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use protocol::prpc::guest::Service;
 use protocol::prpc::{Arguments, PrpcError};
+use service::budget::Budget;
 use service::prpc::{self, CallError, Calls};
 use service::{Answer, Answers};
 
@@ -14,18 +15,29 @@ use crate::quotes::QuoteError;
 
 /// Connections to one socket at a time: programs of one app, each with a few.
 pub const MAX_CONNECTIONS: usize = 64;
+/// Bytes of answers that clients of one service have not read yet: two with the largest event log.
+const MAX_HELD_BYTES: usize = 32 << 20;
 
 /// A service and the interface that answers its calls.
 #[derive(Debug)]
 pub struct Socket {
     api: Arc<Api>,
     service: Service,
+    budget: Budget,
 }
 
 impl Socket {
     /// Answers calls of `service`.
     pub fn new(api: Arc<Api>, service: Service) -> Self {
-        Self { api, service }
+        Self { api, service, budget: Budget::new(MAX_HELD_BYTES) }
+    }
+}
+
+#[cfg(test)]
+impl Socket {
+    /// The same with less room for answers.
+    pub fn with_room(self, max_bytes: usize) -> Self {
+        Self { budget: Budget::new(max_bytes), ..self }
     }
 }
 
@@ -37,6 +49,10 @@ impl Answers for Socket {
 
 impl Calls for Socket {
     type Error = ApiError;
+
+    fn budget(&self) -> &Budget {
+        &self.budget
+    }
 
     fn name(&self) -> &'static str {
         self.service.name()

@@ -1,54 +1,42 @@
-//! `GET /logs/NAME`: what a container printed, with dstack's parameters as far as a log without
-//! times has them.
+//! `GET /logs/NAME`: what a container printed, with dstack's parameters.
 //!
-//! The file is the container's own output and rotates under the reader. What is held in memory is
-//! one tail of bounded size, or one line; who follows gets lines as they come.
+//! The file is the container's own output and rotates under the reader. An answer is a stream of
+//! pieces: each is read and rendered when the client has taken the one before it, on a thread of
+//! its own. So an answer costs one piece of memory, whatever the log's length and however slowly
+//! its client reads.
 
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use containers::app::App;
 use http_body_util::StreamBody;
 use hyper::StatusCode;
 use hyper::body::{Bytes, Frame};
+use protocol::log_record::{End, Record, Stream};
 use service::Answer;
-use service::answer::{of_type, refusal, stream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use service::answer::{refusal, stream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+mod asked;
 mod files;
+mod rendered;
 
-use files::Follower;
+use asked::Asked;
+use files::Reader;
+use rendered::{Renderer, Selection};
 
 /// Followers at a time, so that others still find a free connection.
 pub const MAX_FOLLOWERS: usize = 16;
-/// Lines where none are asked for, as dstack has it.
-const DEFAULT_TAIL: usize = 1000;
-/// Pieces that wait for a slow reader.
-const WAITING_PIECES: usize = 2;
 /// How often a followed file is looked at.
 const POLL: Duration = Duration::from_millis(250);
 /// How long a log is followed; whoever wants more asks again.
 const FOLLOW_WITHIN: Duration = Duration::from_secs(500);
-/// What is sent for people.
+/// Content type for people.
 const TEXT: &str = "text/plain; charset=utf-8";
-/// One JSON document a line.
+/// Content type of one JSON document a line.
 const LINES: &str = "application/x-ndjson";
-
-/// What was asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Asked {
-    follow: bool,
-    /// Text instead of base64.
-    text: bool,
-    /// The output alone instead of documents about it.
-    bare: bool,
-    /// Terminal commands stay in bare text.
-    ansi: bool,
-    tail: usize,
-}
 
 /// The log of a container or of a service's first one.
 pub async fn answer(
@@ -58,13 +46,10 @@ pub async fn answer(
     query: Option<&str>,
     followers: &Arc<Semaphore>,
 ) -> Answer {
-    let asked = match Asked::parse(query.unwrap_or_default()) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let asked = match Asked::parse(query.unwrap_or_default(), now) {
         Ok(asked) => asked,
-        Err(what) => {
-            let hint =
-                "known are follow, text, bare, ansi (true or false) and tail (a number or all)";
-            return refusal(StatusCode::BAD_REQUEST, &what, hint);
-        }
+        Err(what) => return refusal(StatusCode::BAD_REQUEST, &what, asked::HINT),
     };
     let statuses = app.status();
     let found = statuses.iter().find(|status| status.id == name);
@@ -76,187 +61,241 @@ pub async fn answer(
             "GET /ps shows them, if the app allows",
         );
     };
-    let path = log_dir.join(format!("{}.log", status.id));
-    let (tail, follower) = {
-        let (path, lines) = (path.clone(), asked.tail);
-        match tokio::task::spawn_blocking(move || files::tail(&path, lines)).await {
-            Ok(Ok(read)) => read,
-            Ok(Err(error)) => {
-                return refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), "ask again");
-            }
-            Err(error) => {
-                return refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), "ask again");
-            }
+    let following = match asked.follow.then(|| Arc::clone(followers).try_acquire_owned()) {
+        None => None,
+        Some(Ok(place)) => Some(Following { end: Instant::now() + FOLLOW_WITHIN, _place: place }),
+        Some(Err(_)) => {
+            return refusal(
+                StatusCode::SERVICE_UNAVAILABLE,
+                &format!("{MAX_FOLLOWERS} logs are followed already"),
+                "ask without follow, or again later",
+            );
         }
     };
-    let first = asked.rendered(&tail);
-    if !asked.follow {
-        return of_type(StatusCode::OK, asked.content_type(), first);
-    }
-    match Arc::clone(followers).try_acquire_owned() {
-        Ok(place) => follow(path, first, follower, asked, place),
-        Err(_) => refusal(
-            StatusCode::SERVICE_UNAVAILABLE,
-            &format!("{MAX_FOLLOWERS} logs are followed already"),
-            "ask without follow, or again later",
-        ),
+    let path = log_dir.join(format!("{}.log", status.id));
+    let content_type = if asked.bare { TEXT } else { LINES };
+    match tokio::task::spawn_blocking(move || Output::open(&path, asked, following)).await {
+        Ok(Ok(output)) => stream(StatusCode::OK, content_type, StreamBody::new(frames(output))),
+        Ok(Err(error)) => failed(&error),
+        Err(error) => failed(&error),
     }
 }
 
-/// Sends `first`, then what is added, for as long as somebody reads.
-fn follow(
-    path: PathBuf,
-    first: Vec<u8>,
-    mut follower: Follower,
-    asked: Asked,
-    place: OwnedSemaphorePermit,
-) -> Answer {
-    let content_type = asked.content_type();
-    let (sender, pieces) = mpsc::channel::<Bytes>(WAITING_PIECES);
-    tokio::spawn(async move {
-        let _place = place;
-        let end = Instant::now() + FOLLOW_WITHIN;
-        let mut piece = first;
-        while Instant::now() < end && !sender.is_closed() {
-            if !piece.is_empty() && sender.send(piece.into()).await.is_err() {
-                return;
+fn failed(error: &dyn std::error::Error) -> Answer {
+    refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), "ask again")
+}
+
+/// A log that is followed: until when, and its place among the followers.
+struct Following {
+    end: Instant,
+    _place: OwnedSemaphorePermit,
+}
+
+/// The rest of an answer.
+struct Output {
+    reader: Reader,
+    selection: Selection,
+    renderer: Renderer,
+    until: Option<Duration>,
+    /// What was there when the log was opened has been sent.
+    caught_up: bool,
+    following: Option<Following>,
+}
+
+/// What can be sent next.
+enum Piece {
+    Bytes(Vec<u8>),
+    /// Nothing now, but perhaps later.
+    Later,
+    End,
+}
+
+impl Output {
+    /// Finds where the lines that are asked for begin: counts them, and goes back.
+    fn open(path: &Path, asked: Asked, following: Option<Following>) -> io::Result<Self> {
+        let mut reader = Reader::open(path)?;
+        let mut skip = 0;
+        if asked.tail < u64::MAX {
+            let mut counted = Selection::new(&asked, 0);
+            let mut lines: u64 = 0;
+            loop {
+                let records = reader.read()?;
+                if records.is_empty() {
+                    break;
+                }
+                lines += self::records(&records)
+                    .filter(|record| counted.shows(record) == Some(true))
+                    .count() as u64;
             }
-            let path = path.clone();
+            skip = lines.saturating_sub(asked.tail);
+        }
+        reader.rewind()?;
+        let (selection, renderer) = (Selection::new(&asked, skip), Renderer::new(&asked));
+        let until = asked.until;
+        Ok(Self { reader, selection, renderer, until, caught_up: false, following })
+    }
+
+    /// Reads on until there is something to send.
+    fn piece(&mut self) -> io::Result<Piece> {
+        loop {
+            let read = if self.caught_up { self.reader.read_on()? } else { self.reader.read()? };
+            let mut bytes = Vec::new();
+            let mut over = read.is_empty() && (self.caught_up || self.following.is_none());
+            for record in records(&read) {
+                over |= self.until.is_some_and(|until| record.at > until);
+                if let Some(begins) = self.selection.shows(&record) {
+                    self.renderer.add(&record, begins, &mut bytes);
+                }
+            }
+            if self.following.is_some() || over {
+                self.renderer.finish(&mut bytes);
+            }
+            if !bytes.is_empty() {
+                return Ok(Piece::Bytes(bytes));
+            }
+            match &self.following {
+                None if over => return Ok(Piece::End),
+                Some(following) if over && (self.passed() || Instant::now() >= following.end) => {
+                    return Ok(Piece::End);
+                }
+                Some(_) if over => return Ok(Piece::Later),
+                _ => self.caught_up |= read.is_empty(),
+            }
+        }
+    }
+
+    /// Whether every later line is later than the last one that was asked for.
+    fn passed(&self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.until.is_some_and(|until| now > until)
+    }
+}
+
+/// The pieces of an answer, each made when it is wanted. The stream ends where reading fails: the
+/// answer has begun, and nothing can be said any more.
+fn frames(
+    output: Output,
+) -> impl futures_util::Stream<Item = Result<Frame<Bytes>, std::convert::Infallible>> {
+    futures_util::stream::unfold(output, |mut output| async move {
+        loop {
             let read = tokio::task::spawn_blocking(move || {
-                let read = follower.read(&path);
-                (follower, read)
+                let piece = output.piece();
+                (output, piece)
             });
-            let Ok((back, Ok(lines))) = read.await else { return };
-            follower = back;
-            piece = asked.rendered(&lines);
-            if lines.is_empty() {
-                tokio::time::sleep(POLL).await;
+            let (back, piece) = read.await.ok()?;
+            output = back;
+            match piece.ok()? {
+                Piece::Bytes(bytes) => return Some((Ok(Frame::data(bytes.into())), output)),
+                Piece::Later => tokio::time::sleep(POLL).await,
+                Piece::End => return None,
             }
         }
-    });
-    let frames = futures_util::stream::unfold(pieces, |mut pieces| async move {
-        let piece = pieces.recv().await?;
-        Some((Ok(Frame::data(piece)), pieces))
-    });
-    stream(StatusCode::OK, content_type, StreamBody::new(frames))
+    })
 }
 
-impl Asked {
-    fn parse(query: &str) -> Result<Self, String> {
-        let mut asked =
-            Self { follow: false, text: false, bare: false, ansi: false, tail: DEFAULT_TAIL };
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            match key {
-                "follow" => asked.follow = truth(key, value)?,
-                "text" => asked.text = truth(key, value)?,
-                "bare" => asked.bare = truth(key, value)?,
-                "ansi" => asked.ansi = truth(key, value)?,
-                "tail" if value == "all" => asked.tail = usize::MAX,
-                "tail" => {
-                    asked.tail =
-                        value.parse().map_err(|_| "tail: neither a number nor all".to_owned())?
-                }
-                "since" | "until" if matches!(value, "" | "0") => {}
-                "timestamps" if !truth(key, value)? => {}
-                "since" | "until" | "timestamps" => {
-                    return Err(format!(
-                        "{key}: lines are kept as the container wrote them, without times"
-                    ));
-                }
-                _ => return Err("a parameter that no log has".to_owned()),
-            }
-        }
-        Ok(asked)
-    }
-
-    fn content_type(&self) -> &'static str {
-        if self.bare { TEXT } else { LINES }
-    }
-
-    /// The lines in the form that was asked for.
-    fn rendered(&self, output: &[u8]) -> Vec<u8> {
-        match (self.bare, self.text) {
-            (true, true) if self.ansi => String::from_utf8_lossy(output).into_owned().into_bytes(),
-            (true, true) => String::from_utf8_lossy(&strip_ansi_escapes::strip(output))
-                .into_owned()
-                .into_bytes(),
-            (true, false) => STANDARD.encode(output).into_bytes(),
-            (false, text) => output
-                .split_inclusive(|byte| *byte == b'\n')
-                .flat_map(|line| document(line, text))
-                .collect(),
-        }
-    }
-}
-
-/// dstack's document of one line; both streams of a container are one here.
-fn document(line: &[u8], text: bool) -> Vec<u8> {
-    let message =
-        if text { String::from_utf8_lossy(line).into_owned() } else { STANDARD.encode(line) };
-    let mut document =
-        serde_json::json!({ "channel": "stdout", "message": message }).to_string().into_bytes();
-    document.push(b'\n');
-    document
-}
-
-fn truth(key: &str, value: &str) -> Result<bool, String> {
-    match value {
-        "" | "true" | "1" | "on" | "yes" => Ok(true),
-        "false" | "0" | "off" | "no" => Ok(false),
-        _ => Err(format!("{key}: neither true nor false")),
-    }
+/// The records of a piece. What is none, as after a disk's fault, is shown as a line without a time.
+fn records(piece: &[u8]) -> impl Iterator<Item = Record<'_>> {
+    piece.split_inclusive(|byte| *byte == b'\n').map(|line| {
+        Record::parse(line).unwrap_or_else(|| {
+            let text = line.strip_suffix(b"\n").unwrap_or(line);
+            Record { at: Duration::ZERO, stream: Stream::Out, end: End::Line, text }
+        })
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
+
     use super::*;
 
-    #[test]
-    fn dstacks_parameters_are_read_and_times_refused() {
-        let asked =
-            Asked::parse("text&bare=true&follow=false&tail=20&timestamps=false&since=0").unwrap();
-        assert_eq!(asked, Asked { follow: false, text: true, bare: true, ansi: false, tail: 20 });
-        assert_eq!(Asked::parse("").unwrap().tail, DEFAULT_TAIL);
-        assert_eq!(Asked::parse("tail=all").unwrap().tail, usize::MAX);
-        for refused in ["since=10m", "timestamps", "tail=x", "tail=-1", "text=maybe", "more=1"] {
-            assert!(Asked::parse(refused).is_err(), "{refused}");
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn log(lines: &[(u32, &str)]) -> Vec<u8> {
+        let mut log = Vec::new();
+        for (at, text) in lines {
+            let (at, text) = (*at * SECOND, text.as_bytes());
+            Record { at, stream: Stream::Out, end: End::Line, text }.write(&mut log);
+        }
+        log
+    }
+
+    fn output(path: &Path, query: &str) -> Output {
+        let asked = Asked::parse(query, 100 * SECOND).unwrap();
+        let following = asked.follow.then(|| {
+            let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+            Following { end: Instant::now() + FOLLOW_WITHIN, _place: place }
+        });
+        Output::open(path, asked, following).unwrap()
+    }
+
+    async fn body(path: &Path, query: &str) -> String {
+        let body = StreamBody::new(frames(output(path, query))).collect().await.unwrap();
+        String::from_utf8(body.to_bytes().to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_last_lines_of_a_time_are_shown() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web-1.log");
+        assert_eq!(body(&path, "text&bare").await, "");
+        let lines = [(1, "a\tb"), (2, "c"), (3, "d"), (4, "e"), (5, "f")];
+        std::fs::write(directory.path().join("web-1.log.1"), log(&lines[..3])).unwrap();
+        std::fs::write(&path, log(&lines[3..])).unwrap();
+        for (query, expected) in [
+            ("tail=all", "a\tb\nc\nd\ne\nf\n"),
+            ("tail=2", "e\nf\n"),
+            ("tail=0", ""),
+            ("tail=2&until=3", "c\nd\n"),
+            ("since=4", "e\nf\n"),
+            ("since=97s&until=4", "d\ne\n"),
+            ("tail=1&timestamps", "1970-01-01T00:00:05.000000000Z f\n"),
+        ] {
+            assert_eq!(body(&path, &format!("text&bare&{query}")).await, expected, "{query}");
         }
     }
 
     #[tokio::test]
-    async fn a_followed_log_goes_on_until_nobody_reads() {
-        use http_body_util::BodyExt as _;
-
+    async fn an_answer_of_many_short_lines_comes_in_small_pieces() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("web-1.log");
-        std::fs::write(&path, "first\n").unwrap();
-        let (tail, follower) = files::tail(&path, 10).unwrap();
-        let asked = Asked::parse("follow&text&bare").unwrap();
+        std::fs::write(&path, log(&vec![(1, ""); 100_000])).unwrap();
+        let mut body = Box::pin(StreamBody::new(frames(output(&path, "tail=all"))));
+        let (mut total, mut largest) = (0, 0);
+        while let Some(frame) = body.frame().await {
+            let length = frame.unwrap().into_data().unwrap().len();
+            (total, largest) = (total + length, largest.max(length));
+        }
+        assert!(total > 3_000_000 && largest < 256 * 1024, "{total} bytes, {largest} at once");
+    }
+
+    #[tokio::test]
+    async fn a_followed_log_goes_on_until_nobody_reads() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web-1.log");
+        std::fs::write(&path, log(&[(1, "first")])).unwrap();
+        let asked = Asked::parse("follow&text&bare", SECOND).unwrap();
         let places = Arc::new(Semaphore::new(1));
         let place = Arc::clone(&places).try_acquire_owned().unwrap();
-        let first = asked.rendered(&tail);
-        let mut body = follow(path.clone(), first, follower, asked, place).into_body();
+        let following = Following { end: Instant::now() + FOLLOW_WITHIN, _place: place };
+        let output = Output::open(&path, asked, Some(following)).unwrap();
+        let mut body = Box::pin(StreamBody::new(frames(output)));
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "first\n");
-        std::fs::write(&path, "first\nsecond\nthi").unwrap();
+        let mut more = log(&[(1, "first"), (2, "second")]);
+        more.extend(b"1796000000.0000");
+        std::fs::write(&path, more).unwrap();
         assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "second\n");
         drop(body);
         let freed = tokio::time::timeout(10 * POLL, places.acquire()).await;
         assert!(freed.is_ok(), "the follower's place is free again");
     }
 
-    #[test]
-    fn output_is_rendered_in_dstacks_forms() {
-        let rendered = |query: &str| {
-            String::from_utf8(Asked::parse(query).unwrap().rendered(b"\x1b[1mhi\x1b[0m\nho"))
-                .unwrap()
-        };
-        assert_eq!(rendered("text&bare"), "hi\nho");
-        assert_eq!(rendered("text&bare&ansi"), "\u{1b}[1mhi\u{1b}[0m\nho");
-        assert_eq!(rendered("bare"), STANDARD.encode(b"\x1b[1mhi\x1b[0m\nho"));
-        let lines = rendered("text");
-        let second: serde_json::Value =
-            serde_json::from_str(lines.lines().nth(1).unwrap()).unwrap();
-        assert_eq!(second, serde_json::json!({ "channel": "stdout", "message": "ho" }));
+    #[tokio::test]
+    async fn a_followed_log_ends_at_the_time_that_was_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web-1.log");
+        std::fs::write(&path, log(&[(1, "a"), (2, "b"), (3, "c")])).unwrap();
+        let ended = tokio::time::timeout(10 * SECOND, body(&path, "follow&text&bare&until=2"));
+        assert_eq!(ended.await.unwrap(), "a\nb\n");
     }
 }

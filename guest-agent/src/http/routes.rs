@@ -8,22 +8,19 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use protocol::app_compose::AppCompose;
 use protocol::app_status::Document as _;
-use protocol::digest::decode_hex;
 use protocol::prpc::guest::Service;
-use protocol::report_data::NONCE_BYTES;
 use service::answer::{json, of_type, refusal};
 use service::{Answer, Answers};
 use tokio::sync::Semaphore;
 
+use super::evidence::EvidencePage;
 use super::{app, logs, metrics, page};
 use crate::api::Api;
 use crate::api::socket::Socket;
 use crate::boot::Boot;
 use crate::info;
-use crate::quotes::{QuoteDesk, QuoteError};
+use crate::quotes::QuoteDesk;
 
-/// How evidence is asked for.
-const EVIDENCE_HINT: &str = "ask GET /evidence?nonce=NONCE with 64 lower-case hexadecimal digits that were never used before";
 /// What there is.
 const ROUTES_HINT: &str = "there are GET /, /evidence?nonce=NONCE, /info, /ps, /stats, /events, /logs/NAME, /metrics, and dstack's \
                            /prpc/Worker.Info";
@@ -59,6 +56,7 @@ pub struct Port {
     boot: Boot,
     desk: Arc<QuoteDesk>,
     worker: Socket,
+    evidence: EvidencePage,
     app: App,
     log_dir: PathBuf,
     followers: Arc<Semaphore>,
@@ -77,6 +75,7 @@ impl Port {
             boot: boot.clone(),
             desk,
             worker: Socket::new(api, Service::Worker),
+            evidence: EvidencePage::new(boot),
             app,
             log_dir,
             followers: Arc::new(Semaphore::new(logs::MAX_FOLLOWERS)),
@@ -94,19 +93,20 @@ impl Port {
             return forbidden(path, permission);
         }
         match (path, query) {
-            ("/evidence", query) => self.evidence(query).await,
-            ("/events", query) => self.events(query),
+            ("/evidence", query) => self.evidence.answer(&self.boot, &self.desk, query).await,
+            ("/events", query) => self.events(query).await,
             ("/" | "/info" | "/ps" | "/stats" | "/metrics", Some(_)) => refusal(
                 StatusCode::BAD_REQUEST,
                 &format!("{path} takes no parameters"),
                 "leave them out",
             ),
-            ("/", None) => page::answer(&self.boot, &self.app),
+            ("/", None) => self.made(|boot, app| page::answer(boot, app)).await,
             ("/info", None) => self.info().await,
-            ("/ps", None) => json(app::status(&self.app).to_json()),
-            ("/stats", None) => json(app::usages(&self.app).to_json()),
+            ("/ps", None) => self.made(|_, app| json(app::status(app).to_json())).await,
+            ("/stats", None) => self.made(|_, app| json(app::usages(app).to_json())).await,
             ("/metrics", None) => {
-                of_type(StatusCode::OK, METRICS_TYPE, metrics::text(&self.app).into_bytes())
+                let text = |app: &App| metrics::text(app).into_bytes();
+                self.made(move |_, app| of_type(StatusCode::OK, METRICS_TYPE, text(app))).await
             }
             _ => match path.strip_prefix("/logs/") {
                 Some(name) => {
@@ -117,13 +117,27 @@ impl Port {
         }
     }
 
-    fn events(&self, query: Option<&str>) -> Answer {
+    /// An answer that is made from files of the kernel, or takes a while: on a thread of its own.
+    async fn made(&self, make: impl FnOnce(&Boot, &App) -> Answer + Send + 'static) -> Answer {
+        let (boot, app) = (self.boot.clone(), self.app.clone());
+        let made = tokio::task::spawn_blocking(move || make(&boot, &app)).await;
+        made.unwrap_or_else(|error| {
+            refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), "ask again")
+        })
+    }
+
+    async fn events(&self, query: Option<&str>) -> Answer {
         let after = match query {
             None => Some(0),
             Some(query) => query.strip_prefix("after=").and_then(|number| number.parse().ok()),
         };
         match after {
-            Some(after) => json(app::events(&self.app, after, self.boot.app.public_logs).to_json()),
+            Some(after) => {
+                self.made(move |boot, app| {
+                    json(app::events(app, after, boot.app.public_logs).to_json())
+                })
+                .await
+            }
             None => refusal(
                 StatusCode::BAD_REQUEST,
                 "the one parameter is after, a number",
@@ -132,47 +146,15 @@ impl Port {
         }
     }
 
-    async fn evidence(&self, query: Option<&str>) -> Answer {
-        let Some(nonce) = query.and_then(|query| query.strip_prefix("nonce=")) else {
-            return refusal(StatusCode::BAD_REQUEST, "the one parameter is nonce", EVIDENCE_HINT);
-        };
-        let nonce: [u8; NONCE_BYTES] = match decode_hex(nonce) {
-            Ok(nonce) => nonce,
-            Err(error) => {
-                return refusal(StatusCode::BAD_REQUEST, &format!("nonce: {error}"), EVIDENCE_HINT);
-            }
-        };
-        match self.desk.evidence(nonce).await {
-            Ok(evidence) => json(evidence.to_json()),
-            Err(error @ QuoteError::Busy) => refusal(
-                StatusCode::SERVICE_UNAVAILABLE,
-                &error.to_string(),
-                "ask again in a second",
-            ),
-            Err(error) => {
-                tracing::error!("evidence: {error}");
-                refusal(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    &error.to_string(),
-                    "ask again; if it stays, the host's quote service does not answer",
-                )
-            }
-        }
-    }
-
     async fn info(&self) -> Answer {
-        let boot = self.boot.clone();
         // Registers are read from files that the TDX module answers.
-        let made = tokio::task::spawn_blocking(move || info::info(&boot)).await;
-        match made {
-            Ok(Ok(info)) => json(info.to_json()),
-            Ok(Err(error)) => {
-                refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), "ask again")
-            }
+        self.made(|boot, _| match info::info(boot) {
+            Ok(info) => json(info.to_json()),
             Err(error) => {
                 refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string(), "ask again")
             }
-        }
+        })
+        .await
     }
 }
 

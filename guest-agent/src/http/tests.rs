@@ -104,11 +104,40 @@ async fn evidence_and_info_are_served() {
         (status, protocol::evidence::parse(body.as_bytes()).unwrap().nonce),
         (200, [10; 32])
     );
+    let published = protocol::evidence::parse(body.as_bytes()).unwrap();
+    assert!(published.app_compose.unwrap().starts_with(b"{"));
+    assert_eq!(published.event_log.len(), 8);
     let (status, body) = served.get("/info").await;
     assert_eq!(
         (status, protocol::info::Info::parse(body.as_bytes()).unwrap().name.as_str()),
         (200, "hello")
     );
+}
+
+#[tokio::test]
+async fn evidence_with_the_largest_log_comes_whole_and_without_an_unpublished_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let boot = boot(directory.path(), |file| file.replace(NO_TCBINFO.0, NO_TCBINFO.1));
+    for index in 0..60 {
+        let event = protocol::event_log::RuntimeEvent::new(format!("é\"{index}"), [7; 32 * 1024]);
+        boot.log.append(&event).unwrap();
+    }
+    let desk = QuoteDesk::new(boot.clone(), Reports::to_file(tempfile::tempfile().unwrap()));
+    let page = super::evidence::EvidencePage::new(&boot);
+    let query = format!("nonce={}", "0a".repeat(32));
+    let mut body = page.answer(&boot, &desk, Some(&query)).await.into_body();
+    let (mut json, mut largest) = (Vec::new(), 0);
+    while let Some(frame) = http_body_util::BodyExt::frame(&mut body).await {
+        let piece = frame.unwrap().into_data().unwrap();
+        largest = largest.max(piece.len());
+        json.extend(piece);
+    }
+    let evidence = protocol::evidence::parse(&json).unwrap();
+    let (events, register) =
+        boot.log.snapshot(|tee| tee::Tee::runtime_register(tee).unwrap()).unwrap();
+    assert_eq!((evidence.event_log.len(), evidence.event_log), (68, events.events().unwrap()));
+    assert_eq!((&evidence.quote[..48], evidence.app_compose), (register.as_bytes(), None));
+    assert!(json.len() > 4 << 20 >> 1 && largest <= 32 * 1024, "{} {largest}", json.len());
 }
 
 #[tokio::test]
@@ -187,7 +216,7 @@ async fn wrong_requests_get_an_error_with_a_hint() {
         ("/info?x=1".to_owned(), 400),
         ("/ps?x=1".to_owned(), 400),
         ("/events?x=1".to_owned(), 400),
-        ("/logs/web?since=1h".to_owned(), 400),
+        ("/logs/web?since=soon".to_owned(), 400),
         ("/other".to_owned(), 404),
     ] {
         let (status, body) = served.get(&target).await;
@@ -320,6 +349,41 @@ async fn clients_that_send_nothing_do_not_keep_others_waiting() {
         (0..7).map(|_| std::os::unix::net::UnixStream::connect(&served.dstack).unwrap()).collect();
     assert_eq!(served.call(&served.dstack, "GET /Version", "").await.0, 200);
     drop(silent);
+}
+
+/// Clients that ask for a large answer and do not read it have a bounded sum of answers kept for
+/// them; the next client is told so, and is answered once one of them has gone.
+#[tokio::test]
+async fn answers_that_nobody_reads_take_bounded_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let boot = boot(directory.path(), |file| file);
+    for _ in 0..12 {
+        let event = protocol::event_log::RuntimeEvent::new("large", [7; 32 * 1024]);
+        boot.log.append(&event).unwrap();
+    }
+    let desk = QuoteDesk::new(boot.clone(), Reports::to_file(tempfile::tempfile().unwrap()));
+    let api = Arc::new(Api::new(&boot, Arc::new(desk)));
+    let socket = Socket::new(api, Service::DstackGuest).with_room(2 << 20);
+    let path = directory.path().join("dstack.sock");
+    tokio::spawn(serve(UnixListener::bind(&path).unwrap(), Arc::new(socket), 8));
+    let asked = move || {
+        let ask = || {
+            let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+            let request = "GET /Info HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut status = [0; 12];
+            stream.read_exact(&mut status).unwrap();
+            (String::from_utf8_lossy(&status[9..]).into_owned(), stream)
+        };
+        // Each answer has about 0.8 MiB.
+        let mut unread: Vec<_> = (0..2).map(|_| ask()).collect();
+        assert!(unread.iter().all(|(status, _)| status == "200"), "{unread:?}");
+        assert_eq!(ask().0, "503");
+        unread.pop();
+        let again = (0..100).map(|_| std::thread::sleep(std::time::Duration::from_millis(50)));
+        assert!(again.map(|()| ask().0).any(|status| status == "200"));
+    };
+    tokio::task::spawn_blocking(asked).await.unwrap();
 }
 
 /// A call that is answered without the device; what its answer costs is HTTP, reading and writing.

@@ -75,6 +75,7 @@ pub fn works_and_survives() {
     sdk::python_calls(&guest);
     sdk::node_calls(&guest);
     sandbox::keeps_in(&guest);
+    logs_have_times(&guest);
     guest.verified().passes();
     a_changed_app_is_told_by_its_key(&guest);
     for id in KILLED {
@@ -90,6 +91,27 @@ pub fn works_and_survives() {
 fn visit(guest: &Guest) -> Value {
     let answer = || json_of(guest, FRONT, "/").filter(|answer| answer["counted"].is_u64());
     guest.until("the app does not answer", answer)
+}
+
+/// Lines of a log begin with their time where that is asked for, and can be chosen by it.
+fn logs_have_times(guest: &Guest) {
+    let lines = |query: &str| {
+        let log = guest.get(AGENT_PORT, &format!("/logs/db-1?text&bare{query}")).unwrap();
+        String::from_utf8(log).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (plain, timed) = (lines(""), lines("&timestamps"));
+    assert!(plain.len() > 1 && timed.len() >= plain.len(), "{plain:?} {timed:?}");
+    let time = |line: &String| line.split(' ').next().unwrap().to_owned();
+    for (line, timed) in plain.iter().zip(&timed) {
+        let (time, text) = timed.split_once(' ').unwrap();
+        assert!(time.len() == 30 && time.starts_with("20") && time.ends_with('Z'), "{timed}");
+        assert_eq!(text, line);
+    }
+    let last = lines(&format!("&timestamps&since={}", time(timed.last().unwrap())));
+    assert!(last.contains(timed.last().unwrap()) && !last.contains(&timed[0]), "{last:?}");
+    let first = lines(&format!("&timestamps&until={}", time(&timed[0])));
+    assert_eq!(first[0], timed[0]);
+    assert!(!first.contains(timed.last().unwrap()), "{first:?}");
 }
 
 /// What a port answers, if it is JSON.

@@ -122,7 +122,9 @@ impl Stage {
     }
 
     pub fn log(&self, service: &str) -> String {
-        fs::read_to_string(self.directory.path().join(format!("log/{service}-1.log"))).expect("log")
+        let path = self.directory.path().join(format!("log/{service}-1.log"));
+        let text = protocol::log_record::text(&fs::read(path).expect("log"));
+        String::from_utf8_lossy(&text).into_owned()
     }
 }
 

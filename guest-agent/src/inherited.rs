@@ -1,4 +1,4 @@
-//! The sockets that init listens on and hands over, so that they outlive an agent.
+//! What init hands over because it outlives an agent: the sockets that init listens on, and memory.
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -7,26 +7,30 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tokio::net::UnixListener;
 
+use crate::memory::Memory;
+
 /// Bytes of the message that carries them; their content says nothing.
 const MESSAGE_BYTES: usize = 16;
 
-/// Where containers ask.
+/// Descriptors of init.
 #[derive(Debug)]
-pub struct Sockets {
+pub struct Inherited {
     /// Mounted as `/var/run/dstack.sock`.
     pub dstack: UnixListener,
     /// Mounted as `/var/run/tappd.sock`.
     pub tappd: UnixListener,
+    /// What earlier agents of this boot kept.
+    pub memory: Memory,
 }
 
-impl Sockets {
+impl Inherited {
     /// Takes them out of the one message that waits at standard input.
     pub fn from_stdin() -> io::Result<Self> {
         Self::from_message(&io::stdin())
     }
 
     fn from_message(channel: &impl AsFd) -> io::Result<Self> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut text = [0; MESSAGE_BYTES];
         recvmsg(
@@ -41,10 +45,13 @@ impl Sockets {
                 carried.extend(descriptors);
             }
         }
-        match <[OwnedFd; 2]>::try_from(carried) {
-            Ok([dstack, tappd]) => Ok(Self { dstack: listener(dstack)?, tappd: listener(tappd)? }),
+        match <[OwnedFd; 3]>::try_from(carried) {
+            Ok([dstack, tappd, memory]) => {
+                let memory = Memory::new(memory).map_err(io::Error::other)?;
+                Ok(Self { dstack: listener(dstack)?, tappd: listener(tappd)?, memory })
+            }
             Err(other) => Err(io::Error::other(format!(
-                "{} sockets were handed over, expected 2",
+                "{} descriptors were handed over, expected two sockets and memory",
                 other.len()
             ))),
         }
@@ -67,9 +74,11 @@ mod tests {
     };
 
     use super::*;
+    use crate::memory::tests::descriptor;
+    use crate::memory::{Kept, SEALS};
 
     #[tokio::test]
-    async fn two_sockets_are_taken_over_and_nothing_else_is() {
+    async fn two_sockets_and_memory_are_taken_over_and_nothing_else_is() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a");
         let [a, b] = [path.clone(), directory.path().join("b")]
@@ -79,18 +88,24 @@ mod tests {
                 .unwrap()
         };
         let send = |to: &OwnedFd, carried: &[std::os::fd::BorrowedFd<'_>]| {
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
             let mut ancillary = SendAncillaryBuffer::new(&mut space);
             assert!(ancillary.push(SendAncillaryMessage::ScmRights(carried)));
             sendmsg(to, &[IoSlice::new(b"sockets")], &mut ancillary, SendFlags::empty()).unwrap();
         };
         let (ours, theirs) = pair();
-        send(&ours, &[a.as_fd(), b.as_fd()]);
-        let sockets = Sockets::from_message(&theirs).unwrap();
+        let memory = descriptor(SEALS);
+        send(&ours, &[a.as_fd(), b.as_fd(), memory.as_fd()]);
+        let sockets = Inherited::from_message(&theirs).unwrap();
+        assert_eq!(sockets.memory.read().unwrap(), Kept::default());
         let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
         sockets.dstack.accept().await.unwrap();
         let (ours, theirs) = pair();
-        send(&ours, &[a.as_fd()]);
-        assert!(Sockets::from_message(&theirs).unwrap_err().to_string().contains("expected 2"));
+        send(&ours, &[a.as_fd(), b.as_fd()]);
+        let refused = Inherited::from_message(&theirs).unwrap_err().to_string();
+        assert!(refused.contains("expected two sockets and memory"), "{refused}");
+        let (ours, theirs) = pair();
+        send(&ours, &[a.as_fd(), b.as_fd(), a.as_fd()]);
+        assert!(Inherited::from_message(&theirs).is_err());
     }
 }

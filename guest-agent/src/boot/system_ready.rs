@@ -1,0 +1,37 @@
+//! Phase `SystemReady`: the boot is complete, and the app may run.
+
+use std::sync::Arc;
+
+use compose::ComposeFile;
+use protocol::event_log::RuntimeEvent;
+use protocol::event_name;
+use protocol::status::Phase;
+
+use super::{Boot, BootError, DiskOpened, HandoverRead, PhaseError};
+
+/// Holding one says: the event log stands at `system-ready` or later; what is recorded from now on
+/// belongs to the app.
+#[derive(Debug)]
+pub struct SystemReady {
+    boot: Boot,
+}
+
+impl SystemReady {
+    /// Records that the boot is complete.
+    pub fn enter(opened: DiskOpened) -> Result<Self, PhaseError> {
+        Self::with(opened).map_err(BootError::entering(Phase::SystemReady))
+    }
+
+    pub(super) fn with(DiskOpened(read): DiskOpened) -> Result<Self, BootError> {
+        let HandoverRead { handover, app_compose, app, log } = read;
+        log.ensure(&RuntimeEvent::new(event_name::SYSTEM_READY, ""))?;
+        let compose = ComposeFile::of_app(&app).map(Arc::new).map_err(Arc::new);
+        let (handover, app, log) = (Arc::new(handover), Arc::new(app), Arc::new(log));
+        Ok(Self { boot: Boot { handover, app_compose: app_compose.into(), app, compose, log } })
+    }
+
+    /// What the agent's parts share of it.
+    pub fn boot(&self) -> &Boot {
+        &self.boot
+    }
+}
