@@ -340,9 +340,10 @@ fn python_byte_code(work: &Path) -> Layer {
 }
 
 fn python_sdk(work: &Path) -> Vec<Layer> {
+    let python = lab::tools("image-python");
     let (modules, code) = (work.join("modules"), work.join("modules-byte-code"));
-    clients::python_modules(&modules);
-    clients::byte_code(&lab::tools("image-python"), &modules, &format!("/{MODULES}"), &code);
+    clients::python_modules(&python, &modules);
+    clients::byte_code(&python, &modules, &format!("/{MODULES}"), &code);
     vec![
         Layer::new(Packing::Zstd).tree(&modules, MODULES, &[]),
         Layer::new(Packing::Zstd).tree(&code, BYTE_CODE, &[]),

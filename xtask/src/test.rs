@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use crate::{command, fuzz, host_tools, sabotage};
+use crate::{command, fuzz, sabotage, tidy};
 
-/// Seconds of fuzzing for each target.
-const FUZZ_SECS: u32 = 20;
+/// Seconds of fuzzing for each target: its corpus, and a little beyond. What is found beyond comes
+/// from long runs.
+const FUZZ_SECS: u32 = 5;
 /// The same with `--long`.
 const LONG_FUZZ_SECS: u32 = 600;
 
@@ -36,43 +37,87 @@ pub fn run(long: bool) -> ExitCode {
     let target = target_dir();
     let started = Instant::now();
     let mut tally = Tally::default();
-    let step =
-        |tally: &mut Tally, name: &str, work: &mut dyn FnMut(&mut Tally) -> Result<(), String>| {
-            let begun = Instant::now();
-            println!("== {name}");
-            if let Err(error) = work(tally) {
-                tally.failed += 1;
-                tally.failures.push(format!("{name}: {error}"));
-            }
-            println!("== {name}: {:.0} s", begun.elapsed().as_secs_f64());
-        };
-    step(&mut tally, "tidy", &mut |tally| counted(tally, cargo(&target, &["xtask", "tidy"])));
-    step(&mut tally, "format", &mut |tally| {
-        counted(tally, cargo(&target, &["fmt", "--all", "--check"]))
+    tally.step("format", |tally| tally.command(cargo(&target, &["fmt", "--all", "--check"])));
+    tally.step("build", |tally| tally.command(cargo(&target, &BUILD)));
+    tally.step("tidy", |tally| tally.tidy(&target));
+    // Images are made by few commands at a time and much waiting: the compilers that are left have
+    // the second core.
+    let beside = std::thread::scope(|scope| {
+        let beside = scope.spawn(|| compile(&target));
+        tally.step("images", |tally| images(tally, &target));
+        beside.join().expect("steps return their errors")
     });
-    step(&mut tally, "lints", &mut |tally| counted(tally, cargo(&target, &CLIPPY)));
-    step(&mut tally, "programs", &mut |tally| counted(tally, cargo(&target, &PROGRAMS)));
-    step(&mut tally, "images", &mut |tally| images(tally, &target));
-    step(&mut tally, "tests", &mut |tally| tests(tally, &target, long));
+    tally.add(beside);
+    tally.step("tests", |tally| tests(tally, &target, long));
     if long {
-        step(&mut tally, "sabotage", &mut |tally| {
-            sabotage::run("all").map(|noticed| tally.passed += noticed)
-        });
-        step(&mut tally, "rebuild", &mut |tally| counted(tally, dstyx(&target, &["rebuild"])));
+        tally.step("sabotage", |tally| sabotage::run("all").map(|noticed| tally.passed += noticed));
+        tally.step("rebuild", |tally| tally.command(dstyx(&target, &["rebuild"])));
     }
     let seconds = if long { LONG_FUZZ_SECS } else { FUZZ_SECS };
-    step(&mut tally, "fuzz", &mut |tally| {
+    tally.step("fuzz", |tally| {
         fuzz::replay(&target, seconds).map(|targets| tally.passed += targets)
     });
-    for failure in &tally.failures {
-        println!("FAILED {failure}");
+    tally.close(started)
+}
+
+/// What has to be compiled beside the programs: the lints' view of them, and the fuzz targets.
+fn compile(target: &Path) -> Tally {
+    let mut tally = Tally::default();
+    tally.step("lints", |tally| {
+        command::capture(&mut cargo(target, &CLIPPY)).map(|_| tally.passed += 1)
+    });
+    tally.step("fuzz targets", |_| fuzz::build(target));
+    tally
+}
+
+impl Tally {
+    fn step(&mut self, name: &str, work: impl FnOnce(&mut Self) -> Result<(), String>) {
+        let begun = Instant::now();
+        println!("== {name}");
+        if let Err(error) = work(self) {
+            self.failed += 1;
+            self.failures.push(format!("{name}: {error}"));
+        }
+        println!("== {name}: {:.0} s", begun.elapsed().as_secs_f64());
     }
-    println!("took {:.0} minutes", started.elapsed().as_secs_f64() / 60.0);
-    if tally.not_run > 0 {
-        println!("{} of the tests that passed did nothing: they need root", tally.not_run);
+
+    /// A command that counts as one test.
+    fn command(&mut self, mut work: Command) -> Result<(), String> {
+        let status = work.status().map_err(|error| format!("{work:?}: {error}"))?;
+        if !status.success() {
+            return Err(format!("{work:?}: {status}"));
+        }
+        self.passed += 1;
+        Ok(())
     }
-    println!("{} passed, {} failed", tally.passed, tally.failed);
-    if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+
+    /// The rules, with the program that was just built instead of one more build of it.
+    fn tidy(&mut self, target: &Path) -> Result<(), String> {
+        match tidy::findings(Some(&target.join("debug/dstyx")))? {
+            0 => self.passed += 1,
+            count => return Err(format!("{count} findings")),
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.not_run += other.not_run;
+        self.failures.extend(other.failures);
+    }
+
+    fn close(self, started: Instant) -> ExitCode {
+        for failure in &self.failures {
+            println!("FAILED {failure}");
+        }
+        println!("took {:.0} minutes", started.elapsed().as_secs_f64() / 60.0);
+        if self.not_run > 0 {
+            println!("{} of the tests that passed did nothing: they need root", self.not_run);
+        }
+        println!("{} passed, {} failed", self.passed, self.failed);
+        if self.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
 }
 
 /// Builds what is measured, then measures all of it, or what is named.
@@ -81,9 +126,9 @@ pub fn bench(names: &[String]) -> ExitCode {
     let mut tally = Tally::default();
     let mut figures = cargo(&target, &FIGURES);
     figures.args(names);
-    let work = [cargo(&target, &PROGRAMS), image(&target, "dev"), figures];
+    let work = [cargo(&target, &BUILD), image(&target, "dev"), figures];
     for step in work {
-        if let Err(error) = counted(&mut tally, step) {
+        if let Err(error) = tally.command(step) {
             eprintln!("bench: {error}");
             return ExitCode::FAILURE;
         }
@@ -93,12 +138,14 @@ pub fn bench(names: &[String]) -> ExitCode {
 
 const FIGURES: [&str; 6] = ["bench", "--package", "tests", "--bench", "figures", "--"];
 const CLIPPY: [&str; 6] = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-const PROGRAMS: [&str; 5] = ["build", "--package", "cli", "--package", "tdx-emulator"];
+/// Everything that is run, once: a part of the workspace would be built with other features of its
+/// dependencies, and most of them a second time for the tests.
+const BUILD: [&str; 4] = ["build", "--workspace", "--all-targets", "--locked"];
 
 /// Both flavours and what only tests boot; each must equal what was accepted.
 fn images(tally: &mut Tally, target: &Path) -> Result<(), String> {
     for flavour in ["release", "dev"] {
-        counted(tally, image(target, flavour))?;
+        tally.command(image(target, flavour))?;
     }
     Ok(())
 }
@@ -115,7 +162,6 @@ fn dstyx(target: &Path, arguments: &[&str]) -> Command {
 
 /// Every test of the workspace; libtest's own lines are shown and added up.
 fn tests(tally: &mut Tally, target: &Path, long: bool) -> Result<(), String> {
-    host_tools::ensure(&host_tools::OF_TESTS)?;
     let mut cargo = cargo(target, &["test", "--workspace", "--locked", "--no-fail-fast"]);
     if long {
         cargo.env(LONG, "1");
@@ -150,15 +196,6 @@ fn count(line: &str, word: &str) -> usize {
     let summary = line.strip_prefix("test result:").unwrap_or_default();
     let part = summary.split([';', '.']).find(|part| part.trim_end().ends_with(word));
     part.and_then(|part| part.split_whitespace().next()?.parse().ok()).unwrap_or(0)
-}
-
-fn counted(tally: &mut Tally, mut work: Command) -> Result<(), String> {
-    let status = work.status().map_err(|error| format!("{work:?}: {error}"))?;
-    if !status.success() {
-        return Err(format!("{work:?}: {status}"));
-    }
-    tally.passed += 1;
-    Ok(())
 }
 
 fn cargo(target: &Path, arguments: &[&str]) -> Command {

@@ -30,14 +30,21 @@ pub struct Source {
 
 /// Runs every rule.
 pub fn run() -> ExitCode {
-    let root = command::root();
-    let sources = match rust_sources(&root) {
-        Ok(sources) => sources,
+    match findings(None) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("tidy: {error}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
-    };
+    }
+}
+
+/// Prints what every rule found and returns how much that was; `dstyx` is built where none is
+/// given.
+pub fn findings(dstyx: Option<&Path>) -> Result<usize, String> {
+    let root = command::root();
+    let sources = rust_sources(&root)?;
     let rules: [&dyn Fn() -> Vec<String>; 9] = [
         &|| module_docs(&sources),
         &|| sizes::check(&sources),
@@ -48,7 +55,7 @@ pub fn run() -> ExitCode {
         &edges::check,
         &licences::check,
         // Last, because the program that it asks may have to be compiled.
-        &|| readme::check(&root),
+        &|| readme::check(&root, dstyx),
     ];
     let mut count = 0;
     for rule in rules {
@@ -56,8 +63,8 @@ pub fn run() -> ExitCode {
         findings.iter().for_each(|finding| eprintln!("tidy: {finding}"));
         count += findings.len();
     }
-    println!("tidy: {} files of Rust, {} findings", sources.len(), count);
-    if count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!("tidy: {} files of Rust, {count} findings", sources.len());
+    Ok(count)
 }
 
 /// Files that git knows or would add, so that build output is never looked at.

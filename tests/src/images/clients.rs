@@ -1,8 +1,8 @@
 //! What images hold beside Debian's packages: modules from package registries, by their ordinary
 //! clients, and byte code.
 //!
-//! Versions and digests stand in files of `tests/vectors/sdk/`. Clients are the host's, with the
-//! host's configuration.
+//! Versions and digests stand in files of `tests/vectors/sdk/`. pip is one of tests.lock, npm the
+//! host's; both have the host's configuration.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,9 +25,12 @@ pub fn pins(name: &str) -> PathBuf {
     lab::checkout().join("tests/vectors/sdk").join(name)
 }
 
-/// Puts the Python modules of `requirements.txt` into `directory`.
-pub fn python_modules(directory: &Path) {
-    let mut pip = Command::new("python3");
+/// Puts the Python modules of `requirements.txt` into `directory`; `python` is the root of the
+/// interpreter that pip runs by.
+pub fn python_modules(python: &Path, directory: &Path) {
+    let mut pip = lab::tool(python, &format!("usr/bin/python{PYTHON}"));
+    let modules = lab::tools("pip").join("usr/lib/python3/dist-packages");
+    pip.env("PYTHONHOME", python.join("usr")).env("PYTHONPATH", modules);
     pip.args(["-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps", "--no-compile"]);
     pip.args(["--only-binary=:all:", "--implementation=cp", "--python-version", PYTHON]);
     pip.args(PLATFORMS.iter().flat_map(|platform| ["--platform", platform]));

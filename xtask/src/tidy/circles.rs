@@ -41,7 +41,7 @@ fn check_crate(read: &Crate) -> Vec<String> {
             edges.entry((user.clone(), used.clone())).or_insert(reference);
         }
     }
-    let circles = levels.iter().flat_map(|(_, edges)| circles(edges));
+    let circles = levels.values().flat_map(circles);
     circles.map(|edges| described(&edges)).collect()
 }
 

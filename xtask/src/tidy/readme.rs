@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use crate::command;
 
@@ -9,13 +10,16 @@ use crate::command;
 const BEGIN: &str = "<!-- dstyx --help -->";
 
 /// The fenced block behind the mark equals the output.
-pub fn check(root: &Path) -> Vec<String> {
+pub fn check(root: &Path, dstyx: Option<&Path>) -> Vec<String> {
     let readme = match fs::read_to_string(root.join("README.md")) {
         Ok(text) => text,
         Err(error) => return vec![format!("README.md: {error}")],
     };
-    let mut help =
-        command::cargo(&["run", "--quiet", "--package", "cli", "--bin", "dstyx", "--", "--help"]);
+    let mut help = match dstyx {
+        Some(program) => Command::new(program),
+        None => command::cargo(&["run", "--quiet", "--package", "cli", "--bin", "dstyx", "--"]),
+    };
+    help.arg("--help");
     let printed = match command::capture(&mut help) {
         Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
         Err(error) => return vec![error],

@@ -98,6 +98,28 @@ pub async fn add_addresses(link: &str, v4: (Ipv4Addr, u8), v6: (Ipv6Addr, u8)) {
     }
 }
 
+/// Gives a link one more address, from which everything goes to `gateway` from now on.
+pub async fn speak_as(link: &str, address: Ipv4Addr, gateway: Ipv4Addr) {
+    let (connection, netlink, _) = rtnetlink::new_connection().expect("netlink");
+    tokio::spawn(connection);
+    let index = nix::net::if_::if_nametoindex(link).expect("index");
+    netlink.address().add(index, address.into(), 32).execute().await.expect("address");
+    let route = RouteMessageBuilder::<Ipv4Addr>::new()
+        .gateway(gateway)
+        .pref_source(address)
+        .output_interface(index)
+        .build();
+    netlink.route().add(route).replace().execute().await.expect("route");
+}
+
+/// Gives a link another hardware address.
+pub async fn set_hardware_address(link: &str, address: [u8; 6]) {
+    let (connection, netlink, _) = rtnetlink::new_connection().expect("netlink");
+    tokio::spawn(connection);
+    let changed = LinkUnspec::new_with_name(link).address(address.to_vec()).build();
+    netlink.link().set(changed).execute().await.expect("address");
+}
+
 /// Runs `work` in a container's namespace.
 pub fn inside<T: Send>(joined: &Joined, work: impl FnOnce() -> T + Send) -> T {
     let namespace = joined.namespace.as_deref().expect("a namespace of its own");

@@ -2,6 +2,7 @@
 //! published is reachable from outside; an agent that is started again finds all of it. All of
 //! these tests need root.
 
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 use compose::Protocol;
@@ -11,6 +12,7 @@ use containers::network::{Joined, NetworkError, Networks};
 use crate::lan::{
     GUEST, GUEST_V6, Guest, OUTSIDE, OUTSIDE_V6, TIMEOUT, add_addresses, compose, in_namespace,
     in_namespace_async, inside, network, on, port, seen_by, seen_by_udp, serve_tcp, serve_udp,
+    set_hardware_address, speak_as,
 };
 use crate::root;
 use crate::service::service;
@@ -242,17 +244,17 @@ async fn nobody_speaks_as_somebody_else() {
     in_namespace(&guest.outside, || serve_udp(53));
     inside(&both, || serve_udp(53));
     // Root of the guest can do here what no container can: its namespace is not its own.
-    let eth0 = |work: &str| {
-        let done =
-            std::process::Command::new("ip").args(work.split(' ')).status().expect("ip runs");
-        assert!(done.success(), "{work}");
-    };
+    let other = Ipv4Addr::new(172, 31, 16, 200);
+    let namespace = File::open(front.namespace.as_deref().expect("its own")).expect("namespace");
     assert!(inside(&front, || seen_by_udp(OUTSIDE, 53)).is_some());
-    inside(&front, || eth0("address add 172.31.16.200/32 dev eth0"));
-    inside(&front, || eth0("route change default via 172.31.0.1 src 172.31.16.200"));
+    in_namespace_async(&namespace, async || {
+        speak_as("eth0", other, Ipv4Addr::new(172, 31, 0, 1)).await;
+    });
     assert_eq!(inside(&front, || seen_by_udp(OUTSIDE, 53)), None, "an address of another network");
     assert!(inside(&front, || seen_by_udp(both.addresses[1], 53)).is_some());
-    inside(&front, || eth0("link set eth0 address 02:64:73:00:00:02"));
+    in_namespace_async(&namespace, async || {
+        set_hardware_address("eth0", [0x02, 0x64, 0x73, 0, 0, 2]).await;
+    });
     assert_eq!(
         inside(&front, || seen_by_udp(both.addresses[1], 53)),
         None,

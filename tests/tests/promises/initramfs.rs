@@ -1,8 +1,6 @@
 //! Promise: the image holds what its list says: no shell, no interpreter, no secret, nothing of the
 //! machine that built it.
 
-#![allow(clippy::unwrap_used)] // the helpers of a test are tests too
-
 use std::collections::BTreeMap;
 use std::fs;
 

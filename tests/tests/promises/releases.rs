@@ -5,8 +5,6 @@
 //! statement; everything else is refused by its cause. The images are those that every run builds,
 //! so nothing is compiled here.
 
-#![allow(clippy::unwrap_used)] // a test whose input cannot be built has failed
-
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

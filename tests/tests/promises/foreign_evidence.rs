@@ -4,8 +4,6 @@
 //! The real program judges real evidence of real hardware. Its collateral is long past, so the rows
 //! that need it stay open; what the logs and quotes show does not depend on a date.
 
-#![allow(clippy::unwrap_used)] // the helpers of a test are tests too
-
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,6 @@
 //! Promise: nothing that evidence, a guest or a file says can command the terminal that shows it,
 //! or print a line as ours.
 
-#![allow(clippy::unwrap_used)] // the helpers of a test are tests too
-
 use std::fs;
 use std::path::Path;
 

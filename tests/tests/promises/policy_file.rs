@@ -1,8 +1,6 @@
 //! Promise: `dstyx verify --policy` refuses by the rules of the file, and what is no policy is
 //! refused by its key, with a hint.
 
-#![allow(clippy::unwrap_used)] // the helpers of a test are tests too
-
 use std::fs;
 
 use tests::dstyx::{Answer, User};

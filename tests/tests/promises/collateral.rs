@@ -1,8 +1,6 @@
 //! Promise: a collateral service decides nothing. One that is down, lies, stalls or floods makes a
 //! verdict incomplete, never better; what is kept of it is sound, and serves until it expires.
 
-#![allow(clippy::unwrap_used)] // the helpers of a test are tests too
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 

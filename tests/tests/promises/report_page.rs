@@ -1,8 +1,6 @@
 //! Promise: the verdict's page says what the verdict says, and nothing in the evidence can make it
 //! say or do anything else.
 
-#![allow(clippy::unwrap_used)] // the helpers of a test are tests too
-
 use std::fs;
 
 use base64::Engine as _;

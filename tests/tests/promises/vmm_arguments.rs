@@ -4,8 +4,6 @@
 //! the same line without TDX starts, so every other argument is right. The libvirt domain follows
 //! libvirt's own schema (long run).
 
-#![allow(clippy::unwrap_used)] // a test whose input cannot be built has failed
-
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};

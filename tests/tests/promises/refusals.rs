@@ -5,8 +5,6 @@
 //! signed by the emulator's library, and has the real program judge it against the built image. No
 //! guest is booted; `boots.rs` shows that booted ones give such evidence.
 
-#![allow(clippy::unwrap_used)] // the helpers of a test are tests too
-
 use std::collections::BTreeSet;
 use std::fs;
 
