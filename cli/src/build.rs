@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use image::{BuildImageError, BuiltImage, examples};
+use protocol::error::chain;
 use protocol::image::Flavour;
 use reproducible_build::builder::{BuildError, Builder};
-use reproducible_build::error::chain;
 use reproducible_build::progress;
 use reproducible_build::qemu::Qemu;
 

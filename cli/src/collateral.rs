@@ -93,7 +93,7 @@ pub fn fetch(
 ) -> Outcome<Collateral> {
     let fetched = Service::new(service)
         .and_then(|service| service.fetch(key))
-        .map_err(|error| Failure::new(reproducible_build::error::chain(&error), error.hint()))?;
+        .map_err(|error| Failure::new(protocol::error::chain(&error), error.hint()))?;
     if let Some(refusal) = wanted.refusal(&fetched) {
         let what = format!("what {service} says for this quote is not believed: {refusal}");
         return Err(Failure::new(what, "ask another service with --pccs; nothing was kept"));

@@ -33,7 +33,7 @@ pub trait Hint<T> {
 impl<T, E: std::error::Error> Hint<T> for Result<T, E> {
     fn hint(self, doing: impl Display, hint: &str) -> Outcome<T> {
         self.map_err(|error| {
-            Failure::new(format!("{doing}: {}", reproducible_build::error::chain(&error)), hint)
+            Failure::new(format!("{doing}: {}", protocol::error::chain(&error)), hint)
         })
     }
 }

@@ -8,17 +8,17 @@ use std::process::ExitCode;
 use reproducible_build::cache::Cache;
 use reproducible_build::fetch::{Fetcher, Locations};
 use reproducible_build::lock::{INPUTS, Lock, LockError, TESTS};
+use reproducible_build::progress;
 use reproducible_build::root::Root;
 use reproducible_build::sandbox::{self, Spec, Step};
 use reproducible_build::source::Tree;
-use reproducible_build::{error, progress};
 
 fn main() -> ExitCode {
     if let Some(code) = sandbox::run_if_child() {
         return code;
     }
     run().unwrap_or_else(|error| {
-        eprintln!("error: {}", error::chain(&*error));
+        eprintln!("error: {}", protocol::error::chain(&*error));
         ExitCode::FAILURE
     })
 }

@@ -202,7 +202,7 @@ fn check(file: String, pin: &Pin, found: Digest) -> Result<(), FetchError> {
 }
 
 fn listed(tried: &[HttpError]) -> String {
-    tried.iter().map(|error| format!("\n  {}", crate::error::chain(error))).collect()
+    tried.iter().map(|error| format!("\n  {}", protocol::error::chain(error))).collect()
 }
 
 /// Why a pinned file could not be had.

@@ -13,7 +13,6 @@ pub mod cache;
 pub mod compare;
 pub mod debian;
 pub mod digest;
-pub mod error;
 pub mod fetch;
 pub mod lock;
 pub mod program;

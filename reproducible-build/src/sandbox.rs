@@ -95,7 +95,7 @@ pub fn run_if_child() -> Option<ExitCode> {
     }
     let (stage, path) = (args.next(), args.next());
     Some(run(stage, path).unwrap_or_else(|error| {
-        eprintln!("the sandbox cannot be set up: {}", crate::error::chain(&error));
+        eprintln!("the sandbox cannot be set up: {}", protocol::error::chain(&error));
         ExitCode::from(SETUP_FAILED)
     }))
 }

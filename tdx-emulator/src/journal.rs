@@ -30,16 +30,7 @@ impl Journal {
 
     /// One line with an error and what caused it, and one with what to try.
     pub fn problem(&mut self, error: &dyn Error, hint: &str) {
-        let mut text = format!("error: {error}");
-        let mut source = error.source();
-        while let Some(cause) = source {
-            let cause_text = cause.to_string();
-            if !text.ends_with(&cause_text) {
-                text.push_str(&format!(": {cause_text}"));
-            }
-            source = cause.source();
-        }
-        self.line(&text);
+        self.line(&format!("error: {}", protocol::error::chain(error)));
         self.line(&format!("hint: {hint}"));
     }
 

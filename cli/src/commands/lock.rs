@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
+use protocol::error::chain;
 use reproducible_build::cache::Cache;
-use reproducible_build::error::chain;
 use reproducible_build::fetch::{Fetcher, Locations};
 use reproducible_build::lock::{INPUTS, Lock as Pins, LockFile, TESTS, diff};
 use reproducible_build::progress::{self, Progress};

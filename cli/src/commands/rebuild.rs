@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use image::recipes::{Recipes, Target};
 use protocol::digest::Sha256Digest;
+use protocol::error::chain;
 use protocol::image::{Artefact, ImageManifest};
-use reproducible_build::error::chain;
 use reproducible_build::{compare, rebuild};
 use serde_json::{Value, json};
 

@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("container-images", &["protocol", "compose", "container-tree"]),
     ("container-helper", &["protocol", "container-tree"]),
     ("containers", &["compose", "container-images", "container-helper", "container-tree"]),
-    ("reproducible-build", &[]),
+    ("reproducible-build", &["protocol"]),
     ("image", &["protocol", "measurement", "attestation", "reproducible-build"]),
     ("vmm-configs", &["protocol"]),
     ("init", &["protocol", "tee"]),
