@@ -1,7 +1,7 @@
 //! Reading a guest's status channel while it boots.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use protocol::status::{self, Phase, Record, Refusal};
@@ -76,12 +76,28 @@ pub fn sentence(record: &Record) -> String {
     let seconds = record.uptime_micros as f64 / 1e6;
     match record.refusal {
         Refusal::None => format!("[guest {seconds:6.2}s] {}", record.phase.sentence()),
-        refusal => format!(
+        _ => format!(
             "[guest {seconds:6.2}s] {} (after: {})",
-            refusal.sentence(),
+            reason(record),
             record.phase.sentence()
         ),
     }
+}
+
+/// Why a guest or its app went no further, with the blob that it is about.
+pub fn reason(record: &Record) -> String {
+    let blob = record.blob.map(|blob| format!(": sha256:{blob}")).unwrap_or_default();
+    format!("{}{blob}", record.refusal.sentence())
+}
+
+/// What the newest record says of the app, if it does not run: the one word that a guest without a
+/// public port has for its deployer.
+pub fn trouble(disk: &Path) -> Option<String> {
+    let records = status::decode(&fs::read(disk).ok()?).ok()?;
+    let last = records.iter().rev().find(|record| {
+        matches!(record.phase, Phase::AppRunning | Phase::AppFailed | Phase::SystemReady)
+    })?;
+    (last.refusal != Refusal::None).then(|| reason(last))
 }
 
 fn last_words(record: Option<&Record>) -> String {
@@ -106,6 +122,8 @@ fn silent(record: Option<&Record>, timeout: Duration) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use protocol::digest::Sha256Digest;
+
     use super::*;
 
     fn watch(records: &[Record]) -> (tempfile::TempDir, Watch) {
@@ -117,7 +135,8 @@ mod tests {
 
     #[test]
     fn a_refusal_ends_the_wait_whatever_was_awaited() {
-        let record = Record { phase: Phase::Started, refusal: Refusal::NoTee, uptime_micros: 1 };
+        let record =
+            Record { phase: Phase::Started, refusal: Refusal::NoTee, blob: None, uptime_micros: 1 };
         let (_directory, mut watch) = watch(&[record]);
         let mut reported = Vec::new();
         let found =
@@ -126,8 +145,32 @@ mod tests {
     }
 
     #[test]
+    fn trouble_with_an_image_names_its_blob_until_the_app_runs() {
+        let failed = Record {
+            phase: Phase::AppFailed,
+            refusal: Refusal::ImageLayer,
+            blob: Some(Sha256Digest([0xab; 32])),
+            uptime_micros: 1,
+        };
+        let running =
+            Record { phase: Phase::AppRunning, refusal: Refusal::None, blob: None, ..failed };
+        let (_directory, watch_failed) = watch(&[failed]);
+        let expected =
+            format!("a layer of an image cannot be unpacked: sha256:{}", "ab".repeat(32));
+        assert_eq!(trouble(&watch_failed.disk), Some(expected.clone()));
+        assert!(sentence(&failed).contains(&expected));
+        let (_directory, watch_running) = watch(&[failed, running]);
+        assert_eq!(trouble(&watch_running.disk), None);
+    }
+
+    #[test]
     fn silence_says_what_was_last_heard() {
-        let record = Record { phase: Phase::Networked, refusal: Refusal::None, uptime_micros: 1 };
+        let record = Record {
+            phase: Phase::Networked,
+            refusal: Refusal::None,
+            blob: None,
+            uptime_micros: 1,
+        };
         let (_directory, mut watch) = watch(&[record]);
         let error = watch.until(&[Phase::SystemReady], Duration::ZERO, |_| ()).unwrap_err();
         assert!(error.to_string().contains("the network is configured"), "{error}");

@@ -5,13 +5,15 @@
 
 use std::path::Path;
 
+use compose::digest::ContentDigest;
 use compose::{Cause, ComposeError, ComposeFile, Environment, ReferenceError};
-use container_images::{Credentials, Limits, Mirror, RegistrySettings};
+use container_images::{Credentials, Limits, Mirror, PullReason, RegistrySettings};
 use containers::app::{App, AppSpec, AppState, Failure, FailureKind};
 use containers::container::Sockets;
 use protocol::app_compose::AppCompose;
+use protocol::digest::Sha256Digest;
 use protocol::handover::{DSTACK_SOCKET, TAPPD_SOCKET};
-use protocol::status::{Phase, Refusal};
+use protocol::status::{Phase, Refusal, Report};
 use tokio::signal::unix::Signal;
 
 use crate::boot::Boot;
@@ -67,7 +69,7 @@ pub async fn watch(app: &App, reports: &Reports, mut stop: Signal) {
         if let Some(report) =
             report(&states.borrow_and_update()).filter(|report| last != Some(*report))
         {
-            reports.send(report.0, report.1);
+            reports.send_report(report);
             last = Some(report);
         }
         tokio::select! {
@@ -79,10 +81,13 @@ pub async fn watch(app: &App, reports: &Reports, mut stop: Signal) {
 }
 
 /// What of the app's states a host may know.
-fn report(state: &AppState) -> Option<(Phase, Refusal)> {
+fn report(state: &AppState) -> Option<Report> {
     match state {
-        AppState::Running => Some((Phase::AppRunning, Refusal::None)),
-        AppState::Failed(failure) => Some((Phase::AppFailed, refusal_of(failure.kind))),
+        AppState::Running => Some(Report::new(Phase::AppRunning, Refusal::None)),
+        AppState::Failed(failure) => {
+            let (refusal, blob) = refusal_of(failure.kind);
+            Some(Report { phase: Phase::AppFailed, refusal, blob })
+        }
         AppState::Pulling(_) | AppState::Starting | AppState::Stopping | AppState::Stopped => None,
     }
 }
@@ -119,13 +124,30 @@ fn mirror(address: &str) -> Option<Mirror> {
     Mirror::parse(address).inspect_err(|error| tracing::warn!("mirror: {error}")).ok()
 }
 
-fn refusal_of(kind: FailureKind) -> Refusal {
-    match kind {
+fn refusal_of(kind: FailureKind) -> (Refusal, Option<Sha256Digest>) {
+    let refusal = match kind {
         FailureKind::Unpinned => Refusal::ImageUnpinned,
         FailureKind::Compose => Refusal::ComposeInvalid,
-        FailureKind::Image => Refusal::ImageRefused,
+        FailureKind::Image { reason, blob } => {
+            return (refusal_of_image(reason), blob.map(ContentDigest::sha256));
+        }
         FailureKind::Container => Refusal::ContainerFailed,
         FailureKind::Internal => Refusal::Internal,
+    };
+    (refusal, None)
+}
+
+/// What a host may know of an image that cannot be had; sources and paths are for `ps`.
+fn refusal_of_image(reason: PullReason) -> Refusal {
+    match reason {
+        PullReason::Unreachable => Refusal::ImageUnreachable,
+        PullReason::NotFound => Refusal::ImageNotFound,
+        PullReason::Access => Refusal::ImageNoAccess,
+        PullReason::Bytes => Refusal::ImageOtherBytes,
+        PullReason::Document => Refusal::ImageDocument,
+        PullReason::Layer => Refusal::ImageLayer,
+        PullReason::Store => Refusal::ImageStore,
+        PullReason::Internal => Refusal::ImageRefused,
     }
 }
 
@@ -148,7 +170,8 @@ mod tests {
     use super::*;
 
     fn refusal(compose: &str) -> Refusal {
-        refusal_of(kind_of(&ComposeFile::read(compose.as_bytes(), &Inputs::default()).unwrap_err()))
+        let error = ComposeFile::read(compose.as_bytes(), &Inputs::default()).unwrap_err();
+        refusal_of(kind_of(&error)).0
     }
 
     #[test]
@@ -157,6 +180,15 @@ mod tests {
         assert_eq!(refusal("services: {web: {image: nginx, unknown: 1}}"), Refusal::ImageUnpinned);
         assert_eq!(refusal("services: 1"), Refusal::ComposeInvalid);
         assert_eq!(refusal("\t"), Refusal::ComposeInvalid);
+    }
+
+    #[test]
+    fn the_reason_of_an_image_is_told_as_a_code_and_a_digest() {
+        let blob = ContentDigest::from_bytes([3; 32]);
+        let kind = FailureKind::Image { reason: PullReason::Layer, blob: Some(blob) };
+        let failure = Failure { kind, message: "etc/shadow of a private image".into() };
+        let told = report(&AppState::Failed(failure)).unwrap();
+        assert_eq!((told.refusal, told.blob), (Refusal::ImageLayer, Some(Sha256Digest([3; 32]))));
     }
 
     #[test]

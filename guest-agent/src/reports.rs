@@ -23,11 +23,16 @@ impl Reports {
         Ok(Self(Arc::new(pipe.into())))
     }
 
-    /// Sends one report: a single write, below what a pipe ever splits.
+    /// Sends a phase, or a refusal that is about no image.
     pub fn send(&self, phase: Phase, refusal: Refusal) {
+        self.send_report(Report::new(phase, refusal));
+    }
+
+    /// Sends one report: a single write, below what a pipe ever splits.
+    pub fn send_report(&self, report: Report) {
         let mut pipe = &*self.0;
-        if let Err(error) = pipe.write_all(&Report { phase, refusal }.to_bytes()) {
-            tracing::warn!("status report {phase:?}: {error}");
+        if let Err(error) = pipe.write_all(&report.to_bytes()) {
+            tracing::warn!("status report {:?}: {error}", report.phase);
         }
     }
 

@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::fcntl::OFlag;
 use nix::time::{ClockId, clock_gettime};
-use protocol::status::{DISK_BYTES, Phase, Record, Refusal, encode};
+use protocol::status::{DISK_BYTES, Phase, Record, Refusal, Report, encode};
 
 use crate::console;
 
@@ -60,8 +60,13 @@ pub fn refused_in_last_phase(refusal: Refusal) {
 
 /// Records that `phase` was reached, or why it was not.
 pub fn record(phase: Phase, refusal: Refusal) {
+    record_report(Report::new(phase, refusal));
+}
+
+/// Records what the agent reports.
+pub fn record_report(Report { phase, refusal, blob }: Report) {
     let mut channel = channel();
-    channel.push(Record { phase, refusal, uptime_micros: uptime_micros() });
+    channel.push(Record { phase, refusal, blob, uptime_micros: uptime_micros() });
     if let Err(error) = channel.write() {
         console::say(&format!("status disk: {error}"));
     }
@@ -103,7 +108,8 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut channel = Channel { disk: Some(file.reopen().unwrap()), records: Vec::new() };
         for phase in [Phase::Started, Phase::Mounted] {
-            channel.push(Record { phase, refusal: Refusal::None, uptime_micros: uptime_micros() });
+            let uptime_micros = uptime_micros();
+            channel.push(Record { phase, refusal: Refusal::None, blob: None, uptime_micros });
             channel.write().unwrap();
         }
         let records = protocol::status::decode(&std::fs::read(file.path()).unwrap()).unwrap();
@@ -120,6 +126,7 @@ mod tests {
             channel.push(Record {
                 phase: Phase::AgentStarted,
                 refusal: Refusal::None,
+                blob: None,
                 uptime_micros,
             });
         }

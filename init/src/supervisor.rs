@@ -205,11 +205,12 @@ impl Supervisor {
 
 /// Puts the agent's report on record. The one phase of the boot that is the agent's ends the
 /// machine like init's own, if it is refused.
-fn write_down(Report { phase, refusal }: Report) -> Result<(), Halt> {
+fn write_down(report: Report) -> Result<(), Halt> {
+    let Report { phase, refusal, .. } = report;
     if phase == Phase::DiskOpened && refusal != Refusal::None {
         return Err(Halt::new(phase, refusal, "as the agent said"));
     }
-    status::record(phase, refusal);
+    status::record_report(report);
     Ok(())
 }
 

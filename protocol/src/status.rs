@@ -1,9 +1,11 @@
 //! The status channel: a 4 KiB disk on which the guest leaves enumerated codes, its only word to a
 //! host without a console.
 //!
-//! One way: the guest never reads it. Records carry a phase, a refusal and the time since the
-//! kernel started; no text, no data, nothing that depends on a secret.
+//! One way: the guest never reads it. Records carry a phase, a refusal, the time since the kernel
+//! started and, where an image is refused, the digest of the blob, which the measured file or an
+//! image that it pins names; no text, no data, nothing that depends on a secret.
 
+use crate::digest::Sha256Digest;
 use crate::reader::{ReadError, Reader};
 
 /// Size of the disk.
@@ -11,9 +13,10 @@ pub const DISK_BYTES: usize = 4096;
 /// `serial` of its virtio-blk device.
 pub const DISK_SERIAL: &str = "dstyx-status";
 /// First bytes of a disk on which a guest has written.
-pub const MAGIC: [u8; 8] = *b"DSTYXST1";
-/// Bytes of one record: phase u16, refusal u16, reserved u32 (zero), uptime in microseconds u64.
-const RECORD_BYTES: usize = 16;
+pub const MAGIC: [u8; 8] = *b"DSTYXST2";
+/// Bytes of one record: phase u16, refusal u16, reserved u32 (zero), uptime in microseconds u64,
+/// SHA-256 of the refused blob (zero if there is none).
+const RECORD_BYTES: usize = 48;
 /// Header: magic, record count u32, reserved u32 (zero).
 const HEADER_BYTES: usize = 16;
 /// Records that fit; a boot writes about a dozen.
@@ -90,6 +93,13 @@ codes! {
         QuoteFailed = 20, "no quote could be obtained from the TDX device";
         DiskMissing = 21, "no data disk was found that is large enough and can be written";
         DiskFailed = 22, "the data disk could not be encrypted, filled or mounted";
+        ImageUnreachable = 23, "the registry of an image is not reached or is overloaded; it is asked again";
+        ImageNotFound = 24, "no registry has a blob of an image";
+        ImageNoAccess = 25, "the registry of an image gives no access; the image may be private";
+        ImageOtherBytes = 26, "the registry of an image sends something else than the pinned blob";
+        ImageDocument = 27, "an index, manifest or configuration describes no image that runs here";
+        ImageLayer = 28, "a layer of an image cannot be unpacked";
+        ImageStore = 29, "an image cannot be stored: the data disk is full or fails";
     }
 }
 
@@ -100,6 +110,8 @@ pub struct Record {
     pub phase: Phase,
     /// Why it went no further, or [`Refusal::None`].
     pub refusal: Refusal,
+    /// The index, manifest, configuration or layer that the refusal is about.
+    pub blob: Option<Sha256Digest>,
     /// Microseconds since the kernel started.
     pub uptime_micros: u64,
 }
@@ -111,26 +123,44 @@ pub struct Report {
     pub phase: Phase,
     /// Why it went no further, or [`Refusal::None`].
     pub refusal: Refusal,
+    /// The index, manifest, configuration or layer that the refusal is about.
+    pub blob: Option<Sha256Digest>,
 }
 
 impl Report {
-    /// Length on the pipe: phase u16, refusal u16, little-endian; below `PIPE_BUF`, so a write is
-    /// never split.
-    pub const BYTES: usize = 4;
+    /// Length on the pipe: phase u16, refusal u16, little-endian, and SHA-256 of the blob (zero if
+    /// there is none); below `PIPE_BUF`, so a write is never split.
+    pub const BYTES: usize = 36;
+
+    /// A phase that was reached, or a refusal that is about no blob.
+    pub fn new(phase: Phase, refusal: Refusal) -> Self {
+        Self { phase, refusal, blob: None }
+    }
 
     /// The report's bytes.
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
-        let ([a, b], [c, d]) =
-            ((self.phase as u16).to_le_bytes(), (self.refusal as u16).to_le_bytes());
-        [a, b, c, d]
+        let mut bytes = [0; Self::BYTES];
+        bytes[..2].copy_from_slice(&(self.phase as u16).to_le_bytes());
+        bytes[2..4].copy_from_slice(&(self.refusal as u16).to_le_bytes());
+        bytes[4..].copy_from_slice(&digest_or_zero(self.blob));
+        bytes
     }
 
     /// The report in these bytes, if both codes are known.
-    pub fn from_bytes([a, b, c, d]: [u8; Self::BYTES]) -> Option<Self> {
-        let phase = Phase::from_code(u16::from_le_bytes([a, b]))?;
-        let refusal = Refusal::from_code(u16::from_le_bytes([c, d]))?;
-        Some(Self { phase, refusal })
+    pub fn from_bytes(bytes: [u8; Self::BYTES]) -> Option<Self> {
+        let mut reader = Reader::new(&bytes);
+        let phase = Phase::from_code(reader.u16("phase").ok()?)?;
+        let refusal = Refusal::from_code(reader.u16("refusal").ok()?)?;
+        Some(Self { phase, refusal, blob: digest_unless_zero(reader.array("blob").ok()?) })
     }
+}
+
+fn digest_or_zero(blob: Option<Sha256Digest>) -> [u8; 32] {
+    blob.map_or([0; 32], |digest| digest.0)
+}
+
+fn digest_unless_zero(bytes: [u8; 32]) -> Option<Sha256Digest> {
+    (bytes != [0; 32]).then_some(Sha256Digest(bytes))
 }
 
 /// Why a status disk cannot be read.
@@ -165,7 +195,8 @@ pub fn encode(records: &[Record]) -> [u8; DISK_BYTES] {
     for (slot, record) in disk[HEADER_BYTES..].chunks_exact_mut(RECORD_BYTES).zip(kept) {
         slot[..2].copy_from_slice(&(record.phase as u16).to_le_bytes());
         slot[2..4].copy_from_slice(&(record.refusal as u16).to_le_bytes());
-        slot[8..].copy_from_slice(&record.uptime_micros.to_le_bytes());
+        slot[8..16].copy_from_slice(&record.uptime_micros.to_le_bytes());
+        slot[16..].copy_from_slice(&digest_or_zero(record.blob));
     }
     disk
 }
@@ -194,12 +225,17 @@ fn decode_record(reader: &mut Reader<'_>, index: usize) -> Result<Record, Status
     if reader.u32("reserved")? != 0 {
         return Err(wrong("a reserved field that is not zero".into()));
     }
-    Ok(Record {
+    let record = Record {
         phase: Phase::from_code(phase).ok_or_else(|| wrong(format!("unknown phase {phase}")))?,
         refusal: Refusal::from_code(refusal)
             .ok_or_else(|| wrong(format!("unknown refusal {refusal}")))?,
         uptime_micros: reader.u64("uptime")?,
-    })
+        blob: digest_unless_zero(reader.array("blob")?),
+    };
+    match record.refusal == Refusal::None && record.blob.is_some() {
+        true => Err(wrong("a blob without a refusal".into())),
+        false => Ok(record),
+    }
 }
 
 #[cfg(test)]
@@ -209,8 +245,9 @@ mod tests {
     #[test]
     fn records_survive_the_disk_and_the_newest_win() {
         let record = |uptime_micros| Record {
-            phase: Phase::Networked,
-            refusal: Refusal::None,
+            phase: Phase::AppFailed,
+            refusal: Refusal::ImageLayer,
+            blob: (uptime_micros % 2 == 0).then_some(Sha256Digest([7; 32])),
             uptime_micros,
         };
         let many: Vec<_> = (0..300).map(record).collect();
@@ -221,18 +258,25 @@ mod tests {
 
     #[test]
     fn a_report_survives_the_pipe() {
-        let report = Report { phase: Phase::AppFailed, refusal: Refusal::ImageRefused };
-        assert_eq!(Report::from_bytes(report.to_bytes()), Some(report));
-        assert_eq!(Report::from_bytes([99, 0, 0, 0]), None);
+        for blob in [None, Some(Sha256Digest([9; 32]))] {
+            let report = Report { phase: Phase::AppFailed, refusal: Refusal::ImageNotFound, blob };
+            assert_eq!(Report::from_bytes(report.to_bytes()), Some(report));
+        }
+        assert_eq!(Report::from_bytes([99; Report::BYTES]), None);
     }
 
     #[test]
     fn foreign_codes_are_refused() {
-        let mut disk =
-            encode(&[Record { phase: Phase::Started, refusal: Refusal::None, uptime_micros: 1 }]);
-        disk[16] = 99;
-        assert!(matches!(decode(&disk), Err(StatusError::Record { index: 0, .. })));
-        disk[0] = b'X';
+        let record =
+            Record { phase: Phase::Started, refusal: Refusal::None, blob: None, uptime_micros: 1 };
+        let good = encode(&[record]);
+        for (place, byte) in [(16, 99), (18, 99), (20, 1), (32, 1)] {
+            let mut disk = good;
+            disk[place] = byte;
+            assert!(matches!(decode(&disk), Err(StatusError::Record { index: 0, .. })), "{place}");
+        }
+        let mut disk = good;
+        disk[7] = b'1';
         assert!(matches!(decode(&disk), Err(StatusError::Magic(_))));
     }
 }

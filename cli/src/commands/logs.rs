@@ -105,6 +105,7 @@ fn read_console(directory: &std::path::Path) -> Outcome<String> {
 fn document(record: &Record) -> serde_json::Value {
     serde_json::json!({
         "phase": format!("{:?}", record.phase),
+        "blob": record.blob.map(|blob| format!("sha256:{blob}")),
         "refusal": format!("{:?}", record.refusal),
         "sentence": watch::sentence(record),
         "uptime_micros": record.uptime_micros,

@@ -7,9 +7,10 @@ use protocol::app_status::{AppStatus, Container};
 
 use crate::args::Ps;
 use crate::endpoint;
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::output::{Output, columns};
 use crate::vm::Vm;
+use crate::watch;
 
 /// One row a machine, or a container.
 pub fn run(options: &Ps, output: &Output) -> Outcome<ExitCode> {
@@ -20,10 +21,27 @@ pub fn run(options: &Ps, output: &Output) -> Outcome<ExitCode> {
 }
 
 fn containers(vm: &Vm, output: &Output) -> Outcome<ExitCode> {
-    let status: AppStatus = endpoint::document(&vm.agent_url, "/ps")?;
+    let trouble = trouble(vm);
+    let status: AppStatus = match (endpoint::document(&vm.agent_url, "/ps"), &trouble) {
+        (Ok(status), _) => status,
+        (Err(error), None) => return Err(error),
+        // What the guest's port may not show, its deployer knows from the status channel.
+        (Err(_), Some(trouble)) => {
+            return Err(Failure::new(
+                format!("the app does not run: {trouble}"),
+                "more of it is shown where app-compose.json has \"public_sysinfo\": true",
+            ));
+        }
+    };
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-    output.result(&status, || of_app(&status, now));
+    let trouble = trouble.map(|trouble| format!("status channel: {trouble}\n"));
+    output.result(&status, || trouble.unwrap_or_default() + &of_app(&status, now));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why the app of a machine does not run, by its status disk.
+fn trouble(vm: &Vm) -> Option<String> {
+    watch::trouble(&vm.directory().ok()?.join("status.img")).filter(|_| vm.qemu.alive())
 }
 
 fn of_app(status: &AppStatus, now_secs: u64) -> String {
@@ -65,7 +83,7 @@ fn machines(output: &Output) -> Outcome<ExitCode> {
         .map(|vm| {
             serde_json::json!({
                 "name": vm.name, "state": state(vm), "platform": platform(vm), "urls": vm.urls,
-                "agent": vm.agent_url, "image": vm.image, "app": vm.app,
+                "agent": vm.agent_url, "image": vm.image, "app": vm.app, "app_failure": trouble(vm),
             })
         })
         .collect();
@@ -82,7 +100,11 @@ fn table(vms: &[Vm]) -> String {
         let link = vm.urls.first().cloned().unwrap_or_else(|| "-".into());
         vec![vm.name.clone(), state(vm).into(), platform(vm).into(), link, vm.agent_url.clone()]
     });
-    columns(&std::iter::once(header).chain(rows).collect::<Vec<_>>())
+    let troubles = vms
+        .iter()
+        .filter_map(|vm| Some(format!("{}: the app does not run: {}\n", vm.name, trouble(vm)?)));
+    let table = columns(&std::iter::once(header).chain(rows).collect::<Vec<_>>());
+    table + &troubles.collect::<String>()
 }
 
 fn state(vm: &Vm) -> &'static str {

@@ -148,6 +148,7 @@ fn finish(vm: &Vm, judged: &Judged, app: Record, output: &Output) -> Outcome<Exi
         "agent": vm.agent_url,
         "image": vm.image,
         "app": match app.refusal { Refusal::None => "running", _ => "failed" },
+        "app_failure": (app.refusal != Refusal::None).then(|| watch::reason(&app)),
     });
     output.result(&document, || {
         let links: String = vm.urls.iter().map(|url| format!("  {url}\n")).collect();
@@ -155,7 +156,7 @@ fn finish(vm: &Vm, judged: &Judged, app: Record, output: &Output) -> Outcome<Exi
     });
     if app.refusal != Refusal::None {
         return Err(Failure::new(
-            format!("the app does not run: {}", app.refusal.sentence()),
+            format!("the app does not run: {}", watch::reason(&app)),
             format!(
                 "the guest still serves evidence; `dstyx logs {0} --console`, `dstyx down {0}`",
                 vm.name

@@ -22,7 +22,8 @@ mod status;
 pub use driver::STOP_BUDGET;
 pub use history::{AppEvent, Happening, MAX_EVENTS};
 pub use status::{
-    AppState, ContainerState, ContainerStatus, Failure, FailureKind, HealthState, PullStatus,
+    AppState, ContainerState, ContainerStatus, Failure, FailureKind, HealthState, ImageFault,
+    PullStatus,
 };
 
 use board::Board;

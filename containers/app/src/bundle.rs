@@ -273,7 +273,13 @@ mod tests {
         .expect("compose file");
         let (config, _) = parse_config(image.as_bytes(), 0).expect("image");
         let manifest = ContentDigest::from_bytes([0; 32]);
-        let image = PulledImage { manifest, config, layers: Vec::new(), documents: Vec::new() };
+        let image = PulledImage {
+            manifest,
+            config,
+            layers: Vec::new(),
+            documents: Vec::new(),
+            notes: Vec::new(),
+        };
         let network = Joined {
             namespace: None,
             addresses: Vec::new(),

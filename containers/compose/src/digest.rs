@@ -24,6 +24,11 @@ impl ContentDigest {
         Self(Sha256Digest(bytes))
     }
 
+    /// The digest without the name of its algorithm.
+    pub fn sha256(self) -> Sha256Digest {
+        self.0
+    }
+
     /// 64 lower-case hexadecimal digits, without the algorithm; safe as a file name.
     pub fn hex(&self) -> String {
         self.0.to_string()

@@ -20,14 +20,70 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use rustix::process::{WaitOptions, waitpid};
 
 use crate::sys;
+use crate::user::{Identity, UserError};
 use crate::wire::ID_RANGE;
 
+/// Ids beyond the range that are mapped one by one: the kernel takes a map of one page.
+const MAX_BEYOND: usize = 64;
 /// `MOUNT_ATTR_IDMAP`
 const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
 /// A mount of its own, which ends with its descriptor.
 const CLONE: OpenTreeFlags = OpenTreeFlags::OPEN_TREE_CLONE.union(OpenTreeFlags::OPEN_TREE_CLOEXEC);
 /// `AT_EMPTY_PATH`
 const AT_EMPTY_PATH: u32 = 0x1000;
+
+/// How a container's ids stand for the guest's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Range {
+    /// What root in the container is to the guest.
+    first: u32,
+    /// Users beyond the range, for each of which one of its last ids is given up.
+    users: Vec<u32>,
+    /// Groups beyond it.
+    groups: Vec<u32>,
+}
+
+impl Range {
+    /// The container's ids 0 to [`ID_RANGE`] are the guest's from `first` on.
+    pub(super) fn plain(first: u32) -> Self {
+        Self { first, users: Vec::new(), groups: Vec::new() }
+    }
+
+    /// The range for a user of whom some id is larger than those of a container; `None` if none is.
+    pub(super) fn beyond(first: u32, identity: &Identity) -> Result<Option<Self>, UserError> {
+        let groups = || std::iter::once(identity.gid).chain(identity.additional_gids.clone());
+        if identity.uid < ID_RANGE && groups().all(|group| group < ID_RANGE) {
+            return Ok(None);
+        }
+        let mut groups: Vec<u32> = groups().collect();
+        groups.sort_unstable();
+        groups.dedup();
+        let groups = displaced(groups);
+        if groups.len() > MAX_BEYOND {
+            return Err(UserError::Beyond { found: groups.len(), limit: MAX_BEYOND });
+        }
+        Ok(Some(Self { first, users: displaced(vec![identity.uid]), groups }))
+    }
+
+    /// The lines of `uid_map` and `gid_map` (`user_namespaces(7)`).
+    fn maps(&self) -> [String; 2] {
+        [&self.users, &self.groups].map(|beyond| {
+            let (first, kept) = (self.first, ID_RANGE - beyond.len() as u32);
+            let mut map = format!("0 {first} {kept}\n");
+            for (id, place) in beyond.iter().zip(first + kept..) {
+                map.push_str(&format!("{id} {place} 1\n"));
+            }
+            map
+        })
+    }
+}
+
+/// Those of `ids`, sorted and each once, that are not below what is kept of the range if each of
+/// them takes one of its last places.
+fn displaced(ids: Vec<u32>) -> Vec<u32> {
+    let kept = ID_RANGE.saturating_sub(ids.len() as u32);
+    ids.into_iter().filter(|id| *id >= kept).collect()
+}
 
 /// The namespace of one container's ids; none if it has the guest's.
 #[derive(Debug)]
@@ -38,9 +94,9 @@ pub(super) struct Ids {
 }
 
 impl Ids {
-    /// Makes the namespace for the range that begins with `first`; without one ids are the guest's.
-    pub(super) fn new(first: Option<u32>) -> io::Result<Self> {
-        let Some(first) = first else { return Ok(Self { namespace: None, root: 0 }) };
+    /// Makes the namespace for `range`; without one ids are the guest's.
+    pub(super) fn new(range: Option<Range>) -> io::Result<Self> {
+        let Some(range) = range else { return Ok(Self { namespace: None, root: 0 }) };
         let (ready, tell_ready) = io::pipe()?;
         let (wait, done) = io::pipe()?;
         let (mut ours, mut theirs) = (Some((ready, done)), Some((tell_ready, wait)));
@@ -56,14 +112,14 @@ impl Ids {
         let made = (|| {
             ready.read_exact(&mut [0])?;
             let process = format!("/proc/{}", holder.as_raw_nonzero());
-            let map = format!("0 {first} {ID_RANGE}");
-            fs::write(format!("{process}/uid_map"), &map)?;
-            fs::write(format!("{process}/gid_map"), &map)?;
+            let [users, groups] = range.maps();
+            fs::write(format!("{process}/uid_map"), users)?;
+            fs::write(format!("{process}/gid_map"), groups)?;
             File::open(format!("{process}/ns/user"))
         })();
         drop(done);
         waitpid(Some(holder), WaitOptions::empty())?;
-        Ok(Self { namespace: Some(made?.into()), root: first })
+        Ok(Self { namespace: Some(made?.into()), root: range.first })
     }
 
     /// The namespace, if the container has one.
@@ -131,4 +187,35 @@ fn hold_namespace(mut ready: io::PipeWriter, mut wait: io::PipeReader) -> io::Re
     ready.write_all(&[0])?;
     // Ends when the parent closes its end, also by dying.
     wait.read(&mut [0]).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_beyond_the_range_takes_its_last_places() {
+        let range = |uid, gid, additional_gids| {
+            Range::beyond(1 << 16, &Identity { uid, gid, additional_gids, ..Identity::default() })
+        };
+        assert_eq!(range(65_535, 65_535, vec![0]), Ok(None));
+        let many = range(0, 0, (100_000..100_065).collect());
+        assert_eq!(many, Err(UserError::Beyond { found: 65, limit: MAX_BEYOND }));
+        assert_eq!(Range::plain(1 << 16).maps()[0], "0 65536 65536\n");
+        let large = range(4_191_718, 0, vec![]).expect("few").expect("beyond");
+        assert_eq!(
+            large.maps(),
+            ["0 65536 65535\n4191718 131071 1\n".to_owned(), "0 65536 65536\n".to_owned()]
+        );
+        // A group that gave up its place for another one is mapped all the same.
+        let groups = range(7, 1_000_650_000, vec![7, 65_535, 1_000_650_000]);
+        let groups = groups.expect("few").expect("beyond");
+        assert_eq!(
+            groups.maps(),
+            [
+                "0 65536 65536\n".to_owned(),
+                "0 65536 65534\n65535 131070 1\n1000650000 131071 1\n".to_owned()
+            ]
+        );
+    }
 }

@@ -103,9 +103,12 @@ fn request(stream: impl Read) -> Result<Request, HelperError> {
 /// Starts the container and tells the agent; what was begun is undone if that fails.
 fn start(request: &Request) -> Result<Running, HelperError> {
     rustix::process::setsid().map_err(io::Error::from)?;
-    let started = prepare::prepare(request)
+    let agent = Agent::listen(&request.directory)?;
+    // An agent that is gone does not hear; the container starts all the same.
+    let tell = |report: &Report| drop(send(report));
+    let started = prepare::prepare(request, &tell)
         .map_err(HelperError::from)
-        .and_then(|prepared| run(request, prepared));
+        .and_then(|prepared| run(request, prepared, agent));
     if started.is_err() {
         // The error that is told is the first one.
         let _ = cgroup::remove(&cgroup::directory(&request.id));
@@ -113,7 +116,7 @@ fn start(request: &Request) -> Result<Running, HelperError> {
     started
 }
 
-fn run(request: &Request, prepared: Prepared) -> Result<Running, HelperError> {
+fn run(request: &Request, prepared: Prepared, agent: Agent) -> Result<Running, HelperError> {
     let log = Log::open(request.log.as_ref())?;
     let executor = Sandboxed::new(&prepared.spec, request.danger_no_filter)?;
     let terminal =
@@ -126,13 +129,12 @@ fn run(request: &Request, prepared: Prepared) -> Result<Running, HelperError> {
         container.pid().and_then(|pid| Pid::from_raw(pid.as_raw())).ok_or(HelperError::NoPid)?;
     let begun = (|| {
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from)?;
-        let agent = Agent::listen(&request.directory)?;
         let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", pid.as_raw_nonzero()))?;
         places::verify(&mounts, &prepared.spec)?;
         container.start().map_err(HelperError::Start)?;
-        Ok((pidfd, agent))
+        Ok(pidfd)
     })();
-    let (pidfd, agent) = begun.inspect_err(|_: &HelperError| drop(container.delete(true)))?;
+    let pidfd = begun.inspect_err(|_: &HelperError| drop(container.delete(true)))?;
     // An agent that is gone already finds the container when it attaches.
     let _ = send(&Report::Running { pid: pid.as_raw_nonzero().get() });
     let commands = Commands::new(prepared.spec, executor, &request.id);

@@ -26,11 +26,11 @@ use rustix::mount::{
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::ids::{self, Ids};
+use super::ids::{self, Ids, Range};
 use super::places::PlaceError;
 use super::root::{self, RootError};
 use super::user::{self, Identity, UserError};
-use super::wire::{Bind, ID_RANGE, MOUNTS, ROOT, Request};
+use super::wire::{Bind, MOUNTS, ROOT, Report, Request};
 use super::{cgroup, devices, places, volumes};
 
 /// Open files of one process where the service does not say, as systemd and Docker set them.
@@ -45,28 +45,26 @@ pub(super) struct Prepared {
     _ids: Ids,
 }
 
-/// Makes everything ready.
-pub(super) fn prepare(request: &Request) -> Result<Prepared, PrepareError> {
+/// Makes everything ready; `tell` hears of what may take long.
+pub(super) fn prepare(request: &Request, tell: &dyn Fn(&Report)) -> Result<Prepared, PrepareError> {
     own_mounts().map_err(PrepareError::system("mount namespace"))?;
     join_network(request).map_err(PrepareError::system("network namespace"))?;
-    let ids = Ids::new(request.first_id).map_err(PrepareError::system("user namespace"))?;
+    let (ids, mounted, identity) = root_and_identity(request)?;
     let root = request.directory.join(ROOT);
     fs::DirBuilder::new()
         .mode(0o755)
         .create(&root)
         .map_err(PrepareError::system("root directory"))?;
-    let mounted = root::mount(&request.root, &ids)?;
     ids::attach(&mounted, &root).map_err(PrepareError::system("attach the root"))?;
     let tree = Tree::open(&root)?;
     places::check(&tree, &request.spec)?;
-    let identity = identity(&tree, request)?;
     let mut spec = request.spec.clone();
     fill_in(&mut spec, &identity, &ids)?;
     ids.as_root(|| make_working_dir(&tree, &spec))
         .map_err(PrepareError::system("working directory"))??;
     for (index, bind) in request.binds.iter().enumerate() {
         let at = request.directory.join(MOUNTS).join(index.to_string());
-        let done = bind_ready(request, bind, &at, &ids);
+        let done = bind_ready(request, bind, &at, &ids, tell);
         done.map_err(|error| PrepareError::Mount { what: describe(bind), error })?;
     }
     raise_limits(&mut spec).map_err(PrepareError::system("limits of a process"))?;
@@ -85,6 +83,27 @@ fn own_mounts() -> io::Result<()> {
     Ok(mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?)
 }
 
+/// The container's root and the user that it runs as, who is looked up in that root.
+///
+/// A user beyond the range of a container's ids (CI builders and OpenShift have such) gets ids at
+/// the range's end; then the root is mounted once more, with owners seen that way.
+fn root_and_identity(request: &Request) -> Result<(Ids, OwnedFd, Identity), PrepareError> {
+    let failed = PrepareError::system("user namespace");
+    let ids = Ids::new(request.first_id.map(Range::plain)).map_err(failed)?;
+    let mounted = root::mount(&request.root, &ids)?;
+    let again = rustix::io::dup(&mounted).map_err(io::Error::from);
+    let tree = Tree::of(again.map_err(PrepareError::system("open the root"))?);
+    let identity = identity(&tree, request)?;
+    let range = request.first_id.map(|first| Range::beyond(first, &identity)).transpose()?;
+    let Some(range) = range.flatten() else {
+        return Ok((ids, mounted, identity));
+    };
+    drop((tree, mounted));
+    let ids = Ids::new(Some(range)).map_err(PrepareError::system("user namespace"))?;
+    let mounted = root::mount(&request.root, &ids)?;
+    Ok((ids, mounted, identity))
+}
+
 /// Looks the user up in the image's files.
 fn identity(tree: &Tree, request: &Request) -> Result<Identity, PrepareError> {
     let text = |path: &str| -> Result<String, PrepareError> {
@@ -101,11 +120,7 @@ fn identity(tree: &Tree, request: &Request) -> Result<Identity, PrepareError> {
         read.map_err(failed)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     };
-    let identity = user::identity(&request.user, &text("etc/passwd")?, &text("etc/group")?)?;
-    if request.first_id.is_some() {
-        identity.within(ID_RANGE)?;
-    }
-    Ok(identity)
+    Ok(user::identity(&request.user, &text("etc/passwd")?, &text("etc/group")?)?)
 }
 
 /// What only the helper knows: ids, the capabilities that they hold, home, and the namespace of
@@ -145,7 +160,13 @@ fn make_working_dir(tree: &Tree, spec: &Spec) -> Result<(), PrepareError> {
 }
 
 /// Puts what a mount shows at `at`.
-fn bind_ready(request: &Request, bind: &Bind, at: &Path, ids: &Ids) -> io::Result<()> {
+fn bind_ready(
+    request: &Request,
+    bind: &Bind,
+    at: &Path,
+    ids: &Ids,
+    tell: &dyn Fn(&Report),
+) -> io::Result<()> {
     let tree = match bind {
         Bind::Path(path) => ids.mapped(path)?,
         Bind::Program(path) => ids::unmapped(path)?,
@@ -155,7 +176,7 @@ fn bind_ready(request: &Request, bind: &Bind, at: &Path, ids: &Ids) -> io::Resul
                 fs::DirBuilder::new().recursive(true).create(&empty)?;
                 root::mount_image(&request.root.layers, &empty).map_err(io::Error::other)
             };
-            volumes::make(directory, image, fill.as_deref())?;
+            volumes::make(directory, image, fill.as_deref(), tell)?;
             ids.mapped_open(&open_volume(directory, subpath.as_deref())?)?
         }
         Bind::System => system()?,

@@ -17,19 +17,33 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::wire::Report;
+
 /// Deeper than any directory that a person made; each level is a call and a descriptor.
 const MAX_DEPTH: usize = 128;
 
 /// Makes the volume `directory` if it is not there, with the content of `fill` in `image`, owners
-/// included.
+/// included; `tell` hears when that begins and ends.
 pub(super) fn make(
     directory: &Path,
     image: impl FnOnce() -> io::Result<OwnedFd>,
     fill: Option<&str>,
+    tell: &dyn Fn(&Report),
 ) -> io::Result<()> {
     if directory.exists() {
         return Ok(());
     }
+    tell(&Report::Copying);
+    let made = make_whole(directory, image, fill);
+    tell(&Report::Copied);
+    made
+}
+
+fn make_whole(
+    directory: &Path,
+    image: impl FnOnce() -> io::Result<OwnedFd>,
+    fill: Option<&str>,
+) -> io::Result<()> {
     let parent = directory.parent().ok_or(io::ErrorKind::InvalidInput)?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
     // Two containers may begin with one volume at the same time.
@@ -137,6 +151,7 @@ fn times(stat: &Stat) -> Timestamps {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     use super::*;
@@ -156,13 +171,17 @@ mod tests {
             || -> io::Result<OwnedFd> { Ok(open(&image, OFlags::PATH, Mode::empty())?) };
 
         let volume = directory.path().join("volumes/data");
-        make(&volume, open_image, Some("/srv")).expect("volume");
+        let told = RefCell::new(Vec::new());
+        let tell = |report: &Report| told.borrow_mut().push(report.clone());
+        make(&volume, open_image, Some("/srv"), &tell).expect("volume");
+        assert_eq!(*told.borrow(), [Report::Copying, Report::Copied]);
         let file = volume.join("deep/file");
         assert_eq!(fs::read_to_string(&file).expect("file"), "of the image");
         assert_eq!(fs::metadata(&file).expect("file").mode() & 0o7777, 0o4640);
         assert_eq!(fs::read_link(volume.join("link")).expect("link"), Path::new("/etc/passwd"));
         fs::remove_file(&file).expect("remove");
-        make(&volume, open_image, Some("/srv")).expect("again");
+        make(&volume, open_image, Some("/srv"), &tell).expect("again");
+        assert_eq!(told.borrow().len(), 2, "nothing is copied");
         assert!(!file.exists(), "what the app removed stays removed");
 
         for (name, fill, expected) in [
@@ -172,7 +191,7 @@ mod tests {
             ("file", "/srv/deep/file", 0),
         ] {
             let volume = directory.path().join("volumes").join(name);
-            make(&volume, open_image, Some(fill)).expect(name);
+            make(&volume, open_image, Some(fill), &tell).expect(name);
             assert_eq!(volume.read_dir().expect(name).count(), expected, "{name}");
         }
         assert_eq!(

@@ -1,8 +1,10 @@
 //! What agent and helper tell each other: JSON, a line each.
 //!
-//! The agent writes one [`Request`] to the helper's standard input and reads one [`Report`] from
-//! its standard output: [`Report::Running`] or [`Report::Failed`]. Everything later goes over the
-//! helper's socket: the helper says [`Report::Running`] to whoever connects, then takes
+//! The agent writes one [`Request`] to the helper's standard input and reads [`Report`]s from its
+//! standard output: [`Report::Copying`] and [`Report::Copied`] for each volume that is filled, then
+//! [`Report::Running`] or [`Report::Ended`]. Everything later goes over the helper's socket, which
+//! it has from its first moment, so that an agent knows its process by the socket's peer. The helper
+//! says [`Report::Running`] to whoever connects, then takes
 //! [`Control`]s and answers them; the last line is the container's end, which also stands in the
 //! report file for an agent that was not there. Both ends are of the same build, so there is no
 //! version.
@@ -196,6 +198,11 @@ pub enum Report {
         /// How.
         end: End,
     },
+    /// Files of the image are copied into a volume, which takes as long as they are large; the time
+    /// until [`Report::Copied`] does not count against the start's.
+    Copying,
+    /// The copy is done.
+    Copied,
     /// A command ended.
     Executed {
         /// The number of its request.

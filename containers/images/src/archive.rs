@@ -5,6 +5,7 @@
 //! Sources: POSIX `pax` (ustar and extended header blocks), GNU tar's `L` and `K` entries, and the
 //! OCI image specification's `layer.md`.
 
+use std::fmt;
 use std::io::Read;
 
 use tar::{Archive, Entry, EntryType, Header, PaxExtensions};
@@ -23,6 +24,8 @@ pub(super) enum Make {
     Symlink(Vec<u8>),
     HardLink(Vec<u8>),
     Fifo,
+    /// A character or block device, which no layer gets.
+    Device,
 }
 
 /// One file, directory or link, as the archive describes it.
@@ -46,27 +49,63 @@ pub(super) fn for_each<R: Read, E: From<ArchiveError>>(
 ) -> Result<R, E> {
     let mut archive = Archive::new(reader);
     let mut extended = Extended::default();
-    for entry in archive.entries().map_err(ArchiveError::Io)?.raw(true) {
-        let mut entry = entry.map_err(ArchiveError::Io)?;
-        match entry.header().entry_type() {
-            EntryType::XGlobalHeader => {
-                short_bytes(&mut entry)?;
-            }
-            EntryType::XHeader => extended.read_pax(&short_bytes(&mut entry)?)?,
-            EntryType::GNULongName => extended.path = Some(c_string(short_bytes(&mut entry)?)),
-            EntryType::GNULongLink => extended.link = Some(c_string(short_bytes(&mut entry)?)),
-            _ => {
-                let item = std::mem::take(&mut extended).item(entry.header())?;
-                apply(item, &mut entry)?;
-            }
+    let mut place = Place::Start;
+    for entry in archive.entries().map_err(|error| place.fault(Fault::Io(error)))?.raw(true) {
+        let mut entry = entry.map_err(|error| place.fault(Fault::Io(error)))?;
+        if extended.take_in(&mut entry).map_err(|fault| place.fault(fault))? {
+            continue;
         }
+        let path = extended.path_of(entry.header());
+        let at = Place::At(shown(&path));
+        let item = std::mem::take(&mut extended).item(path, entry.header());
+        apply(item.map_err(|fault| at.fault(fault))?, &mut entry)?;
+        place = at.passed();
     }
     if extended != Extended::default() {
-        return Err(ArchiveError::Dangling.into());
+        return Err(place.fault(Fault::Dangling).into());
     }
     let mut reader = archive.into_inner();
-    only_zeros(&mut reader)?;
+    only_zeros(&mut reader).map_err(|fault| place.fault(fault))?;
     Ok(reader)
+}
+
+/// Where in an archive something is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Before its first entry.
+    Start,
+    /// The entry of this path.
+    At(String),
+    /// Behind the entry of this path, before the next one has a path.
+    After(String),
+}
+
+impl Place {
+    fn fault(&self, fault: Fault) -> ArchiveError {
+        ArchiveError { place: self.clone(), fault }
+    }
+
+    fn passed(self) -> Self {
+        match self {
+            Self::At(path) => Self::After(path),
+            other => other,
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start => f.write_str("at the start"),
+            Self::At(path) => write!(f, "{path:?}"),
+            Self::After(path) => write!(f, "after {path:?}"),
+        }
+    }
+}
+
+/// A path of an archive as an error shows it.
+pub(super) fn shown(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
 }
 
 /// What extended headers say about the next entry.
@@ -82,11 +121,27 @@ struct Extended {
 }
 
 impl Extended {
+    /// Takes in an entry that only says something of the next one; false if it is another one.
+    fn take_in<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> Result<bool, Fault> {
+        match entry.header().entry_type() {
+            EntryType::XGlobalHeader => drop(short_bytes(entry)?),
+            EntryType::XHeader => self.read_pax(&short_bytes(entry)?)?,
+            EntryType::GNULongName => self.path = Some(c_string(short_bytes(entry)?)),
+            EntryType::GNULongLink => self.link = Some(c_string(short_bytes(entry)?)),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn path_of(&self, header: &Header) -> Vec<u8> {
+        self.path.clone().unwrap_or_else(|| header.path_bytes().into_owned())
+    }
+
     /// Takes in the records that change what is unpacked; those that only describe (names, atime)
     /// pass.
-    fn read_pax(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
+    fn read_pax(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         for record in PaxExtensions::new(bytes) {
-            let record = record.map_err(ArchiveError::Io)?;
+            let record = record.map_err(Fault::Io)?;
             let (key, value) = (record.key_bytes(), record.value_bytes());
             match key {
                 b"path" => self.path = Some(value.to_vec()),
@@ -95,7 +150,7 @@ impl Extended {
                 b"uid" => self.uid = Some(number(value)?),
                 b"gid" => self.gid = Some(number(value)?),
                 b"mtime" => self.mtime_secs = Some(seconds(value)?),
-                _ if key.starts_with(b"GNU.sparse.") => return Err(ArchiveError::Sparse),
+                _ if key.starts_with(b"GNU.sparse.") => return Err(Fault::Sparse),
                 _ => {
                     if let Some(name) = key.strip_prefix(XATTR_PREFIX) {
                         self.xattrs.push((name.to_vec(), value.to_vec()));
@@ -106,30 +161,27 @@ impl Extended {
         Ok(())
     }
 
-    fn item(self, header: &Header) -> Result<Item, ArchiveError> {
-        let size = header.entry_size().map_err(ArchiveError::Io)?;
+    fn item(self, path: Vec<u8>, header: &Header) -> Result<Item, Fault> {
+        let size = header.entry_size().map_err(Fault::Io)?;
         if self.size.is_some_and(|stated| stated != size) {
-            return Err(ArchiveError::Size);
+            return Err(Fault::Size);
         }
-        let path = self.path.unwrap_or_else(|| header.path_bytes().into_owned());
         let link = self.link.or_else(|| header.link_name_bytes().map(|link| link.into_owned()));
         let make = make(header, &path, link)?;
         let id = |extended: Option<u64>, plain: std::io::Result<u64>| {
             let id = match extended {
                 Some(id) => id,
-                None => plain.map_err(ArchiveError::Io)?,
+                None => plain.map_err(Fault::Io)?,
             };
             // The kernel takes u32::MAX for "leave as it is".
-            u32::try_from(id).ok().filter(|id| *id != u32::MAX).ok_or(ArchiveError::Number)
+            u32::try_from(id).ok().filter(|id| *id != u32::MAX).ok_or(Fault::Number)
         };
-        let mtime = header.mtime().map_err(ArchiveError::Io)?;
+        let mtime = header.mtime().map_err(Fault::Io)?;
         Ok(Item {
-            mode: header.mode().map_err(ArchiveError::Io)? & 0o7777,
+            mode: header.mode().map_err(Fault::Io)? & 0o7777,
             uid: id(self.uid, header.uid())?,
             gid: id(self.gid, header.gid())?,
-            mtime_secs: self
-                .mtime_secs
-                .unwrap_or(i64::try_from(mtime).map_err(|_| ArchiveError::Number)?),
+            mtime_secs: self.mtime_secs.unwrap_or(i64::try_from(mtime).map_err(|_| Fault::Number)?),
             xattrs: self.xattrs,
             path,
             make,
@@ -137,8 +189,8 @@ impl Extended {
     }
 }
 
-fn make(header: &Header, path: &[u8], link: Option<Vec<u8>>) -> Result<Make, ArchiveError> {
-    let target = || link.filter(|link| !link.is_empty()).ok_or(ArchiveError::NoTarget);
+fn make(header: &Header, path: &[u8], link: Option<Vec<u8>>) -> Result<Make, Fault> {
+    let target = || link.filter(|link| !link.is_empty()).ok_or(Fault::NoTarget);
     match header.entry_type() {
         EntryType::Regular | EntryType::Continuous if path.ends_with(b"/") => Ok(Make::Directory),
         EntryType::Regular | EntryType::Continuous => Ok(Make::File),
@@ -146,20 +198,20 @@ fn make(header: &Header, path: &[u8], link: Option<Vec<u8>>) -> Result<Make, Arc
         EntryType::Symlink => Ok(Make::Symlink(target()?)),
         EntryType::Link => Ok(Make::HardLink(target()?)),
         EntryType::Fifo => Ok(Make::Fifo),
-        EntryType::Block | EntryType::Char => Err(ArchiveError::Device),
-        EntryType::GNUSparse => Err(ArchiveError::Sparse),
-        other => Err(ArchiveError::Kind(other.as_byte())),
+        EntryType::Block | EntryType::Char => Ok(Make::Device),
+        EntryType::GNUSparse => Err(Fault::Sparse),
+        other => Err(Fault::Kind(other.as_byte())),
     }
 }
 
 /// The bytes of an extended header.
-fn short_bytes<R: Read>(entry: &mut Entry<'_, R>) -> Result<Vec<u8>, ArchiveError> {
-    let size = entry.header().entry_size().map_err(ArchiveError::Io)?;
+fn short_bytes<R: Read>(entry: &mut Entry<'_, R>) -> Result<Vec<u8>, Fault> {
+    let size = entry.header().entry_size().map_err(Fault::Io)?;
     if size > MAX_EXTENDED_HEADER_BYTES {
-        return Err(ArchiveError::HeaderTooLong(size));
+        return Err(Fault::HeaderTooLong(size));
     }
     let mut bytes = Vec::new();
-    entry.take(size).read_to_end(&mut bytes).map_err(ArchiveError::Io)?;
+    entry.take(size).read_to_end(&mut bytes).map_err(Fault::Io)?;
     Ok(bytes)
 }
 
@@ -170,33 +222,43 @@ fn c_string(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-fn number(value: &[u8]) -> Result<u64, ArchiveError> {
-    std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).ok_or(ArchiveError::Number)
+fn number(value: &[u8]) -> Result<u64, Fault> {
+    std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).ok_or(Fault::Number)
 }
 
 /// Whole seconds of a decimal such as `1700000000.25`.
-fn seconds(value: &[u8]) -> Result<i64, ArchiveError> {
+fn seconds(value: &[u8]) -> Result<i64, Fault> {
     let whole = value.split(|b| *b == b'.').next().unwrap_or_default();
-    std::str::from_utf8(whole).ok().and_then(|text| text.parse().ok()).ok_or(ArchiveError::Number)
+    std::str::from_utf8(whole).ok().and_then(|text| text.parse().ok()).ok_or(Fault::Number)
 }
 
 /// After the end mark an archive is padded with zeros.
-fn only_zeros(reader: &mut impl Read) -> Result<(), ArchiveError> {
+fn only_zeros(reader: &mut impl Read) -> Result<(), Fault> {
     let mut buffer = [0; 4096];
     loop {
-        let count = reader.read(&mut buffer).map_err(ArchiveError::Io)?;
+        let count = reader.read(&mut buffer).map_err(Fault::Io)?;
         if count == 0 {
             return Ok(());
         }
         if buffer[..count].iter().any(|b| *b != 0) {
-            return Err(ArchiveError::Trailing);
+            return Err(Fault::Trailing);
         }
     }
 }
 
+/// A fault of an archive, and where it was found.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {fault}")]
+pub struct ArchiveError {
+    /// The entry.
+    pub place: Place,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
 /// Why an archive is no layer.
 #[derive(Debug, thiserror::Error)]
-pub enum ArchiveError {
+pub enum Fault {
     /// Reading failed: a bad header, a bad compressed stream, or a limit.
     #[error("{0}")]
     Io(std::io::Error),
@@ -212,9 +274,6 @@ pub enum ArchiveError {
     /// A link leads nowhere.
     #[error("a link has no target")]
     NoTarget,
-    /// A character or block device.
-    #[error("device nodes are refused")]
-    Device,
     /// A sparse file in one of GNU's formats.
     #[error("sparse files are not supported")]
     Sparse,

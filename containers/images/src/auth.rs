@@ -15,6 +15,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::credentials::{Credential, Secret, sensitive};
+use super::registry::is_busy;
 
 /// A token answer is a few kilobytes of base64.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
@@ -257,6 +258,17 @@ impl From<reqwest::Error> for AuthError {
 }
 
 impl AuthError {
+    /// Whether asking later may help.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Http(_) => true,
+            Self::Refused(status) | Self::WrongCredentials(status) | Self::StillRefused(status) => {
+                is_busy(*status)
+            }
+            _ => false,
+        }
+    }
+
     fn refused(status: u16, credential: Option<&Credential>) -> Self {
         match credential {
             Some(_) => Self::WrongCredentials(status),

@@ -4,7 +4,7 @@
 //! Checked by digest before it comes here, and hostile all the same: what it says holds only as far
 //! as the compose file does not say otherwise. Sources: OCI image specification 1.1, `config.md`,
 //! and Docker's "Image JSON" for `Healthcheck`, whose durations are nanoseconds. Keys that only
-//! describe are skipped.
+//! describe are skipped; `ExposedPorts` is one, since it opens and closes nothing in a guest.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -39,19 +39,8 @@ pub struct ImageConfig {
     pub health: Option<HealthCheck>,
     /// Absolute directories whose content shall outlive the container; sorted, each once.
     pub volumes: Vec<String>,
-    /// Ports that it listens on; sorted, each once.
-    pub exposed_ports: Vec<ExposedPort>,
     /// Names and values without a meaning; sorted by name.
     pub labels: Vec<(String, String)>,
-}
-
-/// A port that an image says it listens on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ExposedPort {
-    /// Its number, not 0.
-    pub port: u16,
-    /// Whether it is UDP; otherwise TCP.
-    pub udp: bool,
 }
 
 #[derive(Deserialize)]
@@ -74,7 +63,6 @@ struct RawProcess {
     stop_signal: Option<String>,
     healthcheck: Option<RawHealth>,
     volumes: Option<BTreeMap<String, IgnoredAny>>,
-    exposed_ports: Option<BTreeMap<String, IgnoredAny>>,
     labels: Option<BTreeMap<String, String>>,
 }
 
@@ -116,11 +104,6 @@ fn process(raw: RawProcess) -> Result<ImageConfig, ManifestError> {
     if let Some(volume) = volumes.iter().find(|volume| !valid_volume(volume)) {
         return Err(ManifestError::Volume(volume.clone()));
     }
-    let ports = raw.exposed_ports.unwrap_or_default();
-    let mut exposed_ports =
-        ports.keys().map(|text| exposed_ports_of(text)).collect::<Result<Vec<_>, _>>()?.concat();
-    exposed_ports.sort();
-    exposed_ports.dedup();
     Ok(ImageConfig {
         user: raw.user.unwrap_or_default(),
         environment: raw.env.unwrap_or_default(),
@@ -130,7 +113,6 @@ fn process(raw: RawProcess) -> Result<ImageConfig, ManifestError> {
         stop_signal: raw.stop_signal.filter(|signal| !signal.is_empty()),
         health: raw.healthcheck.map(health).transpose()?.flatten(),
         volumes,
-        exposed_ports,
         labels: raw.labels.unwrap_or_default().into_iter().collect(),
     })
 }
@@ -142,25 +124,6 @@ fn valid_volume(path: &str) -> bool {
         && !path.contains('\0')
         && parts.peek().is_some()
         && parts.all(|part| part != "..")
-}
-
-/// `port[-port][/tcp|/udp]`; other protocols cannot be published here and are left out.
-fn exposed_ports_of(text: &str) -> Result<Vec<ExposedPort>, ManifestError> {
-    let bad = || ManifestError::Port(text.to_owned());
-    let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let udp = match protocol {
-        "tcp" => false,
-        "udp" => true,
-        "sctp" => return Ok(Vec::new()),
-        _ => return Err(bad()),
-    };
-    let number = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(bad);
-    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
-    let (first, last) = (number(first)?, number(last)?);
-    if first > last {
-        return Err(bad());
-    }
-    Ok((first..=last).map(|port| ExposedPort { port, udp }).collect())
 }
 
 fn health(raw: RawHealth) -> Result<Option<HealthCheck>, ManifestError> {
@@ -209,13 +172,11 @@ mod tests {
     #[test]
     fn what_an_image_says_of_its_process_is_read() {
         let config = config(
-            r#"{"Volumes":{"/data":{},"/a/b":{}},"ExposedPorts":{"80/tcp":{},"53/udp":{},"9000-9001":{},"7/sctp":{}},
+            r#"{"Volumes":{"/data":{},"/a/b":{}},"ExposedPorts":{"8080/TCP":{},"0/tcp":{},"9-8":{},"80/quic":{},"":{}},
                 "Labels":{"b":"2","a":"1"},"Healthcheck":{"Test":["CMD-SHELL","curl x"],"Interval":5000000000,"Retries":2}}"#,
         )
         .expect("configuration");
         assert_eq!(config.volumes, ["/a/b", "/data"]);
-        let ports: Vec<_> = config.exposed_ports.iter().map(|port| (port.port, port.udp)).collect();
-        assert_eq!(ports, [(53, true), (80, false), (9000, false), (9001, false)]);
         assert_eq!(config.labels[0], ("a".to_owned(), "1".to_owned()));
         let health = config.health.expect("a check");
         assert_eq!(health.test.expect("words"), ["/bin/sh", "-c", "curl x"]);
@@ -237,9 +198,6 @@ mod tests {
             (r#"{"Healthcheck":{"Test":["RUN","x"]}}"#, "health check"),
             (r#"{"Healthcheck":{"Test":["CMD-SHELL","a","b"]}}"#, "health check"),
             (r#"{"Healthcheck":{"Test":["CMD","a"],"Interval":-1}}"#, "not an image document"),
-            (r#"{"ExposedPorts":{"0/tcp":{}}}"#, "exposed port"),
-            (r#"{"ExposedPorts":{"80/quic":{}}}"#, "exposed port"),
-            (r#"{"ExposedPorts":{"9-8":{}}}"#, "exposed port"),
             (r#"{"Volumes":{"data":{}}}"#, "volume"),
             (r#"{"Volumes":{"/":{}}}"#, "volume"),
             (r#"{"Volumes":{"/a/../../b":{}}}"#, "volume"),

@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use container_tree::{Tree, TreeError, TreePath, look};
+use container_tree::{Tree, TreeError, TreePath, look, remove_directory_at};
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags, chownat, fchmod,
     fchown, fsetxattr, futimens, linkat, mkdirat, mknodat, openat, symlinkat, unlinkat, utimensat,
@@ -17,9 +17,12 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::archive::{Item, Make};
+use super::budget::BudgetError;
 
 /// The attribute by which overlayfs hides what lies below a directory.
 const OPAQUE_XATTR: &str = "trusted.overlay.opaque";
+/// The attribute by which overlayfs knows a directory that was copied up.
+const ORIGIN_XATTR: &str = "trusted.overlay.origin";
 
 /// The directory that a layer is unpacked into.
 #[derive(Debug)]
@@ -33,21 +36,24 @@ impl Layer {
         Ok(Self { tree: Tree::open(root)? })
     }
 
-    /// Makes what `item` describes, with `content` as a file's bytes.
-    pub(super) fn make(&self, item: &Item, content: &mut dyn Read) -> Result<(), LayerError> {
-        let path = TreePath::parse(&item.path)?;
-        for (name, value) in &item.xattrs {
-            allowed_xattr(name, value)?;
-        }
+    /// Makes what `item` describes at `path`, with `content` as a file's bytes; true if a directory
+    /// was in the way and is gone.
+    ///
+    /// A later entry of a name counts, as in Docker and containerd; only a directory over a
+    /// directory keeps what is in it.
+    pub(super) fn make(
+        &self,
+        path: &TreePath,
+        item: &Item,
+        content: &mut dyn Read,
+    ) -> Result<bool, LayerError> {
         if path.name.is_empty() {
-            return self.make_root(item);
+            return self.make_root(item).map(|()| false);
         }
-        let parent = self.tree.parent(&path)?;
-        if item.make != Make::Directory {
-            remove(&parent, &path.name)?;
-        }
+        let parent = self.tree.parent(path)?;
+        let replaced = item.make != Make::Directory && remove(&parent, &path.name)?;
         match &item.make {
-            Make::Directory => self.make_directory(&parent, &path.name, item),
+            Make::Directory => make_directory(&parent, &path.name, item),
             Make::File => make_file(&parent, &path.name, item, content),
             Make::Symlink(target) => {
                 let made = symlinkat(target.as_slice(), &parent, path.name.as_slice());
@@ -61,47 +67,55 @@ impl Layer {
                     .map_err(|error| system("mkfifo", error))?;
                 own_unopened(&parent, &path.name, item)
             }
-        }
+            Make::Device => Ok(()),
+        }?;
+        Ok(replaced)
     }
 
-    /// Hides `path` of the layers below (overlayfs: a character device 0/0).
+    /// Hides `path` of the layers below (overlayfs: a character device 0/0), once all that this
+    /// layer has is made.
     pub(super) fn whiteout(&self, path: &TreePath) -> Result<(), LayerError> {
-        let parent = self.tree.parent(path)?;
+        let parent = match self.tree.parent(path) {
+            // Below a file of this layer there is nothing to hide.
+            Err(TreeError::System { error, .. })
+                if error.kind() == io::ErrorKind::NotADirectory =>
+            {
+                return Ok(());
+            }
+            parent => parent?,
+        };
         match look(&parent, &path.name)? {
-            // Made by this very layer: what lies below is hidden by it already, a directory's
-            // content not yet.
+            // What lies below is hidden by what this layer has of that name, a directory's content
+            // not yet.
             Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
-                let directory = open_directory(&parent, &path.name)?;
-                set_opaque(&directory)
+                set_opaque(&open_directory(&parent, &path.name)?)
             }
             Some(_) => Ok(()),
             None => {
                 mknodat(&parent, path.name.as_slice(), FileType::CharacterDevice, Mode::empty(), 0)
-                    .map_err(|error| system("make whiteout", error))
+                    .map_err(|error| system("make whiteout", error))?;
+                mark_whiteouts(&readable(&parent)?)
             }
         }
     }
 
     /// Hides everything of the layers below in the directory that holds `path`.
     pub(super) fn opaque_parent(&self, path: &TreePath) -> Result<(), LayerError> {
-        let parent = self.tree.parent(path)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let readable =
-            openat(&parent, ".", flags, Mode::empty()).map_err(|error| system("open", error))?;
-        set_opaque(&readable)
+        set_opaque(&readable(&self.tree.parent(path)?)?)
     }
 
-    /// Gives a directory its time, after everything in it was made.
+    /// Gives a directory its time, after everything in it was made; nothing if it is gone.
     pub(super) fn set_directory_time(
         &self,
-        path: &[u8],
+        path: &TreePath,
         mtime_secs: i64,
     ) -> Result<(), LayerError> {
-        let path = TreePath::parse(path)?;
-        let parent = self.tree.parent(&path)?;
+        let Some(parent) = self.tree.existing_parent(path)? else { return Ok(()) };
         let name = if path.name.is_empty() { b".".as_slice() } else { &path.name };
-        utimensat(&parent, name, &times(mtime_secs), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|error| system("set time", error))
+        match utimensat(&parent, name, &times(mtime_secs), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(system("set time", error)),
+        }
     }
 
     fn make_root(&self, item: &Item) -> Result<(), LayerError> {
@@ -111,24 +125,6 @@ impl Layer {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = self.tree.resolve(b".", flags).map_err(|error| system("open", error))?;
         set_attributes(&root, item)
-    }
-
-    fn make_directory(&self, parent: &OwnedFd, name: &[u8], item: &Item) -> Result<(), LayerError> {
-        let mut hides = false;
-        match look(parent, name)? {
-            Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {}
-            Some(stat) => {
-                hides = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
-                remove(parent, name)?;
-                mkdirat(parent, name, Mode::RWXU).map_err(|error| system("mkdir", error))?;
-            }
-            None => mkdirat(parent, name, Mode::RWXU).map_err(|error| system("mkdir", error))?,
-        }
-        let directory = open_directory(parent, name)?;
-        if hides {
-            set_opaque(&directory)?;
-        }
-        set_attributes(&directory, item)
     }
 
     fn make_hard_link(
@@ -153,12 +149,26 @@ impl Layer {
     }
 }
 
-/// Removes a file, link or whiteout of that name; a directory is not removed but refused.
-fn remove(parent: &OwnedFd, name: &[u8]) -> Result<(), LayerError> {
+fn make_directory(parent: &OwnedFd, name: &[u8], item: &Item) -> Result<(), LayerError> {
+    match look(parent, name)? {
+        Some(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {}
+        found => {
+            if found.is_some() {
+                remove(parent, name)?;
+            }
+            mkdirat(parent, name, Mode::RWXU).map_err(|error| system("mkdir", error))?;
+        }
+    }
+    set_attributes(&open_directory(parent, name)?, item)
+}
+
+/// Removes what has that name, a directory with all that is in it; true if it was one.
+fn remove(parent: &OwnedFd, name: &[u8]) -> Result<bool, LayerError> {
     match unlinkat(parent, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Ok(()) | Err(Errno::NOENT) => Ok(false),
         Err(Errno::ISDIR) => {
-            Err(LayerError::DirectoryReplaced(String::from_utf8_lossy(name).into_owned()))
+            remove_directory_at(parent, name).map_err(LayerError::Replace)?;
+            Ok(true)
         }
         Err(error) => Err(system("unlink", error)),
     }
@@ -190,9 +200,6 @@ fn set_attributes(file: impl AsFd, item: &Item) -> Result<(), LayerError> {
     fchown(&file, owner.0, owner.1).map_err(|error| system("chown", error))?;
     fchmod(&file, Mode::from_raw_mode(item.mode)).map_err(|error| system("chmod", error))?;
     for (name, value) in &item.xattrs {
-        if !allowed_xattr(name, value)? {
-            continue;
-        }
         fsetxattr(&file, name.as_slice(), value, XattrFlags::empty())
             .map_err(|error| system("set attribute", error))?;
     }
@@ -208,23 +215,36 @@ fn own_unopened(parent: &OwnedFd, name: &[u8], item: &Item) -> Result<(), LayerE
         .map_err(|error| system("set time", error))
 }
 
-/// Which extended attributes a layer may set: `user.` ones and file capabilities. SELinux labels
-/// pass unset, since the guest has no such policy; everything else, overlayfs's own foremost, is
-/// refused.
+/// Attributes that have no meaning in a guest, which has no SELinux policy and appraises no files.
+const MEANINGLESS: [&str; 3] = ["security.evm", "security.ima", "security.selinux"];
+
+/// Leaves the extended attributes that a layer may set, `user.` ones and file capabilities, and
+/// gives the names of those that have no meaning here. Everything else, overlayfs's own foremost,
+/// is refused.
 ///
 /// Capabilities are kept because images depend on them (`ping`) and nothing is gained by them here:
 /// with `no_new_privs`, which every container has, the kernel gives none, and in a user namespace
 /// they count for no more than that namespace. Those that name the root of a namespace (revision 3)
 /// are not an image's to choose.
-fn allowed_xattr(name: &[u8], value: &[u8]) -> Result<bool, LayerError> {
-    match name {
-        b"security.capability" if is_plain_capability(value) => Ok(true),
-        b"security.capability" => Err(LayerError::Capability),
-        b"security.selinux" => Ok(false),
-        _ if name.starts_with(b"user.overlay.") => Err(refused_xattr(name)),
-        _ if name.starts_with(b"user.") && !name.contains(&0) => Ok(true),
-        _ => Err(refused_xattr(name)),
+pub(super) fn take_out_attributes(
+    attributes: &mut Vec<(Vec<u8>, Vec<u8>)>,
+) -> Result<Vec<&'static str>, LayerError> {
+    let mut taken = Vec::new();
+    attributes.retain(|(name, _)| {
+        let meaningless = MEANINGLESS.into_iter().find(|known| known.as_bytes() == name);
+        taken.extend(meaningless);
+        meaningless.is_none()
+    });
+    for (name, value) in attributes {
+        match name.as_slice() {
+            b"security.capability" if is_plain_capability(value) => {}
+            b"security.capability" => return Err(LayerError::Capability),
+            _ if name.starts_with(b"user.overlay.") => return Err(refused_xattr(name)),
+            _ if name.starts_with(b"user.") && !name.contains(&0) => {}
+            _ => return Err(refused_xattr(name)),
+        }
     }
+    Ok(taken)
 }
 
 /// `struct vfs_cap_data` of `linux/capability.h`: revision and effective flag, then two pairs of 32
@@ -237,6 +257,20 @@ fn is_plain_capability(value: &[u8]) -> bool {
 
 fn refused_xattr(name: &[u8]) -> LayerError {
     LayerError::Xattr(String::from_utf8_lossy(name).into_owned())
+}
+
+/// The same directory for reading: attributes are not set by way of a path alone.
+fn readable(directory: &OwnedFd) -> Result<OwnedFd, LayerError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(directory, ".", flags, Mode::empty()).map_err(|error| system("open", error))
+}
+
+/// Tells overlayfs that a directory may hold whiteouts. Otherwise it lists a directory that no
+/// other layer has, or an opaque one, as it is: with names that do not exist. An empty value means
+/// "copied up from an unknown place" (`ovl_path_check_origin_xattr` in `fs/overlayfs`).
+fn mark_whiteouts(directory: &OwnedFd) -> Result<(), LayerError> {
+    fsetxattr(directory, ORIGIN_XATTR, b"", XattrFlags::empty())
+        .map_err(|error| system("mark a directory with whiteouts", error))
 }
 
 fn set_opaque(directory: &OwnedFd) -> Result<(), LayerError> {
@@ -262,9 +296,12 @@ pub enum LayerError {
     /// The root of the layer is no directory.
     #[error("the root is no directory")]
     RootIsNoDirectory,
-    /// A directory made by this layer is replaced by it.
-    #[error("{0:?} was a directory before in the same layer")]
-    DirectoryReplaced(String),
+    /// Too many entries.
+    #[error(transparent)]
+    Budget(BudgetError),
+    /// What an entry replaces cannot be removed.
+    #[error("replace a directory of the same layer: {0}")]
+    Replace(io::Error),
     /// A hard link to what is not there, or is no file.
     #[error("hard link to {0:?}, which is no file of this layer")]
     LinkTarget(String),

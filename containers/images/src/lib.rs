@@ -22,18 +22,21 @@ mod budget;
 mod config;
 mod credentials;
 mod decompress;
+mod error;
 mod layer;
+mod left_out;
 mod manifest;
 mod progress;
 mod registry;
 mod store;
 mod unpack;
 
-pub use archive::ArchiveError;
+pub use archive::{ArchiveError, Fault, Place};
 pub use auth::AuthError;
 pub use budget::{BudgetError, Limits, MAX_CONFIG_BYTES, MAX_LAYERS, MAX_MANIFEST_BYTES};
-pub use config::{ExposedPort, ImageConfig, parse_config};
+pub use config::{ImageConfig, parse_config};
 pub use credentials::{Credentials, CredentialsError};
+pub use error::{PullError, PullReason};
 pub use layer::LayerError;
 pub use manifest::{Compression, Descriptor, Document, Layer, ManifestError, parse_document};
 pub use progress::{Progress, Pulled};
@@ -45,9 +48,10 @@ pub use store::{Freed, Store};
 pub use unpack::UnpackError;
 
 use budget::Budget;
+use left_out::LeftOut;
 use registry::{Kind, Wanted};
 use store::Partial;
-use unpack::Packed;
+use unpack::{Packed, Unpacked};
 
 /// Layers fetched and unpacked side by side: enough to keep a link and two processors busy.
 const PARALLEL_LAYERS: usize = 4;
@@ -66,6 +70,8 @@ pub struct PulledImage {
     /// The documents in the store that say so: index, if the pin names one, manifest and
     /// configuration.
     pub documents: Vec<ContentDigest>,
+    /// What of layers that were unpacked just now was left out, a sentence each.
+    pub notes: Vec<String>,
 }
 
 /// Fetches and unpacks what of `image` is not in the store yet; asks nobody if all is there.
@@ -110,6 +116,7 @@ pub fn unpack_layer(
         Packed { reader: packed, bytes: packed.len() as u64, compression, budget: &budget },
         into,
     )
+    .map(|unpacked| unpacked.archive)
 }
 
 /// What the tasks of one pull share.
@@ -136,9 +143,9 @@ impl Drop for Guard {
 type Held = (ContentDigest, Vec<u8>);
 
 /// A layer that is in the store, or ready to enter it.
-enum Unpacked {
+enum LayerState {
     There,
-    Ready(Partial),
+    Ready(Partial, LeftOut),
 }
 
 impl Puller {
@@ -161,9 +168,9 @@ impl Puller {
             self.document(Kind::Blob, digest, size, MAX_CONFIG_BYTES, &mut documents).await?;
         let (config, diff_ids) = parse_config(&bytes, layers.len()).map_err(refused(digest))?;
         let _hold = self.store.hold(&diff_ids);
-        let layers = self.layers(layers, &diff_ids, documents.clone()).await?;
+        let (layers, notes) = self.layers(layers, &diff_ids, documents.clone()).await?;
         let documents = documents.into_iter().map(|(digest, _)| digest).collect();
-        Ok(PulledImage { manifest, config, layers, documents })
+        Ok(PulledImage { manifest, config, layers, documents, notes })
     }
 
     /// The manifest for this platform, by way of an index if the image is one.
@@ -222,7 +229,7 @@ impl Puller {
         layers: Vec<Layer>,
         diff_ids: &[ContentDigest],
         documents: Vec<Held>,
-    ) -> Result<Vec<PathBuf>, PullError> {
+    ) -> Result<(Vec<PathBuf>, Vec<String>), PullError> {
         let mut pulls = JoinSet::new();
         for (index, (layer, diff_id)) in layers.into_iter().zip(diff_ids).enumerate() {
             // Of a layer that stands twice only the upper one shows; overlayfs refuses to stack
@@ -239,16 +246,19 @@ impl Puller {
         let mut unpacked = self.all(pulls).await?;
         unpacked.sort_by_key(|(index, ..)| *index);
         let store = Arc::clone(&self.store);
-        blocking(move || {
+        let notes =
+            unpacked.iter().flat_map(|(_, diff_id, state)| notes(*diff_id, state)).collect();
+        let paths = blocking(move || {
             let paths = unpacked.iter().map(|(_, diff_id, _)| store.layer_path(*diff_id)).collect();
             let ready = unpacked.into_iter().filter_map(|(_, diff_id, unpacked)| match unpacked {
-                Unpacked::Ready(partial) => Some((partial, diff_id)),
-                Unpacked::There => None,
+                LayerState::Ready(partial, _) => Some((partial, diff_id)),
+                LayerState::There => None,
             });
             store.commit(ready.collect(), &documents).map_err(PullError::Store)?;
             Ok(paths)
         })
-        .await
+        .await?;
+        Ok((paths, notes))
     }
 
     /// What all tasks give, or the first error once all have ended.
@@ -274,7 +284,7 @@ impl Puller {
         self: Arc<Self>,
         layer: Layer,
         diff_id: ContentDigest,
-    ) -> Result<Unpacked, PullError> {
+    ) -> Result<LayerState, PullError> {
         let mut stop = self.stop.subscribe();
         let fetched = tokio::select! {
             biased;
@@ -283,12 +293,13 @@ impl Puller {
         };
         let Some((_place, packed)) = fetched else {
             self.progress.blob_done();
-            return Ok(Unpacked::There);
+            return Ok(LayerState::There);
         };
         let puller = Arc::clone(&self);
-        let unpacked = blocking(move || puller.unpack(&layer, diff_id, &packed)).await?;
+        let (unpacked, left_out) =
+            blocking(move || puller.unpack(&layer, diff_id, &packed)).await?;
         self.progress.blob_done();
-        Ok(Unpacked::Ready(unpacked))
+        Ok(LayerState::Ready(unpacked, left_out))
     }
 
     /// The verified compressed bytes of a layer, and the place that unpacking takes; `None` if the
@@ -325,7 +336,7 @@ impl Puller {
         layer: &Layer,
         diff_id: ContentDigest,
         packed: &Partial,
-    ) -> Result<Partial, PullError> {
+    ) -> Result<(Partial, LeftOut), PullError> {
         let refused = |cause| PullError::Layer { digest: layer.digest, cause };
         let into = self.store.partial_directory().map_err(PullError::Store)?;
         let reader = std::fs::File::open(packed.path()).map_err(PullError::Store)?;
@@ -335,9 +346,10 @@ impl Puller {
             compression: layer.compression,
             budget: &self.budget,
         };
-        let found = unpack::unpack(packed, into.path()).map_err(refused)?;
+        let Unpacked { archive: found, left_out } =
+            unpack::unpack(packed, into.path()).map_err(refused)?;
         match found == diff_id {
-            true => Ok(into),
+            true => Ok((into, left_out)),
             false => Err(refused(UnpackError::DiffId { expected: diff_id, found })),
         }
     }
@@ -346,6 +358,15 @@ impl Puller {
     fn cancel(&self) {
         self.budget.cancel();
         self.stop.send_replace(true);
+    }
+}
+
+fn notes(diff_id: ContentDigest, state: &LayerState) -> Vec<String> {
+    match state {
+        LayerState::There => Vec::new(),
+        LayerState::Ready(_, left_out) => {
+            left_out.notes().iter().map(|note| format!("layer {diff_id}: {note}")).collect()
+        }
     }
 }
 
@@ -360,37 +381,4 @@ async fn blocking<T: Send + 'static>(
 
 fn refused(digest: ContentDigest) -> impl Fn(ManifestError) -> PullError {
     move |cause| PullError::Document { digest, cause }
-}
-
-/// Why an image is not in the store.
-#[derive(Debug, thiserror::Error)]
-pub enum PullError {
-    /// A blob could not be had.
-    #[error("{0}")]
-    Fetch(#[from] FetchError),
-    /// Index, manifest or configuration are no image that runs here.
-    #[error("{digest}: {cause}")]
-    Document {
-        /// Which one.
-        digest: ContentDigest,
-        /// Why.
-        cause: ManifestError,
-    },
-    /// A layer cannot be unpacked.
-    #[error("layer {digest}: {cause}")]
-    Layer {
-        /// Its digest.
-        digest: ContentDigest,
-        /// Why.
-        cause: UnpackError,
-    },
-    /// The store cannot be read or written.
-    #[error("store: {0}")]
-    Store(std::io::Error),
-    /// Another layer of the image failed first.
-    #[error("cancelled")]
-    Cancelled,
-    /// A task of the pull ended without a result.
-    #[error("task: {0}")]
-    Task(String),
 }

@@ -129,11 +129,20 @@ pub fn parse_document(bytes: &[u8]) -> Result<Document, ManifestError> {
 }
 
 /// The manifest for this platform; the one that asks least of the processor if there are several.
+///
+/// `platform` is optional (`image-index.md`): if none fits, the one manifest without it is taken
+/// and judged by its configuration.
 fn for_platform(manifests: Vec<Descriptor>) -> Result<Descriptor, ManifestError> {
-    let fitting = manifests
+    let (stated, unstated): (Vec<_>, Vec<_>) =
+        manifests.into_iter().partition(|descriptor| descriptor.platform.is_some());
+    let fitting = stated
         .into_iter()
         .filter_map(|descriptor| Some((demand(descriptor.platform.as_ref()?)?, descriptor)));
-    let (_, found) = fitting.min_by_key(|(demand, _)| *demand).ok_or(ManifestError::NoPlatform)?;
+    let found = match (fitting.min_by_key(|(demand, _)| *demand), unstated.len()) {
+        (Some((_, found)), _) => found,
+        (None, 1) => unstated.into_iter().next().ok_or(ManifestError::NoPlatform)?,
+        (None, _) => return Err(ManifestError::NoPlatform),
+    };
     match MANIFEST_TYPES.contains(&found.media_type.as_str()) {
         true => Ok(found),
         false if INDEX_TYPES.contains(&found.media_type.as_str()) => {
@@ -160,10 +169,12 @@ fn demand(platform: &Platform) -> Option<u8> {
 
 fn layer(descriptor: Descriptor) -> Result<Layer, ManifestError> {
     let compression = match descriptor.media_type.as_str() {
-        "application/vnd.oci.image.layer.v1.tar" => Compression::None,
+        "application/vnd.oci.image.layer.v1.tar"
+        | "application/vnd.docker.image.rootfs.diff.tar" => Compression::None,
         "application/vnd.oci.image.layer.v1.tar+gzip"
         | "application/vnd.docker.image.rootfs.diff.tar.gzip" => Compression::Gzip,
-        "application/vnd.oci.image.layer.v1.tar+zstd" => Compression::Zstd,
+        "application/vnd.oci.image.layer.v1.tar+zstd"
+        | "application/vnd.docker.image.rootfs.diff.tar.zstd" => Compression::Zstd,
         _ => return Err(ManifestError::MediaType(descriptor.media_type)),
     };
     Ok(Layer { digest: descriptor.digest, size: descriptor.size, compression })
@@ -216,9 +227,6 @@ pub enum ManifestError {
     /// A volume is no absolute directory.
     #[error("volume {0:?} is no absolute path below the root")]
     Volume(String),
-    /// An exposed port is none.
-    #[error("exposed port {0:?} is not PORT[-PORT][/tcp|/udp]")]
-    Port(String),
     /// A health check is none.
     #[error("health check {0:?} is neither NONE, CMD with words nor CMD-SHELL with one line")]
     Health(String),
@@ -262,6 +270,12 @@ mod tests {
                 "application/vnd.docker.image.rootfs.diff.tar.gzip",
                 Compression::Gzip,
             ),
+            (CONFIG_TYPES[1], "application/vnd.docker.image.rootfs.diff.tar", Compression::None),
+            (
+                CONFIG_TYPES[1],
+                "application/vnd.docker.image.rootfs.diff.tar.zstd",
+                Compression::Zstd,
+            ),
         ] {
             let Document::Manifest { layers, .. } =
                 parse_document(manifest(config, layer).as_bytes()).expect("manifest")
@@ -279,6 +293,30 @@ mod tests {
             descriptor(MANIFEST_TYPES[0], platform)
         );
         assert!(matches!(parse_document(index.as_bytes()), Ok(Document::Index(_))));
+    }
+
+    #[test]
+    fn one_manifest_without_a_platform_is_taken_where_no_other_fits() {
+        let of = |platform: &str, size: u32| {
+            descriptor(MANIFEST_TYPES[0], platform)
+                .replace("\"size\":7", &format!("\"size\":{size}"))
+        };
+        let chosen = |manifests: &[String]| {
+            let index = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, manifests.join(","));
+            match parse_document(index.as_bytes()) {
+                Ok(Document::Index(found)) => Some(found.size),
+                _ => None,
+            }
+        };
+        let amd64 = of(r#","platform":{"os":"linux","architecture":"amd64"}"#, 1);
+        let arm64 = of(r#","platform":{"os":"linux","architecture":"arm64"}"#, 2);
+        let (unstated, null) = (of("", 3), of(r#","platform":null"#, 4));
+        assert_eq!(chosen(std::slice::from_ref(&unstated)), Some(3));
+        assert_eq!(chosen(&[null]), Some(4));
+        assert_eq!(chosen(&[arm64.clone(), unstated.clone()]), Some(3));
+        assert_eq!(chosen(&[unstated.clone(), amd64]), Some(1));
+        assert_eq!(chosen(&[unstated.clone(), unstated]), None);
+        assert_eq!(chosen(&[arm64]), None);
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod source;
 mod tls;
 mod transfer;
 
+pub(crate) use error::is_busy;
 pub use error::{Attempt, Attempts, FetchError, RegistryError, SourceError};
 pub use resolve::ResolveError;
 
@@ -243,12 +244,14 @@ impl Registries {
             if received >= WORTHWHILE_BYTES {
                 failures = 0;
             }
-            if failures >= timeout.retries || !cause.is_passing(received) {
+            let asked = cause.retry_after().unwrap_or_default();
+            // A longer pause is not waited for here, where a place for fetching is held.
+            if failures >= timeout.retries || !cause.is_short(received) || asked > MAX_PAUSE {
                 return Err(cause);
             }
             tracing::debug!(source = %source.base, digest = %wanted.digest, %cause, "asking again");
-            tokio::time::sleep(timeout.pause.saturating_mul(1 << failures.min(16)).min(MAX_PAUSE))
-                .await;
+            let pause = timeout.pause.saturating_mul(1 << failures.min(16)).min(MAX_PAUSE);
+            tokio::time::sleep(pause.max(asked)).await;
             failures += 1;
         }
     }

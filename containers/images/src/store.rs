@@ -269,6 +269,7 @@ mod tests {
             config: ImageConfig::default(),
             layers: layers.iter().map(path).collect(),
             documents: vec![digest(document)],
+            notes: Vec::new(),
         }
     }
 

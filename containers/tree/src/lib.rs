@@ -18,7 +18,7 @@ use rustix::io::Errno;
 
 mod remove;
 
-pub use remove::{remove_content, remove_tree};
+pub use remove::{remove_content, remove_directory_at, remove_tree};
 
 /// PATH_MAX of Linux.
 pub const MAX_PATH_BYTES: usize = 4096;
@@ -93,6 +93,11 @@ impl Tree {
         Ok(Self { root })
     }
 
+    /// The tree whose root is the directory `root`.
+    pub fn of(root: OwnedFd) -> Self {
+        Self { root }
+    }
+
     /// A file below the root for reading, links followed inside the root only; `None` if there is
     /// none.
     pub fn read(&self, path: &str) -> Result<Option<OwnedFd>, TreeError> {
@@ -107,13 +112,7 @@ impl Tree {
     /// What is at `path`; its last component is not followed.
     pub fn look(&self, path: &[u8]) -> Result<Found, TreeError> {
         let path = TreePath::parse(path)?;
-        let parent = match self
-            .resolve(&path.parent_bytes(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC)
-        {
-            Ok(parent) => parent,
-            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Found::Nothing),
-            Err(error) => return Err(system("open parent", error)),
-        };
+        let Some(parent) = self.existing_parent(&path)? else { return Ok(Found::Nothing) };
         let Some(stat) = look(&parent, &path.name)? else { return Ok(Found::Nothing) };
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Ok(Found::Directory),
@@ -151,6 +150,16 @@ impl Tree {
             parent = self.resolve(&so_far, flags).map_err(|error| system("open parent", error))?;
         }
         Ok(parent)
+    }
+
+    /// The directory that holds `path`, if it is there.
+    pub fn existing_parent(&self, path: &TreePath) -> Result<Option<OwnedFd>, TreeError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match self.resolve(&path.parent_bytes(), flags) {
+            Ok(parent) => Ok(Some(parent)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(error) => Err(system("open parent", error)),
+        }
     }
 
     /// Opens `path` as the kernel sees it from inside the root.

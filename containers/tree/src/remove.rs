@@ -35,15 +35,24 @@ pub fn remove_tree(path: &Path) -> io::Result<u64> {
 
 /// Removes all that is in the directory `path`; gives the size on disk of what is gone.
 pub fn remove_content(path: &Path) -> io::Result<u64> {
-    let root = open(CWD, path)?;
+    content_of(&open(CWD, path)?)
+}
+
+/// Removes the directory `name` of `parent` with all that is in it.
+pub fn remove_directory_at(parent: &OwnedFd, name: &[u8]) -> io::Result<()> {
+    content_of(&open(parent, name)?)?;
+    Ok(unlinkat(parent, name, AtFlags::REMOVEDIR)?)
+}
+
+fn content_of(root: &OwnedFd) -> io::Result<u64> {
     let mut removal = Removal { bytes: 0, moved: 0 };
     loop {
-        let directories = removal.files(&root, None)?;
+        let directories = removal.files(root, None)?;
         if directories.is_empty() {
             return Ok(removal.bytes);
         }
         for name in directories {
-            removal.directory(&root, &name)?;
+            removal.directory(root, &name)?;
         }
     }
 }

@@ -15,7 +15,10 @@ use protocol::app_status::{
 pub fn status(app: &App) -> AppStatus {
     let (state, message) = match app.state() {
         State::Pulling(pull) => {
-            (AppState::Pulling, Some(format!("{} of {} images are here", pull.done, pull.images)))
+            let delayed = pull.delayed.iter().map(|message| format!("; asked again: {message}"));
+            let message = format!("{} of {} images are here", pull.done, pull.images)
+                + &delayed.collect::<String>();
+            (AppState::Pulling, Some(text(message)))
         }
         State::Starting => (AppState::Starting, None),
         State::Running => (AppState::Running, None),

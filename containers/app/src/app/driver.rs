@@ -20,8 +20,8 @@ use tokio::sync::{mpsc, watch};
 use super::AppSpec;
 use super::board::Board;
 use super::history::Happening;
-use super::machine::{Action, Cell, Check, Input, Judgement, Machine, Plan, Subject, Time};
-use super::status::{AppState, ContainerStatus, Failure, FailureKind};
+use super::machine::{Action, Cell, Check, Input, Judgement, Machine, Phase, Plan, Subject, Time};
+use super::status::{AppState, ContainerStatus, Failure, FailureKind, ImageFault, PullStatus};
 use crate::container::Launcher;
 use crate::network::{NetworkError, Networks};
 
@@ -60,6 +60,8 @@ pub(super) async fn drive(spec: AppSpec, board: Arc<Board>, mut stop: watch::Rec
 enum Report {
     /// Whether the image of a service can be had.
     Image { service: usize, outcome: Outcome },
+    /// The image of a service is asked for again after a wait.
+    ImageDelayed { service: usize, fault: ImageFault, wait: Duration, failing: bool },
     /// A start is done.
     Started { cell: usize, started: Result<Started, String> },
     /// A container has ended.
@@ -131,6 +133,13 @@ impl Driver {
             }
             let input = match self.slots[cell].find().await {
                 Ok(None) => Input::Missing { cell },
+                // A start that was under way when its agent ended, and failed for that alone.
+                Ok(Some(found)) if self.resumed && self.is_cut_short(cell, &found) => {
+                    match found.remove().await {
+                        Ok(()) => Input::Missing { cell },
+                        Err(error) => failed(cell, &error),
+                    }
+                }
                 Ok(Some(found)) if self.resumed => match self.slots[cell].keep(cell, found) {
                     Some(pid) => Input::Running { cell, pid },
                     // Its end is reported.
@@ -138,16 +147,16 @@ impl Driver {
                 },
                 Ok(Some(found)) => match found.remove().await {
                     Ok(()) => continue,
-                    Err(error) => {
-                        Input::Ended { cell, end: End::Failed { message: error.to_string() } }
-                    }
+                    Err(error) => failed(cell, &error),
                 },
-                Err(error) => {
-                    Input::Ended { cell, end: End::Failed { message: error.to_string() } }
-                }
+                Err(error) => failed(cell, &error),
             };
             self.tell(input);
         }
+    }
+
+    fn is_cut_short(&self, cell: usize, found: &Started) -> bool {
+        self.machine.cells()[cell].phase == Phase::Starting && found.has_failed()
     }
 
     fn hear(&mut self, report: Report) {
@@ -155,6 +164,9 @@ impl Driver {
             Report::Image { service, outcome } => {
                 self.pulls.collect();
                 self.image(service, outcome)
+            }
+            Report::ImageDelayed { service, fault, wait, failing } => {
+                Input::ImageDelayed { service, fault, wait, failing }
             }
             Report::Started { cell, started: Ok(started) } => {
                 match self.slots[cell].keep(cell, started) {
@@ -176,6 +188,10 @@ impl Driver {
         let of = &self.workshop.compose.services[service];
         match outcome {
             Ok(image) => {
+                for message in &image.notes {
+                    let note = Happening::Note { message: message.clone() };
+                    self.board.happened(Some(&of.name), note);
+                }
                 self.board
                     .happened(Some(&of.name), Happening::Pulled { image: of.image.to_string() });
                 Input::ImageHere {
@@ -183,7 +199,7 @@ impl Driver {
                     check: Check::of(&of.health, image.config.health.as_ref()),
                 }
             }
-            Err(message) => Input::ImageRefused { service, message },
+            Err(fault) => Input::ImageRefused { service, fault },
         }
     }
 
@@ -231,7 +247,10 @@ impl Driver {
         let state = match self.machine.judge() {
             _ if self.machine.is_stopping() => AppState::Stopping,
             Judgement::Failed(failure) => AppState::Failed(failure),
-            _ if self.machine.awaited().next().is_some() => AppState::Pulling(self.pulls.status()),
+            _ if self.machine.awaited().next().is_some() => AppState::Pulling(PullStatus {
+                delayed: self.machine.delayed(),
+                ..self.pulls.status()
+            }),
             Judgement::Starting => AppState::Starting,
             Judgement::Running => AppState::Running,
         };
@@ -259,6 +278,10 @@ impl Driver {
             tracing::warn!(%error, "forgetting the app's state failed");
         }
     }
+}
+
+fn failed(cell: usize, error: &dyn std::error::Error) -> Input {
+    Input::Ended { cell, end: End::Failed { message: error.to_string() } }
 }
 
 fn status(cell: &Cell, slot: &Slot) -> ContainerStatus {

@@ -33,6 +33,13 @@ pub enum Happening {
         /// As the compose file names it.
         image: String,
     },
+    /// A service's image cannot be had now, and is asked for again.
+    Delayed {
+        /// For people.
+        message: String,
+        /// The wait, in milliseconds.
+        wait_millis: u64,
+    },
     /// A container's first process runs.
     Started,
     /// A container that an earlier agent started was found running.
@@ -75,6 +82,9 @@ impl fmt::Display for Happening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pulled { image } => write!(f, "image {image} is here"),
+            Self::Delayed { message, wait_millis } => {
+                write!(f, "image: {message}; asked for again in {wait_millis} ms")
+            }
             Self::Started => f.write_str("started"),
             Self::TakenOver => f.write_str("found running and taken over"),
             Self::Ended(end) => end.fmt(f),

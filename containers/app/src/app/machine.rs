@@ -18,7 +18,7 @@ use container_helper::End;
 use serde::{Deserialize, Serialize};
 
 use super::history::Happening;
-use super::status::{Failure, FailureKind, HealthState};
+use super::status::{Failure, FailureKind, HealthState, ImageFault};
 
 mod cell;
 mod health;
@@ -34,6 +34,7 @@ mod tables;
 
 pub(super) use cell::{Cell, Phase};
 pub(super) use plan::{Check, Plan};
+pub(super) use restart::{FAILING_AFTER, wait_before};
 
 use turn::Turn;
 
@@ -54,12 +55,23 @@ pub(super) enum Input {
         /// What is to be checked in its containers.
         check: Option<Check>,
     },
+    /// The image of a service cannot be had now, and is asked for again.
+    ImageDelayed {
+        /// Place in the plan.
+        service: usize,
+        /// Why.
+        fault: ImageFault,
+        /// Until it is asked for again.
+        wait: Duration,
+        /// Whether it was asked for so often that the service counts as failed meanwhile.
+        failing: bool,
+    },
     /// The image of a service cannot be had.
     ImageRefused {
         /// Place in the plan.
         service: usize,
-        /// For people.
-        message: String,
+        /// Why.
+        fault: ImageFault,
     },
     /// A container runs: the answer to [`Action::Start`], or what an agent that takes over finds.
     Running {
@@ -135,6 +147,13 @@ pub(super) enum Subject {
 pub(super) enum Image {
     /// Not yet.
     Awaited,
+    /// Not yet, because of something that passes.
+    Delayed {
+        /// What.
+        fault: ImageFault,
+        /// Whether the service counts as failed meanwhile.
+        failing: bool,
+    },
     /// It is.
     Here {
         /// What is to be checked in its containers.
@@ -142,9 +161,23 @@ pub(super) enum Image {
     },
     /// It cannot be had.
     Refused {
-        /// For people.
-        message: String,
+        /// Why.
+        fault: ImageFault,
     },
+}
+
+impl Image {
+    fn is_awaited(&self) -> bool {
+        matches!(self, Self::Awaited | Self::Delayed { .. })
+    }
+
+    /// Why the service counts as failed, if it does.
+    fn fault(&self) -> Option<&ImageFault> {
+        match self {
+            Self::Refused { fault } | Self::Delayed { fault, failing: true } => Some(fault),
+            _ => None,
+        }
+    }
 }
 
 /// All that the machine remembers.
@@ -215,8 +248,20 @@ impl Machine {
             .images
             .iter()
             .enumerate()
-            .filter(|(_, image)| **image == Image::Awaited)
+            .filter(|(_, image)| image.is_awaited())
             .map(|(place, _)| place)
+    }
+
+    /// Why an image is not here yet, if something that passes is the reason.
+    pub(super) fn delayed(&self) -> Option<String> {
+        self.memory.images.iter().zip(&self.plan.services).find_map(
+            |(image, service)| match image {
+                Image::Delayed { fault, .. } => {
+                    Some(format!("service {:?}: image: {}", service.name, fault.message))
+                }
+                _ => None,
+            },
+        )
     }
 
     /// Takes `input` in; what is to be done now, in this order.
@@ -277,9 +322,9 @@ impl Machine {
 
     fn failure(&self, place: usize) -> Option<Failure> {
         let name = &self.plan.services[place].name;
-        if let Image::Refused { message } = &self.memory.images[place] {
+        if let Some(ImageFault { reason, blob, message }) = self.memory.images[place].fault() {
             return Some(Failure {
-                kind: FailureKind::Image,
+                kind: FailureKind::Image { reason: *reason, blob: *blob },
                 message: format!("service {name:?}: image: {message}"),
             });
         }

@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use compose::PublishedPort;
+use compose::digest::ContentDigest;
 use container_helper::End;
+use container_images::{PullError, PullReason};
+use serde::{Deserialize, Serialize};
 
 /// How far an app is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +28,7 @@ pub enum AppState {
 }
 
 /// How far the images are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PullStatus {
     /// Different images of the app.
     pub images: usize,
@@ -33,6 +36,8 @@ pub struct PullStatus {
     pub done: usize,
     /// Bytes fetched so far, as they come compressed.
     pub fetched_bytes: u64,
+    /// Why an image is not here yet and asked for again later, for people.
+    pub delayed: Option<String>,
 }
 
 /// Why an app is not what its compose file asks.
@@ -52,11 +57,34 @@ pub enum FailureKind {
     /// Anything else in the compose file.
     Compose,
     /// An image that cannot be had with its digest.
-    Image,
+    Image {
+        /// What kept it.
+        reason: PullReason,
+        /// The index, manifest, configuration or layer.
+        blob: Option<ContentDigest>,
+    },
     /// A container or network that cannot be made, a service that ended or is not healthy.
     Container,
     /// The guest itself.
     Internal,
+}
+
+/// Why an image cannot be had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageFault {
+    /// What kept it.
+    pub reason: PullReason,
+    /// The blob that it is about.
+    pub blob: Option<ContentDigest>,
+    /// For people: which sources were asked and what each answered, or which file is refused.
+    pub message: String,
+}
+
+impl From<&PullError> for ImageFault {
+    fn from(error: &PullError) -> Self {
+        Self { reason: error.reason(), blob: error.blob(), message: error.to_string() }
+    }
 }
 
 /// One container as it is now.
@@ -125,7 +153,7 @@ impl fmt::Display for ContainerState {
 }
 
 /// What a container's health checks say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthState {
     /// Not healthy yet, and not long or often enough to be unhealthy.

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -14,10 +15,16 @@ use container_helper::cgroup;
 use container_helper::wire::{
     Control, ExecOutcome, ExecRequest, MAX_LINE_BYTES, REPORT, Report, Request, SOCKET,
 };
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerPidfd;
+use rustix::io::Errno;
+use rustix::process::{Signal, pidfd_send_signal};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::{ContainerError, State};
 
@@ -26,6 +33,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The helper answers at once; an emulated machine under load is slow.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A killed helper ends at once, unless a device keeps it.
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Commands that wait for the task; more wait for a place.
 const QUEUE: usize = 16;
@@ -49,20 +59,28 @@ impl Link {
         let spawned =
             Command::new(helper).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = spawned.map_err(ContainerError::Spawn)?;
-        let report = tokio::time::timeout(START_TIMEOUT, first_report(&mut child, request)).await;
-        tokio::spawn(reap(child));
-        match report.map_err(|_| ContainerError::TooSlow(START_TIMEOUT.as_secs()))? {
-            Ok(Some(Report::Running { .. })) => Self::attach(&request.directory, &request.id)
-                .await
-                .map_err(ContainerError::Directory),
+        let error = match first_report(&mut child, request).await {
+            Ok(Some(Report::Running { .. })) => {
+                tokio::spawn(reap(child));
+                return Self::attach(&request.directory, &request.id)
+                    .await
+                    .map_err(ContainerError::Directory);
+            }
             Ok(Some(Report::Ended { end: End::Failed { message } })) => {
-                Err(ContainerError::NotStarted(message))
+                ContainerError::NotStarted(message)
             }
-            Ok(_) => {
-                Err(ContainerError::NotStarted("the helper ended without a report".to_owned()))
+            Ok(_) => ContainerError::NotStarted("the helper ended without a report".to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                ContainerError::TooSlow(START_TIMEOUT.as_secs())
             }
-            Err(error) => Err(ContainerError::Spawn(error)),
+            Err(error) => ContainerError::Spawn(error),
+        };
+        // It must not go on beside the one that is started next under this id. It was not waited
+        // for yet, so its number is still its own.
+        if let Err(error) = child.kill().await {
+            tracing::warn!(%error, "a helper cannot be killed");
         }
+        Err(error)
     }
 
     /// Connects to the helper of the container whose run directory is `directory`, or finds how it
@@ -70,10 +88,19 @@ impl Link {
     pub(super) async fn attach(directory: &Path, id: &str) -> io::Result<Self> {
         let connected = match UnixStream::connect(directory.join(SOCKET)).await {
             Ok(stream) => {
+                let helper = Peer::of(&stream)?;
                 let mut stream = BufReader::new(stream);
                 let hello = tokio::time::timeout(HELLO_TIMEOUT, next_report(&mut stream)).await;
-                hello.ok().flatten().map(|report| (stream, report))
+                match hello {
+                    Ok(Some(report)) => Some((stream, report)),
+                    // One that does not answer may still be making its container ready.
+                    Ok(None) | Err(_) => {
+                        helper.end().await?;
+                        None
+                    }
+                }
             }
+            // Its socket is there from its first moment on: without one it is gone.
             Err(_) => None,
         };
         let (commands, asked) = mpsc::channel(QUEUE);
@@ -182,7 +209,8 @@ impl Task {
     }
 }
 
-/// Sends the request and reads the first report; `None` if the helper ended without one.
+/// Sends the request and reads the report that the container runs, or why not; `None` if the helper
+/// ended without one.
 async fn first_report(child: &mut Child, request: &Request) -> io::Result<Option<Report>> {
     let (Some(mut requests), Some(reports)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(io::Error::other("no pipes"));
@@ -190,7 +218,49 @@ async fn first_report(child: &mut Child, request: &Request) -> io::Result<Option
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     requests.write_all(&line).await?;
-    Ok(next_report(&mut BufReader::new(reports)).await)
+    started(&mut BufReader::new(reports)).await
+}
+
+/// The first report that is not about copying, whose time does not count: a volume takes as long as
+/// the image's files are large.
+async fn started(reports: &mut BufReader<impl AsyncRead + Unpin>) -> io::Result<Option<Report>> {
+    let (mut left, mut copying) = (START_TIMEOUT, false);
+    loop {
+        let began = Instant::now();
+        let report = match copying {
+            true => next_report(reports).await,
+            false => tokio::time::timeout(left, next_report(reports)).await?,
+        };
+        if !copying {
+            left = left.saturating_sub(began.elapsed());
+        }
+        match report {
+            Some(Report::Copying) => copying = true,
+            Some(Report::Copied) => copying = false,
+            report => return Ok(report),
+        }
+    }
+}
+
+/// The helper at the other end of a socket, by a descriptor that stands for no other process.
+struct Peer(OwnedFd);
+
+impl Peer {
+    fn of(stream: &UnixStream) -> io::Result<Self> {
+        Ok(Self(getsockopt(stream, PeerPidfd)?))
+    }
+
+    /// Kills it and returns when it has ended.
+    async fn end(self) -> io::Result<()> {
+        match pidfd_send_signal(&self.0, Signal::KILL) {
+            // It has ended and was waited for.
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let pidfd = AsyncFd::with_interest(self.0, Interest::READABLE)?;
+        tokio::time::timeout(KILL_TIMEOUT, pidfd.readable()).await??;
+        Ok(())
+    }
 }
 
 /// The next line; `None` at the end, or if it is no report.
@@ -232,7 +302,7 @@ fn reported(directory: &Path) -> Option<End> {
 fn last_of(report: Report) -> Option<End> {
     match report {
         Report::Ended { end } => Some(end),
-        Report::Running { .. } | Report::Executed { .. } => None,
+        Report::Running { .. } | Report::Copying | Report::Copied | Report::Executed { .. } => None,
     }
 }
 
@@ -240,5 +310,126 @@ fn last_of(report: Report) -> Option<End> {
 async fn reap(mut child: Child) {
     if let Err(error) = child.wait().await {
         tracing::warn!(%error, "waiting for a helper failed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::PermissionsExt;
+
+    use container_helper::wire::{RootRequest, UserRequest};
+    use oci_spec::runtime::Spec;
+
+    use super::*;
+
+    fn line(report: &Report) -> Vec<u8> {
+        let mut line = serde_json::to_vec(report).expect("plain data");
+        line.push(b'\n');
+        line
+    }
+
+    /// What `started` makes of these reports, each after a pause in seconds.
+    async fn heard(reports: &[(u64, Report)]) -> io::Result<Option<Report>> {
+        let (mut helper, agent) = tokio::io::duplex(1 << 16);
+        let reports = reports.to_vec();
+        tokio::spawn(async move {
+            for (pause, report) in reports {
+                tokio::time::sleep(Duration::from_secs(pause)).await;
+                let _ = helper.write_all(&line(&report)).await;
+            }
+        });
+        started(&mut BufReader::new(agent)).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn copying_does_not_count_against_the_start() {
+        let running = Report::Running { pid: 7 };
+        let copied = [
+            (20, Report::Copying),
+            (7200, Report::Copied),
+            (20, Report::Copying),
+            (7200, Report::Copied),
+            (10, running.clone()),
+        ];
+        assert_eq!(heard(&copied).await.expect("in time"), Some(running.clone()));
+        let slow = [(20, Report::Copying), (7200, Report::Copied), (41, running.clone())];
+        assert_eq!(heard(&slow).await.expect_err("too slow").kind(), io::ErrorKind::TimedOut);
+        assert_eq!(
+            heard(&[(61, running)]).await.expect_err("silent").kind(),
+            io::ErrorKind::TimedOut
+        );
+        assert_eq!(heard(&[(1, Report::Copying)]).await.expect("its end is heard"), None);
+    }
+
+    /// A program in the place of the helper that writes its number to `pid` and is not heard.
+    fn silent(directory: &Path) -> PathBuf {
+        let program = directory.join("helper");
+        let script = format!(
+            "#!/bin/sh\necho $$ >{0}/new && mv {0}/new {0}/pid\nexec /bin/sleep 1000\n",
+            directory.display()
+        )
+        .replace("mv", "/bin/mv");
+        fs::write(&program, script).expect("script");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("mode");
+        program
+    }
+
+    fn request(directory: &Path) -> Request {
+        Request {
+            directory: directory.to_owned(),
+            id: "silent-1".into(),
+            spec: Spec::default(),
+            root: RootRequest { layers: vec![], writable: directory.into() },
+            user: UserRequest { name: String::new(), groups: vec![] },
+            first_id: None,
+            binds: vec![],
+            network_namespace: None,
+            network_sysctls: vec![],
+            limits: vec![],
+            devices: vec![],
+            danger_no_filter: false,
+            stdin_open: false,
+            log: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_is_not_heard_is_gone_before_another_starts() {
+        let directory = tempfile::tempdir().expect("directory");
+        let (program, request) = (silent(directory.path()), request(directory.path()));
+        let pid = directory.path().join("pid");
+        let start = tokio::spawn(async move { Link::start(&program, &request).await.map(drop) });
+        while !pid.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::time::pause();
+        let error = start.await.expect("no panic").expect_err("not heard");
+        assert!(matches!(error, ContainerError::TooSlow(60)), "{error}");
+        let pid = fs::read_to_string(pid).expect("number");
+        assert!(!Path::new("/proc").join(pid.trim()).exists(), "it still runs");
+    }
+
+    #[tokio::test]
+    async fn the_peer_of_a_socket_is_ended() {
+        let directory = tempfile::tempdir().expect("directory");
+        let socket = directory.path().join(SOCKET);
+        let listener = std::os::unix::net::UnixListener::bind(&socket).expect("listening");
+        let stream = UnixStream::connect(&socket).await.expect("connected");
+        let peer = Peer::of(&stream).expect("known");
+        let own = std::process::id();
+        let of = fs::read_to_string(format!("/proc/self/fdinfo/{}", peer.0.as_raw_fd()));
+        assert!(of.expect("info").contains(&format!("Pid:\t{own}")), "who listens");
+        drop(listener);
+        let mut child = Command::new("/bin/sleep").arg("1000").spawn().expect("child");
+        let number =
+            rustix::process::Pid::from_raw(child.id().expect("runs") as i32).expect("number");
+        let pidfd = rustix::process::pidfd_open(number, rustix::process::PidfdFlags::empty());
+        Peer(pidfd.expect("pidfd")).end().await.expect("ended");
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&child.wait().await.expect("status")),
+            Some(9)
+        );
     }
 }

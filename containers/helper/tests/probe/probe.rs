@@ -56,11 +56,22 @@ fn main() {
         Some("ask") => ask(argument),
         Some("calls") => calls(),
         Some("report") => report(),
+        Some("owns") => owns(argument),
         Some("put") => fs::write(argument, "said").expect("write"),
         Some("get") => arguments[2..].iter().for_each(|path| get(path)),
         Some("confined") => confined(),
         _ if attacks::attack(&arguments) => {}
         other => panic!("unknown command {other:?}"),
+    }
+}
+
+/// Owner of a directory and of a file that it makes there.
+fn owns(directory: &str) {
+    let made = format!("{directory}/made");
+    fs::write(&made, "").expect("its own directory");
+    for path in [directory, &made] {
+        let owner = fs::metadata(path).expect("owner");
+        println!("{} {}", owner.uid(), owner.gid());
     }
 }
 

@@ -46,7 +46,7 @@ pub fn probe() -> &'static Path {
 /// A place of its own for one test.
 pub struct Stage {
     pub directory: TempDir,
-    blobs: Blobs,
+    pub blobs: Blobs,
 }
 
 impl Stage {
@@ -217,6 +217,24 @@ async fn a_service_runs_to_its_end_and_its_output_is_kept() {
         );
     }
     assert!(!Path::new("/sys/fs/cgroup/dstyx/ends-as-image-1").exists(), "the cgroup is gone");
+}
+
+/// CI builders and OpenShift give users numbers that a container's 65,536 ids do not have.
+#[tokio::test]
+async fn a_user_beyond_the_range_runs_and_owns_its_files() {
+    if !root("a_user_beyond_the_range_runs_and_owns_its_files") {
+        return;
+    }
+    let mut stage = Stage::set().await;
+    let owner = [("uid", "4191718"), ("gid", "4191719")];
+    let home = Archive::default().pax_all(&owner).directory("home/");
+    let process = r#"{"Entrypoint":["/bin/probe"],"User":"4191718:4191719"}"#;
+    let digest = stage.image_with(home, process);
+    let body = "    command: [owns, /home]\n";
+    let compose = format!("services:\n{}", service("large", digest, body));
+    let app = stage.start(&compose).await.expect("started");
+    within(20, "ending", ended(&app)).await;
+    assert_eq!(stage.log("large"), "4191718 4191719\n4191718 4191719\n");
 }
 
 #[tokio::test]

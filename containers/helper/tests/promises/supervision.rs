@@ -6,12 +6,14 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use containers::app::{App, AppState, Happening, HealthState};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::registry::{Behaviour, Certificate, blob, listen, status};
 use crate::root;
 use crate::running::{Stage, pid, service, spec, until};
 
@@ -31,6 +33,37 @@ fn history(app: &App) -> Vec<String> {
         event.subject.map(|subject| format!("{subject}: {}", event.what))
     };
     app.events_after(0).into_iter().filter_map(line).collect()
+}
+
+#[tokio::test]
+async fn an_image_whose_registry_is_away_at_first_is_asked_for_again() {
+    if !root("an_image_whose_registry_is_away_at_first_is_asked_for_again") {
+        return;
+    }
+    let mut stage = Stage::set().await;
+    let digest = stage.image(r#"{"Entrypoint":["/bin/probe","sleep"]}"#);
+    let (blobs, asked) = (stage.blobs.clone(), AtomicUsize::new(0));
+    let server = listen(Certificate::None, move |request, out| {
+        if asked.fetch_add(1, Ordering::Relaxed) == 0 {
+            return status(out, 429, "retry-after: 6\n");
+        }
+        blob(&blobs, Behaviour::Honest, Behaviour::Honest, request, out)
+    });
+    let compose = format!("services:\n{}", service("away", digest, AT_ONCE));
+    let app = App::start(spec(stage.directory.path(), &compose, vec![server.mirror()]));
+    until(
+        30,
+        "the delay",
+        || matches!(app.state(), AppState::Pulling(pull) if pull.delayed.is_some()),
+    )
+    .await;
+    let AppState::Pulling(pull) = app.state() else { panic!("{:?}", app.state()) };
+    let delayed = pull.delayed.expect("a reason");
+    assert!(delayed.contains("service \"away\": image:") && delayed.contains("429"), "{delayed}");
+    until(30, "the app to run", || app.state() == AppState::Running).await;
+    let told = history(&app);
+    assert!(told[0].ends_with("HTTP status 429; asked for again in 6000 ms"), "{told:?}");
+    app.stop().await;
 }
 
 #[tokio::test]

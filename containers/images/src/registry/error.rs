@@ -1,6 +1,7 @@
 //! Why something could not be had from registries: of all of them, and of each.
 
 use std::fmt;
+use std::time::Duration;
 
 use compose::digest::ContentDigest;
 use protocol::error::chain;
@@ -80,6 +81,14 @@ pub enum SourceError {
     /// The answer is no document.
     #[error("HTTP status {0}")]
     Status(u16),
+    /// The source is overloaded and may have said for how long.
+    #[error("HTTP status {status}")]
+    Busy {
+        /// 429, or 5xx.
+        status: u16,
+        /// Its `Retry-After`, within bounds.
+        after: Option<Duration>,
+    },
     /// Something else than a manifest or an index.
     #[error("media type {0:?} is no manifest and no index")]
     MediaType(String),
@@ -114,11 +123,10 @@ impl From<reqwest::Error> for SourceError {
 }
 
 impl SourceError {
-    /// Whether asking the same source again, `received` bytes later, may help.
-    pub(super) fn is_passing(&self, received: u64) -> bool {
+    /// Whether asking the same source again at once, `received` bytes later, may help.
+    pub(super) fn is_short(&self, received: u64) -> bool {
         match self {
-            SourceError::Status(status) => matches!(status, 429 | 500 | 502 | 503 | 504),
-            SourceError::Truncated { .. } => true,
+            SourceError::Busy { .. } | SourceError::Truncated { .. } => true,
             // A source that is not there, or says nothing at all, is left for the next one.
             SourceError::Http(error) => {
                 !error.is_connect() && (!error.is_timeout() || received > 0)
@@ -126,6 +134,50 @@ impl SourceError {
             _ => false,
         }
     }
+
+    /// Whether asking later may help: names that are not resolved, connections that fail or break,
+    /// an overloaded source.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            SourceError::Busy { .. }
+            | SourceError::Truncated { .. }
+            | SourceError::TooSlow(_)
+            | SourceError::Http(_) => true,
+            SourceError::Auth(error) => error.is_passing(),
+            _ => false,
+        }
+    }
+
+    /// How long the source asks to be left alone.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            SourceError::Busy { after, .. } => *after,
+            _ => None,
+        }
+    }
+
+    /// The error of an HTTP status, with the value of `Retry-After` if there is one.
+    pub(super) fn of_status(status: u16, retry_after: Option<&str>) -> Self {
+        match is_busy(status) {
+            true => Self::Busy { status, after: retry_after.and_then(delay) },
+            false => Self::Status(status),
+        }
+    }
+}
+
+/// The statuses of an overloaded or failing server.
+pub(crate) fn is_busy(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// Longest `Retry-After` that is honoured; a registry's window for its rate limit is mostly shorter.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
+
+/// The seconds of a `Retry-After` (RFC 9110, section 10.2.3). A date is not honoured: the guest's
+/// clock is the host's word.
+fn delay(text: &str) -> Option<Duration> {
+    let secs: u64 = text.trim().parse().ok()?;
+    Some(Duration::from_secs(secs).min(MAX_RETRY_AFTER))
 }
 
 /// One source and why it was of no use.
@@ -148,6 +200,11 @@ impl From<Vec<Attempt>> for Attempts {
 }
 
 impl Attempts {
+    /// The source that was asked last.
+    pub(crate) fn last(&self) -> Option<&Attempt> {
+        self.0.last()
+    }
+
     /// In the order asked.
     pub fn iter(&self) -> impl Iterator<Item = &Attempt> {
         self.0.iter()
@@ -183,4 +240,27 @@ pub enum FetchError {
     /// The store cannot be written.
     #[error("store: {0}")]
     Store(std::io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_source_is_left_alone_as_long_as_it_asks_within_bounds() {
+        let after = |text| SourceError::of_status(429, Some(text)).retry_after();
+        assert_eq!(after("7"), Some(Duration::from_secs(7)));
+        assert_eq!(after(" 0 "), Some(Duration::ZERO));
+        assert_eq!(after("99999999999"), Some(MAX_RETRY_AFTER));
+        for no_delay in
+            ["", "-1", "1.5", "Sun, 06 Nov 1994 08:49:37 GMT", "99999999999999999999999"]
+        {
+            assert_eq!(after(no_delay), None, "{no_delay}");
+        }
+        assert!(SourceError::of_status(503, None).is_passing());
+        for lasting in [400, 401, 403, 404, 410, 418, 501, 505] {
+            let error = SourceError::of_status(lasting, Some("1"));
+            assert!(!error.is_passing() && error.retry_after().is_none(), "{lasting}");
+        }
+    }
 }

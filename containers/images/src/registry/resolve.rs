@@ -73,7 +73,7 @@ async fn digest_of(answer: Answer) -> Result<ContentDigest, SourceError> {
     };
     let (kind, said) = (header(CONTENT_TYPE).unwrap_or_default(), header(SAID));
     if response.status() != StatusCode::OK {
-        return Err(SourceError::Status(response.status().as_u16()));
+        return Err(SourceError::of_status(response.status().as_u16(), None));
     }
     if let Some(encoding) = header(CONTENT_ENCODING) {
         return Err(SourceError::Encoded(short(&encoding)));

@@ -5,7 +5,7 @@
 //! the rest begins anew. Source: RFC 9110, section 14 (range requests).
 
 use compose::digest::ContentDigest;
-use reqwest::header::{CONTENT_ENCODING, CONTENT_RANGE};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_RANGE, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use sha2::{Digest as _, Sha256};
 use tokio::io::{AsyncSeekExt, AsyncWrite, AsyncWriteExt, BufWriter};
@@ -108,7 +108,10 @@ impl<'a, S: Sink> Transfer<'a, S> {
                     });
                 }
             }
-            status => return Err(SourceError::Status(status.as_u16())),
+            status => {
+                let after = header(RETRY_AFTER);
+                return Err(SourceError::of_status(status.as_u16(), after.as_deref()));
+            }
         }
         if let Some(encoding) = header(CONTENT_ENCODING).filter(|encoding| encoding != "identity") {
             return Err(SourceError::Encoded(short(&encoding)));

@@ -8,7 +8,8 @@ use std::time::Duration;
 use compose::ImageReference;
 use compose::digest::ContentDigest;
 use container_images::{
-    Credentials, Limits, Progress, PulledImage, Registries, RegistrySettings, Store, Timeouts, pull,
+    Credentials, Limits, Progress, PullReason, PulledImage, Registries, RegistrySettings, Store,
+    Timeouts, pull,
 };
 
 use crate::image::{Archive, Blobs};
@@ -168,6 +169,48 @@ async fn nobody_there_is_a_refusal_too() {
     assert_refused("gone", attempt(&name, digest, settings()).await, "Connection refused");
     let unknown = attempt("registry.invalid/app", digest, settings()).await;
     assert_refused("no such name", unknown, "dns error");
+}
+
+/// What passes is asked for again, with the time that the registry asks for; the rest is final, with
+/// a reason and the blob that a host may know.
+#[tokio::test]
+async fn what_passes_is_told_apart_from_what_is_final() {
+    let (blobs, digest) = sample();
+    let error = async |name: &str, mirrors: Vec<container_images::Mirror>| {
+        let directory = tempfile::tempdir().expect("directory");
+        let image = ImageReference::parse(&format!("{name}@{digest}")).expect("reference");
+        let settings = RegistrySettings {
+            timeout: Timeouts { retries: 0, ..TIMEOUT },
+            roots_pem: mirrors.is_empty().then(roots_pem),
+            mirrors,
+            ..Default::default()
+        };
+        let registries = Arc::new(Registries::new(settings).expect("settings"));
+        let store = Arc::new(Store::open(directory.path()).expect("store"));
+        let pulled = pull(&image, registries, store, Limits::default(), &Progress::default()).await;
+        pulled.expect_err(name)
+    };
+    let unresolved = error("registry.invalid/app", vec![]).await;
+    assert!(unresolved.is_passing() && unresolved.reason() == PullReason::Unreachable);
+    assert_eq!(unresolved.blob(), Some(digest));
+    for (code, headers, passing, reason) in [
+        (429, "retry-after: 7\n", Some(7), PullReason::Unreachable),
+        (503, "", Some(0), PullReason::Unreachable),
+        (404, "retry-after: 7\n", None, PullReason::NotFound),
+        (403, "", None, PullReason::Access),
+    ] {
+        let server = listen(Certificate::None, move |_, out| status(out, code, headers));
+        let error = error("example.org/app", vec![server.mirror()]).await;
+        assert_eq!(error.reason(), reason, "{code}");
+        let after = error.is_passing().then(|| error.retry_after().unwrap_or_default().as_secs());
+        assert_eq!(after, passing, "{code}");
+    }
+    let (honest, other) = (Behaviour::Honest, Behaviour::OtherBytes);
+    let server =
+        listen(Certificate::None, move |request, out| blob(&blobs, honest, other, request, out));
+    let wrong = error("example.org/app", vec![server.mirror()]).await;
+    assert!(!wrong.is_passing() && wrong.reason() == PullReason::Bytes);
+    assert!(wrong.blob().is_some_and(|blob| blob != digest), "the blob, not the image");
 }
 
 /// Settings with a password for the registry at `server`.

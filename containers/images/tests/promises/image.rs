@@ -70,12 +70,21 @@ impl Archive {
 
     /// A pax header for the next entry.
     pub fn pax(self, key: &str, value: &str) -> Self {
-        let body = key.len() + value.len() + 3;
-        let mut length = body + 1;
-        while length != body + length.to_string().len() {
-            length += 1;
-        }
-        self.entry(EntryType::XHeader, "pax", "", format!("{length} {key}={value}\n").as_bytes())
+        self.pax_all(&[(key, value)])
+    }
+
+    /// The same of several records.
+    pub fn pax_all(self, records: &[(&str, &str)]) -> Self {
+        let record = |(key, value): &(&str, &str)| {
+            let body = key.len() + value.len() + 3;
+            let mut length = body + 1;
+            while length != body + length.to_string().len() {
+                length += 1;
+            }
+            format!("{length} {key}={value}\n")
+        };
+        let records: String = records.iter().map(record).collect();
+        self.entry(EntryType::XHeader, "pax", "", records.as_bytes())
     }
 
     pub fn raw(&mut self, bytes: &[u8]) {

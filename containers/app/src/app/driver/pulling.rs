@@ -4,19 +4,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use compose::{ImageReference, Service};
-use container_images::{Limits, Progress, PulledImage, Registries, Store};
+use container_images::{Limits, Progress, PullError, PulledImage, Registries, Store};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::Report;
-use crate::app::machine::Plan;
-use crate::app::status::PullStatus;
+use crate::app::machine::{FAILING_AFTER, Plan, wait_before};
+use crate::app::status::{ImageFault, PullStatus};
 
 /// Images fetched side by side; each has layers of its own side by side.
 const PARALLEL_IMAGES: usize = 3;
 
-/// An image, once it is known whether it can be had; errors are for people.
-pub(super) type Outcome = Result<Arc<PulledImage>, String>;
+/// An image, once it is known whether it can be had.
+pub(super) type Outcome = Result<Arc<PulledImage>, ImageFault>;
 
 /// The pulls of one app; they end when it is dropped.
 pub(super) struct Pulls {
@@ -88,6 +88,7 @@ impl Pulls {
             images: self.progress.len(),
             done: self.progress.iter().filter(done).count(),
             fetched_bytes: fetched.sum(),
+            delayed: None,
         }
     }
 }
@@ -132,16 +133,35 @@ impl Pull {
         outcome: watch::Sender<Option<Outcome>>,
         reports: mpsc::UnboundedSender<Report>,
     ) {
-        // It is never closed.
-        let _place = places.acquire().await;
-        let Source { registries, store, limits } = source;
-        let pulled =
-            container_images::pull(&self.image, registries, store, limits, &self.progress).await;
-        let pulled = pulled.map(Arc::new).map_err(|error| error.to_string());
+        let mut failures = 0;
+        let pulled = loop {
+            let error = match self.once(&source, &places).await {
+                Ok(pulled) => break Ok(Arc::new(pulled)),
+                Err(error) if error.is_passing() => error,
+                Err(error) => break Err(ImageFault::from(&error)),
+            };
+            // As a container that keeps ending is started again; a registry may ask for longer.
+            let wait = wait_before(failures).max(error.retry_after().unwrap_or_default());
+            failures = failures.saturating_add(1);
+            for service in &self.services {
+                let (fault, failing) = (ImageFault::from(&error), failures >= FAILING_AFTER);
+                let service = *service;
+                let _ = reports.send(Report::ImageDelayed { service, fault, wait, failing });
+            }
+            tokio::time::sleep(wait).await;
+        };
         outcome.send_replace(Some(pulled.clone()));
         for service in self.services {
             // Without a driver nobody wants to know.
             let _ = reports.send(Report::Image { service, outcome: pulled.clone() });
         }
+    }
+
+    /// One attempt, for which a place is held.
+    async fn once(&self, source: &Source, places: &Semaphore) -> Result<PulledImage, PullError> {
+        // It is never closed.
+        let _place = places.acquire().await;
+        let Source { registries, store, limits } = source.clone();
+        container_images::pull(&self.image, registries, store, limits, &self.progress).await
     }
 }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use compose::{ComposeFile, PublishedPort, Service};
+use container_helper::End;
 use tokio::sync::{mpsc, watch};
 
 use super::Report;
@@ -47,6 +48,11 @@ pub(super) struct Started {
 }
 
 impl Started {
+    /// Whether it never ran, or its helper was lost.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(*self.container.state().borrow(), State::Ended(End::Failed { .. }))
+    }
+
     /// Kills it and removes all that it had.
     pub(super) async fn remove(self) -> io::Result<()> {
         self.container.remove().await
@@ -201,7 +207,10 @@ async fn start(
     id: &str,
     image: watch::Receiver<Option<Outcome>>,
 ) -> Result<Started, StartError> {
-    let image = known(image).await.ok_or(StartError::NoImage)?.map_err(StartError::Image)?;
+    let image = known(image)
+        .await
+        .ok_or(StartError::NoImage)?
+        .map_err(|fault| StartError::Image(fault.message))?;
     stop_signal(service.stop.signal.as_deref().or(image.config.stop_signal.as_deref()))?;
     let network = workshop.networks.join(id).await?;
     let request = ContainerRequest { id, service, image: &image, network: &network };

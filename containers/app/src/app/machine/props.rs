@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::plan::{Need, ServicePlan};
-use super::tables::{s, service};
+use super::tables::{fault, s, service};
 use super::*;
 
 /// Time that the machine is given to end.
@@ -270,7 +270,17 @@ impl World {
         };
         self.tell(match here {
             true => Input::ImageHere { service, check: checked.then_some(check) },
-            false => Input::ImageRefused { service, message: "no".into() },
+            false if checked => {
+                // Asked for again, as often as it takes; here it never comes.
+                self.tell(Input::ImageDelayed {
+                    service,
+                    fault: fault("away"),
+                    wait: s(1),
+                    failing: true,
+                });
+                Input::ImageRefused { service, fault: fault("no") }
+            }
+            false => Input::ImageRefused { service, fault: fault("no") },
         });
     }
 

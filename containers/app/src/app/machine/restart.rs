@@ -53,7 +53,7 @@ impl Restarts {
         }
         self.attempts = self.attempts.saturating_add(1);
         self.total = self.total.saturating_add(1);
-        let wait = policy.delay.unwrap_or(grown(self.in_a_row)).max(FIRST_WAIT);
+        let wait = policy.delay.unwrap_or(wait_before(self.in_a_row)).max(FIRST_WAIT);
         self.in_a_row = self.in_a_row.saturating_add(1);
         Some(wait)
     }
@@ -64,7 +64,8 @@ impl Restarts {
     }
 }
 
-fn grown(before: u32) -> Duration {
+/// The wait after `before` earlier failures in a row.
+pub fn wait_before(before: u32) -> Duration {
     let factor = 1u32.checked_shl(before).unwrap_or(u32::MAX);
     FIRST_WAIT.saturating_mul(factor).min(LONGEST_WAIT)
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use compose::model::{Condition, Restart, RestartWhen};
 
+use container_images::PullReason;
+
 use super::plan::{Need, ServicePlan};
 use super::*;
 
@@ -32,6 +34,18 @@ fn checked() -> Option<Check> {
         start_period: s(0),
         start_interval: s(5),
     })
+}
+
+pub(super) fn fault(message: &str) -> ImageFault {
+    ImageFault { reason: PullReason::Unreachable, blob: None, message: message.into() }
+}
+
+/// The failure of the service `one` for [`fault`].
+fn of_image(message: &str) -> Failure {
+    Failure {
+        kind: FailureKind::Image { reason: PullReason::Unreachable, blob: None },
+        message: format!("service \"one\": image: {message}"),
+    }
 }
 
 /// A machine, its clock, and what it said in the last step.
@@ -154,20 +168,40 @@ fn a_failure_is_told_where_it_began_and_passed_over_where_it_is_not_required() {
         let mut app = Told::new(vec![one, two, service("three", RestartWhen::Never, depends(1))]);
         app.tell(Input::ImageHere { service: 1, check: None })
             .tell(Input::ImageHere { service: 2, check: None });
-        app.tell(Input::ImageRefused { service: 0, message: "other bytes".into() });
+        app.tell(Input::ImageRefused { service: 0, fault: fault("other bytes") });
         app
     };
     let app = chain(true);
     assert!(app.states().iter().all(|state| state.starts_with("failed: ")), "{:?}", app.states());
-    let image =
-        Failure { kind: FailureKind::Image, message: "service \"one\": image: other bytes".into() };
-    assert_eq!(app.machine.judge(), Judgement::Failed(image));
+    assert_eq!(app.machine.judge(), Judgement::Failed(of_image("other bytes")));
     let mut app = chain(false);
     assert_eq!(app.done(), ["start 1"]);
     let note =
         Happening::Note { message: "starts without service \"one\", which is not required".into() };
     assert!(app.said.contains(&Action::Tell(Subject::Service(1), note)), "{:?}", app.said);
     assert_eq!(app.running(1).done(), ["start 2"]);
+}
+
+#[test]
+fn an_image_that_is_asked_for_again_is_told_and_can_still_come() {
+    let mut app = Told::new(vec![service("one", RestartWhen::Never, vec![])]);
+    let delayed = |failing| Input::ImageDelayed {
+        service: 0,
+        fault: fault("dns error"),
+        wait: s(3),
+        failing,
+    };
+    app.tell(delayed(false));
+    let told = Happening::Delayed { message: "dns error".into(), wait_millis: 3000 };
+    assert!(app.said.contains(&Action::Tell(Subject::Service(0), told)), "{:?}", app.said);
+    assert_eq!(app.machine.awaited().collect::<Vec<_>>(), [0]);
+    assert_eq!(app.machine.judge(), Judgement::Starting);
+    assert_eq!(app.machine.delayed().as_deref(), Some("service \"one\": image: dns error"));
+    app.tell(delayed(true));
+    assert_eq!(app.machine.judge(), Judgement::Failed(of_image("dns error")));
+    assert_eq!(app.machine.awaited().collect::<Vec<_>>(), [0], "it is still asked for");
+    assert_eq!(app.images().done(), ["start 0"]);
+    assert_eq!((app.machine.judge(), app.machine.delayed()), (Judgement::Starting, None));
 }
 
 #[test]

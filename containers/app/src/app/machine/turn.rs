@@ -29,12 +29,16 @@ impl<'a> Turn<'a> {
             Input::ImageHere { service, check } => {
                 self.memory.images[service] = Image::Here { check }
             }
-            Input::ImageRefused { service, message } => {
-                self.tell(
-                    Subject::Service(service),
-                    Happening::Failed { message: format!("image: {message}") },
-                );
-                self.memory.images[service] = Image::Refused { message };
+            Input::ImageDelayed { service, fault, wait, failing } => {
+                let wait_millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                let message = fault.message.clone();
+                self.tell(Subject::Service(service), Happening::Delayed { message, wait_millis });
+                self.memory.images[service] = Image::Delayed { fault, failing };
+            }
+            Input::ImageRefused { service, fault } => {
+                let message = format!("image: {}", fault.message);
+                self.tell(Subject::Service(service), Happening::Failed { message });
+                self.memory.images[service] = Image::Refused { fault };
             }
             Input::Running { cell, pid } => self.running(cell, pid),
             Input::Ended { cell, end } if self.memory.cells[cell].is_alive() => {
@@ -105,7 +109,7 @@ impl<'a> Turn<'a> {
     fn check(&self, cell: usize) -> Option<Check> {
         match &self.memory.images[self.memory.cells[cell].service] {
             Image::Here { check } => check.clone(),
-            Image::Awaited | Image::Refused { .. } => None,
+            Image::Awaited | Image::Delayed { .. } | Image::Refused { .. } => None,
         }
     }
 
@@ -246,7 +250,8 @@ impl<'a> Turn<'a> {
                 passed_over.into_iter().for_each(|needed| self.tell_passed_over(service, needed));
                 self.start(cell)
             }
-            (Image::Awaited, Verdict::Start { .. }) | (_, Verdict::Wait) => false,
+            (Image::Awaited | Image::Delayed { .. }, Verdict::Start { .. })
+            | (_, Verdict::Wait) => false,
         }
     }
 
