@@ -18,7 +18,7 @@ use oci_spec::runtime::{
     LinuxBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, VERSION,
 };
 
-use crate::container::{ContainerRequest, Launcher};
+use crate::launcher::{ContainerRequest, Launcher};
 
 mod capabilities;
 mod devices;
@@ -238,7 +238,7 @@ pub enum BundleError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::container::Sockets;
+    use crate::launcher::Sockets;
     use crate::network::Joined;
     use compose::digest::ContentDigest;
     use compose::{ComposeFile, Inputs};

@@ -15,64 +15,25 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use compose::model::Service;
 use container_helper::End;
 use container_helper::cgroup;
 use container_helper::wire::REPORT;
-use container_images::PulledImage;
 use container_tree::remove_tree;
 use tokio::sync::watch;
 
 use crate::bundle::{Bundle, BundleError};
-use crate::network::Joined;
 
 mod link;
 mod ranges;
 mod statistics;
 mod stop;
 
+pub use crate::launcher::{ContainerRequest, Launcher, Sockets};
 pub use container_helper::wire::{ExecEnd, ExecOutcome};
 pub use statistics::Statistics;
 pub use stop::{StopSignalError, stop_signal};
 
 use link::Link;
-
-/// Starts containers and finds them again.
-#[derive(Debug, Clone)]
-pub struct Launcher {
-    /// The helper program, linked statically.
-    pub helper: PathBuf,
-    /// Directory of what a boot knows of its containers; on tmpfs.
-    pub run_dir: PathBuf,
-    /// Directory of what containers write, and of volumes; on the data disk.
-    pub data_dir: PathBuf,
-    /// Directory of logs.
-    pub log_dir: PathBuf,
-    /// The agent's sockets, for services that ask for them.
-    pub sockets: Sockets,
-}
-
-/// Where the agent's sockets are in the guest.
-#[derive(Debug, Clone)]
-pub struct Sockets {
-    /// Shown as `/var/run/dstack.sock`.
-    pub dstack: PathBuf,
-    /// Shown as `/var/run/tappd.sock`.
-    pub tappd: PathBuf,
-}
-
-/// What to start.
-#[derive(Debug, Clone, Copy)]
-pub struct ContainerRequest<'a> {
-    /// `SERVICE-N`: names directories, log and cgroup.
-    pub id: &'a str,
-    /// Its service.
-    pub service: &'a Service,
-    /// Its image.
-    pub image: &'a PulledImage,
-    /// Its network, joined.
-    pub network: &'a Joined,
-}
 
 /// What became of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,16 +114,6 @@ impl Launcher {
     fn container(&self, id: &str, link: Link) -> Container {
         let directories = [self.directory(id), self.data_directory(id)];
         Container { id: id.to_owned(), run_dir: self.run_dir.clone(), directories, link }
-    }
-
-    /// The run directory of a container.
-    pub(crate) fn directory(&self, id: &str) -> PathBuf {
-        self.run_dir.join("containers").join(id)
-    }
-
-    /// The directory of what a container writes.
-    fn data_directory(&self, id: &str) -> PathBuf {
-        self.data_dir.join("containers").join(id)
     }
 }
 

@@ -8,4 +8,5 @@
 pub mod app;
 pub mod bundle;
 pub mod container;
+mod launcher;
 pub mod network;

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashSet};
 use super::document::{Entry, Node, Value};
 use super::inputs::Inputs;
 use super::interpolate::Unset;
-use super::keys::{self, Table};
+use super::keys::{Support, Table};
 use super::missing::Missing;
 use super::model::Note;
 use super::refusal::{Cause, KeyPath, Refusals};
@@ -108,7 +108,7 @@ impl<'a> Field<'a> {
             _ => return self.wrong_kind("a mapping", findings),
         };
         let section = Section { field: self.clone(), entries };
-        keys::check(&section, table, findings);
+        section.check_keys(table, findings);
         Some(section)
     }
 
@@ -143,6 +143,21 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
+    /// Refuses each key that `table` does not have, or has as unsupported; `x-` keys pass.
+    fn check_keys(&self, table: Table, findings: &mut Findings<'_>) {
+        for (key, field) in self.field.named(self.entries) {
+            if key.starts_with("x-") {
+                continue;
+            }
+            let cause = match table.iter().find(|(name, _)| *name == key) {
+                Some((_, Support::Now)) => continue,
+                Some((_, Support::No(reason, hint))) => Cause::Unsupported { reason, hint },
+                None => Cause::UnknownKey,
+            };
+            findings.refuse::<()>(&field, cause);
+        }
+    }
+
     /// The value of `name`, if it is there.
     pub fn get(&self, name: &str) -> Option<Field<'a>> {
         self.entries.iter().find(|entry| entry.key == name).map(|entry| self.field.below(entry))

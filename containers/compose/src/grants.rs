@@ -6,9 +6,9 @@ use super::document::Value;
 use super::field::{Field, Findings};
 use super::keys;
 use super::model::{Mount, MountSource};
-use super::mounts;
 use super::refusal::Cause;
 use super::scalar;
+use super::target::target;
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub(super) fn read(
 ) -> Option<Mount> {
     if !matches!(field.node.value, Value::Mapping(_)) {
         let name = field.text(findings)?;
-        let target = mounts::target(&format!("{}{name}", kind.directory()), field, findings);
+        let target = target(&format!("{}{name}", kind.directory()), field, findings);
         let content = content(kind, &name, field, defined, findings)?;
         let source = MountSource::File { content, uid: 0, gid: 0, mode: DEFAULT_MODE };
         return Some(Mount { target: target?, read_only: true, source });
@@ -57,10 +57,10 @@ pub(super) fn read(
     let name = section.required("source", findings, Field::text)?;
     let target = match section.get("target") {
         Some(at) => match at.text(findings)? {
-            text if text.starts_with('/') => mounts::target(&text, &at, findings),
-            text => mounts::target(&format!("{}{text}", kind.directory()), &at, findings),
+            text if text.starts_with('/') => target(&text, &at, findings),
+            text => target(&format!("{}{text}", kind.directory()), &at, findings),
         },
-        None => mounts::target(&format!("{}{name}", kind.directory()), field, findings),
+        None => target(&format!("{}{name}", kind.directory()), field, findings),
     };
     let id = |name: &str, findings: &mut Findings<'_>| {
         let rule = "a number; names of the image are not known yet";

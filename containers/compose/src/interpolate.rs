@@ -5,10 +5,6 @@
 //! stays as it is, as in Docker Compose. One thing differs: a variable that is not set and has no
 //! default is refused instead of becoming nothing, because nobody would see the warning.
 
-use super::document::{Entry, Node, Value};
-use super::field::Findings;
-use super::refusal::{Cause, KeyPath};
-
 /// `${A:-${B:-${C}}}` is three deep; nobody reads more than a few.
 const MAX_DEPTH: usize = 16;
 /// All values of a file together once variables are filled in: four times the largest file.
@@ -91,50 +87,6 @@ pub(super) fn interpolate(
     let out = reader.text(0, true)?;
     debug_assert!(reader.rest.is_empty());
     if reader.unset.is_empty() { Ok(out) } else { Err(InterpolationError::Unset(reader.unset)) }
-}
-
-/// Fills in all values of a document; keys and what lies under `x-` keys stay as they are.
-pub(super) fn document(root: &mut Node, findings: &mut Findings<'_>) {
-    let mut left = MAX_EXPANDED_BYTES;
-    node(root, &KeyPath::root(), root.line, &mut left, findings);
-}
-
-fn node(
-    value: &mut Node,
-    path: &KeyPath,
-    line: usize,
-    left: &mut usize,
-    findings: &mut Findings<'_>,
-) {
-    match &mut value.value {
-        Value::Scalar { text, plain } if text.contains('$') => {
-            // What a variable gives is text, never YAML's null.
-            *plain = false;
-            let filled =
-                interpolate(text, &mut |name| findings.variable(name)).and_then(|filled| {
-                    *left = left.checked_sub(filled.len()).ok_or(InterpolationError::TooLong)?;
-                    Ok(filled)
-                });
-            match filled {
-                Ok(filled) => *text = filled,
-                Err(InterpolationError::Unset(unset)) => findings.unset(path, line, unset),
-                Err(error) => findings.unreadable(path, line, Cause::Interpolation(error)),
-            }
-        }
-        Value::Scalar { .. } => {}
-        Value::Sequence(items) => {
-            for (index, item) in items.iter_mut().enumerate() {
-                let line = item.line;
-                node(item, &path.item(index), line, left, findings);
-            }
-        }
-        Value::Mapping(entries) => {
-            let used = |entry: &&mut Entry| !entry.key.starts_with("x-");
-            for entry in entries.iter_mut().filter(used) {
-                node(&mut entry.node, &path.key(&entry.key), entry.line, left, findings);
-            }
-        }
-    }
 }
 
 /// Reads one text from left to right.

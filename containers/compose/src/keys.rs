@@ -4,9 +4,6 @@
 //! The tables are compared with the specification's own JSON schema in a test, so that a key is
 //! *unknown* only if the specification has none of that name. Nothing is ever ignored.
 
-use super::field::{Findings, Section};
-use super::refusal::Cause;
-
 mod tables;
 
 pub(super) use tables::*;
@@ -22,21 +19,6 @@ pub(super) enum Support {
 
 /// The keys of one kind of mapping, sorted.
 pub(super) type Table = &'static [(&'static str, Support)];
-
-/// Refuses each key of `section` that `table` does not have, or has as unsupported; `x-` keys pass.
-pub(super) fn check(section: &Section<'_>, table: Table, findings: &mut Findings<'_>) {
-    for (key, field) in section.field.named(section.entries) {
-        if key.starts_with("x-") {
-            continue;
-        }
-        let cause = match table.iter().find(|(name, _)| *name == key) {
-            Some((_, Support::Now)) => continue,
-            Some((_, Support::No(reason, hint))) => Cause::Unsupported { reason, hint },
-            None => Cause::UnknownKey,
-        };
-        findings.refuse::<()>(&field, cause);
-    }
-}
 
 #[cfg(test)]
 mod tests {

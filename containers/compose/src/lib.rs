@@ -22,10 +22,12 @@ mod document;
 mod dotenv;
 mod environment;
 mod field;
+mod fill_in;
 pub mod flatten;
 mod grants;
 mod inputs;
 mod interpolate;
+mod key_path;
 mod keys;
 mod lifecycle;
 mod missing;
@@ -41,14 +43,14 @@ mod resolve;
 mod resources;
 mod scalar;
 mod service;
+mod target;
 
 pub use document::{DocumentError, MAX_BYTES};
 pub use dotenv::{DotenvError, DotenvFault};
 pub use inputs::{Environment, Inputs};
 pub use interpolate::{InterpolationError, Unset};
 pub use missing::MissingVariable;
-pub use model::{ComposeFile, Service};
-pub use ports::{AGENT_PORT, Protocol, PublishedPort};
+pub use model::{AGENT_PORT, ComposeFile, Protocol, PublishedPort, Service};
 pub use reference::{ImageName, ImageReference, ReferenceError, valid_registry};
 pub use refusal::{Cause, ComposeError, KeyPath, Refusal, Refusals};
 
@@ -97,7 +99,7 @@ impl ComposeFile {
 
 fn read(bytes: &[u8], findings: &mut Findings<'_>) -> Result<Option<ComposeFile>, DocumentError> {
     let mut root = document::parse(bytes)?;
-    interpolate::document(&mut root, findings);
+    fill_in::document(&mut root, findings);
     Ok(file(&Field::root(&root), findings))
 }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::interpolate::Unset;
-use super::refusal::KeyPath;
+use super::key_path::KeyPath;
 
 /// More than the largest real files need; a hostile one cannot fill a log.
 const MAX_MISSING: usize = 128;

@@ -8,7 +8,6 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::ports::PublishedPort;
 use super::reference::ImageReference;
 
 /// An app that can be run as it stands.
@@ -394,4 +393,41 @@ pub struct Logging {
     pub max_files: u32,
     /// Whether nothing is kept.
     pub none: bool,
+}
+
+/// TCP port of the guest on which its agent answers; never a service's.
+pub const AGENT_PORT: u16 = 8090;
+
+/// What is spoken on a port.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// TCP
+    #[default]
+    Tcp,
+    /// UDP
+    Udp,
+}
+
+impl std::fmt::Display for Protocol {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        })
+    }
+}
+
+/// One port of the guest that leads to a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedPort {
+    /// Address of the guest to listen on; all of them if `None`.
+    pub host_ip: Option<IpAddr>,
+    /// Port of the guest; not 0, with TCP not [`AGENT_PORT`].
+    pub published: u16,
+    /// Port of the service; not 0.
+    pub target: u16,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Line of the file, counted from 1.
+    pub line: usize,
 }

@@ -10,18 +10,13 @@ use super::keys;
 use super::model::{AgentSocket, DirectoryFile, Mount, MountSource};
 use super::refusal::{Cause, KeyPath};
 use super::scalar;
+use super::target::target;
 
 /// More than the largest real services have; each costs a mount.
 pub const MAX_MOUNTS: usize = 64;
 
 /// Sockets of container daemons, wherever they lie.
 const DAEMON_SOCKETS: [&str; 3] = ["docker.sock", "containerd.sock", "podman.sock"];
-/// Files that the guest writes for each container, and what decides their content.
-const NETWORK_FILES: [(&str, &str); 3] = [
-    ("/etc/hosts", "use extra_hosts"),
-    ("/etc/hostname", "use hostname"),
-    ("/etc/resolv.conf", "use dns"),
-];
 
 /// All mounts of a service, those of the nearest targets first.
 pub(super) fn read(
@@ -279,27 +274,6 @@ fn tmpfs(text: &str, field: &Field<'_>, findings: &mut Findings<'_>) -> Option<M
         }
     }
     Some(Mount { target, read_only, source: MountSource::Tmpfs { size_bytes, mode } })
-}
-
-/// A target that is not the guest's own business.
-pub(super) fn target(text: &str, field: &Field<'_>, findings: &mut Findings<'_>) -> Option<String> {
-    let target = app_directory::target(text, field, findings)?;
-    let of_kernel = ["/proc", "/sys"].iter().any(|directory| {
-        target.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    });
-    if of_kernel || matches!(target.as_str(), "/" | "/dev") {
-        return field.invalid(
-            "target",
-            &target,
-            "a place below /, outside /proc and /sys, and not /dev itself",
-            findings,
-        );
-    }
-    if let Some((_, hint)) = NETWORK_FILES.iter().find(|(file, _)| *file == target) {
-        let reason = "the guest writes this file";
-        return findings.refuse(field, Cause::Unsupported { reason, hint });
-    }
-    Some(target)
 }
 
 fn always_read_only(source: &MountSource) -> bool {

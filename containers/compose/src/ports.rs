@@ -9,46 +9,11 @@ use std::net::IpAddr;
 use super::document::Value;
 use super::field::{Field, Findings, Section};
 use super::keys::PORT;
+use super::model::{AGENT_PORT, Protocol, PublishedPort};
 use super::refusal::Cause;
 
-/// TCP port of the guest on which its agent answers; never a service's.
-pub const AGENT_PORT: u16 = 8090;
 /// More than one service of a real app publishes; each costs rules or a listening socket.
 pub const MAX_PORTS: usize = 64;
-
-/// What is spoken on a port.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// TCP
-    #[default]
-    Tcp,
-    /// UDP
-    Udp,
-}
-
-impl std::fmt::Display for Protocol {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
-        })
-    }
-}
-
-/// One port of the guest that leads to a service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublishedPort {
-    /// Address of the guest to listen on; all of them if `None`.
-    pub host_ip: Option<IpAddr>,
-    /// Port of the guest; not 0, with TCP not [`AGENT_PORT`].
-    pub published: u16,
-    /// Port of the service; not 0.
-    pub target: u16,
-    /// TCP or UDP.
-    pub protocol: Protocol,
-    /// Line of the file, counted from 1.
-    pub line: usize,
-}
 
 /// All ports of one service.
 pub(super) fn read(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Vec<PublishedPort>> {

@@ -6,8 +6,8 @@ use std::collections::{HashMap, HashSet};
 use super::attachments::DEFAULT;
 use super::definitions::Definitions;
 use super::field::{Field, Findings};
+use super::model::Protocol;
 use super::model::{ComposeFile, MountSource, Network, NetworkMode, Service};
-use super::ports::Protocol;
 use super::refusal::Cause;
 use super::service::{MAX_REPLICAS, Written};
 

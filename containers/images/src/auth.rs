@@ -14,8 +14,8 @@ use reqwest::{Client, RequestBuilder, Response, Url};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::busy::is_busy;
 use super::credentials::{Credential, Secret, sensitive};
-use super::registry::is_busy;
 
 /// A token answer is a few kilobytes of base64.
 const MAX_ANSWER_BYTES: usize = 64 << 10;

@@ -19,6 +19,7 @@ use compose::digest::ContentDigest;
 mod archive;
 mod auth;
 mod budget;
+mod busy;
 mod config;
 mod credentials;
 mod decompress;

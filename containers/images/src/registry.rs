@@ -27,7 +27,6 @@ mod source;
 mod tls;
 mod transfer;
 
-pub(crate) use error::is_busy;
 pub use error::{Attempt, Attempts, FetchError, RegistryError, SourceError};
 pub use resolve::ResolveError;
 

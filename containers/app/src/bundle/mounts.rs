@@ -15,7 +15,7 @@ use oci_spec::runtime::{Mount, MountBuilder};
 use sha2::{Digest, Sha256};
 
 use super::{PlannedFile, names, shares};
-use crate::container::{ContainerRequest, Launcher};
+use crate::launcher::{ContainerRequest, Launcher};
 
 /// `/dev/shm` without a size in the file, as Docker has it.
 const SHM_BYTES: u64 = 64 << 20;

@@ -1,6 +1,6 @@
 //! What a container finds in `/etc` about itself and others: `hosts`, `hostname`, `resolv.conf`.
 
-use crate::container::ContainerRequest;
+use crate::launcher::ContainerRequest;
 
 /// The kernel's longest host name.
 const MAX_HOST_NAME_BYTES: usize = 64;

@@ -17,10 +17,10 @@ use container_helper::wire::{
 };
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerPidfd;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Signal, pidfd_send_signal};
-use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -35,7 +35,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 const HELLO_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A killed helper ends at once, unless a device keeps it.
-const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+const KILL_TIMEOUT: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 
 /// Commands that wait for the task; more wait for a place.
 const QUEUE: usize = 16;
@@ -257,9 +257,14 @@ impl Peer {
             Ok(()) | Err(Errno::SRCH) => {}
             Err(error) => return Err(error.into()),
         }
-        let pidfd = AsyncFd::with_interest(self.0, Interest::READABLE)?;
-        tokio::time::timeout(KILL_TIMEOUT, pidfd.readable()).await??;
-        Ok(())
+        tokio::task::spawn_blocking(move || {
+            let mut ended = [PollFd::new(&self.0, PollFlags::IN)];
+            match poll(&mut ended, Some(&KILL_TIMEOUT))? {
+                0 => Err(io::Error::new(io::ErrorKind::TimedOut, "a helper cannot be killed")),
+                _ => Ok(()),
+            }
+        })
+        .await?
     }
 }
 

@@ -8,6 +8,7 @@ use protocol::error::chain;
 
 use super::{MAX_MIRRORS, MAX_REDIRECTS};
 use crate::auth::AuthError;
+use crate::busy::{is_busy, retry_after};
 
 /// Why registries cannot be asked at all.
 #[derive(Debug, thiserror::Error)]
@@ -157,27 +158,12 @@ impl SourceError {
     }
 
     /// The error of an HTTP status, with the value of `Retry-After` if there is one.
-    pub(super) fn of_status(status: u16, retry_after: Option<&str>) -> Self {
+    pub(super) fn of_status(status: u16, header: Option<&str>) -> Self {
         match is_busy(status) {
-            true => Self::Busy { status, after: retry_after.and_then(delay) },
+            true => Self::Busy { status, after: header.and_then(retry_after) },
             false => Self::Status(status),
         }
     }
-}
-
-/// The statuses of an overloaded or failing server.
-pub(crate) fn is_busy(status: u16) -> bool {
-    matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
-}
-
-/// Longest `Retry-After` that is honoured; a registry's window for its rate limit is mostly shorter.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
-
-/// The seconds of a `Retry-After` (RFC 9110, section 10.2.3). A date is not honoured: the guest's
-/// clock is the host's word.
-fn delay(text: &str) -> Option<Duration> {
-    let secs: u64 = text.trim().parse().ok()?;
-    Some(Duration::from_secs(secs).min(MAX_RETRY_AFTER))
 }
 
 /// One source and why it was of no use.
@@ -251,7 +237,7 @@ mod tests {
         let after = |text| SourceError::of_status(429, Some(text)).retry_after();
         assert_eq!(after("7"), Some(Duration::from_secs(7)));
         assert_eq!(after(" 0 "), Some(Duration::ZERO));
-        assert_eq!(after("99999999999"), Some(MAX_RETRY_AFTER));
+        assert_eq!(after("99999999999"), Some(Duration::from_secs(600)));
         for no_delay in
             ["", "-1", "1.5", "Sun, 06 Nov 1994 08:49:37 GMT", "99999999999999999999999"]
         {

@@ -268,18 +268,13 @@ impl World {
             start_period: s(1),
             start_interval: s(1),
         };
+        if !here && checked {
+            // Asked for again, as often as it takes; here it never comes.
+            let (fault, wait) = (fault("away"), s(1));
+            self.tell(Input::ImageDelayed { service, fault, wait, failing: true });
+        }
         self.tell(match here {
             true => Input::ImageHere { service, check: checked.then_some(check) },
-            false if checked => {
-                // Asked for again, as often as it takes; here it never comes.
-                self.tell(Input::ImageDelayed {
-                    service,
-                    fault: fault("away"),
-                    wait: s(1),
-                    failing: true,
-                });
-                Input::ImageRefused { service, fault: fault("no") }
-            }
             false => Input::ImageRefused { service, fault: fault("no") },
         });
     }
