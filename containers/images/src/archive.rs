@@ -61,7 +61,7 @@ pub(super) fn for_each<R: Read, E: From<ArchiveError>>(
         apply(item.map_err(|fault| at.fault(fault))?, &mut entry)?;
         place = at.passed();
     }
-    if extended != Extended::default() {
+    if !extended.is_empty() {
         return Err(place.fault(Fault::Dangling).into());
     }
     let mut reader = archive.into_inner();
@@ -109,7 +109,7 @@ pub(super) fn shown(path: &[u8]) -> String {
 }
 
 /// What extended headers say about the next entry.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 struct Extended {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
@@ -118,14 +118,29 @@ struct Extended {
     gid: Option<u64>,
     mtime_secs: Option<i64>,
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What is wrong with them; told with the path of the entry, which may come after it.
+    fault: Option<Fault>,
 }
 
 impl Extended {
+    fn is_empty(&self) -> bool {
+        let Self { path, link, size, uid, gid, mtime_secs, xattrs, fault } = self;
+        let ids = [size, uid, gid].into_iter().all(Option::is_none);
+        ids && path.is_none()
+            && link.is_none()
+            && mtime_secs.is_none()
+            && xattrs.is_empty()
+            && fault.is_none()
+    }
+
     /// Takes in an entry that only says something of the next one; false if it is another one.
     fn take_in<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> Result<bool, Fault> {
         match entry.header().entry_type() {
             EntryType::XGlobalHeader => drop(short_bytes(entry)?),
-            EntryType::XHeader => self.read_pax(&short_bytes(entry)?)?,
+            EntryType::XHeader => {
+                let read = self.read_pax(&short_bytes(entry)?);
+                self.fault = self.fault.take().or(read.err());
+            }
             EntryType::GNULongName => self.path = Some(c_string(short_bytes(entry)?)),
             EntryType::GNULongLink => self.link = Some(c_string(short_bytes(entry)?)),
             _ => return Ok(false),
@@ -162,6 +177,9 @@ impl Extended {
     }
 
     fn item(self, path: Vec<u8>, header: &Header) -> Result<Item, Fault> {
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
         let size = header.entry_size().map_err(Fault::Io)?;
         if self.size.is_some_and(|stated| stated != size) {
             return Err(Fault::Size);
