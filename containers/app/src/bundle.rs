@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use compose::model::{HostNamespace, Service};
 use container_helper::wire::{
-    INIT_PATH, INIT_ROLE, LogRequest, ROOT, Request, RootRequest, UserRequest,
+    INIT_PATH, INIT_ROLE, LogRequest, ROOT, RootRequest, StartRequest, UserRequest,
 };
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
@@ -44,7 +44,7 @@ const NETWORK_PREFIX: &str = "net.";
 /// A container as it will be: the request for its helper and the files that it mounts.
 #[derive(Debug)]
 pub(crate) struct Bundle {
-    pub(crate) request: Request,
+    pub(crate) request: StartRequest,
     files: Vec<PlannedFile>,
 }
 
@@ -71,7 +71,7 @@ impl Bundle {
         let data = launcher.data_dir.join("containers").join(container.id);
         let plan = mounts::plan(launcher, container)?;
         let (service, image) = (container.service, &container.image.config);
-        let request = Request {
+        let request = StartRequest {
             id: container.id.to_owned(),
             spec: spec(container, &plan)?,
             root: RootRequest { layers: container.image.layers.clone(), writable: data },

@@ -56,7 +56,7 @@ use log::Log;
 use prepare::Prepared;
 use protocol::error::chain;
 use supervise::Watched;
-use wire::{MAX_LINE_BYTES, Report, Request};
+use wire::{MAX_LINE_BYTES, Report, StartRequest};
 
 /// How willingly the kernel kills this process when memory ends.
 const OOM_SCORE: &str = "/proc/self/oom_score_adj";
@@ -84,13 +84,13 @@ fn helper() -> ExitCode {
 }
 
 /// The first line of standard input, after which the agent writes nothing.
-fn read_request() -> Result<Request, HelperError> {
+fn read_request() -> Result<StartRequest, HelperError> {
     let stdin = File::from(rustix::io::dup(rustix::stdio::stdin()).map_err(io::Error::from)?);
     request(stdin)
 }
 
 /// The first line of `stream`.
-fn request(stream: impl Read) -> Result<Request, HelperError> {
+fn request(stream: impl Read) -> Result<StartRequest, HelperError> {
     let mut line = Vec::new();
     BufReader::new(stream).take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut line)?;
     match line.pop() {
@@ -101,7 +101,7 @@ fn request(stream: impl Read) -> Result<Request, HelperError> {
 }
 
 /// Starts the container and tells the agent; what was begun is undone if that fails.
-fn start(request: &Request) -> Result<Running, HelperError> {
+fn start(request: &StartRequest) -> Result<Running, HelperError> {
     rustix::process::setsid().map_err(io::Error::from)?;
     let agent = Agent::listen(&request.directory)?;
     // An agent that is gone does not hear; the container starts all the same.
@@ -116,7 +116,7 @@ fn start(request: &Request) -> Result<Running, HelperError> {
     started
 }
 
-fn run(request: &Request, prepared: Prepared, agent: Agent) -> Result<Running, HelperError> {
+fn run(request: &StartRequest, prepared: Prepared, agent: Agent) -> Result<Running, HelperError> {
     let log = Log::open(request.log.as_ref())?;
     let executor = Sandboxed::new(&prepared.spec, request.danger_no_filter)?;
     let terminal =
@@ -151,7 +151,7 @@ struct Streams {
 
 /// A container that runs, and all that is needed to see it to its end.
 struct Running {
-    request: Request,
+    request: StartRequest,
     container: Container,
     agent: Agent,
     watched: Watched,
@@ -189,7 +189,7 @@ fn write_report(directory: &Path, report: &Report) -> io::Result<()> {
 
 /// Makes the container, which waits to be started, and its streams.
 fn create(
-    request: &Request,
+    request: &StartRequest,
     executor: &Sandboxed,
     terminal: bool,
 ) -> Result<(Container, Streams), HelperError> {

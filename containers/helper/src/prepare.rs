@@ -30,7 +30,7 @@ use super::ids::{self, Ids, Range};
 use super::places::PlaceError;
 use super::root::{self, RootError};
 use super::user::{self, Identity, UserError};
-use super::wire::{Bind, MOUNTS, ROOT, Report, Request};
+use super::wire::{Bind, MOUNTS, ROOT, Report, StartRequest};
 use super::{cgroup, devices, places, volumes};
 
 /// Open files of one process where the service does not say, as systemd and Docker set them.
@@ -46,7 +46,10 @@ pub(super) struct Prepared {
 }
 
 /// Makes everything ready; `tell` hears of what may take long.
-pub(super) fn prepare(request: &Request, tell: &dyn Fn(&Report)) -> Result<Prepared, PrepareError> {
+pub(super) fn prepare(
+    request: &StartRequest,
+    tell: &dyn Fn(&Report),
+) -> Result<Prepared, PrepareError> {
     own_mounts().map_err(PrepareError::system("mount namespace"))?;
     join_network(request).map_err(PrepareError::system("network namespace"))?;
     let (ids, mounted, identity) = root_and_identity(request)?;
@@ -87,7 +90,7 @@ fn own_mounts() -> io::Result<()> {
 ///
 /// A user beyond the range of a container's ids (CI builders and OpenShift have such) gets ids at
 /// the range's end; then the root is mounted once more, with owners seen that way.
-fn root_and_identity(request: &Request) -> Result<(Ids, OwnedFd, Identity), PrepareError> {
+fn root_and_identity(request: &StartRequest) -> Result<(Ids, OwnedFd, Identity), PrepareError> {
     let failed = PrepareError::system("user namespace");
     let ids = Ids::new(request.first_id.map(Range::plain)).map_err(failed)?;
     let mounted = root::mount(&request.root, &ids)?;
@@ -105,7 +108,7 @@ fn root_and_identity(request: &Request) -> Result<(Ids, OwnedFd, Identity), Prep
 }
 
 /// Looks the user up in the image's files.
-fn identity(tree: &Tree, request: &Request) -> Result<Identity, PrepareError> {
+fn identity(tree: &Tree, request: &StartRequest) -> Result<Identity, PrepareError> {
     let text = |path: &str| -> Result<String, PrepareError> {
         let Some(file) = tree.read(path)? else {
             return Ok(String::new());
@@ -161,7 +164,7 @@ fn make_working_dir(tree: &Tree, spec: &Spec) -> Result<(), PrepareError> {
 
 /// Puts what a mount shows at `at`.
 fn bind_ready(
-    request: &Request,
+    request: &StartRequest,
     bind: &Bind,
     at: &Path,
     ids: &Ids,
@@ -213,7 +216,7 @@ fn system() -> io::Result<OwnedFd> {
 
 /// Goes into the container's network namespace, which it hands down, and sets the parameters of it;
 /// both may only the guest's root, to whom the namespace belongs.
-fn join_network(request: &Request) -> io::Result<()> {
+fn join_network(request: &StartRequest) -> io::Result<()> {
     let Some(path) = &request.network_namespace else { return Ok(()) };
     setns(File::open(path)?.as_fd(), CloneFlags::CLONE_NEWNET)?;
     for (name, value) in &request.network_sysctls {

@@ -1,6 +1,6 @@
 //! What agent and helper tell each other: JSON, a line each.
 //!
-//! The agent writes one [`Request`] to the helper's standard input and reads [`Report`]s from its
+//! The agent writes one [`StartRequest`] to the helper's standard input and reads [`Report`]s from its
 //! standard output: [`Report::Copying`] and [`Report::Copied`] for each volume that is filled, then
 //! [`Report::Running`] or [`Report::Ended`]. Everything later goes over the helper's socket, which
 //! it has from its first moment, so that an agent knows its process by the socket's peer. The helper
@@ -44,7 +44,7 @@ pub const INIT_ROLE: &str = "init";
 /// What to run. The agent decides all of it; the helper carries it out or refuses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Request {
+pub struct StartRequest {
     /// The container's run directory: its root, what is mounted, the socket, the report.
     pub directory: PathBuf,
     /// Names the container.

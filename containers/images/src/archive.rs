@@ -49,20 +49,21 @@ pub(super) fn for_each<R: Read, E: From<ArchiveError>>(
 ) -> Result<R, E> {
     let mut archive = Archive::new(reader);
     let mut extended = Extended::default();
-    let mut place = Place::Start;
-    for entry in archive.entries().map_err(|error| place.fault(Fault::Io(error)))?.raw(true) {
-        let mut entry = entry.map_err(|error| place.fault(Fault::Io(error)))?;
+    let mut place = ArchivePlace::Start;
+    for entry in archive.entries().map_err(|error| place.fault(ArchiveFault::Io(error)))?.raw(true)
+    {
+        let mut entry = entry.map_err(|error| place.fault(ArchiveFault::Io(error)))?;
         if extended.take_in(&mut entry).map_err(|fault| place.fault(fault))? {
             continue;
         }
         let path = extended.path_of(entry.header());
-        let at = Place::At(shown(&path));
+        let at = ArchivePlace::At(shown(&path));
         let item = std::mem::take(&mut extended).item(path, entry.header());
         apply(item.map_err(|fault| at.fault(fault))?, &mut entry)?;
         place = at.passed();
     }
     if !extended.is_empty() {
-        return Err(place.fault(Fault::Dangling).into());
+        return Err(place.fault(ArchiveFault::Dangling).into());
     }
     let mut reader = archive.into_inner();
     only_zeros(&mut reader).map_err(|fault| place.fault(fault))?;
@@ -71,7 +72,7 @@ pub(super) fn for_each<R: Read, E: From<ArchiveError>>(
 
 /// Where in an archive something is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum ArchivePlace {
     /// Before its first entry.
     Start,
     /// The entry of this path.
@@ -80,8 +81,8 @@ pub enum Place {
     After(String),
 }
 
-impl Place {
-    fn fault(&self, fault: Fault) -> ArchiveError {
+impl ArchivePlace {
+    fn fault(&self, fault: ArchiveFault) -> ArchiveError {
         ArchiveError { place: self.clone(), fault }
     }
 
@@ -93,7 +94,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ArchivePlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Start => f.write_str("at the start"),
@@ -119,7 +120,7 @@ struct Extended {
     mtime_secs: Option<i64>,
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// What is wrong with them; told with the path of the entry, which may come after it.
-    fault: Option<Fault>,
+    fault: Option<ArchiveFault>,
 }
 
 impl Extended {
@@ -134,7 +135,7 @@ impl Extended {
     }
 
     /// Takes in an entry that only says something of the next one; false if it is another one.
-    fn take_in<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> Result<bool, Fault> {
+    fn take_in<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> Result<bool, ArchiveFault> {
         match entry.header().entry_type() {
             EntryType::XGlobalHeader => drop(short_bytes(entry)?),
             EntryType::XHeader => {
@@ -154,9 +155,9 @@ impl Extended {
 
     /// Takes in the records that change what is unpacked; those that only describe (names, atime)
     /// pass.
-    fn read_pax(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+    fn read_pax(&mut self, bytes: &[u8]) -> Result<(), ArchiveFault> {
         for record in PaxExtensions::new(bytes) {
-            let record = record.map_err(Fault::Io)?;
+            let record = record.map_err(ArchiveFault::Io)?;
             let (key, value) = (record.key_bytes(), record.value_bytes());
             match key {
                 b"path" => self.path = Some(value.to_vec()),
@@ -165,7 +166,7 @@ impl Extended {
                 b"uid" => self.uid = Some(number(value)?),
                 b"gid" => self.gid = Some(number(value)?),
                 b"mtime" => self.mtime_secs = Some(seconds(value)?),
-                _ if key.starts_with(b"GNU.sparse.") => return Err(Fault::Sparse),
+                _ if key.starts_with(b"GNU.sparse.") => return Err(ArchiveFault::Sparse),
                 _ => {
                     if let Some(name) = key.strip_prefix(XATTR_PREFIX) {
                         self.xattrs.push((name.to_vec(), value.to_vec()));
@@ -176,30 +177,32 @@ impl Extended {
         Ok(())
     }
 
-    fn item(self, path: Vec<u8>, header: &Header) -> Result<Item, Fault> {
+    fn item(self, path: Vec<u8>, header: &Header) -> Result<Item, ArchiveFault> {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        let size = header.entry_size().map_err(Fault::Io)?;
+        let size = header.entry_size().map_err(ArchiveFault::Io)?;
         if self.size.is_some_and(|stated| stated != size) {
-            return Err(Fault::Size);
+            return Err(ArchiveFault::Size);
         }
         let link = self.link.or_else(|| header.link_name_bytes().map(|link| link.into_owned()));
         let make = make(header, &path, link)?;
         let id = |extended: Option<u64>, plain: std::io::Result<u64>| {
             let id = match extended {
                 Some(id) => id,
-                None => plain.map_err(Fault::Io)?,
+                None => plain.map_err(ArchiveFault::Io)?,
             };
             // The kernel takes u32::MAX for "leave as it is".
-            u32::try_from(id).ok().filter(|id| *id != u32::MAX).ok_or(Fault::Number)
+            u32::try_from(id).ok().filter(|id| *id != u32::MAX).ok_or(ArchiveFault::Number)
         };
-        let mtime = header.mtime().map_err(Fault::Io)?;
+        let mtime = header.mtime().map_err(ArchiveFault::Io)?;
         Ok(Item {
-            mode: header.mode().map_err(Fault::Io)? & 0o7777,
+            mode: header.mode().map_err(ArchiveFault::Io)? & 0o7777,
             uid: id(self.uid, header.uid())?,
             gid: id(self.gid, header.gid())?,
-            mtime_secs: self.mtime_secs.unwrap_or(i64::try_from(mtime).map_err(|_| Fault::Number)?),
+            mtime_secs: self
+                .mtime_secs
+                .unwrap_or(i64::try_from(mtime).map_err(|_| ArchiveFault::Number)?),
             xattrs: self.xattrs,
             path,
             make,
@@ -207,8 +210,8 @@ impl Extended {
     }
 }
 
-fn make(header: &Header, path: &[u8], link: Option<Vec<u8>>) -> Result<Make, Fault> {
-    let target = || link.filter(|link| !link.is_empty()).ok_or(Fault::NoTarget);
+fn make(header: &Header, path: &[u8], link: Option<Vec<u8>>) -> Result<Make, ArchiveFault> {
+    let target = || link.filter(|link| !link.is_empty()).ok_or(ArchiveFault::NoTarget);
     match header.entry_type() {
         EntryType::Regular | EntryType::Continuous if path.ends_with(b"/") => Ok(Make::Directory),
         EntryType::Regular | EntryType::Continuous => Ok(Make::File),
@@ -217,19 +220,19 @@ fn make(header: &Header, path: &[u8], link: Option<Vec<u8>>) -> Result<Make, Fau
         EntryType::Link => Ok(Make::HardLink(target()?)),
         EntryType::Fifo => Ok(Make::Fifo),
         EntryType::Block | EntryType::Char => Ok(Make::Device),
-        EntryType::GNUSparse => Err(Fault::Sparse),
-        other => Err(Fault::Kind(other.as_byte())),
+        EntryType::GNUSparse => Err(ArchiveFault::Sparse),
+        other => Err(ArchiveFault::Kind(other.as_byte())),
     }
 }
 
 /// The bytes of an extended header.
-fn short_bytes<R: Read>(entry: &mut Entry<'_, R>) -> Result<Vec<u8>, Fault> {
-    let size = entry.header().entry_size().map_err(Fault::Io)?;
+fn short_bytes<R: Read>(entry: &mut Entry<'_, R>) -> Result<Vec<u8>, ArchiveFault> {
+    let size = entry.header().entry_size().map_err(ArchiveFault::Io)?;
     if size > MAX_EXTENDED_HEADER_BYTES {
-        return Err(Fault::HeaderTooLong(size));
+        return Err(ArchiveFault::HeaderTooLong(size));
     }
     let mut bytes = Vec::new();
-    entry.take(size).read_to_end(&mut bytes).map_err(Fault::Io)?;
+    entry.take(size).read_to_end(&mut bytes).map_err(ArchiveFault::Io)?;
     Ok(bytes)
 }
 
@@ -240,26 +243,26 @@ fn c_string(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-fn number(value: &[u8]) -> Result<u64, Fault> {
-    std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).ok_or(Fault::Number)
+fn number(value: &[u8]) -> Result<u64, ArchiveFault> {
+    std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).ok_or(ArchiveFault::Number)
 }
 
 /// Whole seconds of a decimal such as `1700000000.25`.
-fn seconds(value: &[u8]) -> Result<i64, Fault> {
+fn seconds(value: &[u8]) -> Result<i64, ArchiveFault> {
     let whole = value.split(|b| *b == b'.').next().unwrap_or_default();
-    std::str::from_utf8(whole).ok().and_then(|text| text.parse().ok()).ok_or(Fault::Number)
+    std::str::from_utf8(whole).ok().and_then(|text| text.parse().ok()).ok_or(ArchiveFault::Number)
 }
 
 /// After the end mark an archive is padded with zeros.
-fn only_zeros(reader: &mut impl Read) -> Result<(), Fault> {
+fn only_zeros(reader: &mut impl Read) -> Result<(), ArchiveFault> {
     let mut buffer = [0; 4096];
     loop {
-        let count = reader.read(&mut buffer).map_err(Fault::Io)?;
+        let count = reader.read(&mut buffer).map_err(ArchiveFault::Io)?;
         if count == 0 {
             return Ok(());
         }
         if buffer[..count].iter().any(|b| *b != 0) {
-            return Err(Fault::Trailing);
+            return Err(ArchiveFault::Trailing);
         }
     }
 }
@@ -269,14 +272,14 @@ fn only_zeros(reader: &mut impl Read) -> Result<(), Fault> {
 #[error("{place}: {fault}")]
 pub struct ArchiveError {
     /// The entry.
-    pub place: Place,
+    pub place: ArchivePlace,
     /// What is wrong.
-    pub fault: Fault,
+    pub fault: ArchiveFault,
 }
 
 /// Why an archive is no layer.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum ArchiveFault {
     /// Reading failed: a bad header, a bad compressed stream, or a limit.
     #[error("{0}")]
     Io(std::io::Error),

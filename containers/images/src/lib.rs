@@ -32,7 +32,7 @@ mod registry;
 mod store;
 mod unpack;
 
-pub use archive::{ArchiveError, Fault, Place};
+pub use archive::{ArchiveError, ArchiveFault, ArchivePlace};
 pub use auth::AuthError;
 pub use budget::{BudgetError, Limits, MAX_CONFIG_BYTES, MAX_LAYERS, MAX_MANIFEST_BYTES};
 pub use config::{ImageConfig, parse_config};

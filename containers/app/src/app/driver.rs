@@ -20,18 +20,20 @@ use tokio::sync::{mpsc, watch};
 use super::AppSpec;
 use super::board::Board;
 use super::history::Happening;
-use super::machine::{Action, Cell, Check, Input, Judgement, Machine, Phase, Plan, Subject, Time};
+use super::machine::{
+    Action, Check, Input, Instance, Judgement, Machine, Phase, Plan, Subject, Time,
+};
 use super::status::{AppState, ContainerStatus, Failure, FailureKind, ImageFault, PullStatus};
 use crate::container::Launcher;
 use crate::network::{NetworkError, Networks};
 
 mod memory;
 mod pulling;
-mod slot;
+mod tasks;
 
 use memory::MemoryFile;
 use pulling::{Outcome, Pulls, Source};
-use slot::{Slot, Started, Workshop};
+use tasks::{InstanceTasks, Started, Workshop};
 
 /// How long all services together may take to end; init gives the agent a little more, `dstyx down`
 /// the guest.
@@ -57,17 +59,17 @@ pub(super) async fn drive(spec: AppSpec, board: Arc<Board>, mut stop: watch::Rec
 }
 
 /// What tasks tell the driver.
-enum Report {
+enum TaskReport {
     /// Whether the image of a service can be had.
     Image { service: usize, outcome: Outcome },
     /// The image of a service is asked for again after a wait.
     ImageDelayed { service: usize, fault: ImageFault, wait: Duration, failing: bool },
     /// A start is done.
-    Started { cell: usize, started: Result<Started, String> },
+    Started { instance: usize, started: Result<Started, String> },
     /// A container has ended.
-    Ended { cell: usize, end: End },
+    Ended { instance: usize, end: End },
     /// A health check is done.
-    Checked { cell: usize, run: u32, result: Result<(), String> },
+    Checked { instance: usize, run: u32, result: Result<(), String> },
 }
 
 struct Driver {
@@ -76,9 +78,9 @@ struct Driver {
     file: MemoryFile,
     workshop: Arc<Workshop>,
     pulls: Pulls,
-    /// In the order of the machine's cells.
-    slots: Vec<Slot>,
-    reports: mpsc::UnboundedReceiver<Report>,
+    /// In the order of the machine's instances.
+    tasks: Vec<InstanceTasks>,
+    reports: mpsc::UnboundedReceiver<TaskReport>,
     /// Whether an earlier driver's memory was found.
     resumed: bool,
 }
@@ -103,11 +105,17 @@ impl Driver {
         let workshop = Arc::new(Workshop { compose, launcher, networks });
         let (sender, reports) = mpsc::unbounded_channel();
         let pulls = Pulls::start(&workshop.compose.services, &plan, &source, &sender);
-        let slot = |cell: &Cell| {
-            Slot::new(&workshop, cell.service, cell.replica, pulls.outcome(cell.service), &sender)
+        let tasks = |instance: &Instance| {
+            InstanceTasks::new(
+                &workshop,
+                instance.service,
+                instance.replica,
+                pulls.outcome(instance.service),
+                &sender,
+            )
         };
-        let slots = machine.cells().iter().map(slot).collect();
-        Ok(Self { board, machine, file, workshop, pulls, slots, reports, resumed })
+        let tasks = machine.instances().iter().map(tasks).collect();
+        Ok(Self { board, machine, file, workshop, pulls, tasks, reports, resumed })
     }
 
     async fn run(mut self, stop: &mut watch::Receiver<bool>) {
@@ -127,59 +135,62 @@ impl Driver {
 
     /// Finds the containers that shall run; without a memory, whatever is left is removed.
     async fn take_over(&mut self) {
-        for cell in 0..self.slots.len() {
-            if self.resumed && !self.machine.cells()[cell].is_alive() {
+        for instance in 0..self.tasks.len() {
+            if self.resumed && !self.machine.instances()[instance].is_alive() {
                 continue;
             }
-            let input = match self.slots[cell].find().await {
-                Ok(None) => Input::Missing { cell },
+            let input = match self.tasks[instance].find().await {
+                Ok(None) => Input::Missing { instance },
                 // A start that was under way when its agent ended, and failed for that alone.
-                Ok(Some(found)) if self.resumed && self.is_cut_short(cell, &found) => {
+                Ok(Some(found)) if self.resumed && self.is_cut_short(instance, &found) => {
                     match found.remove().await {
-                        Ok(()) => Input::Missing { cell },
-                        Err(error) => failed(cell, &error),
+                        Ok(()) => Input::Missing { instance },
+                        Err(error) => failed(instance, &error),
                     }
                 }
-                Ok(Some(found)) if self.resumed => match self.slots[cell].keep(cell, found) {
-                    Some(pid) => Input::Running { cell, pid },
+                Ok(Some(found)) if self.resumed => match self.tasks[instance].keep(instance, found)
+                {
+                    Some(pid) => Input::Running { instance, pid },
                     // Its end is reported.
                     None => continue,
                 },
                 Ok(Some(found)) => match found.remove().await {
                     Ok(()) => continue,
-                    Err(error) => failed(cell, &error),
+                    Err(error) => failed(instance, &error),
                 },
-                Err(error) => failed(cell, &error),
+                Err(error) => failed(instance, &error),
             };
             self.tell(input);
         }
     }
 
-    fn is_cut_short(&self, cell: usize, found: &Started) -> bool {
-        self.machine.cells()[cell].phase == Phase::Starting && found.has_failed()
+    fn is_cut_short(&self, instance: usize, found: &Started) -> bool {
+        self.machine.instances()[instance].phase == Phase::Starting && found.has_failed()
     }
 
-    fn hear(&mut self, report: Report) {
+    fn hear(&mut self, report: TaskReport) {
         let input = match report {
-            Report::Image { service, outcome } => {
+            TaskReport::Image { service, outcome } => {
                 self.pulls.collect();
                 self.image(service, outcome)
             }
-            Report::ImageDelayed { service, fault, wait, failing } => {
+            TaskReport::ImageDelayed { service, fault, wait, failing } => {
                 Input::ImageDelayed { service, fault, wait, failing }
             }
-            Report::Started { cell, started: Ok(started) } => {
-                match self.slots[cell].keep(cell, started) {
-                    Some(pid) => Input::Running { cell, pid },
+            TaskReport::Started { instance, started: Ok(started) } => {
+                match self.tasks[instance].keep(instance, started) {
+                    Some(pid) => Input::Running { instance, pid },
                     // It has ended already: a run without length, whose end is reported next.
-                    None => Input::Running { cell, pid: 0 },
+                    None => Input::Running { instance, pid: 0 },
                 }
             }
-            Report::Started { cell, started: Err(message) } => {
-                Input::Ended { cell, end: End::Failed { message } }
+            TaskReport::Started { instance, started: Err(message) } => {
+                Input::Ended { instance, end: End::Failed { message } }
             }
-            Report::Ended { cell, end } => Input::Ended { cell, end },
-            Report::Checked { cell, run, result } => Input::Checked { cell, run, result },
+            TaskReport::Ended { instance, end } => Input::Ended { instance, end },
+            TaskReport::Checked { instance, run, result } => {
+                Input::Checked { instance, run, result }
+            }
         };
         self.tell(input);
     }
@@ -217,12 +228,14 @@ impl Driver {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Start(cell) => self.slots[cell].start(cell),
-            Action::Ask(cell) => self.slots[cell].ask(),
-            Action::Kill(cell) => self.slots[cell].kill(),
-            Action::Check { cell, run, check } => self.slots[cell].check(cell, run, check),
-            Action::Tell(Subject::Cell(cell), what) => {
-                self.board.happened(Some(&self.slots[cell].id), what)
+            Action::Start(instance) => self.tasks[instance].start(instance),
+            Action::Ask(instance) => self.tasks[instance].ask(),
+            Action::Kill(instance) => self.tasks[instance].kill(),
+            Action::Check { instance, run, check } => {
+                self.tasks[instance].check(instance, run, check)
+            }
+            Action::Tell(Subject::Instance(instance), what) => {
+                self.board.happened(Some(&self.tasks[instance].id), what)
             }
             Action::Tell(Subject::Service(service), what) => {
                 self.board.happened(Some(&self.workshop.compose.services[service].name), what);
@@ -233,15 +246,15 @@ impl Driver {
     fn show(&self) {
         let containers = self
             .machine
-            .cells()
+            .instances()
             .iter()
-            .zip(&self.slots)
-            .map(|(cell, slot)| status(cell, slot))
+            .zip(&self.tasks)
+            .map(|(instance, tasks)| status(instance, tasks))
             .collect();
         let handles = self
-            .slots
+            .tasks
             .iter()
-            .filter_map(|slot| Some((slot.id.clone(), slot.container()?)))
+            .filter_map(|tasks| Some((tasks.id.clone(), tasks.container()?)))
             .collect();
         self.board.set_containers(containers, handles);
         let state = match self.machine.judge() {
@@ -263,9 +276,9 @@ impl Driver {
     /// Removes what containers had for themselves; named volumes and logs stay.
     async fn clear(self) {
         self.board.release();
-        for slot in self.slots {
-            let id = slot.id.clone();
-            if let Err(error) = slot.clear().await {
+        for tasks in self.tasks {
+            let id = tasks.id.clone();
+            if let Err(error) = tasks.clear().await {
                 tracing::warn!("{id}: removing what is left of it failed: {error}");
             }
         }
@@ -280,24 +293,24 @@ impl Driver {
     }
 }
 
-fn failed(cell: usize, error: &dyn std::error::Error) -> Input {
-    Input::Ended { cell, end: End::Failed { message: error.to_string() } }
+fn failed(instance: usize, error: &dyn std::error::Error) -> Input {
+    Input::Ended { instance, end: End::Failed { message: error.to_string() } }
 }
 
-fn status(cell: &Cell, slot: &Slot) -> ContainerStatus {
-    let service = slot.service();
+fn status(instance: &Instance, tasks: &InstanceTasks) -> ContainerStatus {
+    let service = tasks.service();
     ContainerStatus {
         service: service.name.clone(),
-        id: slot.id.clone(),
+        id: tasks.id.clone(),
         image: service.image.to_string(),
-        state: cell.state(),
-        health: cell.health(),
-        restarts: cell.restarts.total,
-        started: cell
+        state: instance.state(),
+        health: instance.health(),
+        restarts: instance.restarts.total,
+        started: instance
             .started
             .and_then(|started| SystemTime::now().checked_sub(now().saturating_sub(started))),
-        addresses: slot.addresses().to_vec(),
-        ports: slot.ports().to_vec(),
+        addresses: tasks.addresses().to_vec(),
+        ports: tasks.ports().to_vec(),
         labels: service.labels.clone(),
     }
 }

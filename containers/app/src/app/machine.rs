@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 use super::history::Happening;
 use super::status::{Failure, FailureKind, HealthState, ImageFault};
 
-mod cell;
 mod health;
+mod instance;
 mod needs;
 mod plan;
 mod restart;
@@ -32,7 +32,7 @@ mod props;
 #[cfg(test)]
 mod tables;
 
-pub(super) use cell::{Cell, Phase};
+pub(super) use instance::{Instance, Phase};
 pub(super) use plan::{Check, Plan};
 pub(super) use restart::{FAILING_AFTER, wait_before};
 
@@ -76,26 +76,26 @@ pub(super) enum Input {
     /// A container runs: the answer to [`Action::Start`], or what an agent that takes over finds.
     Running {
         /// Place of the container.
-        cell: usize,
+        instance: usize,
         /// Its first process.
         pid: i32,
     },
     /// A container has ended, or could not be started.
     Ended {
         /// Place of the container.
-        cell: usize,
+        instance: usize,
         /// How.
         end: End,
     },
     /// An agent that takes over finds nothing of a container.
     Missing {
         /// Place of the container.
-        cell: usize,
+        instance: usize,
     },
     /// A health check is done: the answer to [`Action::Check`].
     Checked {
         /// Place of the container.
-        cell: usize,
+        instance: usize,
         /// The run that was checked.
         run: u32,
         /// Why it failed, if it did.
@@ -122,7 +122,7 @@ pub(super) enum Action {
     /// Run the health check of a container.
     Check {
         /// Place of the container.
-        cell: usize,
+        instance: usize,
         /// The run that is checked.
         run: u32,
         /// How.
@@ -138,7 +138,7 @@ pub(super) enum Subject {
     /// A service, by its place.
     Service(usize),
     /// A container, by its place.
-    Cell(usize),
+    Instance(usize),
 }
 
 /// Whether an image is here.
@@ -187,7 +187,7 @@ pub(super) struct Memory {
     /// In the order of the plan.
     images: Vec<Image>,
     /// In the order of the plan, replicas of a service together.
-    cells: Vec<Cell>,
+    instances: Vec<Instance>,
     /// Needs that were passed over, as `(service, needed)`: told once.
     passed_over: Vec<(usize, usize)>,
     /// Set once the app shall end: when everything is killed.
@@ -215,20 +215,22 @@ pub(super) struct Machine {
 impl Machine {
     /// Before anything happened.
     pub(super) fn new(plan: Plan) -> Self {
-        let cells = |(place, service): (usize, &plan::ServicePlan)| {
-            (1..=service.replicas).map(move |replica| Cell::new(place, replica)).collect::<Vec<_>>()
+        let instances = |(place, service): (usize, &plan::ServicePlan)| {
+            (1..=service.replicas)
+                .map(move |replica| Instance::new(place, replica))
+                .collect::<Vec<_>>()
         };
-        let cells = plan.services.iter().enumerate().flat_map(cells).collect();
+        let instances = plan.services.iter().enumerate().flat_map(instances).collect();
         let images = vec![Image::Awaited; plan.services.len()];
-        Self { plan, memory: Memory { images, cells, passed_over: Vec::new(), stop_by: None } }
+        Self { plan, memory: Memory { images, instances, passed_over: Vec::new(), stop_by: None } }
     }
 
     /// Goes on from `memory`; nothing if it belongs to another plan.
     pub(super) fn resume(plan: Plan, memory: Memory) -> Option<Self> {
         let fresh = Self::new(plan);
-        let name = |cell: &Cell| (cell.service, cell.replica);
+        let name = |instance: &Instance| (instance.service, instance.replica);
         let same = fresh.memory.images.len() == memory.images.len()
-            && fresh.memory.cells.iter().map(name).eq(memory.cells.iter().map(name));
+            && fresh.memory.instances.iter().map(name).eq(memory.instances.iter().map(name));
         same.then_some(Self { memory, ..fresh })
     }
 
@@ -238,8 +240,8 @@ impl Machine {
     }
 
     /// Every container.
-    pub(super) fn cells(&self) -> &[Cell] {
-        &self.memory.cells
+    pub(super) fn instances(&self) -> &[Instance] {
+        &self.memory.instances
     }
 
     /// Services whose image is awaited.
@@ -275,16 +277,16 @@ impl Machine {
     /// When [`Input::Timer`] is due.
     pub(super) fn due(&self) -> Option<Time> {
         let Some(stop_by) = self.memory.stop_by else {
-            return self.memory.cells.iter().filter_map(Cell::due).min();
+            return self.memory.instances.iter().filter_map(Instance::due).min();
         };
-        let end = |cell: &Cell| match cell.phase {
+        let end = |instance: &Instance| match instance.phase {
             Phase::Running { .. } => Some(stop_by),
             Phase::Stopping { until, killed: false, .. } => Some(until.min(stop_by)),
             Phase::Stopping { until, killed: true, .. } => Some(until),
             Phase::Starting => Some(stop_by + KILL_TIMEOUT),
             Phase::Waiting | Phase::Backoff { .. } | Phase::Over => None,
         };
-        self.memory.cells.iter().filter_map(end).min()
+        self.memory.instances.iter().filter_map(end).min()
     }
 
     /// Whether the app was asked to end.
@@ -294,7 +296,7 @@ impl Machine {
 
     /// Whether nothing runs and nothing will.
     pub(super) fn is_over(&self) -> bool {
-        self.memory.cells.iter().all(|cell| cell.phase == Phase::Over)
+        self.memory.instances.iter().all(|instance| instance.phase == Phase::Over)
     }
 
     /// What the app amounts to while it is not being stopped.
@@ -314,7 +316,7 @@ impl Machine {
         {
             return Judgement::Failed(failure);
         }
-        match self.memory.cells.iter().all(is_as_asked) {
+        match self.memory.instances.iter().all(is_as_asked) {
             true => Judgement::Running,
             false => Judgement::Starting,
         }
@@ -328,8 +330,8 @@ impl Machine {
                 message: format!("service {name:?}: image: {message}"),
             });
         }
-        let cells = self.memory.cells.iter().filter(|cell| cell.service == place);
-        let message = cells.filter_map(complaint).next()?;
+        let instances = self.memory.instances.iter().filter(|instance| instance.service == place);
+        let message = instances.filter_map(complaint).next()?;
         Some(Failure {
             kind: FailureKind::Container,
             message: format!("service {name:?}: {message}"),
@@ -338,23 +340,25 @@ impl Machine {
 }
 
 /// Whether a container runs, healthy if it is checked, or has done its work.
-fn is_as_asked(cell: &Cell) -> bool {
-    match cell.phase {
-        Phase::Running { .. } => cell.health().is_none_or(|health| health == HealthState::Healthy),
-        Phase::Over => cell.end.as_ref().is_some_and(End::is_success),
+fn is_as_asked(instance: &Instance) -> bool {
+    match instance.phase {
+        Phase::Running { .. } => {
+            instance.health().is_none_or(|health| health == HealthState::Healthy)
+        }
+        Phase::Over => instance.end.as_ref().is_some_and(End::is_success),
         _ => false,
     }
 }
 
 /// What is wrong with a container, if something is.
-fn complaint(cell: &Cell) -> Option<String> {
-    let end = || cell.end.as_ref().filter(|end| !end.is_success()).map(End::to_string);
-    match cell.phase {
-        Phase::Running { .. } if cell.health() == Some(HealthState::Unhealthy) => {
+fn complaint(instance: &Instance) -> Option<String> {
+    let end = || instance.end.as_ref().filter(|end| !end.is_success()).map(End::to_string);
+    match instance.phase {
+        Phase::Running { .. } if instance.health() == Some(HealthState::Unhealthy) => {
             Some("unhealthy".to_owned())
         }
         Phase::Over => end(),
-        Phase::Backoff { .. } if cell.restarts.failing() => {
+        Phase::Backoff { .. } if instance.restarts.failing() => {
             Some(format!("keeps ending: {}", end()?))
         }
         _ => None,

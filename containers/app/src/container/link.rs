@@ -13,7 +13,7 @@ use std::time::Duration;
 use container_helper::End;
 use container_helper::cgroup;
 use container_helper::wire::{
-    Control, ExecOutcome, ExecRequest, MAX_LINE_BYTES, REPORT, Report, Request, SOCKET,
+    Control, ExecOutcome, ExecRequest, MAX_LINE_BYTES, REPORT, Report, SOCKET, StartRequest,
 };
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerPidfd;
@@ -55,7 +55,10 @@ enum Ask {
 
 impl Link {
     /// Starts a helper and returns when the container's first process runs.
-    pub(super) async fn start(helper: &Path, request: &Request) -> Result<Self, ContainerError> {
+    pub(super) async fn start(
+        helper: &Path,
+        request: &StartRequest,
+    ) -> Result<Self, ContainerError> {
         let spawned =
             Command::new(helper).env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = spawned.map_err(ContainerError::Spawn)?;
@@ -211,7 +214,7 @@ impl Task {
 
 /// Sends the request and reads the report that the container runs, or why not; `None` if the helper
 /// ended without one.
-async fn first_report(child: &mut Child, request: &Request) -> io::Result<Option<Report>> {
+async fn first_report(child: &mut Child, request: &StartRequest) -> io::Result<Option<Report>> {
     let (Some(mut requests), Some(reports)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(io::Error::other("no pipes"));
     };
@@ -381,8 +384,8 @@ mod tests {
         program
     }
 
-    fn request(directory: &Path) -> Request {
-        Request {
+    fn request(directory: &Path) -> StartRequest {
+        StartRequest {
             directory: directory.to_owned(),
             id: "silent-1".into(),
             spec: Spec::default(),

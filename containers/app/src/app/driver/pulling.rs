@@ -8,7 +8,7 @@ use container_images::{Limits, Progress, PullError, PulledImage, Registries, Sto
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::Report;
+use super::TaskReport;
 use crate::app::machine::{FAILING_AFTER, Plan, wait_before};
 use crate::app::status::{ImageFault, PullStatus};
 
@@ -41,7 +41,7 @@ impl Pulls {
         services: &[Service],
         plan: &Plan,
         source: &Source,
-        reports: &mpsc::UnboundedSender<Report>,
+        reports: &mpsc::UnboundedSender<TaskReport>,
     ) -> Self {
         let places = Arc::new(Semaphore::new(PARALLEL_IMAGES));
         let (mut tasks, mut progress, mut outcomes) = (JoinSet::new(), Vec::new(), HashMap::new());
@@ -131,7 +131,7 @@ impl Pull {
         source: Source,
         places: Arc<Semaphore>,
         outcome: watch::Sender<Option<Outcome>>,
-        reports: mpsc::UnboundedSender<Report>,
+        reports: mpsc::UnboundedSender<TaskReport>,
     ) {
         let mut failures = 0;
         let pulled = loop {
@@ -146,14 +146,14 @@ impl Pull {
             for service in &self.services {
                 let (fault, failing) = (ImageFault::from(&error), failures >= FAILING_AFTER);
                 let service = *service;
-                let _ = reports.send(Report::ImageDelayed { service, fault, wait, failing });
+                let _ = reports.send(TaskReport::ImageDelayed { service, fault, wait, failing });
             }
             tokio::time::sleep(wait).await;
         };
         outcome.send_replace(Some(pulled.clone()));
         for service in self.services {
             // Without a driver nobody wants to know.
-            let _ = reports.send(Report::Image { service, outcome: pulled.clone() });
+            let _ = reports.send(TaskReport::Image { service, outcome: pulled.clone() });
         }
     }
 

@@ -2,7 +2,7 @@
 
 use compose::model::Condition;
 
-use super::cell::{Cell, Phase};
+use super::instance::{Instance, Phase};
 use super::plan::{Need, Plan};
 use super::{Image, Memory};
 use crate::app::status::HealthState;
@@ -69,30 +69,34 @@ pub(super) fn asked(condition: Condition) -> &'static str {
 /// The worst of its containers; a service without any stands for itself.
 fn standing(memory: &Memory, need: &Need) -> Standing {
     let refused = matches!(memory.images[need.service], Image::Refused { .. });
-    let cells = memory.cells.iter().filter(|cell| cell.service == need.service);
-    let one = |cell: &Cell| match of_cell(cell, need.condition) {
+    let instances = memory.instances.iter().filter(|instance| instance.service == need.service);
+    let one = |instance: &Instance| match of_instance(instance, need.condition) {
         Standing::Met => Standing::Met,
         _ if refused => Standing::Hopeless,
         standing => standing,
     };
-    cells.map(one).max().unwrap_or(Standing::Met)
+    instances.map(one).max().unwrap_or(Standing::Met)
 }
 
-fn of_cell(cell: &Cell, condition: Condition) -> Standing {
+fn of_instance(instance: &Instance, condition: Condition) -> Standing {
     let met = match condition {
-        Condition::Started => cell.runs > 0,
-        Condition::Healthy => cell.health() == Some(HealthState::Healthy),
-        Condition::CompletedSuccessfully => cell.end.as_ref().is_some_and(|end| end.is_success()),
+        Condition::Started => instance.runs > 0,
+        Condition::Healthy => instance.health() == Some(HealthState::Healthy),
+        Condition::CompletedSuccessfully => {
+            instance.end.as_ref().is_some_and(|end| end.is_success())
+        }
     };
-    let unchecked = condition == Condition::Healthy && cell.health.is_none();
-    match cell.phase {
+    let unchecked = condition == Condition::Healthy && instance.health.is_none();
+    match instance.phase {
         _ if met => Standing::Met,
         Phase::Over => Standing::Hopeless,
         Phase::Running { .. } if unchecked => Standing::Hopeless,
-        _ if condition == Condition::Healthy && cell.health() == Some(HealthState::Unhealthy) => {
+        _ if condition == Condition::Healthy
+            && instance.health() == Some(HealthState::Unhealthy) =>
+        {
             Standing::Doubtful
         }
-        Phase::Backoff { .. } if cell.restarts.failing() => Standing::Doubtful,
+        Phase::Backoff { .. } if instance.restarts.failing() => Standing::Doubtful,
         _ => Standing::Open,
     }
 }

@@ -108,7 +108,7 @@ impl World {
         plan.services[0].needs.clear();
         let machine = Machine::new(plan);
         let images = vec![false; machine.plan.services.len()];
-        let real = vec![Real::default(); machine.cells().len()];
+        let real = vec![Real::default(); machine.instances().len()];
         Self { machine, now: s(5), images, real, stop: None }
     }
 
@@ -120,9 +120,9 @@ impl World {
         assert!(self.machine.due().is_none_or(|due| due > self.now), "nothing is left undone");
     }
 
-    fn needs_hold(&self, cell: usize) -> bool {
+    fn needs_hold(&self, instance: usize) -> bool {
         let holds = |need: &Need| {
-            let real = |(other, real): (&Cell, &Real)| {
+            let real = |(other, real): (&Instance, &Real)| {
                 other.service != need.service
                     || match need.condition {
                         Condition::Started => real.started,
@@ -130,14 +130,17 @@ impl World {
                         Condition::CompletedSuccessfully => real.completed,
                     }
             };
-            !need.required || self.machine.cells().iter().zip(&self.real).all(real)
+            !need.required || self.machine.instances().iter().zip(&self.real).all(real)
         };
-        self.machine.plan.services[self.machine.cells()[cell].service].needs.iter().all(holds)
+        self.machine.plan.services[self.machine.instances()[instance].service]
+            .needs
+            .iter()
+            .all(holds)
     }
 
-    fn needed_by_the_living(&self, cell: usize) -> bool {
-        let service = self.machine.cells()[cell].service;
-        self.machine.cells().iter().zip(&self.real).any(|(other, real)| {
+    fn needed_by_the_living(&self, instance: usize) -> bool {
+        let service = self.machine.instances()[instance].service;
+        self.machine.instances().iter().zip(&self.real).any(|(other, real)| {
             let needs = &self.machine.plan.services[other.service].needs;
             let given_up = other.phase == Phase::Over;
             real.process != Process::None
@@ -148,31 +151,31 @@ impl World {
 
     fn check(&self, action: &Action) {
         match *action {
-            Action::Start(cell) => {
-                let real = &self.real[cell];
+            Action::Start(instance) => {
+                let real = &self.real[instance];
                 assert_eq!(
                     (real.process, self.stop),
                     (Process::None, None),
                     "one at a time, none at the end"
                 );
-                assert!(self.images[self.machine.cells()[cell].service], "an image");
+                assert!(self.images[self.machine.instances()[instance].service], "an image");
                 assert!(
-                    real.started || real.ended_by_itself || self.needs_hold(cell),
+                    real.started || real.ended_by_itself || self.needs_hold(instance),
                     "what it needs"
                 );
             }
-            Action::Ask(cell) => {
-                assert_eq!(self.real[cell].process, Process::Running);
+            Action::Ask(instance) => {
+                assert_eq!(self.real[instance].process, Process::Running);
                 let late = self.stop.is_some_and(|stop| self.now >= stop + WITHIN);
                 assert!(
-                    self.stop.is_none() || late || !self.needed_by_the_living(cell),
+                    self.stop.is_none() || late || !self.needed_by_the_living(instance),
                     "reverse order"
                 );
             }
-            Action::Kill(cell) => assert!(self.real[cell].asked, "asked first"),
-            Action::Check { cell, .. } => {
+            Action::Kill(instance) => assert!(self.real[instance].asked, "asked first"),
+            Action::Check { instance, .. } => {
                 assert_eq!(
-                    (self.real[cell].process, self.real[cell].checking),
+                    (self.real[instance].process, self.real[instance].checking),
                     (Process::Running, None)
                 );
             }
@@ -182,35 +185,36 @@ impl World {
 
     fn carry_out(&mut self, action: Action) {
         match action {
-            Action::Start(cell) => {
-                let real = &mut self.real[cell];
+            Action::Start(instance) => {
+                let real = &mut self.real[instance];
                 real.restarts += u32::from(std::mem::take(&mut real.ended_by_itself));
                 real.process = Process::Starting;
-                let most =
-                    self.machine.plan.services[self.machine.cells()[cell].service].restart.attempts;
+                let most = self.machine.plan.services[self.machine.instances()[instance].service]
+                    .restart
+                    .attempts;
                 assert!(
-                    most.is_none_or(|most| self.real[cell].restarts <= most),
+                    most.is_none_or(|most| self.real[instance].restarts <= most),
                     "no more attempts than asked for"
                 );
             }
-            Action::Ask(cell) => self.real[cell].asked = true,
-            Action::Check { cell, run, .. } => self.real[cell].checking = Some(run),
+            Action::Ask(instance) => self.real[instance].asked = true,
+            Action::Check { instance, run, .. } => self.real[instance].checking = Some(run),
             Action::Kill(_) | Action::Tell(..) => {}
         }
     }
 
     fn among(&self, at: &Index, wanted: impl Fn(&Real) -> bool) -> Option<usize> {
         let possible: Vec<usize> =
-            (0..self.real.len()).filter(|cell| wanted(&self.real[*cell])).collect();
+            (0..self.real.len()).filter(|instance| wanted(&self.real[*instance])).collect();
         (!possible.is_empty()).then(|| possible[at.index(possible.len())])
     }
 
-    fn end(&mut self, cell: usize, end: End) {
-        let real = &mut self.real[cell];
+    fn end(&mut self, instance: usize, end: End) {
+        let real = &mut self.real[instance];
         real.completed = end.is_success();
         (real.ended_by_itself, real.asked) = (!real.asked, false);
         (real.process, real.checking, real.healthy, real.failed) = (Process::None, None, false, 0);
-        self.tell(Input::Ended { cell, end });
+        self.tell(Input::Ended { instance, end });
     }
 
     fn choose(&mut self, choice: &Choice) {
@@ -219,29 +223,31 @@ impl World {
                 self.image(at.index(self.images.len()), *here, *checked)
             }
             Choice::Answer(at, well) => {
-                let Some(cell) = self.among(at, |real| real.process == Process::Starting) else {
+                let Some(instance) = self.among(at, |real| real.process == Process::Starting)
+                else {
                     return;
                 };
                 if !well {
-                    return self.end(cell, End::Failed { message: "not started".into() });
+                    return self.end(instance, End::Failed { message: "not started".into() });
                 }
-                (self.real[cell].process, self.real[cell].started) = (Process::Running, true);
-                self.tell(Input::Running { cell, pid: 7 });
+                (self.real[instance].process, self.real[instance].started) =
+                    (Process::Running, true);
+                self.tell(Input::Running { instance, pid: 7 });
             }
             Choice::End(at, code) => {
-                let Some(cell) = self.among(at, |real| real.process == Process::Running) else {
+                let Some(instance) = self.among(at, |real| real.process == Process::Running) else {
                     return;
                 };
-                self.end(cell, End::Exited { code: *code, oom: false });
+                self.end(instance, End::Exited { code: *code, oom: false });
             }
             Choice::Check(at, well) => {
-                let Some(cell) = self.among(at, |real| real.checking.is_some()) else { return };
-                let run = self.real[cell].checking.take().expect("chosen for it");
-                let real = &mut self.real[cell];
+                let Some(instance) = self.among(at, |real| real.checking.is_some()) else { return };
+                let run = self.real[instance].checking.take().expect("chosen for it");
+                let real = &mut self.real[instance];
                 real.failed = if *well { 0 } else { real.failed + 1 };
                 real.healthy = *well || real.healthy && real.failed < 2;
                 let result = if *well { Ok(()) } else { Err("no".to_owned()) };
-                self.tell(Input::Checked { cell, run, result });
+                self.tell(Input::Checked { instance, run, result });
             }
             Choice::Due => {
                 self.now = self.machine.due().unwrap_or(self.now);
@@ -285,14 +291,14 @@ impl World {
         let memory: Memory = serde_json::from_slice(&written).expect("the same");
         assert_eq!(&memory, self.machine.memory());
         self.machine = Machine::resume(self.machine.plan.clone(), memory).expect("the same plan");
-        for cell in 0..self.real.len() {
-            self.real[cell].checking = None;
-            match self.real[cell].process {
+        for instance in 0..self.real.len() {
+            self.real[instance].checking = None;
+            match self.real[instance].process {
                 Process::None => {}
-                Process::Running => self.tell(Input::Running { cell, pid: 7 }),
+                Process::Running => self.tell(Input::Running { instance, pid: 7 }),
                 Process::Starting => {
-                    self.real[cell].process = Process::None;
-                    self.tell(Input::Missing { cell });
+                    self.real[instance].process = Process::None;
+                    self.tell(Input::Missing { instance });
                 }
             }
         }
@@ -324,7 +330,7 @@ proptest! {
             world.now = due;
             world.tell(Input::Timer);
         }
-        prop_assert!(world.machine.is_over(), "{:?}", world.machine.cells());
+        prop_assert!(world.machine.is_over(), "{:?}", world.machine.instances());
         let latest = asked + WITHIN + 2 * KILL_TIMEOUT;
         prop_assert!(world.now <= latest.max(asked + Duration::from_millis(20 * u64::from(u16::MAX))));
     }

@@ -72,17 +72,17 @@ impl Told {
         self
     }
 
-    fn running(&mut self, cell: usize) -> &mut Self {
-        self.tell(Input::Running { cell, pid: 100 + i32::try_from(cell).expect("small") })
+    fn running(&mut self, instance: usize) -> &mut Self {
+        self.tell(Input::Running { instance, pid: 100 + i32::try_from(instance).expect("small") })
     }
 
-    fn ended(&mut self, cell: usize, end: End) -> &mut Self {
-        self.tell(Input::Ended { cell, end })
+    fn ended(&mut self, instance: usize, end: End) -> &mut Self {
+        self.tell(Input::Ended { instance, end })
     }
 
-    fn checks(&mut self, cell: usize, result: Result<(), String>) -> &mut Self {
-        let run = self.machine.cells()[cell].runs;
-        self.tell(Input::Checked { cell, run, result })
+    fn checks(&mut self, instance: usize, result: Result<(), String>) -> &mut Self {
+        let run = self.machine.instances()[instance].runs;
+        self.tell(Input::Checked { instance, run, result })
     }
 
     /// Goes to the next moment that matters.
@@ -94,17 +94,17 @@ impl Told {
     /// What is to be done to containers, without what is only told.
     fn done(&self) -> Vec<String> {
         let short = |action: &Action| match action {
-            Action::Start(cell) => Some(format!("start {cell}")),
-            Action::Ask(cell) => Some(format!("ask {cell}")),
-            Action::Kill(cell) => Some(format!("kill {cell}")),
-            Action::Check { cell, .. } => Some(format!("check {cell}")),
+            Action::Start(instance) => Some(format!("start {instance}")),
+            Action::Ask(instance) => Some(format!("ask {instance}")),
+            Action::Kill(instance) => Some(format!("kill {instance}")),
+            Action::Check { instance, .. } => Some(format!("check {instance}")),
             Action::Tell(..) => None,
         };
         self.said.iter().filter_map(short).collect()
     }
 
     fn states(&self) -> Vec<String> {
-        self.machine.cells().iter().map(|cell| cell.state().to_string()).collect()
+        self.machine.instances().iter().map(|instance| instance.state().to_string()).collect()
     }
 }
 
@@ -127,7 +127,7 @@ fn a_healthy_dependency_is_waited_for_even_while_it_is_unhealthy() {
     let mut app = Told::new(vec![web, service("db", RestartWhen::Never, vec![])]);
     app.tell(Input::ImageHere { service: 0, check: None });
     app.tell(Input::ImageHere { service: 1, check: checked() }).running(1);
-    while app.machine.cells()[1].health() != Some(HealthState::Unhealthy) {
+    while app.machine.instances()[1].health() != Some(HealthState::Unhealthy) {
         assert_eq!(app.wait().done(), ["check 1"]);
         assert!(app.checks(1, Err("no answer".into())).done().is_empty());
     }
@@ -259,7 +259,10 @@ fn what_ends_starts_again_after_a_wait_and_is_said_to_fail_when_it_keeps_ending(
         app.machine.judge(),
         Judgement::Failed(Failure { kind: FailureKind::Container, message })
     );
-    assert_eq!((app.machine.cells()[0].runs, app.machine.cells()[0].restarts.total), (10, 10));
+    assert_eq!(
+        (app.machine.instances()[0].runs, app.machine.instances()[0].restarts.total),
+        (10, 10)
+    );
 }
 
 #[test]
@@ -333,10 +336,10 @@ fn an_agent_that_takes_over_goes_on_where_the_last_one_was() {
     for service in 0..4 {
         before.take(s(1), Input::ImageHere { service, check: checked().filter(|_| service == 0) });
     }
-    for cell in 0..3 {
-        before.take(s(1), Input::Running { cell, pid: 7 });
+    for instance in 0..3 {
+        before.take(s(1), Input::Running { instance, pid: 7 });
     }
-    before.take(s(20), Input::Ended { cell: 2, end: BROKEN });
+    before.take(s(20), Input::Ended { instance: 2, end: BROKEN });
     let written = serde_json::to_vec(before.memory()).expect("json");
     let memory: Memory = serde_json::from_slice(&written).expect("the same");
     assert_eq!(&memory, before.memory());
@@ -348,16 +351,16 @@ fn an_agent_that_takes_over_goes_on_where_the_last_one_was() {
     let machine = Machine::resume(plan(), memory).expect("this plan");
     let mut app = Told { machine, now: s(30), said: Vec::new() };
     assert_eq!(
-        app.tell(Input::Running { cell: 0, pid: 7 }).done(),
+        app.tell(Input::Running { instance: 0, pid: 7 }).done(),
         ["check 0", "start 2"],
         "both were due"
     );
     assert_eq!(app.tell(Input::Timer).done(), Vec::<String>::new());
     app.ended(1, BROKEN);
-    app.tell(Input::Missing { cell: 3 });
+    app.tell(Input::Missing { instance: 3 });
     assert_eq!(app.done(), ["start 3"], "its start was not finished");
     assert_eq!(app.states(), ["running", "restarting", "starting", "starting"]);
-    assert_eq!(app.machine.cells()[0].runs, 1, "the run goes on");
+    assert_eq!(app.machine.instances()[0].runs, 1, "the run goes on");
 }
 
 #[test]
@@ -366,8 +369,8 @@ fn what_comes_late_is_ignored() {
     app.tell(Input::ImageHere { service: 0, check: checked() }).running(0).wait();
     app.ended(0, BROKEN).wait();
     app.running(0);
-    app.tell(Input::Checked { cell: 0, run: 1, result: Ok(()) });
-    assert_eq!(app.machine.cells()[0].health(), Some(HealthState::Starting));
+    app.tell(Input::Checked { instance: 0, run: 1, result: Ok(()) });
+    assert_eq!(app.machine.instances()[0].health(), Some(HealthState::Starting));
     app.tell(Input::Stop { within: s(1) }).ended(0, DONE);
     app.ended(0, BROKEN).running(0);
     assert!(app.machine.is_over());

@@ -9,7 +9,7 @@ use compose::{ComposeFile, PublishedPort, Service};
 use container_helper::End;
 use tokio::sync::{mpsc, watch};
 
-use super::Report;
+use super::TaskReport;
 use super::pulling::Outcome;
 use crate::app::machine::Check;
 use crate::container::{
@@ -29,13 +29,13 @@ pub(super) struct Workshop {
 }
 
 /// A container, or the place for one.
-pub(super) struct Slot {
+pub(super) struct InstanceTasks {
     /// `SERVICE-N`
     pub(super) id: String,
     service: usize,
     workshop: Arc<Workshop>,
     image: watch::Receiver<Option<Outcome>>,
-    reports: mpsc::UnboundedSender<Report>,
+    reports: mpsc::UnboundedSender<TaskReport>,
     /// The one that runs, or ran last.
     container: Option<Arc<Container>>,
     addresses: Vec<IpAddr>,
@@ -59,13 +59,13 @@ impl Started {
     }
 }
 
-impl Slot {
+impl InstanceTasks {
     pub(super) fn new(
         workshop: &Arc<Workshop>,
         service: usize,
         replica: u16,
         image: watch::Receiver<Option<Outcome>>,
-        reports: &mpsc::UnboundedSender<Report>,
+        reports: &mpsc::UnboundedSender<TaskReport>,
     ) -> Self {
         let id = format!("{}-{replica}", workshop.compose.services[service].name);
         let (workshop, reports) = (Arc::clone(workshop), reports.clone());
@@ -92,8 +92,8 @@ impl Slot {
         self.container.clone()
     }
 
-    /// Starts it; reported as [`Report::Started`].
-    pub(super) fn start(&mut self, cell: usize) {
+    /// Starts it; reported as [`TaskReport::Started`].
+    pub(super) fn start(&mut self, instance: usize) {
         let (workshop, service, id) = (Arc::clone(&self.workshop), self.service, self.id.clone());
         let (image, reports) = (self.image.clone(), self.reports.clone());
         self.container = None;
@@ -101,12 +101,12 @@ impl Slot {
             let started = start(&workshop, &workshop.compose.services[service], &id, image).await;
             let started = started.map_err(|error| error.to_string());
             // Without a driver the container goes on, for the next one to find.
-            let _ = reports.send(Report::Started { cell, started });
+            let _ = reports.send(TaskReport::Started { instance, started });
         });
     }
 
-    /// Keeps a container that was started; its end is reported as [`Report::Ended`].
-    pub(super) fn keep(&mut self, cell: usize, started: Started) -> Option<i32> {
+    /// Keeps a container that was started; its end is reported as [`TaskReport::Ended`].
+    pub(super) fn keep(&mut self, instance: usize, started: Started) -> Option<i32> {
         let pid = match *started.container.state().borrow() {
             State::Running { pid } => Some(pid),
             _ => None,
@@ -117,7 +117,7 @@ impl Slot {
         self.container = Some(container);
         tokio::spawn(async move {
             let end = ended.await;
-            let _ = reports.send(Report::Ended { cell, end });
+            let _ = reports.send(TaskReport::Ended { instance, end });
         });
         pid
     }
@@ -157,9 +157,9 @@ impl Slot {
         }
     }
 
-    /// Runs a health check; reported as [`Report::Checked`]. What it prints is the container's
+    /// Runs a health check; reported as [`TaskReport::Checked`]. What it prints is the container's
     /// affair and goes nowhere.
-    pub(super) fn check(&self, cell: usize, run: u32, check: Check) {
+    pub(super) fn check(&self, instance: usize, run: u32, check: Check) {
         let Some(container) = self.container() else { return };
         let reports = self.reports.clone();
         tokio::spawn(async move {
@@ -167,7 +167,7 @@ impl Slot {
                 Ok(outcome) => judged(outcome.end),
                 Err(error) => Err(error.to_string()),
             };
-            let _ = reports.send(Report::Checked { cell, run, result });
+            let _ = reports.send(TaskReport::Checked { instance, run, result });
         });
     }
 

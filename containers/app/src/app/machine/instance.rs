@@ -43,7 +43,7 @@ pub enum Phase {
 
 /// One container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cell {
+pub struct Instance {
     /// Place of its service in the plan.
     pub service: usize,
     /// Its number in the service, from 1.
@@ -62,7 +62,7 @@ pub struct Cell {
     pub health: Option<Watch>,
 }
 
-impl Cell {
+impl Instance {
     pub(super) fn new(service: usize, replica: u16) -> Self {
         let restarts = Restarts::default();
         Self {
