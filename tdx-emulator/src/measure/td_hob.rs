@@ -54,9 +54,9 @@ struct Range {
 
 /// The list as measured, for a machine with `memory_bytes` of memory.
 pub fn build(sections: &[Section], memory_bytes: u64) -> Result<Vec<u8>, TdHobError> {
-    let sections: Vec<_> =
+    let hobs: Vec<_> =
         sections.iter().filter(|section| section.kind == SectionKind::TdHob).collect();
-    let [section] = sections[..] else { return Err(TdHobError::Sections(sections.len())) };
+    let [hob] = hobs[..] else { return Err(TdHobError::Sections(hobs.len())) };
     let mut ranges = memory(memory_bytes);
     for section in sections {
         if matches!(section.kind, SectionKind::TdHob | SectionKind::TemporaryMemory) {
@@ -64,7 +64,7 @@ pub fn build(sections: &[Section], memory_bytes: u64) -> Result<Vec<u8>, TdHobEr
         }
     }
     ranges.sort();
-    Ok(encode(section.address, &ranges))
+    Ok(encode(hob.address, &ranges))
 }
 
 /// What the memory map says before anything is accepted.
