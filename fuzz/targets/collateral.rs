@@ -5,10 +5,7 @@
 use attestation::policy::ExpectedReportData;
 use attestation::{CheckName, CheckVerdict, Collateral, Policy, TrustAnchor, Verdict, judge};
 use libfuzzer_sys::fuzz_target;
-use protocol::digest::OsImageHash;
-use protocol::evidence::Evidence;
-use protocol::launch::LaunchClaims;
-use protocol::shape::Shape;
+use protocol::fixtures;
 
 /// 2026-11-21T06:00:00Z, when the emulator made quote and collateral.
 const NOW: u64 = 1_795_240_800;
@@ -21,7 +18,7 @@ fuzz_target!(|json: &[u8]| {
     assert_eq!(Collateral::parse(&accepted.to_json()), Ok(accepted.clone()));
     let anchor = TrustAnchor::DangerEmulated(ROOT.to_vec());
     let policy = Policy::strict(anchor, ExpectedReportData::NonceOfEvidence);
-    let report = judge(&evidence(), &policy, Some(&accepted), NOW);
+    let report = judge(&fixtures::evidence_of(QUOTE), &policy, Some(&accepted), NOW);
     assert_eq!(report.verdict, Verdict::Fail);
     let came_to = |name, verdict| report.check(name).is_some_and(|row| row.verdict == verdict);
     // What dcap-qvl believes was signed by the CAs that ours ask for.
@@ -37,23 +34,3 @@ fuzz_target!(|json: &[u8]| {
         }
     }
 });
-
-fn evidence() -> Evidence {
-    Evidence {
-        quote: QUOTE.to_vec(),
-        event_log: Vec::new(),
-        nonce: [0; 32],
-        claims: LaunchClaims {
-            os_image_hash: OsImageHash::ZERO,
-            shape: Shape {
-                vcpus: 1,
-                memory_mib: 1024,
-                root_slots: 4,
-                serial_ports: 1,
-                qemu_version: "8.2.2".into(),
-                pci_hotplug: true,
-            },
-        },
-        app_compose: None,
-    }
-}

@@ -11,11 +11,7 @@ use std::sync::LazyLock;
 use attestation::policy::ExpectedReportData;
 use attestation::{CheckName, CheckVerdict, Collateral, Policy, TrustAnchor, Verdict, judge};
 use libfuzzer_sys::fuzz_target;
-use protocol::digest::OsImageHash;
-use protocol::event_log;
-use protocol::evidence::Evidence;
-use protocol::launch::LaunchClaims;
-use protocol::shape::Shape;
+use protocol::{event_log, fixtures};
 
 /// 2026-11-21T06:00:00Z, when the emulator made the collateral.
 const NOW: u64 = 1_795_240_800;
@@ -33,23 +29,8 @@ const LOG: &[u8] = b"\n[{";
 fuzz_target!(|input: &[u8]| {
     let log = input.windows(LOG.len()).rposition(|window| window == LOG).unwrap_or(input.len());
     let (quote, log) = input.split_at(log);
-    let evidence = Evidence {
-        quote: quote.to_vec(),
-        event_log: event_log::parse(log).unwrap_or_default(),
-        nonce: [0; 32],
-        claims: LaunchClaims {
-            os_image_hash: OsImageHash::ZERO,
-            shape: Shape {
-                vcpus: 1,
-                memory_mib: 1024,
-                root_slots: 4,
-                serial_ports: 1,
-                qemu_version: "8.2.2".into(),
-                pci_hotplug: true,
-            },
-        },
-        app_compose: None,
-    };
+    let mut evidence = fixtures::evidence_of(quote);
+    evidence.event_log = event_log::parse(log).unwrap_or_default();
     let anchor = TrustAnchor::DangerEmulated(ROOT.to_vec());
     let policy = Policy::strict(anchor, ExpectedReportData::NonceOfEvidence);
     let report = judge(&evidence, &policy, Some(&COLLATERAL), NOW);

@@ -238,7 +238,7 @@ pub mod tests {
             (read.evidence.quote, read.stated_report_data),
             (quoted.quote, Some(quoted.report_data))
         );
-        assert_eq!(read.evidence.claims.shape.memory_mib, 1024);
+        assert_eq!(read.evidence.claims.shape.memory_mib, 2048);
 
         let long = RawQuoteArgs { report_data: vec![7; 65] };
         for method in ["GetQuote", "Attest"] {

@@ -95,64 +95,25 @@ pub struct Boot {
 pub mod tests {
     use std::collections::BTreeMap;
     use std::path::Path;
-    use std::sync::Mutex;
 
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     use protocol::app_compose::{self, StorageFs};
-    use protocol::digest::{
-        AppId, ComposeHash, InstanceId, MrConfigId, Mrtd, OsImageHash, ReportData, Rtmr,
-        Sha384Digest,
-    };
+    use protocol::digest::{AppId, ComposeHash, InstanceId};
     use protocol::event_log::RuntimeEvent;
-    use protocol::event_name;
-    use protocol::launch::LaunchClaims;
-    use protocol::shape::Shape;
-    use tee::Registers;
+    use protocol::{event_name, fixtures};
+    use tee::fixtures::SoftwareTee;
 
     use super::*;
 
-    /// Registers in software, and a "quote" that is RTMR3 and the report data.
-    #[derive(Debug, Default)]
-    pub struct Software(Mutex<Option<Rtmr>>);
-
-    impl Tee for Software {
-        fn registers(&self) -> Result<Registers, TeeError> {
-            let rtmrs = [Rtmr([0; 48]), Rtmr([1; 48]), Rtmr([2; 48]), self.runtime_register()?];
-            Ok(Registers { mrtd: Mrtd([9; 48]), rtmrs, mr_config_id: MrConfigId::ZERO })
-        }
-
-        fn runtime_register(&self) -> Result<Rtmr, TeeError> {
-            Ok(self.0.lock().unwrap().unwrap_or(Rtmr::ZERO))
-        }
-
-        fn extend(&self, digest: &Sha384Digest) -> Result<(), TeeError> {
-            let extended = self.runtime_register()?.extended_by(digest);
-            *self.0.lock().unwrap() = Some(extended);
-            Ok(())
-        }
-
-        fn quote(&self, report_data: &ReportData) -> Result<Vec<u8>, TeeError> {
-            Ok([self.runtime_register()?.as_bytes(), report_data.as_bytes()].concat())
-        }
-    }
-
     pub fn handover(app_compose: &[u8]) -> Vec<u8> {
-        let shape = Shape {
-            vcpus: 1,
-            memory_mib: 1024,
-            root_slots: 5,
-            serial_ports: 1,
-            qemu_version: "11.1.3".into(),
-            pci_hotplug: true,
-        };
         Handover {
             app_compose: STANDARD.encode(app_compose),
             app_id: AppId([1; 20]),
             instance_id: Some(InstanceId([2; 20])),
             compose_hash: ComposeHash::of(app_compose),
             registry_mirrors: vec![],
-            claims: LaunchClaims { os_image_hash: OsImageHash([3; 32]), shape },
+            claims: fixtures::claims(),
             disks: BTreeMap::new(),
         }
         .to_json()
@@ -171,7 +132,7 @@ pub mod tests {
     pub fn boot(directory: &Path, change: impl Fn(String) -> String) -> Boot {
         let app_compose = app_compose::generate("hello", "services: {}\n").unwrap();
         let app_compose = change(String::from_utf8(app_compose).unwrap());
-        let log = measured_log(directory, Arc::new(Software::default()));
+        let log = measured_log(directory, Arc::new(SoftwareTee::default()));
         complete(&handover(app_compose.as_bytes()), log).unwrap()
     }
 
@@ -204,7 +165,7 @@ pub mod tests {
     #[test]
     fn another_app_compose_or_an_unknown_key_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        let log = || measured_log(directory.path(), Arc::new(Software::default()));
+        let log = || measured_log(directory.path(), Arc::new(SoftwareTee::default()));
         assert!(matches!(complete(b"{}", log()), Err(BootError::Json(_))));
         std::fs::remove_file(directory.path().join("log")).unwrap();
         assert!(matches!(complete(&handover(b"{}"), log()), Err(BootError::AppCompose(_))));
@@ -213,7 +174,7 @@ pub mod tests {
     #[test]
     fn without_a_disk_the_system_is_not_ready_and_the_measured_file_chooses_what_is_on_it() {
         let directory = tempfile::tempdir().unwrap();
-        let tee: SharedTee = Arc::new(Software::default());
+        let tee: SharedTee = Arc::new(SoftwareTee::default());
         let log = measured_log(directory.path(), Arc::clone(&tee));
         let app_compose = app_compose::generate("hello", "services: {}\n").unwrap();
         let ext4 =

@@ -160,26 +160,15 @@ fn decode_app_compose(text: &str) -> Result<Vec<u8>, EvidenceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::OsImageHash;
     use crate::event_log::RuntimeEvent;
-    use crate::shape::Shape;
+    use crate::fixtures;
 
     fn evidence() -> Evidence {
         Evidence {
             quote: vec![1, 2, 3],
             event_log: vec![RuntimeEvent::new("app-id", [7; 20]).to_raw()],
             nonce: [9; NONCE_BYTES],
-            claims: LaunchClaims {
-                os_image_hash: OsImageHash([1; 32]),
-                shape: Shape {
-                    vcpus: 1,
-                    memory_mib: 1024,
-                    root_slots: 4,
-                    serial_ports: 2,
-                    qemu_version: "11.1.3".into(),
-                    pci_hotplug: true,
-                },
-            },
+            claims: fixtures::claims(),
             app_compose: Some(b"{}".to_vec()),
         }
     }

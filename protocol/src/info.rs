@@ -63,25 +63,16 @@ impl Info {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::OsImageHash;
-    use crate::shape::Shape;
+    use crate::fixtures;
 
     #[test]
     fn a_document_survives_with_and_without_registers() {
-        let shape = Shape {
-            vcpus: 1,
-            memory_mib: 1024,
-            root_slots: 4,
-            serial_ports: 1,
-            qemu_version: "11.1.3".into(),
-            pci_hotplug: true,
-        };
         let mut info = Info {
             name: "hello".into(),
             app_id: AppId([1; 20]),
             instance_id: None,
             compose_hash: ComposeHash([2; 32]),
-            claims: LaunchClaims { os_image_hash: OsImageHash([3; 32]), shape },
+            claims: fixtures::claims(),
             registers: None,
         };
         assert_eq!(Info::parse(&info.to_json()), Ok(info.clone()));

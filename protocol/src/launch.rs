@@ -256,17 +256,7 @@ mod tests {
             gateway_urls: vec![],
             registry_mirrors: vec!["http://10.0.2.2:5000".into()],
             encrypted_env: None,
-            claims: LaunchClaims {
-                os_image_hash: crate::digest::OsImageHash([1; 32]),
-                shape: Shape {
-                    vcpus: 1,
-                    memory_mib: 1024,
-                    root_slots: 4,
-                    serial_ports: 2,
-                    qemu_version: "11.1.3".into(),
-                    pci_hotplug: true,
-                },
-            },
+            claims: crate::fixtures::claims(),
         }
     }
 
@@ -318,7 +308,7 @@ mod tests {
         assert!(matches!(with(json.replace("e30=", "e30")), Err(LaunchError::Field { .. })));
         assert!(matches!(with(json.replace("10.0", "\\u0000")), Err(LaunchError::Json(_))));
         assert!(matches!(
-            with(json.replace("\"vcpus\":1", "\"vcpus\":0")),
+            with(json.replace("\"vcpus\":2", "\"vcpus\":0")),
             Err(LaunchError::Field { .. })
         ));
     }

@@ -19,6 +19,8 @@ pub mod error;
 pub mod event_log;
 pub mod event_name;
 pub mod evidence;
+#[cfg(any(test, feature = "fixtures"))]
+pub mod fixtures;
 pub mod foreign;
 pub mod handover;
 pub mod identity;

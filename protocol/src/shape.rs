@@ -69,14 +69,7 @@ mod tests {
 
     #[test]
     fn a_number_out_of_range_names_its_field() {
-        let mut shape = Shape {
-            vcpus: 2,
-            memory_mib: 2048,
-            root_slots: 4,
-            serial_ports: 2,
-            qemu_version: "11.1.3".into(),
-            pci_hotplug: true,
-        };
+        let mut shape = crate::fixtures::shape();
         assert_eq!(shape.check(), Ok(()));
         shape.vcpus = 0;
         assert_eq!(shape.check(), Err(ShapeError { field: "vcpus", found: 0, legal: "1 to 4096" }));

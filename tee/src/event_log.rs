@@ -17,7 +17,7 @@ use protocol::digest::Rtmr;
 use protocol::event_log::{
     self, EventLogError as OrderError, MAX_EVENTS, MAX_LOG_BYTES, RawEvent, RuntimeEvent,
 };
-use protocol::strict_json;
+use protocol::{event_name, strict_json};
 
 use crate::{Tee, TeeError};
 
@@ -263,6 +263,11 @@ fn line(settled: &Settled, event: &RuntimeEvent) -> Result<Vec<u8>, EventLogErro
     if event.name.is_empty() || event.name.len() > event_log::MAX_NAME_BYTES {
         return Err(too_large(format!("names have 1 to {} bytes", event_log::MAX_NAME_BYTES)));
     }
+    if !event_name::is_unambiguous(&event.name) {
+        // The log would be refused whenever it is read.
+        let (index, name) = (settled.events.len(), event.name.clone());
+        return Err(OrderError::Name { index, name }.into());
+    }
     if event.payload.len() > event_log::MAX_PAYLOAD_BYTES {
         return Err(too_large(format!(
             "a payload of more than {} bytes",
@@ -279,56 +284,18 @@ fn line(settled: &Settled, event: &RuntimeEvent) -> Result<Vec<u8>, EventLogErro
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use std::sync::Arc;
 
     use protocol::digest::{ReportData, Sha384Digest};
-    use protocol::event_name;
 
     use super::*;
-    use crate::Registers;
-
-    /// A register in software; it can be told to refuse the next extension.
-    #[derive(Debug, Default)]
-    struct Software {
-        register: Mutex<Option<Rtmr>>,
-        refuses: AtomicBool,
-    }
-
-    impl Software {
-        fn value(&self) -> Rtmr {
-            self.register.lock().unwrap().unwrap_or(Rtmr::ZERO)
-        }
-    }
-
-    impl Tee for &Software {
-        fn registers(&self) -> Result<Registers, TeeError> {
-            unreachable!("the log reads RTMR3 only")
-        }
-
-        fn runtime_register(&self) -> Result<Rtmr, TeeError> {
-            Ok(self.value())
-        }
-
-        fn extend(&self, digest: &Sha384Digest) -> Result<(), TeeError> {
-            if self.refuses.swap(false, Relaxed) {
-                return Err(TeeError::NoDevice { path: "test".into() });
-            }
-            let extended = self.value().extended_by(digest);
-            *self.register.lock().unwrap() = Some(extended);
-            Ok(())
-        }
-
-        fn quote(&self, _: &ReportData) -> Result<Vec<u8>, TeeError> {
-            Ok(self.value().0.to_vec())
-        }
-    }
+    use crate::fixtures::SoftwareTee;
 
     fn event(name: &str) -> RuntimeEvent {
         RuntimeEvent::new(name, *b"payload")
     }
 
-    fn boot(log: &EventLog<&Software>) {
+    fn boot(log: &EventLog<Arc<SoftwareTee>>) {
         for name in event_name::REQUIRED {
             log.append(&event(name)).unwrap();
         }
@@ -336,20 +303,20 @@ mod tests {
 
     #[test]
     fn the_register_is_the_replay_of_the_file() {
-        let (directory, tee) = (tempfile::tempdir().unwrap(), Software::default());
-        let log = EventLog::new(directory.path().join("log"), &tee);
+        let (directory, tee) = (tempfile::tempdir().unwrap(), Arc::new(SoftwareTee::default()));
+        let log = EventLog::new(directory.path().join("log"), Arc::clone(&tee));
         boot(&log);
         let (snapshot, quote) = log.snapshot(|tee| tee.quote(&ReportData::ZERO).unwrap()).unwrap();
         let raw = snapshot.events().unwrap();
         let replayed = event_log::replay(&event_log::runtime_events(&raw).unwrap());
-        assert_eq!((replayed, quote), (tee.value(), replayed.0.to_vec()));
+        assert_eq!((replayed, quote), (tee.value(), [&replayed.0[..], &[0; 64]].concat()));
     }
 
     #[test]
     fn boot_events_happen_once_also_for_a_second_process() {
-        let (directory, tee) = (tempfile::tempdir().unwrap(), Software::default());
-        boot(&EventLog::new(directory.path().join("log"), &tee));
-        let second = EventLog::new(directory.path().join("log"), &tee);
+        let (directory, tee) = (tempfile::tempdir().unwrap(), Arc::new(SoftwareTee::default()));
+        boot(&EventLog::new(directory.path().join("log"), Arc::clone(&tee)));
+        let second = EventLog::new(directory.path().join("log"), Arc::clone(&tee));
         let before = tee.value();
         let refused = second.append(&event(event_name::APP_ID));
         assert!(matches!(refused, Err(EventLogError::Refused(OrderError::Repeated { .. }))));
@@ -363,9 +330,22 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_could_not_be_read_again_is_not_recorded() {
+        let (directory, tee) = (tempfile::tempdir().unwrap(), Arc::new(SoftwareTee::default()));
+        let log = EventLog::new(directory.path().join("log"), Arc::clone(&tee));
+        boot(&log);
+        log.append(&event(event_name::SYSTEM_READY)).unwrap();
+        let before = tee.value();
+        let refused = log.append(&event("app-id:x"));
+        assert!(matches!(refused, Err(EventLogError::Refused(OrderError::Name { .. }))));
+        log.append(&event("mine")).unwrap();
+        assert_ne!(tee.value(), before);
+    }
+
+    #[test]
     fn system_ready_parts_boot_names_from_the_others() {
-        let (directory, tee) = (tempfile::tempdir().unwrap(), Software::default());
-        let log = EventLog::new(directory.path().join("log"), &tee);
+        let (directory, tee) = (tempfile::tempdir().unwrap(), Arc::new(SoftwareTee::default()));
+        let log = EventLog::new(directory.path().join("log"), Arc::clone(&tee));
         boot(&log);
         assert!(matches!(
             log.append(&event("mine")),
@@ -380,9 +360,9 @@ mod tests {
 
     #[test]
     fn death_between_line_and_extension_is_completed() {
-        let (directory, tee) = (tempfile::tempdir().unwrap(), Software::default());
+        let (directory, tee) = (tempfile::tempdir().unwrap(), Arc::new(SoftwareTee::default()));
         let path = directory.path().join("log");
-        let log = EventLog::new(&path, &tee);
+        let log = EventLog::new(&path, Arc::clone(&tee));
         boot(&log);
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         serde_json::to_writer(&file, &event(event_name::KEY_PROVIDER).to_raw()).unwrap();
@@ -395,10 +375,10 @@ mod tests {
 
     #[test]
     fn an_extension_that_the_device_refused_leaves_no_line() {
-        let (directory, tee) = (tempfile::tempdir().unwrap(), Software::default());
-        let log = EventLog::new(directory.path().join("log"), &tee);
+        let (directory, tee) = (tempfile::tempdir().unwrap(), Arc::new(SoftwareTee::default()));
+        let log = EventLog::new(directory.path().join("log"), Arc::clone(&tee));
         boot(&log);
-        tee.refuses.store(true, Relaxed);
+        tee.refuse_next();
         assert!(matches!(log.append(&event(event_name::KEY_PROVIDER)), Err(EventLogError::Tee(_))));
         assert_eq!(
             log.snapshot(|_| ()).unwrap().0.events().unwrap().len(),
@@ -409,17 +389,17 @@ mod tests {
 
     #[test]
     fn a_foreign_extension_is_divergence() {
-        let (directory, tee) = (tempfile::tempdir().unwrap(), Software::default());
-        let log = EventLog::new(directory.path().join("log"), &tee);
+        let (directory, tee) = (tempfile::tempdir().unwrap(), Arc::new(SoftwareTee::default()));
+        let log = EventLog::new(directory.path().join("log"), Arc::clone(&tee));
         boot(&log);
-        (&tee).extend(&Sha384Digest([1; 48])).unwrap();
+        tee.extend(&Sha384Digest([1; 48])).unwrap();
         assert!(matches!(log.snapshot(|_| ()), Err(EventLogError::Diverged { events: 5, .. })));
     }
 
     #[test]
     fn budgets_are_kept() {
-        let (directory, tee) = (tempfile::tempdir().unwrap(), Software::default());
-        let log = EventLog::new(directory.path().join("log"), &tee);
+        let (directory, tee) = (tempfile::tempdir().unwrap(), Arc::new(SoftwareTee::default()));
+        let log = EventLog::new(directory.path().join("log"), Arc::clone(&tee));
         boot(&log);
         log.append(&event(event_name::SYSTEM_READY)).unwrap();
         let large = RuntimeEvent::new("mine", vec![0; event_log::MAX_PAYLOAD_BYTES + 1]);
@@ -433,8 +413,8 @@ mod tests {
 
     #[test]
     fn writers_in_many_threads_do_not_interleave() {
-        let (directory, tee) = (tempfile::tempdir().unwrap(), Software::default());
-        let log = EventLog::new(directory.path().join("log"), &tee);
+        let (directory, tee) = (tempfile::tempdir().unwrap(), Arc::new(SoftwareTee::default()));
+        let log = EventLog::new(directory.path().join("log"), Arc::clone(&tee));
         boot(&log);
         log.append(&event(event_name::SYSTEM_READY)).unwrap();
         std::thread::scope(|scope| {

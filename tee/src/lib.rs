@@ -9,6 +9,8 @@
 #![forbid(unsafe_code)]
 
 pub mod event_log;
+#[cfg(any(test, feature = "fixtures"))]
+pub mod fixtures;
 mod report;
 pub mod tdx;
 
@@ -31,7 +33,7 @@ pub struct Registers {
     pub mr_config_id: MrConfigId,
 }
 
-/// What a guest asks of its TEE; implemented by [`TdxGuest`], and by software registers in tests.
+/// What a guest asks of its TEE; implemented by [`TdxGuest`], and by `fixtures` in tests.
 pub trait Tee: fmt::Debug + Send + Sync {
     /// All registers, each read once.
     fn registers(&self) -> Result<Registers, TeeError>;

@@ -15,7 +15,7 @@ use protocol::evidence::Evidence;
 use protocol::image::ImageManifest;
 use protocol::launch::LaunchClaims;
 use protocol::shape::Shape;
-use protocol::{app_compose, event_name, mr_config, report_data};
+use protocol::{app_compose, fixtures, mr_config, report_data};
 use tdx_emulator::collateral::Collateral;
 use tdx_emulator::lie::Lie;
 use tdx_emulator::pki::Chain;
@@ -77,18 +77,11 @@ impl Scene {
 
     /// An image made of nothing, which needs no build.
     pub fn synthetic() -> Self {
-        let shape = Shape {
-            vcpus: 2,
-            memory_mib: 2048,
-            root_slots: 5,
-            serial_ports: 1,
-            qemu_version: "11.1.3".to_owned(),
-            pci_hotplug: true,
-        };
         let initrd = b"an initial file system made of nothing".to_vec();
         // Every implementation hashes files of a multiple of 8 bytes alike.
         let kernel = [synthetic::kernel(), vec![0; 4]].concat();
-        Self::with([synthetic::firmware(), kernel, initrd], "no-kvmclock quiet".to_owned(), shape)
+        let cmdline = "no-kvmclock quiet".to_owned();
+        Self::with([synthetic::firmware(), kernel, initrd], cmdline, fixtures::shape())
     }
 
     fn with([firmware, kernel, initrd]: [Vec<u8>; 3], cmdline: String, shape: Shape) -> Self {
@@ -130,7 +123,7 @@ impl Scene {
         let prediction = self.prediction();
         let app_compose = self.app_compose();
         let hash = ComposeHash::of(&app_compose);
-        let mut events = boot(&hash);
+        let mut events = fixtures::boot(&hash, &[]);
         assert_eq!(
             event_log::replay(&events).0,
             measured_app(&hash),
@@ -201,20 +194,7 @@ fn now() -> DateTime {
     NOW.parse().unwrap()
 }
 
-fn boot(hash: &ComposeHash) -> Vec<RuntimeEvent> {
-    vec![
-        RuntimeEvent::new(event_name::SYSTEM_PREPARING, []),
-        RuntimeEvent::new(event_name::APP_ID, AppId::from_compose_hash(hash).0),
-        RuntimeEvent::new(event_name::COMPOSE_HASH, hash.0),
-        RuntimeEvent::new(event_name::INSTANCE_ID, []),
-        RuntimeEvent::new(event_name::BOOT_MR_DONE, []),
-        RuntimeEvent::new(event_name::KEY_PROVIDER, br#"{"name":"none","id":""}"#),
-        RuntimeEvent::new(event_name::STORAGE_FS, "btrfs"),
-        RuntimeEvent::new(event_name::SYSTEM_READY, []),
-    ]
-}
-
-/// RTMR3 of that boot, by the predictor and not by the list above.
+/// RTMR3 of a boot, by the predictor and not by the list of events.
 fn measured_app(hash: &ComposeHash) -> [u8; 48] {
     let app = App {
         compose_hash: *hash,

@@ -9,12 +9,10 @@ use attestation::policy::{
 use attestation::{Collateral, Policy, TrustAnchor};
 use p256::ecdsa::signature::Signer;
 use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
-use protocol::digest::{AppId, ComposeHash, OsImageHash, Rtmr};
+use protocol::digest::{AppId, ComposeHash, Rtmr};
 use protocol::event_log::{self, RuntimeEvent};
 use protocol::evidence::Evidence;
-use protocol::launch::LaunchClaims;
-use protocol::shape::Shape;
-use protocol::{mr_config, report_data};
+use protocol::{fixtures, mr_config, report_data};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -114,19 +112,9 @@ pub fn key(number: u8) -> SigningKey {
     SigningKey::from_slice(&[number; 32]).unwrap()
 }
 
-/// What a boot extends, and `key-provider` and `system-ready` behind it.
+/// What a boot of the app extends.
 pub fn boot() -> Vec<RuntimeEvent> {
-    let hash = ComposeHash::of(APP);
-    let app = AppId::from_compose_hash(&hash);
-    vec![
-        RuntimeEvent::new("system-preparing", ""),
-        RuntimeEvent::new("app-id", app.0),
-        RuntimeEvent::new("compose-hash", hash.0),
-        RuntimeEvent::new("instance-id", [9; 20]),
-        RuntimeEvent::new("boot-mr-done", ""),
-        RuntimeEvent::new("key-provider", r#"{"name":"none","id":""}"#),
-        RuntimeEvent::new("system-ready", ""),
-    ]
+    fixtures::boot(&ComposeHash::of(APP), &[9; 20])
 }
 
 impl Forge {
@@ -230,17 +218,7 @@ impl Forge {
             quote: self.quote(),
             event_log: logged.iter().map(RuntimeEvent::to_raw).collect(),
             nonce: NONCE,
-            claims: LaunchClaims {
-                os_image_hash: OsImageHash([1; 32]),
-                shape: Shape {
-                    vcpus: 2,
-                    memory_mib: 2048,
-                    root_slots: 4,
-                    serial_ports: 2,
-                    qemu_version: "11.1.3".into(),
-                    pci_hotplug: true,
-                },
-            },
+            claims: fixtures::claims(),
             app_compose: Some(APP.to_vec()),
         }
     }

@@ -8,12 +8,11 @@ use attestation::{
     Appraisal, CheckName, CheckVerdict, Collateral, PlatformKeyError, Policy, TrustAnchor, judge,
     platform_key, verify,
 };
-use protocol::digest::{OsImageHash, Sha384Digest};
+use protocol::digest::Sha384Digest;
 use protocol::event_log::RawEvent;
 use protocol::evidence::Evidence;
-use protocol::launch::LaunchClaims;
+use protocol::fixtures;
 use protocol::quote::{self, Quote};
-use protocol::shape::Shape;
 use protocol::tcg_log::{self, TcgEvent, TcgLogError};
 use serde_json::Value;
 
@@ -59,23 +58,7 @@ const LATER: u64 = 1_795_219_200;
 
 /// Evidence of nothing but a quote.
 pub fn evidence(quote: &[u8]) -> Evidence {
-    Evidence {
-        quote: quote::without_padding(quote).unwrap_or(quote).to_vec(),
-        event_log: Vec::new(),
-        nonce: [0; 32],
-        claims: LaunchClaims {
-            os_image_hash: OsImageHash::ZERO,
-            shape: Shape {
-                vcpus: 1,
-                memory_mib: 1024,
-                root_slots: 4,
-                serial_ports: 1,
-                qemu_version: "8.2.2".into(),
-                pci_hotplug: true,
-            },
-        },
-        app_compose: None,
-    }
+    fixtures::evidence_of(quote::without_padding(quote).unwrap_or(quote))
 }
 
 fn judged(quote: &[u8], collateral: Option<&[u8]>, now: u64) -> Appraisal {

@@ -113,9 +113,7 @@ fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use protocol::digest::OsImageHash;
-    use protocol::launch::LaunchClaims;
-    use protocol::shape::Shape;
+    use protocol::fixtures;
 
     use super::*;
 
@@ -128,17 +126,7 @@ mod tests {
             gateway_urls: vec![],
             registry_mirrors: vec![],
             encrypted_env: None,
-            claims: LaunchClaims {
-                os_image_hash: OsImageHash([1; 32]),
-                shape: Shape {
-                    vcpus: 1,
-                    memory_mib: 1024,
-                    root_slots: 4,
-                    serial_ports: 1,
-                    qemu_version: "11.1.3".into(),
-                    pci_hotplug: true,
-                },
-            },
+            claims: fixtures::claims(),
         }
     }
 

@@ -7,11 +7,7 @@ use attestation::policy::ExpectedReportData;
 use attestation::{CheckName, CheckVerdict, Collateral, Policy, TrustAnchor, judge};
 use dcap_qvl::QuoteCollateralV3;
 use dcap_qvl::verify::QuoteVerifier;
-use protocol::digest::OsImageHash;
-use protocol::evidence::Evidence;
-use protocol::launch::LaunchClaims;
-use protocol::quote;
-use protocol::shape::Shape;
+use protocol::{fixtures, quote};
 use tests::samples;
 
 use super::{median, row, timed};
@@ -26,7 +22,7 @@ const BURST: Duration = Duration::from_secs(2);
 /// Prints both rows.
 pub fn verifications() {
     let [quote, collateral] = samples::V4.map(samples::bytes);
-    let evidence = evidence(&quote);
+    let evidence = fixtures::evidence_of(quote::without_padding(&quote).unwrap());
     let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence);
     let theirs: QuoteCollateralV3 = serde_json::from_slice(&collateral).unwrap();
     let collateral = Collateral::parse(&collateral).unwrap();
@@ -48,24 +44,4 @@ pub fn verifications() {
     }
     let rate = f64::from(count) / start.elapsed().as_secs_f64();
     row("quotes judged a second, one core", &format!("{rate:.0}"), "", None, "");
-}
-
-fn evidence(quote: &[u8]) -> Evidence {
-    Evidence {
-        quote: quote::without_padding(quote).unwrap().to_vec(),
-        event_log: Vec::new(),
-        nonce: [0; 32],
-        claims: LaunchClaims {
-            os_image_hash: OsImageHash::ZERO,
-            shape: Shape {
-                vcpus: 1,
-                memory_mib: 1024,
-                root_slots: 4,
-                serial_ports: 1,
-                qemu_version: "8.2.2".into(),
-                pci_hotplug: true,
-            },
-        },
-        app_compose: None,
-    }
 }

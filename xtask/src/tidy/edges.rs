@@ -87,6 +87,9 @@ const NEVER: &[(&str, &[&str])] = &[
     ("measurement", &["tokio", "reqwest", "ureq"]),
 ];
 
+/// The feature by which a crate gives values to tests of others.
+const FIXTURES: &str = "fixtures";
+
 /// Longest chain of internal crates, each of which uses the next one.
 const MAX_CHAIN: usize = 5;
 /// Crates that end no chain: nothing of the product uses them.
@@ -151,12 +154,18 @@ fn wrong_edges(package: &Package) -> Vec<String> {
     let ours = |dependency: &&str| ALLOWED.iter().any(|(known, _)| known == dependency);
     let normal =
         package.dependencies.iter().filter(|dependency| dependency.kind == DependencyKind::Normal);
-    normal
+    let fixtures = normal.clone().filter(|dependency| {
+        name != "tests" && dependency.features.iter().any(|feature| feature == FIXTURES)
+    });
+    let fixtures = fixtures.map(|dependency| {
+        format!("crate {name} uses {FIXTURES} of {} outside its tests", dependency.name)
+    });
+    let wrong = normal
         .map(|dependency| dependency.name.as_str())
         .filter(ours)
         .filter(|dependency| !allowed.contains(dependency))
-        .map(|dependency| format!("crate {name} may not depend on {dependency}"))
-        .collect()
+        .map(|dependency| format!("crate {name} may not depend on {dependency}"));
+    fixtures.chain(wrong).collect()
 }
 
 fn wrong_tree(name: &str, forbidden: &[&str]) -> Vec<String> {
