@@ -196,8 +196,8 @@ fn judge_hardware<'a>(rows: &mut CheckRows, inputs: Inputs<'a>) -> Hardware<'a> 
     });
     let hopeless = match &parts {
         Some(Ok(parts)) => parts.revoked(),
-        Some(Err(reason)) => Some(reason.clone()),
-        None => None,
+        Some(Err(tcb::NoLevel::Below(part))) => Some(part.clone()),
+        Some(Err(tcb::NoLevel::Unknown)) | None => None,
     };
     hardware.claims = tcb::judge(rows, inputs, given, hopeless);
     if let (Some(_), Some(Ok(parts))) = (&hardware.claims, parts) {

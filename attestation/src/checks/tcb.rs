@@ -9,7 +9,7 @@ mod levels;
 use dcap_qvl::verify::QuoteVerifier;
 use dcap_qvl::{QuoteClaims, QuotePolicy};
 
-pub(crate) use levels::Parts;
+pub(crate) use levels::{NoLevel, Parts};
 
 use super::collateral::{self, ReadCollateral};
 use super::pck::Platform;

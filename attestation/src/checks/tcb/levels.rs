@@ -26,6 +26,16 @@ pub(crate) struct Part {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Parts(Vec<Part>);
 
+/// Why a part has no level.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoLevel {
+    /// It is below every level that Intel lists; a sentence that names it.
+    Below(String),
+    /// The TCB info does not know the TDX module, or has levels that cannot be compared: other rows
+    /// say so.
+    Unknown,
+}
+
 /// The names of platform level and module level.
 struct Names(&'static str, &'static str);
 
@@ -37,13 +47,13 @@ impl Parts {
     /// Looks every part up.
     ///
     /// # Errors
-    /// A sentence that names the part that is below every level that Intel lists.
+    /// If a part has no level.
     pub(crate) fn of(
         tcb_info: &TcbInfo,
         qe_identity: &QeIdentity,
         pck: &PckExtension,
         read: &ReadQuote<'_>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, NoLevel> {
         let report = &read.quote.report;
         let launch = &report.tee_tcb_svn;
         let mut parts = Vec::new();
@@ -132,7 +142,7 @@ fn with_module(
     svn: &[u8; 16],
     names: &Names,
     at_launch: bool,
-) -> Result<Vec<Part>, String> {
+) -> Result<Vec<Part>, NoLevel> {
     let mut parts = vec![platform(tcb_info, pck, svn, names.0)?];
     parts.extend(module(tcb_info, svn, names.1)?);
     Ok(parts.into_iter().map(|part| Part { at_launch, ..part }).collect())
@@ -143,12 +153,11 @@ fn platform(
     pck: &PckExtension,
     svn: &[u8; 16],
     name: &'static str,
-) -> Result<Part, String> {
+) -> Result<Part, NoLevel> {
     let mut nearest: Option<(usize, String)> = None;
     for level in &tcb_info.tcb_levels {
-        let missing = level
-            .shortfalls(&pck.cpu_svn, pck.pce_svn, Some(svn))
-            .map_err(|error| format!("a level of the TCB info: {error}"))?;
+        let missing =
+            level.shortfalls(&pck.cpu_svn, pck.pce_svn, Some(svn)).map_err(|_| NoLevel::Unknown)?;
         if missing.is_empty() {
             return Ok(part(name, level.tcb_status, &level.advisory_ids));
         }
@@ -160,26 +169,28 @@ fn platform(
             nearest = Some((missing.len(), format!("to that of {}: {short}", level.tcb_date)));
         }
     }
-    Err(match nearest {
+    Err(NoLevel::Below(match nearest {
         Some((_, nearest)) => format!("below every TCB level of the TCB info; {nearest}"),
         None => "the TCB info has no level".to_owned(),
-    })
+    }))
 }
 
 /// The level of a TDX module; `None` if the SVNs name no module, whose SVN is then the platform's.
-fn module(tcb_info: &TcbInfo, svn: &[u8; 16], name: &'static str) -> Result<Option<Part>, String> {
-    let identity = tcb_info.tdx_module_identity(svn).map_err(|error| error.to_string())?;
+fn module(tcb_info: &TcbInfo, svn: &[u8; 16], name: &'static str) -> Result<Option<Part>, NoLevel> {
+    let identity = tcb_info.tdx_module_identity(svn).map_err(|_| NoLevel::Unknown)?;
     let Some(identity) = identity else { return Ok(None) };
     let level = identity.tcb_levels.iter().find(|level| level.shortfall(svn).is_none());
     let level = level.ok_or_else(|| {
-        format!("TDX module {} is below every level: its SVN is {}", identity.id, svn[0])
+        let (id, svn) = (&identity.id, svn[0]);
+        NoLevel::Below(format!("TDX module {id} is below every level: its SVN is {svn}"))
     })?;
     Ok(Some(part(name, level.tcb_status, &level.advisory_ids)))
 }
 
-fn qe(identity: &QeIdentity, svn: u16) -> Result<Part, String> {
+fn qe(identity: &QeIdentity, svn: u16) -> Result<Part, NoLevel> {
     let level = identity.tcb_levels.iter().find(|level| level.tcb.isvsvn <= svn);
-    let level = level.ok_or_else(|| format!("the QE is below every level: its SVN is {svn}"))?;
+    let level = level
+        .ok_or_else(|| NoLevel::Below(format!("the QE is below every level: its SVN is {svn}")))?;
     Ok(part(QE, level.tcb_status, &level.advisory_ids))
 }
 
