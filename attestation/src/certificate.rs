@@ -72,8 +72,8 @@ impl Certificate {
         Ok(Self { der: der.to_vec(), parsed })
     }
 
-    /// Parses a PEM chain, leaf first. Line ends may stand around blocks, and NULs behind the last, as
-    /// in quotes; any other text is refused, since readers differ in what they make of it.
+    /// Parses a PEM chain, leaf first. Line ends may stand around blocks, and NULs behind the last,
+    /// as in quotes; any other text is refused, since readers differ in what they make of it.
     pub(crate) fn parse_chain(text: &[u8]) -> Result<Vec<Self>, CertificateError> {
         if text.len() > MAX_PEM_BYTES {
             return Err(CertificateError::TooMany {

@@ -46,7 +46,7 @@ pub struct Span {
     pub next_update_secs: u64,
 }
 
-/// A part of collateral that cannot be read.
+/// a part of collateral that cannot be read
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{part}: {what}")]
 pub struct SummaryError {

@@ -5,7 +5,7 @@ use std::fmt::Display;
 /// Exit status of a command that could not do or judge what was asked (usage, file, network).
 pub const EXIT: u8 = 3;
 
-/// What went wrong, with a hint.
+/// what went wrong, with a hint
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
 pub struct Failure {

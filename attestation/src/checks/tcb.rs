@@ -36,8 +36,8 @@ fn repeated() -> Vec<CheckName> {
 
 /// Runs dcap-qvl over quote and collateral; its claims if it accepts.
 ///
-/// `hopeless` says why the platform has no status: a part is below every level, or revoked; dcap-qvl
-/// has an error only.
+/// `hopeless` says why the platform has no status: a part is below every level, or revoked;
+/// dcap-qvl has an error only.
 pub(crate) fn judge(
     rows: &mut CheckRows,
     inputs: Inputs<'_>,

@@ -1,4 +1,5 @@
-//! An appraisal as a person reads it: what it cannot prove first, then a row a check, then what to do.
+//! An appraisal as a person reads it: what it cannot prove first, then a row a check, then what to
+//! do.
 
 use attestation::{AnchorName, Appraisal, Check, CheckVerdict, Verdict};
 use protocol::foreign::Format;

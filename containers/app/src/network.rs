@@ -1,4 +1,5 @@
-//! The app's networks: a bridge in the guest for each network of the compose file, a namespace for each container.
+//! The app's networks: a bridge in the guest for each network of the compose file, a namespace for
+//! each container.
 //!
 //! ```text
 //! eth0 (uplink) ── the guest ─┬─ dstyx-0 ─┬─ dv0-0 ── eth0 of "web-1"
@@ -7,9 +8,9 @@
 //!                                         └─ dv2-1 ── eth0 of "db-1"
 //! ```
 //!
-//! All of it outlives the agent. The plan is a pure function of the compose file, what was made is found
-//! again by its names, and [`Networks::open`] takes it over; [`Networks::close`] removes it. What comes from
-//! outside the guest, and from one container to another, is hostile.
+//! All of it outlives the agent. The plan is a pure function of the compose file, what was made is
+//! found again by its names, and [`Networks::open`] takes it over; [`Networks::close`] removes it.
+//! What comes from outside the guest, and from one container to another, is hostile.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -387,10 +388,10 @@ async fn remove_all(
 /// Why the app has no network.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
-    /// The file's networks cannot be.
-    #[error("{0}")]
+    /// the file's networks cannot be
+    #[error(transparent)]
     Plan(#[from] PlanError),
-    /// The kernel refused a change.
+    /// the kernel refused a change
     #[error("{what}: {error}")]
     Netlink {
         /// What was tried.
@@ -398,19 +399,19 @@ pub enum NetworkError {
         /// Its answer.
         error: rtnetlink::Error,
     },
-    /// A link is not there.
+    /// a link is not there
     #[error("no link {0:?}")]
     NoLink(String),
-    /// The file has no such container.
+    /// the file has no such container
     #[error("no container {0:?}")]
     NoContainer(String),
-    /// A container whose network is needed has none yet.
+    /// a container whose network is needed has none yet
     #[error("container {0:?} has not joined its network")]
     NotJoined(String),
-    /// A namespace, a kernel parameter or a file of the run directory.
+    /// a namespace, a kernel parameter or a file of the run directory
     #[error("network: {0}")]
     Io(io::Error),
-    /// The kernel refused the packet filter.
+    /// the kernel refused the packet filter
     #[error("packet filter: {rule}: {error}")]
     Filter {
         /// Which rule, if it is about one.

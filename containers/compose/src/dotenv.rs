@@ -1,9 +1,10 @@
 //! Files of variables: `.env` beside the compose file, and those that `env_file` names.
 //!
 //! One `NAME=value` a line, `export` before it if it likes, comments from `#` on; a byte order mark
-//! is skipped. A value in single quotes stays as it is, but that `\'` is a quote; in double quotes `\n`, `\t`, `\r`, `\\`, `\"` and `\$` are read and
-//! variables filled in; without quotes variables are filled in and the space around it does not
-//! count. Quoted values may go over lines. Source: compose specification, "Env_file format".
+//! is skipped. A value in single quotes stays as it is, but that `\'` is a quote; in double quotes
+//! `\n`, `\t`, `\r`, `\\`, `\"` and `\$` are read and variables filled in; without quotes variables
+//! are filled in and the space around it does not count. Quoted values may go over lines. Source:
+//! compose specification, "Env_file format".
 
 use super::interpolate::{InterpolationError, Unset, interpolate};
 
@@ -11,7 +12,7 @@ use super::interpolate::{InterpolationError, Unset, interpolate};
 /// environment.
 pub(super) const MAX_VARIABLES: usize = 1024;
 
-/// Why a file of variables cannot be read.
+/// why a file of variables cannot be read
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {fault}")]
 pub struct DotenvError {
@@ -24,25 +25,25 @@ pub struct DotenvError {
 /// What can be wrong with a line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DotenvFault {
-    /// The bytes are no text.
+    /// the bytes are no text
     #[error("not UTF-8")]
     NotUtf8,
-    /// A NUL cannot be passed to a program.
+    /// a NUL cannot be passed to a program
     #[error("a NUL character")]
     Nul,
-    /// The line is no `NAME=value`.
+    /// the line is no `NAME=value`
     #[error("no NAME=value, with a NAME of letters, digits, dots, dashes and underscores")]
     Name,
-    /// A quote is not closed, or something follows it.
+    /// a quote is not closed, or something follows it
     #[error("a quoted value that does not end, or goes on after its quotes")]
     Quote,
-    /// A variable stands twice.
+    /// a variable stands twice
     #[error("the variable {0} is set twice")]
     Twice(String),
-    /// A variable in a value cannot be filled in.
-    #[error("{0}")]
+    /// a variable in a value cannot be filled in
+    #[error(transparent)]
     Interpolation(#[from] InterpolationError),
-    /// Too many of them.
+    /// too many of them
     #[error("more than {MAX_VARIABLES} variables")]
     TooMany,
 }
@@ -56,9 +57,9 @@ pub(super) enum Format {
     Raw,
 }
 
-/// Reads `bytes`. A variable in a value is looked up with `lookup`, then among those above it in the
-/// file, then among `earlier`, as Docker Compose does. All that is not set is told at once, with the
-/// line of the first.
+/// Reads `bytes`. A variable in a value is looked up with `lookup`, then among those above it in
+/// the file, then among `earlier`, as Docker Compose does. All that is not set is told at once,
+/// with the line of the first.
 pub(super) fn parse(
     bytes: &[u8],
     format: Format,

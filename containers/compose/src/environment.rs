@@ -2,8 +2,8 @@
 //!
 //! A name without a value takes the value of the app's variables (`.env`); if there is none it is
 //! refused, where Docker would leave it unset without a word. A variable in a value of an
-//! `env_file` is looked up as Docker Compose does: among the app's variables, those of the service's
-//! own `environment`, the lines above it, and the files before it.
+//! `env_file` is looked up as Docker Compose does: among the app's variables, those of the
+//! service's own `environment`, the lines above it, and the files before it.
 
 use super::app_directory;
 use super::document::Value;

@@ -169,10 +169,10 @@ fn valid_tag(tag: &str) -> bool {
 /// Why a text does not name an image that can be run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReferenceError {
-    /// There is no digest.
+    /// there is no digest
     #[error("image {0:?} is not pinned by digest")]
     NoDigest(String),
-    /// What follows `@` is no digest.
+    /// what follows `@` is no digest
     #[error("image {text:?}: {cause}")]
     Digest {
         /// The whole reference.
@@ -180,7 +180,7 @@ pub enum ReferenceError {
         /// What is wrong.
         cause: DigestError,
     },
-    /// Registry, repository or tag break their grammar.
+    /// registry, repository or tag break their grammar
     #[error("image {0:?} is no valid name: [registry/]repository[:tag]@sha256:digest")]
     Name(String),
 }

@@ -56,8 +56,9 @@ pub(super) fn compile(profile: &LinuxSeccomp) -> Result<Vec<BpfProgram>, FilterE
             add(entry, &mut allowed)?;
         } else {
             let answer = errno(entry.action(), entry.errno_ret())?;
-            // The allow-list lets the call through, so that the other answer is the strictest. Under
-            // conditions the call is refused by this answer, and otherwise as another rule says.
+            // The allow-list lets the call through, so that the other answer is the strictest.
+            // Under conditions the call is refused by this answer, and otherwise as another rule
+            // says.
             if entry.args().as_ref().is_none_or(|args| args.is_empty()) {
                 add(entry, &mut allowed)?;
             }
@@ -153,28 +154,28 @@ fn condition(call: &str, arg: &LinuxSeccompArg) -> Result<SeccompCondition, Filt
 /// Why a profile cannot be enforced as written.
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {
-    /// There is no profile at all.
+    /// there is no profile at all
     #[error("the bundle has no seccomp profile")]
     Missing,
-    /// The profile is for other architectures too.
+    /// the profile is for other architectures too
     #[error("the profile must be for x86_64 alone: the kernel has no other calls")]
     Architectures,
-    /// Flags or a listener.
+    /// flags or a listener
     #[error("flags and listeners are not supported")]
     Flags,
-    /// An action that is no refusal by error number.
+    /// an action that is no refusal by error number
     #[error("action {0} is not supported: allow, or errno")]
     Action(String),
-    /// A call that this architecture does not have.
+    /// a call that this architecture does not have
     #[error("system call {0:?} is unknown")]
     UnknownCall(String),
-    /// A call with and without conditions.
+    /// a call with and without conditions
     #[error("system call {0:?} is listed with and without conditions")]
     Twice(String),
-    /// Two conditions on one argument.
+    /// two conditions on one argument
     #[error("argument {0} has two conditions")]
     SameArgument(usize),
-    /// A condition on an argument whose width is not in the table.
+    /// a condition on an argument whose width is not in the table
     #[error("it is not known how the kernel reads argument {index} of system call {call:?}")]
     Argument {
         /// The system call's name.
@@ -182,7 +183,7 @@ pub enum FilterError {
         /// The argument's index, from 0.
         index: usize,
     },
-    /// A value that an argument of 32 bits cannot have.
+    /// a value that an argument of 32 bits cannot have
     #[error("value {value} for an argument of system call {call:?} is above 32 bits")]
     Wide {
         /// The system call's name.
@@ -190,10 +191,10 @@ pub enum FilterError {
         /// The value or mask as written.
         value: u64,
     },
-    /// The compiler refused.
+    /// the compiler refused
     #[error("compile: {0}")]
     Compile(seccompiler::BackendError),
-    /// The kernel refused.
+    /// the kernel refused
     #[error("apply: {0}")]
     Apply(seccompiler::Error),
 }

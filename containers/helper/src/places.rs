@@ -125,13 +125,13 @@ pub(super) fn verify(mountinfo: &str, spec: &Spec) -> Result<(), PlaceError> {
 /// Why a container's places are not the kernel's.
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
-    /// The image's files cannot be looked at.
+    /// the image's files cannot be looked at
     #[error(transparent)]
     Tree(#[from] TreeError),
-    /// A link or a file.
+    /// a link or a file
     #[error("/{0} of the image is no directory")]
     NoDirectory(&'static str),
-    /// A link leads a mount to where the kernel's files are.
+    /// a link leads a mount to where the kernel's files are
     #[error("mount at {target}: a link of the image leads into /{place}")]
     Into {
         /// Where it should be mounted.
@@ -139,13 +139,13 @@ pub enum PlaceError {
         /// Where it would have been.
         place: &'static str,
     },
-    /// A link leads to what is not there.
+    /// a link leads to what is not there
     #[error("mount at {0}: a link of the image leads nowhere")]
     Nowhere(String),
-    /// Links that lead to each other.
+    /// links that lead to each other
     #[error("mount at {0}: more than {MAX_LINKS} links")]
     Links(String),
-    /// A link of a volume led a mount there while it was made.
+    /// a link of a volume led a mount there while it was made
     #[error("something of type {kind} is mounted at {point}, where the kernel's files are to be")]
     Covered {
         /// Where.

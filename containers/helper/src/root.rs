@@ -108,10 +108,10 @@ fn create(overlay: &OwnedFd) -> Result<OwnedFd, RootError> {
 /// Why a container has no root.
 #[derive(Debug, thiserror::Error)]
 pub enum RootError {
-    /// There are none, or they are not side by side.
+    /// there are none, or they are not side by side
     #[error("the layers are not in one directory")]
     Layers,
-    /// The kernel refused.
+    /// the kernel refused
     #[error("overlayfs: {what}: {error}")]
     System {
         /// What was tried.

@@ -107,16 +107,16 @@ impl<'a> LayerBudget<'a> {
 /// Which limit was hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BudgetError {
-    /// The image unpacks to too many bytes.
+    /// the image unpacks to too many bytes
     #[error("the image unpacks to more than {0} bytes")]
     Bytes(u64),
-    /// The image has too many files.
+    /// the image has too many files
     #[error("the image has more than {0} files")]
     Entries(u64),
-    /// Another layer of the image failed.
+    /// another layer of the image failed
     #[error("cancelled")]
     Cancelled,
-    /// The layer is a bomb.
+    /// the layer is a bomb
     #[error("the layer of {0} bytes unpacks to more than {MAX_RATIO} times its size")]
     Ratio(u64),
 }

@@ -226,29 +226,29 @@ impl Secret {
 /// Why variables make no credentials; says nothing of what they hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialsError {
-    /// The text is not of Docker's form.
+    /// the text is not of Docker's form
     #[error(
         "{AUTH_CONFIG} is not {{\"auths\": {{REGISTRY: {{\"auth\": BASE64}}}}}} alone; credential stores and helpers are not here"
     )]
     Json,
-    /// An entry holds no usable user, password or token.
+    /// an entry holds no usable user, password or token
     #[error(
         "a registry's entry holds neither user and password nor a token of at most {MAX_SECRET_BYTES} characters"
     )]
     Auth,
-    /// A registry's name is none.
+    /// a registry's name is none
     #[error("{0:?} is no registry: HOST[:PORT]; credentials are sent over https only")]
     Registry(String),
-    /// Two entries for one registry.
+    /// two entries for one registry
     #[error("registry {0:?} has two entries")]
     Twice(String),
-    /// Too many entries.
+    /// too many entries
     #[error("credentials for more than {MAX_REGISTRIES} registries")]
     TooMany,
-    /// User without password, or the other way round.
+    /// user without password, or the other way round
     #[error("{USERNAME} and {PASSWORD} belong together, {REGISTRY} to both")]
     Incomplete,
-    /// Amazon's own way to log in.
+    /// amazon's own way to log in
     #[error(
         "{AMAZON} is not supported; give the user AWS and the output of `aws ecr get-login-password` as {PASSWORD}"
     )]

@@ -124,13 +124,13 @@ impl Device {
 /// Why a device cannot be given.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
-    /// It belongs to the guest alone.
+    /// it belongs to the guest alone
     #[error("device {0:?} is the guest's own and given to no container")]
     Never(String),
-    /// It is something else.
+    /// it is something else
     #[error("{0:?} is no device node")]
     NoDevice(String),
-    /// It cannot be looked at.
+    /// it cannot be looked at
     #[error("device {path:?}: {error}")]
     Io {
         /// Which.
@@ -138,7 +138,7 @@ pub enum DeviceError {
         /// Why.
         error: io::Error,
     },
-    /// It cannot be described.
+    /// it cannot be described
     #[error("device: {0}")]
     Spec(OciSpecError),
 }

@@ -75,16 +75,16 @@ fn refuse_nul(words: &[String]) -> Result<(), ProcessError> {
 /// Why image and service give no process.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProcessError {
-    /// Neither says what to run.
+    /// neither says what to run
     #[error("neither the image nor the service has a command or entry point")]
     NoCommand,
-    /// A variable of the image has no name or no value.
+    /// a variable of the image has no name or no value
     #[error("the image's variable {0:?} is not NAME=value")]
     Variable(String),
-    /// A NUL cannot be passed to a program.
+    /// a NUL cannot be passed to a program
     #[error("a NUL character in the image's command or environment")]
     Nul,
-    /// Too much for one process.
+    /// too much for one process
     #[error("arguments or variables have {0} bytes, more than {MAX_ARGUMENT_BYTES}")]
     TooLong(usize),
 }

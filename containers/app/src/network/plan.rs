@@ -1,11 +1,13 @@
-//! Who gets which bridge, subnet and address: a pure function of the compose file and of what the guest itself uses.
+//! Who gets which bridge, subnet and address: a pure function of the compose file and of what the
+//! guest itself uses.
 //!
-//! Everything is decided before anything is made: names are the places in the file and in this plan, so an
-//! agent that was started again comes to the same plan and finds what its predecessor made.
+//! Everything is decided before anything is made: names are the places in the file and in this
+//! plan, so an agent that was started again comes to the same plan and finds what its predecessor
+//! made.
 //!
 //! ```text
-//! network 0 "default"   dstyx-0   172.31.0.0/20   gateway 172.31.0.1    fd64:7374:7978:0::/64 if it has IPv6
-//! network 1 "back"      dstyx-1   172.31.16.0/20  gateway 172.31.16.1
+//! network 0 "default"  dstyx-0  172.31.0.0/20   gateway 172.31.0.1   (IPv6: fd64:7374:7978:0::/64)
+//! network 1 "back"     dstyx-1  172.31.16.0/20  gateway 172.31.16.1
 //! container 2 "web-1"   eth0 on dstyx-0 by way of dv2-0, eth1 on dstyx-1 by way of dv2-1
 //! ```
 
@@ -442,25 +444,25 @@ impl Addresses {
 /// Why networks cannot be as the file wants them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// More networks than there is room for.
+    /// more networks than there is room for
     #[error("{found} networks; at most {MAX_NETWORKS}")]
     TooManyNetworks {
         /// How many.
         found: usize,
     },
-    /// More containers than a bridge has ports.
+    /// more containers than a bridge has ports
     #[error("{found} containers; at most {MAX_CONTAINERS}")]
     TooManyContainers {
         /// How many.
         found: usize,
     },
-    /// A service is on a network that is not there.
+    /// a service is on a network that is not there
     #[error("no network {network:?}")]
     NoNetwork {
         /// Its name.
         network: String,
     },
-    /// A stated subnet cannot be one.
+    /// a stated subnet cannot be one
     #[error("network {network:?}: subnet {address}/{length}: {why}")]
     BadSubnet {
         /// Whose.
@@ -472,7 +474,7 @@ pub enum PlanError {
         /// What is wrong.
         why: &'static str,
     },
-    /// Two subnets overlap.
+    /// two subnets overlap
     #[error("network {network:?}: subnet {subnet} overlaps that of {other}")]
     SubnetTaken {
         /// Whose.
@@ -482,13 +484,13 @@ pub enum PlanError {
         /// Who has it.
         other: String,
     },
-    /// Every subnet that could be chosen is taken.
+    /// every subnet that could be chosen is taken
     #[error("network {network:?}: no private subnet is left; state one under ipam")]
     NoSubnetLeft {
         /// Whose.
         network: String,
     },
-    /// A fixed address cannot be given.
+    /// a fixed address cannot be given
     #[error("service {service:?} on network {network:?}: address {address}: {why}")]
     BadAddress {
         /// Who wants it.
@@ -500,7 +502,7 @@ pub enum PlanError {
         /// What is wrong.
         why: &'static str,
     },
-    /// A subnet has no address left.
+    /// a subnet has no address left
     #[error(
         "network {network:?}: subnet {subnet} has no address left; state a larger one under ipam"
     )]
@@ -510,7 +512,7 @@ pub enum PlanError {
         /// Which.
         subnet: IpNet,
     },
-    /// A port leads to where nothing leads.
+    /// a port leads to where nothing leads
     #[error(
         "service {service:?} publishes ports but is on internal networks only; put it on one that is not"
     )]

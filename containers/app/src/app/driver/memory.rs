@@ -1,11 +1,12 @@
-//! What a driver must know again after its agent has died: the machine's memory, in a file of the run directory.
+//! What a driver must know again after its agent has died: the machine's memory, in a file of the
+//! run directory.
 //!
 //! ```text
 //! RUN/app.json     JSON of the machine's memory, replaced by rename before what it says is done
 //! ```
 //!
-//! The directory is the guest's own memory and root's alone, so the file is not hostile; one that cannot be
-//! read is of an agent of another version and counts as none.
+//! The directory is the guest's own memory and root's alone, so the file is not hostile; one that
+//! cannot be read is of an agent of another version and counts as none.
 
 use std::fs;
 use std::io;
