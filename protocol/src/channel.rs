@@ -5,16 +5,16 @@
 //! that is decoded here comes from a peer that has proved nothing yet.
 
 mod binding;
+mod budgets;
 mod frame;
 mod message;
 #[cfg(test)]
 mod vectors;
 
 pub use binding::{Binding, Direction, EXPORTER_BYTES, OwnerClaim};
+pub use budgets::MAX_STATEMENT_BYTES;
 pub use frame::{Frame, FrameError, HEADER_BYTES, Kind};
-pub use message::{
-    Hello, MAX_STATEMENT_BYTES, MessageError, OwnerProof, Proof, Refusal, RefusalCode,
-};
+pub use message::{Hello, MessageError, OwnerProof, Proof, Refusal, RefusalCode};
 
 use crate::report_data;
 

@@ -151,15 +151,10 @@ impl Builder {
         let name = key.to_string();
         let entry = self.cache.path(Kind::Builds, &name);
         let built = Built { key, path: entry.join("out"), log: self.log_path(recipe, key) };
-        if !entry.exists() {
-            let _guard = self.cache.lock(Kind::Builds, &name)?;
-            if !entry.exists() {
-                let scratch = self.cache.scratch()?;
-                self.run(recipe, scratch.path(), &built.log)?;
-                let made = keep(recipe, scratch.path())?;
-                self.cache.publish(&made, Kind::Builds, &name)?;
-            }
-        }
+        self.cache.made_once(Kind::Builds, &name, |scratch| {
+            self.run(recipe, scratch, &built.log)?;
+            keep(recipe, scratch)
+        })?;
         Ok(built)
     }
 

@@ -104,6 +104,29 @@ impl Cache {
         self.dir.join(kind.directory()).join(name)
     }
 
+    /// The path of an entry. Where it is not there, `make` makes it in a scratch directory and returns
+    /// its path, while other processes that want it wait.
+    ///
+    /// # Errors
+    /// Whatever `make` gives, or the cache cannot be used.
+    pub fn made_once<E: From<CacheError>>(
+        &self,
+        kind: Kind,
+        name: &str,
+        make: impl FnOnce(&Path) -> Result<PathBuf, E>,
+    ) -> Result<PathBuf, E> {
+        let path = self.path(kind, name);
+        if !path.exists() {
+            let _guard = self.lock(kind, name)?;
+            if !path.exists() {
+                let scratch = self.scratch()?;
+                let made = make(scratch.path())?;
+                self.publish(&made, kind, name)?;
+            }
+        }
+        Ok(path)
+    }
+
     /// A fresh directory on the same file system.
     ///
     /// # Errors

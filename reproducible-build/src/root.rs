@@ -55,19 +55,14 @@ impl Root {
         let group = lock.group(name)?;
         let digest = Self::digest_in(lock, name)?;
         let entry = digest.to_string();
-        let path = cache.path(Kind::Roots, &entry);
-        if !path.exists() {
-            let _guard = cache.lock(Kind::Roots, &entry)?;
-            if !path.exists() {
-                let files = fetcher.fetch(&group.packages, &lock.resolved)?;
-                let scratch = cache.scratch()?;
-                let dir = scratch.path().join("root");
-                finish::prepare(&dir)?;
-                unpack_all(&group.packages, &files, &dir, name, progress)?;
-                finish::finish(&dir)?;
-                cache.publish(&dir, Kind::Roots, &entry)?;
-            }
-        }
+        let path = cache.made_once(Kind::Roots, &entry, |scratch| {
+            let files = fetcher.fetch(&group.packages, &lock.resolved)?;
+            let dir = scratch.join("root");
+            finish::prepare(&dir)?;
+            unpack_all(&group.packages, &files, &dir, name, progress)?;
+            finish::finish(&dir)?;
+            Ok::<_, RootError>(dir)
+        })?;
         Ok(Self { path, digest })
     }
 }

@@ -131,16 +131,7 @@ impl Tree {
         digest: Digest,
         make: impl FnOnce(&Path) -> Result<PathBuf, TreeError>,
     ) -> Result<Self, TreeError> {
-        let name = digest.to_string();
-        let path = cache.path(Kind::Sources, &name);
-        if !path.exists() {
-            let _guard = cache.lock(Kind::Sources, &name)?;
-            if !path.exists() {
-                let scratch = cache.scratch()?;
-                let made = make(scratch.path())?;
-                cache.publish(&made, Kind::Sources, &name)?;
-            }
-        }
+        let path = cache.made_once(Kind::Sources, &digest.to_string(), make)?;
         Ok(Self { path, digest })
     }
 }

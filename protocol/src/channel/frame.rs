@@ -1,6 +1,6 @@
 //! Frames: one byte of kind, a little-endian length of four bytes, the payload.
 
-use super::message::MAX_PROOF_BYTES;
+use super::budgets::MAX_PROOF_BYTES;
 
 /// Bytes before the payload.
 pub const HEADER_BYTES: usize = 5;

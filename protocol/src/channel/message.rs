@@ -1,5 +1,6 @@
 //! Payloads of frames, each with one spelling and its own bounds.
 
+use super::budgets::{MAX_CLAIMS_BYTES, MAX_LOG_BYTES, MAX_STATEMENT_BYTES};
 use super::frame::{Frame, Kind};
 use super::{NONCE_BYTES, Role, VERSION};
 use crate::event_log::{self, EventLogError, RawEvent};
@@ -8,22 +9,8 @@ use crate::reader::{ReadError, Reader};
 use crate::strict_json::{self, JsonError};
 use crate::{app_compose, quote};
 
-/// Largest list of events, as JSON: the channel's evidence has the guest's own events only.
-pub const MAX_LOG_BYTES: usize = 1 << 20;
-/// Largest claims, as JSON.
-pub const MAX_CLAIMS_BYTES: usize = 4096;
-/// Largest statement beside the evidence, such as a KMS's certificate of its root.
-pub const MAX_STATEMENT_BYTES: usize = 16 * 1024;
 /// Largest text of a refusal.
 const MAX_TEXT_BYTES: usize = 512;
-/// Largest payload of a proof: five fields, each after its length.
-pub(super) const MAX_PROOF_BYTES: usize = quote::MAX_BYTES
-    + MAX_LOG_BYTES
-    + MAX_CLAIMS_BYTES
-    + app_compose::MAX_BYTES
-    + MAX_STATEMENT_BYTES
-    + 5 * 4;
-
 /// Why a payload was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {

@@ -1,0 +1,17 @@
+//! How much a side reads of a peer that has proved nothing yet.
+
+use crate::{app_compose, quote};
+
+/// Largest list of events, as JSON: the channel's evidence has the guest's own events only.
+pub const MAX_LOG_BYTES: usize = 1 << 20;
+/// Largest claims, as JSON.
+pub const MAX_CLAIMS_BYTES: usize = 4096;
+/// Largest statement beside the evidence, such as a KMS's certificate of its root.
+pub const MAX_STATEMENT_BYTES: usize = 16 * 1024;
+/// Largest payload of a proof: five fields, each after its length.
+pub const MAX_PROOF_BYTES: usize = quote::MAX_BYTES
+    + MAX_LOG_BYTES
+    + MAX_CLAIMS_BYTES
+    + app_compose::MAX_BYTES
+    + MAX_STATEMENT_BYTES
+    + 5 * 4;
