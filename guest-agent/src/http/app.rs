@@ -7,8 +7,9 @@ use container_helper::End;
 use containers::app::{
     App, AppState as State, ContainerState as Doing, ContainerStatus, Happening,
 };
+use containers::container::Statistics;
 use protocol::app_status::{
-    AppState, AppStatus, Container, ContainerState, Event, Events, Usages, text,
+    AppState, AppStatus, Container, ContainerState, Event, Events, Usage, Usages, text,
 };
 
 /// `GET /ps`.
@@ -33,7 +34,21 @@ pub fn status(app: &App) -> AppStatus {
 pub fn usages(app: &App) -> Usages {
     let running =
         app.status().into_iter().filter(|status| matches!(status.state, Doing::Running { .. }));
-    Usages { containers: running.filter_map(|status| super::metrics::usage(&status.id)).collect() }
+    Usages { containers: running.filter_map(|status| usage(&status.id)).collect() }
+}
+
+/// What a container uses; nothing once it has ended.
+fn usage(id: &str) -> Option<Usage> {
+    let used = Statistics::of_container(id).ok()?;
+    Some(Usage {
+        id: id.to_owned(),
+        cpu_micros: used.cpu_micros,
+        memory_bytes: used.memory_bytes,
+        memory_limit_bytes: used.memory_limit_bytes,
+        memory_cache_bytes: used.memory_cache_bytes,
+        pids: used.pids,
+        oom_kills: used.oom_kills,
+    })
 }
 
 /// `GET /events`: those behind number `after`. What a health check printed is a container's output,

@@ -1,5 +1,4 @@
-//! `GET /metrics`: figures of the guest and its containers in Prometheus' text, and what one
-//! container uses.
+//! `GET /metrics`: figures of the guest and its containers in Prometheus' text.
 //!
 //! Names of the guest's figures are those of dstack's agent, so that dashboards go on working. The
 //! kernel's own files are read, nothing else; a figure that is not there is left out.
@@ -8,7 +7,6 @@ use std::fmt::Write as _;
 use std::fs;
 
 use containers::app::App;
-use containers::container::Statistics;
 use nix::sys::statvfs::statvfs;
 use protocol::app_status::Usage;
 
@@ -16,20 +14,6 @@ use super::app;
 
 /// Where the data disk is mounted.
 const DISK: &str = "/var";
-
-/// What a container uses; nothing once it has ended.
-pub fn usage(id: &str) -> Option<Usage> {
-    let used = Statistics::of_container(id).ok()?;
-    Some(Usage {
-        id: id.to_owned(),
-        cpu_micros: used.cpu_micros,
-        memory_bytes: used.memory_bytes,
-        memory_limit_bytes: used.memory_limit_bytes,
-        memory_cache_bytes: used.memory_cache_bytes,
-        pids: used.pids,
-        oom_kills: used.oom_kills,
-    })
-}
 
 /// The whole text.
 pub fn text(app: &App) -> String {
