@@ -50,9 +50,9 @@ pub struct Span {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{part}: {what}")]
 pub struct SummaryError {
-    /// Which.
+    /// Name of the part.
     pub part: &'static str,
-    /// Why.
+    /// What is wrong with it.
     pub what: String,
 }
 

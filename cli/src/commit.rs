@@ -53,9 +53,9 @@ fn git(checkout: &Path, arguments: &[&str]) -> Outcome<String> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
-    let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(Failure::new(
-        format!("git {}: {words}", arguments.join(" ")),
+        format!("git {}: {message}", arguments.join(" ")),
         "is the checkout a git repository?",
     ))
 }

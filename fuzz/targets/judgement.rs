@@ -2,8 +2,8 @@
 //! of them.
 //!
 //! The input is a quote, and behind a line end the JSON of a log if there is one, beside the
-//! emulator's collateral. An engine without the keys cannot make a quote that verifies with the log and the
-//! image that are asked for, so a verdict other than a refusal is a hole.
+//! emulator's collateral. An engine without the keys cannot make a quote that verifies with the log
+//! and the image that are asked for, so a verdict other than a refusal is a hole.
 #![no_main]
 
 use std::sync::LazyLock;

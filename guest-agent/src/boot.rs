@@ -28,7 +28,7 @@ pub use system_ready::SystemReady;
 /// The TEE as the agent's parts share it.
 pub type SharedTee = Arc<dyn Tee>;
 
-/// A phase that was not reached, and why.
+/// a phase that was not reached, and why
 #[derive(Debug, thiserror::Error)]
 #[error("halted while entering {phase:?}: {cause}")]
 pub struct PhaseError {

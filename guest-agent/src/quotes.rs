@@ -112,11 +112,11 @@ impl QuoteDesk {
         if asker == Asker::Container && !report_data::is_open_to_containers(&report_data) {
             return Err(reserved(&report_data));
         }
-        let places = match asker {
+        let permits = match asker {
             Asker::Anybody => &self.anybody,
             Asker::Container => &self.containers,
         };
-        let _place = places.try_acquire().map_err(|_| QuoteError::Busy)?;
+        let _permit = permits.try_acquire().map_err(|_| QuoteError::Busy)?;
         let turn = Arc::clone(&self.device).lock_owned().await;
         let boot = self.boot.clone();
         // The turn moves along: a client that hangs up does not let the next one into the device.

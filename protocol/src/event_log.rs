@@ -138,8 +138,8 @@ impl RuntimeEvent {
         Self { name: name.into(), payload: payload.into() }
     }
 
-    /// What extends RTMR3: SHA-384(LE32(type) ‖ ":" ‖ name ‖ ":" ‖ payload). It has one reading only
-    /// if the name [is unambiguous](event_name::is_unambiguous).
+    /// What extends RTMR3: SHA-384(LE32(type) ‖ ":" ‖ name ‖ ":" ‖ payload). It has one reading
+    /// only if the name [is unambiguous](event_name::is_unambiguous).
     pub fn digest(&self) -> Sha384Digest {
         let mut preimage = RUNTIME_EVENT_TYPE.to_le_bytes().to_vec();
         for part in [b":", self.name.as_bytes(), b":", &self.payload] {

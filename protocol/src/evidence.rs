@@ -123,9 +123,9 @@ impl Evidence {
 }
 
 impl Evidence {
-    /// The envelope's JSON without its large parts, for a sender that does not hold them: what stands
-    /// before the items of the event log, between them and the base64 of `app_compose`, and behind
-    /// that. An envelope that publishes no file ends with the second.
+    /// The envelope's JSON without its large parts, for a sender that does not hold them: what
+    /// stands before the items of the event log, between them and the base64 of `app_compose`, and
+    /// behind that. An envelope that publishes no file ends with the second.
     pub fn around_the_large_parts(&self) -> [Vec<u8>; 3] {
         const LOG: &str = r#""event_log":["#;
         const END: &str = r#""}"#;

@@ -1,4 +1,5 @@
-//! The 64 bytes of a quote's report data: a tag that says which role of the guest asked, and a hash.
+//! The 64 bytes of a quote's report data: a tag that says which role of the guest asked, and a
+//! hash.
 //!
 //! A container chooses all 64 bytes of its quotes, so a quote alone does not prove which program of
 //! the guest speaks. The guest's own roles therefore begin with a reserved tag, which the agent

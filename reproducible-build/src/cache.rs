@@ -104,8 +104,8 @@ impl Cache {
         self.dir.join(kind.directory()).join(name)
     }
 
-    /// The path of an entry. Where it is not there, `make` makes it in a scratch directory and returns
-    /// its path, while other processes that want it wait.
+    /// The path of an entry. Where it is not there, `make` makes it in a scratch directory and
+    /// returns its path, while other processes that want it wait.
     ///
     /// # Errors
     /// Whatever `make` gives, or the cache cannot be used.

@@ -1,8 +1,8 @@
-//! `cargo xtask compose-corpus DIR`: how many of the compose files that people have would start, and
-//! what keeps the others from it.
+//! `cargo xtask compose-corpus DIR`: how many of the compose files that people have would start,
+//! and what keeps the others from it.
 //!
-//! The checks are those of `dstyx up`, made by `dstyx check-apps`; here reasons are counted. What is
-//! special to one file (names of services, quoted values) is left out of a reason.
+//! The checks are those of `dstyx up`, made by `dstyx check-apps`; here reasons are counted. What
+//! is special to one file (names of services, quoted values) is left out of a reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -14,7 +14,7 @@ pub(super) fn read(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Vec
         _ if field.node.is_null() => None,
         Value::Sequence(_) => Some(field.texts(findings)),
         Value::Scalar { .. } => match split(&field.text(findings)?) {
-            Some(words) => Some(words),
+            Some(arguments) => Some(arguments),
             None => findings.refuse(field, Cause::OpenQuote),
         },
         Value::Mapping(_) => field.wrong_kind("text or a list", findings),
@@ -23,12 +23,12 @@ pub(super) fn read(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Vec
 
 /// Splits at spaces outside quotes; `None` if a quote or a backslash is left open.
 fn split(text: &str) -> Option<Vec<String>> {
-    let mut words = Vec::new();
+    let mut arguments = Vec::new();
     let mut word: Option<String> = None;
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
         match c {
-            ' ' | '\t' | '\n' | '\r' => words.extend(word.take()),
+            ' ' | '\t' | '\n' | '\r' => arguments.extend(word.take()),
             '\\' => word.get_or_insert_default().push(chars.next()?),
             '\'' => {
                 let word = word.get_or_insert_default();
@@ -43,8 +43,8 @@ fn split(text: &str) -> Option<Vec<String>> {
             c => word.get_or_insert_default().push(c),
         }
     }
-    words.extend(word);
-    Some(words)
+    arguments.extend(word);
+    Some(arguments)
 }
 
 /// Inside double quotes a backslash escapes only `"`, `\`, `$` and `` ` `` (POSIX shell, 2.2.3).
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn words_are_split_as_a_shell_would() {
-        for (text, words) in [
+        for (text, arguments) in [
             ("", vec![]),
             ("  ", vec![]),
             ("a b\tc", vec!["a", "b", "c"]),
@@ -78,8 +78,8 @@ mod tests {
             (r#""a\"b\\c\d""#, vec![r#"a"b\c\d"#]),
             ("sh -c 'echo #1; ls | wc'", vec!["sh", "-c", "echo #1; ls | wc"]),
         ] {
-            let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
-            assert_eq!(split(text), Some(words), "{text:?}");
+            let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
+            assert_eq!(split(text), Some(arguments), "{text:?}");
         }
         for open in ["'a", "\"a", "a\\", "\"a\\"] {
             assert_eq!(split(open), None, "{open:?}");

@@ -87,16 +87,16 @@ impl Node {
 /// Why a text is no document that a compose file can be read from.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
-    /// The file is larger than the limit.
+    /// the file is larger than the limit
     #[error("the file has {found} bytes, more than {MAX_BYTES}")]
     TooLong {
         /// Its size.
         found: usize,
     },
-    /// The bytes are not UTF-8.
+    /// the bytes are not UTF-8
     #[error("the file is not UTF-8 at byte {0}")]
     NotUtf8(usize),
-    /// YAML does not allow the text.
+    /// YAML does not allow the text
     #[error("line {line}: not YAML: {message}")]
     Syntax {
         /// Line, counted from 1.
@@ -104,22 +104,22 @@ pub enum DocumentError {
         /// The parser's words.
         message: String,
     },
-    /// There is no document, or an empty one.
+    /// there is no document, or an empty one
     #[error("the file is empty")]
     Empty,
-    /// A second document follows.
+    /// a second document follows
     #[error("line {0}: a second document; a compose file is one document")]
     SecondDocument(usize),
-    /// Lists and mappings are nested too deeply.
+    /// lists and mappings are nested too deeply
     #[error("line {0}: nested deeper than {MAX_DEPTH} levels")]
     TooDeep(usize),
-    /// There are too many values once aliases are expanded.
+    /// there are too many values once aliases are expanded
     #[error("line {0}: more than {MAX_NODES} values once aliases are expanded")]
     TooManyNodes(usize),
-    /// A mapping's key is a list, a mapping or an alias.
+    /// a mapping's key is a list, a mapping or an alias
     #[error("line {0}: a key must be plain text")]
     ComplexKey(usize),
-    /// A key stands twice in one mapping.
+    /// a key stands twice in one mapping
     #[error("line {line}: key {key:?} stands twice")]
     DuplicateKey {
         /// Line of the second one.
@@ -127,13 +127,13 @@ pub enum DocumentError {
         /// The key.
         key: String,
     },
-    /// A tag such as `!!int` or `!reset`.
+    /// a tag such as `!!int` or `!reset`
     #[error("line {0}: tags are not supported")]
     Tag(usize),
-    /// `<<` is followed by something that is no mapping.
+    /// `<<` is followed by something that is no mapping
     #[error("line {0}: << must be followed by a mapping or a list of mappings")]
     BadMerge(usize),
-    /// An anchor is used inside itself.
+    /// an anchor is used inside itself
     #[error("line {0}: an alias inside its own anchor")]
     AliasCycle(usize),
 }

@@ -1,9 +1,9 @@
 //! Several compose files as the one that is measured: overrides, `extends` and `include`.
 //!
 //! A guest reads one plain file. What people spread over files is joined before it is measured, as
-//! Docker Compose joins it, and every line of the result knows the file and line that it comes from.
-//! Nothing here opens a file: the caller reads, and decides which files may be read. A single file
-//! that asks for nothing of this stays as it is, byte for byte.
+//! Docker Compose joins it, and every line of the result knows the file and line that it comes
+//! from. Nothing here opens a file: the caller reads, and decides which files may be read. A single
+//! file that asks for nothing of this stays as it is, byte for byte.
 
 use std::collections::BTreeSet;
 
@@ -381,10 +381,10 @@ impl Reader<'_> {
 /// Why several files do not make one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FlattenError {
-    /// A file is not there, or may not be read.
+    /// a file is not there, or may not be read
     #[error("there is no file {0:?}")]
     NoFile(String),
-    /// A file is no document.
+    /// a file is no document
     #[error("{file}: {cause}")]
     Document {
         /// The file.
@@ -392,7 +392,7 @@ pub enum FlattenError {
         /// Why not.
         cause: DocumentError,
     },
-    /// What a file says cannot be joined.
+    /// what a file says cannot be joined
     #[error("{file}, line {line}: {fault}")]
     Fault {
         /// The file.
@@ -402,16 +402,16 @@ pub enum FlattenError {
         /// What is wrong there.
         fault: Fault,
     },
-    /// There are too many files.
+    /// there are too many files
     #[error("more than {MAX_FILES} files, or {MAX_INCLUDES} includes")]
     TooManyFiles,
-    /// All files together are too large.
+    /// all files together are too large
     #[error("the files make one of {found} bytes, more than {MAX_BYTES}")]
     TooLong {
         /// Its size.
         found: usize,
     },
-    /// The joined document cannot be written as text that is read as the same.
+    /// the joined document cannot be written as text that is read as the same
     #[error("the files make a document that cannot be written")]
     Unwritable,
 }
@@ -419,7 +419,7 @@ pub enum FlattenError {
 /// What one place of a file has wrong.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// A value is of another kind.
+    /// a value is of another kind
     #[error("expected {expected}, found {found}")]
     Kind {
         /// The kind allowed.
@@ -427,7 +427,7 @@ pub enum Fault {
         /// The kind present.
         found: &'static str,
     },
-    /// A value is of another kind than that of an earlier file.
+    /// a value is of another kind than that of an earlier file
     #[error("{path}: {found} cannot be merged into {before} of a file before")]
     Mismatch {
         /// The key path.
@@ -437,10 +437,10 @@ pub enum Fault {
         /// The later kind.
         found: &'static str,
     },
-    /// A key of `extends` or `include` that is not read.
+    /// a key of `extends` or `include` that is not read
     #[error("the key {0:?} is not supported here")]
     Key(String),
-    /// A service extends one that is not there.
+    /// a service extends one that is not there
     #[error("{file} has no service {name:?}")]
     NoService {
         /// The service.
@@ -448,19 +448,19 @@ pub enum Fault {
         /// The file that should have it.
         file: String,
     },
-    /// Services extend each other, or files include each other.
+    /// services extend each other, or files include each other
     #[error("{0:?} needs itself, or more than {MAX_DEPTH} others in a row")]
     Circle(String),
-    /// A path leads out of the app directory.
+    /// a path leads out of the app directory
     #[error("{0:?} is no file of the app directory")]
     Outside(String),
-    /// A path has a variable in it.
+    /// a path has a variable in it
     #[error("{0:?} has a variable where a path is needed")]
     VariablePath(String),
-    /// An included file would be read with other variables.
+    /// an included file would be read with other variables
     #[error("{0} would give the included file variables of its own")]
     Environment(String),
-    /// An included file defines what the including one does, differently.
+    /// an included file defines what the including one does, differently
     #[error("the included file defines {name:?} under {kind} too, differently")]
     Included {
         /// The kind of thing.

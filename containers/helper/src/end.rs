@@ -18,7 +18,7 @@ pub enum End {
     },
     /// By a signal.
     Killed {
-        /// Which.
+        /// Number of the signal.
         signal: i32,
         /// Whether a process of it was killed because its memory was used up.
         oom: bool,

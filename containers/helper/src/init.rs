@@ -19,14 +19,14 @@ const NOT_RUN: i32 = 127;
 /// What shells add to the number of a signal.
 const SIGNALLED: i32 = 128;
 
-/// The whole role, for the program and arguments `words`.
-pub(super) fn main(words: Vec<String>) -> ExitCode {
+/// The whole role, for the program and arguments `argv`.
+pub(super) fn main(argv: Vec<String>) -> ExitCode {
     // Blocked before there is a child, so that none is missed.
     let all = SigSet::all();
     let started = all
         .thread_block()
         .map_err(std::io::Error::from)
-        .and_then(|()| sys::in_child(|| run(&words)));
+        .and_then(|()| sys::in_child(|| run(&argv)));
     match started {
         Ok(child) => until_end(&all, Pid::from_raw(child.as_raw_nonzero().get())),
         Err(error) => {
@@ -37,8 +37,8 @@ pub(super) fn main(words: Vec<String>) -> ExitCode {
 }
 
 /// In the child: becomes the program.
-fn run(words: &[String]) -> i32 {
-    let Some((program, arguments)) = words.split_first() else { return NOT_RUN };
+fn run(argv: &[String]) -> i32 {
+    let Some((program, arguments)) = argv.split_first() else { return NOT_RUN };
     let error = match SigSet::all().thread_unblock() {
         Ok(()) => Command::new(program).args(arguments).exec(),
         Err(error) => error.into(),

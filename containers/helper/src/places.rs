@@ -148,7 +148,7 @@ pub enum PlaceError {
     /// a link of a volume led a mount there while it was made
     #[error("something of type {kind} is mounted at {point}, where the kernel's files are to be")]
     Covered {
-        /// Where.
+        /// Path of the mount point.
         point: String,
         /// Its file system.
         kind: String,

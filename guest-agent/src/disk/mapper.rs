@@ -29,7 +29,7 @@ pub enum MapperError {
     /// a command failed
     #[error("device mapper, {command:?}: {source}")]
     Refused {
-        /// Which.
+        /// The command.
         command: MapperCommand,
         /// What the kernel said.
         source: io::Error,

@@ -193,7 +193,8 @@ fn frames(
     })
 }
 
-/// The records of a piece. What is none, as after a disk's fault, is shown as a line without a time.
+/// The records of a piece. What is none, as after a disk's fault, is shown as a line without a
+/// time.
 fn records(piece: &[u8]) -> impl Iterator<Item = Record<'_>> {
     piece.split_inclusive(|byte| *byte == b'\n').map(|line| {
         Record::parse(line).unwrap_or_else(|| {

@@ -63,8 +63,8 @@ pub fn trials() -> Vec<Trial> {
     refused.chain([failing, ext4, noise, rotten]).collect()
 }
 
-/// Lets the app write a file whose checksums it tried to switch off, changes some of its blocks on the running disk, and lets the app read
-/// it again.
+/// Lets the app write a file whose checksums it tried to switch off, changes some of its blocks on
+/// the running disk, and lets the app read it again.
 fn rotten_blocks_are_errors() {
     let registry = Registry::of(&[Image::Python]);
     let source = lab::checkout().join("tests/vectors/apps/keeper");

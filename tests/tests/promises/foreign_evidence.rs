@@ -90,8 +90,8 @@ fn an_attestation_with_a_part_of_the_log_is_called_partial_and_fails_in_nothing(
     assert!(rows.iter().all(|row| row["name"] != "firmware-log"), "an absent log has no row");
 }
 
-/// Explorers and issue reports show quotes as text, clients decode logs to lists, and dstack 0.6 adds
-/// an attestation.
+/// Explorers and issue reports show quotes as text, clients decode logs to lists, and dstack 0.6
+/// adds an attestation.
 #[test]
 fn the_usual_forms_of_one_answer_are_judged_the_same() {
     let directory = tempfile::tempdir().unwrap();

@@ -149,7 +149,7 @@ fn old() -> Vec<Row> {
 }
 
 /// A row whose policy tolerates a TD that should be launched again, whatever its advisories.
-fn relaunch(name: &'static str, words: &'static str, wrong: fn(&mut Case)) -> Row {
+fn relaunch(name: &'static str, message: &'static str, wrong: fn(&mut Case)) -> Row {
     let given = |case: &mut Case| {
         let advisories = ["INTEL-SA-00002", "INTEL-SA-00003", "INTEL-SA-00004"];
         tolerate(case, &advisories, DAY_SECS);
@@ -157,7 +157,7 @@ fn relaunch(name: &'static str, words: &'static str, wrong: fn(&mut Case)) -> Ro
         case.scene.version = QuoteVersion::V5;
         case.scene.lie = Some(Lie::OldLaunch);
     };
-    Row { given: Some(given), ..row(name, &[TcbStatus], words, wrong) }
+    Row { given: Some(given), ..row(name, &[TcbStatus], message, wrong) }
 }
 
 /// Lets the policy tolerate an old TCB for some time.

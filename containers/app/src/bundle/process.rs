@@ -13,7 +13,7 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// plenty.
 const MAX_ARGUMENT_BYTES: usize = 512 << 10;
 
-/// The words of the command line; never empty.
+/// The arguments of the command line; never empty.
 pub(super) fn arguments(
     image: &ImageConfig,
     process: &Process,
@@ -24,13 +24,13 @@ pub(super) fn arguments(
         (None, Some(command)) => (&image.entrypoint, Some(command)),
         (None, None) => (&image.entrypoint, Some(&image.command)),
     };
-    let words: Vec<String> =
+    let arguments: Vec<String> =
         entrypoint.iter().chain(command.into_iter().flatten()).cloned().collect();
-    if words.is_empty() {
+    if arguments.is_empty() {
         return Err(ProcessError::NoCommand);
     }
-    refuse_nul(&words)?;
-    Ok(words)
+    refuse_nul(&arguments)?;
+    Ok(arguments)
 }
 
 /// `NAME=value`, each name once: what Docker always sets, then the image's, then the service's.
@@ -61,11 +61,11 @@ pub(super) fn environment(
     Ok(variables)
 }
 
-fn refuse_nul(words: &[String]) -> Result<(), ProcessError> {
-    if words.iter().any(|word| word.contains('\0')) {
+fn refuse_nul(arguments: &[String]) -> Result<(), ProcessError> {
+    if arguments.iter().any(|word| word.contains('\0')) {
         return Err(ProcessError::Nul);
     }
-    let bytes = words.iter().map(|word| word.len() + 1).sum();
+    let bytes = arguments.iter().map(|word| word.len() + 1).sum();
     if bytes > MAX_ARGUMENT_BYTES {
         return Err(ProcessError::TooLong(bytes));
     }
@@ -94,10 +94,11 @@ mod tests {
     use super::*;
 
     fn process(entrypoint: Option<&[&str]>, command: Option<&[&str]>) -> Process {
-        let words = |words: &[&str]| words.iter().map(|word| word.to_string()).collect();
+        let arguments =
+            |arguments: &[&str]| arguments.iter().map(|word| word.to_string()).collect();
         Process {
-            entrypoint: entrypoint.map(words),
-            command: command.map(words),
+            entrypoint: entrypoint.map(arguments),
+            command: command.map(arguments),
             ..Process::default()
         }
     }

@@ -127,7 +127,7 @@ pub(super) enum SlotMode {
     Shared(String),
     /// The guest's own namespace.
     Host,
-    /// `eth0`, `eth1` …
+    /// `eth0`, `eth1` and so on.
     Links(Vec<Link>),
 }
 
@@ -465,7 +465,7 @@ pub enum PlanError {
     /// a stated subnet cannot be one
     #[error("network {network:?}: subnet {address}/{length}: {why}")]
     BadSubnet {
-        /// Whose.
+        /// Name of the network.
         network: String,
         /// Its address.
         address: IpAddr,
@@ -477,9 +477,9 @@ pub enum PlanError {
     /// two subnets overlap
     #[error("network {network:?}: subnet {subnet} overlaps that of {other}")]
     SubnetTaken {
-        /// Whose.
+        /// Name of the network.
         network: String,
-        /// Which.
+        /// The subnet.
         subnet: IpNet,
         /// Who has it.
         other: String,
@@ -487,7 +487,7 @@ pub enum PlanError {
     /// every subnet that could be chosen is taken
     #[error("network {network:?}: no private subnet is left; state one under ipam")]
     NoSubnetLeft {
-        /// Whose.
+        /// Name of the network.
         network: String,
     },
     /// a fixed address cannot be given
@@ -495,9 +495,9 @@ pub enum PlanError {
     BadAddress {
         /// Who wants it.
         service: String,
-        /// Where.
+        /// Name of the network.
         network: String,
-        /// Which.
+        /// The address.
         address: IpAddr,
         /// What is wrong.
         why: &'static str,
@@ -507,9 +507,9 @@ pub enum PlanError {
         "network {network:?}: subnet {subnet} has no address left; state a larger one under ipam"
     )]
     SubnetFull {
-        /// Whose.
+        /// Name of the network.
         network: String,
-        /// Which.
+        /// The subnet.
         subnet: IpNet,
     },
     /// a port leads to where nothing leads
@@ -517,7 +517,7 @@ pub enum PlanError {
         "service {service:?} publishes ports but is on internal networks only; put it on one that is not"
     )]
     PublishedInside {
-        /// Which.
+        /// Name of the service.
         service: String,
     },
 }

@@ -47,7 +47,7 @@ struct Shared {
     joined: RwLock<BTreeSet<String>>,
     resolv_conf: PathBuf,
     turn: AtomicUsize,
-    places: Arc<Places>,
+    turns: Arc<Turns>,
 }
 
 impl Resolver {
@@ -62,7 +62,7 @@ impl Resolver {
             joined: RwLock::new(joined.clone()),
             resolv_conf,
             turn: AtomicUsize::new(0),
-            places: Arc::default(),
+            turns: Arc::default(),
         });
         let mut listeners = JoinSet::new();
         for gateway in plan.bridges.iter().flat_map(|bridge| bridge.gateways()) {
@@ -126,10 +126,10 @@ async fn serve_udp(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
                 let _ = socket.try_send_to(&answer, peer);
             }
             Reaction::Forward { query, servers } => {
-                let Some(place) = shared.places.take(peer.ip()) else { continue };
+                let Some(turn) = shared.turns.take(peer.ip()) else { continue };
                 let (shared, socket) = (Arc::clone(&shared), Arc::clone(&socket));
                 asked.spawn(async move {
-                    let _place = place;
+                    let _place = turn;
                     let answer = shared.ask(&query, servers, Transport::Udp).await;
                     let _ = socket.try_send_to(&names::for_udp(&query, answer), peer);
                 });
@@ -146,10 +146,10 @@ async fn serve_tcp(shared: Arc<Shared>, listener: TcpListener) {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
-        let Some(place) = shared.places.take(peer.ip()) else { continue };
+        let Some(turn) = shared.turns.take(peer.ip()) else { continue };
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
-            let _place = place;
+            let _place = turn;
             // A broken connection is its peer's affair.
             let _ = converse(&shared, stream, peer.ip()).await;
         });
@@ -186,17 +186,17 @@ async fn read_framed(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
 
 /// What is under way, by asker.
 #[derive(Debug, Default)]
-struct Places(Mutex<HashMap<IpAddr, usize>>);
+struct Turns(Mutex<HashMap<IpAddr, usize>>);
 
 /// One of them; given back when dropped.
 #[derive(Debug)]
-struct Place {
-    places: Arc<Places>,
+struct Turn {
+    turns: Arc<Turns>,
     asker: IpAddr,
 }
 
-impl Places {
-    fn take(self: &Arc<Self>, asker: IpAddr) -> Option<Place> {
+impl Turns {
+    fn take(self: &Arc<Self>, asker: IpAddr) -> Option<Turn> {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = taken.values().sum();
         let own = taken.get(&asker).copied().unwrap_or_default();
@@ -204,13 +204,13 @@ impl Places {
             return None;
         }
         taken.insert(asker, own + 1);
-        Some(Place { places: Arc::clone(self), asker })
+        Some(Turn { turns: Arc::clone(self), asker })
     }
 }
 
-impl Drop for Place {
+impl Drop for Turn {
     fn drop(&mut self) {
-        let mut taken = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.turns.0.lock().unwrap_or_else(PoisonError::into_inner);
         match taken.get_mut(&self.asker) {
             Some(own) if *own > 1 => *own -= 1,
             _ => {
@@ -226,20 +226,20 @@ mod tests {
 
     #[test]
     fn one_asker_takes_no_more_than_its_share() {
-        let places = Arc::new(Places::default());
+        let turns = Arc::new(Turns::default());
         let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
-        let held: Vec<Place> = (0..MAX_OF_ONE).map_while(|_| places.take(one)).collect();
+        let held: Vec<Turn> = (0..MAX_OF_ONE).map_while(|_| turns.take(one)).collect();
         assert_eq!(held.len(), MAX_OF_ONE);
-        assert!(places.take(one).is_none());
-        assert!(places.take(other).is_some());
+        assert!(turns.take(one).is_none());
+        assert!(turns.take(other).is_some());
         drop(held);
         assert!(
-            places.0.lock().expect("not poisoned").is_empty(),
+            turns.0.lock().expect("not poisoned").is_empty(),
             "nothing is remembered of who left"
         );
         let askers = (0..=u8::MAX).map(|last| IpAddr::from([10, 0, 1, last]));
-        let held: Vec<Place> =
-            askers.flat_map(|asker| [asker; 8]).filter_map(|asker| places.take(asker)).collect();
+        let held: Vec<Turn> =
+            askers.flat_map(|asker| [asker; 8]).filter_map(|asker| turns.take(asker)).collect();
         assert_eq!(held.len(), MAX_OF_ALL);
     }
 }

@@ -109,7 +109,7 @@ fn shared_network(service: &model::Service, place: impl Fn(&str) -> Option<usize
 /// A health check with nothing left open.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Check {
-    /// The command's words; run in the container.
+    /// Program and arguments; run in the container.
     pub test: Vec<String>,
     /// Time from the end of a check to the next.
     pub interval: Duration,
@@ -133,7 +133,7 @@ impl Check {
             Health::Check(check) => check,
         };
         let image = image.unwrap_or(&none);
-        let test = own.test.as_ref().or(image.test.as_ref()).filter(|words| !words.is_empty())?;
+        let test = own.test.as_ref().or(image.test.as_ref()).filter(|test| !test.is_empty())?;
         let time = |own: Option<Duration>, image: Option<Duration>, default: Duration| {
             own.or(image).filter(|time| !time.is_zero()).unwrap_or(default).max(SHORTEST)
         };
@@ -188,7 +188,8 @@ mod tests {
 
     #[test]
     fn depths_of_a_lattice_take_no_time() {
-        // Each service waits for both of the layer below: 2^31 ways lead from the last to the first.
+        // Each service waits for both of the layer below: 2^31 ways lead from the last to the
+        // first.
         let service = |index: usize| {
             let layer = index / 2;
             let below = layer.checked_sub(1).map(|below| [2 * below, 2 * below + 1]);
