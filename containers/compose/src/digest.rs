@@ -38,10 +38,10 @@ impl ContentDigest {
 /// Why a text is not a digest of this kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DigestError {
-    /// The algorithm is another one, or missing.
+    /// the algorithm is another one, or missing
     #[error("digest does not start with \"sha256:\"")]
     Algorithm,
-    /// What follows the algorithm is not 64 lower-case hexadecimal digits.
+    /// what follows the algorithm is not 64 lower-case hexadecimal digits
     #[error("digest is not 64 lower-case hexadecimal digits: {0}")]
     Hex(#[from] HexError),
 }

@@ -102,13 +102,13 @@ fn number(text: &str) -> Option<u32> {
 /// Why a container's user is nobody.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UserError {
-    /// There is no such user.
+    /// there is no such user
     #[error("user {0:?} is no number and not in the image's /etc/passwd")]
     User(String),
-    /// There is no such group.
+    /// there is no such group
     #[error("group {0:?} is no number and not in the image's /etc/group")]
     Group(String),
-    /// So many ids are larger than those of a container that they cannot be mapped one by one.
+    /// so many ids are larger than those of a container that they cannot be mapped one by one
     #[error("{found} of the user's ids are larger than 65535, at most {limit} can be")]
     Beyond {
         /// How many.

@@ -267,7 +267,7 @@ fn only_zeros(reader: &mut impl Read) -> Result<(), ArchiveFault> {
     }
 }
 
-/// A fault of an archive, and where it was found.
+/// a fault of an archive, and where it was found
 #[derive(Debug, thiserror::Error)]
 #[error("{place}: {fault}")]
 pub struct ArchiveError {
@@ -280,31 +280,31 @@ pub struct ArchiveError {
 /// Why an archive is no layer.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveFault {
-    /// Reading failed: a bad header, a bad compressed stream, or a limit.
+    /// reading failed: a bad header, a bad compressed stream, or a limit
     #[error("{0}")]
     Io(std::io::Error),
-    /// A long name or a pax header is too long.
+    /// a long name or a pax header is too long
     #[error("an extended header has {0} bytes, more than {MAX_EXTENDED_HEADER_BYTES}")]
     HeaderTooLong(u64),
-    /// A number is none, or too large.
+    /// a number is none, or too large
     #[error("an owner, size or time is no number in range")]
     Number,
-    /// The two sizes of an entry differ.
+    /// the two sizes of an entry differ
     #[error("the sizes in header and extended header differ")]
     Size,
-    /// A link leads nowhere.
+    /// a link leads nowhere
     #[error("a link has no target")]
     NoTarget,
-    /// A sparse file in one of GNU's formats.
+    /// a sparse file in one of GNU's formats
     #[error("sparse files are not supported")]
     Sparse,
-    /// An entry of another kind.
+    /// an entry of another kind
     #[error("entry type {0:#04x} is not supported")]
     Kind(u8),
-    /// An extended header without an entry after it.
+    /// an extended header without an entry after it
     #[error("an extended header without an entry")]
     Dangling,
-    /// Bytes after the end.
+    /// bytes after the end
     #[error("bytes after the end of the archive")]
     Trailing,
 }

@@ -206,47 +206,47 @@ fn same_domain(one: &Url, other: &Url) -> bool {
 /// Why a registry gives no access.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// It refuses without saying how to ask.
+    /// it refuses without saying how to ask
     #[error("the registry refuses and names no token service")]
     NoChallenge,
-    /// It wants a kind of access that we cannot give.
+    /// it wants a kind of access that we cannot give
     #[error("the registry wants neither a bearer token nor a user and password that are there")]
     Scheme,
-    /// It wants a user and password, and there is none for it.
+    /// it wants a user and password, and there is none for it
     #[error("the registry wants a user and password, and the app has no credentials for it")]
     Private,
-    /// It asks who we are over plain HTTP.
+    /// it asks who we are over plain HTTP
     #[error("the registry wants credentials, which are never sent over plain HTTP")]
     Plain,
-    /// The token service's address is none, or not HTTPS.
+    /// the token service's address is none, or not HTTPS
     #[error("the token service {0:?} is no https address")]
     Realm(String),
-    /// The token service is somebody else's.
+    /// the token service is somebody else's
     #[error("the token service {0:?} is not in the registry's domain and gets no password")]
     ForeignRealm(String),
-    /// The token service sends us on.
+    /// the token service sends us on
     #[error("the token service redirects, which is not followed")]
     Redirected,
-    /// The token service refuses anybody.
+    /// the token service refuses anybody
     #[error(
         "the token service answers with HTTP status {0}: the image may be private, and the app has no credentials for it"
     )]
     Refused(u16),
-    /// The token service refuses the user.
+    /// the token service refuses the user
     #[error(
         "the token service answers with HTTP status {0}: the credentials are wrong or do not reach this image"
     )]
     WrongCredentials(u16),
-    /// The registry is not content with what its token service gave.
+    /// the registry is not content with what its token service gave
     #[error("the registry answers with HTTP status {0} to what it asked for")]
     StillRefused(u16),
-    /// The answer is too long.
+    /// the answer is too long
     #[error("the token service sends more than {MAX_ANSWER_BYTES} bytes")]
     TooLong,
-    /// The answer holds no token.
+    /// the answer holds no token
     #[error("the token service sends no token of 1 to {MAX_TOKEN_BYTES} printable characters")]
     NoToken,
-    /// The token service cannot be reached.
+    /// the token service cannot be reached
     #[error("token service: {}", chain(.0))]
     Http(reqwest::Error),
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// Longest `Retry-After` that is honoured; a registry's window for its rate limit is mostly shorter.
+/// Longest `Retry-After` that is honoured; a registry's window for its rate limit is mostly
+/// shorter.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
 
 /// The statuses of an overloaded or failing server.

@@ -13,10 +13,10 @@ use super::unpack::UnpackError;
 /// Why an image is not in the store.
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
-    /// A blob could not be had.
-    #[error("{0}")]
+    /// a blob could not be had
+    #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// Index, manifest or configuration are no image that runs here.
+    /// index, manifest or configuration are no image that runs here
     #[error("{digest}: {cause}")]
     Document {
         /// Which one.
@@ -24,7 +24,7 @@ pub enum PullError {
         /// Why.
         cause: ManifestError,
     },
-    /// A layer cannot be unpacked.
+    /// a layer cannot be unpacked
     #[error("layer {digest}: {cause}")]
     Layer {
         /// Its digest.
@@ -32,13 +32,13 @@ pub enum PullError {
         /// Why.
         cause: UnpackError,
     },
-    /// The store cannot be read or written.
+    /// the store cannot be read or written
     #[error("store: {0}")]
     Store(std::io::Error),
-    /// Another layer of the image failed first.
+    /// another layer of the image failed first
     #[error("cancelled")]
     Cancelled,
-    /// A task of the pull ended without a result.
+    /// a task of the pull ended without a result
     #[error("task: {0}")]
     Task(String),
 }

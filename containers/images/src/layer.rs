@@ -290,28 +290,28 @@ fn system(what: &'static str, error: Errno) -> LayerError {
 /// Why an entry could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
-    /// A path that cannot be used.
+    /// a path that cannot be used
     #[error(transparent)]
     Tree(#[from] TreeError),
-    /// The root of the layer is no directory.
+    /// the root of the layer is no directory
     #[error("the root is no directory")]
     RootIsNoDirectory,
-    /// Too many entries.
+    /// too many entries
     #[error(transparent)]
     Budget(BudgetError),
-    /// What an entry replaces cannot be removed.
+    /// what an entry replaces cannot be removed
     #[error("replace a directory of the same layer: {0}")]
     Replace(io::Error),
-    /// A hard link to what is not there, or is no file.
+    /// a hard link to what is not there, or is no file
     #[error("hard link to {0:?}, which is no file of this layer")]
     LinkTarget(String),
-    /// An extended attribute that a layer may not set.
+    /// an extended attribute that a layer may not set
     #[error("extended attribute {0:?} is refused; user.* and security.capability are allowed")]
     Xattr(String),
-    /// File capabilities of another form.
+    /// file capabilities of another form
     #[error("security.capability is not 20 bytes of revision 2")]
     Capability,
-    /// The bytes of a file cannot be read or written.
+    /// the bytes of a file cannot be read or written
     #[error("file content: {0}")]
     Content(io::Error),
 }

@@ -183,29 +183,29 @@ fn layer(descriptor: Descriptor) -> Result<Layer, ManifestError> {
 /// Why a pinned document describes no image that can be run here.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// It is not the JSON that the specification describes.
+    /// it is not the JSON that the specification describes
     #[error("not an image document: {0}")]
     Json(serde_json::Error),
-    /// Docker's first schema, or one that does not exist yet.
+    /// docker's first schema, or one that does not exist yet
     #[error("schemaVersion is {0}, expected 2")]
     SchemaVersion(u32),
-    /// The document, or what it points to, is of a kind that is not run.
+    /// the document, or what it points to, is of a kind that is not run
     #[error(
         "media type {0:?} is not an image, its configuration or a tar layer (plain, gzip, zstd)"
     )]
     MediaType(String),
-    /// Index and manifest in one, or neither.
+    /// index and manifest in one, or neither
     #[error(
         "the document is neither an index (manifests) nor a manifest (config and layers) alone"
     )]
     Ambiguous,
-    /// The index has nothing for this platform.
+    /// the index has nothing for this platform
     #[error("the index has no manifest for linux/amd64")]
     NoPlatform,
-    /// An index points to an index.
+    /// an index points to an index
     #[error("the index points to another index")]
     NestedIndex,
-    /// The configuration is for another platform.
+    /// the configuration is for another platform
     #[error("the image is for {os}/{architecture}, expected linux/amd64")]
     Platform {
         /// Its operating system.
@@ -213,10 +213,10 @@ pub enum ManifestError {
         /// Its architecture.
         architecture: String,
     },
-    /// No layers, or too many.
+    /// no layers, or too many
     #[error("{0} layers, expected 1 to {MAX_LAYERS}")]
     Layers(usize),
-    /// Configuration and manifest disagree.
+    /// configuration and manifest disagree
     #[error("the configuration names {diff_ids} layers, the manifest {layers}")]
     DiffIds {
         /// Layers in the manifest.
@@ -224,13 +224,13 @@ pub enum ManifestError {
         /// Layers in the configuration.
         diff_ids: usize,
     },
-    /// A volume is no absolute directory.
+    /// a volume is no absolute directory
     #[error("volume {0:?} is no absolute path below the root")]
     Volume(String),
-    /// A health check is none.
+    /// a health check is none
     #[error("health check {0:?} is neither NONE, CMD with words nor CMD-SHELL with one line")]
     Health(String),
-    /// The layers are larger than allowed before they are fetched.
+    /// the layers are larger than allowed before they are fetched
     #[error("the layers have {found} bytes, more than {limit}")]
     TooLarge {
         /// Their compressed size.

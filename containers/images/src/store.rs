@@ -1,15 +1,17 @@
-//! Where images lie: layers unpacked, each named by the digest of its archive, and the documents about them.
+//! Where images lie: layers unpacked, each named by the digest of its archive, and the documents
+//! about them.
 //!
 //! ```text
 //! ROOT/layers/DIFF_ID/       unpacked, whole, never written again
-//! ROOT/documents/DIGEST      an index, manifest or configuration, byte for byte; hashed again when it is read
-//! ROOT/partial/…             what is being fetched or unpacked; emptied when the store is opened
-//! ROOT/lock                  held while the store is open
+//! ROOT/documents/DIGEST      an index, manifest or configuration, byte for byte; hashed again when
+//! it is read ROOT/partial/…             what is being fetched or unpacked; emptied when the store
+//! is opened ROOT/lock                  held while the store is open
 //! ```
 //!
-//! A name appears by rename after everything of its image was verified and synced, so a half-pulled image is
-//! never found, and nothing of a refused one stays. Layers are shared by all images and apps. The root is on
-//! the data disk, whose integrity is that disk's; nothing here depends on its kind.
+//! A name appears by rename after everything of its image was verified and synced, so a half-pulled
+//! image is never found, and nothing of a refused one stays. Layers are shared by all images and
+//! apps. The root is on the data disk, whose integrity is that disk's; nothing here depends on its
+//! kind.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};

@@ -176,10 +176,10 @@ fn tree_path(names: &Names) -> TreePath {
 /// Why a layer cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
-    /// The archive is broken, or a limit was hit.
-    #[error("{0}")]
+    /// the archive is broken, or a limit was hit
+    #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// One entry is refused.
+    /// one entry is refused
     #[error("{path:?}: {cause}")]
     Entry {
         /// Its path in the archive.
@@ -187,10 +187,10 @@ pub enum UnpackError {
         /// Why.
         cause: LayerError,
     },
-    /// The directory cannot be opened.
+    /// the directory cannot be opened
     #[error("{0}")]
     Directory(LayerError),
-    /// The archive is not the one that the image's configuration names.
+    /// the archive is not the one that the image's configuration names
     #[error("wrong archive: expected {expected}, found {found}")]
     DiffId {
         /// In the verified configuration.

@@ -186,7 +186,7 @@ fn system(what: &'static str, error: Errno) -> TreeError {
 /// Why a path of a tree cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
-    /// The path breaks a rule.
+    /// the path breaks a rule
     #[error("path {path:?} {why}")]
     Path {
         /// The path.
@@ -194,7 +194,7 @@ pub enum TreeError {
         /// The rule.
         why: &'static str,
     },
-    /// The kernel refused.
+    /// the kernel refused
     #[error("{what}: {error}")]
     System {
         /// What was tried.

@@ -339,10 +339,10 @@ fn source(spec: &mut AppSpec) -> Result<Source, AppError> {
 /// Why an app cannot even be begun.
 #[derive(Debug, thiserror::Error)]
 enum AppError {
-    /// Mirrors or certificate roots are wrong.
+    /// mirrors or certificate roots are wrong
     #[error("registries: {0}")]
     Registries(#[from] RegistryError),
-    /// A directory of the guest cannot be used.
+    /// a directory of the guest cannot be used
     #[error("{directory}: {error}")]
     Directory {
         /// Which.
@@ -350,7 +350,7 @@ enum AppError {
         /// The kernel's answer.
         error: io::Error,
     },
-    /// The app's networks cannot be made.
+    /// the app's networks cannot be made
     #[error("network: {0}")]
     Network(#[from] NetworkError),
 }

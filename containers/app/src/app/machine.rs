@@ -1,9 +1,10 @@
 //! The life of an app as a pure machine: what happened goes in, what is to be done comes out.
 //!
-//! No I/O and no clock: the time is a parameter, measured from the machine's start so that it means the same
-//! to an agent that comes after this one. The driver tells it of images, starts, ends, checks and the passing
-//! of time; it answers with [`Action`]s, each of which the driver carries out and reports on. What it remembers
-//! is one value, [`Memory`], which can be written down and resumed from.
+//! No I/O and no clock: the time is a parameter, measured from the machine's start so that it means
+//! the same to an agent that comes after this one. The driver tells it of images, starts, ends,
+//! checks and the passing of time; it answers with [`Action`]s, each of which the driver carries
+//! out and reports on. What it remembers is one value, [`Memory`], which can be written down and
+//! resumed from.
 //!
 //! ```text
 //! waiting ─► starting ─► running ─► over

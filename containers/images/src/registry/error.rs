@@ -13,16 +13,16 @@ use crate::busy::{is_busy, retry_after};
 /// Why registries cannot be asked at all.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// A mirror's address is none.
+    /// a mirror's address is none
     #[error("mirror {0:?} is no address: http(s)://host[:port] and nothing else")]
     Mirror(String),
-    /// A registry's name makes no address.
+    /// a registry's name makes no address
     #[error("registry {0:?} is no host name")]
     Registry(String),
-    /// Too many mirrors.
+    /// too many mirrors
     #[error("{0} mirrors, at most {MAX_MIRRORS}")]
     TooManyMirrors(usize),
-    /// The certificate roots cannot be read.
+    /// the certificate roots cannot be read
     #[error("certificate roots {path}: {message}")]
     Roots {
         /// The file.
@@ -30,10 +30,10 @@ pub enum RegistryError {
         /// What is wrong.
         message: String,
     },
-    /// The TLS library refused its configuration.
+    /// the TLS library refused its configuration
     #[error("TLS: {0}")]
     Tls(rustls::Error),
-    /// The HTTP library refused its configuration.
+    /// the HTTP library refused its configuration
     #[error("HTTP client: {0}")]
     Client(reqwest::Error),
 }
@@ -41,7 +41,7 @@ pub enum RegistryError {
 /// Why one source did not give what was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// Other bytes than those pinned.
+    /// other bytes than those pinned
     #[error("wrong bytes: expected {expected}, found {found}")]
     WrongDigest {
         /// What the compose file or a verified manifest pins.
@@ -49,7 +49,7 @@ pub enum SourceError {
         /// What was sent.
         found: ContentDigest,
     },
-    /// It says beforehand that its answer has another length.
+    /// it says beforehand that its answer has another length
     #[error("{said} bytes are announced, expected {expected}")]
     WrongLength {
         /// What is still missing.
@@ -57,10 +57,10 @@ pub enum SourceError {
         /// What it says.
         said: u64,
     },
-    /// The stream went on past the end.
+    /// the stream went on past the end
     #[error("more than {0} bytes were sent")]
     TooLong(u64),
-    /// The stream ended early.
+    /// the stream ended early
     #[error("{found} bytes of {expected} were sent")]
     Truncated {
         /// What the manifest says.
@@ -68,10 +68,10 @@ pub enum SourceError {
         /// What came.
         found: u64,
     },
-    /// Compressed once more than asked for.
+    /// compressed once more than asked for
     #[error("content encoding {0:?} was not asked for")]
     Encoded(String),
-    /// Another part than the one asked for.
+    /// another part than the one asked for
     #[error("asked for the bytes from {offset} on, found {found:?}")]
     WrongRange {
         /// Where to go on.
@@ -79,10 +79,10 @@ pub enum SourceError {
         /// Its `Content-Range`.
         found: String,
     },
-    /// The answer is no document.
+    /// the answer is no document
     #[error("HTTP status {0}")]
     Status(u16),
-    /// The source is overloaded and may have said for how long.
+    /// the source is overloaded and may have said for how long
     #[error("HTTP status {status}")]
     Busy {
         /// 429, or 5xx.
@@ -90,28 +90,28 @@ pub enum SourceError {
         /// Its `Retry-After`, within bounds.
         after: Option<Duration>,
     },
-    /// Something else than a manifest or an index.
+    /// something else than a manifest or an index
     #[error("media type {0:?} is no manifest and no index")]
     MediaType(String),
-    /// A redirect to nowhere, or to plain HTTP.
+    /// a redirect to nowhere, or to plain HTTP
     #[error("redirect to {0:?}, which is no https address")]
     Redirect(String),
-    /// Redirects without end.
+    /// redirects without end
     #[error("more than {MAX_REDIRECTS} redirects")]
     Redirects,
-    /// The connection failed or broke.
+    /// the connection failed or broke
     #[error("{}", chain(.0))]
     Http(reqwest::Error),
-    /// The stream is too slow to be useful.
+    /// the stream is too slow to be useful
     #[error("not done after {0} s")]
     TooSlow(u64),
-    /// The registry gives no access.
+    /// the registry gives no access
     #[error("access: {0}")]
     Auth(#[from] AuthError),
-    /// Another fetch ended by panic while it held the tokens.
+    /// another fetch ended by panic while it held the tokens
     #[error("interrupted")]
     Interrupted,
-    /// The store cannot be written; no other source helps.
+    /// the store cannot be written; no other source helps
     #[error("store: {0}")]
     Store(std::io::Error),
 }
@@ -213,7 +213,7 @@ impl fmt::Display for Attempts {
 /// Why a blob could not be had.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// No source gave the bytes.
+    /// no source gave the bytes
     #[error("{digest} of {image}: {attempts}")]
     AllSources {
         /// What was wanted.
@@ -223,7 +223,7 @@ pub enum FetchError {
         /// Who was asked.
         attempts: Attempts,
     },
-    /// The store cannot be written.
+    /// the store cannot be written
     #[error("store: {0}")]
     Store(std::io::Error),
 }

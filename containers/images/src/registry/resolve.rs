@@ -19,7 +19,7 @@ use crate::manifest::ACCEPTED;
 /// What the registry says the digest is (OCI distribution specification, "Pulling manifests").
 const SAID: HeaderName = HeaderName::from_static("docker-content-digest");
 
-/// Why nobody says what a tag stands for.
+/// why nobody says what a tag stands for
 #[derive(Debug, thiserror::Error)]
 #[error("{image}: {attempts}")]
 pub struct ResolveError {

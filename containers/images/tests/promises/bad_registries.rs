@@ -171,8 +171,8 @@ async fn nobody_there_is_a_refusal_too() {
     assert_refused("no such name", unknown, "dns error");
 }
 
-/// What passes is asked for again, with the time that the registry asks for; the rest is final, with
-/// a reason and the blob that a host may know.
+/// What passes is asked for again, with the time that the registry asks for; the rest is final,
+/// with a reason and the blob that a host may know.
 #[tokio::test]
 async fn what_passes_is_told_apart_from_what_is_final() {
     let (blobs, digest) = sample();

@@ -226,30 +226,30 @@ async fn start(
 /// Why a container does not start.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
-    /// The app ended meanwhile.
+    /// the app ended meanwhile
     #[error("nobody fetches its image any more")]
     NoImage,
-    /// Its image cannot be had.
+    /// its image cannot be had
     #[error("image: {0}")]
     Image(String),
-    /// It wants to be stopped by a signal that does not exist.
-    #[error("{0}")]
+    /// it wants to be stopped by a signal that does not exist
+    #[error(transparent)]
     StopSignal(#[from] StopSignalError),
-    /// Its network cannot be had, or a port cannot be published.
-    #[error("{0}")]
+    /// its network cannot be had, or a port cannot be published
+    #[error(transparent)]
     Network(#[from] NetworkError),
-    /// The container did not start.
-    #[error("{0}")]
+    /// the container did not start
+    #[error(transparent)]
     Container(#[from] ContainerError),
 }
 
 /// Why what an earlier agent left cannot be taken over or removed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TakeOverError {
-    /// The container.
-    #[error("{0}")]
+    /// the container
+    #[error(transparent)]
     Container(#[from] ContainerError),
-    /// Its network.
-    #[error("{0}")]
+    /// its network
+    #[error(transparent)]
     Network(#[from] NetworkError),
 }
