@@ -17,7 +17,9 @@ use crate::checks::{
 };
 use crate::collateral::Collateral;
 use crate::ecdsa;
+use crate::image::ImageFault;
 use crate::policy::Policy;
+use crate::reference::{self, StatedImage, expected_registers};
 use crate::refusal::{CheckName, Refusal};
 use crate::time::rfc3339;
 
@@ -70,6 +72,23 @@ pub fn judge(
         Judgement::make(Inputs { evidence, policy, collateral, now: now_secs })
     })
     .appraisal
+}
+
+/// Judges evidence by an image in the machine that is stated, else claimed. The policy brings
+/// everything else; its registers are replaced by those that follow from the image.
+///
+/// # Errors
+/// If the image has no facts to predict registers from.
+pub fn appraise(
+    evidence: &Evidence,
+    image: Option<&StatedImage<'_>>,
+    mut policy: Policy,
+    collateral: Option<&Collateral>,
+    now_secs: u64,
+) -> Result<Appraisal, ImageFault> {
+    policy.image = image.map(|image| expected_registers(image, evidence)).transpose()?;
+    policy.rtmr3_explanation = reference::rtmr3_explanation(evidence);
+    Ok(judge(evidence, &policy, collateral, now_secs))
 }
 
 /// The evidence as a fact, if every check passes; else the first refusal.

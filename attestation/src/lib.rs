@@ -3,8 +3,9 @@
 //! Pure: no socket, no file, no clock, no key. It faces everybody who can send bytes: the host that
 //! owns the guest, other tenants with true quotes of their own, and networks that hand out
 //! collateral. [`judge`] makes every check that it can and says of each what was expected and
-//! found; [`verify`] gives a fact only if all of them pass. Registers are compared with predictions
-//! that the caller brings; computing them is `measurement`'s.
+//! found; [`verify`] gives a fact only if all of them pass. [`appraise`]
+//! joins an image and a stated machine to the registers that the evidence must show, which
+//! `measurement` predicts, and judges by them.
 
 #![forbid(unsafe_code)]
 
@@ -16,21 +17,31 @@ mod checks;
 mod collateral;
 mod distinguished_name;
 mod ecdsa;
+mod image;
 mod judgement;
+mod keeping;
 mod platform_key;
 pub mod policy;
+mod reference;
 mod refusal;
 mod signature_data;
 pub mod signatures;
+mod stated;
 mod summary;
 mod time;
+mod vouched;
 
 pub use anchor::{INTEL_SGX_ROOT_CA, TrustAnchor};
 pub use appraisal::{AnchorName, Appraisal, Check, CheckVerdict, EMULATED, Facts, SCOPE, Verdict};
 pub use checks::app::MeasuredApp;
 pub use collateral::{Collateral, CollateralError, MAX_BYTES as MAX_COLLATERAL_BYTES};
-pub use judgement::{VerifiedEvidence, judge, verify};
+pub use image::{DstackParts, Image, ImageFault, Parts};
+pub use judgement::{VerifiedEvidence, appraise, judge, verify};
+pub use keeping::{NotKept, Wanted};
 pub use platform_key::{IssuingCa, PlatformKey, PlatformKeyError, platform_key};
 pub use policy::Policy;
+pub use reference::{Predicted, StatedImage, expected_registers, predicted};
 pub use refusal::{CheckName, Finding, Refusal};
+pub use stated::{StatedFirmware, StatedMachine};
 pub use summary::{Span, Summary, SummaryError};
+pub use vouched::{NotVouched, Release};

@@ -187,6 +187,8 @@ pub struct AcceptedTcb {
 pub struct ExpectedRegisters {
     /// The image that they were computed from, to say when the evidence claims another.
     pub os_image_hash: Option<OsImageHash>,
+    /// Parts of the image about which the image's list was believed, because they were not at hand.
+    pub believed: Vec<&'static str>,
     /// MRTD.
     pub mrtd: Prediction,
     /// RTMR0.

@@ -41,11 +41,16 @@ pub fn read_text(path: &Path, limit_bytes: u64) -> Outcome<String> {
         .hint(path.display(), "the file must be UTF-8 text")
 }
 
+/// The exact bytes of a directory's image.json.
+pub fn read_image_json(directory: &Path) -> Outcome<Vec<u8>> {
+    read_bounded(&directory.join("image.json"), image::MAX_BYTES as u64)
+        .map_err(|failure| Failure::new(failure, "build the image first: `dstyx build`"))
+}
+
 /// Reads and parses a directory's image.json.
 pub fn read_manifest(directory: &Path) -> Outcome<(ImageManifest, OsImageHash)> {
+    let json = read_image_json(directory)?;
     let file = directory.join("image.json");
-    let json = read_bounded(&file, image::MAX_BYTES as u64)
-        .map_err(|failure| Failure::new(failure, "build the image first: `dstyx build`"))?;
     let manifest =
         ImageManifest::parse(&json).hint(file.display(), "build the image again: `dstyx build`")?;
     Ok((manifest, OsImageHash::of(&json)))

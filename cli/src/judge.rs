@@ -5,29 +5,24 @@
 
 use std::path::{Path, PathBuf};
 
-use attestation::policy::{ExpectedApp, Explanation};
-use attestation::{Appraisal, Collateral, TrustAnchor};
-use image::release::VerifiedRelease;
-use measurement::explain::explain_runtime;
+use attestation::policy::ExpectedApp;
+use attestation::{
+    Appraisal, Collateral, Image, Release, StatedFirmware, StatedImage, StatedMachine, TrustAnchor,
+    Wanted,
+};
 use protocol::digest::{AppId, ReportData, Sha256Digest};
-use protocol::event_log;
+use protocol::event_log::{self, RawEvent};
 use protocol::evidence::{self, Evidence};
-use protocol::image::Flavour;
-use protocol::quote::Quote;
 
 use crate::app::App;
-use crate::args::{FirmwareFlags, ShapeFlags};
 use crate::failure::{Failure, Hint as _, Outcome};
-use crate::image_directory::ImageDirectory;
 use crate::vm::Vm;
-use crate::{collateral, files, signers};
+use crate::{collateral, files, image_directory};
 
-mod expected;
 mod gather;
 mod policy;
 mod table;
 
-pub use expected::{Predicted, Stated, predicted};
 pub use gather::{Gathered, Input, gather};
 pub use policy::anchor_if;
 pub use table::{skipped, table};
@@ -55,13 +50,13 @@ pub struct Question {
     /// Directory of the image that must run.
     pub image: Option<PathBuf>,
     /// A release that must be that image.
-    pub release: Option<VerifiedRelease>,
+    pub release: Option<Release>,
     /// Directory of the app that must run.
     pub app: Option<PathBuf>,
     /// What is stated of the machine.
-    pub shape: ShapeFlags,
+    pub machine: StatedMachine,
     /// What is stated of the firmware.
-    pub of_firmware: FirmwareFlags,
+    pub firmware: StatedFirmware,
     /// Collateral file; an emulated machine of this host has its own, for others there is the
     /// cache.
     pub collateral: Option<PathBuf>,
@@ -93,81 +88,45 @@ pub fn judge(question: &Question) -> Outcome<Judged> {
     let gathered = gather(&question.source, &question.event_logs)?;
     let mut inputs = gathered.inputs.clone();
     let evidence = &gathered.converted.evidence;
-    let image = question.image.as_deref().map(ImageDirectory::read).transpose()?;
+    let image = question.image.as_deref().map(image_directory::read).transpose()?;
     if let (Some(image), Some(release)) = (&image, &question.release) {
-        vouched(image, release, question.danger_accept_emulated)?;
+        release
+            .accepts(image, question.danger_accept_emulated)
+            .map_err(|error| Failure::new(&error, error.hint()))?;
     }
-    let flavour = image.as_ref().map(ImageDirectory::flavour);
+    let flavour = image.as_ref().map(Image::flavour);
     let report_data = gathered.report_data(question.report_data);
     let mut policy = policy::policy(question, flavour, report_data, &mut inputs)?;
-    policy.rtmr3_explanation = runtime_log(evidence);
-    if let (Some(image), Some(directory)) = (&image, &question.image) {
-        let sha256 = Sha256Digest(image.os_image_hash.0);
-        inputs.push(Input { what: image.list(), from: directory.display().to_string(), sha256 });
-        machine_is_known(&gathered, &question.shape)?;
-        let log = firmware_log(&question.source)?;
-        let stated = Stated { shape: &question.shape, firmware: &question.of_firmware };
-        policy.image = Some(expected::registers(image, stated, evidence, &log)?);
-    }
     if let Some(directory) = &question.app {
         let app = expected_app(directory)?;
+        let from = directory.display().to_string();
         let sha256 = Sha256Digest(app.compose_hash.0);
-        inputs.push(Input {
-            what: "app-compose.json",
-            from: directory.display().to_string(),
-            sha256,
-        });
+        inputs.push(Input { what: "app-compose.json", from, sha256 });
         policy.app = Some(app);
     }
     let collateral = collateral(question, evidence, &policy.anchor)?;
     inputs.extend(collateral.as_ref().map(|(_, input)| input.clone()));
     let collateral = collateral.as_ref().map(|(collateral, _)| collateral);
-    let appraisal = attestation::judge(evidence, &policy, collateral, question.now_secs);
-    Ok(Judged { appraisal, gathered, inputs, now_secs: question.now_secs })
-}
-
-/// Why the guest's own log does not replay to RTMR3, where both can be read.
-fn runtime_log(evidence: &Evidence) -> Option<Explanation> {
-    let found = Quote::parse(&evidence.quote).ok()?.report.rtmrs[3];
-    let events = event_log::runtime_events(&evidence.event_log).ok()?;
-    let why = explain_runtime(&events, found)?;
-    Some(Explanation { found: found.0, text: why.to_string() })
-}
-
-/// Whether the image that was read is the released one. Signers of a dev image vouch for its bytes
-/// and for no hardware: its public root is accepted by name or not at all.
-fn vouched(
-    image: &ImageDirectory,
-    release: &VerifiedRelease,
-    danger_accept_emulated: bool,
-) -> Outcome<()> {
-    signers::check_image(release, image.os_image_hash, image.flavour())?;
-    if image.flavour() == Flavour::Release || danger_accept_emulated {
-        return Ok(());
-    }
-    Err(Failure::new(
-        "the signers vouch for a dev image, which proves nothing about hardware",
-        "take a release of the flavour release, or say --danger-accept-emulated",
-    ))
-}
-
-/// Registers are predicted for a machine: one that the evidence claims, or one that is stated in
-/// full.
-fn machine_is_known(gathered: &Gathered, stated: &ShapeFlags) -> Outcome<()> {
-    let ShapeFlags { vcpus, memory, root_slots, qemu_version, serial_ports, pci_hotplug: _ } =
-        stated;
-    let numbers =
-        vcpus.is_some() && memory.is_some() && root_slots.is_some() && serial_ports.is_some();
-    if gathered.converted.claims_machine() || (numbers && qemu_version.is_some()) {
-        return Ok(());
-    }
-    Err(Failure::new(
-        format!(
-            "{} claims no machine for which registers can be predicted",
-            gathered.converted.format
-        ),
-        "state --vcpus, --memory, --root-slots, --serial-ports and --qemu-version",
-    ))
+    let now_secs = question.now_secs;
+    let appraisal = match image.as_ref().zip(question.image.as_deref()) {
+        None => attestation::appraise(evidence, None, policy, collateral, now_secs),
+        Some((image, directory)) => {
+            let from = directory.display().to_string();
+            let sha256 = Sha256Digest(image.os_image_hash().0);
+            inputs.push(Input { what: image.list(), from, sha256 });
+            let stated = StatedImage {
+                image,
+                machine: &question.machine,
+                firmware: &question.firmware,
+                others: &image_directory::others(directory, image),
+                firmware_log: &firmware_log(&question.source)?,
+            };
+            attestation::appraise(evidence, Some(&stated), policy, collateral, now_secs)
+        }
+    };
+    let appraisal = appraisal
+        .map_err(|fault| Failure::new(fault, "take the image's directory as it was built"))?;
+    Ok(Judged { appraisal, gathered, inputs, now_secs })
 }
 
 fn expected_app(directory: &Path) -> Outcome<ExpectedApp> {
@@ -186,7 +145,7 @@ fn collateral(
         (Some(path), _) => path.clone(),
         (None, Source::Vm(vm)) if vm.emulated => vm.directory()?.join("collateral.json"),
         (None, _) => {
-            let wanted = collateral::Wanted { evidence, anchor, now_secs: question.now_secs };
+            let wanted = Wanted { evidence, anchor, now_secs: question.now_secs };
             let found = collateral::find(wanted, question.pccs.as_deref())?;
             // What is kept is what this writes: its digest is that of the cache's file.
             let input = |found: &Collateral| Input::of("collateral", "the cache", &found.to_json());
@@ -200,16 +159,12 @@ fn collateral(
 }
 
 /// What the emulator saw the firmware measure; explains differences and decides nothing.
-fn firmware_log(source: &Source) -> Outcome<Vec<u8>> {
-    match source {
-        Source::Vm(vm) if vm.emulated => {
-            let path = vm.directory()?.join("firmware_log.json");
-            if path.exists() {
-                files::read_bounded(&path, evidence::MAX_BYTES as u64)
-            } else {
-                Ok(Vec::new())
-            }
-        }
-        _ => Ok(Vec::new()),
+fn firmware_log(source: &Source) -> Outcome<Vec<RawEvent>> {
+    let Source::Vm(vm) = source else { return Ok(Vec::new()) };
+    let path = vm.directory()?.join("firmware_log.json");
+    if !vm.emulated || !path.exists() {
+        return Ok(Vec::new());
     }
+    let log = files::read_bounded(&path, evidence::MAX_BYTES as u64)?;
+    event_log::parse(&log).hint("firmware_log.json", "start the machine again")
 }

@@ -1,14 +1,11 @@
 //! Whose releases are believed, as a person names them, and whether a directory holds such a
 //! release.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use attestation::signatures::{Signer, Trust, dsse, keys};
 use image::release::{self, VerifiedRelease};
-use protocol::digest::OsImageHash;
-use protocol::image::Flavour;
 
-use crate::args::Signers;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::files;
 
@@ -17,8 +14,17 @@ pub const STATEMENT: &str = "provenance.json";
 /// The same statement with signatures.
 pub const ENVELOPE: &str = "provenance.dsse.json";
 
+/// The signers that a person names.
+#[derive(Debug, Clone)]
+pub struct Named {
+    /// Files of their public keys.
+    pub keys: Vec<PathBuf>,
+    /// How many must have signed; by default all.
+    pub threshold: Option<usize>,
+}
+
 /// The release in a directory, if enough of the named signers vouch for it.
-pub fn verified(directory: &Path, signers: &Signers) -> Outcome<VerifiedRelease> {
+pub fn verified(directory: &Path, signers: &Named) -> Outcome<VerifiedRelease> {
     let trust = trust(signers)?;
     let path = directory.join(ENVELOPE);
     let envelope = files::read_bounded(&path, dsse::MAX_BYTES as u64)?;
@@ -26,45 +32,18 @@ pub fn verified(directory: &Path, signers: &Signers) -> Outcome<VerifiedRelease>
         .map_err(|error| Failure::new(format!("{}: {error}", path.display()), error.hint()))
 }
 
-/// Whether an image that was read is the one that the signers vouch for, of the flavour that they
-/// state.
-pub fn check_image(
-    release: &VerifiedRelease,
-    os_image_hash: OsImageHash,
-    flavour: Flavour,
-) -> Outcome<()> {
-    release.check_image(os_image_hash).map_err(|error| Failure::new(&error, error.hint()))?;
-    let stated = release.statement().flavour();
-    if stated == flavour_name(flavour) {
-        return Ok(());
-    }
-    let what = format!(
-        "the signers vouch for a {stated} image, but image.json is of a {} image",
-        flavour_name(flavour)
-    );
-    Err(Failure::new(what, "do not use it; tell its signers"))
-}
-
-/// As a statement has it.
-pub fn flavour_name(flavour: Flavour) -> &'static str {
-    match flavour {
-        Flavour::Release => "release",
-        Flavour::Dev => "dev",
-    }
-}
-
 /// Whether a released file has the signed bytes.
 pub fn check(release: &VerifiedRelease, name: &str, bytes: &[u8]) -> Outcome<()> {
     release.check(name, bytes).map_err(|error| Failure::new(&error, error.hint()))
 }
 
-fn trust(signers: &Signers) -> Outcome<Trust> {
+fn trust(signers: &Named) -> Outcome<Trust> {
     const HINT: &str = "name a file such as `openssl pkey -in key.pem -pubout` writes";
-    let read = |path: &std::path::PathBuf| {
+    let read = |path: &PathBuf| {
         let pem = files::read_bounded(path, keys::MAX_PEM_BYTES as u64)?;
         Signer::from_pem(&String::from_utf8_lossy(&pem)).hint(path.display(), HINT)
     };
-    let keys = signers.signer.iter().map(read).collect::<Outcome<Vec<_>>>()?;
+    let keys = signers.keys.iter().map(read).collect::<Outcome<Vec<_>>>()?;
     let threshold = signers.threshold.unwrap_or(keys.len());
     Trust::new(keys, threshold).map_err(|error| Failure::new(&error, error.hint()))
 }

@@ -83,7 +83,7 @@ impl Parts {
     fn describe(&self, lock: &Lock, flavour: Flavour) -> Result<ImageManifest, BuildImageError> {
         let cmdline = cmdline::line(flavour);
         let Self { firmware, kernel, initrd } = self;
-        let layout = FirmwareLayout::Edk2_2025_02; // of the pinned source, whose boots prove it
+        let layout = Some(FirmwareLayout::Edk2_2025_02); // of the pinned source, whose boots prove it
         let files = ImageFiles { firmware, layout, kernel, initrd, cmdline: &cmdline };
         let facts = ImageFacts::from_files(&files)?;
         let serial_ports = match flavour {

@@ -6,14 +6,12 @@
 //! an envelope says is a claim until [`verify`] has had its signatures counted. Nothing here reads
 //! a file or a clock.
 
+use attestation::Release;
 use attestation::signatures::{self, Envelope, KeyId, PayloadType, SignatureError, Signed, Trust};
-use protocol::digest::{OsImageHash, Sha256Digest};
 
 pub mod statement;
 
 pub use statement::{FileDigests, Sources, Statement, StatementError};
-
-use statement::IMAGE;
 
 /// The type of in-toto statements.
 pub const PAYLOAD_TYPE: PayloadType = PayloadType("application/vnd.in-toto+json");
@@ -61,18 +59,13 @@ impl VerifiedRelease {
         self.signed.signers()
     }
 
-    /// Whether an image is the released one: `os_image_hash` is the SHA-256 of the image.json that
-    /// was read.
-    ///
-    /// # Errors
-    /// If it is another image.json.
-    pub fn check_image(&self, os_image_hash: OsImageHash) -> Result<(), ReleaseError> {
-        let (expected, found) = (self.statement.image().sha256, Sha256Digest(os_image_hash.0));
-        if expected == found {
-            return Ok(());
+    /// What the signers say of the image that a guest is judged by.
+    #[must_use]
+    pub fn image(&self) -> Release {
+        Release {
+            image_json: self.statement.image().sha256,
+            flavour: self.statement.flavour().to_owned(),
         }
-        let (name, expected, found) = (IMAGE.to_owned(), expected.to_string(), found.to_string());
-        Err(ReleaseError::OtherBytes { name, expected, found })
     }
 
     /// Whether `bytes` are those of the released file `name`.

@@ -93,9 +93,7 @@ pub struct Explanations {
 
 /// Explains every register that is not as predicted.
 pub fn explain(known: &Known<'_>, found: &FoundRegisters) -> Explanations {
-    let Ok(expected) = predict_each(known.image, known.stated) else {
-        return Explanations::default();
-    };
+    let expected = predict_each(known.image, known.stated);
     let differs =
         |events: &[Event], register: Register, found: Rtmr| replay(register, events) != found;
     let [rtmr0, rtmr1, rtmr2] = found.rtmrs;
@@ -116,7 +114,8 @@ pub fn explain(known: &Known<'_>, found: &FoundRegisters) -> Explanations {
     let loaded =
         || image::loaded(known, &expected.rtmr2, &log_of(known, Register::Rtmr2, rtmr2), rtmr2);
     Explanations {
-        mrtd: (expected.mrtd != found.mrtd).then(|| image::firmware(known, found.mrtd)),
+        mrtd: (expected.mrtd.is_ok_and(|mrtd| mrtd != found.mrtd))
+            .then(|| image::firmware(known, found.mrtd)),
         rtmr0: machine.map(|machine| machine.explanation),
         rtmr1: expected.rtmr1.as_ref().ok().and_then(kernel),
         rtmr2: differs(&expected.rtmr2, Register::Rtmr2, rtmr2).then(loaded),

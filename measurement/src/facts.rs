@@ -7,12 +7,12 @@
 use std::sync::OnceLock;
 use std::thread;
 
-use protocol::digest::{Mrtd, Rtmr, Sha384Digest};
+use protocol::digest::{Mrtd, Rtmr, Sha256Digest, Sha384Digest};
 use protocol::image::{FirmwareFacts, ImageManifest, KernelFacts, MrtdOrders, Reference};
 
 use crate::authenticode::{self, AuthenticodeError};
 use crate::event::{Register, replay};
-use crate::layout::FirmwareLayout;
+use crate::layout::{FirmwareLayout, NO_LAYOUT};
 use crate::mrtd;
 use crate::profile::PageOrder;
 use crate::rtmr0::Firmware;
@@ -24,14 +24,25 @@ use crate::{rtmr1, rtmr2};
 pub struct ImageFiles<'a> {
     /// The firmware that QEMU gets as `-bios`.
     pub firmware: &'a [u8],
-    /// What that firmware measures, which its bytes do not tell.
-    pub layout: FirmwareLayout,
+    /// What that firmware measures, which its bytes do not tell; `None`: RTMR0 has no prediction.
+    pub layout: Option<FirmwareLayout>,
     /// The kernel, `-kernel`.
     pub kernel: &'a [u8],
     /// The initial file system, `-initrd`.
     pub initrd: &'a [u8],
     /// The command line, `-append`, without what the firmware appends.
     pub cmdline: &'a str,
+}
+
+/// The files of an image that a verifier has.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PartsAtHand<'a> {
+    /// The firmware.
+    pub firmware: Option<&'a [u8]>,
+    /// The kernel.
+    pub kernel: Option<&'a [u8]>,
+    /// The initial file system.
+    pub initrd: Option<&'a [u8]>,
 }
 
 /// The shape-independent inputs of a prediction.
@@ -115,6 +126,22 @@ pub enum FactsError {
     /// not a kernel with an EFI stub
     #[error("kernel: {0}")]
     Kernel(#[from] AuthenticodeError),
+    /// a file with other bytes than image.json lists
+    #[error("{file}: SHA-256 {found}, image.json lists {listed}")]
+    Changed {
+        /// The file.
+        file: String,
+        /// SHA-256 of its bytes.
+        found: Sha256Digest,
+        /// SHA-256 in image.json.
+        listed: Sha256Digest,
+    },
+    /// a fact of image.json that does not follow from its files
+    #[error("image.json: {fact} is not what the files beside it give; it was not made by dstyx")]
+    Fact {
+        /// The key of image.json.
+        fact: &'static str,
+    },
     /// an image.json whose reference registers are not those of its digests
     #[error(
         "image.json states {register} {stated}, its own digests give {computed}; it was not made by dstyx"
@@ -136,7 +163,7 @@ impl<'a> ImageFacts<'a> {
         let mrtd = MrtdSource::of_firmware(tdvf.clone());
         let of_firmware = || {
             mrtd.get(PageOrder::SinglePass);
-            firmware_facts(&tdvf, files.layout)
+            firmware_facts(&tdvf, files.layout.map_or(NO_LAYOUT, FirmwareLayout::name))
         };
         let (firmware, kernel) = beside(of_firmware, || kernel_facts(files));
         Ok(Self {
@@ -174,6 +201,52 @@ impl<'a> ImageFacts<'a> {
         Ok(facts)
     }
 
+    /// The facts of an image.json and the kernel file that it describes, for QEMU versions that
+    /// rewrite the kernel. Whether it is that file is [`Self::check_parts`]'s to say.
+    pub fn with_kernel(mut self, kernel: &'a [u8], initrd_bytes: u64) -> Self {
+        self.kernel_source = KernelSource::File { bytes: kernel, initrd_bytes };
+        self
+    }
+
+    /// Recomputes from the files at hand what an image.json states about them.
+    pub fn check_parts(manifest: &ImageManifest, parts: PartsAtHand<'_>) -> Result<(), FactsError> {
+        let listed = [
+            (&manifest.firmware, parts.firmware),
+            (&manifest.kernel, parts.kernel),
+            (&manifest.initrd, parts.initrd),
+        ];
+        for (artefact, bytes) in listed {
+            let Some(bytes) = bytes else { continue };
+            let (found, listed) = (Sha256Digest::of(bytes), artefact.sha256);
+            if found != listed || bytes.len() as u64 != artefact.size {
+                return Err(FactsError::Changed { file: artefact.file.clone(), found, listed });
+            }
+        }
+        let stated = &manifest.kernel_facts;
+        if let Some(kernel) = parts.kernel {
+            agrees(
+                "authenticode_sha384",
+                authenticode::sha384(kernel)?,
+                stated.authenticode_sha384,
+            )?;
+        }
+        if let Some(initrd) = parts.initrd {
+            agrees("initrd_sha384", Sha384Digest::of(initrd), stated.initrd_sha384)?;
+        }
+        if let Some(firmware) = parts.firmware {
+            let tdvf = Tdvf::parse(firmware)?;
+            let computed = firmware_facts(&tdvf, &manifest.firmware_facts.layout);
+            agrees("firmware_facts", &computed, &manifest.firmware_facts)?;
+            let mrtd = MrtdSource::of_firmware(tdvf);
+            let orders = MrtdOrders {
+                single_pass: mrtd.get(PageOrder::SinglePass),
+                two_pass: mrtd.get(PageOrder::TwoPass),
+            };
+            agrees("reference.mrtd", orders, manifest.reference.mrtd)?;
+        }
+        Ok(())
+    }
+
     /// What RTMR0 needs.
     pub(crate) fn rtmr0_firmware(&self) -> Firmware<'_> {
         Firmware { facts: &self.firmware, handoff_tables: self.handoff_tables }
@@ -200,6 +273,10 @@ impl<'a> ImageFacts<'a> {
     }
 }
 
+fn agrees<T: PartialEq>(fact: &'static str, computed: T, stated: T) -> Result<(), FactsError> {
+    if computed == stated { Ok(()) } else { Err(FactsError::Fact { fact }) }
+}
+
 /// Computes both, the first on a thread of its own where the system gives one.
 fn beside<A: Send, B>(first: impl Fn() -> A + Sync, second: impl FnOnce() -> B) -> (A, B) {
     thread::scope(|scope| {
@@ -218,14 +295,14 @@ fn kernel_facts(files: &ImageFiles<'_>) -> Result<KernelFacts, AuthenticodeError
     Ok(KernelFacts { authenticode_sha384, initrd_sha384: Sha384Digest::of(files.initrd) })
 }
 
-fn firmware_facts(tdvf: &Tdvf<'_>, layout: FirmwareLayout) -> FirmwareFacts {
+fn firmware_facts(tdvf: &Tdvf<'_>, layout: &str) -> FirmwareFacts {
     let accepted = |kind| matches!(kind, SectionKind::TdHob | SectionKind::TemporaryMemory);
     let sections = tdvf.sections.iter().filter(|section| accepted(section.kind));
     let mut accepted_ranges: Vec<(u64, u64)> =
         sections.map(|section| (section.address, section.length)).collect();
     accepted_ranges.sort_unstable();
     FirmwareFacts {
-        layout: layout.name().to_owned(),
+        layout: layout.to_owned(),
         td_hob_base: tdvf.only(SectionKind::TdHob).address,
         accepted_ranges,
         cfv_sha384: Sha384Digest::of(tdvf.only(SectionKind::Configuration).data),
@@ -234,7 +311,6 @@ fn firmware_facts(tdvf: &Tdvf<'_>, layout: FirmwareLayout) -> FirmwareFacts {
 
 #[cfg(test)]
 mod tests {
-    use protocol::digest::Sha256Digest;
     use protocol::image::{self, Artefact, Flavour, MachineFacts};
 
     use super::*;
@@ -252,7 +328,7 @@ mod tests {
     fn files<'a>(firmware: &'a [u8], kernel: &'a [u8], cmdline: &'a str) -> ImageFiles<'a> {
         ImageFiles {
             firmware,
-            layout: FirmwareLayout::Edk2_2025_02,
+            layout: Some(FirmwareLayout::Edk2_2025_02),
             kernel,
             initrd: b"initrd",
             cmdline,

@@ -28,6 +28,9 @@ pub struct UnknownLayout {
     pub layout: String,
 }
 
+/// What stands for a layout in the facts of a firmware of which nothing says what it measures.
+pub(crate) const NO_LAYOUT: &str = "";
+
 impl FirmwareLayout {
     /// All layouts, oldest first.
     pub const ALL: [Self; 2] = [Self::Edk2_2025_02, Self::Edk2_2025_05];

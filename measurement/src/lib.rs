@@ -44,7 +44,7 @@ mod variable_store;
 pub use acpi::AcpiBlobs;
 pub use app::{App, AppPrediction, Until, predict_app};
 pub use event::{Event, Origin, Register, replay};
-pub use facts::{CommandLine, FactsError, ImageFacts, ImageFiles};
+pub use facts::{CommandLine, FactsError, ImageFacts, ImageFiles, PartsAtHand};
 pub use layout::{FirmwareLayout, UnknownLayout};
 pub use predict::{
     EachRegister, PredictError, Prediction, Registers, predict_each, predict_registers,

@@ -49,6 +49,9 @@ pub enum PredictError {
     /// a firmware layout that is unknown
     #[error(transparent)]
     Layout(#[from] UnknownLayout),
+    /// a firmware of which nothing says what it measures
+    #[error("nothing says which events this firmware measures into RTMR0; state --layout")]
+    LayoutNotStated,
     /// a shape that cannot hold the firmware
     #[error(transparent)]
     TdHob(#[from] HobError),
@@ -90,7 +93,7 @@ impl AcpiBlobs {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EachRegister {
     /// The firmware.
-    pub mrtd: Mrtd,
+    pub mrtd: Result<Mrtd, PredictError>,
     /// Events of RTMR0.
     pub rtmr0: Result<Vec<Event>, PredictError>,
     /// Events of RTMR1.
@@ -104,10 +107,11 @@ pub fn predict_registers(
     image: &ImageFacts<'_>,
     shape: &Shape,
 ) -> Result<Prediction, PredictError> {
-    let each = predict_each(image, shape)?;
+    shape.check()?;
+    let each = predict_each(image, shape);
     let events: Vec<Event> = [each.rtmr0?, each.rtmr1?, each.rtmr2].concat();
     let registers = Registers {
-        mrtd: each.mrtd,
+        mrtd: each.mrtd?,
         rtmr0: replay(Register::Rtmr0, &events),
         rtmr1: replay(Register::Rtmr1, &events),
         rtmr2: replay(Register::Rtmr2, &events),
@@ -115,20 +119,26 @@ pub fn predict_registers(
     Ok(Prediction { registers, events })
 }
 
-/// Predicts whatever can be predicted of a TDX guest of this shape.
-///
-/// # Errors
-/// If the shape is out of range or its QEMU has no profile: then nothing can.
-pub fn predict_each(image: &ImageFacts<'_>, shape: &Shape) -> Result<EachRegister, PredictError> {
-    shape.check()?;
-    let profile = QemuProfile::for_version(&shape.qemu_version)?;
-    Ok(EachRegister {
-        mrtd: image.mrtd(profile.page_order),
-        rtmr0: rtmr0::events(image.rtmr0_firmware(), shape, profile),
-        rtmr1: kernel_digest(image, shape.memory_mib, profile.kernel_header_patched)
-            .map(rtmr1::events),
+/// Predicts each register of a TDX guest of this shape that can be predicted: RTMR2 of any machine,
+/// MRTD and RTMR1 of any machine whose QEMU has a profile.
+pub fn predict_each(image: &ImageFacts<'_>, shape: &Shape) -> EachRegister {
+    let profile = QemuProfile::for_version(&shape.qemu_version).map_err(PredictError::from);
+    let rtmr0 = |profile: QemuProfile| {
+        shape.check()?;
+        rtmr0::events(image.rtmr0_firmware(), shape, profile)
+    };
+    let rtmr1 = |profile: QemuProfile| {
+        if profile.kernel_header_patched {
+            shape.check()?;
+        }
+        kernel_digest(image, shape.memory_mib, profile.kernel_header_patched).map(rtmr1::events)
+    };
+    EachRegister {
+        mrtd: profile.clone().map(|profile| image.mrtd(profile.page_order)),
+        rtmr0: profile.clone().and_then(rtmr0),
+        rtmr1: profile.and_then(rtmr1),
         rtmr2: rtmr2::events(&image.cmdline, image.kernel.initrd_sha384),
-    })
+    }
 }
 
 /// The Authenticode hash of the kernel as the firmware sees it.

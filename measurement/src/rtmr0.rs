@@ -10,7 +10,7 @@ use protocol::shape::Shape;
 
 use crate::acpi::AcpiBlobs;
 use crate::event::{Event, Origin, Register, event_type};
-use crate::layout::FirmwareLayout;
+use crate::layout::{FirmwareLayout, NO_LAYOUT};
 use crate::predict::PredictError;
 use crate::profile::QemuProfile;
 use crate::td_hob;
@@ -48,6 +48,9 @@ pub(crate) fn events(
     shape: &Shape,
     profile: QemuProfile,
 ) -> Result<Vec<Event>, PredictError> {
+    if firmware.facts.layout == NO_LAYOUT {
+        return Err(PredictError::LayoutNotStated);
+    }
     let layout = FirmwareLayout::from_name(&firmware.facts.layout)?;
     let mut events = Vec::from(memory_and_volume(firmware.facts, shape)?);
     if layout == FirmwareLayout::Edk2_2025_05 {

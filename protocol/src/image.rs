@@ -53,6 +53,16 @@ pub enum Flavour {
     Dev,
 }
 
+impl Flavour {
+    /// `release` or `dev`, as image.json and statements spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Release => "release",
+            Self::Dev => "dev",
+        }
+    }
+}
+
 /// One file of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -104,7 +104,7 @@ impl Scene {
     /// What the predictor reads.
     pub fn files(&self) -> ImageFiles<'_> {
         let Self { firmware, kernel, initrd, cmdline, .. } = self;
-        ImageFiles { firmware, layout: FirmwareLayout::Edk2_2025_02, kernel, initrd, cmdline }
+        ImageFiles { firmware, layout: Some(FirmwareLayout::Edk2_2025_02), kernel, initrd, cmdline }
     }
 
     /// MRTD, RTMR0 to RTMR2 and their events.

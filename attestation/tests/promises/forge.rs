@@ -204,7 +204,14 @@ impl Forge {
             })
         };
         let [mrtd, rtmr0, rtmr1, rtmr2] = Self::honest().registers.map(register);
-        policy.image = Some(ExpectedRegisters { os_image_hash: None, mrtd, rtmr0, rtmr1, rtmr2 });
+        policy.image = Some(ExpectedRegisters {
+            os_image_hash: None,
+            believed: Vec::new(),
+            mrtd,
+            rtmr0,
+            rtmr1,
+            rtmr2,
+        });
         let compose_hash = ComposeHash::of(APP);
         let app_id = Some(AppId::from_compose_hash(&compose_hash));
         policy.app =

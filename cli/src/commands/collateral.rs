@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use attestation::Summary;
+use attestation::{Summary, Wanted};
 use serde::Serialize;
 
 use crate::args::{Collateral, FetchCollateral};
-use crate::collateral::{self, Cache, INTEL_PCS, Wanted};
+use crate::collateral::{self, Cache, INTEL_PCS};
 use crate::commands::verify;
 use crate::failure::{Hint as _, Outcome};
 use crate::judge;

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use attestation::StatedImage;
 use measurement::explain::{Aligned, align};
 use protocol::digest::Sha384Digest;
 use protocol::event_log::{RUNTIME_REGISTER, RawEvent, RuntimeEvent};
@@ -14,11 +15,11 @@ use protocol::quote::{Quote, TdReport};
 use serde::Serialize;
 
 use crate::args::Diff;
+use crate::commands::stated;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::files;
-use crate::image_directory::ImageDirectory;
-use crate::judge::{self, Predicted, Stated};
-use crate::output::{Output, columns};
+use crate::image_directory;
+use crate::output::{Output, columns, note};
 use crate::printable::line;
 
 /// Exit status of evidence that differs.
@@ -153,24 +154,33 @@ fn type_name(event_type: u32) -> String {
 }
 
 /// The prediction for an image on the stated machine, with the reasons why the evidence differs
-/// from it.
+/// from it; a register that cannot be predicted withholds no other.
 fn predicted(directory: &Path, options: &Diff, first: &Read) -> Outcome<Side> {
-    let image = ImageDirectory::read(directory)?;
-    let stated = Stated { shape: &options.shape, firmware: &options.of_firmware };
-    let Predicted { prediction, reasons } = judge::predicted(&image, stated, &first.evidence)?;
-    let registers = &prediction.registers;
-    let values = vec![
-        ("mrtd", registers.mrtd.to_string()),
-        ("rtmr0", registers.rtmr0.to_string()),
-        ("rtmr1", registers.rtmr1.to_string()),
-        ("rtmr2", registers.rtmr2.to_string()),
-    ];
+    let image = image_directory::read(directory)?;
+    let stated = StatedImage {
+        image: &image,
+        machine: &stated::machine(&options.shape),
+        firmware: &stated::firmware(&options.of_firmware)?,
+        others: &image_directory::others(directory, &image),
+        firmware_log: &[],
+    };
+    let registers = attestation::predicted(&stated, &first.evidence)
+        .map_err(|fault| image_directory::unusable(directory, &fault))?;
     let event = |event: &measurement::Event| Logged {
         register: event.register as u32,
         name: event.name.to_string(),
         digest: event.digest,
     };
-    Ok(Side { values, events: prediction.events.iter().map(event).collect(), reasons })
+    let mut side = Side { values: Vec::new(), events: Vec::new(), reasons: Vec::new() };
+    for predicted in registers {
+        match predicted.value {
+            Ok(value) => side.values.push((predicted.register, hex::encode(value))),
+            Err(why) => note(&format!("{} is not compared: {why}", predicted.register)),
+        }
+        side.events.extend(predicted.events.iter().map(event));
+        side.reasons.extend(predicted.difference.map(|why| (predicted.register, why)));
+    }
+    Ok(side)
 }
 
 fn compare(first: &Side, second: &Side) -> Document {

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use measurement::{
-    App as MeasuredApp, AppPrediction, Event, ImageFacts, ImageFiles, Origin, Prediction,
-    Until as LastEvent,
+    App as MeasuredApp, AppPrediction, EachRegister, Event, ImageFacts, ImageFiles, Origin,
+    PredictError, Register, Until as LastEvent, predict_each, replay,
 };
 use protocol::app_compose::StorageFs;
 use protocol::digest::{AppId, InstanceId, OsImageHash};
@@ -15,21 +15,28 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::args::{Measure, ShapeFlags, Until};
+use crate::commands::stated;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::files;
-use crate::image_directory::{self, ImageDirectory, MAX_FILE_BYTES};
-use crate::output::{Output, columns};
+use crate::image_directory::{self, MAX_FILE_BYTES};
+use crate::output::{Output, columns, note};
 
-/// Prints the registers and the events that make them.
+/// Exit status where a register has no prediction.
+const INCOMPLETE: u8 = 2;
+
+/// Prints the registers and the events that make them; exit status 0 only if each has a prediction.
 pub fn run(options: &Measure, output: &Output) -> Outcome<ExitCode> {
-    let (prediction, os_image_hash) = match &options.image {
+    let (registers, os_image_hash) = match &options.image {
         Some(directory) => of_image(directory, options)?,
         None => (of_files(options)?, None),
     };
     let app = options.app.as_deref().map(|directory| app(directory, options)).transpose()?;
-    let document = document(&prediction, os_image_hash, app.as_ref());
-    output.result(&document, || text(&document, &prediction, app.as_ref()));
-    Ok(ExitCode::SUCCESS)
+    let document = document(&registers, os_image_hash, app.as_ref());
+    let missing: Vec<_> =
+        registers.iter().filter_map(|row| Some((row.name, row.missing.as_ref()?))).collect();
+    missing.iter().for_each(|(name, why)| note(&format!("{name} is not predicted: {why}")));
+    output.result(&document, || text(&document, &registers, app.as_ref()));
+    Ok(if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(INCOMPLETE) })
 }
 
 /// An app's identity and what it extends.
@@ -38,14 +45,28 @@ struct AppResult {
     prediction: AppPrediction,
 }
 
-fn of_image(directory: &Path, options: &Measure) -> Outcome<(Prediction, Option<OsImageHash>)> {
-    let image = ImageDirectory::read(directory)?;
-    let facts = image.facts(&options.of_firmware, None)?;
-    let shape = shape(&options.shape, image.machine())?;
-    Ok((predict(&facts, &shape)?, Some(image.os_image_hash)))
+/// A register, its events, and why it has no value.
+struct Row {
+    name: &'static str,
+    value: Option<String>,
+    missing: Option<PredictError>,
+    events: Vec<Event>,
 }
 
-fn of_files(options: &Measure) -> Outcome<Prediction> {
+fn of_image(directory: &Path, options: &Measure) -> Outcome<([Row; 4], Option<OsImageHash>)> {
+    let image = image_directory::read(directory)?;
+    let firmware = stated::firmware(&options.of_firmware)?;
+    let facts = image
+        .facts(&firmware, None)
+        .map_err(|fault| image_directory::unusable(directory, &fault))?;
+    if let believed @ [_, ..] = &image.believed()[..] {
+        note(&format!("facts believed: no {} beside {}", believed.join(", "), image.list()));
+    }
+    let shape = shape(&options.shape, image.machine())?;
+    Ok((rows(predict_each(&facts, &shape)), Some(image.os_image_hash())))
+}
+
+fn of_files(options: &Measure) -> Outcome<[Row; 4]> {
     let read = |path: &Option<std::path::PathBuf>, flag: &str| match path {
         Some(path) => files::read_bounded(path, MAX_FILE_BYTES),
         None => Err(Failure::new(
@@ -53,25 +74,39 @@ fn of_files(options: &Measure) -> Outcome<Prediction> {
             "give --firmware, --kernel, --initrd and --cmdline",
         )),
     };
+    let stated = stated::firmware(&options.of_firmware)?;
     let firmware = read(&options.firmware, "--firmware")?;
-    let layout =
-        image_directory::layout(&options.of_firmware)?.ok_or_else(image_directory::no_layout)?;
     let kernel = read(&options.kernel, "--kernel")?;
     let initrd = read(&options.initrd, "--initrd")?;
     let cmdline = options.cmdline.as_deref().unwrap_or_default();
+    let layout = stated.layout;
     let files =
         ImageFiles { firmware: &firmware, layout, kernel: &kernel, initrd: &initrd, cmdline };
     let mut facts = ImageFacts::from_files(&files)
         .hint("measuring the files", "is each file what its flag says?")?;
-    facts.handoff_tables = image_directory::handoff_tables(&options.of_firmware)?;
-    predict(&facts, &shape(&options.shape, None)?)
+    facts.handoff_tables = stated.handoff_tables;
+    Ok(rows(predict_each(&facts, &shape(&options.shape, None)?)))
 }
 
-fn predict(facts: &ImageFacts<'_>, shape: &Shape) -> Outcome<Prediction> {
-    measurement::predict_registers(facts, shape).hint(
-        "predicting the registers",
-        "state another shape; docs/measurement.md lists the profiles of QEMU",
-    )
+/// Each register by itself: one without a prediction withholds no other.
+fn rows(each: EachRegister) -> [Row; 4] {
+    let row = |name, register, events: Result<Vec<Event>, PredictError>| match events {
+        Ok(events) => {
+            let value = Some(replay(register, &events).to_string());
+            Row { name, value, missing: None, events }
+        }
+        Err(error) => Row { name, value: None, missing: Some(error), events: Vec::new() },
+    };
+    let (value, missing) = match each.mrtd {
+        Ok(mrtd) => (Some(mrtd.to_string()), None),
+        Err(error) => (None, Some(error)),
+    };
+    [
+        Row { name: "mrtd", value, missing, events: Vec::new() },
+        row("rtmr0", Register::Rtmr0, each.rtmr0),
+        row("rtmr1", Register::Rtmr1, each.rtmr1),
+        row("rtmr2", Register::Rtmr2, Ok(each.rtmr2)),
+    ]
 }
 
 /// The stated shape; an image fills in what every launch of it has.
@@ -135,23 +170,27 @@ fn storage_fs(stated: Option<&str>, of_app: StorageFs) -> Option<String> {
 }
 
 fn document(
-    prediction: &Prediction,
+    registers: &[Row; 4],
     os_image_hash: Option<OsImageHash>,
     app: Option<&AppResult>,
 ) -> Value {
-    let registers = &prediction.registers;
+    let [mrtd, rtmr0, rtmr1, rtmr2] = registers;
     let app_events = app.map(|app| app.prediction.events.as_slice()).unwrap_or_default();
     json!({
-        "mrtd": registers.mrtd,
-        "rtmr0": registers.rtmr0,
-        "rtmr1": registers.rtmr1,
-        "rtmr2": registers.rtmr2,
+        "mrtd": mrtd.value,
+        "rtmr0": rtmr0.value,
+        "rtmr1": rtmr1.value,
+        "rtmr2": rtmr2.value,
         "rtmr3": app.map(|app| app.prediction.rtmr3),
         "mrconfigid": app.map(|app| protocol::mr_config::v1(&app.measured.compose_hash)),
         "os_image_hash": os_image_hash,
         "compose_hash": app.map(|app| app.measured.compose_hash),
-        "events": prediction.events.iter().chain(app_events).map(event).collect::<Vec<_>>(),
+        "events": events(registers).chain(app_events).map(event).collect::<Vec<_>>(),
     })
+}
+
+fn events(registers: &[Row; 4]) -> impl Iterator<Item = &Event> {
+    registers.iter().flat_map(|row| &row.events)
 }
 
 fn event(event: &Event) -> Value {
@@ -165,21 +204,19 @@ fn event(event: &Event) -> Value {
     })
 }
 
-fn text(document: &Value, prediction: &Prediction, app: Option<&AppResult>) -> String {
+fn text(document: &Value, registers: &[Row; 4], app: Option<&AppResult>) -> String {
     let names =
         ["mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "mrconfigid", "os_image_hash", "compose_hash"];
-    let registers: Vec<_> = names
+    let values: Vec<_> = names
         .iter()
         .filter_map(|name| Some(vec![(*name).to_owned(), document[*name].as_str()?.to_owned()]))
         .collect();
     let app_events = app.map(|app| app.prediction.events.as_slice()).unwrap_or_default();
-    let events: Vec<_> = prediction
-        .events
-        .iter()
+    let events: Vec<_> = events(registers)
         .chain(app_events)
         .map(|event| {
             vec![event.register.to_string(), event.name.to_string(), event.preimage.to_string()]
         })
         .collect();
-    format!("{}\n{}", columns(&registers), columns(&events))
+    format!("{}\n{}", columns(&values), columns(&events))
 }

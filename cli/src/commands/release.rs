@@ -16,6 +16,7 @@ use reproducible_build::builder::Builder;
 use serde_json::json;
 
 use crate::args::{FlavourArg, Release, ReleaseCheck, ReleaseVerb};
+use crate::commands::stated;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::output::Output;
 use crate::signers::{ENVELOPE, STATEMENT};
@@ -41,7 +42,7 @@ fn write(options: &Release, output: &Output) -> Outcome<ExitCode> {
         FlavourArg::Release => Flavour::Release,
         FlavourArg::Dev => Flavour::Dev,
     };
-    let name = signers::flavour_name(flavour);
+    let name = flavour.name();
     let (image, contents, statement) = commit::built(&checkout, |commit| {
         let builder = build::open()?;
         let image = build::image(&builder, flavour)?;
@@ -172,13 +173,16 @@ fn report(
 }
 
 fn check(options: &ReleaseCheck, output: &Output) -> Outcome<ExitCode> {
-    let release = signers::verified(&options.dir, &options.signers)?;
+    let release = signers::verified(&options.dir, &stated::signers(&options.signers))?;
     for name in release.statement().files() {
         let path: PathBuf = options.dir.join(name);
         signers::check(&release, name, &files::read_bounded(&path, MAX_FILE_BYTES)?)?;
     }
     let (manifest, os_image_hash) = files::read_manifest(&options.dir)?;
-    signers::check_image(&release, os_image_hash, manifest.flavour)?;
+    release
+        .image()
+        .vouches_for(os_image_hash, manifest.flavour)
+        .map_err(|error| Failure::new(&error, error.hint()))?;
     let statement = release.statement();
     let signers: Vec<String> = release.signers().iter().map(ToString::to_string).collect();
     let document = json!({

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use attestation::{StatedFirmware, StatedMachine};
 use protocol::status::{Phase, Record, Refusal};
 use serde_json::json;
 
 use crate::app::{App, Asked};
-use crate::args::{FirmwareFlags, ShapeFlags, Up};
+use crate::args::Up;
 use crate::collateral::named_service;
 use crate::commands::verify;
 use crate::failure::{Failure, Outcome};
@@ -109,12 +110,12 @@ fn question(vm: &Vm, app: &App, options: &Up) -> Outcome<Question> {
         image: Some(vm.image.clone()),
         release: None,
         app: Some(app.directory.clone()),
-        shape: ShapeFlags {
+        machine: StatedMachine {
             vcpus: Some(options.vcpus),
-            memory: Some(options.memory),
-            ..ShapeFlags::default()
+            memory_mib: Some(options.memory),
+            ..StatedMachine::default()
         },
-        of_firmware: FirmwareFlags::default(),
+        firmware: StatedFirmware::default(),
         collateral: None,
         policy: None,
         pccs: named_service(None),

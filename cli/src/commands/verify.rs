@@ -4,14 +4,14 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use attestation::{Appraisal, Verdict};
-use image::release::VerifiedRelease;
+use attestation::{Appraisal, Release, Verdict};
 use protocol::digest::ReportData;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::args::{Signers, Verify};
 use crate::collateral::named_service;
+use crate::commands::stated;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::judge::{self, Question, Source};
 use crate::output::Output;
@@ -59,8 +59,8 @@ fn question(options: &Verify) -> Outcome<Question> {
         report_data: options.report_data.as_deref().map(stated_report_data).transpose()?,
         image,
         app: options.app.clone().or_else(|| of_vm(|vm| &vm.app)),
-        shape: options.shape.clone(),
-        of_firmware: options.of_firmware.clone(),
+        machine: stated::machine(&options.shape),
+        firmware: stated::firmware(&options.of_firmware)?,
         collateral: options.collateral.clone(),
         policy: options.policy.clone(),
         pccs: named_service(options.pccs.as_deref()),
@@ -72,14 +72,16 @@ fn question(options: &Verify) -> Outcome<Question> {
 
 /// With signers, nothing is judged against an image that they do not vouch for: the judgement
 /// compares what it reads.
-fn released(image: Option<&Path>, signers: &Signers) -> Outcome<Option<VerifiedRelease>> {
-    if signers.signer.is_empty() {
+fn released(image: Option<&Path>, signers: &Signers) -> Outcome<Option<Release>> {
+    let named = stated::signers(signers);
+    if named.keys.is_empty() {
         return Ok(None);
     }
     let directory = image.ok_or_else(|| {
         Failure::new("--signer without an image", "give --image with a release's directory")
     })?;
-    signers::verified(directory, signers).map(Some)
+    let verified = signers::verified(directory, &named)?;
+    Ok(Some(verified.image()))
 }
 
 /// Where the evidence is that a person named by one of three options.

@@ -3,9 +3,10 @@
 
 use attestation::TrustAnchor;
 use attestation::policy::{ExpectedReportData, MAX_RULES_BYTES, Policy, Rules};
-use protocol::image::Flavour;
 
 use super::{Input, Question};
+use protocol::image::Flavour;
+
 use crate::failure::{Hint as _, Outcome};
 use crate::files;
 

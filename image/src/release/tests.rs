@@ -1,6 +1,9 @@
 //! A release's statement, and its check against files and images.
 
+use attestation::NotVouched;
 use attestation::signatures::SigningKey;
+use protocol::digest::OsImageHash;
+use protocol::image::Flavour;
 use reproducible_build::lock::Lock;
 
 use super::*;
@@ -62,10 +65,10 @@ fn files_are_those_that_were_signed() {
 #[test]
 fn the_image_is_the_one_that_was_signed() {
     let release = released();
-    let hash = |bytes: &[u8]| OsImageHash(Sha256Digest::of(bytes).0);
-    assert_eq!(release.check_image(hash(b"{}")), Ok(()));
-    let other = release.check_image(hash(b"{ }"));
-    assert!(matches!(other, Err(ReleaseError::OtherBytes { name, .. }) if name == "image.json"));
+    let vouched =
+        |json: &[u8]| release.image().vouches_for(OsImageHash::of(json), Flavour::Release);
+    assert_eq!(vouched(b"{}"), Ok(()));
+    assert!(matches!(vouched(b"{ }"), Err(NotVouched::OtherImage { .. })));
 }
 
 #[test]

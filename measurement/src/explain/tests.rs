@@ -51,7 +51,7 @@ impl Files {
 
     fn facts(&self) -> ImageFacts<'_> {
         let Self { firmware, kernel, initrd, cmdline } = self;
-        let layout = FirmwareLayout::Edk2_2025_02;
+        let layout = Some(FirmwareLayout::Edk2_2025_02);
         ImageFacts::from_files(&ImageFiles { firmware, layout, kernel, initrd, cmdline }).unwrap()
     }
 }
@@ -95,7 +95,7 @@ impl<'a> Launch<'a> {
 
     /// What a quote and a log of this launch say.
     fn measured(&self) -> (FoundRegisters, Vec<Logged>) {
-        let each = predict_each(&self.image, &self.shape).unwrap();
+        let each = predict_each(&self.image, &self.shape);
         let profile = QemuProfile::for_version(&self.shape.qemu_version).unwrap();
         let rewritten = self.rewritten.unwrap_or(profile.kernel_header_patched);
         let kernel =

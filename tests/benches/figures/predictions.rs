@@ -45,7 +45,7 @@ pub fn predictions() {
     let manifest = lab::manifest(image);
     let read = |name: &str| fs::read(image.join(name)).unwrap();
     let (firmware, kernel, initrd) = (read("firmware.fd"), read("kernel"), read("initrd"));
-    let layout = FirmwareLayout::from_name(&manifest.firmware_facts.layout).unwrap();
+    let layout = FirmwareLayout::from_name(&manifest.firmware_facts.layout).ok();
     let files = ImageFiles {
         firmware: &firmware,
         layout,

@@ -169,6 +169,7 @@ fn policy(scene: &Scene) -> Policy {
     let predicted = scene.prediction().registers;
     policy.image = Some(ExpectedRegisters {
         os_image_hash: Some(IMAGE),
+        believed: Vec::new(),
         mrtd: expected(predicted.mrtd.0),
         rtmr0: expected(predicted.rtmr0.0),
         rtmr1: expected(predicted.rtmr1.0),

@@ -9,7 +9,7 @@ use crate::command;
 /// A crate and the crates of the workspace that it may use outside its tests.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("protocol", &[]),
-    ("attestation", &["protocol"]),
+    ("attestation", &["protocol", "measurement"]),
     ("channel", &["protocol"]),
     ("measurement", &["protocol"]),
     ("tee", &["protocol"]),
