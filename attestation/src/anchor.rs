@@ -1,9 +1,8 @@
 //! Roots of trust: Intel's is pinned here and nowhere else; any other must be handed in by the
 //! caller.
 
+use serde::Serialize;
 use sha2::{Digest, Sha256};
-
-use crate::appraisal::AnchorName;
 
 /// Intel SGX Root CA, valid from 2018-05-21 to 2049-12-31, in DER.
 ///
@@ -21,6 +20,16 @@ pub enum TrustAnchor {
     Intel,
     /// An emulator's root certificate in DER: evidence under it proves nothing about hardware.
     DangerEmulated(Vec<u8>),
+}
+
+/// Whose signature the evidence rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AnchorName {
+    /// Intel's SGX root CA.
+    Intel,
+    /// An emulator's root, which the caller accepted by name.
+    Emulated,
 }
 
 impl TrustAnchor {

@@ -10,12 +10,19 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::anchor::AnchorName;
 use crate::refusal::{CheckName, Finding, Refusal};
+use crate::verified::VerifiedEvidence;
 
 /// First line of every appraisal on emulated evidence.
 pub const EMULATED: &str = "EMULATED: proves nothing about hardware";
 /// What evidence from the public page means, in every appraisal.
 pub const SCOPE: &str = "this evidence proves that such a guest exists, not that the connection on which it came ends in that guest";
+
+/// What the verdict says where the quote was not made for anything that the verifier stated.
+pub const AGE_UNKNOWN: &str = "nothing is known of this evidence's age: it answers no nonce and no report data that you stated";
+/// What the verdict says where the image's list stood in for its files.
+pub const FACTS_BELIEVED: &str = "facts believed: not every file of the image was at hand, so what its list states about the others was not recomputed";
 
 /// What a check or a whole appraisal came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -39,16 +46,6 @@ pub enum Verdict {
     Fail,
     /// None fails, at least one was skipped.
     Incomplete,
-}
-
-/// Whose signature the evidence rests on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AnchorName {
-    /// Intel's SGX root CA.
-    Intel,
-    /// An emulator's root, which the caller accepted by name.
-    Emulated,
 }
 
 /// One row.
@@ -117,12 +114,25 @@ pub struct Appraisal {
     pub checks: Vec<Check>,
     /// What the evidence says.
     pub facts: Facts,
+    /// The fact, where every check passes.
+    #[serde(skip)]
+    pub(crate) verified: Option<Box<VerifiedEvidence>>,
 }
 
 impl Appraisal {
     /// The row of a check, if there is one.
     pub fn check(&self, name: CheckName) -> Option<&Check> {
         self.checks.iter().find(|check| check.name == name)
+    }
+
+    /// The evidence as a fact, if every check passes; else the first refusal.
+    pub fn into_verified(self) -> Result<VerifiedEvidence, Refusal> {
+        match self.refusal() {
+            Some(refusal) => Err(refusal),
+            None => Ok(*self
+                .verified
+                .expect("every check passes only if quote, log, facts and image could be read")),
+        }
     }
 
     /// Why the evidence is not accepted: the first check that failed, else the first that was

@@ -139,6 +139,11 @@ impl Image {
         }
     }
 
+    /// Whether its agent refuses reserved report data to containers.
+    pub fn reserves_report_data(&self) -> bool {
+        self.manifest().is_some_and(|manifest| manifest.reserved_report_data.is_some())
+    }
+
     /// What every launch of an image of dstyx has.
     pub fn machine(&self) -> Option<&MachineFacts> {
         self.manifest().map(|manifest| &manifest.machine)

@@ -1,4 +1,6 @@
 //! The order of the judgement, and the only constructor of [`VerifiedEvidence`].
+//!
+//! One call gives the appraisal and, where every check passes, the fact in it.
 
 use dcap_qvl::QuoteClaims;
 use protocol::event_log::{self, RuntimeEvent};
@@ -6,10 +8,12 @@ use protocol::event_name;
 use protocol::evidence::Evidence;
 use protocol::quote::TdReport;
 
-use crate::appraisal::{AnchorName, Appraisal, Check, EMULATED, Facts, SCOPE, Verdict};
+use crate::anchor::AnchorName;
+use crate::appraisal::{
+    AGE_UNKNOWN, Appraisal, Check, EMULATED, FACTS_BELIEVED, Facts, SCOPE, Verdict,
+};
 use crate::certificate::Certificate;
 use crate::check_rows::CheckRows;
-use crate::checks::app::MeasuredApp;
 use crate::checks::collateral::ReadCollateral;
 use crate::checks::pck::Platform;
 use crate::checks::{
@@ -18,60 +22,21 @@ use crate::checks::{
 use crate::collateral::Collateral;
 use crate::ecdsa;
 use crate::image::ImageFault;
-use crate::policy::Policy;
+use crate::policy::{ExpectedReportData, Policy};
 use crate::reference::{self, StatedImage, expected_registers};
-use crate::refusal::{CheckName, Refusal};
+use crate::refusal::CheckName;
 use crate::time::rfc3339;
+use crate::verified::{MeasuredApp, MeasuredBoot, VerifiedEvidence, VerifiedPlatform, VerifiedTcb};
 
-/// Evidence of which every check passed.
-///
-/// Holding one proves, as far as the trust anchor is believed: a TD with these registers exists on
-/// a platform of an accepted TCB; it is not in debug mode, not migratable and bound to no service
-/// TD; its registers are those of the policy's image in the policy's shape; these events, in this
-/// order, are all that was extended into RTMR3; and the quote was made for the policy's report
-/// data. It does not prove that the connection on which the evidence came ends in that TD, nor
-/// which program in the TD asked for the quote.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VerifiedEvidence {
-    report: TdReport,
-    events: Vec<RuntimeEvent>,
-    app: MeasuredApp,
-    trust_anchor: AnchorName,
-}
-
-impl VerifiedEvidence {
-    /// The verified report.
-    pub fn report(&self) -> &TdReport {
-        &self.report
-    }
-
-    /// All run-time events, in order.
-    pub fn events(&self) -> &[RuntimeEvent] {
-        &self.events
-    }
-
-    /// The measured app.
-    pub fn app(&self) -> &MeasuredApp {
-        &self.app
-    }
-
-    /// Whose signature it rests on; if emulated, nothing above is proved about hardware.
-    pub fn trust_anchor(&self) -> AnchorName {
-        self.trust_anchor
-    }
-}
-
-/// Makes every check that can be made. `now_secs` is the verifier's time in seconds since 1970.
+/// Makes every check that can be made; [`Appraisal::into_verified`] gives the evidence as a fact if
+/// all of them pass. `now_secs` is the verifier's time in seconds since 1970.
 pub fn judge(
     evidence: &Evidence,
     policy: &Policy,
     collateral: Option<&Collateral>,
     now_secs: u64,
 ) -> Appraisal {
-    ecdsa::in_one_judgement(|| {
-        Judgement::make(Inputs { evidence, policy, collateral, now: now_secs })
-    })
-    .appraisal
+    ecdsa::in_one_judgement(|| make(Inputs { evidence, policy, collateral, now: now_secs }))
 }
 
 /// Judges evidence by an image in the machine that is stated, else claimed. The policy brings
@@ -91,30 +56,6 @@ pub fn appraise(
     Ok(judge(evidence, &policy, collateral, now_secs))
 }
 
-/// The evidence as a fact, if every check passes; else the first refusal.
-pub fn verify(
-    evidence: &Evidence,
-    policy: &Policy,
-    collateral: Option<&Collateral>,
-    now_secs: u64,
-) -> Result<VerifiedEvidence, Refusal> {
-    let judgement = ecdsa::in_one_judgement(|| {
-        Judgement::make(Inputs { evidence, policy, collateral, now: now_secs })
-    });
-    match judgement.appraisal.refusal() {
-        Some(refusal) => Err(refusal),
-        None => Ok(judgement
-            .proved
-            .expect("every check passes only if quote, log and facts could be read")),
-    }
-}
-
-/// An appraisal, and what it proves if it passes.
-struct Judgement {
-    appraisal: Appraisal,
-    proved: Option<VerifiedEvidence>,
-}
-
 /// What the quote's half of the judgement read.
 #[derive(Default)]
 struct Hardware<'a> {
@@ -125,51 +66,79 @@ struct Hardware<'a> {
     tcb: Option<tcb::Parts>,
 }
 
-impl Judgement {
-    fn make(inputs: Inputs<'_>) -> Self {
-        let mut rows = CheckRows::default();
-        let hardware = judge_hardware(&mut rows, inputs);
-        let policy = inputs.policy;
-        tcb::judge_age(&mut rows, inputs, hardware.collateral.as_ref(), hardware.claims.as_ref());
-        tcb::judge_platform(&mut rows, &policy.platform, hardware.platform.as_ref());
+fn make(inputs: Inputs<'_>) -> Appraisal {
+    let mut rows = CheckRows::default();
+    let hardware = judge_hardware(&mut rows, inputs);
+    let policy = inputs.policy;
+    tcb::judge_age(&mut rows, inputs, hardware.collateral.as_ref(), hardware.claims.as_ref());
+    tcb::judge_platform(&mut rows, &policy.platform, hardware.platform.as_ref());
 
-        let report = hardware.report.as_ref();
-        let rtmr3 = report.map(|report| &report.rtmrs[3]);
-        let events = events::judge(
-            &mut rows,
-            &inputs.evidence.event_log,
-            rtmr3,
-            policy.rtmr3_explanation.as_ref(),
-        );
-        firmware_log::judge(&mut rows, &inputs.evidence.event_log, report);
-        events::judge_required(&mut rows, events.as_deref(), &policy.required_events);
-        let app = events.as_deref().and_then(|events| app::judge_facts(&mut rows, events));
-        image::judge_list(&mut rows, policy);
-        if let Some(report) = report {
-            app::judge_report_data(&mut rows, inputs, report);
-            match &policy.image {
-                Some(image) => image::judge(&mut rows, report, image, inputs.evidence),
-                None => rows.skip(
-                    &image::ROWS,
-                    "no image was stated: state the image that this guest should run",
-                ),
-            }
+    let report = hardware.report.as_ref();
+    let rtmr3 = report.map(|report| &report.rtmrs[3]);
+    let log = &inputs.evidence.event_log;
+    let events = events::judge(&mut rows, log, rtmr3, policy.rtmr3_explanation.as_ref());
+    firmware_log::judge(&mut rows, log, report);
+    events::judge_stage(&mut rows, events.as_deref(), policy.stage);
+    events::judge_required(&mut rows, events.as_deref(), &policy.required_events);
+    events::judge_forbidden(&mut rows, events.as_deref(), &policy.forbidden_events);
+    let boot = events.as_deref().and_then(|events| app::judge_facts(&mut rows, events));
+    image::judge_list(&mut rows, policy);
+    if let Some(report) = report {
+        app::judge_report_data(&mut rows, inputs, report);
+        match &policy.image {
+            Some(image) => image::judge(&mut rows, report, image, inputs.evidence),
+            None => rows.skip(
+                &image::ROWS,
+                "no image was stated: state the image that this guest should run",
+            ),
         }
-        if let Some(app) = &app {
-            app::judge(&mut rows, inputs, report, app);
-        }
-
-        let (checks, verdict) = rows.finish();
-        let facts = facts(inputs, &hardware, events.as_deref(), app.as_ref(), &checks);
-        let trust_anchor = policy.anchor.name();
-        let proved = match (verdict, hardware.report, events, app) {
-            (Verdict::Pass, Some(report), Some(events), Some(app)) => {
-                Some(VerifiedEvidence { report, events, app, trust_anchor })
-            }
-            _ => None,
-        };
-        Self { appraisal: Appraisal { verdict, trust_anchor, checks, facts }, proved }
     }
+    if let Some(boot) = &boot {
+        app::judge(&mut rows, inputs, report, &boot.app);
+    }
+
+    let (checks, verdict) = rows.finish();
+    let app = boot.as_ref().map(|boot| &boot.app);
+    let facts = facts(inputs, &hardware, events.as_deref(), app, &checks);
+    let verified = match (verdict, events, boot) {
+        (Verdict::Pass, Some(events), Some(boot)) => verified(inputs, hardware, events, boot),
+        _ => None,
+    };
+    let trust_anchor = policy.anchor.name();
+    Appraisal { verdict, trust_anchor, checks, facts, verified: verified.map(Box::new) }
+}
+
+/// The fact that a passing judgement proves; everything in it was read by a check that passed.
+fn verified(
+    inputs: Inputs<'_>,
+    hardware: Hardware<'_>,
+    events: Vec<RuntimeEvent>,
+    boot: MeasuredBoot,
+) -> Option<VerifiedEvidence> {
+    let image = inputs.policy.image.as_ref()?;
+    let pck = hardware.platform?.extension;
+    let (claims, parts) = (hardware.claims?, hardware.tcb?);
+    let platform_instance_id = pck.platform_instance_id.as_ref();
+    let ready = events.iter().position(|event| event.name == event_name::SYSTEM_READY);
+    Some(VerifiedEvidence {
+        report: hardware.report?,
+        image: image.identity.clone(),
+        platform: VerifiedPlatform {
+            fmspc: pck.fmspc,
+            ppid: pck.ppid.to_vec(),
+            platform_instance_id: platform_instance_id.and_then(|id| id[..].try_into().ok()),
+        },
+        tcb: VerifiedTcb {
+            status: parts.status(claims.tcb.status),
+            date_secs: tcb::tcb_date(&claims),
+            evaluation_number: claims.tcb.eval_data_number,
+            advisory_ids: parts.advisories(),
+            collateral_issued_secs: collateral::issued(&hardware.collateral?),
+        },
+        boot,
+        app_events: ready.map(|at| events[at + 1..].to_vec()).unwrap_or_default(),
+        trust_anchor: inputs.policy.anchor.name(),
+    })
 }
 
 /// Quote, certificates, collateral and attributes.
@@ -241,7 +210,6 @@ fn facts(
     };
     let pck = hardware.platform.as_ref().map(|platform| &platform.extension);
     let claims = hardware.claims.as_ref();
-    let emulated = inputs.policy.anchor.name() == AnchorName::Emulated;
     Facts {
         mrtd: report.map(|report| report.mrtd.to_string()),
         rtmr0: rtmr(0),
@@ -274,6 +242,20 @@ fn facts(
             .iter()
             .filter_map(|row| Some((row.name, row.cross_check.clone()?)))
             .collect(),
-        notices: if emulated { vec![EMULATED, SCOPE] } else { vec![SCOPE] },
+        notices: notices(inputs.policy),
     }
+}
+
+/// What a person must see beside the verdict.
+fn notices(policy: &Policy) -> Vec<&'static str> {
+    let emulated = policy.anchor.name() == AnchorName::Emulated;
+    let believed = policy.image.as_ref().is_some_and(|image| !image.identity.believed.is_empty());
+    let age_unknown = matches!(policy.report_data, ExpectedReportData::Unstated(_));
+    let notices = [
+        (emulated, EMULATED),
+        (age_unknown, AGE_UNKNOWN),
+        (believed, FACTS_BELIEVED),
+        (true, SCOPE),
+    ];
+    notices.into_iter().filter(|(holds, _)| *holds).map(|(_, notice)| notice).collect()
 }

@@ -3,7 +3,7 @@
 //! Pure: no socket, no file, no clock, no key. It faces everybody who can send bytes: the host that
 //! owns the guest, other tenants with true quotes of their own, and networks that hand out
 //! collateral. [`judge`] makes every check that it can and says of each what was expected and
-//! found; [`verify`] gives a fact only if all of them pass. [`appraise`]
+//! found; its [`Appraisal`] yields a fact only if all of them pass. [`appraise`]
 //! joins an image and a stated machine to the registers that the evidence must show, which
 //! `measurement` predicts, and judges by them.
 
@@ -29,14 +29,16 @@ pub mod signatures;
 mod stated;
 mod summary;
 mod time;
+mod verified;
 mod vouched;
 
-pub use anchor::{INTEL_SGX_ROOT_CA, TrustAnchor};
-pub use appraisal::{AnchorName, Appraisal, Check, CheckVerdict, EMULATED, Facts, SCOPE, Verdict};
-pub use checks::app::MeasuredApp;
+pub use anchor::{AnchorName, INTEL_SGX_ROOT_CA, TrustAnchor};
+pub use appraisal::{
+    AGE_UNKNOWN, Appraisal, Check, CheckVerdict, EMULATED, FACTS_BELIEVED, Facts, SCOPE, Verdict,
+};
 pub use collateral::{Collateral, CollateralError, MAX_BYTES as MAX_COLLATERAL_BYTES};
 pub use image::{DstackParts, Image, ImageFault, Parts};
-pub use judgement::{VerifiedEvidence, appraise, judge, verify};
+pub use judgement::{appraise, judge};
 pub use keeping::{NotKept, Wanted};
 pub use platform_key::{IssuingCa, PlatformKey, PlatformKeyError, platform_key};
 pub use policy::Policy;
@@ -44,4 +46,8 @@ pub use reference::{Predicted, StatedImage, expected_registers, predicted};
 pub use refusal::{CheckName, Finding, Refusal};
 pub use stated::{StatedFirmware, StatedMachine};
 pub use summary::{Span, Summary, SummaryError};
+pub use verified::{
+    KeyProvider, MeasuredApp, MeasuredBoot, Storage, VerifiedEvidence, VerifiedImage,
+    VerifiedPlatform, VerifiedTcb,
+};
 pub use vouched::{NotVouched, Release};

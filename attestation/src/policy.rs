@@ -14,6 +14,7 @@ use protocol::digest::{AppId, ComposeHash, InstanceId, OsImageHash, ReportData};
 use protocol::report_data::NONCE_BYTES;
 
 use crate::anchor::TrustAnchor;
+use crate::verified::VerifiedImage;
 
 /// The whole policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,9 +34,13 @@ pub struct Policy {
     /// The app; `None` skips it, unless [`Self::apps`] says which are accepted.
     pub app: Option<ExpectedApp>,
     /// Apps that are accepted; `None` gives no row, an empty list refuses everybody.
-    pub apps: Option<Vec<ComposeHash>>,
+    pub apps: Option<Vec<AcceptedApp>>,
     /// Events that must be in the log besides those of every boot.
     pub required_events: Vec<RequiredEvent>,
+    /// Names of events that must not be in the log.
+    pub forbidden_events: Vec<String>,
+    /// How far the boot must be.
+    pub stage: Stage,
     /// Why the log does not replay to RTMR3, if the caller knows; it is only words, the replay
     /// decides.
     pub rtmr3_explanation: Option<Explanation>,
@@ -55,6 +60,8 @@ impl Policy {
             app: None,
             apps: None,
             required_events: Vec::new(),
+            forbidden_events: Vec::new(),
+            stage: Stage::SystemReady,
             rtmr3_explanation: None,
         }
     }
@@ -66,13 +73,10 @@ pub enum ExpectedReportData {
     /// That of a nonce which the verifier chose for this request: the quote is younger than the
     /// nonce.
     Nonce([u8; NONCE_BYTES]),
-    /// That of the nonce beside the quote: for evidence from a file. Says nothing about the quote's
-    /// age.
-    NonceOfEvidence,
     /// These bytes.
     Exactly(ReportData),
-    /// Nobody said; the row is skipped with this reason. For evidence that other software asked
-    /// for.
+    /// Nothing was stated; the row is skipped with this reason. A nonce that the sender put beside
+    /// the quote is no statement: it says nothing about the quote's age.
     Unstated(String),
 }
 
@@ -185,10 +189,8 @@ pub struct AcceptedTcb {
 /// Predicted registers of an image in a shape. `attestation` computes none of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpectedRegisters {
-    /// The image that they were computed from, to say when the evidence claims another.
-    pub os_image_hash: Option<OsImageHash>,
-    /// Parts of the image about which the image's list was believed, because they were not at hand.
-    pub believed: Vec<&'static str>,
+    /// The image and the machine that they were computed from.
+    pub identity: VerifiedImage,
     /// MRTD.
     pub mrtd: Prediction,
     /// RTMR0.
@@ -236,13 +238,47 @@ pub struct Explanation {
 pub struct ExpectedApp {
     /// Hash of its app-compose.json.
     pub compose_hash: ComposeHash,
-    /// Its id; `None` gives no row.
-    pub app_id: Option<AppId>,
+    /// Its id; that of [`ExpectedApp::of`] is the start of the hash.
+    pub app_id: AppId,
     /// Its instance; `None` gives no row.
     pub instance_id: Option<InstanceId>,
     /// Its app-compose.json, to say in which keys a published one differs; it is only words, the
     /// hash decides.
     pub app_compose: Option<Vec<u8>>,
+}
+
+impl ExpectedApp {
+    /// The app with this hash under its own id, any instance of it.
+    pub fn of(compose_hash: ComposeHash) -> Self {
+        let app_id = AppId::from_compose_hash(&compose_hash);
+        Self { compose_hash, app_id, instance_id: None, app_compose: None }
+    }
+}
+
+/// An app that a policy accepts. An id counts only with the hash beside it: whoever launches a
+/// guest chooses the id that it measures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AcceptedApp {
+    /// Hash of its app-compose.json.
+    pub compose_hash: ComposeHash,
+    /// Its id.
+    pub app_id: AppId,
+}
+
+impl AcceptedApp {
+    /// The app with this hash under its own id, the first 20 bytes of the hash.
+    pub fn of(compose_hash: ComposeHash) -> Self {
+        Self { compose_hash, app_id: AppId::from_compose_hash(&compose_hash) }
+    }
+}
+
+/// How far a guest's boot must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The system is ready and the app may run.
+    SystemReady,
+    /// Everything that a key release depends on has been measured, and no container has run yet.
+    KeyRelease,
 }
 
 /// An event that must be in the log exactly once.

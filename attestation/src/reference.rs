@@ -18,6 +18,7 @@ use protocol::shape::Shape;
 use crate::image::{Image, ImageFault};
 use crate::policy::{self, ExpectedRegister, ExpectedRegisters, Prediction};
 use crate::stated::{StatedFirmware, StatedMachine};
+use crate::verified::VerifiedImage;
 
 /// Who else computes what an emulated guest's registers must be.
 const EMULATOR: &str = "the emulator's own computation over the running QEMU's files and tables";
@@ -53,8 +54,12 @@ pub fn expected_registers(
         Rows { source: question.source(), found, cross_check: question.cross_check(stated.image) };
     let why = |error: PredictError| question.unpredicted(&error);
     Ok(ExpectedRegisters {
-        os_image_hash: Some(stated.image.os_image_hash()),
-        believed: stated.image.believed(),
+        identity: VerifiedImage {
+            os_image_hash: stated.image.os_image_hash(),
+            shape: question.shape.clone(),
+            believed: stated.image.believed(),
+            reserves_report_data: stated.image.reserves_report_data(),
+        },
         mrtd: match each.mrtd {
             Ok(mrtd) => rows.row(None, mrtd.0, "", explanations.mrtd),
             Err(error) => Prediction::Unknown(why(error)),

@@ -146,12 +146,14 @@ checks! {
     EventOrder = "event-order", "an event stands at another place than a boot puts it";
     EventRepeated = "event-repeated", "an event that occurs once a boot occurs twice";
     EventLate = "event-late", "a boot event's name was used after the boot";
+    BootStage = "boot-stage", "the boot is at another stage than was asked for";
     EventSeparator = "event-separator", "a register has a second separator in the firmware's log";
     FirmwareLog = "firmware-log", "the firmware's log does not replay to RTMR0 to 2";
     Rtmr3 = "rtmr3", "the event log does not replay to RTMR3";
     ReportData = "report-data", "the quote was not made for this nonce";
     MeasuredFacts = "measured-facts", "a measured fact is absent or malformed";
     RequiredEvents = "required-events", "an event that the policy requires is absent or has another payload";
+    ForbiddenEvents = "forbidden-events", "an event that the policy forbids is in the log";
     // What should have run.
     ImageList = "image-list", "the image that the guest is judged by is not on the policy's list";
     Mrtd = "mrtd", "MRTD is not that of the image's firmware";
@@ -168,7 +170,7 @@ checks! {
 
 impl CheckName {
     /// Rules that give a row only where the policy or the evidence asks for them.
-    pub(crate) const OPTIONAL: [Self; 13] = [
+    pub(crate) const OPTIONAL: [Self; 14] = [
         Self::MinimumTcbDate,
         Self::EvaluationNumber,
         Self::CollateralAge,
@@ -177,6 +179,7 @@ impl CheckName {
         Self::EventSeparator,
         Self::FirmwareLog,
         Self::RequiredEvents,
+        Self::ForbiddenEvents,
         Self::ImageList,
         Self::PublishedCompose,
         Self::AppList,

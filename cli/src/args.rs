@@ -423,6 +423,10 @@ pub struct Verify {
     /// Event log beside a raw quote: run-time JSON, a CCEL dump, or one of each.
     #[arg(long, value_name = "FILE", requires = "evidence")]
     pub event_log: Vec<PathBuf>,
+    /// The nonce for which you asked the guest for the file, 64 hex digits; without it nothing is
+    /// known of the evidence's age.
+    #[arg(long, value_name = "HEX", requires = "evidence", conflicts_with = "report_data")]
+    pub nonce: Option<String>,
     /// What the quote was made for, 128 hex digits, where not for a nonce of ours.
     #[arg(long, value_name = "HEX", requires = "evidence")]
     pub report_data: Option<String>,

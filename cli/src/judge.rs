@@ -5,12 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
-use attestation::policy::ExpectedApp;
+use attestation::policy::{ExpectedApp, ExpectedReportData};
 use attestation::{
-    Appraisal, Collateral, Image, Release, StatedFirmware, StatedImage, StatedMachine, TrustAnchor,
-    Wanted,
+    Appraisal, Collateral, Release, StatedFirmware, StatedImage, StatedMachine, TrustAnchor, Wanted,
 };
-use protocol::digest::{AppId, ReportData, Sha256Digest};
+use protocol::digest::Sha256Digest;
 use protocol::event_log::{self, RawEvent};
 use protocol::evidence::{self, Evidence};
 
@@ -45,8 +44,8 @@ pub struct Question {
     pub source: Source,
     /// Files of event logs beside a raw quote.
     pub event_logs: Vec<PathBuf>,
-    /// What the quote should have been made for, where not for a nonce of ours.
-    pub report_data: Option<ReportData>,
+    /// What the quote should have been made for, where no guest is asked now.
+    pub report_data: Option<ExpectedReportData>,
     /// Directory of the image that must run.
     pub image: Option<PathBuf>,
     /// A release that must be that image.
@@ -88,15 +87,21 @@ pub fn judge(question: &Question) -> Outcome<Judged> {
     let gathered = gather(&question.source, &question.event_logs)?;
     let mut inputs = gathered.inputs.clone();
     let evidence = &gathered.converted.evidence;
+    if let (Some(directory), Some(release)) = (&question.image, &question.release) {
+        let (manifest, os_image_hash) = files::read_manifest(directory)?;
+        release
+            .vouches_for(os_image_hash, manifest.flavour)
+            .map_err(|error| Failure::new(&error, error.hint()))?;
+    }
+    // Read again: what is judged by is what is vouched for.
     let image = question.image.as_deref().map(image_directory::read).transpose()?;
     if let (Some(image), Some(release)) = (&image, &question.release) {
         release
             .accepts(image, question.danger_accept_emulated)
             .map_err(|error| Failure::new(&error, error.hint()))?;
     }
-    let flavour = image.as_ref().map(Image::flavour);
-    let report_data = gathered.report_data(question.report_data);
-    let mut policy = policy::policy(question, flavour, report_data, &mut inputs)?;
+    let report_data = gathered.report_data(question.report_data.clone());
+    let mut policy = policy::policy(question, report_data, &mut inputs)?;
     if let Some(directory) = &question.app {
         let app = expected_app(directory)?;
         let from = directory.display().to_string();
@@ -131,9 +136,7 @@ pub fn judge(question: &Question) -> Outcome<Judged> {
 
 fn expected_app(directory: &Path) -> Outcome<ExpectedApp> {
     let app = App::read(directory)?;
-    let compose_hash = app.settings.hash;
-    let app_id = Some(AppId::from_compose_hash(&compose_hash));
-    Ok(ExpectedApp { compose_hash, app_id, instance_id: None, app_compose: Some(app.bytes) })
+    Ok(ExpectedApp { app_compose: Some(app.bytes), ..ExpectedApp::of(app.settings.hash) })
 }
 
 fn collateral(

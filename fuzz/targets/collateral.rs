@@ -17,7 +17,7 @@ fuzz_target!(|json: &[u8]| {
     let Ok(accepted) = Collateral::parse(json) else { return };
     assert_eq!(Collateral::parse(&accepted.to_json()), Ok(accepted.clone()));
     let anchor = TrustAnchor::DangerEmulated(ROOT.to_vec());
-    let policy = Policy::strict(anchor, ExpectedReportData::NonceOfEvidence);
+    let policy = Policy::strict(anchor, ExpectedReportData::Unstated(String::new()));
     let report = judge(&fixtures::evidence_of(QUOTE), &policy, Some(&accepted), NOW);
     assert_eq!(report.verdict, Verdict::Fail);
     let came_to = |name, verdict| report.check(name).is_some_and(|row| row.verdict == verdict);

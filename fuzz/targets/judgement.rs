@@ -32,7 +32,7 @@ fuzz_target!(|input: &[u8]| {
     let mut evidence = fixtures::evidence_of(quote);
     evidence.event_log = event_log::parse(log).unwrap_or_default();
     let anchor = TrustAnchor::DangerEmulated(ROOT.to_vec());
-    let policy = Policy::strict(anchor, ExpectedReportData::NonceOfEvidence);
+    let policy = Policy::strict(anchor, ExpectedReportData::Unstated(String::new()));
     let report = judge(&evidence, &policy, Some(&COLLATERAL), NOW);
     assert_eq!(report.verdict, Verdict::Fail);
     assert!(report.checks.is_sorted_by_key(|row| row.name));

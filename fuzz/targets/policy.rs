@@ -15,7 +15,7 @@ fuzz_target!(|text: &[u8]| {
     let Ok(rules) = Rules::parse(text) else { return };
     assert!(text.len() <= MAX_RULES_BYTES);
     assert_eq!(Rules::parse(text), Ok(rules.clone()));
-    let policy = rules.into_policy(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence);
+    let policy = rules.into_policy(TrustAnchor::Intel, ExpectedReportData::Unstated(String::new()));
     let dates: Vec<_> = policy.td.accepted.iter().map(|accepted| accepted.until_secs).collect();
     assert_eq!(policy.td.accepted_at(0) & NEVER, 0);
     if let Some(last) = dates.iter().max() {
@@ -25,7 +25,7 @@ fuzz_target!(|text: &[u8]| {
         assert!(!matches!(status, TcbStatus::UpToDate | TcbStatus::Revoked));
         assert!(advisory_ids.iter().all(|id| id.starts_with("INTEL-SA-")));
     }
-    let strict = Policy::strict(policy.anchor.clone(), ExpectedReportData::NonceOfEvidence);
+    let strict = Policy::strict(policy.anchor.clone(), ExpectedReportData::Unstated(String::new()));
     assert_eq!(
         (policy.report_data, policy.image, policy.app),
         (strict.report_data, strict.image, strict.app)

@@ -211,6 +211,16 @@ impl ImageManifest {
                 format!("{} bytes, at most {MAX_CMDLINE_BYTES}", self.cmdline.len()),
             );
         }
+        let console = self.cmdline.split(' ').any(|word| word == crate::cmdline::SERIAL_CONSOLE);
+        let measured = if console { Flavour::Dev } else { Flavour::Release };
+        if self.flavour != measured {
+            let what = format!(
+                "{}, but the command line is that of a {} image",
+                self.flavour.name(),
+                measured.name()
+            );
+            return wrong("flavour", what);
+        }
         let ranges = self.firmware_facts.accepted_ranges.len();
         if ranges > MAX_ACCEPTED_RANGES {
             return wrong(
@@ -244,7 +254,7 @@ pub(crate) mod tests {
             dstyx_version: "0.1.0".into(),
             flavour: Flavour::Dev,
             source_date_epoch: 1,
-            cmdline: "quiet".into(),
+            cmdline: "quiet console=ttyS0".into(),
             firmware: artefact("firmware.fd"),
             kernel: artefact("kernel"),
             initrd: artefact("initrd"),
@@ -285,6 +295,18 @@ pub(crate) mod tests {
         manifest.reserved_report_data = Some(2);
         let refused = ImageManifest::parse(&manifest.to_json());
         assert!(matches!(refused, Err(ImageError::Field { field: "reserved_report_data", .. })));
+    }
+
+    /// The command line is measured, the flavour beside it is not.
+    #[test]
+    fn a_flavour_that_is_not_that_of_the_command_line_is_refused() {
+        for (flavour, cmdline) in
+            [(Flavour::Release, "quiet console=ttyS0"), (Flavour::Dev, "quiet")]
+        {
+            let manifest = ImageManifest { flavour, cmdline: cmdline.into(), ..manifest() };
+            let refused = ImageManifest::parse(&manifest.to_json());
+            assert!(matches!(refused, Err(ImageError::Field { field: "flavour", .. })));
+        }
     }
 
     #[test]

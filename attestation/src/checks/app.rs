@@ -1,26 +1,17 @@
 //! The app: measured facts from RTMR3's events, and whether they are those of the app that should
 //! run.
 
-use protocol::digest::{AppId, ComposeHash, InstanceId, ReportData};
+use protocol::app_compose::StorageFs;
+use protocol::digest::{AppId, ComposeHash, InstanceId, OsImageHash, ReportData};
 use protocol::event_log::{self, RuntimeEvent};
 use protocol::quote::TdReport;
-use protocol::{app_compose, event_name, mr_config, report_data};
+use protocol::{app_compose, event_name, mr_config, report_data, strict_json};
 
 use super::{Inputs, one_of};
 use crate::check_rows::CheckRows;
-use crate::policy::{ExpectedApp, ExpectedReportData};
+use crate::policy::{AcceptedApp, ExpectedApp, ExpectedReportData};
 use crate::refusal::{CheckName, Finding};
-
-/// What a boot measured; proved only where the log replays to RTMR3 of a verified quote.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MeasuredApp {
-    /// The app's id.
-    pub app_id: AppId,
-    /// The instance's id; `None` for an app without instance ids.
-    pub instance_id: Option<InstanceId>,
-    /// Hash of the exact bytes of app-compose.json.
-    pub compose_hash: ComposeHash,
-}
+use crate::verified::{KeyProvider, MeasuredApp, MeasuredBoot, Storage};
 
 /// Judges that the quote was made for the verifier's nonce.
 pub(crate) fn judge_report_data(rows: &mut CheckRows, inputs: Inputs<'_>, report: &TdReport) {
@@ -28,10 +19,6 @@ pub(crate) fn judge_report_data(rows: &mut CheckRows, inputs: Inputs<'_>, report
         ExpectedReportData::Nonce(nonce) => {
             (report_data::evidence(nonce), "made for another nonce, or long ago")
         }
-        ExpectedReportData::NonceOfEvidence => (
-            report_data::evidence(&inputs.evidence.nonce),
-            "the nonce is the evidence's own: this says nothing about the quote's age",
-        ),
         ExpectedReportData::Exactly(bytes) => (*bytes, "made for something else"),
         ExpectedReportData::Unstated(why) => return rows.skip(&[CheckName::ReportData], why),
     };
@@ -40,13 +27,12 @@ pub(crate) fn judge_report_data(rows: &mut CheckRows, inputs: Inputs<'_>, report
 }
 
 /// Judges that the facts of every boot are there.
-pub(crate) fn judge_facts(rows: &mut CheckRows, events: &[RuntimeEvent]) -> Option<MeasuredApp> {
-    const EXPECTED: &str =
-        "app-id (20 bytes), compose-hash (32 bytes), instance-id (20 bytes or none)";
+pub(crate) fn judge_facts(rows: &mut CheckRows, events: &[RuntimeEvent]) -> Option<MeasuredBoot> {
+    const EXPECTED: &str = "app-id (20 bytes), compose-hash (32 bytes), instance-id (20 bytes or none), and whole values of what else is there";
     match measured(events) {
-        Ok(app) => {
+        Ok(boot) => {
             rows.pass(CheckName::MeasuredFacts, EXPECTED, "all of them");
-            Some(app)
+            Some(boot)
         }
         Err(error) => {
             rows.fail(
@@ -75,7 +61,11 @@ pub(crate) fn judge(
     }
     let listed = inputs.policy.apps.as_deref();
     if let Some(list) = listed {
-        rows.judge(CheckName::AppList, list.contains(&app.compose_hash), of_list(list, app));
+        let accepted = AcceptedApp { compose_hash: app.compose_hash, app_id: app.app_id };
+        let found = pair(&accepted);
+        let hint = "an app is its hash and its id together; another pair than the policy lists";
+        let finding = Finding::new(one_of(list.iter().map(pair)), found, hint);
+        rows.judge(CheckName::AppList, list.contains(&accepted), finding);
     }
     match (&inputs.policy.app, listed) {
         (Some(expected), _) => {
@@ -83,7 +73,11 @@ pub(crate) fn judge(
         }
         // The list states which apps this may be.
         (None, Some(list)) => {
-            rows.judge(CheckName::ComposeHash, list.contains(&app.compose_hash), of_list(list, app))
+            let holds = list.iter().any(|accepted| accepted.compose_hash == app.compose_hash);
+            let hashes = one_of(list.iter().map(|accepted| accepted.compose_hash));
+            let hint = "another app than those that the policy lists";
+            let finding = Finding::new(hashes, app.compose_hash, hint);
+            rows.judge(CheckName::ComposeHash, holds, finding);
         }
         (None, None) => {
             rows.skip(
@@ -104,12 +98,8 @@ pub(crate) fn judge(
     }
 }
 
-fn of_list(list: &[ComposeHash], app: &MeasuredApp) -> Finding {
-    Finding::new(
-        one_of(list.iter()),
-        app.compose_hash,
-        "another app than those that the policy lists",
-    )
+fn pair(accepted: &AcceptedApp) -> String {
+    format!("{} with app id {}", accepted.compose_hash, accepted.app_id)
 }
 
 fn judge_expected(
@@ -121,10 +111,9 @@ fn judge_expected(
     let hint = difference(expected, app, published);
     let finding = Finding::new(expected.compose_hash, app.compose_hash, hint);
     rows.judge(CheckName::ComposeHash, expected.compose_hash == app.compose_hash, finding);
-    if let Some(id) = expected.app_id {
-        let finding = Finding::new(id, app.app_id, "the guest was launched under another app id");
-        rows.judge(CheckName::AppId, id == app.app_id, finding);
-    }
+    let id = expected.app_id;
+    let finding = Finding::new(id, app.app_id, "the guest was launched under another app id");
+    rows.judge(CheckName::AppId, id == app.app_id, finding);
     if let Some(id) = expected.instance_id {
         let found = app.instance_id.map_or_else(|| "none".to_owned(), |id| id.to_string());
         let finding = Finding::new(id, found, "another instance of the app");
@@ -151,7 +140,34 @@ fn difference(expected: &ExpectedApp, app: &MeasuredApp, published: Option<&[u8]
     }
 }
 
-fn measured(events: &[RuntimeEvent]) -> Result<MeasuredApp, String> {
+fn measured(events: &[RuntimeEvent]) -> Result<MeasuredBoot, String> {
+    let optional = |name: &str| event_log::find(events, name).map(|event| &event.payload[..]);
+    let os_image_hash = match optional(event_name::OS_IMAGE_HASH) {
+        Some(_) => Some(OsImageHash(sized(events, event_name::OS_IMAGE_HASH)?)),
+        None => None,
+    };
+    Ok(MeasuredBoot {
+        app: measured_app(events)?,
+        privileged: optional(event_name::DANGER_PRIVILEGED).is_some(),
+        os_image_hash,
+        key_provider: optional(event_name::KEY_PROVIDER).map(key_provider).transpose()?,
+        storage: optional(event_name::STORAGE_FS).map(storage).transpose()?,
+    })
+}
+
+fn key_provider(payload: &[u8]) -> Result<KeyProvider, String> {
+    strict_json::parse(payload, event_log::MAX_PAYLOAD_BYTES)
+        .map_err(|error| format!("{}: {error}", event_name::KEY_PROVIDER))
+}
+
+fn storage(payload: &[u8]) -> Result<Storage, String> {
+    let name = std::str::from_utf8(payload)
+        .map_err(|_| format!("{} is not UTF-8 text", event_name::STORAGE_FS))?;
+    let known = [StorageFs::Btrfs, StorageFs::Ext4].into_iter().find(|fs| fs.name() == name);
+    Ok(known.map_or_else(|| Storage::Other(name.to_owned()), Storage::Known))
+}
+
+fn measured_app(events: &[RuntimeEvent]) -> Result<MeasuredApp, String> {
     let instance = payload(events, event_name::INSTANCE_ID)?;
     Ok(MeasuredApp {
         app_id: AppId(sized(events, event_name::APP_ID)?),

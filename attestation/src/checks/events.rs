@@ -6,7 +6,7 @@ use protocol::event_log::{self, EventLogError, RUNTIME_REGISTER, RawEvent, Runti
 use protocol::event_name;
 
 use crate::check_rows::CheckRows;
-use crate::policy::{Explanation, RequiredEvent};
+use crate::policy::{Explanation, RequiredEvent, Stage};
 use crate::refusal::{CheckName, Finding};
 
 /// What to think when a log does not fit.
@@ -83,6 +83,55 @@ fn judge_order(rows: &mut CheckRows, events: &[RuntimeEvent]) {
             _ => rows.pass(name, expected, "so it is"),
         }
     }
+}
+
+/// Judges that the boot is at the stage that the policy asks for.
+pub(crate) fn judge_stage(rows: &mut CheckRows, events: Option<&[RuntimeEvent]>, stage: Stage) {
+    const NAME: CheckName = CheckName::BootStage;
+    let Some(events) = events else {
+        return rows.skip(&[NAME], "the event log cannot be read");
+    };
+    let has = |name: &str| event_log::find(events, name).is_some();
+    if !event_name::REQUIRED.into_iter().all(has) {
+        return rows.skip(&[NAME], "a boot that lacks an event is at no stage (see event-missing)");
+    }
+    let ready = has(event_name::SYSTEM_READY);
+    let found = if ready { "system-ready is in the log" } else { "system-ready is not in the log" };
+    let (expected, holds, hint) = match stage {
+        Stage::SystemReady => (
+            "system-ready in the log",
+            ready,
+            "the guest has not finished its boot: ask again when it has",
+        ),
+        Stage::KeyRelease => (
+            "no system-ready in the log",
+            !ready,
+            "containers may run already, and could ask for keys in the guest's name",
+        ),
+    };
+    rows.judge(NAME, holds, Finding::new(expected, found, hint));
+}
+
+/// Judges that no event is in the log that the policy forbids; a row only where it forbids any.
+pub(crate) fn judge_forbidden(
+    rows: &mut CheckRows,
+    events: Option<&[RuntimeEvent]>,
+    forbidden: &[String],
+) {
+    if forbidden.is_empty() {
+        return;
+    }
+    let Some(events) = events else {
+        return rows.skip(&[CheckName::ForbiddenEvents], "the event log cannot be read");
+    };
+    let there = events.iter().find(|event| forbidden.contains(&event.name));
+    let found = there.map_or_else(
+        || "none of them".to_owned(),
+        |event| format!("{} = {}", event.name, printable(&event.payload)),
+    );
+    let hint = "the guest did what the policy's owner does not accept";
+    let finding = Finding::new(format!("no {}", forbidden.join(", ")), found, hint);
+    rows.judge(CheckName::ForbiddenEvents, there.is_none(), finding);
 }
 
 /// Judges the events that the policy requires; a row only where there are any.

@@ -20,7 +20,7 @@ pub(crate) const ROWS: [CheckName; 4] =
 /// where it lists any.
 pub(crate) fn judge_list(rows: &mut CheckRows, policy: &Policy) {
     let Some(list) = &policy.images else { return };
-    let judged_by = policy.image.as_ref().and_then(|image| image.os_image_hash);
+    let judged_by = policy.image.as_ref().map(|image| image.identity.os_image_hash);
     let found = judged_by.map_or_else(|| "no image was stated".to_owned(), |hash| hash.to_string());
     let holds = judged_by.is_some_and(|hash| list.contains(&hash));
     let hint = "state an image that the policy lists, or let its owner add this one";
@@ -43,7 +43,8 @@ pub(crate) fn judge(
     let claimed = evidence.claims.os_image_hash;
     // Evidence of other software may claim none, which is not another one.
     let claims_any = claimed != OsImageHash::ZERO;
-    let foreign = image.os_image_hash.filter(|judged| claims_any && *judged != claimed);
+    let judged = image.identity.os_image_hash;
+    let foreign = (claims_any && judged != claimed).then_some(judged);
     let foreign = foreign
         .map(|judged| format!("; the evidence claims image {claimed}, judged by image {judged}"));
     for (name, prediction, found) in registers {

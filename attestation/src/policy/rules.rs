@@ -4,14 +4,14 @@
 //! no key that turns a check off. What is absent asks for nothing; a list that is there and empty
 //! refuses everybody. Another root than Intel's stands under a key with `danger` in its name.
 
-use protocol::digest::{ComposeHash, OsImageHash};
+use protocol::digest::{AppId, ComposeHash, OsImageHash};
 use protocol::event_name;
 use serde::Deserialize;
 use toml::value::{Datetime, Offset};
 
 use super::{
-    AcceptedAttribute, AcceptedTcb, ExpectedReportData, PlatformRules, Policy, RequiredEvent,
-    TcbStatus, TdAttribute, TdRules,
+    AcceptedApp, AcceptedAttribute, AcceptedTcb, ExpectedReportData, PlatformRules, Policy,
+    RequiredEvent, TcbStatus, TdAttribute, TdRules,
 };
 use crate::anchor::TrustAnchor;
 use crate::certificate::Certificate;
@@ -58,8 +58,9 @@ pub struct Rules {
     td: TdRules,
     platform: PlatformRules,
     images: Option<Vec<OsImageHash>>,
-    apps: Option<Vec<ComposeHash>>,
+    apps: Option<Vec<AcceptedApp>>,
     required_events: Vec<RequiredEvent>,
+    forbidden_events: Vec<String>,
 }
 
 /// The text's keys.
@@ -75,8 +76,11 @@ struct RawRules {
     maximum_collateral_age_days: Option<u32>,
     os_image_hashes: Option<Vec<String>>,
     compose_hashes: Option<Vec<String>>,
+    accept_app: Option<Vec<RawApp>>,
     #[serde(default)]
     require_event: Vec<RawEvent>,
+    #[serde(default)]
+    forbid_event: Vec<RawName>,
     #[serde(default)]
     tolerate_tcb: Vec<RawTcb>,
     #[serde(default)]
@@ -89,6 +93,19 @@ struct RawEvent {
     name: String,
     payload: Option<String>,
     payload_hex: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawApp {
+    compose_hash: String,
+    app_id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawName {
+    name: String,
 }
 
 #[derive(Deserialize)]
@@ -137,6 +154,7 @@ impl Rules {
             images: self.images,
             apps: self.apps,
             required_events: self.required_events,
+            forbidden_events: self.forbidden_events,
             ..Policy::strict(anchor, report_data)
         }
     }
@@ -145,7 +163,7 @@ impl Rules {
 impl RawRules {
     fn resolve(self) -> Result<Rules, RulesError> {
         let images = hex_list("os_image_hashes", self.os_image_hashes)?;
-        let apps = hex_list("compose_hashes", self.compose_hashes)?;
+        let apps = apps(self.compose_hashes, self.accept_app)?;
         let accepted = self.tolerate_attribute.into_iter().map(|raw| {
             Ok(AcceptedAttribute {
                 attribute: raw.name,
@@ -174,11 +192,16 @@ impl RawRules {
                 platform_ids: hex_list("platform_ids", self.platform_ids)?,
             },
             images: images.map(|list| list.into_iter().map(OsImageHash).collect()),
-            apps: apps.map(|list| list.into_iter().map(ComposeHash).collect()),
+            apps,
             required_events: self
                 .require_event
                 .into_iter()
                 .map(required_event)
+                .collect::<Result<_, _>>()?,
+            forbidden_events: self
+                .forbid_event
+                .into_iter()
+                .map(|event| named("forbid_event.name", event.name))
                 .collect::<Result<_, _>>()?,
         })
     }
@@ -233,11 +256,38 @@ fn required_event(raw: RawEvent) -> Result<RequiredEvent, RulesError> {
         ),
         (None, None) => None,
     };
-    if raw.name.is_empty() || !event_name::is_unambiguous(&raw.name) {
-        let what = format!("{:?}, expected a name without colon and control character", raw.name);
-        return Err(wrong("require_event.name", what));
+    Ok(RequiredEvent { name: named("require_event.name", raw.name)?, payload })
+}
+
+fn named(key: &'static str, name: String) -> Result<String, RulesError> {
+    if name.is_empty() || !event_name::is_unambiguous(&name) {
+        let what = format!("{name:?}, expected a name without colon and control character");
+        return Err(wrong(key, what));
     }
-    Ok(RequiredEvent { name: raw.name, payload })
+    Ok(name)
+}
+
+/// The apps of both keys; a hash of the list stands for the app under its own id.
+fn apps(
+    hashes: Option<Vec<String>>,
+    pairs: Option<Vec<RawApp>>,
+) -> Result<Option<Vec<AcceptedApp>>, RulesError> {
+    let hashes = hex_list("compose_hashes", hashes)?;
+    let own = hashes.map(|list| {
+        list.into_iter().map(|hash| AcceptedApp::of(ComposeHash(hash))).collect::<Vec<_>>()
+    });
+    let pair = |raw: RawApp| {
+        Ok(AcceptedApp {
+            compose_hash: ComposeHash(hex_bytes("accept_app.compose_hash", &raw.compose_hash)?),
+            app_id: AppId(hex_bytes("accept_app.app_id", &raw.app_id)?),
+        })
+    };
+    let pairs =
+        pairs.map(|list| list.into_iter().map(pair).collect::<Result<Vec<_>, _>>()).transpose()?;
+    Ok(match (own, pairs) {
+        (None, None) => None,
+        (own, pairs) => Some(own.into_iter().chain(pairs).flatten().collect()),
+    })
 }
 
 fn age(days: u32) -> Result<u64, RulesError> {
@@ -255,11 +305,12 @@ fn hex_list<const N: usize>(
     key: &'static str,
     list: Option<Vec<String>>,
 ) -> Result<Option<Vec<[u8; N]>>, RulesError> {
-    let id = |text: &String| {
-        let bytes = hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok());
-        bytes.ok_or_else(|| wrong(key, format!("{text:?}, expected {} hex digits", 2 * N)))
-    };
-    list.map(|list| list.iter().map(id).collect()).transpose()
+    list.map(|list| list.iter().map(|text| hex_bytes(key, text)).collect()).transpose()
+}
+
+fn hex_bytes<const N: usize>(key: &'static str, text: &str) -> Result<[u8; N], RulesError> {
+    let bytes = hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or_else(|| wrong(key, format!("{text:?}, expected {} hex digits", 2 * N)))
 }
 
 /// A point in time in UTC, in seconds since 1970.
@@ -292,9 +343,9 @@ mod tests {
 
     #[test]
     fn no_rules_are_the_strict_policy() {
-        let policy =
-            parse("").unwrap().into_policy(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence);
-        assert_eq!(policy, Policy::strict(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence));
+        let nonce = ExpectedReportData::Nonce([1; 32]);
+        let policy = parse("").unwrap().into_policy(TrustAnchor::Intel, nonce.clone());
+        assert_eq!(policy, Policy::strict(TrustAnchor::Intel, nonce));
     }
 
     #[test]
@@ -328,6 +379,9 @@ mod tests {
         assert_eq!(refused_key("platform_ids = ['zz']"), "platform_ids");
         assert_eq!(refused_key("os_image_hashes = ['00']"), "os_image_hashes");
         assert_eq!(refused_key("compose_hashes = ['']"), "compose_hashes");
+        let app = "[[accept_app]]\ncompose_hash = '00'\napp_id = '00'";
+        assert_eq!(refused_key(app), "accept_app.compose_hash");
+        assert_eq!(refused_key("[[forbid_event]]\nname = ''"), "forbid_event.name");
         assert_eq!(refused_key("minimum_tcb_date = 2025-01-01"), "minimum_tcb_date");
         assert_eq!(refused_key("minimum_tcb_date = 2025-01-01T00:00:00+01:00"), "minimum_tcb_date");
         assert_eq!(refused_key("maximum_collateral_age_days = 0"), "maximum_collateral_age_days");
@@ -346,6 +400,19 @@ mod tests {
         assert_eq!(refused_key(&tcb("UpToDate", "INTEL-SA-00001")), "tolerate_tcb.status");
         assert_eq!(refused_key(&tcb("OutOfDate", "*")), "tolerate_tcb.advisories");
         assert!(parse(&tcb("OutOfDate", "INTEL-SA-00001")).is_ok());
+    }
+
+    #[test]
+    fn an_app_is_a_hash_with_an_id() {
+        let hash = "11".repeat(32);
+        let apps = |text: String| parse(&text).unwrap().apps.unwrap();
+        let own = AcceptedApp { compose_hash: ComposeHash([0x11; 32]), app_id: AppId([0x11; 20]) };
+        assert_eq!(apps(format!("compose_hashes = ['{hash}']")), [own]);
+        let id = "22".repeat(20);
+        let pair = format!("[[accept_app]]\ncompose_hash = '{hash}'\napp_id = '{id}'");
+        assert_eq!(apps(pair.clone()), [AcceptedApp { app_id: AppId([0x22; 20]), ..own }]);
+        assert_eq!(apps(format!("compose_hashes = []\n{pair}")).len(), 1);
+        assert!(parse(&format!("[[accept_app]]\ncompose_hash = '{hash}'")).is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use attestation::policy::{
     ExpectedApp, ExpectedRegister, ExpectedRegisters, ExpectedReportData, Prediction,
 };
-use attestation::{Collateral, Policy, TrustAnchor};
+use attestation::{Collateral, Policy, TrustAnchor, VerifiedImage};
 use p256::ecdsa::signature::Signer;
 use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
 use protocol::digest::{AppId, ComposeHash, Rtmr};
@@ -205,17 +205,19 @@ impl Forge {
         };
         let [mrtd, rtmr0, rtmr1, rtmr2] = Self::honest().registers.map(register);
         policy.image = Some(ExpectedRegisters {
-            os_image_hash: None,
-            believed: Vec::new(),
+            identity: VerifiedImage {
+                os_image_hash: fixtures::claims().os_image_hash,
+                shape: fixtures::shape(),
+                believed: Vec::new(),
+                reserves_report_data: true,
+            },
             mrtd,
             rtmr0,
             rtmr1,
             rtmr2,
         });
         let compose_hash = ComposeHash::of(APP);
-        let app_id = Some(AppId::from_compose_hash(&compose_hash));
-        policy.app =
-            Some(ExpectedApp { compose_hash, app_id, instance_id: None, app_compose: None });
+        policy.app = Some(ExpectedApp::of(compose_hash));
         policy
     }
 

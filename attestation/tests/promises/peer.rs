@@ -34,7 +34,7 @@ fn ours(appraisal: &Appraisal) -> Option<CheckName> {
 }
 
 fn judged(quote: &[u8], collateral: &[u8], now: u64) -> Option<CheckName> {
-    let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence);
+    let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::Unstated(String::new()));
     let Ok(collateral) = Collateral::parse(collateral) else {
         return Some(CheckName::CollateralFormat);
     };
@@ -186,7 +186,7 @@ fn stricter_in_each_documented_way() {
 fn stricter_about_what_is_a_quote_at_all() {
     let padded = real::v4();
     assert_ne!(quote::without_padding(padded).unwrap().len(), padded.len());
-    let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence);
+    let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::Unstated(String::new()));
     for (name, bytes, collateral, now) in [
         (CheckName::QuoteFormat, padded, real::v4_collateral(), JULY_2025),
         (CheckName::TeeType, real::sgx(), real::sgx_collateral(), JULY_2025),

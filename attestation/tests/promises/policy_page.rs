@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use attestation::policy::{Policy, Rules};
-use attestation::{CheckName, TrustAnchor, verify};
+use attestation::{CheckName, TrustAnchor, judge};
 use protocol::digest::{ComposeHash, OsImageHash};
+use protocol::event_log::RuntimeEvent;
 
 use crate::der;
 use crate::forge::{APP, DAY, Forge, NOW};
@@ -38,6 +39,9 @@ fn refusing() -> Vec<Refuses> {
             IMAGE.to_string()
         }),
         rule("compose_hashes", CheckName::AppList, first_hash("compose_hashes"), || {
+            ComposeHash::of(APP).to_string()
+        }),
+        rule("accept_app", CheckName::AppList, first_hash("accept_app"), || {
             ComposeHash::of(APP).to_string()
         }),
         rule("require_event", CheckName::RequiredEvents, r#"{"name":"kms","id":"2f"}"#, || {
@@ -76,13 +80,13 @@ fn policy(forge: &Forge, rules: &str) -> Policy {
     let rules = Rules::parse(rules.as_bytes()).unwrap();
     let mut policy = rules.into_policy(honest.anchor, honest.report_data);
     policy.image = honest.image;
-    policy.image.as_mut().unwrap().os_image_hash = Some(IMAGE);
+    policy.image.as_mut().unwrap().identity.os_image_hash = IMAGE;
     policy.app = honest.app;
     policy
 }
 
 fn refused_by(forge: &Forge, policy: &Policy, now: u64) -> Option<CheckName> {
-    let verified = verify(&forge.evidence(), policy, Some(&forge.collateral()), now);
+    let verified = judge(&forge.evidence(), policy, Some(&forge.collateral()), now).into_verified();
     verified.err().map(|refusal| refusal.check())
 }
 
@@ -131,6 +135,16 @@ fn each_tolerating_example_tolerates_what_it_names_until_its_date() {
 }
 
 #[test]
+fn the_forbidden_event_refuses_a_guest_that_has_it() {
+    let honest = Forge::honest();
+    let mut privileged = Forge::honest();
+    privileged.measured.insert(4, RuntimeEvent::new("danger-privileged", ""));
+    let with = |forge: &Forge| refused_by(forge, &policy(forge, examples()["forbid_event"]), NOW);
+    assert_eq!((with(&honest), with(&privileged)), (None, Some(CheckName::ForbiddenEvents)));
+    assert_eq!(refused_by(&privileged, &privileged.policy(), NOW), None);
+}
+
+#[test]
 fn the_shortest_example_changes_nothing() {
     let forge = Forge::honest();
     assert_eq!(refused_by(&forge, &policy(&forge, examples()["version"]), NOW), None);
@@ -162,7 +176,7 @@ fn every_list_refuses_everybody_when_it_is_empty() {
 fn the_page_has_every_key_and_every_key_is_tested() {
     let shown: Vec<_> = examples().into_keys().collect();
     let mut tested: Vec<_> = refusing().iter().map(|rule| rule.key).collect();
-    tested.extend(["version", "tolerate_tcb", "tolerate_attribute"]);
+    tested.extend(["version", "forbid_event", "tolerate_tcb", "tolerate_attribute"]);
     tested.sort_unstable();
     assert_eq!(shown, tested);
     let unknown = Rules::parse(b"version = 1\nx = 1").unwrap_err().to_string();

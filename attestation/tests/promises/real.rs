@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use attestation::policy::ExpectedReportData;
 use attestation::{
     Appraisal, CheckName, CheckVerdict, Collateral, PlatformKeyError, Policy, TrustAnchor, judge,
-    platform_key, verify,
+    platform_key,
 };
 use protocol::digest::Sha384Digest;
 use protocol::event_log::RawEvent;
@@ -62,7 +62,7 @@ pub fn evidence(quote: &[u8]) -> Evidence {
 }
 
 fn judged(quote: &[u8], collateral: Option<&[u8]>, now: u64) -> Appraisal {
-    let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence);
+    let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::Unstated(String::new()));
     let collateral = collateral.map(|json| Collateral::parse(json).unwrap());
     judge(&evidence(quote), &policy, collateral.as_ref(), now)
 }
@@ -164,7 +164,7 @@ fn pks_and_sept_ve_disable_fail_their_rows() {
 fn a_flipped_bit_anywhere_in_header_body_or_signatures_is_refused() {
     let quote = evidence(v4()).quote;
     let collateral = Collateral::parse(v4_collateral()).unwrap();
-    let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence);
+    let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::Unstated(String::new()));
     let signed_parts = 48 + 584 + 4 + 64 + 64 + 6 + 384 + 64 + 2 + 32;
     for offset in (0..signed_parts).step_by(13) {
         let mut flipped = evidence(&quote);
@@ -227,7 +227,7 @@ fn another_clouds_log_replays_and_its_logs_with_two_separators_are_refused() {
     assert_eq!(tcg_log::replay(&events), Quote::parse_padded(quote).unwrap().report.rtmrs);
     let mut evidence = evidence(quote);
     evidence.event_log = events.iter().map(raw).collect();
-    let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence);
+    let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::Unstated(String::new()));
     let appraisal = judge(&evidence, &policy, None, JULY_2025);
     for name in [CheckName::EventSeparator, CheckName::FirmwareLog, CheckName::QuoteSignature] {
         assert_eq!(appraisal.check(name).unwrap().verdict, CheckVerdict::Pass, "{}", name.name());
@@ -261,7 +261,7 @@ fn a_second_separator_is_seen_whatever_type_its_sender_gives_it() {
         raw.event_type == EV_SEPARATOR && std::mem::replace(&mut seen[raw.imr as usize], true)
     });
     let second = second.unwrap();
-    let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence);
+    let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::Unstated(String::new()));
     let mut judged = |event_type: u32, measured: &[u8]| {
         evidence.event_log[second].event_type = event_type;
         evidence.event_log[second].digest = Sha384Digest::of(measured).to_string();
@@ -299,7 +299,7 @@ fn a_dstack_guests_log_replays_to_its_register() {
     let mut evidence = evidence(&hex::decode(json["quote"].as_str().unwrap()).unwrap());
     let events: Vec<RawEvent> = serde_json::from_str(json["event_log"].as_str().unwrap()).unwrap();
     evidence.event_log = events;
-    let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::NonceOfEvidence);
+    let policy = Policy::strict(TrustAnchor::Intel, ExpectedReportData::Unstated(String::new()));
     let appraisal = judge(&evidence, &policy, None, JULY_2025);
     for name in [
         CheckName::QuoteSignature,
@@ -313,5 +313,5 @@ fn a_dstack_guests_log_replays_to_its_register() {
         let row = appraisal.check(name).unwrap();
         assert_eq!(row.verdict, CheckVerdict::Pass, "{row:?}");
     }
-    assert!(verify(&evidence, &policy, None, JULY_2025).is_err());
+    assert!(judge(&evidence, &policy, None, JULY_2025).into_verified().is_err());
 }

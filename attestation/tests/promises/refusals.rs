@@ -1,11 +1,11 @@
 //! Every lie has its own refusal, and honest evidence has none.
 
 use attestation::policy::{
-    AcceptedAttribute, AcceptedTcb, ExpectedReportData, Explanation, Prediction, RequiredEvent,
-    TcbStatus, TdAttribute,
+    AcceptedApp, AcceptedAttribute, AcceptedTcb, ExpectedReportData, Explanation, Prediction,
+    RequiredEvent, Stage, TcbStatus, TdAttribute,
 };
 use attestation::{
-    AnchorName, CheckName, CheckVerdict, Collateral, EMULATED, Policy, TrustAnchor, judge, verify,
+    AnchorName, CheckName, CheckVerdict, Collateral, EMULATED, Policy, TrustAnchor, judge,
 };
 use protocol::digest::{
     AppId, ComposeHash, InstanceId, OsImageHash, ReportData, Rtmr, Sha384Digest,
@@ -15,7 +15,7 @@ use protocol::evidence::Evidence;
 use protocol::launch::LaunchClaims;
 
 use crate::der;
-use crate::forge::{APP, DAY, Forge, NOW, OLD_LEVEL, OLD_MODULE, OLD_QE, boot, key};
+use crate::forge::{APP, DAY, Forge, NOW, OLD_LEVEL, OLD_MODULE, OLD_QE, key};
 
 /// One row: what is changed in platform, evidence or policy, and the check that must refuse first.
 struct Lie {
@@ -251,9 +251,14 @@ fn platform_rules() -> Vec<Lie> {
         }),
         unwanted("an empty list of images", ImageList, |p| p.images = Some(vec![])),
         unwanted("another app than listed", AppList, |p| {
-            p.apps = Some(vec![protocol::digest::ComposeHash([9; 32])])
+            p.apps = Some(vec![AcceptedApp::of(protocol::digest::ComposeHash([9; 32]))])
         }),
         unwanted("an empty list of apps", AppList, |p| p.apps = Some(vec![])),
+        unwanted("a listed hash under another id", AppList, |p| {
+            let own = AcceptedApp::of(protocol::digest::ComposeHash::of(crate::forge::APP));
+            let app_id = protocol::digest::AppId([9; 20]);
+            p.apps = Some(vec![AcceptedApp { app_id, ..own }]);
+        }),
     ]
 }
 
@@ -299,6 +304,16 @@ fn event_lies() -> Vec<Lie> {
         unwanted("an event that is not there", RequiredEvents, |p| {
             p.required_events = vec![RequiredEvent { name: "os-image-hash".into(), payload: None }];
         }),
+        unwanted("a key provider where none is wanted", ForbiddenEvents, |p| {
+            p.forbidden_events = vec!["mine".into(), "key-provider".into()];
+        }),
+        platform("a boot that is not finished", BootStage, |f| drop(f.measured.pop())),
+        unwanted("a key request of a guest that is ready", BootStage, |p| {
+            p.stage = Stage::KeyRelease;
+        }),
+        platform("a key provider that is no JSON", MeasuredFacts, |f| {
+            f.measured[5] = RuntimeEvent::new("key-provider", "none");
+        }),
         unwanted("another key provider", RequiredEvents, |p| {
             p.required_events =
                 vec![RequiredEvent { name: "key-provider".into(), payload: Some(b"{}".to_vec()) }];
@@ -324,7 +339,7 @@ fn launch_lies() -> Vec<Lie> {
             p.app.as_mut().unwrap().compose_hash = protocol::digest::ComposeHash::of(b"{}");
         }),
         unwanted("another app id", AppId, |p| {
-            p.app.as_mut().unwrap().app_id = Some(protocol::digest::AppId([1; 20]));
+            p.app.as_mut().unwrap().app_id = protocol::digest::AppId([1; 20]);
         }),
         unwanted("another instance", InstanceId, |p| {
             p.app.as_mut().unwrap().instance_id = Some(protocol::digest::InstanceId([1; 20]));
@@ -342,10 +357,18 @@ fn all_lies() -> Vec<Lie> {
 fn honest_evidence_is_verified() {
     for (version, body_type) in [(4, 2), (5, 2), (5, 3), (5, 4)] {
         let forge = Forge { version, body_type, ..Forge::honest() };
-        let verified =
-            verify(&forge.evidence(), &forge.policy(), Some(&forge.collateral()), NOW).unwrap();
+        let verified = judge(&forge.evidence(), &forge.policy(), Some(&forge.collateral()), NOW)
+            .into_verified()
+            .unwrap();
         assert_eq!(verified.trust_anchor(), AnchorName::Emulated);
-        assert_eq!(verified.events(), boot());
+        let key_provider = verified.key_provider().unwrap();
+        assert_eq!((key_provider.name.as_str(), key_provider.id.as_str()), ("none", ""));
+        assert_eq!(verified.storage(), Some(&Storage::Known(StorageFs::Btrfs)));
+        assert!(!verified.privileged());
+        assert_eq!((verified.platform().fmspc, verified.tcb().evaluation_number), ([0x50; 6], 20));
+        assert_eq!(verified.tcb().collateral_issued_secs, NOW - 10 * DAY);
+        assert_eq!(verified.image().shape.vcpus, 2);
+        assert!(verified.proves_roles() && verified.app_events().is_empty());
         assert_eq!(verified.app().compose_hash, ComposeHash::of(APP));
         assert_eq!(verified.app().app_id, AppId::from_compose_hash(&ComposeHash::of(APP)));
         assert_eq!(verified.app().instance_id, Some(InstanceId([9; 20])));
@@ -361,8 +384,9 @@ fn every_lie_is_refused_by_its_own_check() {
         let (mut evidence, mut policy) = (forge.evidence(), forge.policy());
         (lie.evidence)(&mut evidence);
         (lie.policy)(&mut policy);
-        let refusal =
-            verify(&evidence, &policy, Some(&forge.collateral()), NOW).expect_err(lie.what);
+        let refusal = judge(&evidence, &policy, Some(&forge.collateral()), NOW)
+            .into_verified()
+            .expect_err(lie.what);
         assert_eq!(refusal.check(), lie.refused_by, "{}: {refusal}", lie.what);
         assert!(!refusal.hint().is_empty() || !refusal.to_string().is_empty(), "{}", lie.what);
     }
@@ -413,8 +437,9 @@ fn collateral_that_cannot_be_read_is_named() {
         let mut json = forge.collateral_json();
         json[field] = "00".into();
         let collateral = Collateral::parse(json.to_string().as_bytes()).unwrap();
-        let refusal =
-            verify(&forge.evidence(), &forge.policy(), Some(&collateral), NOW).unwrap_err();
+        let refusal = judge(&forge.evidence(), &forge.policy(), Some(&collateral), NOW)
+            .into_verified()
+            .unwrap_err();
         assert_eq!(refusal.check(), CheckName::CollateralFormat, "{field}: {refusal}");
     }
 }
@@ -422,16 +447,20 @@ fn collateral_that_cannot_be_read_is_named() {
 #[test]
 fn what_nobody_stated_is_skipped_and_never_verified() {
     let forge = Forge::honest();
-    let strict = Policy::strict(forge.policy().anchor, ExpectedReportData::NonceOfEvidence);
+    let strict = Policy::strict(forge.policy().anchor, ExpectedReportData::Unstated(String::new()));
     let appraisal = judge(&forge.evidence(), &strict, Some(&forge.collateral()), NOW);
     let skipped: Vec<_> =
         appraisal.checks.iter().filter(|row| row.verdict == CheckVerdict::Skipped).collect();
     let names: Vec<_> = skipped.iter().map(|row| row.name.name()).collect();
-    assert_eq!(names, ["mrtd", "rtmr0", "rtmr1", "rtmr2", "compose-hash"]);
-    assert!(verify(&forge.evidence(), &strict, Some(&forge.collateral()), NOW).is_err());
+    assert_eq!(names, ["report-data", "mrtd", "rtmr0", "rtmr1", "rtmr2", "compose-hash"]);
+    assert!(
+        judge(&forge.evidence(), &strict, Some(&forge.collateral()), NOW).into_verified().is_err()
+    );
     let mut unknown = forge.policy();
     unknown.image.as_mut().unwrap().rtmr0 = Prediction::Unknown("no profile for QEMU 9.1".into());
-    let refusal = verify(&forge.evidence(), &unknown, Some(&forge.collateral()), NOW).unwrap_err();
+    let refusal = judge(&forge.evidence(), &unknown, Some(&forge.collateral()), NOW)
+        .into_verified()
+        .unwrap_err();
     assert_eq!((refusal.check(), refusal.hint()), (CheckName::Rtmr0, "no profile for QEMU 9.1"));
 }
 
@@ -439,7 +468,11 @@ fn what_nobody_stated_is_skipped_and_never_verified() {
 fn line_ends_around_certificates_and_nuls_behind_them_are_no_text() {
     let mut forge = Forge::honest();
     forge.chain_text = |chain| chain.replace(END, &format!("{END}\r\n\n")) + "\n\0\0";
-    assert!(verify(&forge.evidence(), &forge.policy(), Some(&forge.collateral()), NOW).is_ok());
+    assert!(
+        judge(&forge.evidence(), &forge.policy(), Some(&forge.collateral()), NOW)
+            .into_verified()
+            .is_ok()
+    );
 }
 
 /// Security versions have one byte.
@@ -466,7 +499,7 @@ fn certificates_of_another_machine_in_the_collateral_are_named() {
         let mut json = forge.collateral_json();
         json["pck_certificate_chain"] = chain.into();
         let collateral = Collateral::parse(json.to_string().as_bytes()).unwrap();
-        verify(&forge.evidence(), &forge.policy(), Some(&collateral), NOW)
+        judge(&forge.evidence(), &forge.policy(), Some(&collateral), NOW).into_verified()
     };
     assert!(judged(forge.pck_chain()).is_ok());
     let refusal = judged(stranger.pck_chain()).unwrap_err();
@@ -481,7 +514,8 @@ fn an_old_tcb_is_accepted_by_name_for_every_advisory_and_until_a_date() {
     let judged = |status, advisories: &[&str], until_secs| {
         let mut policy = forge.policy();
         policy.platform.accepted_tcb = vec![tolerated(status, advisories, until_secs)];
-        verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW)
+        judge(&forge.evidence(), &policy, Some(&forge.collateral()), NOW)
+            .into_verified()
             .map_err(|refusal| refusal.check())
     };
     assert!(judged(TcbStatus::OutOfDate, &["INTEL-SA-00001"], NOW).is_ok());
@@ -502,7 +536,8 @@ fn with_tolerated(
     let advisories = [OLD_LEVEL, OLD_MODULE, OLD_QE];
     policy.platform.accepted_tcb =
         statuses.iter().map(|status| tolerated(*status, &advisories, NOW)).collect();
-    let verified = verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW);
+    let verified =
+        judge(&forge.evidence(), &policy, Some(&forge.collateral()), NOW).into_verified();
     verified.map(drop).map_err(|refusal| (refusal.check(), refusal.to_string()))
 }
 
@@ -533,7 +568,8 @@ fn a_tolerated_relaunch_covers_an_old_launch_and_nothing_else() {
         let mut policy = forge.policy();
         let advisories = [OLD_LEVEL, OLD_MODULE, OLD_QE];
         policy.platform.accepted_tcb = vec![tolerated(TDRelaunchAdvised, &advisories, NOW)];
-        let verified = verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW);
+        let verified =
+            judge(&forge.evidence(), &policy, Some(&forge.collateral()), NOW).into_verified();
         let refusal = verified.unwrap_err();
         assert_eq!(refusal.check(), CheckName::TcbStatus, "{found}");
         assert!(refusal.to_string().contains(found), "{found}: {refusal}");
@@ -592,7 +628,9 @@ fn advisories_are_tolerated_by_one_rule_or_not_at_all() {
     let mut policy = forge.policy();
     let rule = |advisory| tolerated(TcbStatus::OutOfDate, &[advisory], NOW);
     policy.platform.accepted_tcb = vec![rule("INTEL-SA-00001"), rule("INTEL-SA-00002")];
-    let refusal = verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW).unwrap_err();
+    let refusal = judge(&forge.evidence(), &policy, Some(&forge.collateral()), NOW)
+        .into_verified()
+        .unwrap_err();
     assert_eq!(refusal.check(), CheckName::TcbAdvisories);
 }
 
@@ -603,7 +641,9 @@ fn nothing_makes_a_revoked_level_acceptable() {
     let forge = Forge { tcb_status: "Revoked", ..Forge::honest() };
     let mut policy = forge.policy();
     policy.platform.accepted_tcb = vec![tolerated(TcbStatus::Revoked, &[], NOW)];
-    let refusal = verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW).unwrap_err();
+    let refusal = judge(&forge.evidence(), &policy, Some(&forge.collateral()), NOW)
+        .into_verified()
+        .unwrap_err();
     assert_eq!(refusal.check(), CheckName::TcbStatus);
 }
 
@@ -615,12 +655,15 @@ fn attributes_are_tolerated_by_name_until_a_date() {
         forge.td_attributes |= 1 << bit;
         let mut policy = forge.policy();
         policy.td.accepted = vec![AcceptedAttribute { attribute, until_secs: NOW }];
-        let judged = |now| verify(&forge.evidence(), &policy, Some(&forge.collateral()), now);
+        let judged =
+            |now| judge(&forge.evidence(), &policy, Some(&forge.collateral()), now).into_verified();
         assert!(judged(NOW).is_ok(), "{attribute:?}");
         assert!(judged(NOW + 1).is_err(), "{attribute:?}");
         policy.td.accepted.clear();
         assert!(
-            verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW).is_err(),
+            judge(&forge.evidence(), &policy, Some(&forge.collateral()), NOW)
+                .into_verified()
+                .is_err(),
             "{attribute:?}"
         );
     }
@@ -631,12 +674,16 @@ fn a_list_of_apps_states_the_app_and_a_list_of_images_does_not_state_the_image()
     let forge = Forge::honest();
     let mut policy = forge.policy();
     let listed = policy.app.take().unwrap().compose_hash;
-    policy.apps = Some(vec![ComposeHash([9; 32]), listed]);
+    policy.apps = Some([ComposeHash([9; 32]), listed].map(AcceptedApp::of).to_vec());
     policy.images = Some(vec![OsImageHash([2; 32])]);
-    policy.image.as_mut().unwrap().os_image_hash = Some(OsImageHash([2; 32]));
-    assert!(verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW).is_ok());
+    policy.image.as_mut().unwrap().identity.os_image_hash = OsImageHash([2; 32]);
+    assert!(
+        judge(&forge.evidence(), &policy, Some(&forge.collateral()), NOW).into_verified().is_ok()
+    );
     policy.image = None;
-    let refusal = verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW).unwrap_err();
+    let refusal = judge(&forge.evidence(), &policy, Some(&forge.collateral()), NOW)
+        .into_verified()
+        .unwrap_err();
     assert_eq!(refusal.check(), CheckName::ImageList);
     assert!(refusal.to_string().contains("no image was stated"), "{refusal}");
 }
@@ -688,7 +735,9 @@ fn a_firmware_log_without_its_separator_is_called_partial() {
     assert!(report.checks.iter().all(|row| row.verdict != CheckVerdict::Fail));
     // One that has its separator says that it is whole.
     evidence.event_log.insert(0, firmware(4, &[0; 4]));
-    let refusal = verify(&evidence, &forge.policy(), Some(&forge.collateral()), NOW).unwrap_err();
+    let refusal = judge(&evidence, &forge.policy(), Some(&forge.collateral()), NOW)
+        .into_verified()
+        .unwrap_err();
     assert_eq!(refusal.check(), CheckName::FirmwareLog);
 }
 
@@ -701,7 +750,9 @@ fn lists_that_name_the_platform_accept_it() {
     policy.platform.minimum_evaluation_number = Some(20);
     policy.platform.minimum_tcb_date_secs = Some(NOW - 365 * DAY);
     policy.platform.maximum_collateral_age_secs = Some(11 * DAY);
-    assert!(verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW).is_ok());
+    assert!(
+        judge(&forge.evidence(), &policy, Some(&forge.collateral()), NOW).into_verified().is_ok()
+    );
 }
 
 #[test]
@@ -709,7 +760,9 @@ fn a_root_that_is_no_certificate_refuses() {
     let forge = Forge::honest();
     let mut policy = forge.policy();
     policy.anchor = TrustAnchor::DangerEmulated(vec![1, 2, 3]);
-    let refusal = verify(&forge.evidence(), &policy, Some(&forge.collateral()), NOW).unwrap_err();
+    let refusal = judge(&forge.evidence(), &policy, Some(&forge.collateral()), NOW)
+        .into_verified()
+        .unwrap_err();
     assert_eq!(refusal.check(), CheckName::TrustAnchor);
 }
 
@@ -736,7 +789,7 @@ fn a_difference_is_explained_by_the_words_for_this_very_value() {
         let Prediction::Value(expected) = register else { unreachable!() };
         expected.explanation = explained(found);
     }
-    image.os_image_hash = Some(protocol::digest::OsImageHash([2; 32]));
+    image.identity.os_image_hash = protocol::digest::OsImageHash([2; 32]);
     let appraisal = judge(&forge.evidence(), &policy, None, NOW);
     let hint = |name| appraisal.check(name).unwrap().finding.hint.clone();
     assert!(
@@ -755,5 +808,7 @@ fn claims_decide_nothing() {
     let mut evidence = forge.evidence();
     let LaunchClaims { os_image_hash, shape } = &mut evidence.claims;
     (os_image_hash.0, shape.vcpus) = ([0xff; 32], 64);
-    assert!(verify(&evidence, &forge.policy(), Some(&forge.collateral()), NOW).is_ok());
+    assert!(
+        judge(&evidence, &forge.policy(), Some(&forge.collateral()), NOW).into_verified().is_ok()
+    );
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use attestation::{StatedFirmware, StatedMachine};
+use attestation::{StatedFirmware, StatedMachine, Verdict};
 use protocol::status::{Phase, Record, Refusal};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::app::{App, Asked};
 use crate::args::Up;
@@ -63,6 +63,9 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
     let report = |record: &Record| output.step(&watch::sentence(record));
     halted(watch.until(&[Phase::SystemReady], BOOT_TIMEOUT, report)?)?;
     let judged = judge::judge(&question(&vm, &app, options)?)?;
+    if judged.appraisal.verdict != Verdict::Pass {
+        return Ok(not_verified(&vm, &judged, output));
+    }
     output.step("the guest was verified; it fetches the app's images and starts its containers");
     let app_record =
         watch.until(&[Phase::AppRunning, Phase::AppFailed], APP_TIMEOUT, |record| {
@@ -139,19 +142,35 @@ fn halted(record: Record) -> Outcome<()> {
     }
 }
 
-fn finish(vm: &Vm, judged: &Judged, app: Record, output: &Output) -> Outcome<ExitCode> {
-    let appraisal = &judged.appraisal;
-    let document = json!({
+/// The verdict of a guest that did not pass, and what is left of it; nobody waits for its app.
+fn not_verified(vm: &Vm, judged: &Judged, output: &Output) -> ExitCode {
+    output.result(&document(vm, judged, "not waited for", None), || {
+        format!(
+            "{}\nthe guest was not verified; `dstyx down {}` ends it\n",
+            judge::table(judged),
+            vm.name
+        )
+    });
+    verify::exit_code(&judged.appraisal)
+}
+
+fn document(vm: &Vm, judged: &Judged, app: &str, failure: Option<&str>) -> Value {
+    json!({
         "name": vm.name,
-        "verdict": appraisal.verdict,
-        "trust_anchor": appraisal.trust_anchor,
+        "verdict": judged.appraisal.verdict,
+        "trust_anchor": judged.appraisal.trust_anchor,
         "urls": vm.urls,
         "agent": vm.agent_url,
         "image": vm.image,
-        "app": match app.refusal { Refusal::None => "running", _ => "failed" },
-        "app_failure": (app.refusal != Refusal::None).then(|| watch::reason(&app)),
-    });
-    output.result(&document, || {
+        "app": app,
+        "app_failure": failure,
+    })
+}
+
+fn finish(vm: &Vm, judged: &Judged, app: Record, output: &Output) -> Outcome<ExitCode> {
+    let failure = (app.refusal != Refusal::None).then(|| watch::reason(&app));
+    let state = if failure.is_some() { "failed" } else { "running" };
+    output.result(&document(vm, judged, state, failure.as_deref()), || {
         let links: String = vm.urls.iter().map(|url| format!("  {url}\n")).collect();
         format!("{}\n{} is at\n{links}", judge::table(judged), vm.name)
     });
@@ -164,5 +183,5 @@ fn finish(vm: &Vm, judged: &Judged, app: Record, output: &Output) -> Outcome<Exi
             ),
         ));
     }
-    Ok(verify::exit_code(appraisal))
+    Ok(verify::exit_code(&judged.appraisal))
 }

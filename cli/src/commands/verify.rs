@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use attestation::policy::ExpectedReportData;
 use attestation::{Appraisal, Release, Verdict};
 use protocol::digest::ReportData;
 use time::OffsetDateTime;
@@ -56,7 +57,7 @@ fn question(options: &Verify) -> Outcome<Question> {
     Ok(Question {
         release: released(image.as_deref(), &options.signers)?,
         event_logs: options.event_log.clone(),
-        report_data: options.report_data.as_deref().map(stated_report_data).transpose()?,
+        report_data: expected_report_data(options)?,
         image,
         app: options.app.clone().or_else(|| of_vm(|vm| &vm.app)),
         machine: stated::machine(&options.shape),
@@ -103,6 +104,17 @@ fn stated_time(text: &str) -> Outcome<u64> {
     let hint = "give a time such as 2026-11-21T12:00:00Z";
     let time = OffsetDateTime::parse(text, &Rfc3339).hint(format!("--at {text}"), hint)?;
     u64::try_from(time.unix_timestamp()).hint(format!("--at {text}"), hint)
+}
+
+/// What the quote of a file must have been made for, as far as a person states it.
+fn expected_report_data(options: &Verify) -> Outcome<Option<ExpectedReportData>> {
+    if let Some(text) = &options.nonce {
+        let nonce = hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok());
+        let wrong = || Failure::new(format!("--nonce {text}"), "give all 32 bytes in hex");
+        return nonce.map(ExpectedReportData::Nonce).map(Some).ok_or_else(wrong);
+    }
+    let stated = options.report_data.as_deref().map(stated_report_data).transpose()?;
+    Ok(stated.map(ExpectedReportData::Exactly))
 }
 
 fn stated_report_data(text: &str) -> Outcome<ReportData> {

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use attestation::policy::ExpectedReportData;
-use protocol::digest::{ReportData, Sha256Digest};
+use protocol::digest::Sha256Digest;
 use protocol::evidence;
 use protocol::foreign::{self, Converted, Format};
 use protocol::report_data::NONCE_BYTES;
@@ -66,17 +66,20 @@ impl Gathered {
         format.to_string()
     }
 
-    /// What the quote must have been made for: what a person stated, else the nonce.
-    pub fn report_data(&self, stated: Option<ReportData>) -> ExpectedReportData {
+    /// What the quote must have been made for: what a person stated, else the nonce with which the
+    /// guest was asked. A nonce that came with a file is its sender's.
+    pub fn report_data(&self, stated: Option<ExpectedReportData>) -> ExpectedReportData {
         match (stated, self.fresh) {
-            (Some(stated), _) => ExpectedReportData::Exactly(stated),
+            (Some(stated), _) => stated,
             (None, Some(nonce)) => ExpectedReportData::Nonce(nonce),
-            (None, None) if self.converted.has_nonce() => ExpectedReportData::NonceOfEvidence,
             (None, None) => ExpectedReportData::Unstated(self.unstated()),
         }
     }
 
     fn unstated(&self) -> String {
+        if self.converted.has_nonce() {
+            return "the nonce beside the quote is the sender's own: state yours with --nonce, or ask the guest".to_owned();
+        }
         let format = self.converted.format;
         let says = match &self.converted.stated_report_data {
             Some(bytes) => format!("; its sender says that it was made for {}", hex::encode(bytes)),

@@ -4,11 +4,11 @@
 use attestation::TrustAnchor;
 use attestation::policy::{ExpectedReportData, MAX_RULES_BYTES, Policy, Rules};
 
-use super::{Input, Question};
-use protocol::image::Flavour;
+use super::{Input, Question, Source};
 
 use crate::failure::{Hint as _, Outcome};
 use crate::files;
+use crate::output::note;
 
 /// The emulator's root certificate: its key is published, so evidence under it proves nothing about
 /// hardware.
@@ -19,11 +19,10 @@ const DANGER_EMULATED_ROOT: &[u8] =
 /// every other. The file is noted among the inputs.
 pub fn policy(
     question: &Question,
-    flavour: Option<Flavour>,
     report_data: ExpectedReportData,
     inputs: &mut Vec<Input>,
 ) -> Outcome<Policy> {
-    let anchor = anchor(question, flavour);
+    let anchor = anchor(question);
     let Some(path) = &question.policy else {
         return Ok(Policy::strict(anchor, report_data));
     };
@@ -34,11 +33,19 @@ pub fn policy(
     Ok(rules.into_policy(anchor, report_data))
 }
 
-/// Intel's root, unless a person said otherwise by a flag with danger in its name, or by naming a
-/// dev image and no policy.
-fn anchor(question: &Question, flavour: Option<Flavour>) -> TrustAnchor {
-    let dev = flavour == Some(Flavour::Dev) && question.policy.is_none();
-    anchor_if(question.danger_accept_emulated || dev)
+/// Intel's root, unless a person accepted the emulator's by a word with danger in it, or the
+/// emulator is one that this program started itself and no policy asks for more.
+///
+/// No file of the image has a say: whoever makes an image writes what he likes into it.
+fn anchor(question: &Question) -> TrustAnchor {
+    let own = matches!(&question.source, Source::Vm(vm) if vm.emulated);
+    if own && question.policy.is_none() && !question.danger_accept_emulated {
+        note(
+            "danger: the emulator's root is accepted, as this program started this machine's emulator itself",
+        );
+        return anchor_if(true);
+    }
+    anchor_if(question.danger_accept_emulated)
 }
 
 /// The emulator's root where that is accepted, else Intel's.

@@ -118,7 +118,8 @@ fn another_compose_file_fails_at_compose_hash(user: &User) {
 fn saved_evidence_is_judged_like_fresh(user: &User, agent: &str) {
     let directory = tempfile::tempdir().unwrap();
     let evidence = directory.path().join("evidence.json");
-    fs::write(&evidence, get(&format!("{agent}/evidence?nonce={}", "5a".repeat(32)))).unwrap();
+    let nonce = "5a".repeat(32);
+    fs::write(&evidence, get(&format!("{agent}/evidence?nonce={nonce}"))).unwrap();
     let collateral = user.machine(NAME).join("collateral.json");
     let paths = [evidence, collateral, lab::image(Flavour::Dev), lab::image(Flavour::Release)];
     let [evidence, collateral, dev, release] = paths.map(|path| path.display().to_string());
@@ -127,8 +128,18 @@ fn saved_evidence_is_judged_like_fresh(user: &User, agent: &str) {
             ["verify", "--evidence", &evidence, "--app", "examples/hello", "--image", image];
         user.dstyx(fixed.into_iter().chain(more.iter().copied()))
     };
-    verify(&dev, &["--collateral", &collateral]).passes();
-    assert_eq!(verify(&dev, &[]).code, 2, "nothing says yet what Intel would say of the platform");
+    let emulated = ["--danger-accept-emulated", "--nonce", &nonce, "--collateral", &collateral];
+    verify(&dev, &emulated).passes();
+    let no_collateral = verify(&dev, &emulated[..3]);
+    assert_eq!(no_collateral.code, 2, "nothing says yet what Intel would say of the platform");
+    let old = verify(&dev, &["--danger-accept-emulated", "--collateral", &collateral]);
+    assert_eq!((old.code, old.verdict("report-data")), (2, "skipped"), "the nonce is the sender's");
+    let believed = verify(&dev, &["--nonce", &nonce, "--collateral", &collateral]);
+    assert_eq!(
+        (believed.code, believed.text("/trust_anchor")),
+        (1, "intel"),
+        "no dev image vouches"
+    );
     let not_intels = verify(&release, &["--collateral", &collateral]);
     assert_eq!((not_intels.code, not_intels.text("/trust_anchor")), (1, "intel"));
     assert!(not_intels.failed().contains(&"trust-anchor"), "{:?}", not_intels.failed());

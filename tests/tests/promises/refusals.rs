@@ -17,7 +17,7 @@ use tdx_emulator::lie::Lie;
 use tdx_emulator::quote::QuoteVersion;
 use tests::dstyx::{Answer, User, write_app};
 use tests::lab;
-use tests::scene::{COMPOSE, NAME, NOW, Scene, event, flip_middle};
+use tests::scene::{COMPOSE, NAME, NONCE, NOW, Scene, event, flip_middle};
 
 struct Case {
     name: &'static str,
@@ -291,6 +291,9 @@ fn judged(scene: &Scene, stated: &Shape) -> Answer {
         &memory,
         "--root-slots",
         &slots,
+        "--nonce",
+        &hex::encode(NONCE),
+        "--danger-accept-emulated",
         "--at",
         NOW,
     ])

@@ -6,8 +6,10 @@ use std::sync::LazyLock;
 use attestation::policy::{
     ExpectedApp, ExpectedRegister, ExpectedRegisters, ExpectedReportData, Policy, Prediction,
 };
-use attestation::{Appraisal, CheckName, CheckVerdict, Collateral, TrustAnchor, Verdict};
-use protocol::digest::{AppId, ComposeHash, OsImageHash};
+use attestation::{
+    Appraisal, CheckName, CheckVerdict, Collateral, TrustAnchor, Verdict, VerifiedImage,
+};
+use protocol::digest::{ComposeHash, OsImageHash};
 use protocol::evidence::Evidence;
 use serde_json::Value;
 use tdx_emulator::lie::Lie;
@@ -92,12 +94,11 @@ impl Case {
         let collateral = Collateral::parse(collateral.to_string().as_bytes()).unwrap();
         let appraisal =
             attestation::judge(&evidence, &self.policy, Some(&collateral), self.now_secs);
-        let verified =
-            attestation::verify(&evidence, &self.policy, Some(&collateral), self.now_secs);
+        let verified = appraisal.clone().into_verified();
         assert_eq!(
             verified.as_ref().err(),
             appraisal.refusal().as_ref(),
-            "judge and verify disagree"
+            "verdict and fact disagree"
         );
         (appraisal, verified.is_ok())
     }
@@ -168,16 +169,19 @@ fn policy(scene: &Scene) -> Policy {
         Policy::strict(TrustAnchor::DangerEmulated(root), ExpectedReportData::Nonce(NONCE));
     let predicted = scene.prediction().registers;
     policy.image = Some(ExpectedRegisters {
-        os_image_hash: Some(IMAGE),
-        believed: Vec::new(),
+        identity: VerifiedImage {
+            os_image_hash: IMAGE,
+            shape: scene.shape.clone(),
+            believed: Vec::new(),
+            reserves_report_data: true,
+        },
         mrtd: expected(predicted.mrtd.0),
         rtmr0: expected(predicted.rtmr0.0),
         rtmr1: expected(predicted.rtmr1.0),
         rtmr2: expected(predicted.rtmr2.0),
     });
     let compose_hash = ComposeHash::of(&scene.app_compose());
-    let app_id = Some(AppId::from_compose_hash(&compose_hash));
-    policy.app = Some(ExpectedApp { compose_hash, app_id, instance_id: None, app_compose: None });
+    policy.app = Some(ExpectedApp::of(compose_hash));
     policy
 }
 

@@ -152,6 +152,10 @@ fn measured() -> Vec<Row> {
                     |events| events.push(RuntimeEvent::new(event_name::OS_IMAGE_HASH, [1; 32]));
             },
         ),
+        row("a key provider that is no JSON", &[MeasuredFacts], "key-provider: ", |case| {
+            case.scene.measured =
+                |events| events[5] = RuntimeEvent::new(event_name::KEY_PROVIDER, "none");
+        }),
         row("an app id of another length", &[MeasuredFacts], "app-id has 19 bytes", |case| {
             case.scene.measured =
                 |events| events[1] = RuntimeEvent::new(event_name::APP_ID, [1; 19]);

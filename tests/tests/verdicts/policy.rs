@@ -2,7 +2,9 @@
 //! one change.
 
 use attestation::CheckName::*;
-use attestation::policy::{AcceptedAttribute, ExpectedReportData, RequiredEvent, TdAttribute};
+use attestation::policy::{
+    AcceptedApp, AcceptedAttribute, ExpectedReportData, RequiredEvent, Stage, TdAttribute,
+};
 use protocol::digest::{self, OsImageHash};
 use protocol::event_log::RuntimeEvent;
 use protocol::event_name;
@@ -17,7 +19,7 @@ const DAY_SECS: u64 = 24 * 3600;
 const TCB_DATE_SECS: u64 = 1_770_768_000;
 
 pub fn rows() -> Vec<Row> {
-    [platforms(), lists(), guests()].into_iter().flatten().collect()
+    [platforms(), lists(), guests(), boots()].into_iter().flatten().collect()
 }
 
 // Long: a table, one row a case.
@@ -108,9 +110,17 @@ fn lists() -> Vec<Row> {
             case.policy.images = Some(Vec::new())
         }),
         Row {
-            given: Some(|case| case.policy.apps = Some(vec![app(case)])),
+            given: Some(|case| case.policy.apps = Some(vec![AcceptedApp::of(app(case))])),
             ..row("an app that is not listed", &[AppList], "expected 0202", |case| {
-                case.policy.apps = Some(vec![digest::ComposeHash([2; 32])]);
+                case.policy.apps = Some(vec![AcceptedApp::of(digest::ComposeHash([2; 32]))]);
+            })
+        },
+        Row {
+            given: Some(|case| case.policy.apps = Some(vec![AcceptedApp::of(app(case))])),
+            ..row("a listed app under another id", &[AppList], "its hash and its id", |case| {
+                let own = AcceptedApp::of(app(case));
+                let app_id = digest::AppId([4; 20]);
+                case.policy.apps = Some(vec![AcceptedApp { app_id, ..own }]);
             })
         },
         row("an empty list of apps", &[AppList], "the list is empty", |case| {
@@ -118,7 +128,7 @@ fn lists() -> Vec<Row> {
         }),
         Row {
             given: Some(|case| {
-                case.policy.apps = Some(vec![app(case)]);
+                case.policy.apps = Some(vec![AcceptedApp::of(app(case))]);
                 case.policy.app = None;
             }),
             ..row(
@@ -126,7 +136,7 @@ fn lists() -> Vec<Row> {
                 &[ComposeHash, AppList],
                 "expected 0303",
                 |case| {
-                    case.policy.apps = Some(vec![digest::ComposeHash([3; 32])]);
+                    case.policy.apps = Some(vec![AcceptedApp::of(digest::ComposeHash([3; 32]))]);
                 },
             )
         },
@@ -196,6 +206,57 @@ fn guests() -> Vec<Row> {
         row("an app without instance where one is wanted", &[InstanceId], "found none", |case| {
             case.policy.app.as_mut().unwrap().instance_id = Some(digest::InstanceId([5; 20]));
         }),
+    ]
+}
+
+fn boots() -> Vec<Row> {
+    vec![
+        Row {
+            given: Some(|case| case.policy.forbidden_events = vec!["mine".to_owned()]),
+            ..row("an event that is forbidden", &[ForbiddenEvents], "found mine = 1", |case| {
+                case.scene.measured = |events| events.push(RuntimeEvent::new("mine", "1"));
+            })
+        },
+        Row {
+            given: Some(|case| {
+                case.scene.measured = |events| {
+                    events.insert(4, RuntimeEvent::new(event_name::DANGER_PRIVILEGED, []));
+                };
+            }),
+            ..row(
+                "a privileged app where that is forbidden",
+                &[ForbiddenEvents],
+                "no danger-privileged",
+                |case| {
+                    case.policy.forbidden_events = vec![event_name::DANGER_PRIVILEGED.to_owned()];
+                },
+            )
+        },
+        row(
+            "an app that became privileged behind what a key depends on",
+            &[EventOrder],
+            "danger-privileged after boot-mr-done",
+            |case| {
+                case.scene.measured = |events| {
+                    events.insert(5, RuntimeEvent::new(event_name::DANGER_PRIVILEGED, []));
+                };
+            },
+        ),
+        row("a boot that is not finished", &[BootStage], "has not finished its boot", |case| {
+            case.scene.measured = |events| drop(events.pop());
+        }),
+        Row {
+            given: Some(|case| {
+                case.policy.stage = Stage::KeyRelease;
+                case.scene.measured = |events| events.truncate(5);
+            }),
+            ..row(
+                "a key request of a guest whose containers run",
+                &[BootStage],
+                "containers may run already",
+                |case| case.scene.measured = |_| {},
+            )
+        },
     ]
 }
 
