@@ -1,7 +1,7 @@
 //! Where checks write their rows, so that a check is one call and no check is forgotten.
 
 use crate::appraisal::{Check, CheckVerdict, Verdict};
-use crate::refusal::{CheckName, Finding};
+use crate::refusal::{CheckName, Finding, Property};
 
 /// The rows so far.
 #[derive(Debug, Default)]
@@ -38,6 +38,12 @@ impl CheckRows {
         }
     }
 
+    /// Checks of one kind that could not be made.
+    pub(crate) fn skip_all(&mut self, property: Property, why: impl ToString) {
+        let names: Vec<_> = CheckName::all_with(property).collect();
+        self.skip(&names, why);
+    }
+
     /// Notes for the last row what else confirmed the prediction it compared with.
     pub(crate) fn cross_checked_by(&mut self, cross_check: Option<String>) {
         if let Some(row) = self.rows.last_mut() {
@@ -45,12 +51,10 @@ impl CheckRows {
         }
     }
 
-    /// Names of those among `names` that failed.
-    pub(crate) fn failed(&self, names: &[CheckName]) -> Vec<&'static str> {
-        let failed = self
-            .rows
-            .iter()
-            .filter(|row| row.verdict == CheckVerdict::Fail && names.contains(&row.name));
+    /// Names of the checks that failed among those that count.
+    pub(crate) fn failed(&self, counts: impl Fn(CheckName) -> bool) -> Vec<&'static str> {
+        let failed =
+            self.rows.iter().filter(|row| row.verdict == CheckVerdict::Fail && counts(row.name));
         failed.map(|row| row.name.name()).collect()
     }
 
@@ -58,9 +62,8 @@ impl CheckRows {
     /// rule that nobody asked for.
     pub(crate) fn finish(mut self) -> (Vec<Check>, Verdict) {
         let written = |name: &CheckName| self.rows.iter().any(|row| row.name == *name);
-        let unwritten = CheckName::ALL
-            .iter()
-            .filter(|name| !written(name) && !CheckName::OPTIONAL.contains(name));
+        let unwritten =
+            CheckName::ALL.iter().filter(|name| !written(name) && !name.is(Property::Optional));
         let unwritten: Vec<_> = unwritten.copied().collect();
         self.skip(&unwritten, "what it needs could not be read");
         self.rows.sort_by_key(|row| row.name);
@@ -86,14 +89,17 @@ mod tests {
     fn no_rows_are_incomplete_and_names_every_mandatory_check() {
         let (rows, verdict) = CheckRows::default().finish();
         assert_eq!(verdict, Verdict::Incomplete);
-        assert_eq!(rows.len(), CheckName::ALL.len() - CheckName::OPTIONAL.len());
+        assert_eq!(
+            rows.len(),
+            CheckName::ALL.iter().filter(|name| !name.is(Property::Optional)).count()
+        );
     }
 
     #[test]
     fn one_failure_outweighs_every_skip() {
         let mut rows = CheckRows::default();
         rows.fail(CheckName::Debug, 0, 1, "");
-        assert_eq!(rows.failed(CheckName::ALL), ["debug"]);
+        assert_eq!(rows.failed(|_| true), ["debug"]);
         assert_eq!(rows.finish().1, Verdict::Fail);
     }
 }

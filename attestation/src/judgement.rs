@@ -24,7 +24,7 @@ use crate::ecdsa;
 use crate::image::ImageFault;
 use crate::policy::{ExpectedReportData, Policy};
 use crate::reference::{self, StatedImage, expected_registers};
-use crate::refusal::CheckName;
+use crate::refusal::{CheckName, Property};
 use crate::time::rfc3339;
 use crate::verified::{MeasuredApp, MeasuredBoot, VerifiedEvidence, VerifiedPlatform, VerifiedTcb};
 
@@ -87,8 +87,8 @@ fn make(inputs: Inputs<'_>) -> Appraisal {
         app::judge_report_data(&mut rows, inputs, report);
         match &policy.image {
             Some(image) => image::judge(&mut rows, report, image, inputs.evidence),
-            None => rows.skip(
-                &image::ROWS,
+            None => rows.skip_all(
+                Property::Predicted,
                 "no image was stated: state the image that this guest should run",
             ),
         }
@@ -164,9 +164,9 @@ fn judge_hardware<'a>(rows: &mut CheckRows, inputs: Inputs<'a>) -> Hardware<'a> 
     hardware.platform = pck::judge(rows, inputs, &read, &anchor);
     let Some(given) = inputs.collateral else {
         const WHY: &str = "no collateral: `dstyx collateral fetch` gets it for this evidence, or give a file with --collateral";
-        rows.skip(&collateral::ROWS, WHY);
+        rows.skip_all(Property::Collateral, WHY);
         rows.skip(&[CheckName::QuoteVerification], WHY);
-        rows.skip(&tcb::STATUS_ROWS, WHY);
+        rows.skip_all(Property::Status, WHY);
         return hardware;
     };
     hardware.collateral = collateral::read(rows, given);

@@ -11,26 +11,7 @@ use crate::appraisal::CheckVerdict;
 use crate::collateral::Collateral;
 use crate::judgement::judge;
 use crate::policy::{ExpectedReportData, Policy};
-use crate::refusal::CheckName;
-
-/// Checks that collateral must pass to be kept. The first three are the platform's: whoever makes
-/// up its certificates also signs revocation lists for them, and such a list would stand where the
-/// true one belongs.
-const OF_COLLATERAL: [CheckName; 13] = [
-    CheckName::TrustAnchor,
-    CheckName::PckCertificates,
-    CheckName::CertificateValidity,
-    CheckName::CollateralFormat,
-    CheckName::CollateralSigners,
-    CheckName::CrlIssuer,
-    CheckName::CrlComplete,
-    CheckName::CrlCurrent,
-    CheckName::TcbInfoSignature,
-    CheckName::TcbInfoCurrent,
-    CheckName::TcbInfoPlatform,
-    CheckName::QeIdentitySignature,
-    CheckName::QeIdentityCurrent,
-];
+use crate::refusal::Property;
 
 /// A quote that needs collateral, and when.
 #[derive(Debug, Clone, Copy)]
@@ -60,7 +41,7 @@ impl Wanted<'_> {
         let unstated = ExpectedReportData::Unstated("only the collateral is judged".to_owned());
         let policy = Policy::strict(self.anchor.clone(), unstated);
         let appraisal = judge(self.evidence, &policy, Some(collateral), self.now_secs);
-        let mut rows = appraisal.checks.iter().filter(|row| OF_COLLATERAL.contains(&row.name));
+        let mut rows = appraisal.checks.iter().filter(|row| row.name.is(Property::Kept));
         let bad = rows.find(|row| row.verdict != CheckVerdict::Pass)?;
         let (expected, found) = (&bad.finding.expected, &bad.finding.found);
         Some(format!("{}: expected {expected}, found {found}", bad.name.refusal()))

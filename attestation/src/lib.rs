@@ -43,7 +43,7 @@ pub use keeping::{NotKept, Wanted};
 pub use platform_key::{IssuingCa, PlatformKey, PlatformKeyError, platform_key};
 pub use policy::Policy;
 pub use reference::{Predicted, StatedImage, expected_registers, predicted};
-pub use refusal::{CheckName, Finding, Refusal};
+pub use refusal::{CheckName, Finding, Link, Refusal};
 pub use stated::{StatedFirmware, StatedMachine};
 pub use summary::{Span, Summary, SummaryError};
 pub use verified::{

@@ -27,7 +27,7 @@ impl Finding {
 }
 
 macro_rules! checks {
-    ($($variant:ident = $name:literal, $refusal:literal;)*) => {
+    ($($variant:ident = $name:literal, $link:ident, [$($property:ident),*], $refusal:literal;)*) => {
         /// A check of the judgement, in its order.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum CheckName {
@@ -41,6 +41,15 @@ macro_rules! checks {
             /// The stable name.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The link of the chain of trust that it holds.
+            pub fn link(self) -> Link {
+                match self { $(Self::$variant => Link::$link,)* }
+            }
+
+            fn properties(self) -> &'static [Property] {
+                match self { $(Self::$variant => &[$(Property::$property),*],)* }
             }
 
             /// What is wrong when it fails, as a clause without final dot.
@@ -94,98 +103,139 @@ macro_rules! checks {
 
 checks! {
     // The quote by itself.
-    TeeType = "tee-type", "the quote is not that of a TDX guest";
-    QuoteFormat = "quote-format", "the quote cannot be read as version 4 or 5";
-    QuoteHeader = "quote-header", "the quote names another signature scheme or another quoting enclave's vendor";
-    QuoteSignature = "quote-signature", "the attestation key did not sign this quote";
-    AttestationKey = "attestation-key", "the quoting enclave did not vouch for the attestation key";
-    QeReportSignature = "qe-report-signature", "the platform's PCK certificate did not sign the quoting enclave's report";
+    TeeType = "tee-type", Quote, [], "the quote is not that of a TDX guest";
+    QuoteFormat = "quote-format", Quote, [], "the quote cannot be read as version 4 or 5";
+    QuoteHeader = "quote-header", Quote, [], "the quote names another signature scheme or another quoting enclave's vendor";
+    QuoteSignature = "quote-signature", Quote, [], "the attestation key did not sign this quote";
+    AttestationKey = "attestation-key", QuotingEnclave, [], "the quoting enclave did not vouch for the attestation key";
+    QeReportSignature = "qe-report-signature", QuotingEnclave, [], "the platform's PCK certificate did not sign the quoting enclave's report";
     // The platform's certificates.
-    TrustAnchor = "trust-anchor", "the PCK certificates lead to another root";
-    PckCertificates = "pck-certificates", "the PCK certificates are absent, unreadable or do not sign one another";
-    CertificateValidity = "certificate-validity", "a certificate is not valid at this time";
+    TrustAnchor = "trust-anchor", Root, [Kept], "the PCK certificates lead to another root";
+    PckCertificates = "pck-certificates", Certificates, [Kept], "the PCK certificates are absent, unreadable or do not sign one another";
+    CertificateValidity = "certificate-validity", Certificates, [Kept], "a certificate is not valid at this time";
     // The collateral: what Intel says today about that platform.
-    CollateralFormat = "collateral-format", "a part of the collateral cannot be read";
-    CollateralSigners = "collateral-signers", "the collateral's signers do not lead to the trust anchor";
-    CrlIssuer = "crl-issuer", "a revocation list is not by the CA that it is used for";
-    CrlComplete = "crl-complete", "a revocation list covers only a part of what its CA issued";
-    CrlCurrent = "crl-current", "a revocation list is expired or not valid yet";
-    Revocation = "revocation", "a certificate was revoked";
-    TcbInfoSignature = "tcb-info-signature", "the TCB info is not signed by its issuer";
-    TcbInfoCurrent = "tcb-info-current", "the TCB info is expired or not valid yet";
-    TcbInfoPlatform = "tcb-info-platform", "the TCB info belongs to another platform";
-    QeIdentitySignature = "qe-identity-signature", "the QE identity is not signed by its issuer";
-    QeIdentityCurrent = "qe-identity-current", "the QE identity is expired or not valid yet";
-    QeIdentity = "qe-identity", "the quoting enclave is not Intel's TD quoting enclave";
-    TdxModule = "tdx-module", "the TDX module is none that the TCB info knows";
+    CollateralFormat = "collateral-format", Certificates, [Collateral, Kept], "a part of the collateral cannot be read";
+    CollateralSigners = "collateral-signers", Certificates, [Collateral, Kept], "the collateral's signers do not lead to the trust anchor";
+    CrlIssuer = "crl-issuer", Certificates, [Collateral, Kept], "a revocation list is not by the CA that it is used for";
+    CrlComplete = "crl-complete", Certificates, [Collateral, Kept], "a revocation list covers only a part of what its CA issued";
+    CrlCurrent = "crl-current", Certificates, [Collateral, Kept], "a revocation list is expired or not valid yet";
+    Revocation = "revocation", Certificates, [Collateral], "a certificate was revoked";
+    TcbInfoSignature = "tcb-info-signature", Processor, [Collateral, Kept], "the TCB info is not signed by its issuer";
+    TcbInfoCurrent = "tcb-info-current", Processor, [Collateral, Kept], "the TCB info is expired or not valid yet";
+    TcbInfoPlatform = "tcb-info-platform", Processor, [Collateral, Kept], "the TCB info belongs to another platform";
+    QeIdentitySignature = "qe-identity-signature", QuotingEnclave, [Collateral, Kept], "the QE identity is not signed by its issuer";
+    QeIdentityCurrent = "qe-identity-current", QuotingEnclave, [Collateral, Kept], "the QE identity is expired or not valid yet";
+    QeIdentity = "qe-identity", QuotingEnclave, [Collateral], "the quoting enclave is not Intel's TD quoting enclave";
+    TdxModule = "tdx-module", TdxModule, [Collateral], "the TDX module is none that the TCB info knows";
     // What the TD is.
-    Debug = "debug", "the TD is in debug mode: its host reads and writes its memory";
-    TdAttributes = "td-attributes", "TD_ATTRIBUTES has a bit that is unknown or not accepted";
-    SeptVeDisable = "sept-ve-disable", "SEPT_VE_DISABLE is 0: the host can cause #VE in the guest by removing pages";
-    Migratable = "migratable", "the TD can be migrated to another host";
-    ServiceTd = "service-td", "a service TD is bound to the TD";
-    TdPartition = "td-partition", "the report is of a virtual machine inside the TD, or of a TD with attached devices";
-    Pks = "pks", "PKS is set, which the guest does not use";
-    Xfam = "xfam", "XFAM has a bit that is unknown";
-    SeamAttributes = "seam-attributes", "SEAMATTRIBUTES is not zero";
-    MrSignerSeam = "mrsignerseam", "MRSIGNERSEAM is not zero: the TDX module is not Intel's";
+    Debug = "debug", TrustDomain, [Attribute], "the TD is in debug mode: its host reads and writes its memory";
+    TdAttributes = "td-attributes", TrustDomain, [Attribute], "TD_ATTRIBUTES has a bit that is unknown or not accepted";
+    SeptVeDisable = "sept-ve-disable", TrustDomain, [Attribute], "SEPT_VE_DISABLE is 0: the host can cause #VE in the guest by removing pages";
+    Migratable = "migratable", TrustDomain, [Attribute], "the TD can be migrated to another host";
+    ServiceTd = "service-td", TrustDomain, [Attribute], "a service TD is bound to the TD";
+    TdPartition = "td-partition", TrustDomain, [Attribute], "the report is of a virtual machine inside the TD, or of a TD with attached devices";
+    Pks = "pks", TrustDomain, [Attribute], "PKS is set, which the guest does not use";
+    Xfam = "xfam", TrustDomain, [Attribute], "XFAM has a bit that is unknown";
+    SeamAttributes = "seam-attributes", TdxModule, [Attribute], "SEAMATTRIBUTES is not zero";
+    MrSignerSeam = "mrsignerseam", TdxModule, [Attribute], "MRSIGNERSEAM is not zero: the TDX module is not Intel's";
     // What Intel's rules say to all of it, by an independent implementation.
-    QuoteVerification = "quote-verification", "the second implementation of Intel's rules refuses what the first accepted";
-    TcbStatus = "tcb-status", "the platform's TCB status is not accepted";
-    TcbAdvisories = "tcb-advisories", "the platform has an advisory that the policy does not tolerate";
+    QuoteVerification = "quote-verification", Quote, [], "the second implementation of Intel's rules refuses what the first accepted";
+    TcbStatus = "tcb-status", Processor, [Status], "the platform's TCB status is not accepted";
+    TcbAdvisories = "tcb-advisories", Processor, [Status], "the platform has an advisory that the policy does not tolerate";
     // Optional rules about the platform.
-    MinimumTcbDate = "minimum-tcb-date", "the platform's TCB is older than the policy wants";
-    EvaluationNumber = "tcb-evaluation-number", "the collateral's TCB evaluation data number is lower than the policy wants";
-    CollateralAge = "collateral-age", "the collateral is older than the policy wants";
-    Fmspc = "fmspc", "the platform's FMSPC is not on the policy's list";
-    PlatformId = "platform-id", "the platform's id is not on the policy's list";
+    MinimumTcbDate = "minimum-tcb-date", Processor, [Optional], "the platform's TCB is older than the policy wants";
+    EvaluationNumber = "tcb-evaluation-number", Processor, [Optional], "the collateral's TCB evaluation data number is lower than the policy wants";
+    CollateralAge = "collateral-age", Processor, [Optional], "the collateral is older than the policy wants";
+    Fmspc = "fmspc", Processor, [Optional], "the platform's FMSPC is not on the policy's list";
+    PlatformId = "platform-id", Processor, [Optional], "the platform's id is not on the policy's list";
     // What ran in the TD.
-    EventLog = "event-log", "the event log cannot be read";
-    EventPayload = "event-payload", "an event's payload does not hash to its digest";
-    EventMissing = "event-missing", "an event that every boot has is absent";
-    EventOrder = "event-order", "an event stands at another place than a boot puts it";
-    EventRepeated = "event-repeated", "an event that occurs once a boot occurs twice";
-    EventLate = "event-late", "a boot event's name was used after the boot";
-    BootStage = "boot-stage", "the boot is at another stage than was asked for";
-    EventSeparator = "event-separator", "a register has a second separator in the firmware's log";
-    FirmwareLog = "firmware-log", "the firmware's log does not replay to RTMR0 to 2";
-    Rtmr3 = "rtmr3", "the event log does not replay to RTMR3";
-    ReportData = "report-data", "the quote was not made for this nonce";
-    MeasuredFacts = "measured-facts", "a measured fact is absent or malformed";
-    RequiredEvents = "required-events", "an event that the policy requires is absent or has another payload";
-    ForbiddenEvents = "forbidden-events", "an event that the policy forbids is in the log";
+    EventLog = "event-log", Events, [], "the event log cannot be read";
+    EventPayload = "event-payload", Events, [], "an event's payload does not hash to its digest";
+    EventMissing = "event-missing", Events, [], "an event that every boot has is absent";
+    EventOrder = "event-order", Events, [], "an event stands at another place than a boot puts it";
+    EventRepeated = "event-repeated", Events, [], "an event that occurs once a boot occurs twice";
+    EventLate = "event-late", Events, [], "a boot event's name was used after the boot";
+    BootStage = "boot-stage", Events, [], "the boot is at another stage than was asked for";
+    EventSeparator = "event-separator", Events, [Optional], "a register has a second separator in the firmware's log";
+    FirmwareLog = "firmware-log", Events, [Optional], "the firmware's log does not replay to RTMR0 to 2";
+    Rtmr3 = "rtmr3", Events, [], "the event log does not replay to RTMR3";
+    ReportData = "report-data", Quote, [], "the quote was not made for this nonce";
+    MeasuredFacts = "measured-facts", Events, [], "a measured fact is absent or malformed";
+    RequiredEvents = "required-events", Events, [Optional], "an event that the policy requires is absent or has another payload";
+    ForbiddenEvents = "forbidden-events", Events, [Optional], "an event that the policy forbids is in the log";
     // What should have run.
-    ImageList = "image-list", "the image that the guest is judged by is not on the policy's list";
-    Mrtd = "mrtd", "MRTD is not that of the image's firmware";
-    Rtmr0 = "rtmr0", "RTMR0 is not that of the image's firmware in a machine of this shape";
-    Rtmr1 = "rtmr1", "RTMR1 is not that of the image's kernel";
-    Rtmr2 = "rtmr2", "RTMR2 is not that of the image's command line and initrd";
-    PublishedCompose = "published-compose", "the published app-compose.json is not the measured one";
-    ComposeHash = "compose-hash", "another app-compose.json was measured";
-    AppList = "app-list", "the measured app is not on the policy's list";
-    AppId = "app-id", "another app id was measured";
-    InstanceId = "instance-id", "another instance id was measured";
-    MrConfigId = "mrconfigid", "MRCONFIGID does not belong to the measured app";
+    ImageList = "image-list", Firmware, [Optional], "the image that the guest is judged by is not on the policy's list";
+    Mrtd = "mrtd", Firmware, [Predicted], "MRTD is not that of the image's firmware";
+    Rtmr0 = "rtmr0", Machine, [Predicted], "RTMR0 is not that of the image's firmware in a machine of this shape";
+    Rtmr1 = "rtmr1", Kernel, [Predicted], "RTMR1 is not that of the image's kernel";
+    Rtmr2 = "rtmr2", Loaded, [Predicted], "RTMR2 is not that of the image's command line and initrd";
+    PublishedCompose = "published-compose", App, [Optional], "the published app-compose.json is not the measured one";
+    ComposeHash = "compose-hash", App, [], "another app-compose.json was measured";
+    AppList = "app-list", App, [Optional], "the measured app is not on the policy's list";
+    AppId = "app-id", App, [Optional], "another app id was measured";
+    InstanceId = "instance-id", App, [Optional], "another instance id was measured";
+    MrConfigId = "mrconfigid", App, [], "MRCONFIGID does not belong to the measured app";
 }
 
 impl CheckName {
-    /// Rules that give a row only where the policy or the evidence asks for them.
-    pub(crate) const OPTIONAL: [Self; 14] = [
-        Self::MinimumTcbDate,
-        Self::EvaluationNumber,
-        Self::CollateralAge,
-        Self::Fmspc,
-        Self::PlatformId,
-        Self::EventSeparator,
-        Self::FirmwareLog,
-        Self::RequiredEvents,
-        Self::ForbiddenEvents,
-        Self::ImageList,
-        Self::PublishedCompose,
-        Self::AppList,
-        Self::AppId,
-        Self::InstanceId,
-    ];
+    /// Whether the check has a property.
+    pub(crate) fn is(self, property: Property) -> bool {
+        self.properties().contains(&property)
+    }
+
+    /// Every check that has a property, in order.
+    pub(crate) fn all_with(property: Property) -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(move |check| check.is(property))
+    }
+}
+
+/// What the judgement must know of a check besides its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Property {
+    /// It reads the collateral, and is skipped where there is none.
+    Collateral,
+    /// Collateral is kept only where it passes. The platform's certificates are among these checks:
+    /// whoever makes them up also signs revocation lists for them.
+    Kept,
+    /// It reads TD and module attributes in the report alone.
+    Attribute,
+    /// It judges the TCB status.
+    Status,
+    /// It compares a register with a prediction.
+    Predicted,
+    /// It gives a row only where the policy or the evidence asks for it.
+    Optional,
+}
+
+/// A link of the chain of trust, from the hardware's root to the app; each check holds one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Link {
+    /// The root of trust.
+    Root,
+    /// Certificates and revocation.
+    Certificates,
+    /// The processor and its patch level.
+    Processor,
+    /// The quoting enclave.
+    QuotingEnclave,
+    /// The quote.
+    Quote,
+    /// The TDX module.
+    TdxModule,
+    /// The trust domain.
+    TrustDomain,
+    /// The firmware: MRTD.
+    Firmware,
+    /// The machine and its ACPI tables: RTMR0.
+    Machine,
+    /// The kernel: RTMR1.
+    Kernel,
+    /// The command line and the initrd: RTMR2.
+    Loaded,
+    /// What the guest recorded: RTMR3.
+    Events,
+    /// The app and its compose file.
+    App,
 }
 
 impl Serialize for CheckName {

@@ -11,19 +11,6 @@ use crate::policy::td_attributes::{
 };
 use crate::refusal::{CheckName, Finding};
 
-/// Rows of this file.
-pub(crate) const ROWS: [CheckName; 10] = [
-    CheckName::Debug,
-    CheckName::TdAttributes,
-    CheckName::SeptVeDisable,
-    CheckName::Migratable,
-    CheckName::ServiceTd,
-    CheckName::TdPartition,
-    CheckName::Pks,
-    CheckName::Xfam,
-    CheckName::SeamAttributes,
-    CheckName::MrSignerSeam,
-];
 /// Bits that have rows of their own.
 const JUDGED_APART: u64 = DEBUG | SEPT_VE_DISABLE | MIGRATABLE | SERVTD_EXT | PKS;
 /// XFAM bits that the TDX module lets a TD have: x87, SSE, AVX, AVX-512, PT, PKRU, CET, UINTR, LBR,

@@ -14,22 +14,6 @@ use crate::refusal::{CheckName, Finding};
 use crate::signature_data::QeReport;
 use crate::time::{Window, parse_rfc3339, rfc3339};
 
-/// The rows of this file, skipped together where there is no collateral.
-pub(crate) const ROWS: [CheckName; 13] = [
-    CheckName::CollateralFormat,
-    CheckName::CollateralSigners,
-    CheckName::CrlIssuer,
-    CheckName::CrlComplete,
-    CheckName::CrlCurrent,
-    CheckName::Revocation,
-    CheckName::TcbInfoSignature,
-    CheckName::TcbInfoCurrent,
-    CheckName::TcbInfoPlatform,
-    CheckName::QeIdentitySignature,
-    CheckName::QeIdentityCurrent,
-    CheckName::QeIdentity,
-    CheckName::TdxModule,
-];
 /// What to try when collateral is old, or from another platform.
 const REFRESH: &str = "fetch the collateral again for this quote";
 /// The version of TCB info that has TDX components and module identities.

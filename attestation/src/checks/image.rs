@@ -12,10 +12,6 @@ use crate::check_rows::CheckRows;
 use crate::policy::{ExpectedRegister, ExpectedRegisters, Policy, Prediction};
 use crate::refusal::{CheckName, Finding};
 
-/// Rows of this file.
-pub(crate) const ROWS: [CheckName; 4] =
-    [CheckName::Mrtd, CheckName::Rtmr0, CheckName::Rtmr1, CheckName::Rtmr2];
-
 /// Judges that the image by which the registers are judged is one that the policy lists; a row only
 /// where it lists any.
 pub(crate) fn judge_list(rows: &mut CheckRows, policy: &Policy) {

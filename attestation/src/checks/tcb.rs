@@ -13,25 +13,23 @@ pub(crate) use levels::{NoLevel, Parts};
 
 use super::collateral::{self, ReadCollateral};
 use super::pck::Platform;
-use super::{Inputs, attributes, one_of};
+use super::{Inputs, one_of};
 use crate::check_rows::CheckRows;
 use crate::collateral::Collateral;
 use crate::ecdsa::OneJudgement;
 use crate::policy::{AcceptedTcb, PlatformRules};
-use crate::refusal::{CheckName, Finding};
+use crate::refusal::{CheckName, Finding, Property};
 use crate::time::{parse_rfc3339, rfc3339};
 
 /// Why advisories are not judged.
 const NO_STATUS: &str = "the TCB status is not accepted, whatever its advisories";
-/// Rows about the TCB status, skipped together.
-pub(crate) const STATUS_ROWS: [CheckName; 2] = [CheckName::TcbStatus, CheckName::TcbAdvisories];
 /// What to do about a TCB that is not accepted.
 const UPDATE: &str = "update the platform's firmware and TDX module, or tolerate status and advisories by name and until a date";
 
 /// Checks whose failure dcap-qvl would only repeat.
-fn repeated() -> Vec<CheckName> {
-    let quote = CheckName::ALL.iter().copied().filter(|name| *name < CheckName::CollateralFormat);
-    quote.chain(collateral::ROWS).chain(attributes::ROWS).chain(STATUS_ROWS).collect()
+fn repeated(name: CheckName) -> bool {
+    let properties = [Property::Collateral, Property::Attribute, Property::Status];
+    name < CheckName::CollateralFormat || properties.into_iter().any(|property| name.is(property))
 }
 
 /// Runs dcap-qvl over quote and collateral; its claims if it accepts.
@@ -67,12 +65,12 @@ pub(crate) fn judge(
             rows.fail(CheckName::TcbStatus, "UpToDate", found, UPDATE);
             rows.skip(&[CheckName::TcbAdvisories], NO_STATUS);
         }
-        None => rows.skip(
-            &STATUS_ROWS,
+        None => rows.skip_all(
+            Property::Status,
             "the TCB is evaluated by dcap-qvl, which refused (see quote-verification)",
         ),
     }
-    let already = rows.failed(&repeated());
+    let already = rows.failed(repeated);
     if already.is_empty() {
         let hint =
             "two implementations of Intel's rules disagree: report this with quote and collateral";

@@ -3,7 +3,7 @@
 
 use attestation::{AnchorName, Appraisal, Check, CheckVerdict};
 
-use super::links::{self, CHAIN, Place, RULES};
+use super::links::{CHAIN, Place};
 use super::said::Said;
 
 /// What a link came to.
@@ -56,14 +56,14 @@ impl State {
     }
 }
 
-/// The chain, root first; the policy's own rules stand last, if there are any.
+/// The chain, root first.
 pub fn chain(appraisal: &Appraisal) -> Vec<Link<'_>> {
     let mut supported = true;
     let mut links = Vec::new();
-    for (index, place) in CHAIN.iter().enumerate() {
-        let rows = rows(appraisal, |check| place.checks.contains(&check.name));
+    for place in &CHAIN {
+        let rows = rows(appraisal, |check| check.name.link() == place.link);
         let mut state = state(&rows);
-        if index == links::ROOT
+        if place.link == attestation::Link::Root
             && state == State::Holds
             && appraisal.trust_anchor == AnchorName::Emulated
         {
@@ -71,12 +71,6 @@ pub fn chain(appraisal: &Appraisal) -> Vec<Link<'_>> {
         }
         links.push(Link { place, rows, state, supported, says: (place.says)(&appraisal.facts) });
         supported &= state == State::Holds;
-    }
-    let rules =
-        rows(appraisal, |check| !CHAIN.iter().any(|place| place.checks.contains(&check.name)));
-    if !rules.is_empty() {
-        let state = state(&rules);
-        links.push(Link { place: &RULES, rows: rules, state, supported, says: Said::new() });
     }
     links
 }

@@ -7,7 +7,6 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use protocol::digest::Sha256Digest;
 
 use super::chain::{self, Link, State};
-use super::links::{APP, EVENTS};
 use super::text::{self, sentence};
 use super::{app, rows};
 use crate::judge::{self, Judged};
@@ -147,13 +146,13 @@ fn chain_of_trust(judged: &Judged, links: &[Link<'_>]) -> Markup {
                          says, not what is proved." }
             }
             ol.chain {
-                @for (index, link) in links.iter().enumerate() { (one_link(judged, index, link)) }
+                @for link in links { (one_link(judged, link)) }
             }
         }
     }
 }
 
-fn one_link(judged: &Judged, index: usize, link: &Link<'_>) -> Markup {
+fn one_link(judged: &Judged, link: &Link<'_>) -> Markup {
     let passed = link.rows.iter().filter(|check| check.verdict == CheckVerdict::Pass).count();
     html! {
         li.(link.state.class()).unsupported[!link.supported] {
@@ -172,8 +171,8 @@ fn one_link(judged: &Judged, index: usize, link: &Link<'_>) -> Markup {
                     }
                 }
                 (rows::rows(link))
-                @if index == EVENTS { (app::events(judged)) }
-                @if index == APP { (app::compose_file(judged)) }
+                @if link.place.link == attestation::Link::Events { (app::events(judged)) }
+                @if link.place.link == attestation::Link::App { (app::compose_file(judged)) }
             }
         }
     }

@@ -1,7 +1,7 @@
-//! The links of the chain, from the hardware's root to the compose file, and which checks hold each
-//! of them.
+//! The links of the chain, from the hardware's root to the compose file; each check says which of them it
+//! holds.
 
-use attestation::{CheckName, Facts};
+use attestation::{Facts, Link};
 
 use super::said;
 
@@ -16,29 +16,11 @@ pub struct Place {
     pub expected_from: &'static str,
     /// Where the found values come from.
     pub found_in: &'static str,
-    /// The checks that hold it.
-    pub checks: &'static [CheckName],
+    /// The link whose checks hold it.
+    pub link: Link,
     /// What the evidence says here, beside the checks.
     pub says: fn(&Facts) -> said::Said,
 }
-
-/// What the policy asks beyond the chain; checks that no link names stand here, so that none is
-/// ever left out.
-pub const RULES: Place = Place {
-    title: "The policy's own rules",
-    meaning: "what whoever verifies asks beyond the chain",
-    expected_from: "the policy that was given",
-    found_in: "the evidence and the collateral",
-    checks: &[],
-    says: said::nothing,
-};
-
-/// Index of the root in [`CHAIN`].
-pub const ROOT: usize = 0;
-/// Index of the run-time events in [`CHAIN`].
-pub const EVENTS: usize = 11;
-/// Index of the app in [`CHAIN`].
-pub const APP: usize = 12;
 
 /// Every link, in order.
 pub const CHAIN: [Place; 13] = [
@@ -47,7 +29,7 @@ pub const CHAIN: [Place; 13] = [
         meaning: "whose signature everything rests on",
         expected_from: "Intel's certificate, which dstyx pins (attestation/roots); an emulator's only where an option or a policy names it, or dstyx started it",
         found_in: "the last certificate of the chain in the quote",
-        checks: &[CheckName::TrustAnchor],
+        link: Link::Root,
         says: said::nothing,
     },
     Place {
@@ -55,16 +37,7 @@ pub const CHAIN: [Place; 13] = [
         meaning: "the root issued them, they are valid, and nobody took them back",
         expected_from: "the certificate above each one, and the revocation lists of the same CA",
         found_in: "the chain in the quote, and the collateral",
-        checks: &[
-            CheckName::PckCertificates,
-            CheckName::CertificateValidity,
-            CheckName::CollateralFormat,
-            CheckName::CollateralSigners,
-            CheckName::CrlIssuer,
-            CheckName::CrlComplete,
-            CheckName::CrlCurrent,
-            CheckName::Revocation,
-        ],
+        link: Link::Certificates,
         says: said::nothing,
     },
     Place {
@@ -72,18 +45,7 @@ pub const CHAIN: [Place; 13] = [
         meaning: "one real processor, with microcode and firmware that have no known hole",
         expected_from: "the TCB info that the CA signed for this kind of processor, and the policy",
         found_in: "the processor's PCK certificate",
-        checks: &[
-            CheckName::TcbInfoSignature,
-            CheckName::TcbInfoCurrent,
-            CheckName::TcbInfoPlatform,
-            CheckName::TcbStatus,
-            CheckName::TcbAdvisories,
-            CheckName::MinimumTcbDate,
-            CheckName::EvaluationNumber,
-            CheckName::CollateralAge,
-            CheckName::Fmspc,
-            CheckName::PlatformId,
-        ],
+        link: Link::Processor,
         says: said::processor,
     },
     Place {
@@ -91,13 +53,7 @@ pub const CHAIN: [Place; 13] = [
         meaning: "the program on that processor that vouches for quotes",
         expected_from: "the QE identity that the CA signed",
         found_in: "the enclave's own report in the quote",
-        checks: &[
-            CheckName::QeReportSignature,
-            CheckName::QeIdentitySignature,
-            CheckName::QeIdentityCurrent,
-            CheckName::QeIdentity,
-            CheckName::AttestationKey,
-        ],
+        link: Link::QuotingEnclave,
         says: said::nothing,
     },
     Place {
@@ -105,14 +61,7 @@ pub const CHAIN: [Place; 13] = [
         meaning: "the signed statement itself, unchanged and made for this request",
         expected_from: "the attestation key, and the nonce or the report data that was stated",
         found_in: "the quote",
-        checks: &[
-            CheckName::TeeType,
-            CheckName::QuoteFormat,
-            CheckName::QuoteHeader,
-            CheckName::QuoteSignature,
-            CheckName::QuoteVerification,
-            CheckName::ReportData,
-        ],
+        link: Link::Quote,
         says: said::quote,
     },
     Place {
@@ -120,7 +69,7 @@ pub const CHAIN: [Place; 13] = [
         meaning: "Intel's software that keeps the host out of the guest",
         expected_from: "the TCB info, and zero where only Intel's module may stand",
         found_in: "the quote: MRSEAM, MRSIGNERSEAM, SEAMATTRIBUTES, TEE_TCB_SVN",
-        checks: &[CheckName::TdxModule, CheckName::MrSignerSeam, CheckName::SeamAttributes],
+        link: Link::TdxModule,
         says: said::tdx_module,
     },
     Place {
@@ -128,16 +77,7 @@ pub const CHAIN: [Place; 13] = [
         meaning: "how the guest was created: nobody can debug it, move it or look in",
         expected_from: "dstyx's strict rules, and what the policy tolerates by name",
         found_in: "the quote: TDATTRIBUTES, XFAM, MRSERVICETD",
-        checks: &[
-            CheckName::Debug,
-            CheckName::TdAttributes,
-            CheckName::SeptVeDisable,
-            CheckName::Migratable,
-            CheckName::ServiceTd,
-            CheckName::TdPartition,
-            CheckName::Pks,
-            CheckName::Xfam,
-        ],
+        link: Link::TrustDomain,
         says: said::trust_domain,
     },
     Place {
@@ -145,7 +85,7 @@ pub const CHAIN: [Place; 13] = [
         meaning: "the first code that runs in the guest",
         expected_from: "computed from the image's firmware",
         found_in: "the quote: MRTD",
-        checks: &[CheckName::Mrtd, CheckName::ImageList],
+        link: Link::Firmware,
         says: said::nothing,
     },
     Place {
@@ -153,7 +93,7 @@ pub const CHAIN: [Place; 13] = [
         meaning: "the virtual hardware, as the host described it to the firmware",
         expected_from: "computed from the firmware's configuration and the machine's shape",
         found_in: "the quote: RTMR0",
-        checks: &[CheckName::Rtmr0],
+        link: Link::Machine,
         says: said::nothing,
     },
     Place {
@@ -161,7 +101,7 @@ pub const CHAIN: [Place; 13] = [
         meaning: "the kernel that the firmware started",
         expected_from: "computed from the image's kernel",
         found_in: "the quote: RTMR1",
-        checks: &[CheckName::Rtmr1],
+        link: Link::Kernel,
         says: said::nothing,
     },
     Place {
@@ -169,7 +109,7 @@ pub const CHAIN: [Place; 13] = [
         meaning: "the whole operating system, and how it was told to start",
         expected_from: "computed from the image's command line and initrd",
         found_in: "the quote: RTMR2",
-        checks: &[CheckName::Rtmr2],
+        link: Link::Loaded,
         says: said::nothing,
     },
     Place {
@@ -177,21 +117,7 @@ pub const CHAIN: [Place; 13] = [
         meaning: "the app and everything since, each event extended before it was acted on",
         expected_from: "the order of a boot, and RTMR3 in the quote",
         found_in: "the event log beside the quote, replayed",
-        checks: &[
-            CheckName::EventLog,
-            CheckName::EventPayload,
-            CheckName::EventMissing,
-            CheckName::EventOrder,
-            CheckName::EventRepeated,
-            CheckName::EventLate,
-            CheckName::BootStage,
-            CheckName::Rtmr3,
-            CheckName::EventSeparator,
-            CheckName::FirmwareLog,
-            CheckName::MeasuredFacts,
-            CheckName::RequiredEvents,
-            CheckName::ForbiddenEvents,
-        ],
+        link: Link::Events,
         says: said::nothing,
     },
     Place {
@@ -199,36 +125,21 @@ pub const CHAIN: [Place; 13] = [
         meaning: "the containers that were asked for",
         expected_from: "the app directory that was stated",
         found_in: "the events app-id, compose-hash and instance-id, and MRCONFIGID in the quote",
-        checks: &[
-            CheckName::ComposeHash,
-            CheckName::AppId,
-            CheckName::InstanceId,
-            CheckName::MrConfigId,
-            CheckName::PublishedCompose,
-            CheckName::AppList,
-        ],
+        link: Link::App,
         says: said::app,
     },
 ];
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use attestation::CheckName;
 
-    #[test]
-    fn the_named_places_are_where_their_names_say() {
-        let holds = |index: usize, check| CHAIN[index].checks.contains(&check);
-        assert!(
-            holds(ROOT, CheckName::TrustAnchor)
-                && holds(EVENTS, CheckName::Rtmr3)
-                && holds(APP, CheckName::ComposeHash)
-        );
-    }
+    use super::*;
 
     #[test]
     fn every_check_holds_exactly_one_link() {
         for check in CheckName::ALL {
-            let links = CHAIN.iter().filter(|place| place.checks.contains(check)).count();
+            let links = CHAIN.iter().filter(|place| place.link == check.link()).count();
             assert_eq!(links, 1, "{}", check.name());
         }
     }
