@@ -9,7 +9,7 @@ use attestation::policy::{
 use attestation::{Collateral, Policy, TrustAnchor, VerifiedImage};
 use p256::ecdsa::signature::Signer;
 use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
-use protocol::digest::{AppId, ComposeHash, Rtmr};
+use protocol::digest::{ComposeHash, Rtmr};
 use protocol::event_log::{self, RuntimeEvent};
 use protocol::evidence::Evidence;
 use protocol::{fixtures, mr_config, report_data};

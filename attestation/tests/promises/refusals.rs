@@ -5,8 +5,9 @@ use attestation::policy::{
     RequiredEvent, Stage, TcbStatus, TdAttribute,
 };
 use attestation::{
-    AnchorName, CheckName, CheckVerdict, Collateral, EMULATED, Policy, TrustAnchor, judge,
+    AnchorName, CheckName, CheckVerdict, Collateral, EMULATED, Policy, Storage, TrustAnchor, judge,
 };
+use protocol::app_compose::StorageFs;
 use protocol::digest::{
     AppId, ComposeHash, InstanceId, OsImageHash, ReportData, Rtmr, Sha384Digest,
 };
