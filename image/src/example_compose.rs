@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use protocol::digest::Sha256Digest;
-
-/// The registry of images that exist only where they were built; no such host exists.
-const REGISTRY: &str = "dstyx.local";
+use protocol::launch::LOCAL_REGISTRY;
 
 /// Refuses a compose file that names another image of the example than the one of `digest`.
 pub fn check(
@@ -14,10 +12,10 @@ pub fn check(
     name: &str,
     digest: Sha256Digest,
 ) -> Result<(), ExampleError> {
-    let expected = format!("{REGISTRY}/{name}@sha256:{digest}");
+    let expected = format!("{LOCAL_REGISTRY}/{name}@sha256:{digest}");
     let named =
         compose.lines().filter_map(|line| line.trim_start().strip_prefix("image:")).map(str::trim);
-    let mut named = named.filter(|image| image.starts_with(&format!("{REGISTRY}/{name}")));
+    let mut named = named.filter(|image| image.starts_with(&format!("{LOCAL_REGISTRY}/{name}")));
     match named.next() {
         Some(image) if image == expected => Ok(()),
         found => {

@@ -28,6 +28,9 @@ pub const MAX_BYTES: usize = 1 << 20;
 pub const SECTOR_BYTES: usize = 512;
 /// Most mirrors, KMS or gateway addresses: each costs a connection attempt.
 pub const MAX_ADDRESSES: usize = 16;
+/// The registry of images that were built beside the app: mirrors have them, and no host has this
+/// name.
+pub const LOCAL_REGISTRY: &str = "dstyx.local";
 /// Longest address; the usual limit for URLs.
 pub const MAX_ADDRESS_BYTES: usize = 2048;
 

@@ -133,8 +133,8 @@ fn hostile_tables_and_a_lying_mirror() {
     let mut guest = host.start(&lab::image(Flavour::Dev));
     let last = guest.reached(Phase::AppRunning).unwrap();
     assert_eq!(
-        (last.phase, last.refusal),
-        (Phase::AppFailed, Refusal::ImageRefused),
+        (last.phase, last.refusal, last.blob.is_some()),
+        (Phase::AppFailed, Refusal::ImageOtherBytes, true),
         "{}",
         guest.console()
     );

@@ -71,7 +71,7 @@ impl PullError {
         match self {
             Self::Fetch(FetchError::AllSources { attempts, .. }) => match attempts.last() {
                 Some(attempt) => reason_of(&attempt.cause),
-                None => PullReason::Unreachable,
+                None => PullReason::NotFound,
             },
             Self::Fetch(FetchError::Store(_)) | Self::Store(_) => PullReason::Store,
             Self::Document { .. } => PullReason::Document,

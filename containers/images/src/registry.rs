@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use compose::digest::ContentDigest;
 use compose::{ImageName, ImageReference, valid_registry};
+use protocol::launch::LOCAL_REGISTRY;
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Client, StatusCode, Url};
 use rustls::RootCertStore;
@@ -213,6 +214,7 @@ impl Registries {
         let mut sources: Vec<Source<'_>> = self.settings.mirrors.iter().map(mirror).collect();
         let insecure = self.settings.insecure.iter().any(|name| name == image.registry());
         let registry = match (insecure, &self.https_client) {
+            _ if image.registry() == LOCAL_REGISTRY => None,
             (true, _) => Some(("http", &self.plain_client, Role::Insecure)),
             (false, Some(client)) => Some(("https", client, Role::Registry)),
             (false, None) => None,

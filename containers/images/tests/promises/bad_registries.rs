@@ -193,6 +193,9 @@ async fn what_passes_is_told_apart_from_what_is_final() {
     let unresolved = error("registry.invalid/app", vec![]).await;
     assert!(unresolved.is_passing() && unresolved.reason() == PullReason::Unreachable);
     assert_eq!(unresolved.blob(), Some(digest));
+    // Its name is not even looked up.
+    let local = error("dstyx.local/app", vec![]).await;
+    assert!(!local.is_passing() && local.reason() == PullReason::NotFound, "{local}");
     for (code, headers, passing, reason) in [
         (429, "retry-after: 7\n", Some(7), PullReason::Unreachable),
         (503, "", Some(0), PullReason::Unreachable),
