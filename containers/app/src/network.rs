@@ -42,7 +42,7 @@ mod upstream;
 pub use plan::{MAX_CONTAINERS, MAX_NETWORKS, PlanError};
 
 use links::{Netlink, Pair};
-use plan::{BRIDGE_PREFIX, Link, Plan, Slot, SlotMode, VETH_PREFIX};
+use plan::{BRIDGE_PREFIX, Endpoint, EndpointMode, Link, Plan, VETH_PREFIX};
 use record::Record;
 use resolver::Resolver;
 
@@ -106,51 +106,51 @@ impl Networks {
     /// Connects a container, `SERVICE-N`, before it starts; once connected, it only tells again
     /// what it told.
     pub async fn join(&self, container_id: &str) -> Result<Joined, NetworkError> {
-        let slot = self.slot(container_id)?;
-        if self.is_on_the_guests(slot)? {
-            return Ok(self.joined_host(slot));
+        let endpoint = self.endpoint(container_id)?;
+        if self.is_on_the_guests(endpoint)? {
+            return Ok(self.joined_host(endpoint));
         }
         let mut record = self.record.lock().await;
-        let connected = match &slot.mode {
-            SlotMode::Shared(_) => {
-                let other = self.shared(slot)?;
+        let connected = match &endpoint.mode {
+            EndpointMode::Shared(_) => {
+                let other = self.shared(endpoint)?;
                 if !record.joined.contains(&other.id) {
                     return Err(NetworkError::NotJoined(other.id.clone()));
                 }
                 other
             }
-            SlotMode::Host | SlotMode::None | SlotMode::Links(_) => slot,
+            EndpointMode::Host | EndpointMode::None | EndpointMode::Links(_) => endpoint,
         };
         let file = self.namespace_file(&connected.id);
         if !namespace::is_bound(&file) {
             self.connect(connected, &file).await?;
         }
-        if record.joined.insert(slot.id.clone()) {
+        if record.joined.insert(endpoint.id.clone()) {
             record.write(&self.run_dir).map_err(NetworkError::Io)?;
             self.resolver.set_joined(&record.joined);
         }
         Ok(Joined {
             namespace: Some(file),
             addresses: connected.links().iter().flat_map(Link::addresses).collect(),
-            resolv_conf: etc::resolv_conf(&self.plan, connected, slot),
-            hosts: etc::hosts(&self.plan, connected, slot),
+            resolv_conf: etc::resolv_conf(&self.plan, connected, endpoint),
+            hosts: etc::hosts(&self.plan, connected, endpoint),
         })
     }
 
     /// Disconnects a container that has ended; its ports are no longer published. One that is not
     /// connected is fine.
     pub async fn leave(&self, container_id: &str) -> Result<(), NetworkError> {
-        let slot = self.slot(container_id)?;
+        let endpoint = self.endpoint(container_id)?;
         let mut record = self.record.lock().await;
-        record.joined.remove(&slot.id);
+        record.joined.remove(&endpoint.id);
         self.resolver.set_joined(&record.joined);
-        let published = record.published.remove(&slot.id);
+        let published = record.published.remove(&endpoint.id);
         record.write(&self.run_dir).map_err(NetworkError::Io)?;
         if published {
             filter(&self.plan, &record).await?;
         }
-        namespace::unbind(&self.namespace_file(&slot.id)).map_err(NetworkError::Io)?;
-        for link in slot.links() {
+        namespace::unbind(&self.namespace_file(&endpoint.id)).map_err(NetworkError::Io)?;
+        for link in endpoint.links() {
             self.netlink.remove(&link.outer).await?;
         }
         Ok(())
@@ -159,20 +159,20 @@ impl Networks {
     /// Publishes the ports of a container that has joined, and tells where they are reachable. On
     /// the guest's own network all of them are.
     pub async fn publish(&self, container_id: &str) -> Result<Vec<SocketAddr>, NetworkError> {
-        let slot = self.slot(container_id)?;
-        if self.is_on_the_guests(slot)? {
+        let endpoint = self.endpoint(container_id)?;
+        if self.is_on_the_guests(endpoint)? {
             return Ok(Vec::new());
         }
         let mut record = self.record.lock().await;
-        if !record.joined.contains(&slot.id) {
-            return Err(NetworkError::NotJoined(slot.id.clone()));
+        if !record.joined.contains(&endpoint.id) {
+            return Err(NetworkError::NotJoined(endpoint.id.clone()));
         }
-        if record.published.insert(slot.id.clone()) {
+        if record.published.insert(endpoint.id.clone()) {
             record.write(&self.run_dir).map_err(NetworkError::Io)?;
             filter(&self.plan, &record).await?;
         }
         let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        Ok(slot
+        Ok(endpoint
             .ports
             .iter()
             .map(|port| SocketAddr::new(port.host_ip.unwrap_or(any), port.published))
@@ -181,9 +181,9 @@ impl Networks {
 
     /// Takes back what [`Self::publish`] did.
     pub async fn unpublish(&self, container_id: &str) -> Result<(), NetworkError> {
-        let slot = self.slot(container_id)?;
+        let endpoint = self.endpoint(container_id)?;
         let mut record = self.record.lock().await;
-        if record.published.remove(&slot.id) {
+        if record.published.remove(&endpoint.id) {
             record.write(&self.run_dir).map_err(NetworkError::Io)?;
             filter(&self.plan, &record).await?;
         }
@@ -197,14 +197,14 @@ impl Networks {
     }
 
     /// Makes a container's namespace and everything in it, then lets `file` stand for it.
-    async fn connect(&self, slot: &Slot, file: &Path) -> Result<(), NetworkError> {
+    async fn connect(&self, endpoint: &Endpoint, file: &Path) -> Result<(), NetworkError> {
         let prepare = || {
             forwarding::container()?;
             Netlink::open()
         };
         let (namespace, inside) = namespace::create(prepare).await.map_err(NetworkError::Io)?;
         inside.up(inside.index("lo").await?).await?;
-        for (place, link) in slot.links().iter().enumerate() {
+        for (place, link) in endpoint.links().iter().enumerate() {
             let (name, temporary) = (format!("eth{place}"), format!("dn{place}-{}", link.outer));
             let pair = Pair {
                 outer: &link.outer,
@@ -222,13 +222,13 @@ impl Networks {
                 let enable = move || forwarding::enable_ipv6(&name);
                 namespace::inside(&namespace, enable).await.map_err(NetworkError::Io)?;
             }
-            self.address(&inside, index, slot, link).await?;
+            self.address(&inside, index, endpoint, link).await?;
         }
-        for (place, link) in slot.links().iter().enumerate() {
+        for (place, link) in endpoint.links().iter().enumerate() {
             self.netlink.wait_until_up(&link.outer).await?;
             inside.wait_until_up(&format!("eth{place}")).await?;
         }
-        if let Some(link) = self.plan.way_out(slot) {
+        if let Some(link) = self.plan.way_out(endpoint) {
             self.set_default_routes(&inside, link).await?;
         }
         namespace::unbind(file)
@@ -242,7 +242,7 @@ impl Networks {
         &self,
         inside: &Netlink,
         index: u32,
-        slot: &Slot,
+        endpoint: &Endpoint,
         link: &Link,
     ) -> Result<(), NetworkError> {
         let bridge = &self.plan.bridges[link.bridge];
@@ -260,8 +260,12 @@ impl Networks {
         for gateway in bridge.gateways() {
             inside.set_neighbour(index, gateway, bridge.hardware_address).await?;
         }
-        let others =
-            self.plan.containers.iter().filter(|other| other.id != slot.id).flat_map(Slot::links);
+        let others = self
+            .plan
+            .containers
+            .iter()
+            .filter(|other| other.id != endpoint.id)
+            .flat_map(Endpoint::links);
         for other in others.filter(|other| other.bridge == link.bridge) {
             for address in other.addresses() {
                 inside.set_neighbour(index, address, other.hardware_address).await?;
@@ -283,35 +287,35 @@ impl Networks {
         Ok(())
     }
 
-    fn joined_host(&self, slot: &Slot) -> Joined {
+    fn joined_host(&self, endpoint: &Endpoint) -> Joined {
         // Absent before the first lease: then there is nobody to ask.
         let guests = fs::read_to_string(&self.resolv_conf).unwrap_or_default();
         Joined {
             namespace: None,
             addresses: Vec::new(),
-            resolv_conf: etc::guests_resolv_conf(&guests, slot),
-            hosts: etc::hosts(&self.plan, slot, slot),
+            resolv_conf: etc::guests_resolv_conf(&guests, endpoint),
+            hosts: etc::hosts(&self.plan, endpoint, endpoint),
         }
     }
 
-    fn slot(&self, id: &str) -> Result<&Slot, NetworkError> {
+    fn endpoint(&self, id: &str) -> Result<&Endpoint, NetworkError> {
         self.plan.container(id).ok_or_else(|| NetworkError::NoContainer(id.to_owned()))
     }
 
     /// The container whose namespace another uses in the end.
-    fn shared<'a>(&'a self, slot: &'a Slot) -> Result<&'a Slot, NetworkError> {
-        let mut slot = slot;
+    fn shared<'a>(&'a self, endpoint: &'a Endpoint) -> Result<&'a Endpoint, NetworkError> {
+        let mut endpoint = endpoint;
         for _ in 0..self.plan.containers.len() {
-            let SlotMode::Shared(other) = &slot.mode else { return Ok(slot) };
-            slot = self.slot(other)?;
+            let EndpointMode::Shared(other) = &endpoint.mode else { return Ok(endpoint) };
+            endpoint = self.endpoint(other)?;
         }
-        Err(NetworkError::NoContainer(slot.id.clone()))
+        Err(NetworkError::NoContainer(endpoint.id.clone()))
     }
 
     /// Whether a container is on the guest's own network, of which nothing is made and nothing
     /// recorded.
-    fn is_on_the_guests(&self, slot: &Slot) -> Result<bool, NetworkError> {
-        Ok(matches!(self.shared(slot)?.mode, SlotMode::Host))
+    fn is_on_the_guests(&self, endpoint: &Endpoint) -> Result<bool, NetworkError> {
+        Ok(matches!(self.shared(endpoint)?.mode, EndpointMode::Host))
     }
 
     fn namespace_file(&self, id: &str) -> PathBuf {
@@ -329,7 +333,7 @@ fn is_ours(link: &str) -> bool {
 
 /// Lets pass what shall pass now.
 async fn filter(plan: &Plan, record: &Record) -> Result<(), NetworkError> {
-    nft::replace(rules::rules(plan, |slot| record.published.contains(&slot.id))).await
+    nft::replace(rules::rules(plan, |endpoint| record.published.contains(&endpoint.id))).await
 }
 
 async fn make_bridges(netlink: &Netlink, plan: &Plan) -> Result<(), NetworkError> {

@@ -3,16 +3,16 @@
 
 use std::net::IpAddr;
 
-use super::plan::{Plan, Slot};
+use super::plan::{Endpoint, Plan};
 
 /// The content of `resolv.conf`: the resolver of the first network, or none where there is no
 /// network.
-pub(super) fn resolv_conf(plan: &Plan, connected: &Slot, slot: &Slot) -> String {
+pub(super) fn resolv_conf(plan: &Plan, connected: &Endpoint, endpoint: &Endpoint) -> String {
     let mut text = String::new();
     if let Some(link) = plan.way_out(connected).or_else(|| connected.links().first()) {
         text.push_str(&format!("nameserver {}\n", plan.bridges[link.bridge].gateway_v4()));
     }
-    let names = &slot.names;
+    let names = &endpoint.names;
     if !names.dns_search.is_empty() {
         text.push_str(&format!("search {}\n", names.dns_search.join(" ")));
     }
@@ -26,15 +26,18 @@ pub(super) fn resolv_conf(plan: &Plan, connected: &Slot, slot: &Slot) -> String 
 
 /// The same for a container in the guest's own namespace: what the guest asks, or what the file
 /// says.
-pub(super) fn guests_resolv_conf(guests: &str, slot: &Slot) -> String {
-    let servers: Vec<IpAddr> =
-        if slot.names.dns.is_empty() { name_servers(guests) } else { slot.names.dns.clone() };
+pub(super) fn guests_resolv_conf(guests: &str, endpoint: &Endpoint) -> String {
+    let servers: Vec<IpAddr> = if endpoint.names.dns.is_empty() {
+        name_servers(guests)
+    } else {
+        endpoint.names.dns.clone()
+    };
     let mut text: String = servers.iter().map(|server| format!("nameserver {server}\n")).collect();
-    if !slot.names.dns_search.is_empty() {
-        text.push_str(&format!("search {}\n", slot.names.dns_search.join(" ")));
+    if !endpoint.names.dns_search.is_empty() {
+        text.push_str(&format!("search {}\n", endpoint.names.dns_search.join(" ")));
     }
-    if !slot.names.dns_options.is_empty() {
-        text.push_str(&format!("options {}\n", slot.names.dns_options.join(" ")));
+    if !endpoint.names.dns_options.is_empty() {
+        text.push_str(&format!("options {}\n", endpoint.names.dns_options.join(" ")));
     }
     text
 }
@@ -46,9 +49,13 @@ pub(super) fn name_servers(text: &str) -> Vec<IpAddr> {
 }
 
 /// Lines of `/etc/hosts` beyond loopback: its own name, and what the file adds.
-pub(super) fn hosts(plan: &Plan, connected: &Slot, slot: &Slot) -> Vec<(IpAddr, String)> {
-    let names = &slot.names;
-    let name = names.hostname.as_ref().unwrap_or(&slot.service);
+pub(super) fn hosts(
+    plan: &Plan,
+    connected: &Endpoint,
+    endpoint: &Endpoint,
+) -> Vec<(IpAddr, String)> {
+    let names = &endpoint.names;
+    let name = names.hostname.as_ref().unwrap_or(&endpoint.service);
     let name = match &names.domainname {
         Some(domain) => format!("{name}.{domain} {name}"),
         None => name.clone(),

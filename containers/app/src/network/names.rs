@@ -14,7 +14,7 @@ use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
 use ipnet::IpNet;
 
-use super::plan::{Link, Plan, Slot};
+use super::plan::{Endpoint, Link, Plan};
 
 /// Longest query that is read: a question is below 300 bytes, options of EDNS some more.
 pub(super) const MAX_QUERY_BYTES: usize = 4096;
@@ -47,7 +47,7 @@ pub(super) enum Reaction {
 pub(super) fn react(bytes: &[u8], asker: IpAddr, view: &View<'_>, turn: usize) -> Reaction {
     let Some(header) = bytes.get(..HEADER_BYTES) else { return Reaction::Ignore };
     // The bit that makes it a response: answering one could go on for ever.
-    let Some(slot) = view.asker(asker).filter(|_| header[2] & 0x80 == 0) else {
+    let Some(endpoint) = view.asker(asker).filter(|_| header[2] & 0x80 == 0) else {
         return Reaction::Ignore;
     };
     let id = u16::from_be_bytes([header[0], header[1]]);
@@ -57,12 +57,12 @@ pub(super) fn react(bytes: &[u8], asker: IpAddr, view: &View<'_>, turn: usize) -
     if query.metadata.op_code != OpCode::Query {
         return refusal(id, query.metadata.op_code, ResponseCode::NotImp);
     }
-    match view.look_up(slot, &query.queries[0], turn) {
+    match view.look_up(endpoint, &query.queries[0], turn) {
         Found::Records(records) => answer(&query, ResponseCode::NoError, records),
         Found::NoName => answer(&query, ResponseCode::NXDomain, Vec::new()),
         Found::Refused => answer(&query, ResponseCode::Refused, Vec::new()),
         Found::Elsewhere => {
-            Reaction::Forward { query: Box::new(query), servers: slot.names.dns.clone() }
+            Reaction::Forward { query: Box::new(query), servers: endpoint.names.dns.clone() }
         }
     }
 }
@@ -136,13 +136,14 @@ enum Found {
 }
 
 impl View<'_> {
-    fn asker(&self, address: IpAddr) -> Option<&Slot> {
-        let has =
-            |slot: &&Slot| slot.links().iter().flat_map(Link::addresses).any(|own| own == address);
+    fn asker(&self, address: IpAddr) -> Option<&Endpoint> {
+        let has = |endpoint: &&Endpoint| {
+            endpoint.links().iter().flat_map(Link::addresses).any(|own| own == address)
+        };
         self.plan.containers.iter().find(has)
     }
 
-    fn look_up(&self, asker: &Slot, query: &Query, turn: usize) -> Found {
+    fn look_up(&self, asker: &Endpoint, query: &Query, turn: usize) -> Found {
         if query.query_class() != DNSClass::IN {
             return Found::Refused;
         }
@@ -163,7 +164,7 @@ impl View<'_> {
             );
         }
         if !text.contains('.')
-            || self.plan.containers.iter().any(|slot| is_called(slot, None, text))
+            || self.plan.containers.iter().any(|endpoint| is_called(endpoint, None, text))
         {
             return Found::NoName;
         }
@@ -173,28 +174,33 @@ impl View<'_> {
 
     /// The addresses of who is called `name`, on the first of the asker's networks where anybody
     /// is.
-    fn addresses(&self, asker: &Slot, name: &str) -> Vec<IpAddr> {
+    fn addresses(&self, asker: &Endpoint, name: &str) -> Vec<IpAddr> {
         let on = |own: &Link| -> Vec<IpAddr> {
-            let there = self.running().filter(|slot| is_called(slot, Some(own.bridge), name));
-            let links =
-                there.flat_map(|slot| slot.links().iter().filter(|link| link.bridge == own.bridge));
+            let there =
+                self.running().filter(|endpoint| is_called(endpoint, Some(own.bridge), name));
+            let links = there.flat_map(|endpoint| {
+                endpoint.links().iter().filter(|link| link.bridge == own.bridge)
+            });
             links.flat_map(Link::addresses).collect()
         };
         asker.links().iter().map(on).find(|found| !found.is_empty()).unwrap_or_default()
     }
 
-    fn look_up_address(&self, asker: &Slot, query: &Query, address: IpAddr) -> Found {
+    fn look_up_address(&self, asker: &Endpoint, query: &Query, address: IpAddr) -> Found {
         let shared = |link: &Link| asker.links().iter().any(|own| own.bridge == link.bridge);
-        let has = |slot: &&Slot| {
-            slot.links()
+        let has = |endpoint: &&Endpoint| {
+            endpoint
+                .links()
                 .iter()
                 .filter(|link| shared(link))
                 .flat_map(Link::addresses)
                 .any(|own| own == address)
         };
         // The last of its names is its own; the first is that of all its replicas.
-        let name =
-            self.running().find(has).and_then(|slot| Name::from_ascii(slot.found_as.last()?).ok());
+        let name = self
+            .running()
+            .find(has)
+            .and_then(|endpoint| Name::from_ascii(endpoint.found_as.last()?).ok());
         let Some(mut name) = name else { return Found::NoName };
         name.set_fqdn(true);
         if query.query_type() != RecordType::PTR {
@@ -207,16 +213,16 @@ impl View<'_> {
         )])
     }
 
-    fn running(&self) -> impl Iterator<Item = &Slot> {
-        self.plan.containers.iter().filter(|slot| self.joined.contains(&slot.id))
+    fn running(&self) -> impl Iterator<Item = &Endpoint> {
+        self.plan.containers.iter().filter(|endpoint| self.joined.contains(&endpoint.id))
     }
 }
 
 /// Whether a container is called `name` on a network, or on any.
-fn is_called(slot: &Slot, bridge: Option<usize>, name: &str) -> bool {
+fn is_called(endpoint: &Endpoint, bridge: Option<usize>, name: &str) -> bool {
     let links =
-        slot.links().iter().filter(|link| bridge.is_none_or(|bridge| link.bridge == bridge));
-    slot.found_as.iter().chain(links.flat_map(|link| &link.aliases)).any(|known| known == name)
+        endpoint.links().iter().filter(|link| bridge.is_none_or(|bridge| link.bridge == bridge));
+    endpoint.found_as.iter().chain(links.flat_map(|link| &link.aliases)).any(|known| known == name)
 }
 
 /// The address that a name under `in-addr.arpa` or `ip6.arpa` stands for.
@@ -253,7 +259,7 @@ mod tests {
     }
 
     fn everybody(plan: &Plan) -> BTreeSet<String> {
-        plan.containers.iter().map(|slot| slot.id.clone()).collect()
+        plan.containers.iter().map(|endpoint| endpoint.id.clone()).collect()
     }
 
     fn question(name: &str) -> Vec<u8> {

@@ -51,7 +51,7 @@ pub(super) struct Plan {
     /// In file order.
     pub(super) bridges: Vec<Bridge>,
     /// In the order of services and replicas.
-    pub(super) containers: Vec<Slot>,
+    pub(super) containers: Vec<Endpoint>,
 }
 
 /// One network.
@@ -100,15 +100,15 @@ impl Bridge {
     }
 }
 
-/// One container's place.
+/// One container on the networks of the app, or on none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Slot {
+pub(super) struct Endpoint {
     /// `SERVICE-N`.
     pub(super) id: String,
     /// Its service.
     pub(super) service: String,
     /// What it is connected to.
-    pub(super) mode: SlotMode,
+    pub(super) mode: EndpointMode,
     /// The names by which others on the networks of its links find it, lower case; aliases are the
     /// links' own.
     pub(super) found_as: Vec<String>,
@@ -120,7 +120,7 @@ pub(super) struct Slot {
 
 /// How a container is connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum SlotMode {
+pub(super) enum EndpointMode {
     /// Loopback only.
     None,
     /// The namespace of the container with this id.
@@ -155,12 +155,12 @@ impl Link {
     }
 }
 
-impl Slot {
+impl Endpoint {
     /// Its links; none unless it has networks of its own.
     pub(super) fn links(&self) -> &[Link] {
         match &self.mode {
-            SlotMode::Links(links) => links,
-            SlotMode::None | SlotMode::Shared(_) | SlotMode::Host => &[],
+            EndpointMode::Links(links) => links,
+            EndpointMode::None | EndpointMode::Shared(_) | EndpointMode::Host => &[],
         }
     }
 }
@@ -177,52 +177,52 @@ impl Plan {
         let mut plan = Self { bridges, containers: Vec::new() };
         for service in &compose.services {
             for replica in 1..=service.replicas {
-                let slot = plan.slot(service, replica, &mut addresses)?;
-                plan.containers.push(slot);
+                let endpoint = plan.endpoint(service, replica, &mut addresses)?;
+                plan.containers.push(endpoint);
             }
         }
         Ok(plan)
     }
 
     /// The container with this id.
-    pub(super) fn container(&self, id: &str) -> Option<&Slot> {
-        self.containers.iter().find(|slot| slot.id == id)
+    pub(super) fn container(&self, id: &str) -> Option<&Endpoint> {
+        self.containers.iter().find(|endpoint| endpoint.id == id)
     }
 
     /// The link by which a container leaves the guest: that of highest priority to a network that
     /// is not internal.
-    pub(super) fn way_out<'a>(&self, slot: &'a Slot) -> Option<&'a Link> {
-        slot.links().iter().find(|link| !self.bridges[link.bridge].internal)
+    pub(super) fn way_out<'a>(&self, endpoint: &'a Endpoint) -> Option<&'a Link> {
+        endpoint.links().iter().find(|link| !self.bridges[link.bridge].internal)
     }
 
-    fn slot(
+    fn endpoint(
         &self,
         service: &Service,
         replica: u16,
         addresses: &mut Addresses,
-    ) -> Result<Slot, PlanError> {
+    ) -> Result<Endpoint, PlanError> {
         let id = format!("{}-{replica}", service.name);
         let mode = match &service.network {
-            NetworkMode::None => SlotMode::None,
-            NetworkMode::Host => SlotMode::Host,
-            NetworkMode::Service(other) => SlotMode::Shared(format!("{other}-1")),
+            NetworkMode::None => EndpointMode::None,
+            NetworkMode::Host => EndpointMode::Host,
+            NetworkMode::Service(other) => EndpointMode::Shared(format!("{other}-1")),
             NetworkMode::Networks(attachments) => {
                 let links = attachments.iter().map(|attachment| self.link(attachment, addresses));
-                SlotMode::Links(links.collect::<Result<_, _>>()?)
+                EndpointMode::Links(links.collect::<Result<_, _>>()?)
             }
         };
         let mut found_as = vec![service.name.clone(), id.clone()];
         found_as.extend(service.names.container_name.clone());
         found_as.iter_mut().for_each(|name| name.make_ascii_lowercase());
         let (names, ports) = (service.names.clone(), service.ports.clone());
-        let slot = Slot { id, service: service.name.clone(), mode, found_as, names, ports };
-        if matches!(slot.mode, SlotMode::Links(_))
-            && !slot.ports.is_empty()
-            && self.way_out(&slot).is_none()
+        let endpoint = Endpoint { id, service: service.name.clone(), mode, found_as, names, ports };
+        if matches!(endpoint.mode, EndpointMode::Links(_))
+            && !endpoint.ports.is_empty()
+            && self.way_out(&endpoint).is_none()
         {
             return Err(PlanError::PublishedInside { service: service.name.clone() });
         }
-        Ok(slot)
+        Ok(endpoint)
     }
 
     fn link(&self, attachment: &Attachment, addresses: &mut Addresses) -> Result<Link, PlanError> {
@@ -579,7 +579,7 @@ mod tests {
         let mut busy = service("busy", on(&all));
         busy.replicas = u16::try_from(MAX_CONTAINERS).expect("small");
         let plan = Plan::new(&compose(networks, vec![busy]), &[]).expect("a plan");
-        let links = || plan.containers.iter().flat_map(Slot::links);
+        let links = || plan.containers.iter().flat_map(Endpoint::links);
         let bridges = plan.bridges.iter().map(|bridge| &bridge.link);
         let names: HashSet<&String> = links().map(|link| &link.outer).chain(bridges).collect();
         assert_eq!(names.len(), MAX_NETWORKS * MAX_CONTAINERS + MAX_NETWORKS);
@@ -599,8 +599,12 @@ mod tests {
             service("three", on(&["a"])),
         ];
         let plan = Plan::new(&compose(vec![network("a")], services), &[]).expect("a plan");
-        let addresses: Vec<String> =
-            plan.containers.iter().flat_map(Slot::links).map(|link| link.v4.to_string()).collect();
+        let addresses: Vec<String> = plan
+            .containers
+            .iter()
+            .flat_map(Endpoint::links)
+            .map(|link| link.v4.to_string())
+            .collect();
         assert_eq!(addresses, ["172.31.0.3", "172.31.0.2", "172.31.0.4"]);
     }
 

@@ -23,7 +23,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use compose::{Protocol, PublishedPort};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use super::plan::{Bridge, Plan, Slot};
+use super::plan::{Bridge, Endpoint, Plan};
 
 /// Where the resolver listens.
 pub(super) const DNS: u16 = 53;
@@ -119,13 +119,13 @@ const ICMP: u8 = 1;
 const ICMP_V6: u8 = 58;
 
 /// Every rule, in order.
-pub(super) fn rules(plan: &Plan, is_published: impl Fn(&Slot) -> bool) -> Vec<Rule> {
+pub(super) fn rules(plan: &Plan, is_published: impl Fn(&Endpoint) -> bool) -> Vec<Rule> {
     let mut rules = Vec::new();
     arriving(plan, &mut rules);
     input(plan, &mut rules);
     forward(plan, &mut rules);
-    for slot in plan.containers.iter().filter(|slot| is_published(slot)) {
-        published(plan, slot, &mut rules);
+    for endpoint in plan.containers.iter().filter(|endpoint| is_published(endpoint)) {
+        published(plan, endpoint, &mut rules);
     }
     let translations: Vec<Rule> =
         rules.extract_if(.., |rule| rule.chain == Chain::Prerouting).collect();
@@ -226,9 +226,9 @@ fn not_translated(plan: &Plan, rules: &mut Vec<Rule>) {
     }
 }
 
-fn published(plan: &Plan, slot: &Slot, rules: &mut Vec<Rule>) {
-    let Some(link) = plan.way_out(slot) else { return };
-    for port in &slot.ports {
+fn published(plan: &Plan, endpoint: &Endpoint, rules: &mut Vec<Rule>) {
+    let Some(link) = plan.way_out(endpoint) else { return };
+    for port in &endpoint.ports {
         for address in link.addresses() {
             if let Some(mut matches) = at(port, address) {
                 matches.push(Match::Port(port.protocol, port.published));
