@@ -97,7 +97,8 @@ pub struct Up {
     /// Run with an emulated TDX device, which proves nothing about hardware.
     #[arg(long)]
     pub emulate: bool,
-    /// Use this QEMU instead of the locked one; it must be of the same version.
+    /// Use this QEMU instead of the locked one, or outside a checkout of the one on the PATH; it must
+    /// be of the version in image.json.
     #[arg(long)]
     pub qemu: Option<PathBuf>,
     /// The guest asks this address (http:// or https://, host and port) for images before the
@@ -120,6 +121,10 @@ pub struct Pin {
     /// are rewritten, and only their image lines change.
     #[arg(default_value = ".")]
     pub file: Vec<PathBuf>,
+    /// Take this service's image from a file that `docker save` or `podman save` wrote; it is kept
+    /// in dstyx-images beside the compose file, and `up` serves it to the guest.
+    #[arg(long, value_name = "SERVICE=FILE")]
+    pub image: Vec<String>,
     /// Ask this address (http:// or https://, host and port) before the registries that images
     /// name.
     #[arg(long, value_name = "URL")]

@@ -4,18 +4,16 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use compose::Protocol;
 use container_images::Mirror;
-use protocol::digest::{MrConfigId, OsImageHash};
+use protocol::digest::MrConfigId;
 use protocol::handover::AGENT_PORT;
-use protocol::image::ImageManifest;
 use protocol::launch::{self, LaunchClaims, RawLaunch};
 use protocol::{mr_config, status};
-use reproducible_build::qemu::Qemu;
 use vmm_configs::spec::Accelerator;
 use vmm_configs::{LaunchSpec, Platform, PortForward, QuoteService, Transport, qemu};
 
@@ -23,6 +21,7 @@ use crate::app::App;
 use crate::args::{Accel, Up};
 use crate::data_disk;
 use crate::failure::{Failure, Hint as _, Outcome};
+use crate::parts::Parts;
 use crate::platform::Choice;
 use crate::vm::{CONTROL_SOCKET, Process, Vm};
 
@@ -42,18 +41,8 @@ pub struct Launch<'a> {
     pub choice: Choice,
     /// The app.
     pub app: &'a App,
-    /// Directory of the image.
-    pub image: PathBuf,
-    /// Its image.json.
-    pub manifest: ImageManifest,
-    /// Hash of its image.json.
-    pub os_image_hash: OsImageHash,
-    /// OCI layouts to serve to the guest.
-    pub layouts: Vec<PathBuf>,
-    /// The locked QEMU.
-    pub qemu: &'a Qemu,
-    /// Program of the emulator's host service, if the guest is emulated.
-    pub emulator: Option<PathBuf>,
+    /// Image, QEMU, emulator and images to serve.
+    pub parts: &'a Parts,
 }
 
 impl Launch<'_> {
@@ -76,11 +65,11 @@ impl Launch<'_> {
         mirrors.extend(self.start_mirror(directory, helpers)?);
         let spec = self.spec(name, directory)?;
         self.write_disks(&spec, mirrors)?;
-        if let Some(emulator) = &self.emulator {
+        if let Some(emulator) = &self.parts.emulator {
             helpers.push(self.start_emulator(emulator, directory)?);
         }
-        let arguments = qemu::arguments(&spec, &self.manifest.cmdline);
-        let mut command = self.qemu.command();
+        let arguments = qemu::arguments(&spec, &self.parts.manifest.cmdline);
+        let mut command = self.parts.qemu.command();
         command.args(arguments);
         let qemu = spawn(&mut command, directory, "qemu.log")?;
         let published = spec
@@ -94,7 +83,7 @@ impl Launch<'_> {
             .expect("ports() always forwards the agent");
         let vm = Vm {
             name: name.to_owned(),
-            image: self.image.clone(),
+            image: self.parts.image.clone(),
             app: self.app.directory.clone(),
             agent_url: format!("http://{}", agent.host),
             urls: published.map(|port| format!("http://{}/", port.host)).collect(),
@@ -123,7 +112,7 @@ impl Launch<'_> {
             name: name.to_owned(),
             vcpus: self.options.vcpus,
             memory_mib: self.options.memory,
-            image: self.image.clone(),
+            image: self.parts.image.clone(),
             launch_disk: directory.join("launch.img"),
             status_disk: directory.join("status.img"),
             data_disk: directory.join("data.img"),
@@ -174,8 +163,8 @@ impl Launch<'_> {
             registry_mirrors,
             encrypted_env: None,
             claims: LaunchClaims {
-                os_image_hash: self.os_image_hash,
-                shape: spec.shape(&self.manifest),
+                os_image_hash: self.parts.os_image_hash,
+                shape: spec.shape(&self.parts.manifest),
             },
         };
         let disk =
@@ -191,7 +180,7 @@ impl Launch<'_> {
         directory: &Path,
         helpers: &mut Vec<Process>,
     ) -> Outcome<Option<String>> {
-        if self.layouts.is_empty() {
+        if self.parts.layouts.is_empty() {
             return Ok(None);
         }
         let port_file = directory.join("mirror.port");
@@ -199,7 +188,7 @@ impl Launch<'_> {
             std::env::current_exe().hint("finding this program", "was it removed while it ran?")?;
         let mut command = Command::new(program);
         command.arg("serve-images").arg("--port-file").arg(&port_file);
-        for layout in &self.layouts {
+        for layout in &self.parts.layouts {
             command.arg("--layout").arg(layout);
         }
         let process = Process::of(spawn(&mut command, directory, "mirror.log")?.id())?;

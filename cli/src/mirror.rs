@@ -3,6 +3,7 @@
 //! The guest asks it first because the launch block names it, and believes nothing that it says:
 //! every manifest and blob is addressed and checked by its digest.
 
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,7 +15,9 @@ use axum::extract::{Path as UrlPath, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures_util::stream;
 use protocol::digest::Sha256Digest;
+use tokio::io::AsyncReadExt as _;
 
 use crate::args::ServeImages;
 use crate::failure::{Hint as _, Outcome};
@@ -23,6 +26,9 @@ use crate::failure::{Hint as _, Outcome};
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Media type of an OCI image index (image-spec 1.1).
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// What is read of a layer and sent at once.
+const PIECE_BYTES: usize = 256 << 10;
 
 /// Serves until it is ended.
 pub fn run(options: &ServeImages) -> Outcome<ExitCode> {
@@ -65,16 +71,37 @@ async fn blob(
     };
     for layout in layouts.iter() {
         let file = blob_file(layout, &digest);
-        if let Ok(bytes) = tokio::fs::read(&file).await {
-            let media_type = if kind == "manifests" {
-                manifest_type(&bytes)
-            } else {
-                "application/octet-stream"
-            };
-            return ([(header::CONTENT_TYPE, media_type)], Body::from(bytes)).into_response();
+        let answer = match kind {
+            "manifests" => manifest(&file).await,
+            _ => streamed(&file).await,
+        };
+        if let Ok(answer) = answer {
+            return answer;
         }
     }
     StatusCode::NOT_FOUND.into_response()
+}
+
+async fn manifest(file: &Path) -> io::Result<Response> {
+    let bytes = tokio::fs::read(file).await?;
+    Ok(([(header::CONTENT_TYPE, manifest_type(&bytes))], Body::from(bytes)).into_response())
+}
+
+/// Layers have gigabytes: they are sent in pieces.
+async fn streamed(file: &Path) -> io::Result<Response> {
+    let file = tokio::fs::File::open(file).await?;
+    let length = file.metadata().await?.len();
+    let pieces = stream::try_unfold(file, |mut file| async move {
+        let mut piece = vec![0; PIECE_BYTES];
+        let read = file.read(&mut piece).await?;
+        piece.truncate(read);
+        Ok::<_, io::Error>((read > 0).then_some((piece, file)))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_LENGTH, length.to_string()),
+    ];
+    Ok((headers, Body::from_stream(pieces)).into_response())
 }
 
 fn digest_of(path: &str) -> Option<(&str, Sha256Digest)> {
@@ -106,5 +133,23 @@ mod tests {
         assert_eq!(digest_of("hello/manifests/latest"), None);
         assert_eq!(digest_of(&format!("hello/tags/sha256:{digest}")), None);
         assert_eq!(digest_of("hello/blobs/sha256:../../x"), None);
+    }
+
+    #[test]
+    fn a_layer_is_sent_whole_in_pieces() {
+        let layer = vec![7; PIECE_BYTES + 1];
+        let digest = Sha256Digest::of(&layer);
+        let layout = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(layout.path().join("blobs/sha256")).unwrap();
+        std::fs::write(blob_file(layout.path(), &digest), &layer).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let layouts = State(Arc::new(vec![layout.path().to_owned()]));
+            let path = UrlPath(format!("any/blobs/sha256:{digest}"));
+            let answer = blob(layouts, path).await;
+            assert_eq!(answer.headers()[header::CONTENT_LENGTH], layer.len().to_string());
+            let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+            assert_eq!(body, layer);
+        });
     }
 }

@@ -15,7 +15,7 @@ pub fn checkout() -> Outcome<PathBuf> {
     found.map(Path::to_path_buf).ok_or_else(|| {
         Failure::new(
             format!("{} is not inside a dstyx checkout", current.display()),
-            "run it inside the checkout, or give --image with a built image",
+            "change to a checkout of dstyx",
         )
     })
 }

@@ -68,8 +68,16 @@ impl Qemu {
     /// # Errors
     /// If it cannot be started or is of another version.
     pub fn at(program: &Path, lock: &Lock) -> Result<Self, QemuError> {
+        Self::of_version(program, &locked_version(lock)?)
+    }
+
+    /// A QEMU of the caller's choice, if it is of version `version`.
+    ///
+    /// # Errors
+    /// If it cannot be started or is of another version.
+    pub fn of_version(program: &Path, version: &str) -> Result<Self, QemuError> {
         let argv = vec![program.as_os_str().to_owned()];
-        let (program, version) = (program.to_owned(), locked_version(lock)?);
+        let (program, version) = (program.to_owned(), version.to_owned());
         let qemu = Self { argv, program, env: Vec::new(), version };
         qemu.check()?;
         Ok(qemu)

@@ -31,6 +31,8 @@ mod data_disk;
 mod launch_blocks;
 #[path = "boots/long.rs"]
 mod long;
+#[path = "boots/outside.rs"]
+mod outside;
 #[path = "boots/real_app.rs"]
 mod real_app;
 #[path = "boots/sandbox.rs"]
@@ -76,6 +78,10 @@ fn main() -> ExitCode {
     ];
     if lab::long() {
         trials.push(trial("up runs a whole app whose tags were pinned", up::runs_a_whole_app));
+        trials.push(trial(
+            "up outside a checkout runs joined files and an image that was built here",
+            outside::an_image_that_was_built_here_runs,
+        ));
         trials.extend(data_disk::trials());
         trials.extend(launch_blocks::trials());
         trials.extend(long::trials());

@@ -130,11 +130,8 @@ fn general(text: &str) -> String {
                 quoted = !quoted;
                 out.push_str(if quoted { "\"…" } else { "\"" });
             }
-            '0'..='9' if !quoted => {
-                if !out.ends_with('N') {
-                    out.push('N');
-                }
-            }
+            '0'..='9' if !quoted && !out.ends_with('N') => out.push('N'),
+            '0'..='9' => {}
             c if !quoted => out.push(c),
             _ => {}
         }

@@ -118,7 +118,6 @@ pub fn boot() -> Vec<RuntimeEvent> {
 }
 
 impl Forge {
-    // Long: a value for each field.
     pub fn honest() -> Self {
         Self {
             version: 5,

@@ -20,6 +20,8 @@ use crate::failure::{Failure, Hint as _, Outcome};
 use crate::files;
 use crate::output::Output;
 
+mod saved;
+
 /// Where distributions keep the certificate roots of the web, the first that is there.
 const ROOTS: [&str; 4] = [
     "/etc/ssl/certs/ca-certificates.crt",
@@ -37,8 +39,12 @@ struct File {
 
 /// Resolves every tag and rewrites the files; none is touched before all digests are there.
 pub fn run(options: &Pin, output: &Output) -> Outcome<ExitCode> {
+    let paths = paths(&options.file)?;
+    for image in &options.image {
+        saved::pin(image, &paths, output)?;
+    }
     let mut files = Vec::new();
-    for path in paths(&options.file)? {
+    for path in paths {
         let text = files::read_text(&path, MAX_BYTES as u64)?;
         let images = pinning::unpinned(text.as_bytes()).map_err(|error| failure(&path, &error))?;
         files.push(File { path, text, images });
@@ -55,11 +61,16 @@ pub fn run(options: &Pin, output: &Output) -> Outcome<ExitCode> {
             replace(path, text)?;
         }
     }
-    let row = |image: &Unpinned| json!({ "line": image.line, "image": image.text, "digest": digests[&image.text].to_string() });
-    let document = files.iter().map(|File { path, images, .. }| {
-        json!({ "file": path, "pinned": images.iter().map(row).collect::<Vec<_>>() })
+    let row = |path: &Path, image: &Unpinned| {
+        let digest = digests[&image.text].to_string();
+        json!({ "file": path, "line": image.line, "image": image.text, "digest": digest })
+    };
+    let rows = files.iter().flat_map(|file| {
+        file.images.iter().map(|image| row(&file.path, image)).collect::<Vec<_>>()
     });
-    output.result(&document.collect::<Vec<_>>(), || files.iter().map(said).collect());
+    let pinned: Vec<_> = rows.collect();
+    let document = json!({ "file": files.first().map(|file| &file.path), "pinned": pinned });
+    output.result(&document, || files.iter().map(said).collect());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -221,6 +232,7 @@ mod tests {
         fs::write(&file, text).unwrap();
         let options = Pin {
             file: vec![file.clone()],
+            image: Vec::new(),
             registry_mirror: mirror
                 .map(|address| format!("http://{address}"))
                 .into_iter()
@@ -300,6 +312,7 @@ mod tests {
         }
         let options = Pin {
             file: vec![directory.path().to_owned()],
+            image: Vec::new(),
             registry_mirror: Vec::new(),
             insecure_registry: vec![address],
         };

@@ -17,10 +17,11 @@ use crate::failure::{Failure, Outcome};
 use crate::judge::{self, Judged, Question, Source};
 use crate::launch::Launch;
 use crate::output::{Output, note};
-use crate::platform::{self, Choice};
+use crate::parts::Parts;
+use crate::platform;
 use crate::vm::Vm;
 use crate::watch::{self, Watch};
-use crate::{build, files, links, paths};
+use crate::{links, paths};
 
 /// How long a boot may take without a new record: an emulated guest on a loaded host needs tens of
 /// seconds.
@@ -40,23 +41,8 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
     let name = options.name.clone().unwrap_or_else(|| app.settings.name.clone());
     let directory = paths::vm_directory(&name)?;
     make_room(&name, &directory, output)?;
-    let builder = build::open()?;
-    let image = match &options.image {
-        Some(image) => image.clone(),
-        None => build::image(&builder, choice.flavour())?.directory,
-    };
-    let (manifest, os_image_hash) = files::read_manifest(&image)?;
-    let launch = Launch {
-        options,
-        choice,
-        app: &app,
-        manifest,
-        os_image_hash,
-        layouts: build::local_images(&builder, &app)?,
-        qemu: &build::qemu(&builder, options.qemu.as_deref())?,
-        emulator: (choice == Choice::Emulated).then(build::emulator).transpose()?,
-        image,
-    };
+    let parts = Parts::of(options, choice, &app)?;
+    let launch = Launch { options, choice, app: &app, parts: &parts };
     output.step(&format!("starting {name}: {} vCPUs, {} MiB", options.vcpus, options.memory));
     let vm = launch.start(&name, &directory)?;
     let mut watch = Watch::new(directory.join("status.img"), vm.qemu);

@@ -115,6 +115,99 @@ fn pin_at(
     good.next().ok_or_else(failed)
 }
 
+/// `text` with `image` as the image of `service`, in the place of the one that is named or of what
+/// builds it; `None` if the text names neither.
+pub fn set_image(text: &str, service: &str, image: &str) -> Result<Option<String>, PinError> {
+    let before = document::parse_with_merge_tags(text.as_bytes())?;
+    let services = entry(&before, "services").map(entries).unwrap_or_default();
+    let Some(place) = services.iter().find(|known| known.key == service) else { return Ok(None) };
+    let find = |key: &str| entries(&place.node).iter().find(|entry| entry.key == key);
+    let (named, built) = (find("image"), find("build"));
+    let Some(line) = named.or(built).map(|entry| entry.line) else { return Ok(None) };
+    let failed = || PinError::Place { line, text: service.to_owned() };
+    let mut changed = text.to_owned();
+    if let Some(named) = named {
+        let Value::Scalar { text: old, .. } = &named.node.value else { return Err(failed()) };
+        changed = replaced(&changed, named.node.line, old, image).ok_or_else(failed)?;
+    }
+    if let Some(built) = built {
+        let instead = if named.is_none() { Some(image) } else { None };
+        changed = without_block(&changed, built.line, "build:", instead).ok_or_else(failed)?;
+    }
+    let after = document::parse_with_merge_tags(changed.as_bytes()).map_err(|_| failed())?;
+    let wanted = with_image(&before, service, image);
+    if same(&wanted, &after, "", "") { Ok(Some(changed)) } else { Err(failed()) }
+}
+
+/// The image that the text names for `service`, as written.
+pub fn image_of(text: &str, service: &str) -> Option<String> {
+    let root = document::parse_with_merge_tags(text.as_bytes()).ok()?;
+    let mut images = images(&root).filter(|(name, ..)| *name == service);
+    images.next().map(|(_, _, image)| image.to_owned())
+}
+
+/// The text with `old` on its line replaced, where it stands there once.
+fn replaced(text: &str, line: usize, old: &str, new: &str) -> Option<String> {
+    let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
+    let line = text[start..].split_inclusive('\n').next()?;
+    let value = line.find("image:").map_or(0, |at| at + "image:".len());
+    let at = start + value + line[value..].find(old)?;
+    Some(format!("{}{new}{}", &text[..at], &text[at + old.len()..]))
+}
+
+/// The text without the block that begins with `key` on `line`, or with an image there instead.
+fn without_block(text: &str, line: usize, key: &str, image: Option<&str>) -> Option<String> {
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let first = lines.get(line - 1)?;
+    let indent = first.len() - first.trim_start().len();
+    if !first.trim_start().starts_with(key) {
+        return None;
+    }
+    let inner = |line: &&str| line.len() - line.trim_start().len() > indent;
+    let mut end = line;
+    for (at, text) in lines.iter().enumerate().skip(line) {
+        match text.trim_start() {
+            "" => {}
+            rest if rest.starts_with('#') => {}
+            _ if inner(text) => end = at + 1,
+            _ => break,
+        }
+    }
+    let instead = image.map(|image| format!("{}image: {image}\n", &first[..indent]));
+    Some([lines[..line - 1].concat(), instead.unwrap_or_default(), lines[end..].concat()].concat())
+}
+
+/// The document that [`set_image`] must give.
+fn with_image(before: &Node, service: &str, image: &str) -> Node {
+    let mut wanted = before.clone();
+    let inner = |node: &mut Node, key: &str| match &mut node.value {
+        Value::Mapping(entries) => entries.iter().position(|entry| entry.key == key),
+        _ => None,
+    };
+    let mut node = &mut wanted;
+    for key in ["services", service] {
+        let Some(at) = inner(node, key) else { return before.clone() };
+        let Value::Mapping(entries) = &mut node.value else { return before.clone() };
+        node = &mut entries[at].node;
+    }
+    if let Value::Mapping(entries) = &mut node.value {
+        let named = entries.iter().any(|entry| entry.key == "image");
+        if named {
+            entries.retain(|entry| entry.key != "build");
+        }
+        for entry in entries.iter_mut().filter(|entry| entry.key == "image" || entry.key == "build")
+        {
+            let plain = match &entry.node.value {
+                Value::Scalar { plain, .. } if entry.key == "image" => *plain,
+                _ => true,
+            };
+            entry.key = "image".to_owned();
+            entry.node.value = Value::Scalar { text: image.to_owned(), plain };
+        }
+    }
+    wanted
+}
+
 /// Service, line and image of every service that has one.
 fn images(root: &Node) -> impl Iterator<Item = (&str, usize, &str)> {
     let services = entry(root, "services").map(entries).unwrap_or_default();
@@ -184,6 +277,40 @@ mod tests {
             let expected = text.replace(">>", &format!("@{DIGEST}"));
             assert_eq!(all(&text.replace(">>", "")), Ok(expected.clone()));
             assert_eq!(all(&expected), Ok(expected), "pinned already");
+        }
+    }
+
+    #[test]
+    fn an_image_takes_the_place_of_another_or_of_what_builds_it() {
+        let image = format!("a@{DIGEST}");
+        let set = |text: &str| set_image(text, "web", &image);
+        for (before, after) in [
+            (
+                "services:\n  web:\n    image: old:1  # c\n    user: u\n",
+                "services:\n  web:\n    image: IMAGE  # c\n    user: u\n",
+            ),
+            (
+                "services:\n  web:\n    build:\n      context: .\n\n      args: {A: 1}\n    # c\n    user: u\n",
+                "services:\n  web:\n    image: IMAGE\n    # c\n    user: u\n",
+            ),
+            (
+                "services:\n  web:\n    build: .\n    image: 'image:1'\n",
+                "services:\n  web:\n    image: 'IMAGE'\n",
+            ),
+            (
+                "services: {web: {image: x, command: x}}\n",
+                "services: {web: {image: IMAGE, command: x}}\n",
+            ),
+        ] {
+            let after = after.replace("IMAGE", &image);
+            assert_eq!(set(before), Ok(Some(after.clone())), "{before}");
+            assert_eq!(set(&after), Ok(Some(after.clone())), "a second time");
+        }
+        assert_eq!(set("services:\n  web: {user: u}\n  db: {image: x}\n"), Ok(None));
+        // What several services share is not changed for one.
+        let shared = "x-a: &a\n  image: x\nservices:\n  web:\n    <<: *a\n  db:\n    <<: *a\n";
+        for text in [shared, "services: {web: {build: .}}\n"] {
+            assert!(matches!(set(text), Err(PinError::Place { .. })), "{text}");
         }
     }
 

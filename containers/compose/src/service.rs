@@ -51,7 +51,11 @@ fn body(
     defined: &Definitions,
     findings: &mut Findings<'_>,
 ) -> Option<Service> {
-    let image = section.required("image", findings, image);
+    // What is built instead is refused with its way out, which names an image.
+    let image = match (section.get("image"), section.get("build")) {
+        (None, Some(_)) => None,
+        _ => section.required("image", findings, image),
+    };
     let deploy = section.section("deploy", keys::DEPLOY, findings);
     let deploy = deploy.as_ref();
     without_effect(section, deploy, findings);

@@ -128,10 +128,10 @@ fn valid_volume(path: &str) -> bool {
 
 fn health(raw: RawHealth) -> Result<Option<HealthCheck>, ManifestError> {
     let test = raw.test.unwrap_or_default();
-    let test = match test.split_first().map(|(kind, arguments)| (kind.as_str(), arguments)) {
+    let test = match test.split_first().map(|(kind, words)| (kind.as_str(), words)) {
         // Nothing is inherited any more once an image is built.
         None | Some(("NONE", _)) => return Ok(None),
-        Some(("CMD", arguments)) if !arguments.is_empty() => arguments.to_vec(),
+        Some(("CMD", words)) if !words.is_empty() => words.to_vec(),
         Some(("CMD-SHELL", [line])) => {
             SHELL.iter().map(|word| word.to_string()).chain([line.clone()]).collect()
         }

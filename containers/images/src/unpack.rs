@@ -184,7 +184,7 @@ pub enum UnpackError {
     Entry {
         /// Its path in the archive.
         path: String,
-        /// What is wrong with the layer.
+        /// Why.
         cause: LayerError,
     },
     /// the directory cannot be opened

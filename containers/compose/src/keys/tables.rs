@@ -48,7 +48,7 @@ pub(crate) const SERVICE: Table = &[
         "build",
         No(
             "nothing is built in the guest",
-            "build the image elsewhere, push it, and name it by digest",
+            "build it here: `docker build -t NAME DIR && docker save -o NAME.tar NAME`, then `dstyx pin --image SERVICE=NAME.tar`",
         ),
     ),
     ("cap_add", Now),

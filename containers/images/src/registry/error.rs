@@ -50,12 +50,12 @@ pub enum SourceError {
         found: ContentDigest,
     },
     /// it says beforehand that its answer has another length
-    #[error("{stated} bytes are announced, expected {expected}")]
+    #[error("{said} bytes are announced, expected {expected}")]
     WrongLength {
         /// What is still missing.
         expected: u64,
         /// What it says.
-        stated: u64,
+        said: u64,
     },
     /// the stream went on past the end
     #[error("more than {0} bytes were sent")]

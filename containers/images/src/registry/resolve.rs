@@ -71,7 +71,7 @@ async fn digest_of(answer: Answer) -> Result<ContentDigest, SourceError> {
             .get(name)
             .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
     };
-    let (kind, stated) = (header(CONTENT_TYPE).unwrap_or_default(), header(SAID));
+    let (kind, said) = (header(CONTENT_TYPE).unwrap_or_default(), header(SAID));
     if response.status() != StatusCode::OK {
         return Err(SourceError::of_status(response.status().as_u16(), None));
     }
@@ -91,7 +91,7 @@ async fn digest_of(answer: Answer) -> Result<ContentDigest, SourceError> {
         hasher.update(&chunk);
     }
     let found = ContentDigest::from_bytes(hasher.finalize().into());
-    match stated.and_then(|stated| stated.parse::<ContentDigest>().ok()) {
+    match said.and_then(|said| said.parse::<ContentDigest>().ok()) {
         Some(expected) if expected != found => Err(SourceError::WrongDigest { expected, found }),
         _ => Ok(found),
     }
