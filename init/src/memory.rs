@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use protocol::handover::AGENT_MEMORY_BYTES;
 
@@ -20,7 +21,9 @@ pub struct AgentMemory(File);
 impl AgentMemory {
     /// Makes it: zeros, which nothing can shorten, lengthen or unseal.
     pub fn new() -> io::Result<Self> {
-        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        // Nothing in it is ever a program; nix has no name for that flag.
+        let not_executable = MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
+        let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING | not_executable;
         let file = File::from(memfd_create(c"dstyx-agent", flags)?);
         file.set_len(AGENT_MEMORY_BYTES)?;
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;

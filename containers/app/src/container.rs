@@ -192,8 +192,8 @@ impl Container {
     }
 }
 
-/// Does work that waits for the disk or for processes to end on a thread of its own: the runtime has
-/// one, which others need.
+/// Does work that waits for the disk or for the end of processes on a thread of its own: the
+/// runtime has one thread, which others need.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {

@@ -100,7 +100,7 @@ impl Port {
                 &format!("{path} takes no parameters"),
                 "leave them out",
             ),
-            ("/", None) => self.made(|boot, app| page::answer(boot, app)).await,
+            ("/", None) => self.made(page::answer).await,
             ("/info", None) => self.info().await,
             ("/ps", None) => self.made(|_, app| json(app::status(app).to_json())).await,
             ("/stats", None) => self.made(|_, app| json(app::usages(app).to_json())).await,
