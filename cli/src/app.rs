@@ -5,18 +5,20 @@
 //! measured. One that was made so and not edited since is made anew for a launch when the compose
 //! file has changed; one that a person edited is theirs.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use compose::flatten::{self, Flattened};
 use compose::model::Note;
-use compose::{Cause, ComposeError, ComposeFile, Environment, Inputs};
+use compose::{Cause, ComposeError, ComposeFile, Environment, Inputs, MissingVariable};
 use protocol::app_compose::{self, AppCompose, AppFiles, ENVIRONMENT_FILE, NewApp};
 
-use crate::app_files;
+use crate::app_files::{self, Referred};
 use crate::compose_files;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::files;
+use crate::output::note;
 
 /// Name of the measured file in an app directory.
 const APP_COMPOSE_FILE: &str = "app-compose.json";
@@ -43,13 +45,15 @@ pub struct App {
 pub struct Asked<'a> {
     /// Compose files, relative to the directory; Docker's choice if there are none.
     pub compose_files: &'a [PathBuf],
+    /// The file of variables that takes the place of the directory's `.env`.
+    pub env_file: Option<&'a Path>,
     /// Allows what breaks confinement in an app-compose.json that is made.
     pub danger_privileged: bool,
 }
 
 impl App {
     /// Reads the directory; makes app-compose.json if there is none. One that is there says itself
-    /// which compose files it was made of.
+    /// which compose files it was made of, and its own variables count, wherever they came from.
     pub fn read(directory: &Path) -> Outcome<Self> {
         let existing = directory.canonicalize().ok().and_then(|path| read_existing(&path).ok());
         let made_of = existing.flatten().map(|(_, settings)| {
@@ -78,7 +82,12 @@ impl App {
         let (bytes, settings) = match read_existing(&directory)? {
             None => make()?,
             Some((bytes, settings)) => {
-                let wanted = sources.new_app(danger_privileged);
+                let mut wanted = sources.new_app(danger_privileged);
+                let files = without_variables(&sources.files);
+                if !renew && settings.files.contains_key(ENVIRONMENT_FILE) {
+                    tell_other_variables(&directory, &settings, &sources.files);
+                    wanted.files = &files;
+                }
                 match difference(&sources, &settings, &wanted) {
                     None => (bytes, settings),
                     Some(_) if renew && is_as_made(&bytes, &settings) => {
@@ -136,6 +145,8 @@ pub struct Sources {
     pub compose: Flattened,
     /// The files that it refers to.
     pub files: AppFiles,
+    /// Directories that are there and do not travel.
+    directories: BTreeSet<String>,
 }
 
 /// Why a directory holds no app that can be started.
@@ -181,7 +192,8 @@ fn told(sources: &Sources, error: &ComposeError) -> String {
                 for variable in missing {
                     let at = variable.at.strip_prefix("line ").and_then(|line| line.parse().ok());
                     let at = at.map_or_else(|| variable.at.clone(), place);
-                    text.push_str(&format!("\n    {}=  # {at}", variable.name));
+                    let variable = MissingVariable { at, ..variable.clone() };
+                    text.push_str(&format!("\n    {variable}"));
                 }
             }
             cause => text.push_str(&cause.to_string()),
@@ -202,8 +214,9 @@ impl Sources {
         )?;
         let names = compose_files::chosen(&directory, asked.compose_files)?;
         let compose = compose_files::read(&directory, &names)?;
-        let files = app_files::referred(&directory, &compose.text)?;
-        Ok(Self { directory, compose, files })
+        let Referred { files, directories } =
+            app_files::referred(&directory, &compose.text, asked.env_file)?;
+        Ok(Self { directory, compose, files, directories })
     }
 
     fn new_app(&self, danger_privileged: bool) -> NewApp<'_> {
@@ -219,7 +232,12 @@ impl Sources {
         let environment = Environment::of_directory(app.files)
             .hint(self.directory.join(ENVIRONMENT_FILE).display(), "write one NAME=value a line");
         let environment = environment.map_err(NoApp::Other)?;
-        let inputs = Inputs { files: app.files, environment: &environment, danger_privileged };
+        let inputs = Inputs {
+            files: app.files,
+            directories: &self.directories,
+            environment: &environment,
+            danger_privileged,
+        };
         let compose =
             ComposeFile::read(self.compose.text.as_bytes(), &inputs).map_err(NoApp::Compose)?;
         let name = compose.name.unwrap_or_else(|| name_of(&self.directory));
@@ -263,6 +281,23 @@ fn difference(sources: &Sources, settings: &AppCompose, wanted: &NewApp<'_>) -> 
     }
     let unsaid = wanted.danger_privileged && !settings.danger_privileged;
     unsaid.then(|| Failure::new(format!("{file} does not have danger_privileged"), anew))
+}
+
+fn without_variables(files: &AppFiles) -> AppFiles {
+    let mut files = files.clone();
+    files.remove(ENVIRONMENT_FILE);
+    files
+}
+
+/// Says that the app has other variables than the directory: those of `up --env-file`, or the
+/// directory's changed since.
+fn tell_other_variables(directory: &Path, settings: &AppCompose, files: &AppFiles) {
+    if settings.files.get(ENVIRONMENT_FILE) != files.get(ENVIRONMENT_FILE) {
+        note(&format!(
+            "{} holds other variables than {ENVIRONMENT_FILE} beside it; its own count",
+            directory.join(APP_COMPOSE_FILE).display()
+        ));
+    }
 }
 
 /// Whether nobody edited the file since it was made: what is in it gives its bytes again.
@@ -368,6 +403,41 @@ mod tests {
         fs::write(directory.path().join("conf"), "2").unwrap();
         let error = App::read(directory.path()).unwrap_err().to_string();
         assert!(error.ends_with("holds another conf than the directory"), "{error}");
+    }
+
+    #[test]
+    fn another_file_of_variables_is_measured_in_the_place_of_the_directorys() {
+        let directory = directory_with(&(compose() + "    command: [\"$WORD\"]\n"));
+        fs::write(directory.path().join(".env"), "WORD=hello\n").unwrap();
+        let other = directory.path().join("production.env");
+        fs::write(&other, "WORD=production\n").unwrap();
+        let made = App::read_or_make(
+            directory.path(),
+            Asked { env_file: Some(&other), ..Asked::default() },
+        )
+        .unwrap();
+        assert_eq!(made.settings.files.keys().collect::<Vec<_>>(), [".env"]);
+        for app in [&made, &App::read(directory.path()).unwrap()] {
+            let command = Some(vec!["production".to_owned()]);
+            assert_eq!(app.compose.services[0].process.command, command);
+            assert_eq!(app.bytes, made.bytes);
+        }
+        let again = App::read_or_make(directory.path(), Asked::default()).unwrap();
+        assert_eq!(again.compose.services[0].process.command, Some(vec!["hello".to_owned()]));
+    }
+
+    #[test]
+    fn a_directory_that_docker_left_is_asked_about() {
+        let text = compose() + "    volumes: [\"./data:/data\", \"./new:/new\"]\n";
+        let directory = directory_with(&text);
+        fs::create_dir_all(directory.path().join("data/deep")).unwrap();
+        let error = App::read(directory.path()).unwrap_err().to_string();
+        assert!(error.contains("x-dstyx: {data: [./data]}") && !error.contains("./new"), "{error}");
+        let text = text + "x-dstyx: {data: [./data]}\n";
+        fs::write(directory.path().join(COMPOSE_FILE), text).unwrap();
+        let app = App::read(directory.path()).unwrap();
+        assert_eq!(app.compose.data, ["data", "new"]);
+        assert!(app.settings.files.is_empty());
     }
 
     #[test]

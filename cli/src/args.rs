@@ -73,6 +73,10 @@ pub struct Up {
     /// compose.yml, docker-compose.yml or docker-compose.yaml and its override file.
     #[arg(short, long, value_name = "FILE")]
     pub file: Vec<PathBuf>,
+    /// Variables for the compose file, instead of those of .env beside it; measured and readable by
+    /// everybody.
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Option<PathBuf>,
     /// Image directory; by default the checkout's image of the flavour that fits is built.
     #[arg(long)]
     pub image: Option<PathBuf>,

@@ -23,7 +23,12 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(environment) = Environment::of_directory(&files) else { return };
     let _ = pinning::unpinned(text);
     for danger_privileged in [false, true] {
-        let inputs = Inputs { files: &files, environment: &environment, danger_privileged };
+        let inputs = Inputs {
+            files: &files,
+            environment: &environment,
+            danger_privileged,
+            ..Inputs::default()
+        };
         let Ok(file) = ComposeFile::read(text, &inputs) else { continue };
         check(&file);
         assert!(danger_privileged || file.dangers.is_empty());
@@ -60,8 +65,15 @@ fn check(file: &ComposeFile) {
                 mount.target.starts_with('/')
                     && !mount.target.split('/').any(|part| matches!(part, "." | ".."))
             );
-            if let MountSource::Volume { name, .. } = &mount.source {
-                assert!(file.volumes.contains(name));
+            match &mount.source {
+                MountSource::Volume { name, .. } => assert!(file.volumes.contains(name)),
+                MountSource::Data { path, seed } => {
+                    let parts = || path.split('/');
+                    assert!(file.data.contains(path) && parts().count() > 0);
+                    assert!(parts().all(|part| !matches!(part, "" | "." | "..")));
+                    assert!(seed.is_empty() || path == "directory");
+                }
+                _ => {}
             }
         }
     }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use compose::digest::ContentDigest;
 use compose::pinning;
-use compose::{Cause, ComposeError, Refusals};
+use compose::{Cause, ComposeError, MissingVariable, Refusals};
 use protocol::app_compose::ENVIRONMENT_FILE;
 use serde_json::{Value, json};
 
@@ -90,21 +90,22 @@ fn check(directory: &Path) -> Result<(), NoApp> {
 }
 
 /// The variables without which something was refused.
-fn missing(refusals: &Refusals) -> Vec<String> {
+fn missing(refusals: &Refusals) -> Vec<MissingVariable> {
     let names = refusals.iter().filter_map(|refusal| match &refusal.cause {
         Cause::MissingVariables(missing) => Some(missing),
         _ => None,
     });
-    names.flatten().map(|variable| variable.name.clone()).collect()
+    names.flatten().cloned().collect()
 }
 
-/// Gives each name a value in the file of variables; whether there was one that had none.
-fn fill(sources: &mut Sources, names: &[String]) -> bool {
+/// Gives each of them a value in the file of variables; whether there was one that had none.
+fn fill(sources: &mut Sources, missing: &[MissingVariable]) -> bool {
     let variables = sources.files.entry(ENVIRONMENT_FILE.to_owned()).or_default();
     let mut filled = false;
-    for name in names {
+    for variable in missing {
+        let name = &variable.name;
         let text = String::from_utf8_lossy(variables).into_owned();
-        let line = format!("{name}={}", value(name, FIRST_VALUE + text.lines().count()));
+        let line = format!("{name}={}", value(variable, FIRST_VALUE + text.lines().count()));
         if text.lines().any(|known| known == line || known.starts_with(&format!("{name}="))) {
             continue;
         }
@@ -115,11 +116,9 @@ fn fill(sources: &mut Sources, names: &[String]) -> bool {
     filled
 }
 
-/// A number is at home nearly everywhere: as a port, a tag, a password; a place of files is named
-/// so by most people.
-fn value(name: &str, number: usize) -> String {
-    let of_files = ["DIR", "PATH", "FOLDER", "LOCATION", "ROOT"];
-    match of_files.iter().any(|word| name.to_ascii_uppercase().contains(word)) {
+/// A number is at home nearly everywhere: as a port, a tag, a password; a bind begins with a path.
+fn value(variable: &MissingVariable, number: usize) -> String {
+    match variable.relative_path {
         true => format!("./placeholder-{number}"),
         false => number.to_string(),
     }

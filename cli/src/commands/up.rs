@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use attestation::{StatedFirmware, StatedMachine, Verdict};
+use compose::model::ComposeFile;
 use protocol::status::{Phase, Record, Refusal};
 use serde_json::{Value, json};
 
@@ -33,11 +34,14 @@ const APP_TIMEOUT: Duration = Duration::from_secs(900);
 pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
     let choice = platform::choose(options)?;
     output.step(choice.announcement());
-    let asked =
-        Asked { compose_files: &options.file, danger_privileged: options.danger_privileged };
+    let asked = Asked {
+        compose_files: &options.file,
+        env_file: options.env_file.as_deref(),
+        danger_privileged: options.danger_privileged,
+    };
     let app = App::read_or_make(&options.dir, asked)?;
     app.notes().iter().for_each(|text| note(text));
-    warn_of_volumes(&app.compose.volumes);
+    warn_of_kept(&app.compose);
     let name = options.name.clone().unwrap_or_else(|| app.settings.name.clone());
     let directory = paths::vm_directory(&name)?;
     make_room(&name, &directory, output)?;
@@ -64,12 +68,17 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
 }
 
 /// Said before the boot: the disk's key is the guest's own, made anew at every boot.
-fn warn_of_volumes(volumes: &[String]) {
-    if !volumes.is_empty() {
-        note(&format!(
-            "what the app writes to its volumes ({}) lasts for one boot: no key outlives the guest yet",
-            volumes.join(", ")
-        ));
+fn warn_of_kept(compose: &ComposeFile) {
+    for (what, names) in [
+        ("volumes", compose.volumes.clone()),
+        ("data directories", compose.data.iter().map(|path| format!("./{path}")).collect()),
+    ] {
+        if !names.is_empty() {
+            note(&format!(
+                "what the app writes to its {what} ({}) lasts for one boot: no key outlives the guest yet",
+                names.join(", ")
+            ));
+        }
     }
 }
 

@@ -15,6 +15,15 @@ pub(super) const DEFAULT: &str = "default";
 /// Names and servers of one kind; more is no configuration of a person.
 const MAX_NAMES: usize = 32;
 
+/// Another service, and a name for it.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    /// Its name in the file.
+    pub service: String,
+    /// How it is found too.
+    pub alias: String,
+}
+
 /// How the service is connected.
 pub(super) fn read(
     service: &Section<'_>,
@@ -45,17 +54,15 @@ fn mode(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<NetworkMode> {
             findings.danger(field, "the guest's own network is shared");
             Some(NetworkMode::Host)
         }
-        "bridge" => {
-            let cause = Cause::Unsupported {
-                reason: "there is no network beside the app's",
-                hint: "leave it out",
-            };
-            findings.refuse(field, cause)
+        "bridge" | "default" => {
+            findings
+                .note(field, "changes nothing: the app's default network is the guest's bridge");
+            Some(NetworkMode::Networks(vec![plain(DEFAULT)]))
         }
         other => field.invalid(
             "network mode",
             other,
-            "none, service:NAME or, with danger_privileged, host",
+            "none, bridge, service:NAME or, with danger_privileged, host",
             findings,
         ),
     }
@@ -63,6 +70,25 @@ fn mode(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<NetworkMode> {
 
 fn plain(network: &str) -> Attachment {
     Attachment { network: network.to_owned(), aliases: Vec::new(), addresses: Vec::new() }
+}
+
+/// `links`: other services, and the names by which this one wants to find them.
+pub(crate) fn links(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Vec<Link>> {
+    let items = field.items(findings);
+    if items.len() > MAX_NAMES {
+        let cause = Cause::TooMany { what: "links", found: items.len(), limit: MAX_NAMES };
+        return findings.refuse(field, cause);
+    }
+    let mut links = Vec::new();
+    for item in items {
+        let text = item.text(findings)?;
+        let (service, alias) = text.split_once(':').unwrap_or((&text, &text));
+        if !is_host_name(alias) {
+            return item.invalid("link", &text, "SERVICE or SERVICE:NAME", findings);
+        }
+        links.push(Link { service: service.to_owned(), alias: alias.to_owned() });
+    }
+    Some(links)
 }
 
 /// A list of names, or a mapping; those of highest priority first.

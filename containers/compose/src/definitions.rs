@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::app_directory;
-use super::document::Node;
+use super::data::Declared;
+use super::document::{Node, Value};
 use super::field::{Field, Findings, Section};
 use super::interpolate::Unset;
 use super::keys::{self, Table};
@@ -31,10 +32,13 @@ pub(super) struct Definitions {
     pub configs: BTreeMap<String, Option<Vec<u8>>>,
     /// By name.
     pub secrets: BTreeMap<String, Option<Vec<u8>>>,
+    /// What `x-dstyx` says.
+    pub declared: Declared,
 }
 
 pub(super) fn read(file: &Section<'_>, findings: &mut Findings<'_>) -> Definitions {
-    let mut defined = Definitions::default();
+    let mut defined =
+        Definitions { declared: Declared::read(file, findings), ..Default::default() };
     for (name, field) in named(file, "networks", MAX_NETWORKS, findings) {
         // A network that was refused is still there for services to name.
         let fallback =
@@ -50,6 +54,11 @@ pub(super) fn read(file: &Section<'_>, findings: &mut Findings<'_>) -> Definitio
     }
     for (name, field) in named(file, "secrets", MAX_CONTENTS, findings) {
         defined.secrets.insert(name.to_owned(), content(&field, keys::SECRET, findings));
+    }
+    if let (false, Some(field)) = (defined.declared.danger_public_secrets, file.get("secrets"))
+        && !defined.secrets.is_empty()
+    {
+        findings.refuse::<()>(&field, Cause::PublicSecrets);
     }
     defined
 }
@@ -102,6 +111,11 @@ fn common(
     }
     section.read("driver", findings, |field, findings| match field.text(findings)? {
         driver if drivers.contains(&driver.as_str()) => Some(()),
+        // Networks over several hosts.
+        driver if driver == "overlay" && drivers.contains(&"bridge") => {
+            findings.note(field, "changes nothing: the guest is the only host");
+            Some(())
+        }
         driver => field.invalid("driver", &driver, rule, findings),
     });
 }
@@ -109,6 +123,7 @@ fn common(
 fn network(name: &str, field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Network> {
     let section = field.section(keys::NETWORK, findings)?;
     common(&section, &["bridge", "default"], "bridge is the only one; leave it out", findings);
+    section.read("external", findings, external);
     section.read("enable_ipv4", findings, |field, findings| {
         if scalar::boolean(field, findings)? {
             return Some(());
@@ -124,6 +139,22 @@ fn network(name: &str, field: &Field<'_>, findings: &mut Findings<'_>) -> Option
     let ipv6 = flag("enable_ipv6", findings).unwrap_or_default()
         || subnets.iter().any(|(ip, _)| ip.is_ipv6());
     Some(Network { name: name.to_owned(), internal, ipv6, subnets })
+}
+
+/// A network of others is one that only this file's services join: there is nobody else. `external`
+/// is a boolean, or a mapping with the name that it has elsewhere (compose files of version 3.4).
+fn external(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<()> {
+    let external = match &field.node.value {
+        Value::Mapping(_) => {
+            let section = field.section(keys::EXTERNAL, findings)?;
+            section.required("name", findings, Field::text).is_some()
+        }
+        _ => scalar::boolean(field, findings)?,
+    };
+    if external {
+        findings.note(field, "changes nothing: only this file's services are on the network");
+    }
+    Some(())
 }
 
 /// At most one for each family, as a network has one address of each.
@@ -238,5 +269,5 @@ fn content(field: &Field<'_>, table: Table, findings: &mut Findings<'_>) -> Opti
 
 /// Refused by its key already; that it has no content needs no second word.
 fn is_external(node: &Node) -> bool {
-    matches!(&node.value, super::document::Value::Mapping(entries) if entries.iter().any(|e| e.key == "external"))
+    matches!(&node.value, Value::Mapping(entries) if entries.iter().any(|e| e.key == "external"))
 }

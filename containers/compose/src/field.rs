@@ -4,10 +4,10 @@
 //! returns nothing or a default and goes on, so that all mistakes are told at once; [`Findings`]
 //! remembers, and the file as a whole is refused at the end.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use super::document::{Entry, Node, Value};
-use super::inputs::Inputs;
+use super::inputs::{Inputs, Wanted};
 use super::interpolate::Unset;
 use super::keys::{Support, Table};
 use super::missing::Missing;
@@ -146,11 +146,16 @@ impl<'a> Section<'a> {
     /// Refuses each key that `table` does not have, or has as unsupported; `x-` keys pass.
     fn check_keys(&self, table: Table, findings: &mut Findings<'_>) {
         for (key, field) in self.field.named(self.entries) {
+            // Keys of the person's own; `x-dstyx` is read where it counts.
             if key.starts_with("x-") {
                 continue;
             }
             let cause = match table.iter().find(|(name, _)| *name == key) {
                 Some((_, Support::Now)) => continue,
+                Some((_, Support::Note(reason))) => {
+                    findings.note(&field, &format!("changes nothing: {reason}"));
+                    continue;
+                }
                 Some((_, Support::No(reason, hint))) => Cause::Unsupported { reason, hint },
                 None => Cause::UnknownKey,
             };
@@ -222,9 +227,10 @@ pub(super) struct Findings<'a> {
     pub notes: Vec<Note>,
     /// What weakens confinement.
     pub dangers: Vec<Note>,
-    /// Files of the app directory that were asked for.
-    pub wanted: BTreeSet<String>,
+    /// What of the app directory was asked for.
+    pub wanted: Wanted,
     missing: Missing,
+    leading: HashMap<KeyPath, String>,
     unreadable: HashSet<KeyPath>,
     mounted_bytes: usize,
 }
@@ -237,8 +243,9 @@ impl<'a> Findings<'a> {
             refusals: Refusals::default(),
             notes: Vec::new(),
             dangers: Vec::new(),
-            wanted: BTreeSet::new(),
+            wanted: Wanted::default(),
             missing: Missing::default(),
+            leading: HashMap::new(),
             unreadable: HashSet::new(),
             mounted_bytes: 0,
         }
@@ -267,8 +274,23 @@ impl<'a> Findings<'a> {
     /// Remembers variables that the value at `path` needs and nothing sets; they are refused
     /// together.
     pub fn unset(&mut self, path: &KeyPath, line: usize, unset: Vec<Unset>) {
-        self.missing.add(path, line, &format!("line {line}"), unset);
+        let leading = self.leading.get(path).map(String::as_str);
+        self.missing.add_leading(path, line, &format!("line {line}"), unset, leading);
         self.unreadable.insert(path.clone());
+    }
+
+    /// Remembers that the value at `path` begins with the variable `name`, which nothing sets.
+    pub fn begins_with(&mut self, path: &KeyPath, name: String) {
+        self.leading.insert(path.clone(), name);
+    }
+
+    /// Asks for the variable that the bind `field` begins with, where its default leads out of the
+    /// app; whether there is one.
+    pub fn unset_default(&mut self, field: &Field<'_>, default: &str) -> bool {
+        let Some(name) = self.leading.get(&field.path).cloned() else { return false };
+        let message = format!("its default leads to {default}, which is a path of a host");
+        self.unset(&field.path, field.line, vec![Unset { name, message }]);
+        true
     }
 
     /// The same for variables of the file of variables that `field` names; always `None`.
@@ -310,13 +332,25 @@ impl<'a> Findings<'a> {
 
     /// The value of a variable; remembers that variables count.
     pub fn variable(&mut self, name: &str) -> Option<String> {
-        self.wanted.insert(protocol::app_compose::ENVIRONMENT_FILE.to_owned());
+        self.wanted.paths.insert(protocol::app_compose::ENVIRONMENT_FILE.to_owned());
         self.inputs.environment.get(name).map(str::to_owned)
     }
 
-    /// What lies at `path` in the app directory; remembers that it is wanted.
+    /// What lies at `path` in the app directory; remembers that it is wanted, a directory with all
+    /// that is below.
     pub fn app_entry(&mut self, path: &str) -> Option<AppEntry<'a>> {
-        self.wanted.insert(path.to_owned());
+        self.wanted.paths.insert(path.to_owned());
+        self.entry(path)
+    }
+
+    /// The same; remembers that it is wanted if it is a file.
+    pub fn app_file(&mut self, path: &str) -> Option<AppEntry<'a>> {
+        self.wanted.files.insert(path.to_owned());
+        let there = self.inputs.directories.contains(path);
+        self.entry(path).or_else(|| there.then(|| AppEntry::Directory(Vec::new())))
+    }
+
+    fn entry(&self, path: &str) -> Option<AppEntry<'a>> {
         let files = self.inputs.files;
         if let Some(content) = files.get(path) {
             return Some(AppEntry::File(content));

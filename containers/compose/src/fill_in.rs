@@ -2,7 +2,7 @@
 
 use super::document::{Entry, Node, Value};
 use super::field::Findings;
-use super::interpolate::{InterpolationError, MAX_EXPANDED_BYTES, interpolate};
+use super::interpolate::{InterpolationError, MAX_EXPANDED_BYTES, interpolate, leading};
 use super::refusal::{Cause, KeyPath};
 
 /// Fills in all values of a document; keys and what lies under `x-` keys stay as they are.
@@ -22,6 +22,11 @@ fn node(
         Value::Scalar { text, plain } if text.contains('$') => {
             // What a variable gives is text, never YAML's null.
             *plain = false;
+            if let (true, Some(name)) = (path.is_mount(), leading(text))
+                && findings.variable(name).is_none()
+            {
+                findings.begins_with(path, name.to_owned());
+            }
             let filled =
                 interpolate(text, &mut |name| findings.variable(name)).and_then(|filled| {
                     *left = left.checked_sub(filled.len()).ok_or(InterpolationError::TooLong)?;

@@ -1,7 +1,7 @@
 //! What a compose file is read with: variables, the files of the app directory, and what the
 //! measured file allows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::app_compose::ENVIRONMENT_FILE;
 
@@ -12,6 +12,9 @@ use super::dotenv::{self, DotenvError, Format};
 pub struct Inputs<'a> {
     /// The files of the app directory by relative path, as app-compose carries them.
     pub files: &'a BTreeMap<String, Vec<u8>>,
+    /// Directories of the app directory that are there, hold something, and do not travel: a mount
+    /// that asks for one without saying read-only is refused before the boot. A guest has none.
+    pub directories: &'a BTreeSet<String>,
     /// Variables for interpolation.
     pub environment: &'a Environment,
     /// Whether services may ask for what breaks their confinement.
@@ -19,13 +22,28 @@ pub struct Inputs<'a> {
 }
 
 static NO_FILES: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+static NO_DIRECTORIES: BTreeSet<String> = BTreeSet::new();
 static NO_VARIABLES: Environment = Environment(BTreeMap::new());
 
 impl Default for Inputs<'static> {
     /// No file, no variable, nothing dangerous.
     fn default() -> Self {
-        Self { files: &NO_FILES, environment: &NO_VARIABLES, danger_privileged: false }
+        Self {
+            files: &NO_FILES,
+            directories: &NO_DIRECTORIES,
+            environment: &NO_VARIABLES,
+            danger_privileged: false,
+        }
     }
+}
+
+/// What a compose file asks for in the app directory, as normalised relative paths.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Files, and directories with all that is below.
+    pub paths: BTreeSet<String>,
+    /// Paths that are asked for only if they are files.
+    pub files: BTreeSet<String>,
 }
 
 /// Variables by name. Values may be secret, so they are never shown.

@@ -89,6 +89,14 @@ pub(super) fn interpolate(
     if reader.unset.is_empty() { Ok(out) } else { Err(InterpolationError::Unset(reader.unset)) }
 }
 
+/// The variable that `text` begins with.
+pub(super) fn leading(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix('$')?;
+    let mut nothing = |_: &str| None;
+    let rest = rest.strip_prefix('{').unwrap_or(rest);
+    Reader { whole: text, rest, unset: Vec::new(), lookup: &mut nothing }.name()
+}
+
 /// Reads one text from left to right.
 struct Reader<'a, 'l> {
     whole: &'a str,

@@ -23,6 +23,11 @@ impl KeyPath {
         Self(format!("{}.{name}", self.0))
     }
 
+    /// Whether it is a mount of a service, or a part of one.
+    pub(super) fn is_mount(&self) -> bool {
+        self.0.starts_with("services.") && self.0.contains(".volumes[")
+    }
+
     /// Item `index` (from 0) of the list at this path.
     pub fn item(&self, index: usize) -> Self {
         Self(format!("{}[{index}]", self.0))

@@ -8,14 +8,13 @@
 //! compose specification and its JSON schema.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeSet;
-
 use protocol::app_compose::AppCompose;
 
 mod app_directory;
 mod attachments;
 mod capabilities;
 mod command;
+mod data;
 mod definitions;
 pub mod digest;
 mod document;
@@ -30,6 +29,7 @@ mod interpolate;
 mod key_path;
 mod keys;
 mod lifecycle;
+mod links;
 mod missing;
 pub mod model;
 mod mounts;
@@ -47,7 +47,7 @@ mod target;
 
 pub use document::{DocumentError, MAX_BYTES};
 pub use dotenv::{DotenvError, DotenvFault};
-pub use inputs::{Environment, Inputs};
+pub use inputs::{Environment, Inputs, Wanted};
 pub use interpolate::{InterpolationError, Unset};
 pub use missing::MissingVariable;
 pub use model::{AGENT_PORT, ComposeFile, Protocol, PublishedPort, Service};
@@ -71,6 +71,7 @@ impl ComposeFile {
             files: &app.files,
             environment: &environment,
             danger_privileged: app.danger_privileged,
+            ..Inputs::default()
         };
         Self::read(app.docker_compose_file.as_bytes(), &inputs)
     }
@@ -90,7 +91,7 @@ impl ComposeFile {
     /// The paths in the app directory that a compose file refers to, `.env` among them if a
     /// variable counts. What it is refused for does not matter here. A file of variables may refer
     /// to `.env`, so ask again with what was found.
-    pub fn wanted(bytes: &[u8], inputs: &Inputs<'_>) -> Result<BTreeSet<String>, ComposeError> {
+    pub fn wanted(bytes: &[u8], inputs: &Inputs<'_>) -> Result<Wanted, ComposeError> {
         let mut findings = Findings::new(*inputs);
         read(bytes, &mut findings)?;
         Ok(findings.wanted)

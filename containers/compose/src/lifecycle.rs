@@ -225,23 +225,19 @@ pub(super) fn logging(service: &Section<'_>, findings: &mut Findings<'_>) -> Log
     let Some(section) = service.section("logging", keys::LOGGING, findings) else {
         return DEFAULT_LOGGING;
     };
-    let none =
-        section.read("driver", findings, |field, findings| match field.text(findings)?.as_str() {
-            "json-file" | "local" => Some(false),
-            "none" => Some(true),
-            other => field.invalid(
-                "driver",
-                other,
-                "json-file or local, which are the same here, or none",
-                findings,
-            ),
-        });
-    let none = none.unwrap_or_default();
+    let driver = section.read("driver", findings, Field::text);
+    let driver = driver.as_deref().unwrap_or("json-file");
+    let (none, files) = (driver == "none", matches!(driver, "json-file" | "local"));
+    if let (false, false, Some(field)) = (none, files, section.get("driver")) {
+        findings.note(&field, "changes nothing: output is kept in files of the guest's own");
+    }
     let options = section.get("options");
     if let (true, Some(options)) = (none, &options) {
         let cause = Cause::Conflict { with: "driver: none", why: "what is not kept has no size" };
         findings.refuse::<()>(options, cause);
     }
+    // Options of drivers that are not there belong to them.
+    let options = options.filter(|_| files);
     let options = options.and_then(|field| field.section(keys::LOG_OPTIONS, findings));
     let read = |name: &str, findings: &mut Findings<'_>, fits: fn(&str) -> Option<u64>, rule| {
         options.as_ref()?.read(name, findings, |field, findings| {

@@ -16,14 +16,17 @@ pub struct MissingVariable {
     pub name: String,
     /// Such as `line 5`, or `app.env, line 1`.
     pub at: String,
-    /// What the file says of it (`${NAME:?message}`); empty if nothing.
+    /// What the file says of it (`${NAME:?message}`), or what its default lacks; empty if nothing.
     pub message: String,
+    /// Whether a bind begins with it, so that its value is a relative path such as `./data`.
+    pub relative_path: bool,
 }
 
 impl fmt::Display for MissingVariable {
     /// A line of `.env` that lacks nothing but the value.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}=  # {}", self.name, self.at)?;
+        let value = if self.relative_path { "./data" } else { "" };
+        write!(f, "{}={value}  # {}", self.name, self.at)?;
         // A line break would end the comment.
         let message: Vec<&str> = self.message.split_whitespace().collect();
         if message.is_empty() { Ok(()) } else { write!(f, ": {}", message.join(" ")) }
@@ -40,13 +43,33 @@ pub(super) struct Missing {
 impl Missing {
     /// Adds those that are new.
     pub fn add(&mut self, path: &KeyPath, line: usize, at: &str, unset: Vec<Unset>) {
+        self.add_leading(path, line, at, unset, None);
+    }
+
+    /// The same; `leading` begins a bind.
+    pub fn add_leading(
+        &mut self,
+        path: &KeyPath,
+        line: usize,
+        at: &str,
+        unset: Vec<Unset>,
+        leading: Option<&str>,
+    ) {
         if self.first.as_ref().is_none_or(|(_, first)| line < *first) {
             self.first = Some((path.clone(), line));
         }
         for Unset { name, message } in unset {
-            let known = self.variables.iter().any(|variable| variable.name == name);
-            if !known && self.variables.len() < MAX_MISSING {
-                self.variables.push(MissingVariable { name, at: at.to_owned(), message });
+            let relative_path = leading == Some(&name);
+            let full = self.variables.len() == MAX_MISSING;
+            match self.variables.iter_mut().find(|variable| variable.name == name) {
+                Some(known) => known.relative_path |= relative_path,
+                None if full => {}
+                None => self.variables.push(MissingVariable {
+                    name,
+                    at: at.to_owned(),
+                    message,
+                    relative_path,
+                }),
             }
         }
     }

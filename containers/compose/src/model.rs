@@ -22,6 +22,8 @@ pub struct ComposeFile {
     pub networks: Vec<Network>,
     /// The named volumes that a service mounts, in file order.
     pub volumes: Vec<String>,
+    /// The paths of the data directories that a service mounts, sorted.
+    pub data: Vec<String>,
     /// What was understood but changes nothing, for people.
     pub notes: Vec<Note>,
     /// What needs `danger_privileged` in the measured file; empty without it.
@@ -191,15 +193,19 @@ pub enum MountSource {
         /// Whether it starts empty whatever the image has there.
         nocopy: bool,
     },
+    /// A directory of the app on the data disk, named by the path that the file binds and kept as
+    /// named volumes are.
+    Data {
+        /// One of [`ComposeFile::data`]: relative and normalised. A path below another's is a
+        /// directory in it.
+        path: String,
+        /// What it holds when it is first mounted.
+        seed: Vec<DirectoryFile>,
+    },
     /// A volume of this container alone, gone with it; filled from the image like a named one.
     Anonymous,
     /// Memory.
-    Tmpfs {
-        /// Its size; half the guest's memory if `None`, as the kernel has it.
-        size_bytes: Option<u64>,
-        /// Permission bits of its root; 0o1777 if `None`.
-        mode: Option<u32>,
-    },
+    Tmpfs(Tmpfs),
     /// Measured bytes of the app directory, of `configs` or of `secrets`: one file, always
     /// read-only.
     File {
@@ -219,6 +225,21 @@ pub enum MountSource {
     },
     /// A socket of the guest's agent.
     Socket(AgentSocket),
+}
+
+/// A file system in memory; set-id bits and device nodes never count in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tmpfs {
+    /// Its size; half the guest's memory if `None`, as the kernel has it.
+    pub size_bytes: Option<u64>,
+    /// Permission bits of its root; 0o1777 if `None`.
+    pub mode: Option<u32>,
+    /// The owner of its root in the container's numbering.
+    pub uid: u32,
+    /// The group of its root.
+    pub gid: u32,
+    /// Whether programs in it may be run.
+    pub exec: bool,
 }
 
 /// A file in a directory of the app directory. It belongs to root.

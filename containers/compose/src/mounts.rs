@@ -2,12 +2,13 @@
 //! twice.
 
 use super::app_directory;
+use super::data;
 use super::definitions::Definitions;
 use super::document::Value;
-use super::field::{AppEntry, Field, Findings, Section};
+use super::field::{Field, Findings, Section};
 use super::grants;
 use super::keys;
-use super::model::{AgentSocket, DirectoryFile, Mount, MountSource};
+use super::model::{AgentSocket, Mount, MountSource, Tmpfs};
 use super::refusal::{Cause, KeyPath};
 use super::scalar;
 use super::target::target;
@@ -91,7 +92,8 @@ fn short(field: &Field<'_>, defined: &Definitions, findings: &mut Findings<'_>) 
     let source = match source {
         None => MountSource::Anonymous,
         Some(source) if source.starts_with(['.', '/', '~']) => {
-            bind(source, read_only, field, findings)?
+            let written = data::Bind { source, target: path, read_only, create: true };
+            bind(&written, defined, field, findings)?
         }
         Some(name) => named(name, None, nocopy, field, defined, findings)?,
     };
@@ -123,9 +125,7 @@ fn long(
     }
     let source = section.get("source");
     let mounted = match kind.as_str() {
-        "bind" => section.required("source", findings, |f, findings| {
-            bind(&f.text(findings)?, read_only, f, findings)
-        })?,
+        "bind" => long_bind(section, read_only, defined, findings)?,
         "volume" => long_volume(section, source, defined, findings)?,
         "tmpfs" => long_tmpfs(section, source, findings)?,
         "image" | "npipe" | "cluster" => {
@@ -142,16 +142,43 @@ fn long(
     })
 }
 
+fn long_bind(
+    section: &Section<'_>,
+    read_only: bool,
+    defined: &Definitions,
+    findings: &mut Findings<'_>,
+) -> Option<MountSource> {
+    let create = options(section, "bind")
+        .and_then(|options| options.read("create_host_path", findings, scalar::boolean));
+    let target = section.read("target", findings, Field::text).unwrap_or_default();
+    section.required("source", findings, |field, findings| {
+        let source = field.text(findings)?;
+        let create = create.unwrap_or(true);
+        bind(
+            &data::Bind { source: &source, target: &target, read_only, create },
+            defined,
+            field,
+            findings,
+        )
+    })
+}
+
+/// The options of a mount's type, whose keys have been checked.
+fn options<'a>(section: &Section<'a>, key: &str) -> Option<Section<'a>> {
+    let field = section.get(key)?;
+    match &field.node.value {
+        Value::Mapping(entries) => Some(Section { entries, field }),
+        _ => None,
+    }
+}
+
 fn long_volume(
     section: &Section<'_>,
     source: Option<Field<'_>>,
     defined: &Definitions,
     findings: &mut Findings<'_>,
 ) -> Option<MountSource> {
-    let options = section.get("volume").and_then(|field| match &field.node.value {
-        Value::Mapping(entries) => Some(Section { entries, field }),
-        _ => None,
-    });
+    let options = options(section, "volume");
     let option = |name: &str| options.as_ref().and_then(|options| options.get(name));
     let nocopy =
         option("nocopy").and_then(|field| scalar::boolean(&field, findings)).unwrap_or_default();
@@ -172,15 +199,12 @@ fn long_tmpfs(
         return findings
             .refuse(&source, Cause::Conflict { with: "type: tmpfs", why: "memory has no source" });
     }
-    let options = section.read("tmpfs", findings, |field, _| match &field.node.value {
-        Value::Mapping(entries) => Some(Section { entries, field: field.clone() }),
-        _ => None,
-    });
-    let Some(options) = options else {
-        return Some(MountSource::Tmpfs { size_bytes: None, mode: None });
+    let Some(options) = options(section, "tmpfs") else {
+        return Some(MountSource::Tmpfs(Tmpfs::default()));
     };
     let size_bytes = options.read("size", findings, scalar::bytes);
-    Some(MountSource::Tmpfs { size_bytes, mode: options.read("mode", findings, grants::mode) })
+    let mode = options.read("mode", findings, grants::mode);
+    Some(MountSource::Tmpfs(Tmpfs { size_bytes, mode, ..Tmpfs::default() }))
 }
 
 fn named(
@@ -197,83 +221,63 @@ fn named(
     Some(MountSource::Volume { name: name.to_owned(), subpath, nocopy })
 }
 
-/// A socket of the agent, or files of the app directory.
+/// A socket of the agent, files of the app directory, or a data directory.
 fn bind(
-    source: &str,
-    read_only: bool,
+    bind: &data::Bind<'_>,
+    defined: &Definitions,
     field: &Field<'_>,
     findings: &mut Findings<'_>,
 ) -> Option<MountSource> {
-    match source {
+    match bind.source {
         "/var/run/dstack.sock" | "/run/dstack.sock" => {
             return Some(MountSource::Socket(AgentSocket::Dstack));
         }
         "/var/run/tappd.sock" | "/run/tappd.sock" => {
             return Some(MountSource::Socket(AgentSocket::Tappd));
         }
-        _ if DAEMON_SOCKETS.iter().any(|socket| source.ends_with(socket)) => {
+        _ if DAEMON_SOCKETS.iter().any(|socket| bind.source.ends_with(socket)) => {
             let reason = "there is no container daemon in the guest";
             let hint = "leave it out; what the guest offers is at /var/run/dstack.sock";
             return findings.refuse(field, Cause::Unsupported { reason, hint });
         }
         _ => {}
     }
-    let path = app_directory::path(source, field, findings)?;
-    let mounted = match findings.app_entry(&path) {
-        None => return findings.refuse(field, Cause::NoFile(path)),
-        Some(AppEntry::File(content)) => {
-            findings.mounted(field, content.len())?;
-            MountSource::File {
-                content: content.to_vec(),
-                uid: 0,
-                gid: 0,
-                mode: app_directory::mode(content),
-            }
-        }
-        Some(AppEntry::Directory(files)) => {
-            findings.mounted(field, files.iter().map(|(_, content)| content.len()).sum())?;
-            let file = |(path, content): &(&str, &[u8])| DirectoryFile {
-                path: (*path).to_owned(),
-                content: content.to_vec(),
-                mode: app_directory::mode(content),
-            };
-            MountSource::Directory { files: files.iter().map(file).collect() }
-        }
-    };
-    if !read_only {
-        findings.note(field, "mounted read-only, because the file is measured; write :ro (read_only: true) to say so");
-    }
-    Some(mounted)
+    data::source(bind, &defined.declared, field, findings)
 }
 
 /// `path[:options]` of the key `tmpfs`.
 fn tmpfs(text: &str, field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Mount> {
     let (path, options) = text.split_once(':').unwrap_or((text, ""));
     let target = target(path, field, findings)?;
-    let (mut size_bytes, mut mode, mut read_only) = (None, None, false);
+    let (mut tmpfs, mut read_only) = (Tmpfs::default(), false);
     for option in options.split(',').filter(|option| !option.is_empty()) {
-        let understood = match option.split_once('=').unwrap_or((option, "")) {
-            ("rw" | "noexec" | "nosuid" | "nodev", "") => true,
-            ("ro", "") => {
-                read_only = true;
-                true
-            }
-            ("size", size) => {
-                size_bytes = scalar::size(size, 1024).filter(|bytes| *bytes > 0);
-                size_bytes.is_some()
-            }
-            ("mode", bits) => {
-                mode = u32::from_str_radix(bits, 8).ok().filter(|mode| *mode <= 0o7777);
-                mode.is_some()
-            }
-            _ => false,
-        };
-        if !understood {
-            let rule = "size=64m, mode=1777, ro or rw; noexec, nosuid and nodev always hold";
+        if option == "ro" {
+            read_only = true;
+        } else if tmpfs_option(&mut tmpfs, option).is_none() {
+            let rule = "size=64m, mode=1777, uid=1000, gid=1000, exec, ro or rw; nosuid and nodev always hold";
             return field.invalid("option of tmpfs", option, rule, findings);
         }
     }
-    Some(Mount { target, read_only, source: MountSource::Tmpfs { size_bytes, mode } })
+    Some(Mount { target, read_only, source: MountSource::Tmpfs(tmpfs) })
+}
+
+/// `None` if the option is not understood.
+fn tmpfs_option(tmpfs: &mut Tmpfs, option: &str) -> Option<()> {
+    match option.split_once('=').unwrap_or((option, "")) {
+        ("rw" | "noexec" | "nosuid" | "nodev", "") => {}
+        ("exec", "") => tmpfs.exec = true,
+        ("size", size) => {
+            tmpfs.size_bytes = Some(scalar::size(size, 1024).filter(|bytes| *bytes > 0)?);
+        }
+        ("mode", bits) => {
+            let mode = u32::from_str_radix(bits, 8).ok()?;
+            tmpfs.mode = Some(Some(mode).filter(|mode| *mode <= 0o7777)?);
+        }
+        ("uid", id) => tmpfs.uid = id.parse().ok()?,
+        ("gid", id) => tmpfs.gid = id.parse().ok()?,
+        _ => return None,
+    }
+    Some(())
 }
 
 fn always_read_only(source: &MountSource) -> bool {

@@ -123,6 +123,20 @@ pub enum Cause {
     /// A file that the app directory does not have.
     #[error("the app directory has no file {0:?}")]
     NoFile(String),
+    /// A path that looks like a file, and the app directory has none there.
+    #[error("the app directory has no file {0:?}")]
+    FileLike(String),
+    /// A directory that is there and could be mounted read-only or be a data directory.
+    #[error(
+        "{0:?} is a directory of the app directory, and the mount does not say what becomes of it; write one of\n    :ro behind the mount          (it is measured and mounted read-only)\n    x-dstyx: {{data: [./{0}]}}     (at the top level: it begins empty, on the data disk)\n    x-dstyx: {{seed: [./{0}]}}     (at the top level: it begins with these files, on the data disk)"
+    )]
+    WritableDirectory(String),
+    /// A data directory that no service can write to.
+    #[error("nothing is at {0:?} in the app directory, and no service can write there")]
+    NeverWritten(String),
+    /// `secrets` would be public.
+    #[error("secrets travel in the measured file, which everybody can read")]
+    PublicSecrets,
     /// A directory where a file must be.
     #[error("{0:?} is a directory of the app directory, not a file")]
     Directory(String),
@@ -194,6 +208,15 @@ impl Cause {
             Cause::NoFile(_) => {
                 Some("put it beside docker-compose.yml; it becomes part of the measured file")
             }
+            Cause::FileLike(_) => Some(
+                "put it beside docker-compose.yml; if a data directory is meant, end its path with /",
+            ),
+            Cause::NeverWritten(_) => {
+                Some("put it beside docker-compose.yml, or leave :ro out where it is written")
+            }
+            Cause::PublicSecrets => Some(
+                "leave them out; if everybody may know them, write x-dstyx: {danger_public_secrets: true} at the top level",
+            ),
             Cause::Directory(_) => Some("name a file in it"),
             Cause::PortReserved(_) | Cause::PortTaken { .. } => Some("publish another port"),
             _ => None,

@@ -1,11 +1,12 @@
 //! What can be seen only when all services are read: profiles, names of others, cycles, and what
 //! there may be but once.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::attachments::DEFAULT;
 use super::definitions::Definitions;
 use super::field::{Field, Findings};
+use super::links;
 use super::model::Protocol;
 use super::model::{ComposeFile, MountSource, Network, NetworkMode, Service};
 use super::refusal::Cause;
@@ -27,12 +28,14 @@ pub(super) fn file(
         let cause = Cause::Kind { expected: "a service whose profile is active", found: "none" };
         findings.refuse::<()>(at, cause);
     }
+    links::resolve(&mut written, findings);
     dependencies(&mut written, findings);
     cycles(&written, findings);
     connections(&written, findings);
     replicas(&written, at, findings);
     shared_names(&written, findings);
     shared_ports(&written, findings);
+    written_data(&written, findings);
     findings.notes.sort_by_key(|note| note.line);
     findings.dangers.sort_by_key(|note| note.line);
     let services: Vec<Service> =
@@ -41,6 +44,7 @@ pub(super) fn file(
         name,
         networks: used_networks(&services, defined.networks),
         volumes: used_volumes(&services, defined.volumes),
+        data: data_directories(&services),
         services,
         notes: std::mem::take(&mut findings.notes),
         dangers: std::mem::take(&mut findings.dangers),
@@ -272,6 +276,43 @@ fn shared_ports(written: &[Written<'_>], findings: &mut Findings<'_>) {
             }
         }
     }
+}
+
+/// A data directory that is only mounted read-only stays empty: a path that was meant otherwise.
+fn written_data(written: &[Written<'_>], findings: &mut Findings<'_>) {
+    let mounts = || written.iter().filter_map(|it| it.service.as_ref()).flat_map(|it| &it.mounts);
+    let within = |path: &str, above: &str| {
+        path.strip_prefix(above).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let can_be_written = |path: &str| {
+        mounts().any(|mount| match &mount.source {
+            MountSource::Data { path: other, .. } if !mount.read_only => {
+                within(path, other) || within(other, path)
+            }
+            _ => false,
+        })
+    };
+    for service in written {
+        let Some(read) = &service.service else { continue };
+        for mount in read.mounts.iter().filter(|mount| mount.read_only) {
+            let MountSource::Data { path, seed } = &mount.source else { continue };
+            if seed.is_empty() && !can_be_written(path) {
+                let field = service.section.get("volumes").unwrap_or(service.section.field.clone());
+                findings.refuse::<()>(&field, Cause::NeverWritten(path.clone()));
+            }
+        }
+    }
+}
+
+fn data_directories(services: &[Service]) -> Vec<String> {
+    let mounts = services.iter().flat_map(|service| &service.mounts);
+    let paths: BTreeSet<&str> = mounts
+        .filter_map(|mount| match &mount.source {
+            MountSource::Data { path, .. } => Some(path.as_str()),
+            _ => None,
+        })
+        .collect();
+    paths.into_iter().map(str::to_owned).collect()
 }
 
 fn used_networks(services: &[Service], defined: Vec<Network>) -> Vec<Network> {

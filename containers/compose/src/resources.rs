@@ -45,6 +45,7 @@ pub(super) fn read(
     let reserved = below("reservations", keys::DEPLOY_RESERVATIONS);
     let memory_bytes = both(service, "mem_limit", limits.as_ref(), "memory", findings)
         .and_then(|f| memory(&f, findings));
+    service.read("memswap_limit", findings, |field, findings| swap(field, memory_bytes, findings));
     let reservation = both(service, "mem_reservation", reserved.as_ref(), "memory", findings);
     Resources {
         memory_bytes,
@@ -101,6 +102,18 @@ fn memory(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<u64> {
         bytes if bytes >= MIN_MEMORY_BYTES => Some(bytes),
         bytes => field.invalid("memory limit", &bytes.to_string(), "at least 6m", findings),
     }
+}
+
+/// Memory and swap together: what equals the memory limit asks for no swap.
+fn swap(field: &Field<'_>, limit: Option<u64>, findings: &mut Findings<'_>) -> Option<()> {
+    let text = field.text(findings)?;
+    if limit.is_some() && scalar::size(&text, 1024) == limit {
+        findings.note(field, "changes nothing: the guest has no swap");
+        return Some(());
+    }
+    let reason = "the guest has no swap";
+    let hint = "leave it out, or write the value of mem_limit; that bounds all memory";
+    findings.refuse(field, Cause::Unsupported { reason, hint })
 }
 
 fn below_limit(field: &Field<'_>, limit: Option<u64>, findings: &mut Findings<'_>) -> Option<u64> {

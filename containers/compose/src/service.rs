@@ -1,6 +1,6 @@
 //! One service, put together from its sections.
 
-use super::attachments;
+use super::attachments::{self, Link};
 use super::definitions::Definitions;
 use super::environment;
 use super::field::{Field, Findings, Section};
@@ -23,6 +23,8 @@ pub(super) const MAX_REPLICAS: u16 = 64;
 pub(super) struct Written<'a> {
     /// What it is; `None` if it has no image that can be run.
     pub service: Option<Service>,
+    /// Other services that it wants to find by names of its own.
+    pub links: Vec<Link>,
     /// Profiles that it belongs to; always active if there is none.
     pub profiles: Vec<String>,
     /// Where it stands.
@@ -41,8 +43,9 @@ pub(super) fn read<'a>(
     check_name(name, field, findings);
     let section = field.section(SERVICE, findings)?;
     let profiles = section.read("profiles", findings, profiles).unwrap_or_default();
+    let links = section.read("links", findings, attachments::links).unwrap_or_default();
     let service = body(name, &section, defined, findings);
-    Some(Written { service, profiles, section, name })
+    Some(Written { service, links, profiles, section, name })
 }
 
 fn body(
@@ -131,11 +134,13 @@ fn without_effect(
         ports::expose(&field, findings);
     }
     service.read("platform", findings, |field, findings| match field.text(findings)?.as_str() {
-        "linux/amd64" => Some(()),
+        text if is_platform(text) => Some(()),
         other => field.invalid("platform", other, "a guest runs linux/amd64", findings),
     });
+    service.read("runtime", findings, runtime);
     service.read("pull_policy", findings, |field, findings| match field.text(findings)?.as_str() {
-        "always" | "missing" | "if_not_present" => Some(()),
+        "always" | "missing" | "if_not_present" | "daily" | "weekly" => Some(()),
+        text if text.starts_with("every_") => Some(()),
         "build" | "never" => {
             let reason = "a guest starts without images";
             findings
@@ -154,8 +159,31 @@ fn without_effect(
     }
     deploy.read("mode", findings, |field, findings| match field.text(findings)?.as_str() {
         "replicated" => Some(()),
-        other => field.invalid("mode", other, "replicated: the guest is the only host", findings),
+        "global" => {
+            findings.note(field, "one container: the guest is the only host");
+            Some(())
+        }
+        other => field.invalid("mode", other, "replicated or global", findings),
     });
+}
+
+fn runtime(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<()> {
+    match field.text(findings)?.as_str() {
+        "runc" | "io.containerd.runc.v2" => {
+            findings.note(field, "changes nothing: the guest has one runtime");
+            Some(())
+        }
+        _ => {
+            let (reason, hint) = ("the guest has one runtime", "leave it out");
+            findings.refuse(field, Cause::Unsupported { reason, hint })
+        }
+    }
+}
+
+/// `linux/amd64`, whatever version of it: an image that needs another processor ends by itself.
+fn is_platform(text: &str) -> bool {
+    matches!(text, "linux/amd64" | "linux/x86_64")
+        || matches!(text.strip_prefix("linux/amd64/"), Some("v1" | "v2" | "v3" | "v4"))
 }
 
 fn replicas(

@@ -23,6 +23,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 pub mod cgroup;
 mod console;
 mod control;
+mod data;
 mod devices;
 mod end;
 mod exec;

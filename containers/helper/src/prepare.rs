@@ -26,6 +26,7 @@ use rustix::mount::{
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use super::data::{self, Owner};
 use super::ids::{self, Ids, Range};
 use super::places::PlaceError;
 use super::root::{self, RootError};
@@ -67,7 +68,8 @@ pub(super) fn prepare(
         .map_err(PrepareError::system("working directory"))??;
     for (index, bind) in request.binds.iter().enumerate() {
         let at = request.directory.join(MOUNTS).join(index.to_string());
-        let done = bind_ready(request, bind, &at, &ids, tell);
+        let user = (identity.uid, identity.gid);
+        let done = bind_ready(request, bind, &at, (&ids, user), tell);
         done.map_err(|error| PrepareError::Mount { what: describe(bind), error })?;
     }
     raise_limits(&mut spec).map_err(PrepareError::system("limits of a process"))?;
@@ -162,25 +164,29 @@ fn make_working_dir(tree: &Tree, spec: &Spec) -> Result<(), PrepareError> {
     Ok(tree.make_directories(process.cwd().as_os_str().as_bytes())?)
 }
 
-/// Puts what a mount shows at `at`.
+/// Puts what a mount shows at `at`, with the container's ids and the user that it runs as.
 fn bind_ready(
     request: &StartRequest,
     bind: &Bind,
     at: &Path,
-    ids: &Ids,
+    (ids, user): (&Ids, (u32, u32)),
     tell: &dyn Fn(&Report),
 ) -> io::Result<()> {
+    let image = || {
+        let empty = request.directory.join("empty");
+        fs::DirBuilder::new().recursive(true).create(&empty)?;
+        root::mount_image(&request.root.layers, &empty).map_err(io::Error::other)
+    };
     let tree = match bind {
         Bind::Path(path) => ids.mapped(path)?,
         Bind::Program(path) => ids::unmapped(path)?,
         Bind::Volume { directory, subpath, fill } => {
-            let image = || {
-                let empty = request.directory.join("empty");
-                fs::DirBuilder::new().recursive(true).create(&empty)?;
-                root::mount_image(&request.root.layers, &empty).map_err(io::Error::other)
-            };
             volumes::make(directory, image, fill.as_deref(), tell)?;
             ids.mapped_open(&open_volume(directory, subpath.as_deref())?)?
+        }
+        Bind::Data { root, path, seed, target } => {
+            let owner = || Owner::choose(user, &image()?, target);
+            ids.mapped_open(&data::open_or_make(root, path, seed.as_deref(), owner)?)?
         }
         Bind::System => system()?,
     };
@@ -291,6 +297,7 @@ fn describe(bind: &Bind) -> String {
     match bind {
         Bind::Path(path) | Bind::Program(path) => path.display().to_string(),
         Bind::Volume { directory, .. } => format!("volume {}", directory.display()),
+        Bind::Data { path, .. } => format!("data directory ./{path}"),
         Bind::System => "/sys".to_owned(),
     }
 }

@@ -72,7 +72,7 @@ fn partial(directory: &Path) -> PathBuf {
 }
 
 /// Copies what is at `path` in `image` into the directory `to`; nothing if it is no directory.
-fn copy(image: &OwnedFd, path: &str, to: &Path) -> io::Result<()> {
+pub(super) fn copy(image: &OwnedFd, path: &str, to: &Path) -> io::Result<()> {
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let from = match openat2(image, path, flags, Mode::empty(), resolve) {

@@ -116,6 +116,17 @@ pub enum Bind {
         /// The directory of the image whose content it starts with.
         fill: Option<String>,
     },
+    /// A data directory; made if it is not there.
+    Data {
+        /// The directory of all data directories on the data disk.
+        root: PathBuf,
+        /// Its path below, relative and normalised.
+        path: String,
+        /// The directory whose content it starts with.
+        seed: Option<PathBuf>,
+        /// Where it is mounted: the image's directory there is the example for a new one's owner.
+        target: String,
+    },
     /// `/sys` as the container's network namespace has it.
     System,
 }

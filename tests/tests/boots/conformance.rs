@@ -1,7 +1,5 @@
-//! Compose-spec's conformance files, one guest each, with stand-ins for its images: what its own
-//! tests expect, asserted.
-//!
-//! Files and expectations: compose-spec/conformance-tests, `tests/` and `compliance_test.go`.
+//! What compose-spec's conformance tests expect of networks, scaling, configs, secrets, binds and
+//! ports, one guest each, with a stand-in for their images.
 
 use std::net::UdpSocket;
 use std::time::Duration;
@@ -41,12 +39,12 @@ static FILES: [(&str, Promise); 8] = [
         says(guest, other, 400, "Could not reach address: target:8080/ping");
     }),
     ("simple_configfile", |guest| {
-        says(guest, "/volumefile?filename=test_config.txt", 200, "MYCONFIG")
+        says(guest, "/volumefile?filename=words.txt", 200, "as a config")
     }),
     ("simple_secretfile", |guest| {
-        says(guest, "/volumefile?filename=test_secret.txt", 200, "MYSECRET")
+        says(guest, "/volumefile?filename=words.txt", 200, "as a secret")
     }),
-    ("simple_volume", |guest| says(guest, "/volumefile?filename=test_volume.txt", 200, "MYVOLUME")),
+    ("simple_volume", |guest| says(guest, "/volumefile?filename=words.txt", 200, "as a bind")),
     ("udp_port", |guest| {
         says(guest, "/ping", 200, "PONG FROM TARGET");
         echoes(guest);

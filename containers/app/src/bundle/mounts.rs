@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 
 use compose::digest::ContentDigest;
-use compose::model::{self, AgentSocket, DirectoryFile, HostNamespace, MountSource};
+use compose::model::{self, AgentSocket, DirectoryFile, HostNamespace, MountSource, Tmpfs};
 use container_helper::wire::{Bind, INIT_PATH, MOUNTS};
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{Mount, MountBuilder};
@@ -23,6 +23,8 @@ const SHM_BYTES: u64 = 64 << 20;
 const TMPFS_MODE: u32 = 0o1777;
 /// Where no image may put something: the kernel's file systems.
 const PLACES: [&str; 3] = ["/dev", "/proc", "/sys"];
+/// Where data directories lie on the data disk, beside the volumes.
+const DATA_DIRECTORIES: &str = "directories";
 /// Names of files that the agent writes for a container, in its run directory.
 const FILES: &str = "files";
 
@@ -116,15 +118,17 @@ impl Planner<'_> {
                     &volume,
                 )
             }
+            MountSource::Data { path, seed } => {
+                let bind = self.data(path, seed, target)?;
+                self.bind(target, bind, &volume)
+            }
             MountSource::Anonymous => {
                 let bind = self.anonymous(target);
                 self.bind(target, bind, &volume)
             }
-            MountSource::Tmpfs { size_bytes, mode } => {
-                let mode = format!("mode={:o}", mode.unwrap_or(TMPFS_MODE));
-                let size = size_bytes.map(|bytes| format!("size={bytes}"));
-                let mut options = vec!["nosuid", "noexec", "nodev", access, &mode];
-                options.extend(size.as_deref());
+            MountSource::Tmpfs(tmpfs) => {
+                let options = tmpfs_options(tmpfs, access);
+                let options: Vec<&str> = options.iter().map(String::as_str).collect();
                 self.mount(target, "tmpfs", "tmpfs", &options)
             }
             MountSource::File { content, uid, gid, mode } => {
@@ -174,6 +178,25 @@ impl Planner<'_> {
             .join("volumes")
             .join(name);
         Bind::Volume { directory, subpath: None, fill: Some(target.to_owned()) }
+    }
+
+    /// A data directory; its seed is written beside the container's own files, to be copied once.
+    fn data(
+        &mut self,
+        path: &str,
+        seed: &[DirectoryFile],
+        target: &str,
+    ) -> Result<Bind, MountError> {
+        for component in path.split('/') {
+            plain(component)?;
+        }
+        // The app writes them, unlike measured files.
+        let writable =
+            |file: &DirectoryFile| DirectoryFile { mode: file.mode | 0o200, ..file.clone() };
+        let seed: Vec<DirectoryFile> = seed.iter().map(writable).collect();
+        let seed = if seed.is_empty() { None } else { Some(self.directory(&seed)?) };
+        let root = self.launcher.data_dir.join(DATA_DIRECTORIES);
+        Ok(Bind::Data { root, path: path.to_owned(), seed, target: target.to_owned() })
     }
 
     /// A file that the agent writes; its path.
@@ -259,6 +282,17 @@ impl Planner<'_> {
         self.plan.mounts.push(mount);
         Ok(())
     }
+}
+
+fn tmpfs_options(tmpfs: &Tmpfs, access: &str) -> Vec<String> {
+    let exec = if tmpfs.exec { "exec" } else { "noexec" };
+    let mut options = ["nosuid", exec, "nodev", access].map(str::to_owned).to_vec();
+    options.push(format!("mode={:o}", tmpfs.mode.unwrap_or(TMPFS_MODE)));
+    options.extend(tmpfs.size_bytes.map(|bytes| format!("size={bytes}")));
+    let owner = [("uid", tmpfs.uid), ("gid", tmpfs.gid)];
+    options
+        .extend(owner.iter().filter(|(_, id)| *id != 0).map(|(name, id)| format!("{name}={id}")));
+    options
 }
 
 /// A name that stays where it is put.

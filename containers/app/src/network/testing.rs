@@ -9,6 +9,7 @@ pub(super) fn compose(networks: Vec<Network>, services: Vec<Service>) -> Compose
         services,
         networks,
         volumes: Vec::new(),
+        data: Vec::new(),
         notes: Vec::new(),
         dangers: Vec::new(),
     }

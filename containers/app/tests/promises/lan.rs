@@ -165,6 +165,7 @@ pub fn compose(networks: Vec<Network>, services: Vec<Service>) -> ComposeFile {
         services,
         networks,
         volumes: Vec::new(),
+        data: Vec::new(),
         notes: Vec::new(),
         dangers: Vec::new(),
     }

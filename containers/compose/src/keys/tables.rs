@@ -1,18 +1,17 @@
 //! The keys of every mapping of a compose file, in the order of the specification's schema sorted
 //! by name.
 
-use super::Support::{self, No, Now};
+use super::Support::{self, No, Note, Now};
 use super::Table;
 
 const WINDOWS: Support = No("it exists on Windows only", "leave it out");
 const NO_DAEMON: Support = No("there is no container daemon in the guest", "leave it out");
 const USE_CPUS: Support = No("processor time is limited in one way", "use cpus");
-const NO_SWAP: Support = No("the guest has no swap", "leave it out; mem_limit bounds all memory");
 const NO_MODELS: Support = No("no model runner is in the guest", "run the model as a service");
 const ELSEWHERE: Support =
     No("nothing outlives the guest that it could name", "leave it out: the app has its own");
-const ONE_GUEST: Support =
-    No("the guest is the only host, and an app is replaced whole", "leave it out");
+const ONE_GUEST: Support = Note("the guest is the only host, and an app is replaced whole");
+const AS_WRITTEN: Support = Note("logs hold what the service writes, in files of the guest's own");
 const ONE_DRIVER: Support = No("the driver has no options", "leave it out");
 const NO_TEMPLATE: Support = No("there are no templates", "use content with variables, or a file");
 const USE_ADDRESS: Support =
@@ -39,10 +38,14 @@ pub(crate) const TOP: Table = &[
     ("volumes", Now),
 ];
 
+/// Keys of `x-dstyx`, which are ours.
+pub(in super::super) const X_DSTYX: Table =
+    &[("danger_public_secrets", Now), ("data", Now), ("seed", Now)];
+
 /// Keys of one service.
 pub(crate) const SERVICE: Table = &[
-    ("annotations", No("there is nothing that reads them", "use labels")),
-    ("attach", No("all output is kept alike", "use logging with the driver none to keep none")),
+    ("annotations", Note("there is nothing that reads them")),
+    ("attach", Note("all output is kept alike")),
     ("blkio_config", No("there is one disk and no competitor for it", "leave it out")),
     (
         "build",
@@ -70,7 +73,7 @@ pub(crate) const SERVICE: Table = &[
     ("credential_spec", WINDOWS),
     ("depends_on", Now),
     ("deploy", Now),
-    ("develop", No("the measured file is not for development", "leave it out")),
+    ("develop", Note("the measured file is not for development")),
     ("device_cgroup_rules", No("devices are allowed one by one", "use devices")),
     ("devices", Now),
     ("dns", Now),
@@ -100,19 +103,13 @@ pub(crate) const SERVICE: Table = &[
     ("isolation", WINDOWS),
     ("label_file", No("labels stand in the file", "use labels")),
     ("labels", Now),
-    (
-        "links",
-        No(
-            "services know each other by name",
-            "leave it out; use aliases under networks for another name",
-        ),
-    ),
+    ("links", Now),
     ("logging", Now),
     ("mac_address", USE_ADDRESS),
     ("mem_limit", Now),
     ("mem_reservation", Now),
-    ("mem_swappiness", NO_SWAP),
-    ("memswap_limit", NO_SWAP),
+    ("mem_swappiness", Note("the guest has no swap")),
+    ("memswap_limit", Now),
     ("models", NO_MODELS),
     ("network_mode", Now),
     ("networks", Now),
@@ -128,10 +125,10 @@ pub(crate) const SERVICE: Table = &[
     ("profiles", Now),
     ("provider", No("no provider runs in the guest", "run a service of its own")),
     ("pull_policy", Now),
-    ("pull_refresh_after", No("an image by digest never changes", "leave it out")),
+    ("pull_refresh_after", Note("an image by digest never changes")),
     ("read_only", Now),
     ("restart", Now),
-    ("runtime", NO_DAEMON),
+    ("runtime", Now),
     ("scale", Now),
     ("secrets", Now),
     ("security_opt", Now),
@@ -179,14 +176,19 @@ pub(crate) const DEVICE: Table = &[("permissions", Now), ("source", Now), ("targ
 /// Keys of `logging`.
 pub(crate) const LOGGING: Table = &[("driver", Now), ("options", Now)];
 
-/// Keys of `logging.options`; Docker's drivers know them, the schema leaves them open.
+/// Keys of `logging.options` of the drivers that keep files; Docker's drivers know them, the schema
+/// leaves them open.
 pub(crate) const LOG_OPTIONS: Table = &[
-    ("compress", No("files set aside stay as they are", "leave it out")),
-    ("env", No("logs hold what the service writes", "leave it out")),
-    ("labels", No("logs hold what the service writes", "leave it out")),
+    ("compress", AS_WRITTEN),
+    ("env", AS_WRITTEN),
+    ("env-regex", AS_WRITTEN),
+    ("labels", AS_WRITTEN),
+    ("labels-regex", AS_WRITTEN),
+    ("max-buffer-size", AS_WRITTEN),
     ("max-file", Now),
     ("max-size", Now),
-    ("tag", No("logs hold what the service writes", "leave it out")),
+    ("mode", AS_WRITTEN),
+    ("tag", AS_WRITTEN),
 ];
 
 /// Keys of one network of a service.
@@ -246,10 +248,7 @@ pub(crate) const HEALTHCHECK: Table = &[
 
 /// Keys of `deploy`.
 pub(crate) const DEPLOY: Table = &[
-    (
-        "endpoint_mode",
-        No("the name of a service gives the addresses of all its containers", "leave it out"),
-    ),
+    ("endpoint_mode", Note("the name of a service gives the addresses of all its containers")),
     ("labels", Now),
     ("mode", Now),
     ("placement", ONE_GUEST),
@@ -268,9 +267,9 @@ pub(crate) const DEPLOY_LIMITS: Table = &[("cpus", Now), ("memory", Now), ("pids
 
 /// Keys of `deploy.resources.reservations`.
 pub(crate) const DEPLOY_RESERVATIONS: Table = &[
-    ("cpus", No("processors are shared, not reserved", "use cpu_shares")),
+    ("cpus", Note("processors are shared, not reserved")),
     ("devices", No("the guest has no GPU", "leave it out")),
-    ("generic_resources", ONE_GUEST),
+    ("generic_resources", No("the guest has none", "leave it out")),
     ("memory", Now),
 ];
 
@@ -295,12 +294,15 @@ pub(crate) const NETWORK: Table = &[
     ("driver_opts", ONE_DRIVER),
     ("enable_ipv4", Now),
     ("enable_ipv6", Now),
-    ("external", ELSEWHERE),
+    ("external", Now),
     ("internal", Now),
     ("ipam", Now),
     ("labels", Now),
     ("name", Now),
 ];
+
+/// Keys of `external` of a network where it is a mapping.
+pub(crate) const EXTERNAL: Table = &[("name", Now)];
 
 /// Keys of `ipam` of a network.
 pub(crate) const IPAM: Table = &[("config", Now), ("driver", Now), ("options", ONE_DRIVER)];

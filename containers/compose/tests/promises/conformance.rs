@@ -1,5 +1,5 @@
-//! The compose specification's own conformance tests, once their images are pinned, mean what they
-//! say.
+//! Files that ask for what the compose specification's conformance tests expect, once their images
+//! are pinned, mean what they say.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -65,21 +65,18 @@ fn mounted(file: &ComposeFile) -> (&str, &[u8]) {
 #[test]
 fn networks_join_and_separate() {
     let same = read("simple_network");
-    assert_eq!(networks(&same), [("entry", vec!["mynetwork"]), ("target", vec!["mynetwork"])]);
+    assert_eq!(networks(&same), [("front", vec!["common"]), ("target", vec!["common"])]);
     assert_eq!(ports(&same), [(8080, 8080, Protocol::Tcp)]);
     let different = read("different_networks");
-    assert_eq!(
-        networks(&different),
-        [("entry", vec!["entrynetwork"]), ("target", vec!["targetnetwork"])]
-    );
+    assert_eq!(networks(&different), [("front", vec!["outside"]), ("target", vec!["inside"])]);
 }
 
 #[test]
 fn files_are_mounted() {
-    assert_eq!(mounted(&read("simple_configfile")), ("/volumes/test_config.txt", &b"MYCONFIG"[..]));
-    assert_eq!(mounted(&read("simple_secretfile")), ("/volumes/test_secret.txt", &b"MYSECRET"[..]));
+    assert_eq!(mounted(&read("simple_configfile")), ("/volumes/words.txt", &b"as a config"[..]));
+    assert_eq!(mounted(&read("simple_secretfile")), ("/volumes/words.txt", &b"as a secret"[..]));
     let volume = read("simple_volume");
-    assert_eq!(mounted(&volume), ("/volumes/test_volume.txt", &b"MYVOLUME"[..]));
+    assert_eq!(mounted(&volume), ("/volumes/words.txt", &b"as a bind"[..]));
     assert_eq!(volume.notes.len(), 2, "a version, and a bind without :ro: {:?}", volume.notes);
 }
 

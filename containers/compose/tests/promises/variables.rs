@@ -22,7 +22,7 @@ fn environment(body: &str, files: &[(&str, &str)]) -> Result<Vec<(String, String
     let files: BTreeMap<String, Vec<u8>> =
         files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec())).collect();
     let environment = Environment::of_directory(&files).expect("variables");
-    let inputs = Inputs { files: &files, environment: &environment, danger_privileged: false };
+    let inputs = Inputs { files: &files, environment: &environment, ..Inputs::default() };
     let file = ComposeFile::read(service(body).as_bytes(), &inputs);
     Ok(file.map_err(|error| error.to_string())?.services[0].process.environment.clone())
 }
@@ -66,6 +66,19 @@ fn all_missing_variables_are_told_at_once_as_lines_to_write() {
     let files = [("a.env", "A=$FOUR\nB=${ONE}${FIVE}\n"), (".env", &lines.replace("=", "=x"))];
     let found = environment(body, &files).expect("variables");
     assert!(found.iter().all(|(_, value)| value.trim_matches('x').is_empty()), "{found:?}");
+}
+
+#[test]
+fn a_bind_by_default_at_a_path_of_a_host_asks_for_its_variable() {
+    let body = "    volumes: ['${STORAGE:-/mnt/disk}/web:/a', '$HOST/b:/b', '${SOCKET:-/run/docker.sock}:/s']\n";
+    let said = environment(body, &[]).expect_err("missing");
+    let lines: Vec<&str> = said.lines().filter(|line| line.starts_with("    ")).collect();
+    let storage = "    STORAGE=./data  # line 4: its default leads to /mnt/disk/web, which is a path of a host";
+    assert_eq!(lines, ["    HOST=./data  # line 4", storage], "{said}");
+    assert!(said.contains("there is no container daemon in the guest"), "{said}");
+    let body = body.replace("/run/docker.sock", "/var/run/dstack.sock");
+    let written = lines.join("\n");
+    environment(&body, &[(".env", &written)]).expect("what is told is what to write");
 }
 
 proptest! {

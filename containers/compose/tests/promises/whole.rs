@@ -47,11 +47,13 @@ services:
       - data:/data/sub:ro
       - ./run.sh:/run.sh:ro
       - ./conf:/conf:ro
+      - ./kept/deep:/kept
+      - ./start:/start
       - /var/run/dstack.sock:/var/run/dstack.sock
       - /scratch
       - { type: tmpfs, target: /mem, tmpfs: { size: 1m, mode: 0700 } }
       - { type: volume, source: data, target: /data, volume: { nocopy: true, subpath: a/b } }
-    tmpfs: /tmp:size=64m,mode=1777
+    tmpfs: /tmp:size=64m,mode=1777,exec,uid=70,gid=70,nosuid
     configs: [plain, { source: plain, target: /etc/app.conf, uid: "10", gid: "11", mode: 0440 }]
     secrets: [token, { source: token, target: other }]
     read_only: true
@@ -105,6 +107,7 @@ configs:
   plain: { content: "tag ${TAG:-1.2}\n" }
 secrets:
   token: { environment: TOKEN }
+x-dstyx: { danger_public_secrets: true, data: [./kept], seed: ./start }
 "#;
 
 fn read() -> ComposeFile {
@@ -119,10 +122,11 @@ fn read() -> ComposeFile {
         ("run.sh", "#!/bin/sh\n"),
         ("conf/a", "a"),
         ("conf/b/c", "c"),
+        ("start/a", "#!"),
     ]
     .map(|(path, content)| (path.to_owned(), content.into()))
     .into();
-    let inputs = Inputs { files: &files, environment: &environment, danger_privileged: false };
+    let inputs = Inputs { files: &files, environment: &environment, ..Inputs::default() };
     let text = TEXT.replace("@PIN", PIN).replace("SHARED }", "SHARED: }");
     ComposeFile::read(text.as_bytes(), &inputs).unwrap_or_else(|error| panic!("{error}"))
 }
@@ -142,6 +146,7 @@ fn the_file_keeps_what_is_used() {
     let names: Vec<&str> = file.services.iter().map(|service| service.name.as_str()).collect();
     assert_eq!(names, ["web", "db", "init", "side"]);
     assert_eq!(file.volumes, ["data"]);
+    assert_eq!(file.data, ["kept/deep", "start"]);
     let back: IpAddr = "10.5.0.0".parse().expect("address");
     assert_eq!(
         file.networks,
@@ -222,8 +227,15 @@ fn mounts_are_what_the_file_says() {
         content: content.into(),
         mode: 0o444,
     };
-    let tmpfs =
-        |size_bytes, mode| MountSource::Tmpfs { size_bytes: Some(size_bytes), mode: Some(mode) };
+    let tmpfs = |size_bytes, mode, uid, exec| {
+        MountSource::Tmpfs(Tmpfs {
+            size_bytes: Some(size_bytes),
+            mode: Some(mode),
+            uid,
+            gid: uid,
+            exec,
+        })
+    };
     let expected = [
         mount("/run.sh", true, file("#!/bin/sh\n", 0, 0, 0o555)),
         mount(
@@ -233,10 +245,19 @@ fn mounts_are_what_the_file_says() {
                 files: vec![in_directory("a", "a"), in_directory("b/c", "c")],
             },
         ),
+        mount("/kept", false, MountSource::Data { path: "kept/deep".into(), seed: vec![] }),
+        mount(
+            "/start",
+            false,
+            MountSource::Data {
+                path: "start".into(),
+                seed: vec![DirectoryFile { path: "a".into(), content: b"#!".into(), mode: 0o555 }],
+            },
+        ),
         mount("/scratch", false, MountSource::Anonymous),
-        mount("/mem", false, tmpfs(1 << 20, 0o700)),
+        mount("/mem", false, tmpfs(1 << 20, 0o700, 0, false)),
         mount("/data", false, volume(Some("a/b"), true)),
-        mount("/tmp", false, tmpfs(64 << 20, 0o1777)),
+        mount("/tmp", false, tmpfs(64 << 20, 0o1777, 70, true)),
         mount("/plain", true, file("tag 1.2\n", 0, 0, 0o444)),
         mount("/data/sub", true, volume(None, false)),
         mount("/etc/app.conf", true, file("tag 1.2\n", 10, 11, 0o440)),
