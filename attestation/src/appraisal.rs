@@ -3,8 +3,8 @@
 //!
 //! Serialises as
 //! `{"verdict","trust_anchor","checks":[{"name","verdict","expected","found","hint"}],"facts":{…}}`.
-//! An appraisal can be about evidence that failed: its facts are then no more than what the evidence
-//! says.
+//! An appraisal can be about evidence that failed: its facts are then no more than what the
+//! evidence says.
 
 use std::collections::BTreeMap;
 

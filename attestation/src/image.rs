@@ -1,9 +1,9 @@
 //! An image by which a guest is judged: the file that lists its parts, and the parts that the
 //! verifier has.
 //!
-//! The bytes may be anybody's. Each part that is given is hashed, and the facts that the list states
-//! about it are recomputed; facts about a part that is not given are believed as the list states
-//! them, and [`Image::believed`] names those parts.
+//! The bytes may be anybody's. Each part that is given is hashed, and the facts that the list
+//! states about it are recomputed; facts about a part that is not given are believed as the list
+//! states them, and [`Image::believed`] names those parts.
 
 use measurement::dstack_image::{self, Checksums, DstackImageError, Metadata};
 use measurement::{FactsError, FirmwareLayout, ImageFacts, ImageFiles, PartsAtHand};

@@ -1,4 +1,5 @@
-//! The judgement: evidence, policy, collateral and a time in, an appraisal or [`VerifiedEvidence`] out.
+//! The judgement: evidence, policy, collateral and a time in, an appraisal or [`VerifiedEvidence`]
+//! out.
 //!
 //! Pure: no socket, no file, no clock, no key. It faces everybody who can send bytes: the host that
 //! owns the guest, other tenants with true quotes of their own, and networks that hand out

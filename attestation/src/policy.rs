@@ -91,7 +91,7 @@ pub struct TdRules {
 /// A TD attribute tolerated by name and until a date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AcceptedAttribute {
-    /// Which.
+    /// The attribute.
     pub attribute: TdAttribute,
     /// Last second, since 1970, at which this holds.
     pub until_secs: u64,

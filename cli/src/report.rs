@@ -17,7 +17,7 @@ mod chain;
 mod html;
 mod links;
 mod rows;
-mod said;
+mod shown;
 mod text;
 
 /// Writes the page.

@@ -11,11 +11,11 @@ use protocol::digest::{Mrtd, Rtmr, Sha256Digest, Sha384Digest};
 use protocol::image::{FirmwareFacts, ImageManifest, KernelFacts, MrtdOrders, Reference};
 
 use crate::authenticode::{self, AuthenticodeError};
+use crate::command_line::CommandLine;
 use crate::event::{Register, replay};
 use crate::layout::{FirmwareLayout, NO_LAYOUT};
 use crate::mrtd;
 use crate::profile::PageOrder;
-use crate::rtmr0::Firmware;
 use crate::tdvf::{SectionKind, Tdvf, TdvfError};
 use crate::{rtmr1, rtmr2};
 
@@ -60,15 +60,6 @@ pub struct ImageFacts<'a> {
     /// Whose bytes `kernel` describes.
     pub(crate) kernel_source: KernelSource<'a>,
     pub(crate) mrtd: MrtdSource<'a>,
-}
-
-/// A command line, or what is measured of one that nobody gave.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CommandLine {
-    /// The text, without what the firmware appends.
-    Text(String),
-    /// The digest of the text as it is measured.
-    Digest(Sha384Digest),
 }
 
 /// Where a kernel's Authenticode hash comes from.
@@ -245,11 +236,6 @@ impl<'a> ImageFacts<'a> {
             agrees("reference.mrtd", orders, manifest.reference.mrtd)?;
         }
         Ok(())
-    }
-
-    /// What RTMR0 needs.
-    pub(crate) fn rtmr0_firmware(&self) -> Firmware<'_> {
-        Firmware { facts: &self.firmware, handoff_tables: self.handoff_tables }
     }
 
     /// MRTD of the firmware in a page order.

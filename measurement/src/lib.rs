@@ -23,6 +23,7 @@
 pub mod acpi;
 pub mod app;
 pub mod authenticode;
+mod command_line;
 pub mod dstack_image;
 mod event;
 pub mod explain;
@@ -31,6 +32,7 @@ pub mod kernel_header;
 mod layout;
 pub mod mrtd;
 mod predict;
+mod predict_error;
 mod profile;
 #[cfg(test)]
 mod real_evidence;
@@ -43,12 +45,12 @@ mod variable_store;
 
 pub use acpi::AcpiBlobs;
 pub use app::{App, AppPrediction, Until, predict_app};
+pub use command_line::CommandLine;
 pub use event::{Event, Origin, Register, replay};
-pub use facts::{CommandLine, FactsError, ImageFacts, ImageFiles, PartsAtHand};
+pub use facts::{FactsError, ImageFacts, ImageFiles, PartsAtHand};
 pub use layout::{FirmwareLayout, UnknownLayout};
-pub use predict::{
-    EachRegister, PredictError, Prediction, Registers, predict_each, predict_registers,
-};
+pub use predict::{EachRegister, Prediction, Registers, predict_each, predict_registers};
+pub use predict_error::PredictError;
 pub use profile::{Compared, LineTrigger, PageOrder, QemuProfile, UnknownQemu};
 pub use protocol::mr_config;
 pub use protocol::shape::{Shape, ShapeError};

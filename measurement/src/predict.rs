@@ -2,17 +2,16 @@
 //! fill.
 
 use protocol::digest::{Mrtd, Rtmr, Sha384Digest};
-use protocol::shape::{Shape, ShapeError};
+use protocol::shape::Shape;
 
 use crate::acpi::{self, AcpiBlobs, SPLIT_LOW_BYTES};
-use crate::authenticode::{self, AuthenticodeError};
+use crate::authenticode;
 use crate::event::{Event, Register, replay};
 use crate::facts::{ImageFacts, KernelSource};
-use crate::kernel_header::{self, KernelHeaderError};
-use crate::layout::{FirmwareLayout, UnknownLayout};
-use crate::profile::{QemuProfile, UnknownQemu};
+use crate::kernel_header;
+use crate::predict_error::PredictError;
+use crate::profile::QemuProfile;
 use crate::rtmr0;
-use crate::td_hob::HobError;
 use crate::{rtmr1, rtmr2};
 
 /// Values of the registers that exist before the application is measured.
@@ -35,50 +34,6 @@ pub struct Prediction {
     pub registers: Registers,
     /// All events of RTMR0, then RTMR1, then RTMR2, each register's in its order.
     pub events: Vec<Event>,
-}
-
-/// Why nothing could be predicted; never says that evidence is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PredictError {
-    /// a shape outside its range
-    #[error(transparent)]
-    Shape(#[from] ShapeError),
-    /// a version of QEMU without a profile
-    #[error(transparent)]
-    Qemu(#[from] UnknownQemu),
-    /// a firmware layout that is unknown
-    #[error(transparent)]
-    Layout(#[from] UnknownLayout),
-    /// a firmware of which nothing says what it measures
-    #[error("nothing says which events this firmware measures into RTMR0; state --layout")]
-    LayoutNotStated,
-    /// a shape that cannot hold the firmware
-    #[error(transparent)]
-    TdHob(#[from] HobError),
-    /// a QEMU that rewrites the kernel, and no kernel at hand
-    #[error(
-        "QEMU before 10.2 rewrites the kernel's header before the guest measures it, so digests alone do not give RTMR1; give the image's files"
-    )]
-    KernelFileNeeded,
-    /// a digest of a rewritten kernel, and a machine that leaves it otherwise
-    #[error(
-        "the image states its kernel as QEMU before 10.2 rewrites it with 2 GiB below 4 GiB (memory of 2048 MiB, or 2816 and more); give the image's files"
-    )]
-    OtherRewriting,
-    /// a firmware that measures what nobody can compute
-    #[error(
-        "firmware of layout {layout} measures the host's SMBIOS tables, whose digest is not computed; state a reference for it (--handoff-tables)"
-    )]
-    HandoffTablesNotStated {
-        /// The layout.
-        layout: FirmwareLayout,
-    },
-    /// a kernel that QEMU could not rewrite
-    #[error("kernel: {0}")]
-    KernelHeader(#[from] KernelHeaderError),
-    /// a rewritten kernel that is no PE file
-    #[error("kernel: {0}")]
-    Kernel(#[from] AuthenticodeError),
 }
 
 impl AcpiBlobs {
@@ -138,6 +93,13 @@ pub fn predict_each(image: &ImageFacts<'_>, shape: &Shape) -> EachRegister {
         rtmr0: profile.clone().and_then(rtmr0),
         rtmr1: profile.and_then(rtmr1),
         rtmr2: rtmr2::events(&image.cmdline, image.kernel.initrd_sha384),
+    }
+}
+
+impl ImageFacts<'_> {
+    /// What RTMR0 needs of an image.
+    pub(crate) fn rtmr0_firmware(&self) -> rtmr0::Firmware<'_> {
+        rtmr0::Firmware { facts: &self.firmware, handoff_tables: self.handoff_tables }
     }
 }
 

@@ -11,7 +11,7 @@ use protocol::shape::Shape;
 use crate::acpi::AcpiBlobs;
 use crate::event::{Event, Origin, Register, event_type};
 use crate::layout::{FirmwareLayout, NO_LAYOUT};
-use crate::predict::PredictError;
+use crate::predict_error::PredictError;
 use crate::profile::QemuProfile;
 use crate::td_hob;
 use crate::tdvf::guid;

@@ -2,8 +2,8 @@
 
 use protocol::digest::Sha384Digest;
 
+use crate::command_line::CommandLine;
 use crate::event::{Event, Origin, Register, event_type};
-use crate::facts::CommandLine;
 use crate::rtmr0::utf16;
 
 /// What OVMF appends to the command line of a kernel that it loads with an initrd.

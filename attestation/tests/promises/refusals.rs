@@ -721,8 +721,8 @@ fn firmware_entries_that_replay_have_rows_that_pass() {
     );
 }
 
-/// dstack's attestations carry of the firmware's log the ACPI tables alone: too few to replay, and no
-/// contradiction.
+/// dstack's attestations carry of the firmware's log the ACPI tables alone: too few to replay, and
+/// no contradiction.
 #[test]
 fn a_firmware_log_without_its_separator_is_called_partial() {
     let mut evidence = Forge::honest().evidence();

@@ -1,8 +1,8 @@
 //! Evidence as it comes: from a guest that was asked just now, or from files of any format that
 //! `protocol::foreign` reads.
 //!
-//! Every file that took part in a judgement is noted with its digest, so that an appraisal can say what
-//! it is about.
+//! Every file that took part in a judgement is noted with its digest, so that an appraisal can say
+//! what it is about.
 
 use std::path::{Path, PathBuf};
 

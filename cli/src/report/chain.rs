@@ -4,7 +4,7 @@
 use attestation::{AnchorName, Appraisal, Check, CheckVerdict};
 
 use super::links::{CHAIN, Place};
-use super::said::Said;
+use super::shown::Shown;
 
 /// What a link came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Link<'a> {
     /// Whether every link above it holds; else what it shows is said, not proved.
     pub supported: bool,
     /// What the evidence says here, beside the checks.
-    pub says: Said,
+    pub says: Shown,
 }
 
 impl State {

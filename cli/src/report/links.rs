@@ -1,9 +1,9 @@
-//! The links of the chain, from the hardware's root to the compose file; each check says which of them it
-//! holds.
+//! The links of the chain, from the hardware's root to the compose file; each check says which of
+//! them it holds.
 
 use attestation::{Facts, Link};
 
-use super::said;
+use super::shown;
 
 /// A link: what it is, what holds it, and where what is compared comes from.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct Place {
     /// The link whose checks hold it.
     pub link: Link,
     /// What the evidence says here, beside the checks.
-    pub says: fn(&Facts) -> said::Said,
+    pub says: fn(&Facts) -> shown::Shown,
 }
 
 /// Every link, in order.
@@ -30,7 +30,7 @@ pub const CHAIN: [Place; 13] = [
         expected_from: "Intel's certificate, which dstyx pins (attestation/roots); an emulator's only where an option or a policy names it, or dstyx started it",
         found_in: "the last certificate of the chain in the quote",
         link: Link::Root,
-        says: said::nothing,
+        says: shown::nothing,
     },
     Place {
         title: "Certificates and revocation",
@@ -38,7 +38,7 @@ pub const CHAIN: [Place; 13] = [
         expected_from: "the certificate above each one, and the revocation lists of the same CA",
         found_in: "the chain in the quote, and the collateral",
         link: Link::Certificates,
-        says: said::nothing,
+        says: shown::nothing,
     },
     Place {
         title: "Processor and its patch level",
@@ -46,7 +46,7 @@ pub const CHAIN: [Place; 13] = [
         expected_from: "the TCB info that the CA signed for this kind of processor, and the policy",
         found_in: "the processor's PCK certificate",
         link: Link::Processor,
-        says: said::processor,
+        says: shown::processor,
     },
     Place {
         title: "Quoting enclave",
@@ -54,7 +54,7 @@ pub const CHAIN: [Place; 13] = [
         expected_from: "the QE identity that the CA signed",
         found_in: "the enclave's own report in the quote",
         link: Link::QuotingEnclave,
-        says: said::nothing,
+        says: shown::nothing,
     },
     Place {
         title: "Quote",
@@ -62,7 +62,7 @@ pub const CHAIN: [Place; 13] = [
         expected_from: "the attestation key, and the nonce or the report data that was stated",
         found_in: "the quote",
         link: Link::Quote,
-        says: said::quote,
+        says: shown::quote,
     },
     Place {
         title: "TDX module",
@@ -70,7 +70,7 @@ pub const CHAIN: [Place; 13] = [
         expected_from: "the TCB info, and zero where only Intel's module may stand",
         found_in: "the quote: MRSEAM, MRSIGNERSEAM, SEAMATTRIBUTES, TEE_TCB_SVN",
         link: Link::TdxModule,
-        says: said::tdx_module,
+        says: shown::tdx_module,
     },
     Place {
         title: "Trust domain",
@@ -78,7 +78,7 @@ pub const CHAIN: [Place; 13] = [
         expected_from: "dstyx's strict rules, and what the policy tolerates by name",
         found_in: "the quote: TDATTRIBUTES, XFAM, MRSERVICETD",
         link: Link::TrustDomain,
-        says: said::trust_domain,
+        says: shown::trust_domain,
     },
     Place {
         title: "Firmware · MRTD",
@@ -86,7 +86,7 @@ pub const CHAIN: [Place; 13] = [
         expected_from: "computed from the image's firmware",
         found_in: "the quote: MRTD",
         link: Link::Firmware,
-        says: said::nothing,
+        says: shown::nothing,
     },
     Place {
         title: "Machine and ACPI tables · RTMR0",
@@ -94,7 +94,7 @@ pub const CHAIN: [Place; 13] = [
         expected_from: "computed from the firmware's configuration and the machine's shape",
         found_in: "the quote: RTMR0",
         link: Link::Machine,
-        says: said::nothing,
+        says: shown::nothing,
     },
     Place {
         title: "Kernel · RTMR1",
@@ -102,7 +102,7 @@ pub const CHAIN: [Place; 13] = [
         expected_from: "computed from the image's kernel",
         found_in: "the quote: RTMR1",
         link: Link::Kernel,
-        says: said::nothing,
+        says: shown::nothing,
     },
     Place {
         title: "Command line and initrd · RTMR2",
@@ -110,7 +110,7 @@ pub const CHAIN: [Place; 13] = [
         expected_from: "computed from the image's command line and initrd",
         found_in: "the quote: RTMR2",
         link: Link::Loaded,
-        says: said::nothing,
+        says: shown::nothing,
     },
     Place {
         title: "What the guest recorded · RTMR3",
@@ -118,7 +118,7 @@ pub const CHAIN: [Place; 13] = [
         expected_from: "the order of a boot, and RTMR3 in the quote",
         found_in: "the event log beside the quote, replayed",
         link: Link::Events,
-        says: said::nothing,
+        says: shown::nothing,
     },
     Place {
         title: "App · compose file",
@@ -126,7 +126,7 @@ pub const CHAIN: [Place; 13] = [
         expected_from: "the app directory that was stated",
         found_in: "the events app-id, compose-hash and instance-id, and MRCONFIGID in the quote",
         link: Link::App,
-        says: said::app,
+        says: shown::app,
     },
 ];
 

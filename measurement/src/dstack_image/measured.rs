@@ -12,7 +12,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, Visitor};
 
 use super::{DstackImageError, MEASUREMENT_FILE, bounded, layout};
-use crate::facts::{CommandLine, ImageFacts, KernelSource, MrtdSource};
+use crate::command_line::CommandLine;
+use crate::facts::{ImageFacts, KernelSource, MrtdSource};
 use crate::tdvf::PAGE_BYTES;
 use crate::variable_store;
 

@@ -15,7 +15,8 @@ use faults::{Fault, faults, rewritten};
 
 use super::*;
 use crate::authenticode::tests::pe;
-use crate::facts::{CommandLine, ImageFiles};
+use crate::command_line::CommandLine;
+use crate::facts::ImageFiles;
 use crate::layout::FirmwareLayout;
 use crate::tdvf::tests::{Numbers, SECTIONS, firmware};
 use crate::{AcpiBlobs, PageOrder, QemuProfile};

@@ -3,15 +3,15 @@
 use attestation::Facts;
 
 /// Names and values.
-pub type Said = Vec<(&'static str, String)>;
+pub type Shown = Vec<(&'static str, String)>;
 
 /// Of the links whose registers and documents are all in their checks.
-pub fn nothing(_: &Facts) -> Said {
-    Said::new()
+pub fn nothing(_: &Facts) -> Shown {
+    Shown::new()
 }
 
 /// Of the processor.
-pub fn processor(facts: &Facts) -> Said {
+pub fn processor(facts: &Facts) -> Shown {
     let advisories = facts.advisory_ids.as_ref().map(|ids| match ids.as_slice() {
         [] => "none".to_owned(),
         ids => ids.join(", "),
@@ -28,22 +28,22 @@ pub fn processor(facts: &Facts) -> Said {
 }
 
 /// Of the quote.
-pub fn quote(facts: &Facts) -> Said {
+pub fn quote(facts: &Facts) -> Shown {
     known([("report data", facts.report_data.clone())])
 }
 
 /// Of the TDX module.
-pub fn tdx_module(facts: &Facts) -> Said {
+pub fn tdx_module(facts: &Facts) -> Shown {
     known([("MRSEAM", facts.mrseam.clone()), ("TEE_TCB_SVN", facts.tee_tcb_svn.clone())])
 }
 
 /// Of the trust domain.
-pub fn trust_domain(facts: &Facts) -> Said {
+pub fn trust_domain(facts: &Facts) -> Shown {
     known([("TDATTRIBUTES", facts.td_attributes.clone()), ("XFAM", facts.xfam.clone())])
 }
 
 /// Of the app.
-pub fn app(facts: &Facts) -> Said {
+pub fn app(facts: &Facts) -> Shown {
     known([
         ("app", facts.app_id.clone()),
         ("instance", facts.instance_id.clone().filter(|id| !id.is_empty())),
@@ -52,6 +52,6 @@ pub fn app(facts: &Facts) -> Said {
     ])
 }
 
-fn known<const N: usize>(values: [(&'static str, Option<String>); N]) -> Said {
+fn known<const N: usize>(values: [(&'static str, Option<String>); N]) -> Shown {
     values.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
