@@ -382,49 +382,49 @@ fn list(layout: &Path, digest: ContentDigest, size: u64) -> Result<(), ArchiveEr
 /// Why an archive gives no image.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// A file cannot be read or written.
+    /// a file cannot be read or written
     #[error("the archive cannot be read, or its image not written")]
     Io(#[from] io::Error),
-    /// A directory, a pipe or a device.
+    /// a directory, a pipe or a device
     #[error("not a regular file")]
     NoFile,
-    /// No tar archive, or an empty one.
+    /// no tar archive, or an empty one
     #[error("the archive holds no file")]
     Empty,
-    /// An entry ends before its size.
+    /// an entry ends before its size
     #[error("the archive ends inside an entry")]
     Short,
-    /// Something follows the archive's end.
+    /// something follows the archive's end
     #[error("bytes follow the end of the archive")]
     Trailing,
-    /// A limit was hit.
+    /// a limit was hit
     #[error("too many {0}")]
     TooMany(&'static str),
-    /// A path leads out, is no text, or is told in a way that is not read.
+    /// a path leads out, is no text, or is told in a way that is not read
     #[error("the archive holds a path that leads out of it, or is no plain text")]
     Path,
-    /// A device, a hard link or the like.
+    /// a device, a hard link or the like
     #[error("{0:?} is no file, directory or symbolic link")]
     Kind(String),
-    /// A path stands twice.
+    /// a path stands twice
     #[error("{0:?} stands twice in the archive")]
     Twice(String),
-    /// Neither of the two lists is there.
+    /// neither of the two lists is there
     #[error("the archive has neither index.json nor manifest.json")]
     NotAnImage,
-    /// Another number of images than one.
+    /// another number of images than one
     #[error("the archive holds {0} images, expected one")]
     Images(usize),
-    /// A document is not what it should be.
+    /// a document is not what it should be
     #[error("{0} is not the JSON that is expected")]
     Json(&'static str, #[source] serde_json::Error),
-    /// A path that a document names is not there.
+    /// a path that a document names is not there
     #[error("the archive has no {0:?}, which its manifest.json names")]
     NoEntry(String),
-    /// A blob is not there, or its bytes have another digest.
+    /// a blob is not there, or its bytes have another digest
     #[error("the archive has no file whose digest is {0}")]
     NoBlob(ContentDigest),
-    /// A blob has another size.
+    /// a blob has another size
     #[error("{digest} has {found} bytes, the manifest says {stated}")]
     Size {
         /// The blob.
@@ -434,7 +434,7 @@ pub enum ArchiveError {
         /// The size in the manifest.
         stated: u64,
     },
-    /// A layer is another than the configuration says.
+    /// a layer is another than the configuration says
     #[error("a layer is {found}, the configuration says {stated}")]
     DiffId {
         /// The layer.
@@ -442,7 +442,7 @@ pub enum ArchiveError {
         /// The configuration's.
         stated: ContentDigest,
     },
-    /// The image is none that a guest runs.
+    /// the image is none that a guest runs
     #[error("no image that a guest runs")]
     Manifest(#[from] ManifestError),
 }

@@ -1,8 +1,9 @@
-//! `dstyx check-apps`: which of many app directories pass the checks before a boot, and why the others
-//! do not.
+//! `dstyx check-apps`: which of many app directories pass the checks before a boot, and why the
+//! others do not.
 //!
 //! Whoever measures a corpus of compose files has neither the registries' digests nor the values of
-//! variables. Placeholders take their places, so that only what the files themselves ask for counts.
+//! variables. Placeholders take their places, so that only what the files themselves ask for
+//! counts.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -70,11 +70,11 @@ pub fn run(options: &Pin, output: &Output) -> Outcome<ExitCode> {
     });
     let pinned: Vec<_> = rows.collect();
     let document = json!({ "file": files.first().map(|file| &file.path), "pinned": pinned });
-    output.result(&document, || files.iter().map(said).collect());
+    output.result(&document, || files.iter().map(summary).collect());
     Ok(ExitCode::SUCCESS)
 }
 
-fn said(File { path, images, .. }: &File) -> String {
+fn summary(File { path, images, .. }: &File) -> String {
     let file = path.display();
     match images.len() {
         0 => format!("{file}: every image is pinned already\n"),

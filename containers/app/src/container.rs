@@ -1,7 +1,8 @@
 //! One container from the agent's side: started, watched, asked, taken over again, removed.
 //!
-//! A container belongs to its helper process, not to the agent: it goes on when a [`Container`] is dropped
-//! or the agent dies, and [`Launcher::attach`] finds it again. What is kept where, for the container ID:
+//! A container belongs to its helper process, not to the agent: it goes on when a [`Container`] is
+//! dropped or the agent dies, and [`Launcher::attach`] finds it again. What is kept where, for the
+//! container ID:
 //!
 //! ```text
 //! run_dir/containers/ID/     bundle, socket and last report of the helper (tmpfs)
@@ -227,28 +228,28 @@ fn forget(id: &str, run_dir: &Path, directories: &[PathBuf]) -> io::Result<()> {
 /// Why a container did not start, or does not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ContainerError {
-    /// No bundle can be made.
-    #[error("{0}")]
+    /// no bundle can be made
+    #[error(transparent)]
     Bundle(#[from] BundleError),
-    /// One of this id runs already.
+    /// one of this id runs already
     #[error("container {0:?} runs already")]
     Exists(String),
-    /// There are no ids for it.
+    /// there are no ids for it
     #[error("ids of the container: {0}")]
     Ids(io::Error),
-    /// The directories cannot be made or read.
+    /// the directories cannot be made or read
     #[error("container directory: {0}")]
     Directory(io::Error),
-    /// The helper program cannot be run.
+    /// the helper program cannot be run
     #[error("helper: {0}")]
     Spawn(io::Error),
-    /// The helper says why it did not start the container.
+    /// the helper says why it did not start the container
     #[error("container: {0}")]
     NotStarted(String),
-    /// Nothing was heard of it.
+    /// nothing was heard of it
     #[error("container: not started after {0} s")]
     TooSlow(u64),
-    /// It has ended and runs no more commands.
+    /// it has ended and runs no more commands
     #[error("the container has ended")]
     Ended,
 }

@@ -1,9 +1,9 @@
 //! Variables in values: `$NAME`, `${NAME}` and its forms with a default, a message or a
 //! replacement.
 //!
-//! Source: compose specification, `12-interpolation.md`; a `$` that begins neither a name nor a brace
-//! stays as it is, as in Docker Compose. One thing differs: a variable that is not set and has no
-//! default is refused instead of becoming nothing, because nobody would see the warning.
+//! Source: compose specification, `12-interpolation.md`; a `$` that begins neither a name nor a
+//! brace stays as it is, as in Docker Compose. One thing differs: a variable that is not set and
+//! has no default is refused instead of becoming nothing, because nobody would see the warning.
 
 /// `${A:-${B:-${C}}}` is three deep; nobody reads more than a few.
 const MAX_DEPTH: usize = 16;
@@ -42,7 +42,7 @@ impl std::fmt::Display for Unset {
 /// Why variables cannot be filled in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InterpolationError {
-    /// A `${` is not followed by a name, an operator of the specification and a closing brace.
+    /// a `${` is not followed by a name, an operator of the specification and a closing brace
     #[error("line {line} of the value: {excerpt:?} is no ${{NAME}}, with an operator or without")]
     Syntax {
         /// Line of the value, counted from 1.
@@ -50,13 +50,13 @@ pub enum InterpolationError {
         /// The text from the `${` on, a few characters of it.
         excerpt: String,
     },
-    /// Variables that are not set, and for which the text gives no default.
+    /// variables that are not set, and for which the text gives no default
     #[error("not set: {}", list(.0))]
     Unset(Vec<Unset>),
-    /// Defaults are nested without end.
+    /// defaults are nested without end
     #[error("variables are nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
-    /// The values have become too large.
+    /// the values have become too large
     #[error("more than {MAX_EXPANDED_BYTES} bytes once variables are filled in")]
     TooLong,
 }

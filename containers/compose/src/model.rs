@@ -422,10 +422,10 @@ pub const AGENT_PORT: u16 = 8090;
 /// What is spoken on a port.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Protocol {
-    /// TCP
+    /// A TCP port.
     #[default]
     Tcp,
-    /// UDP
+    /// A UDP port.
     Udp,
 }
 

@@ -23,10 +23,10 @@ pub struct Unpinned {
 /// Why images cannot be pinned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PinError {
-    /// The text is no document at all.
-    #[error("{0}")]
+    /// the text is no document at all
+    #[error(transparent)]
     Document(#[from] DocumentError),
-    /// The name of an image has a variable in it.
+    /// the name of an image has a variable in it
     #[error("line {line}: {text:?} has a variable, whose value decides what a digest would be of")]
     Variable {
         /// Line, counted from 1.
@@ -34,7 +34,7 @@ pub enum PinError {
         /// What is written.
         text: String,
     },
-    /// What is written names no image.
+    /// what is written names no image
     #[error("line {line}: {cause}")]
     Name {
         /// Line, counted from 1.
@@ -42,7 +42,7 @@ pub enum PinError {
         /// Why.
         cause: ReferenceError,
     },
-    /// The text of the image is not on its line as it is read.
+    /// the text of the image is not on its line as it is read
     #[error("line {line}: {text:?} cannot be changed where it stands")]
     Place {
         /// Line, counted from 1.
@@ -70,8 +70,8 @@ pub fn unpinned(bytes: &[u8]) -> Result<Vec<Unpinned>, PinError> {
     Ok(found)
 }
 
-/// `text` with `digest` behind every image that has none, of whatever it is: for measuring what else
-/// a file asks for, never for running it.
+/// `text` with `digest` behind every image that has none, of whatever it is: for measuring what
+/// else a file asks for, never for running it.
 pub fn with_placeholder(text: &str, digest: ContentDigest) -> Result<String, DocumentError> {
     let mut text = text.to_owned();
     let root = document::parse_with_merge_tags(text.as_bytes())?;

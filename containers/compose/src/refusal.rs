@@ -15,7 +15,7 @@ use super::reference::ReferenceError;
 /// Enough to mend a real file in one go, few enough that a hostile one cannot fill a log.
 pub const MAX_REFUSALS: usize = 32;
 
-/// One thing in the file that cannot be run as written.
+/// one thing in the file that cannot be run as written
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{path} (line {line}): {cause}")]
 pub struct Refusal {
@@ -37,10 +37,10 @@ impl Refusal {
 /// What can be wrong with one key or value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
-    /// The compose specification has no such key.
+    /// the compose specification has no such key
     #[error("unknown key")]
     UnknownKey,
-    /// The compose specification has it; a guest does not.
+    /// the compose specification has it; a guest does not
     #[error("not supported: {reason}")]
     Unsupported {
         /// Why.
@@ -48,7 +48,7 @@ pub enum Cause {
         /// What to do instead.
         hint: &'static str,
     },
-    /// The value is of another kind.
+    /// the value is of another kind
     #[error("expected {expected}, found {found}")]
     Kind {
         /// The kinds allowed.
@@ -56,10 +56,10 @@ pub enum Cause {
         /// The kind present.
         found: &'static str,
     },
-    /// A key that must be there is not.
+    /// a key that must be there is not
     #[error("the key {0:?} is missing")]
     Missing(&'static str),
-    /// There are more of them than can be run.
+    /// there are more of them than can be run
     #[error("{found} {what}, more than {limit}")]
     TooMany {
         /// Of what.
@@ -69,7 +69,7 @@ pub enum Cause {
         /// How many may be.
         limit: usize,
     },
-    /// A value does not follow its grammar, or is out of its range.
+    /// a value does not follow its grammar, or is out of its range
     #[error("{found:?} is no valid {what}: {rule}")]
     Value {
         /// Of what.
@@ -79,19 +79,19 @@ pub enum Cause {
         /// What is allowed, in words.
         rule: &'static str,
     },
-    /// The image is not named by digest, or not well.
-    #[error("{0}")]
+    /// the image is not named by digest, or not well
+    #[error(transparent)]
     Image(#[from] ReferenceError),
-    /// A variable cannot be filled in.
-    #[error("{0}")]
+    /// a variable cannot be filled in
+    #[error(transparent)]
     Interpolation(#[from] InterpolationError),
-    /// Variables without a value, each with the line to write.
+    /// variables without a value, each with the line to write
     #[error("{} without a value:\n    {}", count(.0), lines(.0))]
     MissingVariables(Vec<MissingVariable>),
-    /// It weakens confinement, and the measured file does not allow that.
+    /// it weakens confinement, and the measured file does not allow that
     #[error("{0}: only with danger_privileged")]
     Danger(String),
-    /// A name of something that the file does not define.
+    /// a name of something that the file does not define
     #[error("there is no {what} {name:?}")]
     Undefined {
         /// What it should name.
@@ -99,7 +99,7 @@ pub enum Cause {
         /// The name.
         name: String,
     },
-    /// Two keys say different things, or one makes no sense beside the other.
+    /// two keys say different things, or one makes no sense beside the other
     #[error("cannot stand beside {with}: {why}")]
     Conflict {
         /// The other one.
@@ -107,7 +107,7 @@ pub enum Cause {
         /// Why not.
         why: &'static str,
     },
-    /// Something that must be there once is there twice.
+    /// something that must be there once is there twice
     #[error("{what} {name:?} is given by {other} already")]
     Taken {
         /// What.
@@ -117,30 +117,30 @@ pub enum Cause {
         /// Where the first one stands.
         other: String,
     },
-    /// Services wait for each other.
+    /// services wait for each other
     #[error("services wait for each other: {0}")]
     Cycle(String),
-    /// A file that the app directory does not have.
+    /// a file that the app directory does not have
     #[error("the app directory has no file {0:?}")]
     NoFile(String),
-    /// A path that looks like a file, and the app directory has none there.
+    /// a path that looks like a file, and the app directory has none there
     #[error("the app directory has no file {0:?}")]
     FileLike(String),
-    /// A directory that is there and could be mounted read-only or be a data directory.
+    /// a directory that is there and could be mounted read-only or be a data directory
     #[error(
         "{0:?} is a directory of the app directory, and the mount does not say what becomes of it; write one of\n    :ro behind the mount          (it is measured and mounted read-only)\n    x-dstyx: {{data: [./{0}]}}     (at the top level: it begins empty, on the data disk)\n    x-dstyx: {{seed: [./{0}]}}     (at the top level: it begins with these files, on the data disk)"
     )]
     WritableDirectory(String),
-    /// A data directory that no service can write to.
+    /// a data directory that no service can write to
     #[error("nothing is at {0:?} in the app directory, and no service can write there")]
     NeverWritten(String),
-    /// `secrets` would be public.
+    /// `secrets` would be public
     #[error("secrets travel in the measured file, which everybody can read")]
     PublicSecrets,
-    /// A directory where a file must be.
+    /// a directory where a file must be
     #[error("{0:?} is a directory of the app directory, not a file")]
     Directory(String),
-    /// A file of variables cannot be read.
+    /// a file of variables cannot be read
     #[error("{path}: {cause}")]
     Variables {
         /// Which file.
@@ -148,13 +148,13 @@ pub enum Cause {
         /// Why.
         cause: DotenvError,
     },
-    /// A word list ends inside quotes or after a backslash.
+    /// a word list ends inside quotes or after a backslash
     #[error("the command ends inside quotes or after a backslash")]
     OpenQuote,
-    /// A NUL byte cannot be passed to a program.
+    /// a NUL byte cannot be passed to a program
     #[error("a NUL character")]
     Nul,
-    /// A port number or mapping cannot be read.
+    /// a port number or mapping cannot be read
     #[error("{found:?} is no port: {rule}")]
     Port {
         /// What is written.
@@ -162,7 +162,7 @@ pub enum Cause {
         /// What is allowed.
         rule: &'static str,
     },
-    /// Two publications want the same port of the guest.
+    /// two publications want the same port of the guest
     #[error("port {port} is published by {other} already")]
     PortTaken {
         /// The guest's port.
@@ -170,10 +170,10 @@ pub enum Cause {
         /// Where the first one stands.
         other: String,
     },
-    /// The guest itself answers on this port.
+    /// the guest itself answers on this port
     #[error("port {0} belongs to the guest's agent")]
     PortReserved(u16),
-    /// The same name is set twice in a list.
+    /// the same name is set twice in a list
     #[error("{0:?} is set twice")]
     Twice(String),
 }
@@ -279,13 +279,13 @@ impl fmt::Display for Refusals {
 /// Why no app comes out of a compose file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ComposeError {
-    /// The text is no document at all.
-    #[error("{0}")]
+    /// the text is no document at all
+    #[error(transparent)]
     Document(#[from] DocumentError),
-    /// The variables beside it cannot be read.
+    /// the variables beside it cannot be read
     #[error(".env: {0}")]
     Environment(DotenvError),
-    /// The document asks for what cannot be run as written.
+    /// the document asks for what cannot be run as written
     #[error("{0}")]
     Refused(Refusals),
 }

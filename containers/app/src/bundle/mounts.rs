@@ -304,13 +304,13 @@ fn plain(name: &str) -> Result<&str, MountError> {
 /// Why something cannot be mounted.
 #[derive(Debug, thiserror::Error)]
 pub enum MountError {
-    /// A volume or file has a name that leads elsewhere.
+    /// a volume or file has a name that leads elsewhere
     #[error("{0:?} is no name of a volume or file")]
     Name(String),
-    /// The image wants a volume where the kernel's file systems are.
+    /// the image wants a volume where the kernel's file systems are
     #[error("the image's volume {0:?} is where the kernel's file systems are")]
     Place(String),
-    /// The mount cannot be described.
+    /// the mount cannot be described
     #[error("mount: {0}")]
     Spec(#[from] OciSpecError),
 }
