@@ -65,6 +65,10 @@ fn main() -> ExitCode {
             up::boots_verifies_and_answers,
         ),
         trial(
+            "up ends with the verdict where the guest is not verified",
+            up::ends_where_the_guest_is_not_verified,
+        ),
+        trial(
             "a real app on another shape works, is kept in, survives kills and serves dstack's SDKs",
             real_app::works_and_survives,
         ),

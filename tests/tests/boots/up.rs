@@ -1,10 +1,14 @@
 //! `dstyx up` and what a person does next, with the real program and one boot.
 
-use std::fs;
+use std::ffi::OsStr;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use protocol::image::Flavour;
+use reproducible_build::qemu::Qemu;
 use serde_json::Value;
 use tests::dstyx::User;
 use tests::registry::Registry;
@@ -13,6 +17,8 @@ use tests::{app, http, lab};
 use crate::real_app;
 
 const NAME: &str = "promise-up";
+/// The machine of a host that gives it another shape than it says.
+const OTHER_MACHINE: &str = "promise-other-machine";
 /// The machine of a whole app.
 const WHOLE: &str = "promise-whole";
 /// From command to verdict with everything cached, on a machine with nothing else to do; printed,
@@ -52,6 +58,53 @@ pub fn boots_verifies_and_answers() {
     drop(running);
     assert_eq!(user.dstyx(["ps"]).json, serde_json::json!([]));
     assert!(!user.machine(NAME).exists());
+}
+
+/// A host that gives the guest another machine than it says: the command prints the verdict and
+/// ends, and nobody waits for the app.
+pub fn ends_where_the_guest_is_not_verified() {
+    let user = User::default();
+    image::examples::build(lab::builder(), lab::checkout(), "hello").unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let qemu = qemu_with_one_processor(directory.path()).display().to_string();
+    let _running = Running(&user, OTHER_MACHINE);
+    let up = user.dstyx([
+        "up",
+        "examples/hello",
+        "--emulate",
+        "--vcpus",
+        "2",
+        "--name",
+        OTHER_MACHINE,
+        "--qemu",
+        &qemu,
+    ]);
+    assert_eq!((up.code, up.text("/verdict")), (1, "fail"), "{up:#?}");
+    assert_eq!(up.text("/app"), "not waited for");
+    assert!(!up.stderr.contains("the guest was verified"), "{}", up.stderr);
+    assert!(up.stderr.contains("danger: the emulator's root is accepted"), "{}", up.stderr);
+    user.dstyx(["verify", "--vm", OTHER_MACHINE, "--vcpus", "2"]).fails(&["rtmr0"]);
+    user.dstyx(["verify", "--vm", OTHER_MACHINE, "--vcpus", "1"]).passes();
+}
+
+/// A QEMU of the locked version that gives its guest one processor, whatever it is asked for.
+fn qemu_with_one_processor(directory: &Path) -> PathBuf {
+    let Qemu { argv, env, .. } = lab::qemu();
+    let quoted = |text: &OsStr| format!("'{}'", text.to_str().unwrap());
+    let argv: Vec<_> = argv.iter().map(|argument| quoted(argument)).collect();
+    let exports: String = env
+        .iter()
+        .map(|(name, value)| format!("export {}={}\n", name.to_str().unwrap(), quoted(value)))
+        .collect();
+    let script = format!(
+        "#!/bin/sh\nfor argument; do\n  shift\n  [ \"$before\" = -smp ] && argument=1\n  \
+         before=$argument\n  set -- \"$@\" \"$argument\"\ndone\n{exports}exec {} \"$@\"\n",
+        argv.join(" ")
+    );
+    let file = directory.join("qemu-system-x86_64");
+    fs::write(&file, script).unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
+    file
 }
 
 fn the_link_answers(link: &str, user: &User) {
