@@ -7,6 +7,7 @@ mod acpi_matches_qemu;
 mod collateral;
 mod cross_check;
 mod foreign_evidence;
+mod image_files;
 mod initramfs;
 mod policy_file;
 mod refusals;

@@ -3,8 +3,6 @@
 //!
 //! The image is made of nothing and the guest never ran: see `tests::scene`.
 
-#![allow(clippy::unwrap_used)] // the helpers of a test are tests too
-
 use std::fs;
 use std::path::Path;
 
