@@ -198,8 +198,11 @@ fn told(sources: &Sources, error: &ComposeError) -> String {
             }
             cause => text.push_str(&cause.to_string()),
         }
-        if let Some(hint) = refusal.hint() {
-            text.push_str(&format!(" ({hint})"));
+        match (refusal.hint(), &refusal.cause) {
+            // A list of lines goes before its hint.
+            (Some(hint), Cause::MissingVariables(_)) => text.push_str(&format!("\n  {hint}")),
+            (Some(hint), _) => text.push_str(&format!(" ({hint})")),
+            (None, _) => {}
         }
     }
     text

@@ -45,11 +45,10 @@ const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 pub fn import(path: &Path, layout: &Path) -> Result<ContentDigest, ArchiveError> {
     let unpacked = layout.join("unpacking");
     let blobs = layout.join("blobs/sha256");
-    for directory in [&unpacked, &blobs] {
-        fs::create_dir_all(directory)?;
-    }
+    fs::create_dir_all(&unpacked)?;
     let imported = read(path, &unpacked).and_then(|archive| {
         let image = archive.image()?;
+        fs::create_dir_all(&blobs)?;
         for digest in image.blobs {
             let entry = archive.by_digest(&digest).ok_or(ArchiveError::NoBlob(digest))?;
             fs::rename(&entry.place, blobs.join(digest.hex()))?;
@@ -59,6 +58,10 @@ pub fn import(path: &Path, layout: &Path) -> Result<ContentDigest, ArchiveError>
         Ok(image.digest)
     });
     fs::remove_dir_all(&unpacked)?;
+    if imported.is_err() {
+        // Only a layout that this call began is empty, and only an empty one is removed.
+        let _ = fs::remove_dir(layout);
+    }
     imported
 }
 

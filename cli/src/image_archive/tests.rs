@@ -33,6 +33,7 @@ fn imported(bytes: &[u8]) -> (tempfile::TempDir, Result<ContentDigest, ArchiveEr
     let layout = directory.path().join(DIRECTORY);
     let digest = import(&file, &layout);
     assert!(!layout.join("unpacking").exists(), "something is left behind");
+    assert_eq!(layout.exists(), digest.is_ok(), "a layout without an image");
     (directory, digest)
 }
 
