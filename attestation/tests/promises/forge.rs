@@ -118,6 +118,7 @@ pub fn boot() -> Vec<RuntimeEvent> {
 }
 
 impl Forge {
+    // Long: a value for each field.
     pub fn honest() -> Self {
         Self {
             version: 5,
