@@ -1,6 +1,7 @@
 //! The agent as a child: started with nothing but its program, its status reports read from a pipe,
 //! restarted when it ends.
 
+use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt;
@@ -22,6 +23,9 @@ const PATH: (&str, &str) = ("PATH", "/bin");
 /// Open files that a process may have, and how far it may raise that: what service managers grant,
 /// where the kernel's own limit (4096) is too low for servers.
 const FILES: (u64, u64) = (1024, 524_288);
+/// How willingly the kernel ends the agent and the containers' helpers when memory ends: later than
+/// all else, but before the machine stands still. Helpers give containers a score of their own.
+const OOM_SCORE: &str = "-999";
 /// First wait before a restart; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// Longest wait before a restart.
@@ -31,9 +35,11 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 /// Ends in a row after which the guest gives up, about 40 seconds of trying.
 const MAX_ENDS: u32 = 10;
 
-/// Sets the limits that the agent and all containers inherit.
-pub fn set_limits() -> nix::Result<()> {
-    setrlimit(Resource::RLIMIT_NOFILE, FILES.0, FILES.1)
+/// Sets the limits that the agent and all containers inherit, and the score that survives, which
+/// the agent and all helpers inherit. The kernel never ends PID 1 itself.
+pub fn set_limits() -> io::Result<()> {
+    setrlimit(Resource::RLIMIT_NOFILE, FILES.0, FILES.1)?;
+    fs::write("/proc/self/oom_score_adj", OOM_SCORE)
 }
 
 /// A running agent.

@@ -56,10 +56,26 @@ const REST: [Mount; 6] = [
     Mount { kind: "tmpfs", target: "/tmp", flags: WITH_PROGRAMS, options: "mode=1777" },
 ];
 
-/// Kernel settings: a program traces its own children only; kernel addresses are nobody's business,
-/// not even root's.
-const SETTINGS: [(&str, &str); 2] =
-    [("/proc/sys/kernel/yama/ptrace_scope", "1"), ("/proc/sys/kernel/kptr_restrict", "2")];
+/// Kernel settings, for the whole guest.
+const SETTINGS: [(&str, &str); 9] = [
+    // A program traces its own children only.
+    ("/proc/sys/kernel/yama/ptrace_scope", "1"),
+    // Kernel addresses are nobody's business, not even root's.
+    ("/proc/sys/kernel/kptr_restrict", "2"),
+    // Links, pipes and files that somebody else laid into a directory for everybody are not
+    // followed or opened for writing.
+    ("/proc/sys/fs/protected_symlinks", "1"),
+    ("/proc/sys/fs/protected_hardlinks", "1"),
+    ("/proc/sys/fs/protected_fifos", "2"),
+    ("/proc/sys/fs/protected_regular", "2"),
+    // Constants of BPF programs, socket filters of containers among them, are blinded.
+    ("/proc/sys/net/core/bpf_jit_harden", "2"),
+    // Mappings of one process: search engines and databases refuse the kernel's 65,530.
+    // Elasticsearch wants 262,144; distributions set this.
+    ("/proc/sys/vm/max_map_count", "1048576"),
+    // As many processes as memory allows (`threads-max`), not 32,768 of all containers together.
+    ("/proc/sys/kernel/pid_max", "4194304"),
+];
 
 /// Makes the root one that can be pivoted away from, and mounts proc, sys and dev on it.
 pub fn first() -> Result<(), MountError> {

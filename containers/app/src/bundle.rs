@@ -84,6 +84,7 @@ impl Bundle {
             network_namespace: container.network.namespace.clone(),
             network_sysctls: network_sysctls(container),
             limits: limits::cgroup(&service.resources),
+            has_neighbours: container.has_neighbours,
             devices: devices::rules(&service.privileges)?,
             danger_no_filter: service.privileges.privileged
                 || service.privileges.seccomp_unconfined,
@@ -291,7 +292,13 @@ mod tests {
             ["/helper", "/run", "/data", "/log"].map(PathBuf::from);
         let launcher = Launcher { helper, run_dir, data_dir, log_dir, sockets };
         let service = &compose.services[0];
-        let container = ContainerRequest { id: "web-1", service, image: &image, network: &network };
+        let container = ContainerRequest {
+            id: "web-1",
+            service,
+            image: &image,
+            network: &network,
+            has_neighbours: false,
+        };
         Bundle::plan(&launcher, &container, 65536).expect("bundle")
     }
 

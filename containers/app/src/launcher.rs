@@ -42,6 +42,8 @@ pub struct ContainerRequest<'a> {
     pub image: &'a PulledImage,
     /// Its network, joined.
     pub network: &'a Joined,
+    /// Whether the app has more containers.
+    pub has_neighbours: bool,
 }
 
 impl Launcher {

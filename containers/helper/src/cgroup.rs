@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use super::shares::Guest;
 use super::wire::Limit;
 
 /// Where the cgroups are.
@@ -26,8 +27,9 @@ pub fn directory(id: &str) -> PathBuf {
     Path::new(PARENT).join(id)
 }
 
-/// Makes the cgroup of a container and sets its limits; one that is left over is emptied.
-pub(super) fn make(id: &str, limits: &[Limit]) -> io::Result<PathBuf> {
+/// Makes the cgroup of a container, with `limits` and with those that every container has; one that
+/// is left over is emptied. What all containers together may take is set first.
+pub(super) fn make(id: &str, limits: &[Limit], has_neighbours: bool) -> io::Result<PathBuf> {
     let directory = directory(id);
     if !directory.exists() {
         fs::create_dir_all(PARENT)?;
@@ -43,6 +45,14 @@ pub(super) fn make(id: &str, limits: &[Limit]) -> io::Result<PathBuf> {
         }
         fs::create_dir(&directory)?;
     }
+    let guest = Guest::read()?;
+    bound(Path::new(PARENT), &guest.of_all())?;
+    bound(&directory, &guest.of_one(limits, has_neighbours))?;
+    bound(&directory, limits)?;
+    Ok(directory)
+}
+
+fn bound(directory: &Path, limits: &[Limit]) -> io::Result<()> {
     for limit in limits {
         match write(&directory.join(&limit.file), &limit.value) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !limit.required => {}
@@ -53,7 +63,7 @@ pub(super) fn make(id: &str, limits: &[Limit]) -> io::Result<PathBuf> {
             Ok(()) => {}
         }
     }
-    Ok(directory)
+    Ok(())
 }
 
 /// Writes to a file that the kernel made; a missing one is told as such.

@@ -21,9 +21,9 @@ use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid, setsid};
 use oci_spec::runtime::{LinuxNamespaceType, Process, Spec};
 use rustix::process::{Pid, PidfdFlags, WaitOptions, WaitStatus, pidfd_open, waitpid};
 
-use super::cgroup;
 use super::executor::Sandboxed;
 use super::wire::{ExecEnd, ExecOutcome, ExecRequest, Report};
+use super::{cgroup, oom};
 use crate::sys;
 
 /// What is kept of a command's output: what a person needs to see why a check failed.
@@ -189,6 +189,8 @@ impl Running {
 /// Joins the container of the process `first`, whose new children are in it then.
 fn enter(spec: &Spec, cgroup: &Path, first: &OwnedFd, output: OwnedFd) -> io::Result<()> {
     fs::write(cgroup.join("cgroup.procs"), "0")?;
+    let score = spec.process().as_ref().and_then(|process| process.oom_score_adj());
+    oom::set_score(score.unwrap_or_default())?;
     let nothing = File::open("/dev/null")?;
     rustix::stdio::dup2_stdin(&nothing)?;
     rustix::stdio::dup2_stdout(&output)?;

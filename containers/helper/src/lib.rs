@@ -32,9 +32,11 @@ mod filter;
 mod ids;
 mod init;
 mod log;
+mod oom;
 mod places;
 mod prepare;
 mod root;
+mod shares;
 mod supervise;
 #[allow(unsafe_code)]
 mod sys;
@@ -58,9 +60,6 @@ use prepare::Prepared;
 use protocol::error::chain;
 use supervise::Watched;
 use wire::{MAX_LINE_BYTES, Report, StartRequest};
-
-/// How willingly the kernel kills this process when memory ends.
-const OOM_SCORE: &str = "/proc/self/oom_score_adj";
 
 /// The whole program, for the arguments after its name: a container's helper without any, or
 /// `init`.
@@ -122,10 +121,10 @@ fn run(request: &StartRequest, prepared: Prepared, agent: Agent) -> Result<Runni
     let executor = Sandboxed::new(&prepared.spec, request.danger_no_filter)?;
     let terminal =
         prepared.spec.process().as_ref().and_then(|process| process.terminal()).unwrap_or_default();
-    let own_score = fs::read_to_string(OOM_SCORE)?;
+    let own_score = oom::score()?;
     let (mut container, streams) = create(request, &executor, terminal)?;
     // libcontainer gives its caller the container's.
-    fs::write(OOM_SCORE, own_score)?;
+    oom::set_score(own_score)?;
     let pid =
         container.pid().and_then(|pid| Pid::from_raw(pid.as_raw())).ok_or(HelperError::NoPid)?;
     let begun = (|| {

@@ -32,7 +32,7 @@ use super::places::PlaceError;
 use super::root::{self, RootError};
 use super::user::{self, Identity, UserError};
 use super::wire::{Bind, MOUNTS, ROOT, Report, StartRequest};
-use super::{cgroup, devices, places, volumes};
+use super::{cgroup, devices, oom, places, volumes};
 
 /// Open files of one process where the service does not say, as systemd and Docker set them.
 const OPEN_FILES: (u64, u64) = (1024, 524_288);
@@ -63,7 +63,8 @@ pub(super) fn prepare(
     let tree = Tree::open(&root)?;
     places::check(&tree, &request.spec)?;
     let mut spec = request.spec.clone();
-    fill_in(&mut spec, &identity, &ids)?;
+    let own_oom_score = oom::score().map_err(PrepareError::system("own score of memory"))?;
+    fill_in(&mut spec, &identity, &ids, own_oom_score)?;
     ids.as_root(|| make_working_dir(&tree, &spec))
         .map_err(PrepareError::system("working directory"))??;
     for (index, bind) in request.binds.iter().enumerate() {
@@ -73,8 +74,8 @@ pub(super) fn prepare(
         done.map_err(|error| PrepareError::Mount { what: describe(bind), error })?;
     }
     raise_limits(&mut spec).map_err(PrepareError::system("limits of a process"))?;
-    let cgroup =
-        cgroup::make(&request.id, &request.limits).map_err(PrepareError::system("cgroup"))?;
+    let cgroup = cgroup::make(&request.id, &request.limits, request.has_neighbours)
+        .map_err(PrepareError::system("cgroup"))?;
     devices::enforce(&cgroup, &request.devices).map_err(PrepareError::system("device filter"))?;
     spec.save(request.directory.join("config.json"))?;
     Ok(Prepared { spec, _ids: ids })
@@ -130,7 +131,12 @@ fn identity(tree: &Tree, request: &StartRequest) -> Result<Identity, PrepareErro
 
 /// What only the helper knows: ids, the capabilities that they hold, home, and the namespace of
 /// ids.
-fn fill_in(spec: &mut Spec, identity: &Identity, ids: &Ids) -> Result<(), PrepareError> {
+fn fill_in(
+    spec: &mut Spec,
+    identity: &Identity,
+    ids: &Ids,
+    own_oom_score: i32,
+) -> Result<(), PrepareError> {
     let user = UserBuilder::default()
         .uid(identity.uid)
         .gid(identity.gid)
@@ -145,6 +151,10 @@ fn fill_in(spec: &mut Spec, identity: &Identity, ids: &Ids) -> Result<(), Prepar
                 .set_effective(Some(Capabilities::new()))
                 .set_permitted(Some(Capabilities::new()));
             process.set_capabilities(Some(capabilities));
+        }
+        // Not the helper's own, which survives containers; nor below what an ordinary user has.
+        if process.oom_score_adj().is_none() {
+            process.set_oom_score_adj(Some(own_oom_score.max(0)));
         }
         let environment = process.env_mut().get_or_insert_with(Vec::new);
         if !environment.iter().any(|variable| variable.starts_with("HOME=")) {

@@ -66,8 +66,10 @@ pub struct StartRequest {
     pub network_namespace: Option<PathBuf>,
     /// Kernel parameters of its network namespace, names with dots.
     pub network_sysctls: Vec<(String, String)>,
-    /// What its cgroup is bounded by.
+    /// What its cgroup is bounded by, as far as the file says it.
     pub limits: Vec<Limit>,
+    /// Whether the app has more containers, to which it leaves some memory.
+    pub has_neighbours: bool,
     /// The device nodes that it may use; everything else is refused.
     pub devices: Vec<DeviceRule>,
     /// Whether it runs without a system call filter; needs `danger_privileged`.

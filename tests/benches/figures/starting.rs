@@ -169,7 +169,13 @@ impl Ours {
     async fn once(&self, networks: &Networks, look: impl FnOnce(i32)) {
         let network = networks.join(ID).await.unwrap();
         let service = &self.compose.services[0];
-        let request = ContainerRequest { id: ID, service, image: &self.image, network: &network };
+        let request = ContainerRequest {
+            id: ID,
+            service,
+            image: &self.image,
+            network: &network,
+            has_neighbours: false,
+        };
         let container = self.launcher.start(&request).await.unwrap();
         let State::Running { pid } = *container.state().borrow() else { panic!("{container:?}") };
         look(pid);

@@ -1,5 +1,5 @@
 //! A real app in one guest: nginx, redis and PostgreSQL around a Python program, two programs on
-//! dstack's SDKs, and four that are kept in.
+//! dstack's SDKs, and five that are kept in.
 //!
 //! What kills is a service of the app itself, which its measured file allows (`danger_privileged`):
 //! the guest has no back door to kill anything by.
@@ -31,7 +31,7 @@ const TIMEOUT: Duration = Duration::from_secs(25 * 60);
 pub const IMAGES: [Image; 6] =
     [Image::Nginx, Image::Redis, Image::Postgres, Image::Python, Image::PythonSdk, Image::NodeSdk];
 /// The containers of the app.
-const CONTAINERS: [&str; 12] = [
+const CONTAINERS: [&str; 13] = [
     "redis-1",
     "db-1",
     "schema-1",
@@ -43,6 +43,7 @@ const CONTAINERS: [&str; 12] = [
     "confined-1",
     "shared-1",
     "attended-1",
+    "greedy-1",
     "bounded-1",
 ];
 /// The containers that are killed, each of which the app needs for its answer.
@@ -61,7 +62,15 @@ pub fn works_and_survives() {
     let host = Host {
         memory_mib: 3072,
         extra_disks: vec![sparse_disk(&disks, "extra.img")],
-        ports: vec![FRONT, sdk::PYTHON, sdk::NODE, CHAOS, sandbox::CONFINED, sandbox::SHARED],
+        ports: vec![
+            FRONT,
+            sdk::PYTHON,
+            sdk::NODE,
+            CHAOS,
+            sandbox::CONFINED,
+            sandbox::SHARED,
+            sandbox::GREEDY,
+        ],
         timeout: TIMEOUT,
         ..app.host(&registry)
     };
@@ -88,7 +97,7 @@ pub fn works_and_survives() {
 }
 
 /// What the app answers, once it does.
-fn visit(guest: &Guest) -> Value {
+pub fn visit(guest: &Guest) -> Value {
     let answer = || json_of(guest, FRONT, "/").filter(|answer| answer["counted"].is_u64());
     guest.until("the app does not answer", answer)
 }
@@ -150,7 +159,7 @@ fn survives_the_kill_of_the_agent(guest: &Guest) {
 }
 
 /// The first process of each container, by the container's id.
-fn containers(guest: &Guest) -> BTreeMap<String, u64> {
+pub fn containers(guest: &Guest) -> BTreeMap<String, u64> {
     let status = guest.until("no status", || json_of(guest, AGENT_PORT, "/ps"));
     let processes = processes(guest, "/");
     let ids = status["containers"]
@@ -178,7 +187,7 @@ pub fn first_process(processes: &[Value], id: &str) -> Option<u64> {
     processes.iter().find(is_it)?["pid"].as_u64()
 }
 
-fn agent(processes: &[Value]) -> Option<u64> {
+pub fn agent(processes: &[Value]) -> Option<u64> {
     let is_it =
         |process: &&Value| process["name"] == "guest-agent" && process["contained"] == false;
     processes.iter().find(is_it)?["pid"].as_u64()

@@ -18,6 +18,8 @@ mod bounds;
 /// Where the containers say what they see.
 pub const CONFINED: u16 = 8084;
 pub const SHARED: u16 = 8085;
+/// Where the one without limits takes what there is.
+pub const GREEDY: u16 = 8086;
 /// Docker's fourteen capabilities, and all that there are.
 const DEFAULT_CAPABILITIES: &str = "00000000a80425fb";
 const ALL_CAPABILITIES: &str = "000001ffffffffff";
@@ -71,9 +73,11 @@ pub fn keeps_in(guest: &Guest) {
     namespaces_are_own_or_shared(guest, &confined, &shared);
     no_two_containers_share_ids(guest);
     bounds::of_processes(guest, &confined);
+    the_kernel_is_set(guest);
     bounds::bite(guest);
     bounds::an_init_reaps_and_a_terminal_is_one(guest);
     slow.ends(guest);
+    bounds::one_does_not_take_the_guest(guest);
     println!("every container is kept in, {:.0} s", guest.age().as_secs_f64());
 }
 
@@ -221,6 +225,22 @@ fn namespaces_are_own_or_shared(guest: &Guest, confined: &Value, shared: &Value)
     let [inside, outside, count] = [0, 1, 2].map(|index| confined["ids"][index].as_str().unwrap());
     assert!(inside == "0" && outside != "0" && count == "65536", "{}", confined["ids"]);
     assert_eq!(shared["ids"], json!(GUESTS_IDS));
+}
+
+/// The guest's settings, as init made them.
+fn the_kernel_is_set(guest: &Guest) {
+    for (path, expected) in [
+        ("fs/protected_symlinks", "1"),
+        ("fs/protected_hardlinks", "1"),
+        ("fs/protected_fifos", "2"),
+        ("fs/protected_regular", "2"),
+        ("net/core/bpf_jit_harden", "2"),
+        // Elasticsearch starts with 262,144 and more.
+        ("vm/max_map_count", "1048576"),
+        ("kernel/pid_max", "4194304"),
+    ] {
+        assert_eq!(read(guest, &format!("/proc/sys/{path}")).trim(), expected, "{path}");
+    }
 }
 
 /// As the guest sees it: every container that does not share the guest's ids has a range of its

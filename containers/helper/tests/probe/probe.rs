@@ -135,7 +135,9 @@ fn confined() {
         for kind in ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"] {
             lines.push(format!("{:?}", fs::read_link(format!("/proc/{process}/ns/{kind}"))));
         }
-        lines.push(fs::read_to_string(format!("/proc/{process}/uid_map")).expect("ids"));
+        for file in ["uid_map", "oom_score_adj"] {
+            lines.push(fs::read_to_string(format!("/proc/{process}/{file}")).expect("readable"));
+        }
         lines.join("\n")
     };
     // The cgroup namespace is that of the container, whatever cgroup the command is in.

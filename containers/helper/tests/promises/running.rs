@@ -277,6 +277,45 @@ async fn a_denied_system_call_is_denied() {
 }
 
 #[tokio::test]
+async fn something_is_left_to_the_guest_and_to_neighbours() {
+    if !root("something_is_left_to_the_guest_and_to_neighbours") {
+        return;
+    }
+    let score = |process: &str| -> i32 {
+        let text = fs::read_to_string(format!("/proc/{process}/oom_score_adj")).expect("score");
+        text.trim().parse().expect("a number")
+    };
+    let before = score("self");
+    // As init does it for the agent; not everybody may.
+    let _ = fs::write("/proc/self/oom_score_adj", "-300");
+    let own = score("self");
+    let mut stage = Stage::set().await;
+    let digest = stage.image(r#"{"Entrypoint":["/bin/probe","sleep"]}"#);
+    let [one, other] = ["one", "other"].map(|name| service(name, digest, ""));
+    let compose = format!("services:\n{one}{other}");
+    let app = stage.start(&compose).await.expect("started");
+    let first = pid(&app, "one-1").expect("it runs").to_string();
+    let status = fs::read_to_string(format!("/proc/{first}/status")).expect("status");
+    let helper = status.lines().find_map(|line| line.strip_prefix("PPid:")).expect("a parent");
+    assert_eq!((score(&first), score(helper.trim())), (own.max(0), own));
+    fs::write("/proc/self/oom_score_adj", before.to_string()).expect("as before");
+    let number = |path: &str| -> Option<u64> {
+        fs::read_to_string(path).ok().map(|text| text.trim().parse().expect("a number"))
+    };
+    let threads = number("/proc/sys/kernel/threads-max").expect("the kernel has one");
+    // A kernel may lend its controllers to another hierarchy.
+    if let Some(all) = number("/sys/fs/cgroup/dstyx/pids.max") {
+        let one = number("/sys/fs/cgroup/dstyx/one-1/pids.max").expect("a limit");
+        assert!(all < threads && one < all, "{one} of {all} of {threads}");
+    }
+    if let Some(all) = number("/sys/fs/cgroup/dstyx/memory.max") {
+        let one = number("/sys/fs/cgroup/dstyx/one-1/memory.max").expect("a limit");
+        assert!(one < all, "{one} of {all}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn a_container_sees_itself_and_little_else() {
     if !root("a_container_sees_itself_and_little_else") {
         return;

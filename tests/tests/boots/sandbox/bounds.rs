@@ -1,13 +1,14 @@
 //! Limits that bite, an init that reaps, and checks that take too long.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use protocol::handover::AGENT_PORT;
 use serde_json::{Value, json};
 use tests::guest::Guest;
 
-use super::{CONFINED, first, read, report};
-use crate::real_app::{json_of, processes};
+use super::{CONFINED, GREEDY, first, read, report};
+use crate::real_app::{agent, containers, json_of, processes, visit};
 
 /// What `confined` may have, and what is left to it beside its own process.
 const MEMORY_BYTES: &str = "67108864";
@@ -17,6 +18,9 @@ const BUSY: Duration = Duration::from_secs(5);
 /// The most of a processor that a container gets which may have a tenth: periods and clocks are
 /// coarse under emulation.
 const MOST: f64 = 0.2;
+
+/// The container without limits.
+const GREEDY_ID: &str = "greedy-1";
 
 /// A container whose checks take too long, until told otherwise.
 pub struct Slow(u64);
@@ -129,6 +133,84 @@ fn memory_is_bounded(guest: &Guest) {
         events(guest)
     );
     report(guest, CONFINED, "/");
+}
+
+/// A container without limits that fills pages which no process has mapped, then one that forks
+/// without end: it is bounded, and all others, the agent and the helpers go on as they were.
+pub fn one_does_not_take_the_guest(guest: &Guest) {
+    scores_survive(guest);
+    // The guest's own view of control groups.
+    let groups = format!("/proc/{}/root/sys/fs/cgroup/dstyx", first(guest, "shared-1"));
+    let number = |path: &str| -> u64 {
+        let text = read(guest, path);
+        text.trim().parse().unwrap_or_else(|_| panic!("{path} is {text:?}"))
+    };
+    let threads = number("/proc/sys/kernel/threads-max");
+    let meminfo = read(guest, "/proc/meminfo");
+    let kib = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap();
+    let kib: u64 = kib.trim().strip_suffix(" kB").unwrap().parse().unwrap();
+    assert!(number(&format!("{groups}/memory.max")) < kib * 1024, "of {kib} KiB");
+    assert!(number(&format!("{groups}/pids.max")) < threads, "of {threads}");
+
+    let before = others(guest);
+    let restarts = restarts(guest, GREEDY_ID);
+    assert_eq!(json_of(guest, GREEDY, "/pages"), None, "all memory that there is");
+    let again = |ends: u64| {
+        let enough = || (self::restarts(guest, GREEDY_ID) >= restarts + ends).then_some(());
+        guest.until("greedy is not started again", enough);
+    };
+    again(1);
+    assert!(happened(guest, GREEDY_ID, "killed by signal 9, out of memory"), "{}", events(guest));
+    visit(guest);
+    assert_eq!(others(guest), before, "what has nothing to do with it ended");
+
+    guest.until("greedy does not answer", || json_of(guest, GREEDY, "/storm"));
+    let greedy = first(guest, GREEDY_ID);
+    let [most, now] = ["max", "current"].map(|file| format!("{groups}/{GREEDY_ID}/pids.{file}"));
+    guest.until("greedy does not start all that it may", || {
+        (number(&now) == number(&most)).then_some(())
+    });
+    // While all those are there, others start processes: of their own, and commands of the agent.
+    let forks = json_of(guest, CONFINED, "/processes");
+    assert_eq!(forks, Some(json!({ "started": PROCESSES - 1, "error": "EAGAIN" })));
+    assert_eq!(health(guest), "healthy");
+    visit(guest);
+    signal(guest, greedy, "SIGKILL");
+    again(2);
+    assert_eq!(others(guest), before, "what has nothing to do with it ended");
+}
+
+/// Agent and helpers are ended last; containers, and what is started in them, as anything else.
+fn scores_survive(guest: &Guest) {
+    let processes = processes(guest, "/");
+    let score = |process: &Value| {
+        let text = read(guest, &format!("/proc/{}/oom_score_adj", process["pid"]));
+        text.trim().parse::<i32>().unwrap()
+    };
+    let outside = |process: &&Value| process["contained"] == false;
+    let helpers = processes.iter().filter(|process| process["name"] == "container-helpe");
+    let helpers: Vec<_> = helpers.filter(outside).collect();
+    assert!(helpers.len() >= containers(guest).len() - 1, "{helpers:?}");
+    for helper in helpers {
+        assert_eq!(score(helper), -999, "{helper}");
+    }
+    let agent = agent(&processes).unwrap();
+    let agent = processes.iter().find(|process| process["pid"] == agent).unwrap();
+    assert_eq!(score(agent), -999);
+    for (id, first) in containers(guest) {
+        assert_eq!(score(&json!({ "pid": first })), 0, "{id}");
+    }
+}
+
+/// The agent and the first process of every container but the greedy one.
+fn others(guest: &Guest) -> (Option<u64>, BTreeMap<String, u64>) {
+    let mut containers = containers(guest);
+    containers.remove(GREEDY_ID);
+    (agent(&processes(guest, "/")), containers)
+}
+
+fn restarts(guest: &Guest, id: &str) -> u64 {
+    container(guest, id)["restarts"].as_u64().unwrap()
 }
 
 /// The orphan that the program left is gone; its parameters and its terminal are as the file says.

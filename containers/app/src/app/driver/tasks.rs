@@ -213,7 +213,10 @@ async fn start(
         .map_err(|fault| StartError::Image(fault.message))?;
     stop_signal(service.stop.signal.as_deref().or(image.config.stop_signal.as_deref()))?;
     let network = workshop.networks.join(id).await?;
-    let request = ContainerRequest { id, service, image: &image, network: &network };
+    let containers = workshop.compose.services.iter().map(|service| usize::from(service.replicas));
+    let has_neighbours = containers.sum::<usize>() > 1;
+    let request =
+        ContainerRequest { id, service, image: &image, network: &network, has_neighbours };
     let container = workshop.launcher.start(&request).await?;
     if let Err(error) = workshop.networks.publish(id).await {
         // The error that is told is the first one.

@@ -32,7 +32,9 @@ def processes():
 
 
 def read(path):
-    """Where a link leads, or the text of a file."""
+    """Where a link leads, or the text of a file; parameters of the network are the guest's."""
+    if path.startswith("/proc/sys/net/"):
+        return sees.in_child(lambda: sees.of_guests_network(path))
     return os.readlink(path) if os.path.islink(path) else open(path).read()
 
 

@@ -96,6 +96,14 @@ def in_child(work):
     return result
 
 
+def of_guests_network(path):
+    """A file as it is in the network namespace of process 1, which this process joins for good."""
+    with open("/proc/1/ns/net") as namespace:
+        if (error := call(308, namespace.fileno(), 0)) != 0:
+            return error
+    return open(path).read()
+
+
 def calls():
     return {name: call(*numbers) for name, numbers in CALLS.items()}
 

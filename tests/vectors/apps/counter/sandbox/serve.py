@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 
 import sees
 
@@ -35,7 +36,27 @@ def memory():
     return len(b"x" * (1 << 30))
 
 
-WORK = {"/": lambda: sees.report(PLACES), "/processes": processes, "/memory": memory}
+def pages():
+    """All memory that there is, in pages that no process has mapped."""
+    file = os.memfd_create("pages")
+    chunk = b"x" * (1 << 20)
+    while True:
+        os.write(file, chunk)
+
+
+def storm():
+    """Has a process start others without end, which stay."""
+    if os.fork() == 0:
+        while True:
+            try:
+                if os.fork() == 0:
+                    signal.pause()
+            except OSError:
+                time.sleep(0.1)  # There may be no more for a while.
+    return "begun"
+
+
+WORK = {"/": lambda: sees.report(PLACES), "/processes": processes, "/memory": memory, "/pages": pages, "/storm": storm}
 
 
 class Sandbox(http.server.BaseHTTPRequestHandler):
