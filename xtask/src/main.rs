@@ -7,6 +7,7 @@ mod command;
 mod compose_corpus;
 mod fuzz;
 mod host_tools;
+mod namespace;
 mod sabotage;
 mod test;
 mod tidy;
@@ -52,6 +53,9 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = namespace::run_if_runner() {
+        return code;
+    }
     match Cli::parse().task {
         Task::Tidy => tidy::run(),
         Task::Test { sabotage: Some(check), .. } => report(sabotage::run(&check)),

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use crate::{command, fuzz, sabotage, tidy};
+use crate::{command, fuzz, namespace, sabotage, tidy};
+
+mod ordinary;
 
 /// Seconds of fuzzing for each target: its corpus, and a little beyond. What is found beyond comes
 /// from long runs.
@@ -19,15 +21,17 @@ const LONG_FUZZ_SECS: u32 = 600;
 /// Environment variable that tells tests to run every row.
 const LONG: &str = "DSTYX_LONG";
 
-/// What a test prints that can do nothing for an ordinary user; libtest may have begun the line.
+/// What a test prints that cannot do its work here, such as for an ordinary user; libtest may have
+/// begun the line.
 const NOT_RUN: &str = "NOT RUN ";
 
 /// What a run has counted so far.
 #[derive(Debug, Default)]
 struct Tally {
+    /// Tests that ended well, those that did nothing included.
     passed: usize,
     failed: usize,
-    /// Tests that said that they did nothing, because only root can make what they look at.
+    /// Tests that said that they did nothing, because they need what this user cannot make.
     not_run: usize,
     failures: Vec<String>,
 }
@@ -49,6 +53,9 @@ pub fn run(long: bool) -> ExitCode {
     });
     tally.add(beside);
     tally.step("tests", |tally| tests(tally, &target, long));
+    if nix::unistd::geteuid().is_root() {
+        tally.step("as an ordinary user", |tally| as_ordinary_user(tally, &target));
+    }
     if long {
         tally.step("sabotage", |tally| sabotage::run("all").map(|noticed| tally.passed += noticed));
         tally.step("rebuild", |tally| tally.command(dstyx(&target, &["rebuild"])));
@@ -112,10 +119,8 @@ impl Tally {
             println!("FAILED {failure}");
         }
         println!("took {:.0} minutes", started.elapsed().as_secs_f64() / 60.0);
-        if self.not_run > 0 {
-            println!("{} of the tests that passed did nothing: they need root", self.not_run);
-        }
-        println!("{} passed, {} failed", self.passed, self.failed);
+        let passed = self.passed.saturating_sub(self.not_run);
+        println!("{passed} passed, {} failed, {} not run", self.failed, self.not_run);
         if self.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
@@ -166,11 +171,29 @@ fn tests(tally: &mut Tally, target: &Path, long: bool) -> Result<(), String> {
     if long {
         cargo.env(LONG, "1");
     }
-    let output = cargo.stdout(Stdio::piped()).spawn().and_then(|mut child| {
+    let this = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
+    cargo.env(namespace::RUNNER, format!("{} {}", this.display(), namespace::ARGUMENT));
+    run_tests(tally, cargo)
+}
+
+/// Some of the same programs once more, for nobody.
+fn as_ordinary_user(tally: &mut Tally, target: &Path) -> Result<(), String> {
+    let mut built = cargo(target, &["test", "--workspace", "--locked", "--no-run", "--quiet"]);
+    let built = command::capture(built.arg("--message-format=json"))?;
+    let scratch = tempfile::tempdir().map_err(|error| format!("a directory: {error}"))?;
+    for program in ordinary::commands(&String::from_utf8_lossy(&built.stdout), scratch.path())? {
+        run_tests(tally, program)?;
+    }
+    Ok(())
+}
+
+/// Shows what a command prints and adds its tests up.
+fn run_tests(tally: &mut Tally, mut command: Command) -> Result<(), String> {
+    let output = command.stdout(Stdio::piped()).spawn().and_then(|mut child| {
         let lines = tee(child.stdout.take().expect("piped above"));
         child.wait().map(|status| (status, lines))
     });
-    let (status, lines) = output.map_err(|error| format!("cargo test: {error}"))?;
+    let (status, lines) = output.map_err(|error| format!("{command:?}: {error}"))?;
     for line in lines.iter().filter(|line| line.starts_with("test result:")) {
         tally.passed += count(line, "passed");
         tally.failed += count(line, "failed");

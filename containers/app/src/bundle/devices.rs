@@ -184,17 +184,16 @@ mod tests {
 
         use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
-        if !rustix::process::geteuid().is_root() {
-            // Past libtest's capture: `cargo xtask test` counts these lines.
-            let _ = writeln!(
-                io::stdout(),
-                "NOT RUN a_disk_is_never_given_whatever_its_name: it needs root"
-            );
-            return;
-        }
         let directory = tempfile::tempdir().expect("directory");
         let disk = directory.path().join("harmless");
-        mknodat(CWD, &disk, FileType::BlockDevice, Mode::RUSR, makedev(7, 0)).expect("node");
+        let made = mknodat(CWD, &disk, FileType::BlockDevice, Mode::RUSR, makedev(7, 0));
+        if made == Err(rustix::io::Errno::PERM) {
+            // Past libtest's capture: `cargo xtask test` counts these lines.
+            let test = "a_disk_is_never_given_whatever_its_name";
+            let _ = writeln!(io::stdout(), "NOT RUN {test}: it needs the machine's root");
+            return;
+        }
+        made.expect("node");
         let disk = disk.to_str().expect("text");
         assert!(matches!(rules(&with(disk)), Err(DeviceError::Never(named)) if named == disk));
         assert!(matches!(nodes(&with(disk)), Err(DeviceError::Never(_))));

@@ -396,6 +396,7 @@ mod tests {
             network_namespace: None,
             network_sysctls: vec![],
             limits: vec![],
+            has_neighbours: false,
             devices: vec![],
             danger_no_filter: false,
             stdin_open: false,

@@ -26,12 +26,13 @@ const BRIDGE: [(&str, &str, &str); 9] = [
     ("ipv6", "autoconf", "0"),
     ("ipv6", "accept_dad", "0"),
 ];
-/// Parameters of a new container's namespace. Ports below 1024 need no privilege inside and
-/// everybody may ping, as Docker has it; addresses are given, never probed for or taken from the
-/// network, and IPv6 is off until it is given.
-const CONTAINER: [(&str, &str); 6] = [
+/// Groups that may ping from a new container's namespace: everybody's, as Docker has it.
+const PING: (&str, &str, &str) = ("net/ipv4/ping_group_range", "0 2147483647", "0 0");
+/// Parameters of a new container's namespace. Ports below 1024 need no privilege inside, as Docker
+/// has it; addresses are given, never probed for or taken from the network, and IPv6 is off until
+/// it is given.
+const CONTAINER: [(&str, &str); 5] = [
     ("net/ipv4/ip_unprivileged_port_start", "0"),
-    ("net/ipv4/ping_group_range", "0 2147483647"),
     ("net/ipv6/conf/default/accept_ra", "0"),
     ("net/ipv6/conf/default/autoconf", "0"),
     ("net/ipv6/conf/default/accept_dad", "0"),
@@ -62,7 +63,10 @@ pub(super) fn guest() -> io::Result<()> {
 
 /// Prepares the calling thread's namespace for a container.
 pub(super) fn container() -> io::Result<()> {
-    CONTAINER.iter().try_for_each(|(parameter, value)| set(parameter, value))
+    CONTAINER.iter().try_for_each(|(parameter, value)| set(parameter, value))?;
+    let (parameter, all, own) = PING;
+    // A user namespace of one group has no others: there, root alone may ping.
+    set(parameter, all).or_else(|_| set(parameter, own))
 }
 
 /// Lets a link of the calling thread's namespace have IPv6.

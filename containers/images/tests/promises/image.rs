@@ -18,7 +18,7 @@ pub struct Archive(Vec<u8>);
 
 impl Archive {
     pub fn entry(self, kind: EntryType, path: &str, link: &str, content: &[u8]) -> Self {
-        self.owned(7, 0o755, kind, path, link, content)
+        self.owned(if crate::all_ids() { 7 } else { 0 }, 0o755, kind, path, link, content)
     }
 
     /// A program of root's with these permission bits.
@@ -42,7 +42,7 @@ impl Archive {
         header.set_entry_type(kind);
         header.set_mode(mode);
         header.set_uid(uid);
-        header.set_gid(8);
+        header.set_gid(if crate::all_ids() { 8 } else { 0 });
         header.set_mtime(1_000_000_000);
         header.set_size(content.len() as u64);
         header.set_cksum();

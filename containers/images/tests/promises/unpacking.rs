@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use crate::image::{Archive, Blobs};
 use crate::registry::{Behaviour, mirrored, serve};
-use crate::root;
+use crate::{root, root_of_the_machine};
 
 /// A file capability that names the root of a user namespace (revision 3).
 const ROOTED: &str = "\0\0\0\u{3}\0\u{20}\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
@@ -155,7 +155,7 @@ async fn a_link_in_the_way_of_a_file_is_replaced_not_followed() {
 
 #[tokio::test]
 async fn owners_modes_times_and_links_arrive() {
-    if !root("owners_modes_times_and_links_arrive") {
+    if !root_of_the_machine("owners_modes_times_and_links_arrive") {
         return;
     }
     let archive = Archive::default()
@@ -191,7 +191,7 @@ async fn owners_modes_times_and_links_arrive() {
 
 #[tokio::test]
 async fn whiteouts_become_those_of_overlayfs() {
-    if !root("whiteouts_become_those_of_overlayfs") {
+    if !root_of_the_machine("whiteouts_become_those_of_overlayfs") {
         return;
     }
     let archive = Archive::default()
