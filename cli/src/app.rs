@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use compose::flatten::{self, Flattened};
 use compose::model::Note;
+use compose::plan::Plan;
 use compose::{Cause, ComposeError, ComposeFile, Environment, Inputs, MissingVariable};
 use protocol::app_compose::{self, AppCompose, AppFiles, ENVIRONMENT_FILE, NewApp};
 
@@ -100,7 +101,20 @@ impl App {
         };
         let compose = ComposeFile::of_app(&settings)
             .map_err(|error| NoApp::Compose(error).failure(&sources))?;
-        Ok(Self { directory, bytes, settings, compose, source: sources.compose, renewed })
+        let app = Self { directory, bytes, settings, compose, source: sources.compose, renewed };
+        app.check_networks(None)?;
+        Ok(app)
+    }
+
+    /// Refuses networks that the guest would refuse, before it is booted; `uplink` is the network
+    /// that the guest itself is on, where it is known.
+    pub fn check_networks(&self, uplink: Option<&str>) -> Outcome<()> {
+        let occupied = uplink.map(str::parse).transpose();
+        let occupied = occupied.hint("the guest's network", "this is an error of dstyx")?;
+        Plan::new(&self.compose, occupied.as_slice()).map(drop).hint(
+            self.directory.display(),
+            "nothing was booted: the guest would refuse the same networks; docs/compose.md has the rules",
+        )
     }
 
     /// What a person should know before this app becomes public.
@@ -441,6 +455,28 @@ mod tests {
         let app = App::read(directory.path()).unwrap();
         assert_eq!(app.compose.data, ["data", "new"]);
         assert!(app.settings.files.is_empty());
+    }
+
+    #[test]
+    fn networks_that_a_guest_would_refuse_are_refused_before_a_boot() {
+        let network = |subnet: &str| format!("{{ipam: {{config: [{{subnet: {subnet}}}]}}}}");
+        let two =
+            |a: &str, b: &str| format!("networks: {{a: {}, b: {}}}\n", network(a), network(b));
+        for (rest, expected) in [
+            ("    networks: [a, b]\n".to_owned() + &two("10.5.0.0/16", "10.5.1.0/24"), "overlaps"),
+            (
+                "    ports: [\"80:80\"]\n    networks: [a]\nnetworks: {a: {internal: true}}\n"
+                    .to_owned(),
+                "internal networks only",
+            ),
+        ] {
+            let error = App::read(directory_with(&(compose() + &rest)).path()).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+        let rest = "    networks: [a, b]\n".to_owned() + &two("10.0.2.0/24", "10.5.1.0/24");
+        let app = App::read(directory_with(&(compose() + &rest)).path()).unwrap();
+        let error = app.check_networks(Some("10.0.2.0/24")).unwrap_err().to_string();
+        assert!(error.contains("overlaps that of the guest's own network"), "{error}");
     }
 
     #[test]

@@ -27,6 +27,8 @@ use crate::{links, paths};
 /// How long a boot may take without a new record: an emulated guest on a loaded host needs tens of
 /// seconds.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(180);
+/// The network that QEMU gives a guest of `up`.
+const GUEST_NETWORK: &str = "10.0.2.0/24";
 /// How long images may take to be pulled and containers to start.
 const APP_TIMEOUT: Duration = Duration::from_secs(900);
 
@@ -40,6 +42,7 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
         danger_privileged: options.danger_privileged,
     };
     let app = App::read_or_make(&options.dir, asked)?;
+    app.check_networks(Some(GUEST_NETWORK))?;
     app.notes().iter().for_each(|text| note(text));
     warn_of_kept(&app.compose);
     let name = options.name.clone().unwrap_or_else(|| app.settings.name.clone());

@@ -34,6 +34,7 @@ mod missing;
 pub mod model;
 mod mounts;
 pub mod pinning;
+pub mod plan;
 mod ports;
 mod privileges;
 mod process;
