@@ -22,7 +22,7 @@ use crate::files;
 use crate::output::note;
 
 /// Name of the measured file in an app directory.
-const APP_COMPOSE_FILE: &str = "app-compose.json";
+pub const APP_COMPOSE_FILE: &str = "app-compose.json";
 
 /// An app that passed every check that is possible before a boot.
 #[derive(Debug)]

@@ -445,9 +445,12 @@ pub struct Verify {
     #[command(flatten)]
     /// Who must have released that image; without a signer, the directory is believed as it is.
     pub signers: Signers,
-    /// App directory that the guest must run.
+    /// App directory that the guest must run; its app-compose.json is hashed as it is.
     #[arg(long)]
     pub app: Option<PathBuf>,
+    /// Hash of the app-compose.json that the guest must run, 64 hex digits, in place of --app.
+    #[arg(long, value_name = "HEX", conflicts_with = "app")]
+    pub compose_hash: Option<String>,
     #[command(flatten)]
     /// The machine that it must have; what is not stated is taken from the evidence's own claim.
     pub shape: ShapeFlags,

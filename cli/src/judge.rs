@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use attestation::policy::{ExpectedApp, ExpectedReportData};
+use attestation::policy::ExpectedReportData;
 use attestation::{
     Appraisal, Collateral, Release, StatedFirmware, StatedImage, StatedMachine, TrustAnchor, Wanted,
 };
@@ -13,15 +13,16 @@ use protocol::digest::Sha256Digest;
 use protocol::event_log::{self, RawEvent};
 use protocol::evidence::{self, Evidence};
 
-use crate::app::App;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::vm::Vm;
 use crate::{collateral, files, image_directory};
 
+mod app;
 mod gather;
 mod policy;
 mod table;
 
+pub use app::StatedApp;
 pub use gather::{Gathered, Input, gather};
 pub use policy::anchor_if;
 pub use table::{skipped, table};
@@ -50,8 +51,8 @@ pub struct Question {
     pub image: Option<PathBuf>,
     /// A release that must be that image.
     pub release: Option<Release>,
-    /// Directory of the app that must run.
-    pub app: Option<PathBuf>,
+    /// The app that must run.
+    pub app: Option<StatedApp>,
     /// What is stated of the machine.
     pub machine: StatedMachine,
     /// What is stated of the firmware.
@@ -102,11 +103,9 @@ pub fn judge(question: &Question) -> Outcome<Judged> {
     }
     let report_data = gathered.report_data(question.report_data.clone());
     let mut policy = policy::policy(question, report_data, &mut inputs)?;
-    if let Some(directory) = &question.app {
-        let app = expected_app(directory)?;
-        let from = directory.display().to_string();
-        let sha256 = Sha256Digest(app.compose_hash.0);
-        inputs.push(Input { what: "app-compose.json", from, sha256 });
+    if let Some(stated) = &question.app {
+        let (app, input) = stated.expected()?;
+        inputs.extend(input);
         policy.app = Some(app);
     }
     let collateral = collateral(question, evidence, &policy.anchor)?;
@@ -132,11 +131,6 @@ pub fn judge(question: &Question) -> Outcome<Judged> {
     let appraisal = appraisal
         .map_err(|fault| Failure::new(fault, "take the image's directory as it was built"))?;
     Ok(Judged { appraisal, gathered, inputs, now_secs })
-}
-
-fn expected_app(directory: &Path) -> Outcome<ExpectedApp> {
-    let app = App::read(directory)?;
-    Ok(ExpectedApp { app_compose: Some(app.bytes), ..ExpectedApp::of(app.settings.hash) })
 }
 
 fn collateral(

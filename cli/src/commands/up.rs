@@ -15,7 +15,7 @@ use crate::args::Up;
 use crate::collateral::named_service;
 use crate::commands::verify;
 use crate::failure::{Failure, Outcome};
-use crate::judge::{self, Judged, Question, Source};
+use crate::judge::{self, Judged, Question, Source, StatedApp};
 use crate::launch::Launch;
 use crate::output::{Output, note};
 use crate::parts::Parts;
@@ -110,7 +110,7 @@ fn question(vm: &Vm, app: &App, options: &Up) -> Outcome<Question> {
         report_data: None,
         image: Some(vm.image.clone()),
         release: None,
-        app: Some(app.directory.clone()),
+        app: Some(StatedApp::Directory(app.directory.clone())),
         machine: StatedMachine {
             vcpus: Some(options.vcpus),
             memory_mib: Some(options.memory),

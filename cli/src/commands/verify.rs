@@ -1,12 +1,12 @@
 //! `dstyx verify`: judges evidence and prints every check.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use attestation::policy::ExpectedReportData;
 use attestation::{Appraisal, Release, Verdict};
-use protocol::digest::ReportData;
+use protocol::digest::{ComposeHash, ReportData};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -14,7 +14,7 @@ use crate::args::{Signers, Verify};
 use crate::collateral::named_service;
 use crate::commands::stated;
 use crate::failure::{Failure, Hint as _, Outcome};
-use crate::judge::{self, Question, Source};
+use crate::judge::{self, Question, Source, StatedApp};
 use crate::output::Output;
 use crate::vm::Vm;
 use crate::{report, signers};
@@ -59,7 +59,7 @@ fn question(options: &Verify) -> Outcome<Question> {
         event_logs: options.event_log.clone(),
         report_data: expected_report_data(options)?,
         image,
-        app: options.app.clone().or_else(|| of_vm(|vm| &vm.app)),
+        app: stated_app(options, of_vm(|vm| &vm.app))?,
         machine: stated::machine(&options.shape),
         firmware: stated::firmware(&options.of_firmware)?,
         collateral: options.collateral.clone(),
@@ -115,6 +115,19 @@ fn expected_report_data(options: &Verify) -> Outcome<Option<ExpectedReportData>>
     }
     let stated = options.report_data.as_deref().map(stated_report_data).transpose()?;
     Ok(stated.map(ExpectedReportData::Exactly))
+}
+
+/// The app that a person stated; else that of the machine.
+fn stated_app(options: &Verify, of_vm: Option<PathBuf>) -> Outcome<Option<StatedApp>> {
+    let hash = options.compose_hash.as_deref().map(stated_compose_hash).transpose()?;
+    let directory = options.app.clone().or(of_vm).map(StatedApp::Directory);
+    Ok(hash.map(StatedApp::Hash).or(directory))
+}
+
+fn stated_compose_hash(text: &str) -> Outcome<ComposeHash> {
+    let digits = text.strip_prefix("0x").unwrap_or(text).to_ascii_lowercase();
+    ComposeHash::from_hex(&digits)
+        .hint(format!("--compose-hash {text}"), "give the SHA-256 of app-compose.json in hex")
 }
 
 fn stated_report_data(text: &str) -> Outcome<ReportData> {

@@ -63,7 +63,12 @@ impl Gathered {
                 "{format} without an event log (--event-log gives one): no event can be found in it"
             );
         }
-        format.to_string()
+        match self.converted.undescribed {
+            Some(key) => format!(
+                "{format}; its vm_config has {key}, a part of the machine that no prediction describes: state the machine with --vcpus and so on"
+            ),
+            None => format.to_string(),
+        }
     }
 
     /// What the quote must have been made for: what a person stated, else the nonce with which the

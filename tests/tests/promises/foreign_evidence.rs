@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
-use protocol::digest::ReportData;
+use protocol::digest::{ComposeHash, ReportData};
 use protocol::event_log::RawEvent;
 use protocol::foreign;
 use serde_json::{Value, json};
@@ -145,6 +145,25 @@ fn report_data_is_what_a_person_states() {
     assert_eq!(verify(&file, &["--report-data", stated]).verdict("report-data"), "pass");
     assert_eq!(verify(&file, &["--report-data", &"00".repeat(64)]).verdict("report-data"), "fail");
     assert!(verify(&file, &["--report-data", "00"]).stderr.contains("all 64 bytes"));
+}
+
+/// Whether dstyx could boot an app is no matter of a verdict: its file is hashed and compared.
+#[test]
+fn an_app_that_could_not_be_booted_here_is_compared_by_its_hash() {
+    let file = vector("protocol/dstack-getquote.json");
+    let measured = verify(&file, &[]).text("/facts/compose_hash").to_owned();
+    assert_eq!(verify(&file, &["--compose-hash", &measured]).verdict("compose-hash"), "pass");
+    let other = "0".repeat(64);
+    assert_eq!(verify(&file, &["--compose-hash", &other]).verdict("compose-hash"), "fail");
+    assert!(verify(&file, &["--compose-hash", "00"]).stderr.contains("SHA-256"));
+    let directory = tempfile::tempdir().unwrap();
+    let app_compose = vector_bytes("protocol/dstack-app-compose.json");
+    fs::write(directory.path().join("app-compose.json"), &app_compose).unwrap();
+    let answer = verify(&file, &["--app", &text(directory.path())]);
+    assert_eq!((answer.code, answer.verdict("compose-hash")), (1, "fail"), "{answer:#?}");
+    let check = answer.json["checks"].as_array().unwrap().iter();
+    let row = check.clone().find(|row| row["name"] == "compose-hash").unwrap();
+    assert_eq!(row["expected"], ComposeHash::of(&app_compose).to_string());
 }
 
 #[test]
