@@ -64,14 +64,7 @@ mod tests {
 
     #[test]
     fn a_stated_number_stands_over_a_claimed_one() {
-        let claimed = Shape {
-            vcpus: 2,
-            memory_mib: 2048,
-            root_slots: 4,
-            serial_ports: 1,
-            qemu_version: "11.1.3".into(),
-            pci_hotplug: true,
-        };
+        let claimed = protocol::fixtures::shape();
         let stated = StatedMachine { vcpus: Some(4), ..StatedMachine::default() };
         assert_eq!(stated.over(&claimed), Shape { vcpus: 4, ..claimed.clone() });
         assert!(stated.stated_by().vcpus && !stated.stated_by().memory_mib);

@@ -3,7 +3,7 @@
 //!
 //! Nothing here decides: predictions come from `measurement`, verdicts from `attestation`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use attestation::policy::ExpectedReportData;
 use attestation::{
