@@ -65,7 +65,7 @@ impl Gathered {
         }
         match self.converted.undescribed {
             Some(key) => format!(
-                "{format}; its vm_config has {key}, a part of the machine that no prediction describes: state the machine with --vcpus and so on"
+                "{format}; {key} in its vm_config is of a machine that no prediction describes: state one with --vcpus and so on"
             ),
             None => format.to_string(),
         }
