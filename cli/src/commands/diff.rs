@@ -25,6 +25,9 @@ use crate::printable::line;
 /// Exit status of evidence that differs.
 const DIFFERS: u8 = 1;
 
+/// Exit status where a register of the prediction could not be had, and the others are the same.
+const NOT_WHOLE: u8 = 2;
+
 /// Exit status 0 only if everything that was compared is the same, 1 if something differs.
 pub fn run(options: &Diff, output: &Output) -> Outcome<ExitCode> {
     let first = read(&options.a)?;
@@ -36,9 +39,13 @@ pub fn run(options: &Diff, output: &Output) -> Outcome<ExitCode> {
         }
     };
     let document = compare(&first.side, &second);
-    let same = document.same;
+    let (same, whole) = (document.same, second.whole);
     output.result(&document, || text(&document));
-    Ok(if same { ExitCode::SUCCESS } else { ExitCode::from(DIFFERS) })
+    Ok(match (same, whole) {
+        (false, _) => ExitCode::from(DIFFERS),
+        (true, false) => ExitCode::from(NOT_WHOLE),
+        (true, true) => ExitCode::SUCCESS,
+    })
 }
 
 /// One of the two things.
@@ -46,6 +53,8 @@ struct Side {
     /// Registers and fields by name, in the order of the table; values in hex.
     values: Vec<(&'static str, String)>,
     events: Vec<Logged>,
+    /// Whether every register could be had.
+    whole: bool,
     /// Why a register of the other side differs from this one, where that is known.
     reasons: Vec<(&'static str, String)>,
 }
@@ -100,7 +109,7 @@ fn read(path: &Path) -> Outcome<Read> {
     let quote = Quote::parse_padded(&evidence.quote)
         .hint(path.display(), "its quote cannot be read; is it whole?")?;
     let events = evidence.event_log.iter().filter_map(logged).collect();
-    let side = Side { values: values(&quote.report), events, reasons: Vec::new() };
+    let side = Side { values: values(&quote.report), events, whole: true, reasons: Vec::new() };
     Ok(Read { evidence, side })
 }
 
@@ -171,11 +180,15 @@ fn predicted(directory: &Path, options: &Diff, first: &Read) -> Outcome<Side> {
         name: event.name.to_string(),
         digest: event.digest,
     };
-    let mut side = Side { values: Vec::new(), events: Vec::new(), reasons: Vec::new() };
+    let mut side =
+        Side { values: Vec::new(), events: Vec::new(), whole: true, reasons: Vec::new() };
     for predicted in registers {
         match predicted.value {
             Ok(value) => side.values.push((predicted.register, hex::encode(value))),
-            Err(why) => note(&format!("{} is not compared: {why}", predicted.register)),
+            Err(why) => {
+                side.whole = false;
+                note(&format!("{} is not compared: {why}", predicted.register));
+            }
         }
         side.events.extend(predicted.events.iter().map(event));
         side.reasons.extend(predicted.difference.map(|why| (predicted.register, why)));
@@ -288,6 +301,7 @@ mod tests {
         Side {
             values: vec![("mrtd", "00".into()), ("rtmr0", rtmr0.into())],
             events,
+            whole: true,
             reasons: Vec::new(),
         }
     }

@@ -13,7 +13,6 @@ use protocol::event_log::RawEvent;
 use protocol::foreign;
 use serde_json::{Value, json};
 use tests::dstyx::{Answer, User};
-use tests::lab;
 use tests::stranger::{NOW, quote_of, vector, vector_bytes, write_dstack_image};
 
 /// Rows that say that what is in a log is what was extended.
@@ -75,7 +74,11 @@ fn an_attestation_with_a_part_of_the_log_is_called_partial_and_fails_in_nothing(
         foreign::scale::encode(&whole.evidence.quote, log, &report_data, "")
     };
     let mut log = whole.evidence.event_log.clone();
-    log.retain(|event| event.imr == 3 || (event.imr, event.event_type) == (0, 0xa));
+    let mut tables = 0;
+    log.retain(|event| {
+        tables += u32::from((event.imr, event.event_type) == (0, 0xa));
+        event.imr == 3 || ((event.imr, event.event_type) == (0, 0xa) && tables <= 3)
+    });
     assert_eq!(log.iter().filter(|event| event.imr == 0).count(), 3);
     fs::write(&file, encoded(&log)).unwrap();
     let answer = verify(&file, &[]);
@@ -275,8 +278,7 @@ fn what_cannot_be_read_says_as_what_it_was_read_and_where_it_failed() {
 #[test]
 fn an_image_is_not_compared_with_an_unknown_machine() {
     let directory = tempfile::tempdir().unwrap();
-    let manifest = lab::checkout().join("fuzz/corpus/image_manifest/dev.json");
-    fs::copy(manifest, directory.path().join("image.json")).unwrap();
+    write_dstack_image(directory.path());
     let answer = verify(
         &vector("measurement/dstack-0.3-1cpu-1GiB.json"),
         &["--image", &text(directory.path())],

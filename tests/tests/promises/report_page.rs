@@ -28,7 +28,10 @@ fn hostile_texts_stay_texts() {
         RuntimeEvent::new(event_name::COMPOSE_HASH, [b'<'; 32]),
         RuntimeEvent::new(event_name::INSTANCE_ID, []),
         RuntimeEvent::new(event_name::BOOT_MR_DONE, []),
-        RuntimeEvent::new(event_name::KEY_PROVIDER, *b"</code></details></main><script src=//x>"),
+        RuntimeEvent::new(
+            event_name::KEY_PROVIDER,
+            *br#"{"name":"</code></details></main><script src=//x>","id":""}"#,
+        ),
         RuntimeEvent::new(event_name::SYSTEM_READY, []),
         RuntimeEvent::new(HOSTILE_NAME, "\u{202e}<style>*{display:none}</style>"),
     ];
