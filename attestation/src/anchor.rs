@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 /// Intel SGX Root CA, valid from 2018-05-21 to 2049-12-31, in DER.
 ///
 /// Source:
-/// `https://certificates.trustedservices.intel.com/Intel_SGX_Provisioning_Certification_RootCA.cer`,
+/// `Intel_SGX_Provisioning_Certification_RootCA.cer` of `certificates.trustedservices.intel.com`,
 /// named in Intel's Provisioning Certification Service documentation. SHA-256 of the file:
 /// `44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3`. It changes with a release of
 /// dstyx only.

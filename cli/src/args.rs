@@ -101,8 +101,8 @@ pub struct Up {
     /// Run with an emulated TDX device, which proves nothing about hardware.
     #[arg(long)]
     pub emulate: bool,
-    /// Use this QEMU instead of the locked one, or outside a checkout of the one on the PATH; it must
-    /// be of the version in image.json.
+    /// Use this QEMU instead of the locked one, or outside a checkout of the one on the PATH; it
+    /// must be of the version in image.json.
     #[arg(long)]
     pub qemu: Option<PathBuf>,
     /// The guest asks this address (http:// or https://, host and port) for images before the

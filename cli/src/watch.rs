@@ -100,7 +100,7 @@ pub fn trouble(disk: &Path) -> Option<String> {
     (last.refusal != Refusal::None).then(|| reason(last))
 }
 
-fn last_words(record: Option<&Record>) -> String {
+fn last_message(record: Option<&Record>) -> String {
     record.map_or("nothing was reported".to_owned(), |record| {
         format!("last report: {}", record.phase.sentence())
     })
@@ -108,14 +108,14 @@ fn last_words(record: Option<&Record>) -> String {
 
 fn ended(record: Option<&Record>) -> Failure {
     Failure::new(
-        format!("the virtual machine ended; {}", last_words(record)),
+        format!("the virtual machine ended; {}", last_message(record)),
         "see `dstyx logs NAME --console`, and qemu.log in the machine's directory",
     )
 }
 
 fn silent(record: Option<&Record>, timeout: Duration) -> Failure {
     Failure::new(
-        format!("no progress within {} s; {}", timeout.as_secs(), last_words(record)),
+        format!("no progress within {} s; {}", timeout.as_secs(), last_message(record)),
         "see `dstyx logs NAME --console`; a loaded host may need longer",
     )
 }
