@@ -1,8 +1,8 @@
 //! The judgement's result: a row for each check, the facts, and what all of it does and does not
 //! prove.
 //!
-//! Serialises as
-//! `{"verdict","trust_anchor","checks":[{"name","verdict","expected","found","hint"}],"facts":{…}}`.
+//! Serialises with the keys `verdict`, `trust_anchor`, `checks` (each with `name`, `verdict`,
+//! `expected`, `found` and `hint`) and `facts`.
 //! An appraisal can be about evidence that failed: its facts are then no more than what the
 //! evidence says.
 
