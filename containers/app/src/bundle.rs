@@ -216,22 +216,22 @@ fn process(
 /// Why a service and its image make no container.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
-    /// There is nothing to run, or it cannot be passed.
-    #[error("{0}")]
+    /// there is nothing to run, or it cannot be passed
+    #[error(transparent)]
     Process(#[from] ProcessError),
-    /// Something cannot be mounted.
-    #[error("{0}")]
+    /// something cannot be mounted
+    #[error(transparent)]
     Mount(#[from] MountError),
-    /// A device cannot be given.
-    #[error("{0}")]
+    /// a device cannot be given
+    #[error(transparent)]
     Device(#[from] DeviceError),
-    /// There is no such capability.
-    #[error("{0}")]
+    /// there is no such capability
+    #[error(transparent)]
     Capability(#[from] UnknownCapability),
-    /// There is no such limit.
-    #[error("{0}")]
+    /// there is no such limit
+    #[error(transparent)]
     Limit(#[from] UnknownLimit),
-    /// The runtime specification cannot be built.
+    /// the runtime specification cannot be built
     #[error("runtime specification: {0}")]
     Spec(#[from] OciSpecError),
 }

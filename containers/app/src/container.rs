@@ -66,9 +66,9 @@ impl Launcher {
             .map_err(ContainerError::Directory)??;
         let first_id = ranges::take(&self.run_dir, request.id).map_err(ContainerError::Ids)?;
         let bundle = Bundle::plan(self, request, first_id)?;
-        let (private, passable) = self.places(&directory, request.id);
+        let (private, passable) = self.directories(&directory, request.id);
         let written = blocking(move || {
-            make_places(&private, &passable)?;
+            make_directories(&private, &passable)?;
             bundle.write().map(|()| bundle.request)
         });
         let started = match written.await {
@@ -88,7 +88,7 @@ impl Launcher {
     }
 
     /// Directories that are the guest's alone, and those through which a container passes.
-    fn places(&self, directory: &Path, id: &str) -> ([PathBuf; 3], [PathBuf; 3]) {
+    fn directories(&self, directory: &Path, id: &str) -> ([PathBuf; 3], [PathBuf; 3]) {
         let private = [self.log_dir.clone(), directory.join("state"), self.data_directory(id)];
         let passable =
             [self.run_dir.clone(), self.run_dir.join("containers"), directory.to_owned()];
@@ -173,10 +173,10 @@ impl Container {
     /// the command started is killed with it.
     pub async fn exec(
         &self,
-        words: &[String],
+        arguments: &[String],
         timeout: Duration,
     ) -> Result<ExecOutcome, ContainerError> {
-        self.link.exec(words, timeout).await.ok_or(ContainerError::Ended)
+        self.link.exec(arguments, timeout).await.ok_or(ContainerError::Ended)
     }
 
     /// What it uses now.
@@ -201,7 +201,7 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
-fn make_places(private: &[PathBuf], passable: &[PathBuf]) -> io::Result<()> {
+fn make_directories(private: &[PathBuf], passable: &[PathBuf]) -> io::Result<()> {
     for path in private {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     }

@@ -85,7 +85,7 @@ pub(super) fn health(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<H
     }
     Some(Health::Check(HealthCheck {
         test: test.and_then(|test| match test {
-            Test::Words(words) => Some(words),
+            Test::Words(arguments) => Some(arguments),
             Test::None => None,
         }),
         interval: time("interval", findings),
@@ -116,9 +116,9 @@ fn test(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Test> {
     if matches!(field.node.value, Value::Scalar { .. }) {
         return Some(shell(field.text(findings)?));
     }
-    let mut words = field.texts(findings).into_iter();
+    let mut arguments = field.texts(findings).into_iter();
     let rule = "[\"CMD\", program, arguments…], [\"CMD-SHELL\", command], [\"NONE\"], or one text for a shell";
-    let (first, rest) = (words.next().unwrap_or_default(), words.collect::<Vec<_>>());
+    let (first, rest) = (arguments.next().unwrap_or_default(), arguments.collect::<Vec<_>>());
     match (first.as_str(), rest.len()) {
         ("NONE", 0) => Some(Test::None),
         ("CMD", 1..) => Some(Test::Words(rest)),

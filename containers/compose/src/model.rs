@@ -321,7 +321,7 @@ pub struct Names {
 /// Another service that this one needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dependency {
-    /// Which.
+    /// The service that is waited for.
     pub service: String,
     /// How far it must have come.
     pub condition: Condition,

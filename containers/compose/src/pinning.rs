@@ -39,7 +39,7 @@ pub enum PinError {
     Name {
         /// Line, counted from 1.
         line: usize,
-        /// Why.
+        /// The error that was met.
         cause: ReferenceError,
     },
     /// the text of the image is not on its line as it is read

@@ -43,7 +43,7 @@ pub enum Cause {
     /// the compose specification has it; a guest does not
     #[error("not supported: {reason}")]
     Unsupported {
-        /// Why.
+        /// The reason for the refusal.
         reason: &'static str,
         /// What to do instead.
         hint: &'static str,
@@ -110,7 +110,7 @@ pub enum Cause {
     /// something that must be there once is there twice
     #[error("{what} {name:?} is given by {other} already")]
     Taken {
-        /// What.
+        /// The thing that was named.
         what: &'static str,
         /// Its name.
         name: String,
@@ -145,7 +145,7 @@ pub enum Cause {
     Variables {
         /// Which file.
         path: String,
-        /// Why.
+        /// The error that was met.
         cause: DotenvError,
     },
     /// a word list ends inside quotes or after a backslash

@@ -98,7 +98,7 @@ impl Commands {
         super::set_nonblocking(&output)?;
         let pid = sys::in_child(|| {
             enter(&self.spec, &cgroup, first, theirs.into())
-                .and_then(|()| sys::in_child(|| self.become_command(&request.words)))
+                .and_then(|()| sys::in_child(|| self.become_command(&request.arguments)))
                 .and_then(end_of)
                 .unwrap_or_else(|error| {
                     say(&error);
@@ -119,19 +119,19 @@ impl Commands {
     }
 
     /// In the container: gives up what its process does not have, and becomes the command.
-    fn become_command(&self, words: &[String]) -> i32 {
-        let error = confine(&self.spec).and_then(|process| self.run(process, words)).err();
+    fn become_command(&self, arguments: &[String]) -> i32 {
+        let error = confine(&self.spec).and_then(|process| self.run(process, arguments)).err();
         say(&error.unwrap_or_else(|| io::Error::other("not run")));
         NOT_RUN
     }
 
-    fn run(&self, process: &Process, words: &[String]) -> io::Result<()> {
+    fn run(&self, process: &Process, arguments: &[String]) -> io::Result<()> {
         let variables =
             process.env().iter().flatten().filter_map(|variable| variable.split_once('='));
         let variables: HashMap<String, String> =
             variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let mut process = process.clone();
-        process.set_args(Some(words.to_owned()));
+        process.set_args(Some(arguments.to_owned()));
         let mut spec = self.spec.clone();
         spec.set_process(Some(process));
         self.executor.setup_envs(variables).map_err(io::Error::other)?;

@@ -32,8 +32,8 @@ mod filter;
 mod ids;
 mod init;
 mod log;
+mod mount_points;
 mod oom;
-mod places;
 mod prepare;
 mod root;
 mod shares;
@@ -46,7 +46,7 @@ pub mod wire;
 
 pub use end::End;
 pub use filter::FilterError;
-pub use places::PlaceError;
+pub use mount_points::MountPointError;
 pub use prepare::PrepareError;
 pub use root::RootError;
 pub use user::UserError;
@@ -130,7 +130,7 @@ fn run(request: &StartRequest, prepared: Prepared, agent: Agent) -> Result<Runni
     let begun = (|| {
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from)?;
         let mounts = fs::read_to_string(format!("/proc/{}/mountinfo", pid.as_raw_nonzero()))?;
-        places::verify(&mounts, &prepared.spec)?;
+        mount_points::verify(&mounts, &prepared.spec)?;
         container.start().map_err(HelperError::Start)?;
         Ok(pidfd)
     })();
@@ -243,35 +243,35 @@ fn set_nonblocking(file: &File) -> io::Result<()> {
 /// Why a container did not run, or could not be watched.
 #[derive(Debug, thiserror::Error)]
 pub enum HelperError {
-    /// The request is longer than any real one.
+    /// the request is longer than any real one
     #[error("the request is longer than {MAX_LINE_BYTES} bytes")]
     RequestTooLong,
-    /// The request or a report is not the agreed JSON.
+    /// the request or a report is not the agreed JSON
     #[error("request: {0}")]
     Request(serde_json::Error),
-    /// The container cannot be made ready.
+    /// the container cannot be made ready
     #[error(transparent)]
     Prepare(#[from] PrepareError),
-    /// Something lies over the kernel's files.
+    /// something lies over the kernel's files
     #[error(transparent)]
-    Place(#[from] PlaceError),
-    /// The system call filter cannot be enforced as written.
+    Place(#[from] MountPointError),
+    /// the system call filter cannot be enforced as written
     #[error("seccomp")]
     Filter(#[from] FilterError),
-    /// libcontainer could not create the container.
+    /// libcontainer could not create the container
     #[error("create")]
     Create(#[source] libcontainer::error::LibcontainerError),
-    /// libcontainer gave no process.
+    /// libcontainer gave no process
     #[error("create: no process")]
     NoPid,
-    /// libcontainer could not start the process.
+    /// libcontainer could not start the process
     #[error("start")]
     Start(#[source] libcontainer::error::LibcontainerError),
-    /// libcontainer could not clean up.
+    /// libcontainer could not clean up
     #[error("delete")]
     Delete(#[source] libcontainer::error::LibcontainerError),
-    /// The kernel refused something.
-    #[error("{0}")]
+    /// the kernel refused something
+    #[error(transparent)]
     Io(#[from] io::Error),
 }
 

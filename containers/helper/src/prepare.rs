@@ -28,11 +28,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::data::{self, Owner};
 use super::ids::{self, Ids, Range};
-use super::places::PlaceError;
+use super::mount_points::MountPointError;
 use super::root::{self, RootError};
 use super::user::{self, Identity, UserError};
 use super::wire::{Bind, MOUNTS, ROOT, Report, StartRequest};
-use super::{cgroup, devices, oom, places, volumes};
+use super::{cgroup, devices, mount_points, oom, volumes};
 
 /// Open files of one process where the service does not say, as systemd and Docker set them.
 const OPEN_FILES: (u64, u64) = (1024, 524_288);
@@ -61,7 +61,7 @@ pub(super) fn prepare(
         .map_err(PrepareError::system("root directory"))?;
     ids::attach(&mounted, &root).map_err(PrepareError::system("attach the root"))?;
     let tree = Tree::open(&root)?;
-    places::check(&tree, &request.spec)?;
+    mount_points::check(&tree, &request.spec)?;
     let mut spec = request.spec.clone();
     let own_oom_score = oom::score().map_err(PrepareError::system("own score of memory"))?;
     fill_in(&mut spec, &identity, &ids, own_oom_score)?;
@@ -315,30 +315,30 @@ fn describe(bind: &Bind) -> String {
 /// Why a container cannot be made ready.
 #[derive(Debug, thiserror::Error)]
 pub enum PrepareError {
-    /// The layers cannot be stacked.
+    /// the layers cannot be stacked
     #[error(transparent)]
     Root(#[from] RootError),
-    /// The image's files cannot be used.
+    /// the image's files cannot be used
     #[error("the image's files")]
     Tree(#[from] TreeError),
-    /// Something would lie over the kernel's files.
+    /// something would lie over the kernel's files
     #[error(transparent)]
-    Place(#[from] PlaceError),
-    /// The user is nobody.
+    Place(#[from] MountPointError),
+    /// the user is nobody
     #[error(transparent)]
     User(#[from] UserError),
-    /// A mount's source cannot be made ready.
+    /// a mount's source cannot be made ready
     #[error("mount of {what}: {error}")]
     Mount {
-        /// Which.
+        /// The thing that was named.
         what: String,
-        /// Why.
+        /// The error of the kernel.
         error: io::Error,
     },
-    /// The specification cannot be completed or written.
+    /// the specification cannot be completed or written
     #[error("runtime specification")]
     Spec(#[from] OciSpecError),
-    /// The kernel refused something.
+    /// the kernel refused something
     #[error("{what}: {error}")]
     System {
         /// What was tried.

@@ -1,13 +1,12 @@
 //! What agent and helper tell each other: JSON, a line each.
 //!
-//! The agent writes one [`StartRequest`] to the helper's standard input and reads [`Report`]s from its
-//! standard output: [`Report::Copying`] and [`Report::Copied`] for each volume that is filled, then
-//! [`Report::Running`] or [`Report::Ended`]. Everything later goes over the helper's socket, which
-//! it has from its first moment, so that an agent knows its process by the socket's peer. The helper
-//! says [`Report::Running`] to whoever connects, then takes
-//! [`Control`]s and answers them; the last line is the container's end, which also stands in the
-//! report file for an agent that was not there. Both ends are of the same build, so there is no
-//! version.
+//! The agent writes one [`StartRequest`] to the helper's standard input and reads [`Report`]s from
+//! its standard output: [`Report::Copying`] and [`Report::Copied`] for each volume that is filled,
+//! then [`Report::Running`] or [`Report::Ended`]. Everything later goes over the helper's socket,
+//! which it has from its first moment, so that an agent knows its process by the socket's peer. The
+//! helper says [`Report::Running`] to whoever connects, then takes [`Control`]s and answers them;
+//! the last line is the container's end, which also stands in the report file for an agent that was
+//! not there. Both ends are of the same build, so there is no version.
 
 use std::path::PathBuf;
 
@@ -16,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::End;
 
-/// Longer than any line either side writes: paths, the words of a command and the start of its
+/// Longer than any line either side writes: paths, the arguments of a command and the start of its
 /// output.
 pub const MAX_LINE_BYTES: usize = 4 << 20;
 
@@ -192,7 +191,7 @@ pub struct ExecRequest {
     /// Tells answers apart; chosen by the agent.
     pub number: u64,
     /// Program and arguments, at least one.
-    pub words: Vec<String>,
+    pub arguments: Vec<String>,
     /// Time after which everything that the command started is killed.
     pub timeout_millis: u64,
 }
@@ -208,7 +207,7 @@ pub enum Report {
     },
     /// It ended, or never ran.
     Ended {
-        /// How.
+        /// The way in which it ended.
         end: End,
     },
     /// Files of the image are copied into a volume, which takes as long as they are large; the time

@@ -128,10 +128,10 @@ fn valid_volume(path: &str) -> bool {
 
 fn health(raw: RawHealth) -> Result<Option<HealthCheck>, ManifestError> {
     let test = raw.test.unwrap_or_default();
-    let test = match test.split_first().map(|(kind, words)| (kind.as_str(), words)) {
+    let test = match test.split_first().map(|(kind, arguments)| (kind.as_str(), arguments)) {
         // Nothing is inherited any more once an image is built.
         None | Some(("NONE", _)) => return Ok(None),
-        Some(("CMD", words)) if !words.is_empty() => words.to_vec(),
+        Some(("CMD", arguments)) if !arguments.is_empty() => arguments.to_vec(),
         Some(("CMD-SHELL", [line])) => {
             SHELL.iter().map(|word| word.to_string()).chain([line.clone()]).collect()
         }
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(config.volumes, ["/a/b", "/data"]);
         assert_eq!(config.labels[0], ("a".to_owned(), "1".to_owned()));
         let health = config.health.expect("a check");
-        assert_eq!(health.test.expect("words"), ["/bin/sh", "-c", "curl x"]);
+        assert_eq!(health.test.expect("arguments"), ["/bin/sh", "-c", "curl x"]);
         assert_eq!((health.interval, health.retries), (Some(Duration::from_secs(5)), Some(2)));
         assert_eq!((health.timeout, health.start_period), (None, None));
     }

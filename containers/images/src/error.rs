@@ -21,7 +21,7 @@ pub enum PullError {
     Document {
         /// Which one.
         digest: ContentDigest,
-        /// Why.
+        /// The error that was met.
         cause: ManifestError,
     },
     /// a layer cannot be unpacked
@@ -29,7 +29,7 @@ pub enum PullError {
     Layer {
         /// Its digest.
         digest: ContentDigest,
-        /// Why.
+        /// The error that was met.
         cause: UnpackError,
     },
     /// the store cannot be read or written

@@ -93,7 +93,7 @@ pub async fn pull(
         store,
         budget: Budget::new(limits),
         progress: progress.clone(),
-        places: Semaphore::new(PARALLEL_LAYERS),
+        slots: Semaphore::new(PARALLEL_LAYERS),
         stop: watch::Sender::new(false),
     };
     // Threads that unpack cannot be aborted: whatever ends this function, they are told.
@@ -127,7 +127,7 @@ struct Puller {
     store: Arc<Store>,
     budget: Budget,
     progress: Progress,
-    places: Semaphore,
+    slots: Semaphore,
     /// Becomes true when the pull has failed or is wanted no more.
     stop: watch::Sender<bool>,
 }
@@ -311,7 +311,7 @@ impl Puller {
         diff_id: ContentDigest,
     ) -> Result<Option<(SemaphorePermit<'_>, Partial)>, PullError> {
         let place =
-            self.places.acquire().await.map_err(|error| PullError::Task(error.to_string()))?;
+            self.slots.acquire().await.map_err(|error| PullError::Task(error.to_string()))?;
         if self.store.has_layer(diff_id) {
             return Ok(None);
         }

@@ -228,7 +228,7 @@ pub enum ManifestError {
     #[error("volume {0:?} is no absolute path below the root")]
     Volume(String),
     /// a health check is none
-    #[error("health check {0:?} is neither NONE, CMD with words nor CMD-SHELL with one line")]
+    #[error("health check {0:?} is neither NONE, CMD with arguments nor CMD-SHELL with one line")]
     Health(String),
     /// the layers are larger than allowed before they are fetched
     #[error("the layers have {found} bytes, more than {limit}")]

@@ -184,7 +184,7 @@ pub enum UnpackError {
     Entry {
         /// Its path in the archive.
         path: String,
-        /// Why.
+        /// The error that was met.
         cause: LayerError,
     },
     /// the directory cannot be opened

@@ -345,7 +345,7 @@ enum AppError {
     /// a directory of the guest cannot be used
     #[error("{directory}: {error}")]
     Directory {
-        /// Which.
+        /// The directory that was named.
         directory: String,
         /// The kernel's answer.
         error: io::Error,

@@ -21,7 +21,7 @@ pub struct AppEvent {
     pub at: SystemTime,
     /// The container or service that it happened to; the whole app if `None`.
     pub subject: Option<String>,
-    /// What.
+    /// The thing that happened.
     pub what: Happening,
 }
 

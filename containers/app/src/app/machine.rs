@@ -60,7 +60,7 @@ pub(super) enum Input {
     ImageDelayed {
         /// Place in the plan.
         service: usize,
-        /// Why.
+        /// The fault that was found.
         fault: ImageFault,
         /// Until it is asked for again.
         wait: Duration,
@@ -71,7 +71,7 @@ pub(super) enum Input {
     ImageRefused {
         /// Place in the plan.
         service: usize,
-        /// Why.
+        /// The fault that was found.
         fault: ImageFault,
     },
     /// A container runs: the answer to [`Action::Start`], or what an agent that takes over finds.
@@ -85,7 +85,7 @@ pub(super) enum Input {
     Ended {
         /// Place of the container.
         instance: usize,
-        /// How.
+        /// The way in which it ended.
         end: End,
     },
     /// An agent that takes over finds nothing of a container.
@@ -126,7 +126,7 @@ pub(super) enum Action {
         instance: usize,
         /// The run that is checked.
         run: u32,
-        /// How.
+        /// The check that is made.
         check: Check,
     },
     /// Write down what happened.
@@ -150,7 +150,7 @@ pub(super) enum Image {
     Awaited,
     /// Not yet, because of something that passes.
     Delayed {
-        /// What.
+        /// The fault that was found.
         fault: ImageFault,
         /// Whether the service counts as failed meanwhile.
         failing: bool,
@@ -162,7 +162,7 @@ pub(super) enum Image {
     },
     /// It cannot be had.
     Refused {
-        /// Why.
+        /// The fault that was found.
         fault: ImageFault,
     },
 }

@@ -133,9 +133,9 @@ pub enum DeviceError {
     /// it cannot be looked at
     #[error("device {path:?}: {error}")]
     Io {
-        /// Which.
+        /// The path that was named.
         path: String,
-        /// Why.
+        /// The error of the kernel.
         error: io::Error,
     },
     /// it cannot be described

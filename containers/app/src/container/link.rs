@@ -50,7 +50,7 @@ pub(super) struct Link {
 /// What is asked of the helper.
 enum Ask {
     Signal(i32),
-    Exec { words: Vec<String>, timeout: Duration, answer: oneshot::Sender<ExecOutcome> },
+    Exec { arguments: Vec<String>, timeout: Duration, answer: oneshot::Sender<ExecOutcome> },
 }
 
 impl Link {
@@ -132,9 +132,16 @@ impl Link {
     }
 
     /// `None` if the container ended before the command did.
-    pub(super) async fn exec(&self, words: &[String], timeout: Duration) -> Option<ExecOutcome> {
+    pub(super) async fn exec(
+        &self,
+        arguments: &[String],
+        timeout: Duration,
+    ) -> Option<ExecOutcome> {
         let (answer, answered) = oneshot::channel();
-        self.commands.send(Ask::Exec { words: words.to_owned(), timeout, answer }).await.ok()?;
+        self.commands
+            .send(Ask::Exec { arguments: arguments.to_owned(), timeout, answer })
+            .await
+            .ok()?;
         answered.await.ok()
     }
 }
@@ -199,11 +206,11 @@ impl Task {
     ) -> io::Result<()> {
         let control = match ask {
             Ask::Signal(number) => Control::Signal(number),
-            Ask::Exec { words, timeout, answer } => {
+            Ask::Exec { arguments, timeout, answer } => {
                 let number = numbers.next().unwrap_or_default();
                 self.waiting.insert(number, answer);
                 let timeout_millis = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-                Control::Exec(ExecRequest { number, words, timeout_millis })
+                Control::Exec(ExecRequest { number, arguments, timeout_millis })
             }
         };
         let mut line = serde_json::to_vec(&control)?;

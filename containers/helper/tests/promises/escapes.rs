@@ -20,7 +20,7 @@ use crate::running::{Stage, ended, service, within};
 
 mod descriptors;
 mod links;
-mod places;
+mod mount_points;
 mod races;
 
 /// A directory of the guest's that everybody may write, and that nobody shall have written.

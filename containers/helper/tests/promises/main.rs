@@ -1,7 +1,7 @@
 //! What the crate promises, a module for each promise.
 //!
-//! Whole apps run here, by the program of this package. Running containers needs the machine's root: those tests
-//! say so and do nothing for an ordinary user, and they never skip for root.
+//! Whole apps run here, by the program of this package. Running containers needs the machine's
+//! root: those tests say so and do nothing for an ordinary user, and they never skip for root.
 
 use std::io::Write as _;
 

@@ -50,12 +50,12 @@ pub enum SourceError {
         found: ContentDigest,
     },
     /// it says beforehand that its answer has another length
-    #[error("{said} bytes are announced, expected {expected}")]
+    #[error("{stated} bytes are announced, expected {expected}")]
     WrongLength {
         /// What is still missing.
         expected: u64,
         /// What it says.
-        said: u64,
+        stated: u64,
     },
     /// the stream went on past the end
     #[error("more than {0} bytes were sent")]
@@ -82,7 +82,7 @@ pub enum SourceError {
     /// the answer is no document
     #[error("HTTP status {0}")]
     Status(u16),
-    /// the source is overloaded and may have said for how long
+    /// the source is overloaded and may have stated for how long
     #[error("HTTP status {status}")]
     Busy {
         /// 429, or 5xx.

@@ -17,7 +17,7 @@ use crate::budget::MAX_MANIFEST_BYTES;
 use crate::manifest::ACCEPTED;
 
 /// What the registry says the digest is (OCI distribution specification, "Pulling manifests").
-const SAID: HeaderName = HeaderName::from_static("docker-content-digest");
+const STATED: HeaderName = HeaderName::from_static("docker-content-digest");
 
 /// why nobody says what a tag stands for
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,7 @@ async fn digest_of(answer: Answer) -> Result<ContentDigest, SourceError> {
             .get(name)
             .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
     };
-    let (kind, said) = (header(CONTENT_TYPE).unwrap_or_default(), header(SAID));
+    let (kind, stated) = (header(CONTENT_TYPE).unwrap_or_default(), header(STATED));
     if response.status() != StatusCode::OK {
         return Err(SourceError::of_status(response.status().as_u16(), None));
     }
@@ -91,7 +91,7 @@ async fn digest_of(answer: Answer) -> Result<ContentDigest, SourceError> {
         hasher.update(&chunk);
     }
     let found = ContentDigest::from_bytes(hasher.finalize().into());
-    match said.and_then(|said| said.parse::<ContentDigest>().ok()) {
+    match stated.and_then(|stated| stated.parse::<ContentDigest>().ok()) {
         Some(expected) if expected != found => Err(SourceError::WrongDigest { expected, found }),
         _ => Ok(found),
     }

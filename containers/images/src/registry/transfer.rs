@@ -118,10 +118,10 @@ impl<'a, S: Sink> Transfer<'a, S> {
         }
         let missing = self.limit() - self.received;
         match (response.content_length(), self.wanted.size) {
-            (Some(said), Some(_)) if said != missing => {
-                Err(SourceError::WrongLength { expected: missing, said })
+            (Some(stated), Some(_)) if stated != missing => {
+                Err(SourceError::WrongLength { expected: missing, stated })
             }
-            (Some(said), None) if said > missing => Err(SourceError::TooLong(self.limit())),
+            (Some(stated), None) if stated > missing => Err(SourceError::TooLong(self.limit())),
             _ => Ok(()),
         }
     }

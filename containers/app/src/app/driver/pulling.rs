@@ -43,7 +43,7 @@ impl Pulls {
         source: &Source,
         reports: &mpsc::UnboundedSender<TaskReport>,
     ) -> Self {
-        let places = Arc::new(Semaphore::new(PARALLEL_IMAGES));
+        let slots = Arc::new(Semaphore::new(PARALLEL_IMAGES));
         let (mut tasks, mut progress, mut outcomes) = (JoinSet::new(), Vec::new(), HashMap::new());
         for (image, users) in images(services, plan) {
             let (sender, outcome) = watch::channel(None);
@@ -51,7 +51,7 @@ impl Pulls {
             let one = Progress::default();
             progress.push(one.clone());
             let pull = Pull { image: image.clone(), services: users, progress: one };
-            tasks.spawn(pull.run(source.clone(), Arc::clone(&places), sender, reports.clone()));
+            tasks.spawn(pull.run(source.clone(), Arc::clone(&slots), sender, reports.clone()));
         }
         let outcomes = services.iter().map(|service| outcomes[&service.image].clone()).collect();
         Self { _tasks: tasks, progress, outcomes, uncollected: Some(Arc::clone(&source.store)) }
@@ -129,13 +129,13 @@ impl Pull {
     async fn run(
         self,
         source: Source,
-        places: Arc<Semaphore>,
+        slots: Arc<Semaphore>,
         outcome: watch::Sender<Option<Outcome>>,
         reports: mpsc::UnboundedSender<TaskReport>,
     ) {
         let mut failures = 0;
         let pulled = loop {
-            let error = match self.once(&source, &places).await {
+            let error = match self.once(&source, &slots).await {
                 Ok(pulled) => break Ok(Arc::new(pulled)),
                 Err(error) if error.is_passing() => error,
                 Err(error) => break Err(ImageFault::from(&error)),
@@ -158,9 +158,9 @@ impl Pull {
     }
 
     /// One attempt, for which a place is held.
-    async fn once(&self, source: &Source, places: &Semaphore) -> Result<PulledImage, PullError> {
+    async fn once(&self, source: &Source, slots: &Semaphore) -> Result<PulledImage, PullError> {
         // It is never closed.
-        let _place = places.acquire().await;
+        let _slot = slots.acquire().await;
         let Source { registries, store, limits } = source.clone();
         container_images::pull(&self.image, registries, store, limits, &self.progress).await
     }

@@ -48,20 +48,20 @@ fn of_image(message: &str) -> Failure {
     }
 }
 
-/// A machine, its clock, and what it said in the last step.
+/// A machine, its clock, and what it actions in the last step.
 struct Told {
     machine: Machine,
     now: Time,
-    said: Vec<Action>,
+    actions: Vec<Action>,
 }
 
 impl Told {
     fn new(services: Vec<ServicePlan>) -> Self {
-        Self { machine: Machine::new(Plan { services }), now: s(1000), said: Vec::new() }
+        Self { machine: Machine::new(Plan { services }), now: s(1000), actions: Vec::new() }
     }
 
     fn tell(&mut self, input: Input) -> &mut Self {
-        self.said = self.machine.take(self.now, input);
+        self.actions = self.machine.take(self.now, input);
         self
     }
 
@@ -100,7 +100,7 @@ impl Told {
             Action::Check { instance, .. } => Some(format!("check {instance}")),
             Action::Tell(..) => None,
         };
-        self.said.iter().filter_map(short).collect()
+        self.actions.iter().filter_map(short).collect()
     }
 
     fn states(&self) -> Vec<String> {
@@ -178,7 +178,7 @@ fn a_failure_is_told_where_it_began_and_passed_over_where_it_is_not_required() {
     assert_eq!(app.done(), ["start 1"]);
     let note =
         Happening::Note { message: "starts without service \"one\", which is not required".into() };
-    assert!(app.said.contains(&Action::Tell(Subject::Service(1), note)), "{:?}", app.said);
+    assert!(app.actions.contains(&Action::Tell(Subject::Service(1), note)), "{:?}", app.actions);
     assert_eq!(app.running(1).done(), ["start 2"]);
 }
 
@@ -193,7 +193,7 @@ fn an_image_that_is_asked_for_again_is_told_and_can_still_come() {
     };
     app.tell(delayed(false));
     let told = Happening::Delayed { message: "dns error".into(), wait_millis: 3000 };
-    assert!(app.said.contains(&Action::Tell(Subject::Service(0), told)), "{:?}", app.said);
+    assert!(app.actions.contains(&Action::Tell(Subject::Service(0), told)), "{:?}", app.actions);
     assert_eq!(app.machine.awaited().collect::<Vec<_>>(), [0]);
     assert_eq!(app.machine.judge(), Judgement::Starting);
     assert_eq!(app.machine.delayed().as_deref(), Some("service \"one\": image: dns error"));
@@ -349,7 +349,7 @@ fn an_agent_that_takes_over_goes_on_where_the_last_one_was() {
     );
 
     let machine = Machine::resume(plan(), memory).expect("this plan");
-    let mut app = Told { machine, now: s(30), said: Vec::new() };
+    let mut app = Told { machine, now: s(30), actions: Vec::new() };
     assert_eq!(
         app.tell(Input::Running { instance: 0, pid: 7 }).done(),
         ["check 0", "start 2"],

@@ -22,11 +22,11 @@ const MAX_LINKS: usize = 40;
 
 /// Refuses an image in which a place is no directory, or in which a link leads a mount to one, or
 /// nowhere.
-pub(super) fn check(tree: &Tree, spec: &Spec) -> Result<(), PlaceError> {
+pub(super) fn check(tree: &Tree, spec: &Spec) -> Result<(), MountPointError> {
     for place in PLACES {
         match tree.look(place.as_bytes())? {
             Found::Nothing | Found::Directory => {}
-            Found::Link(_) | Found::Other => return Err(PlaceError::NoDirectory(place)),
+            Found::Link(_) | Found::Other => return Err(MountPointError::NoDirectory(place)),
         }
     }
     let targets: Vec<&Path> =
@@ -35,7 +35,7 @@ pub(super) fn check(tree: &Tree, spec: &Spec) -> Result<(), PlaceError> {
 }
 
 /// Goes to `target` as the kernel would inside the root.
-fn follow(tree: &Tree, target: &Path, mounted: &[&Path]) -> Result<(), PlaceError> {
+fn follow(tree: &Tree, target: &Path, mounted: &[&Path]) -> Result<(), MountPointError> {
     let path = target.as_os_str().as_bytes();
     let (mut left, mut at, mut links) = (Vec::new(), Vec::<Vec<u8>>::new(), 0);
     put_before(&mut left, path);
@@ -58,14 +58,14 @@ fn follow(tree: &Tree, target: &Path, mounted: &[&Path]) -> Result<(), PlaceErro
             return if links == 0 {
                 Ok(())
             } else {
-                Err(PlaceError::Into { target: target.display().to_string(), place })
+                Err(MountPointError::Into { target: target.display().to_string(), place })
             };
         }
         match tree.look(&at.join(&b'/'))? {
             Found::Link(to) => {
                 links += 1;
                 if links > MAX_LINKS {
-                    return Err(PlaceError::Links(target.display().to_string()));
+                    return Err(MountPointError::Links(target.display().to_string()));
                 }
                 at.pop();
                 if to.starts_with(b"/") {
@@ -75,7 +75,7 @@ fn follow(tree: &Tree, target: &Path, mounted: &[&Path]) -> Result<(), PlaceErro
                 put_before(&mut left, &to);
             }
             Found::Nothing if left.len() >= behind_links && !is_mounted(&at, mounted) => {
-                return Err(PlaceError::Nowhere(target.display().to_string()));
+                return Err(MountPointError::Nowhere(target.display().to_string()));
             }
             Found::Nothing | Found::Directory | Found::Other => {}
         }
@@ -97,7 +97,7 @@ fn is_mounted(at: &[Vec<u8>], mounted: &[&Path]) -> bool {
 
 /// Refuses a container in which something else than the kernel's file systems lies where they are
 /// to be, by the text of its `mountinfo` (`proc_pid_mountinfo(5)`).
-pub(super) fn verify(mountinfo: &str, spec: &Spec) -> Result<(), PlaceError> {
+pub(super) fn verify(mountinfo: &str, spec: &Spec) -> Result<(), MountPointError> {
     let masked = spec.linux().as_ref().and_then(|linux| linux.masked_paths().as_ref());
     let masked = |point: &str| masked.is_some_and(|paths| paths.iter().any(|path| path == point));
     for line in mountinfo.lines() {
@@ -116,7 +116,10 @@ pub(super) fn verify(mountinfo: &str, spec: &Spec) -> Result<(), PlaceError> {
             _ => true,
         };
         if !right {
-            return Err(PlaceError::Covered { point: point.to_owned(), kind: kind.to_owned() });
+            return Err(MountPointError::Covered {
+                point: point.to_owned(),
+                kind: kind.to_owned(),
+            });
         }
     }
     Ok(())
@@ -124,7 +127,7 @@ pub(super) fn verify(mountinfo: &str, spec: &Spec) -> Result<(), PlaceError> {
 
 /// Why a container's places are not the kernel's.
 #[derive(Debug, thiserror::Error)]
-pub enum PlaceError {
+pub enum MountPointError {
     /// the image's files cannot be looked at
     #[error(transparent)]
     Tree(#[from] TreeError),
