@@ -46,17 +46,17 @@ pub fn expected_registers(
     stated: &StatedImage<'_>,
     evidence: &Evidence,
 ) -> Result<ExpectedRegisters, ImageFault> {
-    let question = Question::new(stated, evidence)?;
-    let each = predict_each(&question.facts, &question.shape);
+    let inputs = PredictionInputs::new(stated, evidence)?;
+    let each = predict_each(&inputs.facts, &inputs.shape);
     let found = found(evidence);
-    let explanations = found.map(|found| explain(&question.known(), &found)).unwrap_or_default();
+    let explanations = found.map(|found| explain(&inputs.known(), &found)).unwrap_or_default();
     let rows =
-        Rows { source: question.source(), found, cross_check: question.cross_check(stated.image) };
-    let why = |error: PredictError| question.unpredicted(&error);
+        Rows { source: inputs.source(), found, cross_check: inputs.cross_check(stated.image) };
+    let why = |error: PredictError| inputs.unpredicted(&error);
     Ok(ExpectedRegisters {
         identity: VerifiedImage {
             os_image_hash: stated.image.os_image_hash(),
-            shape: question.shape.clone(),
+            shape: inputs.shape.clone(),
             believed: stated.image.believed(),
             reserves_report_data: stated.image.reserves_report_data(),
         },
@@ -67,7 +67,7 @@ pub fn expected_registers(
         rtmr0: rows.events(
             Register::Rtmr0,
             each.rtmr0.map_err(|error| {
-                let logged = question.logged_handoff_tables(found);
+                let logged = inputs.logged_handoff_tables(found);
                 format!("{}{}", why(error), logged.unwrap_or_default())
             }),
             explanations.rtmr0,
@@ -95,11 +95,11 @@ pub fn predicted(
     stated: &StatedImage<'_>,
     evidence: &Evidence,
 ) -> Result<[Predicted; 4], ImageFault> {
-    let question = Question::new(stated, evidence)?;
-    let each = predict_each(&question.facts, &question.shape);
+    let inputs = PredictionInputs::new(stated, evidence)?;
+    let each = predict_each(&inputs.facts, &inputs.shape);
     let Explanations { mrtd, rtmr0, rtmr1, rtmr2 } =
-        found(evidence).map(|found| explain(&question.known(), &found)).unwrap_or_default();
-    let why = |error: PredictError| question.unpredicted(&error);
+        found(evidence).map(|found| explain(&inputs.known(), &found)).unwrap_or_default();
+    let why = |error: PredictError| inputs.unpredicted(&error);
     let text = |why: Option<Explanation>| why.map(|why| why.to_string());
     let of_events = |name, register, events: Result<Vec<Event>, PredictError>, difference| {
         let (value, events) = match events {
@@ -122,7 +122,7 @@ pub fn predicted(
 }
 
 /// An image, a machine, and the claims that fill what is not stated.
-struct Question<'a> {
+struct PredictionInputs<'a> {
     facts: ImageFacts<'a>,
     others: &'a [OtherImage<'a>],
     believed: Vec<&'static str>,
@@ -133,7 +133,7 @@ struct Question<'a> {
     layout_proposed: bool,
 }
 
-impl<'a> Question<'a> {
+impl<'a> PredictionInputs<'a> {
     fn new(stated: &StatedImage<'a>, evidence: &'a Evidence) -> Result<Self, ImageFault> {
         let claimed = &evidence.claims.shape;
         let log = if stated.firmware_log.is_empty() {

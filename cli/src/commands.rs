@@ -15,6 +15,7 @@ pub mod pin;
 pub mod ps;
 pub mod rebuild;
 pub mod release;
+pub mod serve_images;
 pub mod stated;
 pub mod stats;
 pub mod up;

@@ -40,7 +40,7 @@ pub enum Source {
 
 /// What a person wants judged, and against what.
 #[derive(Debug, Clone)]
-pub struct Question {
+pub struct AppraisalRequest {
     /// The evidence.
     pub source: Source,
     /// Files of event logs beside a raw quote.
@@ -84,35 +84,35 @@ pub struct Judged {
 }
 
 /// Collects and judges.
-pub fn judge(question: &Question) -> Outcome<Judged> {
-    let gathered = gather(&question.source, &question.event_logs)?;
+pub fn judge(request: &AppraisalRequest) -> Outcome<Judged> {
+    let gathered = gather(&request.source, &request.event_logs)?;
     let mut inputs = gathered.inputs.clone();
     let evidence = &gathered.converted.evidence;
-    if let (Some(directory), Some(release)) = (&question.image, &question.release) {
+    if let (Some(directory), Some(release)) = (&request.image, &request.release) {
         let (manifest, os_image_hash) = files::read_manifest(directory)?;
         release
             .vouches_for(os_image_hash, manifest.flavour)
             .map_err(|error| Failure::new(&error, error.hint()))?;
     }
     // Read again: what is judged by is what is vouched for.
-    let image = question.image.as_deref().map(image_directory::read).transpose()?;
-    if let (Some(image), Some(release)) = (&image, &question.release) {
+    let image = request.image.as_deref().map(image_directory::read).transpose()?;
+    if let (Some(image), Some(release)) = (&image, &request.release) {
         release
-            .accepts(image, question.danger_accept_emulated)
+            .accepts(image, request.danger_accept_emulated)
             .map_err(|error| Failure::new(&error, error.hint()))?;
     }
-    let report_data = gathered.report_data(question.report_data.clone());
-    let mut policy = policy::policy(question, report_data, &mut inputs)?;
-    if let Some(stated) = &question.app {
+    let report_data = gathered.report_data(request.report_data.clone());
+    let mut policy = policy::policy(request, report_data, &mut inputs)?;
+    if let Some(stated) = &request.app {
         let (app, input) = stated.expected()?;
         inputs.extend(input);
         policy.app = Some(app);
     }
-    let collateral = collateral(question, evidence, &policy.anchor)?;
+    let collateral = collateral(request, evidence, &policy.anchor)?;
     inputs.extend(collateral.as_ref().map(|(_, input)| input.clone()));
     let collateral = collateral.as_ref().map(|(collateral, _)| collateral);
-    let now_secs = question.now_secs;
-    let appraisal = match image.as_ref().zip(question.image.as_deref()) {
+    let now_secs = request.now_secs;
+    let appraisal = match image.as_ref().zip(request.image.as_deref()) {
         None => attestation::appraise(evidence, None, policy, collateral, now_secs),
         Some((image, directory)) => {
             let from = directory.display().to_string();
@@ -120,10 +120,10 @@ pub fn judge(question: &Question) -> Outcome<Judged> {
             inputs.push(Input { what: image.list(), from, sha256 });
             let stated = StatedImage {
                 image,
-                machine: &question.machine,
-                firmware: &question.firmware,
+                machine: &request.machine,
+                firmware: &request.firmware,
                 others: &image_directory::others(directory, image),
-                firmware_log: &firmware_log(&question.source)?,
+                firmware_log: &firmware_log(&request.source)?,
             };
             attestation::appraise(evidence, Some(&stated), policy, collateral, now_secs)
         }
@@ -134,16 +134,16 @@ pub fn judge(question: &Question) -> Outcome<Judged> {
 }
 
 fn collateral(
-    question: &Question,
+    request: &AppraisalRequest,
     evidence: &Evidence,
     anchor: &TrustAnchor,
 ) -> Outcome<Option<(Collateral, Input)>> {
-    let path = match (&question.collateral, &question.source) {
+    let path = match (&request.collateral, &request.source) {
         (Some(path), _) => path.clone(),
         (None, Source::Vm(vm)) if vm.emulated => vm.directory()?.join("collateral.json"),
         (None, _) => {
-            let wanted = Wanted { evidence, anchor, now_secs: question.now_secs };
-            let found = collateral::find(wanted, question.pccs.as_deref())?;
+            let wanted = Wanted { evidence, anchor, now_secs: request.now_secs };
+            let found = collateral::find(wanted, request.pccs.as_deref())?;
             // What is kept is what this writes: its digest is that of the cache's file.
             let input = |found: &Collateral| Input::of("collateral", "the cache", &found.to_json());
             return Ok(found.map(|found| (found.clone(), input(&found))));

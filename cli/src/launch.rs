@@ -18,7 +18,6 @@ use vmm_configs::spec::Accelerator;
 use vmm_configs::{LaunchSpec, Platform, PortForward, QuoteService, Transport, qemu};
 
 use crate::app::App;
-use crate::args::{Accel, Up};
 use crate::data_disk;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::parts::Parts;
@@ -32,11 +31,28 @@ const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Intel's quote generation service on the host's vsock.
 const QUOTE_SERVICE: QuoteService = QuoteService::Vsock { cid: 2, port: 4050 };
 
+/// What a person sets of the machine.
+#[derive(Debug, Clone)]
+pub struct MachineSettings {
+    /// Virtual processors.
+    pub vcpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Size of the data disk in GiB.
+    pub disk_gib: u64,
+    /// How an emulated guest's CPU is provided; TDX always takes the host's.
+    pub accelerator: Accelerator,
+}
+
 /// Everything that a launch is made of.
 #[derive(Debug)]
 pub struct Launch<'a> {
-    /// What a person asked for.
-    pub options: &'a Up,
+    /// The machine.
+    pub machine: MachineSettings,
+    /// Registries that the guest asks before those that images name, as this host reaches them.
+    pub registry_mirrors: &'a [String],
+    /// Address on this host where ports are published.
+    pub bind: IpAddr,
     /// TDX or emulated.
     pub choice: Choice,
     /// The app.
@@ -60,7 +76,7 @@ impl Launch<'_> {
     }
 
     fn start_all(&self, name: &str, directory: &Path, helpers: &mut Vec<Process>) -> Outcome<Vm> {
-        let named = self.options.registry_mirror.iter().map(|address| mirror_for_guest(address));
+        let named = self.registry_mirrors.iter().map(|address| mirror_for_guest(address));
         let mut mirrors = named.collect::<Outcome<Vec<_>>>()?;
         mirrors.extend(self.start_mirror(directory, helpers)?);
         let spec = self.spec(name, directory)?;
@@ -102,16 +118,13 @@ impl Launch<'_> {
             }
             Choice::Emulated => Platform::Emulated {
                 socket: directory.join("tdx.sock"),
-                accelerator: match self.options.accel {
-                    Accel::Tcg => Accelerator::Tcg,
-                    Accel::Kvm => Accelerator::Kvm,
-                },
+                accelerator: self.machine.accelerator,
             },
         };
         let spec = LaunchSpec {
             name: name.to_owned(),
-            vcpus: self.options.vcpus,
-            memory_mib: self.options.memory,
+            vcpus: self.machine.vcpus,
+            memory_mib: self.machine.memory_mib,
             image: self.parts.image.clone(),
             launch_disk: directory.join("launch.img"),
             status_disk: directory.join("status.img"),
@@ -143,7 +156,7 @@ impl Launch<'_> {
         });
         let mut forwards = Vec::new();
         for (guest, transport) in published.chain([(AGENT_PORT, Transport::Tcp)]) {
-            let host = free_port(self.options.bind, guest, transport)?;
+            let host = free_port(self.bind, guest, transport)?;
             forwards.push(PortForward { host, guest, transport });
         }
         Ok(forwards)
@@ -171,7 +184,7 @@ impl Launch<'_> {
             launch::encode(&block).hint("the launch block", "make the compose file smaller")?;
         write(&spec.launch_disk, &disk)?;
         write(&spec.status_disk, &[0; status::DISK_BYTES])?;
-        data_disk::create(&spec.data_disk, self.options.disk_gib)
+        data_disk::create(&spec.data_disk, self.machine.disk_gib)
     }
 
     /// Serves local images to the guest; its address is a hint, the digest decides.

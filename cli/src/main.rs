@@ -66,7 +66,7 @@ fn main() -> ExitCode {
         Command::Collateral(options) => commands::collateral::run(options, &output),
         Command::Doctor => commands::doctor::run(&output),
         Command::Config(options) => commands::config::run(options, &output),
-        Command::ServeImages(options) => mirror::run(options),
+        Command::ServeImages(options) => commands::serve_images::run(options),
         Command::CheckApps(options) => commands::check_apps::run(options, &output),
     };
     match result {

@@ -6,7 +6,6 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use axum::Router;
@@ -19,7 +18,6 @@ use futures_util::stream;
 use protocol::digest::Sha256Digest;
 use tokio::io::AsyncReadExt as _;
 
-use crate::args::ServeImages;
 use crate::failure::{Hint as _, Outcome};
 
 /// Media type of an OCI image manifest (image-spec 1.1).
@@ -30,28 +28,25 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// What is read of a layer and sent at once.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// Serves until it is ended.
-pub fn run(options: &ServeImages) -> Outcome<ExitCode> {
+/// Serves the images of OCI layouts until it is ended; `port_file` gets the port once it listens.
+pub fn run(layouts: Vec<PathBuf>, port_file: &Path) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .hint("starting the image server", "see the message")?;
-    runtime.block_on(serve(options))?;
-    Ok(ExitCode::SUCCESS)
+    runtime.block_on(serve(layouts, port_file))
 }
 
-async fn serve(options: &ServeImages) -> Outcome<()> {
+async fn serve(layouts: Vec<PathBuf>, port_file: &Path) -> Outcome<()> {
     let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .await
         .hint("listening on loopback", "see the message")?;
     let port = listener.local_addr().hint("reading the port", "see the message")?.port();
-    let written = options.port_file.with_extension("new");
+    let written = port_file.with_extension("new");
     std::fs::write(&written, port.to_string())
-        .and_then(|()| std::fs::rename(&written, &options.port_file))
-        .hint(options.port_file.display(), "is the directory writable?")?;
-    axum::serve(listener, routes(options.layout.clone()))
-        .await
-        .hint("serving images", "see the message")
+        .and_then(|()| std::fs::rename(&written, port_file))
+        .hint(port_file.display(), "is the directory writable?")?;
+    axum::serve(listener, routes(layouts)).await.hint("serving images", "see the message")
 }
 
 fn routes(layouts: Vec<PathBuf>) -> Router {

@@ -10,7 +10,6 @@ use protocol::image::ImageManifest;
 use reproducible_build::qemu::{Qemu, QemuError};
 
 use crate::app::App;
-use crate::args::Up;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::image_archive;
 use crate::platform::Choice;
@@ -36,43 +35,57 @@ pub struct Parts {
     pub layouts: Vec<PathBuf>,
 }
 
+/// What takes the place of the checkout's own image and QEMU.
+#[derive(Debug, Clone, Copy)]
+pub struct Overrides<'a> {
+    /// Directory of an image.
+    pub image: Option<&'a Path>,
+    /// Program of a QEMU.
+    pub qemu: Option<&'a Path>,
+}
+
 impl Parts {
     /// Builds or finds them.
-    pub fn of(options: &Up, choice: Choice, app: &App) -> Outcome<Self> {
+    pub fn of(overrides: Overrides<'_>, choice: Choice, app: &App) -> Outcome<Self> {
         let own = app.directory.join(image_archive::DIRECTORY);
         let layouts: Vec<PathBuf> = own.is_dir().then_some(own).into_iter().collect();
-        match (&options.image, paths::checkout()) {
-            (Some(image), Err(_)) => Self::named(image, options, choice, layouts),
+        match (overrides.image, paths::checkout()) {
+            (Some(image), Err(_)) => Self::named(image, overrides.qemu, choice, layouts),
             (None, Err(failure)) => {
                 Err(Failure::new(failure, "run it inside one, or give --image with a built image"))
             }
-            (image, Ok(_)) => Self::built(image.as_deref(), options, choice, (app, layouts)),
+            (_, Ok(_)) => Self::built(overrides, choice, app, layouts),
         }
     }
 
     fn built(
-        image: Option<&Path>,
-        options: &Up,
+        overrides: Overrides<'_>,
         choice: Choice,
-        (app, mut layouts): (&App, Vec<PathBuf>),
+        app: &App,
+        mut layouts: Vec<PathBuf>,
     ) -> Outcome<Self> {
         let builder = build::open()?;
-        let image = match image {
+        let image = match overrides.image {
             Some(image) => absolute(image)?,
             None => build::image(&builder, choice.flavour())?.directory,
         };
         let (manifest, os_image_hash) = files::read_manifest(&image)?;
         layouts.extend(build::local_images(&builder, app)?);
-        let qemu = build::qemu(&builder, options.qemu.as_deref())?;
+        let qemu = build::qemu(&builder, overrides.qemu)?;
         let emulator = (choice == Choice::Emulated).then(build::emulator).transpose()?;
         Ok(Self { image, manifest, os_image_hash, qemu, emulator, layouts })
     }
 
     /// Without a checkout: nothing is built.
-    fn named(image: &Path, options: &Up, choice: Choice, layouts: Vec<PathBuf>) -> Outcome<Self> {
+    fn named(
+        image: &Path,
+        program: Option<&Path>,
+        choice: Choice,
+        layouts: Vec<PathBuf>,
+    ) -> Outcome<Self> {
         let image = absolute(image)?;
         let (manifest, os_image_hash) = files::read_manifest(&image)?;
-        let qemu = qemu(options.qemu.as_deref(), &manifest.machine.qemu_version)?;
+        let qemu = qemu(program, &manifest.machine.qemu_version)?;
         let emulator = (choice == Choice::Emulated).then(emulator).transpose()?;
         Ok(Self { image, manifest, os_image_hash, qemu, emulator, layouts })
     }

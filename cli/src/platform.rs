@@ -5,7 +5,6 @@ use std::io;
 
 use protocol::image::Flavour;
 
-use crate::args::Up;
 use crate::failure::{Failure, Outcome};
 
 /// Where KVM says whether it can start TDs.
@@ -21,14 +20,14 @@ pub enum Choice {
 }
 
 /// As asked for; if nothing was asked, TDX where the machine offers it.
-pub fn choose(options: &Up) -> Outcome<Choice> {
-    match (options.tdx, options.emulate, missing()) {
-        (true, _, Some(missing)) => Err(Failure::new(
+pub fn choose(asked: Option<Choice>) -> Outcome<Choice> {
+    match (asked, missing()) {
+        (Some(Choice::Tdx), Some(missing)) => Err(Failure::new(
             format!("this machine offers no TDX: {missing}"),
             "without --tdx the guest is emulated, which shows everything and proves nothing",
         )),
-        (true, _, None) | (false, false, None) => Ok(Choice::Tdx),
-        (false, true, _) | (false, false, Some(_)) => Ok(Choice::Emulated),
+        (Some(Choice::Tdx) | None, None) => Ok(Choice::Tdx),
+        (Some(Choice::Emulated), _) | (None, Some(_)) => Ok(Choice::Emulated),
     }
 }
 

@@ -16,7 +16,7 @@ pub const ENVELOPE: &str = "provenance.dsse.json";
 
 /// The signers that a person names.
 #[derive(Debug, Clone)]
-pub struct Named {
+pub struct StatedSigners {
     /// Files of their public keys.
     pub keys: Vec<PathBuf>,
     /// How many must have signed; by default all.
@@ -24,7 +24,7 @@ pub struct Named {
 }
 
 /// The release in a directory, if enough of the named signers vouch for it.
-pub fn verified(directory: &Path, signers: &Named) -> Outcome<VerifiedRelease> {
+pub fn verified(directory: &Path, signers: &StatedSigners) -> Outcome<VerifiedRelease> {
     let trust = trust(signers)?;
     let path = directory.join(ENVELOPE);
     let envelope = files::read_bounded(&path, dsse::MAX_BYTES as u64)?;
@@ -37,7 +37,7 @@ pub fn check(release: &VerifiedRelease, name: &str, bytes: &[u8]) -> Outcome<()>
     release.check(name, bytes).map_err(|error| Failure::new(&error, error.hint()))
 }
 
-fn trust(signers: &Named) -> Outcome<Trust> {
+fn trust(signers: &StatedSigners) -> Outcome<Trust> {
     const HINT: &str = "name a file such as `openssl pkey -in key.pem -pubout` writes";
     let read = |path: &PathBuf| {
         let pem = files::read_bounded(path, keys::MAX_PEM_BYTES as u64)?;

@@ -76,13 +76,13 @@ struct Read {
 #[derive(Serialize)]
 struct Document {
     same: bool,
-    registers: Vec<Row>,
+    registers: Vec<RegisterRow>,
     events: Vec<EventRow>,
 }
 
 /// A register or field.
 #[derive(Serialize)]
-struct Row {
+struct RegisterRow {
     name: &'static str,
     a: String,
     b: String,
@@ -199,7 +199,7 @@ fn predicted(directory: &Path, options: &Diff, first: &Read) -> Outcome<Side> {
 fn compare(first: &Side, second: &Side) -> Document {
     let value_of =
         |side: &Side, name: &str| side.values.iter().find(|(known, _)| *known == name).cloned();
-    let registers: Vec<Row> = first
+    let registers: Vec<RegisterRow> = first
         .values
         .iter()
         .filter_map(|(name, a)| {
@@ -209,7 +209,7 @@ fn compare(first: &Side, second: &Side) -> Document {
                 .iter()
                 .find(|(register, _)| register == name)
                 .map(|(_, why)| why.clone());
-            Some(Row { name, a: a.clone(), same: *a == b, b, why })
+            Some(RegisterRow { name, a: a.clone(), same: *a == b, b, why })
         })
         .collect();
     let compared = |register: &u32| registers.iter().any(|row| row.name == rtmr_name(*register));

@@ -27,7 +27,7 @@ pub fn run(options: &Lock, output: &Output) -> Outcome<ExitCode> {
     let cache = Cache::open().hint("the cache", "is the cache directory writable?")?;
     let locations = Locations::from_environment().hint("the mirrors", INDEX_HINT)?;
     let fetcher = Fetcher::new(cache, locations, progress.clone());
-    let archive = Archive { fetcher: &fetcher, progress: &*progress };
+    let archive = ArchiveClient { fetcher: &fetcher, progress: &*progress };
     let files = match options.only {
         None => vec![INPUTS, TESTS],
         Some(LockName::Inputs) => vec![INPUTS],
@@ -51,7 +51,7 @@ pub fn run(options: &Lock, output: &Output) -> Outcome<ExitCode> {
 }
 
 /// What the archive is asked through.
-struct Archive<'a> {
+struct ArchiveClient<'a> {
     fetcher: &'a Fetcher,
     progress: &'a dyn Progress,
 }
@@ -64,7 +64,7 @@ struct Done {
     gone: usize,
 }
 
-fn update(directory: &Path, file: &LockFile, archive: &Archive<'_>) -> Outcome<Done> {
+fn update(directory: &Path, file: &LockFile, archive: &ArchiveClient<'_>) -> Outcome<Done> {
     let path = directory.join(file.lock);
     // The first lock of a new list has none before it.
     let old = path.exists().then(|| read(&path)).transpose()?;
@@ -87,7 +87,7 @@ fn update(directory: &Path, file: &LockFile, archive: &Archive<'_>) -> Outcome<D
     Ok(Done { document, text, gone: 0 })
 }
 
-fn check(directory: &Path, file: &LockFile, archive: &Archive<'_>) -> Outcome<Done> {
+fn check(directory: &Path, file: &LockFile, archive: &ArchiveClient<'_>) -> Outcome<Done> {
     let old = read(&directory.join(file.lock))?;
     let new = resolve(directory, file, Some(&old), archive)?;
     let standing = update::standing(&old, &new, archive.fetcher, archive.progress);
@@ -107,7 +107,7 @@ fn resolve(
     directory: &Path,
     file: &LockFile,
     old: Option<&Pins>,
-    archive: &Archive<'_>,
+    archive: &ArchiveClient<'_>,
 ) -> Outcome<Pins> {
     let wanted = Wanted::read(&directory.join(file.wanted)).hint(file.wanted, RESTORE_HINT)?;
     let new = wanted.resolve(old, archive.fetcher, archive.progress);

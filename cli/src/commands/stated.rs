@@ -6,7 +6,7 @@ use protocol::digest::Sha384Digest;
 
 use crate::args::{FirmwareFlags, ShapeFlags, Signers};
 use crate::failure::{Hint as _, Outcome};
-use crate::signers::Named;
+use crate::signers::StatedSigners;
 
 /// The machine.
 pub fn machine(flags: &ShapeFlags) -> StatedMachine {
@@ -32,6 +32,6 @@ pub fn firmware(flags: &FirmwareFlags) -> Outcome<StatedFirmware> {
 }
 
 /// The signers.
-pub fn signers(flags: &Signers) -> Named {
-    Named { keys: flags.signer.clone(), threshold: flags.threshold }
+pub fn signers(flags: &Signers) -> StatedSigners {
+    StatedSigners { keys: flags.signer.clone(), threshold: flags.threshold }
 }

@@ -9,17 +9,18 @@ use attestation::{StatedFirmware, StatedMachine, Verdict};
 use compose::model::ComposeFile;
 use protocol::status::{Phase, Record, Refusal};
 use serde_json::{Value, json};
+use vmm_configs::spec::Accelerator;
 
 use crate::app::{App, Asked};
-use crate::args::Up;
+use crate::args::{Accel, Up};
 use crate::collateral::named_service;
 use crate::commands::verify;
 use crate::failure::{Failure, Outcome};
-use crate::judge::{self, Judged, Question, Source, StatedApp};
-use crate::launch::Launch;
+use crate::judge::{self, AppraisalRequest, Judged, Source, StatedApp};
+use crate::launch::{Launch, MachineSettings};
 use crate::output::{Output, note};
-use crate::parts::Parts;
-use crate::platform;
+use crate::parts::{Overrides, Parts};
+use crate::platform::{self, Choice};
 use crate::vm::Vm;
 use crate::watch::{self, Watch};
 use crate::{links, paths};
@@ -34,7 +35,7 @@ const APP_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// Builds, boots, verifies, and prints the verdict and the links.
 pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
-    let choice = platform::choose(options)?;
+    let choice = platform::choose(asked_platform(options))?;
     output.step(choice.announcement());
     let asked = Asked {
         compose_files: &options.file,
@@ -48,14 +49,22 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
     let name = options.name.clone().unwrap_or_else(|| app.settings.name.clone());
     let directory = paths::vm_directory(&name)?;
     make_room(&name, &directory, output)?;
-    let parts = Parts::of(options, choice, &app)?;
-    let launch = Launch { options, choice, app: &app, parts: &parts };
+    let overrides = Overrides { image: options.image.as_deref(), qemu: options.qemu.as_deref() };
+    let parts = Parts::of(overrides, choice, &app)?;
+    let launch = Launch {
+        machine: machine(options),
+        registry_mirrors: &options.registry_mirror,
+        bind: options.bind,
+        choice,
+        app: &app,
+        parts: &parts,
+    };
     output.step(&format!("starting {name}: {} vCPUs, {} MiB", options.vcpus, options.memory));
     let vm = launch.start(&name, &directory)?;
     let mut watch = Watch::new(directory.join("status.img"), vm.qemu);
     let report = |record: &Record| output.step(&watch::sentence(record));
     halted(watch.until(&[Phase::SystemReady], BOOT_TIMEOUT, report)?)?;
-    let judged = judge::judge(&question(&vm, &app, options)?)?;
+    let judged = judge::judge(&appraisal_request(&vm, &app, options)?)?;
     if judged.appraisal.verdict != Verdict::Pass {
         return Ok(not_verified(&vm, &judged, output));
     }
@@ -103,8 +112,28 @@ fn make_room(name: &str, directory: &Path, output: &Output) -> Outcome<()> {
     })
 }
 
-fn question(vm: &Vm, app: &App, options: &Up) -> Outcome<Question> {
-    Ok(Question {
+/// The platform that a person named; clap refuses both at once.
+fn asked_platform(options: &Up) -> Option<Choice> {
+    if options.tdx {
+        return Some(Choice::Tdx);
+    }
+    options.emulate.then_some(Choice::Emulated)
+}
+
+fn machine(options: &Up) -> MachineSettings {
+    MachineSettings {
+        vcpus: options.vcpus,
+        memory_mib: options.memory,
+        disk_gib: options.disk_gib,
+        accelerator: match options.accel {
+            Accel::Tcg => Accelerator::Tcg,
+            Accel::Kvm => Accelerator::Kvm,
+        },
+    }
+}
+
+fn appraisal_request(vm: &Vm, app: &App, options: &Up) -> Outcome<AppraisalRequest> {
+    Ok(AppraisalRequest {
         source: Source::Vm(vm.clone()),
         event_logs: Vec::new(),
         report_data: None,

@@ -14,14 +14,14 @@ use crate::args::{Signers, Verify};
 use crate::collateral::named_service;
 use crate::commands::stated;
 use crate::failure::{Failure, Hint as _, Outcome};
-use crate::judge::{self, Question, Source, StatedApp};
+use crate::judge::{self, AppraisalRequest, Source, StatedApp};
 use crate::output::Output;
 use crate::vm::Vm;
 use crate::{report, signers};
 
 /// Exit status 0 only if every check passed, 1 if one failed, 2 if one was skipped.
 pub fn run(options: &Verify, output: &Output) -> Outcome<ExitCode> {
-    let judged = judge::judge(&question(options)?)?;
+    let judged = judge::judge(&appraisal_request(options)?)?;
     if let Some(file) = &options.report {
         report::write(&judged, file)?;
         output.step(&format!("the verdict as a page: {}", file.display()));
@@ -46,7 +46,7 @@ pub fn now_secs() -> Outcome<u64> {
         .hint("the clock", "set this machine's clock, or state a time with --at")
 }
 
-fn question(options: &Verify) -> Outcome<Question> {
+fn appraisal_request(options: &Verify) -> Outcome<AppraisalRequest> {
     let source =
         source(options.vm.as_deref(), options.url.as_deref(), options.evidence.as_deref())?;
     let of_vm = |pick: fn(&Vm) -> &std::path::PathBuf| match &source {
@@ -54,7 +54,7 @@ fn question(options: &Verify) -> Outcome<Question> {
         _ => None,
     };
     let image = options.image.clone().or_else(|| of_vm(|vm| &vm.image));
-    Ok(Question {
+    Ok(AppraisalRequest {
         release: released(image.as_deref(), &options.signers)?,
         event_logs: options.event_log.clone(),
         report_data: expected_report_data(options)?,

@@ -4,7 +4,7 @@
 use attestation::TrustAnchor;
 use attestation::policy::{ExpectedReportData, MAX_RULES_BYTES, Policy, Rules};
 
-use super::{Input, Question, Source};
+use super::{AppraisalRequest, Input, Source};
 
 use crate::failure::{Hint as _, Outcome};
 use crate::files;
@@ -18,12 +18,12 @@ const DANGER_EMULATED_ROOT: &[u8] =
 /// The strict defaults, and what the file adds to them; a root that the file names counts before
 /// every other. The file is noted among the inputs.
 pub fn policy(
-    question: &Question,
+    request: &AppraisalRequest,
     report_data: ExpectedReportData,
     inputs: &mut Vec<Input>,
 ) -> Outcome<Policy> {
-    let anchor = anchor(question);
-    let Some(path) = &question.policy else {
+    let anchor = anchor(request);
+    let Some(path) = &request.policy else {
         return Ok(Policy::strict(anchor, report_data));
     };
     let text = files::read_bounded(path, MAX_RULES_BYTES as u64)?;
@@ -37,15 +37,15 @@ pub fn policy(
 /// emulator is one that this program started itself and no policy asks for more.
 ///
 /// No file of the image has a say: whoever makes an image writes what he likes into it.
-fn anchor(question: &Question) -> TrustAnchor {
-    let own = matches!(&question.source, Source::Vm(vm) if vm.emulated);
-    if own && question.policy.is_none() && !question.danger_accept_emulated {
+fn anchor(request: &AppraisalRequest) -> TrustAnchor {
+    let own = matches!(&request.source, Source::Vm(vm) if vm.emulated);
+    if own && request.policy.is_none() && !request.danger_accept_emulated {
         note(
             "danger: the emulator's root is accepted, as this program started this machine's emulator itself",
         );
         return anchor_if(true);
     }
-    anchor_if(question.danger_accept_emulated)
+    anchor_if(request.danger_accept_emulated)
 }
 
 /// The emulator's root where that is accepted, else Intel's.
