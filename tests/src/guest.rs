@@ -447,7 +447,8 @@ impl Guest {
         let app = tempfile::tempdir().unwrap();
         write_app(app.path(), compose, app_compose);
         let evidence = self.file("evidence.json");
-        fs::write(&evidence, self.evidence(&[0x5a; 32])).unwrap();
+        let nonce = [0x5a; 32];
+        fs::write(&evidence, self.evidence(&nonce)).unwrap();
         let shape = self.spec.shape(&lab::manifest(&self.spec.image));
         let [vcpus, memory, slots] =
             [u64::from(shape.vcpus), shape.memory_mib, u64::from(shape.root_slots)]
@@ -459,8 +460,12 @@ impl Guest {
             app.path().to_path_buf(),
         ];
         let [evidence, collateral, image, app] = paths.map(|path| path.display().to_string());
+        let nonce = hex::encode(nonce);
         let what = [
             "verify",
+            "--danger-accept-emulated",
+            "--nonce",
+            &nonce,
             "--evidence",
             &evidence,
             "--collateral",
