@@ -41,7 +41,7 @@ pub struct AppSpec {
     pub run_dir: PathBuf,
     /// Directory of what containers write, and of volumes; on the data disk.
     pub data_dir: PathBuf,
-    /// Directory of logs: `SERVICE-N.log` and `SERVICE-N.log.1` …
+    /// Directory of logs, `SERVICE-N.log` and older ones behind it.
     pub log_dir: PathBuf,
     /// Names the servers that the guest asks for names.
     pub resolv_conf: PathBuf,

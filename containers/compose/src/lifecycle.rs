@@ -85,7 +85,7 @@ pub(super) fn health(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<H
     }
     Some(Health::Check(HealthCheck {
         test: test.and_then(|test| match test {
-            Test::Words(arguments) => Some(arguments),
+            Test::Argv(arguments) => Some(arguments),
             Test::None => None,
         }),
         interval: time("interval", findings),
@@ -108,11 +108,11 @@ enum Test {
     /// `["NONE"]`
     None,
     /// The command, that of a shell included.
-    Words(Vec<String>),
+    Argv(Vec<String>),
 }
 
 fn test(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Test> {
-    let shell = |command: String| Test::Words(vec!["/bin/sh".to_owned(), "-c".to_owned(), command]);
+    let shell = |command: String| Test::Argv(vec!["/bin/sh".to_owned(), "-c".to_owned(), command]);
     if matches!(field.node.value, Value::Scalar { .. }) {
         return Some(shell(field.text(findings)?));
     }
@@ -121,7 +121,7 @@ fn test(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Test> {
     let (first, rest) = (arguments.next().unwrap_or_default(), arguments.collect::<Vec<_>>());
     match (first.as_str(), rest.len()) {
         ("NONE", 0) => Some(Test::None),
-        ("CMD", 1..) => Some(Test::Words(rest)),
+        ("CMD", 1..) => Some(Test::Argv(rest)),
         ("CMD-SHELL", 1) => Some(shell(rest.concat())),
         _ => field.invalid("test", &first, rule, findings),
     }

@@ -18,7 +18,7 @@ use crate::container::{
 };
 use crate::network::{Joined, NetworkError, Networks};
 
-/// SIGKILL
+/// The signal SIGKILL.
 const KILL: i32 = 9;
 
 /// What containers are made with; shared by all tasks.
