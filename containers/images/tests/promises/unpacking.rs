@@ -217,7 +217,7 @@ async fn whiteouts_become_those_of_overlayfs() {
 
 #[tokio::test]
 async fn what_is_below_a_whiteout_of_the_same_layer_is_there() {
-    if !root("what_is_below_a_whiteout_of_the_same_layer_is_there") {
+    if !root_of_the_machine("what_is_below_a_whiteout_of_the_same_layer_is_there") {
         return;
     }
     let archive = Archive::default()
@@ -241,7 +241,7 @@ async fn what_is_below_a_whiteout_of_the_same_layer_is_there() {
 
 #[tokio::test]
 async fn a_later_entry_of_another_kind_counts() {
-    if !root("a_later_entry_of_another_kind_counts") {
+    if !root_of_the_machine("a_later_entry_of_another_kind_counts") {
         return;
     }
     let new = || Archive::default().directory("kept/").file("kept/file", b"kept").directory("x/");
@@ -294,7 +294,7 @@ async fn devices_and_attributes_without_a_meaning_are_left_out_with_a_note() {
 /// that it does not merge.
 #[tokio::test]
 async fn no_whiteout_is_listed() {
-    if !root("no_whiteout_is_listed") {
+    if !root_of_the_machine("no_whiteout_is_listed") {
         return;
     }
     let lower = Archive::default().file("opaque/below", b"").file("merged/gone", b"");
