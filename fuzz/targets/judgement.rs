@@ -34,7 +34,8 @@ fuzz_target!(|input: &[u8]| {
     let anchor = TrustAnchor::DangerEmulated(ROOT.to_vec());
     let policy = Policy::strict(anchor, ExpectedReportData::Unstated(String::new()));
     let report = judge(&evidence, &policy, Some(&COLLATERAL), NOW);
-    assert_eq!(report.verdict, Verdict::Fail);
+    // The seeds are honest evidence of the emulator's, but nothing says which image it must run.
+    assert_ne!(report.verdict, Verdict::Pass);
     assert!(report.checks.is_sorted_by_key(|row| row.name));
     // dcap-qvl accepts nothing whose signatures our own checks find wrong. They may not get that
     // far: dcap-qvl does not read the last certificate of a chain, and ours refuse a chain in which

@@ -526,6 +526,9 @@ fn an_old_tcb_is_accepted_by_name_for_every_advisory_and_until_a_date() {
     assert_eq!(judged(TcbStatus::SWHardeningNeeded, &["INTEL-SA-00001"], NOW).map(drop), refused);
 }
 
+/// A change of the platform that the forged evidence is of.
+type Change = fn(&mut Forge);
+
 /// What the verdict is when a policy tolerates these statuses with every advisory there is.
 fn with_tolerated(
     statuses: &[TcbStatus],
@@ -554,7 +557,7 @@ fn a_tolerated_relaunch_covers_an_old_launch_and_nothing_else() {
     for change in accepted {
         assert_eq!(with_tolerated(&relaunch, change), Ok(()));
     }
-    let old_launch_and: [(&str, fn(&mut Forge)); 6] = [
+    let old_launch_and: [(&str, Change); 6] = [
         ("current level OutOfDate", |f| f.current_tee_tcb_svn[2] = 1),
         ("current TDX module OutOfDate", |f| f.current_tee_tcb_svn[0] = 4),
         ("QE OutOfDate", |f| f.qe_svn = 3),
