@@ -372,20 +372,17 @@ impl Machine {
 
     /// The same as the peer must see it: roles, direction and keys change places.
     fn peer_binding(&self) -> Binding {
-        let (client_nonce, server_nonce) = self.nonces();
+        let own = self.own_binding();
         Binding {
-            alpn: self.session.alpn.clone(),
-            own: self.peer,
-            expected: self.settings.own,
-            direction: match self.settings.side.direction() {
+            own: own.expected,
+            expected: own.own,
+            direction: match own.direction {
                 Direction::ClientToServer => Direction::ServerToClient,
                 Direction::ServerToClient => Direction::ClientToServer,
             },
-            own_spki: self.session.peer_spki.clone(),
-            peer_spki: self.session.own_spki.clone(),
-            exporter: self.session.exporter,
-            client_nonce,
-            server_nonce,
+            own_spki: own.peer_spki,
+            peer_spki: own.own_spki,
+            ..own
         }
     }
 

@@ -530,10 +530,7 @@ fn an_old_tcb_is_accepted_by_name_for_every_advisory_and_until_a_date() {
 type Change = fn(&mut Forge);
 
 /// What the verdict is when a policy tolerates these statuses with every advisory there is.
-fn with_tolerated(
-    statuses: &[TcbStatus],
-    change: fn(&mut Forge),
-) -> Result<(), (CheckName, String)> {
+fn with_tolerated(statuses: &[TcbStatus], change: Change) -> Result<(), (CheckName, String)> {
     let mut forge = Forge::honest();
     change(&mut forge);
     let mut policy = forge.policy();
@@ -549,7 +546,7 @@ fn with_tolerated(
 fn a_tolerated_relaunch_covers_an_old_launch_and_nothing_else() {
     use attestation::policy::TcbStatus::*;
     let relaunch = [TDRelaunchAdvised];
-    let accepted: [fn(&mut Forge); 3] = [
+    let accepted: [Change; 3] = [
         |f| f.tee_tcb_svn[2] = 1,
         |f| f.tee_tcb_svn[0] = 4,
         |f| (f.tee_tcb_svn[0], f.tee_tcb_svn[2]) = (4, 1),
@@ -586,7 +583,7 @@ fn a_tolerated_relaunch_covers_an_old_launch_and_nothing_else() {
 #[test]
 fn each_part_is_tolerated_by_a_status_of_its_own() {
     use attestation::policy::TcbStatus::*;
-    let change: fn(&mut Forge) =
+    let change: Change =
         |f| (f.tee_tcb_svn[2], f.tcb_status, f.qe_svn) = (1, "ConfigurationNeeded", 3);
     let refused = |statuses: &[_]| with_tolerated(statuses, change).unwrap_err().0;
     assert_eq!(refused(&[TDRelaunchAdvisedConfigurationNeeded]), CheckName::TcbStatus);
