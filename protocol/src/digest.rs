@@ -124,6 +124,10 @@ fixed_bytes!(
     InstanceId, 20
 );
 fixed_bytes!(
+    /// An Ed25519 public key (32 bytes; RFC 8032, section 5.1.5).
+    Ed25519Key, 32
+);
+fixed_bytes!(
     /// 64 bytes that a quote carries for its requester.
     ReportData, 64
 );

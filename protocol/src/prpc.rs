@@ -6,7 +6,7 @@
 //! are hexadecimal in JSON. Source: dstack, `ra-rpc`, and the crate `prpc` 0.6.
 
 pub mod guest;
-mod hex_bytes;
+pub(crate) mod hex_bytes;
 mod messages;
 
 pub use messages::*;
@@ -122,7 +122,7 @@ fn arguments(error: impl std::fmt::Display) -> PrpcError {
 }
 
 /// As much of `text` as fits `limit` bytes.
-fn shortened(text: &str, limit: usize) -> &str {
+pub(crate) fn shortened(text: &str, limit: usize) -> &str {
     &text[..text.floor_char_boundary(limit)]
 }
 

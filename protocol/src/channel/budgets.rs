@@ -6,8 +6,9 @@ use crate::{app_compose, quote};
 pub const MAX_LOG_BYTES: usize = 1 << 20;
 /// Largest claims, as JSON.
 pub const MAX_CLAIMS_BYTES: usize = 4096;
-/// Largest statement beside the evidence, such as a KMS's certificate of its root.
-pub const MAX_STATEMENT_BYTES: usize = 16 * 1024;
+/// Largest statement beside the evidence: a KMS's has documents of its owners, its image's list and
+/// the collateral of its platform.
+pub const MAX_STATEMENT_BYTES: usize = 256 * 1024;
 /// Largest payload of a proof: five fields, each after its length.
 pub const MAX_PROOF_BYTES: usize = quote::MAX_BYTES
     + MAX_LOG_BYTES

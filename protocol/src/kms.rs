@@ -1,0 +1,32 @@
+//! What a KMS and those who talk to it share: who a KMS is, the documents that its owners sign, what
+//! it states beside its evidence, and its calls.
+//!
+//! A call with keys in its answer travels on an attested channel ([`crate::channel::ALPN_KMS`])
+//! alone; the names and numbers of dstack's messages are kept where dstack has the call. Owners sign
+//! documents as DSSE envelopes; the types here are their payloads, which say nothing before the
+//! signatures were counted.
+
+mod cluster;
+mod documents;
+mod messages;
+mod service;
+mod statement;
+
+pub use cluster::{Cluster, ClusterError, MAX_OWNERS, OWNER_KEYS_VARIABLE};
+pub use cluster::{DANGER_ROOT_VARIABLE, NAME_VARIABLE, PCCS_VARIABLE, THRESHOLD_VARIABLE};
+pub use documents::{
+    KmsImage, KmsList, MAX_DOCUMENT_BYTES, Resumption, RootCertificate, payload_type,
+};
+pub use messages::*;
+pub use service::{KmsService, Request};
+pub use statement::{ROOT_SIGNATURE_LABEL, Statement, signed_by_root};
+
+/// Port of the attested channel in a KMS's guest.
+pub const CHANNEL_PORT: u16 = 8443;
+/// Port of the public calls, which anybody may make.
+pub const PUBLIC_PORT: u16 = 8444;
+/// Bits of a generation number below its open counter: a mount with counter N has the generations
+/// from N · 2⁴⁰ on, below (N + 1) · 2⁴⁰.
+pub const GENERATION_BITS: u32 = 40;
+/// `name` of the event `key-provider` in a guest whose keys a KMS gave.
+pub const KEY_PROVIDER_NAME: &str = "kms";

@@ -1,0 +1,295 @@
+//! The messages of a KMS. Those of dstack have its field names and numbers (dstack,
+//! `kms_rpc.proto`); fields and messages of ours begin at number 100, so that they meet none of
+//! dstack's.
+
+use prost::Message;
+use serde::{Deserialize, Serialize};
+
+use crate::prpc::hex_bytes;
+
+/// Asks for the keys of the guest at the other end of the channel; what it is, the channel proved.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GetAppKeyRequest {
+    /// dstack's version of the call.
+    #[prost(uint32, tag = "1")]
+    pub api_version: u32,
+    /// dstack's statement of the machine; the channel's evidence counts instead.
+    #[prost(string, tag = "2")]
+    pub vm_config: String,
+}
+
+/// The keys of an app. Whoever holds one clears it when it is no longer needed.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AppKeyResponse {
+    /// PEM of the certificate authority of the cluster.
+    #[prost(string, tag = "1")]
+    pub ca_cert: String,
+    /// Key of the instance's data disk; 64 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    #[serde(with = "hex_bytes")]
+    pub disk_crypt_key: Vec<u8>,
+    /// X25519 secret of the app's environment; 32 bytes.
+    #[prost(bytes = "vec", tag = "3")]
+    #[serde(with = "hex_bytes")]
+    pub env_crypt_key: Vec<u8>,
+    /// secp256k1 scalar that the app's own keys are derived from; 32 bytes.
+    #[prost(bytes = "vec", tag = "4")]
+    #[serde(with = "hex_bytes")]
+    pub k256_key: Vec<u8>,
+    /// Recoverable signature of that key by the root's; 65 bytes.
+    #[prost(bytes = "vec", tag = "5")]
+    #[serde(with = "hex_bytes")]
+    pub k256_signature: Vec<u8>,
+    /// The older name of the next field.
+    #[prost(string, tag = "6")]
+    pub tproxy_app_id: String,
+    /// The app that is the gateway; empty if the policy names none.
+    #[prost(string, tag = "7")]
+    pub gateway_app_id: String,
+    /// The image that the KMS verified; 32 bytes.
+    #[prost(bytes = "vec", tag = "8")]
+    #[serde(with = "hex_bytes")]
+    pub os_image_hash: Vec<u8>,
+    /// The epoch of all keys.
+    #[prost(uint32, tag = "100")]
+    pub epoch: u32,
+}
+
+/// Asks for a new number under which the data disk is mounted.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OpenDiskRequest {}
+
+/// A number that was never given out before, and how old the disk may be.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OpenDiskResponse {
+    /// The open counter of this mount.
+    #[prost(uint64, tag = "100")]
+    pub open_counter: u64,
+    /// The highest generation that the KMS was told; none if the disk was never anchored, and so
+    /// must be made anew.
+    #[prost(uint64, optional, tag = "101")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<u64>,
+}
+
+/// Tells how far the data disk is.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AnchorRequest {
+    /// The open counter of the mount.
+    #[prost(uint64, tag = "100")]
+    pub open_counter: u64,
+    /// A generation that is on the disk whole.
+    #[prost(uint64, tag = "101")]
+    pub generation: u64,
+}
+
+/// The anchor was kept.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AnchorResponse {
+    /// The anchor that counts now.
+    #[prost(uint64, tag = "100")]
+    pub anchor: u64,
+}
+
+/// Names an app.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AppIdRequest {
+    /// 20 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    #[serde(with = "hex_bytes")]
+    pub app_id: Vec<u8>,
+}
+
+/// A public key and who vouches for it.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PublicKeyResponse {
+    /// X25519; 32 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    #[serde(with = "hex_bytes")]
+    pub public_key: Vec<u8>,
+    /// dstack's signature without a time; 65 bytes.
+    #[prost(bytes = "vec", tag = "2")]
+    #[serde(with = "hex_bytes")]
+    pub signature: Vec<u8>,
+    /// Seconds since 1970 at which the second signature was made.
+    #[prost(uint64, tag = "3")]
+    pub timestamp: u64,
+    /// dstack's signature over time and key; 65 bytes.
+    #[prost(bytes = "vec", tag = "4")]
+    #[serde(with = "hex_bytes")]
+    pub signature_v1: Vec<u8>,
+}
+
+/// What anybody may know of a KMS.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GetMetaResponse {
+    /// PEM of the certificate authority of the cluster; empty without a root.
+    #[prost(string, tag = "1")]
+    pub ca_cert: String,
+    /// Always false.
+    #[prost(bool, tag = "2")]
+    pub allow_any_upgrade: bool,
+    /// SEC1 of the key that signs apps' keys; empty without a root.
+    #[prost(bytes = "vec", tag = "3")]
+    #[serde(with = "hex_bytes")]
+    pub k256_pubkey: Vec<u8>,
+    /// Whether emulated guests are accepted, so that nothing is proved.
+    #[prost(bool, tag = "5")]
+    pub is_dev: bool,
+    /// The app that is the gateway.
+    #[prost(string, optional, tag = "6")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway_app_id: Option<String>,
+    /// Lower-case hex of who the KMS is.
+    #[prost(string, tag = "100")]
+    pub key_provider_id: String,
+    /// See [`StatusResponse::state`].
+    #[prost(string, tag = "101")]
+    pub state: String,
+}
+
+/// A request for a certificate of the guest at the other end of the channel.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SignCertRequest {
+    /// dstack's version of the call.
+    #[prost(uint32, tag = "1")]
+    pub api_version: u32,
+    /// PKCS #10 in DER, signed by its key.
+    #[prost(bytes = "vec", tag = "2")]
+    #[serde(with = "hex_bytes")]
+    pub csr: Vec<u8>,
+    /// dstack's second signature; the one in the request counts.
+    #[prost(bytes = "vec", tag = "3")]
+    #[serde(with = "hex_bytes")]
+    pub signature: Vec<u8>,
+    /// dstack's statement of the machine; the channel's evidence counts instead.
+    #[prost(string, tag = "4")]
+    pub vm_config: String,
+}
+
+/// A certificate and those above it.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SignCertResponse {
+    /// PEM: leaf, the app's authority, the cluster's.
+    #[prost(string, repeated, tag = "1")]
+    pub certificate_chain: Vec<String>,
+}
+
+/// A certificate authority of this channel alone.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GetTempCaCertResponse {
+    /// PEM of its certificate.
+    #[prost(string, tag = "1")]
+    pub temp_ca_cert: String,
+    /// PEM of its key.
+    #[prost(string, tag = "2")]
+    pub temp_ca_key: String,
+    /// PEM of the certificate authority of the cluster.
+    #[prost(string, tag = "3")]
+    pub ca_cert: String,
+}
+
+/// How a KMS is, for its owners.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StatusResponse {
+    /// `unborn` (no root was ever made), `locked` (shares of the root are missing), `uncertified`
+    /// (owners have not signed the root), `waiting` (owners have not signed that it may go on) or
+    /// `serving`.
+    #[prost(string, tag = "100")]
+    pub state: String,
+    /// Lower-case hex of who the KMS is.
+    #[prost(string, tag = "101")]
+    pub key_provider_id: String,
+    /// Key of this process; 32 bytes.
+    #[prost(bytes = "vec", tag = "102")]
+    #[serde(with = "hex_bytes")]
+    pub member: Vec<u8>,
+    /// The identity of the newest epoch's root; 32 bytes, empty without one.
+    #[prost(bytes = "vec", tag = "103")]
+    #[serde(with = "hex_bytes")]
+    pub identity: Vec<u8>,
+    /// The newest epoch; 0 without one.
+    #[prost(uint32, tag = "104")]
+    pub epoch: u32,
+    /// Entries of the ledger.
+    #[prost(uint64, tag = "105")]
+    pub entries: u64,
+    /// Hash of the last of them; 32 bytes.
+    #[prost(bytes = "vec", tag = "106")]
+    #[serde(with = "hex_bytes")]
+    pub head: Vec<u8>,
+    /// Version of the policy; 0 without one.
+    #[prost(uint64, tag = "107")]
+    pub policy_version: u64,
+    /// Version of the list of what may be a KMS; 0 without one.
+    #[prost(uint64, tag = "108")]
+    pub list_version: u64,
+    /// Shares of the root that are here, while it is locked.
+    #[prost(uint32, tag = "109")]
+    pub shares: u32,
+}
+
+/// A part of the root, for one owner.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Share {
+    /// The epoch of the root.
+    #[prost(uint32, tag = "100")]
+    pub epoch: u32,
+    /// The share.
+    #[prost(bytes = "vec", tag = "101")]
+    #[serde(with = "hex_bytes")]
+    pub share: Vec<u8>,
+}
+
+/// A document with signatures of owners: the text of its envelope.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SignedDocument {
+    /// The JSON of the envelope; empty if there is none.
+    #[prost(string, tag = "100")]
+    pub envelope: String,
+}
+
+/// A file that a KMS keeps for its judgements.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PutImageRequest {
+    /// The exact text of an `image.json`.
+    #[prost(string, tag = "100")]
+    pub image: String,
+}
+
+/// Asks for entries of the ledger.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LedgerRequest {
+    /// Index of the first.
+    #[prost(uint64, tag = "100")]
+    pub from: u64,
+}
+
+/// Entries of the ledger, as many as fit an answer.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LedgerResponse {
+    /// Each a line of JSON.
+    #[prost(string, repeated, tag = "100")]
+    pub entries: Vec<String>,
+    /// How many there are in all.
+    #[prost(uint64, tag = "101")]
+    pub total: u64,
+}

@@ -1,0 +1,144 @@
+//! The calls of a KMS: three services, one for each kind of client.
+
+use super::messages::{
+    AnchorRequest, AppIdRequest, GetAppKeyRequest, LedgerRequest, OpenDiskRequest, PutImageRequest,
+    Share, SignCertRequest, SignedDocument,
+};
+use crate::prpc::{Arguments, PrpcError};
+
+/// Which calls there are, by who is at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KmsService {
+    /// `KMS` for a guest that was verified, on the attested channel.
+    Guest,
+    /// `KMS` for anybody, over plain TLS.
+    Public,
+    /// `Onboard`, for an owner on the attested channel.
+    Owner,
+}
+
+/// One call with its arguments.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)] // the names are the methods'
+pub enum Request {
+    GetAppKey(GetAppKeyRequest),
+    OpenDisk(OpenDiskRequest),
+    Anchor(AnchorRequest),
+    SignCert(SignCertRequest),
+    GetTempCaCert,
+    GetMeta,
+    GetAppEnvEncryptPubKey(AppIdRequest),
+    Status,
+    Bootstrap,
+    TakeShare,
+    GiveShare(Share),
+    CertifyRoot(SignedDocument),
+    SetList(SignedDocument),
+    Resume(SignedDocument),
+    SetPolicy(SignedDocument),
+    GetPolicy,
+    PutImage(PutImageRequest),
+    ClearImageCache,
+    Ledger(LedgerRequest),
+}
+
+impl KmsService {
+    /// Its name in paths.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Guest | Self::Public => "KMS",
+            Self::Owner => "Onboard",
+        }
+    }
+
+    /// Its methods.
+    pub fn methods(self) -> &'static [&'static str] {
+        match self {
+            Self::Guest => {
+                &["GetAppKey", "OpenDisk", "Anchor", "SignCert", "GetTempCaCert", "GetMeta"]
+            }
+            Self::Public => &["GetMeta", "GetAppEnvEncryptPubKey"],
+            Self::Owner => &[
+                "Status",
+                "Bootstrap",
+                "TakeShare",
+                "GiveShare",
+                "CertifyRoot",
+                "SetList",
+                "Resume",
+                "SetPolicy",
+                "GetPolicy",
+                "PutImage",
+                "ClearImageCache",
+                "Ledger",
+            ],
+        }
+    }
+
+    /// The method that a path names: `/prpc/METHOD` or `/prpc/SERVICE.METHOD`.
+    ///
+    /// # Errors
+    /// If there is no such method for this client.
+    pub fn method(self, path: &str) -> Result<&'static str, PrpcError> {
+        let last = path.strip_prefix("/prpc/").unwrap_or_default();
+        let bare =
+            last.strip_prefix(self.name()).and_then(|rest| rest.strip_prefix('.')).unwrap_or(last);
+        let known = self.methods().iter().find(|known| **known == bare);
+        known.copied().ok_or_else(|| PrpcError::NotFound(crate::prpc::shortened(bare, 64).into()))
+    }
+
+    /// Reads the arguments of `method`.
+    ///
+    /// # Errors
+    /// If there is no such method for this client, or its arguments are others.
+    pub fn read(self, method: &str, arguments: Arguments<'_>) -> Result<Request, PrpcError> {
+        let unknown = || PrpcError::NotFound(crate::prpc::shortened(method, 64).to_owned());
+        if !self.methods().contains(&method) {
+            return Err(unknown());
+        }
+        Ok(match method {
+            "GetAppKey" => Request::GetAppKey(arguments.decode()?),
+            "OpenDisk" => Request::OpenDisk(arguments.decode()?),
+            "Anchor" => Request::Anchor(arguments.decode()?),
+            "SignCert" => Request::SignCert(arguments.decode()?),
+            "GetTempCaCert" => Request::GetTempCaCert,
+            "GetMeta" => Request::GetMeta,
+            "GetAppEnvEncryptPubKey" => Request::GetAppEnvEncryptPubKey(arguments.decode()?),
+            "Status" => Request::Status,
+            "Bootstrap" => Request::Bootstrap,
+            "TakeShare" => Request::TakeShare,
+            "GiveShare" => Request::GiveShare(arguments.decode()?),
+            "CertifyRoot" => Request::CertifyRoot(arguments.decode()?),
+            "SetList" => Request::SetList(arguments.decode()?),
+            "Resume" => Request::Resume(arguments.decode()?),
+            "SetPolicy" => Request::SetPolicy(arguments.decode()?),
+            "GetPolicy" => Request::GetPolicy,
+            "PutImage" => Request::PutImage(arguments.decode()?),
+            "ClearImageCache" => Request::ClearImageCache,
+            "Ledger" => Request::Ledger(arguments.decode()?),
+            _ => return Err(unknown()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prpc::Encoding;
+
+    #[test]
+    fn every_method_is_read_and_only_by_its_own_client() {
+        for service in [KmsService::Guest, KmsService::Public, KmsService::Owner] {
+            for method in service.methods() {
+                let path = format!("/prpc/{}.{method}", service.name());
+                assert_eq!(service.method(&path), Ok(*method));
+                service.read(method, Arguments::Body(Encoding::Protobuf, b"")).unwrap();
+            }
+        }
+        for path in ["/prpc/KMS.GetAppKey", "/prpc/Bootstrap", "/GetMeta", "/prpc/"] {
+            assert!(KmsService::Public.method(path).is_err(), "{path}");
+        }
+        assert!(KmsService::Guest.method("/prpc/Bootstrap").is_err());
+        assert!(KmsService::Owner.method("/prpc/GetAppKey").is_err());
+    }
+}

@@ -1,0 +1,79 @@
+//! What a KMS states of itself beside its evidence on a channel.
+
+use serde::{Deserialize, Serialize};
+
+use super::cluster::Cluster;
+use crate::channel::{EXPORTER_BYTES, MAX_STATEMENT_BYTES};
+use crate::derivation::length_prefixed;
+use crate::digest::Sha256Digest;
+use crate::strict_json::{self, JsonError};
+
+/// First field of what the root's identity signs on every channel.
+pub const ROOT_SIGNATURE_LABEL: &[u8] = b"dstyx-kms-channel-1";
+
+/// The statement; all of it is a claim until signatures and evidence were judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Statement {
+    /// Who the KMS says that it is; the hash of it is what guests pin.
+    pub cluster: Cluster,
+    /// The text of the image's `image.json`.
+    pub image: String,
+    /// The text of the collateral for the platform of its quote, if it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collateral: Option<String>,
+    /// The envelope of [`super::RootCertificate`]; none before the root is certified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
+    /// The envelope of [`super::KmsList`]; none before there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<String>,
+    /// Hex of the root identity's Ed25519 signature over [`signed_by_root`]; none without a root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+}
+
+impl Statement {
+    /// Parses the bytes beside a proof.
+    ///
+    /// # Errors
+    /// If they are not such a document, or larger than [`MAX_STATEMENT_BYTES`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, JsonError> {
+        strict_json::parse(bytes, MAX_STATEMENT_BYTES)
+    }
+
+    /// The bytes.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("strings and numbers serialise")
+    }
+}
+
+/// What a KMS signs with its root's identity: that the root is behind this connection and this
+/// quote.
+pub fn signed_by_root(exporter: &[u8; EXPORTER_BYTES], quote: &[u8]) -> Vec<u8> {
+    length_prefixed(&[ROOT_SIGNATURE_LABEL, exporter, Sha256Digest::of(quote).as_bytes()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Ed25519Key;
+
+    #[test]
+    fn a_statement_is_read_as_it_was_written_and_nothing_else_is() {
+        let cluster =
+            Cluster { name: "local".into(), owners: vec![Ed25519Key([1; 32])], threshold: 1 };
+        let statement = Statement {
+            cluster,
+            image: "{}".into(),
+            collateral: None,
+            root: Some("{}".into()),
+            list: None,
+            signature: None,
+        };
+        let json = statement.to_json();
+        assert_eq!(Statement::parse(&json), Ok(statement));
+        let text = String::from_utf8(json).unwrap();
+        assert!(Statement::parse(text.replacen('{', r#"{"more":1,"#, 1).as_bytes()).is_err());
+    }
+}
