@@ -21,6 +21,7 @@ mod ecdsa;
 mod image;
 mod judgement;
 mod keeping;
+pub mod kms;
 mod platform_key;
 pub mod policy;
 mod reference;

@@ -105,7 +105,7 @@ impl Envelope {
     pub fn sign(&mut self, key: &SigningKey) {
         let key_id = key.signer().id().to_string();
         self.signatures.retain(|signature| signature.key_id != key_id);
-        let bytes = key.sign(&self.signed_bytes());
+        let bytes = key.sign(&self.signed_bytes()).to_vec();
         self.signatures.push(Signature { key_id, bytes });
     }
 

@@ -4,9 +4,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ed25519_dalek::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePublicKey as _};
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::{
+    DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _,
+};
 use ed25519_dalek::{Signature, Signer as _, VerifyingKey};
-use protocol::digest::Sha256Digest;
+use protocol::digest::{Ed25519Key, Sha256Digest};
+use zeroize::Zeroizing;
 
 /// A PEM file of one key has 120 bytes; a long comment before it is no key.
 pub const MAX_PEM_BYTES: usize = 4096;
@@ -38,6 +42,20 @@ impl Signer {
         Self::of(key)
     }
 
+    /// The signer with this public key.
+    ///
+    /// # Errors
+    /// If the bytes are no point of the curve.
+    pub fn from_key(key: &Ed25519Key) -> Result<Self, KeyError> {
+        Self::of(VerifyingKey::from_bytes(&key.0).map_err(|_| KeyError::Public)?)
+    }
+
+    /// Its public key.
+    #[must_use]
+    pub fn key(&self) -> Ed25519Key {
+        Ed25519Key(self.key.to_bytes())
+    }
+
     fn of(key: VerifyingKey) -> Result<Self, KeyError> {
         let der = key.to_public_key_der().map_err(|_| KeyError::Public)?;
         Ok(Self { key, id: KeyId(Sha256Digest::of(der.as_bytes())) })
@@ -50,7 +68,7 @@ impl Signer {
     }
 
     /// Whether `signature` is this signer's, of these bytes ([`super::Envelope::signed_bytes`]).
-    pub(super) fn signed(&self, signed_bytes: &[u8], signature: &[u8]) -> bool {
+    pub fn signed(&self, signed_bytes: &[u8], signature: &[u8]) -> bool {
         Signature::from_slice(signature)
             .is_ok_and(|signature| self.key.verify_strict(signed_bytes, &signature).is_ok())
     }
@@ -68,14 +86,31 @@ impl SigningKey {
         ed25519_dalek::SigningKey::from_pkcs8_pem(pem).map(Self).map_err(|_| KeyError::Private)
     }
 
+    /// The key with this seed (RFC 8032, section 5.1.5).
+    #[must_use]
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(ed25519_dalek::SigningKey::from_bytes(seed))
+    }
+
+    /// The private key as PKCS #8 in PEM.
+    ///
+    /// # Errors
+    /// If it cannot be encoded.
+    pub fn to_pem(&self) -> Result<Zeroizing<String>, KeyError> {
+        self.0.to_pkcs8_pem(LineEnding::LF).map_err(|_| KeyError::Private)
+    }
+
     /// The public half.
     #[must_use]
     pub fn signer(&self) -> Signer {
         Signer::of(self.0.verifying_key()).expect("32 bytes and a constant have a DER form")
     }
 
-    pub(super) fn sign(&self, bytes: &[u8]) -> Vec<u8> {
-        self.0.sign(bytes).to_bytes().to_vec()
+    /// Signs these bytes. Their first bytes must be a label of what they are, so that a signature
+    /// for one use is none for another.
+    #[must_use]
+    pub fn sign(&self, bytes: &[u8]) -> [u8; 64] {
+        self.0.sign(bytes).to_bytes()
     }
 }
 
