@@ -6,17 +6,14 @@
 //! make a verdict incomplete, never better.
 
 use attestation::{Collateral, NotKept, PlatformKey, Wanted};
+use pccs::{Roots, Service, ServiceError};
 
 use crate::failure::{Failure, Outcome};
 use crate::output;
 
 mod cache;
-mod service;
 
 pub use cache::{Cache, read_file};
-pub use service::INTEL_PCS;
-
-use service::Service;
 
 /// Environment variable that names a service, for those who always use the same.
 const SERVICE: &str = "DSTYX_PCCS";
@@ -59,9 +56,9 @@ pub fn fetch(
     key: &PlatformKey,
     service: &str,
 ) -> Outcome<Collateral> {
-    let fetched = Service::new(service)
+    let fetched = Service::new(service, &Roots::Machine)
         .and_then(|service| service.fetch(key))
-        .map_err(|error| Failure::new(protocol::error::chain(&error), error.hint()))?;
+        .map_err(|error| Failure::new(protocol::error::chain(&error), hint(&error)))?;
     let anchor = wanted.anchor.name();
     let kept = cache.read(anchor, key).ok().flatten();
     wanted.may_keep(&fetched, kept.as_ref()).map_err(|error| {
@@ -75,4 +72,19 @@ pub fn fetch(
     })?;
     cache.write(anchor, key, &fetched)?;
     Ok(fetched)
+}
+
+/// What to try with a service that gives nothing.
+fn hint(error: &ServiceError) -> &'static str {
+    match error {
+        ServiceError::Address(_) => {
+            "give an address such as https://pccs.example:8081, without path"
+        }
+        ServiceError::Status { status: 404, .. } => {
+            "the service does not know this kind of platform; is it registered? else name another with --pccs"
+        }
+        _ => {
+            "is the service up? name another with --pccs or DSTYX_PCCS; collateral in the cache serves until it expires"
+        }
+    }
 }

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use x509_cert::der::DateTime;
 
@@ -34,17 +34,18 @@ const CURRENT_TCB_DATE: &str = "2026-02-11T00:00:00Z";
 const OLDER_TCB_DATE: &str = "2024-03-13T00:00:00Z";
 
 /// dcap-qvl's `QuoteCollateralV3`: PEM chains, JSON texts, and lower-case hex of the rest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Collateral {
-    pck_crl_issuer_chain: String,
-    root_ca_crl: String,
-    pck_crl: String,
-    tcb_info_issuer_chain: String,
-    tcb_info: String,
-    tcb_info_signature: String,
-    qe_identity_issuer_chain: String,
-    qe_identity: String,
-    qe_identity_signature: String,
+    pub(crate) pck_crl_issuer_chain: String,
+    pub(crate) root_ca_crl: String,
+    pub(crate) pck_crl: String,
+    pub(crate) tcb_info_issuer_chain: String,
+    pub(crate) tcb_info: String,
+    pub(crate) tcb_info_signature: String,
+    pub(crate) qe_identity_issuer_chain: String,
+    pub(crate) qe_identity: String,
+    pub(crate) qe_identity_signature: String,
+    #[serde(default)] // quotes carry it; real collateral often does not
     pck_certificate_chain: String,
 }
 

@@ -14,6 +14,7 @@ pub mod frame;
 pub mod journal;
 pub mod lie;
 pub mod measure;
+pub mod pccs;
 pub mod pki;
 pub mod qemu;
 pub mod quote;

@@ -3,12 +3,14 @@
 
 use std::error::Error;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
 use clap::{Parser, Subcommand};
 use tdx_emulator::lie::Lie;
+use tdx_emulator::pccs::server::Server;
 use tdx_emulator::pki::root_certificate;
 use tdx_emulator::quote::QuoteVersion;
 use tdx_emulator::registers::Register;
@@ -28,6 +30,8 @@ struct Cli {
 enum Command {
     /// Serve one QEMU, which connects its second serial port, until it ends.
     Serve(Serve),
+    /// Serve the platform's collateral over HTTP, as a PCCS does and always fresh, until killed.
+    ServeCollateral(ServeCollateral),
     /// Print the worthless root certificate (PEM).
     Root {
         /// Write it there instead, as DER.
@@ -58,9 +62,20 @@ struct Serve {
     now: Option<DateTime>,
 }
 
+#[derive(Debug, clap::Args)]
+struct ServeCollateral {
+    /// Loopback address and port to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
+    /// Tell a lie, so that its refusal can be seen.
+    #[arg(long, value_name = "LIE")]
+    danger_lie: Option<Lie>,
+}
+
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(flags) => serve(flags),
+        Command::ServeCollateral(flags) => serve_collateral(&flags),
         Command::Root { der } => root(der),
     };
     match result {
@@ -102,10 +117,22 @@ fn serve(flags: Serve) -> Result<(), Failure> {
         eprintln!("hint: {}", error.hint());
         Failure::Logged
     })?;
-    let mut stdout = std::io::stdout();
-    writeln!(stdout, "listening on {socket}")?;
-    stdout.flush()?;
+    announce(&socket)?;
     service.run().map_err(|_| Failure::Logged)
+}
+
+fn serve_collateral(flags: &ServeCollateral) -> Result<(), Failure> {
+    let server = Server::bind(flags.listen, flags.danger_lie, SystemTime::now)?;
+    announce(&format!("http://{}", server.address()))?;
+    server.run();
+    Ok(())
+}
+
+/// The line that a parent waits for.
+fn announce(address: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "listening on {address}")?;
+    stdout.flush()
 }
 
 fn root(der: Option<PathBuf>) -> Result<(), Failure> {

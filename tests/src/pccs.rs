@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use serde_json::Value;
+use tdx_emulator::collateral::Collateral;
+use tdx_emulator::pccs::{Question, encoded};
 
 /// How long a stalling service keeps its mouth shut: longer than anybody waits.
 const STALL: Duration = Duration::from_secs(120);
@@ -74,10 +75,10 @@ impl Pccs {
 }
 
 fn answer(mut stream: TcpStream, mood: &Mood) -> std::io::Result<()> {
-    let path = request(&stream)?;
+    let target = request(&stream)?;
     match mood {
         Mood::Honest(collateral) => {
-            honest(&mut stream, &path, &serde_json::from_slice(collateral)?)
+            honest(&mut stream, &target, &serde_json::from_slice(collateral)?)
         }
         Mood::Status(status) => reply(&mut stream, &format!("{status} No"), "", b""),
         Mood::Redirect(to) => reply(&mut stream, "302 Found", &format!("Location: {to}\r\n"), b""),
@@ -101,7 +102,7 @@ fn answer(mut stream: TcpStream, mood: &Mood) -> std::io::Result<()> {
     }
 }
 
-/// The path of a GET; its headers are read and forgotten.
+/// The target of a GET; its headers are read and forgotten.
 fn request(stream: &TcpStream) -> std::io::Result<String> {
     let mut lines = BufReader::new(stream).lines();
     let first = lines.next().transpose()?.unwrap_or_default();
@@ -113,32 +114,14 @@ fn request(stream: &TcpStream) -> std::io::Result<String> {
     Ok(first.split(' ').nth(1).unwrap_or_default().to_owned())
 }
 
-/// Intel's API, version 4, over one platform's collateral.
-fn honest(stream: &mut TcpStream, path: &str, collateral: &Value) -> std::io::Result<()> {
-    let text = |key: &str| collateral[key].as_str().unwrap();
-    let chain = |name: &str, key: &str| format!("{name}: {}\r\n", encoded(text(key)));
-    let signed = |name: &str, key: &str| {
-        let signature = text(&format!("{key}_signature")).to_owned();
-        format!("{{\"{name}\":{},\"signature\":\"{signature}\"}}", text(key)).into_bytes()
+/// Intel's API, version 4, over any platform's collateral.
+fn honest(stream: &mut TcpStream, target: &str, collateral: &Collateral) -> std::io::Result<()> {
+    let Some(question) = Question::parse(target) else {
+        return reply(stream, "404 Not Found", "", b"");
     };
-    let (headers, body) = match path.split('?').next().unwrap_or_default() {
-        "/sgx/certification/v4/pckcrl" => (
-            chain("SGX-PCK-CRL-Issuer-Chain", "pck_crl_issuer_chain"),
-            hex::decode(text("pck_crl")).unwrap(),
-        ),
-        "/sgx/certification/v4/rootcacrl" => {
-            (String::new(), text("root_ca_crl").as_bytes().to_vec())
-        }
-        "/tdx/certification/v4/tcb" => {
-            (chain("TCB-Info-Issuer-Chain", "tcb_info_issuer_chain"), signed("tcbInfo", "tcb_info"))
-        }
-        "/tdx/certification/v4/qe/identity" => (
-            chain("SGX-Enclave-Identity-Issuer-Chain", "qe_identity_issuer_chain"),
-            signed("enclaveIdentity", "qe_identity"),
-        ),
-        _ => return reply(stream, "404 Not Found", "", b""),
-    };
-    reply(stream, "200 OK", &headers, &body)
+    let answer = question.answer(collateral).unwrap();
+    let chain = answer.chain.map(|(name, value)| format!("{name}: {value}\r\n"));
+    reply(stream, "200 OK", &chain.unwrap_or_default(), &answer.body)
 }
 
 fn reply(stream: &mut TcpStream, status: &str, headers: &str, body: &[u8]) -> std::io::Result<()> {
@@ -154,13 +137,4 @@ fn every_chain(value: &str) -> String {
     let names =
         ["SGX-PCK-CRL-Issuer-Chain", "TCB-Info-Issuer-Chain", "SGX-Enclave-Identity-Issuer-Chain"];
     names.map(|name| format!("{name}: {}\r\n", encoded(value))).concat()
-}
-
-/// Every byte that is no letter or digit as `%XX`.
-fn encoded(text: &str) -> String {
-    let byte = |byte: u8| match byte.is_ascii_alphanumeric() {
-        true => char::from(byte).to_string(),
-        false => format!("%{byte:02X}"),
-    };
-    text.bytes().map(byte).collect()
 }

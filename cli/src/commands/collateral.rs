@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use attestation::{Summary, Wanted};
+use pccs::INTEL_PCS;
 use serde::Serialize;
 
 use crate::args::{Collateral, FetchCollateral};
-use crate::collateral::{self, Cache, INTEL_PCS};
+use crate::collateral::{self, Cache};
 use crate::commands::verify;
 use crate::failure::{Hint as _, Outcome};
 use crate::judge;

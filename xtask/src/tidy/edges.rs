@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("attestation", &["protocol", "measurement"]),
     ("channel", &["protocol"]),
     ("measurement", &["protocol"]),
+    ("pccs", &["protocol", "attestation"]),
     ("tee", &["protocol"]),
     ("service", &["protocol"]),
     ("compose", &["protocol"]),
@@ -41,6 +42,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "protocol",
             "attestation",
             "measurement",
+            "pccs",
             "image",
             "reproducible-build",
             "vmm-configs",
@@ -82,6 +84,7 @@ const NEVER: &[(&str, &[&str])] = &[
     // One cryptographic library in C: aws-lc.
     ("guest-agent", &["ring", "openssl-sys"]),
     ("cli", &["ring", "openssl-sys"]),
+    ("pccs", &["ring", "openssl-sys", "tokio"]),
     ("protocol", &["tokio", "rustix", "nix", "ureq"]),
     ("attestation", &["tokio", "reqwest", "ureq"]),
     ("measurement", &["tokio", "reqwest", "ureq"]),
