@@ -136,6 +136,7 @@ fn verified(
             collateral_issued_secs: collateral::issued(&hardware.collateral?),
         },
         boot,
+        ready: ready.is_some(),
         app_events: ready.map(|at| events[at + 1..].to_vec()).unwrap_or_default(),
         trust_anchor: inputs.policy.anchor.name(),
     })

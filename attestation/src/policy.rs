@@ -279,6 +279,9 @@ pub enum Stage {
     SystemReady,
     /// Everything that a key release depends on has been measured, and no container has run yet.
     KeyRelease,
+    /// Everything that a key release depends on has been measured; containers may run. Whoever
+    /// gives keys asks [`crate::VerifiedEvidence::ready`] too.
+    KeyReleaseOrLater,
 }
 
 /// An event that must be in the log exactly once.

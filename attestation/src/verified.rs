@@ -25,6 +25,7 @@ pub struct VerifiedEvidence {
     pub(crate) platform: VerifiedPlatform,
     pub(crate) tcb: VerifiedTcb,
     pub(crate) boot: MeasuredBoot,
+    pub(crate) ready: bool,
     pub(crate) app_events: Vec<RuntimeEvent>,
     pub(crate) trust_anchor: AnchorName,
 }
@@ -172,6 +173,11 @@ impl VerifiedEvidence {
     /// asked: the image keeps such report data from containers, and no container is privileged.
     pub fn proves_roles(&self) -> bool {
         self.image.reserves_report_data && !self.boot.privileged
+    }
+
+    /// Whether the boot was over, so that containers could have asked for the quote.
+    pub fn ready(&self) -> bool {
+        self.ready
     }
 
     /// The events of the app, in order: those behind `system-ready`.

@@ -128,6 +128,10 @@ fixed_bytes!(
     Ed25519Key, 32
 );
 fixed_bytes!(
+    /// A platform's name in its PCK certificate: PPID or platform instance id (16 bytes).
+    PlatformId, 16
+);
+fixed_bytes!(
     /// 64 bytes that a quote carries for its requester.
     ReportData, 64
 );

@@ -108,6 +108,7 @@ pub(crate) fn judge_stage(rows: &mut CheckRows, events: Option<&[RuntimeEvent]>,
             !ready,
             "containers may run already, and could ask for keys in the guest's name",
         ),
+        Stage::KeyReleaseOrLater => ("boot-mr-done in the log", true, ""),
     };
     rows.judge(NAME, holds, Finding::new(expected, found, hint));
 }

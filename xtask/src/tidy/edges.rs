@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("channel", &["protocol"]),
     ("measurement", &["protocol"]),
     ("pccs", &["protocol", "attestation"]),
+    ("kms", &["protocol", "measurement", "attestation", "channel", "service", "pccs"]),
     ("tee", &["protocol"]),
     ("service", &["protocol"]),
     ("compose", &["protocol"]),

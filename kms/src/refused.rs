@@ -1,0 +1,231 @@
+//! Why a guest gets nothing: one variant a rule, each with what to try.
+
+use attestation::policy::TcbStatus;
+use protocol::digest::{AppId, ComposeHash, InstanceId, OsImageHash};
+
+use crate::policy::PolicyRefusal;
+
+/// The rule that refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// a KMS that does not serve
+    #[error("this KMS gives nothing now: {0}")]
+    NotServing(&'static str),
+    /// no policy
+    #[error("no policy was set, and without one nobody gets keys")]
+    NoPolicy,
+    /// a policy that is not valid
+    #[error("{0}")]
+    PolicyNotValid(PolicyRefusal),
+    /// containers could have asked
+    #[error("the guest's boot is over (system-ready is in its log), so that a container may ask")]
+    Ready,
+    /// containers could have asked in the guest's name
+    #[error("the guest's image lets containers make quotes with the guest's own report data")]
+    TagsNotReserved,
+    /// an app that the policy does not name
+    #[error("the policy names no app {app_id}")]
+    AppUnknown {
+        /// The measured id.
+        app_id: AppId,
+    },
+    /// a file that is not listed under this id
+    #[error("the policy does not list the measured file {compose_hash} under the app {app_id}{}",
+        if *.elsewhere { ", but under another one" } else { "" })]
+    FileNotListed {
+        /// The measured id.
+        app_id: AppId,
+        /// Hash of the measured file.
+        compose_hash: ComposeHash,
+        /// Whether it is listed under another app.
+        elsewhere: bool,
+    },
+    /// an image that the policy does not name
+    #[error("the policy does not list the image {0}")]
+    ImageNotListed(OsImageHash),
+    /// a platform that the policy does not name
+    #[error("the policy does not list the platform {0}")]
+    PlatformNotListed(String),
+    /// a TCB below the policy's
+    #[error("the collateral has the TCB evaluation number {found}, the policy asks for {minimum}")]
+    EvaluationNumber {
+        /// The collateral's.
+        found: u32,
+        /// The policy's.
+        minimum: u32,
+    },
+    /// a TCB older than the policy's
+    #[error("the platform's TCB is of {found_secs}, the policy asks for {minimum_secs} or later")]
+    TcbDate {
+        /// The platform's date, in seconds since 1970.
+        found_secs: u64,
+        /// The policy's.
+        minimum_secs: u64,
+    },
+    /// a TCB status that is not tolerated
+    #[error("the platform's TCB status is {status}{}, which the policy does not tolerate now",
+        advisories(.advisory_ids))]
+    TcbStatus {
+        /// The status.
+        status: TcbStatus,
+        /// The platform's advisories.
+        advisory_ids: Vec<String>,
+    },
+    /// a privileged app without the word
+    #[error("the app may be privileged, and the policy does not say danger_privileged for it")]
+    Privileged,
+    /// a file system without the word
+    #[error("the data disk is {0}, and the policy does not name that in danger_storage")]
+    Storage(String),
+    /// one id in two meanings
+    #[error("the app id {0} is the id of a known instance")]
+    AppIdIsInstance(AppId),
+    /// one id in two meanings
+    #[error("the instance id {0} is the id of an app")]
+    InstanceIdIsApp(InstanceId),
+    /// one instance under two apps
+    #[error("the instance {instance_id} is known as one of the app {app_id}")]
+    InstanceOfOther {
+        /// The instance.
+        instance_id: InstanceId,
+        /// Its app.
+        app_id: AppId,
+    },
+    /// an instance beyond the number
+    #[error("the app has {known} known instances, and the policy allows {allowed}")]
+    TooManyInstances {
+        /// Instances that got keys before.
+        known: usize,
+        /// The policy's number.
+        allowed: u32,
+    },
+    /// an instance that is not on the list
+    #[error("the policy does not list the instance {0}")]
+    InstanceNotListed(String),
+    /// back to an older file
+    #[error("the instance ran {newer} after {older}, and may not go back")]
+    OlderFile {
+        /// The file that wants keys.
+        older: ComposeHash,
+        /// The file that ran last.
+        newer: ComposeHash,
+    },
+    /// back to an older image
+    #[error("the instance ran in the image {newer} after {older}, and may not go back")]
+    OlderImage {
+        /// The image that wants keys.
+        older: OsImageHash,
+        /// The image that ran last.
+        newer: OsImageHash,
+    },
+    /// a disk call before keys
+    #[error("no key was given to this instance yet")]
+    InstanceUnknown,
+    /// a disk call of another pair than the one that got keys
+    #[error("the instance got its keys as {recorded}, and asks as {found}")]
+    OtherFile {
+        /// The file in the ledger.
+        recorded: ComposeHash,
+        /// The file that asks.
+        found: ComposeHash,
+    },
+    /// no number is left
+    #[error("the open counter {0} is beyond the last one")]
+    CountersUsedUp(u64),
+    /// an older mount
+    #[error("superseded: the disk was opened again under {newest}, this mount is of {found}")]
+    Superseded {
+        /// The mount that asks.
+        found: u64,
+        /// The newest mount.
+        newest: u64,
+    },
+    /// a mount that never was
+    #[error("the open counter {found} was never given to this instance, whose newest is {newest}")]
+    CounterUnknown {
+        /// The mount that asks.
+        found: u64,
+        /// The newest mount; 0 if there was none.
+        newest: u64,
+    },
+    /// a generation of another mount
+    #[error("the generation {generation} is none of the open counter {counter}")]
+    OutsideWindow {
+        /// The generation.
+        generation: u64,
+        /// The mount.
+        counter: u64,
+    },
+    /// an anchor that goes back
+    #[error("the generation {found} is below the anchor {anchor}")]
+    AnchorGoesBack {
+        /// As the guest says.
+        found: u64,
+        /// The anchor.
+        anchor: u64,
+    },
+    /// a name that the policy does not name
+    #[error("the policy lets the app not have the name {0:?} certified")]
+    NameNotListed(String),
+}
+
+fn advisories(ids: &[String]) -> String {
+    if ids.is_empty() { String::new() } else { format!(" with {}", ids.join(", ")) }
+}
+
+impl Refused {
+    /// What to try.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NotServing(_) => "its owners must act: `dstyx kms status` says what is missing",
+            Self::NoPolicy => "let the owners set one: `dstyx kms policy sign`",
+            Self::PolicyNotValid(refusal) => refusal.hint(),
+            Self::Ready => "keys are for the boot only: restart the guest",
+            Self::TagsNotReserved => "boot an image that reserves the tags of report data",
+            Self::AppUnknown { .. } => "let the owners add the app to the policy",
+            Self::FileNotListed { elsewhere: true, .. } => {
+                "the host launched the app under another id: launch it under its own"
+            }
+            Self::FileNotListed { elsewhere: false, .. } => {
+                "let the owners add the file's hash to compose_hashes, or launch a listed one"
+            }
+            Self::ImageNotListed(_) => "let the owners add the image to os_images",
+            Self::PlatformNotListed(_) => {
+                "let the owners add the platform to platform_ids, or use a listed one"
+            }
+            Self::EvaluationNumber { .. } => "let the collateral be fetched anew",
+            Self::TcbDate { .. } => "update the platform's microcode and firmware",
+            Self::TcbStatus { .. } => {
+                "update the platform, or let the owners tolerate its status until a date"
+            }
+            Self::Privileged => "drop danger_privileged from the app, or let the owners allow it",
+            Self::Storage(_) => "use btrfs, or let the owners name the file system",
+            Self::AppIdIsInstance(_) | Self::InstanceIdIsApp(_) | Self::InstanceOfOther { .. } => {
+                "launch with another seed: ids must have one meaning"
+            }
+            Self::TooManyInstances { .. } => {
+                "keep to the known instance and its disk, or let the owners allow more instances"
+            }
+            Self::InstanceNotListed(_) => "let the owners add the instance, or use a listed one",
+            Self::OlderFile { .. } => {
+                "launch the newer file, or let the owners name the older one in danger_go_back_to"
+            }
+            Self::OlderImage { .. } => {
+                "boot the newer image, or let the owners name the older one in \
+                 danger_go_back_to_images"
+            }
+            Self::InstanceUnknown | Self::OtherFile { .. } => "ask for the keys first",
+            Self::CountersUsedUp(_) => "this disk can be opened no more: make a new instance",
+            Self::Superseded { .. } => "halt: another guest has the disk",
+            Self::CounterUnknown { .. } => "open the disk first",
+            Self::OutsideWindow { .. } => "anchor a generation of this mount",
+            Self::AnchorGoesBack { .. } => "anchor the newest generation",
+            Self::NameNotListed(_) => "let the owners add the name to certifiable_names",
+        }
+    }
+
+    /// Whether the guest must halt: its disk is another guest's now.
+    pub fn superseded(&self) -> bool {
+        matches!(self, Self::Superseded { .. })
+    }
+}

@@ -1,0 +1,204 @@
+//! The state of a KMS: the fold of its ledger's entries, and the decisions that append to it.
+//!
+//! [`State::apply`] is the only way in which a state changes; it refuses an entry that could not
+//! have been decided. The deciding functions change nothing: they give the entry, which is stored,
+//! and then applied.
+
+mod fold;
+mod guests;
+mod instance;
+mod owners;
+
+use std::collections::BTreeMap;
+
+use protocol::digest::{AppId, Ed25519Key, InstanceId, Sha256Digest};
+use protocol::kms::{Cluster, KmsList};
+
+use crate::ledger::{Entry, Kind};
+use crate::policy::SignedPolicy;
+
+pub use guests::{anchor, certify, open_disk, reasons, refusal, release};
+pub use instance::Instance;
+pub use owners::{
+    COUNTERS_AT_RESUMPTION, DocumentRefused, bootstrap, certify_root, resume, set_list, set_policy,
+};
+
+/// An instance: its app and its id, if the app has instance ids.
+pub type InstanceKey = (AppId, Option<InstanceId>);
+
+/// 2025-01-01T00:00:00Z, from which open counters count minutes.
+pub const COUNTERS_SINCE_SECS: u64 = 1_735_689_600;
+/// The epoch of a root that was made here.
+pub const FIRST_EPOCH: u32 = 1;
+
+/// All that a KMS knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    entries: u64,
+    head: Sha256Digest,
+    last_secs: u64,
+    /// Newest issue time of collateral that was judged: a clock before it is wrong.
+    newest_collateral_secs: u64,
+    born: Option<Born>,
+    list: Option<(KmsList, String)>,
+    policy: Option<SignedPolicy>,
+    instances: BTreeMap<InstanceKey, Instance>,
+    lowest_counter: u64,
+    refusals: RefusalWindow,
+}
+
+/// What there is once a root was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Born {
+    cluster: Cluster,
+    epoch: u32,
+    identity: Ed25519Key,
+    certificate: Option<String>,
+    /// The process that may serve.
+    member: Ed25519Key,
+}
+
+/// How many refusals were recorded since when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct RefusalWindow {
+    since_secs: u64,
+    recorded: u32,
+}
+
+/// How far a KMS process is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// No root was ever made.
+    Unborn,
+    /// The root is not in this process's memory.
+    Locked,
+    /// Owners have not signed the root, or no list.
+    Uncertified,
+    /// Owners have not signed that this process may go on.
+    Waiting,
+    /// It gives keys.
+    Serving,
+}
+
+impl Phase {
+    /// Its name in [`protocol::kms::StatusResponse::state`].
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unborn => "unborn",
+            Self::Locked => "locked",
+            Self::Uncertified => "uncertified",
+            Self::Waiting => "waiting",
+            Self::Serving => "serving",
+        }
+    }
+}
+
+/// Before the first entry.
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            entries: 0,
+            head: Sha256Digest::ZERO,
+            last_secs: 0,
+            newest_collateral_secs: 0,
+            born: None,
+            list: None,
+            policy: None,
+            instances: BTreeMap::new(),
+            lowest_counter: 0,
+            refusals: RefusalWindow::default(),
+        }
+    }
+}
+
+impl State {
+    /// The phase of the process with this key; `has_root` says whether the root is in its memory.
+    pub fn phase(&self, member: &Ed25519Key, has_root: bool) -> Phase {
+        let Some(born) = &self.born else { return Phase::Unborn };
+        if !has_root {
+            Phase::Locked
+        } else if born.certificate.is_none() || self.list.is_none() {
+            Phase::Uncertified
+        } else if born.member != *member {
+            Phase::Waiting
+        } else {
+            Phase::Serving
+        }
+    }
+
+    /// The time by which is decided: that of the clock, but never before the last entry, nor before
+    /// collateral that was already seen.
+    pub fn now(&self, clock_secs: u64) -> u64 {
+        clock_secs.max(self.last_secs).max(self.newest_collateral_secs)
+    }
+
+    /// Entries so far.
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// Hash of the last entry; zero without one.
+    pub fn head(&self) -> Sha256Digest {
+        self.head
+    }
+
+    /// Time of the last entry, in seconds since 1970; 0 without one.
+    pub fn last_secs(&self) -> u64 {
+        self.last_secs
+    }
+
+    /// Whose KMS it is, once a root was made.
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.born.as_ref().map(|born| &born.cluster)
+    }
+
+    /// The newest epoch; 0 without a root.
+    pub fn epoch(&self) -> u32 {
+        self.born.as_ref().map_or(0, |born| born.epoch)
+    }
+
+    /// The identity of the newest epoch's root.
+    pub fn identity(&self) -> Option<Ed25519Key> {
+        self.born.as_ref().map(|born| born.identity)
+    }
+
+    /// The envelope of the root's certificate.
+    pub fn root_envelope(&self) -> Option<&str> {
+        self.born.as_ref()?.certificate.as_deref()
+    }
+
+    /// The list of what may be a KMS.
+    pub fn list(&self) -> Option<&KmsList> {
+        self.list.as_ref().map(|(list, _)| list)
+    }
+
+    /// The list's envelope.
+    pub fn list_envelope(&self) -> Option<&str> {
+        self.list.as_ref().map(|(_, envelope)| envelope.as_str())
+    }
+
+    /// The policy that counts; whether it is still valid is asked at each decision.
+    pub fn policy(&self) -> Option<&SignedPolicy> {
+        self.policy.as_ref()
+    }
+
+    /// Every instance that ever got keys.
+    pub fn instances(&self) -> &BTreeMap<InstanceKey, Instance> {
+        &self.instances
+    }
+
+    /// The entry that would come next.
+    fn next(&self, kind: Kind, clock_secs: u64) -> Entry {
+        let (index, previous) = (self.entries, self.head);
+        Entry { index, previous, time_secs: self.now(clock_secs), kind }
+    }
+
+    /// The lowest open counter for a new mount, whatever the instance.
+    fn lowest_counter_at(&self, now_secs: u64) -> u64 {
+        let minutes = now_secs.saturating_sub(COUNTERS_SINCE_SECS) / 60;
+        minutes.max(self.lowest_counter)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! An entry changes the state, if it could have been decided there.
+
+use protocol::kms::GENERATION_BITS;
+
+use super::owners::{lowest_counter_after, read_list, read_policy, read_resumption};
+use super::{Born, FIRST_EPOCH, Instance, RefusalWindow, State, certify_root};
+use crate::ledger::{
+    Anchored, Bootstrap, Document, Entry, Fault, Kind, LedgerError, MAX_REASON_BYTES, Opened,
+    Refusal, Released, Resumed, RootCertified,
+};
+
+/// How long refusals are counted together.
+const REFUSAL_WINDOW_SECS: u64 = 3600;
+/// How many of them are recorded in that time: a guest that asks again and again fills no disk.
+const MAX_REFUSALS: u32 = 64;
+
+impl State {
+    /// Appends an entry.
+    ///
+    /// # Errors
+    /// If it does not follow the last one, or the rules allow no such decision here; the state is
+    /// then as before.
+    pub fn apply(&mut self, entry: &Entry) -> Result<(), LedgerError> {
+        let index = self.entries;
+        self.follow(entry).map_err(|what| LedgerError { index, what })
+    }
+
+    /// The state after these entries.
+    ///
+    /// # Errors
+    /// At the first that does not follow.
+    pub fn replay<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Self, LedgerError> {
+        let mut state = Self::default();
+        for entry in entries {
+            state.apply(entry)?;
+        }
+        Ok(state)
+    }
+
+    fn follow(&mut self, entry: &Entry) -> Result<(), Fault> {
+        if entry.index != self.entries {
+            return Err(Fault::Index { found: entry.index });
+        }
+        if entry.previous != self.head {
+            let (found, expected) = (entry.previous, self.head);
+            return Err(Fault::Previous { found, expected });
+        }
+        // A decision was made at the state's own time, which is never before the last entry.
+        if entry.time_secs < self.now(0) {
+            return Err(Fault::Time { found: entry.time_secs, previous: self.now(0) });
+        }
+        match &entry.kind {
+            Kind::Bootstrap(bootstrap) => self.bootstrapped(bootstrap)?,
+            Kind::RootCertified(certified) => self.root_certified(certified, entry.time_secs)?,
+            Kind::ListSet(document) => self.list_set(document)?,
+            Kind::PolicySet(document) => self.policy_set(document, entry.time_secs)?,
+            Kind::Resumed(resumed) => self.resumed(resumed, entry.time_secs)?,
+            Kind::Released(released) => self.released(released)?,
+            Kind::Refused(refusal) => self.refused(refusal, entry.time_secs)?,
+            Kind::Opened(opened) => self.opened(opened, entry.time_secs)?,
+            Kind::Anchored(anchored) => self.anchored(anchored)?,
+        }
+        self.entries += 1;
+        self.head = entry.hash();
+        self.last_secs = entry.time_secs;
+        Ok(())
+    }
+
+    fn bootstrapped(&mut self, bootstrap: &Bootstrap) -> Result<(), Fault> {
+        let Bootstrap { cluster, epoch, identity, member } = bootstrap;
+        if self.entries != 0 {
+            return Err(rule("a second root"));
+        }
+        cluster.check().map_err(rule)?;
+        if *epoch != FIRST_EPOCH {
+            return Err(rule(format!("a root of epoch {epoch}, expected {FIRST_EPOCH}")));
+        }
+        let (cluster, certificate) = (cluster.clone(), None);
+        let (epoch, identity, member) = (*epoch, *identity, *member);
+        self.born = Some(Born { cluster, epoch, identity, certificate, member });
+        Ok(())
+    }
+
+    fn root_certified(&mut self, certified: &RootCertified, time: u64) -> Result<(), Fault> {
+        certify_root(self, &certified.envelope, time).map_err(rule)?;
+        let born = self.born.as_mut().ok_or_else(|| rule("no root was made yet"))?;
+        born.certificate = Some(certified.envelope.clone());
+        Ok(())
+    }
+
+    fn list_set(&mut self, document: &Document) -> Result<(), Fault> {
+        let list = read_list(self, &document.envelope).map_err(rule)?;
+        check_version(document, list.version)?;
+        self.list = Some((list, document.envelope.clone()));
+        Ok(())
+    }
+
+    fn policy_set(&mut self, document: &Document, time: u64) -> Result<(), Fault> {
+        let policy = read_policy(self, &document.envelope, time).map_err(rule)?;
+        check_version(document, policy.version())?;
+        self.policy = Some(policy);
+        Ok(())
+    }
+
+    fn resumed(&mut self, resumed: &Resumed, time: u64) -> Result<(), Fault> {
+        let resumption = read_resumption(self, &resumed.envelope).map_err(rule)?;
+        let lowest = lowest_counter_after(self, time);
+        if resumption.member != resumed.member || resumed.lowest_counter != lowest {
+            return Err(rule("it says something else than the resumption in it"));
+        }
+        let born = self.born.as_mut().ok_or_else(|| rule("no root was made yet"))?;
+        born.member = resumed.member;
+        self.lowest_counter = lowest;
+        Ok(())
+    }
+
+    fn released(&mut self, released: &Released) -> Result<(), Fault> {
+        let version = self.policy.as_ref().map(crate::policy::SignedPolicy::version);
+        if version != Some(released.policy_version) {
+            return Err(rule(format!("keys by the policy {}", released.policy_version)));
+        }
+        let key = (released.who.app_id, released.who.instance_id);
+        if released.new_instance == self.instances.contains_key(&key) {
+            return Err(rule("an instance that is new and known, or neither"));
+        }
+        let instance = self.instances.entry(key).or_insert_with(|| Instance::new(&released.who));
+        instance.released(&released.who);
+        self.newest_collateral_secs =
+            self.newest_collateral_secs.max(released.collateral_issued_secs);
+        Ok(())
+    }
+
+    fn refused(&mut self, refusal: &Refusal, time: u64) -> Result<(), Fault> {
+        if refusal.reason.len() > MAX_REASON_BYTES {
+            return Err(rule(format!("a reason of {} bytes", refusal.reason.len())));
+        }
+        let next = self.refusals.with_one_more(time);
+        self.refusals = next.ok_or_else(|| rule("more refusals than are recorded in an hour"))?;
+        Ok(())
+    }
+
+    fn opened(&mut self, opened: &Opened, time: u64) -> Result<(), Fault> {
+        let lowest = self.lowest_counter_at(time);
+        let key = (opened.who.app_id, opened.who.instance_id);
+        let instance = self.instances.get_mut(&key);
+        let instance = instance.ok_or_else(|| rule("a disk of an instance without keys"))?;
+        let used = instance.open_counter().is_some_and(|last| opened.counter <= last);
+        if used || opened.counter < lowest || opened.counter > last_counter() {
+            return Err(rule(format!("the open counter {}", opened.counter)));
+        }
+        instance.opened(opened.counter);
+        Ok(())
+    }
+
+    fn anchored(&mut self, anchored: &Anchored) -> Result<(), Fault> {
+        let key = (anchored.app_id, anchored.instance_id);
+        let instance = self.instances.get_mut(&key);
+        let instance = instance.ok_or_else(|| rule("an anchor of an instance without keys"))?;
+        let mounted = instance.open_counter() == Some(anchored.counter);
+        let back = instance.anchor().is_some_and(|anchor| anchored.generation < anchor);
+        let inside = anchored.generation >> GENERATION_BITS == anchored.counter;
+        if !mounted || back || !inside {
+            let Anchored { counter, generation, .. } = anchored;
+            return Err(rule(format!("the anchor {generation} under the open counter {counter}")));
+        }
+        instance.anchored(anchored.generation);
+        Ok(())
+    }
+}
+
+impl RefusalWindow {
+    /// The window after one more refusal; `None` if it is full.
+    pub(super) fn with_one_more(self, time: u64) -> Option<Self> {
+        if time.saturating_sub(self.since_secs) >= REFUSAL_WINDOW_SECS {
+            return Some(Self { since_secs: time, recorded: 1 });
+        }
+        let recorded = self.recorded + 1;
+        (recorded <= MAX_REFUSALS).then_some(Self { recorded, ..self })
+    }
+}
+
+/// The last open counter whose generations are numbers.
+pub(super) fn last_counter() -> u64 {
+    u64::MAX >> GENERATION_BITS
+}
+
+fn check_version(document: &Document, signed: u64) -> Result<(), Fault> {
+    if document.version == signed {
+        return Ok(());
+    }
+    Err(rule(format!("version {}, the owners signed {signed}", document.version)))
+}
+
+fn rule(what: impl ToString) -> Fault {
+    Fault::Rule(what.to_string())
+}

@@ -1,0 +1,341 @@
+//! What guests get: keys, the right to mount their disk, an anchor, a certificate.
+//!
+//! Every check reports through [`Reasons::unless`], and every check that can be made is made; the
+//! first that refuses decides.
+
+use attestation::policy::TcbStatus;
+use protocol::digest::{AppId, Ed25519Key, InstanceId};
+use protocol::kms::{AnchorRequest, GENERATION_BITS};
+
+use super::fold::last_counter;
+use super::{Instance, InstanceKey, Phase, State};
+use crate::guest::Guest;
+use crate::ledger::{
+    Anchored, Call, Entry, Kind, MAX_REASON_BYTES, Opened, Refusal, Released, Who,
+};
+use crate::policy::{Instances, PolicyApp, PolicyFile, SignedPolicy};
+use crate::refused::Refused;
+
+/// Why not, so far.
+#[derive(Debug, Default)]
+struct Reasons(Vec<Refused>);
+
+impl Reasons {
+    fn unless(&mut self, holds: bool, refused: impl FnOnce() -> Refused) {
+        if !holds {
+            self.0.push(refused());
+        }
+    }
+}
+
+/// Gives a guest its keys.
+///
+/// # Errors
+/// The first rule that refuses.
+pub fn release(
+    state: &State,
+    guest: &Guest,
+    member: &Ed25519Key,
+    clock_secs: u64,
+) -> Result<Entry, Refused> {
+    first(reasons(state, guest, member, clock_secs))?;
+    let policy = state.policy().ok_or(Refused::NoPolicy)?;
+    let app_id = guest.app_id;
+    let (policy_app, _) = policy.app(&app_id).ok_or(Refused::AppUnknown { app_id })?;
+    let released = Released {
+        who: who(guest)?,
+        epoch: state.epoch(),
+        policy_version: policy.version(),
+        policy_app,
+        new_instance: !state.instances.contains_key(&key(guest)),
+        collateral_issued_secs: guest.collateral_issued_secs,
+    };
+    Ok(state.next(Kind::Released(released), clock_secs))
+}
+
+/// Every rule by which this guest would get no keys now, in the order of the checks.
+pub fn reasons(state: &State, guest: &Guest, member: &Ed25519Key, clock_secs: u64) -> Vec<Refused> {
+    let mut reasons = Reasons::default();
+    check_serving(&mut reasons, state, member);
+    check_guest(&mut reasons, guest);
+    check_ids(&mut reasons, state, guest);
+    match state.policy() {
+        None => reasons.unless(false, || Refused::NoPolicy),
+        Some(policy) => check_policy(&mut reasons, state, policy, guest, state.now(clock_secs)),
+    }
+    reasons.0
+}
+
+/// Gives a new open counter, which ends every earlier mount of the instance.
+///
+/// # Errors
+/// If the guest would get no keys, or got none yet.
+pub fn open_disk(
+    state: &State,
+    guest: &Guest,
+    member: &Ed25519Key,
+    clock_secs: u64,
+) -> Result<Entry, Refused> {
+    first(reasons(state, guest, member, clock_secs))?;
+    let instance = recorded(state, guest)?;
+    let after_last = instance.open_counter().map_or(0, |last| last.saturating_add(1));
+    let counter = after_last.max(state.lowest_counter_at(state.now(clock_secs)));
+    if counter > last_counter() {
+        return Err(Refused::CountersUsedUp(counter));
+    }
+    Ok(state.next(Kind::Opened(Opened { who: who(guest)?, counter }), clock_secs))
+}
+
+/// Keeps how far a disk is. The policy is not asked: an anchor gives nothing to anybody, and
+/// without it the host could undo what an app wrote.
+///
+/// # Errors
+/// If the mount is not the newest one, or the generation is not of it or goes back.
+pub fn anchor(
+    state: &State,
+    guest: &Guest,
+    member: &Ed25519Key,
+    request: &AnchorRequest,
+    clock_secs: u64,
+) -> Result<Entry, Refused> {
+    let mut reasons = Reasons::default();
+    check_serving(&mut reasons, state, member);
+    reasons.unless(guest.reserves_report_data, || Refused::TagsNotReserved);
+    first(reasons.0)?;
+    let instance = recorded(state, guest)?;
+    let AnchorRequest { open_counter: counter, generation } = *request;
+    let newest = instance.open_counter().unwrap_or_default();
+    if counter < newest {
+        return Err(Refused::Superseded { found: counter, newest });
+    }
+    if instance.open_counter() != Some(counter) {
+        return Err(Refused::CounterUnknown { found: counter, newest });
+    }
+    if generation >> GENERATION_BITS != counter {
+        return Err(Refused::OutsideWindow { generation, counter });
+    }
+    if let Some(anchor) = instance.anchor().filter(|anchor| generation < *anchor) {
+        return Err(Refused::AnchorGoesBack { found: generation, anchor });
+    }
+    let (app_id, instance_id) = key(guest);
+    let anchored = Anchored { app_id, instance_id, counter, generation };
+    Ok(state.next(Kind::Anchored(anchored), clock_secs))
+}
+
+/// Whether a guest may have these names certified; a certificate needs no entry.
+///
+/// # Errors
+/// The first rule that refuses.
+pub fn certify(
+    state: &State,
+    guest: &Guest,
+    member: &Ed25519Key,
+    names: &[String],
+    clock_secs: u64,
+) -> Result<(), Refused> {
+    // An app asks for certificates while it runs.
+    let booting = Guest { ready: false, ..guest.clone() };
+    first(reasons(state, &booting, member, clock_secs))?;
+    recorded(state, guest)?;
+    let app_id = guest.app_id;
+    let app = state.policy().and_then(|policy| policy.app(&app_id));
+    let (_, app) = app.ok_or(Refused::AppUnknown { app_id })?;
+    match names.iter().find(|name| !app.may_certify(name)) {
+        Some(name) => Err(Refused::NameNotListed(name.clone())),
+        None => Ok(()),
+    }
+}
+
+/// The entry for a refusal; `None` if as many were recorded as are in one hour.
+pub fn refusal(
+    state: &State,
+    guest: &Guest,
+    call: Call,
+    refused: &Refused,
+    clock_secs: u64,
+) -> Option<Entry> {
+    state.refusals.with_one_more(state.now(clock_secs))?;
+    let text = refused.to_string();
+    let reason = text[..text.floor_char_boundary(MAX_REASON_BYTES)].to_owned();
+    let who = who(guest).ok()?;
+    Some(state.next(Kind::Refused(Refusal { who, call, reason }), clock_secs))
+}
+
+fn check_serving(reasons: &mut Reasons, state: &State, member: &Ed25519Key) {
+    // Whoever asks for a decision has the root; without one there is nothing to give.
+    let phase = state.phase(member, true);
+    reasons.unless(phase == Phase::Serving, || Refused::NotServing(phase.name()));
+}
+
+fn check_guest(reasons: &mut Reasons, guest: &Guest) {
+    reasons.unless(!guest.ready, || Refused::Ready);
+    reasons.unless(guest.reserves_report_data, || Refused::TagsNotReserved);
+}
+
+/// An id names an app or an instance of one app, never two things: gateways and other guests know
+/// both by 20 bytes alone.
+fn check_ids(reasons: &mut Reasons, state: &State, guest: &Guest) {
+    let known_instance = |id: &[u8; 20]| {
+        state.instances.keys().any(|(_, instance)| instance.is_some_and(|known| known.0 == *id))
+    };
+    let app_id = guest.app_id;
+    reasons.unless(!known_instance(&app_id.0), || Refused::AppIdIsInstance(app_id));
+    let Some(id) = guest.instance_id else { return };
+    reasons.unless(!is_app(state, &app_id, &id), || Refused::InstanceIdIsApp(id));
+    let mut others =
+        state.instances.keys().filter(|(app, instance)| *instance == Some(id) && *app != app_id);
+    let other = others.next().map(|(app, _)| *app);
+    reasons.unless(other.is_none(), || Refused::InstanceOfOther {
+        instance_id: id,
+        app_id: other.unwrap_or(app_id),
+    });
+}
+
+fn is_app(state: &State, own: &AppId, id: &InstanceId) -> bool {
+    let id = AppId(id.0);
+    let in_policy = state.policy().is_some_and(|policy| policy.app(&id).is_some());
+    in_policy || id == *own || state.instances.keys().any(|(app, _)| *app == id)
+}
+
+fn check_policy(
+    reasons: &mut Reasons,
+    state: &State,
+    policy: &SignedPolicy,
+    guest: &Guest,
+    now_secs: u64,
+) {
+    if let Err(refusal) = policy.check_valid_at(now_secs) {
+        reasons.unless(false, || Refused::PolicyNotValid(refusal));
+    }
+    let file = policy.file();
+    let image = guest.os_image_hash;
+    reasons.unless(file.os_images.contains(&image), || Refused::ImageNotListed(image));
+    check_platform(reasons, file, guest, now_secs);
+    let app_id = guest.app_id;
+    match policy.app(&app_id) {
+        None if policy.names_file(&guest.compose_hash) => {
+            reasons.unless(false, || not_listed(guest, true));
+        }
+        None => reasons.unless(false, || Refused::AppUnknown { app_id }),
+        Some((_, app)) => {
+            let listed = app.compose_hashes.contains(&guest.compose_hash);
+            let elsewhere = policy.names_file(&guest.compose_hash);
+            reasons.unless(listed, || not_listed(guest, elsewhere));
+            check_app(reasons, state, app, guest);
+            if let Some(instance) = state.instances.get(&key(guest)) {
+                check_not_back(reasons, file, app, instance, guest);
+            }
+        }
+    }
+}
+
+fn check_platform(reasons: &mut Reasons, file: &PolicyFile, guest: &Guest, now_secs: u64) {
+    if let Some(list) = &file.platform_ids {
+        let listed = guest.platform_ids.iter().any(|id| list.contains(id));
+        reasons.unless(listed, || {
+            let ids: Vec<_> = guest.platform_ids.iter().map(ToString::to_string).collect();
+            Refused::PlatformNotListed(ids.join(", "))
+        });
+    }
+    if let Some(minimum) = file.minimum_tcb_evaluation_number {
+        let found = guest.tcb_evaluation_number;
+        reasons.unless(found >= minimum, || Refused::EvaluationNumber { found, minimum });
+    }
+    if let Some(minimum_secs) = file.minimum_tcb_date_secs {
+        let found_secs = guest.tcb_date_secs;
+        reasons
+            .unless(found_secs >= minimum_secs, || Refused::TcbDate { found_secs, minimum_secs });
+    }
+    let tolerated = file.tolerate_tcb.iter().any(|tolerated| {
+        tolerated.status == guest.tcb_status
+            && now_secs <= tolerated.until_secs
+            && guest.advisory_ids.iter().all(|id| tolerated.advisories.contains(id))
+    });
+    reasons.unless(tolerated || guest.tcb_status == TcbStatus::UpToDate, || Refused::TcbStatus {
+        status: guest.tcb_status,
+        advisory_ids: guest.advisory_ids.clone(),
+    });
+}
+
+fn check_app(reasons: &mut Reasons, state: &State, app: &PolicyApp, guest: &Guest) {
+    reasons.unless(!guest.privileged || app.danger_privileged, || Refused::Privileged);
+    let default = protocol::app_compose::StorageFs::Btrfs.name();
+    let storage = guest.storage;
+    let accepted = storage == default || app.danger_storage.iter().any(|name| name == storage);
+    reasons.unless(accepted, || Refused::Storage(storage.to_owned()));
+    let others = state
+        .instances
+        .keys()
+        .filter(|(app_id, instance)| *app_id == guest.app_id && *instance != guest.instance_id);
+    let known = others.count();
+    match &app.instances {
+        Instances::Any(_) => {}
+        Instances::Number(allowed) => {
+            // A known instance stays when the number is lowered; a list of ids shuts it out.
+            let is_known = state.instances.contains_key(&key(guest));
+            let room = known < *allowed as usize;
+            reasons.unless(room || (is_known && *allowed > 0), || Refused::TooManyInstances {
+                known,
+                allowed: *allowed,
+            });
+        }
+        Instances::Ids(list) => {
+            let listed = guest.instance_id.is_some_and(|id| list.contains(&id));
+            reasons.unless(listed, || {
+                let id = guest.instance_id.map(|id| id.to_string());
+                Refused::InstanceNotListed(id.unwrap_or_else(|| "without an id".to_owned()))
+            });
+        }
+    }
+}
+
+fn check_not_back(
+    reasons: &mut Reasons,
+    file: &PolicyFile,
+    app: &PolicyApp,
+    instance: &Instance,
+    guest: &Guest,
+) {
+    let older = guest.compose_hash;
+    let allowed = app.danger_go_back_to.contains(&older) || !instance.is_older_file(&older);
+    reasons.unless(allowed, || Refused::OlderFile { older, newer: instance.compose_hash() });
+    let older = guest.os_image_hash;
+    let back = instance.is_older_image(&older);
+    let allowed = !back || file.danger_go_back_to_images.contains(&older);
+    reasons.unless(allowed, || Refused::OlderImage { older, newer: instance.os_image_hash() });
+}
+
+/// The instance, which must have got its keys as what it is now.
+fn recorded<'a>(state: &'a State, guest: &Guest) -> Result<&'a Instance, Refused> {
+    let instance = state.instances.get(&key(guest)).ok_or(Refused::InstanceUnknown)?;
+    let (recorded, found) = (instance.compose_hash(), guest.compose_hash);
+    if recorded != found {
+        return Err(Refused::OtherFile { recorded, found });
+    }
+    Ok(instance)
+}
+
+fn not_listed(guest: &Guest, elsewhere: bool) -> Refused {
+    let Guest { app_id, compose_hash, .. } = *guest;
+    Refused::FileNotListed { app_id, compose_hash, elsewhere }
+}
+
+fn first(reasons: Vec<Refused>) -> Result<(), Refused> {
+    reasons.into_iter().next().map_or(Ok(()), Err)
+}
+
+fn key(guest: &Guest) -> InstanceKey {
+    (guest.app_id, guest.instance_id)
+}
+
+fn who(guest: &Guest) -> Result<Who, Refused> {
+    let platform = guest.platform_ids.first();
+    let platform_id = *platform.ok_or_else(|| Refused::PlatformNotListed("none".to_owned()))?;
+    Ok(Who {
+        app_id: guest.app_id,
+        instance_id: guest.instance_id,
+        compose_hash: guest.compose_hash,
+        os_image_hash: guest.os_image_hash,
+        platform_id,
+    })
+}
