@@ -34,7 +34,7 @@ pub struct BuiltExample {
 #[must_use]
 pub fn in_directory(checkout: &Path, directory: &Path) -> Option<&'static str> {
     let directory = directory.canonicalize().ok()?;
-    EXAMPLES.into_iter().find(|name| {
+    EXAMPLES.into_iter().map(|example| example.name).find(|name| {
         checkout.join("examples").join(name).canonicalize().is_ok_and(|own| own == directory)
     })
 }
@@ -50,7 +50,8 @@ pub fn build(
 ) -> Result<BuiltExample, BuildImageError> {
     let built = builder.build(&*Recipes::new(builder, checkout).example(name)?)?;
     let bytes = fs::read(built.path.join(name))?;
-    let image = Image::of(&Program { name, bytes: &bytes, port: PORT });
+    let data = EXAMPLES.into_iter().find(|example| example.name == name).and_then(|e| e.data);
+    let image = Image::of(&Program { name, bytes: &bytes, port: PORT, data });
     let layout = checkout.join("target/examples").join(name);
     image.write(&layout)?;
     let compose = checkout.join("examples").join(name).join("docker-compose.yml");

@@ -20,6 +20,8 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// Nobody: the program needs no right over its files.
 const USER: &str = "65534:65534";
+/// The same, as archives have it.
+const USER_ID: u64 = 65534;
 
 /// What an image consists of.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +32,9 @@ pub struct Program<'a> {
     pub bytes: &'a [u8],
     /// TCP port on which it listens.
     pub port: u16,
+    /// A directory of the root that belongs to the program's user. A volume that is mounted there
+    /// begins with that owner.
+    pub data: Option<&'a str>,
 }
 
 /// An image as a layout on disk holds it.
@@ -155,19 +160,29 @@ fn config(program: &Program<'_>, layer_digest: &str) -> Vec<u8> {
 }
 
 fn layer(program: &Program<'_>) -> Vec<u8> {
-    let mut header = tar::Header::new_ustar();
-    header.set_entry_type(tar::EntryType::Regular);
-    header.set_mode(0o755);
-    // Owner 0:0 and time 0: whatever does not follow from the program is left out.
-    for clear in [tar::Header::set_uid, tar::Header::set_gid, tar::Header::set_mtime] {
-        clear(&mut header, 0);
-    }
-    header.set_size(program.bytes.len() as u64);
     let mut archive = tar::Builder::new(Vec::new());
-    let written = archive
-        .append_data(&mut header, program.name, program.bytes)
-        .and_then(|()| archive.into_inner());
-    written.expect("a vector takes everything and the name is short and relative")
+    let mut file = header(tar::EntryType::Regular, 0);
+    file.set_size(program.bytes.len() as u64);
+    let mut written = archive.append_data(&mut file, program.name, program.bytes);
+    if let Some(data) = program.data {
+        let mut directory = header(tar::EntryType::Directory, USER_ID);
+        directory.set_size(0);
+        written =
+            written.and_then(|()| archive.append_data(&mut directory, data, std::io::empty()));
+    }
+    let layer = written.and_then(|()| archive.into_inner());
+    layer.expect("a vector takes everything and the names are short and relative")
+}
+
+/// Time 0: whatever does not follow from the program is left out.
+fn header(kind: tar::EntryType, owner: u64) -> tar::Header {
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(kind);
+    header.set_mode(0o755);
+    header.set_uid(owner);
+    header.set_gid(owner);
+    header.set_mtime(0);
+    header
 }
 
 fn json(document: &impl Serialize) -> Vec<u8> {
@@ -178,7 +193,8 @@ fn json(document: &impl Serialize) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const PROGRAM: Program<'_> = Program { name: "hello", bytes: b"\x7fELF", port: 8080 };
+    const PROGRAM: Program<'_> =
+        Program { name: "hello", bytes: b"\x7fELF", port: 8080, data: None };
 
     fn parsed(image: &Image, digest: &str) -> serde_json::Value {
         let digest = Sha256Digest::from_hex(digest.strip_prefix("sha256:").unwrap()).unwrap();
@@ -203,27 +219,37 @@ mod tests {
         assert_eq!(stated.iter().sum::<u64>(), sizes as u64);
     }
 
+    /// Path, mode, time, owner, group and size of each entry.
+    fn entries(layer: &[u8]) -> Vec<(String, u32, [u64; 4])> {
+        let mut archive = tar::Archive::new(layer);
+        let entries = archive.entries().unwrap().map(|entry| {
+            let entry = entry.unwrap();
+            let header = entry.header();
+            let numbers = [header.mtime(), header.uid(), header.gid(), header.size()];
+            let path = entry.path().unwrap().display().to_string();
+            (path, header.mode().unwrap(), numbers.map(Result::unwrap))
+        });
+        entries.collect()
+    }
+
     #[test]
     fn the_layer_is_the_program_alone_and_has_no_time() {
-        let layer = layer(&PROGRAM);
-        let mut archive = tar::Archive::new(&layer[..]);
-        let entries: Vec<_> = archive
+        assert_eq!(entries(&layer(&PROGRAM)), [("hello".to_owned(), 0o755, [0, 0, 0, 4])]);
+    }
+
+    #[test]
+    fn a_data_directory_belongs_to_the_user_of_the_program() {
+        let with_data = Program { data: Some("data"), ..PROGRAM };
+        let directory = ("data".to_owned(), 0o755, [0, 65534, 65534, 0]);
+        let layer = layer(&with_data);
+        assert_eq!(entries(&layer), [("hello".to_owned(), 0o755, [0, 0, 0, 4]), directory]);
+        let kinds: Vec<_> = tar::Archive::new(&layer[..])
             .entries()
             .unwrap()
-            .map(|entry| {
-                let entry = entry.unwrap();
-                let header = entry.header();
-                let path = entry.path().unwrap().display().to_string();
-                (
-                    path,
-                    header.mode().unwrap(),
-                    header.mtime().unwrap(),
-                    header.uid().unwrap(),
-                    header.size().unwrap(),
-                )
-            })
+            .map(|entry| entry.unwrap().header().entry_type())
             .collect();
-        assert_eq!(entries, [("hello".to_owned(), 0o755, 0, 0, 4)]);
+        assert_eq!(kinds, [tar::EntryType::Regular, tar::EntryType::Directory]);
+        assert_eq!(USER, format!("{USER_ID}:{USER_ID}"));
     }
 
     #[test]

@@ -21,7 +21,7 @@ mod initrd;
 mod kernel;
 mod programs;
 
-pub use examples::EXAMPLES;
+pub use examples::{EXAMPLES, Example};
 
 /// The lock group that every recipe of the image runs in.
 const ROOT: &str = "build";
@@ -82,9 +82,10 @@ impl<'a> Recipes<'a> {
                 let (release, dev) = (self.initrd(Flavour::Release)?, self.initrd(Flavour::Dev)?);
                 vec![self.file_systems()?, self.programs()?, release, dev]
             }
-            Target::Examples => {
-                EXAMPLES.iter().map(|name| self.example(name)).collect::<Result<_, _>>()?
-            }
+            Target::Examples => EXAMPLES
+                .iter()
+                .map(|example| self.example(example.name))
+                .collect::<Result<_, _>>()?,
         })
     }
 

@@ -8,8 +8,18 @@ use reproducible_build::rust::{self, Programs};
 use super::Recipes;
 use crate::BuildImageError;
 
-/// Packages under `examples/` whose program is the whole image.
-pub const EXAMPLES: [&str; 1] = ["hello"];
+/// A package under `examples/` whose program is the whole image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Example {
+    /// Of its package, directory and program.
+    pub name: &'static str,
+    /// Directory of its image's root that the program may write to: where its volume is mounted.
+    pub data: Option<&'static str>,
+}
+
+/// Every example.
+pub const EXAMPLES: [Example; 2] =
+    [Example { name: "hello", data: None }, Example { name: "notes", data: Some("data") }];
 
 impl Recipes<'_> {
     /// Leaves the program of the example `name`.

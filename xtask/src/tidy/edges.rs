@@ -71,6 +71,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("xtask", &[]),
     ("hello", &[]),
+    ("notes", &[]),
 ];
 
 /// External crates that a crate must never pull in, at any depth.
