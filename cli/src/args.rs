@@ -235,6 +235,8 @@ pub enum Part {
     Initrd,
     /// The examples' container images.
     Examples,
+    /// The container image of the key management service.
+    Kms,
 }
 
 /// Options of `release`.

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use image::{BuildImageError, BuiltImage, examples};
+use image::apps::OwnApp;
+use image::{BuildImageError, BuiltImage};
 use protocol::error::chain;
 use protocol::image::Flavour;
 use reproducible_build::builder::{BuildError, Builder};
@@ -29,11 +30,11 @@ pub fn image(builder: &Builder, flavour: Flavour) -> Outcome<BuiltImage> {
     of_image(image::build(builder, &paths::checkout()?, flavour))
 }
 
-/// OCI layouts of an app that is one of the checkout's examples.
+/// OCI layouts of an app that is one of the checkout's own.
 pub fn local_images(builder: &Builder, app: &App) -> Outcome<Vec<PathBuf>> {
     let checkout = paths::checkout()?;
-    match examples::in_directory(&checkout, &app.directory) {
-        Some(name) => Ok(vec![of_image(examples::build(builder, &checkout, name))?.layout]),
+    match OwnApp::in_directory(&checkout, &app.directory) {
+        Some(own) => Ok(vec![of_image(own.build(builder, &checkout))?.layout]),
         None => Ok(Vec::new()),
     }
 }

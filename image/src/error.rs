@@ -10,7 +10,7 @@ use reproducible_build::qemu::QemuError;
 use reproducible_build::rust::RustError;
 use reproducible_build::source::TreeError;
 
-use crate::example_compose::ExampleError;
+use crate::app_compose_file::OtherImage;
 use crate::initrd::InitrdError;
 use crate::kconfig::KconfigError;
 use crate::manifest::CeilingError;
@@ -54,7 +54,7 @@ pub enum BuildImageError {
     Facts(#[from] FactsError),
     /// an example's compose file names another image
     #[error(transparent)]
-    Example(#[from] ExampleError),
+    OtherImage(#[from] OtherImage),
     /// a file cannot be read or written
     #[error("a file of the image cannot be read or written")]
     Io(#[from] io::Error),
@@ -86,7 +86,7 @@ impl BuildImageError {
             Self::Facts(_) => {
                 Some("the firmware or kernel recipe made something unexpected; read its log".into())
             }
-            Self::Example(error) => Some(error.hint()),
+            Self::OtherImage(error) => Some(error.hint()),
             Self::Io(_) => {
                 Some("check the room on the disk and the permissions of the checkout".into())
             }

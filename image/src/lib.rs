@@ -8,9 +8,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod app_compose_file;
+pub mod apps;
 pub mod cmdline;
-pub mod example_compose;
-pub mod examples;
 pub mod initrd;
 pub mod kconfig;
 pub mod manifest;

@@ -14,14 +14,14 @@ use reproducible_build::source::Tree;
 
 use crate::BuildImageError;
 
-mod examples;
+mod apps;
 mod file_systems;
 mod firmware;
 mod initrd;
 mod kernel;
 mod programs;
 
-pub use examples::{EXAMPLES, Example};
+pub use apps::{EXAMPLES, KMS, OwnApp};
 
 /// The lock group that every recipe of the image runs in.
 const ROOT: &str = "build";
@@ -44,11 +44,14 @@ pub enum Target {
     Initrd,
     /// The examples' images.
     Examples,
+    /// The image of the key management service.
+    Kms,
 }
 
 impl Target {
     /// In the order of their building times, the shortest first.
-    pub const ALL: [Self; 4] = [Self::Examples, Self::Initrd, Self::Firmware, Self::Kernel];
+    pub const ALL: [Self; 5] =
+        [Self::Examples, Self::Kms, Self::Initrd, Self::Firmware, Self::Kernel];
 
     /// As the command line spells it.
     #[must_use]
@@ -58,6 +61,7 @@ impl Target {
             Self::Firmware => "firmware",
             Self::Initrd => "initrd",
             Self::Examples => "examples",
+            Self::Kms => "kms",
         }
     }
 }
@@ -82,10 +86,10 @@ impl<'a> Recipes<'a> {
                 let (release, dev) = (self.initrd(Flavour::Release)?, self.initrd(Flavour::Dev)?);
                 vec![self.file_systems()?, self.programs()?, release, dev]
             }
-            Target::Examples => EXAMPLES
-                .iter()
-                .map(|example| self.example(example.name))
-                .collect::<Result<_, _>>()?,
+            Target::Examples => {
+                EXAMPLES.iter().map(|app| self.app(app)).collect::<Result<_, _>>()?
+            }
+            Target::Kms => vec![self.app(&KMS)?],
         })
     }
 

@@ -74,7 +74,8 @@ fn checkout(
     pruned: &pruned::Workspace,
     extra: &[&str],
 ) -> Result<Tree, RustError> {
-    let without = ["tests", "benches", "examples", "Cargo.toml"];
+    // A compose file names what was built: it must not be an input of it.
+    let without = ["tests", "benches", "examples", "Cargo.toml", "deploy", "docker-compose.yml"];
     let mut paths: Vec<String> = extra.iter().map(|&path| path.into()).collect();
     for member in pruned.members.keys() {
         for entry in fs::read_dir(workspace.join(member))? {

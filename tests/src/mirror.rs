@@ -26,14 +26,14 @@ pub struct Mirror {
 impl Mirror {
     /// Serves the example's image as it was built.
     pub fn honest() -> Self {
-        let hello = image::examples::build(lab::builder(), lab::checkout(), "hello").unwrap();
+        let hello = image::apps::EXAMPLES[0].build(lab::builder(), lab::checkout()).unwrap();
         Self::start(&hello.layout, tempfile::tempdir().unwrap())
     }
 
     /// Serves the example's image with one byte changed in each blob but the manifest.
     pub fn lying() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let hello = image::examples::build(lab::builder(), lab::checkout(), "hello").unwrap();
+        let hello = image::apps::EXAMPLES[0].build(lab::builder(), lab::checkout()).unwrap();
         let layout = directory.path().join("layout");
         let blobs = layout.join("blobs/sha256");
         fs::create_dir_all(&blobs).unwrap();

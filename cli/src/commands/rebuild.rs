@@ -126,6 +126,7 @@ fn targets(only: Option<Part>) -> Vec<Target> {
         Some(Part::Firmware) => vec![Target::Firmware],
         Some(Part::Initrd) => vec![Target::Initrd],
         Some(Part::Examples) => vec![Target::Examples],
+        Some(Part::Kms) => vec![Target::Kms],
     }
 }
 

@@ -57,7 +57,7 @@ pub fn an_image_that_was_built_here_runs() {
 
 /// The example's image as an archive of an OCI layout.
 fn saved(directory: &Path) -> PathBuf {
-    let hello = image::examples::build(lab::builder(), lab::checkout(), "hello").unwrap();
+    let hello = image::apps::EXAMPLES[0].build(lab::builder(), lab::checkout()).unwrap();
     let archive = directory.join("web.tar");
     let mut builder = tar::Builder::new(fs::File::create(&archive).unwrap());
     builder.append_dir_all(".", &hello.layout).unwrap();

@@ -37,7 +37,7 @@ impl Drop for Running<'_> {
 pub fn boots_verifies_and_answers() {
     let user = User::default();
     // Everything is built before the clock starts.
-    image::examples::build(lab::builder(), lab::checkout(), "hello").unwrap();
+    image::apps::EXAMPLES[0].build(lab::builder(), lab::checkout()).unwrap();
     let started = Instant::now();
     let running = Running(&user, NAME);
     let up = user.dstyx(["up", "examples/hello", "--emulate", "--name", NAME]);
@@ -64,7 +64,7 @@ pub fn boots_verifies_and_answers() {
 /// ends, and nobody waits for the app.
 pub fn ends_where_the_guest_is_not_verified() {
     let user = User::default();
-    image::examples::build(lab::builder(), lab::checkout(), "hello").unwrap();
+    image::apps::EXAMPLES[0].build(lab::builder(), lab::checkout()).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let qemu = qemu_with_one_processor(directory.path()).display().to_string();
     let _running = Running(&user, OTHER_MACHINE);

@@ -1,17 +1,17 @@
-//! The image that an example's compose file names, which must be the built one.
+//! The image that the compose file of an own app names, which must be the built one.
 
 use std::path::{Path, PathBuf};
 
 use protocol::digest::Sha256Digest;
 use protocol::launch::LOCAL_REGISTRY;
 
-/// Refuses a compose file that names another image of the example than the one of `digest`.
+/// Refuses a compose file that names another image of the app than the one of `digest`.
 pub fn check(
     path: &Path,
     compose: &str,
     name: &str,
     digest: Sha256Digest,
-) -> Result<(), ExampleError> {
+) -> Result<(), OtherImage> {
     let expected = format!("{LOCAL_REGISTRY}/{name}@sha256:{digest}");
     let named =
         compose.lines().filter_map(|line| line.trim_start().strip_prefix("image:")).map(str::trim);
@@ -20,7 +20,7 @@ pub fn check(
         Some(image) if image == expected => Ok(()),
         found => {
             let found = found.unwrap_or("nothing").to_owned();
-            Err(ExampleError { path: path.into(), found, expected })
+            Err(OtherImage { path: path.into(), found, expected })
         }
     }
 }
@@ -28,7 +28,7 @@ pub fn check(
 /// a compose file that names another image than the built one
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{} names {found}, but its sources build {expected}", .path.display())]
-pub struct ExampleError {
+pub struct OtherImage {
     /// The compose file.
     pub path: PathBuf,
     /// Its image.
@@ -37,7 +37,7 @@ pub struct ExampleError {
     pub expected: String,
 }
 
-impl ExampleError {
+impl OtherImage {
     /// What to try.
     #[must_use]
     pub fn hint(&self) -> String {
