@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod certificates;
 pub mod derivation;
 pub mod guest;
 pub mod ledger;

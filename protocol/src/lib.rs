@@ -33,6 +33,7 @@ pub mod log_record;
 pub mod mr_config;
 pub mod prpc;
 pub mod quote;
+pub mod ra_tls;
 pub mod reader;
 pub mod report_data;
 pub mod shape;

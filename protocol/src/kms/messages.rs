@@ -175,6 +175,14 @@ pub struct SignCertRequest {
     /// dstack's statement of the machine; the channel's evidence counts instead.
     #[prost(string, tag = "4")]
     pub vm_config: String,
+    /// Seconds since 1970 from which the certificate is valid; none for about now.
+    #[prost(uint64, optional, tag = "100")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<u64>,
+    /// Seconds since 1970 until which it is valid; none for a year.
+    #[prost(uint64, optional, tag = "101")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<u64>,
 }
 
 /// A certificate and those above it.
