@@ -11,6 +11,8 @@
 
 pub mod certificates;
 pub mod derivation;
+#[cfg(test)]
+mod fixtures;
 pub mod guest;
 pub mod ledger;
 pub mod policy;

@@ -18,7 +18,7 @@ use crate::ledger::{Entry, Kind};
 use crate::policy::SignedPolicy;
 
 pub use guests::{anchor, certify, open_disk, reasons, refusal, release};
-pub use instance::Instance;
+pub use instance::{Instance, Mount};
 pub use owners::{
     COUNTERS_AT_RESUMPTION, DocumentRefused, bootstrap, certify_root, resume, set_list, set_policy,
 };

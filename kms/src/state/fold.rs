@@ -3,7 +3,7 @@
 use protocol::kms::GENERATION_BITS;
 
 use super::owners::{lowest_counter_after, read_list, read_policy, read_resumption};
-use super::{Born, FIRST_EPOCH, Instance, RefusalWindow, State, certify_root};
+use super::{Born, FIRST_EPOCH, Instance, Mount, RefusalWindow, State, certify_root};
 use crate::ledger::{
     Anchored, Bootstrap, Document, Entry, Fault, Kind, LedgerError, MAX_REASON_BYTES, Opened,
     Refusal, Released, Resumed, RootCertified,
@@ -148,7 +148,8 @@ impl State {
         if used || opened.counter < lowest || opened.counter > last_counter() {
             return Err(rule(format!("the open counter {}", opened.counter)));
         }
-        instance.opened(opened.counter);
+        let (counter, compose_hash) = (opened.counter, opened.who.compose_hash);
+        instance.opened(Mount { counter, compose_hash });
         Ok(())
     }
 

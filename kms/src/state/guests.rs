@@ -102,14 +102,17 @@ pub fn anchor(
     check_serving(&mut reasons, state, member);
     reasons.unless(guest.reserves_report_data, || Refused::TagsNotReserved);
     first(reasons.0)?;
-    let instance = recorded(state, guest)?;
+    let instance = state.instances.get(&key(guest)).ok_or(Refused::InstanceUnknown)?;
     let AnchorRequest { open_counter: counter, generation } = *request;
     let newest = instance.open_counter().unwrap_or_default();
     if counter < newest {
         return Err(Refused::Superseded { found: counter, newest });
     }
-    if instance.open_counter() != Some(counter) {
-        return Err(Refused::CounterUnknown { found: counter, newest });
+    let mount = instance.mount().filter(|mount| mount.counter == counter);
+    let mount = mount.ok_or(Refused::CounterUnknown { found: counter, newest })?;
+    if mount.compose_hash != guest.compose_hash {
+        let (recorded, found) = (mount.compose_hash, guest.compose_hash);
+        return Err(Refused::OtherFile { recorded, found });
     }
     if generation >> GENERATION_BITS != counter {
         return Err(Refused::OutsideWindow { generation, counter });

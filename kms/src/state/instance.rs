@@ -1,7 +1,5 @@
 //! What a KMS remembers of one instance of an app.
 
-use std::collections::BTreeSet;
-
 use protocol::digest::{ComposeHash, OsImageHash};
 
 use crate::ledger::Who;
@@ -9,39 +7,69 @@ use crate::ledger::Who;
 /// An instance that got keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
-    compose_hash: ComposeHash,
-    older_files: BTreeSet<ComposeHash>,
-    os_image_hash: OsImageHash,
-    older_images: BTreeSet<OsImageHash>,
-    open_counter: Option<u64>,
+    files: History<ComposeHash>,
+    images: History<OsImageHash>,
+    mount: Option<Mount>,
     anchor: Option<u64>,
+}
+
+/// The newest mount of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mount {
+    /// Its open counter.
+    pub counter: u64,
+    /// The file of the guest that it was given to.
+    pub compose_hash: ComposeHash,
+}
+
+/// Values in the order in which each came first; the last one counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct History<T> {
+    older: Vec<T>,
+    newest: T,
+}
+
+impl<T: Copy + PartialEq> History<T> {
+    fn of(newest: T) -> Self {
+        Self { older: Vec::new(), newest }
+    }
+
+    /// Appends a value; going back to an older one forgets those behind it.
+    fn goes_to(&mut self, value: T) {
+        if value == self.newest {
+            return;
+        }
+        match self.older.iter().position(|older| *older == value) {
+            Some(place) => self.older.truncate(place),
+            None => self.older.push(self.newest),
+        }
+        self.newest = value;
+    }
 }
 
 impl Instance {
     pub(super) fn new(who: &Who) -> Self {
         Self {
-            compose_hash: who.compose_hash,
-            older_files: BTreeSet::new(),
-            os_image_hash: who.os_image_hash,
-            older_images: BTreeSet::new(),
-            open_counter: None,
+            files: History::of(who.compose_hash),
+            images: History::of(who.os_image_hash),
+            mount: None,
             anchor: None,
         }
     }
 
     /// The file that got keys last.
     pub fn compose_hash(&self) -> ComposeHash {
-        self.compose_hash
+        self.files.newest
     }
 
     /// The image that it last ran in.
     pub fn os_image_hash(&self) -> OsImageHash {
-        self.os_image_hash
+        self.images.newest
     }
 
-    /// The newest open counter, if the disk was ever opened.
-    pub fn open_counter(&self) -> Option<u64> {
-        self.open_counter
+    /// The newest mount, if the disk was ever opened.
+    pub fn mount(&self) -> Option<Mount> {
+        self.mount
     }
 
     /// The highest generation that was told.
@@ -51,29 +79,25 @@ impl Instance {
 
     /// Whether this file got keys before the one that got them last.
     pub fn is_older_file(&self, hash: &ComposeHash) -> bool {
-        self.older_files.contains(hash)
+        self.files.older.contains(hash)
     }
 
     /// Whether it ran in this image before the one that it ran in last.
     pub fn is_older_image(&self, hash: &OsImageHash) -> bool {
-        self.older_images.contains(hash)
+        self.images.older.contains(hash)
+    }
+
+    pub(super) fn open_counter(&self) -> Option<u64> {
+        self.mount.map(|mount| mount.counter)
     }
 
     pub(super) fn released(&mut self, who: &Who) {
-        if who.compose_hash != self.compose_hash {
-            self.older_files.insert(self.compose_hash);
-            self.older_files.remove(&who.compose_hash);
-            self.compose_hash = who.compose_hash;
-        }
-        if who.os_image_hash != self.os_image_hash {
-            self.older_images.insert(self.os_image_hash);
-            self.older_images.remove(&who.os_image_hash);
-            self.os_image_hash = who.os_image_hash;
-        }
+        self.files.goes_to(who.compose_hash);
+        self.images.goes_to(who.os_image_hash);
     }
 
-    pub(super) fn opened(&mut self, counter: u64) {
-        self.open_counter = Some(counter);
+    pub(super) fn opened(&mut self, mount: Mount) {
+        self.mount = Some(mount);
     }
 
     pub(super) fn anchored(&mut self, generation: u64) {
