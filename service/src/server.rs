@@ -92,7 +92,11 @@ pub async fn serve<L: Listener, A: Answers>(listener: L, answers: Arc<A>, max_co
     }
 }
 
-async fn connection<A: Answers>(
+/// Serves one connection until its time is over or the client ends it.
+///
+/// # Errors
+/// If the client breaks the connection off, or speaks no HTTP.
+pub async fn connection<A: Answers>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     answers: Arc<A>,
 ) -> hyper::Result<()> {

@@ -50,6 +50,9 @@ struct Raw {
     swtpm: bool,
     #[serde(default)]
     hotplug_off: bool,
+    /// Not dstack's: the machine of a guest of ours, which dstack's keys cannot say whole.
+    #[serde(default)]
+    dstyx_shape: Option<Shape>,
     // Known, and without a part in RTMR0: both ways to share a directory take one slot, and what is
     // said of image, firmware and page order is for whoever has the image.
     #[serde(default, rename = "image")]
@@ -89,7 +92,7 @@ pub(super) fn claims(json: &[u8]) -> Result<(LaunchClaims, Option<&'static str>)
     Ok((LaunchClaims { os_image_hash, shape }, undescribed))
 }
 
-/// Our claims in dstack's form, for its clients. The tables of a dstyx machine are none of
+/// Our claims in dstack's form, for its clients, and beside it the exact machine, for ours. The tables of a dstyx machine are none of
 /// dstack's, so a verifier of dstack's does not find RTMR0 in this.
 pub fn vm_config(claims: &LaunchClaims) -> String {
     let LaunchClaims { os_image_hash, shape } = claims;
@@ -100,6 +103,7 @@ pub fn vm_config(claims: &LaunchClaims) -> String {
         "qemu_version": shape.qemu_version,
         "hotplug_off": !shape.pci_hotplug,
         "image": "dstyx",
+        "dstyx_shape": shape,
     })
     .to_string()
 }
@@ -120,6 +124,10 @@ impl Raw {
     }
 
     fn shape(&self) -> Result<Shape, String> {
+        if let Some(shape) = &self.dstyx_shape {
+            shape.check().map_err(|error| format!("dstyx_shape: {error}"))?;
+            return Ok(shape.clone());
+        }
         if !self.memory_size.is_multiple_of(BYTES_PER_MIB) {
             return Err(format!("memory_size: {} bytes, no whole number of MiB", self.memory_size));
         }
@@ -203,5 +211,15 @@ mod tests {
             why(r#"{"cpu_count":1,"memory_size":1048576,"num_nics":4294967295}"#)
                 .contains("root_slots")
         );
+    }
+
+    #[test]
+    fn our_own_claims_come_back_exactly() {
+        let mut sent = crate::fixtures::claims();
+        (sent.shape.root_slots, sent.shape.serial_ports) = (7, 2);
+        let json = vm_config(&sent);
+        assert_eq!(claims(json.as_bytes()), Ok((sent, None)));
+        let none = json.replace("\"root_slots\":7", "\"root_slots\":0");
+        assert!(claims(none.as_bytes()).unwrap_err().starts_with("dstyx_shape: "));
     }
 }

@@ -1,0 +1,104 @@
+//! Collateral for the platforms of guests, and of the KMS itself: fetched when it is first needed,
+//! and kept for a while.
+//!
+//! What the service says counts for nothing until the judgement found it signed and current.
+//! Anybody who opens a connection can name a platform, so fetches at a time and platforms that are
+//! kept are bounded.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use attestation::{Collateral, PlatformKey, PlatformKeyError, platform_key};
+use pccs::{INTEL_PCS, Roots, Service, ServiceError};
+use tokio::sync::Semaphore;
+
+/// How long collateral is used before it is asked for again; it holds for 30 days, but a new TCB
+/// evaluation or a revocation should count soon.
+const KEPT: Duration = Duration::from_secs(3600);
+/// Most platforms that are kept; one cluster serves machines of a few kinds.
+const MAX_KEPT: usize = 32;
+/// Most fetches at a time.
+const MAX_FETCHES: usize = 4;
+
+/// Why there is no collateral.
+#[derive(Debug, thiserror::Error)]
+pub enum NoCollateral {
+    /// a quote that names no platform
+    #[error("the quote names no platform: {0}")]
+    Platform(#[from] PlatformKeyError),
+    /// the service
+    #[error("no collateral: {0}")]
+    Service(#[from] ServiceError),
+    /// a fetch that was lost
+    #[error("no collateral: the fetch was not finished")]
+    Lost,
+}
+
+#[derive(Debug)]
+struct Kept {
+    collateral: Arc<Collateral>,
+    fetched: Instant,
+}
+
+/// The service, and what it said.
+#[derive(Debug)]
+pub struct Collaterals {
+    service: Arc<Service>,
+    kept: Mutex<HashMap<PlatformKey, Kept>>,
+    fetches: Semaphore,
+}
+
+impl Collaterals {
+    /// Of the service at an address; `None`: Intel's.
+    ///
+    /// # Errors
+    /// If it is no address.
+    pub fn new(address: Option<&str>) -> Result<Self, ServiceError> {
+        let service = Service::new(address.unwrap_or(INTEL_PCS), &Roots::CompiledIn)?;
+        let (kept, fetches) = (Mutex::default(), Semaphore::new(MAX_FETCHES));
+        Ok(Self { service: Arc::new(service), kept, fetches })
+    }
+
+    /// Collateral for the platform that a quote names.
+    ///
+    /// # Errors
+    /// If the quote names none, or the service gives none and nothing is kept.
+    pub async fn of(&self, quote: &[u8]) -> Result<Arc<Collateral>, NoCollateral> {
+        let key = platform_key(quote)?;
+        if let Some(collateral) = self.kept(&key, Some(KEPT)) {
+            return Ok(collateral);
+        }
+        let _turn = self.fetches.acquire().await.map_err(|_| NoCollateral::Lost)?;
+        if let Some(collateral) = self.kept(&key, Some(KEPT)) {
+            return Ok(collateral); // fetched meanwhile, by another connection
+        }
+        let (service, asked) = (Arc::clone(&self.service), key);
+        let fetched = tokio::task::spawn_blocking(move || service.fetch(&asked)).await;
+        match fetched.map_err(|_| NoCollateral::Lost)? {
+            Ok(collateral) => Ok(self.keep(key, collateral)),
+            // Whether it is still current, the judgement says.
+            Err(error) => self.kept(&key, None).ok_or(NoCollateral::Service(error)),
+        }
+    }
+
+    fn kept(&self, key: &PlatformKey, within: Option<Duration>) -> Option<Arc<Collateral>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = kept.get(key)?;
+        let young = within.is_none_or(|within| kept.fetched.elapsed() < within);
+        young.then(|| Arc::clone(&kept.collateral))
+    }
+
+    fn keep(&self, key: PlatformKey, collateral: Collateral) -> Arc<Collateral> {
+        let collateral = Arc::new(collateral);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        while kept.len() >= MAX_KEPT {
+            let oldest = kept.iter().min_by_key(|(_, kept)| kept.fetched);
+            let Some(oldest) = oldest.map(|(key, _)| *key) else { break };
+            kept.remove(&oldest);
+        }
+        let fetched = Instant::now();
+        kept.insert(key, Kept { collateral: Arc::clone(&collateral), fetched });
+        collateral
+    }
+}

@@ -1,0 +1,192 @@
+//! What a KMS is told: variables of its measured compose file, and nothing else.
+//!
+//! All of them are in the compose hash that owners put on their list, so that whoever starts the
+//! guest chooses none of them. No variable turns the judgement of guests off.
+
+use std::path::PathBuf;
+
+use attestation::TrustAnchor;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use protocol::digest::{Ed25519Key, HexError};
+use protocol::kms::{
+    Cluster, ClusterError, DANGER_ROOT_VARIABLE, NAME_VARIABLE, OWNER_KEYS_VARIABLE, PCCS_VARIABLE,
+    THRESHOLD_VARIABLE,
+};
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+
+/// What the names of all variables begin with; one that nobody knows is refused.
+const PREFIX: &str = "DSTYX_";
+/// All variables.
+const KNOWN: [&str; 5] =
+    [NAME_VARIABLE, OWNER_KEYS_VARIABLE, THRESHOLD_VARIABLE, DANGER_ROOT_VARIABLE, PCCS_VARIABLE];
+/// Largest certificate of an emulator, in base64.
+const MAX_ROOT_BYTES: usize = 8192;
+/// The volume of the compose file.
+const DATA: &str = "/data";
+
+/// Why a KMS cannot start with these variables.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// a variable is missing
+    #[error("{0} is not set")]
+    Missing(&'static str),
+    /// a variable that nobody knows
+    #[error("{0} is unknown")]
+    Unknown(String),
+    /// a variable that is no text
+    #[error("{0} is not UTF-8")]
+    Text(String),
+    /// a key that is none
+    #[error("{OWNER_KEYS_VARIABLE}: key {index}: {source}")]
+    Owner {
+        /// Which one, from 1.
+        index: usize,
+        /// What is wrong.
+        source: HexError,
+    },
+    /// a threshold that is no number
+    #[error("{THRESHOLD_VARIABLE}: {0:?} is no number from 1 to 255")]
+    Threshold(String),
+    /// a cluster that cannot be
+    #[error("the cluster: {0}")]
+    Cluster(#[from] ClusterError),
+    /// a root that is none
+    #[error("{DANGER_ROOT_VARIABLE}: {0}")]
+    Root(String),
+}
+
+impl ConfigError {
+    /// What to try.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Missing(_) => "set it under `environment:` of the KMS's compose file",
+            Self::Unknown(_) => "is it spelled as the documentation spells it?",
+            Self::Text(_) => "write it in ASCII",
+            Self::Owner { .. } => {
+                "owners' keys are 64 lower-case hexadecimal digits each, separated by commas"
+            }
+            Self::Threshold(_) => "state how many owners decide together",
+            Self::Cluster(_) => "name the owners' keys in ascending order, each once",
+            Self::Root(_) => {
+                "it is base64 of one certificate in DER; leave it out where hardware is real"
+            }
+        }
+    }
+}
+
+/// What a KMS is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Who the KMS is.
+    pub cluster: Cluster,
+    /// Whose quotes count.
+    pub anchor: TrustAnchor,
+    /// The service that hands out collateral; `None`: Intel's.
+    pub pccs: Option<String>,
+    /// What the KMS stores, and the host can read and change.
+    pub data: PathBuf,
+}
+
+impl Config {
+    /// Reads variables.
+    ///
+    /// # Errors
+    /// If one is missing, malformed or unknown.
+    pub fn of(
+        variables: impl IntoIterator<Item = (String, Option<String>)>,
+    ) -> Result<Self, ConfigError> {
+        let mut values = [const { None }; KNOWN.len()];
+        for (name, value) in variables.into_iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+            match KNOWN.iter().position(|known| *known == name) {
+                Some(at) => values[at] = Some(value.ok_or(ConfigError::Text(name))?),
+                None => return Err(ConfigError::Unknown(name)),
+            }
+        }
+        let [name, owners, threshold, root, pccs] = values;
+        // A compose file sets what it fills in with nothing to nothing.
+        let [root, pccs] = [root, pccs].map(|value| value.filter(|value| !value.is_empty()));
+        let threshold = threshold.ok_or(ConfigError::Missing(THRESHOLD_VARIABLE))?;
+        let cluster = Cluster {
+            name: name.ok_or(ConfigError::Missing(NAME_VARIABLE))?,
+            owners: keys(&owners.ok_or(ConfigError::Missing(OWNER_KEYS_VARIABLE))?)?,
+            threshold: threshold.parse().map_err(|_| ConfigError::Threshold(threshold))?,
+        };
+        cluster.check()?;
+        let anchor = match root {
+            Some(root) => TrustAnchor::DangerEmulated(certificate(&root)?),
+            None => TrustAnchor::Intel,
+        };
+        Ok(Self { cluster, anchor, pccs, data: DATA.into() })
+    }
+}
+
+fn keys(text: &str) -> Result<Vec<Ed25519Key>, ConfigError> {
+    let key = |(at, text)| {
+        Ed25519Key::from_hex(text).map_err(|source| ConfigError::Owner { index: at + 1, source })
+    };
+    text.split(',').enumerate().map(key).collect()
+}
+
+fn certificate(text: &str) -> Result<Vec<u8>, ConfigError> {
+    if text.len() > MAX_ROOT_BYTES {
+        let what = format!("{} characters, at most {MAX_ROOT_BYTES} are read", text.len());
+        return Err(ConfigError::Root(what));
+    }
+    let der = STANDARD.decode(text).map_err(|error| ConfigError::Root(error.to_string()))?;
+    Certificate::from_der(&der).map_err(|error| ConfigError::Root(error.to_string()))?;
+    Ok(der)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "0101010101010101010101010101010101010101010101010101010101010101";
+
+    fn read(changes: &[(&str, Option<&str>)]) -> Result<Config, ConfigError> {
+        let mut variables = vec![
+            (NAME_VARIABLE.to_owned(), "local".to_owned()),
+            (OWNER_KEYS_VARIABLE.to_owned(), KEY.to_owned()),
+            (THRESHOLD_VARIABLE.to_owned(), "1".to_owned()),
+            ("PATH".to_owned(), "/bin".to_owned()),
+        ];
+        for (name, value) in changes {
+            variables.retain(|(known, _)| known != name);
+            variables.extend(value.map(|value| ((*name).to_owned(), value.to_owned())));
+        }
+        Config::of(variables.into_iter().map(|(name, value)| (name, Some(value))))
+    }
+
+    #[test]
+    fn the_measured_variables_are_all_that_is_read() {
+        let empty = [(DANGER_ROOT_VARIABLE, Some("")), (PCCS_VARIABLE, Some(""))];
+        assert_eq!(read(&[]), read(&empty));
+        let config = read(&[]).unwrap();
+        assert_eq!(config.cluster.owners, [Ed25519Key([1; 32])]);
+        assert_eq!((config.anchor, config.pccs), (TrustAnchor::Intel, None));
+    }
+
+    #[test]
+    fn what_is_missing_malformed_or_unknown_says_so_and_what_to_try() {
+        let rows = [
+            (NAME_VARIABLE, None, "DSTYX_KMS_NAME is not set"),
+            (OWNER_KEYS_VARIABLE, None, "is not set"),
+            (THRESHOLD_VARIABLE, None, "is not set"),
+            (NAME_VARIABLE, Some("A b"), "the cluster: a name"),
+            (OWNER_KEYS_VARIABLE, Some(""), "key 1: expected 64"),
+            (OWNER_KEYS_VARIABLE, Some("01,"), "key 1"),
+            (THRESHOLD_VARIABLE, Some("0"), "threshold"),
+            (THRESHOLD_VARIABLE, Some("one"), "no number"),
+            (DANGER_ROOT_VARIABLE, Some("AAAA"), "DANGER"),
+            ("DSTYX_KMS_OWNER", Some(KEY), "DSTYX_KMS_OWNER is unknown"),
+            ("DSTYX_KMS_NO_ATTESTATION", Some("1"), "is unknown"),
+        ];
+        for (name, value, expected) in rows {
+            let error = read(&[(name, value)]).unwrap_err();
+            assert!(error.to_string().contains(expected), "{name}: {error}");
+            assert!(!error.hint().is_empty());
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! One KMS process: the root in its memory, the state, and the disk behind it.
+//!
+//! All calls take turns at one lock, and each decision is on the disk before its answer leaves; so
+//! no two calls see one state, and no counter is given out twice. What is decided is decided by pure
+//! functions of the library. Until owners certified the root nothing is written: a root that nobody
+//! certified is lost with its process, and another one is made.
+
+mod error;
+mod guests;
+mod owners;
+mod shown;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
+
+use attestation::TrustAnchor;
+use attestation::kms::Owners;
+use kms::Root;
+use kms::certificates::RootAuthority;
+use kms::guest::Guest;
+use kms::ledger::Entry;
+use kms::shares::Share;
+use kms::state::{Phase, State};
+use protocol::digest::{Ed25519Key, OsImageHash, Sha256Digest};
+use protocol::kms::{Cluster, Request, RootCertificate};
+use protocol::prpc::{self, Encoding, PrpcError};
+
+use crate::config::Config;
+use crate::judge::now_secs;
+use crate::store::{Change, Store, StoreKey};
+
+pub use error::{MemberError, OpenError};
+
+use shown::Shown;
+
+/// Who calls.
+#[derive(Debug)]
+pub enum Caller {
+    /// A guest that was verified.
+    Guest(Box<Guest>),
+    /// An owner.
+    Owner(Ed25519Key),
+    /// Anybody.
+    Anybody,
+}
+
+/// The process.
+pub struct Member {
+    cluster: Cluster,
+    key_provider_id: Sha256Digest,
+    owners: Owners,
+    /// The key of this process, which no other ever has.
+    key: Ed25519Key,
+    emulated: bool,
+    inner: Mutex<Inner>,
+    shown: RwLock<Shown>,
+}
+
+/// What changes, by one call at a time.
+struct Inner {
+    store: Store,
+    /// The ledger's; that of nothing while the root is not here.
+    state: State,
+    /// The certified root of what is stored; `None` while nothing is.
+    certified: Option<RootCertificate>,
+    root: Option<Held>,
+    /// Lines that are not stored: those before the root is certified.
+    pending: Vec<String>,
+    /// The shares of a root that was made here, for their owners.
+    to_take: Vec<Part>,
+    /// Shares that owners gave, each by the place of its owner.
+    given: BTreeMap<usize, Share>,
+    /// A write failed, so that nobody knows what is stored.
+    broken: bool,
+}
+
+/// A share of a root that was made here.
+struct Part {
+    share: Share,
+    taken: bool,
+}
+
+/// The root, and what is derived from it for every call.
+struct Held {
+    root: Root,
+    store_key: StoreKey,
+    authority: RootAuthority,
+}
+
+impl Held {
+    fn new(root: Root) -> Result<Self, MemberError> {
+        let store_key = StoreKey::new(root.store_key());
+        let authority = RootAuthority::of(&root)?;
+        Ok(Self { root, store_key, authority })
+    }
+}
+
+impl Member {
+    /// Opens what is stored, without the root.
+    ///
+    /// # Errors
+    /// If it is not whole, not of this cluster, or its root is not the owners'.
+    pub fn open(config: &Config) -> Result<Self, OpenError> {
+        let cluster = config.cluster.clone();
+        let key_provider_id = cluster.id();
+        let owners = Owners::of(&cluster, key_provider_id)?;
+        let store = Store::open(&config.data, key_provider_id)?;
+        let certified = store.root_certificate()?.map(|envelope| owners.root(&envelope));
+        let certified = certified.transpose()?;
+        if certified.is_none() && store.entries() > 0 {
+            return Err(OpenError::NoCertificate);
+        }
+        let shown = Shown::of_images(store.images()?);
+        let inner = Inner {
+            store,
+            state: State::default(),
+            certified,
+            root: None,
+            pending: Vec::new(),
+            to_take: Vec::new(),
+            given: BTreeMap::new(),
+            broken: false,
+        };
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed)?;
+        let key = ed25519_dalek::SigningKey::from_bytes(&seed).verifying_key().to_bytes();
+        let member = Self {
+            cluster,
+            key_provider_id,
+            owners,
+            key: Ed25519Key(key),
+            emulated: matches!(config.anchor, TrustAnchor::DangerEmulated(_)),
+            inner: Mutex::new(inner),
+            shown: RwLock::new(shown),
+        };
+        let inner = member.inner()?;
+        member.show(&inner);
+        drop(inner);
+        Ok(member)
+    }
+
+    /// What is there, for the log.
+    pub fn summary(&self) -> String {
+        let shown = self.shown();
+        format!("{}, {} images", shown.phase.name(), shown.images.len())
+    }
+
+    /// The answer to one call. It blocks: calls take turns, and the disk writes.
+    ///
+    /// # Errors
+    /// If the call is refused, or its decision cannot be stored.
+    pub fn answer(
+        &self,
+        caller: &Caller,
+        request: Request,
+        encoding: Encoding,
+    ) -> Result<Vec<u8>, MemberError> {
+        let now_secs = now_secs();
+        match (caller, request) {
+            (_, Request::GetMeta) => Ok(prpc::encode(&self.meta(), encoding)),
+            (Caller::Anybody, Request::GetAppEnvEncryptPubKey(request)) => {
+                Ok(prpc::encode(&self.environment_key(&request.app_id, now_secs)?, encoding))
+            }
+            (Caller::Guest(guest), request) => self.guest(guest, &request, encoding, now_secs),
+            (Caller::Owner(key), request) => self.owner(key, &request, encoding, now_secs),
+            (Caller::Anybody, _) => {
+                let what = "a public call".to_owned();
+                Err(MemberError::Prpc(PrpcError::NotFound(what)))
+            }
+        }
+    }
+
+    fn inner(&self) -> Result<MutexGuard<'_, Inner>, MemberError> {
+        // A thread that ended in the middle of a call leaves a state that nobody knows.
+        self.inner.lock().map_err(|_| MemberError::Broken)
+    }
+
+    fn shown(&self) -> RwLockReadGuard<'_, Shown> {
+        self.shown.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn change_images(&self, change: impl FnOnce(&mut BTreeMap<OsImageHash, String>)) {
+        let shown = self.shown.write();
+        change(&mut shown.unwrap_or_else(std::sync::PoisonError::into_inner).images);
+    }
+
+    /// Makes visible to channels and public calls what a call changed.
+    fn show(&self, inner: &Inner) {
+        let phase = inner.phase(&self.key);
+        let mut shown = self.shown.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        shown.phase = phase;
+        shown.not_before_secs = inner.state.now(0);
+        shown.root_certificate = inner.state.root_envelope().map(str::to_owned);
+        shown.list = inner.state.list_envelope().map(str::to_owned);
+        let version = |policy: &kms::policy::SignedPolicy| policy.version();
+        let policy = inner.state.policy();
+        if policy.map(version) != shown.policy.as_deref().map(version) {
+            shown.policy = policy.cloned().map(Arc::new);
+        }
+        if shown.root.is_none() {
+            shown.root = inner.root.as_ref().map(shown::OfRoot::new);
+        }
+    }
+}
+
+impl Inner {
+    fn phase(&self, member: &Ed25519Key) -> Phase {
+        match (&self.certified, &self.root) {
+            (Some(_), None) => Phase::Locked,
+            (_, root) => self.state.phase(member, root.is_some()),
+        }
+    }
+
+    /// Appends a decision; when this returns, it is stored, if the root is certified.
+    fn append(&mut self, entry: &Entry) -> Result<(), MemberError> {
+        self.usable()?;
+        let Some(held) = &self.root else { return Err(MemberError::NoRoot) };
+        self.state.apply(entry)?;
+        self.pending.push(entry.to_line());
+        let Some(envelope) = self.state.root_envelope() else { return Ok(()) };
+        let change = Change {
+            entries: self.pending.iter().map(String::as_bytes).collect(),
+            root_certificate: self.certified.is_none().then_some(envelope),
+        };
+        if let Err(error) = self.store.commit(&held.store_key, &change) {
+            self.broken = true;
+            tracing::error!("a decision cannot be stored, nothing more is decided: {error}");
+            return Err(MemberError::Store(error));
+        }
+        self.pending.clear();
+        Ok(())
+    }
+
+    fn usable(&self) -> Result<(), MemberError> {
+        if self.broken { Err(MemberError::Broken) } else { Ok(()) }
+    }
+}
+
+impl crate::attester::Holder for Member {
+    fn image(&self, name: &OsImageHash) -> Option<String> {
+        self.shown().images.get(name).cloned()
+    }
+
+    fn root_certificate(&self) -> Option<String> {
+        self.shown().root_certificate.clone()
+    }
+
+    fn list(&self) -> Option<String> {
+        self.shown().list.clone()
+    }
+
+    fn sign(&self, bytes: &[u8]) -> Option<[u8; 64]> {
+        use ed25519_dalek::Signer as _;
+        self.shown().root.as_ref().map(|root| root.identity.sign(bytes).to_bytes())
+    }
+}
+
+impl crate::judge::Rules for Member {
+    fn image(&self, name: &OsImageHash) -> Option<String> {
+        self.shown().images.get(name).cloned()
+    }
+
+    fn terms(&self, clock_secs: u64) -> Result<crate::judge::Terms, String> {
+        let shown = self.shown();
+        if shown.phase != Phase::Serving {
+            return Err(format!("this KMS gives nothing now: {}", shown.phase.name()));
+        }
+        let policy = shown.policy.clone().ok_or("no policy was set")?;
+        let now_secs = clock_secs.max(shown.not_before_secs);
+        Ok(crate::judge::Terms { policy, now_secs })
+    }
+}
+
+#[cfg(test)]
+pub mod fixtures;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+//! Why a KMS cannot start over what is stored, and why a call has no answer.
+
+use attestation::ImageFault;
+use attestation::kms::KmsRefusal;
+use hyper::StatusCode;
+use kms::certificates::{CertificateError, CertificateRefusal};
+use kms::ledger::LedgerError;
+use kms::refused::Refused;
+use kms::shares::ShareError;
+use kms::state::{DocumentRefused, Phase};
+use protocol::error::chain;
+use protocol::prpc::PrpcError;
+
+use crate::store::StoreError;
+
+/// Why what is stored cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// the store
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// the root's certificate
+    #[error("the stored certificate of the root")]
+    Owners(#[from] KmsRefusal),
+    /// no certificate
+    #[error("there is a ledger, and the certificate of its root is missing")]
+    NoCertificate,
+    /// randomness
+    #[error("the system gives no randomness")]
+    Random(#[from] getrandom::Error),
+    /// the first look
+    #[error(transparent)]
+    Member(#[from] MemberError),
+}
+
+impl OpenError {
+    /// What to try.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::Owners(_) | Self::NoCertificate => {
+                "put a copy of the whole data directory back; a KMS does not begin anew over data"
+            }
+            Self::Random(_) | Self::Member(_) => "start the KMS again",
+        }
+    }
+}
+
+/// Why a call has no answer; the text is what the caller reads.
+#[derive(Debug, thiserror::Error)]
+pub enum MemberError {
+    /// a call that is none
+    #[error(transparent)]
+    Prpc(#[from] PrpcError),
+    /// a rule
+    #[error("{0}; {hint}", hint = .0.hint())]
+    Refused(Box<Refused>),
+    /// a document of owners
+    #[error("{}", chain(.0))]
+    Document(#[from] Box<DocumentRefused>),
+    /// a certificate that is not issued
+    #[error("{}", chain(.0))]
+    NotCertified(#[source] CertificateRefusal),
+    /// a certificate that cannot be made
+    #[error("{}", chain(.0))]
+    Certificate(#[from] CertificateError),
+    /// a share
+    #[error("{0}")]
+    Share(#[from] ShareError),
+    /// a share of another owner
+    #[error("the share is of owner {found}, and owner {caller} gives it")]
+    OtherOwner {
+        /// As the share says, from 1.
+        found: usize,
+        /// The place of the caller's key, from 1.
+        caller: usize,
+    },
+    /// a share of another epoch
+    #[error("the share is of epoch {found}, expected {expected}")]
+    Epoch {
+        /// As it came.
+        found: u32,
+        /// The certified root's.
+        expected: u32,
+    },
+    /// a call at the wrong time
+    #[error("{call} is not answered while the KMS is {}", .phase.name())]
+    Phase {
+        /// The call.
+        call: &'static str,
+        /// How far the KMS is.
+        phase: Phase,
+    },
+    /// shares that are not here
+    #[error("the shares are with their owners: only the process that made the root hands them out")]
+    NoShares,
+    /// a root that would be lost
+    #[error("owners took {taken} shares of the root, and {needed} are needed to join it again")]
+    FewTaken {
+        /// Shares that were taken.
+        taken: usize,
+        /// The threshold.
+        needed: u8,
+    },
+    /// no root in memory
+    #[error("the root is not here")]
+    NoRoot,
+    /// an image that is none
+    #[error("the image: {}", chain(.0))]
+    Image(#[from] ImageFault),
+    /// an image beyond its budget
+    #[error("the image has {found} bytes, at most {limit} are kept")]
+    LargeImage {
+        /// Bytes present.
+        found: usize,
+        /// Bytes kept.
+        limit: usize,
+    },
+    /// an id of another length
+    #[error("an app id has 20 bytes, found {0}")]
+    AppId(usize),
+    /// the stored chain
+    #[error("the stored ledger: {}", chain(.0))]
+    Ledger(#[from] LedgerError),
+    /// the stored chain is another root's or cluster's
+    #[error("the stored ledger is of another {0}")]
+    Foreign(&'static str),
+    /// a line that is none
+    #[error("entry {index} of the stored ledger is no text of an entry: {what}")]
+    Line {
+        /// Its place.
+        index: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// the store
+    #[error("the KMS cannot use its store: {0}")]
+    Store(#[from] StoreError),
+    /// a store that nobody knows the state of
+    #[error("a decision could not be stored: the KMS must be started again")]
+    Broken,
+    /// randomness
+    #[error("the system gives no randomness")]
+    Random(#[from] getrandom::Error),
+}
+
+impl From<Refused> for MemberError {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(Box::new(refused))
+    }
+}
+
+impl From<CertificateRefusal> for MemberError {
+    fn from(refusal: CertificateRefusal) -> Self {
+        match refusal {
+            CertificateRefusal::Refused(refused) => refused.into(),
+            other => Self::NotCertified(other),
+        }
+    }
+}
+
+impl From<DocumentRefused> for MemberError {
+    fn from(refused: DocumentRefused) -> Self {
+        Self::Document(Box::new(refused))
+    }
+}
+
+impl MemberError {
+    /// The HTTP status: 409 to a guest that must halt, 503 where another time may be better.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Prpc(error) => service::prpc::status(error),
+            Self::Refused(refused) if refused.superseded() => StatusCode::CONFLICT,
+            Self::Refused(refused) if matches!(**refused, Refused::NotServing(_)) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Refused(_) => StatusCode::FORBIDDEN,
+            Self::Phase { .. } | Self::NoRoot => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Document(_)
+            | Self::Share(_)
+            | Self::NotCertified(_)
+            | Self::OtherOwner { .. }
+            | Self::Epoch { .. }
+            | Self::NoShares
+            | Self::FewTaken { .. }
+            | Self::Image(_)
+            | Self::LargeImage { .. }
+            | Self::AppId(_) => StatusCode::BAD_REQUEST,
+            Self::Ledger(_)
+            | Self::Foreign(_)
+            | Self::Line { .. }
+            | Self::Store(_)
+            | Self::Certificate(_)
+            | Self::Broken
+            | Self::Random(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! A cluster whose owners a test holds, its documents, and a guest that its policy names.
+
+use std::path::Path;
+
+use attestation::TrustAnchor;
+use attestation::policy::TcbStatus;
+use attestation::signatures::{Envelope, PayloadType, SigningKey};
+use kms::policy::{Instances, PolicyApp, PolicyFile};
+use protocol::digest::{AppId, ComposeHash, Ed25519Key, InstanceId, OsImageHash, PlatformId};
+use protocol::kms::{
+    Cluster, KmsImage, KmsList, Resumption, RootCertificate, Share, SignedDocument, StatusResponse,
+    payload_type,
+};
+use protocol::prpc::{Arguments, Message};
+use serde::Serialize;
+
+use super::*;
+
+const APP: AppId = AppId([0xaa; 20]);
+const FILE: ComposeHash = ComposeHash([1; 32]);
+const IMAGE: OsImageHash = OsImageHash([3; 32]);
+
+/// A cluster and the data directory of its one KMS.
+pub struct Place {
+    pub config: Config,
+    keys: Vec<SigningKey>,
+}
+
+impl Place {
+    /// With this many owners, of whom `threshold` decide.
+    pub fn new(data: &Path, owners: u8, threshold: u8) -> Self {
+        let mut keys: Vec<_> =
+            (1..=owners).map(|seed| SigningKey::from_seed(&[seed; 32])).collect();
+        keys.sort_by_key(|key| key.signer().key());
+        let owners = keys.iter().map(|key| key.signer().key()).collect();
+        let cluster = Cluster { name: "test".into(), owners, threshold };
+        let (anchor, data) = (TrustAnchor::Intel, data.to_owned());
+        Self { config: Config { cluster, anchor, pccs: None, data }, keys }
+    }
+
+    /// A new process over the same data.
+    pub fn start(&self) -> Member {
+        Member::open(&self.config).unwrap()
+    }
+
+    /// The caller that is this owner.
+    pub fn owner(&self, place: usize) -> Caller {
+        Caller::Owner(self.keys[place].signer().key())
+    }
+
+    /// A document with the signatures of as many owners as decide.
+    pub fn signed(&self, payload_type: &'static str, document: &impl Serialize) -> SignedDocument {
+        let payload = serde_json::to_vec(document).unwrap();
+        let mut envelope = Envelope::new(PayloadType(payload_type), payload);
+        for key in self.keys.iter().take(usize::from(self.config.cluster.threshold)) {
+            envelope.sign(key);
+        }
+        SignedDocument { envelope: envelope.to_json() }
+    }
+
+    /// The certificate of the root that a KMS says it has.
+    pub fn certificate(&self, status: &StatusResponse) -> SignedDocument {
+        let identity = Ed25519Key(status.identity.clone().try_into().unwrap());
+        let key_provider_id = self.config.cluster.id();
+        let root = RootCertificate { key_provider_id, epoch: status.epoch, identity };
+        self.signed(payload_type::ROOT, &root)
+    }
+
+    /// A list with one entry.
+    pub fn list(&self, version: u64) -> SignedDocument {
+        let images = vec![KmsImage { os_image_hash: IMAGE, compose_hash: FILE }];
+        let key_provider_id = self.config.cluster.id();
+        self.signed(payload_type::LIST, &KmsList { key_provider_id, version, images })
+    }
+
+    /// A policy that names [`guest`].
+    pub fn policy(&self, version: u64) -> SignedDocument {
+        let app = PolicyApp {
+            app_id: APP,
+            compose_hashes: vec![FILE],
+            instances: Instances::Number(100),
+            danger_privileged: false,
+            danger_storage: Vec::new(),
+            danger_go_back_to: Vec::new(),
+            env_signers: Vec::new(),
+            certifiable_names: Vec::new(),
+        };
+        let now_secs = now_secs();
+        let file = PolicyFile {
+            key_provider_id: self.config.cluster.id(),
+            version,
+            not_before_secs: now_secs - 60,
+            not_after_secs: now_secs + 3600,
+            apps: vec![app],
+            os_images: vec![IMAGE],
+            danger_go_back_to_images: Vec::new(),
+            platform_ids: None,
+            minimum_tcb_evaluation_number: None,
+            minimum_tcb_date_secs: None,
+            tolerate_tcb: Vec::new(),
+            gateway_app_id: None,
+        };
+        self.signed(payload_type::POLICY, &file)
+    }
+
+    /// The owners' word that a process goes on from what it has.
+    pub fn resumption(&self, status: &StatusResponse) -> SignedDocument {
+        let resumption = Resumption {
+            key_provider_id: self.config.cluster.id(),
+            member: Ed25519Key(status.member.clone().try_into().unwrap()),
+            entries: status.entries,
+            head: Sha256Digest(status.head.clone().try_into().unwrap()),
+        };
+        self.signed(payload_type::RESUMPTION, &resumption)
+    }
+
+    /// A process that was bootstrapped and gives keys, and every owner's share.
+    pub fn serving(&self) -> (Member, Vec<Share>) {
+        let member = self.start();
+        let status: StatusResponse = call(&member, &self.owner(0), Request::Bootstrap).unwrap();
+        let owners = 0..self.keys.len();
+        let shares = owners.map(|place| call(&member, &self.owner(place), Request::TakeShare));
+        let shares = shares.collect::<Result<_, _>>().unwrap();
+        for request in [
+            Request::CertifyRoot(self.certificate(&status)),
+            Request::SetList(self.list(1)),
+            Request::SetPolicy(self.policy(1)),
+        ] {
+            let _: StatusResponse = call(&member, &self.owner(0), request).unwrap();
+        }
+        assert_eq!(self.status(&member).state, "serving");
+        (member, shares)
+    }
+
+    /// What an owner reads.
+    pub fn status(&self, member: &Member) -> StatusResponse {
+        call(member, &self.owner(0), Request::Status).unwrap()
+    }
+}
+
+/// An instance that the policy names, at the moment when it asks for its keys.
+pub fn guest(instance: u8) -> Guest {
+    Guest {
+        app_id: APP,
+        instance_id: Some(InstanceId([instance; 20])),
+        compose_hash: FILE,
+        os_image_hash: IMAGE,
+        platform_ids: vec![PlatformId([5; 16])],
+        privileged: false,
+        reserves_report_data: true,
+        ready: false,
+        storage: "btrfs",
+        tcb_status: TcbStatus::UpToDate,
+        advisory_ids: Vec::new(),
+        tcb_evaluation_number: 17,
+        tcb_date_secs: 0,
+        collateral_issued_secs: 0,
+    }
+}
+
+/// One call, its answer read as a client reads it.
+pub fn call<R: Message>(
+    member: &Member,
+    caller: &Caller,
+    request: Request,
+) -> Result<R, MemberError> {
+    let answer = member.answer(caller, request, Encoding::Protobuf)?;
+    Ok(Arguments::Body(Encoding::Protobuf, &answer).decode().unwrap())
+}

@@ -1,0 +1,100 @@
+//! What channels and public calls read of a KMS: a copy, so that they do not wait for the disk.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ed25519_dalek::SigningKey;
+use kms::derivation::env_key_signed;
+use kms::policy::SignedPolicy;
+use kms::state::Phase;
+use protocol::digest::{AppId, OsImageHash};
+use protocol::kms::{GetMetaResponse, PublicKeyResponse};
+
+use super::{Held, Member, MemberError};
+
+/// The copy.
+pub(super) struct Shown {
+    pub(super) phase: Phase,
+    /// No decision is older than this, in seconds since 1970.
+    pub(super) not_before_secs: u64,
+    pub(super) root_certificate: Option<String>,
+    pub(super) list: Option<String>,
+    pub(super) policy: Option<Arc<SignedPolicy>>,
+    pub(super) root: Option<OfRoot>,
+    pub(super) images: BTreeMap<OsImageHash, String>,
+}
+
+/// Keys under the root that are used without a decision.
+pub(super) struct OfRoot {
+    pub(super) identity: SigningKey,
+    root_k256: k256::ecdsa::SigningKey,
+    authority: String,
+}
+
+impl OfRoot {
+    pub(super) fn new(held: &Held) -> Self {
+        let Held { root, authority, .. } = held;
+        let (identity, root_k256) = (root.identity(), root.root_k256());
+        Self { identity, root_k256, authority: authority.pem().to_owned() }
+    }
+}
+
+impl Shown {
+    /// Of a process that has images and nothing else.
+    pub(super) fn of_images(images: Vec<(OsImageHash, Vec<u8>)>) -> Self {
+        let text = |(name, image)| Some((name, String::from_utf8(image).ok()?));
+        Self {
+            phase: Phase::Unborn,
+            not_before_secs: 0,
+            root_certificate: None,
+            list: None,
+            policy: None,
+            root: None,
+            images: images.into_iter().filter_map(text).collect(),
+        }
+    }
+}
+
+impl Member {
+    /// What anybody may know.
+    pub(super) fn meta(&self) -> GetMetaResponse {
+        let shown = self.shown();
+        let root_k256 = shown
+            .root
+            .as_ref()
+            .map(|root| root.root_k256.verifying_key().to_sec1_point(true).as_bytes().to_vec());
+        let gateway = shown.policy.as_ref().and_then(|policy| policy.file().gateway_app_id);
+        GetMetaResponse {
+            ca_cert: shown.root.as_ref().map(|root| root.authority.clone()).unwrap_or_default(),
+            allow_any_upgrade: false,
+            k256_pubkey: root_k256.unwrap_or_default(),
+            is_dev: self.emulated,
+            gateway_app_id: gateway.map(|id| id.to_string()),
+            key_provider_id: self.key_provider_id.to_string(),
+            state: shown.phase.name().to_owned(),
+        }
+    }
+
+    /// The key to which an app's environment is encrypted, with dstack's two signatures.
+    pub(super) fn environment_key(
+        &self,
+        app_id: &[u8],
+        now_secs: u64,
+    ) -> Result<PublicKeyResponse, MemberError> {
+        let app_id = AppId(app_id.try_into().map_err(|_| MemberError::AppId(app_id.len()))?);
+        let call = "GetAppEnvEncryptPubKey";
+        let inner = self.inner()?;
+        let phase = inner.phase(&self.key);
+        let held = inner.root.as_ref().filter(|_| phase == Phase::Serving);
+        let root = &held.ok_or(MemberError::Phase { call, phase })?.root;
+        let public_key = root.environment_public_key(&app_id);
+        let root_k256 = root.root_k256();
+        let sign = |time| env_key_signed(&root_k256, &app_id, time, &public_key).to_vec();
+        Ok(PublicKeyResponse {
+            signature: sign(None),
+            timestamp: now_secs,
+            signature_v1: sign(Some(now_secs)),
+            public_key: public_key.to_vec(),
+        })
+    }
+}

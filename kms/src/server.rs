@@ -1,0 +1,96 @@
+//! Two ports: attached channels, on which guests and owners call, and plain TLS for what anybody
+//! may know.
+//!
+//! Whoever connects is a stranger. Connections, their time and their requests are bounded; a
+//! channel carries a request only behind the proofs of both ends.
+
+mod calls;
+mod certificate;
+mod public;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use channel::{Attester, Judge, Party, Settings, Side, TlsKey};
+use protocol::channel::{ALPN_KMS, Role};
+use service::budget::Budget;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+
+use crate::judge::Peer;
+use crate::member::Member;
+
+pub use certificate::{CertificateError, self_signed};
+pub use public::serve as serve_public;
+
+use calls::Session;
+
+/// Channels at a time, those that are not open yet included: guests come at boot, and then every
+/// few minutes.
+const MAX_CHANNELS: usize = 128;
+/// Bytes of answers that clients have not read yet.
+const MAX_HELD_BYTES: usize = 16 << 20;
+/// Pause after an `accept` that failed, as it does while descriptors are short.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The KMS's end of every channel.
+pub fn party<A, J>(key: TlsKey, attester: A, judge: J) -> Party<A, J> {
+    let side = Side::Server { clients: vec![Role::Agent, Role::Owner] };
+    let settings = Settings { own: Role::App, side };
+    Party { settings, alpn: ALPN_KMS, key, attester: Arc::new(attester), judge: Arc::new(judge) }
+}
+
+/// Serves channels until its task is ended.
+pub async fn serve_channels<A, J>(listener: TcpListener, party: Party<A, J>, member: Arc<Member>)
+where
+    A: Attester + 'static,
+    J: Judge<Peer = Peer> + 'static,
+{
+    let party = Arc::new(party);
+    let budget = Budget::new(MAX_HELD_BYTES);
+    accept(listener, MAX_CHANNELS, move |stream| {
+        let (party, member, budget) = (Arc::clone(&party), Arc::clone(&member), budget.clone());
+        async move {
+            match channel::accept(stream, &party).await {
+                Ok(channel) => {
+                    let (peer, stream) = channel.into_parts();
+                    let session = Session::of_peer(peer, member, budget);
+                    // Over time or broken off by the client: there is nobody to tell.
+                    let _ = service::server::connection(stream, Arc::new(session)).await;
+                }
+                // Not louder: strangers could fill the console.
+                Err(error) => tracing::debug!("no channel: {error}"),
+            }
+        }
+    })
+    .await;
+}
+
+/// Takes connections, each into a task of its own; beyond `most` they wait in the kernel's queue.
+async fn accept<F, Served>(listener: TcpListener, most: usize, serve: F)
+where
+    F: Fn(TcpStream) -> Served,
+    Served: Future<Output = ()> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(most));
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await.expect("it is never closed");
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Answers are small and written whole: waiting to fill a packet only delays them.
+                let _ = stream.set_nodelay(true);
+                let served = serve(stream);
+                tokio::spawn(async move {
+                    let _place = place;
+                    served.await;
+                });
+            }
+            Err(error) => {
+                tracing::warn!("accept: {error}");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
