@@ -13,7 +13,7 @@ use compose::flatten::{self, Flattened};
 use compose::model::Note;
 use compose::plan::Plan;
 use compose::{Cause, ComposeError, ComposeFile, Environment, Inputs, MissingVariable};
-use protocol::app_compose::{self, AppCompose, AppFiles, ENVIRONMENT_FILE, NewApp};
+use protocol::app_compose::{self, AppCompose, AppFiles, ENVIRONMENT_FILE, NewApp, StorageFs};
 
 use crate::app_files::{self, Referred};
 use crate::compose_files;
@@ -238,7 +238,7 @@ impl Sources {
 
     fn new_app(&self, danger_privileged: bool) -> NewApp<'_> {
         let Self { compose, files, .. } = self;
-        NewApp { name: "", docker_compose_file: &compose.text, files, danger_privileged }
+        NewApp { danger_privileged, ..NewApp::of("", &compose.text, files) }
     }
 
     /// The measured file of these sources and what it says, after every check that is possible
@@ -320,10 +320,10 @@ fn tell_other_variables(directory: &Path, settings: &AppCompose, files: &AppFile
 /// Whether nobody edited the file since it was made: what is in it gives its bytes again.
 fn is_as_made(bytes: &[u8], settings: &AppCompose) -> bool {
     let app = NewApp {
-        name: &settings.name,
-        docker_compose_file: &settings.docker_compose_file,
-        files: &settings.files,
         danger_privileged: settings.danger_privileged,
+        key_provider: settings.key_provider,
+        danger_host_readable_disk: settings.storage_fs == StorageFs::BtrfsPlain,
+        ..NewApp::of(&settings.name, &settings.docker_compose_file, &settings.files)
     };
     app.generate().is_ok_and(|made| made == bytes)
 }

@@ -47,8 +47,9 @@ impl Watch {
                 report(record);
             }
             self.seen = self.seen.max(records.len());
-            let awaited = |record: &&Record| {
-                phases.contains(&record.phase) || record.refusal != Refusal::None
+            let awaited = |record: &&Record| match record.refusal {
+                Refusal::None => phases.contains(&record.phase),
+                refusal => !refusal.goes_on(),
             };
             if let Some(record) = records.iter().find(awaited) {
                 return Ok(*record);

@@ -195,13 +195,7 @@ mod tests {
     fn credentials_come_from_the_measured_environment() {
         let app = |dotenv: &str| {
             let files = [(".env".to_owned(), dotenv.as_bytes().to_vec())].into();
-            let new = NewApp {
-                name: "a",
-                docker_compose_file: "{}",
-                files: &files,
-                danger_privileged: false,
-            };
-            app_compose::parse(&new.generate().unwrap()).unwrap()
+            app_compose::parse(&NewApp::of("a", "{}", &files).generate().unwrap()).unwrap()
         };
         let held =
             credentials(&app("DSTACK_DOCKER_USERNAME=u\nDSTACK_DOCKER_PASSWORD=p\n")).unwrap();

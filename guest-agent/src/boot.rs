@@ -113,6 +113,7 @@ pub mod tests {
             instance_id: Some(InstanceId([2; 20])),
             compose_hash: ComposeHash::of(app_compose),
             registry_mirrors: vec![],
+            kms_urls: vec![],
             claims: fixtures::claims(),
             disks: BTreeMap::new(),
         }

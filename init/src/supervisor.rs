@@ -204,11 +204,11 @@ impl Supervisor {
     }
 }
 
-/// Puts the agent's report on record. The one phase of the boot that is the agent's ends the
-/// machine like init's own, if it is refused.
+/// Puts the agent's report on record. Without keys, or without a data disk that is its own, the
+/// machine ends as it does where init's own phases are refused.
 fn write_down(report: Report) -> Result<(), Halt> {
-    let Report { phase, refusal, .. } = report;
-    if phase == Phase::DiskOpened && refusal != Refusal::None {
+    if report.ends_the_guest() {
+        let Report { phase, refusal, .. } = report;
         return Err(Halt::new(phase, refusal, "as the agent said"));
     }
     status::record_report(report);

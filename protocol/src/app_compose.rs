@@ -13,9 +13,13 @@ use crate::strict_json;
 
 mod differences;
 mod files;
+mod keys;
+mod new;
 
 pub use differences::differences;
 pub use files::{AppFiles, ENVIRONMENT_FILE, FileError, MAX_FILES, check_path};
+pub use keys::{KeyProvider, StorageFs};
+pub use new::{NewApp, generate};
 
 /// Largest file: in base64 it fits a launch block with room for everything else.
 pub const MAX_BYTES: usize = 512 * 1024;
@@ -45,7 +49,7 @@ pub enum AppComposeError {
     Files(#[from] FileError),
 }
 
-/// The file as written; field meanings are dstack's (`dstack-types`, `AppCompose`), the last three
+/// The file as written; field meanings are dstack's (`dstack-types`, `AppCompose`), the last four
 /// are dstyx's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -108,28 +112,10 @@ pub struct RawAppCompose {
     pub files: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub danger_privileged: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub danger_host_readable_disk: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub insecure_registries: Vec<String>,
-}
-
-/// The file system of the data disk.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum StorageFs {
-    /// Also what dstack's `zfs` becomes: both check what they read.
-    #[default]
-    Btrfs,
-    /// Without checksums of data.
-    Ext4,
-}
-
-impl StorageFs {
-    /// The name in the event `storage-fs`.
-    pub fn name(self) -> &'static str {
-        match self {
-            StorageFs::Btrfs => "btrfs",
-            StorageFs::Ext4 => "ext4",
-        }
-    }
 }
 
 /// What a guest runs: the file after every refusal.
@@ -147,7 +133,9 @@ pub struct AppCompose {
     pub public_tcbinfo: bool,
     /// Whether the instance id stays empty.
     pub no_instance_id: bool,
-    /// The file system of the data disk.
+    /// Who gives the guest its keys.
+    pub key_provider: KeyProvider,
+    /// The file system of the data disk, and whether the disk is encrypted and kept.
     pub storage_fs: StorageFs,
     /// Files of the app directory, which compose files refer to.
     pub files: AppFiles,
@@ -166,6 +154,8 @@ pub fn parse(bytes: &[u8]) -> Result<AppCompose, AppComposeError> {
     refuse_what_is_not_here(&raw)?;
     check_name(&raw.name)?;
     check_registries(&raw.insecure_registries)?;
+    let key_provider = keys::key_provider(&raw)?;
+    let storage_fs = keys::storage_fs(&raw, key_provider)?;
     let docker_compose_file = raw.docker_compose_file.ok_or_else(|| AppComposeError::Refused {
         field: "docker_compose_file",
         what: "missing; put the text of docker-compose.yml here".into(),
@@ -177,62 +167,13 @@ pub fn parse(bytes: &[u8]) -> Result<AppCompose, AppComposeError> {
         public_sysinfo: raw.public_sysinfo,
         public_tcbinfo: raw.public_tcbinfo,
         no_instance_id: raw.no_instance_id,
-        storage_fs: storage_fs(raw.storage_fs.as_deref())?,
+        key_provider,
+        storage_fs,
         files: files::decode(&raw.files)?,
         danger_privileged: raw.danger_privileged,
         insecure_registries: raw.insecure_registries,
         hash: ComposeHash::of(bytes),
     })
-}
-
-/// The file that is made for a directory with nothing but a compose file: compact JSON with sorted
-/// keys, as dstack's SDKs write it.
-pub fn generate(name: &str, docker_compose_file: &str) -> Result<Vec<u8>, AppComposeError> {
-    NewApp { name, docker_compose_file, files: &AppFiles::new(), danger_privileged: false }
-        .generate()
-}
-
-/// What an app-compose is made from.
-#[derive(Debug)]
-pub struct NewApp<'a> {
-    /// See [`AppCompose::name`].
-    pub name: &'a str,
-    /// The compose file's text.
-    pub docker_compose_file: &'a str,
-    /// The files that it refers to.
-    pub files: &'a AppFiles,
-    /// See [`AppCompose::danger_privileged`].
-    pub danger_privileged: bool,
-}
-
-impl NewApp<'_> {
-    /// [`generate`] for a directory that holds more than a compose file.
-    pub fn generate(&self) -> Result<Vec<u8>, AppComposeError> {
-        let NewApp { name, docker_compose_file, files, danger_privileged } = *self;
-        let mut fields = BTreeMap::from([
-            ("allowed_envs", Value::Array(Vec::new())),
-            ("docker_compose_file", docker_compose_file.into()),
-            ("gateway_enabled", false.into()),
-            ("key_provider", "none".into()),
-            ("kms_enabled", false.into()),
-            ("manifest_version", 2.into()),
-            ("name", name.into()),
-            ("public_logs", false.into()),
-            ("public_sysinfo", false.into()),
-            ("public_tcbinfo", true.into()),
-            ("runner", RUNNER.into()),
-            ("secure_time", false.into()),
-        ]);
-        if danger_privileged {
-            fields.insert("danger_privileged", true.into());
-        }
-        if !files.is_empty() {
-            fields.insert("files", serde_json::json!(files::encode(files)));
-        }
-        let bytes = serde_json::to_vec(&fields).expect("strings and booleans serialise");
-        parse(&bytes)?;
-        Ok(bytes)
-    }
 }
 
 fn check_version(version: &Value) -> Result<(), AppComposeError> {
@@ -249,35 +190,16 @@ fn check_version(version: &Value) -> Result<(), AppComposeError> {
 fn refuse_what_is_not_here(raw: &RawAppCompose) -> Result<(), AppComposeError> {
     const SCRIPT: &str =
         "scripts are refused, the guest has no shell; make it a service of the compose file";
-    const NO_KMS: &str = "there is no KMS yet; use key_provider none";
-    let key_provider = raw.key_provider.as_deref().unwrap_or("none");
     let refusals = [
         (raw.runner != RUNNER, "runner", "only docker-compose is supported"),
         (raw.snapshotter.is_some(), "snapshotter", "belongs to nerdctl, which is not here"),
         (raw.bash_script.is_some(), "bash_script", SCRIPT),
         (raw.init_script.is_some(), "init_script", SCRIPT),
         (raw.pre_launch_script.is_some(), "pre_launch_script", SCRIPT),
-        (raw.kms_enabled, "kms_enabled", NO_KMS),
-        (key_provider == "kms", "key_provider", NO_KMS),
-        (
-            !matches!(key_provider, "none" | "kms"),
-            "key_provider",
-            "local and tpm are refused; use none",
-        ),
-        (
-            raw.local_key_provider_enabled,
-            "local_key_provider_enabled",
-            "refused; use key_provider none",
-        ),
-        (
-            !raw.key_provider_id.is_empty(),
-            "key_provider_id",
-            "pins a key provider, and there is none yet",
-        ),
         (
             !raw.allowed_envs.is_empty(),
             "allowed_envs",
-            "an encrypted environment needs a KMS, and there is none yet",
+            "there is no encrypted environment yet; variables are in .env, and public",
         ),
         (
             raw.gateway_enabled,
@@ -298,16 +220,6 @@ fn refuse_what_is_not_here(raw: &RawAppCompose) -> Result<(), AppComposeError> {
     match refusals.into_iter().find(|(applies, ..)| *applies) {
         Some((_, field, what)) => Err(refused(field, what)),
         None => Ok(()),
-    }
-}
-
-fn storage_fs(written: Option<&str>) -> Result<StorageFs, AppComposeError> {
-    match written {
-        None | Some("zfs" | "btrfs") => Ok(StorageFs::Btrfs),
-        Some("ext4") => Ok(StorageFs::Ext4),
-        Some(_) => {
-            Err(refused("storage_fs", "known are btrfs, zfs (which becomes btrfs) and ext4"))
-        }
     }
 }
 
@@ -377,8 +289,11 @@ mod tests {
         let mut documented = std::collections::BTreeSet::new();
         for (field, rest) in rows {
             let (value, what) = rest.split_once("` | ").unwrap();
+            // A value may bring further fields: `"a", "other": "b"`.
+            let fields: serde_json::Map<String, Value> =
+                serde_json::from_str(&format!("{{\"{field}\": {value}}}")).unwrap();
             let mut changed = good.clone();
-            changed[field] = serde_json::from_str(value).unwrap();
+            changed.as_object_mut().unwrap().extend(fields);
             let parsed = parse(&serde_json::to_vec(&changed).unwrap());
             let refused = what.starts_with("refused");
             assert!(

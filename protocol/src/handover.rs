@@ -40,6 +40,9 @@ pub struct Handover {
     pub compose_hash: ComposeHash,
     /// Registries to ask first (hints).
     pub registry_mirrors: Vec<String>,
+    /// Addresses of the KMS, `https://HOST:PORT` (hints): whatever answers there must prove that it
+    /// is the one that the measured file pins.
+    pub kms_urls: Vec<String>,
     /// The host's claims about the launch.
     pub claims: LaunchClaims,
     /// Disks by serial, such as `dstyx-status` → `/dev/vdb`, as init found them.

@@ -59,6 +59,7 @@ codes! {
         AppMeasured = 6, "the app was measured into RTMR3";
         Networked = 7, "the network is configured";
         AgentStarted = 8, "the agent has started";
+        KeysReleased = 14, "the pinned KMS has verified this guest and released its keys";
         DiskOpened = 9, "the data disk is open, encrypted with a key that is not on it";
         SystemReady = 10, "the system is ready and serves evidence";
         AppRunning = 11, "the app's containers are running";
@@ -100,6 +101,21 @@ codes! {
         ImageDocument = 27, "an index, manifest or configuration describes no image that runs here";
         ImageLayer = 28, "a layer of an image cannot be unpacked";
         ImageStore = 29, "an image cannot be stored: the data disk is full or fails";
+        KmsAway = 30, "no KMS answers, or it cannot release keys yet; the guest goes on asking";
+        KmsForeign = 31, "what answers under the addresses of the KMS is not proved to be the KMS that the app pins; the guest goes on asking";
+        KmsRefused = 32, "the KMS refuses this guest: its policy does not allow the app, the image or the platform";
+        Superseded = 33, "the data disk was opened by a later boot of this instance, so this one ends";
+        DiskOld = 34, "the data disk is older than the state that its KMS knows: an older copy was put in its place";
+        DiskAhead = 35, "the data disk is newer than anything that its KMS has let be written";
+        DiskForeign = 36, "the data disk holds neither zeros nor a file system of an earlier boot";
+        AnchorLate = 37, "the KMS was not told for some time how far the data disk is: what was written since then can be undone; the guest goes on trying";
+    }
+}
+
+impl Refusal {
+    /// Whether the guest goes on and may yet succeed: a record with it ends no wait for a phase.
+    pub fn goes_on(self) -> bool {
+        matches!(self, Self::KmsAway | Self::KmsForeign | Self::AnchorLate)
     }
 }
 
@@ -135,6 +151,14 @@ impl Report {
     /// A phase that was reached, or a refusal that is about no blob.
     pub fn new(phase: Phase, refusal: Refusal) -> Self {
         Self { phase, refusal, blob: None }
+    }
+
+    /// Whether the guest must end: a phase of the boot that is the agent's was refused for good, or
+    /// a later boot has its disk.
+    pub fn ends_the_guest(&self) -> bool {
+        let of_the_boot = matches!(self.phase, Phase::KeysReleased | Phase::DiskOpened);
+        let refused = self.refusal != Refusal::None && !self.refusal.goes_on();
+        of_the_boot && refused || self.refusal == Refusal::Superseded
     }
 
     /// The report's bytes.
@@ -263,6 +287,18 @@ mod tests {
             assert_eq!(Report::from_bytes(report.to_bytes()), Some(report));
         }
         assert_eq!(Report::from_bytes([99; Report::BYTES]), None);
+    }
+
+    #[test]
+    fn a_guest_ends_without_keys_or_disk_and_waits_for_a_kms_that_is_away() {
+        let ends = |phase, refusal| Report::new(phase, refusal).ends_the_guest();
+        for phase in [Phase::KeysReleased, Phase::DiskOpened] {
+            assert!(ends(phase, Refusal::KmsRefused) && ends(phase, Refusal::DiskOld));
+            assert!(!ends(phase, Refusal::KmsAway) && !ends(phase, Refusal::None));
+        }
+        assert!(ends(Phase::AppRunning, Refusal::Superseded));
+        assert!(!ends(Phase::AppRunning, Refusal::AnchorLate));
+        assert!(!ends(Phase::AppFailed, Refusal::ImageStore));
     }
 
     #[test]

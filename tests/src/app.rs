@@ -32,9 +32,7 @@ impl App {
         let compose =
             COMPOSE_FILES.iter().find_map(|name| files.remove(*name)).expect("a compose file");
         let compose = pinned(&compose, registry);
-        let plain =
-            NewApp { name, docker_compose_file: &compose, files: &files, danger_privileged: false };
-        let plain = plain.generate().unwrap();
+        let plain = NewApp::of(name, &compose, &files).generate().unwrap();
         let mut document: Value = serde_json::from_slice(&plain).unwrap();
         for (key, value) in settings {
             document[*key] = value.clone();

@@ -305,9 +305,10 @@ impl Guest {
         loop {
             let ended = self.qemu.try_wait().unwrap().is_some();
             let records = self.records();
-            let found = records
-                .iter()
-                .find(|record| record.phase == phase || record.refusal != Refusal::None);
+            let found = records.iter().find(|record| match record.refusal {
+                Refusal::None => record.phase == phase,
+                refusal => !refusal.goes_on(),
+            });
             if let Some(record) = found {
                 return Some(*record);
             }

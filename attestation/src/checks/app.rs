@@ -163,7 +163,7 @@ fn key_provider(payload: &[u8]) -> Result<KeyProvider, String> {
 fn storage(payload: &[u8]) -> Result<Storage, String> {
     let name = std::str::from_utf8(payload)
         .map_err(|_| format!("{} is not UTF-8 text", event_name::STORAGE_FS))?;
-    let known = [StorageFs::Btrfs, StorageFs::Ext4].into_iter().find(|fs| fs.name() == name);
+    let known = StorageFs::ALL.into_iter().find(|fs| fs.name() == name);
     Ok(known.map_or_else(|| Storage::Other(name.to_owned()), Storage::Known))
 }
 

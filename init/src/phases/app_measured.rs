@@ -9,7 +9,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use protocol::app_compose::AppCompose;
-use protocol::digest::{AppId, InstanceId};
+use protocol::digest::{AppId, InstanceId, MrConfigId};
 use protocol::event_log::RuntimeEvent;
 use protocol::handover::{self, Handover};
 use protocol::launch::Launch;
@@ -83,9 +83,7 @@ fn check_mr_config_id(tdx: &TdxGuest, app: &AppCompose, identity: &Identity) -> 
     let halt = |refusal, cause: String| Halt::new(Phase::AppMeasured, refusal, cause);
     let register =
         tdx.mr_config_id().map_err(|error| halt(Refusal::MeasurementFailed, error.to_string()))?;
-    // No app that a guest accepts pins a key provider yet (see `protocol::app_compose`).
-    let expected =
-        mr_config::expected(&app.hash, &identity.app_id, identity.instance_id.as_ref(), "none", "");
+    let expected = expected_mr_config_id(app, identity);
     match mr_config::matches(&register, &expected) {
         true => Ok(()),
         false => Err(halt(
@@ -95,6 +93,17 @@ fn check_mr_config_id(tdx: &TdxGuest, app: &AppCompose, identity: &Identity) -> 
     }
 }
 
+/// V1 for an app without keys, V3 for one whose KMS is pinned.
+fn expected_mr_config_id(app: &AppCompose, identity: &Identity) -> MrConfigId {
+    mr_config::expected(
+        &app.hash,
+        &identity.app_id,
+        identity.instance_id.as_ref(),
+        app.key_provider.name(),
+        &app.key_provider.id(),
+    )
+}
+
 fn handover(launch: Launch, app: &AppCompose, identity: Identity, disks: &Disks) -> Handover {
     Handover {
         app_compose: STANDARD.encode(&launch.app_compose),
@@ -102,6 +111,7 @@ fn handover(launch: Launch, app: &AppCompose, identity: Identity, disks: &Disks)
         instance_id: identity.instance_id,
         compose_hash: app.hash,
         registry_mirrors: launch.registry_mirrors,
+        kms_urls: launch.kms_urls,
         claims: launch.claims,
         disks: disks.to_map(),
     }
@@ -113,6 +123,8 @@ fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use protocol::app_compose::{KeyProvider, NewApp};
+    use protocol::digest::Sha256Digest;
     use protocol::fixtures;
 
     use super::*;
@@ -143,12 +155,9 @@ mod tests {
 
     #[test]
     fn what_the_file_allows_is_measured_before_a_key_is_released_used_or_not() {
-        let new = protocol::app_compose::NewApp {
-            name: "hello",
-            docker_compose_file: "services: {}\n",
-            files: &Default::default(),
-            danger_privileged: true,
-        };
+        let files = Default::default();
+        let new =
+            NewApp { danger_privileged: true, ..NewApp::of("hello", "services: {}\n", &files) };
         let bytes = new.generate().unwrap();
         let (launch, app) = (launch(bytes.clone()), protocol::app_compose::parse(&bytes).unwrap());
         let events = Identity::of(&launch, &app).events(&app);
@@ -167,6 +176,36 @@ mod tests {
         let identity = Identity::of(&launch, &app);
         assert_eq!(identity, Identity { app_id: AppId([9; 20]), instance_id: None });
         assert!(identity.events(&app)[3].payload.is_empty());
+    }
+
+    #[test]
+    fn a_pinned_kms_is_in_mrconfigid_and_its_addresses_are_handed_over() {
+        let files = Default::default();
+        let key_provider = KeyProvider::Kms { id: Sha256Digest([0xaa; 32]) };
+        let new = NewApp { key_provider, ..NewApp::of("hello", "services: {}\n", &files) };
+        let bytes = new.generate().unwrap();
+        let app = protocol::app_compose::parse(&bytes).unwrap();
+        let mut launch = launch(bytes);
+        launch.kms_urls = vec!["https://10.0.2.2:8443".into()];
+        let identity = Identity::of(&launch, &app);
+        let config = mr_config::ConfigV3 {
+            app_id: identity.app_id,
+            compose_hash: app.hash,
+            instance_id: identity.instance_id.unwrap().to_string(),
+            key_provider: "kms".into(),
+            key_provider_id: "aa".repeat(32),
+            version: 3,
+        };
+        assert_eq!(expected_mr_config_id(&app, &identity), mr_config::v3(&config));
+        let none = protocol::app_compose::generate("hello", "services: {}\n").unwrap();
+        let none = protocol::app_compose::parse(&none).unwrap();
+        assert_eq!(expected_mr_config_id(&none, &identity), mr_config::v1(&none.hash));
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("sys/block")).unwrap();
+        let disks = Disks::scan(root.path()).unwrap();
+        let handover = handover(launch, &app, identity, &disks);
+        assert_eq!(handover.kms_urls, ["https://10.0.2.2:8443"]);
+        assert_eq!(Handover::parse(&handover.to_json()), Ok(handover));
     }
 
     #[test]

@@ -129,8 +129,7 @@ mod tests {
     fn changed(change: impl FnOnce(&mut Value)) -> Vec<String> {
         let files = AppFiles::from([("web/a".to_owned(), b"a".to_vec())]);
         let docker_compose_file = "services:\n  web:\n    image: a@sha256:00\n";
-        let app =
-            NewApp { name: "app", docker_compose_file, files: &files, danger_privileged: false };
+        let app = NewApp::of("app", docker_compose_file, &files);
         let stated = app.generate().unwrap();
         let mut measured: Value = serde_json::from_slice(&stated).unwrap();
         change(&mut measured);
