@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use protocol::kms::AnchorResponse;
 use protocol::prpc::guest::{Request, Service};
 use protocol::prpc::{
     Arguments, AttestResponse, Empty, Encoding, GetQuoteResponse, Message, PrpcError, RawQuoteArgs,
@@ -16,6 +17,7 @@ use protocol::prpc::{
 use tee::TeeError;
 use tokio::sync::Semaphore;
 
+use crate::anchors::AnchorError;
 use crate::boot::Boot;
 use crate::quotes::{QuoteDesk, QuoteError, Quoted};
 
@@ -42,6 +44,15 @@ pub enum ApiError {
         "no key provider: this guest was given no keys (key_provider is none in its app-compose.json)"
     )]
     NoKeyProvider,
+    /// a disk without anchors
+    #[error(
+        "no anchor: no KMS keeps one of this guest's data disk (key_provider is none in its \
+         app-compose.json)"
+    )]
+    NoAnchors,
+    /// no anchor now
+    #[error(transparent)]
+    Anchor(#[from] AnchorError),
     /// bytes for a quote
     #[error(transparent)]
     ReportData(#[from] ReportDataError),
@@ -106,6 +117,10 @@ impl Api {
                 reply(&VerifyResponse { valid: signature::verify(&args)? }, encoding)
             }
             Request::Version => reply(&version(), encoding),
+            Request::Anchor => {
+                let anchors = self.boot.anchors.as_ref().ok_or(ApiError::NoAnchors)?;
+                reply(&AnchorResponse { anchor: anchors.anchor().await? }, encoding)
+            }
             Request::GetTlsKey(_)
             | Request::DeriveKey(_)
             | Request::GetKey(_)
@@ -193,7 +208,7 @@ pub mod tests {
     /// An interface over software registers.
     pub fn api(directory: &std::path::Path, change: impl Fn(String) -> String) -> Api {
         let boot = boot(directory, change);
-        let desk = QuoteDesk::new(boot.clone(), Reports::to_file(tempfile::tempfile().unwrap()));
+        let desk = QuoteDesk::new(Arc::clone(&boot.log), Reports::to_file(tempfile::tempfile().unwrap()));
         Api::new(&boot, Arc::new(desk))
     }
 

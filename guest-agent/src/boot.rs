@@ -1,7 +1,8 @@
 //! What is left of the boot when init hands over, as a line of types: each phase consumes the one
 //! before it, so that none can run early.
 //!
-//! `HandoverRead → DiskOpened → SystemReady`. `system-ready` stands in the log before anything of
+//! `HandoverRead → KeysReleased → DiskOpened → SystemReady`. No key of the disk exists before the
+//! second. `system-ready` stands in the log before anything of
 //! the app runs. Each event is recorded once, however often the agent starts.
 
 use std::io;
@@ -10,19 +11,25 @@ use std::sync::Arc;
 use compose::{ComposeError, ComposeFile};
 use protocol::app_compose::{AppCompose, AppComposeError};
 use protocol::handover::Handover;
-use protocol::status::Phase;
+use protocol::status::{Phase, Refusal};
 use protocol::strict_json::JsonError;
 use tee::event_log::EventLogError;
 use tee::{EventLog, Tee, TeeError};
 
+use crate::anchors::Anchors;
 use crate::disk::DiskError;
+use crate::keys::{AppKeys, KeysError};
+use crate::kms_client::{KmsClient, KmsError};
+use crate::memory::MemoryError;
 
 mod disk_opened;
 mod handover_read;
+mod keys_released;
 mod system_ready;
 
 pub use disk_opened::DiskOpened;
 pub use handover_read::HandoverRead;
+pub use keys_released::KeysReleased;
 pub use system_ready::SystemReady;
 
 /// The TEE as the agent's parts share it.
@@ -64,12 +71,38 @@ pub enum BootError {
     /// the log
     #[error(transparent)]
     EventLog(#[from] EventLogError),
+    /// the KMS
+    #[error(transparent)]
+    Kms(#[from] KmsError),
+    /// what the KMS released
+    #[error("the keys that the KMS released: {0}")]
+    Keys(#[from] KeysError),
+    /// what earlier agents kept
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// the data disk
     #[error(transparent)]
     Disk(#[from] DiskError),
 }
 
 impl BootError {
+    /// The code with which the guest ends; none where the agent alone ends, and is started again.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Kms(error) => Some(error.refusal()),
+            Self::Keys(_) => Some(Refusal::KmsRefused),
+            Self::Disk(error) => Some(error.refusal()),
+            Self::Handover { .. }
+            | Self::Json(_)
+            | Self::Base64(_)
+            | Self::AppCompose(_)
+            | Self::Tee(_)
+            | Self::EventLog(_)
+            | Self::Memory(_) => None,
+        }
+    }
+
     /// The error of entering `phase`.
     fn entering(phase: Phase) -> impl Fn(Self) -> PhaseError {
         move |cause| PhaseError { phase, cause }
@@ -89,6 +122,12 @@ pub struct Boot {
     pub compose: Result<Arc<ComposeFile>, Arc<ComposeError>>,
     /// The log and the device behind it.
     pub log: Arc<EventLog<SharedTee>>,
+    /// What the KMS released; none in a guest without one.
+    pub keys: Option<Arc<AppKeys>>,
+    /// The KMS.
+    pub kms: Option<Arc<KmsClient>>,
+    /// The data disk, as far as the KMS is told of it.
+    pub anchors: Option<Arc<Anchors>>,
 }
 
 #[cfg(test)]
@@ -98,13 +137,15 @@ pub mod tests {
 
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
-    use protocol::app_compose::{self, StorageFs};
+    use protocol::app_compose;
     use protocol::digest::{AppId, ComposeHash, InstanceId};
     use protocol::event_log::RuntimeEvent;
     use protocol::{event_name, fixtures};
     use tee::fixtures::SoftwareTee;
 
     use super::*;
+    use crate::memory::tests::memory;
+    use crate::reports::Reports;
 
     pub fn handover(app_compose: &[u8]) -> Vec<u8> {
         Handover {
@@ -137,11 +178,33 @@ pub mod tests {
         complete(&handover(app_compose.as_bytes()), log).unwrap()
     }
 
-    /// All phases, with a disk that opens.
+    /// All phases without a KMS, with a disk that opens.
     fn complete(handover: &[u8], log: EventLog<SharedTee>) -> Result<Boot, BootError> {
-        let read = HandoverRead::of(handover, log)?;
-        let opened = DiskOpened::with(read, |_, _| Ok(()))?;
+        let opened = open(handover, log, Ok(None))?;
         Ok(SystemReady::with(opened)?.boot().clone())
+    }
+
+    /// The phases up to a disk that opens, or not.
+    fn open(
+        handover: &[u8],
+        log: EventLog<SharedTee>,
+        disk: Result<Option<Arc<Anchors>>, DiskError>,
+    ) -> Result<DiskOpened, BootError> {
+        let read = HandoverRead::of(handover, log)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        // Tests have runtimes of their own, in which no other may be entered.
+        let entered = std::thread::spawn(move || {
+            runtime.block_on(async {
+                let never = async || panic!("there is no KMS");
+                let released = keys_released::release(&read, &memory(), never).await?.is_some();
+                assert!(!released, "a guest without a KMS has no keys");
+                let keys = KeysReleased { read, released: None };
+                let reports = Reports::to_file(tempfile::tempfile().unwrap());
+                let opening = keys.opening(&reports);
+                DiskOpened::with(keys, &opening, async { disk }).await
+            })
+        });
+        entered.join().unwrap()
     }
 
     #[test]
@@ -174,22 +237,31 @@ pub mod tests {
 
     #[test]
     fn without_a_disk_the_system_is_not_ready_and_the_measured_file_chooses_what_is_on_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let tee: SharedTee = Arc::new(SoftwareTee::default());
-        let log = measured_log(directory.path(), Arc::clone(&tee));
-        let app_compose = app_compose::generate("hello", "services: {}\n").unwrap();
-        let ext4 =
-            String::from_utf8(app_compose).unwrap().replacen('{', r#"{"storage_fs":"ext4","#, 1);
-        let read = HandoverRead::of(&handover(ext4.as_bytes()), log).unwrap();
-        let refused = DiskOpened::with(read, |_, kind| {
-            assert_eq!(kind, StorageFs::Ext4);
-            Err(DiskError::Missing)
-        });
-        let refused = refused.map_err(BootError::entering(Phase::DiskOpened)).unwrap_err();
-        let text = "halted while entering DiskOpened: not exactly one disk has the serial";
-        assert!(refused.to_string().starts_with(text), "{refused}");
-        let log = EventLog::new(directory.path().join("log"), tee);
-        let events = log.snapshot(|_| ()).unwrap().0.events().unwrap();
-        assert_eq!(events.last().unwrap().event, event_name::KEY_PROVIDER);
+        for (field, name) in [
+            (r#""storage_fs":"ext4","#, "ext4"),
+            (r#""danger_host_readable_disk":true,"#, "btrfs-plain"),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let tee: SharedTee = Arc::new(SoftwareTee::default());
+            let log = measured_log(directory.path(), Arc::clone(&tee));
+            let app_compose = app_compose::generate("hello", "services: {}\n").unwrap();
+            let app_compose =
+                String::from_utf8(app_compose).unwrap().replacen('{', &format!("{{{field}"), 1);
+            let handover = handover(app_compose.as_bytes());
+            let refused = open(&handover, log, Err(DiskError::Missing));
+            let refused = refused.map_err(BootError::entering(Phase::DiskOpened)).unwrap_err();
+            let text = "halted while entering DiskOpened: not exactly one disk has the serial";
+            assert!(refused.to_string().starts_with(text), "{refused}");
+            let last = |log: &EventLog<SharedTee>| {
+                let events = log.snapshot(|_| ()).unwrap().0.events().unwrap();
+                events.last().unwrap().clone()
+            };
+            let log = || EventLog::new(directory.path().join("log"), Arc::clone(&tee));
+            assert_eq!(last(&log()).event, event_name::KEY_PROVIDER);
+            open(&handover, log(), Ok(None)).unwrap();
+            let storage = last(&log());
+            assert_eq!(storage.event, event_name::STORAGE_FS);
+            assert_eq!(storage.event_payload, hex::encode(name));
+        }
     }
 }

@@ -1,34 +1,46 @@
-//! Phase `DiskOpened`: `/var` becomes an encrypted file system on the data disk, made anew at every
-//! boot under a key that nobody is told.
+//! Phase `DiskOpened`: `/var` becomes a file system on the data disk.
 //!
-//! The disk is the host's: nothing on it is read before it was written in this boot, and nothing on
-//! it chooses a parameter. The kernel encrypts it by a table that is fixed here, with a key that
-//! was drawn here. What goes onto it first is a file system that was made with the image, which is
-//! then grown to the disk's size. An agent that starts again finds its predecessor's file system in
-//! place and goes on with it.
+//! The disk is the host's: nothing on it chooses a parameter. Without a KMS it is encrypted under a
+//! key that was drawn here, made anew at every boot and read only where this boot wrote it. With a
+//! KMS it is encrypted under the key that the KMS released, and kept: whether it is made anew says
+//! the KMS's anchor, never the disk, and the kernel's mount refuses an older state of it. Where the
+//! measured file says so by a word of danger, it is kept without encryption. What goes onto a disk
+//! first is a file system that was made with the image, which is then grown to the disk's size. An
+//! agent that starts again finds its predecessor's file system in place and goes on with it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statvfs::statvfs;
 use protocol::app_compose::StorageFs;
 use protocol::data_disk::{DISK_SERIAL, MIN_BYTES};
 use protocol::disk_template::{self, TemplateError};
-use protocol::status::Refusal;
+use protocol::kms::{OpenDiskRequest, OpenDiskResponse};
+use protocol::status::{Phase, Refusal};
 
-use crate::memory::{DiskState, Kept, Memory, MemoryError};
+use crate::anchors::{AnchorError, Anchors};
+use crate::keys::AppKeys;
+use crate::kms_client::{KmsClient, KmsError};
+use crate::memory::{DiskState, Memory, MemoryError};
+use crate::reports::Reports;
 use crate::sys;
+use generations::{Generations, GenerationsError};
 use key::Key;
 use mapper::{Mapper, MapperError};
 use mounted::Mounted;
+use plain::Content;
 
 mod filling;
+mod generations;
 mod key;
 mod mapper;
 mod mounted;
+mod plain;
 
 /// Where everything that the app brings and writes lies: images, volumes, containers' changes,
 /// logs.
@@ -72,6 +84,24 @@ pub enum DiskError {
     /// what earlier agents kept of it
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// the KMS gives no numbers for it
+    #[error(transparent)]
+    Kms(#[from] KmsError),
+    /// the KMS gives numbers that cannot be
+    #[error(transparent)]
+    Generations(#[from] GenerationsError),
+    /// the KMS was not told of it
+    #[error(transparent)]
+    Anchor(#[from] AnchorError),
+    /// an older state than the KMS knows
+    #[error("the data disk is older than the anchor that its KMS keeps")]
+    Old,
+    /// a newer state than any that the KMS let be written
+    #[error("the data disk is newer than anything that its KMS has let be written")]
+    Ahead,
+    /// a plain disk that somebody else has used
+    #[error("{0} holds neither zeros nor a btrfs of an earlier boot")]
+    Content(String),
     /// the file system of an earlier agent is not there
     #[error(
         "nothing is mounted at {MOUNT_POINT}, where an earlier agent of this boot had opened the data disk"
@@ -93,7 +123,13 @@ impl DiskError {
     pub fn refusal(&self) -> Refusal {
         match self {
             Self::Missing | Self::TooSmall { .. } | Self::ReadOnly(_) => Refusal::DiskMissing,
-            Self::Io { .. }
+            Self::Old => Refusal::DiskOld,
+            Self::Ahead => Refusal::DiskAhead,
+            Self::Content(_) => Refusal::DiskForeign,
+            Self::Kms(error) | Self::Anchor(AnchorError::Kms(error)) => error.refusal(),
+            Self::Anchor(_)
+            | Self::Generations(_)
+            | Self::Io { .. }
             | Self::Mapper(_)
             | Self::Template(_)
             | Self::Memory(_)
@@ -103,31 +139,71 @@ impl DiskError {
     }
 }
 
-/// Opens the data disk among `disks` (serial → node) with a file system of this kind, or finds it
-/// open.
+/// How the data disk of this guest is opened.
+#[derive(Debug)]
+pub enum Opening {
+    /// Encrypted under a key of this boot, and made anew.
+    ForThisBoot(StorageFs),
+    /// Kept without encryption.
+    Plain,
+    /// Kept, encrypted under a released key, and anchored.
+    Kept {
+        /// What the KMS released.
+        keys: Arc<AppKeys>,
+        /// Who gives out open counters and keeps anchors.
+        kms: Arc<KmsClient>,
+        /// Where it is said that the disk was lost to a later boot.
+        reports: Reports,
+    },
+}
+
+impl Opening {
+    /// What is on the disk.
+    pub fn file_system(&self) -> StorageFs {
+        match self {
+            Self::ForThisBoot(file_system) => *file_system,
+            Self::Plain => StorageFs::BtrfsPlain,
+            Self::Kept { .. } => StorageFs::Btrfs,
+        }
+    }
+}
+
+/// Opens the data disk among `disks` (serial → node), or finds it open. A disk with a KMS has its
+/// first anchor when this returns.
 ///
 /// # Errors
-/// If the host gave no usable disk, or the kernel refuses a step; nothing is mounted then.
-pub fn open(
+/// If the host gave no usable disk, the kernel refuses a step, or the KMS does.
+pub async fn open(
     disks: &BTreeMap<String, String>,
-    kind: StorageFs,
+    opening: &Opening,
     memory: &Memory,
-) -> Result<(), DiskError> {
-    let expected = kind.name();
+) -> Result<Option<Arc<Anchors>>, DiskError> {
+    let file_system = opening.file_system();
     let mounted = Mounted::at(MOUNT_POINT).map_err(io_error("/proc/self/mountinfo"))?;
-    let device = match opened(mounted, memory.read()?.disk, expected)? {
+    let kept = memory.read()?;
+    let device = match opened(mounted, kept.disk, file_system, disks)? {
         Some(device) => device,
-        None => {
-            memory.keep(&Kept { disk: DiskState::Opening })?;
-            make(disks, kind)?
-        }
+        None => make(disks, opening, memory).await?,
     };
-    memory.keep(&Kept { disk: DiskState::Open })?;
-    grow(&device, kind)?;
+    grow(&device, file_system)?;
+    let anchors = match opening {
+        Opening::Kept { kms, reports, .. } => {
+            let open_counter = memory.read()?.open_counter.ok_or(DiskError::Gone)?;
+            let mount_point = File::open(MOUNT_POINT).map_err(io_error(MOUNT_POINT))?;
+            let (kms, reports) = (Arc::clone(kms), reports.clone());
+            Some(Arc::new(Anchors::new(kms, reports, mount_point, open_counter)))
+        }
+        Opening::ForThisBoot(_) | Opening::Plain => None,
+    };
+    // An open disk was anchored by the agent that opened it.
+    if let Some(anchors) = anchors.as_ref().filter(|_| kept.disk != DiskState::Open) {
+        anchors.first().await?;
+    }
+    memory.update(|kept| kept.disk = DiskState::Open)?;
     let size = statvfs(MOUNT_POINT).map_err(|errno| io_error(MOUNT_POINT)(errno.into()))?;
     let bytes = size.blocks().saturating_mul(size.fragment_size());
-    tracing::info!("the data disk is open: {expected}, {} MiB", bytes >> 20);
-    Ok(())
+    tracing::info!("the data disk is open: {}, {} MiB", file_system.name(), bytes >> 20);
+    Ok(anchors)
 }
 
 /// The device that an earlier agent of this boot has mounted; none if the disk is still to be
@@ -136,11 +212,13 @@ pub fn open(
 fn opened(
     mounted: Option<Mounted>,
     state: DiskState,
-    expected: &'static str,
+    file_system: StorageFs,
+    disks: &BTreeMap<String, String>,
 ) -> Result<Option<PathBuf>, DiskError> {
+    let expected = file_system.kernel_name();
     match (mounted, state) {
         (Some(mounted), DiskState::Opening | DiskState::Open)
-            if mounted.kind == expected && is_ours(&mounted.source) =>
+            if mounted.kind == expected && is_ours(&mounted.source, file_system, disks) =>
         {
             Ok(Some(mounted.source))
         }
@@ -150,39 +228,101 @@ fn opened(
     }
 }
 
-/// Encrypts the disk under a new key, fills and mounts it; gives the device that is mounted.
-fn make(disks: &BTreeMap<String, String>, kind: StorageFs) -> Result<PathBuf, DiskError> {
+/// Mounts the disk, filled anew where that is so; gives the device that is mounted.
+async fn make(
+    disks: &BTreeMap<String, String>,
+    opening: &Opening,
+    memory: &Memory,
+) -> Result<PathBuf, DiskError> {
     let disk = Disk::find(Path::new("/"), disks)?;
+    match opening {
+        Opening::ForThisBoot(file_system) => {
+            memory.update(|kept| kept.disk = DiskState::Opening)?;
+            let key = Key::random().map_err(io_error("a random key"))?;
+            let options = match file_system {
+                // What the host has damaged is not made worse.
+                StorageFs::Ext4 => "errors=remount-ro",
+                StorageFs::Btrfs | StorageFs::BtrfsPlain => "",
+            };
+            encrypted(&disk, &key, |device| {
+                fill(device, disk.bytes(), *file_system)?;
+                mount_at(device, *file_system, options)
+            })
+        }
+        Opening::Plain => {
+            memory.update(|kept| kept.disk = DiskState::Opening)?;
+            let device = PathBuf::from(&disk.node);
+            match Content::of(&device).map_err(io_error(&disk.node))? {
+                Content::Nothing => fill(&device, disk.bytes(), StorageFs::BtrfsPlain)?,
+                Content::Btrfs => {}
+                Content::Foreign => return Err(DiskError::Content(disk.node)),
+            }
+            mount_at(&device, StorageFs::BtrfsPlain, generations::without_kms())?;
+            Ok(device)
+        }
+        Opening::Kept { keys, kms, .. } => {
+            // Asked for anew by every agent that mounts: a number is never used twice, also not
+            // after a mount that failed.
+            let answer: OpenDiskResponse =
+                kms.wait_for(Phase::KeysReleased, "OpenDisk", &OpenDiskRequest {}).await?;
+            let generations = Generations::of(&answer)?;
+            // Before the mount: whatever is mounted then has the number that was kept last.
+            memory.update(|kept| {
+                kept.disk = DiskState::Opening;
+                kept.open_counter = Some(generations.open_counter());
+            })?;
+            encrypted(&disk, &Key::released(&keys.disk), |device| {
+                if generations.is_first() {
+                    fill(device, disk.bytes(), StorageFs::Btrfs)?;
+                }
+                mount_at(device, StorageFs::Btrfs, &generations.options())
+            })
+        }
+    }
+}
+
+/// Encrypts the disk and lets `mount` mount it; gives the device that is mounted.
+fn encrypted(
+    disk: &Disk,
+    key: &Key,
+    mount: impl FnOnce(&Path) -> Result<(), DiskError>,
+) -> Result<PathBuf, DiskError> {
     let mapper = Mapper::open()?;
-    // Left by an agent that was killed before it could mount: under its key nothing was ever kept.
+    // Left by an agent that was killed before it could mount.
     mapper.remove_if_there(NAME)?;
-    let key = Key::random().map_err(io_error("a random key"))?;
-    let device = mapper.encrypt(NAME, &disk.node, disk.sectors, &key)?;
-    drop(key);
-    fill_and_mount(&device, disk.bytes(), kind).inspect_err(|_| {
+    let device = mapper.encrypt(NAME, &disk.node, disk.sectors, key)?;
+    mount(&device).inspect_err(|_| {
         // The first error is the one to tell.
         let _ = mapper.remove_if_there(NAME);
     })?;
     Ok(device)
 }
 
-fn fill_and_mount(device: &Path, device_bytes: u64, kind: StorageFs) -> Result<(), DiskError> {
-    let path = template(kind);
+/// Writes the image's empty file system to a device.
+fn fill(device: &Path, device_bytes: u64, file_system: StorageFs) -> Result<(), DiskError> {
+    let path = template(file_system);
     let template = fs::read(path).map_err(io_error(path))?;
     let template = disk_template::decode(&template)?;
-    filling::fill(device, device_bytes, &template)
-        .map_err(io_error(&device.display().to_string()))?;
+    filling::fill(device, device_bytes, &template).map_err(io_error(&device.display().to_string()))
+}
+
+fn mount_at(device: &Path, file_system: StorageFs, options: &str) -> Result<(), DiskError> {
     // Image layers bring set-user-id programs and device nodes, which count inside containers only:
     // their roots are mounts of their own. For the guest itself nothing on the disk has either
     // power.
     let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOATIME;
-    let options = match kind {
-        StorageFs::Btrfs => "",
-        // What the host has damaged is not made worse.
-        StorageFs::Ext4 => "errors=remount-ro",
-    };
-    mount(Some(device), MOUNT_POINT, Some(kind.name()), flags, Some(options))
-        .map_err(|errno| io_error("mounting the data disk")(errno.into()))
+    let kind = file_system.kernel_name();
+    mount(Some(device), MOUNT_POINT, Some(kind), flags, Some(options)).map_err(refused_mount)
+}
+
+/// The kernel's two words for a disk that is not as new as the KMS says
+/// (`check_generation_options` in the patched btrfs).
+fn refused_mount(errno: Errno) -> DiskError {
+    match errno {
+        Errno::ESTALE => DiskError::Old,
+        Errno::ERANGE => DiskError::Ahead,
+        other => io_error("mounting the data disk")(other.into()),
+    }
 }
 
 /// Has no effect on a file system that fills its device, so a killed agent's work is finished by
@@ -190,7 +330,7 @@ fn fill_and_mount(device: &Path, device_bytes: u64, kind: StorageFs) -> Result<(
 fn grow(device: &Path, kind: StorageFs) -> Result<(), DiskError> {
     let mount_point = File::open(MOUNT_POINT).map_err(io_error(MOUNT_POINT))?;
     let grown = match kind {
-        StorageFs::Btrfs => sys::grow_btrfs(&mount_point),
+        StorageFs::Btrfs | StorageFs::BtrfsPlain => sys::grow_btrfs(&mount_point),
         StorageFs::Ext4 => {
             let bytes = block_bytes(Path::new("/"), device)?;
             sys::grow_ext4(&mount_point, bytes / disk_template::BLOCK_BYTES as u64)
@@ -202,14 +342,19 @@ fn grow(device: &Path, kind: StorageFs) -> Result<(), DiskError> {
 /// Where the image has the empty file system of a kind.
 fn template(kind: StorageFs) -> &'static str {
     match kind {
-        StorageFs::Btrfs => "/usr/share/dstyx/btrfs.template",
+        StorageFs::Btrfs | StorageFs::BtrfsPlain => "/usr/share/dstyx/btrfs.template",
         StorageFs::Ext4 => "/usr/share/dstyx/ext4.template",
     }
 }
 
-/// Only this agent's devices are made by the device mapper.
-fn is_ours(source: &Path) -> bool {
-    source.to_str().is_some_and(|source| source.starts_with("/dev/dm-"))
+/// Only this agent's devices are made by the device mapper; a plain disk is mounted itself.
+fn is_ours(source: &Path, file_system: StorageFs, disks: &BTreeMap<String, String>) -> bool {
+    match file_system {
+        StorageFs::BtrfsPlain => disks.get(DISK_SERIAL).is_some_and(|node| Path::new(node) == source),
+        StorageFs::Btrfs | StorageFs::Ext4 => {
+            source.to_str().is_some_and(|source| source.starts_with("/dev/dm-"))
+        }
+    }
 }
 
 /// The host's disk, as far as it can be used.
@@ -296,6 +441,10 @@ mod tests {
         }
     }
 
+    fn disks() -> BTreeMap<String, String> {
+        BTreeMap::from([(DISK_SERIAL.to_owned(), "/dev/vdc".to_owned())])
+    }
+
     #[test]
     fn what_earlier_agents_kept_decides_whether_the_disk_is_open() {
         use DiskState::{Closed, Open, Opening};
@@ -303,26 +452,41 @@ mod tests {
             Some(Mounted { kind: kind.to_owned(), source: source.into() })
         };
         let device = || at("btrfs", "/dev/dm-0");
+        let opened = |mounted, state| opened(mounted, state, StorageFs::Btrfs, &disks());
         for state in [Opening, Open] {
-            let found = opened(device(), state, "btrfs").unwrap();
+            let found = opened(device(), state).unwrap();
             assert_eq!(found, Some("/dev/dm-0".into()), "{state:?}");
         }
         for state in [Closed, Opening] {
-            assert_eq!(opened(None, state, "btrfs").unwrap(), None, "{state:?}");
+            assert_eq!(opened(None, state).unwrap(), None, "{state:?}");
         }
-        assert!(matches!(opened(None, Open, "btrfs"), Err(DiskError::Gone)));
+        assert!(matches!(opened(None, Open), Err(DiskError::Gone)));
         for (mounted, state) in
             [(device(), Closed), (at("ext4", "/dev/dm-0"), Open), (at("btrfs", "/dev/vdc"), Open)]
         {
-            let refused = opened(mounted, state, "btrfs").unwrap_err();
+            let refused = opened(mounted, state).unwrap_err();
             assert!(matches!(refused, DiskError::Foreign { .. }), "{refused}");
             assert_eq!(refused.refusal(), Refusal::DiskFailed);
         }
     }
 
     #[test]
-    fn only_a_mapped_device_counts_as_opened() {
-        assert!(is_ours(Path::new("/dev/dm-0")));
-        assert!(!is_ours(Path::new("/dev/vdc")) && !is_ours(Path::new("tmpfs")));
+    fn only_a_mapped_device_or_the_plain_disk_counts_as_opened() {
+        let is_ours = |source: &str, kind| super::is_ours(Path::new(source), kind, &disks());
+        assert!(is_ours("/dev/dm-0", StorageFs::Btrfs));
+        assert!(!is_ours("/dev/vdc", StorageFs::Btrfs) && !is_ours("tmpfs", StorageFs::Ext4));
+        assert!(is_ours("/dev/vdc", StorageFs::BtrfsPlain));
+        assert!(!is_ours("/dev/vdd", StorageFs::BtrfsPlain));
+        assert!(!is_ours("/dev/dm-0", StorageFs::BtrfsPlain));
+    }
+
+    #[test]
+    fn an_older_disk_and_a_newer_one_have_words_of_their_own() {
+        let refusal = |errno| refused_mount(errno).refusal();
+        assert_eq!(refusal(Errno::ESTALE), Refusal::DiskOld);
+        assert_eq!(refusal(Errno::ERANGE), Refusal::DiskAhead);
+        assert_eq!(refusal(Errno::EINVAL), Refusal::DiskFailed);
+        let superseded = DiskError::Kms(KmsError::Superseded(String::new()));
+        assert_eq!(superseded.refusal(), Refusal::Superseded);
     }
 }

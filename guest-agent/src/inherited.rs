@@ -75,7 +75,7 @@ mod tests {
 
     use super::*;
     use crate::memory::tests::descriptor;
-    use crate::memory::{Kept, SEALS};
+    use crate::memory::{DiskState, SEALS};
 
     #[tokio::test]
     async fn two_sockets_and_memory_are_taken_over_and_nothing_else_is() {
@@ -97,7 +97,7 @@ mod tests {
         let memory = descriptor(SEALS);
         send(&ours, &[a.as_fd(), b.as_fd(), memory.as_fd()]);
         let sockets = Inherited::from_message(&theirs).unwrap();
-        assert_eq!(sockets.memory.read().unwrap(), Kept::default());
+        assert_eq!(sockets.memory.read().unwrap().disk, DiskState::Closed);
         let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
         sockets.dstack.accept().await.unwrap();
         let (ours, theirs) = pair();

@@ -2,13 +2,14 @@
 //! for the guest on port 8090.
 //!
 //! Init has measured the app before this program starts, and starts it again when it ends; every
-//! phase here can therefore be entered twice without being recorded twice. It holds no key yet
-//! and logs no secret. Who speaks to it over the network is the attacker, and so is a container on
+//! phase here can therefore be entered twice without being recorded twice. It holds the keys that a
+//! KMS released, and logs no secret. Who speaks to it over the network is the attacker, and so is a container on
 //! one of its two sockets: requests are bounded in size, number and time, and quotes are made one
 //! at a time.
 
 #![deny(unsafe_code)]
 
+mod anchors;
 mod api;
 mod app;
 mod boot;
@@ -16,6 +17,8 @@ mod disk;
 mod http;
 mod info;
 mod inherited;
+mod keys;
+mod kms_client;
 mod memory;
 mod quotes;
 mod reports;
@@ -36,10 +39,10 @@ use tokio::task::JoinSet;
 
 use crate::api::Api;
 use crate::api::socket::{self, Socket};
-use crate::boot::{Boot, BootError, DiskOpened, HandoverRead, PhaseError, SystemReady};
-use crate::disk::DiskError;
+use crate::boot::{Boot, DiskOpened, HandoverRead, KeysReleased, PhaseError, SystemReady};
 use crate::http::Port;
 use crate::inherited::Inherited;
+use crate::memory::Memory;
 use crate::quotes::QuoteDesk;
 use crate::reports::Reports;
 
@@ -77,45 +80,73 @@ async fn run() -> Result<(), AgentError> {
     let setup = |what| move |source| AgentError::Setup { what, source };
     let reports = Reports::take_over_stdout().map_err(setup("the status pipe"))?;
     reports.send(Phase::AgentStarted, Refusal::None);
-    let stop = stop_signal().map_err(setup("signals"))?;
+    let mut stop = stop_signal().map_err(setup("signals"))?;
     let inherited = Inherited::from_stdin().map_err(setup("what init hands over"))?;
-    let opened = match DiskOpened::enter(HandoverRead::enter()?, &inherited.memory) {
-        Err(PhaseError { cause: BootError::Disk(error), .. }) => {
-            without_disk(&error, &reports, stop).await;
+    let read = HandoverRead::enter()?;
+    let desk = Arc::new(QuoteDesk::new(read.log(), reports.clone()));
+    let opened = tokio::select! {
+        // A KMS that is away is waited for without end.
+        opened = open(read, &desk, &inherited.memory, &reports) => opened,
+        _ = stop.recv() => return Ok(()),
+    };
+    let opened = match opened {
+        Err(error) => {
+            let Some(refusal) = error.cause.refusal() else { return Err(error.into()) };
+            halted(&error, refusal, &reports, stop).await;
             return Ok(());
         }
-        entered => entered?,
+        Ok(opened) => opened,
     };
-    reports.send(Phase::DiskOpened, Refusal::None);
     let address = (std::net::Ipv6Addr::UNSPECIFIED, AGENT_PORT);
     let listener = TcpListener::bind(address).await.map_err(setup("the public port"))?;
     let ready = SystemReady::enter(opened)?;
     reports.send(Phase::SystemReady, Refusal::None);
     let boot = ready.boot();
     let app = app::start(boot);
-    let mut servers = serve(boot, &reports, &app, listener, inherited);
+    let mut tasks = serve(boot, desk, &app, listener, inherited);
+    if let Some(anchors) = boot.anchors.clone() {
+        tasks.spawn(async move { anchors.keep().await });
+    }
     app::watch(&app, &reports, stop).await;
-    servers.abort_all();
+    tasks.abort_all();
+    if let Some(anchors) = &boot.anchors {
+        anchors.last().await;
+    }
     Ok(())
 }
 
-/// Says why there is no data disk, upon which init ends the machine: nothing of the app may run
-/// without one.
-async fn without_disk(error: &DiskError, reports: &Reports, mut stop: Signal) {
-    tracing::error!("halted while entering DiskOpened: {error}");
-    reports.send(Phase::DiskOpened, error.refusal());
+/// The phases in which the host, or a KMS, decides whether the guest goes on.
+async fn open(
+    read: HandoverRead,
+    desk: &Arc<QuoteDesk>,
+    memory: &Memory,
+    reports: &Reports,
+) -> Result<DiskOpened, PhaseError> {
+    let released = KeysReleased::enter(read, desk, memory, reports).await?;
+    if released.has_keys() {
+        reports.send(Phase::KeysReleased, Refusal::None);
+    }
+    let opened = DiskOpened::enter(released, memory, reports).await?;
+    reports.send(Phase::DiskOpened, Refusal::None);
+    Ok(opened)
+}
+
+/// Says why there are no keys or no data disk, upon which init ends the machine: nothing of the app
+/// may run without.
+async fn halted(error: &PhaseError, refusal: Refusal, reports: &Reports, mut stop: Signal) {
+    tracing::error!("{error}");
+    reports.send(error.phase, refusal);
     stop.recv().await;
 }
 
 /// Answers on the public port and on the sockets of containers, until the tasks are ended.
 fn serve(
     boot: &Boot,
-    reports: &Reports,
+    desk: Arc<QuoteDesk>,
     app: &App,
     public: TcpListener,
     inherited: Inherited,
 ) -> JoinSet<()> {
-    let desk = Arc::new(QuoteDesk::new(boot.clone(), reports.clone()));
     let api = Arc::new(Api::new(boot, Arc::clone(&desk)));
     let port = Port::new(boot, desk, Arc::clone(&api), app.clone(), app::LOGS.into());
     let socket = |service| Arc::new(Socket::new(Arc::clone(&api), service));

@@ -2,22 +2,32 @@
 //!
 //! Init never reads it. It holds how far the data disk has come, so that an agent that is started
 //! again neither takes another file system for its predecessor's nor makes an empty one in the
-//! place of one that was lost. The content is replaced as a whole.
+//! place of one that was lost; and the keys that a KMS released, which it does not release twice in
+//! a boot. The content is replaced as a whole: two slots are written in turn, and the newest one
+//! that is whole counts, so that an agent that is killed while it writes loses only what it wrote.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use protocol::digest::Sha256Digest;
 use protocol::handover::AGENT_MEMORY_BYTES;
-use protocol::strict_json::{self, JsonError};
-use serde::{Deserialize, Serialize};
+use protocol::reader::{ReadError, Reader};
+use zeroize::Zeroizing;
 
-/// Bytes of the length that stands before the content.
-const LENGTH_BYTES: u64 = 4;
+use crate::keys::{AppKeys, KeysError};
+
+mod content;
+
+/// Bytes of one slot.
+const SLOT_BYTES: usize = AGENT_MEMORY_BYTES as usize / 2;
+/// Header of a slot: SHA-256 of all behind it, number of the writing u64, length u32.
+const HEADER_BYTES: usize = 32 + 8 + 4;
 /// Longest content.
-const MAX_BYTES: usize = 4096;
+const MAX_BYTES: usize = SLOT_BYTES - HEADER_BYTES;
 /// What init seals.
 pub const SEALS: SealFlag =
     SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW).union(SealFlag::F_SEAL_SEAL);
@@ -35,39 +45,59 @@ pub enum MemoryError {
         /// What was sealed.
         seals: SealFlag,
     },
-    /// content that no agent writes
-    #[error("the agent's memory holds {found} bytes, at most {MAX_BYTES} are kept")]
+    /// no slot is whole, although there was a writing
+    #[error("the agent's memory holds something that no agent writes")]
+    Torn,
+    /// content that does not fit
+    #[error("the agent's memory holds at most {MAX_BYTES} bytes, {found} are to be kept")]
     Length {
-        /// The length that it states.
+        /// Bytes to be kept.
         found: usize,
     },
-    /// content that this agent does not know
+    /// content that ends too early or too late
     #[error("the agent's memory: {0}")]
-    Json(#[from] JsonError),
+    Read(#[from] ReadError),
+    /// content that this agent does not know
+    #[error("the agent's memory: {field} is {found}")]
+    Unknown {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        found: u8,
+    },
+    /// text that is none
+    #[error("the agent's memory: {0} is not UTF-8")]
+    Text(&'static str),
+    /// keys that are none
+    #[error("the agent's memory: {0}")]
+    Keys(#[from] KeysError),
     /// the kernel
     #[error("the agent's memory: {0}")]
     Io(#[from] io::Error),
 }
 
 /// What is kept.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default)]
 pub struct Kept {
     /// How far the data disk has come.
     pub disk: DiskState,
+    /// The open counter under which the data disk is mounted, or was to be mounted last.
+    pub open_counter: Option<u64>,
+    /// What the KMS released.
+    pub keys: Option<Arc<AppKeys>>,
 }
 
 /// How far an agent of this boot has come with the data disk.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(u8)]
 pub enum DiskState {
     /// Nothing was done to it.
     #[default]
-    Closed,
-    /// A file system is being made on it; it may be mounted already.
-    Opening,
+    Closed = 0,
+    /// It is being opened; it may be mounted already.
+    Opening = 1,
     /// Its file system is mounted, and the app may have data on it.
-    Open,
+    Open = 2,
 }
 
 /// The memory.
@@ -89,29 +119,80 @@ impl Memory {
 
     /// What was kept last; the default in a boot's first agent.
     pub fn read(&self) -> Result<Kept, MemoryError> {
-        let mut length = [0; LENGTH_BYTES as usize];
-        self.0.read_exact_at(&mut length, 0)?;
-        let found = u32::from_le_bytes(length) as usize;
-        match found {
-            0 => return Ok(Kept::default()),
-            1..=MAX_BYTES => {}
-            _ => return Err(MemoryError::Length { found }),
+        match self.newest()? {
+            Some((_, content)) => content::decode(&content),
+            None => Ok(Kept::default()),
         }
-        let mut content = vec![0; found];
-        self.0.read_exact_at(&mut content, LENGTH_BYTES)?;
-        Ok(strict_json::parse(&content, MAX_BYTES)?)
     }
 
-    /// Keeps `kept` in the place of what was kept before: one write within one page, which a signal
-    /// does not divide.
-    pub fn keep(&self, kept: &Kept) -> Result<(), MemoryError> {
-        let content = serde_json::to_vec(kept).expect("names serialise");
-        let length = u32::try_from(content.len())
-            .ok()
-            .filter(|_| content.len() + LENGTH_BYTES as usize <= MAX_BYTES)
-            .ok_or(MemoryError::Length { found: content.len() })?;
-        Ok(self.0.write_all_at(&[&length.to_le_bytes()[..], &content].concat(), 0)?)
+    /// Keeps what `change` makes of what was kept before.
+    pub fn update(&self, change: impl FnOnce(&mut Kept)) -> Result<(), MemoryError> {
+        let (number, mut kept) = match self.newest()? {
+            Some((number, content)) => (number, content::decode(&content)?),
+            None => (0, Kept::default()),
+        };
+        change(&mut kept);
+        self.write(number + 1, &content::encode(&kept))
     }
+
+    /// Writes the slot that does not hold what was kept last.
+    fn write(&self, number: u64, content: &[u8]) -> Result<(), MemoryError> {
+        let found = content.len();
+        let length = u32::try_from(found).ok().filter(|_| found <= MAX_BYTES);
+        let length = length.ok_or(MemoryError::Length { found })?;
+        let mut slot = Zeroizing::new(Vec::with_capacity(HEADER_BYTES + found));
+        slot.extend_from_slice(&[0; 32]);
+        slot.extend_from_slice(&number.to_le_bytes());
+        slot.extend_from_slice(&length.to_le_bytes());
+        slot.extend_from_slice(content);
+        let digest = Sha256Digest::of(&slot[32..]);
+        slot[..32].copy_from_slice(digest.as_bytes());
+        Ok(self.0.write_all_at(&slot, number % 2 * SLOT_BYTES as u64)?)
+    }
+
+    /// Number and content of the newest slot that is whole; none where nothing was written yet.
+    fn newest(&self) -> Result<Option<(u64, Zeroizing<Vec<u8>>)>, MemoryError> {
+        let slots = [self.slot(0)?, self.slot(1)?];
+        // The first writing goes to the second slot: until the first slot has one too, a writing
+        // that was cut off is the first, and nothing was done before it ended.
+        let none_ended = matches!(slots[0], Slot::Empty);
+        let whole = slots.into_iter().filter_map(|slot| match slot {
+            Slot::Whole(number, content) => Some((number, content)),
+            Slot::Empty | Slot::Torn => None,
+        });
+        match whole.max_by_key(|(number, _)| *number) {
+            None if !none_ended => Err(MemoryError::Torn),
+            newest => Ok(newest),
+        }
+    }
+
+    fn slot(&self, index: u64) -> Result<Slot, MemoryError> {
+        let mut bytes = Zeroizing::new(vec![0; SLOT_BYTES]);
+        self.0.read_exact_at(&mut bytes, index * SLOT_BYTES as u64)?;
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Ok(Slot::Empty);
+        }
+        let mut reader = Reader::new(&bytes);
+        let digest = Sha256Digest(reader.array("digest")?);
+        let (number, length) = (reader.u64("number")?, reader.u32("length")? as usize);
+        let Ok(content) = reader.take("content", length) else { return Ok(Slot::Torn) };
+        let whole = number % 2 == index
+            && Sha256Digest::of(&bytes[32..HEADER_BYTES + length]) == digest;
+        match whole {
+            true => Ok(Slot::Whole(number, Zeroizing::new(content.to_vec()))),
+            false => Ok(Slot::Torn),
+        }
+    }
+}
+
+/// One half of the memory.
+enum Slot {
+    /// Zeros.
+    Empty,
+    /// Something else than one writing.
+    Torn,
+    /// Number and content of a writing.
+    Whole(u64, Zeroizing<Vec<u8>>),
 }
 
 #[cfg(test)]
@@ -119,6 +200,7 @@ pub mod tests {
     use nix::sys::memfd::{MFdFlags, memfd_create};
 
     use super::*;
+    use crate::keys::tests::response;
 
     /// A descriptor as init makes it, but for these seals.
     pub fn descriptor(seals: SealFlag) -> OwnedFd {
@@ -129,28 +211,54 @@ pub mod tests {
         file.into()
     }
 
+    /// Memory of a boot's first agent.
+    pub fn memory() -> Memory {
+        Memory::new(descriptor(SEALS)).unwrap()
+    }
+
     #[test]
     fn what_one_agent_keeps_the_next_one_reads() {
         let descriptor = descriptor(SEALS);
         let first = Memory::new(descriptor.try_clone().unwrap()).unwrap();
-        assert_eq!(first.read().unwrap(), Kept::default());
-        for disk in [DiskState::Opening, DiskState::Open] {
-            first.keep(&Kept { disk }).unwrap();
-            let next = Memory::new(descriptor.try_clone().unwrap()).unwrap();
-            assert_eq!(next.read().unwrap(), Kept { disk });
+        assert_eq!(first.read().unwrap().disk, DiskState::Closed);
+        let keys = Arc::new(AppKeys::of(response()).unwrap());
+        first.update(|kept| kept.keys = Some(keys)).unwrap();
+        for (disk, counter) in [(DiskState::Opening, 7), (DiskState::Opening, 8), (DiskState::Open, 8)]
+        {
+            first
+                .update(|kept| {
+                    kept.disk = disk;
+                    kept.open_counter = Some(counter);
+                })
+                .unwrap();
+            let next = Memory::new(descriptor.try_clone().unwrap()).unwrap().read().unwrap();
+            assert_eq!((next.disk, next.open_counter), (disk, Some(counter)));
+            let keys = next.keys.unwrap();
+            assert_eq!((*keys.disk, keys.epoch), ([1; 64], 1));
         }
     }
 
     #[test]
-    fn other_memory_and_other_content_are_refused() {
+    fn a_writing_that_was_cut_off_loses_only_itself() {
+        let file = File::from(descriptor(SEALS));
+        let memory = Memory::new(file.try_clone().unwrap().into()).unwrap();
+        // The first writing, to the second slot, ends in the middle.
+        file.write_all_at(&[7; 20], SLOT_BYTES as u64).unwrap();
+        assert_eq!(memory.read().unwrap().disk, DiskState::Closed);
+        memory.update(|kept| kept.disk = DiskState::Opening).unwrap();
+        memory.update(|kept| kept.disk = DiskState::Open).unwrap();
+        // The second writing lies in the first slot.
+        file.write_all_at(&[0xff], 60).unwrap();
+        file.write_all_at(&[0xff; 4], 40).unwrap();
+        assert_eq!(memory.read().unwrap().disk, DiskState::Opening);
+        file.write_all_at(&[0xff; 4], SLOT_BYTES as u64).unwrap();
+        assert!(matches!(memory.read(), Err(MemoryError::Torn)));
+    }
+
+    #[test]
+    fn other_memory_is_refused() {
         for seals in [SealFlag::F_SEAL_SHRINK, SEALS | SealFlag::F_SEAL_WRITE] {
             assert!(matches!(Memory::new(descriptor(seals)), Err(MemoryError::Foreign { .. })));
         }
-        let file = File::from(descriptor(SEALS));
-        let memory = Memory::new(file.try_clone().unwrap().into()).unwrap();
-        file.write_all_at(&u32::MAX.to_le_bytes(), 0).unwrap();
-        assert!(matches!(memory.read(), Err(MemoryError::Length { .. })));
-        file.write_all_at(b"\x02\0\0\0{}", 0).unwrap();
-        assert!(matches!(memory.read(), Err(MemoryError::Json(_))));
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Quotes are slow and the device takes one request at a time. So one is made at a time, a bounded
 //! number of requests waits, and the next is told to come again: a flood costs time, never memory,
-//! and one from the network takes no place of a container's.
+//! and one from the network takes no place of a container's or of the agent's own.
 //!
 //! A container chooses all 64 bytes of its report data. What begins with a tag of the guest's own
 //! roles is refused to it, here and therefore in every call and on every socket, so that a quote
@@ -12,14 +12,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use protocol::channel::Binding;
 use protocol::digest::ReportData;
 use protocol::report_data::{self, NONCE_BYTES, Role, TAG_BYTES};
 use protocol::status::{Phase, Refusal};
 use tee::event_log::{EventLogError, LogSnapshot};
-use tee::{Tee, TeeError};
+use tee::{EventLog, Tee, TeeError};
 use tokio::sync::{Mutex, Semaphore};
 
-use crate::boot::Boot;
+use crate::boot::SharedTee;
 use crate::reports::Reports;
 
 /// Requests of each side that may wait for a quote: a quote takes 10 to 100 ms, so the last one
@@ -40,6 +41,9 @@ pub enum QuoteError {
         /// The one tag that a container may use.
         expected: &'static str,
     },
+    /// a channel on which the agent is not itself
+    #[error("the agent proves itself on channels in its own role only, not as {0:?}")]
+    Role(protocol::channel::Role),
     /// too many are asking
     #[error("{MAX_WAITING} requests for quotes are waiting already")]
     Busy,
@@ -59,6 +63,8 @@ pub enum QuoteError {
 enum Asker {
     /// The public port: the guest's own role, over a nonce of the client.
     Anybody,
+    /// The agent itself, on a channel that it opens.
+    Agent,
     /// A container of the app, over bytes that it chose.
     Container,
 }
@@ -75,23 +81,25 @@ pub struct Quoted {
 /// The one place where quotes are asked for.
 #[derive(Debug)]
 pub struct QuoteDesk {
-    boot: Boot,
+    log: Arc<EventLog<SharedTee>>,
     reports: Reports,
     failure_reported: AtomicBool,
     anybody: Semaphore,
+    agent: Semaphore,
     containers: Semaphore,
     device: Arc<Mutex<()>>,
 }
 
 impl QuoteDesk {
     /// A desk that nobody waits at.
-    pub fn new(boot: Boot, reports: Reports) -> Self {
-        let [anybody, containers] = [Semaphore::new(MAX_WAITING), Semaphore::new(MAX_WAITING)];
+    pub fn new(log: Arc<EventLog<SharedTee>>, reports: Reports) -> Self {
+        let [anybody, agent, containers] = [(); 3].map(|()| Semaphore::new(MAX_WAITING));
         Self {
-            boot,
+            log,
             reports,
             failure_reported: AtomicBool::new(false),
             anybody,
+            agent,
             containers,
             device: Arc::default(),
         }
@@ -100,6 +108,14 @@ impl QuoteDesk {
     /// What evidence over `nonce` is made of.
     pub async fn evidence(&self, nonce: &[u8; NONCE_BYTES]) -> Result<Quoted, QuoteError> {
         self.quote(Asker::Anybody, report_data::evidence(nonce)).await
+    }
+
+    /// A quote by which the agent proves itself on the channel of `binding`.
+    pub async fn quote_for_channel(&self, binding: &Binding) -> Result<Quoted, QuoteError> {
+        match binding.report_data().filter(|_| binding.own == protocol::channel::Role::Agent) {
+            Some(report_data) => self.quote(Asker::Agent, report_data).await,
+            None => Err(QuoteError::Role(binding.own)),
+        }
     }
 
     /// A quote for a container, over bytes that it chose; reserved ones are refused.
@@ -114,18 +130,21 @@ impl QuoteDesk {
         }
         let permits = match asker {
             Asker::Anybody => &self.anybody,
+            Asker::Agent => &self.agent,
             Asker::Container => &self.containers,
         };
         let _permit = permits.try_acquire().map_err(|_| QuoteError::Busy)?;
         let turn = Arc::clone(&self.device).lock_owned().await;
-        let boot = self.boot.clone();
+        let log = Arc::clone(&self.log);
         // The turn moves along: a client that hangs up does not let the next one into the device.
         let made = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            make(&boot, &report_data)
+            make(&log, &report_data)
         });
         let quoted = made.await?;
-        if quoted.is_err() && !self.failure_reported.swap(true, Ordering::Relaxed) {
+        // Where the agent needs one itself, the phase that fails says so.
+        let to_tell = quoted.is_err() && asker != Asker::Agent;
+        if to_tell && !self.failure_reported.swap(true, Ordering::Relaxed) {
             self.reports.send(Phase::SystemReady, Refusal::QuoteFailed);
         }
         quoted
@@ -138,29 +157,35 @@ fn reserved(report_data: &ReportData) -> QuoteError {
     QuoteError::Reserved { found: tag.escape_ascii().to_string(), expected }
 }
 
-fn make(boot: &Boot, report_data: &ReportData) -> Result<Quoted, QuoteError> {
-    let (log, quote) = boot.log.snapshot(|tee| tee.quote(report_data))?;
+fn make(
+    log: &EventLog<SharedTee>,
+    report_data: &ReportData,
+) -> Result<Quoted, QuoteError> {
+    let (log, quote) = log.snapshot(|tee| tee.quote(report_data))?;
     Ok(Quoted { quote: quote?, log })
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use protocol::event_log;
+    use tee::fixtures::SoftwareTee;
 
     use super::*;
-    use crate::boot::tests::boot;
+    use crate::boot::tests::measured_log;
 
-    fn desk(directory: &std::path::Path, change: impl Fn(String) -> String) -> QuoteDesk {
-        QuoteDesk::new(boot(directory, change), Reports::to_file(tempfile::tempfile().unwrap()))
+    /// A desk of a guest whose app is measured.
+    pub fn desk(directory: &std::path::Path) -> QuoteDesk {
+        let log = measured_log(directory, Arc::new(SoftwareTee::default()));
+        QuoteDesk::new(Arc::new(log), Reports::to_file(tempfile::tempfile().unwrap()))
     }
 
     #[tokio::test]
     async fn the_quote_holds_the_nonce_and_the_register_of_the_log_beside_it() {
         let directory = tempfile::tempdir().unwrap();
-        let desk = desk(directory.path(), |file| file);
+        let desk = desk(directory.path());
         let Quoted { quote, log } = desk.evidence(&[5; 32]).await.unwrap();
-        let later = event_log::RuntimeEvent::new("later", "");
-        desk.boot.log.append(&later).unwrap();
+        let later = event_log::RuntimeEvent::new(protocol::event_name::SYSTEM_READY, "");
+        desk.log.append(&later).unwrap();
         let replayed =
             event_log::replay(&event_log::runtime_events(&log.events().unwrap()).unwrap());
         assert_eq!(quote[..48], replayed.0, "and no event that came later");
@@ -170,7 +195,7 @@ mod tests {
     #[tokio::test]
     async fn a_flood_is_turned_away_and_those_who_wait_and_containers_are_served() {
         let directory = tempfile::tempdir().unwrap();
-        let desk = Arc::new(desk(directory.path(), |file| file));
+        let desk = Arc::new(desk(directory.path()));
         let device_in_use = Arc::clone(&desk.device).lock_owned().await;
         let ask = |asker| {
             let desk = Arc::clone(&desk);

@@ -1,4 +1,4 @@
-//! The unsafe part of the agent: three calls of ioctl(2), for which no crate has a safe interface.
+//! The unsafe part of the agent: calls of ioctl(2), for which no crate has a safe interface.
 //!
 //! Each takes its argument as a Rust reference of exactly the type that the request's number says,
 //! and the kernel keeps no pointer to it.
@@ -132,6 +132,25 @@ pub fn grow_ext4(mount_point: &File, blocks: u64) -> io::Result<()> {
     // SAFETY: `mount_point` is open, and the kernel only reads the eight bytes of the argument,
     // which lives as long.
     result(unsafe { libc::ioctl(mount_point.as_raw_fd(), RESIZE, &raw const blocks) })
+}
+
+/// Lets the btrfs mounted at `mount_point` write all that was written to it before, and waits until
+/// it is on the disk: the generation of the commit that holds it.
+pub fn commit_btrfs(mount_point: &File) -> io::Result<u64> {
+    /// `_IOR(0x94, 24, __u64)`: starts a commit and gives its generation, or that of the last one
+    /// if nothing is to be committed.
+    const START_SYNC: libc::c_ulong = 2 << 30 | 8 << 16 | 0x94 << 8 | 24;
+    /// `_IOW(0x94, 22, __u64)`: waits until the commit of this generation is on the disk.
+    const WAIT_SYNC: libc::c_ulong = 1 << 30 | 8 << 16 | 0x94 << 8 | 22;
+    nix::unistd::syncfs(mount_point)?;
+    let mut generation: u64 = 0;
+    // SAFETY: `mount_point` is open, and the kernel only writes the eight bytes of the argument,
+    // which is exclusively borrowed and lives as long.
+    result(unsafe { libc::ioctl(mount_point.as_raw_fd(), START_SYNC, &raw mut generation) })?;
+    // SAFETY: `mount_point` is open, and the kernel only reads the eight bytes of the argument,
+    // which lives as long.
+    result(unsafe { libc::ioctl(mount_point.as_raw_fd(), WAIT_SYNC, &raw const generation) })?;
+    Ok(generation)
 }
 
 fn result(returned: libc::c_int) -> io::Result<()> {

@@ -28,5 +28,10 @@ pub const PUBLIC_PORT: u16 = 8444;
 /// Bits of a generation number below its open counter: a mount with counter N has the generations
 /// from N · 2⁴⁰ on, below (N + 1) · 2⁴⁰.
 pub const GENERATION_BITS: u32 = 40;
+/// HTTP status of a call by a guest whose data disk a later boot of its instance has opened.
+pub const SUPERSEDED_STATUS: u16 = 409;
+/// HTTP status of a call that a KMS cannot answer yet, such as before it has its root; any other
+/// status from 400 to 499 is a refusal for good.
+pub const UNAVAILABLE_STATUS: u16 = 503;
 /// `name` of the event `key-provider` in a guest whose keys a KMS gave.
 pub const KEY_PROVIDER_NAME: &str = "kms";

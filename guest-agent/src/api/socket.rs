@@ -11,6 +11,7 @@ use service::prpc::{self, CallError, Calls};
 use service::{Answer, Answers};
 
 use super::{Api, ApiError, EmitError};
+use crate::anchors::AnchorError;
 use crate::quotes::QuoteError;
 
 /// Connections to one socket at a time: programs of one app, each with a few.
@@ -75,7 +76,9 @@ impl CallError for ApiError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Prpc(error) => prpc::status(error),
-            Self::Quote(QuoteError::Busy) | Self::Emit(EmitError::Busy) => {
+            Self::Quote(QuoteError::Busy)
+            | Self::Emit(EmitError::Busy)
+            | Self::Anchor(AnchorError::Busy | AnchorError::Kms(_)) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             _ => StatusCode::BAD_REQUEST,

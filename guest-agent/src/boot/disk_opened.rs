@@ -1,40 +1,48 @@
-//! Phase `DiskOpened`: it is recorded who gave the keys (nobody yet), and the data disk is open.
+//! Phase `DiskOpened`: the data disk is open, and where a KMS anchors it, the KMS knows this mount.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use protocol::app_compose::StorageFs;
 use protocol::event_log::RuntimeEvent;
 use protocol::event_name;
 use protocol::status::Phase;
 
-use super::{BootError, HandoverRead, PhaseError};
-use crate::disk::{self, DiskError};
+use super::{BootError, KeysReleased, PhaseError};
+use crate::anchors::Anchors;
+use crate::disk::{self, DiskError, Opening};
 use crate::memory::Memory;
-
-/// Payload of `key-provider` in a guest without keys.
-const NO_KEY_PROVIDER: &str = r#"{"name":"none","id":""}"#;
+use crate::reports::Reports;
 
 /// Holding one says: the data disk is mounted with the file system that the measured file asks for,
-/// and the log says so.
+/// the log says so, and a disk with a KMS has the first anchor of this mount.
 #[derive(Debug)]
-pub struct DiskOpened(pub(super) HandoverRead);
+pub struct DiskOpened {
+    pub(super) keys: KeysReleased,
+    pub(super) anchors: Option<Arc<Anchors>>,
+}
 
 impl DiskOpened {
     /// Opens this machine's data disk, or finds it open.
-    pub fn enter(read: HandoverRead, memory: &Memory) -> Result<Self, PhaseError> {
-        Self::with(read, |disks, kind| disk::open(disks, kind, memory))
+    pub async fn enter(
+        keys: KeysReleased,
+        memory: &Memory,
+        reports: &Reports,
+    ) -> Result<Self, PhaseError> {
+        let opening = keys.opening(reports);
+        let disks = keys.read.handover.disks.clone();
+        Self::with(keys, &opening, disk::open(&disks, &opening, memory))
+            .await
             .map_err(BootError::entering(Phase::DiskOpened))
     }
 
-    /// The same with whatever opens the disk of a kind among those by serial.
-    pub(super) fn with(
-        read: HandoverRead,
-        open: impl FnOnce(&BTreeMap<String, String>, StorageFs) -> Result<(), DiskError>,
+    /// The same with whatever opens the disk.
+    pub(super) async fn with(
+        keys: KeysReleased,
+        opening: &Opening,
+        open: impl Future<Output = Result<Option<Arc<Anchors>>, DiskError>>,
     ) -> Result<Self, BootError> {
-        let storage_fs = read.app.storage_fs;
-        read.log.ensure(&RuntimeEvent::new(event_name::KEY_PROVIDER, NO_KEY_PROVIDER))?;
-        open(&read.handover.disks, storage_fs)?;
-        read.log.ensure(&RuntimeEvent::new(event_name::STORAGE_FS, storage_fs.name()))?;
-        Ok(Self(read))
+        let anchors = open.await?;
+        let file_system = opening.file_system().name();
+        keys.read.log.ensure(&RuntimeEvent::new(event_name::STORAGE_FS, file_system))?;
+        Ok(Self { keys, anchors })
     }
 }

@@ -20,7 +20,7 @@ pub struct HandoverRead {
     pub(super) handover: Handover,
     pub(super) app_compose: Vec<u8>,
     pub(super) app: AppCompose,
-    pub(super) log: EventLog<SharedTee>,
+    pub(super) log: Arc<EventLog<SharedTee>>,
 }
 
 impl HandoverRead {
@@ -39,7 +39,12 @@ impl HandoverRead {
         let handover = Handover::parse(handover)?;
         let app_compose = STANDARD.decode(&handover.app_compose)?;
         let app = app_compose::parse(&app_compose)?;
-        Ok(Self { handover, app_compose, app, log })
+        Ok(Self { handover, app_compose, app, log: Arc::new(log) })
+    }
+
+    /// The log, for the one door to quotes, through which the next phase goes already.
+    pub fn log(&self) -> Arc<EventLog<SharedTee>> {
+        Arc::clone(&self.log)
     }
 }
 

@@ -7,7 +7,7 @@ use protocol::event_log::RuntimeEvent;
 use protocol::event_name;
 use protocol::status::Phase;
 
-use super::{Boot, BootError, DiskOpened, HandoverRead, PhaseError};
+use super::{Boot, BootError, DiskOpened, HandoverRead, KeysReleased, PhaseError};
 
 /// Holding one says: the event log stands at `system-ready` or later; what is recorded from now on
 /// belongs to the app.
@@ -22,12 +22,15 @@ impl SystemReady {
         Self::with(opened).map_err(BootError::entering(Phase::SystemReady))
     }
 
-    pub(super) fn with(DiskOpened(read): DiskOpened) -> Result<Self, BootError> {
+    pub(super) fn with(DiskOpened { keys, anchors }: DiskOpened) -> Result<Self, BootError> {
+        let KeysReleased { read, released } = keys;
         let HandoverRead { handover, app_compose, app, log } = read;
         log.ensure(&RuntimeEvent::new(event_name::SYSTEM_READY, ""))?;
         let compose = ComposeFile::of_app(&app).map(Arc::new).map_err(Arc::new);
-        let (handover, app, log) = (Arc::new(handover), Arc::new(app), Arc::new(log));
-        Ok(Self { boot: Boot { handover, app_compose: app_compose.into(), app, compose, log } })
+        let (handover, app) = (Arc::new(handover), Arc::new(app));
+        let (keys, kms) = released.map(|released| (released.keys, released.kms)).unzip();
+        let app_compose = app_compose.into();
+        Ok(Self { boot: Boot { handover, app_compose, app, compose, log, keys, kms, anchors } })
     }
 
     /// What the agent's parts share of it.

@@ -10,8 +10,12 @@ use protocol::disk_template::{BLOCK_BYTES, Extent, Template};
 /// Zeros that are written at a time.
 static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
 
+/// The part of a device in which the superblock lies that makes a file system of all the rest.
+pub const FIRST_BYTES: u64 = 1 << 20;
+
 /// Writes `template` to the device or file `path` of `device_bytes` bytes, and waits until it is
-/// there.
+/// there. What begins within [`FIRST_BYTES`] comes last: a disk that was filled in part has none of
+/// it.
 pub fn fill(path: &Path, device_bytes: u64, template: &Template<'_>) -> io::Result<()> {
     if u64::from(template.blocks) * BLOCK_BYTES as u64 > device_bytes {
         return Err(io::Error::new(
@@ -20,8 +24,14 @@ pub fn fill(path: &Path, device_bytes: u64, template: &Template<'_>) -> io::Resu
         ));
     }
     let device = OpenOptions::new().write(true).open(path)?;
-    template.extents.iter().try_for_each(|extent| write(&device, extent))?;
-    device.sync_all()
+    for is_first in [false, true] {
+        let extents = template.extents.iter();
+        extents
+            .filter(|extent| (extent.offset_bytes() < FIRST_BYTES) == is_first)
+            .try_for_each(|extent| write(&device, extent))?;
+        device.sync_all()?;
+    }
+    Ok(())
 }
 
 fn write(device: &File, extent: &Extent<'_>) -> io::Result<()> {

@@ -1,4 +1,5 @@
-//! The key of the data disk: drawn once, wiped when it was given to the kernel, never shown.
+//! The key of the data disk: drawn here or released by the KMS, wiped when it was given to the
+//! kernel, never shown.
 
 use std::io;
 
@@ -12,7 +13,7 @@ const CIPHER: &[u8] = b"aes-xts-plain64 ";
 /// systems are no smaller. No discards: which blocks are free is nobody's business outside.
 const OPTIONS: &str = "2 sector_size:4096 iv_large_sectors";
 
-/// A key that no other disk and no other boot has. It has no `Debug`.
+/// A key that no other disk has. It has no `Debug`.
 pub struct Key(Zeroizing<[u8; KEY_BYTES]>);
 
 impl Key {
@@ -21,6 +22,11 @@ impl Key {
         let mut key = Zeroizing::new([0; KEY_BYTES]);
         getrandom::fill(key.as_mut_slice()).map_err(io::Error::other)?;
         Ok(Self(key))
+    }
+
+    /// The one that the KMS released for this instance's disk.
+    pub fn released(key: &Zeroizing<[u8; KEY_BYTES]>) -> Self {
+        Self(key.clone())
     }
 
     /// Writes the parameters of a `crypt` target over all of `node`, with a zero behind them; the

@@ -35,7 +35,7 @@ async fn served(changes: &[(&str, &str)]) -> Served {
     let change =
         |file: String| changes.iter().fold(file, |file, (from, to)| file.replace(from, to));
     let boot = boot(directory.path(), change);
-    let desk = Arc::new(QuoteDesk::new(boot.clone(), reports));
+    let desk = Arc::new(QuoteDesk::new(Arc::clone(&boot.log), reports));
     let api = Arc::new(Api::new(&boot, Arc::clone(&desk)));
     let app = App::failed(Failure { kind: FailureKind::Compose, message: "no <b>app</b>".into() });
     let port = Port::new(&boot, desk, Arc::clone(&api), app, directory.path().to_owned());
@@ -122,7 +122,7 @@ async fn evidence_with_the_largest_log_comes_whole_and_without_an_unpublished_fi
         let event = protocol::event_log::RuntimeEvent::new(format!("é\"{index}"), [7; 32 * 1024]);
         boot.log.append(&event).unwrap();
     }
-    let desk = QuoteDesk::new(boot.clone(), Reports::to_file(tempfile::tempfile().unwrap()));
+    let desk = QuoteDesk::new(Arc::clone(&boot.log), Reports::to_file(tempfile::tempfile().unwrap()));
     let page = super::evidence::EvidencePage::new(&boot);
     let query = format!("nonce={}", "0a".repeat(32));
     let mut body = page.answer(&boot, &desk, Some(&query)).await.into_body();
@@ -361,7 +361,7 @@ async fn answers_that_nobody_reads_take_bounded_memory() {
         let event = protocol::event_log::RuntimeEvent::new("large", [7; 32 * 1024]);
         boot.log.append(&event).unwrap();
     }
-    let desk = QuoteDesk::new(boot.clone(), Reports::to_file(tempfile::tempfile().unwrap()));
+    let desk = QuoteDesk::new(Arc::clone(&boot.log), Reports::to_file(tempfile::tempfile().unwrap()));
     let api = Arc::new(Api::new(&boot, Arc::new(desk)));
     let socket = Socket::new(api, Service::DstackGuest).with_room(2 << 20);
     let path = directory.path().join("dstack.sock");

@@ -34,6 +34,7 @@ pub enum Request {
     Verify(VerifyRequest),
     Version,
     GetAttestationForAppKey(GetAttestationForAppKeyRequest),
+    Anchor,
 }
 
 impl Service {
@@ -63,6 +64,7 @@ impl Service {
                 "Sign",
                 "Verify",
                 "Version",
+                "Anchor",
             ],
             Self::Tappd => {
                 &["DeriveKey", "DeriveK256Key", "TdxQuote", "RawQuote", "Info", "Version"]
@@ -108,6 +110,7 @@ impl Service {
             "Sign" => Request::Sign(arguments.decode()?),
             "Verify" => Request::Verify(arguments.decode()?),
             "Version" => Request::Version,
+            "Anchor" => Request::Anchor,
             "GetAttestationForAppKey" => Request::GetAttestationForAppKey(arguments.decode()?),
             _ => return Err(PrpcError::NotFound(method.to_owned())),
         })

@@ -1,0 +1,206 @@
+//! Phase `KeysReleased`: the pinned KMS has released this guest's keys, or the measured file asks
+//! for none; and the log says which.
+
+use std::sync::Arc;
+
+use protocol::app_compose::KeyProvider;
+use protocol::event_log::RuntimeEvent;
+use protocol::event_name;
+use protocol::kms::{AppKeyResponse, GetAppKeyRequest};
+use protocol::status::Phase;
+
+use super::{BootError, HandoverRead, PhaseError};
+use crate::disk::Opening;
+use crate::keys::AppKeys;
+use crate::kms_client::{AgentProof, KmsClient, KmsError};
+use crate::memory::Memory;
+use crate::quotes::QuoteDesk;
+use crate::reports::Reports;
+
+/// The call.
+const METHOD: &str = "GetAppKey";
+
+/// Holding one says: who gave the keys is recorded, and so is the image that this KMS verified.
+/// Only this opens the data disk.
+#[derive(Debug)]
+pub struct KeysReleased {
+    pub(super) read: HandoverRead,
+    pub(super) released: Option<Released>,
+}
+
+/// Keys, and who released them.
+#[derive(Debug, Clone)]
+pub struct Released {
+    /// The keys.
+    pub keys: Arc<AppKeys>,
+    /// The KMS, for what is asked of it later.
+    pub kms: Arc<KmsClient>,
+}
+
+impl KeysReleased {
+    /// Asks the pinned KMS, unless an earlier agent of this boot has its answer; waits for one that
+    /// is away.
+    pub async fn enter(
+        read: HandoverRead,
+        desk: &Arc<QuoteDesk>,
+        memory: &Memory,
+        reports: &Reports,
+    ) -> Result<Self, PhaseError> {
+        let entered = async {
+            let kms = client(&read, desk, reports)?;
+            let ask = async || match &kms {
+                Some(kms) => {
+                    kms.wait_for(Phase::AgentStarted, METHOD, &GetAppKeyRequest::default()).await
+                }
+                None => Err(KmsError::NoAddress),
+            };
+            let keys = release(&read, memory, ask).await?;
+            let released = keys.zip(kms).map(|(keys, kms)| Released { keys, kms });
+            Ok(Self { read, released })
+        };
+        entered.await.map_err(BootError::entering(Phase::KeysReleased))
+    }
+
+    /// Whether the measured file asks for keys.
+    pub fn has_keys(&self) -> bool {
+        self.released.is_some()
+    }
+
+    /// How the data disk is opened.
+    pub(super) fn opening(&self, reports: &Reports) -> Opening {
+        use protocol::app_compose::StorageFs;
+        match (&self.released, self.read.app.storage_fs) {
+            (Some(Released { keys, kms }), _) => Opening::Kept {
+                keys: Arc::clone(keys),
+                kms: Arc::clone(kms),
+                reports: reports.clone(),
+            },
+            (None, StorageFs::BtrfsPlain) => Opening::Plain,
+            (None, file_system) => Opening::ForThisBoot(file_system),
+        }
+    }
+}
+
+/// The client of the KMS that the measured file pins, if it pins one.
+fn client(
+    read: &HandoverRead,
+    desk: &Arc<QuoteDesk>,
+    reports: &Reports,
+) -> Result<Option<Arc<KmsClient>>, BootError> {
+    let KeyProvider::Kms { id } = read.app.key_provider else { return Ok(None) };
+    let proof = AgentProof {
+        desk: Arc::clone(desk),
+        claims: read.handover.claims.clone(),
+        app_compose: read.app_compose.as_slice().into(),
+    };
+    let client = KmsClient::new(&read.handover.kms_urls, id, proof, reports.clone())?;
+    Ok(Some(Arc::new(client)))
+}
+
+/// The keys, from the memory of earlier agents or by `ask`; recorded once, however often this runs.
+/// They are kept before anything is recorded, so that the record always fits what is kept.
+pub(super) async fn release(
+    read: &HandoverRead,
+    memory: &Memory,
+    ask: impl AsyncFnOnce() -> Result<AppKeyResponse, KmsError>,
+) -> Result<Option<Arc<AppKeys>>, BootError> {
+    let provider = read.app.key_provider;
+    let keys = match (provider, memory.read()?.keys) {
+        (KeyProvider::None, _) => None,
+        (KeyProvider::Kms { .. }, Some(keys)) => Some(keys),
+        (KeyProvider::Kms { .. }, None) => {
+            let keys = Arc::new(AppKeys::of(ask().await?)?);
+            memory.update(|kept| kept.keys = Some(Arc::clone(&keys)))?;
+            Some(keys)
+        }
+    };
+    if let Some(keys) = &keys {
+        let verified = RuntimeEvent::new(event_name::OS_IMAGE_HASH, keys.os_image_hash.0);
+        read.log.ensure(&verified)?;
+    }
+    read.log.ensure(&RuntimeEvent::new(event_name::KEY_PROVIDER, provider.event_payload()))?;
+    Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use protocol::app_compose::{AppFiles, NewApp};
+    use protocol::digest::Sha256Digest;
+    use tee::EventLog;
+    use tee::fixtures::SoftwareTee;
+
+    use super::super::SharedTee;
+    use super::super::tests::{handover, measured_log};
+    use super::*;
+    use crate::keys::tests::response;
+    use crate::memory::tests::memory;
+
+    fn read(log: EventLog<SharedTee>) -> HandoverRead {
+        let files = AppFiles::new();
+        let key_provider = KeyProvider::Kms { id: Sha256Digest([7; 32]) };
+        let new = NewApp { key_provider, ..NewApp::of("a", "services: {}\n", &files) };
+        HandoverRead::of(&handover(&new.generate().unwrap()), log).unwrap()
+    }
+
+    fn events(read: &HandoverRead) -> Vec<(String, String)> {
+        let events = read.log.snapshot(|_| ()).unwrap().0.events().unwrap();
+        let behind = events.into_iter().skip(event_name::REQUIRED.len());
+        behind.map(|event| (event.event, event.event_payload)).collect()
+    }
+
+    fn log(directory: &Path, tee: &SharedTee) -> EventLog<SharedTee> {
+        match directory.join("log").exists() {
+            true => EventLog::new(directory.join("log"), Arc::clone(tee)),
+            false => measured_log(directory, Arc::clone(tee)),
+        }
+    }
+
+    #[tokio::test]
+    async fn keys_are_asked_for_once_and_each_event_is_recorded_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let tee: SharedTee = Arc::new(SoftwareTee::default());
+        let (memory, first) = (memory(), read(log(directory.path(), &tee)));
+        let keys = release(&first, &memory, async || Ok(response())).await.unwrap().unwrap();
+        let recorded = events(&first);
+        let provider = format!(r#"{{"name":"kms","id":"{}"}}"#, "07".repeat(32));
+        let expected = [
+            (event_name::OS_IMAGE_HASH.to_owned(), "05".repeat(32)),
+            (event_name::KEY_PROVIDER.to_owned(), hex::encode(provider)),
+        ];
+        assert_eq!(recorded, expected);
+
+        let again = read(log(directory.path(), &tee));
+        let never = async || panic!("an agent that is started again asks for nothing");
+        let kept = release(&again, &memory, never).await.unwrap().unwrap();
+        assert_eq!((*kept.disk, events(&again)), (*keys.disk, recorded));
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_was_killed_before_the_records_makes_them_of_what_it_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let tee: SharedTee = Arc::new(SoftwareTee::default());
+        let (memory, read) = (memory(), read(log(directory.path(), &tee)));
+        let keys = Arc::new(AppKeys::of(response()).unwrap());
+        memory.update(|kept| kept.keys = Some(keys)).unwrap();
+        let never = async || panic!("the keys are kept");
+        release(&read, &memory, never).await.unwrap().unwrap();
+        assert_eq!(events(&read).len(), 2);
+    }
+
+    #[tokio::test]
+    async fn without_a_release_nothing_is_recorded_or_kept_and_the_reason_has_its_code() {
+        use protocol::status::Refusal;
+        let directory = tempfile::tempdir().unwrap();
+        let tee: SharedTee = Arc::new(SoftwareTee::default());
+        let (memory, read) = (memory(), read(log(directory.path(), &tee)));
+        let refused = || KmsError::Refused("the policy has no such app".into());
+        let error = release(&read, &memory, async || Err(refused())).await.unwrap_err();
+        assert_eq!(error.refusal(), Some(Refusal::KmsRefused));
+        let cut = || AppKeyResponse { disk_crypt_key: vec![1; 63], ..response() };
+        let error = release(&read, &memory, async || Ok(cut())).await.unwrap_err();
+        assert!(matches!(error, BootError::Keys(_)));
+        assert!(events(&read).is_empty() && memory.read().unwrap().keys.is_none());
+    }
+}

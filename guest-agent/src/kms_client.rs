@@ -1,0 +1,285 @@
+//! Calls to the KMS that the measured file pins, over an attested channel.
+//!
+//! Addresses are hints of the host: whatever answers there must prove, on that very connection,
+//! that it is the pinned KMS, and gets this guest's evidence only over a quote that is bound to the
+//! connection. One connection is kept and opened anew when it broke, at the next address if need
+//! be. A KMS that is away is waited for where a boot cannot go on without it, and said to be away
+//! on the status channel.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use attestation::kms::VerifiedKms;
+use channel::calls::{CallError, Caller};
+use channel::{ChannelError, Party, Settings, Side, TlsKey};
+use protocol::channel::{ALPN_KMS, RefusalCode, Role};
+use protocol::digest::Sha256Digest;
+use protocol::kms::{KmsService, SUPERSEDED_STATUS};
+use protocol::prpc::Message;
+use protocol::status::{Phase, Refusal};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio::time::{sleep, timeout};
+
+use crate::reports::Reports;
+use address::Address;
+
+mod address;
+mod peers;
+
+pub use peers::{AgentProof, PinnedKms};
+
+/// How long a TCP connection may take to come: a host that drops packets costs this much an
+/// address.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// First wait while no KMS answers; doubled each time.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// Longest wait: a KMS that is back is found within half a minute.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Why a call to the KMS has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum KmsError {
+    /// nobody to ask
+    #[error("the launch block names no address of a KMS that can be understood")]
+    NoAddress,
+    /// no address answers, or the KMS cannot answer now
+    #[error("no KMS answers: {0}")]
+    Away(String),
+    /// something that is not the pinned KMS answers
+    #[error("no address is proved to be the pinned KMS: {0}")]
+    Foreign(String),
+    /// the KMS does not give this guest what it asks for
+    #[error("the KMS refuses this guest: {0}")]
+    Refused(String),
+    /// a later boot of this instance has opened its disk
+    #[error("the KMS says that a later boot of this instance has opened its disk: {0}")]
+    Superseded(String),
+    /// this guest has no quote
+    #[error("this guest cannot prove itself to a KMS: {0}")]
+    NoProof(String),
+    /// the process's own set-up
+    #[error("a key for channels: {0}")]
+    Setup(#[from] channel::tls::TlsError),
+}
+
+impl KmsError {
+    /// The code for the status disk.
+    #[must_use]
+    pub fn refusal(&self) -> Refusal {
+        match self {
+            Self::NoAddress | Self::Away(_) => Refusal::KmsAway,
+            Self::Foreign(_) => Refusal::KmsForeign,
+            Self::Refused(_) => Refusal::KmsRefused,
+            Self::Superseded(_) => Refusal::Superseded,
+            Self::NoProof(_) => Refusal::QuoteFailed,
+            Self::Setup(_) => Refusal::Internal,
+        }
+    }
+
+    /// Whether the same call may succeed later.
+    fn may_pass(&self) -> bool {
+        self.refusal().goes_on()
+    }
+
+    /// Why one address gives no channel.
+    fn of_channel(error: ChannelError) -> Self {
+        use channel::machine::Violation;
+        match error {
+            ChannelError::Violation(Violation::Refused(refusal)) => match refusal.code {
+                RefusalCode::Evidence => Self::Refused(refusal.text),
+                _ => Self::Away(refusal.text),
+            },
+            ChannelError::Refused(refusal) => Self::Foreign(refusal.text),
+            ChannelError::NoProof(reason) => Self::NoProof(reason),
+            other => Self::Away(peers::with_causes(&other)),
+        }
+    }
+
+    /// Why one call has no answer.
+    fn of_call(error: CallError) -> Self {
+        match error {
+            CallError::Refused { status: SUPERSEDED_STATUS, text } => Self::Superseded(text),
+            CallError::Refused { status: 400..=499, text } => Self::Refused(text),
+            other => Self::Away(peers::with_causes(&other)),
+        }
+    }
+}
+
+/// The KMS, as this guest reaches it.
+pub struct KmsClient {
+    addresses: Vec<Address>,
+    party: Party<AgentProof, PinnedKms>,
+    caller: Mutex<Option<Caller<VerifiedKms>>>,
+    reports: Reports,
+}
+
+impl std::fmt::Debug for KmsClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KmsClient").field("addresses", &self.addresses).finish_non_exhaustive()
+    }
+}
+
+impl KmsClient {
+    /// A client without a connection, for the KMS with this id; hints that are no addresses are
+    /// left out.
+    ///
+    /// # Errors
+    /// If the system gives no randomness for a key.
+    pub fn new(
+        urls: &[String],
+        key_provider_id: Sha256Digest,
+        proof: AgentProof,
+        reports: Reports,
+    ) -> Result<Self, KmsError> {
+        let settings = Settings { own: Role::Agent, side: Side::Client { server: Role::App } };
+        let (attester, judge) = (Arc::new(proof), Arc::new(PinnedKms::new(key_provider_id)));
+        let party = Party { settings, alpn: ALPN_KMS, key: TlsKey::generate()?, attester, judge };
+        let understood = |url: &String| {
+            Address::parse(url).inspect_err(|error| tracing::warn!("kms_urls: {error}")).ok()
+        };
+        let addresses = urls.iter().filter_map(understood).collect();
+        Ok(Self { addresses, party, caller: Mutex::default(), reports })
+    }
+
+    /// Makes one call, on the connection that there is or on a new one.
+    ///
+    /// A call whose answer was lost is made again: the KMS counts, so that no number that it gives
+    /// out is given twice.
+    ///
+    /// # Errors
+    /// If no address is the pinned KMS, or it refuses.
+    pub async fn call<A: Message, R: Message>(
+        &self,
+        method: &'static str,
+        arguments: &A,
+    ) -> Result<R, KmsError> {
+        let mut caller = self.caller.lock().await;
+        if let Some(open) = caller.as_mut().filter(|caller| !caller.is_closed()) {
+            match answer(open, method, arguments).await {
+                Err(KmsError::Away(reason)) => tracing::info!("the KMS is asked anew: {reason}"),
+                answered => return answered,
+            }
+        }
+        *caller = None;
+        let mut last = KmsError::NoAddress;
+        for address in &self.addresses {
+            let called = async {
+                let mut opened = self.open(address).await?;
+                let answered = answer(&mut opened, method, arguments).await;
+                Ok((opened, answered))
+            };
+            let error = match called.await {
+                Ok((opened, Ok(answered))) => {
+                    *caller = Some(opened);
+                    return Ok(answered);
+                }
+                Ok((_, Err(error))) | Err(error) => error,
+            };
+            tracing::warn!("the KMS at {address}: {error}");
+            last = worse(last, error);
+        }
+        Err(last)
+    }
+
+    /// The same, and waits while the call may still succeed; the status channel then has `reached`
+    /// with the reason of the wait.
+    ///
+    /// # Errors
+    /// If the KMS refuses.
+    pub async fn wait_for<A: Message, R: Message>(
+        &self,
+        reached: Phase,
+        method: &'static str,
+        arguments: &A,
+    ) -> Result<R, KmsError> {
+        let (mut wait, mut told) = (FIRST_WAIT, None);
+        loop {
+            let error = match self.call(method, arguments).await {
+                Err(error) if error.may_pass() => error,
+                answered => return answered,
+            };
+            let refusal = error.refusal();
+            if told.replace(refusal) != Some(refusal) {
+                self.reports.send(reached, refusal);
+            }
+            tracing::warn!("{method} is asked again in {} ms: {error}", wait.as_millis());
+            sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    async fn open(&self, address: &Address) -> Result<Caller<VerifiedKms>, KmsError> {
+        let away = |error: &dyn std::error::Error| KmsError::Away(error.to_string());
+        let stream = timeout(CONNECT_WITHIN, TcpStream::connect(address.host_and_port()))
+            .await
+            .map_err(|late| away(&late))?
+            .map_err(|error| away(&error))?;
+        // Frames are written whole: waiting to fill a packet only delays them.
+        let _ = stream.set_nodelay(true);
+        let channel =
+            channel::connect(stream, &self.party).await.map_err(KmsError::of_channel)?;
+        Caller::over(channel).await.map_err(KmsError::of_call)
+    }
+}
+
+async fn answer<A: Message, R: Message>(
+    caller: &mut Caller<VerifiedKms>,
+    method: &'static str,
+    arguments: &A,
+) -> Result<R, KmsError> {
+    caller.call(KmsService::Guest, method, arguments).await.map_err(KmsError::of_call)
+}
+
+/// What a round over all addresses says: a word of the KMS before a word of something else at its
+/// address, and both before silence.
+fn worse(one: KmsError, other: KmsError) -> KmsError {
+    let rank = |error: &KmsError| match error {
+        KmsError::NoAddress => 0,
+        KmsError::Away(_) => 1,
+        KmsError::Foreign(_) => 2,
+        KmsError::NoProof(_) | KmsError::Setup(_) => 3,
+        KmsError::Refused(_) => 4,
+        KmsError::Superseded(_) => 5,
+    };
+    if rank(&other) > rank(&one) { other } else { one }
+}
+
+#[cfg(test)]
+mod tests {
+    use channel::machine::Violation;
+    use protocol::channel::Refusal as ChannelRefusal;
+
+    use super::*;
+
+    #[test]
+    fn only_a_verdict_ends_the_guest_and_everything_else_is_waited_for() {
+        let told = |code| {
+            let refusal = ChannelRefusal::new(code, "no");
+            KmsError::of_channel(ChannelError::Violation(Violation::Refused(refusal))).refusal()
+        };
+        assert_eq!(told(RefusalCode::Evidence), Refusal::KmsRefused);
+        assert_eq!(told(RefusalCode::Unavailable), Refusal::KmsAway);
+        let ours = ChannelRefusal::new(RefusalCode::Evidence, "another cluster");
+        let foreign = KmsError::of_channel(ChannelError::Refused(ours));
+        assert_eq!(foreign.refusal(), Refusal::KmsForeign);
+        assert!(foreign.may_pass());
+        assert_eq!(KmsError::of_channel(ChannelError::Late).refusal(), Refusal::KmsAway);
+        let answered = |status| {
+            KmsError::of_call(CallError::Refused { status, text: "no".into() }).refusal()
+        };
+        assert_eq!(answered(SUPERSEDED_STATUS), Refusal::Superseded);
+        assert_eq!(answered(403), Refusal::KmsRefused);
+        assert_eq!(answered(503), Refusal::KmsAway);
+        assert_eq!(KmsError::of_call(CallError::Late).refusal(), Refusal::KmsAway);
+    }
+
+    #[test]
+    fn of_several_addresses_the_one_that_knows_most_speaks() {
+        let away = || KmsError::Away("a".into());
+        let refused = worse(worse(KmsError::NoAddress, KmsError::Refused("r".into())), away());
+        assert!(matches!(refused, KmsError::Refused(_)));
+        let foreign = worse(away(), KmsError::Foreign("f".into()));
+        assert!(matches!(foreign, KmsError::Foreign(_)));
+    }
+}
