@@ -208,7 +208,8 @@ pub mod tests {
     /// An interface over software registers.
     pub fn api(directory: &std::path::Path, change: impl Fn(String) -> String) -> Api {
         let boot = boot(directory, change);
-        let desk = QuoteDesk::new(Arc::clone(&boot.log), Reports::to_file(tempfile::tempfile().unwrap()));
+        let desk =
+            QuoteDesk::new(Arc::clone(&boot.log), Reports::to_file(tempfile::tempfile().unwrap()));
         Api::new(&boot, Arc::new(desk))
     }
 

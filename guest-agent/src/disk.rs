@@ -350,7 +350,9 @@ fn template(kind: StorageFs) -> &'static str {
 /// Only this agent's devices are made by the device mapper; a plain disk is mounted itself.
 fn is_ours(source: &Path, file_system: StorageFs, disks: &BTreeMap<String, String>) -> bool {
     match file_system {
-        StorageFs::BtrfsPlain => disks.get(DISK_SERIAL).is_some_and(|node| Path::new(node) == source),
+        StorageFs::BtrfsPlain => {
+            disks.get(DISK_SERIAL).is_some_and(|node| Path::new(node) == source)
+        }
         StorageFs::Btrfs | StorageFs::Ext4 => {
             source.to_str().is_some_and(|source| source.starts_with("/dev/dm-"))
         }

@@ -155,7 +155,11 @@ pub mod tests {
             ("os_image_hash", |keys| &mut keys.os_image_hash),
         ];
         for (name, field) in fields {
-            for change in [|bytes: &mut Vec<u8>| drop(bytes.pop()), |bytes| bytes.push(0), Vec::clear] {
+            for change in [
+                |bytes: &mut Vec<u8>| bytes.truncate(1),
+                |bytes: &mut Vec<u8>| bytes.push(0),
+                Vec::clear,
+            ] {
                 let mut changed = response();
                 change(field(&mut changed));
                 let refused = AppKeys::of(changed).err().unwrap();

@@ -217,8 +217,7 @@ impl KmsClient {
             .map_err(|error| away(&error))?;
         // Frames are written whole: waiting to fill a packet only delays them.
         let _ = stream.set_nodelay(true);
-        let channel =
-            channel::connect(stream, &self.party).await.map_err(KmsError::of_channel)?;
+        let channel = channel::connect(stream, &self.party).await.map_err(KmsError::of_channel)?;
         Caller::over(channel).await.map_err(KmsError::of_call)
     }
 }
@@ -265,9 +264,8 @@ mod tests {
         assert_eq!(foreign.refusal(), Refusal::KmsForeign);
         assert!(foreign.may_pass());
         assert_eq!(KmsError::of_channel(ChannelError::Late).refusal(), Refusal::KmsAway);
-        let answered = |status| {
-            KmsError::of_call(CallError::Refused { status, text: "no".into() }).refusal()
-        };
+        let answered =
+            |status| KmsError::of_call(CallError::Refused { status, text: "no".into() }).refusal();
         assert_eq!(answered(SUPERSEDED_STATUS), Refusal::Superseded);
         assert_eq!(answered(403), Refusal::KmsRefused);
         assert_eq!(answered(503), Refusal::KmsAway);

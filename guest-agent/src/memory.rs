@@ -176,8 +176,8 @@ impl Memory {
         let digest = Sha256Digest(reader.array("digest")?);
         let (number, length) = (reader.u64("number")?, reader.u32("length")? as usize);
         let Ok(content) = reader.take("content", length) else { return Ok(Slot::Torn) };
-        let whole = number % 2 == index
-            && Sha256Digest::of(&bytes[32..HEADER_BYTES + length]) == digest;
+        let whole =
+            number % 2 == index && Sha256Digest::of(&bytes[32..HEADER_BYTES + length]) == digest;
         match whole {
             true => Ok(Slot::Whole(number, Zeroizing::new(content.to_vec()))),
             false => Ok(Slot::Torn),
@@ -223,7 +223,8 @@ pub mod tests {
         assert_eq!(first.read().unwrap().disk, DiskState::Closed);
         let keys = Arc::new(AppKeys::of(response()).unwrap());
         first.update(|kept| kept.keys = Some(keys)).unwrap();
-        for (disk, counter) in [(DiskState::Opening, 7), (DiskState::Opening, 8), (DiskState::Open, 8)]
+        for (disk, counter) in
+            [(DiskState::Opening, 7), (DiskState::Opening, 8), (DiskState::Open, 8)]
         {
             first
                 .update(|kept| {

@@ -157,10 +157,7 @@ fn reserved(report_data: &ReportData) -> QuoteError {
     QuoteError::Reserved { found: tag.escape_ascii().to_string(), expected }
 }
 
-fn make(
-    log: &EventLog<SharedTee>,
-    report_data: &ReportData,
-) -> Result<Quoted, QuoteError> {
+fn make(log: &EventLog<SharedTee>, report_data: &ReportData) -> Result<Quoted, QuoteError> {
     let (log, quote) = log.snapshot(|tee| tee.quote(report_data))?;
     Ok(Quoted { quote: quote?, log })
 }

@@ -122,7 +122,8 @@ async fn evidence_with_the_largest_log_comes_whole_and_without_an_unpublished_fi
         let event = protocol::event_log::RuntimeEvent::new(format!("é\"{index}"), [7; 32 * 1024]);
         boot.log.append(&event).unwrap();
     }
-    let desk = QuoteDesk::new(Arc::clone(&boot.log), Reports::to_file(tempfile::tempfile().unwrap()));
+    let desk =
+        QuoteDesk::new(Arc::clone(&boot.log), Reports::to_file(tempfile::tempfile().unwrap()));
     let page = super::evidence::EvidencePage::new(&boot);
     let query = format!("nonce={}", "0a".repeat(32));
     let mut body = page.answer(&boot, &desk, Some(&query)).await.into_body();
@@ -361,7 +362,8 @@ async fn answers_that_nobody_reads_take_bounded_memory() {
         let event = protocol::event_log::RuntimeEvent::new("large", [7; 32 * 1024]);
         boot.log.append(&event).unwrap();
     }
-    let desk = QuoteDesk::new(Arc::clone(&boot.log), Reports::to_file(tempfile::tempfile().unwrap()));
+    let desk =
+        QuoteDesk::new(Arc::clone(&boot.log), Reports::to_file(tempfile::tempfile().unwrap()));
     let api = Arc::new(Api::new(&boot, Arc::new(desk)));
     let socket = Socket::new(api, Service::DstackGuest).with_room(2 << 20);
     let path = directory.path().join("dstack.sock");
