@@ -14,13 +14,14 @@ use protocol::handover::Handover;
 use protocol::status::{Phase, Refusal};
 use protocol::strict_json::JsonError;
 use tee::event_log::EventLogError;
-use tee::{EventLog, Tee, TeeError};
+use tee::{EventLog, TeeError};
 
 use crate::anchors::Anchors;
 use crate::disk::DiskError;
 use crate::keys::{AppKeys, KeysError};
 use crate::kms_client::{KmsClient, KmsError};
 use crate::memory::MemoryError;
+use crate::quotes::SharedTee;
 
 mod disk_opened;
 mod handover_read;
@@ -31,9 +32,6 @@ pub use disk_opened::DiskOpened;
 pub use handover_read::HandoverRead;
 pub use keys_released::KeysReleased;
 pub use system_ready::SystemReady;
-
-/// The TEE as the agent's parts share it.
-pub type SharedTee = Arc<dyn Tee>;
 
 /// a phase that was not reached, and why
 #[derive(Debug, thiserror::Error)]

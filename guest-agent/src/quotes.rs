@@ -20,8 +20,10 @@ use tee::event_log::{EventLogError, LogSnapshot};
 use tee::{EventLog, Tee, TeeError};
 use tokio::sync::{Mutex, Semaphore};
 
-use crate::boot::SharedTee;
 use crate::reports::Reports;
+
+/// The TEE as the agent's parts share it.
+pub type SharedTee = Arc<dyn Tee>;
 
 /// Requests of each side that may wait for a quote: a quote takes 10 to 100 ms, so the last one
 /// waits a few seconds.

@@ -12,7 +12,8 @@ use protocol::handover::{self, Handover};
 use protocol::status::Phase;
 use tee::{EventLog, TdxGuest};
 
-use super::{BootError, PhaseError, SharedTee};
+use super::{BootError, PhaseError};
+use crate::quotes::SharedTee;
 
 /// Holding one says: the handover is init's, and the event log and the register behind it are open.
 #[derive(Debug)]

@@ -131,11 +131,11 @@ mod tests {
     use tee::EventLog;
     use tee::fixtures::SoftwareTee;
 
-    use super::super::SharedTee;
     use super::super::tests::{handover, measured_log};
     use super::*;
     use crate::keys::tests::response;
     use crate::memory::tests::memory;
+    use crate::quotes::SharedTee;
 
     fn read(log: EventLog<SharedTee>) -> HandoverRead {
         let files = AppFiles::new();

@@ -29,6 +29,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "guest-agent",
         &[
             "protocol",
+            "attestation",
+            "channel",
             "tee",
             "service",
             "compose",
