@@ -94,7 +94,7 @@ fn make(inputs: Inputs<'_>) -> Appraisal {
         }
     }
     if let Some(boot) = &boot {
-        app::judge(&mut rows, inputs, report, &boot.app);
+        app::judge(&mut rows, inputs, report, boot);
     }
 
     let (checks, verdict) = rows.finish();

@@ -2,7 +2,7 @@
 //! run.
 
 use protocol::app_compose::StorageFs;
-use protocol::digest::{AppId, ComposeHash, InstanceId, OsImageHash, ReportData};
+use protocol::digest::{AppId, ComposeHash, InstanceId, MrConfigId, OsImageHash, ReportData};
 use protocol::event_log::{self, RuntimeEvent};
 use protocol::quote::TdReport;
 use protocol::{app_compose, event_name, mr_config, report_data, strict_json};
@@ -51,8 +51,9 @@ pub(crate) fn judge(
     rows: &mut CheckRows,
     inputs: Inputs<'_>,
     report: Option<&TdReport>,
-    app: &MeasuredApp,
+    boot: &MeasuredBoot,
 ) {
+    let app = &boot.app;
     if let Some(published) = &inputs.evidence.app_compose {
         let hash = ComposeHash::of(published);
         let finding =
@@ -87,15 +88,33 @@ pub(crate) fn judge(
         }
     }
     if let Some(report) = report {
-        let expected = mr_config::v1(&app.compose_hash);
+        let accepted = mr_config_ids(boot, inputs.evidence.app_compose.as_deref());
         let hint = "the host bound the TD to another app when it created it";
-        let finding = Finding::new(format!("{expected}, or zero"), report.mr_config_id, hint);
-        rows.judge(
-            CheckName::MrConfigId,
-            mr_config::matches(&report.mr_config_id, &expected),
-            finding,
-        );
+        let expected = format!("{}, or zero", one_of(accepted.iter()));
+        let finding = Finding::new(expected, report.mr_config_id, hint);
+        let holds = accepted.iter().any(|id| mr_config::matches(&report.mr_config_id, id));
+        rows.judge(CheckName::MrConfigId, holds, finding);
     }
+}
+
+/// What a host may have bound the TD to: the file, or the file with ids and pinned key provider.
+/// Who that is says the measured file where it came along, since a guest that asks for its keys has
+/// not measured its key provider yet.
+fn mr_config_ids(boot: &MeasuredBoot, published: Option<&[u8]>) -> Vec<MrConfigId> {
+    let app = &boot.app;
+    let measured = published.filter(|file| ComposeHash::of(file) == app.compose_hash);
+    let of_file = measured
+        .and_then(|file| app_compose::parse(file).ok())
+        .map(|settings| (settings.key_provider.name().to_owned(), settings.key_provider.id()));
+    let of_event = || boot.key_provider.clone().map(|provider| (provider.name, provider.id));
+    let mut accepted = vec![mr_config::v1(&app.compose_hash)];
+    if let Some((name, id)) = of_file.or_else(of_event)
+        && !id.is_empty()
+    {
+        let instance = app.instance_id.as_ref();
+        accepted.push(mr_config::expected(&app.compose_hash, &app.app_id, instance, &name, &id));
+    }
+    accepted
 }
 
 fn pair(accepted: &AcceptedApp) -> String {
@@ -188,4 +207,47 @@ fn sized<const N: usize>(events: &[RuntimeEvent], name: &str) -> Result<[u8; N],
 fn payload<'a>(events: &'a [RuntimeEvent], name: &str) -> Result<&'a [u8], String> {
     let event = event_log::find(events, name).ok_or_else(|| format!("{name} is absent"))?;
     Ok(&event.payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::app_compose::{AppFiles, KeyProvider as Source, NewApp};
+    use protocol::digest::Sha256Digest;
+
+    use super::*;
+
+    #[test]
+    fn a_td_is_bound_to_its_file_or_to_ids_and_kms_too_and_to_no_other() {
+        let files = AppFiles::new();
+        let id = Sha256Digest([7; 32]);
+        let new = NewApp { key_provider: Source::Kms { id }, ..NewApp::of("a", "x", &files) };
+        let file = new.generate().unwrap();
+        let compose_hash = ComposeHash::of(&file);
+        let app = MeasuredApp {
+            app_id: AppId([1; 20]),
+            instance_id: Some(InstanceId([2; 20])),
+            compose_hash,
+        };
+        let provider = KeyProvider { name: "kms".into(), id: id.to_string() };
+        let before = MeasuredBoot {
+            app: app.clone(),
+            privileged: false,
+            os_image_hash: None,
+            key_provider: None,
+            storage: None,
+        };
+        let after = MeasuredBoot { key_provider: Some(provider), ..before.clone() };
+        let pinned = mr_config::expected(
+            &compose_hash,
+            &app.app_id,
+            app.instance_id.as_ref(),
+            "kms",
+            &id.to_string(),
+        );
+        let plain = mr_config::v1(&compose_hash);
+        assert_eq!(mr_config_ids(&before, None), [plain]);
+        assert_eq!(mr_config_ids(&before, Some(b"another file")), [plain]);
+        assert_eq!(mr_config_ids(&before, Some(&file)), [plain, pinned]);
+        assert_eq!(mr_config_ids(&after, None), [plain, pinned]);
+    }
 }

@@ -162,3 +162,17 @@ fn envelopes_of_another_program_are_judged_by_their_cause() {
     let other_type = verify(&seed("other-type.json"), TYPE, &trust);
     assert!(matches!(other_type, Err(SignatureError::Envelope(EnvelopeError::PayloadType { .. }))));
 }
+
+#[test]
+fn a_key_of_a_seed_is_written_and_read_as_the_same_key() {
+    // RFC 8032, section 7.1, test 1.
+    let seed = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60";
+    let seed = zeroize::Zeroizing::new(protocol::digest::decode_hex(seed).unwrap());
+    let key = SigningKey::from_seed(&seed);
+    let public = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+    assert_eq!(key.signer().key().to_string(), public);
+    assert!(hex::encode(key.sign(b"")).starts_with("e5564300c360ac729086e2cc806e828a"));
+    let read = SigningKey::from_pem(&key.to_pem().unwrap()).unwrap();
+    assert_eq!(read.signer().key(), key.signer().key());
+    assert_eq!(Signer::from_key(&key.signer().key()).unwrap().id(), key.signer().id());
+}
