@@ -13,12 +13,16 @@ use compose::flatten::{self, Flattened};
 use compose::model::Note;
 use compose::plan::Plan;
 use compose::{Cause, ComposeError, ComposeFile, Environment, Inputs, MissingVariable};
-use protocol::app_compose::{self, AppCompose, AppFiles, ENVIRONMENT_FILE, NewApp, StorageFs};
+use protocol::app_compose::{
+    self, AppCompose, AppFiles, ENVIRONMENT_FILE, KeyProvider, NewApp, StorageFs,
+};
+use protocol::digest::Sha256Digest;
 
 use crate::app_files::{self, Referred};
 use crate::compose_files;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::files;
+use crate::kms::owner::Owner;
 use crate::output::note;
 
 /// Name of the measured file in an app directory.
@@ -41,8 +45,11 @@ pub struct App {
     renewed: bool,
 }
 
+/// Who has the keys of apps whose data are to last; `None` if nobody has.
+type KeysForData<'a> = &'a dyn Fn() -> Outcome<Option<Sha256Digest>>;
+
 /// What a person asks for beside the directory.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Asked<'a> {
     /// Compose files, relative to the directory; Docker's choice if there are none.
     pub compose_files: &'a [PathBuf],
@@ -50,6 +57,11 @@ pub struct Asked<'a> {
     pub env_file: Option<&'a Path>,
     /// Allows what breaks confinement in an app-compose.json that is made.
     pub danger_privileged: bool,
+    /// Keeps the data disk without encryption, in an app-compose.json that is made.
+    pub danger_host_readable_disk: bool,
+    /// Whose keys an app-compose.json that is made asks for, where its services keep data; asked
+    /// only then.
+    pub keys_for_data: Option<KeysForData<'a>>,
 }
 
 impl App {
@@ -62,7 +74,8 @@ impl App {
             files.into_iter().map(PathBuf::from).collect::<Vec<_>>()
         });
         let compose_files = &made_of.unwrap_or_default();
-        Self::load(directory, Asked { compose_files, ..Asked::default() }, false)
+        let keys_for_data = Some(&own_keys as KeysForData<'_>);
+        Self::load(directory, Asked { compose_files, keys_for_data, ..Asked::default() }, false)
     }
 
     /// The same for a launch: an app-compose.json that nobody edited follows the compose files.
@@ -72,28 +85,34 @@ impl App {
 
     fn load(directory: &Path, asked: Asked<'_>, renew: bool) -> Outcome<Self> {
         let sources = Sources::read(directory, asked)?;
-        let danger_privileged = asked.danger_privileged;
         let directory = sources.directory.clone();
-        let make = || {
-            let made = sources.make(danger_privileged).map_err(|error| error.failure(&sources))?;
+        let make = |asked| -> Outcome<(Vec<u8>, AppCompose)> {
+            let made = sources.make(asked).map_err(|error| error.failure(&sources))?;
             write(&directory, &made.0)?;
             Ok(made)
         };
         let mut renewed = false;
         let (bytes, settings) = match read_existing(&directory)? {
-            None => make()?,
+            None => make(asked)?,
             Some((bytes, settings)) => {
-                let mut wanted = sources.new_app(danger_privileged);
+                let mut wanted = sources.new_app(asked);
                 let files = without_variables(&sources.files);
                 if !renew && settings.files.contains_key(ENVIRONMENT_FILE) {
                     tell_other_variables(&directory, &settings, &sources.files);
                     wanted.files = &files;
                 }
+                let follows = renew && is_as_made(&bytes, &settings);
                 match difference(&sources, &settings, &wanted) {
-                    None => (bytes, settings),
-                    Some(_) if renew && is_as_made(&bytes, &settings) => {
+                    None if follows && other_keys(asked, &settings)? => {
                         renewed = true;
-                        make()?
+                        let danger_privileged =
+                            asked.danger_privileged || settings.danger_privileged;
+                        make(Asked { danger_privileged, ..asked })?
+                    }
+                    None => (bytes, settings),
+                    Some(_) if follows => {
+                        renewed = true;
+                        make(asked)?
                     }
                     Some(failure) => return Err(failure),
                 }
@@ -236,15 +255,20 @@ impl Sources {
         Ok(Self { directory, compose, files, directories })
     }
 
-    fn new_app(&self, danger_privileged: bool) -> NewApp<'_> {
+    /// Without name and keys, which the compose file's content decides.
+    fn new_app(&self, asked: Asked<'_>) -> NewApp<'_> {
         let Self { compose, files, .. } = self;
-        NewApp { danger_privileged, ..NewApp::of("", &compose.text, files) }
+        NewApp {
+            danger_privileged: asked.danger_privileged,
+            danger_host_readable_disk: asked.danger_host_readable_disk,
+            ..NewApp::of("", &compose.text, files)
+        }
     }
 
     /// The measured file of these sources and what it says, after every check that is possible
     /// before a boot. It is named as the compose file or the directory is.
-    pub fn make(&self, danger_privileged: bool) -> Result<(Vec<u8>, AppCompose), NoApp> {
-        let app = self.new_app(danger_privileged);
+    pub fn make(&self, asked: Asked<'_>) -> Result<(Vec<u8>, AppCompose), NoApp> {
+        let app = self.new_app(asked);
         let place = self.directory.display();
         let environment = Environment::of_directory(app.files)
             .hint(self.directory.join(ENVIRONMENT_FILE).display(), "write one NAME=value a line");
@@ -253,12 +277,13 @@ impl Sources {
             files: app.files,
             directories: &self.directories,
             environment: &environment,
-            danger_privileged,
+            danger_privileged: asked.danger_privileged,
         };
         let compose =
             ComposeFile::read(self.compose.text.as_bytes(), &inputs).map_err(NoApp::Compose)?;
+        let key_provider = key_provider(asked, &compose).map_err(NoApp::Other)?;
         let name = compose.name.unwrap_or_else(|| name_of(&self.directory));
-        let bytes = NewApp { name: &name, ..app }
+        let bytes = NewApp { name: &name, key_provider, ..app }
             .generate()
             .hint(&place, "give the app a plain name with `name:` in the compose file");
         let bytes = bytes.map_err(NoApp::Other)?;
@@ -266,6 +291,30 @@ impl Sources {
             app_compose::parse(&bytes).hint(&place, "this is an error of dstyx, please report it");
         Ok((bytes, settings.map_err(NoApp::Other)?))
     }
+}
+
+/// Data outlive a guest only under keys that do.
+fn key_provider(asked: Asked<'_>, compose: &ComposeFile) -> Outcome<KeyProvider> {
+    let keeps_data = !compose.volumes.is_empty() || !compose.data.is_empty();
+    let id = match asked.keys_for_data {
+        Some(keys) if keeps_data => keys()?,
+        _ => None,
+    };
+    Ok(id.map_or(KeyProvider::None, |id| KeyProvider::Kms { id }))
+}
+
+/// Whether a file that would be made now asks for other keys. A compose file that cannot be read is
+/// told of later.
+fn other_keys(asked: Asked<'_>, settings: &AppCompose) -> Outcome<bool> {
+    match ComposeFile::of_app(settings) {
+        Ok(compose) => Ok(key_provider(asked, &compose)? != settings.key_provider),
+        Err(_) => Ok(false),
+    }
+}
+
+/// The KMS of this user's key, as `up` would write it; nothing is made for a look.
+fn own_keys() -> Outcome<Option<Sha256Digest>> {
+    Ok(Owner::load()?.map(|owner| owner.key_provider_id()))
 }
 
 /// The measured file of the directory, if there is one.

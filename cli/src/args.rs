@@ -5,6 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod kms;
+
+pub use kms::{Kms, KmsImageVerb, KmsLedger, KmsPolicy, KmsStart};
+
 /// Run docker-compose apps in verifiable Intel TDX virtual machines.
 #[derive(Debug, Parser)]
 #[command(name = "dstyx", version, max_term_width = 100)]
@@ -24,8 +28,8 @@ pub enum Command {
     Up(Up),
     /// Write the digest behind each image tag of a compose file.
     Pin(Pin),
-    /// Stop a virtual machine and remove its state.
-    Down(Named),
+    /// Stop a virtual machine and remove its state; a kept data disk stays.
+    Down(Down),
     /// List virtual machines, or the containers of one.
     Ps(Ps),
     /// Show what a guest reported, or what one of its services printed.
@@ -34,6 +38,9 @@ pub enum Command {
     Stats(Named),
     /// Show what happened to the containers of a virtual machine.
     Events(Named),
+    /// Own a key management service: its root, its policy, its ledger.
+    #[command(subcommand)]
+    Kms(Kms),
     /// Build the image from pinned sources and print its directory.
     Build(Build),
     /// Build twice under different conditions and compare every byte.
@@ -86,7 +93,7 @@ pub struct Up {
     /// Memory in MiB.
     #[arg(long, default_value_t = 2048)]
     pub memory: u64,
-    /// Size of the data disk in GiB: images, volumes and logs, for one boot.
+    /// Size of the data disk in GiB: images, volumes and logs. A kept disk keeps its size.
     #[arg(long, default_value_t = 8)]
     pub disk_gib: u64,
     /// Name of the virtual machine; by default the app's name.
@@ -116,6 +123,38 @@ pub struct Up {
     /// CPU of an emulated guest.
     #[arg(long, value_enum, default_value_t = Accel::Tcg)]
     pub accel: Accel,
+    #[command(flatten)]
+    /// Where its keys come from.
+    pub keys: KeyFlags,
+}
+
+/// Where the keys of an app come from.
+#[derive(Debug, Clone, Default, Args)]
+pub struct KeyFlags {
+    /// The KMS at this address (https://, host and port) has the app's keys; its owners allow the
+    /// app. By default this user's own KMS is started, where the app keeps data.
+    #[arg(long, value_name = "URL", conflicts_with = "no_kms")]
+    pub kms: Vec<String>,
+    /// Who that KMS is (its key_provider_id, 64 hex digits), for an app-compose.json that is made;
+    /// by default this user's own.
+    #[arg(long, value_name = "HEX", requires = "kms")]
+    pub kms_id: Option<String>,
+    /// Make an app-compose.json without keys: what the app writes to its volumes lasts for one boot.
+    #[arg(long)]
+    pub no_kms: bool,
+    /// Start another version of the app on the data that are kept for its virtual machine.
+    #[arg(long, conflicts_with = "no_kms")]
+    pub upgrade: bool,
+}
+
+/// Options of `down`.
+#[derive(Debug, Args)]
+pub struct Down {
+    /// Name as `dstyx ps` shows it.
+    pub name: String,
+    /// Remove the kept data disk too: what the app wrote is lost.
+    #[arg(long)]
+    pub volumes: bool,
 }
 
 /// Options of `pin`.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use image::apps::OwnApp;
+use image::apps::{KMS, OwnApp};
 use image::{BuildImageError, BuiltImage};
 use protocol::error::chain;
 use protocol::image::Flavour;
@@ -37,6 +37,11 @@ pub fn local_images(builder: &Builder, app: &App) -> Outcome<Vec<PathBuf>> {
         Some(own) => Ok(vec![of_image(own.build(builder, &checkout))?.layout]),
         None => Ok(Vec::new()),
     }
+}
+
+/// OCI layouts with the image of the KMS, which its compose file in the checkout names.
+pub fn kms_images(builder: &Builder) -> Outcome<Vec<PathBuf>> {
+    Ok(vec![of_image(KMS.build(builder, &paths::checkout()?))?.layout])
 }
 
 /// The locked QEMU, unpacked, or a program that must be of the same version.

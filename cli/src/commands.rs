@@ -8,6 +8,7 @@ pub mod diff;
 pub mod doctor;
 pub mod down;
 pub mod events;
+pub mod kms;
 pub mod lock;
 pub mod logs;
 pub mod measure;

@@ -104,8 +104,12 @@ pub fn judge(request: &AppraisalRequest) -> Outcome<Judged> {
     let report_data = gathered.report_data(request.report_data.clone());
     let mut policy = policy::policy(request, report_data, &mut inputs)?;
     if let Some(stated) = &request.app {
-        let (app, input) = stated.expected()?;
+        let (mut app, input) = stated.expected()?;
         inputs.extend(input);
+        // A later version of an app runs under the id of the first.
+        if let Source::Vm(Vm { app_id: Some(app_id), .. }) = &request.source {
+            app.app_id = *app_id;
+        }
         policy.app = Some(app);
     }
     let collateral = collateral(request, evidence, &policy.anchor)?;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -10,22 +10,27 @@ use std::time::{Duration, Instant};
 
 use compose::Protocol;
 use container_images::Mirror;
-use protocol::digest::MrConfigId;
+use protocol::digest::{AppId, InstanceId, MrConfigId};
 use protocol::handover::AGENT_PORT;
+use protocol::identity::SEED_BYTES;
 use protocol::launch::{self, LaunchClaims, RawLaunch};
 use protocol::{mr_config, status};
 use vmm_configs::spec::Accelerator;
 use vmm_configs::{LaunchSpec, Platform, PortForward, QuoteService, Transport, qemu};
 
-use crate::app::App;
+use crate::app::{APP_COMPOSE_FILE, App};
 use crate::data_disk;
 use crate::failure::{Failure, Hint as _, Outcome};
+use crate::files;
+use crate::kept::{self, Kept};
 use crate::parts::Parts;
 use crate::platform::Choice;
 use crate::vm::{CONTROL_SOCKET, Process, Vm};
 
 /// Where slirp shows the host's loopback to the guest.
 const HOST_IN_GUEST: &str = "10.0.2.2";
+/// Name of the copy of image.json in a machine's directory.
+pub const IMAGE_COPY: &str = "image.json";
 /// How long the image server may take to listen.
 const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Intel's quote generation service on the host's vsock.
@@ -59,6 +64,12 @@ pub struct Launch<'a> {
     pub app: &'a App,
     /// Image, QEMU, emulator and images to serve.
     pub parts: &'a Parts,
+    /// The disk, seed and id that outlive the machine; without them all is made for one boot.
+    pub kept: Option<&'a Kept>,
+    /// Where the guest finds its KMS, as it reaches it.
+    pub kms_urls: &'a [String],
+    /// Port on loopback of a service with the emulator's collateral, which a KMS fetches.
+    pub collateral_port: Option<u16>,
 }
 
 impl Launch<'_> {
@@ -79,10 +90,14 @@ impl Launch<'_> {
         let named = self.registry_mirrors.iter().map(|address| mirror_for_guest(address));
         let mut mirrors = named.collect::<Outcome<Vec<_>>>()?;
         mirrors.extend(self.start_mirror(directory, helpers)?);
-        let spec = self.spec(name, directory)?;
-        self.write_disks(&spec, mirrors)?;
+        let seed = self.seed()?;
+        let spec = self.spec(name, &seed, directory)?;
+        self.write_disks(&spec, &seed, mirrors)?;
         if let Some(emulator) = &self.parts.emulator {
-            helpers.push(self.start_emulator(emulator, directory)?);
+            if let Some(port) = self.collateral_port {
+                helpers.push(start_collateral(emulator, port, directory)?);
+            }
+            helpers.push(self.start_emulator(emulator, &seed, directory)?);
         }
         let arguments = qemu::arguments(&spec, &self.parts.manifest.cmdline);
         let mut command = self.parts.qemu.command();
@@ -102,7 +117,9 @@ impl Launch<'_> {
             image: self.parts.image.clone(),
             app: self.app.directory.clone(),
             agent_url: format!("http://{}", agent.host),
-            urls: published.map(|port| format!("http://{}/", port.host)).collect(),
+            urls: published.clone().map(|port| format!("http://{}/", port.host)).collect(),
+            ports: published.map(|port| (port.guest, port.host)).collect(),
+            app_id: self.kept.and_then(|kept| kept.record.stated_app_id()),
             emulated: self.choice == Choice::Emulated,
             qemu: Process::of(qemu.id())?,
             helpers: helpers.clone(),
@@ -111,10 +128,10 @@ impl Launch<'_> {
         Ok(vm)
     }
 
-    fn spec(&self, name: &str, directory: &Path) -> Outcome<LaunchSpec> {
+    fn spec(&self, name: &str, seed: &[u8; SEED_BYTES], directory: &Path) -> Outcome<LaunchSpec> {
         let platform = match self.choice {
             Choice::Tdx => {
-                Platform::Tdx { mrconfigid: self.mr_config_id(), quote_service: QUOTE_SERVICE }
+                Platform::Tdx { mrconfigid: self.mr_config_id(seed), quote_service: QUOTE_SERVICE }
             }
             Choice::Emulated => Platform::Emulated {
                 socket: directory.join("tdx.sock"),
@@ -128,7 +145,7 @@ impl Launch<'_> {
             image: self.parts.image.clone(),
             launch_disk: directory.join("launch.img"),
             status_disk: directory.join("status.img"),
-            data_disk: directory.join("data.img"),
+            data_disk: self.kept.map_or_else(|| directory.join("data.img"), Kept::disk),
             console_log: directory.join("console.log"),
             control_socket: Some(directory.join(CONTROL_SOCKET)),
             extra_disks: Vec::new(),
@@ -139,9 +156,29 @@ impl Launch<'_> {
         Ok(spec)
     }
 
-    /// What the TD is bound to at its creation: this app.
-    fn mr_config_id(&self) -> MrConfigId {
-        mr_config::v1(&self.app.settings.hash)
+    /// What the TD is bound to at its creation: this app, and its KMS if it pins one.
+    fn mr_config_id(&self, seed: &[u8; SEED_BYTES]) -> MrConfigId {
+        let settings = &self.app.settings;
+        let app_id = self.app_id();
+        let instance_id = (!settings.no_instance_id).then(|| InstanceId::derive(seed, &app_id));
+        let provider = settings.key_provider;
+        mr_config::expected(
+            &settings.hash,
+            &app_id,
+            instance_id.as_ref(),
+            provider.name(),
+            &provider.id(),
+        )
+    }
+
+    fn app_id(&self) -> AppId {
+        let of_hash = || AppId::from_compose_hash(&self.app.settings.hash);
+        self.kept.map_or_else(of_hash, |kept| kept.record.app_id)
+    }
+
+    /// The seed of the instance id: the kept one, or one of this boot alone.
+    fn seed(&self) -> Outcome<[u8; SEED_BYTES]> {
+        self.kept.map_or_else(kept::random_seed, |kept| kept.record.seed())
     }
 
     /// The agent's port and each published one, on the port of the same number where that is free.
@@ -156,22 +193,25 @@ impl Launch<'_> {
         });
         let mut forwards = Vec::new();
         for (guest, transport) in published.chain([(AGENT_PORT, Transport::Tcp)]) {
-            let host = free_port(self.bind, guest, transport)?;
+            let earlier = self.kept.and_then(|kept| kept.record.ports.get(&guest).copied());
+            let host = free_port(self.bind, earlier.unwrap_or(guest), transport)?;
             forwards.push(PortForward { host, guest, transport });
         }
         Ok(forwards)
     }
 
-    fn write_disks(&self, spec: &LaunchSpec, registry_mirrors: Vec<String>) -> Outcome<()> {
+    fn write_disks(
+        &self,
+        spec: &LaunchSpec,
+        seed: &[u8; SEED_BYTES],
+        registry_mirrors: Vec<String>,
+    ) -> Outcome<()> {
         use base64::Engine as _;
-        let mut seed = [0; protocol::identity::SEED_BYTES];
-        getrandom::fill(&mut seed)
-            .map_err(|error| Failure::new(error, "the system gives no random numbers"))?;
         let block = RawLaunch {
             app_compose: base64::engine::general_purpose::STANDARD.encode(&self.app.bytes),
-            app_id: None,
+            app_id: self.kept.and_then(|kept| kept.record.stated_app_id()),
             instance_id_seed: hex::encode(seed),
-            kms_urls: Vec::new(),
+            kms_urls: self.kms_urls.to_vec(),
             gateway_urls: Vec::new(),
             registry_mirrors,
             encrypted_env: None,
@@ -183,8 +223,19 @@ impl Launch<'_> {
         let disk =
             launch::encode(&block).hint("the launch block", "make the compose file smaller")?;
         write(&spec.launch_disk, &disk)?;
+        self.write_copies(&spec.launch_disk)?;
         write(&spec.status_disk, &[0; status::DISK_BYTES])?;
-        data_disk::create(&spec.data_disk, self.machine.disk_gib)
+        match self.kept {
+            Some(kept) => kept.save(self.machine.disk_gib),
+            None => data_disk::create(&spec.data_disk, self.machine.disk_gib),
+        }
+    }
+
+    /// What runs, as it was at this launch: later builds and edits change the originals.
+    fn write_copies(&self, launch_disk: &Path) -> Outcome<()> {
+        let image_json = files::read_image_json(&self.parts.image)?;
+        write(&launch_disk.with_file_name(IMAGE_COPY), &image_json)?;
+        write(&launch_disk.with_file_name(APP_COMPOSE_FILE), &self.app.bytes)
     }
 
     /// Serves local images to the guest; its address is a hint, the digest decides.
@@ -222,7 +273,12 @@ impl Launch<'_> {
     }
 
     /// Its first line says that it listens; QEMU must not be started before.
-    fn start_emulator(&self, program: &Path, directory: &Path) -> Outcome<Process> {
+    fn start_emulator(
+        &self,
+        program: &Path,
+        seed: &[u8; SEED_BYTES],
+        directory: &Path,
+    ) -> Outcome<Process> {
         let mut command = Command::new(program);
         command
             .arg("serve")
@@ -230,36 +286,56 @@ impl Launch<'_> {
             .arg(directory.join("tdx.sock"))
             .arg("--state-dir")
             .arg(directory);
-        command.arg("--mrconfigid").arg(self.mr_config_id().to_string());
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log(directory, "emulator.err")?)
-            .process_group(0);
-        let mut child =
-            command.spawn().hint(program.display(), "build it: `cargo build -p tdx-emulator`")?;
-        let mut line = String::new();
-        let stdout = child.stdout.take().expect("piped above");
-        let read = BufReader::new(stdout).read_line(&mut line);
-        if !read.is_ok_and(|_| line.starts_with("listening")) {
-            return Err(Failure::new(
-                "the TDX emulator did not start",
-                "see emulator.err in the machine's directory",
-            ));
-        }
-        Process::of(child.id())
+        command.arg("--mrconfigid").arg(self.mr_config_id(seed).to_string());
+        listening(&mut command, "the TDX emulator", "emulator.err", directory)
     }
 }
 
-/// A mirror's address as the guest reaches it: what is on this host's loopback is elsewhere for the
-/// guest.
+/// A service on loopback with the collateral of every emulated machine.
+fn start_collateral(program: &Path, port: u16, directory: &Path) -> Outcome<Process> {
+    let mut command = Command::new(program);
+    command.arg("serve-collateral").arg("--listen").arg(format!("{}:{port}", Ipv4Addr::LOCALHOST));
+    listening(&mut command, "the emulator's collateral service", "collateral.err", directory)
+}
+
+/// Starts a process of the emulator's, and waits for the line that says that it listens.
+fn listening(
+    command: &mut Command,
+    what: &str,
+    log_name: &str,
+    directory: &Path,
+) -> Outcome<Process> {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log(directory, log_name)?)
+        .process_group(0);
+    let mut child = command.spawn().hint(what, "build it: `cargo build -p tdx-emulator`")?;
+    let mut line = String::new();
+    let stdout = child.stdout.take().expect("piped above");
+    let read = BufReader::new(stdout).read_line(&mut line);
+    if !read.is_ok_and(|_| line.starts_with("listening")) {
+        return Err(Failure::new(
+            format!("{what} did not start"),
+            format!("see {log_name} in the machine's directory"),
+        ));
+    }
+    Process::of(child.id())
+}
+
+/// A mirror's address as the guest reaches it.
 fn mirror_for_guest(address: &str) -> Outcome<String> {
     Mirror::parse(address).hint("--registry-mirror", "write http://HOST:PORT or https://HOST")?;
+    Ok(for_guest(address))
+}
+
+/// An address as the guest reaches it: what is on this host's loopback is elsewhere for the guest.
+pub fn for_guest(address: &str) -> String {
     let (scheme, host) = address.split_once("://").unwrap_or_default();
     let loopback =
         ["localhost", "127.0.0.1", "[::1]"].into_iter().find_map(|name| host.strip_prefix(name));
     let rest = loopback.filter(|rest| rest.is_empty() || rest.starts_with([':', '/']));
-    Ok(rest.map_or(address.to_owned(), |rest| format!("{scheme}://{HOST_IN_GUEST}{rest}")))
+    rest.map_or(address.to_owned(), |rest| format!("{scheme}://{HOST_IN_GUEST}{rest}"))
 }
 
 /// Starts a process that outlives this one, its words in a log of the machine's directory.

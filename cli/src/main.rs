@@ -22,6 +22,8 @@ mod files;
 mod image_archive;
 mod image_directory;
 mod judge;
+mod kept;
+mod kms;
 mod launch;
 mod links;
 mod mirror;
@@ -30,6 +32,7 @@ mod parts;
 mod paths;
 mod platform;
 mod printable;
+mod private;
 mod qmp;
 mod report;
 mod signers;
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Logs(options) => commands::logs::run(options, &output),
         Command::Stats(options) => commands::stats::run(options, &output),
         Command::Events(options) => commands::events::run(options, &output),
+        Command::Kms(verb) => commands::kms::run(verb, &output),
         Command::Build(options) => commands::build::run(options, &output),
         Command::Rebuild(options) => commands::rebuild::run(options, &output),
         Command::Lock(options) => commands::lock::run(options, &output),

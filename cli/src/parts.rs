@@ -44,9 +44,23 @@ pub struct Overrides<'a> {
     pub qemu: Option<&'a Path>,
 }
 
+/// Which container images are built to be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Images {
+    /// Those of an app that is one of the checkout's examples.
+    OfApp,
+    /// The KMS's.
+    OfKms,
+}
+
 impl Parts {
     /// Builds or finds them.
-    pub fn of(overrides: Overrides<'_>, choice: Choice, app: &App) -> Outcome<Self> {
+    pub fn of(
+        overrides: Overrides<'_>,
+        choice: Choice,
+        app: &App,
+        images: Images,
+    ) -> Outcome<Self> {
         let own = app.directory.join(image_archive::DIRECTORY);
         let layouts: Vec<PathBuf> = own.is_dir().then_some(own).into_iter().collect();
         match (overrides.image, paths::checkout()) {
@@ -54,7 +68,7 @@ impl Parts {
             (None, Err(failure)) => {
                 Err(Failure::new(failure, "run it inside one, or give --image with a built image"))
             }
-            (_, Ok(_)) => Self::built(overrides, choice, app, layouts),
+            (_, Ok(_)) => Self::built(overrides, choice, app, images, layouts),
         }
     }
 
@@ -62,6 +76,7 @@ impl Parts {
         overrides: Overrides<'_>,
         choice: Choice,
         app: &App,
+        images: Images,
         mut layouts: Vec<PathBuf>,
     ) -> Outcome<Self> {
         let builder = build::open()?;
@@ -70,7 +85,10 @@ impl Parts {
             None => build::image(&builder, choice.flavour())?.directory,
         };
         let (manifest, os_image_hash) = files::read_manifest(&image)?;
-        layouts.extend(build::local_images(&builder, app)?);
+        layouts.extend(match images {
+            Images::OfApp => build::local_images(&builder, app)?,
+            Images::OfKms => build::kms_images(&builder)?,
+        });
         let qemu = build::qemu(&builder, overrides.qemu)?;
         let emulator = (choice == Choice::Emulated).then(build::emulator).transpose()?;
         Ok(Self { image, manifest, os_image_hash, qemu, emulator, layouts })

@@ -33,6 +33,18 @@ pub fn vms_directory() -> Outcome<PathBuf> {
     Ok(users_directory("XDG_STATE_HOME", ".local/state")?.join("vms"))
 }
 
+/// Directory of what outlives the virtual machines: `$XDG_DATA_HOME/dstyx/disks`, by default
+/// `~/.local/share/dstyx/disks`.
+pub fn disks_directory() -> Outcome<PathBuf> {
+    Ok(data_directory()?.join("disks"))
+}
+
+/// Directory of this user's key and of what belongs to it: `$XDG_DATA_HOME/dstyx`, by default
+/// `~/.local/share/dstyx`.
+pub fn data_directory() -> Outcome<PathBuf> {
+    users_directory("XDG_DATA_HOME", ".local/share")
+}
+
 /// Directory of what can be had again: `$XDG_CACHE_HOME/dstyx`, by default `~/.cache/dstyx`.
 pub fn cache_directory() -> Outcome<PathBuf> {
     users_directory("XDG_CACHE_HOME", ".cache")

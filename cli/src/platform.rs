@@ -19,6 +19,14 @@ pub enum Choice {
     Emulated,
 }
 
+/// The platform that a person named; clap refuses both at once.
+pub fn asked(tdx: bool, emulate: bool) -> Option<Choice> {
+    if tdx {
+        return Some(Choice::Tdx);
+    }
+    emulate.then_some(Choice::Emulated)
+}
+
 /// As asked for; if nothing was asked, TDX where the machine offers it.
 pub fn choose(asked: Option<Choice>) -> Outcome<Choice> {
     match (asked, missing()) {

@@ -4,13 +4,16 @@
 //! A process is known by its id and its start time, so that a reused id is never taken for it, and
 //! never signalled.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use protocol::digest::AppId;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Hint as _, Outcome};
@@ -48,11 +51,17 @@ pub struct Vm {
     pub agent_url: String,
     /// Addresses of the app's published ports.
     pub urls: Vec<String>,
+    /// Addresses on this host by the guest's TCP ports.
+    #[serde(default)]
+    pub ports: BTreeMap<u16, SocketAddr>,
+    /// The app's id, where its compose hash does not say it.
+    #[serde(default)]
+    pub app_id: Option<AppId>,
     /// Whether it has an emulated TDX device.
     pub emulated: bool,
     /// QEMU.
     pub qemu: Process,
-    /// Emulator and image server.
+    /// Emulator, image server and collateral service.
     pub helpers: Vec<Process>,
 }
 

@@ -110,7 +110,8 @@ impl User {
         command
             .args(arguments)
             .current_dir(lab::checkout())
-            .env("XDG_STATE_HOME", self.state.path());
+            .env("XDG_STATE_HOME", self.state.path())
+            .env("XDG_DATA_HOME", self.state.path().join("data"));
         command.env_remove("DSTYX_PCCS");
         if let Some(cache) = &self.cache {
             command.env("XDG_CACHE_HOME", cache.path());

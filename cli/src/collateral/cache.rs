@@ -3,19 +3,15 @@
 //!
 //! A file is believed no more than a service is; whoever changes one can only make verdicts fail.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use attestation::{AnchorName, Collateral, PlatformKey};
 
 use crate::failure::{Failure, Hint as _, Outcome};
-use crate::{files, paths};
+use crate::{files, paths, private};
 
-/// Only the user reads and writes: others would learn whose guests are verified.
-const FILE_MODE: u32 = 0o600;
-const DIRECTORY_MODE: u32 = 0o700;
 /// What a person can do about a file that does not parse.
 const REMOVE: &str = "remove the file and fetch again: `dstyx collateral fetch`";
 
@@ -54,7 +50,7 @@ impl Cache {
         collateral: &Collateral,
     ) -> Outcome<PathBuf> {
         let path = self.path(anchor, key);
-        let written = replace(&path, &collateral.to_json());
+        let written = private::replace(&path, &collateral.to_json());
         written.hint(
             path.display(),
             "is the cache directory writable? name another with XDG_CACHE_HOME",
@@ -87,20 +83,6 @@ pub fn read_file(path: &Path, hint: &str) -> Outcome<Collateral> {
     Collateral::parse(&json).hint(path.display(), hint)
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = path.parent().expect("the cache's files lie in its directories");
-    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory)?;
-    let new = path.with_extension(format!("new-{}", std::process::id()));
-    let _ = fs::remove_file(&new); // left by a process of the same number that died
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&new)?;
-    let written =
-        file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&new, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&new); // the first error is the one to tell
-    }
-    written
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
@@ -128,20 +110,9 @@ mod tests {
         assert!(cache.read(AnchorName::Emulated, &KEY).unwrap().is_none());
         let other = PlatformKey { ca: IssuingCa::Processor, ..KEY };
         assert!(cache.read(AnchorName::Intel, &other).unwrap().is_none());
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(&path), mode(path.parent().unwrap())), (FILE_MODE, DIRECTORY_MODE));
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, private::FILE_MODE, "others would learn whose guests are verified");
         assert_eq!(cache.files().unwrap(), [path]);
-    }
-
-    #[test]
-    fn a_file_is_replaced_whole_and_nothing_is_left_beside_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("intel/a.json");
-        replace(&path, b"old and longer").unwrap();
-        fs::write(path.with_extension(format!("new-{}", std::process::id())), "half a fi").unwrap();
-        replace(&path, b"new").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 
     #[test]
@@ -149,7 +120,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache { directory: directory.path().to_owned() };
         let path = cache.path(AnchorName::Intel, &KEY);
-        replace(&path, &MINIMAL[..MINIMAL.len() / 2]).unwrap();
+        private::replace(&path, &MINIMAL[..MINIMAL.len() / 2]).unwrap();
         let failure = cache.read(AnchorName::Intel, &KEY).unwrap_err();
         assert!(failure.to_string().contains("50806f000000-platform.json"), "{failure}");
     }

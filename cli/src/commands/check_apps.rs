@@ -78,7 +78,7 @@ fn check(directory: &Path) -> Result<(), NoApp> {
         sources.compose.text = text;
     }
     for _ in 0..MAX_ROUNDS {
-        match sources.make(false) {
+        match sources.make(Asked::default()) {
             Err(NoApp::Compose(ComposeError::Refused(refusals))) => {
                 if !fill(&mut sources, &missing(&refusals)) {
                     return Err(NoApp::Compose(ComposeError::Refused(refusals)));
@@ -87,7 +87,7 @@ fn check(directory: &Path) -> Result<(), NoApp> {
             other => return other.map(drop),
         }
     }
-    sources.make(false).map(drop)
+    sources.make(Asked::default()).map(drop)
 }
 
 /// The variables without which something was refused.

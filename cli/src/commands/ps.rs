@@ -8,6 +8,7 @@ use protocol::app_status::{AppStatus, Container};
 use crate::args::Ps;
 use crate::endpoint;
 use crate::failure::{Failure, Outcome};
+use crate::kept::Kept;
 use crate::output::{Output, columns};
 use crate::vm::Vm;
 use crate::watch;
@@ -77,29 +78,50 @@ fn age(secs: u64) -> String {
 }
 
 fn machines(output: &Output) -> Outcome<ExitCode> {
-    let vms = Vm::all()?;
-    let document: Vec<_> = vms
-        .iter()
-        .map(|vm| {
-            serde_json::json!({
-                "name": vm.name, "state": state(vm), "platform": platform(vm), "urls": vm.urls,
-                "agent": vm.agent_url, "image": vm.image, "app": vm.app, "app_failure": trouble(vm),
-            })
+    let (vms, kept) = (Vm::all()?, Kept::names()?);
+    let document = vms.iter().map(|vm| {
+        serde_json::json!({
+            "name": vm.name, "state": state(vm), "platform": platform(vm), "urls": vm.urls,
+            "agent": vm.agent_url, "image": vm.image, "app": vm.app, "app_failure": trouble(vm),
+            "disk_kept": kept.contains(&vm.name),
         })
-        .collect();
-    output.result(&document, || table(&vms));
+    });
+    let document: Vec<_> = document.chain(stopped(&vms, &kept).map(of_stopped)).collect();
+    output.result(&document, || table(&vms, &kept));
     Ok(ExitCode::SUCCESS)
 }
 
-fn table(vms: &[Vm]) -> String {
-    if vms.is_empty() {
+/// Names of machines that were stopped and whose disks are kept.
+fn stopped<'a>(vms: &'a [Vm], kept: &'a [String]) -> impl Iterator<Item = &'a String> {
+    kept.iter().filter(|name| !vms.iter().any(|vm| vm.name == **name))
+}
+
+fn of_stopped(name: &String) -> serde_json::Value {
+    serde_json::json!({ "name": name, "state": "stopped", "disk_kept": true })
+}
+
+fn table(vms: &[Vm], kept: &[String]) -> String {
+    if vms.is_empty() && kept.is_empty() {
         return "no virtual machines; `dstyx up DIR` starts one\n".to_owned();
     }
-    let header = ["NAME", "STATE", "PLATFORM", "LINK", "AGENT"].map(str::to_owned).to_vec();
+    let header = ["NAME", "STATE", "PLATFORM", "DISK", "LINK", "AGENT"].map(str::to_owned).to_vec();
+    let disk = |name| if kept.contains(name) { "kept" } else { "one boot" };
     let rows = vms.iter().map(|vm| {
         let link = vm.urls.first().cloned().unwrap_or_else(|| "-".into());
-        vec![vm.name.clone(), state(vm).into(), platform(vm).into(), link, vm.agent_url.clone()]
+        let agent = vm.agent_url.clone();
+        vec![
+            vm.name.clone(),
+            state(vm).into(),
+            platform(vm).into(),
+            disk(&vm.name).into(),
+            link,
+            agent,
+        ]
     });
+    let rows =
+        rows.chain(stopped(vms, kept).map(|name| {
+            [name.as_str(), "stopped", "-", "kept", "-", "-"].map(str::to_owned).to_vec()
+        }));
     let troubles = vms
         .iter()
         .filter_map(|vm| Some(format!("{}: the app does not run: {}\n", vm.name, trouble(vm)?)));

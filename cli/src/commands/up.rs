@@ -6,24 +6,28 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use attestation::{StatedFirmware, StatedMachine, Verdict};
-use compose::model::ComposeFile;
 use protocol::status::{Phase, Record, Refusal};
 use serde_json::{Value, json};
-use vmm_configs::spec::Accelerator;
 
 use crate::app::{App, Asked};
-use crate::args::{Accel, Up};
+use crate::args::Up;
 use crate::collateral::named_service;
+use crate::commands::kms::accelerator;
 use crate::commands::verify;
 use crate::failure::{Failure, Outcome};
 use crate::judge::{self, AppraisalRequest, Judged, Source, StatedApp};
+use crate::kms::local::Start;
 use crate::launch::{Launch, MachineSettings};
 use crate::output::{Output, note};
-use crate::parts::{Overrides, Parts};
-use crate::platform::{self, Choice};
+use crate::parts::{Images, Overrides, Parts};
+use crate::platform;
 use crate::vm::Vm;
 use crate::watch::{self, Watch};
 use crate::{links, paths};
+
+mod keys;
+
+use keys::Keys;
 
 /// How long a boot may take without a new record: an emulated guest on a loaded host needs tens of
 /// seconds.
@@ -35,22 +39,26 @@ const APP_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// Builds, boots, verifies, and prints the verdict and the links.
 pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
-    let choice = platform::choose(asked_platform(options))?;
+    let choice = platform::choose(platform::asked(options.tdx, options.emulate))?;
     output.step(choice.announcement());
+    let keys = || keys::for_data(&options.keys, output);
     let asked = Asked {
         compose_files: &options.file,
         env_file: options.env_file.as_deref(),
         danger_privileged: options.danger_privileged,
+        keys_for_data: Some(&keys),
+        ..Asked::default()
     };
     let app = App::read_or_make(&options.dir, asked)?;
     app.check_networks(Some(GUEST_NETWORK))?;
     app.notes().iter().for_each(|text| note(text));
-    warn_of_kept(&app.compose);
     let name = options.name.clone().unwrap_or_else(|| app.settings.name.clone());
     let directory = paths::vm_directory(&name)?;
     make_room(&name, &directory, output)?;
     let overrides = Overrides { image: options.image.as_deref(), qemu: options.qemu.as_deref() };
-    let parts = Parts::of(overrides, choice, &app)?;
+    let parts = Parts::of(overrides, choice, &app, Images::OfApp)?;
+    let start = Start { overrides, choice, accelerator: accelerator(options.accel) };
+    let mut keys = Keys::of(&name, &app, &parts, &options.keys, start, output)?;
     let launch = Launch {
         machine: machine(options),
         registry_mirrors: &options.registry_mirror,
@@ -58,9 +66,15 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
         choice,
         app: &app,
         parts: &parts,
+        kept: keys.kept.as_ref(),
+        kms_urls: &keys.urls,
+        collateral_port: None,
     };
     output.step(&format!("starting {name}: {} vCPUs, {} MiB", options.vcpus, options.memory));
     let vm = launch.start(&name, &directory)?;
+    if let Some(kept) = &mut keys.kept {
+        kept.remember_ports(&vm)?;
+    }
     let mut watch = Watch::new(directory.join("status.img"), vm.qemu);
     let report = |record: &Record| output.step(&watch::sentence(record));
     halted(watch.until(&[Phase::SystemReady], BOOT_TIMEOUT, report)?)?;
@@ -77,21 +91,6 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
         links::wait(&vm, output);
     }
     finish(&vm, &judged, app_record, output)
-}
-
-/// Said before the boot: the disk's key is the guest's own, made anew at every boot.
-fn warn_of_kept(compose: &ComposeFile) {
-    for (what, names) in [
-        ("volumes", compose.volumes.clone()),
-        ("data directories", compose.data.iter().map(|path| format!("./{path}")).collect()),
-    ] {
-        if !names.is_empty() {
-            note(&format!(
-                "what the app writes to its {what} ({}) lasts for one boot: no key outlives the guest yet",
-                names.join(", ")
-            ));
-        }
-    }
 }
 
 /// A machine of this name that has ended is replaced; one that runs is not touched.
@@ -112,23 +111,12 @@ fn make_room(name: &str, directory: &Path, output: &Output) -> Outcome<()> {
     })
 }
 
-/// The platform that a person named; clap refuses both at once.
-fn asked_platform(options: &Up) -> Option<Choice> {
-    if options.tdx {
-        return Some(Choice::Tdx);
-    }
-    options.emulate.then_some(Choice::Emulated)
-}
-
 fn machine(options: &Up) -> MachineSettings {
     MachineSettings {
         vcpus: options.vcpus,
         memory_mib: options.memory,
         disk_gib: options.disk_gib,
-        accelerator: match options.accel {
-            Accel::Tcg => Accelerator::Tcg,
-            Accel::Kvm => Accelerator::Kvm,
-        },
+        accelerator: accelerator(options.accel),
     }
 }
 
@@ -164,7 +152,7 @@ fn halted(record: Record) -> Outcome<()> {
                 refusal.sentence(),
                 record.phase.sentence()
             ),
-            "nothing was proved and no key was asked for; see `dstyx logs NAME --console`",
+            "nothing was proved; see `dstyx logs NAME --console`",
         )),
     }
 }

@@ -243,6 +243,7 @@ pub fn runs_a_whole_app() {
     let fixed = ["up", &directory, "--emulate", "--name", WHOLE, "--memory", "3072"];
     let up = user.dstyx(fixed.into_iter().chain([
         "--danger-privileged",
+        "--no-kms",
         "--registry-mirror",
         &registry.url(),
     ]));

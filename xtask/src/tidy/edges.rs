@@ -51,6 +51,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "vmm-configs",
             "compose",
             "container-images",
+            "channel",
+            "kms",
         ],
     ),
     ("tdx-emulator", &["protocol"]),

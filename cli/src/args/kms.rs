@@ -1,0 +1,131 @@
+//! The verbs of `dstyx kms`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::Accel;
+
+/// What an owner does with a KMS.
+#[derive(Debug, Subcommand)]
+pub enum Kms {
+    /// Make this user's owner key, if there is none, and print who its KMS is.
+    Init,
+    /// Start this user's KMS, the machine `kms`, and lead it to where it serves.
+    Start(KmsStart),
+    /// Show how this user's KMS is, after its evidence was verified.
+    Status,
+    /// Let a KMS that never had a root make one, and certify it.
+    Bootstrap,
+    /// Take this owner's share of the root and keep it.
+    Share,
+    /// Give the kept share to a restarted KMS, so that it has its root again.
+    Recover,
+    /// Sign that a restarted KMS may go on from its state.
+    Resume,
+    /// Sign a list that names what runs as the KMS, and set it.
+    List,
+    /// Write, sign, check, explain or set the policy: which guests get keys.
+    #[command(subcommand)]
+    Policy(KmsPolicy),
+    /// Export the ledger of decisions, or verify an exported one.
+    #[command(subcommand)]
+    Ledger(KmsLedger),
+    /// Give the KMS the reference values of an image.
+    #[command(subcommand)]
+    Image(KmsImageVerb),
+}
+
+/// Options of `kms start`.
+#[derive(Debug, Args)]
+pub struct KmsStart {
+    /// Image directory; by default the checkout's image of the flavour that fits is built.
+    #[arg(long)]
+    pub image: Option<PathBuf>,
+    /// Run on TDX, or fail.
+    #[arg(long, conflicts_with = "emulate")]
+    pub tdx: bool,
+    /// Run with an emulated TDX device, which proves nothing about hardware.
+    #[arg(long)]
+    pub emulate: bool,
+    /// Use this QEMU; it must be of the version in image.json.
+    #[arg(long)]
+    pub qemu: Option<PathBuf>,
+    /// CPU of an emulated guest.
+    #[arg(long, value_enum, default_value_t = Accel::Tcg)]
+    pub accel: Accel,
+}
+
+/// What is done with policies.
+#[derive(Debug, Subcommand)]
+pub enum KmsPolicy {
+    /// Write the next version to a file, for editing: what the KMS has now, renewed for 30 days.
+    Init {
+        /// File to write.
+        file: PathBuf,
+        /// Allow this app directory's app too.
+        #[arg(long, requires = "image")]
+        app: Option<PathBuf>,
+        /// Allow this image directory's image too.
+        #[arg(long)]
+        image: Option<PathBuf>,
+    },
+    /// Sign a policy; signatures of other owners in the envelope stay.
+    Sign {
+        /// The policy, or an envelope of it.
+        file: PathBuf,
+        /// Envelope to write.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Check a policy, or an envelope that this owner signed.
+    Check {
+        /// The policy, or an envelope of it.
+        file: PathBuf,
+    },
+    /// Say whether an app would get keys, and which line of the policy says so.
+    Explain {
+        /// App directory.
+        #[arg(long)]
+        app: PathBuf,
+        /// Image directory.
+        #[arg(long)]
+        image: PathBuf,
+        /// Name of its virtual machine; by default the app's name.
+        #[arg(long)]
+        name: Option<String>,
+        /// The policy, or an envelope of it; by default the one that the KMS has.
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
+    /// Set a signed policy.
+    Push {
+        /// The envelope.
+        file: PathBuf,
+    },
+}
+
+/// What is done with ledgers.
+#[derive(Debug, Subcommand)]
+pub enum KmsLedger {
+    /// Write every entry to a file, a line each.
+    Export {
+        /// File to write.
+        file: PathBuf,
+    },
+    /// Verify an exported ledger: its chain, the owners' signatures and the order of decisions.
+    Verify {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// What is done with images.
+#[derive(Debug, Subcommand)]
+pub enum KmsImageVerb {
+    /// Upload an image's image.json.
+    Put {
+        /// Image directory.
+        dir: PathBuf,
+    },
+}

@@ -1,0 +1,104 @@
+//! Where the keys of an app come from: this user's KMS, another one, or nowhere.
+
+use protocol::app_compose::KeyProvider;
+use protocol::digest::Sha256Digest;
+
+use crate::app::App;
+use crate::args::KeyFlags;
+use crate::failure::{Failure, Hint as _, Outcome};
+use crate::files;
+use crate::kept::Kept;
+use crate::kms::allow;
+use crate::kms::local::{Local, MACHINE, Start};
+use crate::kms::owner::{self, Owner};
+use crate::kms::policy::Wanted;
+use crate::launch::for_guest;
+use crate::output::{Output, note};
+use crate::parts::Parts;
+
+/// What a launch of an app takes besides.
+pub struct Keys {
+    /// Disk, seed and id that outlive the machine, for an app with keys.
+    pub kept: Option<Kept>,
+    /// Where the guest finds its KMS.
+    pub urls: Vec<String>,
+}
+
+/// Who has the keys of an app that keeps data, in a measured file that is made.
+pub fn for_data(flags: &KeyFlags, output: &Output) -> Outcome<Option<Sha256Digest>> {
+    if flags.no_kms {
+        return Ok(None);
+    }
+    if let Some(id) = &flags.kms_id {
+        let id = Sha256Digest::from_hex(id)
+            .hint("--kms-id", "`dstyx kms status` of its owner shows the key_provider_id")?;
+        return Ok(Some(id));
+    }
+    let (owner, made) = Owner::load_or_make()?;
+    if made {
+        output.step(&format!(
+            "made this user's owner key, {}, in {}",
+            owner.public(),
+            owner::file()?.display()
+        ));
+    }
+    Ok(Some(owner.key_provider_id()))
+}
+
+impl Keys {
+    /// What the measured file asks for; this user's KMS is started and allows the app, if the file
+    /// pins that and no address is given.
+    pub fn of(
+        name: &str,
+        app: &App,
+        parts: &Parts,
+        flags: &KeyFlags,
+        start: Start<'_>,
+        output: &Output,
+    ) -> Outcome<Self> {
+        let KeyProvider::Kms { id } = app.settings.key_provider else {
+            warn_of_one_boot(app);
+            return Ok(Self { kept: None, urls: Vec::new() });
+        };
+        if name == MACHINE {
+            return Err(Failure::new(
+                format!("{MACHINE} is the name of this user's own KMS"),
+                "give the app another --name",
+            ));
+        }
+        let kept = Kept::for_start(name, app.settings.hash, flags.upgrade)?;
+        if !flags.kms.is_empty() {
+            output.step(&format!("the app's keys are with the KMS {id}; its owners must allow it"));
+            let urls = flags.kms.iter().map(|url| for_guest(url)).collect();
+            return Ok(Self { kept: Some(kept), urls });
+        }
+        let own = Owner::load()?.map(|owner| owner.key_provider_id());
+        if own != Some(id) {
+            return Err(Failure::new(
+                format!("the app pins the KMS {id}, which is not this user's"),
+                "give its address with --kms, or remove app-compose.json to have it made anew",
+            ));
+        }
+        let mut local = Local::serving(start, output)?;
+        let wanted = Wanted::of(&app.settings, Some(&kept.record), parts.os_image_hash)?;
+        let image_json = files::read_image_json(&parts.image)?;
+        allow::allow(&mut local, &wanted, &image_json, output)?;
+        Ok(Self { urls: vec![local.url_for_guests()?], kept: Some(kept) })
+    }
+}
+
+/// Said before the boot: without keys that outlive the guest the disk's key is made anew at every
+/// boot.
+fn warn_of_one_boot(app: &App) {
+    let data = app.compose.data.iter().map(|path| format!("./{path}"));
+    for (what, names) in
+        [("volumes", app.compose.volumes.clone()), ("data directories", data.collect::<Vec<_>>())]
+    {
+        if !names.is_empty() {
+            note(&format!(
+                "what the app writes to its {what} ({}) lasts for one boot: its app-compose.json asks for no keys",
+                names.join(", ")
+            ));
+        }
+    }
+}

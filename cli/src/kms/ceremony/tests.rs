@@ -1,0 +1,249 @@
+use std::collections::VecDeque;
+
+use protocol::digest::{ComposeHash, OsImageHash};
+use protocol::prpc::{self, Arguments, Encoding, Message};
+
+use super::*;
+
+const ID: Sha256Digest = Sha256Digest([9; 32]);
+
+fn status(state: &str, entries: u64) -> StatusResponse {
+    StatusResponse {
+        state: state.into(),
+        key_provider_id: ID.to_string(),
+        member: vec![5; 32],
+        identity: vec![6; 32],
+        epoch: 1,
+        entries,
+        head: vec![7; 32],
+        policy_version: 0,
+        list_version: 0,
+        shares: 0,
+    }
+}
+
+fn certified(identity: u8) -> Seen {
+    let identity = Ed25519Key([identity; 32]);
+    Seen {
+        root: Some(RootCertificate { key_provider_id: ID, epoch: 1, identity }),
+        ..Seen::default()
+    }
+}
+
+#[test]
+fn each_state_has_its_step() {
+    let rows = [
+        ("unborn", Step::Bootstrap),
+        ("uncertified", Step::Certify),
+        ("locked", Step::GiveShare),
+        ("waiting", Step::Resume),
+        ("serving", Step::Done),
+    ];
+    for (state, step) in rows {
+        assert_eq!(next(&status(state, 1), &Seen::default(), ID), Ok(step), "{state}");
+    }
+    assert!(next(&status("other", 1), &Seen::default(), ID).is_err());
+    let foreign = next(&status("locked", 1), &Seen::default(), Sha256Digest([8; 32]));
+    assert!(matches!(foreign, Err(CeremonyError::Foreign { .. })));
+}
+
+#[test]
+fn a_kms_that_lost_the_certified_root_makes_no_new_one() {
+    assert_eq!(next(&status("unborn", 0), &certified(6), ID), Err(CeremonyError::Lost));
+    assert_eq!(next(&status("waiting", 3), &certified(6), ID), Ok(Step::Resume));
+    for state in ["uncertified", "waiting", "serving"] {
+        let other = next(&status(state, 3), &certified(1), ID);
+        assert!(matches!(other, Err(CeremonyError::OtherRoot { epoch: 1, .. })), "{state}");
+    }
+}
+
+fn lines(count: u64) -> Vec<String> {
+    let mut previous = Sha256Digest::ZERO;
+    let line = |index| {
+        let text = format!(
+            r#"{{"index":{index},"previous":"{previous}","time_secs":1,"kind":{{"list_set":{{"version":1,"envelope":"{index}"}}}}}}"#
+        );
+        previous = Sha256Digest::of(text.as_bytes());
+        text
+    };
+    (0..count).map(line).collect()
+}
+
+fn head(lines: &[String]) -> Head {
+    let hash = lines.last().map_or(Sha256Digest::ZERO, |line| Sha256Digest::of(line.as_bytes()));
+    Head { entries: lines.len() as u64, hash }
+}
+
+#[test]
+fn a_head_counts_if_its_ledger_holds_the_one_that_was_seen() {
+    let all = lines(5);
+    let (seen, stated) = (head(&all[..3]), head(&all));
+    assert_eq!(extends(Some(seen), stated, &all[3..]), Ok(stated));
+    assert_eq!(extends(None, stated, &all), Ok(stated));
+    assert_eq!(extends(Some(seen), seen, &[]), Ok(seen));
+    assert_eq!(extends(None, head(&[]), &[]), Ok(head(&[])));
+}
+
+#[test]
+fn an_older_another_or_an_unproved_head_does_not_count() {
+    let all = lines(5);
+    let seen = head(&all[..3]);
+    let shorter = extends(Some(seen), head(&all[..2]), &[]);
+    assert_eq!(shorter, Err(CeremonyError::Shorter { found: 2, seen: 3 }));
+    let branched = Err(CeremonyError::Branched { entries: 3 });
+    let other = Head { hash: Sha256Digest([1; 32]), ..seen };
+    assert_eq!(extends(Some(seen), other, &[]), branched);
+    // The same length as seen, then more, on another history.
+    assert_eq!(extends(Some(other), head(&all), &all[3..]), branched);
+    assert_eq!(extends(Some(seen), head(&all), &all[4..]), branched);
+    assert_eq!(extends(Some(seen), head(&all), &all[3..4]), Err(CeremonyError::Head));
+    let more = Head { entries: 9, ..head(&all) };
+    assert_eq!(extends(Some(seen), more, &all[3..]), Err(CeremonyError::Head));
+}
+
+/// A KMS that answers from a script: method and answer, in order.
+struct Scripted {
+    answers: VecDeque<(&'static str, Vec<u8>)>,
+    asked: Vec<(String, Vec<u8>)>,
+}
+
+impl Scripted {
+    fn of(answers: impl IntoIterator<Item = (&'static str, Vec<u8>)>) -> Self {
+        Self { answers: answers.into_iter().collect(), asked: Vec::new() }
+    }
+
+    fn methods(&self) -> Vec<&str> {
+        self.asked.iter().map(|(method, _)| method.as_str()).collect()
+    }
+}
+
+impl Calls for Scripted {
+    fn call<A: Message, R: Message>(&mut self, method: &str, arguments: &A) -> Outcome<R> {
+        let (expected, answer) = self.answers.pop_front().expect("more is asked than scripted");
+        assert_eq!(method, expected);
+        self.asked.push((method.to_owned(), prpc::encode(arguments, Encoding::Protobuf)));
+        Ok(Arguments::Body(Encoding::Protobuf, &answer).decode().unwrap())
+    }
+}
+
+fn answer(message: &impl Message) -> Vec<u8> {
+    prpc::encode(message, Encoding::Protobuf)
+}
+
+fn ack() -> Vec<u8> {
+    Vec::new()
+}
+
+struct Bench {
+    _directory: tempfile::TempDir,
+    owner: Owner,
+    memory: Memory,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let memory = Memory::in_directory(&directory.path().join("id")).unwrap();
+        Self { _directory: directory, owner: Owner::of_seed(1), memory }
+    }
+
+    fn status(&self, state: &str, lines: &[String]) -> StatusResponse {
+        let head = head(lines);
+        StatusResponse {
+            key_provider_id: self.owner.key_provider_id().to_string(),
+            head: head.hash.0.to_vec(),
+            ..status(state, head.entries)
+        }
+    }
+
+    fn ceremony(&mut self) -> Ceremony<'_> {
+        let image =
+            KmsImage { os_image_hash: OsImageHash([1; 32]), compose_hash: ComposeHash([2; 32]) };
+        Ceremony { owner: &self.owner, memory: &mut self.memory, image, say: &|_| () }
+    }
+}
+
+fn page(lines: &[String], total: u64) -> Vec<u8> {
+    answer(&LedgerResponse { entries: lines.to_vec(), total })
+}
+
+#[test]
+fn a_fresh_kms_is_certified_after_its_share_is_kept() {
+    let (mut bench, all) = (Bench::new(), lines(3));
+    let serving = StatusResponse { list_version: 1, ..bench.status("serving", &all) };
+    let mut kms = Scripted::of([
+        ("Status", answer(&bench.status("unborn", &[]))),
+        ("Bootstrap", ack()),
+        ("Status", answer(&bench.status("uncertified", &all[..1]))),
+        ("TakeShare", answer(&Share { epoch: 1, share: vec![3; 33] })),
+        ("CertifyRoot", ack()),
+        ("SetList", ack()),
+        ("Status", answer(&serving)),
+        ("Status", answer(&serving)),
+        ("Ledger", page(&all[..2], 3)),
+        ("Ledger", page(&all[2..], 3)),
+    ]);
+    bench.ceremony().lead(&mut kms).unwrap();
+    assert!(kms.answers.is_empty());
+    assert_eq!(bench.memory.share().unwrap().unwrap().epoch, 1);
+    let seen = &bench.memory.seen;
+    assert_eq!(seen.head, Some(head(&all)));
+    assert_eq!(seen.root.as_ref().unwrap().identity, Ed25519Key([6; 32]));
+    assert_eq!(seen.list.as_ref().unwrap().version, 1);
+}
+
+#[test]
+fn a_restarted_kms_gets_the_share_and_goes_on_from_what_was_seen() {
+    let (mut bench, all) = (Bench::new(), lines(4));
+    let key_provider_id = bench.owner.key_provider_id();
+    bench.memory.seen.head = Some(head(&all[..2]));
+    let share = OwnShare { epoch: 1, bytes: zeroize::Zeroizing::new(vec![3; 33]) };
+    bench.memory.keep_share(&share).unwrap();
+    let image =
+        KmsImage { os_image_hash: OsImageHash([1; 32]), compose_hash: ComposeHash([2; 32]) };
+    bench.memory.seen.list = Some(KmsList { key_provider_id, version: 1, images: vec![image] });
+    let serving = StatusResponse { list_version: 1, ..bench.status("serving", &all) };
+    let mut kms = Scripted::of([
+        ("Status", answer(&bench.status("locked", &all[..3]))),
+        ("GiveShare", ack()),
+        ("Status", answer(&bench.status("waiting", &all[..3]))),
+        ("Ledger", page(&all[2..3], 3)),
+        ("Resume", ack()),
+        ("Status", answer(&serving)),
+        ("Status", answer(&serving)),
+        ("Ledger", page(&all[3..], 4)),
+    ]);
+    bench.ceremony().lead(&mut kms).unwrap();
+    let (_, sent) = &kms.asked[4];
+    let sent: SignedDocument = Arguments::Body(Encoding::Protobuf, sent).decode().unwrap();
+    let payload =
+        bench.owner.signed_by_this(sent.envelope.as_bytes(), payload_type::RESUMPTION).unwrap();
+    let resumption: Resumption = serde_json::from_slice(&payload).unwrap();
+    let expected = head(&all[..3]);
+    assert_eq!((resumption.entries, resumption.head), (expected.entries, expected.hash));
+    assert_eq!(resumption.member, Ed25519Key([5; 32]));
+}
+
+#[test]
+fn nothing_is_signed_for_a_kms_whose_state_was_put_back() {
+    let (mut bench, all) = (Bench::new(), lines(4));
+    bench.memory.seen.head = Some(head(&all));
+    let mut kms = Scripted::of([("Status", answer(&bench.status("waiting", &all[..2])))]);
+    let failure = bench.ceremony().lead(&mut kms).unwrap_err();
+    assert!(failure.to_string().contains("an older state was put back"), "{failure}");
+    assert_eq!(kms.methods(), ["Status"]);
+    assert_eq!(bench.memory.seen.head, Some(head(&all)));
+}
+
+#[test]
+fn another_image_is_on_the_next_list() {
+    let (mut bench, all) = (Bench::new(), lines(1));
+    let key_provider_id = bench.owner.key_provider_id();
+    bench.memory.seen.list = Some(KmsList { key_provider_id, version: 4, images: Vec::new() });
+    let serving = StatusResponse { list_version: 4, ..bench.status("serving", &all) };
+    let mut kms = Scripted::of([("SetList", ack())]);
+    bench.ceremony().list(&mut kms, &serving).unwrap();
+    assert_eq!(bench.memory.seen.list.as_ref().unwrap().version, 5);
+    let known = StatusResponse { list_version: 5, ..serving };
+    bench.ceremony().list(&mut Scripted::of([]), &known).unwrap();
+}

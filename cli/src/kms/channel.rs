@@ -1,0 +1,189 @@
+//! The owner's end: a channel to a KMS, and calls on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use attestation::kms::{KmsRules, VerifiedKms, judge_kms};
+use channel::calls::{CallError, Caller};
+use channel::{Attester, ChannelError, Judge, Party, Settings, Side, TlsKey, connect};
+use protocol::channel::{
+    ALPN_KMS, Binding, NONCE_BYTES, OwnerProof, Proof, Refusal, RefusalCode, Role,
+};
+use protocol::evidence::Evidence;
+use protocol::kms::{KmsService, Statement};
+use protocol::prpc::Message;
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+use tokio::time::timeout;
+
+use super::owner::Owner;
+use crate::commands::verify::now_secs;
+use crate::failure::{Failure, Hint as _, Outcome};
+
+/// How long a TCP connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where a KMS is, and what it must be.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// `HOST:PORT` of its channel.
+    pub address: String,
+    /// What it must prove.
+    pub rules: KmsRules,
+}
+
+/// Anything that answers an owner's calls.
+pub trait Calls {
+    /// Makes one call of the service [`KmsService::Owner`].
+    fn call<A: Message, R: Message>(&mut self, method: &str, arguments: &A) -> Outcome<R>;
+}
+
+/// An open channel to a KMS that was verified.
+pub struct Connection {
+    runtime: Runtime,
+    caller: Caller<VerifiedKms>,
+}
+
+/// Why there is no connection: a KMS that may answer later, or one that is not what it must be.
+#[derive(Debug)]
+pub enum NoConnection {
+    /// Nothing answers yet.
+    Away(Failure),
+    /// What answers was refused, or refuses this owner.
+    Refused(Failure),
+}
+
+impl From<NoConnection> for Failure {
+    fn from(error: NoConnection) -> Self {
+        match error {
+            NoConnection::Away(failure) | NoConnection::Refused(failure) => failure,
+        }
+    }
+}
+
+impl Connection {
+    /// Opens a channel: the KMS is judged, this owner's key signs the connection.
+    pub fn open(target: &Target, owner: Arc<Owner>) -> Result<Self, NoConnection> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .hint("starting the client", "see the message")
+            .map_err(NoConnection::Refused)?;
+        let key = TlsKey::generate().hint("a key for the connection", "try again");
+        let party = Party {
+            settings: Settings { own: Role::Owner, side: Side::Client { server: Role::App } },
+            alpn: ALPN_KMS,
+            key: key.map_err(NoConnection::Refused)?,
+            attester: Arc::new(OwnersAttester(owner)),
+            judge: Arc::new(KmsJudge { rules: target.rules.clone() }),
+        };
+        let address = &target.address;
+        let caller = runtime.block_on(async {
+            let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
+                .await
+                .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+                .map_err(ChannelError::Io);
+            let channel = match stream {
+                Ok(stream) => connect(stream, &party).await,
+                Err(error) => Err(error),
+            };
+            let channel = channel.map_err(|error| no_channel(address, error))?;
+            Caller::over(channel).await.map_err(|error| NoConnection::Away(called("open", &error)))
+        })?;
+        Ok(Self { runtime, caller })
+    }
+
+    /// What is known of the KMS.
+    pub fn peer(&self) -> &VerifiedKms {
+        self.caller.peer()
+    }
+}
+
+impl Calls for Connection {
+    fn call<A: Message, R: Message>(&mut self, method: &str, arguments: &A) -> Outcome<R> {
+        let Self { runtime, caller } = self;
+        runtime
+            .block_on(caller.call(KmsService::Owner, method, arguments))
+            .map_err(|error| called(method, &error))
+    }
+}
+
+/// A guest that boots takes connections before its KMS does, and ends them.
+fn no_channel(address: &str, error: ChannelError) -> NoConnection {
+    let away = match &error {
+        ChannelError::Io(_) | ChannelError::Late => true,
+        ChannelError::Violation(channel::machine::Violation::Refused(refusal))
+        | ChannelError::Refused(refusal) => refusal.code == RefusalCode::Unavailable,
+        _ => false,
+    };
+    let what = format!("the KMS at {address}: {}", protocol::error::chain(&error));
+    match away {
+        true => NoConnection::Away(Failure::new(what, "does the machine run? `dstyx ps` says so")),
+        false => NoConnection::Refused(Failure::new(
+            what,
+            "nothing was signed and no share was given; is it the KMS that you started?",
+        )),
+    }
+}
+
+fn called(method: &str, error: &CallError) -> Failure {
+    let hint = match error {
+        CallError::Refused { .. } => "the KMS gives its reason; `dstyx kms status` shows its state",
+        _ => "try again; `dstyx logs kms --console` may say why",
+    };
+    Failure::new(format!("{method}: {}", protocol::error::chain(error)), hint)
+}
+
+/// An owner has no evidence: its key signs.
+struct OwnersAttester(Arc<Owner>);
+
+impl Attester for OwnersAttester {
+    async fn prove(&self, _binding: &Binding) -> Result<Proof, String> {
+        Err("an owner's tool is no guest".to_owned())
+    }
+
+    async fn sign(&self, signed: &[u8]) -> Result<OwnerProof, String> {
+        Ok(self.0.prove(signed))
+    }
+}
+
+/// Judges by rules and by this machine's clock.
+struct KmsJudge {
+    rules: KmsRules,
+}
+
+impl Judge for KmsJudge {
+    type Peer = VerifiedKms;
+
+    async fn judge(&self, proof: Proof, binding: &Binding) -> Result<VerifiedKms, Refusal> {
+        let refused = |text: String| Refusal::new(RefusalCode::Evidence, &text);
+        let statement =
+            Statement::parse(&proof.statement).map_err(|error| refused(error.to_string()))?;
+        let now_secs = now_secs().map_err(|failure| refused(failure.to_string()))?;
+        let report_data = binding
+            .report_data()
+            .ok_or_else(|| refused("the server's role has no report data".to_owned()))?;
+        let evidence = Evidence {
+            quote: proof.quote,
+            event_log: proof.event_log,
+            // The report data is the connection's: no nonce was asked for.
+            nonce: [0; NONCE_BYTES],
+            claims: proof.claims,
+            app_compose: Some(proof.app_compose),
+        };
+        judge_kms(&evidence, &statement, report_data, &binding.exporter, &self.rules, now_secs)
+            .map_err(|refusal| refused(protocol::error::chain(&refusal)))
+    }
+
+    async fn judge_owner(
+        &self,
+        _proof: OwnerProof,
+        _signed: &[u8],
+    ) -> Result<VerifiedKms, Refusal> {
+        Err(Refusal::new(RefusalCode::Role, "a KMS proves with evidence"))
+    }
+
+    fn unattested(&self) -> Result<VerifiedKms, Refusal> {
+        Err(Refusal::new(RefusalCode::Evidence, "a KMS proves with evidence"))
+    }
+}

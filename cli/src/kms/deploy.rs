@@ -1,0 +1,94 @@
+//! The KMS as an app: the checkout's compose file, with this cluster's variables beside it.
+//!
+//! Everything that the KMS is told stands in its measured file, so another value is another compose
+//! hash, which the owner's list does not name.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use attestation::TrustAnchor;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use protocol::app_compose::ENVIRONMENT_FILE;
+use protocol::kms::{
+    Cluster, DANGER_ROOT_VARIABLE, NAME_VARIABLE, OWNER_KEYS_VARIABLE, PCCS_VARIABLE,
+    THRESHOLD_VARIABLE,
+};
+
+use crate::app::{APP_COMPOSE_FILE, App, Asked};
+use crate::failure::{Hint as _, Outcome};
+use crate::files;
+
+/// The compose file in a checkout.
+const COMPOSE_FILE: &str = "kms/deploy/docker-compose.yml";
+/// A compose file of one service.
+const MAX_COMPOSE_BYTES: u64 = 64 << 10;
+
+/// Makes the app directory of a cluster's KMS anew, and its measured file.
+pub fn app(
+    checkout: &Path,
+    directory: &Path,
+    cluster: &Cluster,
+    anchor: &TrustAnchor,
+    pccs: Option<&str>,
+) -> Outcome<App> {
+    let compose = files::read_bounded(&checkout.join(COMPOSE_FILE), MAX_COMPOSE_BYTES)?;
+    fs::create_dir_all(directory).hint(directory.display(), "is the directory writable?")?;
+    write(directory.join("docker-compose.yml"), &compose)?;
+    write(directory.join(ENVIRONMENT_FILE), variables(cluster, anchor, pccs).as_bytes())?;
+    // What an earlier version of the checkout made is another measured file.
+    match fs::remove_file(directory.join(APP_COMPOSE_FILE)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).hint(directory.display(), "is the directory writable?");
+        }
+        _ => {}
+    }
+    App::read_or_make(directory, Asked { danger_host_readable_disk: true, ..Asked::default() })
+}
+
+/// The file of variables, one `NAME=value` a line, sorted.
+fn variables(cluster: &Cluster, anchor: &TrustAnchor, pccs: Option<&str>) -> String {
+    let owners: Vec<String> = cluster.owners.iter().map(ToString::to_string).collect();
+    let mut variables = BTreeMap::from([
+        (NAME_VARIABLE, cluster.name.clone()),
+        (OWNER_KEYS_VARIABLE, owners.join(",")),
+        (THRESHOLD_VARIABLE, cluster.threshold.to_string()),
+    ]);
+    if let TrustAnchor::DangerEmulated(root) = anchor {
+        variables.insert(DANGER_ROOT_VARIABLE, STANDARD.encode(root));
+    }
+    if let Some(pccs) = pccs {
+        variables.insert(PCCS_VARIABLE, pccs.to_owned());
+    }
+    variables.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
+}
+
+fn write(file: PathBuf, bytes: &[u8]) -> Outcome<()> {
+    fs::write(&file, bytes).hint(file.display(), "is the directory writable?")
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::digest::Ed25519Key;
+
+    use super::*;
+
+    #[test]
+    fn all_that_the_kms_is_told_is_in_its_variables() {
+        let cluster = Cluster {
+            name: "local".into(),
+            owners: vec![Ed25519Key([1; 32]), Ed25519Key([2; 32])],
+            threshold: 2,
+        };
+        let (one, two) = ("01".repeat(32), "02".repeat(32));
+        let fixed =
+            format!("DSTYX_KMS_NAME=local\nDSTYX_KMS_OWNERS={one},{two}\nDSTYX_KMS_THRESHOLD=2\n");
+        assert_eq!(variables(&cluster, &TrustAnchor::Intel, None), fixed);
+        let emulated = TrustAnchor::DangerEmulated(vec![0x30, 0x82]);
+        let all = variables(&cluster, &emulated, Some("http://10.0.2.2:8445"));
+        assert!(all.starts_with("DSTYX_KMS_DANGER_EMULATED_ROOT=MII=\n"), "{all}");
+        assert!(all.contains("DSTYX_KMS_PCCS=http://10.0.2.2:8445\n"), "{all}");
+    }
+}

@@ -1,0 +1,315 @@
+//! The machine `kms` of this user: started where it does not run, and led to where it serves.
+//!
+//! It is a machine like any other, whose disk and app directory are kept. That it is this user's is
+//! not taken from its name or address: the channel proves its image and its measured file, which
+//! were copied at its launch, and that its cluster is this user's.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use attestation::TrustAnchor;
+use attestation::kms::{Accepts, KmsRules};
+use nix::fcntl::{Flock, FlockArg};
+use protocol::app_compose;
+use protocol::digest::{ComposeHash, OsImageHash};
+use protocol::image;
+use protocol::kms::{CHANNEL_PORT, KmsImage, StatusResponse};
+use protocol::status::{Phase, Refusal};
+use vmm_configs::spec::Accelerator;
+
+use super::ceremony::Ceremony;
+use super::channel::{Connection, NoConnection, Target};
+use super::deploy;
+use super::memory::Memory;
+use super::owner::Owner;
+use crate::app::APP_COMPOSE_FILE;
+use crate::collateral::named_service;
+use crate::failure::{Failure, Hint as _, Outcome};
+use crate::judge;
+use crate::kept::Kept;
+use crate::launch::{IMAGE_COPY, Launch, MachineSettings, for_guest};
+use crate::output::{Output, note};
+use crate::parts::{Images, Overrides, Parts};
+use crate::platform::Choice;
+use crate::vm::Vm;
+use crate::watch::{self, Watch};
+use crate::{files, paths, private};
+
+/// Name of the machine.
+pub const MACHINE: &str = "kms";
+/// A KMS needs little: it answers one call at a time.
+const SHAPE: (u32, u64) = (1, 1024);
+/// Its ledger grows by some hundred bytes an answer.
+const DISK_GIB: u64 = 2;
+/// How long its boot and its container's start may take.
+const BOOT_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long it may take from then on until it opens a channel.
+const CHANNEL_TIMEOUT: Duration = Duration::from_secs(120);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Ports that are tried for the emulator's collateral: beside those of the KMS, below those that
+/// the system gives to anybody.
+const COLLATERAL_PORTS: std::ops::Range<u16> = 8445..8545;
+/// Name of the file with the port that was chosen.
+const COLLATERAL_PORT_FILE: &str = "collateral.port";
+
+/// With what the machine is started, if it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Start<'a> {
+    /// Image and QEMU.
+    pub overrides: Overrides<'a>,
+    /// TDX or emulated.
+    pub choice: Choice,
+    /// CPU of an emulated guest.
+    pub accelerator: Accelerator,
+}
+
+/// This user's KMS, at the other end of a channel.
+pub struct Local {
+    /// The owner.
+    pub owner: Arc<Owner>,
+    /// What it keeps of the KMS.
+    pub memory: Memory,
+    /// The machine.
+    pub vm: Vm,
+    /// What runs there.
+    pub image: KmsImage,
+    /// The channel.
+    pub connection: Connection,
+}
+
+impl Local {
+    /// Starts the machine if it does not run, and leads the KMS to where it serves.
+    pub fn serving(start: Start<'_>, output: &Output) -> Outcome<Self> {
+        let _lock = lock()?;
+        let owner = owner(output)?;
+        let vm = running(start, &owner, output)?;
+        let mut local = Self::open(vm, owner)?;
+        local.lead(output)?;
+        Ok(local)
+    }
+
+    /// The machine as it runs; nothing is started and nothing is signed.
+    pub fn running() -> Outcome<Self> {
+        let vm = Vm::load(MACHINE).ok().filter(|vm| vm.qemu.alive()).ok_or_else(|| {
+            Failure::new(
+                "this user's KMS does not run",
+                "`dstyx kms start` or `dstyx up` of an app with keys starts it",
+            )
+        })?;
+        Self::open(vm, Arc::new(Owner::expect()?))
+    }
+
+    fn open(vm: Vm, owner: Arc<Owner>) -> Outcome<Self> {
+        let Deployed { image, image_json } = Deployed::of(&vm)?;
+        let memory = Memory::of(owner.key_provider_id())?;
+        let target = target(&vm, &owner, image, image_json)?;
+        let connection = opened(&target, &owner)?;
+        Ok(Self { owner, memory, vm, image, connection })
+    }
+
+    /// Leads the KMS to where it serves, each step said.
+    pub fn lead(&mut self, output: &Output) -> Outcome<StatusResponse> {
+        let say = |step: &str| output.step(step);
+        let (mut ceremony, connection) = self.ceremony(&say);
+        ceremony.lead(connection)
+    }
+
+    /// Keeps the head that the KMS has now, if it extends the last one.
+    pub fn look(&mut self, output: &Output) -> Outcome<()> {
+        let say = |step: &str| output.step(step);
+        let (mut ceremony, connection) = self.ceremony(&say);
+        ceremony.look(connection).map(drop)
+    }
+
+    /// The owner's acts, and the channel on which they are done.
+    pub fn ceremony<'a>(&'a mut self, say: &'a dyn Fn(&str)) -> (Ceremony<'a>, &'a mut Connection) {
+        let Self { owner, memory, image, connection, .. } = self;
+        (Ceremony { owner, memory, image: *image, say }, connection)
+    }
+
+    /// The address that guests on this host are told.
+    pub fn url_for_guests(&self) -> Outcome<String> {
+        Ok(for_guest(&format!("https://{}", channel_address(&self.vm)?)))
+    }
+}
+
+/// What was started, as it was copied at the launch.
+struct Deployed {
+    image: KmsImage,
+    image_json: Vec<u8>,
+}
+
+impl Deployed {
+    fn of(vm: &Vm) -> Outcome<Self> {
+        let directory = vm.directory()?;
+        let image_json = files::read_bounded(&directory.join(IMAGE_COPY), image::MAX_BYTES as u64)?;
+        let file = directory.join(APP_COMPOSE_FILE);
+        let measured = files::read_bounded(&file, app_compose::MAX_BYTES as u64)?;
+        let image = KmsImage {
+            os_image_hash: OsImageHash::of(&image_json),
+            compose_hash: ComposeHash::of(&measured),
+        };
+        Ok(Self { image, image_json })
+    }
+}
+
+fn owner(output: &Output) -> Outcome<Arc<Owner>> {
+    let (owner, made) = Owner::load_or_make()?;
+    if made {
+        output.step(&format!(
+            "made this user's owner key, {}, in {}",
+            owner.public(),
+            super::owner::file()?.display()
+        ));
+    }
+    Ok(Arc::new(owner))
+}
+
+fn running(start: Start<'_>, owner: &Owner, output: &Output) -> Outcome<Vm> {
+    if let Ok(vm) = Vm::load(MACHINE) {
+        if vm.qemu.alive() {
+            if vm.emulated != (start.choice == Choice::Emulated) {
+                return Err(Failure::new(
+                    "this user's KMS runs on another platform than this app would",
+                    format!("`dstyx down {MACHINE}` first, or name another KMS with --kms"),
+                ));
+            }
+            return Ok(vm);
+        }
+        vm.end()?;
+    }
+    let directory = paths::vm_directory(MACHINE)?;
+    if directory.exists() {
+        fs::remove_dir_all(&directory).hint(directory.display(), "remove it by hand")?;
+    }
+    started(start, owner, &directory, output)
+}
+
+fn started(start: Start<'_>, owner: &Owner, directory: &Path, output: &Output) -> Outcome<Vm> {
+    let checkout = paths::checkout().map_err(|failure| {
+        Failure::new(
+            format!("this user's KMS does not run, and {failure}"),
+            "start it in a checkout of dstyx, name another KMS with --kms, or give --no-kms",
+        )
+    })?;
+    let emulated = start.choice == Choice::Emulated;
+    let anchor = judge::anchor_if(emulated);
+    let collateral_port = emulated.then(collateral_port).transpose()?;
+    let pccs = match collateral_port {
+        Some(port) => Some(for_guest(&format!("http://{}:{port}", Ipv4Addr::LOCALHOST))),
+        None => named_service(None).map(|url| for_guest(&url)),
+    };
+    let cluster = owner.local_cluster();
+    let app = deploy::app(&checkout, &app_directory()?, &cluster, &anchor, pccs.as_deref())?;
+    let parts = Parts::of(start.overrides, start.choice, &app, Images::OfKms)?;
+    let mut kept = Kept::for_any_version(MACHINE, app.settings.hash)?;
+    let (vcpus, memory_mib) = SHAPE;
+    let launch = Launch {
+        machine: MachineSettings {
+            vcpus,
+            memory_mib,
+            disk_gib: DISK_GIB,
+            accelerator: start.accelerator,
+        },
+        registry_mirrors: &[],
+        bind: Ipv4Addr::LOCALHOST.into(),
+        choice: start.choice,
+        app: &app,
+        parts: &parts,
+        kept: Some(&kept),
+        kms_urls: &[],
+        collateral_port,
+    };
+    output.step(&format!(
+        "starting this user's KMS, the machine {MACHINE}: {vcpus} vCPU, {memory_mib} MiB"
+    ));
+    let vm = launch.start(MACHINE, directory)?;
+    kept.remember_ports(&vm)?;
+    wait(&vm, directory, output)?;
+    Ok(vm)
+}
+
+/// Follows the boot until the container runs.
+fn wait(vm: &Vm, directory: &Path, output: &Output) -> Outcome<()> {
+    let mut watch = Watch::new(directory.join("status.img"), vm.qemu);
+    let record = watch.until(&[Phase::AppRunning, Phase::AppFailed], BOOT_TIMEOUT, |record| {
+        output.step(&format!("{MACHINE}: {}", watch::sentence(record)));
+    })?;
+    match record.refusal {
+        Refusal::None => Ok(()),
+        _ => Err(Failure::new(
+            format!("this user's KMS does not run: {}", watch::reason(&record)),
+            format!("see `dstyx logs {MACHINE} --console`"),
+        )),
+    }
+}
+
+/// What the machine must prove, and where.
+fn target(vm: &Vm, owner: &Owner, image: KmsImage, image_json: Vec<u8>) -> Outcome<Target> {
+    let anchor: TrustAnchor = judge::anchor_if(vm.emulated);
+    if vm.emulated {
+        note(
+            "danger: the emulator's root is accepted for the KMS, as this program started its machine's emulator itself",
+        );
+    }
+    let accepts = Accepts::Exactly { images: vec![image], image_json };
+    let rules = KmsRules { key_provider_id: owner.key_provider_id(), anchor, accepts };
+    Ok(Target { address: channel_address(vm)?, rules })
+}
+
+fn channel_address(vm: &Vm) -> Outcome<String> {
+    let address = vm.ports.get(&CHANNEL_PORT).ok_or_else(|| {
+        Failure::new(
+            format!("the machine {MACHINE} publishes no port {CHANNEL_PORT}"),
+            format!("is it another app? `dstyx down {MACHINE}` ends it"),
+        )
+    })?;
+    Ok(address.to_string())
+}
+
+/// The program in the container may need a moment after its start.
+fn opened(target: &Target, owner: &Arc<Owner>) -> Outcome<Connection> {
+    let deadline = Instant::now() + CHANNEL_TIMEOUT;
+    loop {
+        match Connection::open(target, Arc::clone(owner)) {
+            Err(NoConnection::Away(_)) if Instant::now() < deadline => std::thread::sleep(PAUSE),
+            outcome => return outcome.map_err(Failure::from),
+        }
+    }
+}
+
+/// Held while the machine is started: two commands would start two.
+fn lock() -> Outcome<Flock<fs::File>> {
+    let path = paths::data_directory()?.join("kms.lock");
+    fs::create_dir_all(paths::data_directory()?).hint(path.display(), "is it writable?")?;
+    let file = fs::File::create(&path).hint(path.display(), "is it writable?")?;
+    Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, error)| Failure::new(format!("{}: {error}", path.display()), "try again"))
+}
+
+/// Directory of the KMS's app.
+fn app_directory() -> Outcome<PathBuf> {
+    Ok(paths::data_directory()?.join("kms-app"))
+}
+
+/// The port of the emulator's collateral service, which is chosen once: the measured file has it.
+fn collateral_port() -> Outcome<u16> {
+    let file = paths::data_directory()?.join(COLLATERAL_PORT_FILE);
+    if let Some(text) = private::read(&file, 8)? {
+        let port = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());
+        return port.ok_or_else(|| {
+            Failure::new(format!("{}: no port", file.display()), "remove the file")
+        });
+    }
+    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let port = COLLATERAL_PORTS.into_iter().find(free).ok_or_else(|| {
+        Failure::new("no port is free for the emulator's collateral", "end other programs")
+    })?;
+    private::replace(&file, port.to_string().as_bytes())
+        .hint(file.display(), "is the directory writable?")?;
+    Ok(port)
+}

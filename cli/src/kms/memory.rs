@@ -1,0 +1,190 @@
+//! What this user keeps of a KMS: a share of its root, the root that was certified, the list and
+//! the policy that were signed, and the last head that was seen.
+//!
+//! One directory for each key provider. The share is secret; the rest protects against a KMS whose
+//! state the host put back: it is compared before anything is signed.
+
+use std::path::{Path, PathBuf};
+
+use protocol::digest::Sha256Digest;
+use protocol::kms::{KmsList, RootCertificate, Share};
+use protocol::strict_json;
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::failure::{Failure, Hint as _, Outcome};
+use crate::{paths, private};
+
+/// A list of KMS images is the largest part.
+const MAX_SEEN_BYTES: usize = 256 << 10;
+/// A share has some hundred bytes.
+const MAX_SHARE_BYTES: usize = 4096;
+/// What to do about a file that cannot be read as it was written.
+const DAMAGED: &str = "it was damaged or edited; put back what was there";
+
+/// Where the ledger of a KMS ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Head {
+    /// Entries.
+    pub entries: u64,
+    /// Hash of the last of them; zero if there are none.
+    pub hash: Sha256Digest,
+}
+
+/// What was seen and signed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seen {
+    /// The last head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<Head>,
+    /// The root that was certified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<RootCertificate>,
+    /// The newest list that was signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<KmsList>,
+    /// Version of the newest policy that was signed; 0 if there is none.
+    #[serde(default)]
+    pub policy_version: u64,
+}
+
+/// A share of a root, cleared when it is dropped.
+pub struct OwnShare {
+    /// The epoch of the root.
+    pub epoch: u32,
+    /// The share.
+    pub bytes: Zeroizing<Vec<u8>>,
+}
+
+impl OwnShare {
+    /// What a KMS handed out.
+    pub fn taken(message: Share) -> Self {
+        Self { epoch: message.epoch, bytes: Zeroizing::new(message.share) }
+    }
+}
+
+/// The share as a file has it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawShare {
+    epoch: u32,
+    share: String,
+}
+
+impl Drop for RawShare {
+    fn drop(&mut self) {
+        self.share.zeroize();
+    }
+}
+
+/// What is kept of one KMS.
+#[derive(Debug)]
+pub struct Memory {
+    directory: PathBuf,
+    /// What was seen and signed.
+    pub seen: Seen,
+}
+
+impl Memory {
+    /// What this user keeps of a KMS; empty for one that was never seen.
+    pub fn of(key_provider_id: Sha256Digest) -> Outcome<Self> {
+        Self::in_directory(&paths::data_directory()?.join("kms").join(key_provider_id.to_string()))
+    }
+
+    /// What is kept in a directory.
+    pub(super) fn in_directory(directory: &Path) -> Outcome<Self> {
+        let file = directory.join("seen.json");
+        let seen = match private::read(&file, MAX_SEEN_BYTES as u64)? {
+            Some(json) => {
+                strict_json::parse(&json, MAX_SEEN_BYTES).hint(file.display(), DAMAGED)?
+            }
+            None => Seen::default(),
+        };
+        Ok(Self { directory: directory.to_owned(), seen })
+    }
+
+    /// Writes what was seen, before what was signed leaves.
+    pub fn save(&self) -> Outcome<()> {
+        let json = serde_json::to_vec_pretty(&self.seen).expect("strings and numbers serialise");
+        self.write("seen.json", &json)
+    }
+
+    /// The share, if it was taken.
+    pub fn share(&self) -> Outcome<Option<OwnShare>> {
+        let file = self.directory.join("share.json");
+        let Some(json) = private::read(&file, MAX_SHARE_BYTES as u64)? else { return Ok(None) };
+        let raw: RawShare =
+            strict_json::parse(&json, MAX_SHARE_BYTES).hint(file.display(), DAMAGED)?;
+        let bytes = hex::decode(&raw.share)
+            .map_err(|_| Failure::new(format!("{}: no share", file.display()), DAMAGED))?;
+        Ok(Some(OwnShare { epoch: raw.epoch, bytes: Zeroizing::new(bytes) }))
+    }
+
+    /// Keeps a share; one of the same epoch is not written over by another.
+    pub fn keep_share(&self, share: &OwnShare) -> Outcome<()> {
+        if let Some(kept) = self.share()?
+            && kept.epoch == share.epoch
+            && kept.bytes != share.bytes
+        {
+            return Err(Failure::new(
+                format!("another share of epoch {} is kept already", share.epoch),
+                format!("move {} away if its root is lost", self.directory.display()),
+            ));
+        }
+        let raw = RawShare { epoch: share.epoch, share: hex::encode(&*share.bytes) };
+        let json = serde_json::to_vec(&raw).expect("a string and a number serialise");
+        self.write("share.json", &Zeroizing::new(json))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Outcome<()> {
+        let file = self.directory.join(name);
+        private::replace(&file, bytes).hint(file.display(), "is the directory writable?")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn what_was_seen_is_read_as_it_was_written_and_by_its_user_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path().join("id");
+        let mut memory = Memory::in_directory(&directory).unwrap();
+        assert_eq!(memory.seen, Seen::default());
+        memory.seen.head = Some(Head { entries: 7, hash: Sha256Digest([7; 32]) });
+        memory.seen.policy_version = 3;
+        memory.save().unwrap();
+        assert_eq!(Memory::in_directory(&directory).unwrap().seen, memory.seen);
+        let file = directory.join("seen.json");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        let text = fs::read_to_string(&file).unwrap();
+        private::replace(&file, text.replacen('{', r#"{"more":1,"#, 1).as_bytes()).unwrap();
+        assert!(Memory::in_directory(&directory).is_err());
+        private::replace(&file, text.as_bytes()).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o660)).unwrap();
+        assert!(Memory::in_directory(&directory).is_err());
+    }
+
+    #[test]
+    fn a_share_is_kept_for_its_user_alone_and_not_replaced_within_its_epoch() {
+        let directory = tempfile::tempdir().unwrap();
+        let memory = Memory::in_directory(&directory.path().join("id")).unwrap();
+        assert!(memory.share().unwrap().is_none());
+        let share = |epoch, byte| OwnShare { epoch, bytes: Zeroizing::new(vec![byte; 33]) };
+        memory.keep_share(&share(1, 0xab)).unwrap();
+        memory.keep_share(&share(1, 0xab)).unwrap();
+        let kept = memory.share().unwrap().unwrap();
+        assert_eq!((kept.epoch, kept.bytes), (1, share(1, 0xab).bytes));
+        let file = directory.path().join("id/share.json");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(memory.keep_share(&share(1, 0xcd)).is_err());
+        memory.keep_share(&share(2, 0xcd)).unwrap();
+        assert_eq!(memory.share().unwrap().unwrap().epoch, 2);
+    }
+}
