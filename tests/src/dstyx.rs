@@ -9,10 +9,11 @@ use tempfile::TempDir;
 
 use crate::lab;
 
-/// A user with a state directory of their own.
+/// A user with directories of their own for state and data.
 #[derive(Debug)]
 pub struct User {
     state: TempDir,
+    data: TempDir,
     cache: Option<TempDir>,
 }
 
@@ -40,7 +41,8 @@ pub struct Printed {
 
 impl Default for User {
     fn default() -> Self {
-        Self { state: tempfile::tempdir().unwrap(), cache: None }
+        let [state, data] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        Self { state, data, cache: None }
     }
 }
 
@@ -111,7 +113,7 @@ impl User {
             .args(arguments)
             .current_dir(lab::checkout())
             .env("XDG_STATE_HOME", self.state.path())
-            .env("XDG_DATA_HOME", self.state.path().join("data"));
+            .env("XDG_DATA_HOME", self.data.path());
         command.env_remove("DSTYX_PCCS");
         if let Some(cache) = &self.cache {
             command.env("XDG_CACHE_HOME", cache.path());
@@ -126,6 +128,11 @@ impl User {
             json: serde_json::from_slice(&output.stdout).unwrap_or_default(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
+    }
+
+    /// Directory of what is kept of a machine that has ended.
+    pub fn kept(&self, name: &str) -> std::path::PathBuf {
+        self.data.path().join("dstyx/disks").join(name)
     }
 
     /// Directory of a machine's state.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use protocol::app_compose;
 use protocol::data_disk;
-use protocol::digest::Sha256Digest;
+use protocol::digest::{AppId, Sha256Digest};
 use protocol::handover::AGENT_PORT;
 use protocol::image::ImageManifest;
 use protocol::launch::{self, LaunchClaims, RawLaunch};
@@ -65,6 +65,12 @@ pub struct Host {
     pub compose: String,
     /// Registry mirrors named to the guest.
     pub mirrors: Vec<String>,
+    /// Addresses of a KMS named to the guest.
+    pub kms_urls: Vec<String>,
+    /// Seed of the instance id.
+    pub instance_seed: [u8; protocol::identity::SEED_BYTES],
+    /// The id that the host states for the app; by default that of its file.
+    pub app_id: Option<AppId>,
     /// TCP ports of the guest to forward besides the agent's.
     pub ports: Vec<u16>,
     /// UDP ports of the guest to forward.
@@ -165,6 +171,9 @@ impl Default for Host {
                 "00".repeat(32)
             ),
             mirrors: Vec::new(),
+            kms_urls: Vec::new(),
+            instance_seed: INSTANCE_SEED,
+            app_id: None,
             ports: Vec::new(),
             udp_ports: Vec::new(),
             timeout: TIMEOUT,
@@ -228,9 +237,9 @@ impl Host {
     fn block(&self, spec: &LaunchSpec, manifest: &ImageManifest, app_compose: &[u8]) -> Vec<u8> {
         launch::encode(&RawLaunch {
             app_compose: base64::engine::general_purpose::STANDARD.encode(app_compose),
-            app_id: None,
-            instance_id_seed: hex::encode(INSTANCE_SEED),
-            kms_urls: Vec::new(),
+            app_id: self.app_id,
+            instance_id_seed: hex::encode(self.instance_seed),
+            kms_urls: self.kms_urls.clone(),
             gateway_urls: Vec::new(),
             registry_mirrors: self.mirrors.clone(),
             encrypted_env: None,

@@ -28,6 +28,23 @@ pub fn get_as(host: impl ToSocketAddrs, path: &str, accept: &str) -> std::io::Re
     }
 }
 
+/// Status and body of a form that is sent to `path`.
+///
+/// # Errors
+/// If nobody answers in HTTP.
+pub fn post_form(
+    host: impl ToSocketAddrs,
+    path: &str,
+    form: &str,
+) -> std::io::Result<(u16, Vec<u8>)> {
+    let length = form.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: guest\r\nConnection: close\r\nContent-Length: {length}\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\n\r\n{form}"
+    );
+    exchange(host, &request)
+}
+
 /// Status and body of `GET path`.
 ///
 /// # Errors
@@ -37,12 +54,15 @@ pub fn answer(
     path: &str,
     accept: &str,
 ) -> std::io::Result<(u16, Vec<u8>)> {
+    let head = format!("GET {path} HTTP/1.1\r\nHost: guest\r\nAccept: {accept}");
+    exchange(host, &format!("{head}\r\nConnection: close\r\n\r\n"))
+}
+
+/// Sends one request and reads until the guest closes.
+fn exchange(host: impl ToSocketAddrs, request: &str) -> std::io::Result<(u16, Vec<u8>)> {
     let mut stream = TcpStream::connect(host)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: guest\r\nAccept: {accept}\r\nConnection: close\r\n\r\n"
-    )?;
+    stream.write_all(request.as_bytes())?;
     let mut reply = Vec::new();
     stream.read_to_end(&mut reply)?;
     let end = reply.windows(4).position(|window| window == b"\r\n\r\n");

@@ -1,0 +1,32 @@
+//! Promises of keys: a KMS in a guest of its own, apps whose data last, and hosts that try to get
+//! keys or to turn a disk back.
+//!
+//! A harness of its own, because its boots take turns and share one KMS.
+
+#![allow(clippy::unwrap_used)] // the helpers of a test are tests too
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+#[path = "kms/notes.rs"]
+mod notes;
+#[path = "kms/strangers.rs"]
+mod strangers;
+
+fn main() -> ExitCode {
+    if let Some(code) = reproducible_build::sandbox::run_if_child() {
+        return code;
+    }
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let trials = vec![Trial::test(
+        "notes survive down, power cuts and a restarted KMS; an older disk, another file and a stranger's KMS get nothing",
+        || {
+            let owner = notes::survive();
+            strangers::get_nothing(&owner);
+            Ok(())
+        },
+    )];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

@@ -1,0 +1,141 @@
+//! The example `notes` as its user runs it: what was written stays.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tests::dstyx::{Answer, User};
+use tests::{http, lab};
+
+/// The app's machine.
+pub const NAME: &str = "promise-notes";
+/// The machine of the user's own KMS.
+pub const KMS: &str = "kms";
+
+/// A user whose machines end with the test.
+#[derive(Debug)]
+pub struct Owner(pub User);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        for name in [NAME, KMS] {
+            self.0.dstyx(["down", name]);
+        }
+    }
+}
+
+/// Boots the KMS and the app, writes, cuts the power, stops, restarts both, and puts an older disk
+/// in place.
+pub fn survive() -> Owner {
+    for app in image::apps::OwnApp::all().filter(|app| app.name != "hello") {
+        app.build(lab::builder(), lab::checkout()).unwrap();
+    }
+    let owner = Owner(User::default());
+    let user = &owner.0;
+    let up = start(user);
+    add(&up, "first");
+    keys_came_from_the_kms(user);
+
+    // The host pulls the plug: what was answered is on the disk.
+    add(&up, "before the power cut");
+    cut_power(user, NAME);
+    let up = start(user);
+    assert_eq!(notes(&up), ["first", "before the power cut"]);
+
+    let down = user.dstyx(["down", NAME]);
+    assert_eq!((down.code, &down.json["disk_kept"]), (0, &Value::from(true)), "{down:#?}");
+    let older = copied(&disk(user), "older");
+    let up = start(user);
+    add(&up, "after down");
+    user.dstyx(["down", NAME]);
+
+    // An older disk, whole and decryptable, is refused; the newest opens again.
+    let newest = copied(&disk(user), "newest");
+    fs::rename(older, disk(user)).unwrap();
+    let refused = up_with(user, &[]);
+    assert_ne!(refused.code, 0, "{refused:#?}");
+    assert!(refused.stderr.contains("older"), "{refused:#?}");
+    user.dstyx(["down", NAME]);
+    fs::rename(newest, disk(user)).unwrap();
+
+    // The KMS ends and comes back: its root lives in the owner's share only.
+    cut_power(user, KMS);
+    let up = start(user);
+    assert!(up.stderr.contains("this user's key"), "{}", up.stderr);
+    assert_eq!(notes(&up), ["first", "before the power cut", "after down"]);
+    owner
+}
+
+fn start(user: &User) -> Answer {
+    let up = up_with(user, &[]);
+    assert_eq!((up.code, up.text("/verdict")), (0, "pass"), "{up:#?}");
+    up
+}
+
+fn up_with(user: &User, more: &[&str]) -> Answer {
+    let mut arguments = vec!["up", "examples/notes", "--emulate", "--name", NAME];
+    arguments.extend(["--vcpus", "1", "--memory", "1024", "--disk-gib", "1"]);
+    arguments.extend(more);
+    user.dstyx(arguments)
+}
+
+fn keys_came_from_the_kms(user: &User) {
+    let verdict = user.dstyx(["verify", "--vm", NAME, "--vcpus", "1", "--memory", "1024"]);
+    verdict.passes();
+    assert!(verdict.text("/facts/key_provider").contains("\"name\":\"kms\""), "{verdict:#?}");
+    let image = lab::image(protocol::image::Flavour::Dev).join("image.json");
+    let hash = protocol::digest::OsImageHash::of(&fs::read(image).unwrap());
+    assert_eq!(verdict.text("/facts/os_image_hash"), hash.to_string());
+}
+
+fn address(up: &Answer) -> String {
+    let url = up.text("/urls/0");
+    url.strip_prefix("http://").unwrap().trim_end_matches('/').to_owned()
+}
+
+fn add(up: &Answer, text: &str) {
+    let body = format!("text={}", text.replace(' ', "+"));
+    let (status, answer) = http::post_form(address(up), "/notes", &body).unwrap();
+    assert_eq!(status, 303, "{}", String::from_utf8_lossy(&answer));
+}
+
+/// Texts of all notes, the oldest first.
+fn notes(up: &Answer) -> Vec<String> {
+    let json: Value = serde_json::from_slice(&http::get(address(up), "/notes").unwrap()).unwrap();
+    let list = json.as_array().or_else(|| json["notes"].as_array()).unwrap();
+    let mut notes: Vec<(u64, String)> = list
+        .iter()
+        .map(|note| (note["id"].as_u64().unwrap(), note["text"].as_str().unwrap().to_owned()))
+        .collect();
+    notes.sort();
+    notes.into_iter().map(|(_, text)| text).collect()
+}
+
+/// Kills QEMU at once: nothing is flushed, nothing is said.
+fn cut_power(user: &User, name: &str) {
+    let vm = fs::read(user.machine(name).join("vm.json")).unwrap();
+    let vm: Value = serde_json::from_slice(&vm).unwrap();
+    let pid = i32::try_from(vm["qemu"]["pid"].as_i64().unwrap()).unwrap();
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    while PathBuf::from(format!("/proc/{pid}/stat")).exists()
+        && !fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default().contains(") Z ")
+    {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+/// The file of the app's data disk.
+pub fn disk(user: &User) -> PathBuf {
+    user.kept(NAME).join("data.img")
+}
+
+/// A copy beside a disk, with its holes.
+fn copied(disk: &Path, name: &str) -> PathBuf {
+    let copy = disk.with_extension(name);
+    let copied = Command::new("cp").arg("--sparse=always").args([disk, &copy]).status().unwrap();
+    assert!(copied.success());
+    copy
+}
