@@ -195,8 +195,15 @@ pub fn judge_kms(
         }
         Accepts::Exactly { images, image_json } => (images, &image_json[..]),
     };
-    let verified =
-        judge_evidence(evidence, statement, report_data, rules, images, image_json, now_secs)?;
+    let policy = policy(rules, images, report_data);
+    let verified = judge_evidence(evidence, statement, policy, image_json, now_secs)?;
+    let pair = KmsImage {
+        os_image_hash: verified.image().os_image_hash,
+        compose_hash: verified.app().compose_hash,
+    };
+    if !images.contains(&pair) {
+        return Err(KmsRefusal::Pair(pair));
+    }
     if let Some(root) = &root {
         check_root_signature(root, statement, exporter, &evidence.quote)?;
     }
@@ -204,23 +211,26 @@ pub fn judge_kms(
     Ok(VerifiedKms { cluster, evidence: verified, root, list })
 }
 
+/// A policy that accepts these images and these measured files, under the files' own app ids.
+fn policy(rules: &KmsRules, images: &[KmsImage], report_data: ReportData) -> Policy {
+    let expected = ExpectedReportData::Exactly(report_data);
+    let mut policy = Policy::strict(rules.anchor.clone(), expected);
+    policy.images = Some(images.iter().map(|pair| pair.os_image_hash).collect());
+    policy.apps = Some(images.iter().map(|pair| AcceptedApp::of(pair.compose_hash)).collect());
+    policy.forbidden_events = vec![event_name::DANGER_PRIVILEGED.to_owned()];
+    policy
+}
+
 fn judge_evidence(
     evidence: &Evidence,
     statement: &Statement,
-    report_data: ReportData,
-    rules: &KmsRules,
-    images: &[KmsImage],
+    policy: Policy,
     image_json: &[u8],
     now_secs: u64,
 ) -> Result<VerifiedEvidence, KmsRefusal> {
     let image = Image::ours(image_json, Parts::default())?;
     let collateral = statement.collateral.as_deref().map(|text| Collateral::parse(text.as_bytes()));
     let collateral = collateral.transpose()?;
-    let expected = ExpectedReportData::Exactly(report_data);
-    let mut policy = Policy::strict(rules.anchor.clone(), expected);
-    policy.images = Some(images.iter().map(|pair| pair.os_image_hash).collect());
-    policy.apps = Some(images.iter().map(|pair| AcceptedApp::of(pair.compose_hash)).collect());
-    policy.forbidden_events = vec![event_name::DANGER_PRIVILEGED.to_owned()];
     let stated = StatedImage {
         image: &image,
         machine: &StatedMachine::default(),
@@ -231,13 +241,6 @@ fn judge_evidence(
     let appraisal = appraise(evidence, Some(&stated), policy, collateral.as_ref(), now_secs)?;
     let verified =
         appraisal.into_verified().map_err(|refusal| KmsRefusal::Evidence(Box::new(refusal)))?;
-    let pair = KmsImage {
-        os_image_hash: verified.image().os_image_hash,
-        compose_hash: verified.app().compose_hash,
-    };
-    if !images.contains(&pair) {
-        return Err(KmsRefusal::Pair(pair));
-    }
     if !verified.proves_roles() {
         return Err(KmsRefusal::Unreserved);
     }

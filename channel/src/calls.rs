@@ -1,5 +1,5 @@
-//! Calls over a channel: `prpc` in protobuf over HTTP/1.1, one at a time, on the connection that was
-//! verified and on no other.
+//! Calls over a channel: `prpc` in protobuf over HTTP/1.1, one at a time, on the connection that
+//! was verified and on no other.
 
 use std::time::Duration;
 

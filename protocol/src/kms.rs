@@ -1,10 +1,10 @@
-//! What a KMS and those who talk to it share: who a KMS is, the documents that its owners sign, what
-//! it states beside its evidence, and its calls.
+//! What a KMS and those who talk to it share: who a KMS is, the documents that its owners sign,
+//! what it states beside its evidence, and its calls.
 //!
 //! A call with keys in its answer travels on an attested channel ([`crate::channel::ALPN_KMS`])
-//! alone; the names and numbers of dstack's messages are kept where dstack has the call. Owners sign
-//! documents as DSSE envelopes; the types here are their payloads, which say nothing before the
-//! signatures were counted.
+//! alone; the names and numbers of dstack's messages are kept where dstack has the call. Owners
+//! sign documents as DSSE envelopes; the types here are their payloads, which say nothing before
+//! the signatures were counted.
 
 mod cluster;
 mod documents;
