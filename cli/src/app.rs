@@ -22,8 +22,8 @@ use crate::app_files::{self, Referred};
 use crate::compose_files;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::files;
-use crate::kms::owner::Owner;
 use crate::output::note;
+use crate::owner::Owner;
 
 /// Name of the measured file in an app directory.
 pub const APP_COMPOSE_FILE: &str = "app-compose.json";

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod kms;
 
-pub use kms::{Kms, KmsImageVerb, KmsLedger, KmsPolicy, KmsStart};
+pub use kms::{KeyFlags, Kms, KmsImageVerb, KmsLedger, KmsPolicy, KmsStart};
 
 /// Run docker-compose apps in verifiable Intel TDX virtual machines.
 #[derive(Debug, Parser)]
@@ -126,25 +126,6 @@ pub struct Up {
     #[command(flatten)]
     /// Where its keys come from.
     pub keys: KeyFlags,
-}
-
-/// Where the keys of an app come from.
-#[derive(Debug, Clone, Default, Args)]
-pub struct KeyFlags {
-    /// The KMS at this address (https://, host and port) has the app's keys; its owners allow the
-    /// app. By default this user's own KMS is started, where the app keeps data.
-    #[arg(long, value_name = "URL", conflicts_with = "no_kms")]
-    pub kms: Vec<String>,
-    /// Who that KMS is (its key_provider_id, 64 hex digits), for an app-compose.json that is made;
-    /// by default this user's own.
-    #[arg(long, value_name = "HEX", requires = "kms")]
-    pub kms_id: Option<String>,
-    /// Make an app-compose.json without keys: what the app writes to its volumes lasts for one boot.
-    #[arg(long)]
-    pub no_kms: bool,
-    /// Start another version of the app on the data that are kept for its virtual machine.
-    #[arg(long, conflicts_with = "no_kms")]
-    pub upgrade: bool,
 }
 
 /// Options of `down`.

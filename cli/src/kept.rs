@@ -102,8 +102,8 @@ impl Record {
 
     /// The id to state at launch: none where the compose hash says it.
     pub fn stated_app_id(&self) -> Option<AppId> {
-        let said = self.compose_hashes.last().map(AppId::from_compose_hash);
-        (said != Some(self.app_id)).then_some(self.app_id)
+        let implied = self.compose_hashes.last().map(AppId::from_compose_hash);
+        (implied != Some(self.app_id)).then_some(self.app_id)
     }
 }
 

@@ -11,5 +11,4 @@ mod deploy;
 mod ledger;
 pub mod local;
 pub mod memory;
-pub mod owner;
 pub mod policy;

@@ -8,6 +8,7 @@ use pccs::INTEL_PCS;
 use serde::Serialize;
 
 use crate::args::{Collateral, FetchCollateral};
+use crate::clock::now_secs;
 use crate::collateral::{self, Cache};
 use crate::commands::verify;
 use crate::failure::{Hint as _, Outcome};
@@ -59,7 +60,7 @@ fn fetch(options: &FetchCollateral, output: &Output) -> Outcome<ExitCode> {
 }
 
 fn show(file: Option<&Path>, output: &Output) -> Outcome<ExitCode> {
-    let now_secs = verify::now_secs()?;
+    let now_secs = now_secs()?;
     let files = match file {
         Some(file) => vec![file.to_owned()],
         None => Cache::of_user()?.files()?,

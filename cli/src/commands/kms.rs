@@ -15,8 +15,8 @@ use crate::kms::allow;
 use crate::kms::ceremony::{Ceremony, Step};
 use crate::kms::channel::{Calls as _, Connection};
 use crate::kms::local::{Local, Start};
-use crate::kms::owner::{self, Owner};
 use crate::output::{Output, columns};
+use crate::owner::{self, Owner};
 use crate::parts::Overrides;
 use crate::platform;
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::app::{App, Asked};
 use crate::args::Up;
+use crate::clock::now_secs;
 use crate::collateral::named_service;
 use crate::commands::kms::accelerator;
 use crate::commands::verify;
@@ -137,7 +138,7 @@ fn appraisal_request(vm: &Vm, app: &App, options: &Up) -> Outcome<AppraisalReque
         collateral: None,
         policy: None,
         pccs: named_service(None),
-        now_secs: verify::now_secs()?,
+        now_secs: now_secs()?,
         danger_accept_emulated: false,
     })
 }

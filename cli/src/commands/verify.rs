@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use attestation::policy::ExpectedReportData;
 use attestation::{Appraisal, Release, Verdict};
@@ -11,6 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::args::{Signers, Verify};
+use crate::clock::now_secs;
 use crate::collateral::named_service;
 use crate::commands::stated;
 use crate::failure::{Failure, Hint as _, Outcome};
@@ -37,13 +37,6 @@ pub fn exit_code(appraisal: &Appraisal) -> ExitCode {
         Verdict::Fail => ExitCode::from(1),
         Verdict::Incomplete => ExitCode::from(2),
     }
-}
-
-/// The machine's clock; the one place where a verdict's time comes from when a person states none.
-pub fn now_secs() -> Outcome<u64> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map(|since| since.as_secs())
-        .hint("the clock", "set this machine's clock, or state a time with --at")
 }
 
 fn appraisal_request(options: &Verify) -> Outcome<AppraisalRequest> {

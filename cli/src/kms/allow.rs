@@ -8,11 +8,11 @@ use protocol::strict_json;
 
 use super::channel::Calls;
 use super::local::Local;
-use super::owner::Owner;
 use super::policy::{Wanted, extended};
-use crate::commands::verify::now_secs;
+use crate::clock::now_secs;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::output::Output;
+use crate::owner::Owner;
 
 /// Gives the KMS the image's reference values and a policy that allows `wanted` too.
 pub fn allow(

@@ -16,8 +16,8 @@ use zeroize::Zeroize as _;
 use super::channel::Calls;
 use super::ledger;
 use super::memory::{Head, Memory, OwnShare, Seen};
-use super::owner::Owner;
 use crate::failure::{Failure, Outcome};
+use crate::owner::Owner;
 
 /// A fresh KMS takes three steps; a loop that makes no progress ends.
 const MAX_STEPS: usize = 6;

@@ -16,9 +16,9 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-use super::owner::Owner;
-use crate::commands::verify::now_secs;
+use crate::clock::now_secs;
 use crate::failure::{Failure, Hint as _, Outcome};
+use crate::owner::Owner;
 
 /// How long a TCP connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -24,7 +24,6 @@ use super::ceremony::Ceremony;
 use super::channel::{Connection, NoConnection, Target};
 use super::deploy;
 use super::memory::Memory;
-use super::owner::Owner;
 use crate::app::APP_COMPOSE_FILE;
 use crate::collateral::named_service;
 use crate::failure::{Failure, Hint as _, Outcome};
@@ -32,6 +31,7 @@ use crate::judge;
 use crate::kept::Kept;
 use crate::launch::{IMAGE_COPY, Launch, MachineSettings, for_guest};
 use crate::output::{Output, note};
+use crate::owner::Owner;
 use crate::parts::{Images, Overrides, Parts};
 use crate::platform::Choice;
 use crate::vm::Vm;
@@ -85,7 +85,7 @@ impl Local {
     /// Starts the machine if it does not run, and leads the KMS to where it serves.
     pub fn serving(start: Start<'_>, output: &Output) -> Outcome<Self> {
         let _lock = lock()?;
-        let owner = owner(output)?;
+        let owner = Arc::new(Owner::ensured(output)?);
         let vm = running(start, &owner, output)?;
         let mut local = Self::open(vm, owner)?;
         local.lead(output)?;
@@ -155,18 +155,6 @@ impl Deployed {
         };
         Ok(Self { image, image_json })
     }
-}
-
-fn owner(output: &Output) -> Outcome<Arc<Owner>> {
-    let (owner, made) = Owner::load_or_make()?;
-    if made {
-        output.step(&format!(
-            "made this user's owner key, {}, in {}",
-            owner.public(),
-            super::owner::file()?.display()
-        ));
-    }
-    Ok(Arc::new(owner))
 }
 
 fn running(start: Start<'_>, owner: &Owner, output: &Output) -> Outcome<Vm> {

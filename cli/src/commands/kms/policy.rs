@@ -10,15 +10,15 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::args::KmsPolicy;
-use crate::commands::verify::now_secs;
+use crate::clock::now_secs;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::files;
 use crate::kept::Kept;
 use crate::kms::allow;
 use crate::kms::local::Local;
-use crate::kms::owner::Owner;
 use crate::kms::policy::{Wanted, explain};
 use crate::output::{Output, columns};
+use crate::owner::Owner;
 
 /// A policy in base64 with the signatures of sixteen owners.
 const MAX_FILE_BYTES: u64 = 2 * MAX_DOCUMENT_BYTES as u64;

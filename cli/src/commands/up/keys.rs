@@ -10,10 +10,10 @@ use crate::files;
 use crate::kept::Kept;
 use crate::kms::allow;
 use crate::kms::local::{Local, MACHINE, Start};
-use crate::kms::owner::{self, Owner};
 use crate::kms::policy::Wanted;
 use crate::launch::for_guest;
 use crate::output::{Output, note};
+use crate::owner::Owner;
 use crate::parts::Parts;
 
 /// What a launch of an app takes besides.
@@ -34,15 +34,7 @@ pub fn for_data(flags: &KeyFlags, output: &Output) -> Outcome<Option<Sha256Diges
             .hint("--kms-id", "`dstyx kms status` of its owner shows the key_provider_id")?;
         return Ok(Some(id));
     }
-    let (owner, made) = Owner::load_or_make()?;
-    if made {
-        output.step(&format!(
-            "made this user's owner key, {}, in {}",
-            owner.public(),
-            owner::file()?.display()
-        ));
-    }
-    Ok(Some(owner.key_provider_id()))
+    Ok(Some(Owner::ensured(output)?.key_provider_id()))
 }
 
 impl Keys {

@@ -1,3 +1,5 @@
+//! Steps, heads and signatures, against a KMS that answers from a script.
+
 use std::collections::VecDeque;
 
 use protocol::digest::{ComposeHash, OsImageHash};

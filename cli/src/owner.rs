@@ -10,6 +10,7 @@ use protocol::kms::Cluster;
 use zeroize::Zeroizing;
 
 use crate::failure::{Failure, Hint as _, Outcome};
+use crate::output::Output;
 use crate::{paths, private};
 
 /// Name of the cluster that a user's key owns alone.
@@ -48,6 +49,16 @@ impl Owner {
         Ok((owner, made))
     }
 
+    /// This user's key, which is made where there is none; a person is told of that.
+    pub fn ensured(output: &Output) -> Outcome<Self> {
+        let (owner, made) = Self::load_or_make()?;
+        if made {
+            let (key, file) = (owner.public(), file()?);
+            output.step(&format!("made this user's owner key, {key}, in {}", file.display()));
+        }
+        Ok(owner)
+    }
+
     /// This user's key, or what to do without one.
     pub fn expect() -> Outcome<Self> {
         Self::load()?.ok_or_else(|| {
@@ -56,7 +67,7 @@ impl Owner {
     }
 
     #[cfg(test)]
-    pub(super) fn of_seed(byte: u8) -> Self {
+    pub fn of_seed(byte: u8) -> Self {
         Self { key: SigningKey::from_seed(&[byte; 32]) }
     }
 
