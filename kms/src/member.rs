@@ -24,6 +24,7 @@ use kms::state::{Phase, State};
 use protocol::digest::{Ed25519Key, OsImageHash, Sha256Digest};
 use protocol::kms::{Cluster, Request, RootCertificate};
 use protocol::prpc::{self, Encoding, PrpcError};
+use zeroize::Zeroize as _;
 
 use crate::config::Config;
 use crate::judge::now_secs;
@@ -162,7 +163,13 @@ impl Member {
                 Ok(prpc::encode(&self.environment_key(&request.app_id, now_secs)?, encoding))
             }
             (Caller::Guest(guest), request) => self.guest(guest, &request, encoding, now_secs),
-            (Caller::Owner(key), request) => self.owner(key, &request, encoding, now_secs),
+            (Caller::Owner(key), mut request) => {
+                let answer = self.owner(key, &request, encoding, now_secs);
+                if let Request::GiveShare(message) = &mut request {
+                    message.share.zeroize();
+                }
+                answer
+            }
             (Caller::Anybody, _) => {
                 let what = "a public call".to_owned();
                 Err(MemberError::Prpc(PrpcError::NotFound(what)))

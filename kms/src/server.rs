@@ -94,3 +94,6 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

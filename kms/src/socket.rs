@@ -161,4 +161,6 @@ impl Socket {
 }
 
 #[cfg(test)]
+pub mod fixtures;
+#[cfg(test)]
 mod tests;

@@ -38,6 +38,13 @@ impl Place {
         Self { config: Config { cluster, anchor, pccs: None, data }, keys }
     }
 
+    /// The seed of an owner's private key.
+    pub fn seed(&self, place: usize) -> [u8; 32] {
+        let key = self.keys[place].signer().key();
+        let seeds = (1..).map(|byte| [byte; 32]);
+        seeds.into_iter().find(|seed| SigningKey::from_seed(seed).signer().key() == key).unwrap()
+    }
+
     /// A new process over the same data.
     pub fn start(&self) -> Member {
         Member::open(&self.config).unwrap()
@@ -68,16 +75,26 @@ impl Place {
 
     /// A list with one entry.
     pub fn list(&self, version: u64) -> SignedDocument {
-        let images = vec![KmsImage { os_image_hash: IMAGE, compose_hash: FILE }];
+        self.list_of(version, KmsImage { os_image_hash: IMAGE, compose_hash: FILE })
+    }
+
+    /// A list with this entry.
+    pub fn list_of(&self, version: u64, image: KmsImage) -> SignedDocument {
+        let images = vec![image];
         let key_provider_id = self.config.cluster.id();
         self.signed(payload_type::LIST, &KmsList { key_provider_id, version, images })
     }
 
     /// A policy that names [`guest`].
     pub fn policy(&self, version: u64) -> SignedDocument {
+        self.policy_of(version, APP, KmsImage { os_image_hash: IMAGE, compose_hash: FILE })
+    }
+
+    /// A policy that names this app in this image.
+    pub fn policy_of(&self, version: u64, app_id: AppId, pair: KmsImage) -> SignedDocument {
         let app = PolicyApp {
-            app_id: APP,
-            compose_hashes: vec![FILE],
+            app_id,
+            compose_hashes: vec![pair.compose_hash],
             instances: Instances::Number(100),
             danger_privileged: false,
             danger_storage: Vec::new(),
@@ -92,7 +109,7 @@ impl Place {
             not_before_secs: now_secs - 60,
             not_after_secs: now_secs + 3600,
             apps: vec![app],
-            os_images: vec![IMAGE],
+            os_images: vec![pair.os_image_hash],
             danger_go_back_to_images: Vec::new(),
             platform_ids: None,
             minimum_tcb_evaluation_number: None,

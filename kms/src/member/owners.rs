@@ -14,6 +14,7 @@ use protocol::kms::{
     LedgerResponse, Request, Share as ShareMessage, SignedDocument, StatusResponse,
 };
 use protocol::prpc::{self, Encoding, PrpcError};
+use zeroize::Zeroize as _;
 
 use super::{Held, Inner, Member, MemberError, Part};
 
@@ -37,8 +38,10 @@ impl Member {
             Request::Status => {}
             Request::Bootstrap => self.bootstrap(&mut inner, now_secs)?,
             Request::TakeShare => {
-                let share = self.take_share(&mut inner, owner)?;
-                return Ok(prpc::encode(&share, encoding));
+                let mut share = self.take_share(&mut inner, owner)?;
+                let answer = prpc::encode(&share, encoding);
+                share.share.zeroize();
+                return Ok(answer);
             }
             Request::GiveShare(message) => self.give_share(&mut inner, owner, message)?,
             Request::CertifyRoot(document) => {

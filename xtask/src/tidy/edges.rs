@@ -90,6 +90,7 @@ const NEVER: &[(&str, &[&str])] = &[
     // One cryptographic library in C: aws-lc.
     ("guest-agent", &["ring", "openssl-sys"]),
     ("cli", &["ring", "openssl-sys"]),
+    ("kms", &["ring", "openssl-sys"]),
     ("pccs", &["ring", "openssl-sys", "tokio"]),
     ("protocol", &["tokio", "rustix", "nix", "ureq"]),
     ("attestation", &["tokio", "reqwest", "ureq"]),

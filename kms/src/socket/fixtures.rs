@@ -1,0 +1,105 @@
+//! A guest's agent for tests, whose quotes a test makes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use protocol::prpc::guest::{self, Service};
+use service::budget::Budget;
+use service::prpc::{CallError, Calls, status};
+use service::{Answer, Answers};
+use tokio::net::UnixListener;
+
+use super::*;
+
+/// What a guest answers to a request for a quote; `None` refuses.
+type Quotes = Box<dyn Fn(ReportData) -> Option<Evidence> + Send + Sync>;
+
+/// An agent as a container sees it.
+struct Agent {
+    budget: Budget,
+    file: Vec<u8>,
+    /// The file's hash by the agent's own word.
+    stated: ComposeHash,
+    quotes: Quotes,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error(transparent)]
+    Prpc(#[from] PrpcError),
+    #[error("no quote now")]
+    NoQuote,
+}
+
+impl CallError for Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Prpc(error) => status(error),
+            Self::NoQuote => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl Answers for Agent {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        service::prpc::respond(self, request).await
+    }
+}
+
+impl Calls for Agent {
+    type Error = Refusal;
+
+    fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    fn name(&self) -> &'static str {
+        "DstackGuest"
+    }
+
+    fn method(&self, path: &str) -> Result<&'static str, PrpcError> {
+        Service::DstackGuest.method(path)
+    }
+
+    async fn call(
+        &self,
+        method: &'static str,
+        arguments: Arguments<'_>,
+    ) -> Result<Vec<u8>, Refusal> {
+        let encoding = arguments.encoding();
+        match Service::DstackGuest.read(method, arguments)? {
+            guest::Request::Info => {
+                let file = String::from_utf8(self.file.clone()).unwrap();
+                let tcb_info = serde_json::json!({"mrtd": "", "app_compose": file});
+                let compose_hash = self.stated.0.to_vec();
+                let info =
+                    AppInfo { tcb_info: tcb_info.to_string(), compose_hash, ..AppInfo::default() };
+                Ok(prpc::encode(&info, encoding))
+            }
+            guest::Request::Attest(args) => {
+                let report_data = ReportData(args.report_data.try_into().unwrap());
+                let evidence = (self.quotes)(report_data).ok_or(Refusal::NoQuote)?;
+                let Evidence { quote, event_log, claims, .. } = evidence;
+                let config = foreign::vm_config(&claims);
+                let attestation = foreign::scale::encode(&quote, &event_log, &report_data, &config);
+                Ok(prpc::encode(&AttestResponse { attestation }, encoding))
+            }
+            _ => Err(Refusal::NoQuote),
+        }
+    }
+}
+
+/// A socket of an agent with this measured file.
+pub fn socket(
+    path: &Path,
+    file: &[u8],
+    stated: ComposeHash,
+    quotes: impl Fn(ReportData) -> Option<Evidence> + Send + Sync + 'static,
+) -> Socket {
+    let listener = UnixListener::bind(path).unwrap();
+    let (file, quotes) = (file.to_vec(), Box::new(quotes));
+    let agent = Agent { budget: Budget::new(16 << 20), file, stated, quotes };
+    tokio::spawn(service::serve(listener, Arc::new(agent), 8));
+    Socket { path: path.to_owned() }
+}
