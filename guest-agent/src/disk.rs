@@ -4,7 +4,8 @@
 //! key that was drawn here, made anew at every boot and read only where this boot wrote it. With a
 //! KMS it is encrypted under the key that the KMS released, and kept: whether it is made anew says
 //! the KMS's anchor, never the disk, and the kernel's mount refuses an older state of it. Where the
-//! measured file says so by a word of danger, it is kept without encryption. What goes onto a disk
+//! measured file says so by a word of danger, named volumes are on a disk without encryption that is
+//! kept, and all else is in memory. What goes onto a disk
 //! first is a file system that was made with the image, which is then grown to the disk's size. An
 //! agent that starts again finds its predecessor's file system in place and goes on with it.
 
@@ -33,7 +34,6 @@ use generations::{Generations, GenerationsError};
 use key::Key;
 use mapper::{Mapper, MapperError};
 use mounted::Mounted;
-use plain::Content;
 
 mod filling;
 mod generations;
@@ -144,7 +144,7 @@ impl DiskError {
 pub enum Opening {
     /// Encrypted under a key of this boot, and made anew.
     ForThisBoot(StorageFs),
-    /// Kept without encryption.
+    /// Kept without encryption, for named volumes only; all else is in memory.
     Plain,
     /// Kept, encrypted under a released key, and anchored.
     Kept {
@@ -166,6 +166,13 @@ impl Opening {
             Self::Kept { .. } => StorageFs::Btrfs,
         }
     }
+
+    fn mount_point(&self) -> &'static str {
+        match self {
+            Self::ForThisBoot(_) | Self::Kept { .. } => MOUNT_POINT,
+            Self::Plain => plain::VOLUMES,
+        }
+    }
 }
 
 /// Opens the data disk among `disks` (serial → node), or finds it open. A disk with a KMS has its
@@ -178,18 +185,29 @@ pub async fn open(
     opening: &Opening,
     memory: &Memory,
 ) -> Result<Option<Arc<Anchors>>, DiskError> {
-    let file_system = opening.file_system();
-    let mounted = Mounted::at(MOUNT_POINT).map_err(io_error("/proc/self/mountinfo"))?;
     let kept = memory.read()?;
-    let device = match opened(mounted, kept.disk, file_system, disks)? {
-        Some(device) => device,
-        None => make(disks, opening, memory).await?,
+    let (file_system, mount_point) = (opening.file_system(), opening.mount_point());
+    let found = match opening {
+        // Two mounts, each with its own look.
+        Opening::Plain => None,
+        Opening::ForThisBoot(_) | Opening::Kept { .. } => {
+            let mounted = Mounted::at(mount_point).map_err(io_error("/proc/self/mountinfo"))?;
+            opened(mounted, kept.disk, file_system)?
+        }
     };
-    grow(&device, file_system)?;
+    let device = match (found, opening) {
+        (Some(device), _) => device,
+        (None, Opening::Plain) => open_plain(&find(disks)?, memory)?,
+        (None, Opening::ForThisBoot(_)) => make_for_this_boot(&find(disks)?, file_system, memory)?,
+        (None, Opening::Kept { keys, kms, .. }) => {
+            mount_kept(&find(disks)?, keys, kms, memory).await?
+        }
+    };
+    grow(&device, mount_point, file_system)?;
     let anchors = match opening {
         Opening::Kept { kms, reports, .. } => {
             let open_counter = memory.read()?.open_counter.ok_or(DiskError::Gone)?;
-            let mount_point = File::open(MOUNT_POINT).map_err(io_error(MOUNT_POINT))?;
+            let mount_point = File::open(mount_point).map_err(io_error(mount_point))?;
             let (kms, reports) = (Arc::clone(kms), reports.clone());
             Some(Arc::new(Anchors::new(kms, reports, mount_point, open_counter)))
         }
@@ -200,7 +218,7 @@ pub async fn open(
         anchors.first().await?;
     }
     memory.update(|kept| kept.disk = DiskState::Open)?;
-    let size = statvfs(MOUNT_POINT).map_err(|errno| io_error(MOUNT_POINT)(errno.into()))?;
+    let size = statvfs(mount_point).map_err(|errno| io_error(mount_point)(errno.into()))?;
     let bytes = size.blocks().saturating_mul(size.fragment_size());
     tracing::info!("the data disk is open: {}, {} MiB", file_system.name(), bytes >> 20);
     Ok(anchors)
@@ -213,12 +231,11 @@ fn opened(
     mounted: Option<Mounted>,
     state: DiskState,
     file_system: StorageFs,
-    disks: &BTreeMap<String, String>,
 ) -> Result<Option<PathBuf>, DiskError> {
     let expected = file_system.kernel_name();
     match (mounted, state) {
         (Some(mounted), DiskState::Opening | DiskState::Open)
-            if mounted.kind == expected && is_ours(&mounted.source, file_system, disks) =>
+            if mounted.kind == expected && is_ours(&mounted.source) =>
         {
             Ok(Some(mounted.source))
         }
@@ -228,57 +245,62 @@ fn opened(
     }
 }
 
-/// Mounts the disk, filled anew where that is so; gives the device that is mounted.
-async fn make(
-    disks: &BTreeMap<String, String>,
-    opening: &Opening,
+fn find(disks: &BTreeMap<String, String>) -> Result<Disk, DiskError> {
+    Disk::find(Path::new("/"), disks)
+}
+
+/// Mounts memory, and the disk in it, as far as earlier agents did not.
+fn open_plain(disk: &Disk, memory: &Memory) -> Result<PathBuf, DiskError> {
+    let before = memory.read()?.disk;
+    if before == DiskState::Closed {
+        memory.update(|kept| kept.disk = DiskState::Opening)?;
+    }
+    plain::open(disk, before)
+}
+
+/// Encrypts the disk under a new key, fills and mounts it; gives the device that is mounted.
+fn make_for_this_boot(
+    disk: &Disk,
+    file_system: StorageFs,
     memory: &Memory,
 ) -> Result<PathBuf, DiskError> {
-    let disk = Disk::find(Path::new("/"), disks)?;
-    match opening {
-        Opening::ForThisBoot(file_system) => {
-            memory.update(|kept| kept.disk = DiskState::Opening)?;
-            let key = Key::random().map_err(io_error("a random key"))?;
-            let options = match file_system {
-                // What the host has damaged is not made worse.
-                StorageFs::Ext4 => "errors=remount-ro",
-                StorageFs::Btrfs | StorageFs::BtrfsPlain => "",
-            };
-            encrypted(&disk, &key, |device| {
-                fill(device, disk.bytes(), *file_system)?;
-                mount_at(device, *file_system, options)
-            })
+    memory.update(|kept| kept.disk = DiskState::Opening)?;
+    let key = Key::random().map_err(io_error("a random key"))?;
+    let options = match file_system {
+        // What the host has damaged is not made worse.
+        StorageFs::Ext4 => "errors=remount-ro",
+        StorageFs::Btrfs | StorageFs::BtrfsPlain => "",
+    };
+    encrypted(disk, &key, |device| {
+        fill(device, disk.bytes(), file_system)?;
+        mount_at(device, file_system, options)
+    })
+}
+
+/// Mounts the disk under the released key and the numbers of the KMS, filled anew where it was
+/// never anchored; gives the device that is mounted.
+async fn mount_kept(
+    disk: &Disk,
+    keys: &AppKeys,
+    kms: &KmsClient,
+    memory: &Memory,
+) -> Result<PathBuf, DiskError> {
+    // Asked for anew by every agent that mounts: a number is never used twice, also not after a
+    // mount that failed.
+    let answer: OpenDiskResponse =
+        kms.wait_for(Phase::KeysReleased, "OpenDisk", &OpenDiskRequest {}).await?;
+    let generations = Generations::of(&answer)?;
+    // Before the mount: whatever is mounted then has the number that was kept last.
+    memory.update(|kept| {
+        kept.disk = DiskState::Opening;
+        kept.open_counter = Some(generations.open_counter());
+    })?;
+    encrypted(disk, &Key::released(&keys.disk), |device| {
+        if generations.is_first() {
+            fill(device, disk.bytes(), StorageFs::Btrfs)?;
         }
-        Opening::Plain => {
-            memory.update(|kept| kept.disk = DiskState::Opening)?;
-            let device = PathBuf::from(&disk.node);
-            match Content::of(&device).map_err(io_error(&disk.node))? {
-                Content::Nothing => fill(&device, disk.bytes(), StorageFs::BtrfsPlain)?,
-                Content::Btrfs => {}
-                Content::Foreign => return Err(DiskError::Content(disk.node)),
-            }
-            mount_at(&device, StorageFs::BtrfsPlain, generations::without_kms())?;
-            Ok(device)
-        }
-        Opening::Kept { keys, kms, .. } => {
-            // Asked for anew by every agent that mounts: a number is never used twice, also not
-            // after a mount that failed.
-            let answer: OpenDiskResponse =
-                kms.wait_for(Phase::KeysReleased, "OpenDisk", &OpenDiskRequest {}).await?;
-            let generations = Generations::of(&answer)?;
-            // Before the mount: whatever is mounted then has the number that was kept last.
-            memory.update(|kept| {
-                kept.disk = DiskState::Opening;
-                kept.open_counter = Some(generations.open_counter());
-            })?;
-            encrypted(&disk, &Key::released(&keys.disk), |device| {
-                if generations.is_first() {
-                    fill(device, disk.bytes(), StorageFs::Btrfs)?;
-                }
-                mount_at(device, StorageFs::Btrfs, &generations.options())
-            })
-        }
-    }
+        mount_at(device, StorageFs::Btrfs, &generations.options())
+    })
 }
 
 /// Encrypts the disk and lets `mount` mount it; gives the device that is mounted.
@@ -327,8 +349,8 @@ fn refused_mount(errno: Errno) -> DiskError {
 
 /// Has no effect on a file system that fills its device, so a killed agent's work is finished by
 /// the next one.
-fn grow(device: &Path, kind: StorageFs) -> Result<(), DiskError> {
-    let mount_point = File::open(MOUNT_POINT).map_err(io_error(MOUNT_POINT))?;
+fn grow(device: &Path, mount_point: &str, kind: StorageFs) -> Result<(), DiskError> {
+    let mount_point = File::open(mount_point).map_err(io_error(mount_point))?;
     let grown = match kind {
         StorageFs::Btrfs | StorageFs::BtrfsPlain => sys::grow_btrfs(&mount_point),
         StorageFs::Ext4 => {
@@ -347,16 +369,9 @@ fn template(kind: StorageFs) -> &'static str {
     }
 }
 
-/// Only this agent's devices are made by the device mapper; a plain disk is mounted itself.
-fn is_ours(source: &Path, file_system: StorageFs, disks: &BTreeMap<String, String>) -> bool {
-    match file_system {
-        StorageFs::BtrfsPlain => {
-            disks.get(DISK_SERIAL).is_some_and(|node| Path::new(node) == source)
-        }
-        StorageFs::Btrfs | StorageFs::Ext4 => {
-            source.to_str().is_some_and(|source| source.starts_with("/dev/dm-"))
-        }
-    }
+/// Only this agent's devices are made by the device mapper.
+fn is_ours(source: &Path) -> bool {
+    source.to_str().is_some_and(|source| source.starts_with("/dev/dm-"))
 }
 
 /// The host's disk, as far as it can be used.
@@ -443,10 +458,6 @@ mod tests {
         }
     }
 
-    fn disks() -> BTreeMap<String, String> {
-        BTreeMap::from([(DISK_SERIAL.to_owned(), "/dev/vdc".to_owned())])
-    }
-
     #[test]
     fn what_earlier_agents_kept_decides_whether_the_disk_is_open() {
         use DiskState::{Closed, Open, Opening};
@@ -454,7 +465,7 @@ mod tests {
             Some(Mounted { kind: kind.to_owned(), source: source.into() })
         };
         let device = || at("btrfs", "/dev/dm-0");
-        let opened = |mounted, state| opened(mounted, state, StorageFs::Btrfs, &disks());
+        let opened = |mounted, state| opened(mounted, state, StorageFs::Btrfs);
         for state in [Opening, Open] {
             let found = opened(device(), state).unwrap();
             assert_eq!(found, Some("/dev/dm-0".into()), "{state:?}");
@@ -473,13 +484,9 @@ mod tests {
     }
 
     #[test]
-    fn only_a_mapped_device_or_the_plain_disk_counts_as_opened() {
-        let is_ours = |source: &str, kind| super::is_ours(Path::new(source), kind, &disks());
-        assert!(is_ours("/dev/dm-0", StorageFs::Btrfs));
-        assert!(!is_ours("/dev/vdc", StorageFs::Btrfs) && !is_ours("tmpfs", StorageFs::Ext4));
-        assert!(is_ours("/dev/vdc", StorageFs::BtrfsPlain));
-        assert!(!is_ours("/dev/vdd", StorageFs::BtrfsPlain));
-        assert!(!is_ours("/dev/dm-0", StorageFs::BtrfsPlain));
+    fn only_a_mapped_device_counts_as_opened() {
+        assert!(is_ours(Path::new("/dev/dm-0")));
+        assert!(!is_ours(Path::new("/dev/vdc")) && !is_ours(Path::new("tmpfs")));
     }
 
     #[test]

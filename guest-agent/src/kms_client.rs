@@ -9,11 +9,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use attestation::kms::VerifiedKms;
 use channel::calls::{CallError, Caller};
-use channel::{ChannelError, Party, Settings, Side, TlsKey};
+use channel::{ChannelError, Judge, Party, Settings, Side, TlsKey};
 use protocol::channel::{ALPN_KMS, RefusalCode, Role};
 use protocol::digest::Sha256Digest;
+use protocol::error::chain;
 use protocol::kms::{KmsService, SUPERSEDED_STATUS};
 use protocol::prpc::Message;
 use protocol::status::{Phase, Refusal};
@@ -92,7 +92,7 @@ impl KmsError {
             },
             ChannelError::Refused(refusal) => Self::Foreign(refusal.text),
             ChannelError::NoProof(reason) => Self::NoProof(reason),
-            other => Self::Away(peers::with_causes(&other)),
+            other => Self::Away(chain(&other)),
         }
     }
 
@@ -101,20 +101,20 @@ impl KmsError {
         match error {
             CallError::Refused { status: SUPERSEDED_STATUS, text } => Self::Superseded(text),
             CallError::Refused { status: 400..=499, text } => Self::Refused(text),
-            other => Self::Away(peers::with_causes(&other)),
+            other => Self::Away(chain(&other)),
         }
     }
 }
 
-/// The KMS, as this guest reaches it.
-pub struct KmsClient {
+/// The KMS, as this guest reaches it; what it must be, `J` judges.
+pub struct KmsClient<J: Judge = PinnedKms> {
     addresses: Vec<Address>,
-    party: Party<AgentProof, PinnedKms>,
-    caller: Mutex<Option<Caller<VerifiedKms>>>,
+    party: Party<AgentProof, J>,
+    caller: Mutex<Option<Caller<J::Peer>>>,
     reports: Reports,
 }
 
-impl std::fmt::Debug for KmsClient {
+impl<J: Judge> std::fmt::Debug for KmsClient<J> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KmsClient").field("addresses", &self.addresses).finish_non_exhaustive()
     }
@@ -132,8 +132,20 @@ impl KmsClient {
         proof: AgentProof,
         reports: Reports,
     ) -> Result<Self, KmsError> {
+        Self::judged_by(urls, PinnedKms::new(key_provider_id), proof, reports)
+    }
+}
+
+impl<J: Judge> KmsClient<J> {
+    /// The same with any judge of what answers.
+    fn judged_by(
+        urls: &[String],
+        judge: J,
+        proof: AgentProof,
+        reports: Reports,
+    ) -> Result<Self, KmsError> {
         let settings = Settings { own: Role::Agent, side: Side::Client { server: Role::App } };
-        let (attester, judge) = (Arc::new(proof), Arc::new(PinnedKms::new(key_provider_id)));
+        let (attester, judge) = (Arc::new(proof), Arc::new(judge));
         let party = Party { settings, alpn: ALPN_KMS, key: TlsKey::generate()?, attester, judge };
         let understood = |url: &String| {
             Address::parse(url).inspect_err(|error| tracing::warn!("kms_urls: {error}")).ok()
@@ -209,7 +221,7 @@ impl KmsClient {
         }
     }
 
-    async fn open(&self, address: &Address) -> Result<Caller<VerifiedKms>, KmsError> {
+    async fn open(&self, address: &Address) -> Result<Caller<J::Peer>, KmsError> {
         let away = |error: &dyn std::error::Error| KmsError::Away(error.to_string());
         let stream = timeout(CONNECT_WITHIN, TcpStream::connect(address.host_and_port()))
             .await
@@ -222,8 +234,8 @@ impl KmsClient {
     }
 }
 
-async fn answer<A: Message, R: Message>(
-    caller: &mut Caller<VerifiedKms>,
+async fn answer<P, A: Message, R: Message>(
+    caller: &mut Caller<P>,
     method: &'static str,
     arguments: &A,
 ) -> Result<R, KmsError> {
@@ -245,39 +257,4 @@ fn worse(one: KmsError, other: KmsError) -> KmsError {
 }
 
 #[cfg(test)]
-mod tests {
-    use channel::machine::Violation;
-    use protocol::channel::Refusal as ChannelRefusal;
-
-    use super::*;
-
-    #[test]
-    fn only_a_verdict_ends_the_guest_and_everything_else_is_waited_for() {
-        let told = |code| {
-            let refusal = ChannelRefusal::new(code, "no");
-            KmsError::of_channel(ChannelError::Violation(Violation::Refused(refusal))).refusal()
-        };
-        assert_eq!(told(RefusalCode::Evidence), Refusal::KmsRefused);
-        assert_eq!(told(RefusalCode::Unavailable), Refusal::KmsAway);
-        let ours = ChannelRefusal::new(RefusalCode::Evidence, "another cluster");
-        let foreign = KmsError::of_channel(ChannelError::Refused(ours));
-        assert_eq!(foreign.refusal(), Refusal::KmsForeign);
-        assert!(foreign.may_pass());
-        assert_eq!(KmsError::of_channel(ChannelError::Late).refusal(), Refusal::KmsAway);
-        let answered =
-            |status| KmsError::of_call(CallError::Refused { status, text: "no".into() }).refusal();
-        assert_eq!(answered(SUPERSEDED_STATUS), Refusal::Superseded);
-        assert_eq!(answered(403), Refusal::KmsRefused);
-        assert_eq!(answered(503), Refusal::KmsAway);
-        assert_eq!(KmsError::of_call(CallError::Late).refusal(), Refusal::KmsAway);
-    }
-
-    #[test]
-    fn of_several_addresses_the_one_that_knows_most_speaks() {
-        let away = || KmsError::Away("a".into());
-        let refused = worse(worse(KmsError::NoAddress, KmsError::Refused("r".into())), away());
-        assert!(matches!(refused, KmsError::Refused(_)));
-        let foreign = worse(away(), KmsError::Foreign("f".into()));
-        assert!(matches!(foreign, KmsError::Foreign(_)));
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ use attestation::kms::{Accepts, KmsRules, VerifiedKms, judge_kms};
 use channel::{Attester, Judge};
 use protocol::channel::{Binding, OwnerProof, Proof, Refusal, RefusalCode};
 use protocol::digest::Sha256Digest;
+use protocol::error::chain;
 use protocol::evidence::Evidence;
 use protocol::kms::Statement;
 use protocol::launch::LaunchClaims;
@@ -98,7 +99,7 @@ fn of(
     now_secs: u64,
 ) -> Result<VerifiedKms, String> {
     let report_data = binding.report_data().ok_or("the peer has no role that proves")?;
-    let statement = Statement::parse(&proof.statement).map_err(|error| with_causes(&error))?;
+    let statement = Statement::parse(&proof.statement).map_err(|error| chain(&error))?;
     let evidence = Evidence {
         quote: proof.quote,
         event_log: proof.event_log,
@@ -109,7 +110,7 @@ fn of(
     };
     let exporter = &binding.exporter;
     judge_kms(&evidence, &statement, report_data, exporter, rules, now_secs)
-        .map_err(|error| with_causes(&error))
+        .map_err(|error| chain(&error))
 }
 
 /// Intel, but in a dev image.
@@ -119,18 +120,6 @@ fn anchor(emulated_root: &Path) -> io::Result<TrustAnchor> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(TrustAnchor::Intel),
         Err(error) => Err(error),
     }
-}
-
-/// An error and its causes, for a person.
-pub fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

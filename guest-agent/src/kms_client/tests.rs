@@ -1,0 +1,246 @@
+//! The client against KMSs of the test's own on loopback: real channels, any evidence.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use channel::machine::Violation;
+use channel::{Attester, Judge};
+use http_body_util::Full;
+use hyper::Response;
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use protocol::channel::{Binding, OwnerProof, Proof, Refusal as ChannelRefusal};
+use protocol::fixtures;
+use protocol::kms::{AnchorRequest, AnchorResponse};
+use protocol::prpc::{Encoding, encode, encode_error};
+use protocol::status::Report;
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::quotes::tests::desk;
+
+/// One answer of a KMS of the test's.
+#[derive(Debug, Clone, Copy)]
+enum Say {
+    /// This anchor.
+    Anchor(u64),
+    /// This status.
+    Status(u16),
+    /// Nothing: the connection ends.
+    HangUp,
+}
+
+/// Proves nothing, with whatever it is asked for.
+struct Anything;
+
+impl Attester for Anything {
+    async fn prove(&self, _: &Binding) -> Result<Proof, String> {
+        Ok(Proof {
+            quote: vec![0; 64],
+            event_log: Vec::new(),
+            claims: fixtures::claims(),
+            app_compose: b"{}".to_vec(),
+            statement: Vec::new(),
+        })
+    }
+}
+
+/// Accepts everybody, or nobody.
+struct Says(Result<(), RefusalCode>);
+
+impl Says {
+    fn verdict(&self) -> Result<(), ChannelRefusal> {
+        self.0.map_err(|code| ChannelRefusal::new(code, "no"))
+    }
+}
+
+impl Judge for Says {
+    type Peer = ();
+
+    async fn judge(&self, proof: Proof, binding: &Binding) -> Result<(), ChannelRefusal> {
+        if binding.expected == Role::App {
+            // The guest's own proof: its quote is for this very connection.
+            assert_eq!(proof.quote[48..], binding.report_data().unwrap().0);
+        }
+        self.verdict()
+    }
+
+    async fn judge_owner(&self, _: OwnerProof, _: &[u8]) -> Result<(), ChannelRefusal> {
+        self.verdict()
+    }
+
+    fn unattested(&self) -> Result<(), ChannelRefusal> {
+        self.verdict()
+    }
+}
+
+/// A KMS on loopback; its address, and how many channels were opened.
+async fn kms(verdict: Result<(), RefusalCode>, script: &[Say]) -> (String, Arc<AtomicU32>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let settings = Settings { own: Role::App, side: Side::Server { clients: vec![Role::Agent] } };
+    let (attester, judge) = (Arc::new(Anything), Arc::new(Says(verdict)));
+    let key = TlsKey::generate().unwrap();
+    let party = Party { settings, alpn: ALPN_KMS, key, attester, judge };
+    let script = Arc::new(std::sync::Mutex::new(script.iter().copied().collect::<VecDeque<_>>()));
+    let channels = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&channels);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(opened) = channel::accept(stream, &party).await else { continue };
+            counted.fetch_add(1, Ordering::Relaxed);
+            serve(opened.into_parts().1, Arc::clone(&script)).await;
+        }
+    });
+    (url, channels)
+}
+
+/// Answers as the script says, until it says to hang up or has ended.
+async fn serve<S>(stream: S, script: Arc<std::sync::Mutex<VecDeque<Say>>>)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let (end, mut ended) = tokio::sync::mpsc::unbounded_channel();
+    let answers = hyper::service::service_fn(move |_| {
+        let said = script.lock().unwrap().pop_front().unwrap_or(Say::HangUp);
+        let end = end.clone();
+        async move {
+            let (status, body) = match said {
+                Say::Anchor(anchor) => {
+                    (200, encode(&AnchorResponse { anchor }, Encoding::Protobuf))
+                }
+                Say::Status(status) => (status, encode_error("no", Encoding::Protobuf)),
+                Say::HangUp => {
+                    end.send(()).unwrap();
+                    std::future::pending().await
+                }
+            };
+            let answer = Response::builder().status(status).body(Full::new(Bytes::from(body)));
+            Ok::<_, Infallible>(answer.unwrap())
+        }
+    });
+    let http = hyper::server::conn::http1::Builder::new();
+    tokio::select! {
+        _ = http.serve_connection(TokioIo::new(stream), answers) => {}
+        _ = ended.recv() => {}
+    }
+}
+
+/// A client of these KMSs, and the file of its status reports.
+fn client(
+    directory: &std::path::Path,
+    urls: &[String],
+    verdict: Result<(), RefusalCode>,
+) -> (KmsClient<Says>, std::fs::File) {
+    let file = tempfile::tempfile().unwrap();
+    let proof = AgentProof {
+        desk: Arc::new(desk(directory)),
+        claims: fixtures::claims(),
+        app_compose: b"{}".to_vec().into(),
+    };
+    let reports = Reports::to_file(file.try_clone().unwrap());
+    (KmsClient::judged_by(urls, Says(verdict), proof, reports).unwrap(), file)
+}
+
+async fn anchor(client: &KmsClient<Says>) -> Result<u64, KmsError> {
+    let request = AnchorRequest { open_counter: 1, generation: 2 };
+    let answer: AnchorResponse = client.call("Anchor", &request).await?;
+    Ok(answer.anchor)
+}
+
+#[tokio::test]
+async fn one_channel_serves_until_it_breaks_and_the_next_address_takes_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let (first, opened_first) = kms(Ok(()), &[Say::Anchor(1), Say::Anchor(2), Say::HangUp]).await;
+    let (second, opened_second) = kms(Ok(()), &[Say::Anchor(3), Say::Anchor(4)]).await;
+    let (client, _) = client(directory.path(), &[first, second], Ok(()));
+    for expected in 1..=4 {
+        assert_eq!(anchor(&client).await.unwrap(), expected);
+    }
+    // The call whose channel broke was first made again at the first address.
+    let opened = [opened_first, opened_second].map(|count| count.load(Ordering::Relaxed));
+    assert_eq!(opened, [2, 1]);
+}
+
+#[tokio::test]
+async fn what_the_kms_says_is_told_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let said =
+        [Say::Status(SUPERSEDED_STATUS), Say::Status(403), Say::Status(503), Say::Status(503)];
+    let (url, _) = kms(Ok(()), &said).await;
+    let (client, _) = client(directory.path(), &[url], Ok(()));
+    assert!(matches!(anchor(&client).await, Err(KmsError::Superseded(_))));
+    assert!(matches!(anchor(&client).await, Err(KmsError::Refused(_))));
+    assert!(matches!(anchor(&client).await, Err(KmsError::Away(_))));
+}
+
+#[tokio::test]
+async fn a_verdict_of_either_side_opens_no_channel() {
+    let directory = tempfile::tempdir().unwrap();
+    let (url, opened) = kms(Err(RefusalCode::Evidence), &[]).await;
+    let (refused, _) = client(directory.path(), &[url], Ok(()));
+    assert!(matches!(anchor(&refused).await, Err(KmsError::Refused(_))));
+    let directory = tempfile::tempdir().unwrap();
+    let (url, opened_too) = kms(Ok(()), &[Say::Anchor(1)]).await;
+    let (foreign, _) = client(directory.path(), &[url], Err(RefusalCode::Evidence));
+    assert!(matches!(anchor(&foreign).await, Err(KmsError::Foreign(_))));
+    assert_eq!((opened.load(Ordering::Relaxed), opened_too.load(Ordering::Relaxed)), (0, 0));
+}
+
+#[tokio::test]
+async fn a_kms_that_is_away_is_waited_for_and_said_to_be_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let said = [Say::Status(503), Say::Status(503), Say::Status(503), Say::Anchor(7)];
+    let (url, _) = kms(Ok(()), &said).await;
+    let nobody = "https://127.0.0.1:1".to_owned();
+    let (client, file) = client(directory.path(), &[nobody, url], Ok(()));
+    let request = AnchorRequest { open_counter: 1, generation: 2 };
+    let answer: AnchorResponse =
+        client.wait_for(Phase::AgentStarted, "Anchor", &request).await.unwrap();
+    assert_eq!(answer.anchor, 7);
+    let mut report = [0; Report::BYTES];
+    file.read_exact_at(&mut report, 0).unwrap();
+    let told = Report::from_bytes(report).unwrap();
+    assert_eq!((told.phase, told.refusal), (Phase::AgentStarted, Refusal::KmsAway));
+    assert_eq!(file.metadata().unwrap().len(), Report::BYTES as u64, "told once");
+}
+
+#[tokio::test]
+async fn without_an_address_there_is_nobody_to_ask() {
+    let directory = tempfile::tempdir().unwrap();
+    let (client, _) = client(directory.path(), &["http://10.0.2.2".to_owned()], Ok(()));
+    assert!(matches!(anchor(&client).await, Err(KmsError::NoAddress)));
+}
+
+#[test]
+fn only_a_verdict_ends_the_guest_and_everything_else_is_waited_for() {
+    let told = |code| {
+        let refusal = ChannelRefusal::new(code, "no");
+        KmsError::of_channel(ChannelError::Violation(Violation::Refused(refusal))).refusal()
+    };
+    assert_eq!(told(RefusalCode::Evidence), Refusal::KmsRefused);
+    assert_eq!(told(RefusalCode::Unavailable), Refusal::KmsAway);
+    let ours = ChannelRefusal::new(RefusalCode::Evidence, "another cluster");
+    let foreign = KmsError::of_channel(ChannelError::Refused(ours));
+    assert_eq!(foreign.refusal(), Refusal::KmsForeign);
+    assert!(foreign.may_pass());
+    assert_eq!(KmsError::of_channel(ChannelError::Late).refusal(), Refusal::KmsAway);
+    let answered =
+        |status| KmsError::of_call(CallError::Refused { status, text: "no".into() }).refusal();
+    assert_eq!(answered(SUPERSEDED_STATUS), Refusal::Superseded);
+    assert_eq!(answered(403), Refusal::KmsRefused);
+    assert_eq!(answered(503), Refusal::KmsAway);
+    assert_eq!(KmsError::of_call(CallError::Late).refusal(), Refusal::KmsAway);
+}
+
+#[test]
+fn of_several_addresses_the_one_that_knows_most_speaks() {
+    let away = || KmsError::Away("a".into());
+    let refused = worse(worse(KmsError::NoAddress, KmsError::Refused("r".into())), away());
+    assert!(matches!(refused, KmsError::Refused(_)));
+    let foreign = worse(away(), KmsError::Foreign("f".into()));
+    assert!(matches!(foreign, KmsError::Foreign(_)));
+}
