@@ -21,7 +21,9 @@ pub fn allow(
     image_json: &[u8],
     output: &Output,
 ) -> Outcome<()> {
-    put_image(&mut local.connection, image_json, output)?;
+    if OsImageHash::of(image_json) != local.image.os_image_hash {
+        put_image(&mut local.connection, image_json, output)?;
+    }
     let file = next_version(local, Some(wanted))?;
     push(local, &file, output)?;
     local.look(output)

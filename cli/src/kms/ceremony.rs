@@ -106,7 +106,7 @@ pub fn next(
         return Err(CeremonyError::Foreign { found, expected: key_provider_id });
     }
     let step = match status.state.as_str() {
-        "unborn" if seen.root.is_some() => return Err(CeremonyError::Lost),
+        "unborn" if seen.head.is_some() => return Err(CeremonyError::Lost),
         "unborn" => return Ok(Step::Bootstrap),
         "locked" => return Ok(Step::GiveShare),
         "uncertified" => Step::Certify,
@@ -116,7 +116,10 @@ pub fn next(
     };
     let found = Ed25519Key(bytes("identity", &status.identity)?);
     match &seen.root {
-        Some(root) if root.epoch == status.epoch && root.identity != found => {
+        // Before a head was seen the root may have been lost with its process: nothing is under it.
+        Some(root)
+            if seen.head.is_some() && root.epoch == status.epoch && root.identity != found =>
+        {
             let (epoch, certified) = (root.epoch, root.identity);
             Err(CeremonyError::OtherRoot { epoch, found, certified })
         }
@@ -154,6 +157,8 @@ pub struct Ceremony<'a> {
     pub memory: &'a mut Memory,
     /// What runs there, which the list names.
     pub image: KmsImage,
+    /// Whether the KMS proved a certified root when the channel was opened.
+    pub certified: bool,
     /// Says a step.
     pub say: &'a dyn Fn(&str),
 }
@@ -207,16 +212,21 @@ impl Ceremony<'_> {
     /// This owner takes its share of a root that it is about to certify.
     pub fn take_share(&mut self, kms: &mut impl Calls) -> Outcome<()> {
         (self.say)("the KMS was verified: this user takes and keeps its share of the root");
-        let share: Share = kms.call("TakeShare", &Empty {})?;
-        self.memory.keep_share(&OwnShare::taken(share))
+        let share = OwnShare::taken(kms.call("TakeShare", &Empty {})?);
+        match self.memory.seen.head {
+            Some(_) => self.memory.keep_share(&share),
+            // A share that is kept already is of a root that came to nothing.
+            None => self.memory.replace_share(&share),
+        }
     }
 
     /// The share, the root's certificate and the list, in this order: a root without a share that
     /// was kept would be lost with the guest.
     fn certify(&mut self, kms: &mut impl Calls, status: &StatusResponse) -> Outcome<()> {
-        if self.memory.share()?.is_none_or(|share| share.epoch != status.epoch) {
-            self.take_share(kms)?;
+        if self.certified {
+            return self.list(kms, status);
         }
+        self.take_share(kms)?;
         let identity = Ed25519Key(bytes("identity", &status.identity).map_err(refused)?);
         let key_provider_id = self.owner.key_provider_id();
         let root = RootCertificate { key_provider_id, epoch: status.epoch, identity };
@@ -224,6 +234,7 @@ impl Ceremony<'_> {
         self.memory.save()?;
         (self.say)(&format!("this user's key certifies the root of epoch {}", root.epoch));
         let _: Empty = self.send(kms, "CertifyRoot", payload_type::ROOT, &root)?;
+        self.certified = true;
         self.list(kms, status)
     }
 

@@ -20,6 +20,7 @@ use protocol::kms::{CHANNEL_PORT, KmsImage, StatusResponse};
 use protocol::status::{Phase, Refusal};
 use vmm_configs::spec::Accelerator;
 
+use super::allow;
 use super::ceremony::Ceremony;
 use super::channel::{Connection, NoConnection, Target};
 use super::deploy;
@@ -77,6 +78,8 @@ pub struct Local {
     pub vm: Vm,
     /// What runs there.
     pub image: KmsImage,
+    /// The exact text of its image.json.
+    image_json: Vec<u8>,
     /// The channel.
     pub connection: Connection,
 }
@@ -89,6 +92,8 @@ impl Local {
         let vm = running(start, &owner, output)?;
         let mut local = Self::open(vm, owner)?;
         local.lead(output)?;
+        // Guests judge it by the text that it states.
+        allow::put_image(&mut local.connection, &local.image_json, output)?;
         Ok(local)
     }
 
@@ -106,9 +111,9 @@ impl Local {
     fn open(vm: Vm, owner: Arc<Owner>) -> Outcome<Self> {
         let Deployed { image, image_json } = Deployed::of(&vm)?;
         let memory = Memory::of(owner.key_provider_id())?;
-        let target = target(&vm, &owner, image, image_json)?;
+        let target = target(&vm, &owner, image, image_json.clone())?;
         let connection = opened(&target, &owner)?;
-        Ok(Self { owner, memory, vm, image, connection })
+        Ok(Self { owner, memory, vm, image, image_json, connection })
     }
 
     /// Leads the KMS to where it serves, each step said.
@@ -128,7 +133,8 @@ impl Local {
     /// The owner's acts, and the channel on which they are done.
     pub fn ceremony<'a>(&'a mut self, say: &'a dyn Fn(&str)) -> (Ceremony<'a>, &'a mut Connection) {
         let Self { owner, memory, image, connection, .. } = self;
-        (Ceremony { owner, memory, image: *image, say }, connection)
+        let certified = connection.peer().root().is_some();
+        (Ceremony { owner, memory, image: *image, certified, say }, connection)
     }
 
     /// The address that guests on this host are told.

@@ -133,6 +133,11 @@ impl Memory {
                 format!("move {} away if its root is lost", self.directory.display()),
             ));
         }
+        self.replace_share(share)
+    }
+
+    /// Keeps a share in place of every other.
+    pub fn replace_share(&self, share: &OwnShare) -> Outcome<()> {
         let raw = RawShare { epoch: share.epoch, share: hex::encode(&*share.bytes) };
         let json = serde_json::to_vec(&raw).expect("a string and a number serialise");
         self.write("share.json", &Zeroizing::new(json))

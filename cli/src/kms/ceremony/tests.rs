@@ -27,6 +27,7 @@ fn status(state: &str, entries: u64) -> StatusResponse {
 fn certified(identity: u8) -> Seen {
     let identity = Ed25519Key([identity; 32]);
     Seen {
+        head: Some(Head { entries: 3, hash: Sha256Digest([7; 32]) }),
         root: Some(RootCertificate { key_provider_id: ID, epoch: 1, identity }),
         ..Seen::default()
     }
@@ -57,6 +58,35 @@ fn a_kms_that_lost_the_certified_root_makes_no_new_one() {
         let other = next(&status(state, 3), &certified(1), ID);
         assert!(matches!(other, Err(CeremonyError::OtherRoot { epoch: 1, .. })), "{state}");
     }
+}
+
+#[test]
+fn a_root_that_came_to_nothing_is_replaced_with_its_share() {
+    let never_seen = Seen { head: None, ..certified(6) };
+    assert_eq!(next(&status("unborn", 0), &never_seen, ID), Ok(Step::Bootstrap));
+    let other = Seen { head: None, ..certified(1) };
+    assert_eq!(next(&status("uncertified", 1), &other, ID), Ok(Step::Certify));
+    let mut bench = Bench::new();
+    let share = OwnShare { epoch: 1, bytes: zeroize::Zeroizing::new(vec![1; 33]) };
+    bench.memory.keep_share(&share).unwrap();
+    let taken = Share { epoch: 1, share: vec![2; 33] };
+    bench.ceremony().take_share(&mut Scripted::of([("TakeShare", answer(&taken))])).unwrap();
+    assert_eq!(bench.memory.share().unwrap().unwrap().bytes[0], 2);
+    bench.memory.seen.head = Some(head(&lines(1)));
+    let again = Share { epoch: 1, share: vec![3; 33] };
+    let refused = bench.ceremony().take_share(&mut Scripted::of([("TakeShare", answer(&again))]));
+    assert!(refused.is_err());
+}
+
+#[test]
+fn a_root_that_is_certified_is_not_certified_again() {
+    let (mut bench, all) = (Bench::new(), lines(2));
+    let status = bench.status("uncertified", &all);
+    let mut ceremony = bench.ceremony();
+    ceremony.certified = true;
+    let mut kms = Scripted::of([("SetList", ack())]);
+    ceremony.certify(&mut kms, &status).unwrap();
+    assert_eq!(kms.methods(), ["SetList"]);
 }
 
 fn lines(count: u64) -> Vec<String> {
@@ -161,7 +191,13 @@ impl Bench {
     fn ceremony(&mut self) -> Ceremony<'_> {
         let image =
             KmsImage { os_image_hash: OsImageHash([1; 32]), compose_hash: ComposeHash([2; 32]) };
-        Ceremony { owner: &self.owner, memory: &mut self.memory, image, say: &|_| () }
+        Ceremony {
+            owner: &self.owner,
+            memory: &mut self.memory,
+            image,
+            certified: false,
+            say: &|_| (),
+        }
     }
 }
 
