@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod kms;
 
-pub use kms::{KeyFlags, Kms, KmsImageVerb, KmsLedger, KmsPolicy, KmsStart};
+pub use kms::{KeyFlags, Kms, KmsImageVerb, KmsLedger, KmsPolicy, KmsStart, Transfer};
 
 /// Run docker-compose apps in verifiable Intel TDX virtual machines.
 #[derive(Debug, Parser)]
@@ -30,6 +30,10 @@ pub enum Command {
     Pin(Pin),
     /// Stop a virtual machine and remove its state; a kept data disk stays.
     Down(Down),
+    /// Write the kept data disk of a virtual machine to a file, for another host.
+    Export(Transfer),
+    /// Keep an exported data disk for the next `up`.
+    Import(Transfer),
     /// List virtual machines, or the containers of one.
     Ps(Ps),
     /// Show what a guest reported, or what one of its services printed.

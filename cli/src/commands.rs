@@ -19,5 +19,6 @@ pub mod release;
 pub mod serve_images;
 pub mod stated;
 pub mod stats;
+pub mod transfer;
 pub mod up;
 pub mod verify;

@@ -21,20 +21,36 @@ pub fn create(path: &Path, gib: u64) -> Outcome<()> {
             format!("give --disk-gib {} or more", MIN_BYTES / GIB),
         )
     })?;
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let room = room_bytes(directory)?;
-    if bytes > room {
-        return Err(Failure::new(
-            format!(
-                "a data disk of {gib} GiB does not fit: {} has room for {} GiB",
-                directory.display(),
-                room / GIB
-            ),
-            "give a smaller --disk-gib, or make room; the file grows only as the guest writes",
-        ));
-    }
+    check_room(path.parent().unwrap_or(Path::new(".")), bytes)?;
     let file = fs::File::create_new(path).hint(path.display(), "is the directory writable?")?;
     file.set_len(bytes).hint(path.display(), "does the file system allow files of this size?")
+}
+
+/// Refuses a disk that does not fit, holes included.
+pub fn check_room(directory: &Path, bytes: u64) -> Outcome<()> {
+    let room = room_bytes(directory)?;
+    if bytes <= room {
+        return Ok(());
+    }
+    Err(Failure::new(
+        format!(
+            "a data disk of {} GiB does not fit: {} has room for {} GiB",
+            bytes / GIB,
+            directory.display(),
+            room / GIB
+        ),
+        "give a smaller --disk-gib, or make room; the file grows only as the guest writes",
+    ))
+}
+
+/// Refuses a file that no guest takes as its data disk.
+pub fn check(path: &Path) -> Outcome<()> {
+    let bytes = fs::metadata(path).hint(path.display(), "is the file there?")?.len();
+    if bytes >= MIN_BYTES {
+        return Ok(());
+    }
+    let what = format!("a data disk of {bytes} bytes; at least {MIN_BYTES} are expected");
+    Err(Failure::new(what, "was the file cut?"))
 }
 
 fn room_bytes(directory: &Path) -> Outcome<u64> {

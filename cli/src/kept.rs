@@ -19,6 +19,8 @@ use crate::failure::{Failure, Hint as _, Outcome};
 use crate::vm::Vm;
 use crate::{data_disk, paths, private};
 
+mod transfer;
+
 /// A record has a few hundred bytes; an app publishes some ports.
 const MAX_RECORD_BYTES: u64 = 64 << 10;
 /// Name of the record.
@@ -188,6 +190,25 @@ impl Kept {
         private::replace(&file, &json).hint(file.display(), "is the directory writable?")
     }
 
+    /// Writes disk and record to a new file.
+    pub fn export(&self, file: &Path) -> Outcome<()> {
+        transfer::export(self, file)
+    }
+
+    /// Keeps an exported disk for the machine `name`, for which none is kept.
+    pub fn import(name: &str, file: &Path) -> Outcome<Record> {
+        let directory = directory(name)?;
+        if directory.exists() {
+            return Err(Failure::new(
+                format!("a disk is kept for {name} already"),
+                format!(
+                    "import it under another name; `dstyx down {name} --volumes` removes the disk"
+                ),
+            ));
+        }
+        transfer::import(file, &directory)
+    }
+
     /// Removes disk and record; what was on the disk is lost.
     pub fn remove(self) -> Outcome<()> {
         fs::remove_dir_all(&self.directory)
@@ -212,11 +233,15 @@ fn directory(name: &str) -> Outcome<PathBuf> {
 fn read(directory: &Path) -> Outcome<Option<Record>> {
     let file = directory.join(RECORD);
     let Some(json) = private::read(&file, MAX_RECORD_BYTES)? else { return Ok(None) };
+    parse(&json, &file).map(Some)
+}
+
+fn parse(json: &[u8], file: &Path) -> Outcome<Record> {
     let limit = usize::try_from(MAX_RECORD_BYTES).unwrap_or(usize::MAX);
-    let record: Record = strict_json::parse(&json, limit)
+    let record: Record = strict_json::parse(json, limit)
         .hint(file.display(), "the record beside a kept disk was damaged or edited")?;
     record.seed()?;
-    Ok(Some(record))
+    Ok(record)
 }
 
 #[cfg(test)]

@@ -57,6 +57,8 @@ fn main() -> ExitCode {
         Command::Up(options) => commands::up::run(options, &output),
         Command::Pin(options) => commands::pin::run(options, &output),
         Command::Down(options) => commands::down::run(options, &output),
+        Command::Export(options) => commands::transfer::export(options, &output),
+        Command::Import(options) => commands::transfer::import(options, &output),
         Command::Ps(options) => commands::ps::run(options, &output),
         Command::Logs(options) => commands::logs::run(options, &output),
         Command::Stats(options) => commands::stats::run(options, &output),

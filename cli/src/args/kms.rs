@@ -1,4 +1,4 @@
-//! The verbs of `dstyx kms`, and where `up` gets an app's keys.
+//! The verbs of `dstyx kms`, where `up` gets an app's keys, and what moves its disk.
 
 use std::path::PathBuf;
 
@@ -24,6 +24,15 @@ pub struct KeyFlags {
     /// Start another version of the app on the data that are kept for its virtual machine.
     #[arg(long, conflicts_with = "no_kms")]
     pub upgrade: bool,
+}
+
+/// Options of `export` and `import`.
+#[derive(Debug, Args)]
+pub struct Transfer {
+    /// Name of the virtual machine.
+    pub name: String,
+    /// The file.
+    pub file: PathBuf,
 }
 
 /// What an owner does with a KMS.
