@@ -8,29 +8,39 @@
 
 use std::sync::Arc;
 
+use protocol::digest::ReportData;
 use protocol::kms::AnchorResponse;
 use protocol::prpc::guest::{Request, Service};
 use protocol::prpc::{
-    Arguments, AttestResponse, Empty, Encoding, GetQuoteResponse, Message, PrpcError, RawQuoteArgs,
-    TdxQuoteArgs, TdxQuoteResponse, VerifyResponse, WorkerVersion,
+    Arguments, AttestResponse, DeriveK256KeyResponse, Empty, Encoding, GetQuoteResponse, Message,
+    PrpcError, RawQuoteArgs, TdxQuoteArgs, TdxQuoteResponse, VerifyResponse, WorkerVersion,
 };
 use tee::TeeError;
 use tokio::sync::Semaphore;
 
 use crate::anchors::AnchorError;
 use crate::boot::Boot;
+use crate::keys::AppKeys;
+use crate::kms_client::KmsError;
 use crate::quotes::{QuoteDesk, QuoteError, Quoted};
 
+mod app_key;
+mod certificate;
+mod certifier;
 mod events;
 mod info;
 mod report_data;
 mod signature;
 pub mod socket;
+#[cfg(test)]
+pub mod with_keys;
 
+pub use certificate::CertificateError;
 pub use events::EmitError;
 pub use report_data::ReportDataError;
 pub use signature::SignatureError;
 
+use certifier::{Certifier, SignsCertificates};
 use events::Emitter;
 
 /// Why a call has no answer; the text is what the client reads.
@@ -65,6 +75,15 @@ pub enum ApiError {
     /// a signature, or its key
     #[error(transparent)]
     Signature(#[from] SignatureError),
+    /// a certificate
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// what the KMS answered, or that it did not
+    #[error(transparent)]
+    Kms(#[from] KmsError),
+    /// too many are asking
+    #[error("too many certificates are being asked for: ask again")]
+    ManyCertificates,
     /// registers
     #[error(transparent)]
     Tee(#[from] TeeError),
@@ -81,6 +100,7 @@ pub enum ApiError {
 pub struct Api {
     boot: Boot,
     desk: Arc<QuoteDesk>,
+    certifier: Option<Arc<Certifier>>,
     emitter: Emitter,
     writing: Arc<Semaphore>,
 }
@@ -88,8 +108,19 @@ pub struct Api {
 impl Api {
     /// For a completed boot.
     pub fn new(boot: &Boot, desk: Arc<QuoteDesk>) -> Self {
+        let kms = boot.kms.clone().map(|kms| kms as Arc<dyn SignsCertificates>);
+        Self::with(boot, desk, kms)
+    }
+
+    /// The same with whatever signs certificates.
+    fn with(boot: &Boot, desk: Arc<QuoteDesk>, kms: Option<Arc<dyn SignsCertificates>>) -> Self {
         let writing = Arc::new(Semaphore::new(1));
-        Self { boot: boot.clone(), desk, emitter: Emitter::default(), writing }
+        let certifier = boot
+            .keys
+            .clone()
+            .zip(kms)
+            .map(|(keys, kms)| Arc::new(Certifier::new(keys, kms, Arc::clone(&desk))));
+        Self { boot: boot.clone(), desk, certifier, emitter: Emitter::default(), writing }
     }
 
     /// The answer to one call, in the encoding of its arguments.
@@ -110,7 +141,8 @@ impl Api {
             }
             Request::Info => {
                 let (boot, public) = (self.boot.clone(), service == Service::Worker);
-                self.written(move || reply(&info::info(&boot, public)?, encoding)).await
+                let app_cert = self.certifier.as_ref().map(Certifier::of_info).unwrap_or_default();
+                self.written(move || reply(&info::info(&boot, app_cert, public)?, encoding)).await
             }
             Request::GpuInfo => reply(&Empty {}, encoding),
             Request::Verify(args) => {
@@ -121,18 +153,41 @@ impl Api {
                 let anchors = self.boot.anchors.as_ref().ok_or(ApiError::NoAnchors)?;
                 reply(&AnchorResponse { anchor: anchors.anchor().await? }, encoding)
             }
-            Request::GetTlsKey(_)
-            | Request::DeriveKey(_)
-            | Request::GetKey(_)
-            | Request::DeriveK256Key(_)
-            | Request::Sign(_)
-            | Request::GetAttestationForAppKey(_) => Err(ApiError::NoKeyProvider),
+            Request::GetKey(args) => reply(&app_key::get(self.keys()?, &args)?, encoding),
+            Request::DeriveK256Key(args) => {
+                let found = app_key::get(self.keys()?, &args)?;
+                let (k256_key, k256_signature_chain) = (found.key, found.signature_chain);
+                reply(&DeriveK256KeyResponse { k256_key, k256_signature_chain }, encoding)
+            }
+            Request::Sign(args) => reply(&app_key::sign(self.keys()?, &args)?, encoding),
+            Request::GetTlsKey(args) => reply(&self.certifier()?.tls_key(args).await?, encoding),
+            Request::DeriveKey(args) => reply(&self.certifier()?.derived(args).await?, encoding),
+            Request::GetAttestationForAppKey(args) => {
+                let report_data = app_key::report_data(self.keys()?, &args.algorithm)?;
+                self.quoted(self.desk.of_app_key(report_data).await?, report_data, encoding).await
+            }
         }
+    }
+
+    fn keys(&self) -> Result<&AppKeys, ApiError> {
+        self.boot.keys.as_deref().ok_or(ApiError::NoKeyProvider)
+    }
+
+    fn certifier(&self) -> Result<&Certifier, ApiError> {
+        self.certifier.as_deref().ok_or(ApiError::NoKeyProvider)
     }
 
     async fn get_quote(&self, args: RawQuoteArgs, encoding: Encoding) -> Result<Vec<u8>, ApiError> {
         let report_data = report_data::padded(&args.report_data)?;
-        let Quoted { quote, log } = self.desk.quote_for_container(report_data).await?;
+        self.quoted(self.desk.quote_for_container(report_data).await?, report_data, encoding).await
+    }
+
+    async fn quoted(
+        &self,
+        Quoted { quote, log }: Quoted,
+        report_data: ReportData,
+        encoding: Encoding,
+    ) -> Result<Vec<u8>, ApiError> {
         let vm_config = info::vm_config(&self.boot);
         let report_data = report_data.0.to_vec();
         self.written(move || {
@@ -213,7 +268,7 @@ pub mod tests {
         Api::new(&boot, Arc::new(desk))
     }
 
-    async fn ask<M: Message + PartialEq + std::fmt::Debug>(
+    pub async fn ask<M: Message + PartialEq + std::fmt::Debug>(
         api: &Api,
         service: Service,
         method: &str,

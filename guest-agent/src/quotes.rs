@@ -63,7 +63,7 @@ pub enum QuoteError {
 /// A side from which quotes are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asker {
-    /// The public port: the guest's own role, over a nonce of the client.
+    /// The public port: the guest's own role, over a nonce of the client; or a key of the app's.
     Anybody,
     /// The agent itself, on a channel that it opens.
     Agent,
@@ -123,6 +123,11 @@ impl QuoteDesk {
     /// A quote for a container, over bytes that it chose; reserved ones are refused.
     pub async fn quote_for_container(&self, report_data: ReportData) -> Result<Quoted, QuoteError> {
         self.quote(Asker::Container, report_data).await
+    }
+
+    /// A quote that anybody may ask for, over the public half of the app's signing key.
+    pub async fn of_app_key(&self, report_data: ReportData) -> Result<Quoted, QuoteError> {
+        self.quote(Asker::Anybody, report_data).await
     }
 
     /// The only door to the device. The request's turn is lost when its future is dropped.

@@ -1,7 +1,8 @@
 //! `Info`: what runs here, in dstack's form.
 //!
 //! The guest's word without a quote. Where dstack has facts that a guest without keys lacks, they
-//! are empty; the image's hash and the machine are the host's claims here, as they are in evidence.
+//! are empty. The image's hash is the one that the KMS verified; without a KMS it is the host's
+//! claim, as the machine always is, here as in evidence.
 
 use protocol::digest::{MrConfigId, Sha256Digest};
 use protocol::event_log::{self, RawEvent, RuntimeEvent};
@@ -31,13 +32,14 @@ struct TcbInfo<'a> {
 
 /// Everything, or on the public port only what the app publishes. It blocks: registers are read
 /// from files that the TDX module answers.
-pub(super) fn info(boot: &Boot, public: bool) -> Result<AppInfo, ApiError> {
+pub(super) fn info(boot: &Boot, app_cert: String, public: bool) -> Result<AppInfo, ApiError> {
     let (log, registers) = boot.log.snapshot(|tee| tee.registers())?;
     let (event_log, registers) = (log.events()?, registers?);
     let shown = !public || boot.app.public_tcbinfo;
     let mr_aggregated = mr_aggregated(&registers);
     let device_id = Sha256Digest::of(b"");
-    let os_image_hash = boot.handover.claims.os_image_hash;
+    let verified = boot.keys.as_ref().map(|keys| keys.os_image_hash);
+    let os_image_hash = verified.unwrap_or(Sha256Digest(boot.handover.claims.os_image_hash.0));
     let tcb_info = TcbInfo {
         mrtd: registers.mrtd.to_string(),
         rtmr0: registers.rtmrs[0].to_string(),
@@ -54,7 +56,7 @@ pub(super) fn info(boot: &Boot, public: bool) -> Result<AppInfo, ApiError> {
     Ok(AppInfo {
         app_id: boot.handover.app_id.0.to_vec(),
         instance_id: boot.handover.instance_id.map(|id| id.0.to_vec()).unwrap_or_default(),
-        app_cert: String::new(),
+        app_cert,
         tcb_info: if shown { pretty(&tcb_info) } else { String::new() },
         app_name: boot.app.name.clone(),
         device_id: device_id.0.to_vec(),

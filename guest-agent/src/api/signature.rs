@@ -1,4 +1,5 @@
-//! `Verify`: whether a signature is right. No key of the guest is needed for it.
+//! `Verify`: whether a signature is right, and the algorithms of signatures. No key of the guest is
+//! needed for it.
 //!
 //! The answer is as trustworthy as the guest; a relying party verifies by itself. Source: dstack,
 //! `guest-agent`.
@@ -7,8 +8,8 @@ use ed25519_dalek::Verifier as _;
 use k256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use protocol::prpc::VerifyRequest;
 
-/// Bytes of a digest that was signed as it is.
-const DIGEST_BYTES: usize = 32;
+/// Bytes of a digest that is signed as it is.
+pub(super) const DIGEST_BYTES: usize = 32;
 
 /// Why a signature cannot be judged; a wrong one can.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -25,23 +26,47 @@ pub enum SignatureError {
     /// what was signed is no digest
     #[error("pre-hashed signing takes a digest of {DIGEST_BYTES} bytes, found {0}")]
     Digest(usize),
+    /// a derived key that is none, with a probability of 2^-128
+    #[error("the derived bytes are not a scalar of secp256k1: take another path")]
+    Key,
+}
+
+/// How a signature is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Algorithm {
+    Ed25519,
+    /// ECDSA over the SHA-256 of the data.
+    Secp256k1,
+    /// ECDSA over the data, which is a digest.
+    Secp256k1Prehashed,
+}
+
+impl Algorithm {
+    /// The algorithm of a name as dstack has it.
+    pub(super) fn named(name: &str) -> Result<Self, SignatureError> {
+        match name {
+            "ed25519" => Ok(Self::Ed25519),
+            "secp256k1" | "k256" => Ok(Self::Secp256k1),
+            "secp256k1_prehashed" => Ok(Self::Secp256k1Prehashed),
+            other => Err(SignatureError::Algorithm(other.chars().take(32).collect())),
+        }
+    }
 }
 
 /// Whether the signature is right.
 pub(super) fn verify(request: &VerifyRequest) -> Result<bool, SignatureError> {
-    match request.algorithm.as_str() {
-        "ed25519" => ed25519(request),
-        "secp256k1" | "k256" => secp256k1(request, |key, signature| {
+    match Algorithm::named(&request.algorithm)? {
+        Algorithm::Ed25519 => ed25519(request),
+        Algorithm::Secp256k1 => secp256k1(request, |key, signature| {
             use k256::ecdsa::signature::Verifier as _;
             key.verify(&request.data, signature).is_ok()
         }),
-        "secp256k1_prehashed" if request.data.len() != DIGEST_BYTES => {
+        Algorithm::Secp256k1Prehashed if request.data.len() != DIGEST_BYTES => {
             Err(SignatureError::Digest(request.data.len()))
         }
-        "secp256k1_prehashed" => secp256k1(request, |key, signature| {
+        Algorithm::Secp256k1Prehashed => secp256k1(request, |key, signature| {
             key.verify_prehash(&request.data, signature).is_ok()
         }),
-        other => Err(SignatureError::Algorithm(other.chars().take(32).collect())),
     }
 }
 

@@ -12,6 +12,7 @@ use service::{Answer, Answers};
 
 use super::{Api, ApiError, EmitError};
 use crate::anchors::AnchorError;
+use crate::kms_client::KmsError;
 use crate::quotes::QuoteError;
 
 /// Connections to one socket at a time: programs of one app, each with a few.
@@ -76,8 +77,10 @@ impl CallError for ApiError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Prpc(error) => prpc::status(error),
-            Self::Quote(QuoteError::Busy)
+            Self::ManyCertificates
+            | Self::Quote(QuoteError::Busy)
             | Self::Emit(EmitError::Busy)
+            | Self::Kms(KmsError::NoAddress | KmsError::Away(_))
             | Self::Anchor(AnchorError::Busy | AnchorError::Kms(_)) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }

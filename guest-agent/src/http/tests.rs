@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, UnixListener};
 use super::Port;
 use crate::api::Api;
 use crate::api::socket::Socket;
+use crate::api::with_keys;
 use crate::boot::tests::boot;
 use crate::quotes::QuoteDesk;
 use crate::reports::Reports;
@@ -44,10 +45,14 @@ async fn served(changes: &[(&str, &str)]) -> Served {
     tokio::spawn(serve(listener, Arc::new(port), super::MAX_CONNECTIONS));
     let [dstack, tappd] = ["dstack.sock", "tappd.sock"].map(|name| directory.path().join(name));
     for (path, service) in [(&dstack, Service::DstackGuest), (&tappd, Service::Tappd)] {
-        let socket = Socket::new(Arc::clone(&api), service);
-        tokio::spawn(serve(UnixListener::bind(path).unwrap(), Arc::new(socket), 8));
+        serve_socket(&api, service, path);
     }
     Served { address, dstack, tappd, _directory: directory }
+}
+
+fn serve_socket(api: &Arc<Api>, service: Service, path: &Path) {
+    let socket = Socket::new(Arc::clone(api), service);
+    tokio::spawn(serve(UnixListener::bind(path).unwrap(), Arc::new(socket), 8));
 }
 
 fn exchange(mut stream: impl Read + Write, request: &[u8]) -> (u16, String) {
@@ -291,15 +296,28 @@ async fn dstacks_own_python_sdk_finds_what_it_expects() {
             writeln!(std::io::stdout(), "NOT RUN dstack's Python SDK: pip cannot install it here");
         return;
     };
+    let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/prpc");
+    let calls = async |script: &str, sockets: [&Path; 2], more: &[String]| {
+        let mut calls = Command::new(&python);
+        calls.arg(Path::new(scripts).join(script)).args(sockets).args(more);
+        let output = tokio::task::spawn_blocking(move || calls.output()).await.unwrap().unwrap();
+        assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    };
     let served = served(&[]).await;
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors/prpc/sdk.py");
-    let mut calls = Command::new(python);
-    calls.arg(script).args([&served.dstack, &served.tappd]);
-    let output = tokio::task::spawn_blocking(move || calls.output()).await.unwrap().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    calls("sdk.py", [&served.dstack, &served.tappd], &[]).await;
+
+    let keys = tempfile::tempdir().unwrap();
+    let api = Arc::new(with_keys::api(keys.path()));
+    let sockets = [Service::DstackGuest, Service::Tappd].map(|service| {
+        let path = keys.path().join(service.name());
+        serve_socket(&api, service, &path);
+        path
+    });
+    let root = with_keys::root_k256();
+    calls("sdk-keys.py", sockets.each_ref().map(PathBuf::as_path), &[root]).await;
 }
 
-/// A Python of its own with the version of the SDK that the vectors are of.
+/// A Python of its own with the version of the SDK that the vectors are of, and Keccak.
 fn python_with_sdk(directory: &Path) -> Option<PathBuf> {
     let python = directory.join("bin/python3");
     let succeeds =
@@ -311,6 +329,7 @@ fn python_with_sdk(directory: &Path) -> Option<PathBuf> {
             "install",
             "--quiet",
             "dstack-sdk==0.5.4",
+            "pycryptodome==3.23.0",
         ]));
     made.then_some(python)
 }

@@ -12,9 +12,10 @@ pub(super) fn is_common_name(text: &str) -> bool {
     (1..=MAX_COMMON_NAME).contains(&text.chars().count()) && !text.chars().any(char::is_control)
 }
 
-/// Whether a common name may be taken for the name of a host.
+/// Whether a common name may be taken for the name of a host. A path is none, although it may have
+/// dots: the older interface has it as the subject where nothing else is given.
 pub(super) fn is_like_a_host(common_name: &str) -> bool {
-    common_name.contains(['.', '*'])
+    common_name.contains(['.', '*']) && !common_name.contains(['/', ' '])
 }
 
 /// A subject or issuer of one common name.

@@ -153,6 +153,7 @@ fn names_are_asked_of_the_policy_wherever_they_stand() {
         }))
     };
     named("CN=my app", &["web.example", &ra_tls::internal_name(&APP)]).unwrap();
+    named("CN=/wallet.v1/eth", &[]).unwrap();
     let other_app = ra_tls::internal_name(&AppId([8; 20]));
     let cases: [(&str, &[&str]); 6] = [
         ("CN=a", &["bank.example"]),
