@@ -1,8 +1,8 @@
 //! One KMS process: the root in its memory, the state, and the disk behind it.
 //!
 //! All calls take turns at one lock, and each decision is on the disk before its answer leaves; so
-//! no two calls see one state, and no counter is given out twice. What is decided is decided by pure
-//! functions of the library. Until owners certified the root nothing is written: a root that nobody
+//! no two calls see one state, and no counter is given out twice. The decisions are those of the
+//! library's pure functions. Until owners certified the root nothing is written: a root that nobody
 //! certified is lost with its process, and another one is made.
 
 mod error;

@@ -74,16 +74,16 @@ where
     F: Fn(TcpStream) -> Served,
     Served: Future<Output = ()> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(most));
+    let permits = Arc::new(Semaphore::new(most));
     loop {
-        let place = Arc::clone(&places).acquire_owned().await.expect("it is never closed");
+        let permit = Arc::clone(&permits).acquire_owned().await.expect("it is never closed");
         match listener.accept().await {
             Ok((stream, _)) => {
                 // Answers are small and written whole: waiting to fill a packet only delays them.
                 let _ = stream.set_nodelay(true);
                 let served = serve(stream);
                 tokio::spawn(async move {
-                    let _place = place;
+                    let _permit = permit;
                     served.await;
                 });
             }

@@ -2,8 +2,8 @@
 //! images.
 //!
 //! The host reads, changes, loses and rolls back everything here. So the entries are sealed and
-//! their order is part of the seal, the certificate is believed by its signatures alone and images by
-//! their hash. What this module adds is that nothing which is missing passes for a beginning: a
+//! their order is part of the seal; the certificate is believed by its signatures alone, and images
+//! by their hash. What this module adds is that nothing which is missing passes for a beginning: a
 //! directory with anything in it that cannot be read whole is an error, never an empty store. That
 //! the host put back an older whole is not seen here; owners say how far the ledger was.
 

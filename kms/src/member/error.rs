@@ -65,7 +65,7 @@ pub enum MemberError {
     #[error("{}", chain(.0))]
     Certificate(#[from] CertificateError),
     /// a share
-    #[error("{0}")]
+    #[error(transparent)]
     Share(#[from] ShareError),
     /// a share of another owner
     #[error("the share is of owner {found}, and owner {caller} gives it")]

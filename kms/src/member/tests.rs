@@ -1,3 +1,5 @@
+//! A process from its birth over a restart, call by call.
+
 use std::collections::BTreeSet;
 use std::thread;
 

@@ -1,3 +1,5 @@
+//! An honest agent, one that lies, and none.
+
 use protocol::event_log::RuntimeEvent;
 use protocol::fixtures::{claims, evidence_of};
 

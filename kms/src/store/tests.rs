@@ -1,3 +1,5 @@
+//! A host that reads, loses, changes and moves what is stored.
+
 use std::fs;
 use std::path::PathBuf;
 

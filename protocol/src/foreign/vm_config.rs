@@ -92,8 +92,9 @@ pub(super) fn claims(json: &[u8]) -> Result<(LaunchClaims, Option<&'static str>)
     Ok((LaunchClaims { os_image_hash, shape }, undescribed))
 }
 
-/// Our claims in dstack's form, for its clients, and beside it the exact machine, for ours. The tables of a dstyx machine are none of
-/// dstack's, so a verifier of dstack's does not find RTMR0 in this.
+/// Our claims in dstack's form, for its clients, and beside them the exact machine, for ours. The
+/// tables of a dstyx machine are none of dstack's, so a verifier of dstack's does not find RTMR0 in
+/// this.
 pub fn vm_config(claims: &LaunchClaims) -> String {
     let LaunchClaims { os_image_hash, shape } = claims;
     serde_json::json!({
