@@ -11,9 +11,9 @@ use vmm_configs::spec::Accelerator;
 use crate::args::{Accel, Kms, KmsImageVerb, KmsStart};
 use crate::failure::{Failure, Outcome};
 use crate::files;
-use crate::kms::allow;
 use crate::kms::ceremony::{Ceremony, Step};
 use crate::kms::channel::{Calls as _, Connection};
+use crate::kms::image::put_image as upload;
 use crate::kms::local::{Local, Start};
 use crate::output::{Output, columns};
 use crate::owner::{self, Owner};
@@ -185,7 +185,7 @@ fn list(output: &Output) -> Outcome<ExitCode> {
 fn put_image(directory: &Path, output: &Output) -> Outcome<ExitCode> {
     let mut local = Local::running()?;
     let json = files::read_image_json(directory)?;
-    allow::put_image(&mut local.connection, &json, output)?;
+    upload(&mut local.connection, &json, output)?;
     let hash = protocol::digest::OsImageHash::of(&json);
     output.result(&json!({ "os_image_hash": hash }), || format!("{hash}\n"));
     Ok(ExitCode::SUCCESS)

@@ -2,11 +2,12 @@
 
 use kms::policy::PolicyFile;
 use protocol::digest::OsImageHash;
-use protocol::kms::{MAX_DOCUMENT_BYTES, PutImageRequest, SignedDocument, payload_type};
+use protocol::kms::{MAX_DOCUMENT_BYTES, SignedDocument, payload_type};
 use protocol::prpc::Empty;
 use protocol::strict_json;
 
 use super::channel::Calls;
+use super::image::put_image;
 use super::local::Local;
 use super::policy::{Wanted, extended};
 use crate::clock::now_secs;
@@ -27,17 +28,6 @@ pub fn allow(
     let file = next_version(local, Some(wanted))?;
     push(local, &file, output)?;
     local.look(output)
-}
-
-/// Uploads an image.json.
-pub fn put_image(kms: &mut impl Calls, image_json: &[u8], output: &Output) -> Outcome<()> {
-    let text = std::str::from_utf8(image_json).hint("image.json", "it must be UTF-8 text")?;
-    let _: Empty = kms.call("PutImage", &PutImageRequest { image: text.to_owned() })?;
-    output.step(&format!(
-        "the KMS has the reference values of image {}",
-        OsImageHash::of(image_json)
-    ));
-    Ok(())
 }
 
 /// The policy after the one that the KMS has: renewed, and allowing `wanted` if something is.

@@ -20,10 +20,10 @@ use protocol::kms::{CHANNEL_PORT, KmsImage, StatusResponse};
 use protocol::status::{Phase, Refusal};
 use vmm_configs::spec::Accelerator;
 
-use super::allow;
 use super::ceremony::Ceremony;
 use super::channel::{Connection, NoConnection, Target};
 use super::deploy;
+use super::image::put_image;
 use super::memory::Memory;
 use crate::app::APP_COMPOSE_FILE;
 use crate::collateral::named_service;
@@ -93,7 +93,7 @@ impl Local {
         let mut local = Self::open(vm, owner)?;
         local.lead(output)?;
         // Guests judge it by the text that it states.
-        allow::put_image(&mut local.connection, &local.image_json, output)?;
+        put_image(&mut local.connection, &local.image_json, output)?;
         Ok(local)
     }
 
