@@ -418,9 +418,9 @@ pub struct Measure {
     /// says no_instance_id.
     #[arg(long, requires = "app", default_value = "none")]
     pub instance_id: String,
-    /// Payload of the key-provider event.
-    #[arg(long, requires = "app", default_value = r#"{"name":"none","id":""}"#)]
-    pub key_provider: String,
+    /// Payload of the key-provider event; by default what the app's file asks for.
+    #[arg(long, requires = "app")]
+    pub key_provider: Option<String>,
     /// Payload of the os-image-hash event, 64 hex digits; without it there is no such event.
     #[arg(long, requires = "app")]
     pub os_image_hash: Option<String>,

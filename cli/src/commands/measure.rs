@@ -8,7 +8,7 @@ use measurement::{
     PredictError, Register, Until as LastEvent, predict_each, replay,
 };
 use protocol::app_compose::StorageFs;
-use protocol::digest::{AppId, InstanceId, OsImageHash};
+use protocol::digest::{AppId, InstanceId, MrConfigId, OsImageHash};
 use protocol::image::MachineFacts;
 use protocol::shape::Shape;
 use serde_json::{Value, json};
@@ -43,6 +43,7 @@ pub fn run(options: &Measure, output: &Output) -> Outcome<ExitCode> {
 struct AppResult {
     measured: MeasuredApp,
     prediction: AppPrediction,
+    mr_config_id: MrConfigId,
 }
 
 /// A register, its events, and why it has no value.
@@ -150,7 +151,12 @@ fn app(directory: &Path, options: &Measure) -> Outcome<AppResult> {
         app_id,
         instance_id,
         os_image_hash: os_image_hash.hint("--os-image-hash", hex)?,
-        key_provider: Some(options.key_provider.clone()),
+        key_provider: Some(
+            options
+                .key_provider
+                .clone()
+                .unwrap_or_else(|| app.settings.key_provider.event_payload()),
+        ),
         storage_fs: storage_fs(options.storage_fs.as_deref(), app.settings.storage_fs),
         danger_privileged: app.settings.danger_privileged,
     };
@@ -158,7 +164,16 @@ fn app(directory: &Path, options: &Measure) -> Outcome<AppResult> {
         Until::BootMrDone => LastEvent::BootMrDone,
         Until::SystemReady => LastEvent::SystemReady,
     };
-    Ok(AppResult { prediction: measurement::predict_app(&measured, until), measured })
+    let provider = app.settings.key_provider;
+    let mr_config_id = measurement::mr_config::expected(
+        &measured.compose_hash,
+        &measured.app_id,
+        measured.instance_id.as_ref(),
+        provider.name(),
+        &provider.id(),
+    );
+    let prediction = measurement::predict_app(&measured, until);
+    Ok(AppResult { prediction, measured, mr_config_id })
 }
 
 fn storage_fs(stated: Option<&str>, of_app: StorageFs) -> Option<String> {
@@ -182,7 +197,7 @@ fn document(
         "rtmr1": rtmr1.value,
         "rtmr2": rtmr2.value,
         "rtmr3": app.map(|app| app.prediction.rtmr3),
-        "mrconfigid": app.map(|app| protocol::mr_config::v1(&app.measured.compose_hash)),
+        "mrconfigid": app.map(|app| app.mr_config_id),
         "os_image_hash": os_image_hash,
         "compose_hash": app.map(|app| app.measured.compose_hash),
         "events": events(registers).chain(app_events).map(event).collect::<Vec<_>>(),
