@@ -1,14 +1,54 @@
 //! The ledger of a KMS: lines of anybody, by themselves and behind a true beginning. What is
-//! accepted has one spelling, rises in index and time, and gives no open counter twice.
+//! accepted has one spelling, rises in index and time, and gives no open counter twice; what is
+//! refused changes nothing.
 #![no_main]
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
+use attestation::signatures::{Envelope, PayloadType, SigningKey};
 use kms::ledger::{self, Entry, Kind};
-use kms::state::{State, bootstrap};
+use kms::state::{State, bootstrap, certify_root, set_list, set_policy};
 use libfuzzer_sys::fuzz_target;
 use protocol::digest::Ed25519Key;
-use protocol::kms::Cluster;
+use protocol::kms::{Cluster, payload_type};
+use serde_json::json;
+
+/// A KMS that serves: root, list and policy are signed.
+static BEGINNING: LazyLock<State> = LazyLock::new(|| {
+    let key = SigningKey::from_seed(&[1; 32]);
+    let owners = vec![key.signer().key()];
+    let cluster = Cluster { name: "fuzz".into(), owners, threshold: 1 };
+    let signed = |payload_type, document: serde_json::Value| {
+        let payload = document.to_string().into_bytes();
+        let mut envelope = Envelope::new(PayloadType(payload_type), payload);
+        envelope.sign(&key);
+        envelope.to_json()
+    };
+    let (id, identity) = (cluster.id(), Ed25519Key([2; 32]));
+    let root = json!({ "key_provider_id": id, "epoch": 1, "identity": identity });
+    let digest = "03".repeat(32);
+    let images = json!([{ "os_image_hash": digest, "compose_hash": digest }]);
+    let list = json!({ "key_provider_id": id, "version": 1, "images": images });
+    let policy = json!({
+        "key_provider_id": id, "version": 1, "not_before_secs": 0, "not_after_secs": 9,
+        "apps": [], "os_images": [],
+    });
+    let mut state = State::default();
+    let mut append = |decide: &dyn Fn(&State) -> Entry| {
+        let entry = decide(&state);
+        state.apply(&entry).expect("what was decided can be applied");
+    };
+    const WHY: &str = "the owner signed it";
+    append(&|state| bootstrap(state, &cluster, identity, identity, 0).expect("no root is there"));
+    let root = signed(payload_type::ROOT, root);
+    append(&|state| certify_root(state, &root, 0).expect(WHY));
+    let list = signed(payload_type::LIST, list);
+    append(&|state| set_list(state, &list, 0).expect(WHY));
+    let policy = signed(payload_type::POLICY, policy);
+    append(&|state| set_policy(state, &policy, 0).expect(WHY));
+    state
+});
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
@@ -17,12 +57,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(summary.entries, lines.len() as u64);
         assert!(summary.first_secs <= summary.last_secs);
     }
-    let owners = vec![Ed25519Key([1; 32])];
-    let cluster = Cluster { name: "fuzz".into(), owners, threshold: 1 };
-    let key = Ed25519Key([2; 32]);
-    let mut state = State::default();
-    let first = bootstrap(&state, &cluster, key, key, 0).expect("there is no root yet");
-    state.apply(&first).expect("what was decided can be applied");
+    let mut state = BEGINNING.clone();
     let mut counters = BTreeMap::new();
     for line in lines {
         let Ok(entry) = Entry::parse(line) else { continue };
@@ -35,10 +70,11 @@ fuzz_target!(|bytes: &[u8]| {
             assert_eq!(state, before);
             continue;
         }
-        assert!(state.last_secs() >= before.last_secs());
-        assert!(state.head() != before.head());
-        // No owner signed anything.
-        assert!(state.policy().is_none() && state.list().is_none());
+        assert!(state.last_secs() >= before.last_secs() && state.head() != before.head());
+        // The owner signed nothing more.
+        let documents = (state.root_envelope(), state.list_envelope(), state.policy());
+        let expected = (BEGINNING.root_envelope(), BEGINNING.list_envelope(), BEGINNING.policy());
+        assert_eq!(documents, expected);
         if let Kind::Opened(opened) = &entry.kind {
             let key = (opened.who.app_id, opened.who.instance_id);
             let last = counters.insert(key, opened.counter);

@@ -9,10 +9,10 @@ use std::fs;
 use std::path::Path;
 
 use measurement::{App, FirmwareLayout, ImageFacts, ImageFiles, Prediction, Register, Until};
-use protocol::digest::{AppId, ComposeHash, OsImageHash};
+use protocol::digest::{AppId, ComposeHash, OsImageHash, Sha256Digest};
 use protocol::event_log::{self, RawEvent, RuntimeEvent};
 use protocol::evidence::Evidence;
-use protocol::image::ImageManifest;
+use protocol::image::{self, Artefact, Flavour, ImageManifest, MachineFacts, RESERVED_REPORT_DATA};
 use protocol::launch::LaunchClaims;
 use protocol::shape::Shape;
 use protocol::{app_compose, fixtures, mr_config, report_data};
@@ -111,6 +111,36 @@ impl Scene {
     pub fn prediction(&self) -> Prediction {
         let facts = ImageFacts::from_files(&self.files()).unwrap();
         measurement::predict_registers(&facts, &self.shape).unwrap()
+    }
+
+    /// The list of the image's parts.
+    pub fn manifest(&self, flavour: Flavour) -> ImageManifest {
+        let facts = ImageFacts::from_files(&self.files()).unwrap();
+        let artefact = |file: &str, bytes: &[u8]| Artefact {
+            file: file.to_owned(),
+            size: bytes.len() as u64,
+            sha256: Sha256Digest::of(bytes),
+        };
+        let Self { firmware, kernel, initrd, cmdline, shape, .. } = self;
+        ImageManifest {
+            version: image::VERSION,
+            dstyx_version: "0.1.0".to_owned(),
+            flavour,
+            source_date_epoch: 0,
+            cmdline: cmdline.clone(),
+            firmware: artefact("firmware.fd", firmware),
+            kernel: artefact("kernel", kernel),
+            initrd: artefact("initrd", initrd),
+            reference: facts.reference(),
+            firmware_facts: facts.firmware,
+            kernel_facts: facts.kernel,
+            machine: MachineFacts {
+                qemu_version: shape.qemu_version.clone(),
+                serial_ports: shape.serial_ports,
+                root_slots: shape.root_slots,
+            },
+            reserved_report_data: Some(RESERVED_REPORT_DATA),
+        }
     }
 
     /// The app file that was measured.

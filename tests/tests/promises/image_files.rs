@@ -6,10 +6,8 @@
 use std::fs;
 use std::path::Path;
 
-use measurement::ImageFacts;
 use protocol::app_compose;
-use protocol::digest::Sha256Digest;
-use protocol::image::{self, Artefact, Flavour, ImageManifest, MachineFacts, RESERVED_REPORT_DATA};
+use protocol::image::{Flavour, ImageManifest};
 use tempfile::TempDir;
 use tests::dstyx::{Answer, User, write_app};
 use tests::scene::{COMPOSE, NAME, NONCE, NOW, Scene};
@@ -49,32 +47,7 @@ impl Lab {
     }
 
     fn manifest(&self) -> ImageManifest {
-        let facts = ImageFacts::from_files(&self.scene.files()).unwrap();
-        let artefact = |file: &str, bytes: &[u8]| Artefact {
-            file: file.to_owned(),
-            size: bytes.len() as u64,
-            sha256: Sha256Digest::of(bytes),
-        };
-        let Scene { firmware, kernel, initrd, cmdline, shape, .. } = &self.scene;
-        ImageManifest {
-            version: image::VERSION,
-            dstyx_version: "0.1.0".to_owned(),
-            flavour: self.flavour,
-            source_date_epoch: 0,
-            cmdline: cmdline.clone(),
-            firmware: artefact("firmware.fd", firmware),
-            kernel: artefact("kernel", kernel),
-            initrd: artefact("initrd", initrd),
-            reference: facts.reference(),
-            firmware_facts: facts.firmware,
-            kernel_facts: facts.kernel,
-            machine: MachineFacts {
-                qemu_version: shape.qemu_version.clone(),
-                serial_ports: shape.serial_ports,
-                root_slots: shape.root_slots,
-            },
-            reserved_report_data: Some(RESERVED_REPORT_DATA),
-        }
+        self.scene.manifest(self.flavour)
     }
 
     fn state(&self, manifest: &ImageManifest) {

@@ -9,6 +9,7 @@ mod cross_check;
 mod foreign_evidence;
 mod image_files;
 mod initramfs;
+mod key_release;
 mod policy_file;
 mod refusals;
 mod releases;

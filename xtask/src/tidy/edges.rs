@@ -61,6 +61,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "protocol",
             "attestation",
+            "kms",
             "measurement",
             "image",
             "reproducible-build",
