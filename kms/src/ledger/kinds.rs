@@ -1,8 +1,6 @@
 //! The kinds of entries, and what each says.
 
-use protocol::digest::{
-    AppId, ComposeHash, Ed25519Key, InstanceId, OsImageHash, PlatformId, Sha256Digest,
-};
+use protocol::digest::{AppId, ComposeHash, Ed25519Key, InstanceId, OsImageHash, PlatformId};
 use protocol::kms::Cluster;
 use serde::{Deserialize, Serialize};
 
@@ -156,17 +154,4 @@ pub struct Anchored {
     pub counter: u64,
     /// The generation.
     pub generation: u64,
-}
-
-impl Kind {
-    /// The envelope that owners signed, if the entry is a document of theirs, and its hash.
-    pub fn document(&self) -> Option<(&str, Sha256Digest)> {
-        let envelope = match self {
-            Self::RootCertified(document) => &document.envelope,
-            Self::ListSet(document) | Self::PolicySet(document) => &document.envelope,
-            Self::Resumed(document) => &document.envelope,
-            _ => return None,
-        };
-        Some((envelope, Sha256Digest::of(envelope.as_bytes())))
-    }
 }

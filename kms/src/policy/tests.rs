@@ -4,6 +4,7 @@ use attestation::policy::{Policy, Stage, TcbStatus};
 use attestation::signatures::SignatureError;
 use attestation::{TrustAnchor, kms::KmsRefusal};
 use proptest::prelude::*;
+use protocol::app_compose::StorageFs;
 use protocol::digest::{ComposeHash, InstanceId, OsImageHash, PlatformId, ReportData};
 use protocol::kms::payload_type;
 
@@ -228,4 +229,12 @@ proptest! {
             prop_assert_eq!(policy.file(), good.file());
         }
     }
+}
+
+#[test]
+fn every_file_system_but_the_default_must_be_named() {
+    let others = StorageFs::ALL.into_iter().filter(|fs| *fs != StorageFs::default());
+    let mut names: Vec<_> = others.map(StorageFs::name).collect();
+    names.sort_by_key(|name| STORAGE_TO_NAME.iter().position(|known| known == name));
+    assert_eq!(names, STORAGE_TO_NAME);
 }

@@ -184,7 +184,7 @@ fn a_listed_app_under_another_id_gets_no_keys() {
 #[test]
 fn an_empty_policy_and_one_for_others_refuse() {
     let nobody = Asking { policy: |file| file.apps.clear(), ..Asking::at_boot() };
-    refused_by(&nobody, CheckName::AppList);
+    refused_by(&nobody, CheckName::ComposeHash);
     let elsewhere = Asking {
         policy: |file| file.platform_ids = Some(vec![PlatformId([9; 16])]),
         ..Asking::at_boot()
