@@ -456,6 +456,30 @@ mod tests {
     }
 
     #[test]
+    fn an_app_that_keeps_data_asks_for_keys_and_one_that_keeps_none_does_not() {
+        let id = Sha256Digest([7; 32]);
+        let keys = || Ok(Some(id));
+        let asked = Asked { keys_for_data: Some(&keys), ..Asked::default() };
+        let provider = |directory: &Path, asked| {
+            App::read_or_make(directory, asked).unwrap().settings.key_provider
+        };
+        let without = directory_with(&compose());
+        assert_eq!(provider(without.path(), asked), KeyProvider::None);
+        let volume = compose() + "    volumes: [\"data:/d\"]\nvolumes: {data: {}}\n";
+        let with = directory_with(&volume);
+        assert_eq!(provider(with.path(), asked), KeyProvider::Kms { id });
+        // A file that nobody edited follows what is asked for, an edited one its words.
+        let anew = App::read_or_make(with.path(), Asked::default()).unwrap();
+        assert_eq!(anew.settings.key_provider, KeyProvider::None);
+        assert!(anew.notes().join("\n").contains("another app id"), "{:?}", anew.notes());
+        let edited = String::from_utf8(anew.bytes)
+            .unwrap()
+            .replace(r#""public_logs":false"#, r#""public_logs":true"#);
+        fs::write(with.path().join(APP_COMPOSE_FILE), &edited).unwrap();
+        assert_eq!(provider(with.path(), asked), KeyProvider::None);
+    }
+
+    #[test]
     fn files_of_the_directory_travel_and_are_told_of() {
         let text = compose() + "    command: [\"$WORD\"]\n    volumes: [\"./conf:/conf\"]\n";
         let directory = directory_with(&text);

@@ -54,6 +54,7 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
     app.check_networks(Some(GUEST_NETWORK))?;
     app.notes().iter().for_each(|text| note(text));
     let name = options.name.clone().unwrap_or_else(|| app.settings.name.clone());
+    keys::check_name(&name)?;
     let directory = paths::vm_directory(&name)?;
     make_room(&name, &directory, output)?;
     let overrides = Overrides { image: options.image.as_deref(), qemu: options.qemu.as_deref() };
@@ -153,8 +154,22 @@ fn halted(record: Record) -> Outcome<()> {
                 refusal.sentence(),
                 record.phase.sentence()
             ),
-            "nothing was proved; see `dstyx logs NAME --console`",
+            hint(refusal),
         )),
+    }
+}
+
+/// What to try where a guest halted.
+fn hint(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::KmsRefused => {
+            "`dstyx kms policy explain --app DIR --image DIR` says which line of the policy refuses it"
+        }
+        Refusal::DiskOld | Refusal::DiskAhead | Refusal::DiskForeign => {
+            "put the newest copy of the disk back; `dstyx down NAME --volumes` gives its data up"
+        }
+        Refusal::Superseded => "it was started a second time elsewhere: only that one goes on",
+        _ => "nothing was proved; see `dstyx logs NAME --console`",
     }
 }
 

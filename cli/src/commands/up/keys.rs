@@ -37,6 +37,15 @@ pub fn for_data(flags: &KeyFlags, output: &Output) -> Outcome<Option<Sha256Diges
     Ok(Some(Owner::ensured(output)?.key_provider_id()))
 }
 
+/// Refuses the name of this user's own KMS.
+pub fn check_name(name: &str) -> Outcome<()> {
+    if name != MACHINE {
+        return Ok(());
+    }
+    let what = format!("{MACHINE} is the name of this user's own KMS");
+    Err(Failure::new(what, "give the app another --name"))
+}
+
 impl Keys {
     /// What the measured file asks for; this user's KMS is started and allows the app, if the file
     /// pins that and no address is given.
@@ -52,12 +61,6 @@ impl Keys {
             warn_of_one_boot(app);
             return Ok(Self { kept: None, urls: Vec::new() });
         };
-        if name == MACHINE {
-            return Err(Failure::new(
-                format!("{MACHINE} is the name of this user's own KMS"),
-                "give the app another --name",
-            ));
-        }
         let kept = Kept::for_start(name, app.settings.hash, flags.upgrade)?;
         if !flags.kms.is_empty() {
             output.step(&format!("the app's keys are with the KMS {id}; its owners must allow it"));
