@@ -17,6 +17,7 @@ use protocol::prpc::{
 };
 use tee::TeeError;
 use tokio::sync::Semaphore;
+use zeroize::Zeroize as _;
 
 use crate::anchors::AnchorError;
 use crate::boot::Boot;
@@ -153,15 +154,25 @@ impl Api {
                 let anchors = self.boot.anchors.as_ref().ok_or(ApiError::NoAnchors)?;
                 reply(&AnchorResponse { anchor: anchors.anchor().await? }, encoding)
             }
-            Request::GetKey(args) => reply(&app_key::get(self.keys()?, &args)?, encoding),
+            Request::GetKey(args) => {
+                let found = app_key::get(self.keys()?, &args)?;
+                reply_and_clear(found, encoding, |found| found.key.zeroize())
+            }
             Request::DeriveK256Key(args) => {
                 let found = app_key::get(self.keys()?, &args)?;
                 let (k256_key, k256_signature_chain) = (found.key, found.signature_chain);
-                reply(&DeriveK256KeyResponse { k256_key, k256_signature_chain }, encoding)
+                let found = DeriveK256KeyResponse { k256_key, k256_signature_chain };
+                reply_and_clear(found, encoding, |found| found.k256_key.zeroize())
             }
             Request::Sign(args) => reply(&app_key::sign(self.keys()?, &args)?, encoding),
-            Request::GetTlsKey(args) => reply(&self.certifier()?.tls_key(args).await?, encoding),
-            Request::DeriveKey(args) => reply(&self.certifier()?.derived(args).await?, encoding),
+            Request::GetTlsKey(args) => {
+                let made = self.certifier()?.tls_key(args).await?;
+                reply_and_clear(made, encoding, |made| made.key.zeroize())
+            }
+            Request::DeriveKey(args) => {
+                let made = self.certifier()?.derived(args).await?;
+                reply_and_clear(made, encoding, |made| made.key.zeroize())
+            }
             Request::GetAttestationForAppKey(args) => {
                 let report_data = app_key::report_data(self.keys()?, &args.algorithm)?;
                 self.quoted(self.desk.of_app_key(report_data).await?, report_data, encoding).await
@@ -240,6 +251,17 @@ impl Api {
 
 fn reply<M: Message>(message: &M, encoding: Encoding) -> Result<Vec<u8>, ApiError> {
     Ok(protocol::prpc::encode(message, encoding))
+}
+
+/// The same for a message with a key in it, which does not stay in memory.
+fn reply_and_clear<M: Message>(
+    mut message: M,
+    encoding: Encoding,
+    clear: impl FnOnce(&mut M),
+) -> Result<Vec<u8>, ApiError> {
+    let answer = reply(&message, encoding);
+    clear(&mut message);
+    answer
 }
 
 fn version() -> WorkerVersion {

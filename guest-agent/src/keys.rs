@@ -1,8 +1,8 @@
 //! The keys of this guest, as a KMS released them.
 //!
-//! The answer came over a channel to a KMS that was verified; its fields are checked all the same, so
-//! that nothing behind this type handles a key of another length or a scalar that is none. No value
-//! here is printed or logged, and all secrets are cleared when the last holder drops them.
+//! The answer came over a channel to a KMS that was verified; its fields are checked all the same,
+//! so that nothing behind this type handles a key of another length or a scalar that is none. No
+//! value here is printed or logged, and all secrets are cleared when the last holder drops them.
 
 use std::fmt;
 
@@ -147,7 +147,8 @@ pub mod tests {
     #[test]
     fn an_answer_with_a_field_of_another_length_holds_no_keys() {
         AppKeys::of(response()).unwrap();
-        let fields: [(&str, fn(&mut AppKeyResponse) -> &mut Vec<u8>); 5] = [
+        type Field = fn(&mut AppKeyResponse) -> &mut Vec<u8>;
+        let fields: [(&str, Field); 5] = [
             ("disk_crypt_key", |keys| &mut keys.disk_crypt_key),
             ("env_crypt_key", |keys| &mut keys.env_crypt_key),
             ("k256_key", |keys| &mut keys.k256_key),

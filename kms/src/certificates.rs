@@ -3,19 +3,19 @@
 //!
 //! Everything here is a function of its arguments: keys come from derivation, the time is passed
 //! in, and serial numbers follow from what is certified, so that the same root gives the same
-//! certificates on every member. A request comes from a guest that the channel verified, but what it
-//! asks for was chosen by a container: the app's id is the channel's, and names are those of the
+//! certificates on every member. A request comes from a guest that the channel verified, but what
+//! it asks for was chosen by a container: the app's id is the channel's, and names are those of the
 //! policy.
 //!
 //! Rules of a leaf:
 //! - Its request is PKCS #10 in at most [`protocol::ra_tls::MAX_REQUEST_BYTES`], signed by its own
 //!   key, which is P-256.
-//! - Its DNS names are names of the policy and [`protocol::ra_tls::internal_name`], which every leaf
-//!   has, so that no client falls back to the common name. A common name that looks like a host is
-//!   held to the same list. dstack certifies any name.
+//! - Its DNS names are names of the policy and [`protocol::ra_tls::internal_name`], which every
+//!   leaf has, so that no client falls back to the common name. A common name that looks like a
+//!   host is held to the same list. dstack certifies any name.
 //! - It is valid within its authority's validity; for a year where nothing else is asked for.
-//! - It is for servers, for clients, or for both, which is also what asking for neither gives. It is
-//!   never an authority, and no request gives it dstack's usages `kms:rpc` or `app:ca`.
+//! - It is for servers, for clients, or for both, which is also what asking for neither gives. It
+//!   is never an authority, and no request gives it dstack's usages `kms:rpc` or `app:ca`.
 //! - dstack's extensions with a quote are copied: they are evidence, which its reader judges.
 
 mod authority;

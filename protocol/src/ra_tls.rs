@@ -1,8 +1,8 @@
 //! dstack's extensions of X.509 certificates, and the name that every app has for itself.
 //!
-//! A certificate with a quote is a claim like any other evidence: its reader judges the quote, whose
-//! report data names the certificate's key. dstyx's own programs never accept one as a proof; they
-//! use the attested channel. Source: dstack, `ra-tls`.
+//! A certificate with a quote is a claim like any other evidence: its reader judges the quote,
+//! whose report data names the certificate's key. dstyx's own programs never accept one as a proof;
+//! they use the attested channel. Source: dstack, `ra-tls`.
 
 use sha2::{Digest, Sha512};
 
@@ -25,7 +25,8 @@ pub const MAX_REQUEST_BYTES: usize = 48 * 1024;
 /// Most characters of a common name (RFC 5280, `ub-common-name`).
 pub const MAX_COMMON_NAME: usize = 64;
 
-/// What a quote inside a certificate covers: `SHA-512("ratls-cert:" ‖ SubjectPublicKeyInfo in DER)`.
+/// What a quote inside a certificate covers: `SHA-512("ratls-cert:" ‖ SubjectPublicKeyInfo in
+/// DER)`.
 pub fn report_data(public_key_info: &[u8]) -> ReportData {
     let digest = Sha512::new().chain_update(b"ratls-cert:").chain_update(public_key_info);
     ReportData(digest.finalize().into())

@@ -1,9 +1,9 @@
 //! `GetKey`, `Sign` and what else comes from the app's secp256k1 key.
 //!
-//! Keys, signatures and their chains are dstack's: the same 32 bytes of a path serve every algorithm,
-//! the purpose enters only the signature, and `Sign` uses the path `vms`. A chain leads from the key
-//! over the app's to the cluster's, whose public half a verifier has from the KMS. Source: dstack,
-//! `guest-agent` and `ra-tls`.
+//! Keys, signatures and their chains are dstack's: the same 32 bytes of a path serve every
+//! algorithm, the purpose enters only the signature, and `Sign` uses the path `vms`. A chain leads
+//! from the key over the app's to the cluster's, whose public half a verifier has from the KMS.
+//! Source: dstack, `guest-agent` and `ra-tls`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,4 +1,5 @@
-//! A certificate as an app asks for it: the request that its key signs, and the check of the answer.
+//! A certificate as an app asks for it: the request that its key signs, and the check of the
+//! answer.
 
 use p256::ecdsa::{DerSignature, SigningKey};
 use p256::pkcs8::EncodePrivateKey as _;

@@ -1,8 +1,8 @@
 //! `GetTempCaCert`: an authority for one channel.
 //!
 //! dstack hands one key to all guests. Here each channel gets its own, for ten minutes, and nothing
-//! stands above it: whoever holds its key can certify anything, and nobody but the other end of that
-//! channel has a reason to believe it.
+//! stands above it: whoever holds its key can certify anything, and nobody but the other end of
+//! that channel has a reason to believe it.
 
 use p256::SecretKey;
 use p256::pkcs8::EncodePrivateKey as _;
