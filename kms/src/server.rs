@@ -15,6 +15,7 @@ use std::time::Duration;
 use channel::{Attester, Judge, Party, Settings, Side, TlsKey};
 use protocol::channel::{ALPN_KMS, Role};
 use service::budget::Budget;
+use service::server::Bounds;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -32,6 +33,9 @@ use calls::Session;
 const MAX_CHANNELS: usize = 128;
 /// Bytes of answers that clients have not read yet.
 const MAX_HELD_BYTES: usize = 16 << 20;
+/// How long a channel may last: its peer was proved, opening another takes two quotes, and an
+/// owner's tool does other things between two calls.
+const CHANNEL: Bounds = Bounds { idle: Duration::from_secs(120), whole: Duration::from_secs(600) };
 /// Pause after an `accept` that failed, as it does while descriptors are short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -58,7 +62,7 @@ where
                     let (peer, stream) = channel.into_parts();
                     let session = Session::of_peer(peer, member, budget);
                     // Over time or broken off by the client: there is nobody to tell.
-                    let _ = service::server::connection(stream, Arc::new(session)).await;
+                    let _ = service::server::connection(stream, Arc::new(session), CHANNEL).await;
                 }
                 // Not louder: strangers could fill the console.
                 Err(error) => tracing::debug!("no channel: {error}"),

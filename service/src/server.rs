@@ -24,15 +24,26 @@ use crate::answer::Answer;
 const MAX_HEAD_BYTES: usize = 8192;
 /// Headers of one request; browsers send about twenty.
 const MAX_HEADERS: usize = 48;
-/// How long a request's head may take, and how long a connection may stay idle.
-const HEAD_WITHIN: Duration = Duration::from_secs(10);
-/// How long a connection takes new requests.
-const CONNECTION_WITHIN: Duration = Duration::from_secs(120);
 /// How long an answer under way may take beyond that, which also ends those that do not read
 /// theirs. A log that is followed lasts that long.
 const ANSWER_WITHIN: Duration = Duration::from_secs(600);
 /// Pause after an `accept` that failed, as it does while descriptors are short.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a connection may last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// How long a request's head may take, and how long a connection may stay idle.
+    pub idle: Duration,
+    /// How long a connection takes new requests.
+    pub whole: Duration,
+}
+
+impl Bounds {
+    /// For clients that nobody knows.
+    pub const OF_STRANGERS: Self =
+        Self { idle: Duration::from_secs(10), whole: Duration::from_secs(120) };
+}
 
 /// A server's content: it answers requests.
 pub trait Answers: Send + Sync + 'static {
@@ -81,7 +92,7 @@ pub async fn serve<L: Listener, A: Answers>(listener: L, answers: Arc<A>, max_co
                 tokio::spawn(async move {
                     let _place = place;
                     // Over time or broken off by the client: there is nobody to tell.
-                    let _ = connection(stream, answers).await;
+                    let _ = connection(stream, answers, Bounds::OF_STRANGERS).await;
                 });
             }
             Err(error) => {
@@ -99,6 +110,7 @@ pub async fn serve<L: Listener, A: Answers>(listener: L, answers: Arc<A>, max_co
 pub async fn connection<A: Answers>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     answers: Arc<A>,
+    bounds: Bounds,
 ) -> hyper::Result<()> {
     let answer = service_fn(move |request| {
         let answers = Arc::clone(&answers);
@@ -107,11 +119,11 @@ pub async fn connection<A: Answers>(
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WITHIN)
+        .header_read_timeout(bounds.idle)
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS);
     let mut served = pin!(builder.serve_connection(TokioIo::new(stream), answer));
-    if let Ok(ended) = timeout(CONNECTION_WITHIN, served.as_mut()).await {
+    if let Ok(ended) = timeout(bounds.whole, served.as_mut()).await {
         return ended;
     }
     served.as_mut().graceful_shutdown();

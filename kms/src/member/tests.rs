@@ -7,8 +7,8 @@ use kms::ledger;
 use protocol::kms::{
     AnchorRequest, AnchorResponse, AppIdRequest, AppKeyResponse, GetAppKeyRequest, GetMetaResponse,
     GetTempCaCertResponse, LedgerRequest, LedgerResponse, OpenDiskRequest, OpenDiskResponse,
-    PublicKeyResponse, PutImageRequest, Share, SignCertRequest, SignCertResponse, SignedDocument,
-    StatusResponse,
+    PublicKeyResponse, PutImageRequest, SUPERSEDED_STATUS, Share, SignCertRequest,
+    SignCertResponse, SignedDocument, StatusResponse, UNAVAILABLE_STATUS,
 };
 
 use super::fixtures::{Place, call, guest};
@@ -42,7 +42,7 @@ fn a_root_is_made_once_certified_and_gives_keys() {
     let place = Place::new(data.path(), 1, 1);
     let member = place.start();
     assert_eq!(place.status(&member).state, "unborn");
-    assert_eq!(keys(&member, 1).unwrap_err().status(), 503);
+    assert_eq!(keys(&member, 1).unwrap_err().status(), UNAVAILABLE_STATUS);
     let bootstrapped: StatusResponse = call(&member, &place.owner(0), Request::Bootstrap).unwrap();
     assert_eq!((bootstrapped.state.as_str(), bootstrapped.epoch), ("uncertified", 1));
     assert!(refused(&member, &place, Request::Bootstrap).contains("uncertified"));
@@ -81,7 +81,7 @@ fn open_counters_rise_and_an_older_mount_is_superseded() {
     assert_eq!(second.anchor, Some(anchored));
     let error = anchor(&member, 1, first.open_counter).unwrap_err();
     assert!(error.to_string().starts_with("superseded"), "{error}");
-    assert_eq!(error.status(), 409);
+    assert_eq!(error.status(), SUPERSEDED_STATUS);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn after_a_restart_shares_and_the_owners_word_are_needed() {
     assert_eq!(give(0, 0).unwrap().shares, 1, "one owner is not two");
     let status = give(2, 2).unwrap();
     assert_eq!((status.state.as_str(), status.entries), ("waiting", entries));
-    assert_eq!(keys(&member, 1).unwrap_err().status(), 503);
+    assert_eq!(keys(&member, 1).unwrap_err().status(), UNAVAILABLE_STATUS);
     assert!(refused(&member, &place, Request::SetPolicy(place.policy(2))).contains("waiting"));
 
     let stale = StatusResponse { entries: entries - 1, ..status.clone() };
@@ -208,7 +208,7 @@ fn anybody_learns_who_it_is_and_an_apps_public_key_and_no_more() {
         let request = Request::GetAppEnvEncryptPubKey(request);
         call::<PublicKeyResponse>(member, &Caller::Anybody, request)
     };
-    assert_eq!(public(&member, 20).unwrap_err().status(), 503);
+    assert_eq!(public(&member, 20).unwrap_err().status(), UNAVAILABLE_STATUS);
     drop(member);
     let (member, _) = place.serving();
     assert!(public(&member, 19).is_err());

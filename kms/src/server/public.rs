@@ -11,6 +11,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, version};
 use service::budget::Budget;
+use service::server::Bounds;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -45,7 +46,7 @@ pub async fn serve(listener: TcpListener, key: CertifiedKey, member: Arc<Member>
         async move {
             if let Ok(Ok(stream)) = timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await {
                 // Over time or broken off by the client: there is nobody to tell.
-                let _ = service::server::connection(stream, session).await;
+                let _ = service::server::connection(stream, session, Bounds::OF_STRANGERS).await;
             }
         }
     })

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use protocol::digest::Sha256Digest;
 use redb::Database;
+use redb::backends::FileBackend;
 
 use super::{CLUSTER, DOCUMENTS, ENTRIES, FORMAT, FORMAT_KEY, IMAGES, LEDGER, META, StoreError};
 
@@ -81,7 +82,10 @@ fn look(directory: &Path) -> Result<Found, StoreError> {
 /// Makes an empty store under another name first: whatever has the store's name is whole.
 fn make(directory: &Path, cluster: Sha256Digest) -> Result<Database, StoreError> {
     let unfinished = directory.join(UNFINISHED);
-    let database = Database::create(&unfinished)?;
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create_new(true).mode(0o600);
+    let file = options.open(&unfinished).map_err(at(&unfinished))?;
+    let database = Database::builder().create_with_backend(FileBackend::new(file)?)?;
     let transaction = database.begin_write()?;
     {
         let mut meta = transaction.open_table(META)?;
