@@ -4,10 +4,10 @@
 //! key that was drawn here, made anew at every boot and read only where this boot wrote it. With a
 //! KMS it is encrypted under the key that the KMS released, and kept: whether it is made anew says
 //! the KMS's anchor, never the disk, and the kernel's mount refuses an older state of it. Where the
-//! measured file says so by a word of danger, named volumes are on a disk without encryption that is
-//! kept, and all else is in memory. What goes onto a disk
-//! first is a file system that was made with the image, which is then grown to the disk's size. An
-//! agent that starts again finds its predecessor's file system in place and goes on with it.
+//! measured file says so by a word of danger, named volumes are on a disk without encryption that
+//! is kept, and all else is in memory. What goes onto a disk first is a file system that was made
+//! with the image, which is then grown to the disk's size. An agent that starts again finds its
+//! predecessor's file system in place and goes on with it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

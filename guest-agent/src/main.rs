@@ -3,9 +3,9 @@
 //!
 //! Init has measured the app before this program starts, and starts it again when it ends; every
 //! phase here can therefore be entered twice without being recorded twice. It holds the keys that a
-//! KMS released, and logs no secret. Who speaks to it over the network is the attacker, and so is a container on
-//! one of its two sockets: requests are bounded in size, number and time, and quotes are made one
-//! at a time.
+//! KMS released, and logs no secret. Who speaks to it over the network is the attacker, and so is a
+//! container on one of its two sockets: requests are bounded in size, number and time, and quotes
+//! are made one at a time.
 
 #![deny(unsafe_code)]
 

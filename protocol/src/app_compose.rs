@@ -18,7 +18,7 @@ mod new;
 
 pub use differences::differences;
 pub use files::{AppFiles, ENVIRONMENT_FILE, FileError, MAX_FILES, check_path};
-pub use keys::{KeyProvider, StorageFs};
+pub use keys::{KEY_PROVIDER_KMS, KeyProvider, StorageFs};
 pub use new::{NewApp, generate};
 
 /// Largest file: in base64 it fits a launch block with room for everything else.

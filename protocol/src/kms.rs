@@ -34,4 +34,4 @@ pub const SUPERSEDED_STATUS: u16 = 409;
 /// status from 400 to 499 is a refusal for good.
 pub const UNAVAILABLE_STATUS: u16 = 503;
 /// `name` of the event `key-provider` in a guest whose keys a KMS gave.
-pub const KEY_PROVIDER_NAME: &str = "kms";
+pub const KEY_PROVIDER_NAME: &str = crate::app_compose::KEY_PROVIDER_KMS;

@@ -1,5 +1,5 @@
-//! The numbers under which a kept disk is mounted: the KMS gives them, and the kernel's mount checks
-//! the disk against them.
+//! The numbers under which a kept disk is mounted: the KMS gives them, and the kernel's mount
+//! checks the disk against them.
 //!
 //! The kernel refuses a superblock that is older than the anchor, and one that is as new as a
 //! number which was never handed out; it goes on above the open counter's own start, so that no two
@@ -11,7 +11,7 @@ use protocol::kms::{GENERATION_BITS, OpenDiskResponse};
 /// free blocks, and nothing that goes on by itself.
 const KEPT: &str = "notreelog,nodiscard,skip_balance";
 
-/// numbers that no KMS gives out
+/// Why the numbers that a KMS gave are no mount's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum GenerationsError {
     /// the open counter leaves no generations

@@ -105,10 +105,10 @@ where
 {
     let (end, mut ended) = tokio::sync::mpsc::unbounded_channel();
     let answers = hyper::service::service_fn(move |_| {
-        let said = script.lock().unwrap().pop_front().unwrap_or(Say::HangUp);
+        let script = script.lock().unwrap().pop_front().unwrap_or(Say::HangUp);
         let end = end.clone();
         async move {
-            let (status, body) = match said {
+            let (status, body) = match say {
                 Say::Anchor(anchor) => {
                     (200, encode(&AnchorResponse { anchor }, Encoding::Protobuf))
                 }
@@ -168,9 +168,9 @@ async fn one_channel_serves_until_it_breaks_and_the_next_address_takes_over() {
 #[tokio::test]
 async fn what_the_kms_says_is_told_apart() {
     let directory = tempfile::tempdir().unwrap();
-    let said =
+    let script =
         [Say::Status(SUPERSEDED_STATUS), Say::Status(403), Say::Status(503), Say::Status(503)];
-    let (url, _) = kms(Ok(()), &said).await;
+    let (url, _) = kms(Ok(()), &script).await;
     let (client, _) = client(directory.path(), &[url], Ok(()));
     assert!(matches!(anchor(&client).await, Err(KmsError::Superseded(_))));
     assert!(matches!(anchor(&client).await, Err(KmsError::Refused(_))));
@@ -191,10 +191,10 @@ async fn a_verdict_of_either_side_opens_no_channel() {
 }
 
 #[tokio::test]
-async fn a_kms_that_is_away_is_waited_for_and_said_to_be_once() {
+async fn a_kms_that_is_away_is_waited_for_and_reported_once() {
     let directory = tempfile::tempdir().unwrap();
-    let said = [Say::Status(503), Say::Status(503), Say::Status(503), Say::Anchor(7)];
-    let (url, _) = kms(Ok(()), &said).await;
+    let script = [Say::Status(503), Say::Status(503), Say::Status(503), Say::Anchor(7)];
+    let (url, _) = kms(Ok(()), &script).await;
     let nobody = "https://127.0.0.1:1".to_owned();
     let (client, file) = client(directory.path(), &[nobody, url], Ok(()));
     let request = AnchorRequest { open_counter: 1, generation: 2 };

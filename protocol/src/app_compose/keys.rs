@@ -2,7 +2,9 @@
 
 use super::{AppComposeError, RawAppCompose, refused};
 use crate::digest::Sha256Digest;
-use crate::kms::KEY_PROVIDER_NAME;
+
+/// Name of a KMS as the source of keys.
+pub const KEY_PROVIDER_KMS: &str = "kms";
 
 /// The source of a guest's keys.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,7 +24,7 @@ impl KeyProvider {
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",
-            Self::Kms { .. } => KEY_PROVIDER_NAME,
+            Self::Kms { .. } => KEY_PROVIDER_KMS,
         }
     }
 
@@ -84,7 +86,7 @@ pub(super) fn key_provider(raw: &RawAppCompose) -> Result<KeyProvider, AppCompos
     }
     let kms = match raw.key_provider.as_deref() {
         None => raw.kms_enabled,
-        Some(KEY_PROVIDER_NAME) => true,
+        Some(KEY_PROVIDER_KMS) => true,
         Some("none") => false,
         Some(_) => {
             return Err(refused("key_provider", "local and tpm are refused; use none or kms"));
