@@ -105,7 +105,7 @@ where
 {
     let (end, mut ended) = tokio::sync::mpsc::unbounded_channel();
     let answers = hyper::service::service_fn(move |_| {
-        let script = script.lock().unwrap().pop_front().unwrap_or(Say::HangUp);
+        let say = script.lock().unwrap().pop_front().unwrap_or(Say::HangUp);
         let end = end.clone();
         async move {
             let (status, body) = match say {
