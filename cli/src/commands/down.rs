@@ -6,10 +6,13 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use crate::args::Down;
+use crate::clock::now_secs;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::kept::Kept;
 use crate::kms::local::MACHINE;
+use crate::kms::memory::Memory;
 use crate::output::Output;
+use crate::owner::Owner;
 use crate::vm::Vm;
 
 /// Ends QEMU and its helpers, then removes the directory.
@@ -31,6 +34,9 @@ pub fn run(options: &Down, output: &Output) -> Outcome<ExitCode> {
     let (removed, keeps) = match kept {
         Some(kept) if options.volumes => {
             kept.remove()?;
+            if name == MACHINE {
+                forget()?;
+            }
             (true, false)
         }
         kept => (false, kept.is_some()),
@@ -40,6 +46,14 @@ pub fn run(options: &Down, output: &Output) -> Outcome<ExitCode> {
     });
     output.result(&document, || sentence(name, stopped, removed, keeps));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The ledger is gone with the disk: what was seen of it says nothing of the next one.
+fn forget() -> Outcome<()> {
+    match Owner::load()? {
+        Some(owner) => Memory::of(owner.key_provider_id())?.set_aside(now_secs()?),
+        None => Ok(()),
+    }
 }
 
 fn stop(vm: &Vm) -> Outcome<()> {

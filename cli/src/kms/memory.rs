@@ -93,6 +93,17 @@ impl Memory {
         Self::in_directory(&paths::data_directory()?.join("kms").join(key_provider_id.to_string()))
     }
 
+    /// Moves what is kept aside, for a KMS that was given up: its next root is another one. The
+    /// share stays, since a disk that was exported may be under the old root.
+    pub fn set_aside(self, now_secs: u64) -> Outcome<()> {
+        if !self.directory.exists() {
+            return Ok(());
+        }
+        let aside = self.directory.with_extension(format!("given-up-{now_secs}"));
+        std::fs::rename(&self.directory, &aside)
+            .hint(self.directory.display(), "is the directory writable?")
+    }
+
     /// What is kept in a directory.
     pub(super) fn in_directory(directory: &Path) -> Outcome<Self> {
         let file = directory.join("seen.json");
@@ -174,6 +185,20 @@ mod tests {
         private::replace(&file, text.as_bytes()).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o660)).unwrap();
         assert!(Memory::in_directory(&directory).is_err());
+    }
+
+    #[test]
+    fn a_kms_that_was_given_up_is_unknown_and_its_share_is_not_lost() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("id");
+        let memory = Memory::in_directory(&place).unwrap();
+        let share = OwnShare { epoch: 1, bytes: Zeroizing::new(vec![1; 33]) };
+        memory.keep_share(&share).unwrap();
+        memory.set_aside(7).unwrap();
+        assert!(Memory::in_directory(&place).unwrap().share().unwrap().is_none());
+        let aside = Memory::in_directory(&directory.path().join("id.given-up-7")).unwrap();
+        assert_eq!(aside.share().unwrap().unwrap().epoch, 1);
+        Memory::in_directory(&place).unwrap().set_aside(8).unwrap();
     }
 
     #[test]
