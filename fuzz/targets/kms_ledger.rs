@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use attestation::signatures::{Envelope, PayloadType, SigningKey};
-use kms::ledger::{self, Entry, Kind};
-use kms::state::{State, bootstrap, certify_root, set_list, set_policy};
+use kms_rules::ledger::{self, Entry, Kind};
+use kms_rules::state::{State, bootstrap, certify_root, set_list, set_policy};
 use libfuzzer_sys::fuzz_target;
 use protocol::digest::Ed25519Key;
 use protocol::kms::{Cluster, payload_type};

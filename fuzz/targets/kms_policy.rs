@@ -6,7 +6,7 @@
 use attestation::TrustAnchor;
 use attestation::policy::TcbStatus;
 use attestation::signatures::{Envelope, PayloadType, SigningKey};
-use kms::policy::{MAX_VALIDITY_SECS, STORAGE_TO_NAME, SignedPolicy};
+use kms_rules::policy::{MAX_VALIDITY_SECS, STORAGE_TO_NAME, SignedPolicy};
 use libfuzzer_sys::fuzz_target;
 use protocol::digest::ReportData;
 use protocol::kms::{Cluster, payload_type};

@@ -1,6 +1,6 @@
 //! Renewing the policy of this user's KMS, so that it allows what is about to be started.
 
-use kms::policy::PolicyFile;
+use kms_rules::policy::PolicyFile;
 use protocol::digest::OsImageHash;
 use protocol::kms::{MAX_DOCUMENT_BYTES, SignedDocument, payload_type};
 use protocol::prpc::Empty;

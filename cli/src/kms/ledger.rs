@@ -1,6 +1,6 @@
 //! The ledger as its owner follows it: entries behind a head that was seen.
 
-use kms::ledger::{Entry, Fault};
+use kms_rules::ledger::{Entry, Fault};
 use protocol::digest::Sha256Digest;
 
 use super::memory::Head;

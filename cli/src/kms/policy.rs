@@ -2,7 +2,7 @@
 //!
 //! The file's form and its judgement are the KMS's; here its owner writes the next version.
 
-use kms::policy::{Instances, MAX_VALIDITY_SECS, PolicyApp, PolicyFile};
+use kms_rules::policy::{Instances, MAX_VALIDITY_SECS, PolicyApp, PolicyFile};
 use protocol::app_compose::AppCompose;
 use protocol::digest::{AppId, ComposeHash, InstanceId, OsImageHash, Sha256Digest};
 

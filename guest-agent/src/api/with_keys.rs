@@ -1,8 +1,8 @@
 //! Calls of a guest that has keys, with the certificate authority of a KMS behind them.
 
-use kms::Root;
-use kms::certificates::AppAuthority;
-use kms::derivation::app_key_signed;
+use kms_rules::Root;
+use kms_rules::certificates::AppAuthority;
+use kms_rules::derivation::app_key_signed;
 use p256::ecdsa::SigningKey;
 use p256::pkcs8::DecodePrivateKey as _;
 use protocol::digest::AppId;
@@ -47,13 +47,14 @@ impl SignsCertificates for Kms {
                 Self::Foreign => certificate_request_of_another_key(),
             };
             let listed = |names: &[String]| match names.iter().find(|name| *name != "web.example") {
-                Some(name) => Err(kms::Refused::NameNotListed(name.clone())),
+                Some(name) => Err(kms_rules::Refused::NameNotListed(name.clone())),
                 None => Ok(()),
             };
             let authority = AppAuthority::of(&root(), APP).unwrap();
             let signed = authority.sign(&request, listed, NOW);
-            let refused =
-                |error: kms::certificates::CertificateRefusal| KmsError::Refused(error.to_string());
+            let refused = |error: kms_rules::certificates::CertificateRefusal| {
+                KmsError::Refused(error.to_string())
+            };
             signed.map(|certificate_chain| SignCertResponse { certificate_chain }).map_err(refused)
         })
     }

@@ -5,9 +5,9 @@
 
 use attestation::signatures::{Envelope, PayloadType, SigningKey};
 use attestation::{CheckName, Collateral, Image, Parts, TrustAnchor};
-use kms::policy::{GuestRefusal, Judging, PolicyApp, PolicyFile, SignedPolicy};
-use kms::state::{State, bootstrap, certify_root, release, set_list, set_policy};
-use kms::{Guest, GuestError, Refused};
+use kms_rules::policy::{GuestRefusal, Judging, PolicyApp, PolicyFile, SignedPolicy};
+use kms_rules::state::{State, bootstrap, certify_root, release, set_list, set_policy};
+use kms_rules::{Guest, GuestError, Refused};
 use protocol::digest::{AppId, ComposeHash, Ed25519Key, PlatformId};
 use protocol::event_log::RuntimeEvent;
 use protocol::image::Flavour;

@@ -43,7 +43,7 @@ fn export(file: &Path, output: &Output) -> Outcome<ExitCode> {
 
 fn verify(file: &Path, output: &Output) -> Outcome<ExitCode> {
     let text = files::read_text(file, MAX_LEDGER_BYTES)?;
-    let summary = kms::ledger::verify(text.lines())
+    let summary = kms_rules::ledger::verify(text.lines())
         .hint(file.display(), "the ledger was changed, or is not whole; export it again")?;
     output.result(&summary, || {
         let id = summary.key_provider_id.map_or_else(|| "-".to_owned(), |id| id.to_string());

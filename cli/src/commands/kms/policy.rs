@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use kms::policy::PolicyFile;
+use kms_rules::policy::PolicyFile;
 use protocol::kms::{MAX_DOCUMENT_BYTES, payload_type};
 use serde_json::json;
 

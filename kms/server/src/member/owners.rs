@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use attestation::{Image, Parts};
-use kms::Root;
-use kms::ledger::Entry;
-use kms::policy::SignedPolicy;
-use kms::shares::{self, Share};
-use kms::state::{self, DocumentRefused, Phase, State};
+use kms_rules::Root;
+use kms_rules::ledger::Entry;
+use kms_rules::policy::SignedPolicy;
+use kms_rules::shares::{self, Share};
+use kms_rules::state::{self, DocumentRefused, Phase, State};
 use protocol::digest::Ed25519Key;
 use protocol::image::MAX_BYTES as MAX_IMAGE_BYTES;
 use protocol::kms::{

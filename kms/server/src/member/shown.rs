@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
-use kms::derivation::env_key_signed;
-use kms::policy::SignedPolicy;
-use kms::state::Phase;
+use kms_rules::derivation::env_key_signed;
+use kms_rules::policy::SignedPolicy;
+use kms_rules::state::Phase;
 use protocol::digest::{AppId, OsImageHash};
 use protocol::kms::{GetMetaResponse, PublicKeyResponse};
 

@@ -1,11 +1,11 @@
 //! Calls of guests: each is decided, stored, and only then answered.
 
-use kms::certificates::TemporaryAuthority;
-use kms::derivation::app_key_signed;
-use kms::guest::Guest;
-use kms::ledger::Call;
-use kms::refused::Refused;
-use kms::state::{self, Instance, State};
+use kms_rules::certificates::TemporaryAuthority;
+use kms_rules::derivation::app_key_signed;
+use kms_rules::guest::Guest;
+use kms_rules::ledger::Call;
+use kms_rules::refused::Refused;
+use kms_rules::state::{self, Instance, State};
 use protocol::kms::{
     AnchorResponse, AppKeyResponse, GetTempCaCertResponse, OpenDiskResponse, Request,
     SignCertRequest, SignCertResponse,
@@ -106,7 +106,7 @@ impl Inner {
         &mut self,
         guest: &Guest,
         call: Call,
-        decision: Result<kms::ledger::Entry, Refused>,
+        decision: Result<kms_rules::ledger::Entry, Refused>,
         now_secs: u64,
     ) -> Result<(), MemberError> {
         let refused = match decision {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::thread;
 
-use kms::ledger;
+use kms_rules::ledger;
 use protocol::kms::{
     AnchorRequest, AnchorResponse, AppIdRequest, AppKeyResponse, GetAppKeyRequest, GetMetaResponse,
     GetTempCaCertResponse, LedgerRequest, LedgerResponse, OpenDiskRequest, OpenDiskResponse,
@@ -214,7 +214,7 @@ fn anybody_learns_who_it_is_and_an_apps_public_key_and_no_more() {
     assert!(public(&member, 19).is_err());
     let key = public(&member, 20).unwrap();
     let secret = keys(&member, 1).unwrap().env_crypt_key.try_into().unwrap();
-    assert_eq!(key.public_key, kms::derivation::x25519_public_key(&secret));
+    assert_eq!(key.public_key, kms_rules::derivation::x25519_public_key(&secret));
     let meta: GetMetaResponse = call(&member, &Caller::Anybody, Request::GetMeta).unwrap();
     assert_eq!((meta.state.as_str(), meta.k256_pubkey.len()), ("serving", 33));
     for request in [Request::Status, Request::OpenDisk(OpenDiskRequest {})] {

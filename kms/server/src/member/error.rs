@@ -3,11 +3,11 @@
 use attestation::ImageFault;
 use attestation::kms::KmsRefusal;
 use hyper::StatusCode;
-use kms::certificates::{CertificateError, CertificateRefusal};
-use kms::ledger::LedgerError;
-use kms::refused::Refused;
-use kms::shares::ShareError;
-use kms::state::{DocumentRefused, Phase};
+use kms_rules::certificates::{CertificateError, CertificateRefusal};
+use kms_rules::ledger::LedgerError;
+use kms_rules::refused::Refused;
+use kms_rules::shares::ShareError;
+use kms_rules::state::{DocumentRefused, Phase};
 use protocol::error::chain;
 use protocol::prpc::PrpcError;
 

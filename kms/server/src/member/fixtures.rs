@@ -5,7 +5,7 @@ use std::path::Path;
 use attestation::TrustAnchor;
 use attestation::policy::TcbStatus;
 use attestation::signatures::{Envelope, PayloadType, SigningKey};
-use kms::policy::{Instances, PolicyApp, PolicyFile};
+use kms_rules::policy::{Instances, PolicyApp, PolicyFile};
 use protocol::digest::{AppId, ComposeHash, Ed25519Key, InstanceId, OsImageHash, PlatformId};
 use protocol::kms::{
     Cluster, KmsImage, KmsList, Resumption, RootCertificate, Share, SignedDocument, StatusResponse,

@@ -15,12 +15,12 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
 
 use attestation::TrustAnchor;
 use attestation::kms::Owners;
-use kms::Root;
-use kms::certificates::RootAuthority;
-use kms::guest::Guest;
-use kms::ledger::Entry;
-use kms::shares::Share;
-use kms::state::{Phase, State};
+use kms_rules::Root;
+use kms_rules::certificates::RootAuthority;
+use kms_rules::guest::Guest;
+use kms_rules::ledger::Entry;
+use kms_rules::shares::Share;
+use kms_rules::state::{Phase, State};
 use protocol::digest::{Ed25519Key, OsImageHash, Sha256Digest};
 use protocol::kms::{Cluster, Request, RootCertificate};
 use protocol::prpc::{self, Encoding, PrpcError};
@@ -199,7 +199,7 @@ impl Member {
         shown.not_before_secs = inner.state.now(0);
         shown.root_certificate = inner.state.root_envelope().map(str::to_owned);
         shown.list = inner.state.list_envelope().map(str::to_owned);
-        let version = |policy: &kms::policy::SignedPolicy| policy.version();
+        let version = |policy: &kms_rules::policy::SignedPolicy| policy.version();
         let policy = inner.state.policy();
         if policy.map(version) != shown.policy.as_deref().map(version) {
             shown.policy = policy.cloned().map(Arc::new);
