@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use attestation::signatures::{Envelope, PayloadType, SigningKey};
-use kms_rules::ledger::{self, Entry, Kind};
+use kms_rules::audit;
+use kms_rules::ledger::{Entry, Kind};
 use kms_rules::state::{State, bootstrap, certify_root, set_list, set_policy};
 use libfuzzer_sys::fuzz_target;
 use protocol::digest::Ed25519Key;
@@ -53,7 +54,7 @@ static BEGINNING: LazyLock<State> = LazyLock::new(|| {
 fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let lines: Vec<&str> = text.lines().collect();
-    if let Ok(summary) = ledger::verify(lines.iter().copied()) {
+    if let Ok(summary) = audit::verify(lines.iter().copied()) {
         assert_eq!(summary.entries, lines.len() as u64);
         assert!(summary.first_secs <= summary.last_secs);
     }

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod certificates;
 pub mod derivation;
 #[cfg(test)]
@@ -20,9 +21,10 @@ pub mod refused;
 pub mod shares;
 pub mod state;
 
+pub use audit::Summary;
 pub use derivation::Root;
 pub use guest::{Guest, GuestError};
-pub use ledger::{Entry, Kind, LedgerError, Summary};
+pub use ledger::{Entry, Kind, LedgerError};
 pub use policy::{PolicyFile, PolicyRefusal, SignedPolicy};
 pub use refused::Refused;
 pub use state::{DocumentRefused, Phase, State};

@@ -9,7 +9,7 @@ use protocol::prpc::Empty;
 use serde_json::json;
 
 use crate::args::KmsLedger;
-use crate::failure::{Hint as _, Outcome};
+use crate::failure::{Failure, Hint as _, Outcome};
 use crate::files;
 use crate::kms::allow::date;
 use crate::kms::ceremony::fetch;
@@ -43,8 +43,14 @@ fn export(file: &Path, output: &Output) -> Outcome<ExitCode> {
 
 fn verify(file: &Path, output: &Output) -> Outcome<ExitCode> {
     let text = files::read_text(file, MAX_LEDGER_BYTES)?;
-    let summary = kms_rules::ledger::verify(text.lines())
+    let summary = kms_rules::audit::verify(text.lines())
         .hint(file.display(), "the ledger was changed, or is not whole; export it again")?;
+    if summary.entries == 0 {
+        return Err(Failure::new(
+            format!("{} has no entries", file.display()),
+            "`dstyx kms ledger export FILE` writes those of this user's KMS",
+        ));
+    }
     output.result(&summary, || {
         let id = summary.key_provider_id.map_or_else(|| "-".to_owned(), |id| id.to_string());
         let rows = [

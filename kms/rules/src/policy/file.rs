@@ -123,7 +123,7 @@ pub struct ToleratedTcb {
     pub until_secs: u64,
 }
 
-/// What in a policy means nothing.
+/// what in a policy means nothing
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {what}")]
 pub struct UnsoundPolicy {

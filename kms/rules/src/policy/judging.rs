@@ -65,7 +65,8 @@ impl SignedPolicy {
     }
 
     /// Judges a guest's evidence by this policy; `now_secs` is the KMS's time in seconds since
-    /// 1970. The machine is the one that the guest claims, and its registers must be that machine's.
+    /// 1970. The machine is the one that the guest claims, and its registers must be that
+    /// machine's.
     ///
     /// # Errors
     /// If a check fails or could not be made.

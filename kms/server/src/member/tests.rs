@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::thread;
 
-use kms_rules::ledger;
+use kms_rules::audit;
 use protocol::kms::{
     AnchorRequest, AnchorResponse, AppIdRequest, AppKeyResponse, GetAppKeyRequest, GetMetaResponse,
     GetTempCaCertResponse, LedgerRequest, LedgerResponse, OpenDiskRequest, OpenDiskResponse,
@@ -184,7 +184,7 @@ fn the_ledger_is_read_in_pages_and_verifies() {
         assert_eq!(page.total, total);
         lines.extend(page.entries);
     }
-    let summary = ledger::verify(lines.iter().map(String::as_str)).unwrap();
+    let summary = audit::verify(lines.iter().map(String::as_str)).unwrap();
     assert_eq!((summary.released, summary.refused, summary.instances), (1, 1, 1));
     assert_eq!(summary.head.0.to_vec(), place.status(&member).head);
 }

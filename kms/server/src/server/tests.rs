@@ -221,7 +221,7 @@ async fn a_listed_guest_gets_its_keys_opens_its_disk_and_anchors_it() {
     let mut owner = running.owner().await.unwrap();
     let ledger: LedgerResponse =
         ask(&mut owner, "Ledger", &LedgerRequest { from: 0 }).await.unwrap();
-    kms_rules::ledger::verify(ledger.entries.iter().map(String::as_str)).unwrap();
+    kms_rules::audit::verify(ledger.entries.iter().map(String::as_str)).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

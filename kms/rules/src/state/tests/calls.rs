@@ -191,7 +191,7 @@ proptest! {
             }
         }
         let lines = kms.lines();
-        prop_assert!(crate::ledger::verify(lines.iter().map(String::as_str)).is_ok());
+        prop_assert!(crate::audit::verify(lines.iter().map(String::as_str)).is_ok());
         prop_assert_eq!(State::replay(&kms.entries).unwrap(), kms.state);
     }
 }

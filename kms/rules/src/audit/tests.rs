@@ -1,9 +1,11 @@
 //! Which lines are a ledger.
 
 use proptest::prelude::*;
+use protocol::strict_json::JsonError;
 
 use super::*;
 use crate::fixtures::{INSTANCE, Kms, MEMBER, NOW, cluster, guest};
+use crate::ledger::{Call, Fault, MAX_LINE_BYTES};
 use crate::state::{anchor, refusal};
 use crate::{Guest, Refused};
 
