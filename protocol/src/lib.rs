@@ -16,6 +16,7 @@ pub mod data_disk;
 pub mod derivation;
 pub mod digest;
 pub mod disk_template;
+pub mod environment;
 pub mod error;
 pub mod event_log;
 pub mod event_name;
