@@ -1,7 +1,7 @@
 //! Why a guest gets nothing: one variant a rule, each with what to try.
 
 use attestation::policy::TcbStatus;
-use protocol::digest::{AppId, ComposeHash, InstanceId, OsImageHash};
+use protocol::digest::{AppId, ComposeHash, Ed25519Key, InstanceId, OsImageHash};
 
 use crate::policy::PolicyRefusal;
 
@@ -167,6 +167,28 @@ pub enum Refused {
     /// a name that the policy does not name
     #[error("the policy lets the app not have the name {0:?} certified")]
     NameNotListed(String),
+    /// an environment's fields of another form
+    #[error("the environment's {0}")]
+    EnvironmentField(&'static str),
+    /// an environment of somebody else
+    #[error("the policy does not list {0} as a signer of the app's environments")]
+    EnvironmentSigner(Ed25519Key),
+    /// an environment that its signer did not sign
+    #[error(
+        "the environment is not signed by {0} for this app, this measured file and its counter"
+    )]
+    EnvironmentSignature(Ed25519Key),
+    /// an environment that was replaced
+    #[error("the environment has the counter {found}, and {accepted} was accepted for the app")]
+    EnvironmentOlder {
+        /// The environment's counter.
+        found: u64,
+        /// The counter that was accepted last.
+        accepted: u64,
+    },
+    /// two environments under one counter
+    #[error("another environment with the counter {0} was accepted for the app")]
+    EnvironmentOther(u64),
 }
 
 fn advisories(ids: &[String]) -> String {
@@ -220,6 +242,15 @@ impl Refused {
             Self::CounterUnknown { .. } => "open the disk first",
             Self::OutsideWindow { .. } => "anchor a generation of this mount",
             Self::AnchorGoesBack { .. } => "anchor the newest generation",
+            Self::EnvironmentField(_) | Self::EnvironmentSignature(_) => {
+                "seal the environment again, for this app and its measured file"
+            }
+            Self::EnvironmentSigner(_) => {
+                "let the owners add the key to env_signers, or sign with a listed one"
+            }
+            Self::EnvironmentOlder { .. } | Self::EnvironmentOther(_) => {
+                "seal the environment again, with a higher counter"
+            }
             Self::NameNotListed(_) => "let the owners add the name to certifiable_names",
         }
     }

@@ -4,6 +4,7 @@
 //! have been decided. The deciding functions change nothing: they give the entry, which is stored,
 //! and then applied.
 
+mod environments;
 mod fold;
 mod guests;
 mod instance;
@@ -17,6 +18,7 @@ use protocol::kms::{Cluster, KmsList};
 use crate::ledger::{Entry, Kind};
 use crate::policy::SignedPolicy;
 
+pub use environments::{Environment, accept_environment};
 pub use guests::{anchor, certify, open_disk, reasons, refusal, release};
 pub use instance::{Instance, Mount};
 pub use owners::{
@@ -43,6 +45,7 @@ pub struct State {
     list: Option<(KmsList, String)>,
     policy: Option<SignedPolicy>,
     instances: BTreeMap<InstanceKey, Instance>,
+    environments: BTreeMap<AppId, Environment>,
     lowest_counter: u64,
     refusals: RefusalWindow,
 }
@@ -105,6 +108,7 @@ impl Default for State {
             list: None,
             policy: None,
             instances: BTreeMap::new(),
+            environments: BTreeMap::new(),
             lowest_counter: 0,
             refusals: RefusalWindow::default(),
         }
@@ -185,6 +189,11 @@ impl State {
     /// Every instance that ever got keys.
     pub fn instances(&self) -> &BTreeMap<InstanceKey, Instance> {
         &self.instances
+    }
+
+    /// The environment that was accepted last, of every app that ever had one.
+    pub fn environments(&self) -> &BTreeMap<AppId, Environment> {
+        &self.environments
     }
 
     /// The entry that would come next.

@@ -159,7 +159,7 @@ impl Member {
         let now_secs = now_secs();
         match (caller, request) {
             (_, Request::GetMeta) => Ok(prpc::encode(&self.meta(), encoding)),
-            (Caller::Anybody, Request::GetAppEnvEncryptPubKey(request)) => {
+            (Caller::Anybody | Caller::Owner(_), Request::GetAppEnvEncryptPubKey(request)) => {
                 Ok(prpc::encode(&self.environment_key(&request.app_id, now_secs)?, encoding))
             }
             (Caller::Guest(guest), request) => self.guest(guest, &request, encoding, now_secs),

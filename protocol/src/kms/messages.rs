@@ -97,6 +97,40 @@ pub struct AnchorResponse {
     pub anchor: u64,
 }
 
+/// Asks whether an environment counts, before it is used; app and measured file are the guest's at
+/// the other end of the channel.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AcceptEnvVersionRequest {
+    /// The envelope's counter.
+    #[prost(uint64, tag = "100")]
+    pub counter: u64,
+    /// The envelope's suite.
+    #[prost(uint32, tag = "101")]
+    pub suite: u32,
+    /// SHA-256 of its encapsulated key and ciphertext; 32 bytes.
+    #[prost(bytes = "vec", tag = "102")]
+    #[serde(with = "hex_bytes")]
+    pub digest: Vec<u8>,
+    /// The key that signed it; 32 bytes.
+    #[prost(bytes = "vec", tag = "103")]
+    #[serde(with = "hex_bytes")]
+    pub signer: Vec<u8>,
+    /// Its signature; 64 bytes.
+    #[prost(bytes = "vec", tag = "104")]
+    #[serde(with = "hex_bytes")]
+    pub signature: Vec<u8>,
+}
+
+/// The environment counts.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AcceptEnvVersionResponse {
+    /// The counter below which no environment of the app is accepted now.
+    #[prost(uint64, tag = "100")]
+    pub counter: u64,
+}
+
 /// Names an app.
 #[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
 #[serde(default)]

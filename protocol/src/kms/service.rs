@@ -1,8 +1,8 @@
 //! The calls of a KMS: three services, one for each kind of client.
 
 use super::messages::{
-    AnchorRequest, AppIdRequest, GetAppKeyRequest, LedgerRequest, OpenDiskRequest, PutImageRequest,
-    Share, SignCertRequest, SignedDocument,
+    AcceptEnvVersionRequest, AnchorRequest, AppIdRequest, GetAppKeyRequest, LedgerRequest,
+    OpenDiskRequest, PutImageRequest, Share, SignCertRequest, SignedDocument,
 };
 use crate::prpc::{Arguments, PrpcError};
 
@@ -24,6 +24,7 @@ pub enum Request {
     GetAppKey(GetAppKeyRequest),
     OpenDisk(OpenDiskRequest),
     Anchor(AnchorRequest),
+    AcceptEnvVersion(AcceptEnvVersionRequest),
     SignCert(SignCertRequest),
     GetTempCaCert,
     GetMeta,
@@ -54,9 +55,15 @@ impl KmsService {
     /// Its methods.
     pub fn methods(self) -> &'static [&'static str] {
         match self {
-            Self::Guest => {
-                &["GetAppKey", "OpenDisk", "Anchor", "SignCert", "GetTempCaCert", "GetMeta"]
-            }
+            Self::Guest => &[
+                "GetAppKey",
+                "OpenDisk",
+                "Anchor",
+                "AcceptEnvVersion",
+                "SignCert",
+                "GetTempCaCert",
+                "GetMeta",
+            ],
             Self::Public => &["GetMeta", "GetAppEnvEncryptPubKey"],
             Self::Owner => &[
                 "Status",
@@ -71,6 +78,7 @@ impl KmsService {
                 "PutImage",
                 "ClearImageCache",
                 "Ledger",
+                "GetAppEnvEncryptPubKey",
             ],
         }
     }
@@ -100,6 +108,7 @@ impl KmsService {
             "GetAppKey" => Request::GetAppKey(arguments.decode()?),
             "OpenDisk" => Request::OpenDisk(arguments.decode()?),
             "Anchor" => Request::Anchor(arguments.decode()?),
+            "AcceptEnvVersion" => Request::AcceptEnvVersion(arguments.decode()?),
             "SignCert" => Request::SignCert(arguments.decode()?),
             "GetTempCaCert" => Request::GetTempCaCert,
             "GetMeta" => Request::GetMeta,

@@ -1,6 +1,8 @@
 //! The kinds of entries, and what each says.
 
-use protocol::digest::{AppId, ComposeHash, Ed25519Key, InstanceId, OsImageHash, PlatformId};
+use protocol::digest::{
+    AppId, ComposeHash, Ed25519Key, InstanceId, OsImageHash, PlatformId, Sha256Digest,
+};
 use protocol::kms::Cluster;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +31,8 @@ pub enum Kind {
     Opened(Opened),
     /// A guest's disk must never be older.
     Anchored(Anchored),
+    /// An app's environment must never be older.
+    EnvironmentAccepted(EnvironmentAccepted),
 }
 
 /// A root was made in the memory of a process.
@@ -117,6 +121,7 @@ pub enum Call {
     GetAppKey,
     OpenDisk,
     Anchor,
+    AcceptEnvVersion,
 }
 
 /// A guest gets nothing.
@@ -154,4 +159,18 @@ pub struct Anchored {
     pub counter: u64,
     /// The generation.
     pub generation: u64,
+}
+
+/// A guest may use an environment of its app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnvironmentAccepted {
+    /// The guest.
+    pub who: Who,
+    /// The environment's counter.
+    pub counter: u64,
+    /// SHA-256 of the encryption that it counts for.
+    pub digest: Sha256Digest,
+    /// Who signed it.
+    pub signer: Ed25519Key,
 }

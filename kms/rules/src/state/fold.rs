@@ -2,11 +2,12 @@
 
 use protocol::kms::GENERATION_BITS;
 
+use super::Environment;
 use super::owners::{lowest_counter_after, read_list, read_policy, read_resumption};
 use super::{Born, FIRST_EPOCH, Instance, Mount, RefusalWindow, State, certify_root};
 use crate::ledger::{
-    Anchored, Bootstrap, Document, Entry, Fault, Kind, LedgerError, MAX_REASON_BYTES, Opened,
-    Refusal, Released, Resumed, RootCertified,
+    Anchored, Bootstrap, Document, Entry, EnvironmentAccepted, Fault, Kind, LedgerError,
+    MAX_REASON_BYTES, Opened, Refusal, Released, Resumed, RootCertified,
 };
 
 /// How long refusals are counted together.
@@ -59,6 +60,7 @@ impl State {
             Kind::Refused(refusal) => self.refused(refusal, entry.time_secs)?,
             Kind::Opened(opened) => self.opened(opened, entry.time_secs)?,
             Kind::Anchored(anchored) => self.anchored(anchored)?,
+            Kind::EnvironmentAccepted(accepted) => self.environment_accepted(accepted)?,
         }
         self.entries += 1;
         self.head = entry.hash();
@@ -165,6 +167,24 @@ impl State {
             return Err(rule(format!("the anchor {generation} under the open counter {counter}")));
         }
         instance.anchored(anchored.generation);
+        Ok(())
+    }
+
+    fn environment_accepted(&mut self, accepted: &EnvironmentAccepted) -> Result<(), Fault> {
+        let EnvironmentAccepted { who, counter, digest, signer } = accepted;
+        if !self.instances.contains_key(&(who.app_id, who.instance_id)) {
+            return Err(rule("an environment of an instance without keys"));
+        }
+        let app = self.policy.as_ref().and_then(|policy| policy.app(&who.app_id));
+        if !app.is_some_and(|(_, app)| app.env_signers.contains(signer)) {
+            return Err(rule(format!("an environment that {signer} signed")));
+        }
+        let environment = Environment { counter: *counter, digest: *digest };
+        let last = self.environments.get(&who.app_id);
+        if last.is_some_and(|last| !environment.may_follow(last)) {
+            return Err(rule(format!("an environment with the counter {counter}")));
+        }
+        self.environments.insert(who.app_id, environment);
         Ok(())
     }
 }

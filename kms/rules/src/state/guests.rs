@@ -309,7 +309,7 @@ fn check_not_back(
 }
 
 /// The instance, which must have got its keys as what it is now.
-fn recorded<'a>(state: &'a State, guest: &Guest) -> Result<&'a Instance, Refused> {
+pub(super) fn recorded<'a>(state: &'a State, guest: &Guest) -> Result<&'a Instance, Refused> {
     let instance = state.instances.get(&key(guest)).ok_or(Refused::InstanceUnknown)?;
     let (recorded, found) = (instance.compose_hash(), guest.compose_hash);
     if recorded != found {
@@ -323,7 +323,7 @@ fn not_listed(guest: &Guest, elsewhere: bool) -> Refused {
     Refused::FileNotListed { app_id, compose_hash, elsewhere }
 }
 
-fn first(reasons: Vec<Refused>) -> Result<(), Refused> {
+pub(super) fn first(reasons: Vec<Refused>) -> Result<(), Refused> {
     reasons.into_iter().next().map_or(Ok(()), Err)
 }
 
@@ -331,7 +331,7 @@ fn key(guest: &Guest) -> InstanceKey {
     (guest.app_id, guest.instance_id)
 }
 
-fn who(guest: &Guest) -> Result<Who, Refused> {
+pub(super) fn who(guest: &Guest) -> Result<Who, Refused> {
     let platform = guest.platform_ids.first();
     let platform_id = *platform.ok_or_else(|| Refused::PlatformNotListed("none".to_owned()))?;
     Ok(Who {

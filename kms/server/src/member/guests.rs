@@ -7,8 +7,8 @@ use kms_rules::ledger::Call;
 use kms_rules::refused::Refused;
 use kms_rules::state::{self, Instance, State};
 use protocol::kms::{
-    AnchorResponse, AppKeyResponse, GetTempCaCertResponse, OpenDiskResponse, Request,
-    SignCertRequest, SignCertResponse,
+    AcceptEnvVersionResponse, AnchorResponse, AppKeyResponse, GetTempCaCertResponse,
+    OpenDiskResponse, Request, SignCertRequest, SignCertResponse,
 };
 use protocol::prpc::{self, Encoding, PrpcError};
 use zeroize::{Zeroize as _, Zeroizing};
@@ -48,6 +48,14 @@ impl Member {
                 inner.decided(guest, Call::Anchor, decision, now_secs)?;
                 let anchor = opened(&inner.state, guest).anchor.unwrap_or_default();
                 prpc::encode(&AnchorResponse { anchor }, encoding)
+            }
+            Request::AcceptEnvVersion(request) => {
+                let decision =
+                    state::accept_environment(&inner.state, guest, &self.key, request, now_secs);
+                inner.decided(guest, Call::AcceptEnvVersion, decision, now_secs)?;
+                let accepted = inner.state.environments().get(&guest.app_id);
+                let counter = accepted.map_or(0, |environment| environment.counter);
+                prpc::encode(&AcceptEnvVersionResponse { counter }, encoding)
             }
             Request::SignCert(request) => {
                 let certificate_chain = self.certified(&inner, guest, request, now_secs)?;

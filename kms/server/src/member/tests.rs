@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 use std::thread;
 
 use kms_rules::audit;
+use protocol::environment::{Header, Suite};
 use protocol::kms::{
-    AnchorRequest, AnchorResponse, AppIdRequest, AppKeyResponse, GetAppKeyRequest, GetMetaResponse,
-    GetTempCaCertResponse, LedgerRequest, LedgerResponse, OpenDiskRequest, OpenDiskResponse,
-    PublicKeyResponse, PutImageRequest, SUPERSEDED_STATUS, Share, SignCertRequest,
-    SignCertResponse, SignedDocument, StatusResponse, UNAVAILABLE_STATUS,
+    AcceptEnvVersionRequest, AcceptEnvVersionResponse, AnchorRequest, AnchorResponse, AppIdRequest,
+    AppKeyResponse, GetAppKeyRequest, GetMetaResponse, GetTempCaCertResponse, LedgerRequest,
+    LedgerResponse, OpenDiskRequest, OpenDiskResponse, PublicKeyResponse, PutImageRequest,
+    SUPERSEDED_STATUS, Share, SignCertRequest, SignCertResponse, SignedDocument, StatusResponse,
+    UNAVAILABLE_STATUS,
 };
 
-use super::fixtures::{Place, call, guest};
+use super::fixtures::{Place, call, env_signer, guest};
 use super::*;
 
 fn of(instance: u8) -> Caller {
@@ -223,6 +225,40 @@ fn anybody_learns_who_it_is_and_an_apps_public_key_and_no_more() {
             404
         );
     }
+}
+
+#[test]
+fn a_version_of_an_environment_is_in_the_ledger_before_it_counts_and_none_below_it_does() {
+    let data = tempfile::tempdir().unwrap();
+    let place = Place::new(data.path(), 1, 1);
+    let (member, _) = place.serving();
+    keys(&member, 1).unwrap();
+    let accept = |counter| {
+        let Guest { app_id, compose_hash, .. } = guest(1);
+        let suite = Suite::X25519Sha256Aes256Gcm;
+        let header = Header { suite, app_id, compose_hash, counter };
+        let digest = Sha256Digest([counter as u8; 32]);
+        let request = AcceptEnvVersionRequest {
+            counter,
+            suite: 1,
+            digest: digest.0.to_vec(),
+            signer: env_signer().signer().key().0.to_vec(),
+            signature: env_signer().sign(&header.signed_bytes(&digest)).to_vec(),
+        };
+        let request = Request::AcceptEnvVersion(request);
+        call::<AcceptEnvVersionResponse>(&member, &of(1), request)
+    };
+    let entries = || member.inner().unwrap().state.entries();
+    let before = entries();
+    assert_eq!(accept(7).unwrap().counter, 7);
+    assert_eq!(entries(), before + 1);
+    let older = accept(6).unwrap_err();
+    assert_eq!((older.status().as_u16(), entries()), (403, before + 2));
+    assert_eq!(accept(8).unwrap().counter, 8);
+    let request = AppIdRequest { app_id: guest(1).app_id.0.to_vec() };
+    let request = Request::GetAppEnvEncryptPubKey(request);
+    let key: PublicKeyResponse = call(&member, &place.owner(0), request).unwrap();
+    assert_eq!(key.public_key.len(), 32);
 }
 
 #[test]
