@@ -12,11 +12,13 @@ use crate::digest::ComposeHash;
 use crate::strict_json;
 
 mod differences;
+mod environment;
 mod files;
 mod keys;
 mod new;
 
 pub use differences::differences;
+pub use environment::EnvEnvelope;
 pub use files::{AppFiles, ENVIRONMENT_FILE, FileError, MAX_FILES, check_path};
 pub use keys::{KEY_PROVIDER_KMS, KeyProvider, StorageFs};
 pub use new::{NewApp, generate};
@@ -49,7 +51,7 @@ pub enum AppComposeError {
     Files(#[from] FileError),
 }
 
-/// The file as written; field meanings are dstack's (`dstack-types`, `AppCompose`), the last four
+/// The file as written; field meanings are dstack's (`dstack-types`, `AppCompose`), the last six
 /// are dstyx's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -114,6 +116,10 @@ pub struct RawAppCompose {
     pub danger_privileged: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub danger_host_readable_disk: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub danger_unsigned_env: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env_envelope: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub insecure_registries: Vec<String>,
 }
@@ -141,6 +147,10 @@ pub struct AppCompose {
     pub files: AppFiles,
     /// Whether services may ask for what breaks their confinement.
     pub danger_privileged: bool,
+    /// Variables that an encrypted environment may bring.
+    pub allowed_envs: Vec<String>,
+    /// Which environments are taken.
+    pub env_envelope: EnvEnvelope,
     /// Registries, `host[:port]`, that are asked without TLS and without credentials.
     pub insecure_registries: Vec<String>,
     /// Hash of the exact bytes.
@@ -156,6 +166,7 @@ pub fn parse(bytes: &[u8]) -> Result<AppCompose, AppComposeError> {
     check_registries(&raw.insecure_registries)?;
     let key_provider = keys::key_provider(&raw)?;
     let storage_fs = keys::storage_fs(&raw, key_provider)?;
+    let env_envelope = environment::check(&raw, key_provider)?;
     let docker_compose_file = raw.docker_compose_file.ok_or_else(|| AppComposeError::Refused {
         field: "docker_compose_file",
         what: "missing; put the text of docker-compose.yml here".into(),
@@ -171,6 +182,8 @@ pub fn parse(bytes: &[u8]) -> Result<AppCompose, AppComposeError> {
         storage_fs,
         files: files::decode(&raw.files)?,
         danger_privileged: raw.danger_privileged,
+        allowed_envs: raw.allowed_envs,
+        env_envelope,
         insecure_registries: raw.insecure_registries,
         hash: ComposeHash::of(bytes),
     })
@@ -196,11 +209,6 @@ fn refuse_what_is_not_here(raw: &RawAppCompose) -> Result<(), AppComposeError> {
         (raw.bash_script.is_some(), "bash_script", SCRIPT),
         (raw.init_script.is_some(), "init_script", SCRIPT),
         (raw.pre_launch_script.is_some(), "pre_launch_script", SCRIPT),
-        (
-            !raw.allowed_envs.is_empty(),
-            "allowed_envs",
-            "there is no encrypted environment yet; variables are in .env, and public",
-        ),
         (
             raw.gateway_enabled,
             "gateway_enabled",

@@ -43,6 +43,9 @@ pub struct Handover {
     /// Addresses of the KMS, `https://HOST:PORT` (hints): whatever answers there must prove that it
     /// is the one that the measured file pins.
     pub kms_urls: Vec<String>,
+    /// Base64 of the launch block's encrypted environment, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encrypted_env: Option<String>,
     /// The host's claims about the launch.
     pub claims: LaunchClaims,
     /// Disks by serial, such as `dstyx-status` → `/dev/vdb`, as init found them.

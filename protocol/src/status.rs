@@ -61,6 +61,7 @@ codes! {
         AgentStarted = 8, "the agent has started";
         KeysReleased = 14, "the pinned KMS has verified this guest and released its keys";
         DiskOpened = 9, "the data disk is open, encrypted with a key that is not on it";
+        EnvironmentOpened = 15, "the app's encrypted environment is open, if it has one";
         SystemReady = 10, "the system is ready and serves evidence";
         AppRunning = 11, "the app's containers are running";
         AppFailed = 12, "the app could not be started; the guest still serves evidence";
@@ -109,6 +110,10 @@ codes! {
         DiskAhead = 35, "the data disk is newer than anything that its KMS has let be written";
         DiskForeign = 36, "the data disk holds neither zeros nor a file system of an earlier boot";
         AnchorLate = 37, "the KMS was not told for some time how far the data disk is: what was written since then can be undone; the guest goes on trying";
+        EnvironmentUnopened = 38, "the encrypted environment does not open: it is for another app, file or key, or was changed";
+        EnvironmentUnsigned = 39, "the encrypted environment has no signature, and the app's measured file asks for one";
+        EnvironmentRefused = 40, "the KMS refuses the encrypted environment: no signer of its policy signed it, or a newer one was accepted";
+        EnvironmentNotAllowed = 41, "the encrypted environment has a variable that the app's measured file does not allow";
     }
 }
 
@@ -156,7 +161,10 @@ impl Report {
     /// Whether the guest must end: a phase of the boot that is the agent's was refused for good, or
     /// a later boot has its disk.
     pub fn ends_the_guest(&self) -> bool {
-        let of_the_boot = matches!(self.phase, Phase::KeysReleased | Phase::DiskOpened);
+        let of_the_boot = matches!(
+            self.phase,
+            Phase::KeysReleased | Phase::DiskOpened | Phase::EnvironmentOpened
+        );
         let refused = self.refusal != Refusal::None && !self.refusal.goes_on();
         of_the_boot && refused || self.refusal == Refusal::Superseded
     }
@@ -296,6 +304,8 @@ mod tests {
             assert!(ends(phase, Refusal::KmsRefused) && ends(phase, Refusal::DiskOld));
             assert!(!ends(phase, Refusal::KmsAway) && !ends(phase, Refusal::None));
         }
+        assert!(ends(Phase::EnvironmentOpened, Refusal::EnvironmentRefused));
+        assert!(!ends(Phase::EnvironmentOpened, Refusal::KmsAway));
         assert!(ends(Phase::AppRunning, Refusal::Superseded));
         assert!(!ends(Phase::AppRunning, Refusal::AnchorLate));
         assert!(!ends(Phase::AppFailed, Refusal::ImageStore));

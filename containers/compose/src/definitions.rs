@@ -8,6 +8,7 @@ use super::app_directory;
 use super::data::Declared;
 use super::document::{Node, Value};
 use super::field::{Field, Findings, Section};
+use super::inputs::Encrypted;
 use super::interpolate::Unset;
 use super::keys::{self, Table};
 use super::model::Network;
@@ -58,9 +59,22 @@ pub(super) fn read(file: &Section<'_>, findings: &mut Findings<'_>) -> Definitio
     if let (false, Some(field)) = (defined.declared.danger_public_secrets, file.get("secrets"))
         && !defined.secrets.is_empty()
     {
-        findings.refuse::<()>(&field, Cause::PublicSecrets);
+        let (secrets, encrypted) = (field.entries(findings), findings.inputs.encrypted);
+        if secrets.iter().any(|(_, secret)| !is_encrypted(secret, encrypted)) {
+            findings.refuse::<()>(&field, Cause::PublicSecrets);
+        }
     }
     defined
+}
+
+/// Whether a secret comes from the encrypted environment, and so is not in the measured file.
+fn is_encrypted(secret: &Field<'_>, encrypted: Encrypted<'_>) -> bool {
+    let Value::Mapping(entries) = &secret.node.value else { return false };
+    let source = entries.iter().find(|entry| entry.key == "environment");
+    source.is_some_and(|entry| match &entry.node.value {
+        Value::Scalar { text, .. } => encrypted.has(text),
+        _ => false,
+    })
 }
 
 /// The entries of the top-level key `key`, their names checked: they become names of files and
@@ -249,7 +263,7 @@ fn content(field: &Field<'_>, table: Table, findings: &mut Findings<'_>) -> Opti
         ["content"] => section.read("content", findings, Field::text).map(String::into_bytes),
         ["environment"] => section.read("environment", findings, |field, findings| {
             let name = field.text(findings)?;
-            let value = findings.variable(&name);
+            let value = findings.text_variable(&name);
             if value.is_none() {
                 findings.unset(&field.path, field.line, vec![Unset::named(&name)]);
             }

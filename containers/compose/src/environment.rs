@@ -88,7 +88,7 @@ fn pairs<'a>(
 }
 
 fn without_value(name: &str, at: &Field<'_>, findings: &mut Findings<'_>) -> Option<String> {
-    let value = findings.variable(name);
+    let value = findings.text_variable(name);
     if value.is_none() {
         findings.unset(&at.path, at.line, vec![Unset::named(name)]);
     }
@@ -152,7 +152,7 @@ fn variables_of(
     let content = app_directory::file(&path, &file.at, findings)?.to_vec();
     let of_service = |name: &str| own.iter().find(|(known, _)| known == name);
     let parsed = dotenv::parse(&content, file.format, earlier, &mut |name| {
-        let value = findings.variable(name);
+        let value = findings.text_variable(name);
         value.or_else(|| of_service(name).map(|(_, value)| value.clone()))
     });
     match parsed {

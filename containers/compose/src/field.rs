@@ -330,7 +330,16 @@ impl<'a> Findings<'a> {
         }
     }
 
-    /// The value of a variable; remembers that variables count.
+    /// The value of a variable for a text of a service; remembers that `.env` counts, if it does.
+    pub fn text_variable(&mut self, name: &str) -> Option<String> {
+        let encrypted = self.inputs.encrypted;
+        match encrypted.has(name) {
+            true => encrypted.get(name).map(str::to_owned),
+            false => self.variable(name),
+        }
+    }
+
+    /// The value of a measured variable; remembers that `.env` counts.
     pub fn variable(&mut self, name: &str) -> Option<String> {
         self.wanted.paths.insert(protocol::app_compose::ENVIRONMENT_FILE.to_owned());
         self.inputs.environment.get(name).map(str::to_owned)

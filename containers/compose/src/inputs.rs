@@ -17,8 +17,35 @@ pub struct Inputs<'a> {
     pub directories: &'a BTreeSet<String>,
     /// Variables for interpolation.
     pub environment: &'a Environment,
+    /// Variables of the encrypted environment.
+    pub encrypted: Encrypted<'a>,
     /// Whether services may ask for what breaks their confinement.
     pub danger_privileged: bool,
+}
+
+/// Variables that the measured file names and an encrypted environment brings. A name among them is
+/// never looked up elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub struct Encrypted<'a> {
+    /// Their names.
+    pub names: &'a [String],
+    /// What an environment brought; `None` before a boot, when each has a stand-in for its value.
+    pub values: Option<&'a Environment>,
+}
+
+/// The value that an encrypted variable has where nobody knows it.
+const STAND_IN: &str = "encrypted";
+
+impl Encrypted<'_> {
+    /// Whether the variable is one of them.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|known| known == name)
+    }
+
+    /// The value of one of them.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.values.map_or(Some(STAND_IN), |values| values.get(name))
+    }
 }
 
 static NO_FILES: BTreeMap<String, Vec<u8>> = BTreeMap::new();
@@ -32,6 +59,7 @@ impl Default for Inputs<'static> {
             files: &NO_FILES,
             directories: &NO_DIRECTORIES,
             environment: &NO_VARIABLES,
+            encrypted: Encrypted { names: &[], values: None },
             danger_privileged: false,
         }
     }
@@ -55,6 +83,23 @@ impl Environment {
     pub fn of_directory(files: &BTreeMap<String, Vec<u8>>) -> Result<Self, DotenvError> {
         let bytes = files.get(ENVIRONMENT_FILE).map(Vec::as_slice).unwrap_or_default();
         Ok(dotenv::parse(bytes, Format::Variables, &[], &mut |_| None)?.into_iter().collect())
+    }
+
+    /// Names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Whether there is no variable.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// These variables and `others`, which count where both have a name.
+    #[must_use]
+    pub fn and(mut self, others: &Self) -> Self {
+        self.0.extend(others.0.iter().map(|(name, value)| (name.clone(), value.clone())));
+        self
     }
 
     /// The value of `name`.

@@ -48,7 +48,7 @@ mod target;
 
 pub use document::{DocumentError, MAX_BYTES};
 pub use dotenv::{DotenvError, DotenvFault};
-pub use inputs::{Environment, Inputs, Wanted};
+pub use inputs::{Encrypted, Environment, Inputs, Wanted};
 pub use interpolate::{InterpolationError, Unset};
 pub use missing::MissingVariable;
 pub use model::{AGENT_PORT, ComposeFile, Protocol, PublishedPort, Service};
@@ -63,14 +63,26 @@ use keys::TOP;
 pub const MAX_SERVICES: usize = 64;
 
 impl ComposeFile {
-    /// Reads the compose file of a measured app with its own files and variables, as the guest
-    /// does.
+    /// Reads the compose file of a measured app with its own files and variables before a boot:
+    /// what its encrypted environment will bring has stand-ins.
     pub fn of_app(app: &AppCompose) -> Result<Self, ComposeError> {
+        Self::of_app_with(app, None)
+    }
+
+    /// The same as the guest does, with the variables that an encrypted environment brought; no
+    /// refusal has a value of them.
+    pub fn of_app_in_guest(app: &AppCompose, brought: &Environment) -> Result<Self, ComposeError> {
+        Self::of_app_with(app, Some(brought))
+            .map_err(|error| if brought.is_empty() { error } else { error.without_values() })
+    }
+
+    fn of_app_with(app: &AppCompose, brought: Option<&Environment>) -> Result<Self, ComposeError> {
         let environment =
             Environment::of_directory(&app.files).map_err(ComposeError::Environment)?;
         let inputs = Inputs {
             files: &app.files,
             environment: &environment,
+            encrypted: Encrypted { names: &app.allowed_envs, values: brought },
             danger_privileged: app.danger_privileged,
             ..Inputs::default()
         };
@@ -102,6 +114,10 @@ impl ComposeFile {
 fn read(bytes: &[u8], findings: &mut Findings<'_>) -> Result<Option<ComposeFile>, DocumentError> {
     let mut root = document::parse(bytes)?;
     fill_in::document(&mut root, findings);
+    let Inputs { encrypted, environment, .. } = findings.inputs;
+    if let Some(name) = encrypted.names.iter().find(|name| environment.get(name).is_some()) {
+        findings.refuse::<()>(&Field::root(&root), Cause::EncryptedAndPublic(name.clone()));
+    }
     Ok(file(&Field::root(&root), findings))
 }
 

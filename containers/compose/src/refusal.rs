@@ -137,6 +137,19 @@ pub enum Cause {
     /// `secrets` would be public
     #[error("secrets travel in the measured file, which everybody can read")]
     PublicSecrets,
+    /// one variable from two sources
+    #[error(
+        "the variable {0} is in allowed_envs, and stands in .env too, which everybody can read"
+    )]
+    EncryptedAndPublic(String),
+    /// what a service is, decided by somebody else than the measured file
+    #[error(
+        "the variable {0} is of the encrypted environment, which fills in texts for services alone"
+    )]
+    EncryptedDecides(String),
+    /// what is wrong with a value of the encrypted environment, or beside one
+    #[error("cannot be used; the reason may hold a value of the encrypted environment")]
+    Withheld,
     /// a directory where a file must be
     #[error("{0:?} is a directory of the app directory, not a file")]
     Directory(String),
@@ -178,6 +191,46 @@ pub enum Cause {
     Twice(String),
 }
 
+impl ComposeError {
+    /// The same without anything that may hold a value of a variable.
+    pub(super) fn without_values(self) -> Self {
+        match self {
+            Self::Refused(Refusals(list)) => {
+                let shown = |refusal: Refusal| Refusal { cause: refusal.cause.shown(), ..refusal };
+                Self::Refused(Refusals(list.into_iter().map(shown).collect()))
+            }
+            // Neither a document's form nor `.env` has one.
+            other => other,
+        }
+    }
+}
+
+impl Cause {
+    /// The cause, if it holds nothing but names and numbers.
+    fn shown(self) -> Self {
+        match self {
+            Self::MissingVariables(mut missing) => {
+                missing.iter_mut().for_each(|variable| variable.message.clear());
+                Self::MissingVariables(missing)
+            }
+            Self::UnknownKey
+            | Self::Unsupported { .. }
+            | Self::Kind { .. }
+            | Self::Missing(_)
+            | Self::TooMany { .. }
+            | Self::Conflict { .. }
+            | Self::PublicSecrets
+            | Self::EncryptedAndPublic(_)
+            | Self::EncryptedDecides(_)
+            | Self::Image(_)
+            | Self::OpenQuote
+            | Self::Nul
+            | Self::PortReserved(_) => self,
+            _ => Self::Withheld,
+        }
+    }
+}
+
 fn count(missing: &[MissingVariable]) -> String {
     let plural = if missing.len() == 1 { "" } else { "s" };
     format!("{} variable{plural}", missing.len())
@@ -215,8 +268,12 @@ impl Cause {
                 Some("put it beside docker-compose.yml, or leave :ro out where it is written")
             }
             Cause::PublicSecrets => Some(
-                "leave them out; if everybody may know them, write x-dstyx: {danger_public_secrets: true} at the top level",
+                "let them come from the encrypted environment (environment: NAME, with NAME in allowed_envs); if everybody may know them, write x-dstyx: {danger_public_secrets: true} at the top level",
             ),
+            Cause::EncryptedAndPublic(_) => Some("leave it out of .env, or out of allowed_envs"),
+            Cause::EncryptedDecides(_) => {
+                Some("leave it out of allowed_envs, and put it into .env, which is measured")
+            }
             Cause::Directory(_) => Some("name a file in it"),
             Cause::PortReserved(_) | Cause::PortTaken { .. } => Some("publish another port"),
             _ => None,

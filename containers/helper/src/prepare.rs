@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use container_tree::{Tree, TreeError};
@@ -77,8 +77,16 @@ pub(super) fn prepare(
     let cgroup = cgroup::make(&request.id, &request.limits, request.has_neighbours)
         .map_err(PrepareError::system("cgroup"))?;
     devices::enforce(&cgroup, &request.devices).map_err(PrepareError::system("device filter"))?;
-    spec.save(request.directory.join("config.json"))?;
+    save(&spec, &request.directory.join("config.json"))?;
     Ok(Prepared { spec, _ids: ids })
+}
+
+/// Writes the specification for this user alone: the environment in it may hold secrets.
+fn save(spec: &Spec, file: &Path) -> Result<(), PrepareError> {
+    let mut private = fs::OpenOptions::new();
+    private.write(true).create(true).truncate(true).mode(0o600);
+    private.open(file).map_err(PrepareError::system("config.json"))?;
+    Ok(spec.save(file)?)
 }
 
 /// From here on nothing that is mounted is seen by anybody else, and groups of the caller count no

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
 use super::{AppComposeError, AppFiles, KeyProvider, RUNNER, files, parse};
 
 /// The file that is made for a directory with nothing but a compose file.
@@ -26,6 +24,8 @@ pub struct NewApp<'a> {
     pub key_provider: KeyProvider,
     /// Whether the data disk is kept without encryption; see [`super::StorageFs::BtrfsPlain`].
     pub danger_host_readable_disk: bool,
+    /// See [`super::AppCompose::allowed_envs`].
+    pub allowed_envs: &'a [String],
 }
 
 impl<'a> NewApp<'a> {
@@ -38,6 +38,7 @@ impl<'a> NewApp<'a> {
             danger_privileged: false,
             key_provider: KeyProvider::None,
             danger_host_readable_disk: false,
+            allowed_envs: &[],
         }
     }
 
@@ -48,7 +49,7 @@ impl<'a> NewApp<'a> {
     pub fn generate(&self) -> Result<Vec<u8>, AppComposeError> {
         let kms_enabled = self.key_provider != KeyProvider::None;
         let mut fields = BTreeMap::from([
-            ("allowed_envs", Value::Array(Vec::new())),
+            ("allowed_envs", self.allowed_envs.into()),
             ("docker_compose_file", self.docker_compose_file.into()),
             ("gateway_enabled", false.into()),
             ("key_provider", self.key_provider.name().into()),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use compose::{ComposeError, ComposeFile, Environment, Inputs};
+use compose::{Cause, ComposeError, ComposeFile, Encrypted, Environment, Inputs};
 use proptest::prelude::*;
 
 use super::service;
@@ -105,4 +105,111 @@ proptest! {
     fn nothing_written_panics(text in "[${}:?+A-Z_a-z -]{0,64}") {
         let _ = command(&text, "value");
     }
+}
+
+/// The file whose service has `body`, with the encrypted variables A and B; `brought` is what an
+/// environment has, `None` before a boot.
+fn with_encrypted(
+    text: &str,
+    measured: &[(&str, &str)],
+    brought: Option<&[(&str, &str)]>,
+) -> Result<ComposeFile, ComposeError> {
+    let owned = |list: &[(&str, &str)]| -> Environment {
+        list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let (measured, brought) = (owned(measured), brought.map(owned));
+    let names = ["A".to_owned(), "B".to_owned()];
+    let encrypted = Encrypted { names: &names, values: brought.as_ref() };
+    let inputs = Inputs { environment: &measured, encrypted, ..Inputs::default() };
+    ComposeFile::read(text.as_bytes(), &inputs)
+}
+
+fn causes(error: ComposeError) -> Vec<Cause> {
+    let ComposeError::Refused(refusals) = error else { panic!("{error}") };
+    refusals.iter().map(|refusal| refusal.cause.clone()).collect()
+}
+
+#[test]
+fn encrypted_variables_fill_in_texts_of_services_and_are_never_looked_up_elsewhere() {
+    let body = "    environment: {URL: \"pg://$A@$HOST\", B: }\n    command: [run, \"${A}\"]\n";
+    let text = service(body);
+    let brought: &[_] = &[("A", "a\\"), ("B", "${HOST}"), ("HOST", "evil")];
+    let file = with_encrypted(&text, &[("HOST", "db")], Some(brought)).expect("read");
+    let process = &file.services[0].process;
+    let expected = [("URL", "pg://a\\@db"), ("B", "${HOST}")];
+    assert_eq!(process.environment, expected.map(|(name, text)| (name.into(), text.into())));
+    assert_eq!(process.command.as_deref(), Some(&["run".to_owned(), "a\\".to_owned()][..]));
+    // Before a boot nobody knows the values, and the file can be read all the same.
+    with_encrypted(&text, &[("HOST", "db")], None).expect("read");
+    // An environment that lacks one is told from `.env`.
+    let missing =
+        causes(with_encrypted(&text, &[("HOST", "db")], Some(&[("A", "a")])).unwrap_err());
+    assert!(matches!(&missing[..], [Cause::MissingVariables(names)] if names[0].name == "B"));
+    let both = causes(with_encrypted(&text, &[("A", "x"), ("HOST", "db")], None).unwrap_err());
+    assert_eq!(both, [Cause::EncryptedAndPublic("A".into())]);
+}
+
+#[test]
+fn what_runs_and_what_it_reaches_is_not_decided_by_encrypted_variables() {
+    let image = "services: {a.environment: {image: \"x@sha256:${A}\"}}\n".to_owned();
+    for text in [
+        image,
+        service("    volumes: [\"${A}:/data\"]\n"),
+        service("    ports: [\"${A:-80}:80\"]\n"),
+        service("    privileged: ${A}\n"),
+        service("    env_file: ${A}\n"),
+        service("    healthcheck: {test: [CMD, x], interval: \"${A}\"}\n"),
+        service("    profiles: [\"${A}\"]\n"),
+    ] {
+        for brought in [None, Some(&[("A", "80")][..])] {
+            let found = causes(with_encrypted(&text, &[], brought).unwrap_err());
+            assert!(found.contains(&Cause::EncryptedDecides("A".into())), "{text}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn secrets_of_the_encrypted_environment_are_not_public_and_all_others_are() {
+    let of = |source: &str| {
+        let top = format!("secrets: {{s: {{environment: {source}}}}}\n");
+        service("    secrets: [s]\n") + &top
+    };
+    with_encrypted(&of("A"), &[], None).expect("before a boot");
+    with_encrypted(&of("A"), &[], Some(&[("A", "secret")])).expect("in the guest");
+    let public = causes(with_encrypted(&of("C"), &[("C", "c")], None).unwrap_err());
+    assert_eq!(public, [Cause::PublicSecrets]);
+    let mixed = of("A").replace("}}\n", "}, t: {environment: C}}\n");
+    let public = causes(with_encrypted(&mixed, &[("C", "c")], None).unwrap_err());
+    assert_eq!(public, [Cause::PublicSecrets]);
+}
+
+#[test]
+fn a_refusal_in_the_guest_has_no_value_of_the_encrypted_environment() {
+    let text = |body: &str| service(body);
+    let file = |compose: &str| {
+        let files = BTreeMap::new();
+        let allowed_envs = ["A".to_owned()];
+        let key_provider =
+            protocol::app_compose::KeyProvider::Kms { id: protocol::digest::Sha256Digest([1; 32]) };
+        let new = protocol::app_compose::NewApp {
+            allowed_envs: &allowed_envs,
+            key_provider,
+            ..protocol::app_compose::NewApp::of("a", compose, &files)
+        };
+        protocol::app_compose::parse(&new.generate().unwrap()).unwrap()
+    };
+    let brought: Environment = [("A".to_owned(), "hunter2".to_owned())].into_iter().collect();
+    for body in [
+        "    environment: [\"$A=1\", \"$A=2\"]\n",
+        "    environment: [\"=$A\"]\n",
+        "    environment: {X: \"${NO:?not $A}\"}\n",
+        "    command: \"'$A\"\n",
+    ] {
+        let app = file(&text(body));
+        let refused = ComposeFile::of_app_in_guest(&app, &brought).unwrap_err();
+        let said = format!("{refused} {refused:?}");
+        assert!(!said.contains("hunter2"), "{body}: {said}");
+    }
+    let app = file(&text("    environment: [\"$A=1\"]\n"));
+    ComposeFile::of_app_in_guest(&app, &brought).expect("read");
 }
