@@ -34,6 +34,10 @@ pub const LOGS: &str = "/var/log/dstyx";
 /// The program that becomes a container.
 const HELPER: &str = "/bin/container-helper";
 
+/// Why credentials cannot be used, where the reason may hold one.
+const WITHHELD: &str = "the variables for private registries (DSTACK_DOCKER_…) cannot be used; \
+    the reason may hold a value of the encrypted environment";
+
 /// Starts the app; returns at once with what everybody asks about it.
 pub fn start(boot: &Boot) -> App {
     let refused = |error: &ComposeError| Failure {
@@ -41,7 +45,9 @@ pub fn start(boot: &Boot) -> App {
         message: format!("docker_compose_file: {error}"),
     };
     let compose = boot.compose.as_deref().map_err(|error| refused(error));
-    match compose.and_then(|compose| Ok((compose.clone(), credentials(&boot.app)?))) {
+    match compose
+        .and_then(|compose| Ok((compose.clone(), credentials(&boot.app, &boot.environment)?)))
+    {
         Ok((compose, credentials)) => App::start(spec(boot, compose, credentials)),
         Err(failure) => {
             tracing::error!("the app cannot be started: {}", failure.message);
@@ -50,13 +56,17 @@ pub fn start(boot: &Boot) -> App {
     }
 }
 
-/// What the app's environment holds for private registries.
-fn credentials(app: &AppCompose) -> Result<Credentials, Failure> {
+/// What the app's variables hold for private registries; `brought` are the encrypted ones.
+fn credentials(app: &AppCompose, brought: &Environment) -> Result<Credentials, Failure> {
     let failed = |error: &dyn std::error::Error| Failure {
         kind: FailureKind::Compose,
-        message: error.to_string(),
+        message: match brought.is_empty() {
+            true => error.to_string(),
+            false => WITHHELD.to_owned(),
+        },
     };
     let environment = Environment::of_directory(&app.files).map_err(|error| failed(&error))?;
+    let environment = environment.and(brought);
     Credentials::from_environment(&environment).map_err(|error| failed(&error))
 }
 
@@ -192,15 +202,21 @@ mod tests {
     }
 
     #[test]
-    fn credentials_come_from_the_measured_environment() {
+    fn credentials_come_from_the_measured_and_the_encrypted_environment() {
         let app = |dotenv: &str| {
             let files = [(".env".to_owned(), dotenv.as_bytes().to_vec())].into();
             app_compose::parse(&NewApp::of("a", "{}", &files).generate().unwrap()).unwrap()
         };
-        let held =
-            credentials(&app("DSTACK_DOCKER_USERNAME=u\nDSTACK_DOCKER_PASSWORD=p\n")).unwrap();
-        assert_eq!(held.registries().collect::<Vec<_>>(), ["docker.io"]);
-        let failure = credentials(&app("DSTACK_DOCKER_USERNAME=u\n")).unwrap_err();
+        let held = |dotenv: &str, brought: &[(&str, &str)]| {
+            let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            credentials(&app(dotenv), &brought.iter().map(owned).collect())
+        };
+        let both = held("DSTACK_DOCKER_USERNAME=u\nDSTACK_DOCKER_PASSWORD=p\n", &[]).unwrap();
+        assert_eq!(both.registries().collect::<Vec<_>>(), ["docker.io"]);
+        let brought = [("DSTACK_DOCKER_PASSWORD", "p")];
+        let both = held("DSTACK_DOCKER_USERNAME=u\n", &brought).unwrap();
+        assert_eq!(both.registries().collect::<Vec<_>>(), ["docker.io"]);
+        let failure = held("DSTACK_DOCKER_USERNAME=u\n", &[]).unwrap_err();
         assert_eq!(failure.kind, FailureKind::Compose);
     }
 

@@ -1,7 +1,7 @@
 //! What is left of the boot when init hands over, as a line of types: each phase consumes the one
 //! before it, so that none can run early.
 //!
-//! `HandoverRead → KeysReleased → DiskOpened → SystemReady`. No key of the disk exists before the
+//! `HandoverRead → KeysReleased → DiskOpened → EnvironmentOpened → SystemReady`. No key of the disk exists before the
 //! second. `system-ready` stands in the log before anything of
 //! the app runs. Each event is recorded once, however often the agent starts.
 
@@ -24,11 +24,13 @@ use crate::memory::MemoryError;
 use crate::quotes::SharedTee;
 
 mod disk_opened;
+mod environment_opened;
 mod handover_read;
 mod keys_released;
 mod system_ready;
 
 pub use disk_opened::DiskOpened;
+pub use environment_opened::{EnvironmentFault, EnvironmentOpened};
 pub use handover_read::HandoverRead;
 pub use keys_released::KeysReleased;
 pub use system_ready::SystemReady;
@@ -81,6 +83,9 @@ pub enum BootError {
     /// the data disk
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// the encrypted environment
+    #[error(transparent)]
+    Environment(#[from] EnvironmentFault),
 }
 
 impl BootError {
@@ -91,6 +96,7 @@ impl BootError {
             Self::Kms(error) => Some(error.refusal()),
             Self::Keys(_) => Some(Refusal::KmsRefused),
             Self::Disk(error) => Some(error.refusal()),
+            Self::Environment(fault) => Some(fault.refusal()),
             Self::Handover { .. }
             | Self::Json(_)
             | Self::Base64(_)
@@ -116,6 +122,8 @@ pub struct Boot {
     pub app_compose: Arc<[u8]>,
     /// What they say.
     pub app: Arc<AppCompose>,
+    /// What its encrypted environment brought.
+    pub environment: Arc<compose::Environment>,
     /// Its compose file, or why it is refused: then nothing of it runs.
     pub compose: Result<Arc<ComposeFile>, Arc<ComposeError>>,
     /// The log and the device behind it.
@@ -153,6 +161,7 @@ pub mod tests {
             compose_hash: ComposeHash::of(app_compose),
             registry_mirrors: vec![],
             kms_urls: vec![],
+            encrypted_env: None,
             claims: fixtures::claims(),
             disks: BTreeMap::new(),
         }
@@ -178,7 +187,7 @@ pub mod tests {
 
     /// All phases without a KMS, with a disk that opens.
     fn complete(handover: &[u8], log: EventLog<SharedTee>) -> Result<Boot, BootError> {
-        let opened = open(handover, log, Ok(None))?;
+        let opened = EnvironmentOpened::without(open(handover, log, Ok(None))?);
         Ok(SystemReady::with(opened)?.boot().clone())
     }
 

@@ -39,7 +39,9 @@ use tokio::task::JoinSet;
 
 use crate::api::Api;
 use crate::api::socket::{self, Socket};
-use crate::boot::{Boot, DiskOpened, HandoverRead, KeysReleased, PhaseError, SystemReady};
+use crate::boot::{
+    Boot, DiskOpened, EnvironmentOpened, HandoverRead, KeysReleased, PhaseError, SystemReady,
+};
 use crate::http::Port;
 use crate::inherited::Inherited;
 use crate::memory::Memory;
@@ -121,13 +123,17 @@ async fn open(
     desk: &Arc<QuoteDesk>,
     memory: &Memory,
     reports: &Reports,
-) -> Result<DiskOpened, PhaseError> {
+) -> Result<EnvironmentOpened, PhaseError> {
     let released = KeysReleased::enter(read, desk, memory, reports).await?;
     if released.has_keys() {
         reports.send(Phase::KeysReleased, Refusal::None);
     }
-    let opened = DiskOpened::enter(released, memory, reports).await?;
+    let disk = DiskOpened::enter(released, memory, reports).await?;
     reports.send(Phase::DiskOpened, Refusal::None);
+    let opened = EnvironmentOpened::enter(disk, memory).await?;
+    if opened.is_asked_for() {
+        reports.send(Phase::EnvironmentOpened, Refusal::None);
+    }
     Ok(opened)
 }
 

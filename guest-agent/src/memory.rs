@@ -85,6 +85,8 @@ pub struct Kept {
     pub open_counter: Option<u64>,
     /// What the KMS released.
     pub keys: Option<Arc<AppKeys>>,
+    /// SHA-256 of the encrypted environment that was accepted.
+    pub environment: Option<Sha256Digest>,
 }
 
 /// How far an agent of this boot has come with the data disk.

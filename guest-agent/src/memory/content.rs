@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use protocol::digest::Sha256Digest;
 use protocol::kms::AppKeyResponse;
 use protocol::reader::Reader;
 use zeroize::Zeroizing;
@@ -18,6 +19,8 @@ pub(super) fn encode(kept: &Kept) -> Zeroizing<Vec<u8>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(super::SLOT_BYTES));
     bytes.extend_from_slice(&[VERSION, kept.disk as u8, u8::from(kept.open_counter.is_some())]);
     bytes.extend_from_slice(&kept.open_counter.unwrap_or_default().to_le_bytes());
+    bytes.push(u8::from(kept.environment.is_some()));
+    bytes.extend_from_slice(kept.environment.unwrap_or(Sha256Digest::ZERO).as_bytes());
     bytes.push(u8::from(kept.keys.is_some()));
     if let Some(keys) = &kept.keys {
         bytes.extend_from_slice(&keys.epoch.to_le_bytes());
@@ -54,12 +57,14 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Kept, MemoryError> {
     };
     let has_counter = flag(&mut reader, "has an open counter")?;
     let open_counter = Some(reader.u64("open counter")?).filter(|_| has_counter);
+    let has_environment = flag(&mut reader, "has an environment")?;
+    let environment = Some(Sha256Digest(reader.array("environment")?)).filter(|_| has_environment);
     let keys = match flag(&mut reader, "has keys")? {
         true => Some(Arc::new(AppKeys::of(keys(&mut reader)?)?)),
         false => None,
     };
     reader.finish()?;
-    Ok(Kept { disk, open_counter, keys })
+    Ok(Kept { disk, open_counter, keys, environment })
 }
 
 /// As they came from the KMS, so that they are checked again in the same place.
@@ -103,13 +108,15 @@ mod tests {
 
     fn kept() -> Kept {
         let keys = Some(Arc::new(AppKeys::of(response()).unwrap()));
-        Kept { disk: DiskState::Open, open_counter: Some(9), keys }
+        let environment = Some(Sha256Digest([8; 32]));
+        Kept { disk: DiskState::Open, open_counter: Some(9), keys, environment }
     }
 
     #[test]
     fn what_is_written_is_read_and_nothing_else_is() {
         let bytes = encode(&kept());
         let read = decode(&bytes).unwrap();
+        assert_eq!((read.open_counter, read.environment), (Some(9), Some(Sha256Digest([8; 32]))));
         let (read, kept) = (read.keys.unwrap(), kept().keys.unwrap());
         assert_eq!((*read.k256_key, *read.environment), (*kept.k256_key, *kept.environment));
         assert_eq!((&read.ca_cert, &read.k256_signature), (&kept.ca_cert, &kept.k256_signature));
@@ -117,10 +124,10 @@ mod tests {
         let mut longer = bytes.to_vec();
         longer.push(0);
         assert!(matches!(decode(&longer), Err(MemoryError::Read(_))));
-        for cut in [0, 1, 5, 12, 40, bytes.len() - 1] {
+        for cut in [0, 1, 5, 12, 40, 80, bytes.len() - 1] {
             assert!(decode(&bytes[..cut]).is_err(), "{cut}");
         }
-        for (at, value) in [(0, 2), (1, 3), (2, 2), (11, 2)] {
+        for (at, value) in [(0, 2), (1, 3), (2, 2), (11, 2), (44, 2)] {
             let mut changed = bytes.to_vec();
             changed[at] = value;
             assert!(matches!(decode(&changed), Err(MemoryError::Unknown { .. })), "{at}");
