@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use compose::flatten::{self, Flattened};
 use compose::model::Note;
 use compose::plan::Plan;
-use compose::{Cause, ComposeError, ComposeFile, Environment, Inputs, MissingVariable};
+use compose::{Cause, ComposeError, ComposeFile, Encrypted, Environment, Inputs, MissingVariable};
 use protocol::app_compose::{
     self, AppCompose, AppFiles, ENVIRONMENT_FILE, KeyProvider, NewApp, StorageFs,
 };
@@ -59,6 +59,9 @@ pub struct Asked<'a> {
     pub danger_privileged: bool,
     /// Keeps the data disk without encryption, in an app-compose.json that is made.
     pub danger_host_readable_disk: bool,
+    /// Variables that an encrypted environment brings, in an app-compose.json that is made; without,
+    /// those of the one that is there.
+    pub allowed_envs: &'a [String],
     /// Whose keys an app-compose.json that is made asks for, where its services keep data; asked
     /// only then.
     pub keys_for_data: Option<KeysForData<'a>>,
@@ -84,6 +87,17 @@ impl App {
     }
 
     fn load(directory: &Path, asked: Asked<'_>, renew: bool) -> Outcome<Self> {
+        let existing = match directory.canonicalize() {
+            Ok(directory) => read_existing(&directory)?,
+            Err(_) => None,
+        };
+        let said = existing.as_ref().map(|(_, settings)| settings.allowed_envs.clone());
+        let said = said.unwrap_or_default();
+        let allowed_envs = match asked.allowed_envs {
+            [] => said.as_slice(),
+            asked => asked,
+        };
+        let asked = Asked { allowed_envs, ..asked };
         let sources = Sources::read(directory, asked)?;
         let directory = sources.directory.clone();
         let make = |asked| -> Outcome<(Vec<u8>, AppCompose)> {
@@ -92,7 +106,7 @@ impl App {
             Ok(made)
         };
         let mut renewed = false;
-        let (bytes, settings) = match read_existing(&directory)? {
+        let (bytes, settings) = match existing {
             None => make(asked)?,
             Some((bytes, settings)) => {
                 let mut wanted = sources.new_app(asked);
@@ -158,6 +172,12 @@ impl App {
         notes.extend(
             self.compose.dangers.iter().map(|danger| format!("danger_privileged: {}", at(danger))),
         );
+        if !self.settings.allowed_envs.is_empty() {
+            notes.push(format!(
+                "{} come from the encrypted environment alone; their names are measured, their values are not",
+                self.settings.allowed_envs.join(", ")
+            ));
+        }
         if !self.settings.files.is_empty() {
             let names: Vec<&str> = self.settings.files.keys().map(String::as_str).collect();
             notes.push(format!(
@@ -251,16 +271,17 @@ impl Sources {
         let names = compose_files::chosen(&directory, asked.compose_files)?;
         let compose = compose_files::read(&directory, &names)?;
         let Referred { files, directories } =
-            app_files::referred(&directory, &compose.text, asked.env_file)?;
+            app_files::referred(&directory, &compose.text, asked.env_file, asked.allowed_envs)?;
         Ok(Self { directory, compose, files, directories })
     }
 
     /// Without name and keys, which the compose file's content decides.
-    fn new_app(&self, asked: Asked<'_>) -> NewApp<'_> {
+    fn new_app<'a>(&'a self, asked: Asked<'a>) -> NewApp<'a> {
         let Self { compose, files, .. } = self;
         NewApp {
             danger_privileged: asked.danger_privileged,
             danger_host_readable_disk: asked.danger_host_readable_disk,
+            allowed_envs: asked.allowed_envs,
             ..NewApp::of("", &compose.text, files)
         }
     }
@@ -277,6 +298,7 @@ impl Sources {
             files: app.files,
             directories: &self.directories,
             environment: &environment,
+            encrypted: Encrypted { names: asked.allowed_envs, values: None },
             danger_privileged: asked.danger_privileged,
         };
         let compose =
@@ -293,11 +315,11 @@ impl Sources {
     }
 }
 
-/// Data outlive a guest only under keys that do.
+/// Data outlive a guest only under keys that do, and encrypted variables need one.
 fn key_provider(asked: Asked<'_>, compose: &ComposeFile) -> Outcome<KeyProvider> {
     let keeps_data = !compose.volumes.is_empty() || !compose.data.is_empty();
     let id = match asked.keys_for_data {
-        Some(keys) if keeps_data => keys()?,
+        Some(keys) if keeps_data || !asked.allowed_envs.is_empty() => keys()?,
         _ => None,
     };
     Ok(id.map_or(KeyProvider::None, |id| KeyProvider::Kms { id }))
@@ -345,6 +367,10 @@ fn difference(sources: &Sources, settings: &AppCompose, wanted: &NewApp<'_>) -> 
     if let Some(path) = paths.find(|path| settings.files.get(*path) != wanted.files.get(*path)) {
         return Some(Failure::new(format!("{file} holds another {path} than the directory"), anew));
     }
+    if settings.allowed_envs != wanted.allowed_envs {
+        let what = format!("{file} has other allowed_envs than {}", wanted.allowed_envs.join(", "));
+        return Some(Failure::new(what, anew));
+    }
     let unsaid = wanted.danger_privileged && !settings.danger_privileged;
     unsaid.then(|| Failure::new(format!("{file} does not have danger_privileged"), anew))
 }
@@ -372,6 +398,7 @@ fn is_as_made(bytes: &[u8], settings: &AppCompose) -> bool {
         danger_privileged: settings.danger_privileged,
         key_provider: settings.key_provider,
         danger_host_readable_disk: settings.storage_fs == StorageFs::BtrfsPlain,
+        allowed_envs: &settings.allowed_envs,
         ..NewApp::of(&settings.name, &settings.docker_compose_file, &settings.files)
     };
     app.generate().is_ok_and(|made| made == bytes)
@@ -477,6 +504,30 @@ mod tests {
             .replace(r#""public_logs":false"#, r#""public_logs":true"#);
         fs::write(with.path().join(APP_COMPOSE_FILE), &edited).unwrap();
         assert_eq!(provider(with.path(), asked), KeyProvider::None);
+    }
+
+    #[test]
+    fn names_of_encrypted_variables_are_measured_and_stay_and_their_values_are_asked_for_nowhere() {
+        let keys = || Ok(Some(Sha256Digest([7; 32])));
+        let names = ["KEY".to_owned()];
+        let asked = Asked { keys_for_data: Some(&keys), ..Asked::default() };
+        let with = Asked { allowed_envs: &names, ..asked };
+        let text = compose() + "    environment: {KEY: }\n";
+        let directory = directory_with(&text);
+        assert!(App::read_or_make(directory.path(), asked).is_err());
+        let app = App::read_or_make(directory.path(), with).unwrap();
+        assert_eq!(app.settings.allowed_envs, names);
+        assert!(matches!(app.settings.key_provider, KeyProvider::Kms { .. }));
+        let again = App::read_or_make(directory.path(), asked).unwrap();
+        assert_eq!(again.bytes, app.bytes);
+        // A value in .env would become public; where no other variable counts it stays here.
+        fs::write(directory.path().join(".env"), "KEY=hunter2\nTAG=1\n").unwrap();
+        let again = App::read_or_make(directory.path(), asked).unwrap();
+        assert_eq!(again.bytes, app.bytes);
+        let tagged = text.replace("KEY: ", "KEY: , T: $TAG");
+        fs::write(directory.path().join(COMPOSE_FILE), tagged).unwrap();
+        let refused = App::read_or_make(directory.path(), with).unwrap_err().to_string();
+        assert!(refused.contains("allowed_envs") && !refused.contains("hunter2"), "{refused}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use compose::{ComposeFile, Environment, Inputs};
+use compose::{ComposeFile, Encrypted, Environment, Inputs};
 use protocol::app_compose::{self, AppFiles, ENVIRONMENT_FILE, MAX_FILES};
 
 use crate::failure::{Failure, Hint as _, Outcome};
@@ -28,8 +28,14 @@ pub struct Referred {
 }
 
 /// Reads what the compose file `text` in `directory` (canonical) refers to; the file of variables
-/// too if a variable counts: `.env`, or `env_file` in its place.
-pub fn referred(directory: &Path, text: &str, env_file: Option<&Path>) -> Outcome<Referred> {
+/// too if a variable counts: `.env`, or `env_file` in its place. Variables with names of `encrypted`
+/// are not in it.
+pub fn referred(
+    directory: &Path,
+    text: &str,
+    env_file: Option<&Path>,
+    encrypted: &[String],
+) -> Outcome<Referred> {
     let mut found = Referred::default();
     match env_file {
         None => load(directory, ENVIRONMENT_FILE, 0, &mut found.files)?,
@@ -46,6 +52,7 @@ pub fn referred(directory: &Path, text: &str, env_file: Option<&Path>) -> Outcom
         let inputs = Inputs {
             files: &found.files,
             environment: &environment,
+            encrypted: Encrypted { names: encrypted, values: None },
             danger_privileged: true,
             ..Inputs::default()
         };
@@ -157,7 +164,7 @@ mod tests {
     }
 
     fn names(directory: &Path, text: &str) -> Vec<String> {
-        referred(&directory.canonicalize().unwrap(), text, None)
+        referred(&directory.canonicalize().unwrap(), text, None, &[])
             .unwrap()
             .files
             .into_keys()
@@ -189,7 +196,7 @@ mod tests {
     fn links_do_not_lead_out() {
         let (directory, other) = (directory(), tempfile::NamedTempFile::new().unwrap());
         std::os::unix::fs::symlink(other.path(), directory.path().join("conf/secret")).unwrap();
-        let error = referred(&directory.path().canonicalize().unwrap(), COMPOSE, None)
+        let error = referred(&directory.path().canonicalize().unwrap(), COMPOSE, None, &[])
             .unwrap_err()
             .to_string();
         assert!(error.contains("leads out of the app directory"), "{error}");
@@ -204,14 +211,14 @@ mod tests {
         fs::create_dir(directory.path().join("empty")).unwrap();
         let text = "services:\n  web:\n    image: x\n    volumes: [./conf:/c, ./none:/n, ./empty:/e, ./other:/o]\n";
         let canonical = directory.path().canonicalize().unwrap();
-        let found = referred(&canonical, text, None).unwrap();
+        let found = referred(&canonical, text, None, &[]).unwrap();
         assert_eq!(found.files.keys().collect::<Vec<_>>(), ["other"]);
         assert_eq!(found.directories.iter().collect::<Vec<_>>(), ["conf"]);
         for (declared, travel) in
             [("data", vec!["other"]), ("seed", vec!["conf/deep/two", "conf/one", "other"])]
         {
             let text = format!("{text}x-dstyx: {{{declared}: [./conf]}}\n");
-            let found = referred(&canonical, &text, None).unwrap();
+            let found = referred(&canonical, &text, None, &[]).unwrap();
             assert_eq!(found.files.keys().collect::<Vec<_>>(), travel);
             assert!(found.directories.is_empty());
         }
@@ -222,7 +229,7 @@ mod tests {
         let (directory, other) = (directory(), tempfile::NamedTempFile::new().unwrap());
         fs::write(other.path(), "V=2\n").unwrap();
         let canonical = directory.path().canonicalize().unwrap();
-        let read = |text| referred(&canonical, text, Some(other.path())).unwrap().files;
+        let read = |text| referred(&canonical, text, Some(other.path()), &[]).unwrap().files;
         let files = read("services:\n  web:\n    image: x:${V}\n");
         assert_eq!(files, AppFiles::from([(".env".to_owned(), b"V=2\n".to_vec())]));
         assert!(read("services:\n  web:\n    image: x\n").is_empty());

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod env;
 mod kms;
 
+pub use env::{Env, EnvSeal};
 pub use kms::{KeyFlags, Kms, KmsImageVerb, KmsLedger, KmsPolicy, KmsStart, Transfer};
 
 /// Run docker-compose apps in verifiable Intel TDX virtual machines.
@@ -42,6 +44,9 @@ pub enum Command {
     Stats(Named),
     /// Show what happened to the containers of a virtual machine.
     Events(Named),
+    /// Seal variables that only an app's guests may know.
+    #[command(subcommand)]
+    Env(Env),
     /// Own a key management service: its root, its policy, its ledger.
     #[command(subcommand)]
     Kms(Kms),
@@ -88,6 +93,13 @@ pub struct Up {
     /// everybody.
     #[arg(long, value_name = "FILE")]
     pub env_file: Option<PathBuf>,
+    /// Variables that only the guest may know (NAME=value a line): sealed for it, signed by this
+    /// user's key; only their names are measured.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["encrypted_env", "kms", "no_kms"])]
+    pub secret_env_file: Option<PathBuf>,
+    /// The encrypted environment that `dstyx env seal` wrote for this app.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_kms")]
+    pub encrypted_env: Option<PathBuf>,
     /// Image directory; by default the checkout's image of the flavour that fits is built.
     #[arg(long)]
     pub image: Option<PathBuf>,

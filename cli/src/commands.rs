@@ -7,6 +7,7 @@ pub mod config;
 pub mod diff;
 pub mod doctor;
 pub mod down;
+pub mod env;
 pub mod events;
 pub mod kms;
 pub mod lock;

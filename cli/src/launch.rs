@@ -68,6 +68,8 @@ pub struct Launch<'a> {
     pub kept: Option<&'a Kept>,
     /// Where the guest finds its KMS, as it reaches it.
     pub kms_urls: &'a [String],
+    /// The app's encrypted environment, if it has one.
+    pub encrypted_env: Option<&'a [u8]>,
     /// Port on loopback of a service with the emulator's collateral, which a KMS fetches.
     pub collateral_port: Option<u16>,
 }
@@ -214,7 +216,9 @@ impl Launch<'_> {
             kms_urls: self.kms_urls.to_vec(),
             gateway_urls: Vec::new(),
             registry_mirrors,
-            encrypted_env: None,
+            encrypted_env: self
+                .encrypted_env
+                .map(|bytes| base64::engine::general_purpose::STANDARD.encode(bytes)),
             claims: LaunchClaims {
                 os_image_hash: self.parts.os_image_hash,
                 shape: spec.shape(&self.parts.manifest),

@@ -18,6 +18,7 @@ mod compose_files;
 mod data_disk;
 mod doctor;
 mod endpoint;
+mod environments;
 mod failure;
 mod files;
 mod image_archive;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
         Command::Logs(options) => commands::logs::run(options, &output),
         Command::Stats(options) => commands::stats::run(options, &output),
         Command::Events(options) => commands::events::run(options, &output),
+        Command::Env(verb) => commands::env::run(verb, &output),
         Command::Kms(verb) => commands::kms::run(verb, &output),
         Command::Build(options) => commands::build::run(options, &output),
         Command::Rebuild(options) => commands::rebuild::run(options, &output),

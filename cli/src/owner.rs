@@ -6,6 +6,7 @@ use attestation::signatures::{Envelope, PayloadType, Signer, SigningKey, Trust, 
 use protocol::app_compose::MAX_NAME_BYTES;
 use protocol::channel::OwnerProof;
 use protocol::digest::{Ed25519Key, Sha256Digest};
+use protocol::environment as environment_format;
 use protocol::kms::Cluster;
 use zeroize::Zeroizing;
 
@@ -71,7 +72,8 @@ impl Owner {
         Self { key: SigningKey::from_seed(&[byte; 32]) }
     }
 
-    fn load_from(file: &Path) -> Outcome<Option<Self>> {
+    /// The key in a file, which nobody else may read.
+    pub fn load_from(file: &Path) -> Outcome<Option<Self>> {
         let Some(pem) = private::read(file, keys::MAX_PEM_BYTES as u64)? else {
             return Ok(None);
         };
@@ -124,6 +126,13 @@ impl Owner {
         let signed = attestation::signatures::verify(envelope, PayloadType(payload_type), &trust)
             .map_err(|error| Failure::new(&error, error.hint()))?;
         Ok(signed.payload().to_vec())
+    }
+
+    /// Signs an environment, which counts where a policy names this key.
+    pub fn sign_environment(&self, envelope: &mut environment_format::Envelope) {
+        let bytes = envelope.header.signed_bytes(&envelope.digest());
+        let (signer, signature) = (self.public(), self.key.sign(&bytes));
+        envelope.signature = Some(environment_format::Signature { signer, signature });
     }
 
     /// What this owner shows on a channel: its key, and its signature of the connection.

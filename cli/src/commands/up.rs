@@ -27,8 +27,10 @@ use crate::watch::{self, Watch};
 use crate::{links, paths};
 
 mod keys;
+mod variables;
 
-use keys::Keys;
+use keys::{KeySources, Keys};
+use variables::AskedEnvironment;
 
 /// How long a boot may take without a new record: an emulated guest on a loaded host needs tens of
 /// seconds.
@@ -50,7 +52,10 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
         keys_for_data: Some(&keys),
         ..Asked::default()
     };
+    let environment = AskedEnvironment::of(options)?;
+    let asked = Asked { allowed_envs: environment.names(), ..asked };
     let app = App::read_or_make(&options.dir, asked)?;
+    environment.check(&app)?;
     app.check_networks(Some(GUEST_NETWORK))?;
     app.notes().iter().for_each(|text| note(text));
     let name = options.name.clone().unwrap_or_else(|| app.settings.name.clone());
@@ -60,7 +65,8 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
     let overrides = Overrides { image: options.image.as_deref(), qemu: options.qemu.as_deref() };
     let parts = Parts::of(overrides, choice, &app, Images::OfApp)?;
     let start = Start { overrides, choice, accelerator: accelerator(options.accel) };
-    let mut keys = Keys::of(&name, &app, &parts, &options.keys, start, output)?;
+    let from = KeySources { flags: &options.keys, start, environment: &environment };
+    let mut keys = Keys::of(&name, &app, &parts, from, output)?;
     let launch = Launch {
         machine: machine(options),
         registry_mirrors: &options.registry_mirror,
@@ -70,6 +76,7 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
         parts: &parts,
         kept: keys.kept.as_ref(),
         kms_urls: &keys.urls,
+        encrypted_env: keys.encrypted_env.as_deref(),
         collateral_port: None,
     };
     output.step(&format!("starting {name}: {} vCPUs, {} MiB", options.vcpus, options.memory));
@@ -167,6 +174,12 @@ fn hint(refusal: Refusal) -> &'static str {
         }
         Refusal::DiskOld | Refusal::DiskAhead | Refusal::DiskForeign => {
             "put the newest copy of the disk back; `dstyx down NAME --volumes` gives its data up"
+        }
+        Refusal::EnvironmentUnopened
+        | Refusal::EnvironmentUnsigned
+        | Refusal::EnvironmentRefused
+        | Refusal::EnvironmentNotAllowed => {
+            "seal it again for this app-compose.json, with `dstyx env seal` or --secret-env-file"
         }
         Refusal::Superseded => "it was started a second time elsewhere: only that one goes on",
         _ => "nothing was proved; see `dstyx logs NAME --console`",

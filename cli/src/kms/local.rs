@@ -216,6 +216,7 @@ fn started(start: Start<'_>, owner: &Owner, directory: &Path, output: &Output) -
         parts: &parts,
         kept: Some(&kept),
         kms_urls: &[],
+        encrypted_env: None,
         collateral_port,
     };
     output.step(&format!(

@@ -4,7 +4,7 @@
 
 use kms_rules::policy::{Instances, MAX_VALIDITY_SECS, PolicyApp, PolicyFile};
 use protocol::app_compose::AppCompose;
-use protocol::digest::{AppId, ComposeHash, InstanceId, OsImageHash, Sha256Digest};
+use protocol::digest::{AppId, ComposeHash, Ed25519Key, InstanceId, OsImageHash, Sha256Digest};
 
 use crate::failure::Outcome;
 use crate::kept::Record;
@@ -25,6 +25,8 @@ pub struct Wanted {
     pub os_image_hash: OsImageHash,
     /// Whether its measured file lets containers depart from the default confinement.
     pub danger_privileged: bool,
+    /// Who signs its environments, if it takes any.
+    pub env_signer: Option<Ed25519Key>,
 }
 
 impl Wanted {
@@ -45,6 +47,7 @@ impl Wanted {
             instance_id,
             os_image_hash,
             danger_privileged: settings.danger_privileged,
+            env_signer: None,
         })
     }
 }
@@ -114,6 +117,9 @@ fn allow(file: &mut PolicyFile, wanted: &Wanted) {
     };
     push_new(&mut app.compose_hashes, wanted.compose_hash);
     app.danger_privileged |= wanted.danger_privileged;
+    if let Some(signer) = wanted.env_signer {
+        push_new(&mut app.env_signers, signer);
+    }
     // A number or `any` is a word of the owner's own, and stays.
     if let (Instances::Ids(ids), Some(id)) = (&mut app.instances, wanted.instance_id) {
         push_new(ids, id);
@@ -208,6 +214,7 @@ mod tests {
             instance_id: Some(InstanceId([byte; 20])),
             os_image_hash: OsImageHash([1; 32]),
             danger_privileged: false,
+            env_signer: Some(Ed25519Key([byte; 32])),
         }
     }
 
@@ -223,6 +230,7 @@ mod tests {
         second.check().unwrap();
         assert_eq!((first.version, second.version), (1, 2));
         assert_eq!(second.not_after_secs - second.not_before_secs, MAX_VALIDITY_SECS);
+        assert_eq!(second.apps[1].env_signers, [Ed25519Key([2; 32])]);
         assert!(allows(&first, &wanted(1), NOW) && !allows(&first, &wanted(2), NOW));
         assert!(allows(&second, &wanted(1), NOW + 5) && allows(&second, &wanted(2), NOW + 5));
         assert!(!allows(&second, &wanted(2), second.not_after_secs + 1));

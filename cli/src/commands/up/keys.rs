@@ -5,6 +5,7 @@ use protocol::digest::Sha256Digest;
 
 use crate::app::App;
 use crate::args::KeyFlags;
+use crate::commands::up::variables::AskedEnvironment;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::files;
 use crate::kept::Kept;
@@ -22,6 +23,19 @@ pub struct Keys {
     pub kept: Option<Kept>,
     /// Where the guest finds its KMS.
     pub urls: Vec<String>,
+    /// The app's encrypted environment.
+    pub encrypted_env: Option<Vec<u8>>,
+}
+
+/// Where keys may come from, and what is sealed under one of them.
+#[derive(Clone, Copy)]
+pub struct KeySources<'a> {
+    /// As a person asked.
+    pub flags: &'a KeyFlags,
+    /// With what this user's KMS is started.
+    pub start: Start<'a>,
+    /// The environment.
+    pub environment: &'a AskedEnvironment,
 }
 
 /// Who has the keys of an app that keeps data, in a measured file that is made.
@@ -53,19 +67,19 @@ impl Keys {
         name: &str,
         app: &App,
         parts: &Parts,
-        flags: &KeyFlags,
-        start: Start<'_>,
+        KeySources { flags, start, environment }: KeySources<'_>,
         output: &Output,
     ) -> Outcome<Self> {
         let KeyProvider::Kms { id } = app.settings.key_provider else {
             warn_of_one_boot(app);
-            return Ok(Self { kept: None, urls: Vec::new() });
+            return Ok(Self { kept: None, urls: Vec::new(), encrypted_env: None });
         };
         let kept = Kept::for_start(name, app.settings.hash, flags.upgrade)?;
         if !flags.kms.is_empty() {
             output.step(&format!("the app's keys are with the KMS {id}; its owners must allow it"));
             let urls = flags.kms.iter().map(|url| for_guest(url)).collect();
-            return Ok(Self { kept: Some(kept), urls });
+            let encrypted_env = environment.sealed_elsewhere()?;
+            return Ok(Self { kept: Some(kept), urls, encrypted_env });
         }
         let own = Owner::load()?.map(|owner| owner.key_provider_id());
         if own != Some(id) {
@@ -75,10 +89,12 @@ impl Keys {
             ));
         }
         let mut local = Local::serving(start, output)?;
-        let wanted = Wanted::of(&app.settings, Some(&kept.record), parts.os_image_hash)?;
+        let mut wanted = Wanted::of(&app.settings, Some(&kept.record), parts.os_image_hash)?;
+        wanted.env_signer = (!app.settings.allowed_envs.is_empty()).then(|| local.owner.public());
         let image_json = files::read_image_json(&parts.image)?;
         allow::allow(&mut local, &wanted, &image_json, output)?;
-        Ok(Self { urls: vec![local.url_for_guests()?], kept: Some(kept) })
+        let encrypted_env = environment.sealed_for(&wanted, &mut local, output)?;
+        Ok(Self { urls: vec![local.url_for_guests()?], kept: Some(kept), encrypted_env })
     }
 }
 
