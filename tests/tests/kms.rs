@@ -11,6 +11,8 @@ use libtest_mimic::{Arguments, Trial};
 
 #[path = "kms/notes.rs"]
 mod notes;
+#[path = "kms/sdk.rs"]
+mod sdk;
 #[path = "kms/strangers.rs"]
 mod strangers;
 
@@ -21,10 +23,11 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let trials = vec![Trial::test(
-        "notes survive down, power cuts and a restarted KMS; an older disk, another file and a stranger's KMS get nothing",
+        "notes survive down, power cuts and a restarted KMS; dstack's SDKs have keys; an older disk, another file and a stranger's KMS get nothing",
         || {
             let owner = notes::survive();
             strangers::get_nothing(&owner);
+            sdk::calls_have_keys(&owner);
             Ok(())
         },
     )];

@@ -1,0 +1,101 @@
+//! dstack's SDKs with keys: every call for a key, a certificate or a signature, from containers, in
+//! two boots of one instance.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tests::dstyx::Answer;
+use tests::images::Image;
+use tests::registry::Registry;
+use tests::{app, http, lab};
+
+use crate::notes::Owner;
+
+/// The machine.
+const NAME: &str = "promise-sdk-keys";
+/// Images that the registry must have.
+const IMAGES: [Image; 2] = [Image::PythonSdk, Image::NodeSdk];
+/// How long the programs may take for all their calls.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Boots the app twice with the KMS of `owner`.
+pub fn calls_have_keys(owner: &Owner) {
+    let registry = Registry::of(&IMAGES);
+    let directory = tempfile::tempdir().unwrap();
+    let source = lab::checkout().join("tests/vectors/apps");
+    for from in [source.join("keys/."), source.join("counter/sdk")] {
+        let copied = Command::new("cp").arg("-r").arg(from).arg(directory.path()).status().unwrap();
+        assert!(copied.success());
+    }
+    app::pin(&directory.path().join("docker-compose.yml"), &registry);
+    let path = directory.path().display().to_string();
+    let boot = || {
+        let fixed = ["up", &path, "--emulate", "--name", NAME, "--vcpus", "1", "--memory", "2048"];
+        let registry = registry.url();
+        let up = owner.0.dstyx(fixed.into_iter().chain(["--registry-mirror", &registry]));
+        assert_eq!((up.code, up.text("/verdict")), (0, "pass"), "{up:#?}");
+        programs(&up)
+    };
+    let first = boot();
+    have_keys(&first);
+    owner.0.dstyx(["down", NAME]);
+    let second = boot();
+    owner.0.dstyx(["down", NAME, "--volumes"]);
+    for program in 0..2 {
+        for call in ["key", "sign"] {
+            let [first, second] = [&first, &second].map(|boot| &boot[program][call]["ok"]);
+            assert_eq!(first, second, "{call} is another one after a reboot");
+        }
+    }
+}
+
+/// What the programs on the SDKs for Python and for JavaScript got.
+fn programs(up: &Answer) -> [Value; 2] {
+    let urls = up.json["urls"].as_array().unwrap().iter().filter_map(Value::as_str);
+    let addresses: Vec<&str> =
+        urls.map(|url| url.strip_prefix("http://").unwrap().trim_end_matches('/')).collect();
+    let started = Instant::now();
+    loop {
+        let documents = addresses.iter().filter_map(|address| {
+            serde_json::from_slice::<Value>(&http::get(address, "/").ok()?).ok()
+        });
+        let (python, node): (Vec<_>, Vec<_>) =
+            documents.partition(|document| !document["async info"].is_null());
+        if let ([python], [node]) = (&python[..], &node[..]) {
+            return [python.clone(), node.clone()];
+        }
+        assert!(started.elapsed() < TIMEOUT, "the SDKs' programs do not answer: {up:#?}");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+fn have_keys(programs: &[Value; 2]) {
+    for calls in programs {
+        for call in ["key", "tls key", "sign", "legacy key"] {
+            assert!(calls[call]["ok"].is_object(), "{call}: {}", calls[call]);
+            assert!(calls[call]["ok"]["error"].is_null(), "{call}: {}", calls[call]);
+        }
+        let provider = &calls["info"]["ok"]["key_provider_info"];
+        assert!(provider.as_str().unwrap().contains(r#""name":"kms""#), "{provider}");
+    }
+    // Both SDKs get the same key for one path and purpose.
+    let [python, node] = programs.each_ref().map(|calls| digits(&calls["key"]["ok"]["key"]));
+    assert_eq!((python.len(), &python), (64, &node));
+}
+
+/// Bytes as an SDK shows them: hexadecimal digits, or an object with a byte a place.
+fn digits(key: &Value) -> String {
+    match key {
+        Value::String(text) => text.trim_start_matches("0x").to_owned(),
+        Value::Object(bytes) => {
+            let mut places: Vec<(usize, u64)> = bytes
+                .iter()
+                .map(|(place, byte)| (place.parse().unwrap(), byte.as_u64().unwrap()))
+                .collect();
+            places.sort_unstable();
+            places.into_iter().map(|(_, byte)| format!("{byte:02x}")).collect()
+        }
+        other => panic!("no key: {other}"),
+    }
+}
