@@ -59,8 +59,8 @@ pub struct Asked<'a> {
     pub danger_privileged: bool,
     /// Keeps the data disk without encryption, in an app-compose.json that is made.
     pub danger_host_readable_disk: bool,
-    /// Variables that an encrypted environment brings, in an app-compose.json that is made; without,
-    /// those of the one that is there.
+    /// Variables that an encrypted environment brings, in an app-compose.json that is made;
+    /// without, those of the one that is there.
     pub allowed_envs: &'a [String],
     /// Whose keys an app-compose.json that is made asks for, where its services keep data; asked
     /// only then.
@@ -91,10 +91,10 @@ impl App {
             Ok(directory) => read_existing(&directory)?,
             Err(_) => None,
         };
-        let said = existing.as_ref().map(|(_, settings)| settings.allowed_envs.clone());
-        let said = said.unwrap_or_default();
+        let stated = existing.as_ref().map(|(_, settings)| settings.allowed_envs.clone());
+        let stated = stated.unwrap_or_default();
         let allowed_envs = match asked.allowed_envs {
-            [] => said.as_slice(),
+            [] => stated.as_slice(),
             asked => asked,
         };
         let asked = Asked { allowed_envs, ..asked };

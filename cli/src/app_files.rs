@@ -28,8 +28,8 @@ pub struct Referred {
 }
 
 /// Reads what the compose file `text` in `directory` (canonical) refers to; the file of variables
-/// too if a variable counts: `.env`, or `env_file` in its place. Variables with names of `encrypted`
-/// are not in it.
+/// too if a variable counts: `.env`, or `env_file` in its place. Variables with names of
+/// `encrypted` are not in it.
 pub fn referred(
     directory: &Path,
     text: &str,

@@ -1,8 +1,8 @@
 //! dstack's envelope, as its SDKs' `encryptEnvVars` writes it: an ephemeral X25519 key, an IV, and
 //! AES-256-GCM under the raw shared secret.
 //!
-//! It names neither an app version nor a sender and can be replayed: a guest takes it only where its
-//! measured file says so.
+//! It names neither an app version nor a sender and can be replayed: a guest takes it only where
+//! its measured file says so.
 
 use aes_gcm::Aes256Gcm;
 use aes_gcm::aead::{Aead as _, KeyInit as _};

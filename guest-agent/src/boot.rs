@@ -1,9 +1,9 @@
 //! What is left of the boot when init hands over, as a line of types: each phase consumes the one
 //! before it, so that none can run early.
 //!
-//! `HandoverRead → KeysReleased → DiskOpened → EnvironmentOpened → SystemReady`. No key of the disk exists before the
-//! second. `system-ready` stands in the log before anything of
-//! the app runs. Each event is recorded once, however often the agent starts.
+//! `HandoverRead → KeysReleased → DiskOpened → EnvironmentOpened → SystemReady`. No key of the disk
+//! exists before the second. `system-ready` stands in the log before anything of the app runs. Each
+//! event is recorded once, however often the agent starts.
 
 use std::io;
 use std::sync::Arc;

@@ -60,7 +60,7 @@ codes! {
         Networked = 7, "the network is configured";
         AgentStarted = 8, "the agent has started";
         KeysReleased = 14, "the pinned KMS has verified this guest and released its keys";
-DiskOpened = 9, "the data disk is open";
+        DiskOpened = 9, "the data disk is open";
         EnvironmentOpened = 15, "the app's encrypted environment is open, if it has one";
         SystemReady = 10, "the system is ready and serves evidence";
         AppRunning = 11, "the app's containers are running";

@@ -1,7 +1,8 @@
 //! Fills the variables of a whole file in, before any section reads it.
 //!
 //! Measured variables may stand in any value. Those of the encrypted environment may stand only in
-//! texts that a service is given: what runs, and what it can reach, the measured file decides alone.
+//! texts that a service is given: what runs, and what it can reach, the measured file decides
+//! alone.
 
 use super::document::{Entry, Node, Value};
 use super::field::Findings;

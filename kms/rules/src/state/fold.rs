@@ -3,6 +3,7 @@
 use protocol::kms::GENERATION_BITS;
 
 use super::Environment;
+use super::instance::last_counter;
 use super::owners::{lowest_counter_after, read_list, read_policy, read_resumption};
 use super::{Born, FIRST_EPOCH, Instance, Mount, RefusalWindow, State, certify_root};
 use crate::ledger::{
@@ -198,11 +199,6 @@ impl RefusalWindow {
         let recorded = self.recorded + 1;
         (recorded <= MAX_REFUSALS).then_some(Self { recorded, ..self })
     }
-}
-
-/// The last open counter whose generations are numbers.
-pub(super) fn last_counter() -> u64 {
-    u64::MAX >> GENERATION_BITS
 }
 
 fn check_version(document: &Document, signed: u64) -> Result<(), Fault> {

@@ -7,7 +7,7 @@ use attestation::policy::TcbStatus;
 use protocol::digest::{AppId, Ed25519Key, InstanceId};
 use protocol::kms::{AnchorRequest, GENERATION_BITS};
 
-use super::fold::last_counter;
+use super::instance::last_counter;
 use super::{Instance, InstanceKey, Phase, State};
 use crate::guest::Guest;
 use crate::ledger::{

@@ -1,6 +1,7 @@
 //! What a KMS remembers of one instance of an app.
 
 use protocol::digest::{ComposeHash, OsImageHash};
+use protocol::kms::GENERATION_BITS;
 
 use crate::ledger::Who;
 
@@ -103,4 +104,9 @@ impl Instance {
     pub(super) fn anchored(&mut self, generation: u64) {
         self.anchor = Some(generation);
     }
+}
+
+/// The last open counter whose generations are numbers.
+pub(super) fn last_counter() -> u64 {
+    u64::MAX >> GENERATION_BITS
 }
