@@ -4,6 +4,9 @@
 //! the pinned one, its image and its measured file are on the owners' list, its evidence was made
 //! for this very connection, and the root that they certified signs for it. An owner's tool, which
 //! has to judge a KMS before anything is signed, states image and file itself.
+//!
+//! Every rule reports through [`unless`]; signatures are counted where all are, and evidence is
+//! judged by the one judgement.
 
 use ed25519_dalek::{Signature, VerifyingKey};
 use protocol::channel::EXPORTER_BYTES;
@@ -14,6 +17,7 @@ use protocol::kms::{
     Cluster, ClusterError, KmsImage, KmsList, MAX_DOCUMENT_BYTES, RootCertificate, Statement,
     payload_type, signed_by_root,
 };
+use protocol::rule::unless;
 use protocol::strict_json::{self, JsonError};
 use serde::de::DeserializeOwned;
 
@@ -185,12 +189,10 @@ pub fn judge_kms(
     let list = statement.list.as_deref().map(|text| owners.list(text)).transpose()?;
     let (images, image_json) = match &rules.accepts {
         Accepts::Listed { minimum_version } => {
-            root.as_ref().ok_or(KmsRefusal::Missing("root certificate"))?;
+            unless(root.is_some(), || KmsRefusal::Missing("root certificate"))?;
             let list = list.as_ref().ok_or(KmsRefusal::Missing("list"))?;
-            if list.version < *minimum_version {
-                let (found, minimum) = (list.version, *minimum_version);
-                return Err(KmsRefusal::OldList { found, minimum });
-            }
+            let (found, minimum) = (list.version, *minimum_version);
+            unless(found >= minimum, || KmsRefusal::OldList { found, minimum })?;
             (&list.images, statement.image.as_bytes())
         }
         Accepts::Exactly { images, image_json } => (images, &image_json[..]),
@@ -201,9 +203,7 @@ pub fn judge_kms(
         os_image_hash: verified.image().os_image_hash,
         compose_hash: verified.app().compose_hash,
     };
-    if !images.contains(&pair) {
-        return Err(KmsRefusal::Pair(pair));
-    }
+    unless(images.contains(&pair), || KmsRefusal::Pair(pair))?;
     if let Some(root) = &root {
         check_root_signature(root, statement, exporter, &evidence.quote)?;
     }
@@ -241,9 +241,7 @@ fn judge_evidence(
     let appraisal = appraise(evidence, Some(&stated), policy, collateral.as_ref(), now_secs)?;
     let verified =
         appraisal.into_verified().map_err(|refusal| KmsRefusal::Evidence(Box::new(refusal)))?;
-    if !verified.proves_roles() {
-        return Err(KmsRefusal::Unreserved);
-    }
+    unless(verified.proves_roles(), || KmsRefusal::Unreserved)?;
     Ok(verified)
 }
 
@@ -259,7 +257,7 @@ fn check_root_signature(
     let signed = signature.zip(key).is_some_and(|(signature, key)| {
         key.verify_strict(&signed_by_root(exporter, quote), &signature).is_ok()
     });
-    if signed { Ok(()) } else { Err(KmsRefusal::RootSignature) }
+    unless(signed, || KmsRefusal::RootSignature)
 }
 
 /// The owners of a cluster, whose signatures count on its documents.
@@ -277,9 +275,8 @@ impl Owners {
     pub fn of(cluster: &Cluster, key_provider_id: Sha256Digest) -> Result<Self, KmsRefusal> {
         cluster.check()?;
         let found = cluster.id();
-        if found != key_provider_id {
-            return Err(KmsRefusal::Foreign { found, expected: key_provider_id });
-        }
+        let expected = key_provider_id;
+        unless(found == expected, || KmsRefusal::Foreign { found, expected })?;
         let signers: Result<Vec<Signer>, _> = cluster.owners.iter().map(Signer::from_key).collect();
         let trust = Trust::new(signers?, usize::from(cluster.threshold));
         let trust = trust.map_err(|source| KmsRefusal::Signatures { document: "keys", source })?;
@@ -331,9 +328,6 @@ impl Owners {
     }
 
     fn check_cluster(&self, found: Sha256Digest, document: &'static str) -> Result<(), KmsRefusal> {
-        if found == self.key_provider_id {
-            return Ok(());
-        }
-        Err(KmsRefusal::OtherCluster { document, found })
+        unless(found == self.key_provider_id, || KmsRefusal::OtherCluster { document, found })
     }
 }

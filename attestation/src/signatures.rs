@@ -7,6 +7,8 @@
 
 use std::collections::BTreeSet;
 
+use protocol::rule::unless;
+
 pub mod dsse;
 pub mod keys;
 
@@ -85,9 +87,8 @@ pub fn verify(
         envelope.signatures().any(|signature| signer.signed(&signed_bytes, signature))
     };
     let signers: Vec<KeyId> = trust.signers.iter().filter(signed).map(Signer::id).collect();
-    if signers.len() < trust.threshold {
-        return Err(too_few(&envelope, trust, &signers));
-    }
+    let enough = signers.len() >= trust.threshold;
+    unless(enough, || too_few(&envelope, trust, &signers))?;
     Ok(Signed { payload: envelope.into_payload(), signers })
 }
 

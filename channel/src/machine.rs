@@ -2,12 +2,14 @@
 //!
 //! It does no I/O, reads no clock and judges no evidence; what it guarantees is order. Nothing but
 //! [`Output::Open`] makes a channel, and that comes only after this side has proved what it must
-//! and has accepted the proof of its peer for the binding of this very connection.
+//! and has accepted the proof of its peer for the binding of this very connection. Every rule
+//! reports through [`unless`].
 
 use protocol::channel::{
     Binding, Direction, EXPORTER_BYTES, Frame, Hello, Kind, MessageError, NONCE_BYTES, OwnerClaim,
     OwnerProof, Refusal, RefusalCode, Role,
 };
+use protocol::rule::unless;
 
 /// What a side is, and what it wants its peer to be.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -207,23 +209,35 @@ impl Machine {
     }
 
     fn step(&mut self, frame: &Frame) -> Result<Vec<Output>, Violation> {
-        let unexpected = |wanted| Violation::Unexpected { found: frame.kind, wanted };
-        if self.state == State::Ended {
-            return Err(Violation::Ended);
-        }
+        unless(self.state != State::Ended, || Violation::Ended)?;
         if frame.kind == Kind::Refused {
             let refusal = Refusal::decode(&frame.payload).map_err(unreadable(frame.kind))?;
             return Err(Violation::Refused(refusal));
         }
-        match (self.state, frame.kind) {
-            (State::PeerHello, Kind::Hello) => self.take_hello(&frame.payload),
-            (State::PeerHello, _) => Err(unexpected("the peer's greeting")),
-            (State::PeerVerdict, Kind::Accepted) => Ok(self.take_acceptance()),
-            (State::PeerVerdict, _) => Err(unexpected("the peer's verdict")),
-            (State::PeerProof, kind) if kind == self.expected_proof() => self.take_proof(frame),
-            (State::PeerProof, _) => Err(unexpected("the peer's proof")),
-            (State::OwnProof | State::OwnVerdict, _) => Err(unexpected("nothing")),
-            (State::Open | State::Ended, _) => Err(unexpected("nothing: the channel is open")),
+        self.check_order(frame.kind)?;
+        match frame.kind {
+            Kind::Hello => self.take_hello(&frame.payload),
+            Kind::Accepted => Ok(self.take_acceptance()),
+            Kind::Proof | Kind::Unattested | Kind::Owner => self.take_proof(frame),
+            Kind::Refused => Err(Violation::Ended), // it was taken above
+        }
+    }
+
+    /// Each state takes one kind of frame, or none.
+    fn check_order(&self, found: Kind) -> Result<(), Violation> {
+        let unexpected = |wanted| Violation::Unexpected { found, wanted };
+        match self.state {
+            State::PeerHello => unless(found == Kind::Hello, || unexpected("the peer's greeting")),
+            State::PeerVerdict => {
+                unless(found == Kind::Accepted, || unexpected("the peer's verdict"))
+            }
+            State::PeerProof => {
+                unless(found == self.expected_proof(), || unexpected("the peer's proof"))
+            }
+            State::OwnProof | State::OwnVerdict => unless(false, || unexpected("nothing")),
+            State::Open | State::Ended => {
+                unless(false, || unexpected("nothing: the channel is open"))
+            }
         }
     }
 
@@ -232,13 +246,12 @@ impl Machine {
     /// # Errors
     /// If nothing asked for one.
     pub fn proved(&mut self, proof: Frame) -> Result<Vec<Output>, Violation> {
-        let kind = proof_of(self.settings.own);
-        if self.state != State::OwnProof || proof.kind != kind {
-            self.state = State::Ended;
-            return Err(Violation::Caller("a proof"));
-        }
-        self.state = State::PeerVerdict;
-        Ok(vec![Output::Send(proof)])
+        let asked = self.state == State::OwnProof;
+        let fits = proof.kind == proof_of(self.settings.own);
+        let given = unless(asked, || Violation::Caller("a proof"))
+            .and_then(|()| unless(fits, || Violation::Caller("a proof of another role")));
+        self.state = if given.is_ok() { State::PeerVerdict } else { State::Ended };
+        given.map(|()| vec![Output::Send(proof)])
     }
 
     /// Takes the verdict on the peer's proof, for [`Output::Judge`] or [`Output::JudgeOwner`].
@@ -246,10 +259,11 @@ impl Machine {
     /// # Errors
     /// If nothing asked for one.
     pub fn judged(&mut self, verdict: Result<(), Refusal>) -> Result<Vec<Output>, Violation> {
-        if self.state != State::OwnVerdict {
+        let asked = unless(self.state == State::OwnVerdict, || Violation::Caller("a verdict"));
+        if asked.is_err() {
             self.state = State::Ended;
-            return Err(Violation::Caller("a verdict"));
         }
+        asked?;
         match verdict {
             Ok(()) => self.accept(),
             Err(refusal) => {
@@ -266,19 +280,18 @@ impl Machine {
 
     fn take_hello(&mut self, payload: &[u8]) -> Result<Vec<Output>, Violation> {
         let hello = Hello::decode(payload).map_err(unreadable(Kind::Hello))?;
-        let fits = match &self.settings.side {
-            Side::Client { server } => hello.own == *server,
-            Side::Server { clients } => clients.contains(&hello.own),
-        };
-        if !fits || hello.expected != self.settings.own {
-            let Hello { own, expected, .. } = hello;
+        let Hello { own, expected, .. } = hello;
+        let role = || {
             let Settings { own: is, side } = self.settings.clone();
-            return Err(Violation::Role { own, expected, is, side });
+            Violation::Role { own, expected, is, side }
+        };
+        match &self.settings.side {
+            Side::Client { server } => unless(own == *server, role)?,
+            Side::Server { clients } => unless(clients.contains(&own), role)?,
         }
+        unless(expected == self.settings.own, role)?;
         // Equal nonces are a reflection of this side's own greeting.
-        if hello.nonce == self.own_nonce {
-            return Err(Violation::Nonce);
-        }
+        unless(hello.nonce != self.own_nonce, || Violation::Nonce)?;
         (self.peer, self.peer_nonce) = (hello.own, hello.nonce);
         match self.settings.side {
             Side::Client { .. } => Ok(vec![self.prove()]),

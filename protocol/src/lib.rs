@@ -37,6 +37,7 @@ pub mod quote;
 pub mod ra_tls;
 pub mod reader;
 pub mod report_data;
+pub mod rule;
 pub mod shape;
 pub mod status;
 pub mod strict_json;

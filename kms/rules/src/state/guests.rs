@@ -1,11 +1,13 @@
 //! What guests get: keys, the right to mount their disk, an anchor, a certificate.
 //!
-//! Every check reports through [`Reasons::unless`], and every check that can be made is made; the
-//! first that refuses decides.
+//! Every rule of a release reports through [`Reasons::unless`], and every rule that can be judged
+//! is; the first that refuses decides. The rules of what follows a release report through
+//! [`unless`].
 
 use attestation::policy::TcbStatus;
 use protocol::digest::{AppId, Ed25519Key, InstanceId};
 use protocol::kms::{AnchorRequest, GENERATION_BITS};
+use protocol::rule::unless;
 
 use super::instance::last_counter;
 use super::{Instance, InstanceKey, Phase, State};
@@ -80,9 +82,7 @@ pub fn open_disk(
     let instance = recorded(state, guest)?;
     let after_last = instance.open_counter().map_or(0, |last| last.saturating_add(1));
     let counter = after_last.max(state.lowest_counter_at(state.now(clock_secs)));
-    if counter > last_counter() {
-        return Err(Refused::CountersUsedUp(counter));
-    }
+    unless(counter <= last_counter(), || Refused::CountersUsedUp(counter))?;
     Ok(state.next(Kind::Opened(Opened { who: who(guest)?, counter }), clock_secs))
 }
 
@@ -105,21 +105,15 @@ pub fn anchor(
     let instance = state.instances.get(&key(guest)).ok_or(Refused::InstanceUnknown)?;
     let AnchorRequest { open_counter: counter, generation } = *request;
     let newest = instance.open_counter().unwrap_or_default();
-    if counter < newest {
-        return Err(Refused::Superseded { found: counter, newest });
-    }
+    unless(counter >= newest, || Refused::Superseded { found: counter, newest })?;
     let mount = instance.mount().filter(|mount| mount.counter == counter);
     let mount = mount.ok_or(Refused::CounterUnknown { found: counter, newest })?;
-    if mount.compose_hash != guest.compose_hash {
-        let (recorded, found) = (mount.compose_hash, guest.compose_hash);
-        return Err(Refused::OtherFile { recorded, found });
-    }
-    if generation >> GENERATION_BITS != counter {
-        return Err(Refused::OutsideWindow { generation, counter });
-    }
-    if let Some(anchor) = instance.anchor().filter(|anchor| generation < *anchor) {
-        return Err(Refused::AnchorGoesBack { found: generation, anchor });
-    }
+    let (recorded, found) = (mount.compose_hash, guest.compose_hash);
+    unless(recorded == found, || Refused::OtherFile { recorded, found })?;
+    let window = generation >> GENERATION_BITS;
+    unless(window == counter, || Refused::OutsideWindow { generation, counter })?;
+    let (found, anchor) = (generation, instance.anchor().unwrap_or_default());
+    unless(found >= anchor, || Refused::AnchorGoesBack { found, anchor })?;
     let (app_id, instance_id) = key(guest);
     let anchored = Anchored { app_id, instance_id, counter, generation };
     Ok(state.next(Kind::Anchored(anchored), clock_secs))
@@ -143,10 +137,10 @@ pub fn certify(
     let app_id = guest.app_id;
     let app = state.policy().and_then(|policy| policy.app(&app_id));
     let (_, app) = app.ok_or(Refused::AppUnknown { app_id })?;
-    match names.iter().find(|name| !app.may_certify(name)) {
-        Some(name) => Err(Refused::NameNotListed(name.clone())),
-        None => Ok(()),
+    for name in names {
+        unless(app.may_certify(name), || Refused::NameNotListed(name.clone()))?;
     }
+    Ok(())
 }
 
 /// The entry for a refusal; `None` if as many were recorded as are in one hour.
@@ -312,9 +306,7 @@ fn check_not_back(
 pub(super) fn recorded<'a>(state: &'a State, guest: &Guest) -> Result<&'a Instance, Refused> {
     let instance = state.instances.get(&key(guest)).ok_or(Refused::InstanceUnknown)?;
     let (recorded, found) = (instance.compose_hash(), guest.compose_hash);
-    if recorded != found {
-        return Err(Refused::OtherFile { recorded, found });
-    }
+    unless(recorded == found, || Refused::OtherFile { recorded, found })?;
     Ok(instance)
 }
 

@@ -100,6 +100,20 @@ fn an_anchor_is_of_a_mount_that_was_given_and_never_goes_back() {
 }
 
 #[test]
+fn an_anchor_is_taken_from_no_container_and_by_no_process_that_may_not_serve() {
+    let mut kms = Kms::serving();
+    kms.release(&guest()).unwrap();
+    let counter = kms.open(&guest(), NOW).unwrap();
+    let (told, stranger) =
+        (generation(counter, 1), Guest { reserves_report_data: false, ..running() });
+    assert_eq!(try_anchor(&mut kms, &stranger, counter, told), Err(Refused::TagsNotReserved));
+    let request = AnchorRequest { open_counter: counter, generation: told };
+    let other = protocol::digest::Ed25519Key([78; 32]);
+    let refused = anchor(&kms.state, &running(), &other, &request, NOW);
+    assert_eq!(refused, Err(Refused::NotServing("waiting")));
+}
+
+#[test]
 fn a_new_file_that_got_keys_takes_the_disk_only_when_it_opens_it() {
     let mut kms = Kms::serving();
     kms.release(&guest()).unwrap();
