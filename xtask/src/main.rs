@@ -33,9 +33,9 @@ enum Task {
         /// Run every row, every boot and ten minutes of fuzzing a target.
         #[arg(long)]
         long: bool,
-        /// Only this: remove a check from a copy of the source and see that the table of verdicts
-        /// notices.
-        #[arg(long, value_name = "CHECK|all", conflicts_with = "long")]
+        /// Only this: remove a check of the judgement, or each rule of a family (release,
+        /// kms-identity, channel, binding), from a copy of the source and see that a test notices.
+        #[arg(long, value_name = "CHECK|FAMILY|all", conflicts_with = "long")]
         sabotage: Option<String>,
     },
     /// Say which apps of a directory of app directories pass the checks before a boot, and for each

@@ -1,13 +1,15 @@
-//! `cargo xtask test --sabotage CHECK|all`: removes a check of the judgement and wants the table of
-//! verdicts to notice.
+//! `cargo xtask test --sabotage NAME|all`: removes a check of the judgement and wants the table of
+//! verdicts to notice; removes a rule of another family and wants a quick test to notice
+//! ([`rules`]).
 //!
-//! A check is removed by an edit of a copy of the source, never by a feature or variable of a
+//! A check of the judgement is removed by an edit of a copy of the source, never by a feature or variable of a
 //! product crate: in the copy, the one function through which every check reports answers *pass*
 //! where that check says *fail*. Then the table (`tests/tests/verdicts.rs`) runs in the copy, and a
 //! row that names the check must fail. The copy and what is compiled of it lie in the user's cache
 //! directory; from one check to the next only two crates are compiled again.
 
 mod copy;
+mod rules;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,6 +18,7 @@ use std::time::Instant;
 use proc_macro2::TokenTree;
 
 use crate::command;
+use rules::{FAMILIES, Family};
 
 /// Where the names of all checks are, in a call of [`NAMES_MACRO`].
 const NAMES: &str = "attestation/src/refusal.rs";
@@ -38,17 +41,44 @@ struct Copy {
     check_rows: String,
 }
 
-/// Removes one check, or all in turn; the number of removals that were noticed.
+/// Removes one check, those of a family, or all in turn; the number of removals that were noticed.
 pub fn run(which: &str) -> Result<usize, String> {
     let names = checks()?;
     let wanted: Vec<&String> = names.iter().filter(|name| which == ALL || *name == which).collect();
-    if wanted.is_empty() {
+    let families: Vec<&Family> =
+        FAMILIES.iter().filter(|family| which == ALL || family.name == which).collect();
+    if wanted.is_empty() && families.is_empty() {
+        let families: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
         return Err(format!(
-            "no check is called {which:?}; there are {}, and {ALL}",
-            names.join(", ")
+            "no check is called {which:?}; there are {}, the families {}, and {ALL}",
+            names.join(", "),
+            families.join(", ")
         ));
     }
     let copy = Copy::prepare()?;
+    let mut noticed = 0;
+    if !wanted.is_empty() {
+        noticed += noticed_of("judgement", wanted.len(), &remove_checks(&copy, &wanted)?)?;
+    }
+    for family in families {
+        let (removed, unnoticed) = family.run(&copy)?;
+        noticed += noticed_of(family.name, removed, &unnoticed)?;
+    }
+    Ok(noticed)
+}
+
+/// Says how many of a family's removals were noticed; one that was not is an error.
+fn noticed_of(family: &str, removed: usize, unnoticed: &[String]) -> Result<usize, String> {
+    println!("{family}: {} of {removed} removals were noticed", removed - unnoticed.len());
+    if unnoticed.is_empty() {
+        Ok(removed)
+    } else {
+        Err(format!("nobody misses {}", unnoticed.join("; ")))
+    }
+}
+
+/// Removes checks of the judgement in turn; those that nobody missed.
+fn remove_checks(copy: &Copy, wanted: &[&String]) -> Result<Vec<String>, String> {
     let started = Instant::now();
     let red = copy.red_rows("")?;
     if !red.is_empty() {
@@ -56,7 +86,7 @@ pub fn run(which: &str) -> Result<usize, String> {
     }
     println!("untouched: every row passes ({:.0} s)", started.elapsed().as_secs_f64());
     let mut unnoticed = Vec::new();
-    for name in &wanted {
+    for name in wanted {
         let begun = Instant::now();
         let red = copy.red_rows_without(name)?;
         let own: Vec<_> = red.iter().filter(|title| names_check(title, name)).collect();
@@ -66,21 +96,11 @@ pub fn run(which: &str) -> Result<usize, String> {
             Some(row) => println!("{name}: {} rows fail ({row}), {seconds:.1} s", own.len()),
             None => {
                 println!("{name}: NOT NOTICED, {seconds:.1} s");
-                unnoticed.push(name.as_str());
+                unnoticed.push(name.to_string());
             }
         }
     }
-    let noticed = wanted.len() - unnoticed.len();
-    println!(
-        "{noticed} of {} removed checks were noticed, in {:.0} s",
-        wanted.len(),
-        started.elapsed().as_secs_f64()
-    );
-    if unnoticed.is_empty() {
-        Ok(noticed)
-    } else {
-        Err(format!("nobody misses {}", unnoticed.join(", ")))
-    }
+    Ok(unnoticed)
 }
 
 impl Copy {
@@ -97,35 +117,45 @@ impl Copy {
 
     /// The titles of the rows that fail among those that name the check, while it is missing.
     fn red_rows_without(&self, check: &str) -> Result<Vec<String>, String> {
-        self.write_check_rows(&sabotaged(&self.check_rows, check)?)?;
+        self.write(CHECK_ROWS, &sabotaged(&self.check_rows, check)?)?;
         let red = self.red_rows(check);
-        self.write_check_rows(&self.check_rows)?;
+        self.write(CHECK_ROWS, &self.check_rows)?;
         red
     }
 
-    fn write_check_rows(&self, text: &str) -> Result<(), String> {
-        let path = self.source.join(CHECK_ROWS);
+    fn write(&self, file: &str, text: &str) -> Result<(), String> {
+        let path = self.source.join(file);
         std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
     }
 
     /// The titles of the rows that fail in the copy as it is, among those with `part` in their
     /// titles.
     fn red_rows(&self, part: &str) -> Result<Vec<String>, String> {
+        let mut cargo = self.cargo();
+        failed_tests(cargo.args(TABLE).arg(part))
+    }
+
+    fn cargo(&self) -> Command {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(TABLE).arg(part).current_dir(&self.source).env("CARGO_TARGET_DIR", &self.target);
+        cargo.current_dir(&self.source).env("CARGO_TARGET_DIR", &self.target);
         // Debug information would cost a third of the time and is read by nobody.
         cargo.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_INCREMENTAL", "1");
-        let output = cargo.output().map_err(|error| format!("cargo: {error}"))?;
-        let printed = String::from_utf8_lossy(&output.stdout);
-        let failed = failed_trials(&printed);
-        if printed.lines().any(|line| line.starts_with("test result:"))
-            && output.status.success() == failed.is_empty()
-        {
-            return Ok(failed);
-        }
-        let message = String::from_utf8_lossy(&output.stderr);
-        Err(format!("{cargo:?}: {}\n{message}", output.status))
+        cargo
     }
+}
+
+/// Runs a test program; the titles of its tests that failed.
+fn failed_tests(cargo: &mut Command) -> Result<Vec<String>, String> {
+    let output = cargo.output().map_err(|error| format!("cargo: {error}"))?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let failed = failed_trials(&printed);
+    if printed.lines().any(|line| line.starts_with("test result:"))
+        && output.status.success() == failed.is_empty()
+    {
+        return Ok(failed);
+    }
+    let message = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{cargo:?}: {}\n{message}", output.status))
 }
 
 /// The names of all checks, in the judgement's order.
