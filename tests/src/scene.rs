@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use measurement::{App, FirmwareLayout, ImageFacts, ImageFiles, Prediction, Register, Until};
-use protocol::digest::{AppId, ComposeHash, OsImageHash, Sha256Digest};
+use protocol::digest::{AppId, ComposeHash, OsImageHash, ReportData, Sha256Digest};
 use protocol::event_log::{self, RawEvent, RuntimeEvent};
 use protocol::evidence::Evidence;
 use protocol::image::{self, Artefact, Flavour, ImageManifest, MachineFacts, RESERVED_REPORT_DATA};
@@ -150,6 +150,11 @@ impl Scene {
 
     /// What the guest answers to [`NONCE`]; image and shape are claimed as they are.
     pub fn evidence(&self, os_image_hash: OsImageHash) -> Evidence {
+        self.evidence_for(os_image_hash, &report_data::evidence(&NONCE))
+    }
+
+    /// The same for other report data, such as that of a channel.
+    pub fn evidence_for(&self, os_image_hash: OsImageHash, report_data: &ReportData) -> Evidence {
         let prediction = self.prediction();
         let app_compose = self.app_compose();
         let hash = ComposeHash::of(&app_compose);
@@ -174,7 +179,7 @@ impl Scene {
         };
         let quoter = Quoter::new(&self.chain(), self.version, self.lie).unwrap();
         Evidence {
-            quote: quoter.quote(&registers, &report_data::evidence(&NONCE).0),
+            quote: quoter.quote(&registers, &report_data.0),
             event_log: prediction.events.iter().map(firmware_event).chain(runtime).collect(),
             nonce: NONCE,
             claims: LaunchClaims { os_image_hash, shape: self.shape.clone() },

@@ -10,6 +10,7 @@ mod foreign_evidence;
 mod image_files;
 mod initramfs;
 mod key_release;
+mod kms_identity;
 mod policy_file;
 mod refusals;
 mod releases;
