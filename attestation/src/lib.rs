@@ -22,6 +22,7 @@ mod image;
 mod judgement;
 mod keeping;
 pub mod kms;
+pub mod owner;
 mod platform_key;
 pub mod policy;
 mod reference;

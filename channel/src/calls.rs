@@ -1,10 +1,12 @@
-//! Calls over a channel: `prpc` in protobuf over HTTP/1.1, one at a time, on the connection that
-//! was verified and on no other.
+//! Calls over a channel: `prpc` in protobuf, or documents, over HTTP/1.1, one at a time, on the
+//! connection that was verified and on no other.
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Request, StatusCode};
@@ -44,6 +46,9 @@ pub enum CallError {
     /// the answer is no such message
     #[error("the answer")]
     Answer(#[from] PrpcError),
+    /// a path that cannot be one
+    #[error("{0:?} is no path")]
+    Path(String),
     /// time is up
     #[error("no answer within {} s", WITHIN.as_secs())]
     Late,
@@ -98,6 +103,22 @@ impl<P> Caller<P> {
         timeout(WITHIN, self.ask(service, method, arguments)).await.unwrap_or(Err(CallError::Late))
     }
 
+    /// Asks for a document by its path and query. A refusal is an answer too, with its status.
+    ///
+    /// # Errors
+    /// If the connection breaks, or no answer begins in time.
+    pub async fn get(&mut self, target: &str) -> Result<Document<'_>, CallError> {
+        let request = Request::get(target).header(HOST, NAME).body(Full::default());
+        let request = request.map_err(|_| CallError::Path(target.to_owned()))?;
+        let begun = async {
+            self.sender.ready().await?;
+            self.sender.send_request(request).await
+        };
+        let answer = timeout(WITHIN, begun).await.map_err(|_| CallError::Late)??;
+        let status = answer.status().as_u16();
+        Ok(Document { status, body: answer.into_body(), caller: PhantomData })
+    }
+
     async fn ask<A: Message, R: Message>(
         &mut self,
         service: KmsService,
@@ -121,6 +142,35 @@ impl<P> Caller<P> {
             return Err(CallError::Refused { status: status.as_u16(), text });
         }
         R::decode(&body[..]).map_err(|error| PrpcError::Arguments(error.to_string()).into())
+    }
+}
+
+/// An answer that is being received, in pieces; the caller takes no other call meanwhile. How long
+/// it may become is for its reader to bound.
+#[derive(Debug)]
+pub struct Document<'a> {
+    status: u16,
+    body: Incoming,
+    caller: PhantomData<&'a mut ()>,
+}
+
+impl Document<'_> {
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// If the connection breaks.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, CallError> {
+        while let Some(frame) = self.body.frame().await {
+            if let Ok(piece) = frame?.into_data() {
+                return Ok(Some(piece));
+            }
+        }
+        Ok(None)
     }
 }
 

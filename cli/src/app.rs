@@ -16,7 +16,7 @@ use compose::{Cause, ComposeError, ComposeFile, Encrypted, Environment, Inputs, 
 use protocol::app_compose::{
     self, AppCompose, AppFiles, ENVIRONMENT_FILE, KeyProvider, NewApp, StorageFs,
 };
-use protocol::digest::Sha256Digest;
+use protocol::digest::{Ed25519Key, Sha256Digest};
 
 use crate::app_files::{self, Referred};
 use crate::compose_files;
@@ -62,6 +62,8 @@ pub struct Asked<'a> {
     /// Variables that an encrypted environment brings, in an app-compose.json that is made;
     /// without, those of the one that is there.
     pub allowed_envs: &'a [String],
+    /// Owners whom an app-compose.json that is made names, ascending.
+    pub owners: &'a [Ed25519Key],
     /// Whose keys an app-compose.json that is made asks for, where its services keep data; asked
     /// only then.
     pub keys_for_data: Option<KeysForData<'a>>,
@@ -78,7 +80,10 @@ impl App {
         });
         let compose_files = &made_of.unwrap_or_default();
         let keys_for_data = Some(&own_keys as KeysForData<'_>);
-        Self::load(directory, Asked { compose_files, keys_for_data, ..Asked::default() }, false)
+        let owner = Owner::load()?.map(|owner| owner.public());
+        let owners = owner.as_slice();
+        let asked = Asked { compose_files, owners, keys_for_data, ..Asked::default() };
+        Self::load(directory, asked, false)
     }
 
     /// The same for a launch: an app-compose.json that nobody edited follows the compose files.
@@ -117,7 +122,9 @@ impl App {
                 }
                 let follows = renew && is_as_made(&bytes, &settings);
                 match difference(&sources, &settings, &wanted) {
-                    None if follows && other_keys(asked, &settings)? => {
+                    None if follows
+                        && (settings.owners != asked.owners || other_keys(asked, &settings)?) =>
+                    {
                         renewed = true;
                         let danger_privileged =
                             asked.danger_privileged || settings.danger_privileged;
@@ -282,6 +289,7 @@ impl Sources {
             danger_privileged: asked.danger_privileged,
             danger_host_readable_disk: asked.danger_host_readable_disk,
             allowed_envs: asked.allowed_envs,
+            owners: asked.owners,
             ..NewApp::of("", &compose.text, files)
         }
     }
@@ -399,6 +407,7 @@ fn is_as_made(bytes: &[u8], settings: &AppCompose) -> bool {
         key_provider: settings.key_provider,
         danger_host_readable_disk: settings.storage_fs == StorageFs::BtrfsPlain,
         allowed_envs: &settings.allowed_envs,
+        owners: &settings.owners,
         ..NewApp::of(&settings.name, &settings.docker_compose_file, &settings.files)
     };
     app.generate().is_ok_and(|made| made == bytes)
@@ -528,6 +537,24 @@ mod tests {
         fs::write(directory.path().join(COMPOSE_FILE), tagged).unwrap();
         let refused = App::read_or_make(directory.path(), with).unwrap_err().to_string();
         assert!(refused.contains("allowed_envs") && !refused.contains("hunter2"), "{refused}");
+    }
+
+    #[test]
+    fn a_made_file_names_the_owners_that_are_asked_for_and_an_edited_one_its_own() {
+        let directory = directory_with(&compose());
+        let [ours, theirs] = [[1], [2]].map(|[byte]| [Ed25519Key([byte; 32])]);
+        let owners = |owners| {
+            let asked = Asked { owners, ..Asked::default() };
+            App::read_or_make(directory.path(), asked).unwrap().settings.owners
+        };
+        assert_eq!(owners(&ours), ours);
+        assert_eq!(owners(&theirs), theirs, "a copy of a directory is its new user's");
+        assert_eq!(owners(&[]), [], "--no-owner");
+        assert_eq!(owners(&ours), ours);
+        let file = directory.path().join(APP_COMPOSE_FILE);
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replace(r#""public_logs":false"#, r#""public_logs":true"#)).unwrap();
+        assert_eq!(owners(&theirs), ours);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Asking a guest's agent: for evidence, and for what its app publishes. Whatever answers is
 //! believed only as far as evidence proves.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read};
 use std::time::Duration;
 
 use protocol::app_status::{self, Document};
@@ -10,6 +10,8 @@ use protocol::report_data::NONCE_BYTES;
 use serde::Deserialize;
 
 use crate::failure::{Failure, Hint as _, Outcome};
+use crate::owners_view::View;
+use crate::vm::Vm;
 
 /// Longest time for one answer: a quote takes well below a second, a loaded emulated guest a few.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -28,20 +30,44 @@ pub fn evidence(url: &str) -> Outcome<([u8; NONCE_BYTES], Vec<u8>)> {
     Ok((nonce, get(&address, evidence::MAX_BYTES)?))
 }
 
+/// A guest as this user sees it.
+pub enum Guest {
+    /// Over its public port, at this address.
+    Public(String),
+    /// Over a channel, as an owner whom its measured file names.
+    Owner(Box<View>),
+}
+
+impl Guest {
+    /// The guest of a machine: as an owner where its app names this user's key.
+    pub fn of(vm: &Vm) -> Outcome<Self> {
+        let view = View::open(vm)?;
+        Ok(view.map_or_else(|| Self::Public(vm.agent_url.clone()), |view| Self::Owner(view.into())))
+    }
+
+    fn open(&mut self, path: &str, timeout: Option<Duration>) -> Outcome<Box<dyn Read + '_>> {
+        match self {
+            Self::Public(url) => Ok(Box::new(open(&address(url, path), timeout)?.into_reader())),
+            Self::Owner(view) => match view.get(path, timeout)? {
+                (200, body) => Ok(Box::new(body)),
+                (status, body) => Err(refused(path, status, body)),
+            },
+        }
+    }
+}
+
 /// A document about the app, such as `/ps`; a guest whose app does not publish it says so.
-pub fn document<D: Document>(url: &str, path: &str) -> Outcome<D> {
-    let address = address(url, path);
-    let body = get(&address, app_status::MAX_BYTES)?;
-    D::parse(&body).hint(&address, "this is not a dstyx guest of this version")
+pub fn document<D: Document>(guest: &mut Guest, path: &str) -> Outcome<D> {
+    let body = bounded(guest.open(path, Some(TIMEOUT))?, path, app_status::MAX_BYTES)?;
+    D::parse(&body).hint(path, "this is not a dstyx guest of this version")
 }
 
 /// Gives every line of an answer to `line` as it comes, until the guest ends it or `line` is false.
-pub fn lines(url: &str, path: &str, mut line: impl FnMut(&str) -> bool) -> Outcome<()> {
-    let address = address(url, path);
-    let mut reader = BufReader::new(open(&address, None)?.into_reader());
+pub fn lines(guest: &mut Guest, path: &str, mut line: impl FnMut(&str) -> bool) -> Outcome<()> {
+    let mut reader = BufReader::new(guest.open(path, None)?);
     loop {
         let mut bytes = Vec::new();
-        reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes).hint(&address, HINT)?;
+        reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes).hint(path, HINT)?;
         if bytes.is_empty() || !line(&String::from_utf8_lossy(&bytes)) {
             return Ok(());
         }
@@ -53,13 +79,13 @@ fn address(url: &str, path: &str) -> String {
 }
 
 fn get(address: &str, limit: usize) -> Outcome<Vec<u8>> {
+    bounded(open(address, Some(TIMEOUT))?.into_reader(), address, limit)
+}
+
+fn bounded(reader: impl Read, address: &str, limit: usize) -> Outcome<Vec<u8>> {
     let limit = limit as u64;
     let mut body = Vec::new();
-    open(address, Some(TIMEOUT))?
-        .into_reader()
-        .take(limit + 1)
-        .read_to_end(&mut body)
-        .hint(address, HINT)?;
+    reader.take(limit + 1).read_to_end(&mut body).hint(address, HINT)?;
     if body.len() as u64 > limit {
         let what = format!("{address} sends more than {limit} bytes");
         return Err(Failure::new(what, "this is not a dstyx guest"));
@@ -80,12 +106,12 @@ fn open(address: &str, timeout: Option<Duration>) -> Outcome<ureq::Body> {
     let response = agent.get(address).call().hint(format!("asking {address}"), HINT)?;
     match response.status().as_u16() {
         200 => Ok(response.into_body()),
-        status => Err(refused(address, status, response.into_body())),
+        status => Err(refused(address, status, response.into_body().into_reader())),
     }
 }
 
 /// What the guest itself says, where it does.
-fn refused(address: &str, status: u16, body: ureq::Body) -> Failure {
+fn refused(address: &str, status: u16, body: impl Read) -> Failure {
     #[derive(Deserialize)]
     struct Refusal {
         error: String,
@@ -93,7 +119,7 @@ fn refused(address: &str, status: u16, body: ureq::Body) -> Failure {
     }
 
     let mut text = Vec::new();
-    let read = body.into_reader().take(MAX_REFUSAL_BYTES).read_to_end(&mut text);
+    let read = body.take(MAX_REFUSAL_BYTES).read_to_end(&mut text);
     match read.ok().and_then(|_| serde_json::from_slice::<Refusal>(&text).ok()) {
         Some(Refusal { error, hint }) => Failure::new(format!("the guest says: {error}"), hint),
         None => Failure::new(format!("{address}: status {status}"), HINT),
@@ -110,7 +136,7 @@ mod tests {
     use super::*;
 
     /// A guest that gives one answer.
-    fn guest(answer: String) -> String {
+    fn guest(answer: String) -> Guest {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         std::thread::spawn(move || {
@@ -118,7 +144,7 @@ mod tests {
             let _ = stream.read(&mut [0; 4096]);
             let _ = stream.write_all(answer.as_bytes());
         });
-        url
+        Guest::Public(url)
     }
 
     fn answer(status: &str, body: &str) -> String {
@@ -130,28 +156,32 @@ mod tests {
 
     #[test]
     fn a_refusal_is_the_guests_own_sentence() {
-        let url = guest(answer("403 Forbidden", r#"{"error":"not public","hint":"set it"}"#));
-        let failure = document::<Events>(&url, "/events").unwrap_err();
+        let mut refusing =
+            guest(answer("403 Forbidden", r#"{"error":"not public","hint":"set it"}"#));
+        let failure = document::<Events>(&mut refusing, "/events").unwrap_err();
         assert_eq!(
             (failure.to_string().as_str(), failure.hint.as_str()),
             ("the guest says: not public", "set it")
         );
         let failure =
-            document::<Events>(&guest(answer("500 No", "<html>")), "/events").unwrap_err();
+            document::<Events>(&mut guest(answer("500 No", "<html>")), "/events").unwrap_err();
         assert!(failure.to_string().ends_with("status 500"), "{failure}");
     }
 
     #[test]
     fn documents_are_strict_and_bounded() {
         assert_eq!(
-            document::<Events>(&guest(answer("200 OK", r#"{"events":[]}"#)), "/").unwrap().events,
+            document::<Events>(&mut guest(answer("200 OK", r#"{"events":[]}"#)), "/")
+                .unwrap()
+                .events,
             []
         );
         assert!(
-            document::<Events>(&guest(answer("200 OK", r#"{"events":[],"x":1}"#)), "/").is_err()
+            document::<Events>(&mut guest(answer("200 OK", r#"{"events":[],"x":1}"#)), "/")
+                .is_err()
         );
         let endless = answer("200 OK", &" ".repeat(app_status::MAX_BYTES + 1));
-        let failure = document::<Events>(&guest(endless), "/").unwrap_err();
+        let failure = document::<Events>(&mut guest(endless), "/").unwrap_err();
         assert!(failure.to_string().contains("more than"), "{failure}");
     }
 
@@ -159,7 +189,7 @@ mod tests {
     fn lines_come_one_by_one_and_none_is_endless() {
         let text = format!("a\n{}\nlast", "x".repeat(MAX_LINE_BYTES as usize));
         let mut lengths = Vec::new();
-        lines(&guest(answer("200 OK", &text)), "/", |line| {
+        lines(&mut guest(answer("200 OK", &text)), "/", |line| {
             lengths.push(line.len());
             true
         })

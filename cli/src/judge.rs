@@ -85,7 +85,11 @@ pub struct Judged {
 
 /// Collects and judges.
 pub fn judge(request: &AppraisalRequest) -> Outcome<Judged> {
-    let gathered = gather(&request.source, &request.event_logs)?;
+    judge_gathered(request, gather(&request.source, &request.event_logs)?)
+}
+
+/// The same for evidence that is here already.
+pub fn judge_gathered(request: &AppraisalRequest, gathered: Gathered) -> Outcome<Judged> {
     let mut inputs = gathered.inputs.clone();
     let evidence = &gathered.converted.evidence;
     if let (Some(directory), Some(release)) = (&request.image, &request.release) {

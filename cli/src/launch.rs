@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use compose::Protocol;
 use container_images::Mirror;
 use protocol::digest::{AppId, InstanceId, MrConfigId};
-use protocol::handover::AGENT_PORT;
+use protocol::handover::{AGENT_PORT, OWNER_PORT};
 use protocol::identity::SEED_BYTES;
 use protocol::launch::{self, LaunchClaims, RawLaunch};
 use protocol::{mr_config, status};
@@ -108,17 +108,19 @@ impl Launch<'_> {
         let published = spec
             .ports
             .iter()
-            .filter(|port| port.guest != AGENT_PORT && port.transport == Transport::Tcp);
-        let agent = spec
-            .ports
-            .iter()
-            .find(|port| port.guest == AGENT_PORT)
-            .expect("ports() always forwards the agent");
+            .filter(|port| ![AGENT_PORT, OWNER_PORT].contains(&port.guest))
+            .filter(|port| port.transport == Transport::Tcp);
+        let of_agent = |guest| {
+            let tcp = |port: &&PortForward| (port.guest, port.transport) == (guest, Transport::Tcp);
+            spec.ports.iter().find(tcp).map(|port| port.host)
+        };
+        let agent = of_agent(AGENT_PORT).expect("ports() always forwards the agent");
         let vm = Vm {
             name: name.to_owned(),
             image: self.parts.image.clone(),
             app: self.app.directory.clone(),
-            agent_url: format!("http://{}", agent.host),
+            agent_url: format!("http://{agent}"),
+            owner_address: of_agent(OWNER_PORT),
             urls: published.clone().map(|port| format!("http://{}/", port.host)).collect(),
             ports: published.map(|port| (port.guest, port.host)).collect(),
             app_id: self.kept.and_then(|kept| kept.record.stated_app_id()),
@@ -183,7 +185,7 @@ impl Launch<'_> {
         self.kept.map_or_else(kept::random_seed, |kept| kept.record.seed())
     }
 
-    /// The agent's port and each published one, on the port of the same number where that is free.
+    /// The agent's ports and each published one, on the port of the same number where that is free.
     fn ports(&self) -> Outcome<Vec<PortForward>> {
         let services = &self.app.compose.services;
         let published = services.iter().flat_map(|service| &service.ports).map(|port| {
@@ -194,7 +196,9 @@ impl Launch<'_> {
             (port.published, transport)
         });
         let mut forwards = Vec::new();
-        for (guest, transport) in published.chain([(AGENT_PORT, Transport::Tcp)]) {
+        let of_owners = (!self.app.settings.owners.is_empty()).then_some(OWNER_PORT);
+        let agents = [AGENT_PORT].into_iter().chain(of_owners).map(|port| (port, Transport::Tcp));
+        for (guest, transport) in published.chain(agents) {
             let earlier = self.kept.and_then(|kept| kept.record.ports.get(&guest).copied());
             let host = free_port(self.bind, earlier.unwrap_or(guest), transport)?;
             forwards.push(PortForward { host, guest, transport });

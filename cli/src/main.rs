@@ -31,6 +31,8 @@ mod links;
 mod mirror;
 mod output;
 mod owner;
+mod owners_channel;
+mod owners_view;
 mod parts;
 mod paths;
 mod platform;

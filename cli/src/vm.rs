@@ -49,6 +49,9 @@ pub struct Vm {
     pub app: PathBuf,
     /// Address of the agent, such as `http://127.0.0.1:8090`.
     pub agent_url: String,
+    /// Address of the owner's view, of an app that names owners.
+    #[serde(default)]
+    pub owner_address: Option<SocketAddr>,
     /// Addresses of the app's published ports.
     pub urls: Vec<String>,
     /// Addresses on this host by the guest's TCP ports.

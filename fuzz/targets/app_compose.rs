@@ -16,6 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
         danger_privileged: app.danger_privileged,
         key_provider: app.key_provider,
         danger_host_readable_disk: app.storage_fs == StorageFs::BtrfsPlain,
+        owners: &app.owners,
         ..NewApp::of(&app.name, &app.docker_compose_file, &app.files)
     };
     let Ok(generated) = new.generate() else {

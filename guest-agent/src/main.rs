@@ -20,6 +20,7 @@ mod inherited;
 mod keys;
 mod kms_client;
 mod memory;
+mod owners;
 mod quotes;
 mod reports;
 #[allow(unsafe_code)]
@@ -45,6 +46,7 @@ use crate::boot::{
 use crate::http::Port;
 use crate::inherited::Inherited;
 use crate::memory::Memory;
+use crate::owners::OwnerPort;
 use crate::quotes::QuoteDesk;
 use crate::reports::Reports;
 
@@ -100,12 +102,13 @@ async fn run() -> Result<(), AgentError> {
         Ok(opened) => opened,
     };
     let address = (std::net::Ipv6Addr::UNSPECIFIED, AGENT_PORT);
-    let listener = TcpListener::bind(address).await.map_err(setup("the public port"))?;
+    let public = TcpListener::bind(address).await.map_err(setup("the public port"))?;
     let ready = SystemReady::enter(opened)?;
+    let owners = OwnerPort::open(&ready.boot().app).await.map_err(setup("the owners' port"))?;
     reports.send(Phase::SystemReady, Refusal::None);
     let boot = ready.boot();
     let app = app::start(boot);
-    let mut tasks = serve(boot, desk, &app, listener, inherited);
+    let mut tasks = serve(boot, desk, &app, Ports { public, owners }, inherited);
     if let Some(anchors) = boot.anchors.clone() {
         tasks.spawn(async move { anchors.keep().await });
     }
@@ -145,19 +148,33 @@ async fn halted(error: &PhaseError, refusal: Refusal, reports: &Reports, mut sto
     stop.recv().await;
 }
 
-/// Answers on the public port and on the sockets of containers, until the tasks are ended.
+/// The ports of the guest that the agent answers on.
+struct Ports {
+    public: TcpListener,
+    /// Of an app that names owners.
+    owners: Option<OwnerPort>,
+}
+
+/// Answers on the ports and on the sockets of containers, until the tasks are ended.
 fn serve(
     boot: &Boot,
     desk: Arc<QuoteDesk>,
     app: &App,
-    public: TcpListener,
+    ports: Ports,
     inherited: Inherited,
 ) -> JoinSet<()> {
     let api = Arc::new(Api::new(boot, Arc::clone(&desk)));
-    let port = Port::new(boot, desk, Arc::clone(&api), app.clone(), app::LOGS.into());
+    let port = |boot: &Boot| {
+        let (desk, api) = (Arc::clone(&desk), Arc::clone(&api));
+        Arc::new(Port::new(boot, desk, api, app.clone(), app::LOGS.into()))
+    };
     let socket = |service| Arc::new(Socket::new(Arc::clone(&api), service));
     let mut servers = JoinSet::new();
-    servers.spawn(service::serve(public, Arc::new(port), http::MAX_CONNECTIONS));
+    servers.spawn(service::serve(ports.public, port(boot), http::MAX_CONNECTIONS));
+    if let Some(owners) = ports.owners {
+        let seen = port(&owners::as_seen_by_owners(boot));
+        servers.spawn(owners.serve(boot, Arc::clone(&desk), seen));
+    }
     servers.spawn(service::serve(
         inherited.dstack,
         socket(Service::DstackGuest),

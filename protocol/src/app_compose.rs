@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::digest::ComposeHash;
+use crate::digest::{ComposeHash, Ed25519Key};
 use crate::strict_json;
 
 mod differences;
@@ -16,12 +16,14 @@ mod environment;
 mod files;
 mod keys;
 mod new;
+mod owners;
 
 pub use differences::differences;
 pub use environment::EnvEnvelope;
 pub use files::{AppFiles, ENVIRONMENT_FILE, FileError, MAX_FILES, check_path};
 pub use keys::{KEY_PROVIDER_KMS, KeyProvider, StorageFs};
 pub use new::{NewApp, generate};
+pub use owners::MAX_OWNERS;
 
 /// Largest file: in base64 it fits a launch block with room for everything else.
 pub const MAX_BYTES: usize = 512 * 1024;
@@ -51,7 +53,7 @@ pub enum AppComposeError {
     Files(#[from] FileError),
 }
 
-/// The file as written; field meanings are dstack's (`dstack-types`, `AppCompose`), the last six
+/// The file as written; field meanings are dstack's (`dstack-types`, `AppCompose`), the last seven
 /// are dstyx's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -122,6 +124,8 @@ pub struct RawAppCompose {
     pub env_envelope: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub insecure_registries: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owners: Vec<String>,
 }
 
 /// What a guest runs: the file after every refusal.
@@ -153,6 +157,8 @@ pub struct AppCompose {
     pub env_envelope: EnvEnvelope,
     /// Registries, `host[:port]`, that are asked without TLS and without credentials.
     pub insecure_registries: Vec<String>,
+    /// Keys whose holders may read what is not public, ascending, each once.
+    pub owners: Vec<Ed25519Key>,
     /// Hash of the exact bytes.
     pub hash: ComposeHash,
 }
@@ -185,6 +191,7 @@ pub fn parse(bytes: &[u8]) -> Result<AppCompose, AppComposeError> {
         allowed_envs: raw.allowed_envs,
         env_envelope,
         insecure_registries: raw.insecure_registries,
+        owners: owners::parse(&raw.owners)?,
         hash: ComposeHash::of(bytes),
     })
 }

@@ -26,6 +26,8 @@ pub const NONCE_BYTES: usize = 32;
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-dstyx-channel-1";
 /// Application protocol of the KMS.
 pub const ALPN_KMS: &[u8] = b"dstyx-kms/1";
+/// Application protocol of the owner's view of a guest.
+pub const ALPN_OWNER: &[u8] = b"dstyx-owner/1";
 
 /// The part that a side plays; it decides which report data its quote may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

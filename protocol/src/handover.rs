@@ -16,6 +16,8 @@ pub const EVENT_LOG_PATH: &str = "/run/dstyx/event_log.jsonl";
 pub const MAX_BYTES: usize = 2 << 20;
 /// Port of the agent's public page and evidence.
 pub const AGENT_PORT: u16 = 8090;
+/// Port of the agent's channels with the app's owners; open only where the measured file names any.
+pub const OWNER_PORT: u16 = 8091;
 /// Socket of the agent that containers see as `/var/run/dstack.sock`. Init listens on both and
 /// hands them to each agent, so that the file that a container has mounted outlives an agent.
 pub const DSTACK_SOCKET: &str = "/run/dstyx/api/dstack.sock";

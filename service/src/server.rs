@@ -82,17 +82,34 @@ impl Listener for UnixListener {
 /// Serves until its task is ended. At most `max_connections` are open; further ones wait in the
 /// kernel's queue.
 pub async fn serve<L: Listener, A: Answers>(listener: L, answers: Arc<A>, max_connections: usize) {
+    accept(listener, max_connections, move |stream| {
+        let answers = Arc::clone(&answers);
+        async move {
+            // Over time or broken off by the client: there is nobody to tell.
+            let _ = connection(stream, answers, Bounds::OF_STRANGERS).await;
+        }
+    })
+    .await;
+}
+
+/// Takes connections until its task is ended, each into a task of its own; beyond
+/// `max_connections` they wait in the kernel's queue.
+pub async fn accept<L, F, Served>(listener: L, max_connections: usize, serve: F)
+where
+    L: Listener,
+    F: Fn(L::Stream) -> Served,
+    Served: Future<Output = ()> + Send + 'static,
+{
     let permits = Arc::new(Semaphore::new(max_connections));
     loop {
         let place =
             Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed");
         match listener.next().await {
             Ok(stream) => {
-                let answers = Arc::clone(&answers);
+                let served = serve(stream);
                 tokio::spawn(async move {
                     let _place = place;
-                    // Over time or broken off by the client: there is nobody to tell.
-                    let _ = connection(stream, answers, Bounds::OF_STRANGERS).await;
+                    served.await;
                 });
             }
             Err(error) => {

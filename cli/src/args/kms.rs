@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::Accel;
 
-/// Where the keys of an app come from.
+/// Where the keys of an app come from, and whose key it names.
 #[derive(Debug, Clone, Default, Args)]
 pub struct KeyFlags {
     /// The KMS at this address (https://, host and port) has the app's keys; its owners allow the
@@ -24,6 +24,10 @@ pub struct KeyFlags {
     /// Start another version of the app on the data that are kept for its virtual machine.
     #[arg(long, conflicts_with = "no_kms")]
     pub upgrade: bool,
+    /// Do not name this user's owner key in an app-compose.json that is made: nobody reads more of
+    /// the guest than the app publishes.
+    #[arg(long)]
+    pub no_owner: bool,
 }
 
 /// Options of `export` and `import`.

@@ -7,14 +7,15 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::args::Named;
-use crate::endpoint;
+use crate::endpoint::{self, Guest};
 use crate::failure::Outcome;
 use crate::output::{Output, columns};
 use crate::vm::Vm;
 
 /// One row an event, the oldest first.
 pub fn run(options: &Named, output: &Output) -> Outcome<ExitCode> {
-    let events: Events = endpoint::document(&Vm::load(&options.name)?.agent_url, "/events")?;
+    let mut guest = Guest::of(&Vm::load(&options.name)?)?;
+    let events: Events = endpoint::document(&mut guest, "/events")?;
     output.result(&events, || table(&events));
     Ok(ExitCode::SUCCESS)
 }

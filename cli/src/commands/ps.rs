@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use protocol::app_status::{AppStatus, Container};
 
 use crate::args::Ps;
-use crate::endpoint;
+use crate::endpoint::{self, Guest};
 use crate::failure::{Failure, Outcome};
 use crate::kept::Kept;
 use crate::output::{Output, columns};
@@ -23,14 +23,15 @@ pub fn run(options: &Ps, output: &Output) -> Outcome<ExitCode> {
 
 fn containers(vm: &Vm, output: &Output) -> Outcome<ExitCode> {
     let trouble = trouble(vm);
-    let status: AppStatus = match (endpoint::document(&vm.agent_url, "/ps"), &trouble) {
+    let asked = Guest::of(vm).and_then(|mut guest| endpoint::document(&mut guest, "/ps"));
+    let status: AppStatus = match (asked, &trouble) {
         (Ok(status), _) => status,
         (Err(error), None) => return Err(error),
         // What the guest's port may not show, its deployer knows from the status channel.
         (Err(_), Some(trouble)) => {
             return Err(Failure::new(
                 format!("the app does not run: {trouble}"),
-                "more of it is shown where app-compose.json has \"public_sysinfo\": true",
+                "more of it is shown to owners whom app-compose.json names, or with \"public_sysinfo\": true",
             ));
         }
     };

@@ -44,22 +44,23 @@ const APP_TIMEOUT: Duration = Duration::from_secs(900);
 pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
     let choice = platform::choose(platform::asked(options.tdx, options.emulate))?;
     output.step(choice.announcement());
+    let owner = keys::owner(&options.keys, output)?;
     let keys = || keys::for_data(&options.keys, output);
+    let environment = AskedEnvironment::of(options)?;
     let asked = Asked {
         compose_files: &options.file,
         env_file: options.env_file.as_deref(),
         danger_privileged: options.danger_privileged,
+        allowed_envs: environment.names(),
+        owners: owner.as_slice(),
         keys_for_data: Some(&keys),
         ..Asked::default()
     };
-    let environment = AskedEnvironment::of(options)?;
-    let asked = Asked { allowed_envs: environment.names(), ..asked };
     let app = App::read_or_make(&options.dir, asked)?;
     environment.check(&app)?;
     app.check_networks(Some(GUEST_NETWORK))?;
     app.notes().iter().for_each(|text| note(text));
-    let name = options.name.clone().unwrap_or_else(|| app.settings.name.clone());
-    keys::check_name(&name)?;
+    let name = machine_name(options, &app)?;
     let directory = paths::vm_directory(&name)?;
     make_room(&name, &directory, output)?;
     let overrides = Overrides { image: options.image.as_deref(), qemu: options.qemu.as_deref() };
@@ -100,6 +101,13 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
         links::wait(&vm, output);
     }
     finish(&vm, &judged, app_record, output)
+}
+
+/// The name that a person gave, or the app's.
+fn machine_name(options: &Up, app: &App) -> Outcome<String> {
+    let name = options.name.as_ref().unwrap_or(&app.settings.name);
+    keys::check_name(name)?;
+    Ok(name.clone())
 }
 
 /// A machine of this name that has ended is replaced; one that runs is not touched.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use attestation::policy::ExpectedReportData;
 use protocol::digest::Sha256Digest;
-use protocol::evidence;
+use protocol::evidence::{self, Evidence};
 use protocol::foreign::{self, Converted, Format};
 use protocol::report_data::NONCE_BYTES;
 
@@ -55,6 +55,11 @@ pub fn gather(source: &Source, logs: &[PathBuf]) -> Outcome<Gathered> {
 }
 
 impl Gathered {
+    /// What a guest proved on a channel; its report data, the channel's own, is to be stated.
+    pub fn of_channel(evidence: Evidence) -> Self {
+        Self { converted: Converted::of_ours(evidence), inputs: Vec::new(), fresh: None }
+    }
+
     /// As what the evidence was read, and what it lacks.
     pub fn described(&self) -> String {
         let format = self.converted.format;

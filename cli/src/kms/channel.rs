@@ -1,27 +1,25 @@
 //! The owner's end: a channel to a KMS, and calls on it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use attestation::kms::{KmsRules, VerifiedKms, judge_kms};
 use channel::calls::{CallError, Caller};
-use channel::{Attester, ChannelError, Judge, Party, Settings, Side, TlsKey, connect};
+use channel::{ChannelError, Judge};
 use protocol::channel::{
     ALPN_KMS, Binding, NONCE_BYTES, OwnerProof, Proof, Refusal, RefusalCode, Role,
 };
 use protocol::evidence::Evidence;
 use protocol::kms::{KmsService, Statement};
 use protocol::prpc::Message;
-use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
-use tokio::time::timeout;
 
 use crate::clock::now_secs;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::owner::Owner;
+use crate::owners_channel::{self, Service};
 
-/// How long a TCP connection may take to be made.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The KMS's service.
+const KMS: Service = Service { alpn: ALPN_KMS, server: Role::App };
 
 /// Where a KMS is, and what it must be.
 #[derive(Debug, Clone)]
@@ -69,24 +67,10 @@ impl Connection {
             .build()
             .hint("starting the client", "see the message")
             .map_err(NoConnection::Refused)?;
-        let key = TlsKey::generate().hint("a key for the connection", "try again");
-        let party = Party {
-            settings: Settings { own: Role::Owner, side: Side::Client { server: Role::App } },
-            alpn: ALPN_KMS,
-            key: key.map_err(NoConnection::Refused)?,
-            attester: Arc::new(OwnersAttester(owner)),
-            judge: Arc::new(KmsJudge { rules: target.rules.clone() }),
-        };
+        let judge = KmsJudge { rules: target.rules.clone() };
         let address = &target.address;
         let caller = runtime.block_on(async {
-            let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
-                .await
-                .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
-                .map_err(ChannelError::Io);
-            let channel = match stream {
-                Ok(stream) => connect(stream, &party).await,
-                Err(error) => Err(error),
-            };
+            let channel = owners_channel::open(address, KMS, owner, judge).await;
             let channel = channel.map_err(|error| no_channel(address, error))?;
             Caller::over(channel).await.map_err(|error| NoConnection::Away(called("open", &error)))
         })?;
@@ -132,19 +116,6 @@ fn called(method: &str, error: &CallError) -> Failure {
         _ => "try again; `dstyx logs kms --console` may say why",
     };
     Failure::new(format!("{method}: {}", protocol::error::chain(error)), hint)
-}
-
-/// An owner has no evidence: its key signs.
-struct OwnersAttester(Arc<Owner>);
-
-impl Attester for OwnersAttester {
-    async fn prove(&self, _binding: &Binding) -> Result<Proof, String> {
-        Err("an owner's tool is no guest".to_owned())
-    }
-
-    async fn sign(&self, signed: &[u8]) -> Result<OwnerProof, String> {
-        Ok(self.0.prove(signed))
-    }
 }
 
 /// Judges by rules and by this machine's clock.

@@ -51,7 +51,7 @@ pub use dotenv::{DotenvError, DotenvFault};
 pub use inputs::{Encrypted, Environment, Inputs, Wanted};
 pub use interpolate::{InterpolationError, Unset};
 pub use missing::MissingVariable;
-pub use model::{AGENT_PORT, ComposeFile, Protocol, PublishedPort, Service};
+pub use model::{AGENT_PORT, ComposeFile, OWNER_PORT, Protocol, PublishedPort, Service};
 pub use reference::{ImageName, ImageReference, ReferenceError, valid_registry};
 pub use refusal::{Cause, ComposeError, KeyPath, Refusal, Refusals};
 

@@ -418,6 +418,8 @@ pub struct Logging {
 
 /// TCP port of the guest on which its agent answers; never a service's.
 pub const AGENT_PORT: u16 = 8090;
+/// Port of the agent's channels with the app's owners; the same holds for it.
+pub const OWNER_PORT: u16 = 8091;
 
 /// What is spoken on a port.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -443,7 +445,7 @@ impl std::fmt::Display for Protocol {
 pub struct PublishedPort {
     /// Address of the guest to listen on; all of them if `None`.
     pub host_ip: Option<IpAddr>,
-    /// Port of the guest; not 0, with TCP not [`AGENT_PORT`].
+    /// Port of the guest; not 0, with TCP neither [`AGENT_PORT`] nor [`OWNER_PORT`].
     pub published: u16,
     /// Port of the service; not 0.
     pub target: u16,

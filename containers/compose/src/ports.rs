@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use super::document::Value;
 use super::field::{Field, Findings, Section};
 use super::keys::PORT;
-use super::model::{AGENT_PORT, Protocol, PublishedPort};
+use super::model::{AGENT_PORT, OWNER_PORT, Protocol, PublishedPort};
 use super::refusal::Cause;
 
 /// More than one service of a real app publishes; each costs rules or a listening socket.
@@ -20,8 +20,11 @@ pub(super) fn read(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Vec
     let mut ports = Vec::new();
     for item in field.items(findings) {
         let read = one(&item, findings).unwrap_or_default();
-        if read.iter().any(|port| (port.published, port.protocol) == (AGENT_PORT, Protocol::Tcp)) {
-            findings.refuse::<()>(&item, Cause::PortReserved(AGENT_PORT));
+        for reserved in [AGENT_PORT, OWNER_PORT] {
+            if read.iter().any(|port| (port.published, port.protocol) == (reserved, Protocol::Tcp))
+            {
+                findings.refuse::<()>(&item, Cause::PortReserved(reserved));
+            }
         }
         ports.extend(read);
     }

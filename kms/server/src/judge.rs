@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use attestation::owner::judge_owner;
 use attestation::{Collateral, Image, Parts, TrustAnchor};
 use channel::Judge;
-use ed25519_dalek::{Signature, VerifyingKey};
 use kms_rules::guest::Guest;
 use kms_rules::policy::{Judging, SignedPolicy};
 use protocol::channel::{Binding, OwnerProof, Proof, Refusal, RefusalCode};
@@ -105,21 +105,9 @@ impl<R: Rules> Judge for GuestJudge<R> {
     }
 
     async fn judge_owner(&self, proof: OwnerProof, signed: &[u8]) -> Result<Peer, Refusal> {
-        let key = Ed25519Key(proof.key);
-        if !self.owners.contains(&key) {
-            let text = "this key is not one of the owners' that the KMS's measured file names";
-            return Err(Refusal::new(RefusalCode::Owner, text));
-        }
-        let signature = Signature::from_bytes(&proof.signature);
-        let verified =
-            VerifyingKey::from_bytes(&key.0).and_then(|key| key.verify_strict(signed, &signature));
-        match verified {
-            Ok(()) => Ok(Peer::Owner(key)),
-            Err(_) => {
-                let text = "the signature is not this owner's over this connection";
-                Err(Refusal::new(RefusalCode::Owner, text))
-            }
-        }
+        judge_owner(&self.owners, &proof, signed)
+            .map(Peer::Owner)
+            .map_err(|refusal| Refusal::new(RefusalCode::Owner, &refusal.to_string()))
     }
 
     fn unattested(&self) -> Result<Peer, Refusal> {

@@ -8,7 +8,6 @@ mod calls;
 mod certificate;
 mod public;
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +15,7 @@ use channel::{Attester, Judge, Party, Settings, Side, TlsKey};
 use protocol::channel::{ALPN_KMS, Role};
 use service::budget::Budget;
 use service::server::Bounds;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::net::TcpListener;
 
 use crate::judge::Peer;
 use crate::member::Member;
@@ -36,8 +33,6 @@ const MAX_HELD_BYTES: usize = 16 << 20;
 /// How long a channel may last: its peer was proved, opening another takes two quotes, and an
 /// owner's tool does other things between two calls.
 const CHANNEL: Bounds = Bounds { idle: Duration::from_secs(120), whole: Duration::from_secs(600) };
-/// Pause after an `accept` that failed, as it does while descriptors are short.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The KMS's end of every channel.
 pub fn party<A, J>(key: TlsKey, attester: A, judge: J) -> Party<A, J> {
@@ -54,7 +49,7 @@ where
 {
     let party = Arc::new(party);
     let budget = Budget::new(MAX_HELD_BYTES);
-    accept(listener, MAX_CHANNELS, move |stream| {
+    service::server::accept(listener, MAX_CHANNELS, move |stream| {
         let (party, member, budget) = (Arc::clone(&party), Arc::clone(&member), budget.clone());
         async move {
             match channel::accept(stream, &party).await {
@@ -70,33 +65,6 @@ where
         }
     })
     .await;
-}
-
-/// Takes connections, each into a task of its own; beyond `most` they wait in the kernel's queue.
-async fn accept<F, Served>(listener: TcpListener, most: usize, serve: F)
-where
-    F: Fn(TcpStream) -> Served,
-    Served: Future<Output = ()> + Send + 'static,
-{
-    let permits = Arc::new(Semaphore::new(most));
-    loop {
-        let permit = Arc::clone(&permits).acquire_owned().await.expect("it is never closed");
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                // Answers are small and written whole: waiting to fill a packet only delays them.
-                let _ = stream.set_nodelay(true);
-                let served = serve(stream);
-                tokio::spawn(async move {
-                    let _permit = permit;
-                    served.await;
-                });
-            }
-            Err(error) => {
-                tracing::warn!("accept: {error}");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
 }
 
 #[cfg(test)]

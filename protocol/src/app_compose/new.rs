@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{AppComposeError, AppFiles, KeyProvider, RUNNER, files, parse};
+use crate::digest::Ed25519Key;
 
 /// The file that is made for a directory with nothing but a compose file.
 pub fn generate(name: &str, docker_compose_file: &str) -> Result<Vec<u8>, AppComposeError> {
@@ -26,6 +27,8 @@ pub struct NewApp<'a> {
     pub danger_host_readable_disk: bool,
     /// See [`super::AppCompose::allowed_envs`].
     pub allowed_envs: &'a [String],
+    /// See [`super::AppCompose::owners`].
+    pub owners: &'a [Ed25519Key],
 }
 
 impl<'a> NewApp<'a> {
@@ -39,6 +42,7 @@ impl<'a> NewApp<'a> {
             key_provider: KeyProvider::None,
             danger_host_readable_disk: false,
             allowed_envs: &[],
+            owners: &[],
         }
     }
 
@@ -71,6 +75,10 @@ impl<'a> NewApp<'a> {
         if self.danger_host_readable_disk {
             fields.insert("danger_host_readable_disk", true.into());
         }
+        if !self.owners.is_empty() {
+            let keys: Vec<_> = self.owners.iter().map(Ed25519Key::to_string).collect();
+            fields.insert("owners", keys.into());
+        }
         if !self.files.is_empty() {
             fields.insert("files", serde_json::json!(files::encode(self.files)));
         }
@@ -85,6 +93,16 @@ mod tests {
     use super::*;
     use crate::app_compose::StorageFs;
     use crate::digest::Sha256Digest;
+
+    #[test]
+    fn owners_are_written_as_they_are_read() {
+        let files = AppFiles::new();
+        let owners = [1, 2].map(|byte| Ed25519Key([byte; 32]));
+        let new = NewApp { owners: &owners, ..NewApp::of("a", "x", &files) };
+        assert_eq!(parse(&new.generate().unwrap()).unwrap().owners, owners);
+        let backwards = [owners[1], owners[0]];
+        assert!(NewApp { owners: &backwards, ..new }.generate().is_err());
+    }
 
     #[test]
     fn keys_and_a_plain_disk_are_written_as_they_are_read() {

@@ -54,6 +54,7 @@ pub fn boots_verifies_and_answers() {
     another_compose_file_fails_at_compose_hash(&user);
     saved_evidence_is_judged_like_fresh(&user, up.text("/agent"));
     ps_and_logs_tell(&user);
+    its_owner_sees_what_it_does_not_publish(&user, up.text("/agent"));
 
     drop(running);
     assert_eq!(user.dstyx(["ps"]).json, serde_json::json!([]));
@@ -227,6 +228,23 @@ fn ps_and_logs_tell(user: &User) {
     assert!(records.iter().all(|record| record["refusal"] == "None"), "{records:#?}");
 }
 
+/// Over a channel of their own; the public port says as little as before.
+fn its_owner_sees_what_it_does_not_publish(user: &User, agent: &str) {
+    let ps = user.dstyx(["ps", NAME]);
+    assert_eq!((ps.code, ps.text("/state")), (0, "running"), "{ps:#?}");
+    let container = ps.text("/containers/0/service");
+    let logs = user.dstyx(["logs", NAME, container]);
+    assert_eq!((logs.code, logs.text("/service")), (0, container), "{logs:#?}");
+    for command in ["stats", "events"] {
+        let told = user.dstyx([command, NAME]);
+        assert_eq!(told.code, 0, "{told:#?}");
+    }
+    for path in ["/ps", "/stats", "/events"] {
+        let public = http::get(agent.trim_start_matches("http://"), path);
+        assert!(public.is_err_and(|error| error.to_string().starts_with("403")), "{path}");
+    }
+}
+
 /// What README tells: tags pinned, one command, links that answer. The guest publishes no more of
 /// it than its file says.
 pub fn runs_a_whole_app() {
@@ -244,6 +262,7 @@ pub fn runs_a_whole_app() {
     let up = user.dstyx(fixed.into_iter().chain([
         "--danger-privileged",
         "--no-kms",
+        "--no-owner",
         "--registry-mirror",
         &registry.url(),
     ]));
@@ -259,6 +278,8 @@ pub fn runs_a_whole_app() {
     assert!(page.is_some_and(|counted| counted > 0), "{up:#?}");
     let ps = user.dstyx(["ps", WHOLE]);
     assert!(ps.code == 3 && ps.stderr.contains("public_sysinfo"), "{ps:#?}");
+    let logs = user.dstyx(["logs", WHOLE, "front"]);
+    assert!(logs.code == 3 && logs.stderr.contains("public_logs"), "{logs:#?}");
 }
 
 pub fn refuses_before_the_boot() {

@@ -1,7 +1,7 @@
 //! Where the keys of an app come from: this user's KMS, another one, or nowhere.
 
 use protocol::app_compose::KeyProvider;
-use protocol::digest::Sha256Digest;
+use protocol::digest::{Ed25519Key, Sha256Digest};
 
 use crate::app::App;
 use crate::args::KeyFlags;
@@ -49,6 +49,14 @@ pub fn for_data(flags: &KeyFlags, output: &Output) -> Outcome<Option<Sha256Diges
         return Ok(Some(id));
     }
     Ok(Some(Owner::ensured(output)?.key_provider_id()))
+}
+
+/// Whom a measured file that is made names as its owner.
+pub fn owner(flags: &KeyFlags, output: &Output) -> Outcome<Option<Ed25519Key>> {
+    match flags.no_owner {
+        true => Ok(None),
+        false => Ok(Some(Owner::ensured(output)?.public())),
+    }
 }
 
 /// Refuses the name of this user's own KMS.

@@ -40,7 +40,7 @@ impl ResolvesServerCert for Shown {
 pub async fn serve(listener: TcpListener, key: CertifiedKey, member: Arc<Member>) {
     let acceptor = TlsAcceptor::from(Arc::new(config(key)));
     let budget = Budget::new(MAX_HELD_BYTES);
-    super::accept(listener, MAX_CONNECTIONS, move |stream| {
+    service::server::accept(listener, MAX_CONNECTIONS, move |stream| {
         let acceptor = acceptor.clone();
         let session = Arc::new(Session::public(Arc::clone(&member), budget.clone()));
         async move {
