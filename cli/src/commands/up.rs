@@ -1,7 +1,7 @@
 //! `dstyx up`: from a compose file to a verified, running app.
 
 use std::fs;
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -61,8 +61,7 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
     app.check_networks(Some(GUEST_NETWORK))?;
     app.notes().iter().for_each(|text| note(text));
     let name = machine_name(options, &app)?;
-    let directory = paths::vm_directory(&name)?;
-    make_room(&name, &directory, output)?;
+    let directory = make_room(&name, output)?;
     let overrides = Overrides { image: options.image.as_deref(), qemu: options.qemu.as_deref() };
     let parts = Parts::of(overrides, choice, &app, Images::OfApp)?;
     let start = Start { overrides, choice, accelerator: accelerator(options.accel) };
@@ -110,10 +109,12 @@ fn machine_name(options: &Up, app: &App) -> Outcome<String> {
     Ok(name.clone())
 }
 
-/// A machine of this name that has ended is replaced; one that runs is not touched.
-fn make_room(name: &str, directory: &Path, output: &Output) -> Outcome<()> {
+/// The directory of a new machine. One of this name that has ended is replaced; one that runs is
+/// not touched.
+fn make_room(name: &str, output: &Output) -> Outcome<PathBuf> {
+    let directory = paths::vm_directory(name)?;
     if !directory.exists() {
-        return Ok(());
+        return Ok(directory);
     }
     if let Ok(vm) = Vm::load(name) {
         if vm.qemu.alive() {
@@ -123,9 +124,10 @@ fn make_room(name: &str, directory: &Path, output: &Output) -> Outcome<()> {
         vm.end()?;
         output.step(&format!("replacing {name}, which has ended"));
     }
-    fs::remove_dir_all(directory).map_err(|error| {
+    fs::remove_dir_all(&directory).map_err(|error| {
         Failure::new(format!("{}: {error}", directory.display()), "remove the directory by hand")
-    })
+    })?;
+    Ok(directory)
 }
 
 fn machine(options: &Up) -> MachineSettings {
