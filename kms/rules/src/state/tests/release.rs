@@ -23,7 +23,7 @@ fn second() -> Guest {
 fn reason(kms: &Kms, guest: &Guest) -> Refused {
     let mut all = reasons(&kms.state, guest, &MEMBER, NOW);
     let refused = release(&kms.state, guest, &MEMBER, NOW).unwrap_err();
-    assert_eq!(all, [refused.clone()]);
+    assert_eq!(all, std::slice::from_ref(&refused));
     assert!(!refused.hint().is_empty() && !refused.to_string().is_empty());
     all.remove(0)
 }
