@@ -21,6 +21,7 @@ mod endpoint;
 mod environments;
 mod failure;
 mod files;
+mod guest;
 mod image_archive;
 mod image_directory;
 mod judge;

@@ -7,15 +7,15 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::args::Named;
-use crate::endpoint::{self, Guest};
 use crate::failure::Outcome;
+use crate::guest::{self, Guest};
 use crate::output::{Output, columns};
 use crate::vm::Vm;
 
 /// One row an event, the oldest first.
 pub fn run(options: &Named, output: &Output) -> Outcome<ExitCode> {
     let mut guest = Guest::of(&Vm::load(&options.name)?)?;
-    let events: Events = endpoint::document(&mut guest, "/events")?;
+    let events: Events = guest::document(&mut guest, "/events")?;
     output.result(&events, || table(&events));
     Ok(ExitCode::SUCCESS)
 }

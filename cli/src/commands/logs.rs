@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use protocol::status::{self, Record};
 
 use crate::args::Logs;
-use crate::endpoint::{self, Guest};
 use crate::failure::{Failure, Hint as _, Outcome};
+use crate::guest::{self, Guest};
 use crate::output::Output;
 use crate::printable;
 use crate::vm::Vm;
@@ -43,7 +43,7 @@ fn of_service(vm: &Vm, service: &str, options: &Logs, output: &Output) -> Outcom
     };
     if !options.follow {
         let mut text = String::new();
-        endpoint::lines(&mut Guest::of(vm)?, &path(options.tail, false), |line| {
+        guest::lines(&mut Guest::of(vm)?, &path(options.tail, false), |line| {
             text.push_str(line);
             true
         })?;
@@ -53,7 +53,7 @@ fn of_service(vm: &Vm, service: &str, options: &Logs, output: &Output) -> Outcom
     let mut tail = options.tail;
     loop {
         let asked = Instant::now();
-        endpoint::lines(&mut Guest::of(vm)?, &path(tail, true), |line| {
+        guest::lines(&mut Guest::of(vm)?, &path(tail, true), |line| {
             output.line(&serde_json::json!({ "line": line }), line)
         })?;
         if asked.elapsed() < WORTH_ASKING_AGAIN {

@@ -6,8 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use protocol::app_status::{AppStatus, Container};
 
 use crate::args::Ps;
-use crate::endpoint::{self, Guest};
 use crate::failure::{Failure, Outcome};
+use crate::guest::{self, Guest};
 use crate::kept::Kept;
 use crate::output::{Output, columns};
 use crate::vm::Vm;
@@ -23,7 +23,7 @@ pub fn run(options: &Ps, output: &Output) -> Outcome<ExitCode> {
 
 fn containers(vm: &Vm, output: &Output) -> Outcome<ExitCode> {
     let trouble = trouble(vm);
-    let asked = Guest::of(vm).and_then(|mut guest| endpoint::document(&mut guest, "/ps"));
+    let asked = Guest::of(vm).and_then(|mut guest| guest::document(&mut guest, "/ps"));
     let status: AppStatus = match (asked, &trouble) {
         (Ok(status), _) => status,
         (Err(error), None) => return Err(error),

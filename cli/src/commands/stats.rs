@@ -5,15 +5,15 @@ use std::process::ExitCode;
 use protocol::app_status::{Usage, Usages};
 
 use crate::args::Named;
-use crate::endpoint::{self, Guest};
 use crate::failure::Outcome;
+use crate::guest::{self, Guest};
 use crate::output::{Output, columns};
 use crate::vm::Vm;
 
 /// One row a container.
 pub fn run(options: &Named, output: &Output) -> Outcome<ExitCode> {
     let mut guest = Guest::of(&Vm::load(&options.name)?)?;
-    let usages: Usages = endpoint::document(&mut guest, "/stats")?;
+    let usages: Usages = guest::document(&mut guest, "/stats")?;
     output.result(&usages, || table(&usages));
     Ok(ExitCode::SUCCESS)
 }
