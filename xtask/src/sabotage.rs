@@ -4,9 +4,9 @@
 //!
 //! A check of the judgement is removed by an edit of a copy of the source, never by a feature or
 //! variable of a product crate: in the copy, the one function through which every check reports
-//! answers *pass* where that check says *fail*. Then the table (`tests/tests/verdicts.rs`) runs in the copy, and a
-//! row that names the check must fail. The copy and what is compiled of it lie in the user's cache
-//! directory; from one check to the next only two crates are compiled again.
+//! answers *pass* where that check says *fail*. Then the table (`tests/tests/verdicts.rs`) runs in
+//! the copy, and a row that names the check must fail. The copy and what is compiled of it lie in
+//! the user's cache directory; from one check to the next only two crates are compiled again.
 
 mod copy;
 mod rules;
