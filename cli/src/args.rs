@@ -10,7 +10,7 @@ mod up;
 
 pub use env::{Env, EnvSeal};
 pub use kms::{KeyFlags, Kms, KmsImageVerb, KmsLedger, KmsPolicy, KmsStart, Transfer};
-pub use up::{Accel, Down, Up};
+pub use up::{Down, Up};
 
 /// Run docker-compose apps in verifiable Intel TDX virtual machines.
 #[derive(Debug, Parser)]
@@ -99,6 +99,15 @@ pub struct Pin {
     /// Ask this registry (HOST or HOST:PORT) without TLS; app-compose.json must name it too.
     #[arg(long, value_name = "HOST")]
     pub insecure_registry: Vec<String>,
+}
+
+/// How an emulated guest's CPU is provided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Accel {
+    /// QEMU's translator.
+    Tcg,
+    /// The host's hardware virtualisation.
+    Kvm,
 }
 
 /// Names one virtual machine.

@@ -1,5 +1,5 @@
-//! Asking a guest's agent over its public port. Whatever answers is believed only as far as evidence
-//! proves.
+//! Asking a guest's agent over its public port. Whatever answers is believed only as far as
+//! evidence proves.
 
 use std::io::Read;
 use std::time::Duration;

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::KeyFlags;
+use super::{Accel, KeyFlags};
 
 /// Options of `up`.
 #[derive(Debug, Args)]
@@ -79,13 +79,4 @@ pub struct Down {
     /// Remove the kept data disk too: what the app wrote is lost.
     #[arg(long)]
     pub volumes: bool,
-}
-
-/// How an emulated guest's CPU is provided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Accel {
-    /// QEMU's translator.
-    Tcg,
-    /// The host's hardware virtualisation.
-    Kvm,
 }
