@@ -31,7 +31,7 @@ pub use table::{skipped, table};
 #[derive(Debug, Clone)]
 pub enum Source {
     /// A machine of this host.
-    Vm(Vm),
+    Vm(Box<Vm>),
     /// Any guest's public address.
     Url(String),
     /// A file.
@@ -111,7 +111,9 @@ pub fn judge_gathered(request: &AppraisalRequest, gathered: Gathered) -> Outcome
         let (mut app, input) = stated.expected()?;
         inputs.extend(input);
         // A later version of an app runs under the id of the first.
-        if let Source::Vm(Vm { app_id: Some(app_id), .. }) = &request.source {
+        if let Source::Vm(vm) = &request.source
+            && let Some(app_id) = &vm.app_id
+        {
             app.app_id = *app_id;
         }
         policy.app = Some(app);

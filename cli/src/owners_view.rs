@@ -56,7 +56,7 @@ impl View {
             return Ok(None);
         }
         let request = AppraisalRequest {
-            source: Source::Vm(vm.clone()),
+            source: Source::Vm(vm.clone().into()),
             event_logs: Vec::new(),
             report_data: None,
             image: Some(directory),

@@ -141,7 +141,7 @@ fn machine(options: &Up) -> MachineSettings {
 
 fn appraisal_request(vm: &Vm, app: &App, options: &Up) -> Outcome<AppraisalRequest> {
     Ok(AppraisalRequest {
-        source: Source::Vm(vm.clone()),
+        source: Source::Vm(vm.clone().into()),
         event_logs: Vec::new(),
         report_data: None,
         image: Some(vm.image.clone()),

@@ -81,7 +81,7 @@ fn released(image: Option<&Path>, signers: &Signers) -> Outcome<Option<Release>>
 /// Where the evidence is that a person named by one of three options.
 pub fn source(vm: Option<&str>, url: Option<&str>, evidence: Option<&Path>) -> Outcome<Source> {
     Ok(match (vm, url, evidence) {
-        (Some(name), ..) => Source::Vm(Vm::load(name)?),
+        (Some(name), ..) => Source::Vm(Vm::load(name)?.into()),
         (_, Some(url), _) => Source::Url(url.to_owned()),
         (.., Some(path)) => Source::File(path.to_owned()),
         _ => return Err(Failure::new("no evidence was named", "give --vm, --url or --evidence")),

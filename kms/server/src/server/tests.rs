@@ -16,6 +16,7 @@ use protocol::kms::{
     SignedDocument, Statement, StatusResponse,
 };
 use protocol::prpc::{Empty, Message};
+use tokio::net::TcpStream;
 
 use super::*;
 use crate::attester::GuestAttester;
