@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let trials = vec![Trial::test(
-        "notes survive down, power cuts and a restarted KMS; dstack's SDKs have keys; an older disk, another file and a stranger's KMS get nothing",
+        "notes survive down, power cuts and a restarted KMS; dstack's SDKs have keys; an older disk, another file, id or instance gets nothing",
         || {
             let owner = notes::survive();
             strangers::get_nothing(&owner);
