@@ -90,7 +90,7 @@ mod tests {
     fn a_file_of_variables_is_sealed_and_signed_for_one_version_of_an_app() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("secret.env");
-        std::fs::write(&file, "A='\\'\nDB_PASSWORD=\"pass word\"\n").unwrap();
+        std::fs::write(&file, "A=\\\nDB_PASSWORD=\"pass word\"\n").unwrap();
         let variables = read(&file).unwrap();
         let expected = [("A", "\\"), ("DB_PASSWORD", "pass word")];
         assert_eq!(variables.iter().collect::<Vec<_>>(), expected);
