@@ -109,6 +109,7 @@ fn written(request: &Request, encoding: Encoding) -> Vec<u8> {
         Request::GetAppKey(args) => bytes(args, encoding),
         Request::OpenDisk(args) => bytes(args, encoding),
         Request::Anchor(args) => bytes(args, encoding),
+        Request::AcceptEnvVersion(args) => bytes(args, encoding),
         Request::SignCert(args) => bytes(args, encoding),
         Request::GetAppEnvEncryptPubKey(args) => bytes(args, encoding),
         Request::GiveShare(args) => bytes(args, encoding),
