@@ -185,7 +185,7 @@ pub fn one_does_not_take_the_guest(guest: &Guest) {
 /// Agent and helpers are ended last; containers, and what is started in them, as anything else.
 fn scores_survive(guest: &Guest) {
     let processes = processes(guest, "/");
-    // None for a process that ended since it was listed, as helpers of health checks do.
+    // None for a process that ended since it was listed, as a container may.
     let score = |process: &Value| -> Option<i32> {
         let text = read(guest, &format!("/proc/{}/oom_score_adj", process["pid"]));
         match text.trim() {
@@ -193,13 +193,16 @@ fn scores_survive(guest: &Guest) {
             score => Some(score.parse().unwrap_or_else(|_| panic!("{score:?} of {process}"))),
         }
     };
-    let outside = |process: &&Value| process["contained"] == false;
-    let helpers = processes.iter().filter(|process| process["name"] == "container-helpe");
-    let helpers: Vec<_> = helpers.filter(outside).collect();
+    let agent = agent(&processes).unwrap();
+    // The children of a helper are commands on their way into its container, and bear its name
+    // until they are there.
+    let helper = |process: &&Value| {
+        process["name"] == "container-helpe" && process["parent"].as_u64() == Some(agent)
+    };
+    let helpers: Vec<_> = processes.iter().filter(helper).collect();
     let scores: Vec<i32> = helpers.iter().filter_map(|helper| score(helper)).collect();
     assert!(scores.len() >= containers(guest).len() - 1, "{helpers:?}");
     assert!(scores.iter().all(|score| *score == -999), "{scores:?} of {helpers:?}");
-    let agent = agent(&processes).unwrap();
     let agent = processes.iter().find(|process| process["pid"] == agent).unwrap();
     assert_eq!(score(agent), Some(-999));
     for (id, first) in containers(guest) {
