@@ -1,10 +1,13 @@
 //! dstack's SDKs with keys: every call for a key, a certificate or a signature, from containers, in
-//! two boots of one instance.
+//! two boots of one instance; and a sealed variable, of which the host finds nothing.
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use tests::dstyx::Answer;
 use tests::images::Image;
 use tests::registry::Registry;
@@ -30,15 +33,24 @@ pub fn calls_have_keys(owner: &Owner) {
     }
     app::pin(&directory.path().join("docker-compose.yml"), &registry);
     let path = directory.path().display().to_string();
+    let secret = hex::encode(Sha256::digest(directory.path().as_os_str().as_encoded_bytes()));
+    let variables = tempfile::tempdir().unwrap();
+    let variables = variables.path().join("secret.env");
+    fs::write(&variables, format!("SEALED={secret}\n")).unwrap();
+    let variables = variables.display().to_string();
     let boot = || {
         let fixed = ["up", &path, "--emulate", "--name", NAME, "--vcpus", "1", "--memory", "2048"];
         let registry = registry.url();
-        let up = owner.0.dstyx(fixed.into_iter().chain(["--registry-mirror", &registry]));
+        let fixed = fixed.into_iter().chain(["--disk-gib", "2", "--secret-env-file", &variables]);
+        let up = owner.0.dstyx(fixed.chain(["--registry-mirror", &registry]));
         assert_eq!((up.code, up.text("/verdict")), (0, "pass"), "{up:#?}");
-        programs(&up)
+        let programs = programs(&up);
+        assert_eq!(sealed(&up), hex::encode(Sha256::digest(&secret)));
+        programs
     };
     let first = boot();
     have_keys(&first);
+    the_host_finds_nothing(owner, &secret, &digits(&first[0]["key"]["ok"]["key"]));
     owner.0.dstyx(["down", NAME]);
     let second = boot();
     owner.0.dstyx(["down", NAME, "--volumes"]);
@@ -68,6 +80,45 @@ fn programs(up: &Answer) -> [Value; 2] {
         assert!(started.elapsed() < TIMEOUT, "the SDKs' programs do not answer: {up:#?}");
         std::thread::sleep(Duration::from_millis(500));
     }
+}
+
+/// The digest of the sealed variable, as its container has it.
+fn sealed(up: &Answer) -> String {
+    let urls = up.json["urls"].as_array().unwrap().iter().filter_map(Value::as_str);
+    let mut answers = urls.filter_map(|url| {
+        let address = url.strip_prefix("http://").unwrap().trim_end_matches('/');
+        let body = String::from_utf8(http::get(address, "/").ok()?).ok()?;
+        body.strip_prefix("sealed ").map(str::to_owned)
+    });
+    answers.next().unwrap_or_else(|| panic!("no digest: {up:#?}"))
+}
+
+/// Neither the variable nor a key of the app lies in what the host has of the machine, and the
+/// search finds what does.
+fn the_host_finds_nothing(owner: &Owner, secret: &str, key: &str) {
+    let machine = owner.0.machine(NAME);
+    let vm: Value = serde_json::from_slice(&fs::read(machine.join("vm.json")).unwrap()).unwrap();
+    let process = Path::new("/proc").join(vm["qemu"]["pid"].to_string());
+    let mut places = vec![process.join("cmdline"), process.join("environ")];
+    for directory in [&machine, &owner.0.kept(NAME)] {
+        let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+        places.extend(entries.filter(|path| path.is_file()));
+    }
+    let holding = |marker: &[u8]| -> String {
+        // The search is line by line: what has no line end in it is found.
+        let piece = marker.split(|byte| *byte == b'\n').max_by_key(|piece| piece.len()).unwrap();
+        let pattern: String = piece.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+        let mut search = Command::new("grep");
+        search.env("LC_ALL", "C").args(["-laP", &pattern]).args(&places);
+        let found = search.output().unwrap();
+        assert!(found.stderr.is_empty(), "{}", String::from_utf8_lossy(&found.stderr));
+        String::from_utf8(found.stdout).unwrap()
+    };
+    assert!(places.iter().any(|path| path.ends_with("data.img")), "{places:?}");
+    assert_ne!(holding(NAME.as_bytes()), "", "the search finds nothing in {places:?}");
+    assert_eq!(holding(secret.as_bytes()), "");
+    assert_eq!(holding(key.as_bytes()), "");
+    assert_eq!(holding(&hex::decode(key).unwrap()), "");
 }
 
 fn have_keys(programs: &[Value; 2]) {
