@@ -16,7 +16,7 @@ use compose::{Cause, ComposeError, ComposeFile, Encrypted, Environment, Inputs, 
 use protocol::app_compose::{
     self, AppCompose, AppFiles, ENVIRONMENT_FILE, KeyProvider, NewApp, StorageFs,
 };
-use protocol::digest::{Ed25519Key, Sha256Digest};
+use protocol::digest::{ComposeHash, Ed25519Key, Sha256Digest};
 
 use crate::app_files::{self, Referred};
 use crate::compose_files;
@@ -67,6 +67,9 @@ pub struct Asked<'a> {
     /// Whose keys an app-compose.json that is made asks for, where its services keep data; asked
     /// only then.
     pub keys_for_data: Option<KeysForData<'a>>,
+    /// Versions whose disks came from other hosts: their app-compose.json stays as it is, whose
+    /// owner and KMS it may name.
+    pub imported: &'a [ComposeHash],
 }
 
 impl App {
@@ -121,8 +124,10 @@ impl App {
                     wanted.files = &files;
                 }
                 let follows = renew && is_as_made(&bytes, &settings);
+                let moved = asked.imported.contains(&settings.hash);
                 match difference(&sources, &settings, &wanted) {
                     None if follows
+                        && !moved
                         && (settings.owners != asked.owners || other_keys(asked, &settings)?) =>
                     {
                         renewed = true;

@@ -40,6 +40,9 @@ pub struct Record {
     instance_id_seed: String,
     /// Ports of this host by the guest's, so that addresses stay as they were.
     pub ports: BTreeMap<u16, u16>,
+    /// Whether it came from another host, so that the app may name another user's key and KMS.
+    #[serde(default)]
+    imported: bool,
 }
 
 /// A kept disk and its record.
@@ -74,6 +77,7 @@ impl Record {
             compose_hashes: vec![hash],
             instance_id_seed: hex::encode(random_seed()?),
             ports: BTreeMap::new(),
+            imported: false,
         })
     }
 
@@ -164,6 +168,17 @@ impl Kept {
         Ok(names)
     }
 
+    /// The newest versions of the apps whose disks came from other hosts.
+    pub fn imported_versions() -> Outcome<Vec<ComposeHash>> {
+        let mut versions = Vec::new();
+        for name in Self::names()? {
+            let record = Self::of(&name)?.map(|kept| kept.record);
+            let imported = record.filter(|record| record.imported);
+            versions.extend(imported.and_then(|record| record.compose_hashes.last().copied()));
+        }
+        Ok(versions)
+    }
+
     /// Writes the record and, where there is none, a disk of `gib` GiB.
     pub fn save(&self, gib: u64) -> Outcome<()> {
         self.write_record()?;
@@ -206,7 +221,10 @@ impl Kept {
                 ),
             ));
         }
-        transfer::import(file, &directory)
+        let record = Record { imported: true, ..transfer::import(file, &directory)? };
+        let kept = Self { directory, record };
+        kept.write_record()?;
+        Ok(kept.record)
     }
 
     /// Removes disk and record; what was on the disk is lost.

@@ -121,6 +121,21 @@ fn a_made_file_names_the_owners_that_are_asked_for_and_an_edited_one_its_own() {
 }
 
 #[test]
+fn a_made_file_of_a_disk_from_another_host_keeps_its_owner() {
+    let directory = directory_with(&compose());
+    let [theirs, ours] = [[1], [2]].map(|[byte]| [Ed25519Key([byte; 32])]);
+    let up = |owners, imported| {
+        App::read_or_make(directory.path(), Asked { owners, imported, ..Asked::default() }).unwrap()
+    };
+    let made = up(&theirs, &[]);
+    let version = [made.settings.hash];
+    assert_eq!(up(&ours, &version).bytes, made.bytes);
+    fs::write(directory.path().join(COMPOSE_FILE), compose().replace("name: a", "name: b"))
+        .unwrap();
+    assert_eq!(up(&ours, &version).settings.owners, ours, "a later version is this user's");
+}
+
+#[test]
 fn files_of_the_directory_travel_and_are_told_of() {
     let text = compose() + "    command: [\"$WORD\"]\n    volumes: [\"./conf:/conf\"]\n";
     let directory = directory_with(&text);

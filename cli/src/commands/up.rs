@@ -17,6 +17,7 @@ use crate::commands::kms::accelerator;
 use crate::commands::verify;
 use crate::failure::{Failure, Outcome};
 use crate::judge::{self, AppraisalRequest, Judged, Source, StatedApp};
+use crate::kept::Kept;
 use crate::kms::local::Start;
 use crate::launch::{Launch, MachineSettings};
 use crate::output::{Output, note};
@@ -45,7 +46,6 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
     let choice = platform::choose(platform::asked(options.tdx, options.emulate))?;
     output.step(choice.announcement());
     let owner = keys::owner(&options.keys, output)?;
-    let keys = || keys::for_data(&options.keys, output);
     let environment = AskedEnvironment::of(options)?;
     let asked = Asked {
         compose_files: &options.file,
@@ -53,7 +53,8 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
         danger_privileged: options.danger_privileged,
         allowed_envs: environment.names(),
         owners: owner.as_slice(),
-        keys_for_data: Some(&keys),
+        keys_for_data: Some(&|| keys::for_data(&options.keys, output)),
+        imported: &Kept::imported_versions()?,
         ..Asked::default()
     };
     let app = App::read_or_make(&options.dir, asked)?;
