@@ -15,6 +15,8 @@ mod notes;
 mod sdk;
 #[path = "kms/strangers.rs"]
 mod strangers;
+#[path = "kms/versions.rs"]
+mod versions;
 
 fn main() -> ExitCode {
     if let Some(code) = reproducible_build::sandbox::run_if_child() {
@@ -23,11 +25,14 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let trials = vec![Trial::test(
-        "notes survive down, power cuts and a restarted KMS; dstack's SDKs have keys; an older disk, another file, id or instance gets nothing",
+        "notes survive down, power cuts, a restarted KMS, an upgrade and a move; dstack's SDKs have keys and a sealed environment; an older disk, another file, id or instance gets nothing",
         || {
             let owner = notes::survive();
             strangers::get_nothing(&owner);
             sdk::calls_have_keys(&owner);
+            let second = versions::are_upgraded(&owner);
+            let kept = versions::survive_power_cuts(&owner, second.path());
+            versions::move_to_another_host(&owner, second.path(), &kept);
             Ok(())
         },
     )];
