@@ -16,7 +16,7 @@ use compose::{Cause, ComposeError, ComposeFile, Encrypted, Environment, Inputs, 
 use protocol::app_compose::{
     self, AppCompose, AppFiles, ENVIRONMENT_FILE, KeyProvider, NewApp, StorageFs,
 };
-use protocol::digest::{ComposeHash, Ed25519Key, Sha256Digest};
+use protocol::digest::{Ed25519Key, Sha256Digest};
 
 use crate::app_files::{self, Referred};
 use crate::compose_files;
@@ -67,9 +67,9 @@ pub struct Asked<'a> {
     /// Whose keys an app-compose.json that is made asks for, where its services keep data; asked
     /// only then.
     pub keys_for_data: Option<KeysForData<'a>>,
-    /// Versions whose disks came from other hosts: their app-compose.json stays as it is, whose
-    /// owner and KMS it may name.
-    pub imported: &'a [ComposeHash],
+    /// Whether the app's disk came from another host, whose owner and KMS its app-compose.json may
+    /// name; asked only where that file would otherwise be made anew for another one of them.
+    pub imported: Option<&'a dyn Fn(&AppCompose) -> Outcome<bool>>,
 }
 
 impl App {
@@ -124,11 +124,10 @@ impl App {
                     wanted.files = &files;
                 }
                 let follows = renew && is_as_made(&bytes, &settings);
-                let moved = asked.imported.contains(&settings.hash);
                 match difference(&sources, &settings, &wanted) {
                     None if follows
-                        && !moved
-                        && (settings.owners != asked.owners || other_keys(asked, &settings)?) =>
+                        && (settings.owners != asked.owners || other_keys(asked, &settings)?)
+                        && !asked.imported.map_or(Ok(false), |imported| imported(&settings))? =>
                     {
                         renewed = true;
                         let danger_privileged =

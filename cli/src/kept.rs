@@ -96,6 +96,16 @@ impl Record {
         Ok(self)
     }
 
+    /// Whether its disk came from another host, and this is the version that ran there last.
+    pub fn is_imported_as(&self, hash: ComposeHash) -> bool {
+        self.imported && self.compose_hashes.last() == Some(&hash)
+    }
+
+    /// The bytes of [`RECORD`].
+    fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(self).expect("strings and numbers serialise")
+    }
+
     /// The seed.
     pub fn seed(&self) -> Outcome<[u8; SEED_BYTES]> {
         decode_hex(&self.instance_id_seed).hint("the kept disk's seed", "was the record edited?")
@@ -168,17 +178,6 @@ impl Kept {
         Ok(names)
     }
 
-    /// The newest versions of the apps whose disks came from other hosts.
-    pub fn imported_versions() -> Outcome<Vec<ComposeHash>> {
-        let mut versions = Vec::new();
-        for name in Self::names()? {
-            let record = Self::of(&name)?.map(|kept| kept.record);
-            let imported = record.filter(|record| record.imported);
-            versions.extend(imported.and_then(|record| record.compose_hashes.last().copied()));
-        }
-        Ok(versions)
-    }
-
     /// Writes the record and, where there is none, a disk of `gib` GiB.
     pub fn save(&self, gib: u64) -> Outcome<()> {
         self.write_record()?;
@@ -200,9 +199,9 @@ impl Kept {
     }
 
     fn write_record(&self) -> Outcome<()> {
-        let json = serde_json::to_vec_pretty(&self.record).expect("strings and numbers serialise");
         let file = self.directory.join(RECORD);
-        private::replace(&file, &json).hint(file.display(), "is the directory writable?")
+        private::replace(&file, &self.record.to_json())
+            .hint(file.display(), "is the directory writable?")
     }
 
     /// Writes disk and record to a new file.
@@ -221,10 +220,7 @@ impl Kept {
                 ),
             ));
         }
-        let record = Record { imported: true, ..transfer::import(file, &directory)? };
-        let kept = Self { directory, record };
-        kept.write_record()?;
-        Ok(kept.record)
+        transfer::import(file, &directory)
     }
 
     /// Removes disk and record; what was on the disk is lost.

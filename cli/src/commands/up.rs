@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use attestation::{StatedFirmware, StatedMachine, Verdict};
+use protocol::app_compose::AppCompose;
 use protocol::status::{Phase, Record, Refusal};
 use serde_json::{Value, json};
 
@@ -54,14 +55,14 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
         allowed_envs: environment.names(),
         owners: owner.as_slice(),
         keys_for_data: Some(&|| keys::for_data(&options.keys, output)),
-        imported: &Kept::imported_versions()?,
+        imported: Some(&|settings| is_imported(options, settings)),
         ..Asked::default()
     };
     let app = App::read_or_make(&options.dir, asked)?;
     environment.check(&app)?;
     app.check_networks(Some(GUEST_NETWORK))?;
     app.notes().iter().for_each(|text| note(text));
-    let name = machine_name(options, &app)?;
+    let name = machine_name(options, &app.settings)?;
     let directory = make_room(&name, output)?;
     let overrides = Overrides { image: options.image.as_deref(), qemu: options.qemu.as_deref() };
     let parts = Parts::of(overrides, choice, &app, Images::OfApp)?;
@@ -104,10 +105,16 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
 }
 
 /// The name that a person gave, or the app's.
-fn machine_name(options: &Up, app: &App) -> Outcome<String> {
-    let name = options.name.as_ref().unwrap_or(&app.settings.name);
+fn machine_name(options: &Up, settings: &AppCompose) -> Outcome<String> {
+    let name = options.name.as_ref().unwrap_or(&settings.name);
     keys::check_name(name)?;
     Ok(name.clone())
+}
+
+/// Whether the disk of the machine came from another host, with this version of the app.
+fn is_imported(options: &Up, settings: &AppCompose) -> Outcome<bool> {
+    let kept = Kept::of(&machine_name(options, settings)?)?;
+    Ok(kept.is_some_and(|kept| kept.record.is_imported_as(settings.hash)))
 }
 
 /// The directory of a new machine. One of this name that has ended is replaced; one that runs is

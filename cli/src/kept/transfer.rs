@@ -22,7 +22,7 @@ const HINT: &str = "take the file as `dstyx export` wrote it";
 pub fn export(kept: &Kept, file: &Path) -> Outcome<()> {
     const WRITABLE: &str = "is the directory writable, and is there no such file yet?";
     let out = File::create_new(file).hint(file.display(), WRITABLE)?;
-    let record = serde_json::to_vec_pretty(&kept.record).expect("strings and numbers serialise");
+    let record = kept.record.to_json();
     let mut header = Header::new_gnu();
     header.set_size(record.len() as u64);
     header.set_mode(private::FILE_MODE);
@@ -69,8 +69,9 @@ fn read(input: File, file: &Path, new: &Path) -> Outcome<Record> {
     }
     let mut json = Vec::new();
     entry.read_to_end(&mut json).hint(file.display(), HINT)?;
-    let record = parse(&json, file)?;
-    private::replace(&new.join(RECORD), &json).hint(new.display(), "is the directory writable?")?;
+    let record = Record { imported: true, ..parse(&json, file)? };
+    private::replace(&new.join(RECORD), &record.to_json())
+        .hint(new.display(), "is the directory writable?")?;
     let mut entry = named(entries.next(), DISK, file)?;
     if !matches!(entry.header().entry_type(), EntryType::Regular | EntryType::GNUSparse) {
         return Err(no_disk(file, "the disk is no file"));
@@ -130,7 +131,9 @@ mod tests {
         assert!(fs::metadata(&file).unwrap().len() < 1 << 20);
         assert!(export(&kept, &file).is_err(), "nothing is written over");
         let target = directory.path().join("b");
-        assert_eq!(import(&file, &target).unwrap(), kept.record);
+        let imported = Record { imported: true, ..kept.record };
+        assert_eq!(import(&file, &target).unwrap(), imported);
+        assert_eq!(super::super::read(&target).unwrap(), Some(imported));
         let disk = File::open(target.join(DISK)).unwrap();
         let metadata = disk.metadata().unwrap();
         assert_eq!(metadata.len(), 1 << 30);
