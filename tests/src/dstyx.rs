@@ -135,6 +135,18 @@ impl User {
         self.data.path().join("dstyx/disks").join(name)
     }
 
+    /// The record of what is kept of a machine.
+    pub fn record(&self, name: &str) -> Value {
+        serde_json::from_slice(&std::fs::read(self.kept(name).join("kept.json")).unwrap()).unwrap()
+    }
+
+    /// Process id of a machine's QEMU.
+    pub fn qemu(&self, name: &str) -> i32 {
+        let vm = std::fs::read(self.machine(name).join("vm.json")).unwrap();
+        let vm: Value = serde_json::from_slice(&vm).unwrap();
+        i32::try_from(vm["qemu"]["pid"].as_i64().unwrap()).unwrap()
+    }
+
     /// Directory of a machine's state.
     pub fn machine(&self, name: &str) -> std::path::PathBuf {
         self.state.path().join("dstyx/vms").join(name)
@@ -148,6 +160,12 @@ impl Answer {
             .pointer(pointer)
             .and_then(Value::as_str)
             .unwrap_or_else(|| panic!("no {pointer}: {self:?}"))
+    }
+
+    /// Where the app's ports answer: `HOST:PORT` of every link that `up` printed.
+    pub fn addresses(&self) -> impl Iterator<Item = &str> {
+        let urls = self.json["urls"].as_array().into_iter().flatten().filter_map(Value::as_str);
+        urls.map(|url| url.strip_prefix("http://").unwrap().trim_end_matches('/'))
     }
 
     /// Names of the verdict's rows that failed, in order.

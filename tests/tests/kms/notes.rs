@@ -14,6 +14,8 @@ use tests::{http, lab};
 pub const NAME: &str = "promise-notes";
 /// Its directory in the checkout.
 const EXAMPLE: &str = "examples/notes";
+/// What [`survive`] leaves in it.
+pub const NOTES: [&str; 3] = ["first", "before the power cut", "after down"];
 /// The machine of the user's own KMS.
 pub const KMS: &str = "kms";
 
@@ -67,7 +69,7 @@ pub fn survive() -> Owner {
     cut_power(user, KMS);
     let up = start(user);
     assert!(up.stderr.contains("this user's key"), "{}", up.stderr);
-    assert_eq!(notes(&up), ["first", "before the power cut", "after down"]);
+    assert_eq!(notes(&up), NOTES);
     owner
 }
 
@@ -99,9 +101,8 @@ fn keys_came_from_the_kms(user: &User) {
     assert_eq!(verdict.text("/facts/os_image_hash"), hash.to_string());
 }
 
-fn address(up: &Answer) -> String {
-    let url = up.text("/urls/0");
-    url.strip_prefix("http://").unwrap().trim_end_matches('/').to_owned()
+fn address(up: &Answer) -> &str {
+    up.addresses().next().unwrap_or_else(|| panic!("no link: {up:#?}"))
 }
 
 /// Writes a note.
@@ -109,11 +110,12 @@ pub fn add(up: &Answer, text: &str) {
     assert!(try_to_add(up, text), "{text} was not answered");
 }
 
-/// Writes a note, and says whether the app answered that it has it.
+/// Writes a note; false if the guest is gone. An app that answers must have it.
 pub fn try_to_add(up: &Answer, text: &str) -> bool {
     let body = format!("text={}", text.replace(' ', "+"));
-    let answer = http::post_form(address(up), "/notes", &body);
-    answer.is_ok_and(|(status, _)| status == 303)
+    let Ok((status, answer)) = http::post_form(address(up), "/notes", &body) else { return false };
+    assert_eq!(status, 303, "{}", String::from_utf8_lossy(&answer));
+    true
 }
 
 /// Texts of all notes, the oldest first.
@@ -130,9 +132,7 @@ pub fn notes(up: &Answer) -> Vec<String> {
 
 /// Kills QEMU at once: nothing is flushed, nothing is said.
 pub fn cut_power(user: &User, name: &str) {
-    let vm = fs::read(user.machine(name).join("vm.json")).unwrap();
-    let vm: Value = serde_json::from_slice(&vm).unwrap();
-    let pid = i32::try_from(vm["qemu"]["pid"].as_i64().unwrap()).unwrap();
+    let pid = user.qemu(name);
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
     while PathBuf::from(format!("/proc/{pid}/stat")).exists()
         && !fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default().contains(") Z ")

@@ -64,12 +64,9 @@ pub fn calls_have_keys(owner: &Owner) {
 
 /// What the programs on the SDKs for Python and for JavaScript got.
 fn programs(up: &Answer) -> [Value; 2] {
-    let urls = up.json["urls"].as_array().unwrap().iter().filter_map(Value::as_str);
-    let addresses: Vec<&str> =
-        urls.map(|url| url.strip_prefix("http://").unwrap().trim_end_matches('/')).collect();
     let started = Instant::now();
     loop {
-        let documents = addresses.iter().filter_map(|address| {
+        let documents = up.addresses().filter_map(|address| {
             serde_json::from_slice::<Value>(&http::get(address, "/").ok()?).ok()
         });
         let (python, node): (Vec<_>, Vec<_>) =
@@ -84,9 +81,7 @@ fn programs(up: &Answer) -> [Value; 2] {
 
 /// The digest of the sealed variable, as its container has it.
 fn sealed(up: &Answer) -> String {
-    let urls = up.json["urls"].as_array().unwrap().iter().filter_map(Value::as_str);
-    let mut answers = urls.filter_map(|url| {
-        let address = url.strip_prefix("http://").unwrap().trim_end_matches('/');
+    let mut answers = up.addresses().filter_map(|address| {
         let body = String::from_utf8(http::get(address, "/").ok()?).ok()?;
         body.strip_prefix("sealed ").map(str::to_owned)
     });
@@ -97,8 +92,7 @@ fn sealed(up: &Answer) -> String {
 /// search finds what does.
 fn the_host_finds_nothing(owner: &Owner, secret: &str, key: &str) {
     let machine = owner.0.machine(NAME);
-    let vm: Value = serde_json::from_slice(&fs::read(machine.join("vm.json")).unwrap()).unwrap();
-    let process = Path::new("/proc").join(vm["qemu"]["pid"].to_string());
+    let process = Path::new("/proc").join(owner.0.qemu(NAME).to_string());
     let mut places = vec![process.join("cmdline"), process.join("environ")];
     for directory in [&machine, &owner.0.kept(NAME)] {
         let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());

@@ -6,7 +6,6 @@ use protocol::digest::AppId;
 use protocol::identity::SEED_BYTES;
 use protocol::image::Flavour;
 use protocol::status::{Phase, Refusal};
-use serde_json::Value;
 use tests::guest::Host;
 use tests::lab;
 
@@ -47,11 +46,7 @@ fn refused(host: &Host) {
 
 impl Attacker {
     fn of(owner: &Owner) -> Self {
-        let kept = |name: &str| -> Value {
-            let record = fs::read(owner.0.kept(name).join("kept.json")).unwrap();
-            serde_json::from_slice(&record).unwrap()
-        };
-        let (app, kms) = (kept(NAME), kept(KMS));
+        let [app, kms] = [NAME, KMS].map(|name| owner.0.record(name));
         let port = &kms["ports"][protocol::kms::CHANNEL_PORT.to_string()];
         let mut seed = [0; SEED_BYTES];
         hex::decode_to_slice(app["instance_id_seed"].as_str().unwrap(), &mut seed).unwrap();

@@ -5,13 +5,12 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tests::dstyx::{Answer, User};
 use tests::lab;
 
-use crate::notes::{KMS, NAME, Owner, add, cut_power, notes, start_in, try_to_add, up_in};
+use crate::notes::{KMS, NAME, NOTES, Owner, add, cut_power, notes, start_in, try_to_add, up_in};
 
 /// Power cuts of a run; `DSTYX_LONG` makes ten times as many.
 const CUTS: usize = 10;
@@ -24,8 +23,6 @@ const MOST_SHOWN: usize = 50;
 pub fn are_upgraded(owner: &Owner) -> TempDir {
     let user = &owner.0;
     // A disk belongs to one machine at a time.
-    user.dstyx(["down", NAME]);
-    let before = notes(&start_in(user, Path::new("examples/notes"), &[]));
     user.dstyx(["down", NAME]);
 
     let second = tempfile::tempdir().unwrap();
@@ -41,7 +38,7 @@ pub fn are_upgraded(owner: &Owner) -> TempDir {
     assert!(unsaid.stderr.contains("--upgrade"), "{unsaid:#?}");
 
     let up = start_in(user, second.path(), &["--upgrade"]);
-    assert_eq!(notes(&up), before);
+    assert_eq!(notes(&up), NOTES);
     add(&up, "by the second version");
     user.dstyx(["down", NAME]);
     second
@@ -53,7 +50,7 @@ pub fn survive_power_cuts(owner: &Owner, directory: &Path) -> Vec<String> {
     let user = &owner.0;
     let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
     println!("power cuts at moments of the seed {seed}");
-    let cuts = if std::env::var_os("DSTYX_LONG").is_some() { 10 * CUTS } else { CUTS };
+    let cuts = if lab::long() { 10 * CUTS } else { CUTS };
     let mut up = start_in(user, directory, &[]);
     let mut acknowledged = notes(&up);
     for cut in 0..cuts {
@@ -64,11 +61,9 @@ pub fn survive_power_cuts(owner: &Owner, directory: &Path) -> Vec<String> {
         // The page has the newest only. The note that was under way may be there or not.
         let found = notes(&up);
         let with_unanswered = [&acknowledged[..], &[unanswered]].concat();
-        let whole = found.len() == acknowledged.len().min(MOST_SHOWN)
-            || found.len() == with_unanswered.len().min(MOST_SHOWN);
-        let all = acknowledged.ends_with(&found) || with_unanswered.ends_with(&found);
+        let newest = |all: &[String]| all[all.len().saturating_sub(MOST_SHOWN)..].to_vec();
         assert!(
-            whole && all,
+            [newest(&acknowledged), newest(&with_unanswered)].contains(&found),
             "cut {cut} of the seed {seed}: {found:?} of {acknowledged:?} and perhaps one more"
         );
         acknowledged = found;
@@ -121,9 +116,7 @@ pub fn move_to_another_host(owner: &Owner, directory: &Path, kept: &[String]) {
     let other = Owner(User::default());
     let imported = other.0.dstyx(["import", NAME, &path]);
     assert_eq!(imported.code, 0, "{imported:#?}");
-    let kms = fs::read(user.kept(KMS).join("kept.json")).unwrap();
-    let kms: Value = serde_json::from_slice(&kms).unwrap();
-    let port = &kms["ports"][protocol::kms::CHANNEL_PORT.to_string()];
+    let port = &user.record(KMS)["ports"][protocol::kms::CHANNEL_PORT.to_string()];
     let url = format!("https://127.0.0.1:{port}");
     let up = start_in(&other.0, directory, &["--kms", &url]);
     assert_eq!(notes(&up), kept);
