@@ -3,8 +3,6 @@
 //! All of them are in the compose hash that owners put on their list, so that whoever starts the
 //! guest chooses none of them. No variable turns the judgement of guests off.
 
-use std::path::PathBuf;
-
 use attestation::TrustAnchor;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,6 +13,8 @@ use protocol::kms::{
 };
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
+
+use crate::store::Location;
 
 /// What the names of all variables begin with; one that nobody knows is refused.
 const PREFIX: &str = "DSTYX_";
@@ -85,8 +85,8 @@ pub struct Config {
     pub anchor: TrustAnchor,
     /// The service that hands out collateral; `None`: Intel's.
     pub pccs: Option<String>,
-    /// What the KMS stores, and the host can read and change.
-    pub data: PathBuf,
+    /// Where the KMS stores, and somebody else can read and change it.
+    pub store: Location,
 }
 
 impl Config {
@@ -118,7 +118,7 @@ impl Config {
             Some(root) => TrustAnchor::DangerEmulated(certificate(&root)?),
             None => TrustAnchor::Intel,
         };
-        Ok(Self { cluster, anchor, pccs, data: DATA.into() })
+        Ok(Self { cluster, anchor, pccs, store: Location::Directory(DATA.into()) })
     }
 }
 

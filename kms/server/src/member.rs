@@ -105,7 +105,7 @@ impl Member {
         let cluster = config.cluster.clone();
         let key_provider_id = cluster.id();
         let owners = Owners::of(&cluster, key_provider_id)?;
-        let store = Store::open(&config.data, key_provider_id)?;
+        let store = Store::open(&config.store, key_provider_id)?;
         let certified = store.root_certificate()?.map(|envelope| owners.root(&envelope));
         let certified = certified.transpose()?;
         if certified.is_none() && store.entries() > 0 {

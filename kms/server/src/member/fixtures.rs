@@ -15,6 +15,7 @@ use protocol::prpc::{Arguments, Message};
 use serde::Serialize;
 
 use super::*;
+use crate::store::Location;
 
 const APP: AppId = AppId([0xaa; 20]);
 const FILE: ComposeHash = ComposeHash([1; 32]);
@@ -39,8 +40,8 @@ impl Place {
         keys.sort_by_key(|key| key.signer().key());
         let owners = keys.iter().map(|key| key.signer().key()).collect();
         let cluster = Cluster { name: "test".into(), owners, threshold };
-        let (anchor, data) = (TrustAnchor::Intel, data.to_owned());
-        Self { config: Config { cluster, anchor, pccs: None, data }, keys }
+        let (anchor, store) = (TrustAnchor::Intel, Location::Directory(data.to_owned()));
+        Self { config: Config { cluster, anchor, pccs: None, store }, keys }
     }
 
     /// The seed of an owner's private key.

@@ -71,7 +71,7 @@ impl Member {
             Request::Ledger(request) => {
                 return Ok(prpc::encode(&self.ledger(&inner, request.from)?, encoding));
             }
-            Request::PutImage(request) => self.put_image(&inner, &request.image)?,
+            Request::PutImage(request) => self.put_image(&mut inner, &request.image)?,
             Request::ClearImageCache => {
                 inner.store.clear_images()?;
                 self.change_images(BTreeMap::clear);
@@ -219,7 +219,7 @@ impl Member {
         if phase == Phase::Locked { Err(locked) } else { Ok(answer) }
     }
 
-    fn put_image(&self, inner: &Inner, image: &str) -> Result<(), MemberError> {
+    fn put_image(&self, inner: &mut Inner, image: &str) -> Result<(), MemberError> {
         let (found, limit) = (image.len(), MAX_IMAGE_BYTES);
         if found > limit {
             return Err(MemberError::LargeImage { found, limit });

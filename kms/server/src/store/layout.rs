@@ -1,4 +1,4 @@
-//! The files of a data directory, and how the first ones come to be.
+//! The files and tables of a data directory, and how the first ones come to be.
 //!
 //! Two files are written at the beginning and both must be there ever after, so that the loss of
 //! either is seen: the store, and a marker that names the cluster.
@@ -9,10 +9,22 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use protocol::digest::Sha256Digest;
-use redb::Database;
 use redb::backends::FileBackend;
+use redb::{Database, TableDefinition};
 
-use super::{CLUSTER, DOCUMENTS, ENTRIES, FORMAT, FORMAT_KEY, IMAGES, LEDGER, META, StoreError};
+use super::{FORMAT, StoreError};
+
+pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+pub(super) const LEDGER: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("ledger");
+pub(super) const DOCUMENTS: TableDefinition<'_, &str, &str> = TableDefinition::new("documents");
+pub(super) const IMAGES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("images");
+
+/// Key of [`META`] with the number of entries, which every commit rewrites.
+pub(super) const ENTRIES: &str = "entries";
+/// Key of [`META`] with the cluster's id.
+pub(super) const CLUSTER: &str = "cluster";
+/// Key of [`META`] with [`FORMAT`].
+pub(super) const FORMAT_KEY: &str = "format";
 
 /// The store.
 pub(super) const STORE: &str = "kms.redb";

@@ -1,12 +1,19 @@
 //! A host that reads, loses, changes and moves what is stored.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::layout::{MARKER, STORE};
+use redb::{Database, ReadableTable as _};
+
+use super::layout::{LEDGER, MARKER, STORE};
 use super::*;
 
 const CLUSTER_ID: Sha256Digest = Sha256Digest([7; 32]);
+
+/// The store of a data directory.
+fn open(directory: &Path, cluster: Sha256Digest) -> Result<Store, StoreError> {
+    Store::open(&Location::Directory(directory.to_owned()), cluster)
+}
 
 struct Place {
     directory: tempfile::TempDir,
@@ -31,7 +38,7 @@ impl Place {
     }
 
     fn open(&self) -> Result<Store, StoreError> {
-        Store::open(self.directory.path(), CLUSTER_ID)
+        open(self.directory.path(), CLUSTER_ID)
     }
 
     fn file(&self, name: &str) -> PathBuf {
@@ -64,7 +71,7 @@ pub fn exchange_entries(directory: &Path) {
 #[test]
 fn what_was_committed_is_there_after_a_restart() {
     let place = Place::with_three_entries();
-    let store = place.open().unwrap();
+    let mut store = place.open().unwrap();
     let entries = store.read(&place.key, 0, 100).unwrap();
     assert_eq!(entries.iter().map(|entry| &entry[..]).collect::<Vec<_>>(), [b"0", b"1", b"2"]);
     assert_eq!(store.read(&place.key, 1, 1).unwrap()[0][..], b"1"[..]);
@@ -78,7 +85,7 @@ fn what_was_committed_is_there_after_a_restart() {
 #[test]
 fn entries_are_not_readable_on_the_disk_and_no_two_records_are_alike() {
     let directory = tempfile::tempdir().unwrap();
-    let mut store = Store::open(directory.path(), CLUSTER_ID).unwrap();
+    let mut store = open(directory.path(), CLUSTER_ID).unwrap();
     let key = StoreKey::new(Zeroizing::new([9; 32]));
     let marker = b"a marker that stands nowhere else";
     store.commit(&key, &Change { entries: vec![marker, marker], root_certificate: None }).unwrap();
@@ -108,7 +115,7 @@ fn one_lost_file_is_no_beginning() {
 fn strange_files_and_another_clusters_data_are_refused() {
     let place = Place::with_three_entries();
     assert!(matches!(
-        Store::open(place.directory.path(), Sha256Digest([8; 32])),
+        open(place.directory.path(), Sha256Digest([8; 32])),
         Err(StoreError::Foreign { .. })
     ));
     fs::write(place.file("kms.redb.bak"), b"").unwrap();
@@ -175,7 +182,7 @@ fn a_bit_anywhere_in_the_file_is_an_error_or_changes_nothing() {
         fs::write(place.file(STORE), &changed).unwrap();
         // A library that stops on a broken file is an error as good as another.
         let opened = std::panic::catch_unwind(|| {
-            let store = Store::open(place.directory.path(), CLUSTER_ID).ok()?;
+            let store = open(place.directory.path(), CLUSTER_ID).ok()?;
             store.read(&StoreKey::new(Zeroizing::new([9; 32])), 0, 100).ok()
         });
         if let Ok(Some(entries)) = opened {
