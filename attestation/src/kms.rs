@@ -10,7 +10,7 @@
 
 use ed25519_dalek::{Signature, VerifyingKey};
 use protocol::channel::EXPORTER_BYTES;
-use protocol::digest::{ReportData, Sha256Digest};
+use protocol::digest::{Ed25519Key, ReportData, Sha256Digest};
 use protocol::event_name;
 use protocol::evidence::Evidence;
 use protocol::kms::{
@@ -114,6 +114,9 @@ pub enum KmsRefusal {
     /// an owner's key that is none
     #[error("an owner's key")]
     OwnerKey(#[from] KeyError),
+    /// a key that is none of the owners'
+    #[error("{0} is not the key of an owner of this cluster")]
+    NoOwner(Ed25519Key),
     /// a document without enough signatures
     #[error("the owners' {document}")]
     Signatures {
@@ -281,6 +284,23 @@ impl Owners {
         let trust = Trust::new(signers?, usize::from(cluster.threshold));
         let trust = trust.map_err(|source| KmsRefusal::Signatures { document: "keys", source })?;
         Ok(Self { key_provider_id, trust })
+    }
+
+    /// One of these owners alone: a document is looked at before the others signed it.
+    ///
+    /// # Errors
+    /// If the key is not one of theirs.
+    pub fn only(&self, owner: &Ed25519Key) -> Result<Self, KmsRefusal> {
+        let named = self.trust.signers().iter().any(|signer| signer.key() == *owner);
+        unless(named, || KmsRefusal::NoOwner(*owner))?;
+        let trust = Trust::new(vec![Signer::from_key(owner)?], 1);
+        let trust = trust.map_err(|source| KmsRefusal::Signatures { document: "keys", source })?;
+        Ok(Self { key_provider_id: self.key_provider_id, trust })
+    }
+
+    /// The hash of their cluster.
+    pub fn key_provider_id(&self) -> Sha256Digest {
+        self.key_provider_id
     }
 
     /// Whose signatures count, and how many are needed.

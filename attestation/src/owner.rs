@@ -6,6 +6,7 @@
 use ed25519_dalek::{Signature, VerifyingKey};
 use protocol::channel::OwnerProof;
 use protocol::digest::Ed25519Key;
+use protocol::rule::unless;
 
 /// Why a client is not an owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -28,13 +29,11 @@ pub fn judge_owner(
     signed: &[u8],
 ) -> Result<Ed25519Key, OwnerRefusal> {
     let key = Ed25519Key(proof.key);
-    if !owners.contains(&key) {
-        return Err(OwnerRefusal::Stranger);
-    }
+    unless(owners.contains(&key), || OwnerRefusal::Stranger)?;
     let signature = Signature::from_bytes(&proof.signature);
-    VerifyingKey::from_bytes(&key.0)
-        .and_then(|key| key.verify_strict(signed, &signature))
-        .map_err(|_| OwnerRefusal::Signature)?;
+    let verified =
+        VerifyingKey::from_bytes(&key.0).and_then(|key| key.verify_strict(signed, &signature));
+    unless(verified.is_ok(), || OwnerRefusal::Signature)?;
     Ok(key)
 }
 

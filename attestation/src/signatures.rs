@@ -44,6 +44,18 @@ impl Trust {
             _ => Ok(Self { signers, threshold }),
         }
     }
+
+    /// The keys, each once.
+    #[must_use]
+    pub fn signers(&self) -> &[Signer] {
+        &self.signers
+    }
+
+    /// How many of them are needed.
+    #[must_use]
+    pub fn threshold(&self) -> usize {
+        self.threshold
+    }
 }
 
 /// A payload that enough signers vouch for.
@@ -90,6 +102,30 @@ pub fn verify(
     let enough = signers.len() >= trust.threshold;
     unless(enough, || too_few(&envelope, trust, &signers))?;
     Ok(Signed { payload: envelope.into_payload(), signers })
+}
+
+/// The signatures of an envelope that count, each under its signer's own name, and whose they are;
+/// nothing is said of whether they are enough.
+///
+/// # Errors
+/// If the envelope is malformed or of another type.
+pub fn counted(
+    envelope: &[u8],
+    payload_type: PayloadType,
+    trust: &Trust,
+) -> Result<(Envelope, Vec<KeyId>), SignatureError> {
+    let envelope = Envelope::parse(envelope, payload_type)?;
+    let signed_bytes = envelope.signed_bytes();
+    let mut counted = Envelope::new(payload_type, envelope.payload().to_vec());
+    let mut signers = Vec::new();
+    for signer in &trust.signers {
+        let own = |signature: &&[u8]| signer.signed(&signed_bytes, signature);
+        if let Some(signature) = envelope.signatures().find(own) {
+            counted.add(signer.id(), signature);
+            signers.push(signer.id());
+        }
+    }
+    Ok((counted, signers))
 }
 
 /// The reason for a refusal: key ids in an envelope are hints that decide nothing, but they tell a

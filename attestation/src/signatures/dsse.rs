@@ -103,10 +103,28 @@ impl Envelope {
 
     /// Adds a signature; a key's earlier one is replaced.
     pub fn sign(&mut self, key: &SigningKey) {
-        let key_id = key.signer().id().to_string();
+        let signature = key.sign(&self.signed_bytes());
+        self.add(key.signer().id(), &signature);
+    }
+
+    /// Adds a signature that was made elsewhere; one of the same name is replaced.
+    pub(super) fn add(&mut self, signer: KeyId, signature: &[u8]) {
+        let key_id = signer.to_string();
         self.signatures.retain(|signature| signature.key_id != key_id);
-        let bytes = key.sign(&self.signed_bytes()).to_vec();
-        self.signatures.push(Signature { key_id, bytes });
+        self.signatures.push(Signature { key_id, bytes: signature.to_vec() });
+    }
+
+    /// Takes over the signatures of another envelope of the same payload and type; those that are
+    /// here stay.
+    pub fn join(&mut self, other: &Self) {
+        if (self.payload_type, &self.payload) != (other.payload_type, &other.payload) {
+            return;
+        }
+        for signature in &other.signatures {
+            if self.signatures.iter().all(|own| own.key_id != signature.key_id) {
+                self.signatures.push(signature.clone());
+            }
+        }
     }
 
     /// The payload; a claim, as no signature of it is checked.

@@ -11,6 +11,7 @@
 
 pub mod audit;
 pub mod certificates;
+pub mod collection;
 pub mod derivation;
 #[cfg(test)]
 mod fixtures;

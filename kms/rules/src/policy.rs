@@ -11,6 +11,7 @@ mod judging;
 use attestation::kms::{KmsRefusal, Owners};
 use protocol::digest::{AppId, ComposeHash, Sha256Digest};
 use protocol::kms::{Cluster, MAX_DOCUMENT_BYTES, payload_type};
+use protocol::rule::unless;
 
 pub use file::{Instances, PolicyApp, PolicyFile, STORAGE_TO_NAME, ToleratedTcb, UnsoundPolicy};
 pub use judging::{GuestRefusal, Judging};
@@ -117,19 +118,24 @@ impl SignedPolicy {
         previous_version: u64,
         now_secs: u64,
     ) -> Result<Self, PolicyRefusal> {
-        if envelope.len() > MAX_ENVELOPE_BYTES {
-            return Err(PolicyRefusal::TooLarge(envelope.len()));
-        }
-        let expected = cluster.id();
-        let owners = Owners::of(cluster, expected)?;
+        let owners = Owners::of(cluster, cluster.id())?;
+        Self::verify_by(envelope, &owners, previous_version, now_secs)
+    }
+
+    /// The same for a policy that these owners must have signed.
+    pub(crate) fn verify_by(
+        envelope: &str,
+        owners: &Owners,
+        previous_version: u64,
+        now_secs: u64,
+    ) -> Result<Self, PolicyRefusal> {
+        let size = envelope.len();
+        unless(size <= MAX_ENVELOPE_BYTES, || PolicyRefusal::TooLarge(size))?;
         let file: PolicyFile = owners.document(envelope, payload_type::POLICY, "policy")?;
-        if file.key_provider_id != expected {
-            return Err(PolicyRefusal::KeyProvider { found: file.key_provider_id, expected });
-        }
-        if file.version <= previous_version {
-            let (found, previous) = (file.version, previous_version);
-            return Err(PolicyRefusal::Version { found, previous });
-        }
+        let (found, expected) = (file.key_provider_id, owners.key_provider_id());
+        unless(found == expected, || PolicyRefusal::KeyProvider { found, expected })?;
+        let (found, previous) = (file.version, previous_version);
+        unless(found > previous, || PolicyRefusal::Version { found, previous })?;
         file.check()?;
         check_validity(&file)?;
         let policy = Self { file, envelope: envelope.to_owned() };
@@ -143,13 +149,10 @@ impl SignedPolicy {
     /// If it is not valid yet, or no more.
     pub fn check_valid_at(&self, now_secs: u64) -> Result<(), PolicyRefusal> {
         let PolicyFile { not_before_secs, not_after_secs, .. } = self.file;
-        if now_secs < not_before_secs {
-            return Err(PolicyRefusal::NotYet { not_before_secs, now_secs });
-        }
-        if now_secs > not_after_secs {
-            return Err(PolicyRefusal::Expired { not_after_secs, now_secs });
-        }
-        Ok(())
+        let begun = now_secs >= not_before_secs;
+        unless(begun, || PolicyRefusal::NotYet { not_before_secs, now_secs })?;
+        let lasts = now_secs <= not_after_secs;
+        unless(lasts, || PolicyRefusal::Expired { not_after_secs, now_secs })
     }
 
     /// What the owners signed.
@@ -180,11 +183,10 @@ impl SignedPolicy {
 
 fn check_validity(file: &PolicyFile) -> Result<(), PolicyRefusal> {
     let PolicyFile { not_before_secs, not_after_secs, .. } = *file;
-    match not_after_secs.checked_sub(not_before_secs) {
-        None => Err(PolicyRefusal::Never { not_before_secs, not_after_secs }),
-        Some(secs) if secs > MAX_VALIDITY_SECS => Err(PolicyRefusal::TooLong(secs)),
-        Some(_) => Ok(()),
-    }
+    let ends = not_after_secs >= not_before_secs;
+    unless(ends, || PolicyRefusal::Never { not_before_secs, not_after_secs })?;
+    let secs = not_after_secs.saturating_sub(not_before_secs);
+    unless(secs <= MAX_VALIDITY_SECS, || PolicyRefusal::TooLong(secs))
 }
 
 #[cfg(test)]

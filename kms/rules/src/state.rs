@@ -22,7 +22,8 @@ pub use environments::{Environment, accept_environment};
 pub use guests::{anchor, certify, open_disk, reasons, refusal, release};
 pub use instance::{Instance, Mount};
 pub use owners::{
-    COUNTERS_AT_RESUMPTION, DocumentRefused, bootstrap, certify_root, resume, set_list, set_policy,
+    COUNTERS_AT_RESUMPTION, DocumentRefused, Signed, bootstrap, certify_root, resume, review,
+    set_list, set_policy,
 };
 
 /// An instance: its app and its id, if the app has instance ids.

@@ -6,10 +6,9 @@
 use attestation::TrustAnchor;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use protocol::digest::{Ed25519Key, HexError};
 use protocol::kms::{
-    Cluster, ClusterError, DANGER_ROOT_VARIABLE, NAME_VARIABLE, OWNER_KEYS_VARIABLE, PCCS_VARIABLE,
-    THRESHOLD_VARIABLE,
+    Cluster, DANGER_ROOT_VARIABLE, NAME_VARIABLE, OWNER_KEYS_VARIABLE, PCCS_VARIABLE,
+    THRESHOLD_VARIABLE, VariableError,
 };
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
@@ -29,29 +28,15 @@ const DATA: &str = "/data";
 /// Why a KMS cannot start with these variables.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// a variable is missing
-    #[error("{0} is not set")]
-    Missing(&'static str),
+    /// the variables that name the cluster
+    #[error(transparent)]
+    Cluster(#[from] VariableError),
     /// a variable that nobody knows
     #[error("{0} is unknown")]
     Unknown(String),
     /// a variable that is no text
     #[error("{0} is not UTF-8")]
     Text(String),
-    /// a key that is none
-    #[error("{OWNER_KEYS_VARIABLE}: key {index}: {source}")]
-    Owner {
-        /// Which one, from 1.
-        index: usize,
-        /// What is wrong.
-        source: HexError,
-    },
-    /// a threshold that is no number
-    #[error("{THRESHOLD_VARIABLE}: {0:?} is no number from 1 to 255")]
-    Threshold(String),
-    /// a cluster that cannot be
-    #[error("the cluster: {0}")]
-    Cluster(#[from] ClusterError),
     /// a root that is none
     #[error("{DANGER_ROOT_VARIABLE}: {0}")]
     Root(String),
@@ -61,14 +46,18 @@ impl ConfigError {
     /// What to try.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Missing(_) => "set it under `environment:` of the KMS's compose file",
+            Self::Cluster(VariableError::Missing(_)) => {
+                "set it under `environment:` of the KMS's compose file"
+            }
             Self::Unknown(_) => "is it spelled as the documentation spells it?",
             Self::Text(_) => "write it in ASCII",
-            Self::Owner { .. } => {
+            Self::Cluster(VariableError::Owner { .. }) => {
                 "owners' keys are 64 lower-case hexadecimal digits each, separated by commas"
             }
-            Self::Threshold(_) => "state how many owners decide together",
-            Self::Cluster(_) => "name the owners' keys in ascending order, each once",
+            Self::Cluster(VariableError::Threshold(_)) => "state how many owners decide together",
+            Self::Cluster(VariableError::Cluster(_)) => {
+                "name the owners' keys in ascending order, each once"
+            }
             Self::Root(_) => {
                 "it is base64 of one certificate in DER; leave it out where hardware is real"
             }
@@ -105,28 +94,19 @@ impl Config {
             }
         }
         let [name, owners, threshold, root, pccs] = values;
+        let cluster = Cluster::of_variables(|variable| match variable {
+            NAME_VARIABLE => name.clone(),
+            OWNER_KEYS_VARIABLE => owners.clone(),
+            _ => threshold.clone(),
+        })?;
         // A compose file sets what it fills in with nothing to nothing.
         let [root, pccs] = [root, pccs].map(|value| value.filter(|value| !value.is_empty()));
-        let threshold = threshold.ok_or(ConfigError::Missing(THRESHOLD_VARIABLE))?;
-        let cluster = Cluster {
-            name: name.ok_or(ConfigError::Missing(NAME_VARIABLE))?,
-            owners: keys(&owners.ok_or(ConfigError::Missing(OWNER_KEYS_VARIABLE))?)?,
-            threshold: threshold.parse().map_err(|_| ConfigError::Threshold(threshold))?,
-        };
-        cluster.check()?;
         let anchor = match root {
             Some(root) => TrustAnchor::DangerEmulated(certificate(&root)?),
             None => TrustAnchor::Intel,
         };
         Ok(Self { cluster, anchor, pccs, store: Location::Directory(DATA.into()) })
     }
-}
-
-fn keys(text: &str) -> Result<Vec<Ed25519Key>, ConfigError> {
-    let key = |(at, text)| {
-        Ed25519Key::from_hex(text).map_err(|source| ConfigError::Owner { index: at + 1, source })
-    };
-    text.split(',').enumerate().map(key).collect()
 }
 
 fn certificate(text: &str) -> Result<Vec<u8>, ConfigError> {
@@ -141,6 +121,8 @@ fn certificate(text: &str) -> Result<Vec<u8>, ConfigError> {
 
 #[cfg(test)]
 mod tests {
+    use protocol::digest::Ed25519Key;
+
     use super::*;
 
     const KEY: &str = "0101010101010101010101010101010101010101010101010101010101010101";

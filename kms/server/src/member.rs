@@ -5,6 +5,7 @@
 //! library's pure functions. Until owners certified the root nothing is written: a root that nobody
 //! certified is lost with its process, and another one is made.
 
+mod documents;
 mod error;
 mod guests;
 mod owners;
@@ -17,6 +18,7 @@ use attestation::TrustAnchor;
 use attestation::kms::Owners;
 use kms_rules::Root;
 use kms_rules::certificates::RootAuthority;
+use kms_rules::collection::Collection;
 use kms_rules::guest::Guest;
 use kms_rules::ledger::Entry;
 use kms_rules::shares::Share;
@@ -71,6 +73,8 @@ struct Inner {
     to_take: Vec<Part>,
     /// Shares that owners gave, each by the place of its owner.
     given: BTreeMap<usize, Share>,
+    /// What too few owners signed yet.
+    collection: Collection,
     /// A write failed, so that nobody knows what is stored.
     broken: bool,
 }
@@ -120,6 +124,7 @@ impl Member {
             pending: Vec::new(),
             to_take: Vec::new(),
             given: BTreeMap::new(),
+            collection: Collection::default(),
             broken: false,
         };
         let mut seed = [0; 32];

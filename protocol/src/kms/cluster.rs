@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::derivation::length_prefixed;
-use crate::digest::{Ed25519Key, Sha256Digest};
+use crate::digest::{Ed25519Key, HexError, Sha256Digest};
 
 /// Most owners of one cluster.
 pub const MAX_OWNERS: usize = 16;
@@ -49,6 +49,28 @@ pub enum ClusterError {
     },
 }
 
+/// Why variables name no cluster.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VariableError {
+    /// a variable is missing
+    #[error("{0} is not set")]
+    Missing(&'static str),
+    /// a key that is none
+    #[error("{OWNER_KEYS_VARIABLE}: key {index}: {source}")]
+    Owner {
+        /// Which one, from 1.
+        index: usize,
+        /// What is wrong.
+        source: HexError,
+    },
+    /// a threshold that is no number
+    #[error("{THRESHOLD_VARIABLE}: {0:?} is no number from 1 to 255")]
+    Threshold(String),
+    /// a cluster that cannot be
+    #[error("the cluster: {0}")]
+    Cluster(#[from] ClusterError),
+}
+
 /// A cluster of KMS replicas that have one root.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,6 +84,27 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// The cluster that the variables of a KMS's measured file name.
+    ///
+    /// # Errors
+    /// If one is missing or malformed, or there is no such cluster.
+    pub fn of_variables(value: impl Fn(&str) -> Option<String>) -> Result<Self, VariableError> {
+        let of = |name| value(name).ok_or(VariableError::Missing(name));
+        let threshold = of(THRESHOLD_VARIABLE)?;
+        let key = |(at, text)| {
+            Ed25519Key::from_hex(text)
+                .map_err(|source| VariableError::Owner { index: at + 1, source })
+        };
+        let owners = of(OWNER_KEYS_VARIABLE)?;
+        let cluster = Self {
+            name: of(NAME_VARIABLE)?,
+            owners: owners.split(',').enumerate().map(key).collect::<Result<_, _>>()?,
+            threshold: threshold.parse().map_err(|_| VariableError::Threshold(threshold))?,
+        };
+        cluster.check()?;
+        Ok(cluster)
+    }
+
     /// Refuses a cluster that cannot be.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Ed25519Key;
 use crate::prpc::hex_bytes;
 
 /// Asks for the keys of the guest at the other end of the channel; what it is, the channel proved.
@@ -282,6 +283,59 @@ pub struct StatusResponse {
     /// Shares of the root that are here, while it is locked.
     #[prost(uint32, tag = "109")]
     pub shares: u32,
+    /// Documents that too few owners signed yet.
+    #[prost(message, repeated, tag = "110")]
+    pub pending: Vec<PendingDocument>,
+    /// Lower-case hex of the keys of owners whose shares are here while the root is locked, or who
+    /// took theirs from the process that made the root.
+    #[prost(string, repeated, tag = "111")]
+    pub holders: Vec<String>,
+    /// Whether owners certified the root.
+    #[prost(bool, tag = "112")]
+    pub certified: bool,
+}
+
+impl StatusResponse {
+    /// Whether this owner's signature of a document of this type waits for others.
+    pub fn waits_for_others(&self, payload_type: &str, owner: &Ed25519Key) -> bool {
+        let owner = owner.to_string();
+        let of_type = |document: &&PendingDocument| document.payload_type == payload_type;
+        self.pending.iter().filter(of_type).any(|document| document.signers.contains(&owner))
+    }
+}
+
+/// A document that too few owners signed yet.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PendingDocument {
+    /// See [`super::payload_type`].
+    #[prost(string, tag = "100")]
+    pub payload_type: String,
+    /// SHA-256 of the document; 32 bytes.
+    #[prost(bytes = "vec", tag = "101")]
+    #[serde(with = "hex_bytes")]
+    pub digest: Vec<u8>,
+    /// Lower-case hex of the keys of the owners who signed it.
+    #[prost(string, repeated, tag = "102")]
+    pub signers: Vec<String>,
+}
+
+/// Asks for documents that too few owners signed yet.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PendingRequest {
+    /// See [`super::payload_type`].
+    #[prost(string, tag = "100")]
+    pub payload_type: String,
+}
+
+/// The documents, as many as fit an answer.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PendingResponse {
+    /// The JSON of each envelope.
+    #[prost(string, repeated, tag = "100")]
+    pub envelopes: Vec<String>,
 }
 
 /// A part of the root, for one owner.

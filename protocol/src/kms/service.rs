@@ -2,7 +2,7 @@
 
 use super::messages::{
     AcceptEnvVersionRequest, AnchorRequest, AppIdRequest, GetAppKeyRequest, LedgerRequest,
-    OpenDiskRequest, PutImageRequest, Share, SignCertRequest, SignedDocument,
+    OpenDiskRequest, PendingRequest, PutImageRequest, Share, SignCertRequest, SignedDocument,
 };
 use crate::prpc::{Arguments, PrpcError};
 
@@ -38,6 +38,7 @@ pub enum Request {
     Resume(SignedDocument),
     SetPolicy(SignedDocument),
     GetPolicy,
+    Pending(PendingRequest),
     PutImage(PutImageRequest),
     ClearImageCache,
     Ledger(LedgerRequest),
@@ -75,6 +76,7 @@ impl KmsService {
                 "Resume",
                 "SetPolicy",
                 "GetPolicy",
+                "Pending",
                 "PutImage",
                 "ClearImageCache",
                 "Ledger",
@@ -122,6 +124,7 @@ impl KmsService {
             "Resume" => Request::Resume(arguments.decode()?),
             "SetPolicy" => Request::SetPolicy(arguments.decode()?),
             "GetPolicy" => Request::GetPolicy,
+            "Pending" => Request::Pending(arguments.decode()?),
             "PutImage" => Request::PutImage(arguments.decode()?),
             "ClearImageCache" => Request::ClearImageCache,
             "Ledger" => Request::Ledger(arguments.decode()?),

@@ -281,6 +281,19 @@ fn a_document_does_not_stand_for_one_of_another_type() {
 }
 
 #[test]
+fn one_owners_signature_alone_counts_for_that_owner_and_for_nobody_else() {
+    let genuine = Meeting::genuine();
+    let owners = Owners::of(&genuine.cluster, genuine.rules.key_provider_id).unwrap();
+    let [first, second] = [0, 1].map(|place| genuine.signers[place].signer().key());
+    let alone = signed(payload_type::ROOT, &genuine.root, &genuine.signers[..1]);
+    owners.only(&first).unwrap().root(&alone).unwrap();
+    let refused = owners.only(&second).unwrap().root(&alone).unwrap_err();
+    assert!(matches!(refused, KmsRefusal::Signatures { .. }), "{refused:?}");
+    let stranger = Ed25519Key([9; 32]);
+    assert_eq!(owners.only(&stranger).unwrap_err(), KmsRefusal::NoOwner(stranger));
+}
+
+#[test]
 fn a_list_that_was_replaced_does_not_count() {
     let mut meeting = Meeting::genuine();
     meeting.list.version = MINIMUM - 1;

@@ -1,10 +1,11 @@
 //! An entry changes the state, if it could have been decided there.
 
+use attestation::kms::Owners;
 use protocol::kms::GENERATION_BITS;
 
 use super::Environment;
 use super::instance::last_counter;
-use super::owners::{lowest_counter_after, read_list, read_policy, read_resumption};
+use super::owners::{lowest_counter_after, owners, read_list, read_policy, read_resumption};
 use super::{Born, FIRST_EPOCH, Instance, Mount, RefusalWindow, State, certify_root};
 use crate::ledger::{
     Anchored, Bootstrap, Document, Entry, EnvironmentAccepted, Fault, Kind, LedgerError,
@@ -91,22 +92,29 @@ impl State {
         Ok(())
     }
 
+    fn owners(&self, envelope: &str) -> Result<Owners, Fault> {
+        owners(self, envelope).map_err(rule)
+    }
+
     fn list_set(&mut self, document: &Document) -> Result<(), Fault> {
-        let list = read_list(self, &document.envelope).map_err(rule)?;
+        let list =
+            read_list(self, &self.owners(&document.envelope)?, &document.envelope).map_err(rule)?;
         check_version(document, list.version)?;
         self.list = Some((list, document.envelope.clone()));
         Ok(())
     }
 
     fn policy_set(&mut self, document: &Document, time: u64) -> Result<(), Fault> {
-        let policy = read_policy(self, &document.envelope, time).map_err(rule)?;
+        let policy = read_policy(self, &self.owners(&document.envelope)?, &document.envelope, time)
+            .map_err(rule)?;
         check_version(document, policy.version())?;
         self.policy = Some(policy);
         Ok(())
     }
 
     fn resumed(&mut self, resumed: &Resumed, time: u64) -> Result<(), Fault> {
-        let resumption = read_resumption(self, &resumed.envelope).map_err(rule)?;
+        let resumption = read_resumption(self, &self.owners(&resumed.envelope)?, &resumed.envelope)
+            .map_err(rule)?;
         let lowest = lowest_counter_after(self, time);
         if resumption.member != resumed.member || resumed.lowest_counter != lowest {
             return Err(rule("it says something else than the resumption in it"));

@@ -1,8 +1,12 @@
 //! What owners decide: the root, the list, the policy, and that a new process may go on.
+//!
+//! Each document is decided about by one function of state, envelope and owners. [`review`] asks it
+//! for one owner's signature alone, before there are enough: what comes of that is no entry.
 
 use attestation::kms::{KmsRefusal, Owners};
 use protocol::digest::{Ed25519Key, Sha256Digest};
 use protocol::kms::{Cluster, ClusterError, KmsList, Resumption, RootCertificate, payload_type};
+use protocol::rule::unless;
 
 use super::{Born, FIRST_EPOCH, State};
 use crate::ledger::{Bootstrap, Document, Entry, Kind, Resumed, RootCertified};
@@ -86,6 +90,74 @@ pub enum DocumentRefused {
     AlreadyServing,
 }
 
+/// What an owner's signature is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Signed {
+    /// The certificate of the root.
+    Root,
+    /// The list of what may be a KMS.
+    List,
+    /// The policy.
+    Policy,
+    /// The word that a new process goes on.
+    Resumption,
+}
+
+impl Signed {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Root, Self::List, Self::Policy, Self::Resumption];
+
+    /// The document's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Root => "root certificate",
+            Self::List => "list",
+            Self::Policy => "policy",
+            Self::Resumption => "resumption",
+        }
+    }
+
+    /// The one with this type of payload.
+    pub fn of_payload(payload_type: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|signed| signed.payload_type() == payload_type)
+    }
+
+    /// The type of its envelope's payload.
+    pub fn payload_type(self) -> &'static str {
+        match self {
+            Self::Root => payload_type::ROOT,
+            Self::List => payload_type::LIST,
+            Self::Policy => payload_type::POLICY,
+            Self::Resumption => payload_type::RESUMPTION,
+        }
+    }
+}
+
+/// Whether a document of one owner would count here, had enough others signed it too; `member` is
+/// this process's key.
+///
+/// # Errors
+/// If the owner did not sign it, or it would be refused whoever signed it.
+pub fn review(
+    state: &State,
+    owner: &Ed25519Key,
+    signed: Signed,
+    envelope: &str,
+    member: &Ed25519Key,
+    clock_secs: u64,
+) -> Result<(), DocumentRefused> {
+    let owners = owners(state, envelope)?.only(owner)?;
+    match signed {
+        Signed::Root => read_root(state, &owners, envelope).map(drop),
+        Signed::List => read_list(state, &owners, envelope).map(drop),
+        Signed::Policy => read_policy(state, &owners, envelope, state.now(clock_secs)).map(drop),
+        Signed::Resumption => {
+            let resumption = read_resumption(state, &owners, envelope)?;
+            check_member(&resumption, member)
+        }
+    }
+}
+
 /// A root was made: the first entry.
 ///
 /// # Errors
@@ -97,9 +169,7 @@ pub fn bootstrap(
     member: Ed25519Key,
     clock_secs: u64,
 ) -> Result<Entry, DocumentRefused> {
-    if state.born.is_some() || state.entries != 0 {
-        return Err(DocumentRefused::Born);
-    }
+    unless(state.born.is_none() && state.entries == 0, || DocumentRefused::Born)?;
     cluster.check()?;
     let cluster = cluster.clone();
     let kind = Kind::Bootstrap(Bootstrap { cluster, epoch: FIRST_EPOCH, identity, member });
@@ -115,16 +185,17 @@ pub fn certify_root(
     envelope: &str,
     clock_secs: u64,
 ) -> Result<Entry, DocumentRefused> {
-    let (born, owners) = owners(state, envelope)?;
-    let RootCertificate { epoch, identity, .. } = owners.root(envelope)?;
-    if (epoch, identity) != (born.epoch, born.identity) {
-        return Err(DocumentRefused::OtherRoot { epoch, identity });
-    }
-    if born.certificate.is_some() {
-        return Err(DocumentRefused::Certified);
-    }
+    read_root(state, &owners(state, envelope)?, envelope)?;
     let kind = Kind::RootCertified(RootCertified { envelope: envelope.to_owned() });
     Ok(state.next(kind, clock_secs))
+}
+
+fn read_root(state: &State, owners: &Owners, envelope: &str) -> Result<(), DocumentRefused> {
+    let born = born(state)?;
+    let RootCertificate { epoch, identity, .. } = owners.root(envelope)?;
+    let ours = (epoch, identity) == (born.epoch, born.identity);
+    unless(ours, || DocumentRefused::OtherRoot { epoch, identity })?;
+    unless(born.certificate.is_none(), || DocumentRefused::Certified)
 }
 
 /// The owners' list of what may be a KMS.
@@ -132,21 +203,20 @@ pub fn certify_root(
 /// # Errors
 /// If too few signed it, it is empty, or not newer than the one that counts.
 pub fn set_list(state: &State, envelope: &str, clock_secs: u64) -> Result<Entry, DocumentRefused> {
-    let list = read_list(state, envelope)?;
+    let list = read_list(state, &owners(state, envelope)?, envelope)?;
     let document = Document { version: list.version, envelope: envelope.to_owned() };
     Ok(state.next(Kind::ListSet(document), clock_secs))
 }
 
-pub(super) fn read_list(state: &State, envelope: &str) -> Result<KmsList, DocumentRefused> {
-    let (_, owners) = owners(state, envelope)?;
+pub(super) fn read_list(
+    state: &State,
+    owners: &Owners,
+    envelope: &str,
+) -> Result<KmsList, DocumentRefused> {
     let list = owners.list(envelope)?;
-    let previous = state.list().map_or(0, |list| list.version);
-    if list.version <= previous {
-        return Err(DocumentRefused::ListVersion { found: list.version, previous });
-    }
-    if list.images.is_empty() {
-        return Err(DocumentRefused::EmptyList);
-    }
+    let (found, previous) = (list.version, state.list().map_or(0, |list| list.version));
+    unless(found > previous, || DocumentRefused::ListVersion { found, previous })?;
+    unless(!list.images.is_empty(), || DocumentRefused::EmptyList)?;
     Ok(list)
 }
 
@@ -159,19 +229,20 @@ pub fn set_policy(
     envelope: &str,
     clock_secs: u64,
 ) -> Result<Entry, DocumentRefused> {
-    let policy = read_policy(state, envelope, state.now(clock_secs))?;
+    let owners = owners(state, envelope)?;
+    let policy = read_policy(state, &owners, envelope, state.now(clock_secs))?;
     let document = Document { version: policy.version(), envelope: envelope.to_owned() };
     Ok(state.next(Kind::PolicySet(document), clock_secs))
 }
 
 pub(super) fn read_policy(
     state: &State,
+    owners: &Owners,
     envelope: &str,
     now_secs: u64,
 ) -> Result<SignedPolicy, DocumentRefused> {
-    let born = state.born.as_ref().ok_or(DocumentRefused::Unborn)?;
     let previous = state.policy.as_ref().map_or(0, SignedPolicy::version);
-    Ok(SignedPolicy::verify(envelope, &born.cluster, previous, now_secs)?)
+    Ok(SignedPolicy::verify_by(envelope, owners, previous, now_secs)?)
 }
 
 /// The owners' word that the process with the key `member` goes on from this state.
@@ -184,11 +255,8 @@ pub fn resume(
     member: &Ed25519Key,
     clock_secs: u64,
 ) -> Result<Entry, DocumentRefused> {
-    let resumption = read_resumption(state, envelope)?;
-    if resumption.member != *member {
-        let (found, expected) = (resumption.member, *member);
-        return Err(DocumentRefused::OtherMember { found, expected });
-    }
+    let resumption = read_resumption(state, &owners(state, envelope)?, envelope)?;
+    check_member(&resumption, member)?;
     let resumed = Resumed {
         member: *member,
         lowest_counter: lowest_counter_after(state, state.now(clock_secs)),
@@ -199,26 +267,28 @@ pub fn resume(
 
 pub(super) fn read_resumption(
     state: &State,
+    owners: &Owners,
     envelope: &str,
 ) -> Result<Resumption, DocumentRefused> {
-    let (born, owners) = owners(state, envelope)?;
+    let born = born(state)?;
     let resumption: Resumption =
         owners.document(envelope, payload_type::RESUMPTION, "resumption")?;
-    if resumption.key_provider_id != born.cluster.id() {
-        return Err(DocumentRefused::OtherCluster(resumption.key_provider_id));
-    }
-    if (resumption.entries, resumption.head) != (state.entries, state.head) {
-        return Err(DocumentRefused::OtherHead {
-            found: resumption.entries,
-            found_head: resumption.head,
-            entries: state.entries,
-            head: state.head,
-        });
-    }
-    if resumption.member == born.member {
-        return Err(DocumentRefused::AlreadyServing);
-    }
+    let id = resumption.key_provider_id;
+    unless(id == born.cluster.id(), || DocumentRefused::OtherCluster(id))?;
+    let here = (resumption.entries, resumption.head) == (state.entries, state.head);
+    unless(here, || DocumentRefused::OtherHead {
+        found: resumption.entries,
+        found_head: resumption.head,
+        entries: state.entries,
+        head: state.head,
+    })?;
+    unless(resumption.member != born.member, || DocumentRefused::AlreadyServing)?;
     Ok(resumption)
+}
+
+fn check_member(resumption: &Resumption, member: &Ed25519Key) -> Result<(), DocumentRefused> {
+    let (found, expected) = (resumption.member, *member);
+    unless(found == expected, || DocumentRefused::OtherMember { found, expected })
 }
 
 /// A number that no mount can have had, even if the newest entries are missing.
@@ -228,10 +298,14 @@ pub(super) fn lowest_counter_after(state: &State, now_secs: u64) -> u64 {
     highest.saturating_add(COUNTERS_AT_RESUMPTION)
 }
 
-fn owners<'a>(state: &'a State, envelope: &str) -> Result<(&'a Born, Owners), DocumentRefused> {
-    let born = state.born.as_ref().ok_or(DocumentRefused::Unborn)?;
-    if envelope.len() > MAX_ENVELOPE_BYTES {
-        return Err(DocumentRefused::TooLarge(envelope.len()));
-    }
-    Ok((born, Owners::of(&born.cluster, born.cluster.id())?))
+fn born(state: &State) -> Result<&Born, DocumentRefused> {
+    state.born.as_ref().ok_or(DocumentRefused::Unborn)
+}
+
+/// All owners, for an envelope within its budget.
+pub(super) fn owners(state: &State, envelope: &str) -> Result<Owners, DocumentRefused> {
+    let born = born(state)?;
+    let size = envelope.len();
+    unless(size <= MAX_ENVELOPE_BYTES, || DocumentRefused::TooLarge(size))?;
+    Ok(Owners::of(&born.cluster, born.cluster.id())?)
 }

@@ -17,9 +17,9 @@ use serde::Serialize;
 use super::*;
 use crate::store::Location;
 
-const APP: AppId = AppId([0xaa; 20]);
-const FILE: ComposeHash = ComposeHash([1; 32]);
-const IMAGE: OsImageHash = OsImageHash([3; 32]);
+pub const APP: AppId = AppId([0xaa; 20]);
+pub const FILE: ComposeHash = ComposeHash([1; 32]);
+pub const IMAGE: OsImageHash = OsImageHash([3; 32]);
 
 /// A cluster and the data directory of its one KMS.
 pub struct Place {
@@ -61,22 +61,40 @@ impl Place {
         Caller::Owner(self.keys[place].signer().key())
     }
 
+    /// This owner's key.
+    pub fn key(&self, place: usize) -> Ed25519Key {
+        self.keys[place].signer().key()
+    }
+
     /// A document with the signatures of as many owners as decide.
     pub fn signed(&self, payload_type: &'static str, document: &impl Serialize) -> SignedDocument {
+        let deciding: Vec<usize> = (0..usize::from(self.config.cluster.threshold)).collect();
+        self.signed_by(&deciding, payload_type, document)
+    }
+
+    /// A document with the signatures of these owners.
+    pub fn signed_by(
+        &self,
+        owners: &[usize],
+        payload_type: &'static str,
+        document: &impl Serialize,
+    ) -> SignedDocument {
         let payload = serde_json::to_vec(document).unwrap();
         let mut envelope = Envelope::new(PayloadType(payload_type), payload);
-        for key in self.keys.iter().take(usize::from(self.config.cluster.threshold)) {
-            envelope.sign(key);
-        }
+        owners.iter().for_each(|owner| envelope.sign(&self.keys[*owner]));
         SignedDocument { envelope: envelope.to_json() }
     }
 
     /// The certificate of the root that a KMS says it has.
     pub fn certificate(&self, status: &StatusResponse) -> SignedDocument {
+        self.signed(payload_type::ROOT, &self.root(status))
+    }
+
+    /// The root that a KMS says it has, as owners sign it.
+    pub fn root(&self, status: &StatusResponse) -> RootCertificate {
         let identity = Ed25519Key(status.identity.clone().try_into().unwrap());
         let key_provider_id = self.config.cluster.id();
-        let root = RootCertificate { key_provider_id, epoch: status.epoch, identity };
-        self.signed(payload_type::ROOT, &root)
+        RootCertificate { key_provider_id, epoch: status.epoch, identity }
     }
 
     /// A list with one entry.
@@ -86,9 +104,12 @@ impl Place {
 
     /// A list with this entry.
     pub fn list_of(&self, version: u64, image: KmsImage) -> SignedDocument {
-        let images = vec![image];
-        let key_provider_id = self.config.cluster.id();
-        self.signed(payload_type::LIST, &KmsList { key_provider_id, version, images })
+        self.signed(payload_type::LIST, &self.list_file(version, image))
+    }
+
+    /// A list with this entry, as owners sign it.
+    pub fn list_file(&self, version: u64, image: KmsImage) -> KmsList {
+        KmsList { key_provider_id: self.config.cluster.id(), version, images: vec![image] }
     }
 
     /// A policy that names [`guest`].
@@ -98,6 +119,11 @@ impl Place {
 
     /// A policy that names this app in this image.
     pub fn policy_of(&self, version: u64, app_id: AppId, pair: KmsImage) -> SignedDocument {
+        self.signed(payload_type::POLICY, &self.policy_file(version, app_id, pair))
+    }
+
+    /// The same, as owners sign it.
+    pub fn policy_file(&self, version: u64, app_id: AppId, pair: KmsImage) -> PolicyFile {
         let app = PolicyApp {
             app_id,
             compose_hashes: vec![pair.compose_hash],
@@ -109,7 +135,7 @@ impl Place {
             certifiable_names: Vec::new(),
         };
         let now_secs = now_secs();
-        let file = PolicyFile {
+        PolicyFile {
             key_provider_id: self.config.cluster.id(),
             version,
             not_before_secs: now_secs - 60,
@@ -122,19 +148,22 @@ impl Place {
             minimum_tcb_date_secs: None,
             tolerate_tcb: Vec::new(),
             gateway_app_id: None,
-        };
-        self.signed(payload_type::POLICY, &file)
+        }
     }
 
     /// The owners' word that a process goes on from what it has.
     pub fn resumption(&self, status: &StatusResponse) -> SignedDocument {
-        let resumption = Resumption {
+        self.signed(payload_type::RESUMPTION, &self.resumption_file(status))
+    }
+
+    /// The same, as owners sign it.
+    pub fn resumption_file(&self, status: &StatusResponse) -> Resumption {
+        Resumption {
             key_provider_id: self.config.cluster.id(),
             member: Ed25519Key(status.member.clone().try_into().unwrap()),
             entries: status.entries,
             head: Sha256Digest(status.head.clone().try_into().unwrap()),
-        };
-        self.signed(payload_type::RESUMPTION, &resumption)
+        }
     }
 
     /// A process that was bootstrapped and gives keys, and every owner's share.

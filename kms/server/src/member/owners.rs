@@ -7,7 +7,7 @@ use kms_rules::Root;
 use kms_rules::ledger::Entry;
 use kms_rules::policy::SignedPolicy;
 use kms_rules::shares::{self, Share};
-use kms_rules::state::{self, DocumentRefused, Phase, State};
+use kms_rules::state::{self, Phase, Signed, State};
 use protocol::digest::Ed25519Key;
 use protocol::image::MAX_BYTES as MAX_IMAGE_BYTES;
 use protocol::kms::{
@@ -33,7 +33,6 @@ impl Member {
         now_secs: u64,
     ) -> Result<Vec<u8>, MemberError> {
         let mut inner = self.inner()?;
-        let state = &inner.state;
         match request {
             Request::Status => {}
             Request::Bootstrap => self.bootstrap(&mut inner, now_secs)?,
@@ -45,26 +44,22 @@ impl Member {
             }
             Request::GiveShare(message) => self.give_share(&mut inner, owner, message)?,
             Request::CertifyRoot(document) => {
-                let entry = state::certify_root(state, &document.envelope, now_secs)?;
-                self.certify(&mut inner, &entry, &document.envelope)?;
+                self.document(&mut inner, owner, Signed::Root, &document.envelope, now_secs)?;
             }
             Request::SetList(document) => {
-                self.not_waiting(&inner, "SetList")?;
-                let entry = state::set_list(state, &document.envelope, now_secs)?;
-                inner.append(&entry)?;
+                self.document(&mut inner, owner, Signed::List, &document.envelope, now_secs)?;
             }
             Request::SetPolicy(document) => {
-                self.not_waiting(&inner, "SetPolicy")?;
-                let entry = state::set_policy(state, &document.envelope, now_secs)?;
-                inner.append(&entry)?;
+                self.document(&mut inner, owner, Signed::Policy, &document.envelope, now_secs)?;
             }
             Request::Resume(document) => {
-                self.in_phase(&inner, "Resume", Phase::Waiting)?;
-                let entry = state::resume(state, &document.envelope, &self.key, now_secs)?;
-                inner.append(&entry)?;
+                self.document(&mut inner, owner, Signed::Resumption, &document.envelope, now_secs)?;
+            }
+            Request::Pending(request) => {
+                return Ok(prpc::encode(&self.pending(&inner, request), encoding));
             }
             Request::GetPolicy => {
-                let envelope = state.policy().map(SignedPolicy::envelope);
+                let envelope = inner.state.policy().map(SignedPolicy::envelope);
                 let envelope = envelope.unwrap_or_default().to_owned();
                 return Ok(prpc::encode(&SignedDocument { envelope }, encoding));
             }
@@ -99,7 +94,17 @@ impl Member {
             policy_version: state.policy().map_or(0, SignedPolicy::version),
             list_version: state.list().map_or(0, |list| list.version),
             shares: u32::try_from(inner.given.len()).unwrap_or(u32::MAX),
+            pending: inner.collection.pending(&self.owners),
+            holders: self.holders(inner),
+            certified: inner.certified.is_some(),
         }
+    }
+
+    /// Owners whose shares are here, or who took theirs from here.
+    fn holders(&self, inner: &Inner) -> Vec<String> {
+        let taken = inner.to_take.iter().enumerate().filter(|(_, part)| part.taken);
+        let places = inner.given.keys().copied().chain(taken.map(|(place, _)| place));
+        places.filter_map(|place| self.cluster.owners.get(place)).map(ToString::to_string).collect()
     }
 
     /// Makes the root, once: not over a root that is here, nor over one that is stored.
@@ -125,20 +130,6 @@ impl Member {
         let part = inner.to_take.get_mut(place).ok_or(MemberError::NoShares)?;
         part.taken = true;
         Ok(ShareMessage { epoch, share: part.share.to_bytes().to_vec() })
-    }
-
-    /// The certificate is stored with all that came before it. It is refused while too few shares
-    /// were taken: a restart would lose everything under this root.
-    fn certify(&self, inner: &mut Inner, entry: &Entry, envelope: &str) -> Result<(), MemberError> {
-        let needed = self.cluster.threshold;
-        let taken = inner.to_take.iter().filter(|part| part.taken).count();
-        if taken < usize::from(needed) {
-            return Err(MemberError::FewTaken { taken, needed });
-        }
-        let certified = self.owners.root(envelope).map_err(DocumentRefused::from)?;
-        inner.append(entry)?;
-        inner.certified = Some(certified);
-        Ok(())
     }
 
     /// Takes an owner's own share; with enough of them the root is here, and the ledger is read.
@@ -235,7 +226,7 @@ impl Member {
         place.ok_or(MemberError::NoShares)
     }
 
-    fn in_phase(
+    pub(super) fn in_phase(
         &self,
         inner: &Inner,
         call: &'static str,
@@ -247,7 +238,7 @@ impl Member {
     }
 
     /// Nothing changes while entries may be missing.
-    fn not_waiting(&self, inner: &Inner, call: &'static str) -> Result<(), MemberError> {
+    pub(super) fn not_waiting(&self, inner: &Inner, call: &'static str) -> Result<(), MemberError> {
         inner.usable()?;
         match inner.phase(&self.key) {
             phase @ (Phase::Locked | Phase::Waiting) => Err(MemberError::Phase { call, phase }),
