@@ -9,7 +9,9 @@ mod kms;
 mod up;
 
 pub use env::{Env, EnvSeal};
-pub use kms::{KeyFlags, Kms, KmsImageVerb, KmsLedger, KmsPolicy, KmsStart, Transfer};
+pub use kms::{
+    KeyFlags, Kms, KmsAt, KmsCommand, KmsImageVerb, KmsLedger, KmsPolicy, KmsStart, Transfer,
+};
 pub use up::{Down, Up};
 
 /// Run docker-compose apps in verifiable Intel TDX virtual machines.
@@ -49,8 +51,7 @@ pub enum Command {
     #[command(subcommand)]
     Env(Env),
     /// Own a key management service: its root, its policy, its ledger.
-    #[command(subcommand)]
-    Kms(Kms),
+    Kms(KmsCommand),
     /// Build the image from pinned sources and print its directory.
     Build(Build),
     /// Build twice under different conditions and compare every byte.

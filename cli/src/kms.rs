@@ -13,3 +13,4 @@ mod ledger;
 pub mod local;
 pub mod memory;
 pub mod policy;
+pub mod reached;

@@ -68,7 +68,7 @@ fn main() -> ExitCode {
         Command::Stats(options) => commands::stats::run(options, &output),
         Command::Events(options) => commands::events::run(options, &output),
         Command::Env(verb) => commands::env::run(verb, &output),
-        Command::Kms(verb) => commands::kms::run(verb, &output),
+        Command::Kms(command) => commands::kms::run(command, &output),
         Command::Build(options) => commands::build::run(options, &output),
         Command::Rebuild(options) => commands::rebuild::run(options, &output),
         Command::Lock(options) => commands::lock::run(options, &output),

@@ -1,5 +1,6 @@
 //! The verbs of `dstyx kms`, where `up` gets an app's keys, and what moves its disk.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -39,15 +40,46 @@ pub struct Transfer {
     pub file: PathBuf,
 }
 
+/// A KMS and what is done with it.
+#[derive(Debug, Args)]
+pub struct KmsCommand {
+    /// Which KMS; by default this user's own.
+    #[command(flatten)]
+    pub at: KmsAt,
+    /// What is done.
+    #[command(subcommand)]
+    pub verb: Kms,
+}
+
+/// A KMS that is not this user's machine, and what it is verified against.
+#[derive(Debug, Clone, Default, Args)]
+pub struct KmsAt {
+    /// The KMS at this address (https://, host and port) instead of this user's own.
+    #[arg(long, value_name = "URL", global = true)]
+    pub kms: Option<String>,
+    /// The app-compose.json that it must run, or its directory; it names the owners.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub kms_app: Option<PathBuf>,
+    /// The directory of the image that it must run in.
+    #[arg(long, value_name = "DIR", global = true)]
+    pub kms_image: Option<PathBuf>,
+    /// Take a KMS whose TDX is emulated, which proves nothing.
+    #[arg(long, global = true)]
+    pub danger_accept_emulated: bool,
+}
+
 /// What an owner does with a KMS.
 #[derive(Debug, Subcommand)]
 pub enum Kms {
     /// Make this user's owner key, if there is none, and print who its KMS is.
     Init,
-    /// Start this user's KMS, the machine `kms`, and lead it to where it serves.
+    /// Start this user's KMS, the machine `kms`, and lead it to where it serves; with --cluster the
+    /// KMS of several owners, which each of them leads with `next`.
     Start(KmsStart),
-    /// Show how this user's KMS is, after its evidence was verified.
+    /// Show how the KMS is, after its evidence was verified.
     Status,
+    /// Do what the KMS waits for from this owner: share, certificate, list, word to go on.
+    Next,
     /// Let a KMS that never had a root make one, and certify it.
     Bootstrap,
     /// Take this owner's share of the root and keep it.
@@ -87,6 +119,18 @@ pub struct KmsStart {
     /// CPU of an emulated guest.
     #[arg(long, value_enum, default_value_t = Accel::Tcg)]
     pub accel: Accel,
+    /// Start the KMS of the cluster with this name, as the machine `kms-NAME`.
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// The key of one of its owners (`dstyx kms init` prints it); for the first start.
+    #[arg(long, value_name = "HEX", requires = "cluster")]
+    pub owner: Vec<String>,
+    /// How many of them decide together; for the first start.
+    #[arg(long, value_name = "K", requires = "owner")]
+    pub threshold: Option<u8>,
+    /// Address on this host where its ports are published.
+    #[arg(long, default_value = "127.0.0.1", requires = "cluster")]
+    pub bind: IpAddr,
 }
 
 /// What is done with policies.
@@ -111,7 +155,12 @@ pub enum KmsPolicy {
         #[arg(long)]
         out: PathBuf,
     },
-    /// Check a policy, or an envelope that this owner signed.
+    /// Write the envelope of a policy that waits for signatures of more owners.
+    Pending {
+        /// File to write.
+        file: PathBuf,
+    },
+    /// Check a policy, or what is in an envelope.
     Check {
         /// The policy, or an envelope of it.
         file: PathBuf,
@@ -131,7 +180,7 @@ pub enum KmsPolicy {
         #[arg(long)]
         file: Option<PathBuf>,
     },
-    /// Set a signed policy.
+    /// Hand a signed policy to the KMS; it counts once enough owners' signatures are there.
     Push {
         /// The envelope.
         file: PathBuf,

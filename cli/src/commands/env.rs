@@ -32,7 +32,7 @@ fn seal(options: &EnvSeal, output: &Output) -> Outcome<ExitCode> {
     };
     let public_key = match &options.public_key {
         Some(key) => decode_hex(key).hint("--public-key", "64 lower-case hexadecimal digits")?,
-        None => environments::key_of(&mut Local::running()?.connection, app_id)?,
+        None => environments::key_of(&mut Local::running()?.kms.connection, app_id)?,
     };
     let signer = match &options.signer {
         Some(file) => Owner::load_from(file)?.ok_or_else(|| {

@@ -3,45 +3,55 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use kms_rules::state::Signed;
 use protocol::kms::StatusResponse;
 use protocol::prpc::Empty;
 use serde_json::json;
 use vmm_configs::spec::Accelerator;
 
-use crate::args::{Accel, Kms, KmsImageVerb, KmsStart};
+use crate::args::{Accel, Kms, KmsAt, KmsCommand, KmsImageVerb};
 use crate::failure::{Failure, Outcome};
 use crate::files;
 use crate::kms::ceremony::{Ceremony, Step};
 use crate::kms::channel::{Calls as _, Connection};
 use crate::kms::image::put_image as upload;
-use crate::kms::local::{Local, Start};
+use crate::kms::reached::Reached;
 use crate::output::{Output, columns};
 use crate::owner::{self, Owner};
-use crate::parts::Overrides;
-use crate::platform;
 
 mod ledger;
 mod policy;
+mod start;
 
 /// Does what was asked for.
-pub fn run(verb: &Kms, output: &Output) -> Outcome<ExitCode> {
+pub fn run(KmsCommand { at, verb }: &KmsCommand, output: &Output) -> Outcome<ExitCode> {
+    let own_only = matches!(verb, Kms::Init | Kms::Start(_));
+    if own_only && at.kms.is_some() {
+        return Err(Failure::new(
+            "--kms names a KMS that runs already",
+            "`init` and `start` are about this user's key and this host's machines: leave it out",
+        ));
+    }
     match verb {
         Kms::Init => init(output),
-        Kms::Start(options) => start(options, output),
-        Kms::Status => status(output),
-        Kms::Bootstrap => act(output, Step::Bootstrap, |ceremony, kms, _| {
+        Kms::Start(options) => start::run(options, output),
+        Kms::Status => status(at, output),
+        Kms::Next => next(at, output),
+        Kms::Bootstrap => act(at, output, Step::Bootstrap, |ceremony, kms, _| {
             ceremony.bootstrap(kms)?;
             ceremony.lead(kms).map(drop)
         }),
-        Kms::Share => share(output),
-        Kms::Recover => act(output, Step::GiveShare, |ceremony, kms, _| ceremony.give_share(kms)),
-        Kms::Resume => {
-            act(output, Step::Resume, |ceremony, kms, status| ceremony.resume(kms, status))
+        Kms::Share => share(at, output),
+        Kms::Recover => {
+            act(at, output, Step::GiveShare, |ceremony, kms, _| ceremony.give_share(kms))
         }
-        Kms::List => list(output),
-        Kms::Policy(verb) => policy::run(verb, output),
-        Kms::Ledger(verb) => ledger::run(verb, output),
-        Kms::Image(KmsImageVerb::Put { dir }) => put_image(dir, output),
+        Kms::Resume => {
+            act(at, output, Step::Resume, |ceremony, kms, status| ceremony.resume(kms, status))
+        }
+        Kms::List => list(at, output),
+        Kms::Policy(verb) => policy::run(verb, at, output),
+        Kms::Ledger(verb) => ledger::run(verb, at, output),
+        Kms::Image(KmsImageVerb::Put { dir }) => put_image(at, dir, output),
     }
 }
 
@@ -65,20 +75,6 @@ fn init(output: &Output) -> Outcome<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn start(options: &KmsStart, output: &Output) -> Outcome<ExitCode> {
-    let choice = platform::choose(platform::asked(options.tdx, options.emulate))?;
-    output.step(choice.announcement());
-    let start = Start {
-        overrides: Overrides { image: options.image.as_deref(), qemu: options.qemu.as_deref() },
-        choice,
-        accelerator: accelerator(options.accel),
-    };
-    let mut local = Local::serving(start, output)?;
-    let status = local.connection.call("Status", &Empty {})?;
-    shown(&local, &status, output);
-    Ok(ExitCode::SUCCESS)
-}
-
 /// How an emulated guest's CPU is provided.
 pub fn accelerator(accel: Accel) -> Accelerator {
     match accel {
@@ -87,47 +83,93 @@ pub fn accelerator(accel: Accel) -> Accelerator {
     }
 }
 
-fn status(output: &Output) -> Outcome<ExitCode> {
-    let mut local = Local::running()?;
-    let status = local.connection.call("Status", &Empty {})?;
-    shown(&local, &status, output);
+fn status(at: &KmsAt, output: &Output) -> Outcome<ExitCode> {
+    let mut kms = Reached::at(at)?;
+    let status = kms.connection.call("Status", &Empty {})?;
+    shown(&kms, &status, output);
     Ok(ExitCode::SUCCESS)
 }
 
-fn shown(local: &Local, status: &StatusResponse, output: &Output) {
-    let platform = if local.vm.emulated { "emulated: nothing is proved" } else { "tdx" };
-    let cluster = local.connection.peer().cluster();
+fn next(at: &KmsAt, output: &Output) -> Outcome<ExitCode> {
+    let mut kms = Reached::at(at)?;
+    let status = kms.lead(output)?;
+    shown(&kms, &status, output);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints how a KMS is.
+fn shown(kms: &Reached, status: &StatusResponse, output: &Output) {
+    let platform = if kms.emulated { "emulated: nothing is proved" } else { "tdx" };
+    let cluster = &kms.cluster;
     let document = json!({
-        "verified": true, "platform": platform, "status": status, "image": local.image,
+        "verified": true, "platform": platform, "status": status, "image": kms.image,
         "cluster": cluster,
-        "seen": local.memory.seen,
+        "seen": kms.memory.seen,
     });
     output.result(&document, || {
-        let rows = [
+        let deciding = format!("{} of {} owners", cluster.threshold, cluster.owners.len());
+        let head = hex::encode(&status.head);
+        let mut rows = vec![
             ("state", sentence(&status.state).to_owned()),
-            ("cluster", cluster.name.clone()),
+            ("cluster", format!("{}, {deciding} decide", cluster.name)),
             ("key_provider_id", status.key_provider_id.clone()),
             ("platform", platform.to_owned()),
-            ("image", local.image.os_image_hash.to_string()),
-            ("measured file", local.image.compose_hash.to_string()),
+            ("image", kms.image.os_image_hash.to_string()),
+            ("measured file", kms.image.compose_hash.to_string()),
             ("epoch", status.epoch.to_string()),
-            ("ledger", format!("{} entries, head {}", status.entries, hex::encode(&status.head))),
+            ("ledger", format!("{} entries, head {head}", status.entries)),
             ("policy", format!("version {}", status.policy_version)),
             ("list", format!("version {}", status.list_version)),
         ];
+        if !status.holders.is_empty() {
+            rows.push((holders(&status.state), names(&status.holders, kms)));
+        }
+        for document in &status.pending {
+            let what = format!(
+                "a {} has {} of {} signatures: {}",
+                document_name(&document.payload_type),
+                document.signers.len(),
+                cluster.threshold,
+                names(&document.signers, kms)
+            );
+            rows.push(("waits", what));
+        }
         let rows: Vec<_> =
             rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
         columns(&rows)
     });
 }
 
+fn holders(state: &str) -> &'static str {
+    match state {
+        "locked" => "shares given by",
+        _ => "shares taken by",
+    }
+}
+
+/// A document's name for a person; that of a type that this version does not know is the type.
+fn document_name(payload_type: &str) -> &str {
+    Signed::of_payload(payload_type).map_or(payload_type, |signed| signed.name())
+}
+
+/// Owners by their places and the first digits of their keys.
+fn names(keys: &[String], kms: &Reached) -> String {
+    let name = |key: &String| {
+        let place = kms.cluster.owners.iter().position(|owner| owner.to_string() == *key);
+        let place = place.map_or_else(|| "?".to_owned(), |place| (place + 1).to_string());
+        let own = if kms.owner.public().to_string() == *key { ", this user" } else { "" };
+        format!("owner {place} ({}{own})", key.chars().take(16).collect::<String>())
+    };
+    keys.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
 /// A state in a sentence.
 fn sentence(state: &str) -> &str {
     match state {
-        "unborn" => "unborn: it never had a root; `dstyx kms bootstrap`",
-        "uncertified" => "uncertified: its root waits for the owner's word; `dstyx kms start`",
-        "locked" => "locked: it waits for the share of its root; `dstyx kms recover`",
-        "waiting" => "waiting: it waits for the word that it may go on; `dstyx kms resume`",
+        "unborn" => "unborn: it never had a root; `dstyx kms next` lets it make one",
+        "uncertified" => "uncertified: its root waits for owners' words; `dstyx kms next`",
+        "locked" => "locked: it waits for shares of its root; `dstyx kms next`",
+        "waiting" => "waiting: it waits for owners' word that it may go on; `dstyx kms next`",
         "serving" => "serving",
         other => other,
     }
@@ -135,13 +177,14 @@ fn sentence(state: &str) -> &str {
 
 /// One act of the ceremony, where the KMS waits for it.
 fn act(
+    at: &KmsAt,
     output: &Output,
     wanted: Step,
     done: impl FnOnce(&mut Ceremony<'_>, &mut Connection, &StatusResponse) -> Outcome<()>,
 ) -> Outcome<ExitCode> {
-    let mut local = Local::running()?;
+    let mut reached = Reached::at(at)?;
     let say = |step: &str| output.step(step);
-    let (mut ceremony, kms) = local.ceremony(&say);
+    let (mut ceremony, kms) = reached.ceremony(&say);
     let before: StatusResponse = kms.call("Status", &Empty {})?;
     let next = ceremony.next(&before)?;
     if next != wanted {
@@ -152,40 +195,37 @@ fn act(
     }
     done(&mut ceremony, kms, &before)?;
     let after: StatusResponse = kms.call("Status", &Empty {})?;
-    shown(&local, &after, output);
+    shown(&reached, &after, output);
     Ok(ExitCode::SUCCESS)
 }
 
-fn share(output: &Output) -> Outcome<ExitCode> {
-    let mut local = Local::running()?;
+fn share(at: &KmsAt, output: &Output) -> Outcome<ExitCode> {
+    let mut reached = Reached::at(at)?;
     let say = |step: &str| output.step(step);
-    let (mut ceremony, kms) = local.ceremony(&say);
+    let (mut ceremony, kms) = reached.ceremony(&say);
     ceremony.take_share(kms)?;
-    let epoch = local.memory.share()?.map(|share| share.epoch);
+    let epoch = reached.memory.share()?.map(|share| share.epoch);
     output.result(&json!({ "kept": true, "epoch": epoch }), || {
         "this owner's share of the root is kept, for its user alone\n".to_owned()
     });
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(output: &Output) -> Outcome<ExitCode> {
-    let mut local = Local::running()?;
+fn list(at: &KmsAt, output: &Output) -> Outcome<ExitCode> {
+    let mut reached = Reached::at(at)?;
     let say = |step: &str| output.step(step);
-    let (mut ceremony, kms) = local.ceremony(&say);
+    let (mut ceremony, kms) = reached.ceremony(&say);
     let status: StatusResponse = kms.call("Status", &Empty {})?;
     ceremony.list(kms, &status)?;
-    let list = local.memory.seen.list.clone();
-    output.result(&list, || {
-        let version = list.as_ref().map_or(0, |list| list.version);
-        format!("list {version} names what runs as the KMS\n")
-    });
+    let status: StatusResponse = kms.call("Status", &Empty {})?;
+    shown(&reached, &status, output);
     Ok(ExitCode::SUCCESS)
 }
 
-fn put_image(directory: &Path, output: &Output) -> Outcome<ExitCode> {
-    let mut local = Local::running()?;
+fn put_image(at: &KmsAt, directory: &Path, output: &Output) -> Outcome<ExitCode> {
+    let mut kms = Reached::at(at)?;
     let json = files::read_image_json(directory)?;
-    upload(&mut local.connection, &json, output)?;
+    upload(&mut kms.connection, &json, output)?;
     let hash = protocol::digest::OsImageHash::of(&json);
     output.result(&json!({ "os_image_hash": hash }), || format!("{hash}\n"));
     Ok(ExitCode::SUCCESS)

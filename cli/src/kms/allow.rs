@@ -1,52 +1,60 @@
-//! Renewing the policy of this user's KMS, so that it allows what is about to be started.
+//! Renewing the policy of a KMS, so that it allows what is about to be started.
 
+use attestation::signatures::{self, Envelope, PayloadType};
 use kms_rules::policy::PolicyFile;
 use protocol::digest::OsImageHash;
-use protocol::kms::{MAX_DOCUMENT_BYTES, SignedDocument, payload_type};
+use protocol::kms::{
+    Cluster, MAX_DOCUMENT_BYTES, PendingRequest, PendingResponse, SignedDocument, StatusResponse,
+    payload_type,
+};
 use protocol::prpc::Empty;
 use protocol::strict_json;
 
 use super::channel::Calls;
 use super::image::put_image;
-use super::local::Local;
 use super::policy::{Wanted, extended};
+use super::reached::Reached;
 use crate::clock::now_secs;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::output::Output;
-use crate::owner::Owner;
 
 /// Gives the KMS the image's reference values and a policy that allows `wanted` too.
 pub fn allow(
-    local: &mut Local,
+    kms: &mut Reached,
     wanted: &Wanted,
     image_json: &[u8],
     output: &Output,
 ) -> Outcome<()> {
-    if OsImageHash::of(image_json) != local.image.os_image_hash {
-        put_image(&mut local.connection, image_json, output)?;
+    if OsImageHash::of(image_json) != kms.image.os_image_hash {
+        put_image(&mut kms.connection, image_json, output)?;
     }
-    let file = next_version(local, Some(wanted))?;
-    push(local, &file, output)?;
-    local.look(output)
+    let file = next_version(kms, Some(wanted))?;
+    push(kms, &file, output)?;
+    kms.look(output).map(drop)
 }
 
 /// The policy after the one that the KMS has: renewed, and allowing `wanted` if something is.
-pub fn next_version(local: &mut Local, wanted: Option<&Wanted>) -> Outcome<PolicyFile> {
-    let previous = current(local)?.map(|(file, _)| file);
-    let signed_version = local.memory.seen.policy_version;
-    let id = local.owner.key_provider_id();
+pub fn next_version(kms: &mut Reached, wanted: Option<&Wanted>) -> Outcome<PolicyFile> {
+    let previous = current(kms)?.map(|(file, _)| file);
+    let signed_version = kms.memory.seen.policy_version;
+    let id = kms.cluster.id();
     Ok(extended(previous.as_ref(), id, signed_version, wanted, now_secs()?))
 }
 
-/// The policy that the KMS has, with its envelope, if this owner signed it and no later one.
-pub fn current(local: &mut Local) -> Outcome<Option<(PolicyFile, String)>> {
-    let SignedDocument { envelope } = local.connection.call("GetPolicy", &Empty {})?;
+/// The policy that the KMS has, with its envelope, if its owners signed it; where one owner decides
+/// alone, if that owner signed no later one.
+pub fn current(kms: &mut Reached) -> Outcome<Option<(PolicyFile, String)>> {
+    let SignedDocument { envelope } = kms.connection.call("GetPolicy", &Empty {})?;
     if envelope.is_empty() {
         return Ok(None);
     }
-    let file = read(&local.owner, envelope.as_bytes())?;
-    let signed = local.memory.seen.policy_version;
-    if file.version < signed {
+    let file: PolicyFile = kms.owners()?.document(&envelope, payload_type::POLICY, "policy").hint(
+        "what the KMS has",
+        "nothing was signed; is its ledger whole? `dstyx kms ledger export`",
+    )?;
+    check_cluster(&file, &kms.cluster)?;
+    let signed = kms.memory.seen.policy_version;
+    if kms.cluster.threshold == 1 && file.version < signed {
         return Err(Failure::new(
             format!("the KMS has policy {}, and this owner signed policy {signed}", file.version),
             "was its disk put back? `dstyx kms policy push FILE` sets the newest one again",
@@ -55,17 +63,51 @@ pub fn current(local: &mut Local) -> Outcome<Option<(PolicyFile, String)>> {
     Ok(Some((file, envelope)))
 }
 
-/// The policy in an envelope that this owner signed.
-pub fn read(owner: &Owner, envelope: &[u8]) -> Outcome<PolicyFile> {
-    let payload = owner.signed_by_this(envelope, payload_type::POLICY)?;
-    let file = parse(&payload)?;
-    if file.key_provider_id != owner.key_provider_id() {
+/// The policies that wait for signatures of more owners of the KMS, the newest version first, each
+/// with who signed it.
+pub fn pending(kms: &mut Reached) -> Outcome<Vec<(PolicyFile, String, usize)>> {
+    let asked = PendingRequest { payload_type: payload_type::POLICY.to_owned() };
+    let answer: PendingResponse = kms.connection.call("Pending", &asked)?;
+    let mut found = Vec::new();
+    for envelope in answer.envelopes {
+        let (file, signers) = signed_by_some(kms, envelope.as_bytes())?;
+        found.push((file, envelope, signers));
+    }
+    found.sort_by_key(|(file, _, _)| std::cmp::Reverse(file.version));
+    Ok(found)
+}
+
+/// The policy in an envelope that at least one owner of the KMS signed, and how many did.
+pub fn signed_by_some(kms: &Reached, envelope: &[u8]) -> Outcome<(PolicyFile, usize)> {
+    let owners = kms.owners()?;
+    let (envelope, signers) =
+        signatures::counted(envelope, PayloadType(payload_type::POLICY), owners.trust())
+            .map_err(|error| Failure::new(&error, error.hint()))?;
+    if signers.is_empty() {
         return Err(Failure::new(
-            format!("the policy is of the key provider {}", file.key_provider_id),
-            format!("this owner's is {}", owner.key_provider_id()),
+            "no owner of this KMS signed the policy",
+            "`dstyx kms policy sign` signs it",
         ));
     }
-    Ok(file)
+    let file = parse(envelope.payload())?;
+    check_cluster(&file, &kms.cluster)?;
+    Ok((file, signers.len()))
+}
+
+/// What an envelope claims to be a policy, whoever signed it.
+pub fn claimed(envelope: &[u8]) -> Outcome<PolicyFile> {
+    let envelope = Envelope::parse(envelope, PayloadType(payload_type::POLICY))
+        .hint("the envelope", "take the file as dstyx wrote it")?;
+    parse(envelope.payload())
+}
+
+fn check_cluster(file: &PolicyFile, cluster: &Cluster) -> Outcome<()> {
+    let (found, expected) = (file.key_provider_id, cluster.id());
+    if found == expected {
+        return Ok(());
+    }
+    let what = format!("the policy is of the key provider {found}");
+    Err(Failure::new(what, format!("this KMS is {expected}")))
 }
 
 /// A policy as its owner writes it.
@@ -77,7 +119,7 @@ pub fn parse(json: &[u8]) -> Outcome<PolicyFile> {
 }
 
 /// Signs a policy and sets it.
-pub fn push(local: &mut Local, file: &PolicyFile, output: &Output) -> Outcome<()> {
+pub fn push(kms: &mut Reached, file: &PolicyFile, output: &Output) -> Outcome<()> {
     output.step(&format!(
         "this user's key signs policy {}: {} of {} in {}, until {}",
         file.version,
@@ -86,17 +128,16 @@ pub fn push(local: &mut Local, file: &PolicyFile, output: &Output) -> Outcome<()
         counted(file.os_images.len(), "image"),
         date(file.not_after_secs)
     ));
-    let envelope = local.owner.sign_document(payload_type::POLICY, file);
-    set(local, file.version, envelope)
+    let envelope = kms.owner.sign_document(payload_type::POLICY, file);
+    set(kms, file.version, envelope).map(drop)
 }
 
 /// Sets a policy that is signed; its version is kept before it leaves.
-pub fn set(local: &mut Local, version: u64, envelope: String) -> Outcome<()> {
-    let seen = &mut local.memory.seen;
+pub fn set(kms: &mut Reached, version: u64, envelope: String) -> Outcome<StatusResponse> {
+    let seen = &mut kms.memory.seen;
     seen.policy_version = seen.policy_version.max(version);
-    local.memory.save()?;
-    let _: Empty = local.connection.call("SetPolicy", &SignedDocument { envelope })?;
-    Ok(())
+    kms.memory.save()?;
+    kms.connection.call("SetPolicy", &SignedDocument { envelope })
 }
 
 fn counted(number: usize, what: &str) -> String {

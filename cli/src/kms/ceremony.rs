@@ -7,7 +7,7 @@
 
 use protocol::digest::{Ed25519Key, Sha256Digest};
 use protocol::kms::{
-    KmsImage, KmsList, LedgerRequest, LedgerResponse, Resumption, RootCertificate, Share,
+    Cluster, KmsImage, KmsList, LedgerRequest, LedgerResponse, Resumption, RootCertificate, Share,
     SignedDocument, StatusResponse, payload_type,
 };
 use protocol::prpc::Empty;
@@ -153,30 +153,38 @@ pub fn extends(
 pub struct Ceremony<'a> {
     /// The owner.
     pub owner: &'a Owner,
+    /// Whose KMS it is.
+    pub cluster: &'a Cluster,
     /// What it keeps.
     pub memory: &'a mut Memory,
     /// What runs there, which the list names.
     pub image: KmsImage,
-    /// Whether the KMS proved a certified root when the channel was opened.
-    pub certified: bool,
+    /// The list that the KMS proved when the channel was opened.
+    pub listed: Option<KmsList>,
     /// Says a step.
     pub say: &'a dyn Fn(&str),
 }
 
 impl Ceremony<'_> {
-    /// Leads a KMS to where it serves.
+    /// Leads a KMS to where it serves, or to where it waits for other owners.
     ///
     /// # Errors
     /// If the KMS contradicts what was seen, or refuses.
     pub fn lead(&mut self, kms: &mut impl Calls) -> Outcome<StatusResponse> {
         for _ in 0..MAX_STEPS {
             let status: StatusResponse = kms.call("Status", &Empty {})?;
-            match self.next(&status)? {
+            let step = self.next(&status)?;
+            if self.waits_for_others(step, &status) {
+                (self.say)("this owner's part is done; the KMS waits for other owners");
+                return Ok(status);
+            }
+            match step {
                 Step::Bootstrap => self.bootstrap(kms)?,
                 Step::Certify => self.certify(kms, &status)?,
                 Step::GiveShare => self.give_share(kms)?,
                 Step::Resume => self.resume(kms, &status)?,
                 Step::Done => {
+                    self.take_share_late(kms, &status)?;
                     self.list(kms, &status)?;
                     return self.look(kms);
                 }
@@ -190,7 +198,26 @@ impl Ceremony<'_> {
 
     /// What comes next.
     pub fn next(&self, status: &StatusResponse) -> Outcome<Step> {
-        next(status, &self.memory.seen, self.owner.key_provider_id()).map_err(refused)
+        next(status, &self.memory.seen, self.cluster.id()).map_err(refused)
+    }
+
+    /// Whether this owner did what the step asks of each.
+    fn waits_for_others(&self, step: Step, status: &StatusResponse) -> bool {
+        let waits = |payload_type| status.waits_for_others(payload_type, &self.owner.public());
+        match step {
+            Step::Bootstrap | Step::Done => false,
+            Step::Certify => {
+                (status.certified || waits(payload_type::ROOT))
+                    && (status.list_version > 0 || waits(payload_type::LIST))
+            }
+            Step::GiveShare => self.holds(status),
+            Step::Resume => waits(payload_type::RESUMPTION),
+        }
+    }
+
+    /// Whether the KMS has this owner's share, or gave it out.
+    fn holds(&self, status: &StatusResponse) -> bool {
+        status.holders.contains(&self.owner.public().to_string())
     }
 
     /// Asks how the KMS is, and keeps its head if it extends the last one.
@@ -223,31 +250,48 @@ impl Ceremony<'_> {
     /// The share, the root's certificate and the list, in this order: a root without a share that
     /// was kept would be lost with the guest.
     fn certify(&mut self, kms: &mut impl Calls, status: &StatusResponse) -> Outcome<()> {
-        if self.certified {
-            return self.list(kms, status);
+        if !self.holds(status) || self.memory.share()?.is_none() {
+            self.take_share(kms)?;
         }
-        self.take_share(kms)?;
+        if !status.certified {
+            self.certify_root(kms, status)?;
+        }
+        match status.list_version {
+            0 => self.list(kms, status),
+            _ => Ok(()),
+        }
+    }
+
+    fn certify_root(&mut self, kms: &mut impl Calls, status: &StatusResponse) -> Outcome<()> {
         let identity = Ed25519Key(bytes("identity", &status.identity).map_err(refused)?);
-        let key_provider_id = self.owner.key_provider_id();
+        let key_provider_id = self.cluster.id();
         let root = RootCertificate { key_provider_id, epoch: status.epoch, identity };
         self.memory.seen.root = Some(root.clone());
         self.memory.save()?;
         (self.say)(&format!("this user's key certifies the root of epoch {}", root.epoch));
-        let _: Empty = self.send(kms, "CertifyRoot", payload_type::ROOT, &root)?;
-        self.certified = true;
-        self.list(kms, status)
+        self.send(kms, "CertifyRoot", payload_type::ROOT, &root).map(drop)
     }
 
-    /// Signs a list that names what runs, unless the newest one is that.
+    /// The share of an owner whom the others did not wait for, while the process that made the root
+    /// lives.
+    fn take_share_late(&mut self, kms: &mut impl Calls, status: &StatusResponse) -> Outcome<()> {
+        if status.holders.is_empty() || self.holds(status) || self.memory.share()?.is_some() {
+            return Ok(());
+        }
+        self.take_share(kms)
+    }
+
+    /// Signs a list that names what runs, unless the newest one is that. Every owner's tool makes
+    /// the same list of what it verified, so that their signatures join.
     pub fn list(&mut self, kms: &mut impl Calls, status: &StatusResponse) -> Outcome<()> {
-        let known = self.memory.seen.list.as_ref();
+        let known = self.listed.as_ref().or(self.memory.seen.list.as_ref());
         let holds = known
             .is_some_and(|list| list.images == [self.image] && list.version == status.list_version);
         if holds {
             return Ok(());
         }
-        let version = known.map_or(0, |list| list.version).max(status.list_version) + 1;
-        let key_provider_id = self.owner.key_provider_id();
+        let version = status.list_version + 1;
+        let key_provider_id = self.cluster.id();
         let list = KmsList { key_provider_id, version, images: vec![self.image] };
         self.memory.seen.list = Some(list.clone());
         self.memory.save()?;
@@ -256,8 +300,7 @@ impl Ceremony<'_> {
             short(self.image.os_image_hash),
             short(self.image.compose_hash)
         ));
-        let _: Empty = self.send(kms, "SetList", payload_type::LIST, &list)?;
-        Ok(())
+        self.send(kms, "SetList", payload_type::LIST, &list).map(drop)
     }
 
     /// The kept share rebuilds the root.
@@ -285,13 +328,12 @@ impl Ceremony<'_> {
             head.entries
         ));
         let resumption = Resumption {
-            key_provider_id: self.owner.key_provider_id(),
+            key_provider_id: self.cluster.id(),
             member: Ed25519Key(bytes("member", &status.member).map_err(refused)?),
             entries: head.entries,
             head: head.hash,
         };
-        let _: Empty = self.send(kms, "Resume", payload_type::RESUMPTION, &resumption)?;
-        Ok(())
+        self.send(kms, "Resume", payload_type::RESUMPTION, &resumption).map(drop)
     }
 
     /// The stated head, after a look at every entry since the last one that was seen.
@@ -303,13 +345,13 @@ impl Ceremony<'_> {
         extends(seen, stated, &entries).map_err(refused)
     }
 
-    fn send<R: protocol::prpc::Message>(
+    fn send(
         &self,
         kms: &mut impl Calls,
         method: &str,
         payload_type: &'static str,
         document: &impl serde::Serialize,
-    ) -> Outcome<R> {
+    ) -> Outcome<StatusResponse> {
         let envelope = self.owner.sign_document(payload_type, document);
         kms.call(method, &SignedDocument { envelope })
     }

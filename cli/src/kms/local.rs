@@ -1,11 +1,12 @@
-//! The machine `kms` of this user: started where it does not run, and led to where it serves.
+//! The machine `kms` of this user, and machines with the KMS of a cluster of several owners:
+//! started where they do not run; this user's is led to where it serves.
 //!
-//! It is a machine like any other, whose disk and app directory are kept. That it is this user's is
-//! not taken from its name or address: the channel proves its image and its measured file, which
-//! were copied at its launch, and that its cluster is this user's.
+//! Each is a machine like any other, whose disk and app directory are kept. That it is a cluster's
+//! is not taken from its name or address: the channel proves its image and its measured file, which
+//! were copied at its launch, and its cluster.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,17 +15,17 @@ use attestation::TrustAnchor;
 use attestation::kms::{Accepts, KmsRules};
 use nix::fcntl::{Flock, FlockArg};
 use protocol::app_compose;
-use protocol::digest::{ComposeHash, OsImageHash};
+use protocol::digest::{ComposeHash, OsImageHash, Sha256Digest};
 use protocol::image;
-use protocol::kms::{CHANNEL_PORT, KmsImage, StatusResponse};
+use protocol::kms::{CHANNEL_PORT, Cluster, KmsImage};
 use protocol::status::{Phase, Refusal};
 use vmm_configs::spec::Accelerator;
 
-use super::ceremony::Ceremony;
 use super::channel::{Connection, NoConnection, Target};
 use super::deploy;
 use super::image::put_image;
 use super::memory::Memory;
+use super::reached::Reached;
 use crate::app::APP_COMPOSE_FILE;
 use crate::collateral::named_service;
 use crate::failure::{Failure, Hint as _, Outcome};
@@ -68,20 +69,52 @@ pub struct Start<'a> {
     pub accelerator: Accelerator,
 }
 
+/// A cluster's KMS as a machine of this host.
+#[derive(Debug)]
+pub struct Place {
+    /// Name of the machine.
+    pub machine: String,
+    /// Directory of the KMS's app.
+    pub directory: PathBuf,
+    /// Whose KMS it is.
+    pub cluster: Cluster,
+    /// Address on this host where its ports are published.
+    pub bind: IpAddr,
+}
+
+impl Place {
+    /// This user's own KMS.
+    pub fn own(owner: &Owner) -> Outcome<Self> {
+        Ok(Self {
+            machine: MACHINE.to_owned(),
+            directory: paths::data_directory()?.join("kms-app"),
+            cluster: owner.local_cluster(),
+            bind: Ipv4Addr::LOCALHOST.into(),
+        })
+    }
+
+    /// The KMS of a cluster with this name; `cluster` makes it, or finds out who it is.
+    pub fn of(
+        name: &str,
+        bind: IpAddr,
+        cluster: impl FnOnce(&Path) -> Outcome<Cluster>,
+    ) -> Outcome<Self> {
+        let machine = format!("{MACHINE}-{name}");
+        paths::vm_directory(&machine)?; // refuses a name that none can have
+        let directory = paths::data_directory()?.join(format!("{machine}-app"));
+        let cluster = cluster(&directory)?;
+        Ok(Self { machine, directory, cluster, bind })
+    }
+}
+
 /// This user's KMS, at the other end of a channel.
 pub struct Local {
-    /// The owner.
-    pub owner: Arc<Owner>,
-    /// What it keeps of the KMS.
-    pub memory: Memory,
+    /// The KMS.
+    pub kms: Reached,
     /// The machine.
     pub vm: Vm,
-    /// What runs there.
-    pub image: KmsImage,
     /// The exact text of its image.json.
     image_json: Vec<u8>,
-    /// The channel.
-    pub connection: Connection,
 }
 
 impl Local {
@@ -89,11 +122,11 @@ impl Local {
     pub fn serving(start: Start<'_>, output: &Output) -> Outcome<Self> {
         let _lock = lock()?;
         let owner = Arc::new(Owner::ensured(output)?);
-        let vm = running(start, &owner, output)?;
+        let vm = running(start, &Place::own(&owner)?, output)?;
         let mut local = Self::open(vm, owner)?;
-        local.lead(output)?;
+        local.kms.lead(output)?;
         // Guests judge it by the text that it states.
-        put_image(&mut local.connection, &local.image_json, output)?;
+        put_image(&mut local.kms.connection, &local.image_json, output)?;
         Ok(local)
     }
 
@@ -102,7 +135,7 @@ impl Local {
         let vm = Vm::load(MACHINE).ok().filter(|vm| vm.qemu.alive()).ok_or_else(|| {
             Failure::new(
                 "this user's KMS does not run",
-                "`dstyx kms start` or `dstyx up` of an app with keys starts it",
+                "`dstyx kms start` or `dstyx up` of an app with keys starts it; --kms URL names another one",
             )
         })?;
         Self::open(vm, Arc::new(Owner::expect()?))
@@ -110,37 +143,26 @@ impl Local {
 
     fn open(vm: Vm, owner: Arc<Owner>) -> Outcome<Self> {
         let Deployed { image, image_json } = Deployed::of(&vm)?;
-        let memory = Memory::of(owner.key_provider_id())?;
-        let target = target(&vm, &owner, image, image_json.clone())?;
+        let cluster = owner.local_cluster();
+        let memory = Memory::of(cluster.id())?;
+        let target = target(&vm, cluster.id(), image, image_json.clone())?;
         let connection = opened(&target, &owner)?;
-        Ok(Self { owner, memory, vm, image, image_json, connection })
-    }
-
-    /// Leads the KMS to where it serves, each step said.
-    pub fn lead(&mut self, output: &Output) -> Outcome<StatusResponse> {
-        let say = |step: &str| output.step(step);
-        let (mut ceremony, connection) = self.ceremony(&say);
-        ceremony.lead(connection)
-    }
-
-    /// Keeps the head that the KMS has now, if it extends the last one.
-    pub fn look(&mut self, output: &Output) -> Outcome<()> {
-        let say = |step: &str| output.step(step);
-        let (mut ceremony, connection) = self.ceremony(&say);
-        ceremony.look(connection).map(drop)
-    }
-
-    /// The owner's acts, and the channel on which they are done.
-    pub fn ceremony<'a>(&'a mut self, say: &'a dyn Fn(&str)) -> (Ceremony<'a>, &'a mut Connection) {
-        let Self { owner, memory, image, connection, .. } = self;
-        let certified = connection.peer().root().is_some();
-        (Ceremony { owner, memory, image: *image, certified, say }, connection)
+        let emulated = vm.emulated;
+        let kms = Reached { owner, cluster, memory, image, emulated, connection };
+        Ok(Self { kms, vm, image_json })
     }
 
     /// The address that guests on this host are told.
     pub fn url_for_guests(&self) -> Outcome<String> {
         Ok(for_guest(&format!("https://{}", channel_address(&self.vm)?)))
     }
+}
+
+/// Starts the machine of a cluster's KMS if it does not run; nothing is signed. Its address.
+pub fn started_machine(start: Start<'_>, place: &Place, output: &Output) -> Outcome<String> {
+    let _lock = lock()?;
+    let vm = running(start, place, output)?;
+    channel_address(&vm)
 }
 
 /// What was started, as it was copied at the launch.
@@ -163,30 +185,32 @@ impl Deployed {
     }
 }
 
-fn running(start: Start<'_>, owner: &Owner, output: &Output) -> Outcome<Vm> {
-    if let Ok(vm) = Vm::load(MACHINE) {
+fn running(start: Start<'_>, place: &Place, output: &Output) -> Outcome<Vm> {
+    let machine = &place.machine;
+    if let Ok(vm) = Vm::load(machine) {
         if vm.qemu.alive() {
             if vm.emulated != (start.choice == Choice::Emulated) {
                 return Err(Failure::new(
-                    "this user's KMS runs on another platform than this app would",
-                    format!("`dstyx down {MACHINE}` first, or name another KMS with --kms"),
+                    format!("{machine} runs on another platform than was asked for"),
+                    format!("`dstyx down {machine}` first, or name another KMS with --kms"),
                 ));
             }
             return Ok(vm);
         }
         vm.end()?;
     }
-    let directory = paths::vm_directory(MACHINE)?;
+    let directory = paths::vm_directory(machine)?;
     if directory.exists() {
         fs::remove_dir_all(&directory).hint(directory.display(), "remove it by hand")?;
     }
-    started(start, owner, &directory, output)
+    started(start, place, &directory, output)
 }
 
-fn started(start: Start<'_>, owner: &Owner, directory: &Path, output: &Output) -> Outcome<Vm> {
+fn started(start: Start<'_>, place: &Place, directory: &Path, output: &Output) -> Outcome<Vm> {
+    let Place { machine, cluster, .. } = place;
     let checkout = paths::checkout().map_err(|failure| {
         Failure::new(
-            format!("this user's KMS does not run, and {failure}"),
+            format!("{machine} does not run, and {failure}"),
             "start it in a checkout of dstyx, name another KMS with --kms, or give --no-kms",
         )
     })?;
@@ -197,10 +221,9 @@ fn started(start: Start<'_>, owner: &Owner, directory: &Path, output: &Output) -
         Some(port) => Some(for_guest(&format!("http://{}:{port}", Ipv4Addr::LOCALHOST))),
         None => named_service(None).map(|url| for_guest(&url)),
     };
-    let cluster = owner.local_cluster();
-    let app = deploy::app(&checkout, &app_directory()?, &cluster, &anchor, pccs.as_deref())?;
+    let app = deploy::app(&checkout, &place.directory, cluster, &anchor, pccs.as_deref())?;
     let parts = Parts::of(start.overrides, start.choice, &app, Images::OfKms)?;
-    let mut kept = Kept::for_any_version(MACHINE, app.settings.hash)?;
+    let mut kept = Kept::for_any_version(machine, app.settings.hash)?;
     let (vcpus, memory_mib) = SHAPE;
     let launch = Launch {
         machine: MachineSettings {
@@ -210,7 +233,7 @@ fn started(start: Start<'_>, owner: &Owner, directory: &Path, output: &Output) -
             accelerator: start.accelerator,
         },
         registry_mirrors: &[],
-        bind: Ipv4Addr::LOCALHOST.into(),
+        bind: place.bind,
         choice: start.choice,
         app: &app,
         parts: &parts,
@@ -220,9 +243,13 @@ fn started(start: Start<'_>, owner: &Owner, directory: &Path, output: &Output) -
         collateral_port,
     };
     output.step(&format!(
-        "starting this user's KMS, the machine {MACHINE}: {vcpus} vCPU, {memory_mib} MiB"
+        "starting the KMS of {}, the machine {machine}: {vcpus} vCPU, {memory_mib} MiB",
+        match machine.as_str() {
+            MACHINE => "this user",
+            _ => &cluster.name,
+        }
     ));
-    let vm = launch.start(MACHINE, directory)?;
+    let vm = launch.start(machine, directory)?;
     kept.remember_ports(&vm)?;
     wait(&vm, directory, output)?;
     Ok(vm)
@@ -232,19 +259,24 @@ fn started(start: Start<'_>, owner: &Owner, directory: &Path, output: &Output) -
 fn wait(vm: &Vm, directory: &Path, output: &Output) -> Outcome<()> {
     let mut watch = Watch::new(directory.join("status.img"), vm.qemu);
     let record = watch.until(&[Phase::AppRunning, Phase::AppFailed], BOOT_TIMEOUT, |record| {
-        output.step(&format!("{MACHINE}: {}", watch::sentence(record)));
+        output.step(&format!("{}: {}", vm.name, watch::sentence(record)));
     })?;
     match record.refusal {
         Refusal::None => Ok(()),
         _ => Err(Failure::new(
-            format!("this user's KMS does not run: {}", watch::reason(&record)),
-            format!("see `dstyx logs {MACHINE} --console`"),
+            format!("{} does not run: {}", vm.name, watch::reason(&record)),
+            format!("see `dstyx logs {} --console`", vm.name),
         )),
     }
 }
 
 /// What the machine must prove, and where.
-fn target(vm: &Vm, owner: &Owner, image: KmsImage, image_json: Vec<u8>) -> Outcome<Target> {
+fn target(
+    vm: &Vm,
+    key_provider_id: Sha256Digest,
+    image: KmsImage,
+    image_json: Vec<u8>,
+) -> Outcome<Target> {
     let anchor: TrustAnchor = judge::anchor_if(vm.emulated);
     if vm.emulated {
         note(
@@ -252,15 +284,15 @@ fn target(vm: &Vm, owner: &Owner, image: KmsImage, image_json: Vec<u8>) -> Outco
         );
     }
     let accepts = Accepts::Exactly { images: vec![image], image_json };
-    let rules = KmsRules { key_provider_id: owner.key_provider_id(), anchor, accepts };
+    let rules = KmsRules { key_provider_id, anchor, accepts };
     Ok(Target { address: channel_address(vm)?, rules })
 }
 
 fn channel_address(vm: &Vm) -> Outcome<String> {
     let address = vm.ports.get(&CHANNEL_PORT).ok_or_else(|| {
         Failure::new(
-            format!("the machine {MACHINE} publishes no port {CHANNEL_PORT}"),
-            format!("is it another app? `dstyx down {MACHINE}` ends it"),
+            format!("the machine {} publishes no port {CHANNEL_PORT}", vm.name),
+            format!("is it another app? `dstyx down {}` ends it", vm.name),
         )
     })?;
     Ok(address.to_string())
@@ -284,11 +316,6 @@ fn lock() -> Outcome<Flock<fs::File>> {
     let file = fs::File::create(&path).hint(path.display(), "is it writable?")?;
     Flock::lock(file, FlockArg::LockExclusive)
         .map_err(|(_, error)| Failure::new(format!("{}: {error}", path.display()), "try again"))
-}
-
-/// Directory of the KMS's app.
-fn app_directory() -> Outcome<PathBuf> {
-    Ok(paths::data_directory()?.join("kms-app"))
 }
 
 /// The port of the emulator's collateral service, which is chosen once: the measured file has it.

@@ -93,6 +93,11 @@ impl Memory {
         Self::in_directory(&paths::data_directory()?.join("kms").join(key_provider_id.to_string()))
     }
 
+    /// Whether this user keeps anything of a KMS.
+    pub fn is_kept(key_provider_id: Sha256Digest) -> Outcome<bool> {
+        Ok(paths::data_directory()?.join("kms").join(key_provider_id.to_string()).exists())
+    }
+
     /// Moves what is kept aside, for a KMS that was given up: its next root is another one. The
     /// share stays, since a disk that was exported may be under the old root.
     pub fn set_aside(self, now_secs: u64) -> Outcome<()> {

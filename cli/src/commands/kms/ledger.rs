@@ -8,30 +8,30 @@ use protocol::kms::StatusResponse;
 use protocol::prpc::Empty;
 use serde_json::json;
 
-use crate::args::KmsLedger;
+use crate::args::{KmsAt, KmsLedger};
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::files;
 use crate::kms::allow::date;
 use crate::kms::ceremony::fetch;
 use crate::kms::channel::Calls as _;
-use crate::kms::local::Local;
+use crate::kms::reached::Reached;
 use crate::output::{Output, columns};
 
 /// A ledger of a million short entries; longer ones are verified in parts by other means.
 const MAX_LEDGER_BYTES: u64 = 512 << 20;
 
 /// Does what was asked for.
-pub fn run(verb: &KmsLedger, output: &Output) -> Outcome<ExitCode> {
+pub fn run(verb: &KmsLedger, at: &KmsAt, output: &Output) -> Outcome<ExitCode> {
     match verb {
-        KmsLedger::Export { file } => export(file, output),
+        KmsLedger::Export { file } => export(at, file, output),
         KmsLedger::Verify { file } => verify(file, output),
     }
 }
 
-fn export(file: &Path, output: &Output) -> Outcome<ExitCode> {
-    let mut local = Local::running()?;
-    let status: StatusResponse = local.connection.call("Status", &Empty {})?;
-    let lines = fetch(&mut local.connection, 0, status.entries)?;
+fn export(at: &KmsAt, file: &Path, output: &Output) -> Outcome<ExitCode> {
+    let mut kms = Reached::at(at)?;
+    let status: StatusResponse = kms.connection.call("Status", &Empty {})?;
+    let lines = fetch(&mut kms.connection, 0, status.entries)?;
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
     fs::write(file, text).hint(file.display(), "is the directory writable?")?;
     let document = json!({ "file": file, "entries": lines.len() });
@@ -48,7 +48,7 @@ fn verify(file: &Path, output: &Output) -> Outcome<ExitCode> {
     if summary.entries == 0 {
         return Err(Failure::new(
             format!("{} has no entries", file.display()),
-            "`dstyx kms ledger export FILE` writes those of this user's KMS",
+            "`dstyx kms ledger export FILE` writes those of a KMS",
         ));
     }
     output.result(&summary, || {

@@ -9,14 +9,15 @@ use protocol::kms::{MAX_DOCUMENT_BYTES, payload_type};
 use serde_json::json;
 
 use crate::app::App;
-use crate::args::KmsPolicy;
+use crate::args::{KmsAt, KmsPolicy};
 use crate::clock::now_secs;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::files;
 use crate::kept::Kept;
 use crate::kms::allow;
-use crate::kms::local::Local;
+use crate::kms::memory::Memory;
 use crate::kms::policy::{Wanted, explain};
+use crate::kms::reached::Reached;
 use crate::output::{Output, columns};
 use crate::owner::Owner;
 
@@ -24,33 +25,35 @@ use crate::owner::Owner;
 const MAX_FILE_BYTES: u64 = 2 * MAX_DOCUMENT_BYTES as u64;
 
 /// Does what was asked for.
-pub fn run(verb: &KmsPolicy, output: &Output) -> Outcome<ExitCode> {
+pub fn run(verb: &KmsPolicy, at: &KmsAt, output: &Output) -> Outcome<ExitCode> {
     match verb {
         KmsPolicy::Init { file, app, image } => {
-            init(file, app.as_deref(), image.as_deref(), output)
+            init(at, file, app.as_deref(), image.as_deref(), output)
         }
         KmsPolicy::Sign { file, out } => sign(file, out, output),
+        KmsPolicy::Pending { file } => pending(at, file, output),
         KmsPolicy::Check { file } => check(file, output),
         KmsPolicy::Explain { app, image, name, file } => {
             let wanted = wanted(app, image, name.as_deref())?;
-            explained(&wanted, file.as_deref(), output)
+            explained(at, &wanted, file.as_deref(), output)
         }
-        KmsPolicy::Push { file } => push(file, output),
+        KmsPolicy::Push { file } => push(at, file, output),
     }
 }
 
 fn init(
+    at: &KmsAt,
     file: &Path,
     app: Option<&Path>,
     image: Option<&Path>,
     output: &Output,
 ) -> Outcome<ExitCode> {
-    let mut local = Local::running()?;
+    let mut kms = Reached::at(at)?;
     let wanted = match (app, image) {
         (Some(app), Some(image)) => Some(wanted(app, image, None)?),
         _ => None,
     };
-    let next = allow::next_version(&mut local, wanted.as_ref())?;
+    let next = allow::next_version(&mut kms, wanted.as_ref())?;
     let text = serde_json::to_string_pretty(&next).expect("a policy holds strings and numbers");
     fs::write(file, text + "\n").hint(file.display(), "is the directory writable?")?;
     let place = file.display();
@@ -66,15 +69,60 @@ fn init(
 fn sign(file: &Path, out: &Path, output: &Output) -> Outcome<ExitCode> {
     let owner = Owner::expect()?;
     let bytes = files::read_bounded(file, MAX_FILE_BYTES)?;
-    let envelope = match is_envelope(&bytes) {
-        true => owner.sign_envelope(&bytes, payload_type::POLICY)?,
-        false => owner.sign_document(payload_type::POLICY, &allow::parse(&bytes)?),
+    let (policy, envelope) = match is_envelope(&bytes) {
+        true => (allow::claimed(&bytes)?, owner.sign_envelope(&bytes, payload_type::POLICY)?),
+        false => {
+            let policy = allow::parse(&bytes)?;
+            let envelope = owner.sign_document(payload_type::POLICY, &policy);
+            (policy, envelope)
+        }
     };
-    let policy = allow::read(&owner, envelope.as_bytes())?;
+    let id = policy.key_provider_id;
+    if id != owner.key_provider_id() && !Memory::is_kept(id)? {
+        return Err(Failure::new(
+            format!("the policy is of the key provider {id}, of which this owner keeps nothing"),
+            "is it of another KMS? `dstyx kms next --kms URL` first does this owner's part for it",
+        ));
+    }
     fs::write(out, envelope).hint(out.display(), "is the directory writable?")?;
     let document = json!({ "version": policy.version, "file": out, "owner": owner.public() });
     output.result(&document, || {
-        format!("policy {} is signed by {}\n", policy.version, owner.public())
+        format!(
+            "policy {} is signed by {}; `dstyx kms policy push {}` hands it to the KMS\n",
+            policy.version,
+            owner.public(),
+            out.display()
+        )
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the newest policy that waits for signatures.
+fn pending(at: &KmsAt, file: &Path, output: &Output) -> Outcome<ExitCode> {
+    let mut kms = Reached::at(at)?;
+    let found = allow::pending(&mut kms)?;
+    let count = found.len();
+    let Some((policy, envelope, signers)) = found.into_iter().next() else {
+        return Err(Failure::new(
+            "no policy waits for signatures",
+            "`dstyx kms policy init FILE` writes the next version",
+        ));
+    };
+    fs::write(file, envelope).hint(file.display(), "is the directory writable?")?;
+    let document = json!({ "policy": policy, "signers": signers, "pending": count });
+    output.result(&document, || {
+        let (place, others) = (
+            file.display(),
+            match count {
+                1 => String::new(),
+                more => format!("; {} others wait too", more - 1),
+            },
+        );
+        format!(
+            "policy {} with {signers} of {} signatures is in {place}{others}\n\
+             read it with `dstyx --json kms policy check {place}` before you sign it\n",
+            policy.version, kms.cluster.threshold
+        )
     });
     Ok(ExitCode::SUCCESS)
 }
@@ -98,10 +146,15 @@ fn check(file: &Path, output: &Output) -> Outcome<ExitCode> {
 }
 
 /// Exit status 0 if keys would be released, 1 if not.
-fn explained(wanted: &Wanted, file: Option<&Path>, output: &Output) -> Outcome<ExitCode> {
+fn explained(
+    at: &KmsAt,
+    wanted: &Wanted,
+    file: Option<&Path>,
+    output: &Output,
+) -> Outcome<ExitCode> {
     let policy = match file {
         Some(file) => Some(read(file)?),
-        None => allow::current(&mut Local::running()?)?.map(|(policy, _)| policy),
+        None => allow::current(&mut Reached::at(at)?)?.map(|(policy, _)| policy),
     };
     let policy = policy.ok_or_else(|| {
         Failure::new(
@@ -129,14 +182,22 @@ fn explained(wanted: &Wanted, file: Option<&Path>, output: &Output) -> Outcome<E
     Ok(if allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn push(file: &Path, output: &Output) -> Outcome<ExitCode> {
-    let mut local = Local::running()?;
+fn push(at: &KmsAt, file: &Path, output: &Output) -> Outcome<ExitCode> {
+    let mut kms = Reached::at(at)?;
     let envelope = files::read_text(file, MAX_FILE_BYTES)?;
-    let policy = allow::read(&local.owner, envelope.as_bytes())?;
-    allow::set(&mut local, policy.version, envelope)?;
-    local.look(output)?;
-    output.result(&json!({ "version": policy.version }), || {
-        format!("policy {} counts from now on\n", policy.version)
+    let (policy, _) = allow::signed_by_some(&kms, envelope.as_bytes())?;
+    let version = policy.version;
+    let status = allow::set(&mut kms, version, envelope)?;
+    kms.look(output)?;
+    let counts = status.policy_version == version;
+    let waiting = status.pending.iter().filter(|one| one.payload_type == payload_type::POLICY);
+    let signatures = waiting.map(|one| one.signers.len()).max().unwrap_or_default();
+    output.result(&json!({ "version": version, "counts": counts }), || match counts {
+        true => format!("policy {version} counts from now on\n"),
+        false => format!(
+            "policy {version} has {signatures} of {} signatures; other owners: `dstyx kms policy pending FILE`, `sign`, `push`\n",
+            kms.cluster.threshold
+        ),
     });
     Ok(ExitCode::SUCCESS)
 }
@@ -152,7 +213,7 @@ fn wanted(app: &Path, image: &Path, name: Option<&str>) -> Outcome<Wanted> {
 fn read(file: &Path) -> Outcome<PolicyFile> {
     let bytes = files::read_bounded(file, MAX_FILE_BYTES)?;
     match is_envelope(&bytes) {
-        true => allow::read(&Owner::expect()?, &bytes),
+        true => allow::claimed(&bytes),
         false => allow::parse(&bytes),
     }
 }

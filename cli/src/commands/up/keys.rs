@@ -98,9 +98,10 @@ impl Keys {
         }
         let mut local = Local::serving(start, output)?;
         let mut wanted = Wanted::of(&app.settings, Some(&kept.record), parts.os_image_hash)?;
-        wanted.env_signer = (!app.settings.allowed_envs.is_empty()).then(|| local.owner.public());
+        wanted.env_signer =
+            (!app.settings.allowed_envs.is_empty()).then(|| local.kms.owner.public());
         let image_json = files::read_image_json(&parts.image)?;
-        allow::allow(&mut local, &wanted, &image_json, output)?;
+        allow::allow(&mut local.kms, &wanted, &image_json, output)?;
         let encrypted_env = environment.sealed_for(&wanted, &mut local, output)?;
         Ok(Self { urls: vec![local.url_for_guests()?], kept: Some(kept), encrypted_env })
     }

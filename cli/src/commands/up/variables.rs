@@ -87,9 +87,9 @@ impl AskedEnvironment {
     ) -> Outcome<Option<Vec<u8>>> {
         let Self::Variables(variables, names) = self else { return self.sealed_elsewhere() };
         let (app_id, compose_hash) = (wanted.app_id, wanted.compose_hash);
-        let public_key = environments::key_of(&mut local.connection, app_id)?;
+        let public_key = environments::key_of(&mut local.kms.connection, app_id)?;
         let recipient = Recipient { app_id, compose_hash, public_key };
-        let envelope = environments::seal(variables, &recipient, now_secs()?, &local.owner)?;
+        let envelope = environments::seal(variables, &recipient, now_secs()?, &local.kms.owner)?;
         output.step(&format!("sealed and signed by this user's key: {}", names.join(", ")));
         Ok(Some(envelope.to_bytes()))
     }

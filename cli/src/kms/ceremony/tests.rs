@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use protocol::digest::{ComposeHash, OsImageHash};
+use protocol::kms::PendingDocument;
 use protocol::prpc::{self, Arguments, Encoding, Message};
 
 use super::*;
@@ -18,9 +19,7 @@ fn status(state: &str, entries: u64) -> StatusResponse {
         epoch: 1,
         entries,
         head: vec![7; 32],
-        policy_version: 0,
-        list_version: 0,
-        shares: 0,
+        ..StatusResponse::default()
     }
 }
 
@@ -81,12 +80,82 @@ fn a_root_that_came_to_nothing_is_replaced_with_its_share() {
 #[test]
 fn a_root_that_is_certified_is_not_certified_again() {
     let (mut bench, all) = (Bench::new(), lines(2));
-    let status = bench.status("uncertified", &all);
-    let mut ceremony = bench.ceremony();
-    ceremony.certified = true;
+    let holders = vec![bench.owner.public().to_string()];
+    let status = StatusResponse { certified: true, holders, ..bench.status("uncertified", &all) };
+    let share = OwnShare { epoch: 1, bytes: zeroize::Zeroizing::new(vec![1; 33]) };
+    bench.memory.keep_share(&share).unwrap();
     let mut kms = Scripted::of([("SetList", ack())]);
-    ceremony.certify(&mut kms, &status).unwrap();
+    bench.ceremony().certify(&mut kms, &status).unwrap();
     assert_eq!(kms.methods(), ["SetList"]);
+}
+
+/// The first of two owners who decide together.
+fn of_two() -> Bench {
+    let mut bench = Bench::new();
+    bench.cluster.threshold = 2;
+    bench.cluster.owners.push(Owner::of_seed(2).public());
+    bench.cluster.owners.sort();
+    bench
+}
+
+fn waiting(owner: &Owner, payload_type: &str) -> PendingDocument {
+    let signers = vec![owner.public().to_string()];
+    PendingDocument { payload_type: payload_type.to_owned(), digest: vec![0; 32], signers }
+}
+
+#[test]
+fn an_owner_does_its_part_and_leaves_the_rest_to_the_others() {
+    let (mut bench, all) = (of_two(), lines(1));
+    let born = bench.status("uncertified", &all);
+    let signed = StatusResponse {
+        holders: vec![bench.owner.public().to_string()],
+        pending: vec![
+            waiting(&bench.owner, payload_type::ROOT),
+            waiting(&bench.owner, payload_type::LIST),
+        ],
+        ..born.clone()
+    };
+    let mut kms = Scripted::of([
+        ("Status", answer(&born)),
+        ("TakeShare", answer(&Share { epoch: 1, share: vec![3; 33] })),
+        ("CertifyRoot", ack()),
+        ("SetList", ack()),
+        ("Status", answer(&signed)),
+    ]);
+    assert_eq!(bench.ceremony().lead(&mut kms).unwrap(), signed);
+    // Asked again, it signs nothing twice.
+    let mut kms = Scripted::of([("Status", answer(&signed))]);
+    bench.ceremony().lead(&mut kms).unwrap();
+    assert_eq!(kms.methods(), ["Status"]);
+    // What another owner signed does not stand for this one.
+    let other = Owner::of_seed(2);
+    let others = vec![waiting(&other, payload_type::ROOT), waiting(&other, payload_type::LIST)];
+    let status = StatusResponse { pending: others, ..signed };
+    assert!(!bench.ceremony().waits_for_others(Step::Certify, &status));
+}
+
+#[test]
+fn an_owner_whom_the_others_did_not_wait_for_takes_its_share_late() {
+    let (mut bench, all) = (of_two(), lines(1));
+    let image =
+        KmsImage { os_image_hash: OsImageHash([1; 32]), compose_hash: ComposeHash([2; 32]) };
+    let key_provider_id = bench.cluster.id();
+    let serving = StatusResponse {
+        holders: vec![Owner::of_seed(2).public().to_string()],
+        list_version: 1,
+        ..bench.status("serving", &all)
+    };
+    let mut kms = Scripted::of([
+        ("Status", answer(&serving)),
+        ("TakeShare", answer(&Share { epoch: 1, share: vec![3; 33] })),
+        ("Status", answer(&serving)),
+        ("Ledger", page(&all, 1)),
+    ]);
+    let mut ceremony = bench.ceremony();
+    ceremony.listed = Some(KmsList { key_provider_id, version: 1, images: vec![image] });
+    ceremony.lead(&mut kms).unwrap();
+    assert!(kms.answers.is_empty());
+    assert!(bench.memory.share().unwrap().is_some());
 }
 
 fn lines(count: u64) -> Vec<String> {
@@ -169,6 +238,7 @@ fn ack() -> Vec<u8> {
 struct Bench {
     _directory: tempfile::TempDir,
     owner: Owner,
+    cluster: Cluster,
     memory: Memory,
 }
 
@@ -176,13 +246,14 @@ impl Bench {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let memory = Memory::in_directory(&directory.path().join("id")).unwrap();
-        Self { _directory: directory, owner: Owner::of_seed(1), memory }
+        let owner = Owner::of_seed(1);
+        Self { _directory: directory, cluster: owner.local_cluster(), owner, memory }
     }
 
     fn status(&self, state: &str, lines: &[String]) -> StatusResponse {
         let head = head(lines);
         StatusResponse {
-            key_provider_id: self.owner.key_provider_id().to_string(),
+            key_provider_id: self.cluster.id().to_string(),
             head: head.hash.0.to_vec(),
             ..status(state, head.entries)
         }
@@ -193,9 +264,10 @@ impl Bench {
             KmsImage { os_image_hash: OsImageHash([1; 32]), compose_hash: ComposeHash([2; 32]) };
         Ceremony {
             owner: &self.owner,
+            cluster: &self.cluster,
             memory: &mut self.memory,
             image,
-            certified: false,
+            listed: None,
             say: &|_| (),
         }
     }
@@ -233,7 +305,7 @@ fn a_fresh_kms_is_certified_after_its_share_is_kept() {
 #[test]
 fn a_restarted_kms_gets_the_share_and_goes_on_from_what_was_seen() {
     let (mut bench, all) = (Bench::new(), lines(4));
-    let key_provider_id = bench.owner.key_provider_id();
+    let key_provider_id = bench.cluster.id();
     bench.memory.seen.head = Some(head(&all[..2]));
     let share = OwnShare { epoch: 1, bytes: zeroize::Zeroizing::new(vec![3; 33]) };
     bench.memory.keep_share(&share).unwrap();

@@ -271,7 +271,7 @@ fn stale_unsigned_and_foreign_documents_are_refused() {
         (Request::SetPolicy(place.policy(1)), "version 1"),
         (Request::SetList(place.list(1)), "version 1"),
         (Request::SetPolicy(SignedDocument { envelope: String::new() }), "policy"),
-        (Request::SetPolicy(alone.policy(2)), "only 1 of"),
+        (Request::SetPolicy(alone.policy(2)), "is of the key provider"),
         (Request::SetPolicy(place.list(2)), "policy"),
         (Request::PutImage(PutImageRequest { image: "{}".into() }), "image"),
     ];

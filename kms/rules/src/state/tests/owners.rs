@@ -8,7 +8,7 @@ use crate::fixtures::{
     Kms, MEMBER, NOW, certificate, cluster, guest, list, policy_envelope, policy_file, resumption,
     signed, strange,
 };
-use crate::policy::PolicyRefusal;
+use crate::policy::{MAX_ENVELOPE_BYTES, PolicyRefusal};
 use crate::refused::Refused;
 
 const OTHER: Ed25519Key = Ed25519Key([78; 32]);
@@ -125,6 +125,31 @@ fn a_new_process_gives_nothing_until_owners_signed_its_key_and_this_very_state()
     let opened = open_disk(&kms.state, &guest(), &OTHER, NOW).unwrap();
     let Kind::Opened(opened) = opened.kind else { panic!("{opened:?}") };
     assert_eq!(opened.counter, last + COUNTERS_AT_RESUMPTION);
+}
+
+#[test]
+fn an_envelope_beyond_its_budget_is_not_read() {
+    let kms = Kms::serving();
+    let large = " ".repeat(MAX_ENVELOPE_BYTES + 1);
+    let found = MAX_ENVELOPE_BYTES + 1;
+    assert_eq!(set_list(&kms.state, &large, NOW), Err(DocumentRefused::TooLarge(found)));
+    let policy = set_policy(&kms.state, &large, NOW);
+    assert_eq!(policy, Err(DocumentRefused::TooLarge(found)));
+}
+
+#[test]
+fn one_owners_resumption_is_looked_at_as_strictly_as_that_of_all() {
+    let kms = Kms::serving();
+    let owner = crate::fixtures::owners()[1].signer().key();
+    let asked = |document: &Resumption, member: &Ed25519Key| {
+        let envelope = signed(payload_type::RESUMPTION, document, &[1]);
+        review(&kms.state, &owner, Signed::Resumption, &envelope, member, NOW)
+    };
+    let good = resumption(&kms.state, OTHER);
+    asked(&good, &OTHER).unwrap();
+    assert!(matches!(asked(&good, &MEMBER), Err(DocumentRefused::OtherMember { .. })));
+    let stale = Resumption { entries: 1, ..good };
+    assert!(matches!(asked(&stale, &OTHER), Err(DocumentRefused::OtherHead { .. })));
 }
 
 #[test]

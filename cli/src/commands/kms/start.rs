@@ -1,0 +1,108 @@
+//! `dstyx kms start`: this user's KMS, or the machine of a cluster of several owners.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use protocol::digest::Ed25519Key;
+use protocol::kms::{Cluster, StatusResponse};
+use protocol::prpc::Empty;
+use serde_json::json;
+
+use super::{accelerator, shown};
+use crate::app::APP_COMPOSE_FILE;
+use crate::args::KmsStart;
+use crate::failure::{Failure, Hint as _, Outcome};
+use crate::kms::channel::Calls as _;
+use crate::kms::local::{Local, Place, Start, started_machine};
+use crate::kms::reached::Measured;
+use crate::output::Output;
+use crate::parts::Overrides;
+use crate::platform;
+
+/// Starts what was asked for.
+pub fn run(options: &KmsStart, output: &Output) -> Outcome<ExitCode> {
+    let choice = platform::choose(platform::asked(options.tdx, options.emulate))?;
+    let place = match &options.cluster {
+        Some(name) => Some(place(name, options)?),
+        None => None,
+    };
+    output.step(choice.announcement());
+    let start = Start {
+        overrides: Overrides { image: options.image.as_deref(), qemu: options.qemu.as_deref() },
+        choice,
+        accelerator: accelerator(options.accel),
+    };
+    if let Some(place) = place {
+        return cluster(start, &place, output);
+    }
+    let mut local = Local::serving(start, output)?;
+    let status: StatusResponse = local.kms.connection.call("Status", &Empty {})?;
+    shown(&local.kms, &status, output);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn place(name: &str, options: &KmsStart) -> Outcome<Place> {
+    Place::of(name, options.bind, |directory| {
+        let asked = asked(name, options)?;
+        match (known(directory)?, asked) {
+            (Some(known), Some(asked)) if known != asked => Err(Failure::new(
+                format!("the cluster {name} was started with other owners, as {}", known.id()),
+                format!("leave --owner and --threshold out, or move {} away", directory.display()),
+            )),
+            (Some(cluster), _) | (None, Some(cluster)) => Ok(cluster),
+            (None, None) => Err(Failure::new(
+                format!("the cluster {name} was never started here"),
+                "give --owner for each of its owners, and --threshold",
+            )),
+        }
+    })
+}
+
+/// Who the cluster is by the measured file of its last start.
+fn known(directory: &Path) -> Outcome<Option<Cluster>> {
+    match directory.join(APP_COMPOSE_FILE).exists() {
+        true => Ok(Some(Measured::read(directory)?.cluster)),
+        false => Ok(None),
+    }
+}
+
+fn asked(name: &str, options: &KmsStart) -> Outcome<Option<Cluster>> {
+    if options.owner.is_empty() {
+        return Ok(None);
+    }
+    let key = |text: &String| {
+        Ed25519Key::from_hex(text).hint("--owner", "`dstyx kms init` prints an owner's key")
+    };
+    let mut owners = options.owner.iter().map(key).collect::<Outcome<Vec<_>>>()?;
+    owners.sort();
+    let threshold = options.threshold.ok_or_else(|| {
+        Failure::new("--threshold is missing", "state how many of the owners decide together")
+    })?;
+    let cluster = Cluster { name: name.to_owned(), owners, threshold };
+    cluster.check().hint("the cluster", "name each owner once")?;
+    Ok(Some(cluster))
+}
+
+/// The machine of a cluster; who leads it are its owners, of whom this user may be none.
+fn cluster(start: Start<'_>, place: &Place, output: &Output) -> Outcome<ExitCode> {
+    let address = started_machine(start, place, output)?;
+    let id = place.cluster.id();
+    let app = place.directory.join(APP_COMPOSE_FILE);
+    let (url, machine) = (format!("https://{address}"), &place.machine);
+    let document = json!({
+        "machine": machine, "url": url, "key_provider_id": id, "cluster": place.cluster,
+        "app_compose": app,
+    });
+    output.result(&document, || {
+        let Cluster { threshold, owners, .. } = &place.cluster;
+        let count = owners.len();
+        format!(
+            "{machine} runs at {url}\n\
+             key_provider_id {id}: {threshold} of {count} owners decide\n\
+             each owner, with a copy of {} and the image's directory:\n  \
+             dstyx kms next --kms URL --kms-app app-compose.json --kms-image DIR\n",
+            app.display()
+        )
+    });
+    Ok(ExitCode::SUCCESS)
+}
