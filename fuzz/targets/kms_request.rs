@@ -119,6 +119,7 @@ fn written(request: &Request, encoding: Encoding) -> Vec<u8> {
         | Request::SetPolicy(args) => bytes(args, encoding),
         Request::PutImage(args) => bytes(args, encoding),
         Request::Ledger(args) => bytes(args, encoding),
+        Request::Pending(args) => bytes(args, encoding),
         Request::GetTempCaCert
         | Request::GetMeta
         | Request::Status
