@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use attestation::signatures::{Envelope, PayloadType, Signer, SigningKey, Trust, dsse, keys};
+use attestation::signatures::{Envelope, PayloadType, SigningKey, dsse, keys};
 use protocol::app_compose::MAX_NAME_BYTES;
 use protocol::channel::OwnerProof;
 use protocol::digest::{Ed25519Key, Sha256Digest};
@@ -121,9 +121,11 @@ impl Owner {
     }
 
     /// The payload of an envelope that this key signed.
+    #[cfg(test)]
     pub fn signed_by_this(&self, envelope: &[u8], payload_type: &'static str) -> Outcome<Vec<u8>> {
-        let trust = Trust::new(vec![self.signer()], 1).expect("one of one signers");
-        let signed = attestation::signatures::verify(envelope, PayloadType(payload_type), &trust)
+        use attestation::signatures::{Trust, verify};
+        let trust = Trust::new(vec![self.key.signer()], 1).expect("one of one signers");
+        let signed = verify(envelope, PayloadType(payload_type), &trust)
             .map_err(|error| Failure::new(&error, error.hint()))?;
         Ok(signed.payload().to_vec())
     }
@@ -138,10 +140,6 @@ impl Owner {
     /// What this owner shows on a channel: its key, and its signature of the connection.
     pub fn prove(&self, signed: &[u8]) -> OwnerProof {
         OwnerProof { key: self.public().0, signature: self.key.sign(signed) }
-    }
-
-    fn signer(&self) -> Signer {
-        self.key.signer()
     }
 }
 
