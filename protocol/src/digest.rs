@@ -132,6 +132,10 @@ fixed_bytes!(
     PlatformId, 16
 );
 fixed_bytes!(
+    /// A client's own random number for one call that it may have to make again (16 bytes).
+    RequestId, 16
+);
+fixed_bytes!(
     /// 64 bytes that a quote carries for its requester.
     ReportData, 64
 );

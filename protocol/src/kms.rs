@@ -8,6 +8,7 @@
 
 mod cluster;
 mod documents;
+mod members;
 mod messages;
 mod service;
 mod statement;
@@ -17,6 +18,7 @@ pub use cluster::{DANGER_ROOT_VARIABLE, NAME_VARIABLE, PCCS_VARIABLE, THRESHOLD_
 pub use documents::{
     KmsImage, KmsList, MAX_DOCUMENT_BYTES, Resumption, RootCertificate, payload_type,
 };
+pub use members::*;
 pub use messages::*;
 pub use service::{KmsService, Request};
 pub use statement::{ROOT_SIGNATURE_LABEL, Statement, signed_by_root};

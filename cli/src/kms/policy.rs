@@ -91,6 +91,7 @@ fn empty(key_provider_id: Sha256Digest) -> PolicyFile {
         minimum_tcb_date_secs: None,
         tolerate_tcb: Vec::new(),
         gateway_app_id: None,
+        replicas: None,
     }
 }
 

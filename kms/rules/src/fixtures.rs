@@ -98,6 +98,7 @@ pub(crate) fn policy_file(version: u64) -> PolicyFile {
         minimum_tcb_date_secs: Some(NOW - 1_000_000),
         tolerate_tcb: Vec::new(),
         gateway_app_id: None,
+        replicas: None,
     }
 }
 

@@ -11,8 +11,9 @@ use protocol::strict_json::{self, JsonError};
 use serde::{Deserialize, Serialize};
 
 pub use kinds::{
-    Anchored, Bootstrap, Call, Document, EnvironmentAccepted, Kind, MAX_REASON_BYTES, Opened,
-    Refusal, Released, Resumed, RootCertified, Who,
+    Anchored, Bootstrap, Call, Document, EnvironmentAccepted, Kind, Led, MAX_REASON_BYTES,
+    MemberAdmitted, MemberRemoved, Opened, Refusal, Released, Resumed, RootCertified, RootGiven,
+    Who,
 };
 
 use crate::policy::MAX_ENVELOPE_BYTES;

@@ -12,6 +12,7 @@
 pub mod audit;
 pub mod certificates;
 pub mod collection;
+pub mod consensus;
 pub mod derivation;
 #[cfg(test)]
 mod fixtures;

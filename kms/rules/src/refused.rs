@@ -1,7 +1,8 @@
 //! Why a guest gets nothing: one variant a rule, each with what to try.
 
 use attestation::policy::TcbStatus;
-use protocol::digest::{AppId, ComposeHash, Ed25519Key, InstanceId, OsImageHash};
+use protocol::digest::{AppId, ComposeHash, Ed25519Key, InstanceId, OsImageHash, PlatformId};
+use protocol::kms::KmsImage;
 
 use crate::policy::PolicyRefusal;
 
@@ -186,6 +187,26 @@ pub enum Refused {
         /// The counter that was accepted last.
         accepted: u64,
     },
+    /// a KMS that stays alone
+    #[error("the policy lets this KMS have no replicas")]
+    NoReplicas,
+    /// a process that is no KMS of the owners'
+    #[error("image {} with measured file {} is not on the owners' list", .0.os_image_hash, .0.compose_hash)]
+    NotOnList(KmsImage),
+    /// two members on one platform
+    #[error("a member is on the platform {0} already, where one host decides about both")]
+    SamePlatform(PlatformId),
+    /// members beyond the number
+    #[error("the KMS has {known} members, and the policy allows {allowed}")]
+    TooManyMembers {
+        /// Members, whether they answer or not.
+        known: usize,
+        /// The policy's number.
+        allowed: usize,
+    },
+    /// a process that was a member
+    #[error("the process {0} was a member, and another one has its place")]
+    FormerMember(Ed25519Key),
     /// two environments under one counter
     #[error("another environment with the counter {0} was accepted for the app")]
     EnvironmentOther(u64),
@@ -252,6 +273,14 @@ impl Refused {
                 "seal the environment again, with a higher counter"
             }
             Self::NameNotListed(_) => "let the owners add the name to certifiable_names",
+            Self::NoReplicas => "let the owners state `replicas` in the policy",
+            Self::NotOnList(_) => "let the owners add the pair to the list: `dstyx kms list`",
+            Self::SamePlatform(_) => "start each replica on a machine of its own",
+            Self::TooManyMembers { .. } => {
+                "restart a replica where it was, so that it takes its own place, or let the owners \
+                 allow more"
+            }
+            Self::FormerMember(_) => "start the process again",
         }
     }
 

@@ -8,6 +8,7 @@ mod environments;
 mod fold;
 mod guests;
 mod instance;
+mod members;
 mod owners;
 
 use std::collections::BTreeMap;
@@ -19,8 +20,9 @@ use crate::ledger::{Entry, Kind};
 use crate::policy::SignedPolicy;
 
 pub use environments::{Environment, accept_environment};
-pub use guests::{anchor, certify, open_disk, reasons, refusal, release};
+pub use guests::{anchor, certify, open_disk, reasons, refusal, release, release_once};
 pub use instance::{Instance, Mount};
+pub use members::{MAX_MEMBERS, Members, admit, give_root, lead, may_replicate};
 pub use owners::{
     COUNTERS_AT_RESUMPTION, DocumentRefused, Signed, bootstrap, certify_root, resume, review,
     set_list, set_policy,
@@ -43,6 +45,7 @@ pub struct State {
     /// Newest issue time of collateral that was judged: a clock before it is wrong.
     newest_collateral_secs: u64,
     born: Option<Born>,
+    members: Members,
     list: Option<(KmsList, String)>,
     policy: Option<SignedPolicy>,
     instances: BTreeMap<InstanceKey, Instance>,
@@ -58,8 +61,6 @@ struct Born {
     epoch: u32,
     identity: Ed25519Key,
     certificate: Option<String>,
-    /// The process that may serve.
-    member: Ed25519Key,
 }
 
 /// How many refusals were recorded since when.
@@ -78,7 +79,8 @@ pub enum Phase {
     Locked,
     /// Owners have not signed the root, or no list.
     Uncertified,
-    /// Owners have not signed that this process may go on.
+    /// This process is no member: owners have not signed that it may go on, and members have not
+    /// admitted it.
     Waiting,
     /// It gives keys.
     Serving,
@@ -106,6 +108,7 @@ impl Default for State {
             last_secs: 0,
             newest_collateral_secs: 0,
             born: None,
+            members: Members::default(),
             list: None,
             policy: None,
             instances: BTreeMap::new(),
@@ -124,7 +127,7 @@ impl State {
             Phase::Locked
         } else if born.certificate.is_none() || self.list.is_none() {
             Phase::Uncertified
-        } else if born.member != *member {
+        } else if !self.members.is_enrolled(member) {
             Phase::Waiting
         } else {
             Phase::Serving
@@ -155,6 +158,11 @@ impl State {
     /// Whose KMS it is, once a root was made.
     pub fn cluster(&self) -> Option<&Cluster> {
         self.born.as_ref().map(|born| &born.cluster)
+    }
+
+    /// The processes that decide together.
+    pub fn members(&self) -> &Members {
+        &self.members
     }
 
     /// The newest epoch; 0 without a root.

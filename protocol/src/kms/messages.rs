@@ -18,6 +18,11 @@ pub struct GetAppKeyRequest {
     /// dstack's statement of the machine; the channel's evidence counts instead.
     #[prost(string, tag = "2")]
     pub vm_config: String,
+    /// The guest's own random number for this call; 16 bytes, or none. A call that is made again
+    /// with the same one, because its answer was lost, is one decision.
+    #[prost(bytes = "vec", tag = "100")]
+    #[serde(with = "hex_bytes")]
+    pub request_id: Vec<u8>,
 }
 
 /// The keys of an app. Whoever holds one clears it when it is no longer needed.

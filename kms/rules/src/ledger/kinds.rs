@@ -1,7 +1,7 @@
 //! The kinds of entries, and what each says.
 
 use protocol::digest::{
-    AppId, ComposeHash, Ed25519Key, InstanceId, OsImageHash, PlatformId, Sha256Digest,
+    AppId, ComposeHash, Ed25519Key, InstanceId, OsImageHash, PlatformId, RequestId, Sha256Digest,
 };
 use protocol::kms::Cluster;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,14 @@ pub enum Kind {
     PolicySet(Document),
     /// Owners let a new process go on.
     Resumed(Resumed),
+    /// A process gets the root, to become a member.
+    RootGiven(RootGiven),
+    /// A process became a member.
+    MemberAdmitted(MemberAdmitted),
+    /// A member became none.
+    MemberRemoved(MemberRemoved),
+    /// A member says from here on which entry comes next.
+    Led(Led),
     /// A guest gets keys.
     Released(Released),
     /// A guest gets nothing.
@@ -79,6 +87,50 @@ pub struct Resumed {
     pub envelope: String,
 }
 
+/// A process gets the root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RootGiven {
+    /// The key of the process.
+    pub member: Ed25519Key,
+    /// Image, measured file and platform.
+    pub who: Who,
+    /// The policy that allowed it.
+    pub policy_version: u64,
+}
+
+/// A process became a member, with a vote of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberAdmitted {
+    /// The key of the process.
+    pub member: Ed25519Key,
+    /// Its platform.
+    pub platform_id: PlatformId,
+    /// The member that verified it.
+    pub by: Ed25519Key,
+    /// The platform of that member, which the process verified in turn.
+    pub by_platform_id: PlatformId,
+}
+
+/// A member became none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberRemoved {
+    /// The key of its process.
+    pub member: Ed25519Key,
+}
+
+/// A member was elected to say which entry comes next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Led {
+    /// The term, which only rises.
+    pub term: u64,
+    /// The key of its process.
+    pub member: Ed25519Key,
+}
+
 /// A guest, as its evidence proved it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -112,6 +164,10 @@ pub struct Released {
     pub new_instance: bool,
     /// When the oldest part of its platform's collateral was issued, in seconds since 1970.
     pub collateral_issued_secs: u64,
+    /// The guest's own number for the call; with the same one the keys are given again without
+    /// another entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<RequestId>,
 }
 
 /// The call that was refused.

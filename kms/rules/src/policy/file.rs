@@ -8,6 +8,8 @@ use protocol::digest::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::state::MAX_MEMBERS;
+
 /// File systems of a data disk that a policy must name: they keep data from changes less well than
 /// the default, or from nobody.
 pub const STORAGE_TO_NAME: [&str; 2] = ["ext4", "btrfs-plain"];
@@ -52,6 +54,9 @@ pub struct PolicyFile {
     /// The app that is the gateway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway_app_id: Option<AppId>,
+    /// How many processes the KMS may have; absent: one, and no other gets the root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<u8>,
 }
 
 /// One app.
@@ -134,6 +139,11 @@ pub struct UnsoundPolicy {
 }
 
 impl PolicyFile {
+    /// How many processes the KMS may have.
+    pub fn most_members(&self) -> usize {
+        self.replicas.map_or(1, usize::from)
+    }
+
     /// Refuses what means nothing, or two things.
     ///
     /// # Errors
@@ -148,6 +158,10 @@ impl PolicyFile {
                 "danger_go_back_to_images",
                 format!("{other} is not in os_images"),
             ));
+        }
+        if self.replicas.is_some_and(|replicas| !(1..=MAX_MEMBERS).contains(&replicas)) {
+            let found = self.replicas.unwrap_or_default();
+            return Err(unsound("replicas", format!("{found}, expected 1 to {MAX_MEMBERS}")));
         }
         for (index, tolerated) in self.tolerate_tcb.iter().enumerate() {
             tolerated.check(&format!("tolerate_tcb[{index}]"))?;

@@ -9,7 +9,7 @@ use super::owners::{lowest_counter_after, owners, read_list, read_policy, read_r
 use super::{Born, FIRST_EPOCH, Instance, Mount, RefusalWindow, State, certify_root};
 use crate::ledger::{
     Anchored, Bootstrap, Document, Entry, EnvironmentAccepted, Fault, Kind, LedgerError,
-    MAX_REASON_BYTES, Opened, Refusal, Released, Resumed, RootCertified,
+    MAX_REASON_BYTES, MemberAdmitted, Opened, Refusal, Released, Resumed, RootCertified, RootGiven,
 };
 
 /// How long refusals are counted together.
@@ -58,6 +58,10 @@ impl State {
             Kind::ListSet(document) => self.list_set(document)?,
             Kind::PolicySet(document) => self.policy_set(document, entry.time_secs)?,
             Kind::Resumed(resumed) => self.resumed(resumed, entry.time_secs)?,
+            Kind::RootGiven(given) => self.root_given(given)?,
+            Kind::MemberAdmitted(admitted) => self.admitted(admitted)?,
+            Kind::MemberRemoved(removed) => self.members.remove(removed)?,
+            Kind::Led(led) => self.members.lead(led, self.entries)?,
             Kind::Released(released) => self.released(released)?,
             Kind::Refused(refusal) => self.refused(refusal, entry.time_secs)?,
             Kind::Opened(opened) => self.opened(opened, entry.time_secs)?,
@@ -80,8 +84,9 @@ impl State {
             return Err(rule(format!("a root of epoch {epoch}, expected {FIRST_EPOCH}")));
         }
         let (cluster, certificate) = (cluster.clone(), None);
-        let (epoch, identity, member) = (*epoch, *identity, *member);
-        self.born = Some(Born { cluster, epoch, identity, certificate, member });
+        let (epoch, identity) = (*epoch, *identity);
+        self.born = Some(Born { cluster, epoch, identity, certificate });
+        self.members.alone(*member, self.entries);
         Ok(())
     }
 
@@ -119,10 +124,29 @@ impl State {
         if resumption.member != resumed.member || resumed.lowest_counter != lowest {
             return Err(rule("it says something else than the resumption in it"));
         }
-        let born = self.born.as_mut().ok_or_else(|| rule("no root was made yet"))?;
-        born.member = resumed.member;
+        self.members.alone(resumed.member, self.entries);
         self.lowest_counter = lowest;
         Ok(())
+    }
+
+    fn root_given(&mut self, given: &RootGiven) -> Result<(), Fault> {
+        let version = self.policy.as_ref().map(crate::policy::SignedPolicy::version);
+        if version != Some(given.policy_version) || self.most_members() < 2 {
+            return Err(rule(format!("the root by the policy {}", given.policy_version)));
+        }
+        self.members.root_given(given)
+    }
+
+    fn most_members(&self) -> usize {
+        self.policy.as_ref().map_or(1, |policy| policy.file().most_members())
+    }
+
+    fn admitted(&mut self, admitted: &MemberAdmitted) -> Result<(), Fault> {
+        let most = self.most_members();
+        if self.members.len() >= most {
+            return Err(rule(format!("a member beyond the policy's {most}")));
+        }
+        self.members.admit(admitted)
     }
 
     fn released(&mut self, released: &Released) -> Result<(), Fault> {
@@ -134,8 +158,12 @@ impl State {
         if released.new_instance == self.instances.contains_key(&key) {
             return Err(rule("an instance that is new and known, or neither"));
         }
+        let known = self.instances.get(&key);
+        if released.request_id.is_some() && known.is_some_and(|known| known.answers(released)) {
+            return Err(rule("a second entry for one call"));
+        }
         let instance = self.instances.entry(key).or_insert_with(|| Instance::new(&released.who));
-        instance.released(&released.who);
+        instance.released(released);
         self.newest_collateral_secs =
             self.newest_collateral_secs.max(released.collateral_issued_secs);
         Ok(())
@@ -216,6 +244,6 @@ fn check_version(document: &Document, signed: u64) -> Result<(), Fault> {
     Err(rule(format!("version {}, the owners signed {signed}", document.version)))
 }
 
-fn rule(what: impl ToString) -> Fault {
+pub(super) fn rule(what: impl ToString) -> Fault {
     Fault::Rule(what.to_string())
 }

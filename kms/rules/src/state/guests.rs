@@ -5,7 +5,7 @@
 //! [`unless`].
 
 use attestation::policy::TcbStatus;
-use protocol::digest::{AppId, Ed25519Key, InstanceId};
+use protocol::digest::{AppId, Ed25519Key, InstanceId, RequestId};
 use protocol::kms::{AnchorRequest, GENERATION_BITS};
 use protocol::rule::unless;
 
@@ -20,10 +20,10 @@ use crate::refused::Refused;
 
 /// Why not, so far.
 #[derive(Debug, Default)]
-struct Reasons(Vec<Refused>);
+pub(super) struct Reasons(pub(super) Vec<Refused>);
 
 impl Reasons {
-    fn unless(&mut self, holds: bool, refused: impl FnOnce() -> Refused) {
+    pub(super) fn unless(&mut self, holds: bool, refused: impl FnOnce() -> Refused) {
         if !holds {
             self.0.push(refused());
         }
@@ -40,19 +40,50 @@ pub fn release(
     member: &Ed25519Key,
     clock_secs: u64,
 ) -> Result<Entry, Refused> {
+    let released = released(state, guest, member, None, clock_secs)?;
+    Ok(state.next(Kind::Released(released), clock_secs))
+}
+
+/// The same for a call that its guest numbered: `None` if the same decision about this call is the
+/// last one of the instance, whose answer was lost.
+///
+/// # Errors
+/// As [`release`].
+pub fn release_once(
+    state: &State,
+    guest: &Guest,
+    member: &Ed25519Key,
+    request_id: Option<RequestId>,
+    clock_secs: u64,
+) -> Result<Option<Entry>, Refused> {
+    let released = released(state, guest, member, request_id, clock_secs)?;
+    let known = state.instances.get(&key(guest));
+    if known.is_some_and(|known| known.answers(&released)) {
+        return Ok(None);
+    }
+    Ok(Some(state.next(Kind::Released(released), clock_secs)))
+}
+
+fn released(
+    state: &State,
+    guest: &Guest,
+    member: &Ed25519Key,
+    request_id: Option<RequestId>,
+    clock_secs: u64,
+) -> Result<Released, Refused> {
     first(reasons(state, guest, member, clock_secs))?;
     let policy = state.policy().ok_or(Refused::NoPolicy)?;
     let app_id = guest.app_id;
     let (policy_app, _) = policy.app(&app_id).ok_or(Refused::AppUnknown { app_id })?;
-    let released = Released {
+    Ok(Released {
         who: who(guest)?,
         epoch: state.epoch(),
         policy_version: policy.version(),
         policy_app,
         new_instance: !state.instances.contains_key(&key(guest)),
         collateral_issued_secs: guest.collateral_issued_secs,
-    };
-    Ok(state.next(Kind::Released(released), clock_secs))
+        request_id,
+    })
 }
 
 /// Every rule by which this guest would get no keys now, in the order of the checks.
@@ -226,7 +257,12 @@ fn check_policy(
     }
 }
 
-fn check_platform(reasons: &mut Reasons, file: &PolicyFile, guest: &Guest, now_secs: u64) {
+pub(super) fn check_platform(
+    reasons: &mut Reasons,
+    file: &PolicyFile,
+    guest: &Guest,
+    now_secs: u64,
+) {
     if let Some(list) = &file.platform_ids {
         let listed = guest.platform_ids.iter().any(|id| list.contains(id));
         reasons.unless(listed, || {

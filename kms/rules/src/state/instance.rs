@@ -3,13 +3,15 @@
 use protocol::digest::{ComposeHash, OsImageHash};
 use protocol::kms::GENERATION_BITS;
 
-use crate::ledger::Who;
+use crate::ledger::{Released, Who};
 
 /// An instance that got keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
     files: History<ComposeHash>,
     images: History<OsImageHash>,
+    /// The last decision that gave it keys.
+    last: Option<Released>,
     mount: Option<Mount>,
     anchor: Option<u64>,
 }
@@ -53,6 +55,7 @@ impl Instance {
         Self {
             files: History::of(who.compose_hash),
             images: History::of(who.os_image_hash),
+            last: None,
             mount: None,
             anchor: None,
         }
@@ -92,9 +95,22 @@ impl Instance {
         self.mount.map(|mount| mount.counter)
     }
 
-    pub(super) fn released(&mut self, who: &Who) {
-        self.files.goes_to(who.compose_hash);
-        self.images.goes_to(who.os_image_hash);
+    /// Whether the last entry that gave keys is the same decision about the same call, so that a
+    /// client which lost the answer gets it again.
+    pub(super) fn answers(&self, released: &Released) -> bool {
+        self.last.as_ref().is_some_and(|last| {
+            released.request_id.is_some()
+                && last.request_id == released.request_id
+                && last.who == released.who
+                && last.epoch == released.epoch
+                && last.policy_version == released.policy_version
+        })
+    }
+
+    pub(super) fn released(&mut self, released: &Released) {
+        self.files.goes_to(released.who.compose_hash);
+        self.images.goes_to(released.who.os_image_hash);
+        self.last = Some(released.clone());
     }
 
     pub(super) fn opened(&mut self, mount: Mount) {

@@ -282,7 +282,9 @@ pub(super) fn read_resumption(
         entries: state.entries,
         head: state.head,
     })?;
-    unless(resumption.member != born.member, || DocumentRefused::AlreadyServing)?;
+    // A member whose cluster lost its majority goes on alone; one that is alone has no need to.
+    let alone = state.members.len() == 1 && state.members.is_enrolled(&resumption.member);
+    unless(!alone, || DocumentRefused::AlreadyServing)?;
     Ok(resumption)
 }
 

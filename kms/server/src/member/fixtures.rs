@@ -148,6 +148,7 @@ impl Place {
             minimum_tcb_date_secs: None,
             tolerate_tcb: Vec::new(),
             gateway_app_id: None,
+            replicas: None,
         }
     }
 

@@ -1,0 +1,139 @@
+//! The messages between the processes of one KMS. Who sends one, the channel proved.
+
+use prost::Message;
+use serde::{Deserialize, Serialize};
+
+use crate::prpc::hex_bytes;
+
+/// The member that leads tells another one what it has.
+#[derive(Clone, PartialEq, Eq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AppendRequest {
+    /// The leader's term.
+    #[prost(uint64, tag = "1")]
+    pub term: u64,
+    /// Entries that are agreed.
+    #[prost(uint64, tag = "2")]
+    pub entries: u64,
+    /// Hash of the last of them; 32 bytes.
+    #[prost(bytes = "vec", tag = "3")]
+    #[serde(with = "hex_bytes")]
+    pub head: Vec<u8>,
+    /// Those behind, which are to be agreed; each a line of JSON.
+    #[prost(string, repeated, tag = "4")]
+    pub lines: Vec<String>,
+}
+
+/// What the other one then has.
+#[derive(Clone, PartialEq, Eq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AppendResponse {
+    /// Its term.
+    #[prost(uint64, tag = "1")]
+    pub term: u64,
+    /// Whether it has everything that the leader sent.
+    #[prost(bool, tag = "2")]
+    pub accepted: bool,
+    /// Entries that it has in common with the leader, if it accepted.
+    #[prost(uint64, tag = "3")]
+    pub matched: u64,
+}
+
+/// A member asks for another one's vote.
+#[derive(Clone, PartialEq, Eq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VoteRequest {
+    /// The term for which it asks.
+    #[prost(uint64, tag = "1")]
+    pub term: u64,
+    /// Whether it only asks how the other one would vote.
+    #[prost(bool, tag = "2")]
+    pub trial: bool,
+    /// Entries that it has, agreed or not.
+    #[prost(uint64, tag = "3")]
+    pub entries: u64,
+    /// The term of the last of them.
+    #[prost(uint64, tag = "4")]
+    pub last_term: u64,
+}
+
+/// The vote.
+#[derive(Clone, PartialEq, Eq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VoteResponse {
+    /// The other one's term.
+    #[prost(uint64, tag = "1")]
+    pub term: u64,
+    /// Whether it is for the one who asked.
+    #[prost(bool, tag = "2")]
+    pub granted: bool,
+}
+
+/// A member proposes the next entry to the one that leads.
+#[derive(Clone, PartialEq, Eq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProposeRequest {
+    /// A line of JSON.
+    #[prost(string, tag = "1")]
+    pub line: String,
+}
+
+/// Whether it is the next.
+#[derive(Clone, PartialEq, Eq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProposeResponse {
+    /// Whether it is; otherwise it follows another entry than the leader's last, or the other one
+    /// does not lead.
+    #[prost(bool, tag = "1")]
+    pub taken: bool,
+}
+
+/// Asks for the roots; dstack's name of the call.
+#[derive(Clone, PartialEq, Eq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GetKmsKeyRequest {
+    /// dstack's statement of the machine; the channel's evidence counts instead.
+    #[prost(string, tag = "1")]
+    pub vm_config: String,
+}
+
+/// A root of one epoch. Whoever holds one clears it when it is no longer needed.
+#[derive(Clone, PartialEq, Eq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RootKey {
+    /// The epoch.
+    #[prost(uint32, tag = "100")]
+    pub epoch: u32,
+    /// The root; 32 bytes.
+    #[prost(bytes = "vec", tag = "101")]
+    #[serde(with = "hex_bytes")]
+    pub root: Vec<u8>,
+}
+
+/// The roots, for a process that becomes a member.
+#[derive(Clone, PartialEq, Eq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KmsKeyResponse {
+    /// One for each epoch.
+    #[prost(message, repeated, tag = "100")]
+    pub roots: Vec<RootKey>,
+}
+
+/// A process asks to be a member.
+#[derive(Clone, PartialEq, Eq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AdmitRequest {
+    /// The platform on which it found the member that it asks; 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    #[serde(with = "hex_bytes")]
+    pub platform_id: Vec<u8>,
+}
+
+/// The texts of all `image.json` files by which guests are judged.
+#[derive(Clone, PartialEq, Eq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImagesResponse {
+    /// Each text.
+    #[prost(string, repeated, tag = "1")]
+    pub images: Vec<String>,
+}
