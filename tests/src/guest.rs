@@ -102,6 +102,8 @@ pub enum DataDisk {
     Fresh(u64),
     /// A file that is there already, and stays.
     Kept(PathBuf),
+    /// One that a test serves (`nbd::Server::node`).
+    Served(serde_json::Value),
     /// A new one that cannot be written.
     ReadOnly(u64),
     /// A new one, and a second disk with its serial.
@@ -120,7 +122,7 @@ impl DataDisk {
             | Self::Twice(bytes)
             | Self::Failing(bytes) => Some(*bytes),
             Self::Absent => Some(0),
-            Self::Kept(_) => None,
+            Self::Kept(_) | Self::Served(_) => None,
         }
     }
 
@@ -128,6 +130,11 @@ impl DataDisk {
         let at = device(arguments, "data");
         match self {
             Self::Fresh(_) | Self::Kept(_) => {}
+            Self::Served(file) => {
+                let mut node: serde_json::Value = serde_json::from_str(&arguments[at - 2]).unwrap();
+                node["file"] = file.clone();
+                arguments[at - 2] = node.to_string();
+            }
             Self::ReadOnly(_) => {
                 arguments[at - 2] =
                     arguments[at - 2].replace(r#""read-only":false"#, r#""read-only":true"#);

@@ -5,19 +5,25 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod app;
+pub mod btrfs;
+pub mod dice;
 pub mod dstyx;
 pub mod guest;
 pub mod http;
 pub mod images;
 pub mod lab;
 pub mod mirror;
+pub mod nbd;
 pub mod pccs;
 pub mod peers;
 pub mod qemu_probe;
 pub mod registry;
+pub mod rig;
 pub mod samples;
 pub mod scene;
+pub mod served_disk;
 pub mod stranger;
 #[path = "../../tdx-emulator/tests/support/synthetic.rs"]
 mod synthetic;
 pub mod tpm;
+pub mod xts;

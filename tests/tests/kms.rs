@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Trial};
 
+#[path = "kms/disk_attacks.rs"]
+mod disk_attacks;
 #[path = "kms/notes.rs"]
 mod notes;
 #[path = "kms/sdk.rs"]
@@ -24,17 +26,26 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let trials = vec![Trial::test(
-        "notes survive down, power cuts, a restarted KMS, an upgrade and a move; dstack's SDKs have keys and a sealed environment; an older disk, another file, id or instance gets nothing",
-        || {
-            let owner = notes::survive();
-            strangers::get_nothing(&owner);
-            sdk::calls_have_keys(&owner);
-            let second = versions::are_upgraded(&owner);
-            let kept = versions::survive_power_cuts(&owner, second.path());
-            versions::move_to_another_host(&owner, second.path(), &kept);
-            Ok(())
-        },
-    )];
+    let trials = vec![
+        Trial::test(
+            "sectors of a kept disk that are changed, older or another branch's give errors, and never other data",
+            || {
+                disk_attacks::give_errors_and_never_other_data();
+                Ok(())
+            },
+        ),
+        Trial::test(
+            "notes survive down, power cuts, a restarted KMS, an upgrade and a move; dstack's SDKs have keys and a sealed environment; an older disk, another file, id or instance gets nothing",
+            || {
+                let owner = notes::survive();
+                strangers::get_nothing(&owner);
+                sdk::calls_have_keys(&owner);
+                let second = versions::are_upgraded(&owner);
+                let kept = versions::survive_power_cuts(&owner, second.path());
+                versions::move_to_another_host(&owner, second.path(), &kept);
+                Ok(())
+            },
+        ),
+    ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -1,0 +1,218 @@
+//! PID 1 of a virtual machine that tests attack: it mounts the data disk as the guest's agent does,
+//! under keys and numbers of the test's choice, and says what it reads there.
+//!
+//! It is in no image. What decides about the disk is the agent's own source: the table of the
+//! encryption, the options of the mount, how a file system is written, and the calls of the
+//! kernel. A second disk carries commands: the machine reads one from its second block and writes
+//! the answer to its first.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use protocol::disk_template;
+use protocol::kms::OpenDiskResponse;
+use zeroize::Zeroizing;
+
+use files::Files;
+use generations::Generations;
+use key::Key;
+use mapper::Mapper;
+
+mod files;
+
+// The agent's own; it uses all of each.
+#[allow(dead_code)]
+#[path = "../../guest-agent/src/disk/filling.rs"]
+mod filling;
+#[allow(dead_code)]
+#[path = "../../guest-agent/src/disk/generations.rs"]
+mod generations;
+#[allow(dead_code)]
+#[path = "../../guest-agent/src/disk/key.rs"]
+mod key;
+#[allow(dead_code)]
+#[path = "../../guest-agent/src/disk/mapper.rs"]
+mod mapper;
+#[allow(dead_code)]
+#[path = "../../guest-agent/src/sys.rs"]
+mod sys;
+
+/// Serial of the disk with commands.
+const CONTROL_SERIAL: &str = "dstyx-rig";
+/// Bytes of a command and of an answer.
+const MESSAGE_BYTES: usize = 4096;
+/// The device mapper's name for the open disk.
+const NAME: &str = "rig";
+/// Where it is mounted.
+const MOUNT_POINT: &str = "/mnt";
+/// Bytes of the sectors in which sysfs and the device mapper count.
+const SECTOR_BYTES: u64 = 512;
+
+/// A message as a disk that is read past the cache wants it.
+#[repr(align(4096))]
+struct Message([u8; MESSAGE_BYTES]);
+
+fn main() {
+    if let Err(error) = serve() {
+        println!("the rig has ended: {error}");
+    }
+    // The kernel panics when PID 1 ends, and the test reads why.
+}
+
+fn serve() -> io::Result<()> {
+    for (kind, path) in [("devtmpfs", "/dev"), ("proc", "/proc"), ("sysfs", "/sys")] {
+        mount(Some(kind), path, Some(kind), MsFlags::empty(), None::<&str>)?;
+    }
+    let disks = disks()?;
+    let node = |serial| disks.get(serial).ok_or(io::Error::other("a disk is missing"));
+    let control = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(node(CONTROL_SERIAL)?)?;
+    let mut machine = Machine::of(node(protocol::data_disk::DISK_SERIAL)?)?;
+    let mut message = Box::new(Message([0; MESSAGE_BYTES]));
+    loop {
+        control.read_exact_at(&mut message.0, MESSAGE_BYTES as u64)?;
+        let end = message.0.iter().position(|byte| *byte == 0).unwrap_or(MESSAGE_BYTES);
+        let command = String::from_utf8_lossy(&message.0[..end]).into_owned();
+        let answer = match machine.run(&command) {
+            Ok(answer) => format!("ok {answer}"),
+            Err(fault) => fault,
+        };
+        let bytes = &answer.as_bytes()[..answer.len().min(MESSAGE_BYTES)];
+        message.0.fill(0);
+        message.0[..bytes.len()].copy_from_slice(bytes);
+        control.write_all_at(&message.0, 0)?;
+    }
+}
+
+/// Nodes of disks that have a serial, by it.
+fn disks() -> io::Result<BTreeMap<String, PathBuf>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir("/sys/block")? {
+        let entry = entry?;
+        if let Ok(serial) = fs::read_to_string(entry.path().join("serial")) {
+            found.insert(serial.trim().to_owned(), Path::new("/dev").join(entry.file_name()));
+        }
+    }
+    Ok(found)
+}
+
+/// The disk, and what should be on it.
+struct Machine {
+    node: String,
+    sectors: u64,
+    device: Option<PathBuf>,
+    files: Files,
+    remembered: BTreeMap<String, Files>,
+}
+
+impl Machine {
+    fn of(node: &Path) -> io::Result<Self> {
+        let name = node.file_name().unwrap_or_default();
+        let sectors = fs::read_to_string(Path::new("/sys/block").join(name).join("size"))?;
+        Ok(Self {
+            node: node.display().to_string(),
+            sectors: sectors.trim().parse().map_err(io::Error::other)?,
+            device: None,
+            files: Files::default(),
+            remembered: BTreeMap::new(),
+        })
+    }
+
+    /// The answer to one command, or the fault, which begins with the kernel's word for it.
+    fn run(&mut self, command: &str) -> Result<String, String> {
+        let arguments: Vec<&str> = command.split(' ').collect();
+        match arguments[..] {
+            ["open", key] => self.open(key),
+            ["close"] => {
+                Mapper::open().and_then(|mapper| mapper.remove_if_there(NAME)).map_err(wrong)
+            }
+            ["fill", kind] => self.fill(kind),
+            ["mount", counter, anchor] => self.mount(counter, anchor),
+            ["mount-as", kind, options] => self.mount_as(kind, options),
+            ["unmount"] => umount2(MOUNT_POINT, MntFlags::empty()).map_err(errno),
+            ["put", path, bytes, tag] => {
+                let bytes = bytes.parse().map_err(wrong)?;
+                self.files.put(Path::new(MOUNT_POINT), path, tag, bytes).map_err(fault)
+            }
+            ["remove", path] => self.files.remove(Path::new(MOUNT_POINT), path).map_err(fault),
+            ["commit"] => {
+                let mount_point = File::open(MOUNT_POINT).map_err(fault)?;
+                return sys::commit_btrfs(&mount_point).map(|it| it.to_string()).map_err(fault);
+            }
+            ["forget-caches"] => fs::write("/proc/sys/vm/drop_caches", "3").map_err(fault),
+            ["remember", name] => {
+                self.remembered.insert(name.to_owned(), self.files.clone());
+                Ok(())
+            }
+            ["recall", name] => {
+                self.files = self.remembered.get(name).ok_or("EINVAL: no such state")?.clone();
+                Ok(())
+            }
+            ["check"] => return Ok(self.files.check(Path::new(MOUNT_POINT)).to_string()),
+            _ => Err(format!("EINVAL: {command:?} is no command")),
+        }
+        .map(|()| String::new())
+    }
+
+    /// Encrypts the disk, with the agent's table.
+    fn open(&mut self, key: &str) -> Result<(), String> {
+        let mut bytes = Zeroizing::new([0; 64]);
+        hex::decode_to_slice(key, &mut bytes[..]).map_err(wrong)?;
+        let mapper = Mapper::open().map_err(wrong)?;
+        let device = mapper.encrypt(NAME, &self.node, self.sectors, &Key::released(&bytes));
+        self.device = Some(device.map_err(wrong)?);
+        Ok(())
+    }
+
+    /// Writes the image's empty file system.
+    fn fill(&self, kind: &str) -> Result<(), String> {
+        let template = fs::read(format!("/usr/share/dstyx/{kind}.template")).map_err(fault)?;
+        let template = disk_template::decode(&template).map_err(wrong)?;
+        filling::fill(self.device()?, self.sectors * SECTOR_BYTES, &template).map_err(fault)
+    }
+
+    /// Mounts as the agent does, under the numbers that a KMS would give.
+    fn mount(&self, counter: &str, anchor: &str) -> Result<(), String> {
+        let anchor = (anchor != "-").then(|| anchor.parse()).transpose().map_err(wrong)?;
+        let open_counter = counter.parse().map_err(wrong)?;
+        let generations = Generations::of(&OpenDiskResponse { open_counter, anchor });
+        self.mount_as("btrfs", &generations.map_err(wrong)?.options())?;
+        let mount_point = File::open(MOUNT_POINT).map_err(fault)?;
+        sys::grow_btrfs(&mount_point).map_err(fault)
+    }
+
+    fn mount_as(&self, kind: &str, options: &str) -> Result<(), String> {
+        let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOATIME;
+        mount(Some(self.device()?), MOUNT_POINT, Some(kind), flags, Some(options)).map_err(errno)
+    }
+
+    fn device(&self) -> Result<&Path, String> {
+        self.device.as_deref().ok_or_else(|| "EINVAL: the disk is not open".to_owned())
+    }
+}
+
+fn errno(errno: Errno) -> String {
+    format!("{errno:?}")
+}
+
+fn fault(error: io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => format!("{:?}: {error}", Errno::from_raw(number)),
+        None => wrong(error),
+    }
+}
+
+/// A fault of the test, not of the disk.
+fn wrong(error: impl Debug) -> String {
+    format!("EINVAL: {error:?}")
+}
