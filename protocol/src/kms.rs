@@ -14,7 +14,9 @@ mod service;
 mod statement;
 
 pub use cluster::{Cluster, ClusterError, MAX_OWNERS, OWNER_KEYS_VARIABLE, VariableError};
-pub use cluster::{DANGER_ROOT_VARIABLE, NAME_VARIABLE, PCCS_VARIABLE, THRESHOLD_VARIABLE};
+pub use cluster::{
+    DANGER_ROOT_VARIABLE, ETCD_VARIABLE, NAME_VARIABLE, PCCS_VARIABLE, THRESHOLD_VARIABLE,
+};
 pub use documents::{
     KmsImage, KmsList, MAX_DOCUMENT_BYTES, Resumption, RootCertificate, payload_type,
 };

@@ -7,19 +7,25 @@ use attestation::TrustAnchor;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use protocol::kms::{
-    Cluster, DANGER_ROOT_VARIABLE, NAME_VARIABLE, OWNER_KEYS_VARIABLE, PCCS_VARIABLE,
-    THRESHOLD_VARIABLE, VariableError,
+    Cluster, DANGER_ROOT_VARIABLE, ETCD_VARIABLE, NAME_VARIABLE, OWNER_KEYS_VARIABLE,
+    PCCS_VARIABLE, THRESHOLD_VARIABLE, VariableError,
 };
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
-use crate::store::Location;
+use crate::store::{EndpointError, Endpoints, Location};
 
 /// What the names of all variables begin with; one that nobody knows is refused.
 const PREFIX: &str = "DSTYX_";
 /// All variables.
-const KNOWN: [&str; 5] =
-    [NAME_VARIABLE, OWNER_KEYS_VARIABLE, THRESHOLD_VARIABLE, DANGER_ROOT_VARIABLE, PCCS_VARIABLE];
+const KNOWN: [&str; 6] = [
+    NAME_VARIABLE,
+    OWNER_KEYS_VARIABLE,
+    THRESHOLD_VARIABLE,
+    DANGER_ROOT_VARIABLE,
+    PCCS_VARIABLE,
+    ETCD_VARIABLE,
+];
 /// Largest certificate of an emulator, in base64.
 const MAX_ROOT_BYTES: usize = 8192;
 /// The volume of the compose file.
@@ -40,6 +46,9 @@ pub enum ConfigError {
     /// a root that is none
     #[error("{DANGER_ROOT_VARIABLE}: {0}")]
     Root(String),
+    /// addresses of etcd that are none
+    #[error("{ETCD_VARIABLE}: {0}")]
+    Etcd(#[from] EndpointError),
 }
 
 impl ConfigError {
@@ -61,6 +70,7 @@ impl ConfigError {
             Self::Root(_) => {
                 "it is base64 of one certificate in DER; leave it out where hardware is real"
             }
+            Self::Etcd(_) => "write http://HOST:PORT of each member, separated by commas",
         }
     }
 }
@@ -93,19 +103,24 @@ impl Config {
                 None => return Err(ConfigError::Unknown(name)),
             }
         }
-        let [name, owners, threshold, root, pccs] = values;
+        let [name, owners, threshold, root, pccs, etcd] = values;
         let cluster = Cluster::of_variables(|variable| match variable {
             NAME_VARIABLE => name.clone(),
             OWNER_KEYS_VARIABLE => owners.clone(),
             _ => threshold.clone(),
         })?;
         // A compose file sets what it fills in with nothing to nothing.
-        let [root, pccs] = [root, pccs].map(|value| value.filter(|value| !value.is_empty()));
+        let [root, pccs, etcd] =
+            [root, pccs, etcd].map(|value| value.filter(|value| !value.is_empty()));
         let anchor = match root {
             Some(root) => TrustAnchor::DangerEmulated(certificate(&root)?),
             None => TrustAnchor::Intel,
         };
-        Ok(Self { cluster, anchor, pccs, store: Location::Directory(DATA.into()) })
+        let store = match etcd {
+            Some(etcd) => Location::Etcd(Endpoints::parse(&etcd)?),
+            None => Location::Directory(DATA.into()),
+        };
+        Ok(Self { cluster, anchor, pccs, store })
     }
 }
 
@@ -143,11 +158,16 @@ mod tests {
 
     #[test]
     fn the_measured_variables_are_all_that_is_read() {
-        let empty = [(DANGER_ROOT_VARIABLE, Some("")), (PCCS_VARIABLE, Some(""))];
+        let empty =
+            [DANGER_ROOT_VARIABLE, PCCS_VARIABLE, ETCD_VARIABLE].map(|name| (name, Some("")));
         assert_eq!(read(&[]), read(&empty));
         let config = read(&[]).unwrap();
         assert_eq!(config.cluster.owners, [Ed25519Key([1; 32])]);
         assert_eq!((config.anchor, config.pccs), (TrustAnchor::Intel, None));
+        assert_eq!(config.store, Location::Directory(DATA.into()));
+        let members = "http://10.0.0.1:2379,http://[::1]:2379,http://etcd.example:2379";
+        let config = read(&[(ETCD_VARIABLE, Some(members))]).unwrap();
+        assert_eq!(config.store, Location::Etcd(Endpoints::parse(members).unwrap()));
     }
 
     #[test]
@@ -162,6 +182,12 @@ mod tests {
             (THRESHOLD_VARIABLE, Some("0"), "threshold"),
             (THRESHOLD_VARIABLE, Some("one"), "no number"),
             (DANGER_ROOT_VARIABLE, Some("AAAA"), "DANGER"),
+            (ETCD_VARIABLE, Some("etcd:2379"), "\"etcd:2379\" is no address"),
+            (ETCD_VARIABLE, Some("http://a:2379,"), "\"\" is no address"),
+            (ETCD_VARIABLE, Some("http://a:2379/v3"), "is no address"),
+            (ETCD_VARIABLE, Some("https://a:2379"), "is no address"),
+            (ETCD_VARIABLE, Some("http://user@a:2379"), "is no address"),
+            (ETCD_VARIABLE, Some("a,b,c,d,e,f,g,h"), "8 addresses"),
             ("DSTYX_KMS_OWNER", Some(KEY), "DSTYX_KMS_OWNER is unknown"),
             ("DSTYX_KMS_NO_ATTESTATION", Some("1"), "is unknown"),
         ];

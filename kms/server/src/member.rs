@@ -30,7 +30,7 @@ use zeroize::Zeroize as _;
 
 use crate::config::Config;
 use crate::judge::now_secs;
-use crate::store::{Change, Store, StoreKey};
+use crate::store::{Change, Store, StoreError, StoreKey};
 
 pub use error::{MemberError, OpenError};
 
@@ -184,7 +184,12 @@ impl Member {
 
     fn inner(&self) -> Result<MutexGuard<'_, Inner>, MemberError> {
         // A thread that ended in the middle of a call leaves a state that nobody knows.
-        self.inner.lock().map_err(|_| MemberError::Broken)
+        let mut inner = self.inner.lock().map_err(|_| MemberError::Broken)?;
+        // What was decided before and may not be stored is seen by nobody until it is.
+        if let Err(error) = inner.store.settle() {
+            return Err(inner.not_stored(error, true));
+        }
+        Ok(inner)
     }
 
     fn shown(&self) -> RwLockReadGuard<'_, Shown> {
@@ -234,13 +239,26 @@ impl Inner {
             entries: self.pending.iter().map(String::as_bytes).collect(),
             root_certificate: self.certified.is_none().then_some(envelope),
         };
+        // Whether the certificate is stored decides what a restart may do: it is settled by one.
+        let settles = change.root_certificate.is_none();
         if let Err(error) = self.store.commit(&held.store_key, &change) {
-            self.broken = true;
-            tracing::error!("a decision cannot be stored, nothing more is decided: {error}");
-            return Err(MemberError::Store(error));
+            return Err(self.not_stored(error, settles));
         }
         self.pending.clear();
         Ok(())
+    }
+
+    /// What is decided after a write that failed: nothing ever, or nothing until it is settled.
+    fn not_stored(&mut self, error: StoreError, settles: bool) -> MemberError {
+        if settles && error.is_unsettled() {
+            tracing::warn!("a decision is not stored yet: {error}; {}", error.hint());
+            self.pending.clear();
+        } else {
+            self.broken = true;
+            tracing::error!("a decision cannot be stored, nothing more is decided: {error}");
+            tracing::error!("hint: {}", error.hint());
+        }
+        MemberError::Store(error)
     }
 
     fn usable(&self) -> Result<(), MemberError> {

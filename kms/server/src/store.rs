@@ -10,6 +10,7 @@
 
 mod disk;
 mod error;
+mod etcd;
 mod layout;
 mod sealed;
 
@@ -21,8 +22,10 @@ use protocol::digest::{OsImageHash, Sha256Digest};
 use zeroize::Zeroizing;
 
 use disk::Disk;
+use etcd::Etcd;
 
 pub use error::StoreError;
+pub use etcd::{EndpointError, Endpoints};
 pub use sealed::StoreKey;
 
 /// Most images that are kept: the versions that one cluster allows at a time.
@@ -35,6 +38,8 @@ const FORMAT: &[u8] = b"dstyx-kms-store-1";
 pub enum Location {
     /// A data directory on the guest's own disk.
     Directory(PathBuf),
+    /// An etcd on the network.
+    Etcd(Endpoints),
 }
 
 /// What is written at once, or not at all.
@@ -72,6 +77,11 @@ trait Records: Debug + Send {
         root_certificate: Option<&str>,
     ) -> Result<(), StoreError>;
 
+    /// Brings an append to its end whose outcome is unknown.
+    fn settle(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// All images.
     fn images(&self) -> Result<Vec<Image>, StoreError>;
 
@@ -97,6 +107,7 @@ impl Store {
     pub fn open(location: &Location, cluster: Sha256Digest) -> Result<Self, StoreError> {
         let records: Box<dyn Records> = match location {
             Location::Directory(directory) => Box::new(Disk::open(directory, cluster)?),
+            Location::Etcd(endpoints) => Box::new(Etcd::open(endpoints, cluster)?),
         };
         Ok(Self { records, cluster })
     }
@@ -135,13 +146,22 @@ impl Store {
     /// Writes a change; when this returns, it is durable.
     ///
     /// # Errors
-    /// If it cannot be written; whether it was is then unknown, and the store must be opened again
-    /// before anything else is decided.
+    /// If it cannot be written; whether it was is then unknown. [`Self::settle`] must succeed before
+    /// anything else is decided; where the error is not [`StoreError::is_unsettled`], the store must
+    /// be opened again.
     pub fn commit(&mut self, key: &StoreKey, change: &Change<'_>) -> Result<(), StoreError> {
+        self.settle()?;
         let seal = |(index, entry): (u64, &&[u8])| key.seal(&self.cluster, index, entry);
-        let records =
-            (self.entries()..).zip(&change.entries).map(seal).collect::<Result<_, _>>()?;
+        let records = (self.entries()..).zip(&change.entries).map(seal).collect();
         self.records.append(records, change.root_certificate)
+    }
+
+    /// Brings to its end a change whose commit had no answer; there is none most of the time.
+    ///
+    /// # Errors
+    /// As [`Self::commit`].
+    pub fn settle(&mut self) -> Result<(), StoreError> {
+        self.records.settle()
     }
 
     /// All images, each with its name.

@@ -23,6 +23,9 @@ pub const THRESHOLD_VARIABLE: &str = "DSTYX_KMS_THRESHOLD";
 pub const DANGER_ROOT_VARIABLE: &str = "DSTYX_KMS_DANGER_EMULATED_ROOT";
 /// The same with the address of the service that hands out collateral.
 pub const PCCS_VARIABLE: &str = "DSTYX_KMS_PCCS";
+/// The same with the addresses of the members of an etcd that stores in place of the KMS's own
+/// disk, separated by commas. They are hints: what is stored counts by its seals alone.
+pub const ETCD_VARIABLE: &str = "DSTYX_KMS_ETCD";
 
 /// Why there is no such cluster.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -39,7 +39,7 @@ impl OpenError {
         match self {
             Self::Store(error) => error.hint(),
             Self::Owners(_) | Self::NoCertificate => {
-                "put a copy of the whole data directory back; a KMS does not begin anew over data"
+                "put a copy of all its data back; a KMS does not begin anew over data"
             }
             Self::Random(_) | Self::Member(_) => "start the KMS again",
         }
@@ -176,6 +176,7 @@ impl MemberError {
             }
             Self::Refused(_) => StatusCode::FORBIDDEN,
             Self::Phase { .. } | Self::NoRoot => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Store(error) if error.is_unsettled() => StatusCode::SERVICE_UNAVAILABLE,
             Self::Document(_)
             | Self::Share(_)
             | Self::NotCertified(_)

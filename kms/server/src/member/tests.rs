@@ -1,5 +1,7 @@
 //! A process from its birth over a restart, call by call.
 
+mod etcd;
+
 use std::collections::BTreeSet;
 use std::thread;
 

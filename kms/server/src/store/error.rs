@@ -3,6 +3,7 @@
 use protocol::digest::{OsImageHash, Sha256Digest};
 
 use super::MAX_IMAGES;
+use super::etcd::EtcdError;
 
 /// Why what is stored cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -62,22 +63,54 @@ pub enum StoreError {
     /// no room for images
     #[error("{MAX_IMAGES} images are kept already")]
     Images,
-    /// randomness
-    #[error("the system gives no randomness")]
-    Random(#[from] getrandom::Error),
     /// the database
     #[error("the store: {0}")]
     Database(#[from] redb::Error),
+    /// etcd
+    #[error(transparent)]
+    Etcd(#[from] EtcdError),
+    /// somebody else's entry
+    #[error("etcd has an entry {0} already, which this process has not decided")]
+    Taken(u64),
+    /// entries that were there
+    #[error(
+        "etcd has no entry {last} any more: it has lost what was stored, or was put back to an earlier state",
+        last = stored.saturating_sub(1)
+    )]
+    PutBack {
+        /// Entries that were stored.
+        stored: u64,
+    },
+    /// more than one append may have
+    #[error("{records} entries with {bytes} bytes are more than etcd takes at once")]
+    Large {
+        /// Number of entries.
+        records: usize,
+        /// Their bytes.
+        bytes: usize,
+    },
 }
 
 impl StoreError {
+    /// Whether [`super::Store::settle`] brings to its end what was to be written.
+    pub fn is_unsettled(&self) -> bool {
+        matches!(self, Self::Etcd(_))
+    }
+
     /// What to try.
     pub fn hint(&self) -> &'static str {
         match self {
             Self::File { .. } => "is the volume of /data mounted and writable?",
             Self::Foreign { .. } | Self::Strange(_) => "give each KMS a volume of its own",
             Self::Images => "call ClearImageCache, then put those that are needed",
-            Self::Random(_) => "is this a guest with a source of randomness?",
+            Self::Etcd(_) => {
+                "do a majority of etcd's members run, and can this guest reach them? the KMS asks again"
+            }
+            Self::Taken(_) => "let one KMS of the cluster write, and start the others again",
+            Self::PutBack { .. } => {
+                "put etcd's newest state back and start the KMS again; its owners resume no older one"
+            }
+            Self::Large { .. } => "start the KMS again and certify its root before other documents",
             Self::Lost { .. }
             | Self::Format(_)
             | Self::Gap { .. }
@@ -85,7 +118,7 @@ impl StoreError {
             | Self::Seal(_)
             | Self::Image(_)
             | Self::Database(_) => {
-                "put a copy of the whole data directory back; a KMS does not begin anew over data"
+                "put a copy of all its data back; a KMS does not begin anew over data"
             }
         }
     }

@@ -1,21 +1,25 @@
 //! The seal of one entry: AES-256-GCM under a key of its own.
 //!
-//! The host can put the store back to an earlier state, after which the same index is written once
-//! more, with another entry. A nonce of the index would then be used twice under one key, which
-//! breaks AES-GCM. So each record has a key of its own, HKDF-SHA256 of the root's store key and 32
-//! random bytes that stand before the record, and under it the one nonce zero.
+//! Whoever holds the store can put it back to an earlier state, after which the same index is
+//! written once more, with another entry. A nonce of the index would then be used twice under one
+//! key, which breaks AES-GCM. So each record has a key of its own, HKDF-SHA256 of the root's store
+//! key and the 32 bytes that stand before the record, and under it the one nonce zero. Those bytes
+//! are a MAC of cluster, index and entry: another entry has another key, and all processes of a
+//! cluster seal one entry to the same bytes, by which each knows in a store that they share that
+//! another one stored it. They show no more than that two records are of one entry.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
+use aws_lc_rs::hmac;
 use protocol::derivation::length_prefixed;
 use protocol::digest::Sha256Digest;
 use zeroize::Zeroizing;
 
-use super::StoreError;
-
 /// First field of a record's context, and of what its seal covers besides the entry.
 const LABEL: &[u8] = b"dstyx-kms-record-1";
-/// Random bytes before each record.
+/// Label of the key of the MAC before each record.
+const SALT_LABEL: &[u8] = b"dstyx-kms-record-salt-1";
+/// Its bytes.
 const SALT_BYTES: usize = 32;
 
 /// The root's key for what is stored.
@@ -34,22 +38,14 @@ impl StoreKey {
     }
 
     /// The record of the entry with this index.
-    ///
-    /// # Errors
-    /// If the system has no randomness.
-    pub(super) fn seal(
-        &self,
-        cluster: &Sha256Digest,
-        index: u64,
-        entry: &[u8],
-    ) -> Result<Vec<u8>, StoreError> {
-        let mut salt = [0; SALT_BYTES];
-        getrandom::fill(&mut salt)?;
+    pub(super) fn seal(&self, cluster: &Sha256Digest, index: u64, entry: &[u8]) -> Vec<u8> {
+        let context = context(cluster, index);
+        let salt = self.salt(&length_prefixed(&[&context, entry]));
         let mut sealed = entry.to_vec();
-        self.record_key(&salt)
-            .seal_in_place_append_tag(nonce(), aad(cluster, index), &mut sealed)
+        self.record_key(salt.as_ref())
+            .seal_in_place_append_tag(nonce(), Aad::from(context), &mut sealed)
             .expect("an entry is far below the 64 GiB that one nonce seals");
-        Ok([&salt[..], &sealed].concat())
+        [salt.as_ref(), &sealed].concat()
     }
 
     /// The entry; `None` if the record was changed, moved or sealed under another key.
@@ -62,9 +58,17 @@ impl StoreKey {
         let (salt, sealed) = record.split_at_checked(SALT_BYTES)?;
         let mut sealed = Zeroizing::new(sealed.to_vec());
         let key = self.record_key(salt);
-        let opened = key.open_in_place(nonce(), aad(cluster, index), &mut sealed).ok()?.len();
+        let opened = key.open_in_place(nonce(), Aad::from(context(cluster, index)), &mut sealed);
+        let opened = opened.ok()?.len();
         sealed.truncate(opened);
         Some(sealed)
+    }
+
+    fn salt(&self, bytes: &[u8]) -> hmac::Tag {
+        let extracted = Salt::new(HKDF_SHA256, SALT_LABEL).extract(&self.0[..]);
+        let expanded = extracted.expand(&[SALT_LABEL], hmac::HMAC_SHA256);
+        let key = hmac::Key::from(expanded.expect("32 bytes are less than 255 blocks"));
+        hmac::sign(&key, bytes)
     }
 
     fn record_key(&self, salt: &[u8]) -> LessSafeKey {
@@ -78,6 +82,6 @@ fn nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; NONCE_LEN])
 }
 
-fn aad(cluster: &Sha256Digest, index: u64) -> Aad<Vec<u8>> {
-    Aad::from(length_prefixed(&[LABEL, cluster.as_bytes(), &index.to_le_bytes()]))
+fn context(cluster: &Sha256Digest, index: u64) -> Vec<u8> {
+    length_prefixed(&[LABEL, cluster.as_bytes(), &index.to_le_bytes()])
 }
