@@ -24,7 +24,7 @@ use crate::failure::{Failure, Hint as _, Outcome};
 use crate::files;
 use crate::kept::{self, Kept};
 use crate::parts::Parts;
-use crate::platform::Choice;
+use crate::platform::{Choice, emulated_machine_seed};
 use crate::vm::{CONTROL_SOCKET, Process, Vm};
 
 /// Where slirp shows the host's loopback to the guest.
@@ -295,6 +295,7 @@ impl Launch<'_> {
             .arg("--state-dir")
             .arg(directory);
         command.arg("--mrconfigid").arg(self.mr_config_id(seed).to_string());
+        command.arg("--machine-seed").arg(emulated_machine_seed()?);
         listening(&mut command, "the TDX emulator", "emulator.err", directory)
     }
 }

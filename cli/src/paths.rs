@@ -30,7 +30,13 @@ pub fn vm_directory(name: &str) -> Outcome<PathBuf> {
 /// Directory of all virtual machines' state: `$XDG_STATE_HOME/dstyx/vms`, by default
 /// `~/.local/state/dstyx/vms`.
 pub fn vms_directory() -> Outcome<PathBuf> {
-    Ok(users_directory("XDG_STATE_HOME", ".local/state")?.join("vms"))
+    Ok(state_directory()?.join("vms"))
+}
+
+/// Directory of what belongs to this host: `$XDG_STATE_HOME/dstyx`, by default
+/// `~/.local/state/dstyx`.
+pub fn state_directory() -> Outcome<PathBuf> {
+    users_directory("XDG_STATE_HOME", ".local/state")
 }
 
 /// Directory of what outlives the virtual machines: `$XDG_DATA_HOME/dstyx/disks`, by default

@@ -5,8 +5,13 @@ use std::io;
 
 use protocol::image::Flavour;
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Hint as _, Outcome};
+use crate::{paths, private};
 
+/// Name of the file with the seed of the emulated machine's ids and keys.
+const MACHINE_SEED_FILE: &str = "emulated-machine";
+/// Length of that seed.
+const MACHINE_SEED_BYTES: usize = 32;
 /// Where KVM says whether it can start TDs.
 const KVM_TDX: &str = "/sys/module/kvm_intel/parameters/tdx";
 
@@ -76,6 +81,26 @@ fn missing() -> Option<String> {
         }
     }
     kvm_access().err().map(|error| format!("/dev/kvm: {error}"))
+}
+
+/// The seed of the emulated machine that this host is, in hexadecimal digits: made once, so that all
+/// emulated guests of one user have one platform id, and those of another user or host have another.
+pub fn emulated_machine_seed() -> Outcome<String> {
+    let file = paths::state_directory()?.join(MACHINE_SEED_FILE);
+    let mut seed = [0; MACHINE_SEED_BYTES];
+    getrandom::fill(&mut seed)
+        .map_err(|error| Failure::new(error, "the system's randomness is needed"))?;
+    private::create(&file, hex::encode(seed).as_bytes())
+        .hint(file.display(), "is the directory writable?")?;
+    let limit_bytes = 2 * MACHINE_SEED_BYTES as u64;
+    let kept = private::read(&file, limit_bytes)?.unwrap_or_default();
+    let seed = std::str::from_utf8(&kept).ok().filter(|text| {
+        text.len() == 2 * MACHINE_SEED_BYTES && text.bytes().all(|b| b.is_ascii_hexdigit())
+    });
+    seed.map(str::to_owned).ok_or_else(|| {
+        let what = format!("{}: not {} hexadecimal digits", file.display(), 2 * MACHINE_SEED_BYTES);
+        Failure::new(what, "remove the file: this host then becomes another emulated machine")
+    })
 }
 
 /// What KVM says of TDX: `Y` or `N`, or nothing where it does not know it.

@@ -14,6 +14,7 @@ use x509_cert::der::DateTime;
 
 use crate::lie::Lie;
 use crate::pki::holder::Holder;
+use crate::pki::machine::Machine;
 use crate::pki::{Chain, EXPIRED_FOR, Issuer, PkiError, Revocations, revocation_list, sign_raw};
 use crate::quote::platform;
 
@@ -64,7 +65,7 @@ impl Collateral {
                 Issuer::of(Holder::Root),
                 &lists.revocations(),
             )?),
-            pck_crl: hex::encode(pck_crl(&lists, lie)?),
+            pck_crl: hex::encode(pck_crl(&lists, chain.machine, lie)?),
             tcb_info_issuer_chain: chain.tcb_signer_pem()?,
             tcb_info_signature: sign(&tcb_info),
             tcb_info,
@@ -108,14 +109,14 @@ impl Dates {
     }
 }
 
-fn pck_crl(dates: &Dates, lie: Option<Lie>) -> Result<Vec<u8>, PkiError> {
+fn pck_crl(dates: &Dates, machine: Machine, lie: Option<Lie>) -> Result<Vec<u8>, PkiError> {
     let issuer = match lie {
         Some(Lie::ForeignCrl) => Issuer { name: Holder::PlatformCa, key: Holder::ForeignRoot },
         _ => Issuer::of(Holder::PlatformCa),
     };
     let mut content = dates.revocations();
     match lie {
-        Some(Lie::RevokedPck) => content.revoked = Some(Holder::Pck),
+        Some(Lie::RevokedPck) => content.revoked = Some(Holder::Pck(machine)),
         Some(Lie::PartialCrl) => content.complete = false,
         _ => {}
     }

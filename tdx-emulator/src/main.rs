@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use clap::{Parser, Subcommand};
 use tdx_emulator::lie::Lie;
 use tdx_emulator::pccs::server::Server;
+use tdx_emulator::pki::machine::Machine;
 use tdx_emulator::pki::root_certificate;
 use tdx_emulator::quote::QuoteVersion;
 use tdx_emulator::registers::Register;
@@ -51,6 +52,10 @@ struct Serve {
     /// MRCONFIGID of the TD, 96 hexadecimal digits [default: zero].
     #[arg(long, value_name = "HEX", value_parser = parse_register)]
     mrconfigid: Option<Register>,
+    /// Be another machine, whose ids and keys follow from this seed, 64 hexadecimal digits
+    /// [default: the machine of the test vectors].
+    #[arg(long, value_name = "HEX", value_parser = parse_machine)]
+    machine_seed: Option<Machine>,
     /// Layout of quotes: 4 (TDX 1.0 body), 5 (TDX 1.5 body) or 5-extended.
     #[arg(long, value_name = "4|5|5-extended", default_value = "4", value_parser = parse_quote_version)]
     quote_version: QuoteVersion,
@@ -107,6 +112,7 @@ fn serve(flags: Serve) -> Result<(), Failure> {
         socket: flags.socket,
         state_dir: flags.state_dir,
         mrconfigid: flags.mrconfigid.unwrap_or([0; 48]),
+        machine: flags.machine_seed.unwrap_or_default(),
         quote_version: flags.quote_version,
         lie: flags.danger_lie,
         now: flags.now.map_or_else(|| DateTime::try_from(SystemTime::now()), Ok)?,
@@ -146,6 +152,11 @@ fn root(der: Option<PathBuf>) -> Result<(), Failure> {
 
 fn parse_register(text: &str) -> Result<Register, String> {
     protocol::digest::decode_hex(text).map_err(|error| error.to_string())
+}
+
+fn parse_machine(text: &str) -> Result<Machine, String> {
+    let seed = protocol::digest::decode_hex(text).map_err(|error| error.to_string())?;
+    Ok(Machine::of_seed(seed))
 }
 
 fn parse_quote_version(text: &str) -> Result<QuoteVersion, String> {

@@ -5,6 +5,7 @@
 //! every name says so.
 
 pub mod holder;
+pub mod machine;
 pub mod pck_extension;
 
 use p256::ecdsa::signature::Signer as _;
@@ -33,6 +34,7 @@ use x509_cert::time::{Time, Validity};
 use x509_cert::{Certificate, Version};
 
 use self::holder::{Holder, public_point};
+use self::machine::Machine;
 use self::pck_extension::PckFacts;
 use crate::lie::Lie;
 
@@ -84,6 +86,8 @@ pub struct Chain {
     pub pck: Certificate,
     /// Signer of TCB info and QE identity.
     pub tcb_signer: Certificate,
+    /// Whose PCK it is.
+    pub machine: Machine,
 }
 
 impl Chain {
@@ -121,12 +125,13 @@ impl Chain {
             root,
             platform_ca: certificate(Holder::PlatformCa, platform_ca_issuer, validity, Vec::new())?,
             pck: certificate(
-                Holder::Pck,
+                Holder::Pck(facts.machine),
                 Issuer::of(Holder::PlatformCa),
                 pck_validity,
                 pck_extension,
             )?,
             tcb_signer: certificate(Holder::TcbSigner, tcb_signer_issuer, validity, Vec::new())?,
+            machine: facts.machine,
         })
     }
 

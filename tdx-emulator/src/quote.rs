@@ -76,11 +76,10 @@ impl Quoter {
             }
             _ => version,
         };
-        let attestation_key = Holder::AttestationKey.key();
+        let attestation_key = Holder::AttestationKey(chain.machine).key();
         let attestation_public = public_point(&attestation_key);
         let platform = Platform::new(version, lie);
-        let certification_data =
-            certification_data(&platform, lie, &attestation_public, &chain.pck_pem()?);
+        let certification_data = certification_data(&platform, lie, &attestation_public, chain)?;
         Ok(Self { version, lie, platform, attestation_key, attestation_public, certification_data })
     }
 
@@ -164,8 +163,8 @@ fn certification_data(
     platform: &Platform,
     lie: Option<Lie>,
     attestation_key: &[u8; 64],
-    chain_pem: &str,
-) -> Vec<u8> {
+    chain: &Chain,
+) -> Result<Vec<u8>, PkiError> {
     let auth_data = &platform.qe_auth_data;
     let mut named: [u8; 32] =
         Sha256::new().chain_update(attestation_key).chain_update(auth_data).finalize().into();
@@ -173,11 +172,11 @@ fn certification_data(
         named[0] ^= 0xff;
     }
     let report = platform.qe_report(&named);
-    let mut signature = sign_raw(&Holder::Pck.key(), &report);
+    let mut signature = sign_raw(&Holder::Pck(chain.machine).key(), &report);
     if lie == Some(Lie::FlipQeSignature) {
         signature[63] ^= 1;
     }
-    let mut chain = chain_pem.as_bytes().to_vec();
+    let mut chain = chain.pck_pem()?.into_bytes();
     if lie == Some(Lie::OversizeCertificationData) {
         chain.resize(chain.len() + OVERSIZE_BYTES, b'\n');
     }
@@ -188,7 +187,7 @@ fn certification_data(
     data.extend(CERTIFICATION_PCK_CHAIN.to_le_bytes());
     data.extend(length_u32(&chain));
     data.extend(chain);
-    data
+    Ok(data)
 }
 
 fn length_u32(bytes: &[u8]) -> [u8; 4] {

@@ -17,9 +17,10 @@ use crate::frame::Decoder;
 use crate::journal::Journal;
 use crate::lie::Lie;
 use crate::measure::{LaunchMeasurement, MeasureError};
+use crate::pki::machine::Machine;
 use crate::pki::{Chain, PkiError};
 use crate::qemu::{LaunchArguments, QemuError};
-use crate::quote::platform::pck_facts;
+use crate::quote::platform::pck_facts_of;
 use crate::quote::{QuoteVersion, Quoter};
 use crate::registers::Register;
 use crate::session::{News, Session};
@@ -43,6 +44,8 @@ pub struct ServiceConfig {
     pub state_dir: PathBuf,
     /// MRCONFIGID of the TD.
     pub mrconfigid: Register,
+    /// Which machine makes the quotes.
+    pub machine: Machine,
     /// Layout of quotes.
     pub quote_version: QuoteVersion,
     /// What to lie about.
@@ -135,7 +138,8 @@ impl Service {
         let log = state.log();
         let journal =
             Journal::open(&log).map_err(|source| StateDirError::File { path: log, source })?;
-        let chain = Chain::issue(config.now, &pck_facts(config.lie), config.lie)?;
+        let chain =
+            Chain::issue(config.now, &pck_facts_of(config.machine, config.lie), config.lie)?;
         let quoter = Quoter::new(&chain, config.quote_version, config.lie)?;
         state.write_collateral(&Collateral::issue(&chain, config.now, config.lie)?.to_json())?;
         let listener = listen(&config.socket)

@@ -9,6 +9,8 @@ use dcap_qvl::{QuoteCollateralV3, intel};
 use protocol::quote::Quote;
 use tdx_emulator::collateral::Collateral;
 use tdx_emulator::lie::Lie;
+use tdx_emulator::pki::holder::{Holder, public_point};
+use tdx_emulator::pki::machine::Machine;
 use tdx_emulator::pki::{Chain, root_certificate};
 use tdx_emulator::quote::{QuoteVersion, Quoter, platform};
 use tdx_emulator::registers::Registers;
@@ -163,6 +165,30 @@ fn an_old_machine_verifies_as_out_of_date() {
 fn another_machine_verifies_under_its_own_id() {
     let report = verify(&sample(QuoteVersion::V5, Some(Lie::OtherPlatformId))).unwrap();
     assert_eq!(report.ppid, *b"dstyx-other-ppid");
+}
+
+#[test]
+fn machines_of_two_seeds_verify_and_share_neither_ids_nor_keys() {
+    let now: DateTime = NOW.parse().unwrap();
+    let [published, one, other] = [Machine::default(), of_seed(1), of_seed(2)].map(|machine| {
+        let facts = platform::pck_facts_of(machine, None);
+        let chain = Chain::issue(now, &facts, None).unwrap();
+        let quoter = Quoter::new(&chain, QuoteVersion::V4, None).unwrap();
+        let quote = quoter.quote(&registers(), &REPORT_DATA);
+        // Machines of one kind share their collateral: here it is the published machine's.
+        let mut sample = Sample { quote, ..sample(QuoteVersion::V4, None) };
+        sample.collateral.pck_certificate_chain = None;
+        assert_eq!(verify(&sample).unwrap().ppid, facts.ppid);
+        let key = public_point(&Holder::Pck(machine).key());
+        (facts.ppid, facts.platform_instance, key)
+    });
+    for (a, b) in [(published, one), (published, other), (one, other)] {
+        assert!(a.0 != b.0 && a.1 != b.1 && a.2 != b.2);
+    }
+}
+
+fn of_seed(byte: u8) -> Machine {
+    Machine::of_seed([byte; Machine::SEED_BYTES])
 }
 
 #[test]

@@ -9,6 +9,8 @@ use sha2::{Digest, Sha256};
 use x509_cert::name::Name;
 use x509_cert::serial_number::SerialNumber;
 
+use super::machine::Machine;
+
 /// The worthless key, published on purpose.
 const ROOT_KEY_PEM: &str = include_str!("../../root/danger-emulated-root.key.pem");
 /// Domain of the derivation of all other keys.
@@ -21,12 +23,12 @@ pub enum Holder {
     Root,
     /// Issues PCK certificates.
     PlatformCa,
-    /// The provisioning certification key of the emulated machine.
-    Pck,
+    /// The provisioning certification key of an emulated machine.
+    Pck(Machine),
     /// Signs TCB info and QE identity.
     TcbSigner,
-    /// Signs quotes; has no certificate, the quoting enclave's report vouches for it.
-    AttestationKey,
+    /// Signs a machine's quotes; has no certificate, the quoting enclave's report vouches for it.
+    AttestationKey(Machine),
     /// Another root, for lies.
     ForeignRoot,
 }
@@ -37,9 +39,9 @@ impl Holder {
         match self {
             Self::Root => "DANGER dstyx EMULATED root, proves nothing",
             Self::PlatformCa => "DANGER dstyx EMULATED PCK Platform CA, proves nothing",
-            Self::Pck => "DANGER dstyx EMULATED PCK Certificate, proves nothing",
+            Self::Pck(_) => "DANGER dstyx EMULATED PCK Certificate, proves nothing",
             Self::TcbSigner => "DANGER dstyx EMULATED TCB Signing, proves nothing",
-            Self::AttestationKey => "DANGER dstyx EMULATED attestation key, proves nothing",
+            Self::AttestationKey(_) => "DANGER dstyx EMULATED attestation key, proves nothing",
             Self::ForeignRoot => "DANGER dstyx EMULATED foreign root, proves nothing",
         }
     }
@@ -66,9 +68,17 @@ impl Holder {
             .chain_update(DERIVATION_LABEL)
             .chain_update(root.to_bytes())
             .chain_update(self.common_name())
+            .chain_update(self.machine().seed())
             .finalize();
-        SigningKey::from_bytes(&scalar)
-            .expect("a hash is a scalar but with probability 2^-32, and these are fixed")
+        SigningKey::from_bytes(&scalar).expect("a hash is a scalar but with probability 2^-32")
+    }
+
+    /// The machine whose key it is; that of the test vectors where all machines share the key.
+    fn machine(self) -> Machine {
+        match self {
+            Self::Pck(machine) | Self::AttestationKey(machine) => machine,
+            _ => Machine::default(),
+        }
     }
 
     /// Twenty bytes that follow from the key.
@@ -96,7 +106,8 @@ mod tests {
     #[test]
     fn every_name_says_what_it_is_worth() {
         let authorities = [Holder::Root, Holder::PlatformCa, Holder::ForeignRoot];
-        let signers = [Holder::Pck, Holder::TcbSigner, Holder::AttestationKey];
+        let machine = Machine::default();
+        let signers = [Holder::Pck(machine), Holder::TcbSigner, Holder::AttestationKey(machine)];
         let holders = authorities.into_iter().chain(signers);
         for holder in holders {
             let name = holder.name().to_string();

@@ -7,6 +7,8 @@ use x509_cert::der::asn1::{Any, ObjectIdentifier, OctetString};
 use x509_cert::der::{Encode as _, Error, Tag};
 use x509_cert::ext::Extension;
 
+use super::machine::Machine;
+
 /// Root of the tree.
 const SGX: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113741.1.13.1");
 /// Children of [`SGX`].
@@ -30,6 +32,8 @@ const SCALABLE: u8 = 1;
 /// What the certificate says about the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PckFacts {
+    /// Which machine it is; the certificate says it by the ids and the key.
+    pub machine: Machine,
     /// Platform provisioning id.
     pub ppid: [u8; 16],
     /// Security versions of the CPU's components, also as `CPUSVN`.

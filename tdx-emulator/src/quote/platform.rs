@@ -8,6 +8,7 @@ use sha2::{Digest, Sha384};
 
 use super::QuoteVersion;
 use crate::lie::Lie;
+use crate::pki::machine::Machine;
 use crate::pki::pck_extension::PckFacts;
 
 /// `TEE_TCB_SVN`: TDX module SVN 5, module version 1 (so TCB info's identity `TDX_01` applies),
@@ -172,15 +173,21 @@ pub fn mr_seam() -> [u8; 48] {
     Sha384::digest("dstyx emulated TDX module, proves nothing").into()
 }
 
-/// What the PCK certificate says of the machine.
+/// What the PCK certificate says of the machine of the test vectors.
 pub fn pck_facts(lie: Option<Lie>) -> PckFacts {
+    pck_facts_of(Machine::default(), lie)
+}
+
+/// What the PCK certificate says of a machine.
+pub fn pck_facts_of(machine: Machine, lie: Option<Lie>) -> PckFacts {
     let mut facts = PckFacts {
-        ppid: *b"dstyx-emul-ppid\0",
+        machine,
+        ppid: machine.id("PPID", *b"dstyx-emul-ppid\0"),
         tcb_components: CPU_SVN,
         pcesvn: PCE_SVN,
         pceid: [0, 0],
         fmspc: FMSPC,
-        platform_instance: *b"dstyx-emul-piid\0",
+        platform_instance: machine.id("platform instance", *b"dstyx-emul-piid\0"),
         smt_enabled: true,
     };
     match lie {
