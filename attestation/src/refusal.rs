@@ -90,6 +90,14 @@ macro_rules! checks {
                 }
             }
 
+            /// Whether this is no verdict about the evidence: the collateral cannot be used now, and
+            /// by other collateral the same evidence might pass.
+            pub fn is_about_collateral(&self) -> bool {
+                let check = self.check();
+                check.is(Property::Collateral)
+                    && (check.is(Property::Kept) || matches!(self, Self::NotJudged { .. }))
+            }
+
             /// What to try.
             pub fn hint(&self) -> &str {
                 match self {
@@ -258,5 +266,28 @@ mod tests {
         for check in CheckName::ALL {
             assert_eq!(Refusal::of(*check, Finding::default()).check(), *check);
         }
+    }
+
+    #[test]
+    fn a_verdict_about_the_platform_is_none_about_the_collateral() {
+        let refused = |check| Refusal::of(check, Finding::default()).is_about_collateral();
+        for check in
+            [CheckName::TcbInfoCurrent, CheckName::CrlCurrent, CheckName::QeIdentityCurrent]
+        {
+            assert!(refused(check), "{check:?}");
+        }
+        for check in [
+            CheckName::Revocation,
+            CheckName::CertificateValidity,
+            CheckName::TcbStatus,
+            CheckName::QeIdentity,
+            CheckName::PlatformId,
+            CheckName::AppList,
+        ] {
+            assert!(!refused(check), "{check:?}");
+        }
+        let skipped = |check| Refusal::NotJudged { check, why: String::new() };
+        assert!(skipped(CheckName::Revocation).is_about_collateral());
+        assert!(!skipped(CheckName::Rtmr0).is_about_collateral());
     }
 }

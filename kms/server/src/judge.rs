@@ -141,7 +141,11 @@ fn judge_guest(
     };
     let judging = Judging { anchor, report_data, image: &image, collateral: Some(collateral) };
     let verified = terms.policy.judge(&evidence, &judging, terms.now_secs);
-    let verified = verified.map_err(|error| refused(chain(&error)))?;
+    let verified = verified.map_err(|error| match error.is_about_collateral() {
+        // A guest that is refused ends; one that the KMS cannot judge now asks again.
+        true => Refusal::new(RefusalCode::Unavailable, &chain(&error)),
+        false => refused(chain(&error)),
+    })?;
     let file = evidence.app_compose.unwrap_or_default();
     let guest = Guest::of(&verified, &file).map_err(|error| refused(chain(&error)))?;
     if !guest.reserves_report_data {

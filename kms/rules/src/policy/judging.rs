@@ -37,6 +37,14 @@ pub enum GuestRefusal {
     Evidence(Box<Refusal>),
 }
 
+impl GuestRefusal {
+    /// Whether the KMS cannot judge now: its collateral is missing, expired or not valid yet, which
+    /// says nothing about the guest.
+    pub fn is_about_collateral(&self) -> bool {
+        matches!(self, Self::Evidence(refusal) if refusal.is_about_collateral())
+    }
+}
+
 impl SignedPolicy {
     /// The rules of the judgement, with the registers still open. The boot may be over: those calls
     /// that must come before look at [`VerifiedEvidence::ready`].

@@ -8,7 +8,7 @@ use attestation::TrustAnchor;
 use attestation::kms::{Accepts, KmsRules, VerifiedKms, judge_kms};
 use channel::calls::{CallError, Caller};
 use channel::{ChannelError, Side};
-use protocol::channel::{Binding, OwnerProof, Proof, Refusal, RefusalCode};
+use protocol::channel::{Binding, Direction, OwnerProof, Proof, Refusal, RefusalCode};
 use protocol::evidence::Evidence;
 use protocol::kms::{
     AnchorRequest, AnchorResponse, AppKeyResponse, GetAppKeyRequest, KmsImage, KmsService,
@@ -16,6 +16,7 @@ use protocol::kms::{
     SignedDocument, Statement, StatusResponse,
 };
 use protocol::prpc::{Empty, Message};
+use tdx_emulator::lie::Lie;
 use tokio::net::TcpStream;
 
 use super::*;
@@ -30,6 +31,7 @@ use emulated::{Emulated, anchor, image, os_image_hash, pccs};
 struct Running {
     place: Place,
     address: std::net::SocketAddr,
+    member: Arc<Member>,
     kms: KmsImage,
     _directory: tempfile::TempDir,
 }
@@ -70,7 +72,7 @@ impl Running {
         let (file, stated) = (guest.file.clone(), guest.compose_hash());
         let quotes = move |report_data| Some(guest.evidence(report_data));
         let socket = socket(&directory.path().join("dstack.sock"), &file, stated, quotes);
-        let collaterals = Arc::new(Collaterals::new(Some(&pccs())).unwrap());
+        let collaterals = Arc::new(Collaterals::new(Some(&pccs(None))).unwrap());
         let member = Arc::new(place.start());
         let (cluster, asked) = (place.config.cluster.clone(), Arc::clone(&collaterals));
         let attester =
@@ -80,8 +82,8 @@ impl Running {
         let party = party(TlsKey::generate().unwrap(), attester, judge);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve_channels(listener, party, member));
-        Self { place, address, kms, _directory: directory }
+        tokio::spawn(serve_channels(listener, party, Arc::clone(&member)));
+        Self { place, address, member, kms, _directory: directory }
     }
 
     /// A channel of the owner's tool, which states what it accepts.
@@ -234,6 +236,36 @@ async fn another_file_and_evidence_under_another_root_open_no_channel() {
     let hardware = Running::serving(TrustAnchor::Intel, &app).await;
     let refused = refusal(hardware.guest(&app).await);
     assert_eq!(refused.code, RefusalCode::Evidence, "{}", refused.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_cannot_be_judged_now_is_told_to_come_again() {
+    let app = Emulated::new("app", false);
+    let running = Running::serving(anchor(), &app).await;
+    let of_guest = Binding {
+        alpn: ALPN_KMS.to_vec(),
+        own: Role::Agent,
+        expected: Role::App,
+        direction: Direction::ClientToServer,
+        own_spki: vec![1],
+        peer_spki: vec![2],
+        exporter: [3; 32],
+        client_nonce: [4; 32],
+        server_nonce: [5; 32],
+    };
+    let owners = running.place.config.cluster.owners.clone();
+    for (lie, expected) in [
+        (Lie::ExpiredCollateral, RefusalCode::Unavailable),
+        (Lie::ExpiredCrl, RefusalCode::Unavailable),
+        (Lie::RevokedPck, RefusalCode::Evidence),
+    ] {
+        let collaterals = Arc::new(Collaterals::new(Some(&pccs(Some(lie)))).unwrap());
+        let member = Arc::clone(&running.member);
+        let judge = GuestJudge::new(anchor(), owners.clone(), collaterals, member);
+        let proof = app.prove(&of_guest).await.unwrap();
+        let refused = judge.judge(proof, &of_guest).await.unwrap_err();
+        assert_eq!(refused.code, expected, "{lie:?}: {}", refused.text);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,6 +20,7 @@ use protocol::image::{
 };
 use protocol::launch::LaunchClaims;
 use protocol::{app_compose, fixtures, mr_config};
+use tdx_emulator::lie::Lie;
 use tdx_emulator::pccs::server::Server;
 use tdx_emulator::pki::{Chain, root_certificate};
 use tdx_emulator::quote::platform::pck_facts;
@@ -148,9 +149,9 @@ pub fn anchor() -> TrustAnchor {
     TrustAnchor::DangerEmulated(root_certificate().unwrap().to_der().unwrap())
 }
 
-/// The address of a service with the emulated platform's collateral.
-pub fn pccs() -> String {
-    let server = Server::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None, SystemTime::now);
+/// The address of a service with the emulated platform's collateral, honest or not.
+pub fn pccs(lie: Option<Lie>) -> String {
+    let server = Server::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), lie, SystemTime::now);
     let server = server.unwrap();
     let address = format!("http://{}", server.address());
     thread::spawn(move || server.run());
