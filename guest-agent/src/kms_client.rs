@@ -19,7 +19,7 @@ use protocol::prpc::Message;
 use protocol::status::{Phase, Refusal};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::reports::Reports;
 use address::Address;
@@ -36,6 +36,9 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// Longest wait: a KMS that is back is found within half a minute.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How long a refusal by something that has proved nothing does not count while another address is
+/// silent: as long as the guest of a KMS takes to boot.
+const SILENCE_GRACE: Duration = Duration::from_secs(180);
 
 /// Why a call to the KMS has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +55,9 @@ pub enum KmsError {
     /// the KMS does not give this guest what it asks for
     #[error("the KMS refuses this guest: {0}")]
     Refused(String),
+    /// what answers refuses this guest before it proves what it is
+    #[error("what answers at the KMS's address refuses this guest: {0}")]
+    TurnedAway(String),
     /// a later boot of this instance has opened its disk
     #[error("the KMS says that a later boot of this instance has opened its disk: {0}")]
     Superseded(String),
@@ -70,16 +76,11 @@ impl KmsError {
         match self {
             Self::NoAddress | Self::Away(_) => Refusal::KmsAway,
             Self::Foreign(_) => Refusal::KmsForeign,
-            Self::Refused(_) => Refusal::KmsRefused,
+            Self::Refused(_) | Self::TurnedAway(_) => Refusal::KmsRefused,
             Self::Superseded(_) => Refusal::Superseded,
             Self::NoProof(_) => Refusal::QuoteFailed,
             Self::Setup(_) => Refusal::Internal,
         }
-    }
-
-    /// Whether the same call may succeed later.
-    fn may_pass(&self) -> bool {
-        self.refusal().goes_on()
     }
 
     /// Why one address gives no channel.
@@ -87,7 +88,8 @@ impl KmsError {
         use channel::machine::Violation;
         match error {
             ChannelError::Violation(Violation::Refused(refusal)) => match refusal.code {
-                RefusalCode::Evidence => Self::Refused(refusal.text),
+                // The guest proves itself first.
+                RefusalCode::Evidence => Self::TurnedAway(refusal.text),
                 _ => Self::Away(refusal.text),
             },
             ChannelError::Refused(refusal) => Self::Foreign(refusal.text),
@@ -166,15 +168,24 @@ impl<J: Judge> KmsClient<J> {
         method: &'static str,
         arguments: &A,
     ) -> Result<R, KmsError> {
+        self.round(method, arguments).await.map_err(|round| round.error)
+    }
+
+    /// One call, at each address in turn until one answers.
+    async fn round<A: Message, R: Message>(
+        &self,
+        method: &'static str,
+        arguments: &A,
+    ) -> Result<R, Round> {
         let mut caller = self.caller.lock().await;
         if let Some(open) = caller.as_mut().filter(|caller| !caller.is_closed()) {
             match answer(open, method, arguments).await {
                 Err(KmsError::Away(reason)) => tracing::info!("the KMS is asked anew: {reason}"),
-                answered => return answered,
+                answered => return answered.map_err(Round::of),
             }
         }
         *caller = None;
-        let mut last = KmsError::NoAddress;
+        let mut round = Round::default();
         for address in &self.addresses {
             let called = async {
                 let mut opened = self.open(address).await?;
@@ -189,9 +200,9 @@ impl<J: Judge> KmsClient<J> {
                 Ok((_, Err(error))) | Err(error) => error,
             };
             tracing::warn!("the KMS at {address}: {error}");
-            last = worse(last, error);
+            round.add(error);
         }
-        Err(last)
+        Err(round)
     }
 
     /// The same, and waits while the call may still succeed; the status channel then has `reached`
@@ -206,12 +217,13 @@ impl<J: Judge> KmsClient<J> {
         arguments: &A,
     ) -> Result<R, KmsError> {
         let (mut wait, mut told) = (FIRST_WAIT, None);
+        let started = Instant::now();
         loop {
-            let error = match self.call(method, arguments).await {
-                Err(error) if error.may_pass() => error,
-                answered => return answered,
+            let round = match self.round(method, arguments).await {
+                Err(round) if round.may_pass(started.elapsed()) => round,
+                answered => return answered.map_err(|round| round.error),
             };
-            let refusal = error.refusal();
+            let (refusal, error) = (round.waits_for(), round.error);
             if told.replace(refusal) != Some(refusal) {
                 self.reports.send(reached, refusal);
             }
@@ -242,18 +254,61 @@ async fn answer<P, A: Message, R: Message>(
     caller.call(KmsService::Guest, method, arguments).await.map_err(KmsError::of_call)
 }
 
-/// What a round over all addresses says: a word of the KMS before a word of something else at its
-/// address, and both before silence.
-fn worse(one: KmsError, other: KmsError) -> KmsError {
-    let rank = |error: &KmsError| match error {
-        KmsError::NoAddress => 0,
-        KmsError::Away(_) => 1,
-        KmsError::Foreign(_) => 2,
-        KmsError::NoProof(_) | KmsError::Setup(_) => 3,
-        KmsError::Refused(_) => 4,
-        KmsError::Superseded(_) => 5,
-    };
-    if rank(&other) > rank(&one) { other } else { one }
+/// What all addresses said to one call.
+#[derive(Debug)]
+struct Round {
+    /// What weighs most: a word of the KMS before a word of something else at its address, and both
+    /// before silence.
+    error: KmsError,
+    /// Whether an address gave no word: the KMS may be there, and back later.
+    silent: bool,
+}
+
+impl Default for Round {
+    fn default() -> Self {
+        Self { error: KmsError::NoAddress, silent: false }
+    }
+}
+
+impl Round {
+    fn of(error: KmsError) -> Self {
+        let mut round = Self::default();
+        round.add(error);
+        round
+    }
+
+    fn add(&mut self, error: KmsError) {
+        let rank = |error: &KmsError| match error {
+            KmsError::NoAddress => 0,
+            KmsError::Away(_) => 1,
+            KmsError::Foreign(_) => 2,
+            KmsError::NoProof(_) | KmsError::Setup(_) => 3,
+            KmsError::TurnedAway(_) => 4,
+            KmsError::Refused(_) => 5,
+            KmsError::Superseded(_) => 6,
+        };
+        self.silent |= matches!(error, KmsError::Away(_));
+        if rank(&error) > rank(&self.error) {
+            self.error = error;
+        }
+    }
+
+    /// Whether the same call may succeed later, after it was made again and again for `waited`. A
+    /// stranger's word does not end a guest whose KMS may be the address that is silent.
+    fn may_pass(&self, waited: Duration) -> bool {
+        match &self.error {
+            KmsError::TurnedAway(_) => self.silent && waited < SILENCE_GRACE,
+            error => error.refusal().goes_on(),
+        }
+    }
+
+    /// The code of what is waited for.
+    fn waits_for(&self) -> Refusal {
+        match &self.error {
+            KmsError::TurnedAway(_) => Refusal::KmsAway,
+            error => error.refusal(),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -182,7 +182,7 @@ async fn a_verdict_of_either_side_opens_no_channel() {
     let directory = tempfile::tempdir().unwrap();
     let (url, opened) = kms(Err(RefusalCode::Evidence), &[]).await;
     let (refused, _) = client(directory.path(), &[url], Ok(()));
-    assert!(matches!(anchor(&refused).await, Err(KmsError::Refused(_))));
+    assert!(matches!(anchor(&refused).await, Err(KmsError::TurnedAway(_))));
     let directory = tempfile::tempdir().unwrap();
     let (url, opened_too) = kms(Ok(()), &[Say::Anchor(1)]).await;
     let (foreign, _) = client(directory.path(), &[url], Err(RefusalCode::Evidence));
@@ -226,7 +226,7 @@ fn only_a_verdict_ends_the_guest_and_everything_else_is_waited_for() {
     let ours = ChannelRefusal::new(RefusalCode::Evidence, "another cluster");
     let foreign = KmsError::of_channel(ChannelError::Refused(ours));
     assert_eq!(foreign.refusal(), Refusal::KmsForeign);
-    assert!(foreign.may_pass());
+    assert!(Round::of(foreign).may_pass(Duration::MAX));
     assert_eq!(KmsError::of_channel(ChannelError::Late).refusal(), Refusal::KmsAway);
     let answered =
         |status| KmsError::of_call(CallError::Refused { status, text: "no".into() }).refusal();
@@ -238,9 +238,35 @@ fn only_a_verdict_ends_the_guest_and_everything_else_is_waited_for() {
 
 #[test]
 fn of_several_addresses_the_one_that_knows_most_speaks() {
-    let away = || KmsError::Away("a".into());
-    let refused = worse(worse(KmsError::NoAddress, KmsError::Refused("r".into())), away());
-    assert!(matches!(refused, KmsError::Refused(_)));
-    let foreign = worse(away(), KmsError::Foreign("f".into()));
-    assert!(matches!(foreign, KmsError::Foreign(_)));
+    let refused = round([KmsError::Refused("r".into()), away()]);
+    assert!(matches!(refused.error, KmsError::Refused(_)));
+    let foreign = round([away(), KmsError::Foreign("f".into())]);
+    assert!(matches!(foreign.error, KmsError::Foreign(_)));
+    let strangers = [KmsError::Foreign("f".into()), KmsError::TurnedAway("t".into())];
+    assert!(matches!(round(strangers).error, KmsError::TurnedAway(_)));
+}
+
+fn away() -> KmsError {
+    KmsError::Away("a".into())
+}
+
+fn round<const N: usize>(errors: [KmsError; N]) -> Round {
+    let mut round = Round::default();
+    errors.into_iter().for_each(|error| round.add(error));
+    round
+}
+
+#[test]
+fn a_stranger_ends_no_guest_whose_kms_may_be_the_address_that_is_silent() {
+    let turned_away = || KmsError::TurnedAway("no".into());
+    let none = Duration::ZERO;
+    for others in [round([away(), turned_away()]), round([turned_away(), away()])] {
+        assert!(others.may_pass(none) && !others.may_pass(SILENCE_GRACE));
+        assert_eq!(others.waits_for(), Refusal::KmsAway);
+    }
+    assert!(!round([turned_away()]).may_pass(none));
+    assert!(!round([turned_away(), KmsError::Foreign("f".into())]).may_pass(none));
+    // A word of the KMS itself, which proved what it is, counts at once.
+    assert!(!round([away(), KmsError::Refused("no".into())]).may_pass(none));
+    assert!(!round([away(), KmsError::Superseded("no".into())]).may_pass(none));
 }
