@@ -15,9 +15,7 @@ use bytes::Bytes;
 use channel::Judge;
 use channel::calls::{Caller, Document};
 use protocol::app_compose;
-use protocol::channel::{
-    ALPN_OWNER, Binding, NONCE_BYTES, OwnerProof, Proof, Refusal, RefusalCode, Role,
-};
+use protocol::channel::{ALPN_OWNER, Binding, OwnerProof, Proof, Refusal, RefusalCode, Role};
 use protocol::digest::{ComposeHash, Ed25519Key};
 use protocol::error::chain;
 use protocol::evidence::Evidence;
@@ -153,14 +151,7 @@ impl Judge for LaunchJudge {
             report_data: Some(ExpectedReportData::Exactly(report_data)),
             ..self.0.clone()
         };
-        let evidence = Evidence {
-            quote: proof.quote,
-            event_log: proof.event_log,
-            // The report data is the connection's: no nonce was asked for.
-            nonce: [0; NONCE_BYTES],
-            claims: proof.claims,
-            app_compose: Some(proof.app_compose),
-        };
+        let evidence = Evidence::from(proof);
         let judged = judge::judge_gathered(&request, Gathered::of_channel(evidence))
             .map_err(|failure| refused(&failure.to_string()))?;
         match objection(&judged.appraisal) {

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use attestation::kms::{KmsRules, VerifiedKms, judge_kms};
 use channel::calls::{CallError, Caller};
 use channel::{ChannelError, Judge};
-use protocol::channel::{
-    ALPN_KMS, Binding, NONCE_BYTES, OwnerProof, Proof, Refusal, RefusalCode, Role,
-};
+use protocol::channel::{ALPN_KMS, Binding, OwnerProof, Proof, Refusal, RefusalCode, Role};
 use protocol::evidence::Evidence;
 use protocol::kms::{KmsService, Statement};
 use protocol::prpc::Message;
@@ -134,14 +132,7 @@ impl Judge for KmsJudge {
         let report_data = binding
             .report_data()
             .ok_or_else(|| refused("the server's role has no report data".to_owned()))?;
-        let evidence = Evidence {
-            quote: proof.quote,
-            event_log: proof.event_log,
-            // The report data is the connection's: no nonce was asked for.
-            nonce: [0; NONCE_BYTES],
-            claims: proof.claims,
-            app_compose: Some(proof.app_compose),
-        };
+        let evidence = Evidence::from(proof);
         judge_kms(&evidence, &statement, report_data, &binding.exporter, &self.rules, now_secs)
             .map_err(|refusal| refused(protocol::error::chain(&refusal)))
     }

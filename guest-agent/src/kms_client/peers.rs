@@ -15,7 +15,6 @@ use protocol::error::chain;
 use protocol::evidence::Evidence;
 use protocol::kms::Statement;
 use protocol::launch::LaunchClaims;
-use protocol::report_data::NONCE_BYTES;
 
 use crate::quotes::QuoteDesk;
 
@@ -100,14 +99,7 @@ fn of(
 ) -> Result<VerifiedKms, String> {
     let report_data = binding.report_data().ok_or("the peer has no role that proves")?;
     let statement = Statement::parse(&proof.statement).map_err(|error| chain(&error))?;
-    let evidence = Evidence {
-        quote: proof.quote,
-        event_log: proof.event_log,
-        // The quote is bound to the channel's nonces instead.
-        nonce: [0; NONCE_BYTES],
-        claims: proof.claims,
-        app_compose: Some(proof.app_compose),
-    };
+    let evidence = Evidence::from(proof);
     let exporter = &binding.exporter;
     judge_kms(&evidence, &statement, report_data, exporter, rules, now_secs)
         .map_err(|error| chain(&error))

@@ -18,7 +18,6 @@ use protocol::channel::{Binding, OwnerProof, Proof, Refusal, RefusalCode};
 use protocol::digest::{Ed25519Key, OsImageHash, ReportData};
 use protocol::error::chain;
 use protocol::evidence::Evidence;
-use protocol::report_data::NONCE_BYTES;
 use tokio::sync::Semaphore;
 
 use crate::collateral::Collaterals;
@@ -132,13 +131,7 @@ fn judge_guest(
     let refused = |text: String| Refusal::new(RefusalCode::Evidence, &text);
     let image = Image::ours(image.as_bytes(), Parts::default());
     let image = image.map_err(|error| refused(chain(&error)))?;
-    let evidence = Evidence {
-        quote: proof.quote,
-        event_log: proof.event_log,
-        nonce: [0; NONCE_BYTES],
-        claims: proof.claims,
-        app_compose: Some(proof.app_compose),
-    };
+    let evidence = Evidence::from(proof);
     let judging = Judging { anchor, report_data, image: &image, collateral: Some(collateral) };
     let verified = terms.policy.judge(&evidence, &judging, terms.now_secs);
     let verified = verified.map_err(|error| match error.is_about_collateral() {

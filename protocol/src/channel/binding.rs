@@ -1,6 +1,7 @@
 //! What a proof is bound to: the connection, the roles, the direction and both nonces.
 
 use super::{NONCE_BYTES, Role, VERSION};
+use crate::derivation::length_prefixed;
 use crate::digest::ReportData;
 
 /// Bytes of keying material that both ends of a TLS connection export.
@@ -86,13 +87,7 @@ impl OwnerClaim<'_> {
             self.client_nonce,
             self.server_nonce,
         ];
-        let mut bytes = Vec::new();
-        for field in fields {
-            let length = u32::try_from(field.len()).expect("an ALPN has at most 255 bytes");
-            bytes.extend_from_slice(&length.to_le_bytes());
-            bytes.extend_from_slice(field);
-        }
-        bytes
+        length_prefixed(&fields)
     }
 }
 

@@ -3,11 +3,13 @@
 use super::budgets::{MAX_CLAIMS_BYTES, MAX_LOG_BYTES, MAX_STATEMENT_BYTES};
 use super::frame::{Frame, Kind};
 use super::{NONCE_BYTES, Role, VERSION};
+use crate::derivation::length_prefixed;
 use crate::event_log::{self, EventLogError, RawEvent};
+use crate::evidence::Evidence;
 use crate::launch::LaunchClaims;
 use crate::reader::{ReadError, Reader};
 use crate::strict_json::{self, JsonError};
-use crate::{app_compose, quote};
+use crate::{app_compose, quote, report_data};
 
 /// Largest text of a refusal.
 const MAX_TEXT_BYTES: usize = 512;
@@ -135,16 +137,22 @@ impl Proof {
             ("app-compose", &self.app_compose, app_compose::MAX_BYTES),
             ("statement", &self.statement, MAX_STATEMENT_BYTES),
         ];
-        let mut payload = Vec::new();
         for (field, bytes, limit) in fields {
             if bytes.len() > limit {
                 return Err(MessageError::TooLarge { field, found: bytes.len(), limit });
             }
-            let length = u32::try_from(bytes.len()).expect("budgets are below 4 GiB");
-            payload.extend_from_slice(&length.to_le_bytes());
-            payload.extend_from_slice(bytes);
         }
+        let payload = length_prefixed(&fields.map(|(_, bytes, _)| bytes));
         Ok(Frame { kind: Kind::Proof, payload })
+    }
+}
+
+/// What is judged. Its nonce is zero: the report data is the connection's, no nonce was asked for.
+impl From<Proof> for Evidence {
+    fn from(proof: Proof) -> Self {
+        let Proof { quote, event_log, claims, app_compose, statement: _ } = proof;
+        let nonce = [0; report_data::NONCE_BYTES];
+        Self { quote, event_log, nonce, claims, app_compose: Some(app_compose) }
     }
 }
 

@@ -139,13 +139,7 @@ impl Judge for KmsJudge {
 
     async fn judge(&self, proof: Proof, binding: &Binding) -> Result<VerifiedKms, Refusal> {
         let statement = Statement::parse(&proof.statement).unwrap();
-        let evidence = Evidence {
-            quote: proof.quote,
-            event_log: proof.event_log,
-            nonce: [0; 32],
-            claims: proof.claims,
-            app_compose: Some(proof.app_compose),
-        };
+        let evidence = Evidence::from(proof);
         let report_data = binding.report_data().unwrap();
         let (rules, exporter) = (&self.0, &binding.exporter);
         judge_kms(&evidence, &statement, report_data, exporter, rules, now_secs())
