@@ -8,6 +8,7 @@
 
 mod cluster;
 mod documents;
+mod endpoints;
 mod members;
 mod messages;
 mod service;
@@ -20,6 +21,7 @@ pub use cluster::{
 pub use documents::{
     KmsImage, KmsList, MAX_DOCUMENT_BYTES, Resumption, RootCertificate, payload_type,
 };
+pub use endpoints::{EndpointError, EtcdEndpoints};
 pub use members::*;
 pub use messages::*;
 pub use service::{KmsService, Request};

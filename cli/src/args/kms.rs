@@ -128,6 +128,10 @@ pub struct KmsStart {
     /// How many of them decide together; for the first start.
     #[arg(long, value_name = "K", requires = "owner")]
     pub threshold: Option<u8>,
+    /// Store in the etcd with this member (http://, host and port), once for each member, instead
+    /// of on the machine's disk; for the first start.
+    #[arg(long, value_name = "URL", requires = "owner")]
+    pub etcd: Vec<String>,
     /// Address on this host where its ports are published.
     #[arg(long, default_value = "127.0.0.1", requires = "cluster")]
     pub bind: IpAddr,

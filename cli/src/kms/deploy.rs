@@ -13,8 +13,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use protocol::app_compose::ENVIRONMENT_FILE;
 use protocol::kms::{
-    Cluster, DANGER_ROOT_VARIABLE, NAME_VARIABLE, OWNER_KEYS_VARIABLE, PCCS_VARIABLE,
-    THRESHOLD_VARIABLE,
+    Cluster, DANGER_ROOT_VARIABLE, ETCD_VARIABLE, EtcdEndpoints, NAME_VARIABLE,
+    OWNER_KEYS_VARIABLE, PCCS_VARIABLE, THRESHOLD_VARIABLE,
 };
 
 use crate::app::{APP_COMPOSE_FILE, App, Asked};
@@ -26,18 +26,25 @@ const COMPOSE_FILE: &str = "kms/deploy/docker-compose.yml";
 /// A compose file of one service.
 const MAX_COMPOSE_BYTES: u64 = 64 << 10;
 
+/// What a KMS is told.
+#[derive(Debug)]
+pub struct Variables<'a> {
+    /// Whose KMS it is.
+    pub cluster: &'a Cluster,
+    /// Whose quotes count.
+    pub anchor: &'a TrustAnchor,
+    /// The service that hands out collateral; `None`: Intel's.
+    pub pccs: Option<&'a str>,
+    /// The etcd in which it stores; `None`: on its disk.
+    pub etcd: Option<&'a EtcdEndpoints>,
+}
+
 /// Makes the app directory of a cluster's KMS anew, and its measured file.
-pub fn app(
-    checkout: &Path,
-    directory: &Path,
-    cluster: &Cluster,
-    anchor: &TrustAnchor,
-    pccs: Option<&str>,
-) -> Outcome<App> {
+pub fn app(checkout: &Path, directory: &Path, variables: &Variables<'_>) -> Outcome<App> {
     let compose = files::read_bounded(&checkout.join(COMPOSE_FILE), MAX_COMPOSE_BYTES)?;
     fs::create_dir_all(directory).hint(directory.display(), "is the directory writable?")?;
     write(directory.join("docker-compose.yml"), &compose)?;
-    write(directory.join(ENVIRONMENT_FILE), variables(cluster, anchor, pccs).as_bytes())?;
+    write(directory.join(ENVIRONMENT_FILE), variables.to_file().as_bytes())?;
     // What an earlier version of the checkout made is another measured file.
     match fs::remove_file(directory.join(APP_COMPOSE_FILE)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -48,21 +55,24 @@ pub fn app(
     App::read_or_make(directory, Asked { danger_host_readable_disk: true, ..Asked::default() })
 }
 
-/// The file of variables, one `NAME=value` a line, sorted.
-fn variables(cluster: &Cluster, anchor: &TrustAnchor, pccs: Option<&str>) -> String {
-    let owners: Vec<String> = cluster.owners.iter().map(ToString::to_string).collect();
-    let mut variables = BTreeMap::from([
-        (NAME_VARIABLE, cluster.name.clone()),
-        (OWNER_KEYS_VARIABLE, owners.join(",")),
-        (THRESHOLD_VARIABLE, cluster.threshold.to_string()),
-    ]);
-    if let TrustAnchor::DangerEmulated(root) = anchor {
-        variables.insert(DANGER_ROOT_VARIABLE, STANDARD.encode(root));
+impl Variables<'_> {
+    /// One `NAME=value` a line, sorted.
+    fn to_file(&self) -> String {
+        let Cluster { name, owners, threshold } = self.cluster;
+        let owners: Vec<String> = owners.iter().map(ToString::to_string).collect();
+        let mut variables = BTreeMap::from([
+            (NAME_VARIABLE, name.clone()),
+            (OWNER_KEYS_VARIABLE, owners.join(",")),
+            (THRESHOLD_VARIABLE, threshold.to_string()),
+        ]);
+        if let TrustAnchor::DangerEmulated(root) = self.anchor {
+            variables.insert(DANGER_ROOT_VARIABLE, STANDARD.encode(root));
+        }
+        let pccs = self.pccs.map(|pccs| (PCCS_VARIABLE, pccs.to_owned()));
+        let etcd = self.etcd.map(|etcd| (ETCD_VARIABLE, etcd.to_string()));
+        variables.extend(pccs.into_iter().chain(etcd));
+        variables.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
     }
-    if let Some(pccs) = pccs {
-        variables.insert(PCCS_VARIABLE, pccs.to_owned());
-    }
-    variables.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
 }
 
 fn write(file: PathBuf, bytes: &[u8]) -> Outcome<()> {
@@ -85,9 +95,15 @@ mod tests {
         let (one, two) = ("01".repeat(32), "02".repeat(32));
         let fixed =
             format!("DSTYX_KMS_NAME=local\nDSTYX_KMS_OWNERS={one},{two}\nDSTYX_KMS_THRESHOLD=2\n");
-        assert_eq!(variables(&cluster, &TrustAnchor::Intel, None), fixed);
+        let variables =
+            Variables { cluster: &cluster, anchor: &TrustAnchor::Intel, pccs: None, etcd: None };
+        assert_eq!(variables.to_file(), fixed);
         let emulated = TrustAnchor::DangerEmulated(vec![0x30, 0x82]);
-        let all = variables(&cluster, &emulated, Some("http://10.0.2.2:8445"));
+        let etcd = EtcdEndpoints::parse("http://10.0.2.2:2379,http://a:2379").unwrap();
+        let pccs = Some("http://10.0.2.2:8445");
+        let variables = Variables { anchor: &emulated, pccs, etcd: Some(&etcd), ..variables };
+        let all = variables.to_file();
+        assert!(all.contains("DSTYX_KMS_ETCD=http://10.0.2.2:2379,http://a:2379\n"), "{all}");
         assert!(all.starts_with("DSTYX_KMS_DANGER_EMULATED_ROOT=MII=\n"), "{all}");
         assert!(all.contains("DSTYX_KMS_PCCS=http://10.0.2.2:8445\n"), "{all}");
     }

@@ -17,12 +17,12 @@ use nix::fcntl::{Flock, FlockArg};
 use protocol::app_compose;
 use protocol::digest::{ComposeHash, OsImageHash, Sha256Digest};
 use protocol::image;
-use protocol::kms::{CHANNEL_PORT, Cluster, KmsImage};
+use protocol::kms::{CHANNEL_PORT, Cluster, EtcdEndpoints, KmsImage};
 use protocol::status::{Phase, Refusal};
 use vmm_configs::spec::Accelerator;
 
 use super::channel::{Connection, NoConnection, Target};
-use super::deploy;
+use super::deploy::{self, Variables};
 use super::image::put_image;
 use super::memory::Memory;
 use super::reached::Reached;
@@ -80,6 +80,8 @@ pub struct Place {
     pub cluster: Cluster,
     /// Address on this host where its ports are published.
     pub bind: IpAddr,
+    /// The etcd in which it stores, as its guest reaches it; `None`: on its disk.
+    pub etcd: Option<EtcdEndpoints>,
 }
 
 impl Place {
@@ -90,20 +92,21 @@ impl Place {
             directory: paths::data_directory()?.join("kms-app"),
             cluster: owner.local_cluster(),
             bind: Ipv4Addr::LOCALHOST.into(),
+            etcd: None,
         })
     }
 
-    /// The KMS of a cluster with this name; `cluster` makes it, or finds out who it is.
+    /// The KMS of a cluster with this name; `found` says whose it is and where it stores.
     pub fn of(
         name: &str,
         bind: IpAddr,
-        cluster: impl FnOnce(&Path) -> Outcome<Cluster>,
+        found: impl FnOnce(&Path) -> Outcome<(Cluster, Option<EtcdEndpoints>)>,
     ) -> Outcome<Self> {
         let machine = format!("{MACHINE}-{name}");
         paths::vm_directory(&machine)?; // refuses a name that none can have
         let directory = paths::data_directory()?.join(format!("{machine}-app"));
-        let cluster = cluster(&directory)?;
-        Ok(Self { machine, directory, cluster, bind })
+        let (cluster, etcd) = found(&directory)?;
+        Ok(Self { machine, directory, cluster, bind, etcd })
     }
 }
 
@@ -221,7 +224,9 @@ fn started(start: Start<'_>, place: &Place, directory: &Path, output: &Output) -
         Some(port) => Some(for_guest(&format!("http://{}:{port}", Ipv4Addr::LOCALHOST))),
         None => named_service(None).map(|url| for_guest(&url)),
     };
-    let app = deploy::app(&checkout, &place.directory, cluster, &anchor, pccs.as_deref())?;
+    let etcd = place.etcd.as_ref();
+    let variables = Variables { cluster, anchor: &anchor, pccs: pccs.as_deref(), etcd };
+    let app = deploy::app(&checkout, &place.directory, &variables)?;
     let parts = Parts::of(start.overrides, start.choice, &app, Images::OfKms)?;
     let mut kept = Kept::for_any_version(machine, app.settings.hash)?;
     let (vcpus, memory_mib) = SHAPE;

@@ -7,7 +7,10 @@ use attestation::kms::{Accepts, KmsRules, Owners};
 use compose::ComposeFile;
 use protocol::app_compose;
 use protocol::digest::{ComposeHash, OsImageHash};
-use protocol::kms::{Cluster, DANGER_ROOT_VARIABLE, KmsImage, NAME_VARIABLE, StatusResponse};
+use protocol::kms::{
+    Cluster, DANGER_ROOT_VARIABLE, ETCD_VARIABLE, EtcdEndpoints, KmsImage, NAME_VARIABLE,
+    StatusResponse,
+};
 
 use super::ceremony::Ceremony;
 use super::channel::{Connection, Target};
@@ -139,6 +142,8 @@ pub struct Measured {
     pub cluster: Cluster,
     /// Whether it accepts emulated guests.
     pub emulated: bool,
+    /// The etcd in which it stores; `None`: on its disk.
+    pub etcd: Option<EtcdEndpoints>,
 }
 
 impl Measured {
@@ -165,7 +170,9 @@ impl Measured {
         }
         let cluster = Cluster::of_variables(named).hint(file.display(), HINT)?;
         let emulated = named(DANGER_ROOT_VARIABLE).is_some();
-        Ok(Self { compose_hash: settings.hash, cluster, emulated })
+        let etcd = named(ETCD_VARIABLE).map(|text| EtcdEndpoints::parse(&text));
+        let etcd = etcd.transpose().hint(file.display(), HINT)?;
+        Ok(Self { compose_hash: settings.hash, cluster, emulated, etcd })
     }
 }
 
@@ -202,7 +209,10 @@ mod tests {
             format!("DSTYX_KMS_NAME=ours\nDSTYX_KMS_OWNERS={one},{two}\nDSTYX_KMS_THRESHOLD=2\n");
         let found = measured(&text).unwrap();
         assert_eq!((found.cluster.name.as_str(), found.cluster.threshold), ("ours", 2));
-        assert!(!found.emulated);
+        assert!(!found.emulated && found.etcd.is_none());
+        let etcd = format!("{text}DSTYX_KMS_ETCD=http://10.0.2.2:2379\n");
+        let etcd = measured(&etcd).unwrap().etcd.map(|etcd| etcd.to_string());
+        assert_eq!(etcd.as_deref(), Some("http://10.0.2.2:2379"));
         let danger = format!("{text}DSTYX_KMS_DANGER_EMULATED_ROOT=MIIB\n");
         assert!(measured(&danger).unwrap().emulated);
         let refused = measured(&text.replace("THRESHOLD=2", "THRESHOLD=3")).unwrap_err();

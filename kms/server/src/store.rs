@@ -19,13 +19,13 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use protocol::digest::{OsImageHash, Sha256Digest};
+use protocol::kms::EtcdEndpoints;
 use zeroize::Zeroizing;
 
 use disk::Disk;
 use etcd::Etcd;
 
 pub use error::StoreError;
-pub use etcd::{EndpointError, Endpoints};
 pub use sealed::StoreKey;
 
 /// Most images that are kept: the versions that one cluster allows at a time.
@@ -39,7 +39,7 @@ pub enum Location {
     /// A data directory on the guest's own disk.
     Directory(PathBuf),
     /// An etcd on the network.
-    Etcd(Endpoints),
+    Etcd(EtcdEndpoints),
 }
 
 /// What is written at once, or not at all.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use protocol::digest::Ed25519Key;
-use protocol::kms::{Cluster, StatusResponse};
+use protocol::kms::{Cluster, EtcdEndpoints, StatusResponse};
 use protocol::prpc::Empty;
 use serde_json::json;
 
@@ -15,6 +15,7 @@ use crate::failure::{Failure, Hint as _, Outcome};
 use crate::kms::channel::Calls as _;
 use crate::kms::local::{Local, Place, Start, started_machine};
 use crate::kms::reached::Measured;
+use crate::launch::for_guest;
 use crate::output::Output;
 use crate::parts::Overrides;
 use crate::platform;
@@ -46,10 +47,16 @@ fn place(name: &str, options: &KmsStart) -> Outcome<Place> {
         let asked = asked(name, options)?;
         match (known(directory)?, asked) {
             (Some(known), Some(asked)) if known != asked => Err(Failure::new(
-                format!("the cluster {name} was started with other owners, as {}", known.id()),
-                format!("leave --owner and --threshold out, or move {} away", directory.display()),
+                format!(
+                    "the cluster {name} was started with other owners or another etcd, as {}",
+                    known.0.id()
+                ),
+                format!(
+                    "leave --owner, --threshold and --etcd out, or move {} away",
+                    directory.display()
+                ),
             )),
-            (Some(cluster), _) | (None, Some(cluster)) => Ok(cluster),
+            (Some(found), _) | (None, Some(found)) => Ok(found),
             (None, None) => Err(Failure::new(
                 format!("the cluster {name} was never started here"),
                 "give --owner for each of its owners, and --threshold",
@@ -58,15 +65,19 @@ fn place(name: &str, options: &KmsStart) -> Outcome<Place> {
     })
 }
 
-/// Who the cluster is by the measured file of its last start.
-fn known(directory: &Path) -> Outcome<Option<Cluster>> {
-    match directory.join(APP_COMPOSE_FILE).exists() {
-        true => Ok(Some(Measured::read(directory)?.cluster)),
-        false => Ok(None),
+/// Whose a KMS is, and the etcd in which it stores.
+type Found = (Cluster, Option<EtcdEndpoints>);
+
+/// What the measured file of its last start says.
+fn known(directory: &Path) -> Outcome<Option<Found>> {
+    if !directory.join(APP_COMPOSE_FILE).exists() {
+        return Ok(None);
     }
+    let Measured { cluster, etcd, .. } = Measured::read(directory)?;
+    Ok(Some((cluster, etcd)))
 }
 
-fn asked(name: &str, options: &KmsStart) -> Outcome<Option<Cluster>> {
+fn asked(name: &str, options: &KmsStart) -> Outcome<Option<Found>> {
     if options.owner.is_empty() {
         return Ok(None);
     }
@@ -80,7 +91,17 @@ fn asked(name: &str, options: &KmsStart) -> Outcome<Option<Cluster>> {
     })?;
     let cluster = Cluster { name: name.to_owned(), owners, threshold };
     cluster.check().hint("the cluster", "name each owner once")?;
-    Ok(Some(cluster))
+    Ok(Some((cluster, etcd(&options.etcd)?)))
+}
+
+/// The members as the KMS's guest reaches them.
+fn etcd(urls: &[String]) -> Outcome<Option<EtcdEndpoints>> {
+    if urls.is_empty() {
+        return Ok(None);
+    }
+    let urls: Vec<String> = urls.iter().map(|url| for_guest(url)).collect();
+    let etcd = EtcdEndpoints::parse(&urls.join(","));
+    etcd.map(Some).hint("--etcd", "write http://HOST:PORT, once for each member")
 }
 
 /// The machine of a cluster; who leads it are its owners, of whom this user may be none.

@@ -18,6 +18,7 @@ mod messages;
 use std::ops::Range;
 
 use protocol::digest::Sha256Digest;
+use protocol::kms::EtcdEndpoints;
 
 use super::{FORMAT, Image, MAX_IMAGES, Records, StoreError};
 use gateway::Gateway;
@@ -26,7 +27,7 @@ use messages::{
     TransactionAnswer,
 };
 
-pub use gateway::{EndpointError, Endpoints, EtcdError};
+pub use gateway::EtcdError;
 
 const RANGE: &str = "/v3/kv/range";
 const TRANSACTION: &str = "/v3/kv/txn";
@@ -57,8 +58,11 @@ struct Addition {
 
 impl Etcd {
     /// Looks at what is there of a cluster, and begins where there is nothing.
-    pub(super) fn open(endpoints: &Endpoints, cluster: Sha256Digest) -> Result<Self, StoreError> {
-        let gateway = Gateway::new(endpoints.clone());
+    pub(super) fn open(
+        endpoints: &EtcdEndpoints,
+        cluster: Sha256Digest,
+    ) -> Result<Self, StoreError> {
+        let gateway = Gateway::new(endpoints);
         let keys = Keys { prefix: format!("dstyx/kms/{cluster}/") };
         let mut etcd = Self { gateway, keys, entries: 0, unsettled: None };
         let [format, root, ledger, images] = etcd.look()?;

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ::tests::etcd::{Etcd, MEMBERS};
+use protocol::kms::EtcdEndpoints;
 
 use super::*;
-use crate::store::{Endpoints, Location};
+use crate::store::Location;
 
 /// How long a guest asks again.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -17,7 +18,7 @@ const LOAD: Duration = Duration::from_millis(500);
 /// A cluster of one owner whose KMS stores in this etcd, and has no directory.
 fn place(etcd: &Etcd) -> Place {
     let mut place = Place::new("/nonexistent".as_ref(), 1, 1);
-    place.config.store = Location::Etcd(Endpoints::parse(&etcd.addresses()).unwrap());
+    place.config.store = Location::Etcd(EtcdEndpoints::parse(&etcd.addresses()).unwrap());
     place
 }
 

@@ -10,15 +10,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use protocol::error::chain;
+use protocol::kms::EtcdEndpoints;
 use protocol::strict_json::{self, JsonError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use ureq::http::{StatusCode, Uri};
+use ureq::http::StatusCode;
 
 use super::messages::Refusal;
 
-/// Most members that are named: etcd advises against more than seven.
-const MAX_ENDPOINTS: usize = 7;
 /// How long a connection to one member may take to come about, on a network of one data centre.
 const CONNECT: Duration = Duration::from_secs(1);
 /// How long one request may take at one member: an election takes 1 to 2 seconds, a disk that is
@@ -34,42 +33,6 @@ pub(super) const MAX_ANSWER_BYTES: usize = 4 << 20;
 const MAX_HEADER_BYTES: usize = 8 << 10;
 /// Longest text of an error that is passed on.
 const MAX_TEXT: usize = 200;
-
-/// Why these are no addresses of etcd.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EndpointError {
-    /// not the form of an address
-    #[error("{0:?} is no address of an etcd member")]
-    Address(String),
-    /// too many
-    #[error("{0} addresses of etcd, at most {MAX_ENDPOINTS} are expected")]
-    Many(usize),
-}
-
-/// Addresses of the members of one etcd.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoints(Vec<String>);
-
-impl Endpoints {
-    /// Reads `http://HOST:PORT`, one or more with commas between them.
-    ///
-    /// # Errors
-    /// If one has another form.
-    pub fn parse(text: &str) -> Result<Self, EndpointError> {
-        let addresses: Vec<&str> = text.split(',').collect();
-        if addresses.len() > MAX_ENDPOINTS {
-            return Err(EndpointError::Many(addresses.len()));
-        }
-        let endpoint = |address: &str| {
-            let uri: Option<Uri> = address.parse().ok();
-            let authority = uri.and_then(|uri| Some(uri.authority()?.to_string()));
-            let endpoint = authority.map(|authority| format!("http://{authority}"));
-            let plain = |endpoint: &String| endpoint == address && !address.contains('@');
-            endpoint.filter(plain).ok_or_else(|| EndpointError::Address(address.to_owned()))
-        };
-        addresses.into_iter().map(endpoint).collect::<Result<_, _>>().map(Self)
-    }
-}
 
 /// Why etcd gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -130,13 +93,11 @@ pub(super) struct Gateway {
     endpoints: Vec<String>,
     /// The member that is asked first: the last one that answered.
     first: Cell<usize>,
-    /// How long a call is made again.
-    within: Duration,
 }
 
 impl Gateway {
     /// Asks nothing yet.
-    pub(super) fn new(Endpoints(endpoints): Endpoints) -> Self {
+    pub(super) fn new(endpoints: &EtcdEndpoints) -> Self {
         let agent = ureq::Agent::config_builder()
             .timeout_connect(Some(CONNECT))
             .timeout_global(Some(REQUEST))
@@ -146,7 +107,8 @@ impl Gateway {
             .proxy(None)
             .build()
             .into();
-        Self { agent, endpoints, first: Cell::new(0), within: WITHIN }
+        let endpoints = endpoints.as_slice().to_vec();
+        Self { agent, endpoints, first: Cell::new(0) }
     }
 
     /// Makes a call; `take` takes from its answer what was asked for, or says what is wrong.
@@ -178,7 +140,7 @@ impl Gateway {
                     }
                 }
             }
-            if !passes || started.elapsed() >= self.within {
+            if !passes || started.elapsed() >= WITHIN {
                 return Err(EtcdError::NoAnswer(faults.join("; ")));
             }
             thread::sleep(PAUSE);

@@ -24,7 +24,7 @@ struct Place {
 
 impl Place {
     fn open(&self) -> Result<Store, StoreError> {
-        let endpoints = Endpoints::parse(&self.addresses).unwrap();
+        let endpoints = EtcdEndpoints::parse(&self.addresses).unwrap();
         Store::open(&Location::Etcd(endpoints), self.cluster)
     }
 
@@ -42,7 +42,7 @@ impl Place {
     /// What who has access to etcd does to it.
     fn change(&self, change: impl FnOnce(&Keys) -> Vec<Operation>) {
         let keys = Keys { prefix: format!("dstyx/kms/{}/", self.cluster) };
-        let gateway = Gateway::new(Endpoints::parse(&self.addresses).unwrap());
+        let gateway = Gateway::new(&EtcdEndpoints::parse(&self.addresses).unwrap());
         let transaction = Transaction { success: change(&keys), ..Transaction::default() };
         gateway.call(TRANSACTION, &transaction, done).unwrap();
     }
@@ -189,9 +189,9 @@ fn an_append_whose_answer_was_lost_is_made_once(addresses: &str) {
     let mut store = place.open().unwrap();
     let behind = losing_one_answer(addresses.split(',').next().unwrap());
     // The store is as it was opened, but for the way to etcd.
-    let endpoints = Endpoints::parse(&behind).unwrap();
+    let endpoints = EtcdEndpoints::parse(&behind).unwrap();
     let mut etcd = Etcd {
-        gateway: Gateway::new(endpoints),
+        gateway: Gateway::new(&endpoints),
         keys: Keys { prefix: format!("dstyx/kms/{}/", place.cluster) },
         entries: store.entries(),
         unsettled: None,
