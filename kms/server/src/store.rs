@@ -42,7 +42,7 @@ pub enum Location {
     Etcd(EtcdEndpoints),
 }
 
-/// What is written at once, or not at all.
+/// Entries that are written in order, the certificate with the first of them or not at all.
 #[derive(Debug, Default)]
 pub struct Change<'a> {
     /// Entries behind the last, in order.
@@ -70,7 +70,8 @@ trait Records: Debug + Send {
     /// These records, all of which there must be.
     fn read(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreError>;
 
-    /// Adds records behind the last, all or none; when this returns, they are durable.
+    /// Adds records behind the last, in order; when this returns, they are durable. The certificate
+    /// is there with the first of them, or neither is.
     fn append(
         &mut self,
         records: Vec<Vec<u8>>,

@@ -81,14 +81,6 @@ pub enum StoreError {
         /// Entries that were stored.
         stored: u64,
     },
-    /// more than one append may have
-    #[error("{records} entries with {bytes} bytes are more than etcd takes at once")]
-    Large {
-        /// Number of entries.
-        records: usize,
-        /// Their bytes.
-        bytes: usize,
-    },
 }
 
 impl StoreError {
@@ -110,7 +102,6 @@ impl StoreError {
             Self::PutBack { .. } => {
                 "put etcd's newest state back and start the KMS again; its owners resume no older one"
             }
-            Self::Large { .. } => "start the KMS again and certify its root before other documents",
             Self::Lost { .. }
             | Self::Format(_)
             | Self::Gap { .. }

@@ -34,10 +34,11 @@ const TRANSACTION: &str = "/v3/kv/txn";
 
 /// Most pairs that are asked for at a time; fewer where they are large.
 const MAX_PAIRS: usize = 64;
-/// Most records of one append: etcd takes 128 operations by default.
-const MAX_RECORDS: usize = 64;
-/// Most bytes of one append: etcd takes 1.5 MiB by default, keys included.
-const MAX_APPEND_BYTES: usize = 1 << 20;
+/// Most records of one transaction: etcd takes 128 operations by default.
+const MAX_TRANSACTION_RECORDS: usize = 64;
+/// Most bytes of one transaction with several records: etcd takes 1.5 MiB by default, and one
+/// record has at most 256 KiB.
+const MAX_TRANSACTION_BYTES: usize = 1 << 20;
 
 /// The records of one cluster in an etcd.
 #[derive(Debug)]
@@ -145,11 +146,17 @@ impl Etcd {
         Ok(pairs)
     }
 
-    /// Adds all of it, unless some is there already: the number of its first records that are
-    /// there now.
+    /// Adds as much of it as one transaction takes, unless some is there already: the number of
+    /// its first records that are there now.
     fn add(&self, addition: &Addition) -> Result<usize, StoreError> {
         let first = self.entries;
-        let places: Vec<(u64, &Vec<u8>)> = (first..).zip(&addition.records).collect();
+        let mut bytes = addition.root_certificate.as_ref().map_or(0, String::len);
+        let fits = |(index, record): &(u64, &Vec<u8>)| {
+            bytes += record.len();
+            *index == first || bytes <= MAX_TRANSACTION_BYTES
+        };
+        let records = addition.records.iter().take(MAX_TRANSACTION_RECORDS);
+        let places: Vec<(u64, &Vec<u8>)> = (first..).zip(records).take_while(fits).collect();
         let mut transaction = Transaction::default();
         if let Some(before) = first.checked_sub(1) {
             transaction.compare.push(Compare::present(self.keys.record(before)));
@@ -216,11 +223,6 @@ impl Records for Etcd {
         root_certificate: Option<&str>,
     ) -> Result<(), StoreError> {
         self.settle()?;
-        let bytes = records.iter().map(Vec::len).sum::<usize>();
-        let found = bytes + root_certificate.map_or(0, str::len);
-        if records.len() > MAX_RECORDS || found > MAX_APPEND_BYTES {
-            return Err(StoreError::Large { records: records.len(), bytes: found });
-        }
         let root_certificate = root_certificate.map(str::to_owned);
         self.unsettled = Some(Addition { records, root_certificate });
         self.settle()

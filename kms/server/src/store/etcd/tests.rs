@@ -120,7 +120,7 @@ fn a_real_etcd_keeps_records_and_hides_no_change_of_them() {
     let etcd = ::tests::etcd::Etcd::start();
     let all = etcd.addresses();
     what_was_committed_is_there_after_a_restart(&all);
-    large_records_come_in_smaller_pages(&all);
+    what_is_large_is_written_and_read_in_parts(&all);
     two_processes_cannot_take_one_place(&all);
     an_append_whose_answer_was_lost_is_made_once(&all);
     what_somebody_changes_is_refused_by_its_place(&all);
@@ -148,20 +148,19 @@ fn what_was_committed_is_there_after_a_restart(addresses: &str) {
     assert_eq!(other.open().unwrap().entries(), 0);
 }
 
-fn large_records_come_in_smaller_pages(addresses: &str) {
+fn what_is_large_is_written_and_read_in_parts(addresses: &str) {
     let place = Place { addresses: addresses.into(), cluster: Sha256Digest([3; 32]) };
     let mut store = place.open().unwrap();
     let entry = vec![b'x'; 256 << 10];
-    for turn in 0..8 {
-        commit(&mut store, &[&entry, &entry], Some("r").filter(|_| turn == 0)).unwrap();
-    }
-    let entries = place.open().unwrap().read(&key(), 0, 100).unwrap();
-    assert_eq!(entries.len(), 16);
-    assert!(entries.iter().all(|read| **read == entry));
-    let many = [&entry[..]; 4];
-    let error = commit(&mut store, &many, None).unwrap_err();
-    assert!(error.to_string().contains("more than etcd takes at once"), "{error}");
-    commit(&mut store, &[b"behind it"], None).unwrap();
+    let many = [&entry[..]; 16];
+    commit(&mut store, &many, Some("r")).unwrap();
+    let small: Vec<Vec<u8>> = (0..200).map(|index| vec![index]).collect();
+    let all: Vec<&[u8]> = small.iter().map(Vec::as_slice).collect();
+    commit(&mut store, &all, None).unwrap();
+    let entries = place.open().unwrap().read(&key(), 0, 1000).unwrap();
+    assert_eq!(entries.len(), 216);
+    assert!(entries[..16].iter().all(|read| **read == entry));
+    assert!(entries[16..].iter().zip(&small).all(|(read, entry)| **read == *entry));
 }
 
 fn two_processes_cannot_take_one_place(addresses: &str) {
