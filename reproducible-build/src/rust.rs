@@ -74,13 +74,11 @@ fn checkout(
     pruned: &pruned::Workspace,
     extra: &[&str],
 ) -> Result<Tree, RustError> {
-    // A compose file names what was built: it must not be an input of it.
-    let without = ["tests", "benches", "examples", "Cargo.toml", "deploy", "docker-compose.yml"];
     let mut paths: Vec<String> = extra.iter().map(|&path| path.into()).collect();
     for member in pruned.members.keys() {
         for entry in fs::read_dir(workspace.join(member))? {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            if !without.contains(&name.as_str()) && name != "target" && !name.starts_with('.') {
+            if is_input(&name) {
                 paths.push(format!("{member}/{name}"));
             }
         }
@@ -96,6 +94,22 @@ fn checkout(
         .collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
     Ok(Tree::of_checkout_with(cache, workspace, &paths, made)?)
+}
+
+/// Whether an entry of a package's directory is an input of its programs. A compose file, and the
+/// measured file that is made of it, name what was built.
+fn is_input(name: &str) -> bool {
+    const OTHERS: [&str; 8] = [
+        "tests",
+        "benches",
+        "examples",
+        "target",
+        "Cargo.toml",
+        "deploy",
+        "docker-compose.yml",
+        "app-compose.json",
+    ];
+    !OTHERS.contains(&name) && !name.starts_with('.')
 }
 
 fn steps(programs: &Programs<'_>) -> Vec<Command> {
@@ -204,5 +218,18 @@ impl RustError {
             Self::Io(_) => "check the room on the disk and the permissions".into(),
             _ => "see Cargo.toml, Cargo.lock and the recipe's list of packages".into(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_made_of_a_program_is_no_input_of_it() {
+        for name in ["docker-compose.yml", "app-compose.json", "target", ".git"] {
+            assert!(!is_input(name), "{name}");
+        }
+        assert!(is_input("src") && is_input("build.rs"));
     }
 }
