@@ -1,6 +1,6 @@
 //! A process from its birth over a restart, call by call.
 
-mod etcd;
+mod stores;
 
 use std::collections::BTreeSet;
 use std::thread;

@@ -1,4 +1,5 @@
-//! A KMS over a real etcd whose members are killed, or put back to what they held earlier.
+//! A KMS over a store that is put back to what it held earlier, and over a real etcd whose members
+//! are killed.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -136,10 +137,37 @@ fn an_etcd_that_was_put_back_is_not_gone_on_from() {
     assert!(matches!(open(&member, 1), Err(MemberError::Broken)));
     drop(member);
 
-    // One that starts waits for owners, who have seen more.
+    goes_on_only_by_its_owners_word(&place, &shares[0], (&older, newer, last));
+}
+
+#[test]
+fn a_disk_that_was_put_back_is_not_gone_on_from() {
+    let data = tempfile::tempdir().unwrap();
+    let place = Place::new(data.path(), 1, 1);
+    let (member, shares) = place.serving();
+    keys(&member, 1).unwrap();
+    open(&member, 1).unwrap();
+    // A host copies the disk of a guest that runs.
+    let file = data.path().join("kms.redb");
+    let (held, older) = (std::fs::read(&file).unwrap(), place.status(&member));
+    let last = (0..3).map(|_| open_in_time(&member, 1)).last().unwrap();
+    let newer = place.status(&member);
+    drop(member);
+
+    std::fs::write(&file, held).unwrap();
+    goes_on_only_by_its_owners_word(&place, &shares[0], (&older, newer, last));
+}
+
+/// A process starts over an older state than its owners have seen: it waits for them, and no number
+/// comes back where they accept the loss. `last` is the last open counter that was given out.
+fn goes_on_only_by_its_owners_word(
+    place: &Place,
+    share: &Share,
+    (older, newer, last): (&StatusResponse, StatusResponse, u64),
+) {
     let member = place.start();
     assert_eq!(place.status(&member).state, "locked");
-    let give = Request::GiveShare(shares[0].clone());
+    let give = Request::GiveShare(share.clone());
     let status: StatusResponse = call(&member, &place.owner(0), give).unwrap();
     assert_eq!((status.state.as_str(), status.entries), ("waiting", older.entries));
     assert_eq!(status.head, older.head);
@@ -148,10 +176,8 @@ fn an_etcd_that_was_put_back_is_not_gone_on_from() {
         assert!(error.to_string().contains("waiting"), "{error}");
     }
     let seen = StatusResponse { member: status.member.clone(), ..newer };
-    let error = refused(&member, &place, Request::Resume(place.resumption(&seen)));
+    let error = refused(&member, place, Request::Resume(place.resumption(&seen)));
     assert!(error.contains("entries with the head"), "{error}");
-
-    // Where owners accept the loss, no number comes back.
     let resumption = Request::Resume(place.resumption(&status));
     let _: StatusResponse = call(&member, &place.owner(0), resumption).unwrap();
     assert!(open(&member, 1).unwrap().open_counter > last);
