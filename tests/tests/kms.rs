@@ -15,6 +15,8 @@ mod disk_attacks;
 mod notes;
 #[path = "kms/sdk.rs"]
 mod sdk;
+#[path = "kms/search.rs"]
+mod search;
 #[path = "kms/strangers.rs"]
 mod strangers;
 #[path = "kms/versions.rs"]

@@ -14,6 +14,7 @@ use tests::registry::Registry;
 use tests::{app, http, lab};
 
 use crate::notes::Owner;
+use crate::search;
 
 /// The machine.
 const NAME: &str = "promise-sdk-keys";
@@ -41,18 +42,26 @@ pub fn calls_have_keys(owner: &Owner) {
     let boot = || {
         let fixed = ["up", &path, "--emulate", "--name", NAME, "--vcpus", "1", "--memory", "2048"];
         let registry = registry.url();
-        let fixed = fixed.into_iter().chain(["--disk-gib", "2", "--secret-env-file", &variables]);
+        let fixed = fixed.into_iter().chain([
+            "--disk-gib",
+            "2",
+            "--secret-env-file",
+            &variables,
+            "--danger-privileged",
+        ]);
         let up = owner.0.dstyx(fixed.chain(["--registry-mirror", &registry]));
         assert_eq!((up.code, up.text("/verdict")), (0, "pass"), "{up:#?}");
         let programs = programs(&up);
         assert_eq!(sealed(&up), hex::encode(Sha256::digest(&secret)));
-        programs
+        (up, programs)
     };
-    let first = boot();
+    let (up, first) = boot();
     have_keys(&first);
-    the_host_finds_nothing(owner, &secret, &digits(&first[0]["key"]["ok"]["key"]));
+    let key = digits(&first[0]["key"]["ok"]["key"]);
+    the_host_finds_nothing(owner, &secret, &key);
+    search::finds_nothing(&up, &secret, &key);
     owner.0.dstyx(["down", NAME]);
-    let second = boot();
+    let (_, second) = boot();
     owner.0.dstyx(["down", NAME, "--volumes"]);
     for program in 0..2 {
         for call in ["key", "sign"] {
