@@ -9,6 +9,7 @@ use attestation::signatures::Signer;
 use protocol::digest::{Ed25519Key, Sha256Digest};
 use protocol::environment::{Header, Suite};
 use protocol::kms::AcceptEnvVersionRequest;
+use protocol::rule::unless;
 
 use super::State;
 use super::guests::{first, reasons, recorded, who};
@@ -50,12 +51,8 @@ pub fn accept_environment(
     let (environment, signer) = signed(state, guest, request)?;
     if let Some(last) = state.environments.get(&guest.app_id) {
         let (found, accepted) = (environment.counter, last.counter);
-        if found < accepted {
-            return Err(Refused::EnvironmentOlder { found, accepted });
-        }
-        if !environment.may_follow(last) {
-            return Err(Refused::EnvironmentOther(found));
-        }
+        unless(found >= accepted, || Refused::EnvironmentOlder { found, accepted })?;
+        unless(environment.may_follow(last), || Refused::EnvironmentOther(found))?;
     }
     let Environment { counter, digest } = environment;
     let accepted = EnvironmentAccepted { who: who(guest)?, counter, digest, signer };
@@ -77,14 +74,11 @@ fn signed(
     let Guest { app_id, compose_hash, .. } = *guest;
     let app = state.policy().and_then(|policy| policy.app(&app_id));
     let (_, app) = app.ok_or(Refused::AppUnknown { app_id })?;
-    if !app.env_signers.contains(&signer) {
-        return Err(Refused::EnvironmentSigner(signer));
-    }
+    unless(app.env_signers.contains(&signer), || Refused::EnvironmentSigner(signer))?;
     let header = Header { suite, app_id, compose_hash, counter: request.counter };
     let key = Signer::from_key(&signer).map_err(|_| Refused::EnvironmentSigner(signer))?;
-    if !key.signed(&header.signed_bytes(&digest), signature) {
-        return Err(Refused::EnvironmentSignature(signer));
-    }
+    let signed = key.signed(&header.signed_bytes(&digest), signature);
+    unless(signed, || Refused::EnvironmentSignature(signer))?;
     Ok((Environment { counter: request.counter, digest }, signer))
 }
 

@@ -1,6 +1,7 @@
 //! A process from its birth over a restart, call by call.
 
 mod stores;
+mod time;
 
 use std::collections::BTreeSet;
 use std::thread;
