@@ -41,6 +41,9 @@ pub struct KmsRules {
     pub anchor: TrustAnchor,
     /// Which image and which measured file it may have.
     pub accepts: Accepts,
+    /// Least TCB evaluation number of its collateral; it holds whatever the verifier's clock says,
+    /// which may be its host's.
+    pub minimum_evaluation_number: Option<u32>,
 }
 
 /// Which image and which measured file a KMS may have.
@@ -220,6 +223,7 @@ fn policy(rules: &KmsRules, images: &[KmsImage], report_data: ReportData) -> Pol
     let mut policy = Policy::strict(rules.anchor.clone(), expected);
     policy.images = Some(images.iter().map(|pair| pair.os_image_hash).collect());
     policy.apps = Some(images.iter().map(|pair| AcceptedApp::of(pair.compose_hash)).collect());
+    policy.platform.minimum_evaluation_number = rules.minimum_evaluation_number;
     policy.forbidden_events = vec![event_name::DANGER_PRIVILEGED.to_owned()];
     policy
 }

@@ -5,21 +5,22 @@
 //! the number that this very commit has. (The number of the running transaction would lock the disk
 //! out for good after a power cut.) Between two anchors the host can still put the disk back to the
 //! last one, as a whole; so an anchor is made at fixed times, at the end, and whenever a program of
-//! the app asks for one. A KMS that says that a later boot has the disk ends this guest.
+//! the app asks for one. A KMS that says that a later boot has the disk ends this guest, and so
+//! does an anchor that is older than the measured file allows.
 
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use channel::Judge;
+
 use protocol::kms::{AnchorRequest, AnchorResponse, GENERATION_BITS};
 use protocol::status::{Phase, Refusal};
 use tokio::sync::{Mutex, Semaphore};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::kms_client::{KmsClient, KmsError};
+use crate::kms_client::{KmsClient, KmsError, PinnedKms};
 use crate::reports::Reports;
-use crate::sys;
 
 /// Time between two anchors: how much of a guest's work its host can undo by killing it.
 const PERIOD: Duration = Duration::from_secs(120);
@@ -68,30 +69,46 @@ pub enum AnchorError {
     Lost(#[from] tokio::task::JoinError),
 }
 
+/// Writes what there is to the disk, and gives the generation of the commit that holds it; blocks.
+type Commit = Arc<dyn Fn() -> io::Result<u64> + Send + Sync>;
+
 /// The mounted data disk, as far as its KMS is told of it.
-#[derive(Debug)]
-pub struct Anchors {
-    kms: Arc<KmsClient>,
+pub struct Anchors<J: Judge = PinnedKms> {
+    kms: Arc<KmsClient<J>>,
     reports: Reports,
-    mount_point: Arc<File>,
+    commit: Commit,
     open_counter: u64,
+    max_age: Option<Duration>,
     waiting: Semaphore,
     turn: Mutex<()>,
 }
 
-impl Anchors {
-    /// For the disk that is mounted at `mount_point` under this open counter.
+impl<J: Judge> std::fmt::Debug for Anchors<J> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { open_counter, max_age, .. } = self;
+        f.debug_struct("Anchors")
+            .field("open_counter", open_counter)
+            .field("max_age", max_age)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<J: Judge> Anchors<J> {
+    /// For the disk that is mounted under this open counter, which `commit` writes. An anchor older
+    /// than `max_age` ends the guest.
     pub fn new(
-        kms: Arc<KmsClient>,
+        kms: Arc<KmsClient<J>>,
         reports: Reports,
-        mount_point: File,
+        commit: impl Fn() -> io::Result<u64> + Send + Sync + 'static,
         open_counter: u64,
+        max_age: Option<Duration>,
     ) -> Self {
         Self {
             kms,
             reports,
-            mount_point: Arc::new(mount_point),
+            commit: Arc::new(commit),
             open_counter,
+            max_age,
             waiting: Semaphore::new(MAX_WAITING),
             turn: Mutex::default(),
         }
@@ -120,12 +137,18 @@ impl Anchors {
         confirmed(&request, &answer?)
     }
 
-    /// Makes anchors again and again, and says on the status channel when there is none for long.
+    /// Makes anchors again and again, and says on the status channel when there is none for long;
+    /// returns when that was longer than the measured file allows, upon which init ends the guest.
     pub async fn keep(&self) {
         let (mut last, mut wait, mut late) = (Instant::now(), PERIOD, false);
         loop {
             sleep(wait).await;
-            match self.anchor().await {
+            let Some(anchored) = self.anchor_within_age_of(last).await else {
+                tracing::error!("no anchor for longer than the measured file allows");
+                self.reports.send(Phase::SystemReady, Refusal::AnchorTooOld);
+                return;
+            };
+            match anchored {
                 Ok(generation) => {
                     tracing::debug!("anchored at generation {generation}");
                     (last, wait) = (Instant::now(), PERIOD);
@@ -145,6 +168,14 @@ impl Anchors {
         }
     }
 
+    /// [`Self::anchor`]; `None` once the last anchor is too old.
+    async fn anchor_within_age_of(&self, last: Instant) -> Option<Result<u64, AnchorError>> {
+        let Some(max_age) = self.max_age else { return Some(self.anchor().await) };
+        let end = last + max_age;
+        let anchored = timeout_at(end, self.anchor()).await.ok()?;
+        (anchored.is_ok() || Instant::now() < end).then_some(anchored)
+    }
+
     /// The anchor of a guest whose app has stopped.
     pub async fn last(&self) {
         match timeout(LAST_WITHIN, self.anchor()).await {
@@ -156,8 +187,8 @@ impl Anchors {
 
     /// A generation that holds everything written before, and is on the disk.
     async fn commit(&self) -> Result<AnchorRequest, AnchorError> {
-        let mount_point = Arc::clone(&self.mount_point);
-        let committed = tokio::task::spawn_blocking(move || sys::commit_btrfs(&mount_point));
+        let commit = Arc::clone(&self.commit);
+        let committed = tokio::task::spawn_blocking(move || commit());
         let (generation, open_counter) = (committed.await??, self.open_counter);
         if generation >> GENERATION_BITS != open_counter {
             return Err(AnchorError::Window { generation, open_counter });
@@ -173,7 +204,99 @@ fn confirmed(request: &AnchorRequest, answer: &AnchorResponse) -> Result<u64, An
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::FileExt as _;
+    use std::path::Path;
+
+    use protocol::status::Report;
+
     use super::*;
+    use crate::kms_client::tests::{Say, Says, client, kms};
+
+    /// The mount's number.
+    const COUNTER: u64 = 7;
+    /// What was committed last.
+    const GENERATION: u64 = (COUNTER << GENERATION_BITS) + 3;
+
+    /// The disk of a guest whose KMS is at these addresses, and the file of its status reports.
+    fn anchors(
+        directory: &Path,
+        urls: &[String],
+        max_age: Option<Duration>,
+    ) -> (Anchors<Says>, File) {
+        let (kms, file) = client(directory, urls, Ok(()));
+        let reports = Reports::to_file(file.try_clone().unwrap());
+        (Anchors::new(Arc::new(kms), reports, || Ok(GENERATION), COUNTER, max_age), file)
+    }
+
+    /// What init was told, in order.
+    fn told(file: &File) -> Vec<Report> {
+        let length = usize::try_from(file.metadata().unwrap().len()).unwrap();
+        let mut bytes = vec![0; length];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        let reports = bytes.chunks_exact(Report::BYTES).map(|report| report.try_into().unwrap());
+        reports.map(|report| Report::from_bytes(report).unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn nothing_starts_while_the_first_anchor_is_withheld_though_the_disk_was_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = [Say::HangUp, Say::Status(503), Say::Anchor(GENERATION)];
+        let (url, _) = kms(Ok(()), &script).await;
+        let (anchors, file) = anchors(directory.path(), &[url], None);
+        let mut first = std::pin::pin!(anchors.first());
+        while told(&file).is_empty() {
+            let waits = timeout(Duration::from_millis(20), first.as_mut()).await;
+            assert!(waits.is_err(), "{waits:?}");
+        }
+        assert_eq!(first.await.unwrap(), GENERATION);
+        assert_eq!(told(&file), [Report::new(Phase::KeysReleased, Refusal::KmsAway)]);
+    }
+
+    #[tokio::test]
+    async fn of_two_live_clones_the_older_one_says_so_and_ends() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = [Say::Anchor(GENERATION), Say::Status(protocol::kms::SUPERSEDED_STATUS)];
+        let (url, _) = kms(Ok(()), &script).await;
+        let (anchors, file) = anchors(directory.path(), &[url], None);
+        assert_eq!(anchors.anchor().await.unwrap(), GENERATION);
+        assert!(told(&file).is_empty());
+        let refused = anchors.anchor().await;
+        assert!(matches!(refused, Err(AnchorError::Kms(KmsError::Superseded(_)))), "{refused:?}");
+        let [report] = told(&file)[..] else { panic!("one report") };
+        assert_eq!(report.refusal, Refusal::Superseded);
+        assert!(report.ends_the_guest());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn withheld_anchors_are_told_and_end_a_guest_whose_file_bounds_their_age() {
+        let directory = tempfile::tempdir().unwrap();
+        let (unbounded, file) = anchors(directory.path(), &[], None);
+        let day = Duration::from_secs(24 * 3600);
+        assert!(timeout(day, unbounded.keep()).await.is_err(), "the app goes on");
+        let late = Report::new(Phase::SystemReady, Refusal::AnchorLate);
+        assert_eq!((told(&file), late.ends_the_guest()), (vec![late], false));
+
+        let directory = tempfile::tempdir().unwrap();
+        let max_age = Duration::from_secs(900);
+        let (bounded, file) = anchors(directory.path(), &[], Some(max_age));
+        let begun = Instant::now();
+        bounded.keep().await;
+        assert!(begun.elapsed() >= max_age && begun.elapsed() < max_age + RETRY);
+        let end = Report::new(Phase::SystemReady, Refusal::AnchorTooOld);
+        assert_eq!((told(&file), end.ends_the_guest()), (vec![late, end], true));
+    }
+
+    #[tokio::test]
+    async fn a_generation_of_another_mount_is_not_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let (url, opened) = kms(Ok(()), &[]).await;
+        let (kms, file) = client(directory.path(), &[url], Ok(()));
+        let reports = Reports::to_file(file);
+        let anchors = Anchors::new(Arc::new(kms), reports, || Ok(GENERATION), COUNTER + 1, None);
+        assert!(matches!(anchors.anchor().await, Err(AnchorError::Window { .. })));
+        assert_eq!(opened.load(std::sync::atomic::Ordering::Relaxed), 0);
+    }
 
     #[test]
     fn an_answer_counts_only_if_it_keeps_what_was_told() {

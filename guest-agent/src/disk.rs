@@ -14,6 +14,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
@@ -154,6 +155,8 @@ pub enum Opening {
         kms: Arc<KmsClient>,
         /// Where it is said that the disk was lost to a later boot.
         reports: Reports,
+        /// How old the last anchor may become before the guest ends.
+        anchor_max_age: Option<Duration>,
     },
 }
 
@@ -205,11 +208,17 @@ pub async fn open(
     };
     grow(&device, mount_point, file_system)?;
     let anchors = match opening {
-        Opening::Kept { kms, reports, .. } => {
+        Opening::Kept { kms, reports, anchor_max_age, .. } => {
             let open_counter = memory.read()?.open_counter.ok_or(DiskError::Gone)?;
             let mount_point = File::open(mount_point).map_err(io_error(mount_point))?;
             let (kms, reports) = (Arc::clone(kms), reports.clone());
-            Some(Arc::new(Anchors::new(kms, reports, mount_point, open_counter)))
+            Some(Arc::new(Anchors::new(
+                kms,
+                reports,
+                move || sys::commit_btrfs(&mount_point),
+                open_counter,
+                *anchor_max_age,
+            )))
         }
         Opening::ForThisBoot(_) | Opening::Plain => None,
     };

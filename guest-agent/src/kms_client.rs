@@ -12,7 +12,6 @@ use std::time::Duration;
 use channel::calls::{CallError, Caller};
 use channel::{ChannelError, Judge, Party, Settings, Side, TlsKey};
 use protocol::channel::{ALPN_KMS, RefusalCode, Role};
-use protocol::digest::Sha256Digest;
 use protocol::error::chain;
 use protocol::kms::{KmsService, SUPERSEDED_STATUS};
 use protocol::prpc::Message;
@@ -123,24 +122,23 @@ impl<J: Judge> std::fmt::Debug for KmsClient<J> {
 }
 
 impl KmsClient {
-    /// A client without a connection, for the KMS with this id; hints that are no addresses are
-    /// left out.
+    /// A client without a connection, for this KMS; hints that are no addresses are left out.
     ///
     /// # Errors
     /// If the system gives no randomness for a key.
     pub fn new(
         urls: &[String],
-        key_provider_id: Sha256Digest,
+        pinned: PinnedKms,
         proof: AgentProof,
         reports: Reports,
     ) -> Result<Self, KmsError> {
-        Self::judged_by(urls, PinnedKms::new(key_provider_id), proof, reports)
+        Self::judged_by(urls, pinned, proof, reports)
     }
 }
 
 impl<J: Judge> KmsClient<J> {
     /// The same with any judge of what answers.
-    fn judged_by(
+    pub(crate) fn judged_by(
         urls: &[String],
         judge: J,
         proof: AgentProof,
@@ -312,4 +310,4 @@ impl Round {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

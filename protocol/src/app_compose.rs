@@ -21,7 +21,7 @@ mod owners;
 pub use differences::differences;
 pub use environment::EnvEnvelope;
 pub use files::{AppFiles, ENVIRONMENT_FILE, FileError, MAX_FILES, check_path};
-pub use keys::{KEY_PROVIDER_KMS, KeyProvider, StorageFs};
+pub use keys::{KEY_PROVIDER_KMS, KeyProvider, KmsBounds, MIN_ANCHOR_AGE_SECS, StorageFs};
 pub use new::{NewApp, generate};
 pub use owners::MAX_OWNERS;
 
@@ -53,7 +53,7 @@ pub enum AppComposeError {
     Files(#[from] FileError),
 }
 
-/// The file as written; field meanings are dstack's (`dstack-types`, `AppCompose`), the last seven
+/// The file as written; field meanings are dstack's (`dstack-types`, `AppCompose`), the last nine
 /// are dstyx's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -122,6 +122,10 @@ pub struct RawAppCompose {
     pub danger_unsigned_env: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub env_envelope: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_tcb_evaluation: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor_max_age_secs: Option<u32>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub insecure_registries: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -145,6 +149,8 @@ pub struct AppCompose {
     pub no_instance_id: bool,
     /// Who gives the guest its keys.
     pub key_provider: KeyProvider,
+    /// What the guest asks of its KMS beyond that it is the pinned one.
+    pub kms_bounds: KmsBounds,
     /// The file system of the data disk, and whether the disk is encrypted and kept.
     pub storage_fs: StorageFs,
     /// Files of the app directory, which compose files refer to.
@@ -171,6 +177,7 @@ pub fn parse(bytes: &[u8]) -> Result<AppCompose, AppComposeError> {
     check_name(&raw.name)?;
     check_registries(&raw.insecure_registries)?;
     let key_provider = keys::key_provider(&raw)?;
+    let kms_bounds = keys::kms_bounds(&raw, key_provider)?;
     let storage_fs = keys::storage_fs(&raw, key_provider)?;
     let env_envelope = environment::check(&raw, key_provider)?;
     let docker_compose_file = raw.docker_compose_file.ok_or_else(|| AppComposeError::Refused {
@@ -185,6 +192,7 @@ pub fn parse(bytes: &[u8]) -> Result<AppCompose, AppComposeError> {
         public_tcbinfo: raw.public_tcbinfo,
         no_instance_id: raw.no_instance_id,
         key_provider,
+        kms_bounds,
         storage_fs,
         files: files::decode(&raw.files)?,
         danger_privileged: raw.danger_privileged,

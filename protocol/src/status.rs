@@ -114,6 +114,7 @@ codes! {
         EnvironmentUnsigned = 39, "the encrypted environment has no signature, and the app's measured file asks for one";
         EnvironmentRefused = 40, "the KMS refuses the encrypted environment: no signer of its policy signed it, or a newer one was accepted";
         EnvironmentNotAllowed = 41, "the encrypted environment has a variable that the app's measured file does not allow";
+        AnchorTooOld = 42, "the KMS was not told how far the data disk is for longer than the app's measured file allows, so this guest ends";
     }
 }
 
@@ -158,15 +159,16 @@ impl Report {
         Self { phase, refusal, blob: None }
     }
 
-    /// Whether the guest must end: a phase of the boot that is the agent's was refused for good, or
-    /// a later boot has its disk.
+    /// Whether the guest must end: a phase of the boot that is the agent's was refused for good, a
+    /// later boot has its disk, or more of its work could be undone than its app allows.
     pub fn ends_the_guest(&self) -> bool {
         let of_the_boot = matches!(
             self.phase,
             Phase::KeysReleased | Phase::DiskOpened | Phase::EnvironmentOpened
         );
         let refused = self.refusal != Refusal::None && !self.refusal.goes_on();
-        of_the_boot && refused || self.refusal == Refusal::Superseded
+        let lost = matches!(self.refusal, Refusal::Superseded | Refusal::AnchorTooOld);
+        of_the_boot && refused || lost
     }
 
     /// The report's bytes.
@@ -307,6 +309,7 @@ mod tests {
         assert!(ends(Phase::EnvironmentOpened, Refusal::EnvironmentRefused));
         assert!(!ends(Phase::EnvironmentOpened, Refusal::KmsAway));
         assert!(ends(Phase::AppRunning, Refusal::Superseded));
+        assert!(ends(Phase::SystemReady, Refusal::AnchorTooOld));
         assert!(!ends(Phase::AppRunning, Refusal::AnchorLate));
         assert!(!ends(Phase::AppFailed, Refusal::ImageStore));
     }

@@ -199,6 +199,10 @@ fn hint(refusal: Refusal) -> &'static str {
         | Refusal::EnvironmentNotAllowed => {
             "seal it again for this app-compose.json, with `dstyx env seal` or --secret-env-file"
         }
+        Refusal::AnchorTooOld => {
+            "is the KMS running and reachable? the app's file says how long it may be away \
+             (anchor_max_age_secs)"
+        }
         Refusal::Superseded => "it was started a second time elsewhere: only that one goes on",
         _ => "nothing was proved; see `dstyx logs NAME --console`",
     }

@@ -2,6 +2,7 @@
 //! for none; and the log says which.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use protocol::app_compose::KeyProvider;
 use protocol::event_log::RuntimeEvent;
@@ -12,7 +13,7 @@ use protocol::status::Phase;
 use super::{BootError, HandoverRead, PhaseError};
 use crate::disk::Opening;
 use crate::keys::AppKeys;
-use crate::kms_client::{AgentProof, KmsClient, KmsError};
+use crate::kms_client::{AgentProof, KmsClient, KmsError, PinnedKms};
 use crate::memory::Memory;
 use crate::quotes::QuoteDesk;
 use crate::reports::Reports;
@@ -66,6 +67,11 @@ impl KeysReleased {
         self.released.is_some()
     }
 
+    fn anchor_max_age(&self) -> Option<Duration> {
+        let secs = self.read.app.kms_bounds.anchor_max_age_secs;
+        secs.map(|secs| Duration::from_secs(secs.into()))
+    }
+
     /// How the data disk is opened.
     pub(super) fn opening(&self, reports: &Reports) -> Opening {
         use protocol::app_compose::StorageFs;
@@ -74,6 +80,7 @@ impl KeysReleased {
                 keys: Arc::clone(keys),
                 kms: Arc::clone(kms),
                 reports: reports.clone(),
+                anchor_max_age: self.anchor_max_age(),
             },
             (None, StorageFs::BtrfsPlain) => Opening::Plain,
             (None, file_system) => Opening::ForThisBoot(file_system),
@@ -93,7 +100,8 @@ fn client(
         claims: read.handover.claims.clone(),
         app_compose: read.app_compose.as_slice().into(),
     };
-    let client = KmsClient::new(&read.handover.kms_urls, id, proof, reports.clone())?;
+    let pinned = PinnedKms::new(id, read.app.kms_bounds.min_tcb_evaluation);
+    let client = KmsClient::new(&read.handover.kms_urls, pinned, proof, reports.clone())?;
     Ok(Some(Arc::new(client)))
 }
 

@@ -48,12 +48,13 @@ impl Attester for AgentProof {
 /// The KMS that the measured file pins, and whose signatures count on its quote.
 pub struct PinnedKms {
     key_provider_id: Sha256Digest,
+    minimum_evaluation_number: Option<u32>,
 }
 
 impl PinnedKms {
-    /// The KMS with this id.
-    pub fn new(key_provider_id: Sha256Digest) -> Self {
-        Self { key_provider_id }
+    /// The KMS with this id, judged by collateral with this evaluation number or a later one.
+    pub fn new(key_provider_id: Sha256Digest, minimum_evaluation_number: Option<u32>) -> Self {
+        Self { key_provider_id, minimum_evaluation_number }
     }
 
     fn rules(&self) -> io::Result<KmsRules> {
@@ -61,6 +62,7 @@ impl PinnedKms {
             key_provider_id: self.key_provider_id,
             anchor: anchor(Path::new(EMULATED_ROOT))?,
             accepts: Accepts::Listed { minimum_version: 1 },
+            minimum_evaluation_number: self.minimum_evaluation_number,
         })
     }
 }
@@ -157,7 +159,7 @@ mod tests {
 
     #[tokio::test]
     async fn another_cluster_is_foreign_and_so_is_what_states_nothing() {
-        let judge = PinnedKms::new(Sha256Digest([1; 32]));
+        let judge = PinnedKms::new(Sha256Digest([1; 32]), None);
         let cluster = Cluster {
             name: "strangers".into(),
             owners: vec![protocol::digest::Ed25519Key([1; 32])],

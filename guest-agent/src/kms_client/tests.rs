@@ -23,7 +23,7 @@ use crate::quotes::tests::desk;
 
 /// One answer of a KMS of the test's.
 #[derive(Debug, Clone, Copy)]
-enum Say {
+pub enum Say {
     /// This anchor.
     Anchor(u64),
     /// This status.
@@ -48,7 +48,7 @@ impl Attester for Anything {
 }
 
 /// Accepts everybody, or nobody.
-struct Says(Result<(), RefusalCode>);
+pub struct Says(Result<(), RefusalCode>);
 
 impl Says {
     fn verdict(&self) -> Result<(), ChannelRefusal> {
@@ -77,7 +77,7 @@ impl Judge for Says {
 }
 
 /// A KMS on loopback; its address, and how many channels were opened.
-async fn kms(verdict: Result<(), RefusalCode>, script: &[Say]) -> (String, Arc<AtomicU32>) {
+pub async fn kms(verdict: Result<(), RefusalCode>, script: &[Say]) -> (String, Arc<AtomicU32>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let settings = Settings { own: Role::App, side: Side::Server { clients: vec![Role::Agent] } };
@@ -130,7 +130,7 @@ where
 }
 
 /// A client of these KMSs, and the file of its status reports.
-fn client(
+pub fn client(
     directory: &std::path::Path,
     urls: &[String],
     verdict: Result<(), RefusalCode>,
@@ -269,4 +269,62 @@ fn a_stranger_ends_no_guest_whose_kms_may_be_the_address_that_is_silent() {
     // A word of the KMS itself, which proved what it is, counts at once.
     assert!(!round([away(), KmsError::Refused("no".into())]).may_pass(none));
     assert!(!round([away(), KmsError::Superseded("no".into())]).may_pass(none));
+}
+
+/// The host sends the second connection elsewhere: it is judged as the first one was.
+#[tokio::test]
+async fn a_second_connection_elsewhere_carries_no_request() {
+    let directory = tempfile::tempdir().unwrap();
+    let (genuine, _) = kms(Ok(()), &[Say::Anchor(1), Say::HangUp]).await;
+    let (stranger, opened) = kms(Ok(()), &[Say::Anchor(u64::MAX)]).await;
+    let host = Arc::new(std::sync::Mutex::new(VecDeque::from([genuine])));
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (mut guest, _) = listener.accept().await.unwrap();
+            let to = host.lock().unwrap().pop_front().unwrap_or_else(|| stranger.clone());
+            tokio::spawn(async move {
+                let to = to.strip_prefix("https://").unwrap();
+                let mut kms = tokio::net::TcpStream::connect(to).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut guest, &mut kms).await;
+            });
+        }
+    });
+    let proof = AgentProof {
+        desk: Arc::new(desk(directory.path())),
+        claims: fixtures::claims(),
+        app_compose: b"{}".to_vec().into(),
+    };
+    let reports = Reports::to_file(tempfile::tempfile().unwrap());
+    let judge = FirstOnly(AtomicU32::new(0));
+    let client = KmsClient::judged_by(&[url], judge, proof, reports).unwrap();
+    let request = AnchorRequest { open_counter: 1, generation: 2 };
+    let first: AnchorResponse = client.call("Anchor", &request).await.unwrap();
+    assert_eq!(first.anchor, 1);
+    let second: Result<AnchorResponse, _> = client.call("Anchor", &request).await;
+    assert!(matches!(second, Err(KmsError::Foreign(_))), "{second:?}");
+    assert_eq!(opened.load(Ordering::Relaxed), 0, "a stranger got a channel");
+}
+
+/// Judges every proof, and takes the first for the KMS's.
+struct FirstOnly(AtomicU32);
+
+impl Judge for FirstOnly {
+    type Peer = ();
+
+    async fn judge(&self, _: Proof, _: &Binding) -> Result<(), ChannelRefusal> {
+        match self.0.fetch_add(1, Ordering::Relaxed) {
+            0 => Ok(()),
+            _ => Err(ChannelRefusal::new(RefusalCode::Evidence, "another cluster")),
+        }
+    }
+
+    async fn judge_owner(&self, _: OwnerProof, _: &[u8]) -> Result<(), ChannelRefusal> {
+        Err(ChannelRefusal::new(RefusalCode::Role, "no"))
+    }
+
+    fn unattested(&self) -> Result<(), ChannelRefusal> {
+        Err(ChannelRefusal::new(RefusalCode::Role, "no"))
+    }
 }

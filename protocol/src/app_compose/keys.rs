@@ -6,6 +6,9 @@ use crate::digest::Sha256Digest;
 /// Name of a KMS as the source of keys.
 pub const KEY_PROVIDER_KMS: &str = "kms";
 
+/// Least age of an anchor that a measured file may state: two anchors may fail before a guest ends.
+pub const MIN_ANCHOR_AGE_SECS: u32 = 300;
+
 /// The source of a guest's keys.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum KeyProvider {
@@ -40,6 +43,17 @@ impl KeyProvider {
     pub fn event_payload(self) -> String {
         format!(r#"{{"name":"{}","id":"{}"}}"#, self.name(), self.id())
     }
+}
+
+/// What a guest asks of its KMS beyond that it is the pinned one. A guest's clock and its
+/// connections are its host's; these bounds hold without either.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KmsBounds {
+    /// Least TCB evaluation number of the collateral by which the KMS is judged: a clock that is
+    /// set back makes no older collateral good.
+    pub min_tcb_evaluation: Option<u32>,
+    /// How old the last anchor may become before the guest ends, in seconds.
+    pub anchor_max_age_secs: Option<u32>,
 }
 
 /// The file system of the data disk.
@@ -109,6 +123,28 @@ pub(super) fn key_provider(raw: &RawAppCompose) -> Result<KeyProvider, AppCompos
         (true, id) => Sha256Digest::from_hex(id)
             .map(|id| KeyProvider::Kms { id })
             .map_err(|error| refused("key_provider_id", &format!("{error}: {ID}"))),
+    }
+}
+
+/// What is asked of the KMS; `key_provider` must be this file's.
+pub(super) fn kms_bounds(
+    raw: &RawAppCompose,
+    key_provider: KeyProvider,
+) -> Result<KmsBounds, AppComposeError> {
+    let RawAppCompose { min_tcb_evaluation, anchor_max_age_secs, .. } = *raw;
+    let stated = [
+        ("min_tcb_evaluation", min_tcb_evaluation.is_some()),
+        ("anchor_max_age_secs", anchor_max_age_secs.is_some()),
+    ];
+    match stated.into_iter().find(|(_, stated)| *stated) {
+        Some((field, _)) if key_provider == KeyProvider::None => {
+            Err(refused(field, "asks something of a KMS; write key_provider kms too"))
+        }
+        _ if anchor_max_age_secs.is_some_and(|secs| secs < MIN_ANCHOR_AGE_SECS) => {
+            let what = format!("at least {MIN_ANCHOR_AGE_SECS}: an anchor is made every 120 s");
+            Err(refused("anchor_max_age_secs", &what))
+        }
+        _ => Ok(KmsBounds { min_tcb_evaluation, anchor_max_age_secs }),
     }
 }
 

@@ -5,7 +5,9 @@
 
 use attestation::signatures::{Envelope, PayloadType, SigningKey};
 use attestation::{CheckName, Collateral, Image, Parts, TrustAnchor};
-use kms_rules::policy::{GuestRefusal, Judging, PolicyApp, PolicyFile, SignedPolicy};
+use kms_rules::policy::{
+    GuestRefusal, Judging, PolicyApp, PolicyFile, PolicyRefusal, SignedPolicy,
+};
 use kms_rules::state::{State, bootstrap, certify_root, release, set_list, set_policy};
 use kms_rules::{Guest, GuestError, Refused};
 use protocol::digest::{AppId, ComposeHash, Ed25519Key, PlatformId};
@@ -71,34 +73,50 @@ impl Asking {
         file
     }
 
-    fn told(&self) -> Told {
+    fn image(&self) -> Image {
         let mut manifest = self.scene.manifest(Flavour::Release);
         if !self.reserves_report_data {
             manifest.reserved_report_data = None;
         }
-        let image = Image::ours(&manifest.to_json(), Parts::default()).unwrap();
-        let state = serving(&self.policy_file(&image));
+        Image::ours(&manifest.to_json(), Parts::default()).unwrap()
+    }
+
+    fn told(&self) -> Told {
+        let image = self.image();
+        self.told_by(&serving(&self.policy_file(&image)), &image, now_secs())
+    }
+
+    /// What a KMS in this state says, at this time of its own.
+    fn told_by(&self, state: &State, image: &Image, now_secs: u64) -> Told {
+        let guest = match self.guest(state, image, now_secs) {
+            Ok(guest) => guest,
+            Err(check) => return Told::Evidence(check),
+        };
+        match release(state, &guest, &MEMBER, now_secs) {
+            Ok(_) => Told::Keys,
+            Err(refused) => Told::Refused(refused),
+        }
+    }
+
+    /// The guest as its evidence proves it, or the check that refuses.
+    fn guest(&self, state: &State, image: &Image, now_secs: u64) -> Result<Guest, CheckName> {
         let collateral = Collateral::parse(&self.scene.collateral_json()).unwrap();
         let judging = Judging {
             anchor: self.anchor.clone(),
             report_data: report_data::evidence(&NONCE),
-            image: &image,
+            image,
             collateral: Some(&collateral),
         };
         let evidence = self.scene.evidence(image.os_image_hash());
         let policy: &SignedPolicy = state.policy().unwrap();
-        let verified = match policy.judge(&evidence, &judging, now_secs()) {
+        let verified = match policy.judge(&evidence, &judging, now_secs) {
             Ok(verified) => verified,
-            Err(GuestRefusal::Evidence(refusal)) => return Told::Evidence(refusal.check()),
+            Err(GuestRefusal::Evidence(refusal)) => return Err(refusal.check()),
             Err(other) => panic!("{other}"),
         };
         let other = Guest::of(&verified, b"{}");
         assert!(matches!(other, Err(GuestError::OtherFile { .. })), "{other:?}");
-        let guest = Guest::of(&verified, &self.scene.app_compose()).unwrap();
-        match release(&state, &guest, &MEMBER, now_secs()) {
-            Ok(_) => Told::Keys,
-            Err(refused) => Told::Refused(refused),
-        }
+        Ok(Guest::of(&verified, &self.scene.app_compose()).unwrap())
     }
 }
 
@@ -222,4 +240,29 @@ fn a_privileged_guest_gets_keys_only_where_the_policy_says_the_word() {
 fn a_guest_of_an_image_that_does_not_reserve_the_tags_gets_no_keys() {
     let asking = Asking { reserves_report_data: false, ..Asking::at_boot() };
     assert_eq!(refused(&asking), Refused::TagsNotReserved);
+}
+
+#[test]
+fn a_clock_set_back_to_the_build_date_makes_no_old_collateral_current() {
+    let asking = Asking::at_boot();
+    let image = asking.image();
+    let mut state = serving(&asking.policy_file(&image));
+    assert!(matches!(asking.told_by(&state, &image, now_secs()), Told::Keys));
+    // A guest came with collateral of a later time, to which the KMS holds on.
+    let later = now_secs() + 60 * 24 * 3600;
+    let guest = asking.guest(&state, &image, now_secs()).unwrap();
+    let guest = Guest { collateral_issued_secs: later, ..guest };
+    let entry = release(&state, &guest, &MEMBER, now_secs()).unwrap();
+    state.apply(&entry).unwrap();
+    let build_date = 0;
+    assert_eq!(state.now(build_date), later);
+    let told = asking.told_by(&state, &image, state.now(build_date));
+    assert!(matches!(told, Told::Evidence(CheckName::CrlCurrent)), "{told:?}");
+    // The old evidence at its own time: the policy has ended meanwhile.
+    match asking.told_by(&state, &image, now_secs()) {
+        Told::Refused(Refused::PolicyNotValid(PolicyRefusal::Expired { now_secs, .. })) => {
+            assert_eq!(now_secs, later);
+        }
+        other => panic!("{other:?}"),
+    }
 }

@@ -62,6 +62,7 @@ impl Meeting {
             key_provider_id,
             anchor: TrustAnchor::DangerEmulated(emulated),
             accepts: Accepts::Listed { minimum_version: MINIMUM },
+            minimum_evaluation_number: None,
         };
         let binding = Binding {
             alpn: ALPN_KMS.to_vec(),
@@ -127,9 +128,18 @@ impl Meeting {
     }
 
     fn judge(&self, evidence: &Evidence, statement: &Statement) -> Result<VerifiedKms, KmsRefusal> {
+        self.judge_at(evidence, statement, now_secs())
+    }
+
+    fn judge_at(
+        &self,
+        evidence: &Evidence,
+        statement: &Statement,
+        now_secs: u64,
+    ) -> Result<VerifiedKms, KmsRefusal> {
         let report_data = self.binding.report_data().unwrap();
         let exporter = &self.binding.exporter;
-        judge_kms(evidence, statement, report_data, exporter, &self.rules, now_secs())
+        judge_kms(evidence, statement, report_data, exporter, &self.rules, now_secs)
     }
 
     #[track_caller]
@@ -393,6 +403,26 @@ fn emulated_evidence_is_refused_where_intels_root_is_asked_for() {
     let mut meeting = Meeting::genuine();
     meeting.rules.anchor = TrustAnchor::Intel;
     meeting.refused_by(CheckName::TrustAnchor);
+}
+
+/// A guest's clock is its host's: old collateral is current to a guest that was set back.
+#[test]
+fn a_guest_whose_clock_is_set_back_asks_for_the_measured_evaluation_number() {
+    let mut meeting = Meeting::genuine();
+    let (evidence, statement) = meeting.shown();
+    let check = |judged: Result<VerifiedKms, KmsRefusal>| match judged {
+        Err(KmsRefusal::Evidence(refusal)) => refusal.check(),
+        other => panic!("{other:?}"),
+    };
+    let later = now_secs() + 60 * 24 * 3600;
+    let expired = meeting.judge_at(&evidence, &statement, later);
+    assert_eq!(check(expired), CheckName::CrlCurrent);
+    let verified = meeting.judge(&evidence, &statement).unwrap();
+    let number = verified.evidence().tcb().evaluation_number;
+    meeting.rules.minimum_evaluation_number = Some(number);
+    assert!(meeting.judge(&evidence, &statement).is_ok());
+    meeting.rules.minimum_evaluation_number = Some(number + 1);
+    assert_eq!(check(meeting.judge(&evidence, &statement)), CheckName::EvaluationNumber);
 }
 
 #[test]

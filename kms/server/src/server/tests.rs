@@ -2,6 +2,7 @@
 //! quotes is the emulator's.
 
 mod emulated;
+mod proxy;
 mod public;
 
 use attestation::TrustAnchor;
@@ -107,7 +108,12 @@ impl Running {
         accepts: Accepts,
     ) -> Result<Caller<VerifiedKms>, ChannelError> {
         let key_provider_id = self.place.config.cluster.id();
-        let rules = KmsRules { key_provider_id, anchor: anchor(), accepts };
+        let rules = KmsRules {
+            key_provider_id,
+            anchor: anchor(),
+            accepts,
+            minimum_evaluation_number: None,
+        };
         let party = Party {
             settings: Settings { own, side: Side::Client { server: Role::App } },
             alpn: ALPN_KMS,
