@@ -28,14 +28,20 @@ pub struct Recipient {
     pub public_key: [u8; 32],
 }
 
-/// The variables of a file in the form of `.env`.
+/// The variables of a file in the form of `.env`; a file without any is a mistake.
 pub fn read(file: &Path) -> Outcome<Variables> {
     let bytes = files::read_bounded(file, MAX_CONTENT_BYTES as u64)?;
     let files = [(ENVIRONMENT_FILE.to_owned(), bytes)].into();
     let pairs = Environment::of_directory(&files)
         .map_err(|error| Failure::new(place(file, error.line), "write one NAME=value a line"))?;
     let owned = |(name, value): (&str, &str)| (name.to_owned(), Zeroizing::new(value.to_owned()));
-    Variables::of(pairs.iter().map(owned)).hint(file.display(), "correct the file")
+    let variables =
+        Variables::of(pairs.iter().map(owned)).hint(file.display(), "correct the file")?;
+    if variables.iter().next().is_none() {
+        let what = format!("{} has no variable", file.display());
+        return Err(Failure::new(what, "is it the right file? write one NAME=value a line"));
+    }
+    Ok(variables)
 }
 
 /// Refuses variables that the app's guests would refuse.
@@ -118,5 +124,20 @@ mod tests {
         std::fs::write(&file, "A=a\nhunter2 hunter2\n").unwrap();
         let said = read(&file).unwrap_err().to_string();
         assert!(said.contains("line 2") && !said.contains("hunter2"), "{said}");
+    }
+
+    #[test]
+    fn a_json_file_and_one_without_variables_are_not_taken_for_no_variables() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("secret.json");
+        for json in ["{\"A\": \"a\"}\n", "{\"A\": \"b=c\"}", "[\"A=a\"]", "{\n  \"A\": 1\n}\n"] {
+            std::fs::write(&file, json).unwrap();
+            let said = read(&file).unwrap_err().to_string();
+            assert!(said.contains("no variable"), "{json}: {said}");
+        }
+        for nothing in ["", "\n", "# A=a\n"] {
+            std::fs::write(&file, nothing).unwrap();
+            assert!(read(&file).unwrap_err().to_string().contains("has no variable"));
+        }
     }
 }
