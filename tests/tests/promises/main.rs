@@ -16,4 +16,5 @@ mod refusals;
 mod releases;
 mod report_page;
 mod terminal;
+mod threats_page;
 mod vmm_arguments;
