@@ -126,6 +126,7 @@ impl Named {
             key_provider_id: cluster.id(),
             anchor: judge::anchor_if(emulated),
             accepts: Accepts::Exactly { images: vec![image], image_json },
+            minimum_evaluation_number: None,
         };
         let (owner, memory) = (Arc::new(owner), Memory::of(cluster.id())?);
         let connection = Connection::open(&Target { address, rules }, Arc::clone(&owner))?;
