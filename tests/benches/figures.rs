@@ -27,6 +27,8 @@ mod boots;
 mod bridge;
 #[path = "figures/busybox.rs"]
 mod busybox;
+#[path = "figures/disks.rs"]
+mod disks;
 #[path = "figures/healthy.rs"]
 mod healthy;
 #[path = "figures/predictions.rs"]
@@ -42,7 +44,7 @@ mod verification;
 const HELLO_PORT: u16 = 8080;
 
 /// What can be measured by itself, by name, in the order of the table.
-const FIGURES: [(&str, fn()); 13] = [
+const FIGURES: [(&str, fn()); 14] = [
     ("sizes", sizes),
     ("boots", boots::boots),
     ("calls", api::calls),
@@ -52,6 +54,7 @@ const FIGURES: [(&str, fn()); 13] = [
     ("verdicts", predictions::verdicts),
     ("search", predictions::hopeless_search),
     ("bridge", bridge::bridges),
+    ("disks", disks::disks),
     ("pull", pulling::pulls),
     ("start", starting::starts),
     ("healthy", healthy::starts),

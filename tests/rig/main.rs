@@ -26,6 +26,7 @@ use key::Key;
 use mapper::Mapper;
 
 mod files;
+mod throughput;
 
 // The agent's own; it uses all of each.
 #[allow(dead_code)]
@@ -139,6 +140,7 @@ impl Machine {
             ["fill", kind] => self.fill(kind),
             ["mount", counter, anchor] => self.mount(counter, anchor),
             ["mount-as", kind, options] => self.mount_as(kind, options),
+            ["grow", kind] => self.grow(kind),
             ["unmount"] => umount2(MOUNT_POINT, MntFlags::empty()).map_err(errno),
             ["put", path, bytes, tag] => {
                 let bytes = bytes.parse().map_err(wrong)?;
@@ -157,6 +159,13 @@ impl Machine {
             ["recall", name] => {
                 self.files = self.remembered.get(name).ok_or("EINVAL: no such state")?.clone();
                 Ok(())
+            }
+            ["time", workload, place] => {
+                let target = match place {
+                    "disk" => PathBuf::from(&self.node),
+                    path => Path::new(MOUNT_POINT).join(path),
+                };
+                return throughput::time(workload, &target).map_err(fault);
             }
             ["check"] => return Ok(self.files.check(Path::new(MOUNT_POINT)).to_string()),
             _ => Err(format!("EINVAL: {command:?} is no command")),
@@ -187,13 +196,22 @@ impl Machine {
         let open_counter = counter.parse().map_err(wrong)?;
         let generations = Generations::of(&OpenDiskResponse { open_counter, anchor });
         self.mount_as("btrfs", &generations.map_err(wrong)?.options())?;
-        let mount_point = File::open(MOUNT_POINT).map_err(fault)?;
-        sys::grow_btrfs(&mount_point).map_err(fault)
+        self.grow("btrfs")
     }
 
     fn mount_as(&self, kind: &str, options: &str) -> Result<(), String> {
         let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOATIME;
         mount(Some(self.device()?), MOUNT_POINT, Some(kind), flags, Some(options)).map_err(errno)
+    }
+
+    /// Grows the mounted file system over the whole disk.
+    fn grow(&self, kind: &str) -> Result<(), String> {
+        let mount_point = File::open(MOUNT_POINT).map_err(fault)?;
+        let blocks = self.sectors * SECTOR_BYTES / disk_template::BLOCK_BYTES as u64;
+        match kind {
+            "ext4" => sys::grow_ext4(&mount_point, blocks).map_err(fault),
+            _ => sys::grow_btrfs(&mount_point).map_err(fault),
+        }
     }
 
     fn device(&self) -> Result<&Path, String> {

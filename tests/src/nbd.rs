@@ -47,7 +47,8 @@ pub trait Export: Send {
     fn flush(&mut self);
 }
 
-type Exports = BTreeMap<&'static str, Arc<Mutex<dyn Export>>>;
+/// Disks by their names.
+pub type Exports = BTreeMap<&'static str, Arc<Mutex<dyn Export>>>;
 
 /// A server on a socket of its own. It serves until the test ends.
 #[derive(Debug)]

@@ -1,7 +1,6 @@
-//! A virtual machine that mounts a served disk as the guest's agent does (`tests/rig`), on the
-//! image's own kernel: between two mounts a test is the host, and changes what it likes.
+//! A virtual machine that mounts a disk as the guest's agent does (`tests/rig`), on the image's own
+//! kernel. Between two mounts of a served disk a test is the host, and changes what it likes.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +11,7 @@ use std::time::Duration;
 use image::newc::{self, Node, Tree};
 
 use crate::guest::{DataDisk, Guest, Host};
-use crate::nbd::{Export, Server};
+use crate::nbd::{Export, Exports, Server};
 use crate::served_disk::{Disk, Image};
 
 /// Bytes of a command and of an answer, as in `tests/rig/main.rs`.
@@ -26,12 +25,18 @@ const LIFE: Duration = Duration::from_secs(3 * 3600);
 
 /// The machine. It is killed when this is dropped.
 #[derive(Debug)]
-pub struct Rig {
+pub struct Machine {
     guest: Guest,
     _server: Server,
-    disk: Arc<Mutex<Disk>>,
     commands: Sender<String>,
     answers: Receiver<String>,
+}
+
+/// A machine whose disk the test serves.
+#[derive(Debug)]
+pub struct Rig {
+    machine: Machine,
+    disk: Arc<Mutex<Disk>>,
 }
 
 /// What reading all files came to.
@@ -47,17 +52,23 @@ pub struct Outcome {
     pub told: String,
 }
 
-impl Rig {
-    /// Boots the kernel of `image` with the program `init` and an empty disk.
+impl Machine {
+    /// Boots the kernel of `image` with the program `init` and a disk of its own, a file.
     pub fn start(init: &Path, image: &Path, disk_bytes: u64) -> Self {
-        let disk = Arc::new(Mutex::new(Disk::new(Image::empty(disk_bytes))));
+        Self::with(init, image, Exports::new(), |_| DataDisk::Fresh(disk_bytes))
+    }
+
+    fn with(
+        init: &Path,
+        image: &Path,
+        mut exports: Exports,
+        data_disk: impl FnOnce(&Server) -> DataDisk,
+    ) -> Self {
         let (commands, receiver) = channel();
         let (sender, answers) = channel();
         let control = Control { commands: receiver, answers: sender };
-        let server = Server::start(BTreeMap::from([
-            ("data", Arc::clone(&disk) as Arc<Mutex<dyn Export>>),
-            ("control", Arc::new(Mutex::new(control))),
-        ]));
+        exports.insert("control", Arc::new(Mutex::new(control)));
+        let server = Server::start(exports);
         let directory = tempfile::tempdir().unwrap();
         let initrd = directory.path().join("initrd");
         fs::write(&initrd, archive(init, image)).unwrap();
@@ -70,22 +81,17 @@ impl Rig {
             memory_mib: 512,
             emulator: None,
             initrd: Some(initrd),
-            data_disk: DataDisk::Served(server.node("data")),
+            data_disk: data_disk(&server),
             more_arguments: ["-blockdev", &node.to_string(), "-device", &device]
                 .map(str::to_owned)
                 .to_vec(),
             timeout: LIFE,
             ..Host::default()
         };
-        let rig = Self { guest: host.start(image), _server: server, disk, commands, answers };
+        let machine = Self { guest: host.start(image), _server: server, commands, answers };
         // The first command is answered once the machine has booted, and has read its initrd.
-        rig.does("remember nothing");
-        rig
-    }
-
-    /// The content of the disk. Nothing may be mounted when it is replaced.
-    pub fn disk(&self) -> std::sync::MutexGuard<'_, Disk> {
-        self.disk.lock().unwrap()
+        machine.does("remember nothing");
+        machine
     }
 
     /// The answer to a command: what follows `ok`, or the fault.
@@ -107,6 +113,43 @@ impl Rig {
         })
     }
 
+    /// What the machine's console shows.
+    pub fn console(&self) -> String {
+        self.guest.console()
+    }
+}
+
+impl Rig {
+    /// Boots the kernel of `image` with the program `init` and an empty disk.
+    pub fn start(init: &Path, image: &Path, disk_bytes: u64) -> Self {
+        let disk = Arc::new(Mutex::new(Disk::new(Image::empty(disk_bytes))));
+        let served = Arc::clone(&disk) as Arc<Mutex<dyn Export>>;
+        let exports = Exports::from([("data", served)]);
+        let data_disk = |server: &Server| DataDisk::Served(server.node("data"));
+        let machine = Machine::with(init, image, exports, data_disk);
+        Self { machine, disk }
+    }
+
+    /// The content of the disk. Nothing may be mounted when it is replaced.
+    pub fn disk(&self) -> std::sync::MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap()
+    }
+
+    /// The answer to a command: what follows `ok`, or the fault.
+    pub fn asks(&self, command: &str) -> Result<String, String> {
+        self.machine.asks(command)
+    }
+
+    /// The answer to a command that must succeed.
+    pub fn does(&self, command: &str) -> String {
+        self.machine.does(command)
+    }
+
+    /// What the machine's console shows.
+    pub fn console(&self) -> String {
+        self.machine.console()
+    }
+
     /// Reads all files that should be there.
     pub fn check(&self) -> Outcome {
         let answer = self.does("check");
@@ -114,11 +157,6 @@ impl Rig {
         let [equal, failed, wrong] =
             std::array::from_fn(|_| parts.next().unwrap().parse().unwrap());
         Outcome { equal, failed, wrong, told: parts.next().unwrap_or_default().to_owned() }
-    }
-
-    /// What the machine's console shows.
-    pub fn console(&self) -> String {
-        self.guest.console()
     }
 }
 
