@@ -147,9 +147,9 @@ impl Store {
     /// Writes a change; when this returns, it is durable.
     ///
     /// # Errors
-    /// If it cannot be written; whether it was is then unknown. [`Self::settle`] must succeed before
-    /// anything else is decided; where the error is not [`StoreError::is_unsettled`], the store must
-    /// be opened again.
+    /// If it cannot be written; whether it was is then unknown. [`Self::settle`] must succeed
+    /// before anything else is decided; where the error is not [`StoreError::is_unsettled`], the
+    /// store must be opened again.
     pub fn commit(&mut self, key: &StoreKey, change: &Change<'_>) -> Result<(), StoreError> {
         self.settle()?;
         let seal = |(index, entry): (u64, &&[u8])| key.seal(&self.cluster, index, entry);

@@ -3,7 +3,17 @@
 use protocol::digest::{OsImageHash, Sha256Digest};
 
 use super::MAX_IMAGES;
-use super::etcd::EtcdError;
+
+/// Why etcd gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum EtcdError {
+    /// no member has answered
+    #[error("etcd does not answer: {0}")]
+    NoAnswer(String),
+    /// an answer beyond its budget
+    #[error("etcd answers with more than {0} bytes")]
+    TooLong(usize),
+}
 
 /// Why what is stored cannot be read or written.
 #[derive(Debug, thiserror::Error)]

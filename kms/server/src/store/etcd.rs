@@ -3,14 +3,14 @@
 //! etcd is believed nothing: it keeps sealed records, and a member that lies, forgets or shows an
 //! older state is found out where a record does not open, does not follow, or is less than owners
 //! have seen. What this module adds is that honest members lose nothing by accident. An append is
-//! one transaction, which holds only if no record of its places is there and the one before them
-//! is: nothing is overwritten, two processes cannot take one place for different entries, and an
+//! one transaction, which holds only if no record is at its positions and one is before them. So
+//! nothing is overwritten, two processes cannot store different entries at one position, and an
 //! etcd that was put back under a running KMS is seen at the next append. Records that are there
 //! already are known by their bytes: an append without an answer is made again, and processes that
 //! agreed on an entry store it once.
 //!
-//! Keys begin with `dstyx/kms/ID/`, where ID is the cluster's: `format`, `root`, `ledger/INDEX` with
-//! 16 hexadecimal digits, `images/HASH`.
+//! Keys begin with `dstyx/kms/ID/`, where ID is the cluster's: `format`, `root`, `ledger/INDEX`
+//! with 16 hexadecimal digits, `images/HASH`.
 
 mod gateway;
 mod messages;
@@ -20,14 +20,13 @@ use std::ops::Range;
 use protocol::digest::Sha256Digest;
 use protocol::kms::EtcdEndpoints;
 
+use super::error::EtcdError;
 use super::{FORMAT, Image, MAX_IMAGES, Records, StoreError};
 use gateway::Gateway;
 use messages::{
     Bytes, Compare, Number, Operation, Pair, Range as RangeRequest, RangeAnswer, Transaction,
     TransactionAnswer,
 };
-
-pub use gateway::EtcdError;
 
 const RANGE: &str = "/v3/kv/range";
 const TRANSACTION: &str = "/v3/kv/txn";
@@ -129,7 +128,7 @@ impl Etcd {
             };
             let asked = |answer: RangeAnswer| within(answer, &from, end, limit);
             let answer = match self.gateway.call(RANGE, &request, asked) {
-                Err(EtcdError::TooLong) if at_once > 1 => {
+                Err(EtcdError::TooLong(_)) if at_once > 1 => {
                     at_once /= 2;
                     continue;
                 }
@@ -156,22 +155,22 @@ impl Etcd {
             *index == first || bytes <= MAX_TRANSACTION_BYTES
         };
         let records = addition.records.iter().take(MAX_TRANSACTION_RECORDS);
-        let places: Vec<(u64, &Vec<u8>)> = (first..).zip(records).take_while(fits).collect();
+        let positions: Vec<(u64, &Vec<u8>)> = (first..).zip(records).take_while(fits).collect();
         let mut transaction = Transaction::default();
         if let Some(before) = first.checked_sub(1) {
             transaction.compare.push(Compare::present(self.keys.record(before)));
         }
         let root = addition.root_certificate.as_ref();
         let root = root.map(|text| (self.keys.root(), text.as_bytes()));
-        let pairs = places.iter().map(|(index, record)| (self.keys.record(*index), &record[..]));
+        let pairs = positions.iter().map(|(index, record)| (self.keys.record(*index), &record[..]));
         for (key, value) in pairs.chain(root) {
             transaction.compare.push(Compare::absent(key.clone()));
             transaction.success.push(Operation::Put { key, value: Bytes(value.to_vec()) });
         }
         let there = RangeRequest {
             key: self.keys.record(first),
-            range_end: Some(self.keys.record(first + places.len() as u64)),
-            limit: Number(places.len() as u64),
+            range_end: Some(self.keys.record(first + positions.len() as u64)),
+            limit: Number(positions.len() as u64),
             count_only: false,
         };
         transaction.failure.push(Operation::Range(there));
@@ -179,13 +178,13 @@ impl Etcd {
             true => Ok(None),
             false => answer.ranges().map(|[there]| Some(there)).ok_or("not one range"),
         })?;
-        let Some(RangeAnswer { kvs, .. }) = found else { return Ok(places.len()) };
+        let Some(RangeAnswer { kvs, .. }) = found else { return Ok(positions.len()) };
         let value = |index| kvs.iter().find(|pair| pair.key == self.keys.record(index));
         let ours = |(index, record): &&(u64, &Vec<u8>)| {
             value(*index).is_some_and(|pair| pair.value.0 == **record)
         };
-        let stored = places.iter().take_while(ours).count();
-        match places.get(stored) {
+        let stored = positions.iter().take_while(ours).count();
+        match positions.get(stored) {
             Some((index, _)) if value(*index).is_some() => Err(StoreError::Taken(*index)),
             Some(_) if stored == 0 => Err(StoreError::PutBack { stored: first }),
             _ => Ok(stored),

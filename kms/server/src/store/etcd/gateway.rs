@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use ureq::http::StatusCode;
 
 use super::messages::Refusal;
+use crate::store::error::EtcdError;
 
 /// How long a connection to one member may take to come about, on a network of one data centre.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -33,17 +34,6 @@ pub(super) const MAX_ANSWER_BYTES: usize = 4 << 20;
 const MAX_HEADER_BYTES: usize = 8 << 10;
 /// Longest text of an error that is passed on.
 const MAX_TEXT: usize = 200;
-
-/// Why etcd gave no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum EtcdError {
-    /// no member has answered
-    #[error("etcd does not answer: {0}")]
-    NoAnswer(String),
-    /// an answer beyond its budget
-    #[error("etcd answers with more than {MAX_ANSWER_BYTES} bytes")]
-    TooLong,
-}
 
 /// Why one member gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -133,7 +123,7 @@ impl Gateway {
                         self.first.set(at);
                         return Ok(taken);
                     }
-                    Err(Fault::TooLong) => return Err(EtcdError::TooLong),
+                    Err(Fault::TooLong) => return Err(EtcdError::TooLong(MAX_ANSWER_BYTES)),
                     Err(fault) => {
                         passes |= fault.passes();
                         faults.push(format!("{endpoint}: {}", chain(&fault)));
