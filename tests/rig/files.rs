@@ -10,14 +10,16 @@ use std::path::Path;
 
 /// Bytes that are made and compared at a time: a block of the file system.
 const BLOCK_BYTES: usize = 4096;
-/// A file that is not looked for: writing it may have failed half-way.
-const SCRATCH: &str = "scratch";
 /// Most faults that an answer describes.
 const MAX_TOLD: usize = 8;
 
 /// The files that should be on the disk, by path.
 #[derive(Debug, Clone, Default)]
-pub struct Files(BTreeMap<String, Content>);
+pub struct Files {
+    expected: BTreeMap<String, Content>,
+    /// Those that may be there or not, with any content: writing them may have failed half-way.
+    overlooked: BTreeSet<String>,
+}
 
 #[derive(Debug, Clone)]
 struct Content {
@@ -70,8 +72,8 @@ impl Files {
         }
         file.set_len(bytes)?;
         file.sync_all()?;
-        if path != SCRATCH {
-            self.0.insert(path.to_owned(), Content { tag: tag.to_owned(), bytes });
+        if !self.overlooked.contains(path) {
+            self.expected.insert(path.to_owned(), Content { tag: tag.to_owned(), bytes });
         }
         Ok(())
     }
@@ -79,20 +81,26 @@ impl Files {
     /// Removes a file.
     pub fn remove(&mut self, root: &Path, path: &str) -> io::Result<()> {
         fs::remove_file(root.join(path))?;
-        self.0.remove(path);
+        self.expected.remove(path);
         Ok(())
+    }
+
+    /// From here on nothing is expected of a file.
+    pub fn overlook(&mut self, path: &str) {
+        self.expected.remove(path);
+        self.overlooked.insert(path.to_owned());
     }
 
     /// Reads everything.
     pub fn check(&self, root: &Path) -> Outcome {
         let mut outcome = Outcome::default();
         let directories: BTreeSet<&str> =
-            self.0.keys().filter_map(|path| Some(path.rsplit_once('/')?.0)).collect();
+            self.expected.keys().filter_map(|path| Some(path.rsplit_once('/')?.0)).collect();
         self.list(root, "", &directories, &mut outcome);
         for directory in &directories {
             self.list(root, directory, &BTreeSet::new(), &mut outcome);
         }
-        for (path, content) in &self.0 {
+        for (path, content) in &self.expected {
             read(root, path, content, &mut outcome);
         }
         outcome
@@ -107,11 +115,15 @@ impl Files {
             Ok(names) => names.iter().map(|name| name.to_string_lossy().into_owned()).collect(),
             Err(error) => return outcome.fails(&format!("list of {at:?}"), &error),
         };
-        let files = self.0.keys().map(|path| path.rsplit_once('/').unwrap_or(("", path)));
+        let files = self.expected.keys().map(|path| path.rsplit_once('/').unwrap_or(("", path)));
         let files = files.filter(|(directory, _)| *directory == at).map(|(_, name)| name);
         let expected: BTreeSet<String> =
             files.chain(below.iter().copied()).map(str::to_owned).collect();
-        match names.symmetric_difference(&expected).find(|name| *name != SCRATCH) {
+        let is_judged = |name: &&String| {
+            let path = if at.is_empty() { (*name).clone() } else { format!("{at}/{name}") };
+            !self.overlooked.contains(&path)
+        };
+        match names.symmetric_difference(&expected).find(is_judged) {
             None => outcome.equal += 1,
             Some(name) => outcome.is_wrong(format!("list of {at:?} differs in {name:?}")),
         }

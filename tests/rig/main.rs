@@ -147,6 +147,10 @@ impl Machine {
                 self.files.put(Path::new(MOUNT_POINT), path, tag, bytes).map_err(fault)
             }
             ["remove", path] => self.files.remove(Path::new(MOUNT_POINT), path).map_err(fault),
+            ["overlook", path] => {
+                self.files.overlook(path);
+                Ok(())
+            }
             ["commit"] => {
                 let mount_point = File::open(MOUNT_POINT).map_err(fault)?;
                 return sys::commit_btrfs(&mount_point).map(|it| it.to_string()).map_err(fault);

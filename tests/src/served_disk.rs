@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::dice::Dice;
 use crate::nbd::Export;
 
 /// Bytes of a block: what the guest encrypts as one.
@@ -101,13 +102,14 @@ pub struct Disk {
     written: Vec<Written>,
     /// Indices in `written` of each block's own, ascending.
     of_block: BTreeMap<u64, Vec<usize>>,
-    flushed: usize,
+    /// Moments of flushes, ascending.
+    flushes: Vec<usize>,
 }
 
 impl Disk {
     /// One with this content.
     pub fn new(image: Image) -> Self {
-        Self { image, written: Vec::new(), of_block: BTreeMap::new(), flushed: 0 }
+        Self { image, written: Vec::new(), of_block: BTreeMap::new(), flushes: vec![0] }
     }
 
     /// What is on it.
@@ -125,9 +127,35 @@ impl Disk {
         self.written.len()
     }
 
-    /// The last moment whose content survives a power cut for certain.
-    pub fn flushed(&self) -> usize {
-        self.flushed
+    /// How many blocks were written since the last flush.
+    pub fn unflushed(&self) -> usize {
+        self.now() - self.flushed_before(self.now())
+    }
+
+    /// What a power cut now may leave of it.
+    pub fn after_power_cut(&self, dice: &mut Dice) -> Image {
+        self.after_power_cut_at(self.now(), dice)
+    }
+
+    /// What a power cut at a moment may have left: all that was flushed, and of what was written
+    /// since the writes up to a random one, or a random choice of these.
+    pub fn after_power_cut_at(&self, moment: usize, dice: &mut Dice) -> Image {
+        let flushed = self.flushed_before(moment);
+        let end = flushed + dice.below(moment - flushed + 1);
+        let all_up_to_it = dice.below(2) == 0;
+        let mut image = self.at(flushed);
+        for index in flushed..end {
+            let at = self.written[index].at;
+            if all_up_to_it || dice.below(2) == 0 {
+                image.put(at, self.block_at(index + 1, at));
+            }
+        }
+        image
+    }
+
+    /// The moment of the last flush that was done at a moment.
+    fn flushed_before(&self, moment: usize) -> usize {
+        *self.flushes.iter().rfind(|flush| **flush <= moment).expect("the first is at 0")
     }
 
     /// What was on it at a moment.
@@ -189,12 +217,14 @@ impl Export for Disk {
     }
 
     fn flush(&mut self) {
-        self.flushed = self.written.len();
+        self.flushes.push(self.written.len());
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn block(byte: u8) -> Vec<u8> {
@@ -208,7 +238,7 @@ mod tests {
         disk.write(BLOCK_BYTES as u64, &[block(2), block(3)].concat());
         disk.flush();
         disk.write(512, &[9; 512]);
-        assert_eq!((disk.now(), disk.flushed()), (4, 3));
+        assert_eq!((disk.now(), disk.unflushed()), (4, 1));
         assert_eq!(disk.image().block(0)[511..1025], [&[1][..], &[9; 512], &[1]].concat()[..]);
         assert_eq!(disk.at(3).block(0)[..], block(1)[..]);
         assert_eq!(disk.at(1).differing(&disk.at(3)), [1, 2]);
@@ -219,6 +249,25 @@ mod tests {
         let mut read = vec![0; 1024];
         disk.read(2 * BLOCK_BYTES as u64 - 512, &mut read);
         assert_eq!(read, [[2; 512], [3; 512]].concat());
+    }
+
+    #[test]
+    fn a_power_cut_keeps_what_was_flushed_and_any_part_of_the_rest() {
+        let mut disk = Disk::new(Image::empty(8 * BLOCK_BYTES as u64));
+        disk.write(0, &block(1));
+        disk.flush();
+        disk.write(BLOCK_BYTES as u64, &block(2));
+        disk.write(2 * BLOCK_BYTES as u64, &block(3));
+        let mut dice = Dice::of_this_run("power cuts of a disk");
+        let mut seen = BTreeSet::new();
+        for _ in 0..200 {
+            let image = disk.after_power_cut(&mut dice);
+            assert_eq!(image.block(0)[0], 1);
+            seen.insert([image.block(1)[0], image.block(2)[0]]);
+        }
+        assert_eq!(seen, BTreeSet::from([[0, 0], [0, 3], [2, 0], [2, 3]]));
+        let earlier = disk.after_power_cut_at(1, &mut dice);
+        assert_eq!([0, 1, 2].map(|at| earlier.block(at)[0]), [1, 0, 0]);
     }
 
     #[test]

@@ -13,6 +13,8 @@ use libtest_mimic::{Arguments, Trial};
 mod disk_attacks;
 #[path = "kms/notes.rs"]
 mod notes;
+#[path = "kms/power_cuts.rs"]
+mod power_cuts;
 #[path = "kms/sdk.rs"]
 mod sdk;
 #[path = "kms/search.rs"]
@@ -43,7 +45,7 @@ fn main() -> ExitCode {
                 strangers::get_nothing(&owner);
                 sdk::calls_have_keys(&owner);
                 let second = versions::are_upgraded(&owner);
-                let kept = versions::survive_power_cuts(&owner, second.path());
+                let kept = power_cuts::lose_nothing_that_was_answered(&owner, second.path());
                 versions::move_to_another_host(&owner, second.path(), &kept);
                 Ok(())
             },

@@ -22,6 +22,10 @@ use zeroize::Zeroizing;
 const DISK_BYTES: u64 = 288 << 20;
 /// Cases of changed sectors; `DSTYX_LONG` makes twenty times as many.
 const CASES: usize = 50;
+/// Power cuts; `DSTYX_LONG` makes twenty times as many.
+const CUTS: usize = 20;
+/// Files that are written meanwhile.
+const SYNCED_FILES: u64 = 16;
 /// Splices of two branches whose sectors are chosen at random; `DSTYX_LONG` makes twenty times as
 /// many.
 const SPLICES: usize = 12;
@@ -48,6 +52,7 @@ struct Victim {
 /// Every attack, in one boot.
 pub fn give_errors_and_never_other_data() {
     let mut victim = Victim::made();
+    victim.power_cuts_lose_nothing_that_was_synced();
     victim.whole_disks_are_judged_by_their_generation();
     victim.changed_sectors_are_errors();
     victim.branches_do_not_mix();
@@ -71,6 +76,7 @@ impl Victim {
         rig.does(&format!("mount 2 {anchor}"));
         (0..4).for_each(|_| first.round(&rig, "second"));
         let anchor = rig.does("commit").parse().unwrap();
+        rig.does("overlook scratch");
         rig.does("remember base");
         unmount(&rig);
         let image = rig.disk().image().clone();
@@ -112,6 +118,37 @@ impl Victim {
         let after = if written { self.rig.check() } else { before.clone() };
         unmount(&self.rig);
         Ok(Outcome { wrong: before.wrong + after.wrong, ..after })
+    }
+
+    /// Files are written one by one, each with an fsync. Whatever a power cut at any moment leaves of
+    /// the disk is mounted, and has each file whose fsync had returned.
+    fn power_cuts_lose_nothing_that_was_synced(&mut self) {
+        self.rig.does("recall base");
+        self.mounted(self.disk.image().clone(), COUNTER - 1, self.anchor).unwrap();
+        let mut writes = Vec::new();
+        for file in 0..SYNCED_FILES {
+            self.rig.does(&format!("remember before-{file}"));
+            let path =
+                if file % 2 == 0 { format!("d1/f{}", 1 + file * 4) } else { format!("new{file}") };
+            let before = self.rig.disk().now();
+            self.rig.does(&format!("put {path} {} synced", 700 + file * 4700));
+            writes.push((file, path, before..=self.rig.disk().now()));
+        }
+        unmount(&self.rig);
+        let image = self.rig.disk().image().clone();
+        let disk = self.rig.disk().replace(image);
+        for _ in 0..many(CUTS) {
+            let (file, path, moments) = self.dice.one(&writes).clone();
+            let moment = moments.start() + self.dice.below(moments.clone().count());
+            let image = disk.after_power_cut_at(moment, &mut self.dice);
+            self.rig.does(&format!("recall before-{file}"));
+            self.rig.does(&format!("overlook {path}"));
+            let described = format!("at {moment} while {path} was written, {moments:?}");
+            let outcome = self.read(image, self.anchor);
+            let outcome = outcome.unwrap_or_else(|fault| panic!("{described}: {fault}"));
+            assert_eq!((outcome.failed, outcome.wrong), (0, 0), "{described}: {outcome:?}");
+        }
+        self.rig.does("recall base");
     }
 
     fn whole_disks_are_judged_by_their_generation(&self) {

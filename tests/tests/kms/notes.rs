@@ -1,13 +1,17 @@
 //! The example `notes` as its user runs it: what was written stays.
 
 use std::fs;
+use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use protocol::digest::AppId;
+use protocol::identity::SEED_BYTES;
 use serde_json::Value;
 use tests::dstyx::{Answer, User};
+use tests::guest::Host;
 use tests::{http, lab};
 
 /// The app's machine.
@@ -16,6 +20,8 @@ pub const NAME: &str = "promise-notes";
 const EXAMPLE: &str = "examples/notes";
 /// What [`survive`] leaves in it.
 pub const NOTES: [&str; 3] = ["first", "before the power cut", "after down"];
+/// Where the app has them.
+pub const PATH: &str = "/notes";
 /// The machine of the user's own KMS.
 pub const KMS: &str = "kms";
 
@@ -107,20 +113,25 @@ fn address(up: &Answer) -> &str {
 
 /// Writes a note.
 pub fn add(up: &Answer, text: &str) {
-    assert!(try_to_add(up, text), "{text} was not answered");
+    assert!(try_to_add(address(up), text), "{text} was not answered");
 }
 
 /// Writes a note; false if the guest is gone. An app that answers must have it.
-pub fn try_to_add(up: &Answer, text: &str) -> bool {
+pub fn try_to_add(at: impl ToSocketAddrs, text: &str) -> bool {
     let body = format!("text={}", text.replace(' ', "+"));
-    let Ok((status, answer)) = http::post_form(address(up), "/notes", &body) else { return false };
+    let Ok((status, answer)) = http::post_form(at, PATH, &body) else { return false };
     assert_eq!(status, 303, "{}", String::from_utf8_lossy(&answer));
     true
 }
 
 /// Texts of all notes, the oldest first.
 pub fn notes(up: &Answer) -> Vec<String> {
-    let json: Value = serde_json::from_slice(&http::get(address(up), "/notes").unwrap()).unwrap();
+    notes_of(&http::get(address(up), PATH).unwrap())
+}
+
+/// The same from an answer of the app.
+pub fn notes_of(answer: &[u8]) -> Vec<String> {
+    let json: Value = serde_json::from_slice(answer).unwrap();
     let list = json.as_array().or_else(|| json["notes"].as_array()).unwrap();
     let mut notes: Vec<(u64, String)> = list
         .iter()
@@ -128,6 +139,23 @@ pub fn notes(up: &Answer) -> Vec<String> {
         .collect();
     notes.sort();
     notes.into_iter().map(|(_, text)| text).collect()
+}
+
+/// A host that launches the app with this measured file as `up` does, beside the owner's machines.
+pub fn host(owner: &Owner, app_compose: Vec<u8>) -> Host {
+    let [app, kms] = [NAME, KMS].map(|name| owner.0.record(name));
+    let port = &kms["ports"][protocol::kms::CHANNEL_PORT.to_string()];
+    let mut instance_seed = [0; SEED_BYTES];
+    hex::decode_to_slice(app["instance_id_seed"].as_str().unwrap(), &mut instance_seed).unwrap();
+    Host {
+        vcpus: 1,
+        memory_mib: 1024,
+        app_compose: Some(app_compose),
+        app_id: Some(AppId::from_hex(app["app_id"].as_str().unwrap()).unwrap()),
+        instance_seed,
+        kms_urls: vec![format!("https://10.0.2.2:{port}")],
+        ..Host::default()
+    }
 }
 
 /// Kills QEMU at once: nothing is flushed, nothing is said.

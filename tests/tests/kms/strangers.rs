@@ -9,23 +9,16 @@ use protocol::status::{Phase, Refusal};
 use tests::guest::Host;
 use tests::lab;
 
-use crate::notes::{KMS, NAME, Owner};
-
-/// A host that knows everything which the owner's machines show.
-struct Attacker {
-    kms_url: String,
-    app_compose: Vec<u8>,
-    app_id: AppId,
-    seed: [u8; SEED_BYTES],
-}
+use crate::notes::{Owner, host};
 
 /// Each in a boot of its own, with the KMS of `owner` running.
 pub fn get_nothing(owner: &Owner) {
-    let attacker = Attacker::of(owner);
-    let honest = attacker.host();
+    // What a host knows that has seen all which the owner's machines show.
+    let listed = fs::read(lab::checkout().join("examples/notes/app-compose.json")).unwrap();
+    let honest = host(owner, listed.clone());
 
     // One byte more in the measured file, under the id of the listed app.
-    let changed = [&attacker.app_compose[..], b"\n"].concat();
+    let changed = [&listed[..], b"\n"].concat();
     refused(&Host { app_compose: Some(changed), ..honest.clone() });
 
     // The listed file under an id of the host's choice.
@@ -42,32 +35,4 @@ fn refused(host: &Host) {
     assert_eq!(last.refusal, Refusal::KmsRefused, "{}", guest.console());
     let keys = guest.records().into_iter().filter(|record| record.phase == Phase::DiskOpened);
     assert_eq!(keys.count(), 0);
-}
-
-impl Attacker {
-    fn of(owner: &Owner) -> Self {
-        let [app, kms] = [NAME, KMS].map(|name| owner.0.record(name));
-        let port = &kms["ports"][protocol::kms::CHANNEL_PORT.to_string()];
-        let mut seed = [0; SEED_BYTES];
-        hex::decode_to_slice(app["instance_id_seed"].as_str().unwrap(), &mut seed).unwrap();
-        Self {
-            kms_url: format!("https://10.0.2.2:{port}"),
-            app_compose: fs::read(lab::checkout().join("examples/notes/app-compose.json")).unwrap(),
-            app_id: AppId::from_hex(app["app_id"].as_str().unwrap()).unwrap(),
-            seed,
-        }
-    }
-
-    /// What `up` would launch.
-    fn host(&self) -> Host {
-        Host {
-            vcpus: 1,
-            memory_mib: 1024,
-            app_compose: Some(self.app_compose.clone()),
-            app_id: Some(self.app_id),
-            instance_seed: self.seed,
-            kms_urls: vec![self.kms_url.clone()],
-            ..Host::default()
-        }
-    }
 }
