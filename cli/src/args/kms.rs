@@ -87,7 +87,12 @@ pub enum Kms {
     /// Give the kept share to a restarted KMS, so that it has its root again.
     Recover,
     /// Sign that a restarted KMS may go on from its state.
-    Resume,
+    Resume {
+        /// Sign for another process than before at the same entry, which then gives out the same
+        /// open counters: only if the earlier one never served.
+        #[arg(long)]
+        danger_again: bool,
+    },
     /// Sign a list that names what runs as the KMS, and set it.
     List,
     /// Write, sign, check, explain or set the policy: which guests get keys.

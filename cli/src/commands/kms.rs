@@ -45,9 +45,9 @@ pub fn run(KmsCommand { at, verb }: &KmsCommand, output: &Output) -> Outcome<Exi
         Kms::Recover => {
             act(at, output, Step::GiveShare, |ceremony, kms, _| ceremony.give_share(kms))
         }
-        Kms::Resume => {
-            act(at, output, Step::Resume, |ceremony, kms, status| ceremony.resume(kms, status))
-        }
+        Kms::Resume { danger_again } => act(at, output, Step::Resume, |ceremony, kms, status| {
+            ceremony.resume(kms, status, *danger_again)
+        }),
         Kms::List => list(at, output),
         Kms::Policy(verb) => policy::run(verb, at, output),
         Kms::Ledger(verb) => ledger::run(verb, at, output),

@@ -15,7 +15,7 @@ use zeroize::Zeroize as _;
 
 use super::channel::Calls;
 use super::ledger;
-use super::memory::{Head, Memory, OwnShare, Seen};
+use super::memory::{Head, Memory, OwnShare, Resumed, Seen};
 use crate::failure::{Failure, Outcome};
 use crate::owner::Owner;
 
@@ -83,6 +83,16 @@ pub enum CeremonyError {
     Branched {
         /// The last entry that was seen.
         entries: u64,
+    },
+    /// a second process from one entry
+    #[error(
+        "this user's key signed already that the process {member} goes on from entry {entries}: two would give out the same open counters"
+    )]
+    Resumed {
+        /// Entries of the ledger.
+        entries: u64,
+        /// The process of the earlier signature.
+        member: Ed25519Key,
     },
     /// entries that do not lead to the stated head
     #[error("the ledger's entries do not lead to the head that the KMS states")]
@@ -182,7 +192,7 @@ impl Ceremony<'_> {
                 Step::Bootstrap => self.bootstrap(kms)?,
                 Step::Certify => self.certify(kms, &status)?,
                 Step::GiveShare => self.give_share(kms)?,
-                Step::Resume => self.resume(kms, &status)?,
+                Step::Resume => self.resume(kms, &status, false)?,
                 Step::Done => {
                     self.take_share_late(kms, &status)?;
                     self.list(kms, &status)?;
@@ -318,9 +328,24 @@ impl Ceremony<'_> {
         given.map(drop)
     }
 
-    /// Signs that the KMS goes on from its state, if that extends what was seen.
-    pub fn resume(&mut self, kms: &mut impl Calls, status: &StatusResponse) -> Outcome<()> {
+    /// Signs that the KMS goes on from its state, if that extends what was seen. What came after an
+    /// earlier signature for the same state is not known here: unless `danger_again` says that it
+    /// was nothing, no other process gets one.
+    pub fn resume(
+        &mut self,
+        kms: &mut impl Calls,
+        status: &StatusResponse,
+        danger_again: bool,
+    ) -> Outcome<()> {
         let head = self.checked_head(kms, status)?;
+        let member = Ed25519Key(bytes("member", &status.member).map_err(refused)?);
+        match self.memory.seen.resumed {
+            Some(resumed) if resumed.head == head && resumed.member != member && !danger_again => {
+                let (entries, member) = (head.entries, resumed.member);
+                return Err(refused(CeremonyError::Resumed { entries, member }));
+            }
+            _ => self.memory.seen.resumed = Some(Resumed { head, member }),
+        }
         self.memory.seen.head = Some(head);
         self.memory.save()?;
         (self.say)(&format!(
@@ -329,7 +354,7 @@ impl Ceremony<'_> {
         ));
         let resumption = Resumption {
             key_provider_id: self.cluster.id(),
-            member: Ed25519Key(bytes("member", &status.member).map_err(refused)?),
+            member,
             entries: head.entries,
             head: head.hash,
         };
@@ -384,6 +409,9 @@ fn refused(error: CeremonyError) -> Failure {
     let hint = match error {
         CeremonyError::Lost => {
             "put back the KMS's disk; or, if every disk under the old root may be lost, move this user's directory `kms` away"
+        }
+        CeremonyError::Resumed { .. } => {
+            "the KMS's store may have been put back: put the newest one in its place; if that process never served, `dstyx kms resume --danger-again`"
         }
         _ => "nothing was signed and no share was given",
     };

@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
-use protocol::digest::Sha256Digest;
+use protocol::digest::{Ed25519Key, Sha256Digest};
 use protocol::kms::{KmsList, RootCertificate, Share};
 use protocol::strict_json;
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,16 @@ pub struct Head {
     pub hash: Sha256Digest,
 }
 
+/// A word to go on that was signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resumed {
+    /// From where.
+    pub head: Head,
+    /// The one process that may.
+    pub member: Ed25519Key,
+}
+
 /// What was seen and signed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,6 +49,9 @@ pub struct Seen {
     /// The last head.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<Head>,
+    /// The last word to go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<Resumed>,
     /// The root that was certified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<RootCertificate>,

@@ -346,6 +346,27 @@ fn nothing_is_signed_for_a_kms_whose_state_was_put_back() {
 }
 
 #[test]
+fn two_processes_do_not_go_on_from_one_entry_unless_an_owner_says_that_the_first_never_served() {
+    let (mut bench, all) = (Bench::new(), lines(3));
+    let first = bench.status("waiting", &all[..2]);
+    let other = StatusResponse { member: vec![8; 32], ..first.clone() };
+    let resume = || [("Ledger", page(&all[..2], 2)), ("Resume", ack())];
+    bench.ceremony().resume(&mut Scripted::of(resume()), &first, false).unwrap();
+    // Its answer was lost, or other owners have not signed yet.
+    let again = || [("Resume", ack())];
+    bench.ceremony().resume(&mut Scripted::of(again()), &first, false).unwrap();
+    // The store was put back to where it was, and a second process runs on it.
+    let failure = bench.ceremony().resume(&mut Scripted::of([]), &other, false).unwrap_err();
+    assert!(failure.to_string().contains("goes on from entry 2"), "{failure}");
+    assert_eq!(bench.memory.seen.resumed.unwrap().member, Ed25519Key([5; 32]));
+    bench.ceremony().resume(&mut Scripted::of(again()), &other, true).unwrap();
+    // Where entries came after, their counters are known.
+    let later = StatusResponse { member: vec![9; 32], ..bench.status("waiting", &all) };
+    let resume = [("Ledger", page(&all[2..], 3)), ("Resume", ack())];
+    bench.ceremony().resume(&mut Scripted::of(resume), &later, false).unwrap();
+}
+
+#[test]
 fn another_image_is_on_the_next_list() {
     let (mut bench, all) = (Bench::new(), lines(1));
     let key_provider_id = bench.owner.key_provider_id();
