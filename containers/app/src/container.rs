@@ -64,7 +64,9 @@ impl Launcher {
         blocking(move || Ok(forget_ended(&ended.0, &ended.1)))
             .await
             .map_err(ContainerError::Directory)??;
-        let first_id = ranges::take(&self.run_dir, request.id).map_err(ContainerError::Ids)?;
+        let taken = (self.run_dir.clone(), id.clone());
+        let first_id = blocking(move || ranges::take(&taken.0, &taken.1)).await;
+        let first_id = first_id.map_err(ContainerError::Ids)?;
         let bundle = Bundle::plan(self, request, first_id)?;
         let (private, passable) = self.directories(&directory, request.id);
         let written = blocking(move || {
@@ -98,7 +100,7 @@ impl Launcher {
     /// Takes over the container that an earlier agent started; `None` if there is none of that id.
     pub async fn attach(&self, id: &str) -> Result<Option<Container>, ContainerError> {
         let directory = self.directory(id);
-        if !directory.exists() {
+        if !tokio::fs::try_exists(&directory).await.map_err(ContainerError::Directory)? {
             return Ok(None);
         }
         let link = Link::attach(&directory, id).await.map_err(ContainerError::Directory)?;
@@ -186,7 +188,8 @@ impl Container {
 
     /// Kills it if it runs, and removes all that it had but its log and the app's volumes.
     pub async fn remove(self) -> io::Result<()> {
-        cgroup::kill(&self.id)?;
+        let killed = self.id.clone();
+        blocking(move || cgroup::kill(&killed)).await?;
         self.ended().await;
         let Self { id, run_dir, directories, .. } = self;
         blocking(move || forget(&id, &run_dir, &directories)).await

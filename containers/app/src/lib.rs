@@ -10,3 +10,5 @@ pub mod bundle;
 pub mod container;
 mod launcher;
 pub mod network;
+#[cfg(test)]
+mod testing;

@@ -291,6 +291,27 @@ mod tests {
         assert!(freed.is_ok(), "the follower's place is free again");
     }
 
+    /// The runtime has one thread, here as in the guest: a file that keeps its reader waiting must
+    /// not keep it.
+    #[tokio::test]
+    async fn a_file_that_keeps_its_reader_waiting_holds_nobody_else_up() {
+        const GIVEN_UP_AFTER: Duration = Duration::from_secs(20);
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("web-1.log");
+        let mut body = Box::pin(StreamBody::new(frames(output(&path, "follow&text&bare"))));
+        // Whoever opens it to read waits for a writer.
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let (served, waited) = std::sync::mpsc::channel();
+        let writer = std::thread::spawn(move || {
+            let in_time = waited.recv_timeout(GIVEN_UP_AFTER).is_ok();
+            std::fs::File::options().write(true).open(path).map(|_| in_time)
+        });
+        let frame = tokio::time::timeout(SECOND, body.frame()).await;
+        assert!(frame.is_err(), "{frame:?}");
+        served.send(()).unwrap();
+        assert!(writer.join().unwrap().unwrap(), "nobody else was served");
+    }
+
     #[tokio::test]
     async fn a_followed_log_ends_at_the_time_that_was_asked_for() {
         let directory = tempfile::tempdir().unwrap();

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use container_helper::End;
-use container_images::{Registries, RegistryError, Store};
+use container_images::{Registries, RegistryError};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{mpsc, watch};
 
@@ -92,7 +92,7 @@ impl Driver {
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
             made.map_err(|error| AppError::directory(directory, error))?;
         }
-        let source = source(&mut spec)?;
+        let source = source(&mut spec).await?;
         let file = MemoryFile::new(&spec.run_dir);
         let memory = file.read().map_err(|error| AppError::directory(&spec.run_dir, error))?;
         let plan = Plan::of(&spec.compose.services);
@@ -329,9 +329,10 @@ async fn until(due: Option<Time>) {
     }
 }
 
-fn source(spec: &mut AppSpec) -> Result<Source, AppError> {
+async fn source(spec: &mut AppSpec) -> Result<Source, AppError> {
     let registries = Registries::new(std::mem::take(&mut spec.registries))?;
-    let store = Store::open(&spec.store_dir)
+    let store = pulling::open_store(&spec.store_dir)
+        .await
         .map_err(|error| AppError::directory(&spec.store_dir, error))?;
     Ok(Source { registries: Arc::new(registries), store: Arc::new(store), limits: spec.limits })
 }

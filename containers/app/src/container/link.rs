@@ -26,7 +26,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::{ContainerError, State};
+use super::{ContainerError, State, blocking};
 
 /// A container starts in tens of milliseconds; an emulated machine is a hundred times slower.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -297,10 +297,11 @@ async fn read_line(
 
 /// How a container ended whose helper does not answer: by its report, or else killed now.
 async fn end(directory: &Path, id: &str) -> io::Result<End> {
-    if let Some(end) = reported(directory) {
+    if let Some(end) = reported(directory).await {
         return Ok(end);
     }
-    cgroup::kill(id)?;
+    let killed = id.to_owned();
+    blocking(move || cgroup::kill(&killed)).await?;
     let end = End::Failed { message: "the helper ended without a report".to_owned() };
     // For the next agent, and to let a container of the same id be started.
     let report = Report::Ended { end: end.clone() };
@@ -308,8 +309,8 @@ async fn end(directory: &Path, id: &str) -> io::Result<End> {
     Ok(end)
 }
 
-fn reported(directory: &Path) -> Option<End> {
-    let report = std::fs::read(directory.join(REPORT)).ok()?;
+async fn reported(directory: &Path) -> Option<End> {
+    let report = tokio::fs::read(directory.join(REPORT)).await.ok()?;
     last_of(serde_json::from_slice(&report).ok()?)
 }
 
@@ -338,6 +339,7 @@ mod tests {
     use oci_spec::runtime::Spec;
 
     use super::*;
+    use crate::testing::waiting_at;
 
     fn line(report: &Report) -> Vec<u8> {
         let mut line = serde_json::to_vec(report).expect("plain data");
@@ -425,6 +427,17 @@ mod tests {
         assert!(matches!(error, ContainerError::TooSlow(60)), "{error}");
         let pid = fs::read_to_string(pid).expect("number");
         assert!(!Path::new("/proc").join(pid.trim()).exists(), "it still runs");
+    }
+
+    #[tokio::test]
+    async fn a_report_that_is_waited_for_holds_nobody_else_up() {
+        let directory = tempfile::tempdir().expect("directory");
+        let end = || End::Exited { code: 7, oom: false };
+        let report = directory.path().join(REPORT);
+        let write = move |path: &Path| fs::write(path, line(&Report::Ended { end: end() }));
+        let attached = Link::attach(directory.path(), "waits-1");
+        let link = waiting_at(&report, attached, write).await.expect("its end is known");
+        assert_eq!(*link.state().borrow(), State::Ended(end()));
     }
 
     #[tokio::test]

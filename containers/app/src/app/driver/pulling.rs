@@ -1,6 +1,8 @@
 //! Fetches the images of an app, some at a time, those first that others wait for.
 
 use std::collections::HashMap;
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use compose::{ImageReference, Service};
@@ -93,6 +95,14 @@ impl Pulls {
     }
 }
 
+/// Opens the store on a thread of its own: what an earlier agent left half unpacked goes first,
+/// which takes as long as it is large.
+pub(super) async fn open_store(directory: &Path) -> io::Result<Store> {
+    let directory = directory.to_owned();
+    let opened = tokio::task::spawn_blocking(move || Store::open(&directory));
+    opened.await.map_err(io::Error::other)?
+}
+
 /// Every image with its services, those first that are waited for through the most others.
 fn images<'a>(services: &'a [Service], plan: &Plan) -> Vec<(&'a ImageReference, Vec<usize>)> {
     let depths = plan.depths();
@@ -163,5 +173,21 @@ impl Pull {
         let _slot = slots.acquire().await;
         let Source { registries, store, limits } = source.clone();
         container_images::pull(&self.image, registries, store, limits, &self.progress).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+    use crate::testing::waiting_at;
+
+    #[tokio::test]
+    async fn a_store_that_is_slow_to_open_holds_nobody_else_up() {
+        let directory = tempfile::tempdir().expect("directory");
+        let lock = directory.path().join("lock");
+        let opened = open_store(directory.path());
+        waiting_at(&lock, opened, |lock| File::open(lock).map(drop)).await.expect("a store");
     }
 }
