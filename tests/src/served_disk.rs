@@ -153,6 +153,11 @@ impl Disk {
         image
     }
 
+    /// From here on no flush counts that was done: as on a disk that does not honour them.
+    pub fn forget_flushes(&mut self) {
+        self.flushes = vec![0];
+    }
+
     /// The moment of the last flush that was done at a moment.
     fn flushed_before(&self, moment: usize) -> usize {
         *self.flushes.iter().rfind(|flush| **flush <= moment).expect("the first is at 0")

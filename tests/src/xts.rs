@@ -35,7 +35,7 @@ impl Xts {
             self.data.decrypt_block(part.into());
             xor(part, tweak);
             // Times x in the field of IEEE 1619, clause 5.2.
-            tweak = tweak << 1 ^ (tweak >> 127) * 0x87;
+            tweak = (tweak << 1) ^ ((tweak >> 127) * 0x87);
         }
         plain
     }

@@ -24,6 +24,8 @@ const DISK_BYTES: u64 = 288 << 20;
 const CASES: usize = 50;
 /// Power cuts; `DSTYX_LONG` makes twenty times as many.
 const CUTS: usize = 20;
+/// The same on a disk that does not honour flushes.
+const CUTS_WITHOUT_FLUSHES: usize = 5;
 /// Files that are written meanwhile.
 const SYNCED_FILES: u64 = 16;
 /// Splices of two branches whose sectors are chosen at random; `DSTYX_LONG` makes twenty times as
@@ -132,23 +134,38 @@ impl Victim {
                 if file % 2 == 0 { format!("d1/f{}", 1 + file * 4) } else { format!("new{file}") };
             let before = self.rig.disk().now();
             self.rig.does(&format!("put {path} {} synced", 700 + file * 4700));
-            writes.push((file, path, before..=self.rig.disk().now()));
+            writes.push(Write { file, path, moments: before..self.rig.disk().now() });
         }
         unmount(&self.rig);
         let image = self.rig.disk().image().clone();
-        let disk = self.rig.disk().replace(image);
+        let mut disk = self.rig.disk().replace(image);
         for _ in 0..many(CUTS) {
-            let (file, path, moments) = self.dice.one(&writes).clone();
-            let moment = moments.start() + self.dice.below(moments.clone().count());
-            let image = disk.after_power_cut_at(moment, &mut self.dice);
-            self.rig.does(&format!("recall before-{file}"));
-            self.rig.does(&format!("overlook {path}"));
-            let described = format!("at {moment} while {path} was written, {moments:?}");
-            let outcome = self.read(image, self.anchor);
-            let outcome = outcome.unwrap_or_else(|fault| panic!("{described}: {fault}"));
+            let (described, read) = self.cut(&disk, &writes);
+            let outcome = read.unwrap_or_else(|fault| panic!("{described}: {fault}"));
             assert_eq!((outcome.failed, outcome.wrong), (0, 0), "{described}: {outcome:?}");
         }
+        // Otherwise nothing would be lost because nothing can be.
+        disk.forget_flushes();
+        let is_whole = |outcome: Outcome| outcome.failed + outcome.wrong == 0;
+        let cuts = 0..CUTS_WITHOUT_FLUSHES;
+        let lost = cuts.filter(|_| !self.cut(&disk, &writes).1.is_ok_and(is_whole)).count();
+        println!(
+            "{lost} of {CUTS_WITHOUT_FLUSHES} power cuts are noticed where flushes do not count"
+        );
+        assert!(lost > 0);
         self.rig.does("recall base");
+    }
+
+    /// Cuts the power at a random moment while a random one of these files was written; what the
+    /// next boot reads.
+    fn cut(&mut self, disk: &Disk, writes: &[Write]) -> (String, Result<Outcome, String>) {
+        let Write { file, path, moments } = self.dice.one(writes);
+        let moment = moments.start + self.dice.below(moments.len() + 1);
+        let image = disk.after_power_cut_at(moment, &mut self.dice);
+        self.rig.does(&format!("recall before-{file}"));
+        self.rig.does(&format!("overlook {path}"));
+        let described = format!("at {moment} while {path} was written, {moments:?}");
+        (described, self.read(image, self.anchor))
     }
 
     fn whole_disks_are_judged_by_their_generation(&self) {
@@ -468,6 +485,14 @@ impl Victim {
     }
 }
 
+/// A file that was written with an fsync.
+struct Write {
+    file: u64,
+    path: String,
+    /// From before the first of its blocks was written to when the fsync returned.
+    moments: Range<usize>,
+}
+
 /// One continuation of a disk.
 struct Branch {
     image: Image,
@@ -486,12 +511,12 @@ impl Writer {
         let round = self.rounds;
         self.rounds += 1;
         let tag = format!("{by}-{round}");
-        for file in (0..24_u64).filter(|file| (file + round) % 2 == 0 || round == 0) {
+        for file in (0..24_u64).filter(|file| (file + round).is_multiple_of(2) || round == 0) {
             let bytes = 4096 * (1 + file * 7 % 31) + file * 100;
             rig.does(&format!("put d{}/f{file} {bytes} {tag}", file % 4));
         }
         // Small ones are in the trees themselves.
-        for file in (0..30_u64).filter(|file| (file + round) % 3 == 0 || round == 0) {
+        for file in (0..30_u64).filter(|file| (file + round).is_multiple_of(3) || round == 0) {
             rig.does(&format!("put small{file} {} {tag}", 200 + file * 40));
         }
         rig.does(&format!("put gone{round} 20000 {tag}"));
