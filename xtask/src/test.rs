@@ -239,6 +239,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_test_that_did_not_run_is_counted_as_that_and_an_ignored_one_fails() {
+        let mut tally = Tally::default();
+        let mut ran = |summary: &str| {
+            let mut printf = Command::new("printf");
+            printf.arg(format!("test a ... NOT RUN it: why\n{summary}\n"));
+            run_tests(&mut tally, printf)
+        };
+        assert_eq!(ran("test result: ok. 2 passed; 0 failed; 0 ignored"), Ok(()));
+        assert!(ran("test result: ok. 1 passed; 0 failed; 1 ignored").is_err());
+        assert_eq!((tally.passed, tally.failed, tally.not_run), (3, 0, 2));
+    }
+
+    #[test]
     fn libtests_summary_is_counted() {
         let line = "test result: ok. 34 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.01s";
         assert_eq!(

@@ -613,6 +613,27 @@ fn the_advisories_of_all_parts_count() {
 }
 
 #[test]
+fn every_part_that_is_behind_alone_is_refused_and_stated_with_its_advisories() {
+    let parts: [(&str, &str, Change); 5] = [
+        ("launch level OutOfDate", OLD_LEVEL, |f| f.tee_tcb_svn[2] = 1),
+        ("TDX module at launch OutOfDate", OLD_MODULE, |f| f.tee_tcb_svn[0] = 4),
+        ("current level OutOfDate", OLD_LEVEL, |f| f.current_tee_tcb_svn[2] = 1),
+        ("current TDX module OutOfDate", OLD_MODULE, |f| f.current_tee_tcb_svn[0] = 4),
+        ("QE OutOfDate", OLD_QE, |f| f.qe_svn = 3),
+    ];
+    for (part, advisory, change) in parts {
+        let mut forge = Forge::honest();
+        change(&mut forge);
+        let appraisal = judge(&forge.evidence(), &forge.policy(), Some(&forge.collateral()), NOW);
+        let row = appraisal.check(CheckName::TcbStatus).unwrap();
+        assert_eq!(row.verdict, CheckVerdict::Fail, "{part}");
+        assert_eq!(row.finding.found, format!("{part} ({advisory})"));
+        assert_eq!(appraisal.facts.advisory_ids.unwrap(), [advisory], "{part}");
+        assert_ne!(appraisal.facts.tcb_status.as_deref(), Some("UpToDate"), "{part}");
+    }
+}
+
+#[test]
 fn a_part_that_the_merged_status_hides_is_stated() {
     let mut forge = Forge::honest();
     forge.current_tee_tcb_svn[0] = 4;

@@ -242,6 +242,32 @@ mod tests {
         }
     }
 
+    /// Each leads to the host beside network and disks, or is a tunnel whose keys prove nothing;
+    /// that such a line holds in the built kernel is checked with every build.
+    #[test]
+    fn ways_out_beside_network_and_disks_are_asked_to_be_absent() {
+        const LEFT_OUT: [&str; 9] = [
+            "VSOCKETS",
+            "WIREGUARD",
+            "VIRTIO_CONSOLE",
+            "HW_RANDOM",
+            "VIRTIO_BALLOON",
+            "VIRTIO_MEM",
+            "VIRTIO_INPUT",
+            "NET_9P",
+            "FUSE_FS",
+        ];
+        let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        for flavour in [Flavour::Release, Flavour::Dev] {
+            let texts = fragments(checkout, flavour).unwrap();
+            let lines: Vec<&str> = texts.iter().flat_map(|(_, text)| text.lines()).collect();
+            for option in LEFT_OUT {
+                let line = format!("# CONFIG_{option} is not set");
+                assert!(lines.contains(&line.as_str()), "{option}");
+            }
+        }
+    }
+
     #[test]
     fn the_named_patches_and_driver_files_exist() {
         let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();

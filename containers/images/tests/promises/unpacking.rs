@@ -120,6 +120,9 @@ async fn escapes_end_inside_the_root_or_are_refused() {
     for (archive, expected) in refused {
         let error = unpack(archive).await.map(|(_, layer)| layer).expect_err(expected);
         assert!(error.contains(expected), "expected {expected:?}, found {error}");
+        // The path of the entry, or where in the archive no entry is.
+        let place = error.contains("at the start") || error.matches('"').count() >= 2;
+        assert!(place, "{error} does not say where");
     }
 }
 
