@@ -173,6 +173,17 @@ fn another_file_of_variables_is_measured_in_the_place_of_the_directorys() {
 }
 
 #[test]
+fn variables_of_the_shell_are_not_looked_up() {
+    assert!(std::env::var_os("PATH").is_some());
+    let directory = directory_with(&(compose() + "    command: [\"${PATH}\"]\n"));
+    let error = App::read(directory.path()).unwrap_err().to_string();
+    assert!(error.contains("    PATH=  # line 5"), "{error}");
+    fs::write(directory.path().join(".env"), "PATH=/own\n").unwrap();
+    let app = App::read(directory.path()).unwrap();
+    assert_eq!(app.compose.services[0].process.command, Some(vec!["/own".to_owned()]));
+}
+
+#[test]
 fn a_directory_that_docker_left_is_asked_about() {
     let text = compose() + "    volumes: [\"./data:/data\", \"./new:/new\"]\n";
     let directory = directory_with(&text);
@@ -190,7 +201,12 @@ fn a_directory_that_docker_left_is_asked_about() {
 fn networks_that_a_guest_would_refuse_are_refused_before_a_boot() {
     let network = |subnet: &str| format!("{{ipam: {{config: [{{subnet: {subnet}}}]}}}}");
     let two = |a: &str, b: &str| format!("networks: {{a: {}, b: {}}}\n", network(a), network(b));
+    let image = compose().lines().last().unwrap().to_owned();
+    let fixed = "    networks: {a: {ipv4_address: 10.5.0.3}}\n";
+    let taken =
+        format!("{fixed}  two:\n{image}\n{fixed}networks: {{a: {}}}\n", network("10.5.0.0/24"));
     for (rest, expected) in [
+        (taken, "another service has it"),
         ("    networks: [a, b]\n".to_owned() + &two("10.5.0.0/16", "10.5.1.0/24"), "overlaps"),
         (
             "    ports: [\"80:80\"]\n    networks: [a]\nnetworks: {a: {internal: true}}\n"

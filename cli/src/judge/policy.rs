@@ -56,3 +56,62 @@ pub fn anchor_if(danger_accept_emulated: bool) -> TrustAnchor {
         TrustAnchor::Intel
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use attestation::{AnchorName, StatedFirmware, StatedMachine};
+
+    use super::*;
+    use crate::vm::{Process, Vm};
+
+    fn request(source: Source) -> AppraisalRequest {
+        AppraisalRequest {
+            source,
+            event_logs: Vec::new(),
+            report_data: None,
+            image: None,
+            release: None,
+            app: None,
+            machine: StatedMachine::default(),
+            firmware: StatedFirmware::default(),
+            collateral: None,
+            pccs: None,
+            policy: None,
+            now_secs: 0,
+            danger_accept_emulated: false,
+        }
+    }
+
+    fn machine(emulated: bool) -> Source {
+        let vm = Vm {
+            name: "m".into(),
+            image: "image".into(),
+            app: "app".into(),
+            agent_url: "http://127.0.0.1:1".into(),
+            owner_address: None,
+            urls: Vec::new(),
+            ports: Default::default(),
+            app_id: None,
+            emulated,
+            qemu: Process::of(std::process::id()).unwrap(),
+            helpers: Vec::new(),
+        };
+        Source::Vm(vm.into())
+    }
+
+    #[test]
+    fn the_emulators_root_takes_a_word_of_danger_or_an_emulator_of_this_program() {
+        let others =
+            [machine(false), Source::Url("http://x".into()), Source::File("evidence.json".into())];
+        for source in others {
+            let mut request = request(source);
+            assert_eq!(anchor(&request).name(), AnchorName::Intel, "{:?}", request.source);
+            request.danger_accept_emulated = true;
+            assert_eq!(anchor(&request).name(), AnchorName::Emulated, "{:?}", request.source);
+        }
+        let own = request(machine(true));
+        assert_eq!(anchor(&own).name(), AnchorName::Emulated);
+        let by_policy = AppraisalRequest { policy: Some("rules.toml".into()), ..own };
+        assert_eq!(anchor(&by_policy).name(), AnchorName::Intel, "a policy asks for more");
+    }
+}

@@ -1,6 +1,6 @@
 //! Where the keys of an app come from: this user's KMS, another one, or nowhere.
 
-use protocol::app_compose::KeyProvider;
+use protocol::app_compose::{KeyProvider, StorageFs};
 use protocol::digest::{Ed25519Key, Sha256Digest};
 
 use crate::app::App;
@@ -78,8 +78,8 @@ impl Keys {
         KeySources { flags, start, environment }: KeySources<'_>,
         output: &Output,
     ) -> Outcome<Self> {
+        notes_on_data(app).iter().for_each(|text| note(text));
         let KeyProvider::Kms { id } = app.settings.key_provider else {
-            warn_of_one_boot(app);
             return Ok(Self { kept: None, urls: Vec::new(), encrypted_env: None });
         };
         let kept = Kept::for_start(name, app.settings.hash, flags.upgrade)?;
@@ -107,18 +107,50 @@ impl Keys {
     }
 }
 
-/// Said before the boot: without keys that outlive the guest the disk's key is made anew at every
-/// boot.
-fn warn_of_one_boot(app: &App) {
-    let data = app.compose.data.iter().map(|path| format!("./{path}"));
-    for (what, names) in
-        [("volumes", app.compose.volumes.clone()), ("data directories", data.collect::<Vec<_>>())]
-    {
-        if !names.is_empty() {
-            note(&format!(
-                "what the app writes to its {what} ({}) lasts for one boot: its app-compose.json asks for no keys",
-                names.join(", ")
-            ));
+/// What becomes of what the app writes to each of its volumes and data directories, said before the
+/// boot. Of a disk that the host reads, the guest uses named volumes alone.
+fn notes_on_data(app: &App) -> Vec<String> {
+    let plain = app.settings.storage_fs == StorageFs::BtrfsPlain;
+    let data: Vec<String> = app.compose.data.iter().map(|path| format!("./{path}")).collect();
+    let kinds = [("volumes", &app.compose.volumes, plain), ("data directories", &data, false)];
+    let used = kinds.into_iter().filter(|(_, names, _)| !names.is_empty());
+    used.map(|(what, names, plain)| {
+        let becomes = match (app.settings.key_provider, plain) {
+            (KeyProvider::Kms { .. }, _) => "is kept, readable for guests with the app's keys",
+            (KeyProvider::None, true) => "is kept, readable for the host",
+            (KeyProvider::None, false) => {
+                "lasts for one boot: its app-compose.json asks for no keys"
+            }
+        };
+        format!("what the app writes to its {what} ({}) {becomes}", names.join(", "))
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::Asked;
+
+    #[test]
+    fn what_becomes_of_data_is_told_by_name_with_and_without_keys() {
+        let directory = tempfile::tempdir().unwrap();
+        let image = format!("x.local/a@sha256:{}", "ab".repeat(32));
+        let text = format!(
+            "services:\n  web:\n    image: {image}\n    \
+             volumes: [\"db:/db\", \"./counts:/c\", \"./b/log:/l\"]\nvolumes: {{db: {{}}}}\n"
+        );
+        std::fs::write(directory.path().join("compose.yaml"), text).unwrap();
+        let keys = || Ok(Some(Sha256Digest([7; 32])));
+        let with = Asked { keys_for_data: Some(&keys), ..Asked::default() };
+        for (asked, becomes) in [
+            (with, "is kept, readable for guests with the app's keys"),
+            (Asked::default(), "lasts for one boot: its app-compose.json asks for no keys"),
+        ] {
+            let app = App::read_or_make(directory.path(), asked).unwrap();
+            let expected = ["volumes (db)", "data directories (./b/log, ./counts)"]
+                .map(|named| format!("what the app writes to its {named} {becomes}"));
+            assert_eq!(notes_on_data(&app), expected);
         }
     }
 }
