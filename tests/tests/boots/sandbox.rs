@@ -60,6 +60,7 @@ pub fn keeps_in(guest: &Guest) {
         (&privileged["status"]["Seccomp"], &privileged["calls"]["unshare nothing"]),
         (&json!("0"), &json!(0))
     );
+    no_socket_leads_to_the_host(&privileged);
     the_disk_keeps_its_promises(&confined, &privileged);
     the_disk_keeps_its_promises(&shared, &privileged);
     paths_are_hidden(&confined, &privileged);
@@ -120,6 +121,13 @@ fn calls_are_denied(report: &Value) {
             _ => json!("EPERM"),
         };
         assert_eq!(*outcome, expected, "{name}");
+    }
+}
+
+/// The kernel has no such sockets: a container without a filter gets none either.
+fn no_socket_leads_to_the_host(privileged: &Value) {
+    for call in ["socket AF_VSOCK", "socket AF_VSOCK above 32 bits"] {
+        assert_eq!(privileged["calls"][call], "EAFNOSUPPORT", "{call}");
     }
 }
 

@@ -319,6 +319,65 @@ fn hot_plug_is_claimed_unless_it_is_stated() {
     );
 }
 
+/// Descriptions of machines differ in how much they say: a key that states QEMU's default changes
+/// nothing, and one that no prediction is for is named, while all that does not depend on it is
+/// judged.
+#[test]
+fn a_stated_default_changes_nothing_and_a_part_beyond_predictions_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("evidence.json");
+    write_dstack_image(directory.path());
+    let (evidence, image) = (text(&file), text(directory.path()));
+    let plain = "protocol/dstack-getquote.json";
+    let judged = |key: &str, value: Value| {
+        let mut answer: Value = serde_json::from_slice(&vector_bytes(plain)).unwrap();
+        let mut config: Value =
+            serde_json::from_str(answer["vm_config"].as_str().unwrap()).unwrap();
+        config[key] = value;
+        answer["vm_config"] = config.to_string().into();
+        fs::write(&file, answer.to_string()).unwrap();
+        verify(&file, &["--image", &image])
+    };
+    let rows = |answer: &Answer| answer.json["checks"].as_array().unwrap().clone();
+    let expected = rows(&verify(&vector(plain), &["--image", &image]));
+    for (key, default) in [
+        ("pic", json!(true)),
+        ("num_gpus", json!(0)),
+        ("swtpm", json!(false)),
+        ("num_nics", json!(1)),
+    ] {
+        let answer = judged(key, default);
+        assert_eq!(rows(&answer), expected, "{key}");
+        assert_eq!(answer.verdict("rtmr0"), "pass");
+    }
+    let of_the_machine = ["mrtd", "rtmr0", "rtmr1"];
+    let expected_beside = judged_beside(&of_the_machine, &expected);
+    for (key, other) in [("pic", json!(false)), ("num_gpus", json!(1)), ("swtpm", json!(true))] {
+        let answer = judged(key, other);
+        for register in of_the_machine {
+            assert_eq!(answer.verdict(register), "skipped", "{key}: {register}");
+            assert!(answer.hint(register).contains("--vcpus"), "{}", answer.hint(register));
+        }
+        assert_eq!(judged_beside(&of_the_machine, &rows(&answer)), expected_beside, "{key}");
+        let told = User::default().prints([
+            "verify",
+            "--at",
+            NOW,
+            "--evidence",
+            &evidence,
+            "--image",
+            &image,
+        ]);
+        assert!(told.stdout.contains(&format!("; {key} in its vm_config is")), "{told:#?}");
+    }
+}
+
+/// Name, verdict and what was found of all rows but these.
+fn judged_beside(but: &[&str], rows: &[Value]) -> Vec<[Value; 3]> {
+    let others = rows.iter().filter(|row| !but.contains(&row["name"].as_str().unwrap()));
+    others.map(|row| ["name", "verdict", "found"].map(|key| row[key].clone())).collect()
+}
+
 fn verify(evidence: &Path, more: &[&str]) -> Answer {
     let evidence = text(evidence);
     User::default().dstyx(["verify", "--at", NOW, "--evidence", &evidence].iter().chain(more))

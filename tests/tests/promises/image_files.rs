@@ -10,7 +10,7 @@ use protocol::app_compose;
 use protocol::image::{Flavour, ImageManifest};
 use tempfile::TempDir;
 use tests::dstyx::{Answer, User, write_app};
-use tests::scene::{COMPOSE, NAME, NONCE, NOW, Scene};
+use tests::scene::{COMPOSE, NAME, NONCE, NOW, Scene, flip_middle};
 
 /// An image directory with every file, and evidence of a guest that ran it.
 struct Lab {
@@ -150,6 +150,34 @@ fn a_fact_that_is_not_that_of_the_files_is_refused() {
     lab.remove(&["firmware.fd"]);
     let believed = lab.verify(&["--danger-accept-emulated", "--nonce", &nonce()]);
     assert_eq!((believed.code, believed.failed()), (1, vec!["rtmr0"]));
+}
+
+/// Facts and reference registers that agree with each other, but are those of another file.
+#[test]
+fn facts_of_another_file_than_the_one_that_is_there_are_refused() {
+    let others: [(&str, fn(&mut Scene)); 3] = [
+        ("reference.mrtd", |scene| {
+            // Zeros behind the code: the tables at the end stay what they are.
+            let at = scene.firmware.len() - 0x800;
+            scene.firmware[at] ^= 1;
+        }),
+        ("authenticode_sha384", |scene| {
+            let at = scene.kernel.len() - 0x114;
+            scene.kernel[at] ^= 1;
+        }),
+        ("initrd_sha384", |scene| flip_middle(&mut scene.initrd)),
+    ];
+    for (fact, change) in others {
+        let (lab, mut other) = (Lab::new(Flavour::Release), Lab::new(Flavour::Release));
+        change(&mut other.scene);
+        let ImageManifest { firmware, kernel, initrd, .. } = lab.manifest();
+        lab.state(&ImageManifest { firmware, kernel, initrd, ..other.manifest() });
+        let refused = lab.verify(&[]);
+        assert_eq!(refused.code, 3, "{fact}: {refused:#?}");
+        let words = format!("image.json: {fact} is not what the files");
+        assert!(refused.stderr.contains(&words), "{fact}: {}", refused.stderr);
+        assert_eq!(lab.measure("11.1.3").code, 3, "{fact}");
+    }
 }
 
 #[test]

@@ -17,4 +17,5 @@ mod releases;
 mod report_page;
 mod terminal;
 mod threats_page;
+mod verdicts_of_files;
 mod vmm_arguments;
