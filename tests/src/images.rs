@@ -17,6 +17,7 @@ use layer::{Layer, Packing, ROOT};
 mod clients;
 pub mod layer;
 pub mod layout;
+mod postgres;
 mod stand_in;
 
 /// Raised whenever the same definition would give another image.
@@ -48,13 +49,9 @@ const PASSWD: &[u8] = b"root:x:0:0:root:/:/bin/sh\n\
     nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n";
 const GROUP: &[u8] =
     b"root:x:0:\ntty:x:5:\nwww-data:x:33:\npostgres:x:101:\nredis:x:102:\nnogroup:x:65534:\n";
-/// Owner of the database's files.
-const POSTGRES: layer::Owner = (101, 101);
 /// Owner of the counter's files.
 const REDIS: layer::Owner = (102, 102);
 
-/// What the database's image does when it starts.
-const POSTGRES_START: &str = include_str!("images/postgres-start");
 /// The program of the image that stands in the place of others.
 const DIARY: &str = include_str!("images/diary");
 
@@ -65,9 +62,9 @@ pub enum Image {
     Busybox,
     /// Debian's nginx; zstd.
     Nginx,
-    /// Debian's redis; gzip.
+    /// Debian's redis, with a shell; gzip.
     Redis,
-    /// Debian's PostgreSQL, which makes its cluster when it first starts; zstd.
+    /// Debian's PostgreSQL with an empty cluster; zstd.
     Postgres,
     /// Debian's Python with the clients of redis and PostgreSQL; gzip.
     Python,
@@ -75,7 +72,8 @@ pub enum Image {
     PythonSdk,
     /// Debian's Node.js with dstack's SDK; zstd.
     NodeSdk,
-    /// Stands in the place of an application that the tests do not have.
+    /// Stands in the place of an application that the tests do not have, with the clients of redis
+    /// and PostgreSQL.
     Diary,
     /// In the place of composespec/conformance-tests-server; for two platforms; not packed.
     ConformanceServer,
@@ -153,7 +151,12 @@ impl Image {
                 }),
             ),
             Self::Redis => Definition::new(
-                [packages("image-redis", Packing::Gzip), vec![Part::Data("data", REDIS)]].concat(),
+                [
+                    packages("image-redis", Packing::Gzip),
+                    vec![Part::Packages("image-busybox", Packing::Gzip), Part::Applets],
+                    vec![Part::Data("data", REDIS)],
+                ]
+                .concat(),
                 json!({
                     "User": "redis:redis", "Env": [format!("PATH={path}")], "WorkingDir": "/data",
                     "Cmd": ["redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--dir", "/data"],
@@ -162,11 +165,8 @@ impl Image {
                 }),
             ),
             Self::Postgres => Definition::new(
-                [
-                    packages("image-postgres", Packing::Zstd),
-                    vec![Part::Applets, Part::PostgresStart],
-                ]
-                .concat(),
+                [packages("image-postgres", Packing::Zstd), vec![Part::Applets, Part::Postgres]]
+                    .concat(),
                 json!({
                     "User": "postgres", "WorkingDir": "/var/lib/postgresql",
                     "Env": [format!("PATH=/usr/lib/postgresql/17/bin:{path}"), "PGDATA=/var/lib/postgresql/data"],
@@ -190,9 +190,9 @@ impl Image {
                 json!({ "Env": [format!("PATH={path}")], "Cmd": ["node"] }),
             ),
             Self::Diary => Definition::new(
-                [packages("image-busybox", Packing::Gzip), vec![Part::Applets, Part::Diary]]
+                [packages("image-python", Packing::Gzip), vec![Part::PythonByteCode, Part::Diary]]
                     .concat(),
-                json!({ "Env": [format!("PATH={path}")], "Entrypoint": ["diary"] }),
+                json!({ "Env": python, "Entrypoint": ["diary"] }),
             ),
             Self::ConformanceServer => Definition {
                 parts: vec![Part::StandIn],
@@ -240,7 +240,8 @@ enum Part {
     Applets,
     /// A directory of data with its owner.
     Data(&'static str, layer::Owner),
-    PostgresStart,
+    /// An empty cluster and the start of the database.
+    Postgres,
     Diary,
     PythonByteCode,
     PythonSdk,
@@ -259,7 +260,7 @@ impl Part {
             Self::Users => json!(["users", PASSWD, GROUP]),
             Self::Applets => json!(["applets", stand_in::APPLETS]),
             Self::Data(path, owner) => json!(["data", path, owner]),
-            Self::PostgresStart => json!(["postgres-start", POSTGRES_START]),
+            Self::Postgres => postgres::fact(),
             Self::Diary => json!(["diary", DIARY]),
             Self::PythonByteCode => json!(["byte code", lab::group_digest("image-python")]),
             Self::PythonSdk => json!(["python modules", pins("requirements.txt")]),
@@ -284,12 +285,7 @@ impl Part {
             Self::Data(path, owner) => {
                 vec![Layer::new(Packing::Plain).directory(path, 0o755, owner)]
             }
-            Self::PostgresStart => vec![
-                Layer::new(Packing::Plain)
-                    .directory("var/lib/postgresql", 0o755, POSTGRES)
-                    .directory("var/lib/postgresql/data", 0o700, POSTGRES)
-                    .file("usr/local/bin/postgres-start", 0o755, POSTGRES_START.as_bytes()),
-            ],
+            Self::Postgres => postgres::layers(work),
             Self::Diary => {
                 vec![Layer::new(Packing::Plain).directory("usr/local/bin", 0o755, ROOT).file(
                     "usr/local/bin/diary",

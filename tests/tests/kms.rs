@@ -11,10 +11,14 @@ use libtest_mimic::{Arguments, Trial};
 
 #[path = "kms/disk_attacks.rs"]
 mod disk_attacks;
+#[path = "kms/envelopes.rs"]
+mod envelopes;
 #[path = "kms/notes.rs"]
 mod notes;
 #[path = "kms/power_cuts.rs"]
 mod power_cuts;
+#[path = "kms/rows.rs"]
+mod rows;
 #[path = "kms/sdk.rs"]
 mod sdk;
 #[path = "kms/search.rs"]
@@ -39,7 +43,7 @@ fn main() -> ExitCode {
             },
         ),
         Trial::test(
-            "notes survive down, power cuts, a restarted KMS, an upgrade and a move; dstack's SDKs have keys and a sealed environment; an older disk, another file, id or instance gets nothing",
+            "notes survive down, power cuts, a restarted KMS, an upgrade and a move; dstack's SDKs have keys and a sealed environment, and seal one; rows of PostgreSQL survive a power cut; an older disk, another file, id or instance gets nothing",
             || {
                 let owner = notes::survive();
                 strangers::get_nothing(&owner);

@@ -72,7 +72,15 @@ impl Layer {
     /// begins with one of `without`.
     #[must_use]
     pub fn tree(mut self, directory: &Path, at: &str, without: &[&str]) -> Self {
-        self.append_tree(directory, Path::new(at), without);
+        self.append_tree(directory, Path::new(at), without, ROOT);
+        self
+    }
+
+    /// Everything below `directory` in the same order, and the directory itself, as one owner's.
+    #[must_use]
+    pub fn owned_tree(mut self, directory: &Path, at: &str, owner: Owner) -> Self {
+        self.append(EntryType::Directory, at, 0o700, owner, &[]);
+        self.append_tree(directory, Path::new(at), &[], owner);
         self
     }
 
@@ -95,7 +103,7 @@ impl Layer {
         Packed { diff_id, bytes, media_type }
     }
 
-    fn append_tree(&mut self, directory: &Path, at: &Path, without: &[&str]) {
+    fn append_tree(&mut self, directory: &Path, at: &Path, without: &[&str], owner: Owner) {
         let mut entries: Vec<PathBuf> =
             fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
         entries.sort();
@@ -110,10 +118,10 @@ impl Layer {
             if metadata.is_symlink() {
                 self.append_link(name, &fs::read_link(&entry).unwrap());
             } else if metadata.is_dir() {
-                self.append(EntryType::Directory, name, mode, ROOT, &[]);
-                self.append_tree(&entry, &path, without);
+                self.append(EntryType::Directory, name, mode, owner, &[]);
+                self.append_tree(&entry, &path, without, owner);
             } else {
-                self.append(EntryType::Regular, name, mode, ROOT, &fs::read(&entry).unwrap());
+                self.append(EntryType::Regular, name, mode, owner, &fs::read(&entry).unwrap());
             }
         }
     }

@@ -17,7 +17,7 @@ pub const APPLETS: &[&str] = &[
     "awk", "basename", "cat", "chmod", "chown", "cp", "cut", "date", "dd", "dirname", "du", "echo",
     "env", "expr", "false", "find", "grep", "head", "hostname", "httpd", "id", "ip", "kill", "ln",
     "ls", "mkdir", "mount", "mv", "nc", "nslookup", "ps", "rm", "sed", "sh", "sleep", "stat",
-    "tail", "touch", "true", "uname", "wc", "wget",
+    "sync", "tail", "touch", "true", "uname", "wc", "wget",
 ];
 
 /// The static program, made if it is not in the cache. That is done in a sandbox, so only tests

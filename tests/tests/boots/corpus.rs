@@ -1,9 +1,11 @@
 //! Compose files that other people published, run with images that the tests have.
 //!
-//! The files are no part of the project: `DSTYX_CORPUS` names their directories, separated by
-//! colons. Only image lines are replaced, and variables without a value get one.
+//! The files are no part of the project: `DSTYX_CORPUS` names their directories, or the files
+//! where they have another name than Docker's, separated by colons. Only image lines are replaced.
+//! Variables without a value get one, and those of `.env` that name a path of the host name one of
+//! the app's directory. What stands in the place of an application stops redis and PostgreSQL once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,6 +16,7 @@ use protocol::handover::AGENT_PORT;
 use protocol::image::Flavour;
 use protocol::status::{Phase, Refusal};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tests::app;
 use tests::dstyx::User;
 use tests::guest::{Guest, Host};
@@ -31,6 +34,8 @@ const COMPOSE_FILES: [&str; 4] =
 /// How long a guest may live: databases are made under emulation.
 const TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
+/// The programs whose own data are counted, as the stand-in names them.
+const SERVERS: [(Image, &str); 2] = [(Image::Postgres, "PostgreSQL"), (Image::Redis, "redis")];
 /// A word of an image's name, and the image that takes its place.
 const REPLACEMENTS: [(&str, Image); 5] = [
     ("postgres", Image::Postgres),
@@ -55,26 +60,18 @@ pub fn trials() -> Vec<Trial> {
 fn keeps_its_data(published: &Path) {
     let images = [Image::Diary, Image::Postgres, Image::Redis, Image::Nginx, Image::Busybox];
     let registry = Registry::of(&images);
-    let directory = tempfile::tempdir().unwrap();
-    let source = published.join(".");
-    assert!(
-        Command::new("cp")
-            .args(["-r", "--no-preserve=mode"])
-            .arg(source)
-            .arg(directory.path())
-            .status()
-            .unwrap()
-            .success()
-    );
+    let directory = copied(published);
     let compose = replaced(directory.path());
     app::pin(&compose, &registry);
     let app_compose = measured_file(directory.path());
+    let compose = fs::read_to_string(&compose).unwrap();
+    let servers = SERVERS.iter().filter(|(image, _)| compose.contains(image.name()));
     let host = Host {
         memory_mib: 3072,
-        compose: fs::read_to_string(&compose).unwrap(),
         app_compose: Some(app_compose),
         mirrors: vec![registry.mirror()],
         timeout: TIMEOUT,
+        compose: compose.clone(),
         ..Host::default()
     };
     let mut guest = host.start(&lab::image(Flavour::Dev));
@@ -87,17 +84,56 @@ fn keeps_its_data(published: &Path) {
         "{}",
         guest.all_logs(&ids)
     );
+    println!("running after {:.0} s", guest.age().as_secs_f64());
+    let servers: Vec<&str> = servers.map(|(_, name)| *name).collect();
     let kept = || {
-        let starts: BTreeSet<String> = ids.iter().flat_map(|id| starts(&guest, id)).collect();
-        let counted = |number: u32| -> Vec<_> {
-            let prefix = format!("start {number} in ");
-            starts.iter().filter(|line| line.contains(&prefix)).collect()
-        };
-        (!counted(1).is_empty() && counted(1).len() == counted(2).len()).then(|| starts.clone())
+        let told: BTreeSet<String> = ids.iter().flat_map(|id| told(&guest, id)).collect();
+        (files_are_kept(&told) && servers.iter().all(|name| rows_are_kept(&told, name)))
+            .then_some(told)
     };
-    for line in guest.until("no container started twice with its data", kept) {
+    let what = format!("not kept over a restart: files, or rows of {servers:?}");
+    for line in guest.until(&what, kept) {
         println!("{line}");
     }
+}
+
+/// Each directory in which a first start was counted has counted a second one.
+fn files_are_kept(told: &BTreeSet<String>) -> bool {
+    let counted = |number: u32| {
+        let prefix = format!("start {number} in ");
+        told.iter().filter(|line| line.contains(&prefix)).count()
+    };
+    counted(1) > 0 && counted(1) == counted(2)
+}
+
+/// The server was started twice, and every visit was counted on those before it.
+fn rows_are_kept(told: &BTreeSet<String>, server: &str) -> bool {
+    let mut last: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for line in told.iter().filter(|line| line.ends_with(&format!(" of {server}"))) {
+        let (_, visit) = line.split_once("visit ").unwrap();
+        let mut numbers = visit.split(' ').filter_map(|word| word.parse().ok());
+        let (visit, run): (u64, u64) = (numbers.next().unwrap(), numbers.next().unwrap());
+        assert!(seen.insert(visit), "{server} has counted visit {visit} twice: {told:?}");
+        last.entry(run).and_modify(|last| *last = visit.max(*last)).or_insert(visit);
+    }
+    let runs: Vec<u64> = last.values().copied().collect();
+    assert!(runs.is_sorted(), "{server} has lost visits: {told:?}");
+    runs.len() > 1
+}
+
+/// A copy of the directory; a file that was named is its compose file.
+fn copied(published: &Path) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    let directory = if published.is_dir() { published } else { published.parent().unwrap() };
+    let mut cp = Command::new("cp");
+    cp.args(["-r", "--no-preserve=mode"]).arg(directory.join(".")).arg(copy.path());
+    assert!(cp.status().unwrap().success());
+    if published.is_file() {
+        let named = copy.path().join(published.file_name().unwrap());
+        fs::rename(named, copy.path().join(COMPOSE_FILES[0])).unwrap();
+    }
+    copy
 }
 
 /// Replaces the image lines and gives each variable without a value one; the compose file.
@@ -107,10 +143,10 @@ fn replaced(directory: &Path) -> PathBuf {
     let text = fs::read_to_string(&compose).unwrap();
     fs::write(&compose, text.lines().map(line_with_our_image).collect::<String>()).unwrap();
     let dotenv = directory.join(".env");
-    let mut environment = fs::read_to_string(&dotenv).unwrap_or_default();
+    // Data of the host becomes data of the guest.
+    let mut environment = fs::read_to_string(&dotenv).unwrap_or_default().replace("=/", "=./");
     for name in variables(&text) {
         if !environment.lines().any(|line| line.starts_with(&format!("{name}="))) {
-            // Data of the host becomes data of the guest.
             let value = if name == "DOCKER_VOLUME_STORAGE" { "." } else { "value" };
             environment.push_str(&format!("\n{name}={value}"));
         }
@@ -166,9 +202,10 @@ fn containers(guest: &Guest) -> Vec<String> {
     containers.iter().map(|container| container["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// The lines in which a container tells of its starts.
-fn starts(guest: &Guest, id: &str) -> Vec<String> {
+/// The lines in which a container tells of its starts and visits.
+fn told(guest: &Guest, id: &str) -> Vec<String> {
     let log = guest.get(AGENT_PORT, &format!("/logs/{id}?text&bare")).unwrap_or_default();
     let log = String::from_utf8_lossy(&log).into_owned();
-    log.lines().filter(|line| line.contains("start ")).map(|line| format!("{id}: {line}")).collect()
+    let told = log.lines().filter(|line| line.starts_with("start ") || line.starts_with("visit "));
+    told.map(|line| format!("{id}: {line}")).collect()
 }

@@ -14,6 +14,8 @@ use tests::dstyx::{Answer, User};
 use tests::guest::Host;
 use tests::{http, lab};
 
+use crate::{envelopes, sdk};
+
 /// The app's machine.
 pub const NAME: &str = "promise-notes";
 /// Its directory in the checkout.
@@ -31,7 +33,7 @@ pub struct Owner(pub User);
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        for name in [NAME, KMS] {
+        for name in [NAME, sdk::NAME, envelopes::NAME, KMS] {
             self.0.dstyx(["down", name]);
         }
     }

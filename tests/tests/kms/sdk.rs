@@ -1,5 +1,6 @@
 //! dstack's SDKs with keys: every call for a key, a certificate or a signature, from containers, in
-//! two boots of one instance; and a sealed variable, of which the host finds nothing.
+//! two boots of one instance with a power cut between them; a sealed variable, of which the host
+//! finds nothing; and a database, which the power cut takes nothing of.
 
 use std::fs;
 use std::path::Path;
@@ -13,17 +14,27 @@ use tests::images::Image;
 use tests::registry::Registry;
 use tests::{app, http, lab};
 
+use crate::envelopes::{self, Envelope, Recipient, shown};
 use crate::notes::Owner;
+use crate::rows;
 use crate::search;
 
 /// The machine.
-const NAME: &str = "promise-sdk-keys";
+pub const NAME: &str = "promise-sdk-keys";
 /// Images that the registry must have.
-const IMAGES: [Image; 2] = [Image::PythonSdk, Image::NodeSdk];
+const IMAGES: [Image; 4] = [Image::PythonSdk, Image::NodeSdk, Image::Postgres, envelopes::IMAGE];
 /// How long the programs may take for all their calls.
-const TIMEOUT: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(240);
 
-/// Boots the app twice with the KMS of `owner`.
+/// A program on an SDK.
+#[derive(Clone)]
+struct Program {
+    address: String,
+    /// What each call gave.
+    calls: Value,
+}
+
+/// Boots the app twice with the KMS of `owner`, and then one that its SDKs made envelopes for.
 pub fn calls_have_keys(owner: &Owner) {
     let registry = Registry::of(&IMAGES);
     let directory = tempfile::tempdir().unwrap();
@@ -52,34 +63,40 @@ pub fn calls_have_keys(owner: &Owner) {
         let up = owner.0.dstyx(fixed.chain(["--registry-mirror", &registry]));
         assert_eq!((up.code, up.text("/verdict")), (0, "pass"), "{up:#?}");
         let programs = programs(&up);
-        assert_eq!(sealed(&up), hex::encode(Sha256::digest(&secret)));
+        assert_eq!(shown(&up), hex::encode(Sha256::digest(&secret)));
         (up, programs)
     };
     let (up, first) = boot();
     have_keys(&first);
-    let key = digits(&first[0]["key"]["ok"]["key"]);
+    let recipient = Recipient::new(owner, &registry);
+    let envelopes = envelopes(owner, &recipient, &first);
+    let key = digits(&first[0].calls["key"]["ok"]["key"]);
     the_host_finds_nothing(owner, &secret, &key);
     search::finds_nothing(&up, &secret, &key);
-    owner.0.dstyx(["down", NAME]);
-    let (_, second) = boot();
+    let acknowledged = rows::written_until_a_power_cut(&owner.0, NAME, &up);
+    let (up, second) = boot();
+    rows::are_there(&up, &acknowledged);
     owner.0.dstyx(["down", NAME, "--volumes"]);
     for program in 0..2 {
         for call in ["key", "sign"] {
-            let [first, second] = [&first, &second].map(|boot| &boot[program][call]["ok"]);
+            let [first, second] = [&first, &second].map(|boot| &boot[program].calls[call]["ok"]);
             assert_eq!(first, second, "{call} is another one after a reboot");
         }
     }
+    recipient.takes(owner, &registry, &envelopes);
 }
 
-/// What the programs on the SDKs for Python and for JavaScript got.
-fn programs(up: &Answer) -> [Value; 2] {
+/// The programs on the SDKs for Python and for JavaScript.
+fn programs(up: &Answer) -> [Program; 2] {
     let started = Instant::now();
     loop {
-        let documents = up.addresses().filter_map(|address| {
-            serde_json::from_slice::<Value>(&http::get(address, "/").ok()?).ok()
+        let programs = up.addresses().filter_map(|address| {
+            let calls: Value = serde_json::from_slice(&http::get(address, "/").ok()?).ok()?;
+            let program = Program { address: address.to_owned(), calls };
+            program.calls["info"].is_object().then_some(program)
         });
         let (python, node): (Vec<_>, Vec<_>) =
-            documents.partition(|document| !document["async info"].is_null());
+            programs.partition(|program| program.calls["async info"].is_object());
         if let ([python], [node]) = (&python[..], &node[..]) {
             return [python.clone(), node.clone()];
         }
@@ -88,13 +105,13 @@ fn programs(up: &Answer) -> [Value; 2] {
     }
 }
 
-/// The digest of the sealed variable, as its container has it.
-fn sealed(up: &Answer) -> String {
-    let mut answers = up.addresses().filter_map(|address| {
-        let body = String::from_utf8(http::get(address, "/").ok()?).ok()?;
-        body.strip_prefix("sealed ").map(str::to_owned)
-    });
-    answers.next().unwrap_or_else(|| panic!("no digest: {up:#?}"))
+/// Each SDK's envelope for another app.
+fn envelopes(owner: &Owner, recipient: &Recipient, programs: &[Program; 2]) -> [Envelope; 2] {
+    let root = &programs[0].calls["root"]["ok"];
+    let value = |program: &Program| hex::encode(Sha256::digest(&program.address));
+    programs
+        .each_ref()
+        .map(|program| recipient.envelope(owner, &program.address, root, value(program)))
 }
 
 /// Neither the variable nor a key of the app lies in what the host has of the machine, and the
@@ -124,8 +141,8 @@ fn the_host_finds_nothing(owner: &Owner, secret: &str, key: &str) {
     assert_eq!(holding(&hex::decode(key).unwrap()), "");
 }
 
-fn have_keys(programs: &[Value; 2]) {
-    for calls in programs {
+fn have_keys(programs: &[Program; 2]) {
+    for Program { calls, .. } in programs {
         for call in ["key", "tls key", "sign", "legacy key"] {
             assert!(calls[call]["ok"].is_object(), "{call}: {}", calls[call]);
             assert!(calls[call]["ok"]["error"].is_null(), "{call}: {}", calls[call]);
@@ -134,7 +151,8 @@ fn have_keys(programs: &[Value; 2]) {
         assert!(provider.as_str().unwrap().contains(r#""name":"kms""#), "{provider}");
     }
     // Both SDKs get the same key for one path and purpose.
-    let [python, node] = programs.each_ref().map(|calls| digits(&calls["key"]["ok"]["key"]));
+    let [python, node] =
+        programs.each_ref().map(|program| digits(&program.calls["key"]["ok"]["key"]));
     assert_eq!((python.len(), &python), (64, &node));
 }
 

@@ -1,12 +1,17 @@
-"""Makes every public call of dstack's Python SDK once, then serves what each gave as one JSON document."""
+"""Makes every public call of dstack's Python SDK once, then serves what each gave as one JSON document; and encrypts a
+variable for another app where it is asked to."""
 
 import asyncio
 import http.server
 import json
+import urllib.parse
 import warnings
 
 import httpx
-from dstack_sdk import AsyncDstackClient, DstackClient, TappdClient
+from dstack_sdk import AsyncDstackClient, DstackClient, EnvVar, TappdClient
+from dstack_sdk import encrypt_env_vars_sync, verify_env_encrypt_public_key
+from eth_keys import keys
+from eth_utils import keccak
 
 PATIENCE = 60
 REPORT_DATA = b"python"
@@ -38,6 +43,29 @@ async def asynchronous():
         return (await both.info()).app_id
 
 
+def root():
+    """The KMS's key, to which the two signatures of a key of this app lead."""
+    key = client.get_key("some/path", "some purpose")
+    by_app, by_root = key.decode_signature_chain()
+    public = keys.PrivateKey(key.decode_key()).public_key.to_compressed_bytes()
+    app = signer(by_app, b"some purpose:" + public.hex().encode())
+    return "0x" + signer(by_root, b"dstack-kms-issued:" + bytes.fromhex(client.info().app_id) + app).hex()
+
+
+def signer(signature, message):
+    recovered = keys.Signature(signature).recover_public_key_from_msg_hash(keccak(message))
+    return recovered.to_compressed_bytes()
+
+
+def envelope(kms, app, name, value):
+    """What a deployer does: the KMS's signature says whose key it is, not its certificate."""
+    url = f"{kms}/prpc/KMS.GetAppEnvEncryptPubKey?app_id={app}"
+    answer = httpx.get(url, verify=False, timeout=PATIENCE).json()
+    key, signature = (bytes.fromhex(answer[field]) for field in ("public_key", "signature_v1"))
+    signed_by = verify_env_encrypt_public_key(key, signature, app, int(answer["timestamp"]))
+    return {"signer": signed_by, "envelope": encrypt_env_vars_sync([EnvVar(name, value)], answer["public_key"])}
+
+
 call("version", client.version)
 call("info", client.info)
 call("quote", lambda: quote_with_rtmrs(client.get_quote(REPORT_DATA)))
@@ -48,6 +76,7 @@ call("event", lambda: client.emit_event("sdk-python", b"said by python"))
 call("event of the boot", lambda: client.emit_event("system-ready", b""))
 call("quote after the event", lambda: quote_with_rtmrs(client.get_quote(REPORT_DATA)))
 call("key", lambda: client.get_key("some/path", "some purpose"))
+call("root", root)
 call("tls key", lambda: client.get_tls_key(subject="example"))
 call("sign", lambda: client.sign("ed25519", b"data"))
 call("legacy info", legacy.info)
@@ -59,10 +88,14 @@ document = json.dumps(results).encode()
 
 class Results(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
+        url = urllib.parse.urlsplit(self.path)
+        body = document
+        if url.path == "/envelope":
+            body = json.dumps(envelope(**dict(urllib.parse.parse_qsl(url.query)))).encode()
         self.send_response(200)
-        self.send_header("Content-Length", str(len(document)))
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(document)
+        self.wfile.write(body)
 
 
 http.server.HTTPServer(("0.0.0.0", 8081), Results).serve_forever()
