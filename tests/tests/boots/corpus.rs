@@ -84,7 +84,8 @@ fn keeps_its_data(published: &Path) {
         let told: BTreeSet<String> =
             containers.iter().flat_map(|container| told(&guest, &container.id)).collect();
         let kept = files_are_kept(&told) && servers.iter().all(|name| rows_are_kept(&told, name));
-        (kept && containers.iter().all(Container::is_well)).then_some(told)
+        let well = containers.iter().all(Container::is_well);
+        (kept && well && !told.is_empty()).then_some(told)
     };
     let what = format!("files, or rows of {servers:?}, were not kept over a restart");
     for line in guest.until(&what, kept) {
@@ -99,7 +100,7 @@ fn files_are_kept(told: &BTreeSet<String>) -> bool {
         let prefix = format!("start {number} in ");
         told.iter().filter(|line| line.contains(&prefix)).count()
     };
-    counted(1) > 0 && counted(1) == counted(2)
+    counted(1) == counted(2)
 }
 
 /// The server was started twice, and every visit was counted on those before it.
