@@ -15,7 +15,7 @@ use protocol::event_name;
 use protocol::evidence::Evidence;
 use protocol::kms::{
     Cluster, ClusterError, KmsImage, KmsList, MAX_DOCUMENT_BYTES, RootCertificate, Statement,
-    payload_type, signed_by_root,
+    payload_type, signed_by_member, signed_by_root,
 };
 use protocol::rule::unless;
 use protocol::strict_json::{self, JsonError};
@@ -172,6 +172,9 @@ pub enum KmsRefusal {
     /// an image whose containers could speak for the guest itself
     #[error("the image lets containers use the guest's own report data")]
     Unreserved,
+    /// no key of the process, or one that did not sign
+    #[error("the process's own key did not sign for this connection")]
+    Member,
     /// the root does not sign for this connection
     #[error("the certified root did not sign for this connection")]
     RootSignature,
@@ -265,6 +268,27 @@ fn check_root_signature(
         key.verify_strict(&signed_by_root(exporter, quote), &signature).is_ok()
     });
     unless(signed, || KmsRefusal::RootSignature)
+}
+
+/// The key under which the ledger knows the process that made this quote for this connection; its
+/// evidence is judged by [`judge_kms`].
+///
+/// # Errors
+/// If it states none, or that key did not sign.
+pub fn member_of(
+    statement: &Statement,
+    exporter: &[u8; EXPORTER_BYTES],
+    quote: &[u8],
+) -> Result<Ed25519Key, KmsRefusal> {
+    let claim = statement.member.as_ref().ok_or(KmsRefusal::Member)?;
+    let signature = hex::decode(&claim.signature).ok();
+    let signature = signature.and_then(|bytes| Signature::from_slice(&bytes).ok());
+    let key = VerifyingKey::from_bytes(&claim.key.0).ok();
+    let signed = signature.zip(key).is_some_and(|(signature, key)| {
+        key.verify_strict(&signed_by_member(exporter, quote), &signature).is_ok()
+    });
+    unless(signed, || KmsRefusal::Member)?;
+    Ok(claim.key)
 }
 
 /// The owners of a cluster, whose signatures count on its documents.

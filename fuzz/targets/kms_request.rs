@@ -26,7 +26,8 @@ fuzz_target!(|bytes: &[u8]| {
     let service = match what % 3 {
         0 => KmsService::Guest,
         1 => KmsService::Public,
-        _ => KmsService::Owner,
+        _ if *method < 128 => KmsService::Owner,
+        _ => KmsService::Member,
     };
     match (what / 3) % 5 {
         0 => request(service, *method, Encoding::Protobuf, rest),
@@ -120,7 +121,13 @@ fn written(request: &Request, encoding: Encoding) -> Vec<u8> {
         Request::PutImage(args) => bytes(args, encoding),
         Request::Ledger(args) => bytes(args, encoding),
         Request::Pending(args) => bytes(args, encoding),
-        Request::GetTempCaCert
+        Request::GetKmsKey(args) => bytes(args, encoding),
+        Request::Admit(args) => bytes(args, encoding),
+        Request::Append(args) => bytes(args, encoding),
+        Request::Vote(args) => bytes(args, encoding),
+        Request::Propose(args) => bytes(args, encoding),
+        Request::Images
+        | Request::GetTempCaCert
         | Request::GetMeta
         | Request::Status
         | Request::Bootstrap

@@ -13,7 +13,7 @@ use channel::calls::{CallError, Caller};
 use channel::{ChannelError, Judge, Party, Settings, Side, TlsKey};
 use protocol::channel::{ALPN_KMS, RefusalCode, Role};
 use protocol::error::chain;
-use protocol::kms::{KmsService, SUPERSEDED_STATUS};
+use protocol::kms::{Address, KmsService, SUPERSEDED_STATUS};
 use protocol::prpc::Message;
 use protocol::status::{Phase, Refusal};
 use tokio::net::TcpStream;
@@ -21,9 +21,6 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::reports::Reports;
-use address::Address;
-
-mod address;
 mod peers;
 
 pub use peers::{AgentProof, PinnedKms};

@@ -6,6 +6,7 @@
 //! sign documents as DSSE envelopes; the types here are their payloads, which say nothing before
 //! the signatures were counted.
 
+mod address;
 mod cluster;
 mod documents;
 mod endpoints;
@@ -14,9 +15,11 @@ mod messages;
 mod service;
 mod statement;
 
+pub use address::{Address, AddressError};
 pub use cluster::{Cluster, ClusterError, MAX_OWNERS, OWNER_KEYS_VARIABLE, VariableError};
 pub use cluster::{
-    DANGER_ROOT_VARIABLE, ETCD_VARIABLE, NAME_VARIABLE, PCCS_VARIABLE, THRESHOLD_VARIABLE,
+    DANGER_ROOT_VARIABLE, ETCD_VARIABLE, NAME_VARIABLE, PCCS_VARIABLE, PEERS_VARIABLE,
+    THRESHOLD_VARIABLE,
 };
 pub use documents::{
     KmsImage, KmsList, MAX_DOCUMENT_BYTES, Resumption, RootCertificate, payload_type,
@@ -25,7 +28,10 @@ pub use endpoints::{EndpointError, EtcdEndpoints};
 pub use members::*;
 pub use messages::*;
 pub use service::{KmsService, Request};
-pub use statement::{ROOT_SIGNATURE_LABEL, Statement, signed_by_root};
+pub use statement::{
+    MEMBER_SIGNATURE_LABEL, MemberClaim, ROOT_SIGNATURE_LABEL, Statement, signed_by_member,
+    signed_by_root,
+};
 
 /// Port of the attested channel in a KMS's guest.
 pub const CHANNEL_PORT: u16 = 8443;
@@ -39,5 +45,8 @@ pub const SUPERSEDED_STATUS: u16 = 409;
 /// HTTP status of a call that a KMS cannot answer yet, such as before it has its root; any other
 /// status from 400 to 499 is a refusal for good.
 pub const UNAVAILABLE_STATUS: u16 = 503;
+/// What the text of a refusal begins with where no majority of a KMS's members could be reached, so
+/// that nothing was decided that is known of.
+pub const NO_MAJORITY: &str = "no-majority";
 /// `name` of the event `key-provider` in a guest whose keys a KMS gave.
 pub const KEY_PROVIDER_NAME: &str = crate::app_compose::KEY_PROVIDER_KMS;

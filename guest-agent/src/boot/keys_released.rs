@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use channel::tls::TlsError;
 use protocol::app_compose::KeyProvider;
+use protocol::digest::RequestId;
 use protocol::event_log::RuntimeEvent;
 use protocol::event_name;
 use protocol::kms::{AppKeyResponse, GetAppKeyRequest};
@@ -38,6 +40,13 @@ pub struct Released {
     pub kms: Arc<KmsClient>,
 }
 
+/// The call with a number of its own: however often it has to be made again, it is one decision.
+fn request() -> Result<GetAppKeyRequest, KmsError> {
+    let mut id = RequestId([0; 16]);
+    getrandom::fill(&mut id.0).map_err(TlsError::from)?;
+    Ok(GetAppKeyRequest { request_id: id.0.to_vec(), ..GetAppKeyRequest::default() })
+}
+
 impl KeysReleased {
     /// Asks the pinned KMS, unless an earlier agent of this boot has its answer; waits for one that
     /// is away.
@@ -50,9 +59,7 @@ impl KeysReleased {
         let entered = async {
             let kms = client(&read, desk, reports)?;
             let ask = async || match &kms {
-                Some(kms) => {
-                    kms.wait_for(Phase::AgentStarted, METHOD, &GetAppKeyRequest::default()).await
-                }
+                Some(kms) => kms.wait_for(Phase::AgentStarted, METHOD, &request()?).await,
                 None => Err(KmsError::NoAddress),
             };
             let keys = release(&read, memory, ask).await?;

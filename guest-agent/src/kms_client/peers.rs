@@ -172,6 +172,7 @@ mod tests {
             root: None,
             list: None,
             signature: None,
+            member: None,
         };
         let proof = |statement| Proof {
             quote: vec![0; 64],

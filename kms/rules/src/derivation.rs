@@ -43,7 +43,8 @@ impl Root {
         Self(bytes)
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8; ROOT_BYTES] {
+    /// The root itself, for another process of the KMS that was verified and admitted to it.
+    pub fn as_bytes(&self) -> &[u8; ROOT_BYTES] {
         &self.0
     }
 

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use channel::Attester;
-use protocol::channel::{Binding, Proof};
+use protocol::channel::{Binding, Proof, Role};
 use protocol::digest::OsImageHash;
 use protocol::event_log::RUNTIME_REGISTER;
 use protocol::evidence::Evidence;
-use protocol::kms::{Cluster, Statement, signed_by_root};
+use protocol::kms::{Cluster, MemberClaim, Statement, signed_by_member, signed_by_root};
 
 use crate::collateral::Collaterals;
 use crate::socket::{Socket, SocketError};
@@ -23,6 +23,8 @@ pub trait Holder: Send + Sync + 'static {
     fn list(&self) -> Option<String>;
     /// The signature of the root's identity; none without a root.
     fn sign(&self, bytes: &[u8]) -> Option<[u8; 64]>;
+    /// The key of this process, with its signature.
+    fn member(&self, bytes: &[u8]) -> MemberClaim;
 }
 
 /// Proves by the guest's own quotes.
@@ -60,6 +62,9 @@ impl<H: Holder> GuestAttester<H> {
             }
         };
         let signature = self.holder.sign(&signed_by_root(&binding.exporter, &evidence.quote));
+        // Guests of any version read what a KMS states to them; processes are of the list's.
+        let to_process = binding.expected == Role::App;
+        let signed = signed_by_member(&binding.exporter, &evidence.quote);
         Statement {
             cluster: self.cluster.clone(),
             image: self.holder.image(&evidence.claims.os_image_hash).unwrap_or_default(),
@@ -67,6 +72,7 @@ impl<H: Holder> GuestAttester<H> {
             root: self.holder.root_certificate(),
             list: self.holder.list(),
             signature: signature.map(hex::encode),
+            member: to_process.then(|| self.holder.member(&signed)),
         }
     }
 }

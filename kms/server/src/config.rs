@@ -6,9 +6,11 @@
 use attestation::TrustAnchor;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use kms_rules::state::MAX_MEMBERS;
 use protocol::kms::{
-    Cluster, DANGER_ROOT_VARIABLE, ETCD_VARIABLE, EndpointError, EtcdEndpoints, NAME_VARIABLE,
-    OWNER_KEYS_VARIABLE, PCCS_VARIABLE, THRESHOLD_VARIABLE, VariableError,
+    Address, AddressError, Cluster, DANGER_ROOT_VARIABLE, ETCD_VARIABLE, EndpointError,
+    EtcdEndpoints, NAME_VARIABLE, OWNER_KEYS_VARIABLE, PCCS_VARIABLE, PEERS_VARIABLE,
+    THRESHOLD_VARIABLE, VariableError,
 };
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
@@ -18,13 +20,14 @@ use crate::store::Location;
 /// What the names of all variables begin with; one that nobody knows is refused.
 const PREFIX: &str = "DSTYX_";
 /// All variables.
-const KNOWN: [&str; 6] = [
+const KNOWN: [&str; 7] = [
     NAME_VARIABLE,
     OWNER_KEYS_VARIABLE,
     THRESHOLD_VARIABLE,
     DANGER_ROOT_VARIABLE,
     PCCS_VARIABLE,
     ETCD_VARIABLE,
+    PEERS_VARIABLE,
 ];
 /// Largest certificate of an emulator, in base64.
 const MAX_ROOT_BYTES: usize = 8192;
@@ -46,6 +49,12 @@ pub enum ConfigError {
     /// a root that is none
     #[error("{DANGER_ROOT_VARIABLE}: {0}")]
     Root(String),
+    /// addresses of processes that are none
+    #[error("{PEERS_VARIABLE}: {0}")]
+    Peer(#[from] AddressError),
+    /// too many of them
+    #[error("{PEERS_VARIABLE}: {0} addresses, at most {MAX_MEMBERS} are expected")]
+    Peers(usize),
     /// addresses of etcd that are none
     #[error("{ETCD_VARIABLE}: {0}")]
     Etcd(#[from] EndpointError),
@@ -70,6 +79,9 @@ impl ConfigError {
             Self::Root(_) => {
                 "it is base64 of one certificate in DER; leave it out where hardware is real"
             }
+            Self::Peer(_) | Self::Peers(_) => {
+                "write https://HOST:PORT of each process, separated by commas"
+            }
             Self::Etcd(_) => "write http://HOST:PORT of each member, separated by commas",
         }
     }
@@ -84,6 +96,8 @@ pub struct Config {
     pub anchor: TrustAnchor,
     /// The service that hands out collateral; `None`: Intel's.
     pub pccs: Option<String>,
+    /// Where the KMS's processes may be, this one included; none for a KMS that is alone.
+    pub peers: Vec<Address>,
     /// Where the KMS stores, and somebody else can read and change it.
     pub store: Location,
 }
@@ -103,15 +117,15 @@ impl Config {
                 None => return Err(ConfigError::Unknown(name)),
             }
         }
-        let [name, owners, threshold, root, pccs, etcd] = values;
+        let [name, owners, threshold, root, pccs, etcd, peers] = values;
         let cluster = Cluster::of_variables(|variable| match variable {
             NAME_VARIABLE => name.clone(),
             OWNER_KEYS_VARIABLE => owners.clone(),
             _ => threshold.clone(),
         })?;
         // A compose file sets what it fills in with nothing to nothing.
-        let [root, pccs, etcd] =
-            [root, pccs, etcd].map(|value| value.filter(|value| !value.is_empty()));
+        let [root, pccs, etcd, peers] =
+            [root, pccs, etcd, peers].map(|value| value.filter(|value| !value.is_empty()));
         let anchor = match root {
             Some(root) => TrustAnchor::DangerEmulated(certificate(&root)?),
             None => TrustAnchor::Intel,
@@ -120,8 +134,17 @@ impl Config {
             Some(etcd) => Location::Etcd(EtcdEndpoints::parse(&etcd)?),
             None => Location::Directory(DATA.into()),
         };
-        Ok(Self { cluster, anchor, pccs, store })
+        let peers = peers.map_or(Ok(Vec::new()), |peers| addresses(&peers))?;
+        Ok(Self { cluster, anchor, pccs, peers, store })
     }
+}
+
+fn addresses(text: &str) -> Result<Vec<Address>, ConfigError> {
+    let found = text.split(',').count();
+    if found > usize::from(MAX_MEMBERS) {
+        return Err(ConfigError::Peers(found));
+    }
+    Ok(text.split(',').map(Address::parse).collect::<Result<_, _>>()?)
 }
 
 fn certificate(text: &str) -> Result<Vec<u8>, ConfigError> {
@@ -158,12 +181,17 @@ mod tests {
 
     #[test]
     fn the_measured_variables_are_all_that_is_read() {
-        let empty =
-            [DANGER_ROOT_VARIABLE, PCCS_VARIABLE, ETCD_VARIABLE].map(|name| (name, Some("")));
+        let empty = [DANGER_ROOT_VARIABLE, PCCS_VARIABLE, ETCD_VARIABLE, PEERS_VARIABLE]
+            .map(|name| (name, Some("")));
         assert_eq!(read(&[]), read(&empty));
         let config = read(&[]).unwrap();
         assert_eq!(config.cluster.owners, [Ed25519Key([1; 32])]);
         assert_eq!((config.anchor, config.pccs), (TrustAnchor::Intel, None));
+        assert!(config.peers.is_empty());
+        let peers = "https://10.0.0.1:8443,https://kms-2.example";
+        let config = read(&[(PEERS_VARIABLE, Some(peers))]).unwrap();
+        let shown: Vec<_> = config.peers.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["10.0.0.1:8443", "kms-2.example:8443"]);
         assert_eq!(config.store, Location::Directory(DATA.into()));
         let members = "http://10.0.0.1:2379,http://[::1]:2379,http://etcd.example:2379";
         let config = read(&[(ETCD_VARIABLE, Some(members))]).unwrap();
@@ -182,6 +210,9 @@ mod tests {
             (THRESHOLD_VARIABLE, Some("0"), "threshold"),
             (THRESHOLD_VARIABLE, Some("one"), "no number"),
             (DANGER_ROOT_VARIABLE, Some("AAAA"), "DANGER"),
+            (PEERS_VARIABLE, Some("10.0.0.1:8443"), "is not https://HOST:PORT"),
+            (PEERS_VARIABLE, Some("https://a,"), "\"\" is not"),
+            (PEERS_VARIABLE, Some("a,b,c,d,e,f,g,h"), "8 addresses"),
             (ETCD_VARIABLE, Some("etcd:2379"), "\"etcd:2379\" is no address"),
             ("DSTYX_KMS_OWNER", Some(KEY), "DSTYX_KMS_OWNER is unknown"),
             ("DSTYX_KMS_NO_ATTESTATION", Some("1"), "is unknown"),

@@ -1,5 +1,5 @@
-//! Who is at the other end of a channel: a guest whose evidence passes, or an owner whose key
-//! signed.
+//! Who is at the other end of a channel: a guest whose evidence passes, another process of this KMS,
+//! or an owner whose key signed.
 //!
 //! Evidence is judged here for what it proves; which keys that is worth is decided at each call.
 //! The peer is the attacker until then: nothing of its proof but the bytes that the judgement reads
@@ -9,15 +9,17 @@ use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use attestation::kms::{Accepts, KmsRules, judge_kms, member_of};
 use attestation::owner::judge_owner;
 use attestation::{Collateral, Image, Parts, TrustAnchor};
 use channel::Judge;
 use kms_rules::guest::Guest;
 use kms_rules::policy::{Judging, SignedPolicy};
-use protocol::channel::{Binding, OwnerProof, Proof, Refusal, RefusalCode};
-use protocol::digest::{Ed25519Key, OsImageHash, ReportData};
+use protocol::channel::{Binding, OwnerProof, Proof, Refusal, RefusalCode, Role};
+use protocol::digest::{Ed25519Key, OsImageHash, ReportData, Sha256Digest};
 use protocol::error::chain;
 use protocol::evidence::Evidence;
+use protocol::kms::{Cluster, RootCertificate, Statement};
 use tokio::sync::Semaphore;
 
 use crate::collateral::Collaterals;
@@ -29,12 +31,29 @@ pub enum Peer {
     Guest(Box<Guest>),
     /// An owner of the cluster.
     Owner(Ed25519Key),
+    /// Another process of this KMS.
+    Process(Box<Process>),
+}
+
+/// Another process of this KMS, as it proved itself on one channel: an image and a measured file
+/// that owners listed, and its own key. Whether it is a member, the ledger says.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// The key under which the ledger knows it.
+    pub key: Ed25519Key,
+    /// Image, measured file and platform.
+    pub facts: Guest,
+    /// The certified root, which signed for the connection, if it is there.
+    pub root: Option<RootCertificate>,
 }
 
 /// What the KMS knows that guests are judged by.
 pub trait Rules: Send + Sync + 'static {
     /// The text of an image.json that owners put.
     fn image(&self, name: &OsImageHash) -> Option<String>;
+
+    /// Which other processes may be this KMS; `Err` says why none is judged now.
+    fn processes(&self) -> Result<Accepts, String>;
 
     /// By what guests are judged at this time of the clock; `Err` says why nobody is judged now.
     fn terms(&self, clock_secs: u64) -> Result<Terms, String>;
@@ -50,10 +69,11 @@ pub struct Terms {
     pub now_secs: u64,
 }
 
-/// Judges guests by the owners' policy, and owners by their keys.
+/// Judges guests by the owners' policy, processes by their list, and owners by their keys.
 #[derive(Debug)]
 pub struct GuestJudge<R> {
     anchor: TrustAnchor,
+    key_provider_id: Sha256Digest,
     owners: Vec<Ed25519Key>,
     collaterals: Arc<Collaterals>,
     rules: Arc<R>,
@@ -64,20 +84,40 @@ impl<R: Rules> GuestJudge<R> {
     /// Trusts quotes under this anchor, and owners with these keys.
     pub fn new(
         anchor: TrustAnchor,
-        owners: Vec<Ed25519Key>,
+        cluster: &Cluster,
         collaterals: Arc<Collaterals>,
         rules: Arc<R>,
     ) -> Self {
         // A judgement computes without waiting; more at a time than processors only cost memory.
         let turns = Semaphore::new(available_parallelism().map_or(1, usize::from));
-        Self { anchor, owners, collaterals, rules, turns }
+        let (key_provider_id, owners) = (cluster.id(), cluster.owners.clone());
+        Self { anchor, key_provider_id, owners, collaterals, rules, turns }
     }
 }
 
-impl<R: Rules> Judge for GuestJudge<R> {
-    type Peer = Peer;
+impl<R: Rules> GuestJudge<R> {
+    /// Judges another process of this KMS.
+    async fn process(&self, proof: Proof, binding: &Binding) -> Result<Process, Refusal> {
+        let accepts = self.rules.processes();
+        let accepts = accepts.map_err(|why| Refusal::new(RefusalCode::Unavailable, &why))?;
+        let (anchor, key_provider_id) = (self.anchor.clone(), self.key_provider_id);
+        let mut rules = KmsRules { key_provider_id, anchor, accepts };
+        if let Accepts::Exactly { image_json, .. } = &mut rules.accepts {
+            // A process that joins has no images yet.
+            let image = self.rules.image(&proof.claims.os_image_hash).unwrap_or_default();
+            *image_json = image.into_bytes();
+        }
+        let (binding, turn) = (binding.clone(), self.turns.acquire().await);
+        let judged =
+            tokio::task::spawn_blocking(move || judge_process(proof, &binding, rules, now_secs()));
+        let judged = judged.await;
+        drop(turn);
+        let lost = |_| Refusal::new(RefusalCode::Unavailable, "the judgement was not finished");
+        let judged = judged.map_err(lost)?;
+        judged.map_err(|text| Refusal::new(RefusalCode::Evidence, &text))
+    }
 
-    async fn judge(&self, proof: Proof, binding: &Binding) -> Result<Peer, Refusal> {
+    async fn guest(&self, proof: Proof, binding: &Binding) -> Result<Peer, Refusal> {
         let report_data = binding.report_data();
         let report_data = report_data
             .ok_or_else(|| Refusal::new(RefusalCode::Role, "a guest has a role with a quote"))?;
@@ -102,6 +142,20 @@ impl<R: Rules> Judge for GuestJudge<R> {
         let lost = |_| Refusal::new(RefusalCode::Unavailable, "the judgement was not finished");
         Ok(Peer::Guest(Box::new(judged.map_err(lost)??)))
     }
+}
+
+impl<R: Rules> Judge for GuestJudge<R> {
+    type Peer = Peer;
+
+    async fn judge(&self, proof: Proof, binding: &Binding) -> Result<Peer, Refusal> {
+        match binding.own {
+            Role::App => {
+                let process = self.process(proof, binding).await?;
+                Ok(Peer::Process(Box::new(process)))
+            }
+            _ => self.guest(proof, binding).await,
+        }
+    }
 
     async fn judge_owner(&self, proof: OwnerProof, signed: &[u8]) -> Result<Peer, Refusal> {
         judge_owner(&self.owners, &proof, signed)
@@ -119,6 +173,26 @@ impl<R: Rules> Judge for GuestJudge<R> {
 /// the collateral's dates as well.
 pub fn now_secs() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// The collateral is what the process states: it counts by Intel's signatures and its dates.
+fn judge_process(
+    proof: Proof,
+    binding: &Binding,
+    rules: KmsRules,
+    now_secs: u64,
+) -> Result<Process, String> {
+    let report_data = binding.report_data().ok_or("a process has a role with a quote")?;
+    let statement = Statement::parse(&proof.statement).map_err(|error| chain(&error))?;
+    let key = member_of(&statement, &binding.exporter, &proof.quote);
+    let key = key.map_err(|error| chain(&error))?;
+    let evidence = Evidence::from(proof);
+    let exporter = &binding.exporter;
+    let kms = judge_kms(&evidence, &statement, report_data, exporter, &rules, now_secs)
+        .map_err(|error| chain(&error))?;
+    let file = evidence.app_compose.unwrap_or_default();
+    let facts = Guest::of(kms.evidence(), &file).map_err(|error| chain(&error))?;
+    Ok(Process { key, facts, root: kms.root().cloned() })
 }
 
 fn judge_guest(

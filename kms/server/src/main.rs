@@ -13,6 +13,7 @@ mod collateral;
 mod config;
 mod judge;
 mod member;
+mod peers;
 mod server;
 mod socket;
 mod store;
@@ -109,21 +110,33 @@ async fn run() -> Result<(), StartError> {
     if matches!(config.anchor, TrustAnchor::DangerEmulated(_)) {
         tracing::warn!("an emulator's root is trusted: this KMS proves nothing");
     }
+    let ports = (listen(CHANNEL_PORT).await?, listen(PUBLIC_PORT).await?);
+    tokio::select! {
+        served = serve(config, Socket::of_guest(), ports) => served,
+        _ = ends.recv() => Ok(()),
+    }
+}
+
+/// Serves one process of a KMS until its task is ended.
+async fn serve(
+    config: Config,
+    socket: Socket,
+    (channels, public): (TcpListener, TcpListener),
+) -> Result<(), StartError> {
     let collaterals = Arc::new(Collaterals::new(config.pccs.as_deref())?);
     let member = Arc::new(Member::open(&config)?);
     tracing::info!("{}: {}", config.cluster.id(), member.summary());
-    let socket = Socket::of_guest();
-    let (cluster, asked) = (config.cluster.clone(), Arc::clone(&collaterals));
-    let attester = GuestAttester::new(cluster, socket, asked, Arc::clone(&member)).await?;
-    let owners = config.cluster.owners;
-    let judge = GuestJudge::new(config.anchor, owners, collaterals, Arc::clone(&member));
-    let party = server::party(TlsKey::generate()?, attester, judge);
-    let (channels, public) = (listen(CHANNEL_PORT).await?, listen(PUBLIC_PORT).await?);
+    let Config { cluster, anchor, peers, .. } = config;
+    let (own, asked) = (cluster.clone(), Arc::clone(&collaterals));
+    let attester = GuestAttester::new(own, socket, asked, Arc::clone(&member)).await?;
+    let judge = GuestJudge::new(anchor, &cluster, collaterals, Arc::clone(&member));
+    let (attester, judge, tls) = (Arc::new(attester), Arc::new(judge), TlsKey::generate()?);
+    let party = server::party(tls.clone(), Arc::clone(&attester), Arc::clone(&judge));
     let key = server::self_signed()?;
     tokio::select! {
         () = server::serve_channels(channels, party, Arc::clone(&member)) => {}
-        () = server::serve_public(public, key, member) => {}
-        _ = ends.recv() => {}
+        () = server::serve_public(public, key, Arc::clone(&member)) => {}
+        () = peers::talk(peers, tls, (attester, judge), member) => {}
     }
     Ok(())
 }

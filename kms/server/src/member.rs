@@ -5,35 +5,41 @@
 //! library's pure functions. Until owners certified the root nothing is written: a root that nobody
 //! certified is lost with its process, and another one is made.
 
+mod agreement;
 mod documents;
 mod error;
 mod guests;
+mod members;
+mod outbox;
 mod owners;
 mod shown;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard};
+use std::time::Instant;
 
 use attestation::TrustAnchor;
-use attestation::kms::Owners;
+use attestation::kms::{Accepts, Owners};
 use kms_rules::Root;
 use kms_rules::certificates::RootAuthority;
 use kms_rules::collection::Collection;
+use kms_rules::consensus::{Replica, Time};
 use kms_rules::guest::Guest;
-use kms_rules::ledger::Entry;
 use kms_rules::shares::Share;
 use kms_rules::state::{Phase, State};
 use protocol::digest::{Ed25519Key, OsImageHash, Sha256Digest};
-use protocol::kms::{Cluster, Request, RootCertificate};
+use protocol::kms::{Cluster, MemberClaim, Request, RootCertificate};
 use protocol::prpc::{self, Encoding, PrpcError};
 use zeroize::Zeroize as _;
 
 use crate::config::Config;
-use crate::judge::now_secs;
-use crate::store::{Change, Store, StoreError, StoreKey};
+use crate::judge::{Process, now_secs};
+use crate::store::{Store, StoreError, StoreKey};
 
 pub use error::{MemberError, OpenError};
+pub use outbox::Proposal;
 
+use outbox::Outbox;
 use shown::Shown;
 
 /// Who calls.
@@ -43,6 +49,8 @@ pub enum Caller {
     Guest(Box<Guest>),
     /// An owner.
     Owner(Ed25519Key),
+    /// Another process of this KMS.
+    Process(Box<Process>),
     /// Anybody.
     Anybody,
 }
@@ -54,16 +62,27 @@ pub struct Member {
     owners: Owners,
     /// The key of this process, which no other ever has.
     key: Ed25519Key,
+    signing: ed25519_dalek::SigningKey,
     emulated: bool,
+    started: Instant,
     inner: Mutex<Inner>,
+    /// Told whenever something was agreed, an election ended, or a decision was made.
+    changed: Condvar,
+    outbox: Outbox,
     shown: RwLock<Shown>,
 }
 
 /// What changes, by one call at a time.
 struct Inner {
     store: Store,
-    /// The ledger's; that of nothing while the root is not here.
-    state: State,
+    /// The ledger; nothing while the root is not here.
+    replica: Replica,
+    /// Places and hashes of the entries that were agreed last.
+    recent: VecDeque<(u64, Sha256Digest)>,
+    /// A call of this process decides; others wait for their turn.
+    deciding: bool,
+    /// The member whose decision came too late, and until when it goes first.
+    first: Option<(Ed25519Key, Instant)>,
     /// The certified root of what is stored; `None` while nothing is.
     certified: Option<RootCertificate>,
     root: Option<Held>,
@@ -116,9 +135,16 @@ impl Member {
             return Err(OpenError::NoCertificate);
         }
         let shown = Shown::of_images(store.images()?);
+        let mut seed = zeroize::Zeroizing::new([0; 32]);
+        getrandom::fill(&mut seed[..])?;
+        let signing = ed25519_dalek::SigningKey::from_bytes(&seed);
+        let key = Ed25519Key(signing.verifying_key().to_bytes());
         let inner = Inner {
             store,
-            state: State::default(),
+            replica: Replica::new(key),
+            recent: VecDeque::new(),
+            deciding: false,
+            first: None,
             certified,
             root: None,
             pending: Vec::new(),
@@ -127,16 +153,17 @@ impl Member {
             collection: Collection::default(),
             broken: false,
         };
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed)?;
-        let key = ed25519_dalek::SigningKey::from_bytes(&seed).verifying_key().to_bytes();
         let member = Self {
             cluster,
             key_provider_id,
             owners,
-            key: Ed25519Key(key),
+            key,
+            signing,
             emulated: matches!(config.anchor, TrustAnchor::DangerEmulated(_)),
+            started: Instant::now(),
             inner: Mutex::new(inner),
+            changed: Condvar::new(),
+            outbox: Outbox::default(),
             shown: RwLock::new(shown),
         };
         let inner = member.inner()?;
@@ -175,11 +202,18 @@ impl Member {
                 }
                 answer
             }
+            (Caller::Process(process), request) => self.process(process, &request, now_secs),
             (Caller::Anybody, _) => {
                 let what = "a public call".to_owned();
                 Err(MemberError::Prpc(PrpcError::NotFound(what)))
             }
         }
+    }
+
+    /// This moment, for agreements.
+    fn now(&self) -> Time {
+        let ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Time { ms, clock_secs: now_secs() }
     }
 
     fn inner(&self) -> Result<MutexGuard<'_, Inner>, MemberError> {
@@ -201,16 +235,17 @@ impl Member {
         change(&mut shown.unwrap_or_else(std::sync::PoisonError::into_inner).images);
     }
 
-    /// Makes visible to channels and public calls what a call changed.
+    /// Makes visible to channels and public calls what changed.
     fn show(&self, inner: &Inner) {
         let phase = inner.phase(&self.key);
         let mut shown = self.shown.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         shown.phase = phase;
-        shown.not_before_secs = inner.state.now(0);
-        shown.root_certificate = inner.state.root_envelope().map(str::to_owned);
-        shown.list = inner.state.list_envelope().map(str::to_owned);
+        shown.not_before_secs = inner.state().now(0);
+        shown.root_certificate = inner.state().root_envelope().map(str::to_owned);
+        shown.list = inner.state().list_envelope().map(str::to_owned);
+        shown.listed = inner.state().list().map(|list| list.images.clone());
         let version = |policy: &kms_rules::policy::SignedPolicy| policy.version();
-        let policy = inner.state.policy();
+        let policy = inner.state().policy();
         if policy.map(version) != shown.policy.as_deref().map(version) {
             shown.policy = policy.cloned().map(Arc::new);
         }
@@ -224,28 +259,12 @@ impl Inner {
     fn phase(&self, member: &Ed25519Key) -> Phase {
         match (&self.certified, &self.root) {
             (Some(_), None) => Phase::Locked,
-            (_, root) => self.state.phase(member, root.is_some()),
+            (_, root) => self.state().phase(member, root.is_some()),
         }
     }
 
-    /// Appends a decision; when this returns, it is stored, if the root is certified.
-    fn append(&mut self, entry: &Entry) -> Result<(), MemberError> {
-        self.usable()?;
-        let Some(held) = &self.root else { return Err(MemberError::NoRoot) };
-        self.state.apply(entry)?;
-        self.pending.push(entry.to_line());
-        let Some(envelope) = self.state.root_envelope() else { return Ok(()) };
-        let change = Change {
-            entries: self.pending.iter().map(String::as_bytes).collect(),
-            root_certificate: self.certified.is_none().then_some(envelope),
-        };
-        // Whether the certificate is stored decides what a restart may do: it is settled by one.
-        let settles = change.root_certificate.is_none();
-        if let Err(error) = self.store.commit(&held.store_key, &change) {
-            return Err(self.not_stored(error, settles));
-        }
-        self.pending.clear();
-        Ok(())
+    fn state(&self) -> &State {
+        self.replica.state()
     }
 
     /// What is decided after a write that failed: nothing ever, or nothing until it is settled.
@@ -279,6 +298,12 @@ impl crate::attester::Holder for Member {
         self.shown().list.clone()
     }
 
+    fn member(&self, bytes: &[u8]) -> MemberClaim {
+        use ed25519_dalek::Signer as _;
+        let signature = hex::encode(self.signing.sign(bytes).to_bytes());
+        MemberClaim { key: self.key, signature }
+    }
+
     fn sign(&self, bytes: &[u8]) -> Option<[u8; 64]> {
         use ed25519_dalek::Signer as _;
         self.shown().root.as_ref().map(|root| root.identity.sign(bytes).to_bytes())
@@ -288,6 +313,14 @@ impl crate::attester::Holder for Member {
 impl crate::judge::Rules for Member {
     fn image(&self, name: &OsImageHash) -> Option<String> {
         self.shown().images.get(name).cloned()
+    }
+
+    fn processes(&self) -> Result<Accepts, String> {
+        // A process that joins knows no list; it takes the root from one that proves it alone.
+        Ok(match &self.shown().listed {
+            Some(images) => Accepts::Exactly { images: images.clone(), image_json: Vec::new() },
+            None => Accepts::Listed { minimum_version: 1 },
+        })
     }
 
     fn terms(&self, clock_secs: u64) -> Result<crate::judge::Terms, String> {

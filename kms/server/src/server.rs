@@ -1,4 +1,4 @@
-//! Two ports: attached channels, on which guests and owners call, and plain TLS for what anybody
+//! Two ports: attached channels, on which guests, owners and other processes of the KMS call, and plain TLS for what anybody
 //! may know.
 //!
 //! Whoever connects is a stranger. Connections, their time and their requests are bounded; a
@@ -34,11 +34,15 @@ const MAX_HELD_BYTES: usize = 16 << 20;
 /// owner's tool does other things between two calls.
 const CHANNEL: Bounds = Bounds { idle: Duration::from_secs(120), whole: Duration::from_secs(600) };
 
-/// The KMS's end of every channel.
-pub fn party<A, J>(key: TlsKey, attester: A, judge: J) -> Party<A, J> {
-    let side = Side::Server { clients: vec![Role::Agent, Role::Owner] };
+/// How long one with another process may last: it carries the heartbeats of members.
+const BETWEEN_PROCESSES: Bounds =
+    Bounds { idle: Duration::from_secs(120), whole: Duration::from_secs(24 * 3600) };
+
+/// The KMS's end of every channel that others open.
+pub fn party<A, J>(key: TlsKey, attester: Arc<A>, judge: Arc<J>) -> Party<A, J> {
+    let side = Side::Server { clients: vec![Role::Agent, Role::Owner, Role::App] };
     let settings = Settings { own: Role::App, side };
-    Party { settings, alpn: ALPN_KMS, key, attester: Arc::new(attester), judge: Arc::new(judge) }
+    Party { settings, alpn: ALPN_KMS, key, attester, judge }
 }
 
 /// Serves channels until its task is ended.
@@ -55,9 +59,13 @@ where
             match channel::accept(stream, &party).await {
                 Ok(channel) => {
                     let (peer, stream) = channel.into_parts();
+                    let bounds = match peer {
+                        Peer::Process(_) => BETWEEN_PROCESSES,
+                        Peer::Guest(_) | Peer::Owner(_) => CHANNEL,
+                    };
                     let session = Session::of_peer(peer, member, budget);
                     // Over time or broken off by the client: there is nobody to tell.
-                    let _ = service::server::connection(stream, Arc::new(session), CHANNEL).await;
+                    let _ = service::server::connection(stream, Arc::new(session), bounds).await;
                 }
                 // Not louder: strangers could fill the console.
                 Err(error) => tracing::debug!("no channel: {error}"),

@@ -27,6 +27,10 @@ pub const PCCS_VARIABLE: &str = "DSTYX_KMS_PCCS";
 /// disk, separated by commas. They are hints: what is stored counts by its seals alone.
 pub const ETCD_VARIABLE: &str = "DSTYX_KMS_ETCD";
 
+/// The same with the addresses of the KMS's processes, this one's included, separated by commas.
+/// They are hints: what answers there proves itself.
+pub const PEERS_VARIABLE: &str = "DSTYX_KMS_PEERS";
+
 /// Why there is no such cluster.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClusterError {

@@ -1,5 +1,6 @@
-//! The calls of a KMS: three services, one for each kind of client.
+//! The calls of a KMS: four services, one for each kind of client.
 
+use super::members::{AdmitRequest, AppendRequest, GetKmsKeyRequest, ProposeRequest, VoteRequest};
 use super::messages::{
     AcceptEnvVersionRequest, AnchorRequest, AppIdRequest, GetAppKeyRequest, LedgerRequest,
     OpenDiskRequest, PendingRequest, PutImageRequest, Share, SignCertRequest, SignedDocument,
@@ -15,6 +16,8 @@ pub enum KmsService {
     Public,
     /// `Onboard`, for an owner on the attested channel.
     Owner,
+    /// `Members`, for another process of the same KMS on the attested channel.
+    Member,
 }
 
 /// One call with its arguments.
@@ -42,6 +45,12 @@ pub enum Request {
     PutImage(PutImageRequest),
     ClearImageCache,
     Ledger(LedgerRequest),
+    GetKmsKey(GetKmsKeyRequest),
+    Images,
+    Admit(AdmitRequest),
+    Append(AppendRequest),
+    Vote(VoteRequest),
+    Propose(ProposeRequest),
 }
 
 impl KmsService {
@@ -50,6 +59,7 @@ impl KmsService {
         match self {
             Self::Guest | Self::Public => "KMS",
             Self::Owner => "Onboard",
+            Self::Member => "Members",
         }
     }
 
@@ -82,6 +92,9 @@ impl KmsService {
                 "Ledger",
                 "GetAppEnvEncryptPubKey",
             ],
+            Self::Member => {
+                &["GetKmsKey", "Ledger", "Images", "Admit", "Append", "Vote", "Propose"]
+            }
         }
     }
 
@@ -128,6 +141,12 @@ impl KmsService {
             "PutImage" => Request::PutImage(arguments.decode()?),
             "ClearImageCache" => Request::ClearImageCache,
             "Ledger" => Request::Ledger(arguments.decode()?),
+            "GetKmsKey" => Request::GetKmsKey(arguments.decode()?),
+            "Images" => Request::Images,
+            "Admit" => Request::Admit(arguments.decode()?),
+            "Append" => Request::Append(arguments.decode()?),
+            "Vote" => Request::Vote(arguments.decode()?),
+            "Propose" => Request::Propose(arguments.decode()?),
             _ => return Err(unknown()),
         })
     }
@@ -140,7 +159,8 @@ mod tests {
 
     #[test]
     fn every_method_is_read_and_only_by_its_own_client() {
-        for service in [KmsService::Guest, KmsService::Public, KmsService::Owner] {
+        use KmsService::{Guest, Member, Owner, Public};
+        for service in [Guest, Public, Owner, Member] {
             for method in service.methods() {
                 let path = format!("/prpc/{}.{method}", service.name());
                 assert_eq!(service.method(&path), Ok(*method));
@@ -152,5 +172,9 @@ mod tests {
         }
         assert!(KmsService::Guest.method("/prpc/Bootstrap").is_err());
         assert!(KmsService::Owner.method("/prpc/GetAppKey").is_err());
+        for service in [KmsService::Guest, KmsService::Public, KmsService::Owner] {
+            assert!(service.method("/prpc/GetKmsKey").is_err());
+            assert!(service.method("/prpc/Append").is_err());
+        }
     }
 }

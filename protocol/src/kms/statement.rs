@@ -5,11 +5,24 @@ use serde::{Deserialize, Serialize};
 use super::cluster::Cluster;
 use crate::channel::{EXPORTER_BYTES, MAX_STATEMENT_BYTES};
 use crate::derivation::length_prefixed;
-use crate::digest::Sha256Digest;
+use crate::digest::{Ed25519Key, Sha256Digest};
 use crate::strict_json::{self, JsonError};
 
 /// First field of what the root's identity signs on every channel.
 pub const ROOT_SIGNATURE_LABEL: &[u8] = b"dstyx-kms-channel-1";
+
+/// First field of what the key of a KMS process signs on channels to other processes.
+pub const MEMBER_SIGNATURE_LABEL: &[u8] = b"dstyx-kms-member-1";
+
+/// The key under which a process of a KMS is known in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberClaim {
+    /// The key.
+    pub key: Ed25519Key,
+    /// Hex of its Ed25519 signature over [`signed_by_member`].
+    pub signature: String,
+}
 
 /// The statement; all of it is a claim until signatures and evidence were judged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +44,9 @@ pub struct Statement {
     /// Hex of the root identity's Ed25519 signature over [`signed_by_root`]; none without a root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<String>,
+    /// The key of the process, on channels to other processes of the KMS; absent for all others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<MemberClaim>,
 }
 
 impl Statement {
@@ -54,10 +70,15 @@ pub fn signed_by_root(exporter: &[u8; EXPORTER_BYTES], quote: &[u8]) -> Vec<u8> 
     length_prefixed(&[ROOT_SIGNATURE_LABEL, exporter, Sha256Digest::of(quote).as_bytes()])
 }
 
+/// What a process signs with its own key on a channel to another process: that it is the one which
+/// the ledger names by that key.
+pub fn signed_by_member(exporter: &[u8; EXPORTER_BYTES], quote: &[u8]) -> Vec<u8> {
+    length_prefixed(&[MEMBER_SIGNATURE_LABEL, exporter, Sha256Digest::of(quote).as_bytes()])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Ed25519Key;
 
     #[test]
     fn a_statement_is_read_as_it_was_written_and_nothing_else_is() {
@@ -70,6 +91,7 @@ mod tests {
             root: Some("{}".into()),
             list: None,
             signature: None,
+            member: None,
         };
         let json = statement.to_json();
         assert_eq!(Statement::parse(&json), Ok(statement));

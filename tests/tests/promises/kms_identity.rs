@@ -3,7 +3,7 @@
 //!
 //! The KMS never ran: see `tests::scene`. Each test breaks one thing of a genuine one.
 
-use attestation::kms::{Accepts, KmsRefusal, KmsRules, Owners, VerifiedKms, judge_kms};
+use attestation::kms::{Accepts, KmsRefusal, KmsRules, Owners, VerifiedKms, judge_kms, member_of};
 use attestation::signatures::{Envelope, PayloadType, SignatureError, SigningKey};
 use attestation::{CheckName, Image, Parts, TrustAnchor};
 use ed25519_dalek::Signer as _;
@@ -14,7 +14,8 @@ use protocol::event_name;
 use protocol::evidence::Evidence;
 use protocol::image::Flavour;
 use protocol::kms::{
-    Cluster, KmsImage, KmsList, RootCertificate, Statement, payload_type, signed_by_root,
+    Cluster, KmsImage, KmsList, MemberClaim, RootCertificate, Statement, payload_type,
+    signed_by_member, signed_by_root,
 };
 use serde::Serialize;
 use tdx_emulator::pki::root_certificate;
@@ -116,6 +117,7 @@ impl Meeting {
             root: Some(signed(payload_type::ROOT, &self.root, &self.signers)),
             list: Some(signed(payload_type::LIST, &self.list, &self.signers)),
             signature: Some(hex::encode(signature.to_bytes())),
+            member: None,
         };
         (self.edit)(&mut evidence, &mut statement);
         (evidence, statement)
@@ -396,6 +398,35 @@ fn evidence_and_root_signature_count_on_their_own_connection() {
     let judged =
         judge_kms(&old_evidence, &old_statement, report_data, other, &old.rules, now_secs());
     assert_eq!(judged, Err(KmsRefusal::RootSignature));
+}
+
+#[test]
+fn a_process_is_known_by_its_own_key_on_its_own_connection() {
+    let meeting = Meeting::genuine();
+    let (evidence, mut statement) = meeting.shown();
+    let exporter = &meeting.binding.exporter;
+    let own = ed25519_dalek::SigningKey::from_bytes(&[21; 32]);
+    let claim = |exporter, quote: &[u8]| MemberClaim {
+        key: Ed25519Key(own.verifying_key().to_bytes()),
+        signature: hex::encode(own.sign(&signed_by_member(exporter, quote)).to_bytes()),
+    };
+    let good = claim(exporter, &evidence.quote);
+    let root = own.sign(&signed_by_root(exporter, &evidence.quote)).to_bytes();
+    let other = ed25519_dalek::SigningKey::from_bytes(&[22; 32]).verifying_key().to_bytes();
+    for wrong in [
+        None,
+        Some(claim(&[7; EXPORTER_BYTES], &evidence.quote)),
+        Some(claim(exporter, b"another quote")),
+        Some(MemberClaim { key: Ed25519Key(other), ..good.clone() }),
+        Some(MemberClaim { signature: hex::encode(root), ..good.clone() }),
+        Some(MemberClaim { signature: "00".into(), ..good.clone() }),
+    ] {
+        statement.member = wrong;
+        let refused = member_of(&statement, exporter, &evidence.quote);
+        assert_eq!(refused, Err(KmsRefusal::Member));
+    }
+    statement.member = Some(good.clone());
+    assert_eq!(member_of(&statement, exporter, &evidence.quote), Ok(good.key));
 }
 
 #[test]

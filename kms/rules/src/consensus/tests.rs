@@ -332,7 +332,11 @@ fn a_process_that_started_again_takes_its_own_place_by_a_majority_of_the_others(
 #[test]
 fn of_two_members_none_takes_the_place_of_the_other_alone() {
     let mut world = World::of(2, 5);
+    let now = world.now();
+    world.replicas.get_mut(&MEMBER).unwrap().ask_for_votes(true, now);
     assert!(world.agrees(&[MEMBER, key(2)], 400));
+    (0..20).for_each(|_| world.step());
+    assert_eq!(world.leader(), Some(MEMBER));
     world.replicas.remove(&key(2));
     let state = world.replicas[&MEMBER].state().clone();
     let new = process(&state, 2);
@@ -341,7 +345,7 @@ fn of_two_members_none_takes_the_place_of_the_other_alone() {
     let entry = admit(&state, (&new, key(12)), (&MEMBER, PlatformId([1; 16])), 0);
     let entry = entry.unwrap().unwrap();
     assert!(matches!(entry.kind, Kind::MemberRemoved(_)));
-    let _ = member.propose(entry, now);
+    assert_eq!(member.propose(entry, now), Ok(Proposed::Taken));
     for _ in 0..400 {
         world.step();
     }
@@ -366,6 +370,39 @@ fn a_member_that_was_cut_off_disturbs_nobody_and_catches_up() {
     }
     assert_eq!((world.leader(), world.replicas[&MEMBER].term), (leader, term));
     assert_eq!(world.stored[&cut].len(), world.stored[&MEMBER].len());
+}
+
+#[test]
+fn members_whose_clocks_all_run_wild_agree_on_one_history_all_the_same() {
+    for seed in 0..60 {
+        let mut world = World::of(3 + 2 * u8::try_from(seed % 2).unwrap(), seed);
+        world.loss = 10 + world.random(40);
+        let members: Vec<_> = world.replicas.keys().copied().collect();
+        for _ in 0..250 {
+            for member in &members {
+                let (gives_up, stands) = (world.random(10) == 0, world.random(12) == 0);
+                let now = world.now();
+                let replica = world.replicas.get_mut(member).unwrap();
+                if gives_up && !matches!(replica.role, Role::Leader { .. }) {
+                    replica.follow(None, now);
+                }
+                if stands && replica.leader().is_none() {
+                    replica.ask_for_votes(false, now);
+                }
+            }
+            let leader = world.leader().unwrap_or(MEMBER);
+            match world.random(12) {
+                0 => world.isolate(leader),
+                1..=4 => world.cut.clear(),
+                _ => {}
+            }
+            world.decide(leader);
+            world.step();
+        }
+        world.cut.clear();
+        world.loss = 0;
+        assert!(world.agrees(&members, 600), "seed {seed}: no agreement in peace");
+    }
 }
 
 #[test]

@@ -8,7 +8,9 @@ use kms_rules::ledger::LedgerError;
 use kms_rules::refused::Refused;
 use kms_rules::shares::ShareError;
 use kms_rules::state::{DocumentRefused, Phase};
+use protocol::digest::Ed25519Key;
 use protocol::error::chain;
+use protocol::kms::NO_MAJORITY;
 use protocol::prpc::PrpcError;
 
 use crate::store::StoreError;
@@ -116,6 +118,24 @@ pub enum MemberError {
         /// Bytes kept.
         limit: usize,
     },
+    /// no majority
+    #[error("{NO_MAJORITY}: this KMS does not reach a majority of its members; ask another one")]
+    NoMajority,
+    /// a process that is no member
+    #[error("the process {0} is no member of this KMS")]
+    NoMember(Ed25519Key),
+    /// a process that does not prove the root
+    #[error("the process {0} does not prove that it has the root")]
+    WithoutRoot(Ed25519Key),
+    /// an entry that is none
+    #[error("a proposal: {0}")]
+    Proposal(String),
+    /// a platform's id of another length
+    #[error("a platform id has 16 bytes, found {0}")]
+    PlatformId(usize),
+    /// a call's number of another length
+    #[error("a request id has 16 bytes, found {0}")]
+    RequestId(usize),
     /// an id of another length
     #[error("an app id has 20 bytes, found {0}")]
     AppId(usize),
@@ -174,8 +194,8 @@ impl MemberError {
             Self::Refused(refused) if matches!(**refused, Refused::NotServing(_)) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::Refused(_) => StatusCode::FORBIDDEN,
-            Self::Phase { .. } | Self::NoRoot => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Refused(_) | Self::NoMember(_) | Self::WithoutRoot(_) => StatusCode::FORBIDDEN,
+            Self::Phase { .. } | Self::NoRoot | Self::NoMajority => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(error) if error.is_unsettled() => StatusCode::SERVICE_UNAVAILABLE,
             Self::Document(_)
             | Self::Share(_)
@@ -186,6 +206,9 @@ impl MemberError {
             | Self::FewTaken { .. }
             | Self::Image(_)
             | Self::LargeImage { .. }
+            | Self::Proposal(_)
+            | Self::PlatformId(_)
+            | Self::RequestId(_)
             | Self::AppId(_) => StatusCode::BAD_REQUEST,
             Self::Ledger(_)
             | Self::Foreign(_)

@@ -41,7 +41,7 @@ impl Place {
         let owners = keys.iter().map(|key| key.signer().key()).collect();
         let cluster = Cluster { name: "test".into(), owners, threshold };
         let (anchor, store) = (TrustAnchor::Intel, Location::Directory(data.to_owned()));
-        Self { config: Config { cluster, anchor, pccs: None, store }, keys }
+        Self { config: Config { cluster, anchor, pccs: None, peers: Vec::new(), store }, keys }
     }
 
     /// The seed of an owner's private key.

@@ -3,9 +3,10 @@
 use kms_rules::certificates::TemporaryAuthority;
 use kms_rules::derivation::app_key_signed;
 use kms_rules::guest::Guest;
-use kms_rules::ledger::Call;
+use kms_rules::ledger::{Call, Entry, Kind};
 use kms_rules::refused::Refused;
 use kms_rules::state::{self, Instance, State};
+use protocol::digest::RequestId;
 use protocol::kms::{
     AcceptEnvVersionResponse, AnchorResponse, AppKeyResponse, GetTempCaCertResponse,
     OpenDiskResponse, Request, SignCertRequest, SignCertResponse,
@@ -13,6 +14,7 @@ use protocol::kms::{
 use protocol::prpc::{self, Encoding, PrpcError};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::agreement::{AGREED_WITHIN, Agreed, RECORDED_WITHIN};
 use super::{Held, Inner, Member, MemberError};
 
 impl Member {
@@ -24,11 +26,13 @@ impl Member {
         encoding: Encoding,
         now_secs: u64,
     ) -> Result<Vec<u8>, MemberError> {
-        let mut inner = self.inner()?;
-        let answer = match request {
-            Request::GetAppKey(_) => {
-                let decision = state::release(&inner.state, guest, &self.key, now_secs);
-                inner.decided(guest, Call::GetAppKey, decision, now_secs)?;
+        let key = &self.key;
+        match request {
+            Request::GetAppKey(request) => {
+                let id = request_id(&request.request_id)?;
+                let (inner, _) = self.decided(guest, Call::GetAppKey, now_secs, |state| {
+                    state::release_once(state, guest, key, id, now_secs)
+                })?;
                 let mut keys = inner.keys(guest)?;
                 let answer = prpc::encode(&keys, encoding);
                 for secret in
@@ -36,41 +40,68 @@ impl Member {
                 {
                     secret.zeroize();
                 }
-                answer
+                Ok(answer)
             }
             Request::OpenDisk(_) => {
-                let decision = state::open_disk(&inner.state, guest, &self.key, now_secs);
-                inner.decided(guest, Call::OpenDisk, decision, now_secs)?;
-                prpc::encode(&opened(&inner.state, guest), encoding)
+                let (inner, entry) = self.decided(guest, Call::OpenDisk, now_secs, |state| {
+                    state::open_disk(state, guest, key, now_secs).map(Some)
+                })?;
+                Ok(prpc::encode(&opened(inner.state(), guest, entry.as_ref()), encoding))
             }
             Request::Anchor(request) => {
-                let decision = state::anchor(&inner.state, guest, &self.key, request, now_secs);
-                inner.decided(guest, Call::Anchor, decision, now_secs)?;
-                let anchor = opened(&inner.state, guest).anchor.unwrap_or_default();
-                prpc::encode(&AnchorResponse { anchor }, encoding)
+                let (inner, _) = self.decided(guest, Call::Anchor, now_secs, |state| {
+                    state::anchor(state, guest, key, request, now_secs).map(Some)
+                })?;
+                let anchor = opened(inner.state(), guest, None).anchor.unwrap_or_default();
+                Ok(prpc::encode(&AnchorResponse { anchor }, encoding))
             }
             Request::AcceptEnvVersion(request) => {
-                let decision =
-                    state::accept_environment(&inner.state, guest, &self.key, request, now_secs);
-                inner.decided(guest, Call::AcceptEnvVersion, decision, now_secs)?;
-                let accepted = inner.state.environments().get(&guest.app_id);
+                let (inner, _) =
+                    self.decided(guest, Call::AcceptEnvVersion, now_secs, |state| {
+                        state::accept_environment(state, guest, key, request, now_secs).map(Some)
+                    })?;
+                let accepted = inner.state().environments().get(&guest.app_id);
                 let counter = accepted.map_or(0, |environment| environment.counter);
-                prpc::encode(&AcceptEnvVersionResponse { counter }, encoding)
+                Ok(prpc::encode(&AcceptEnvVersionResponse { counter }, encoding))
             }
             Request::SignCert(request) => {
+                let inner = self.inner()?;
                 let certificate_chain = self.certified(&inner, guest, request, now_secs)?;
-                prpc::encode(&SignCertResponse { certificate_chain }, encoding)
+                Ok(prpc::encode(&SignCertResponse { certificate_chain }, encoding))
             }
             Request::GetTempCaCert => {
-                let mut authority = self.temporary(&inner, guest, now_secs)?;
+                let mut authority = self.temporary(&*self.inner()?, guest, now_secs)?;
                 let answer = prpc::encode(&authority, encoding);
                 authority.temp_ca_key.zeroize();
-                answer
+                Ok(answer)
             }
-            _ => return Err(PrpcError::NotFound("a call of guests".to_owned()).into()),
-        };
-        self.show(&inner);
-        Ok(answer)
+            _ => Err(PrpcError::NotFound("a call of guests".to_owned()).into()),
+        }
+    }
+
+    /// Decides about a guest's call; a refusal is recorded as well.
+    fn decided(
+        &self,
+        guest: &Guest,
+        call: Call,
+        now_secs: u64,
+        decide: impl Fn(&State) -> Result<Option<Entry>, Refused>,
+    ) -> Result<Agreed<'_>, MemberError> {
+        let decided = self.agreed(AGREED_WITHIN, |inner| Ok(decide(inner.state())?));
+        if let Err(MemberError::Refused(refused)) = &decided
+            // Before it serves, a KMS has no ledger to write refusals into.
+            && !matches!(**refused, Refused::NotServing(_))
+        {
+            let recorded = self.agreed(RECORDED_WITHIN, |inner| {
+                Ok(state::refusal(inner.state(), guest, call, refused, now_secs))
+            });
+            match recorded {
+                // The guest is refused all the same.
+                Ok(_) | Err(MemberError::NoMajority) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        decided
     }
 
     /// A chain for what the app's guest asks for.
@@ -84,8 +115,8 @@ impl Member {
         let held = inner.root.as_ref().ok_or(MemberError::NoRoot)?;
         let app = held.authority.app(guest.app_id, held.root.app_ca(&guest.app_id))?;
         let may_certify =
-            |names: &[String]| state::certify(&inner.state, guest, &self.key, names, now_secs);
-        Ok(app.sign(request, may_certify, inner.state.now(now_secs))?)
+            |names: &[String]| state::certify(inner.state(), guest, &self.key, names, now_secs);
+        Ok(app.sign(request, may_certify, inner.state().now(now_secs))?)
     }
 
     /// An authority that nobody else ever has.
@@ -95,11 +126,11 @@ impl Member {
         guest: &Guest,
         now_secs: u64,
     ) -> Result<GetTempCaCertResponse, MemberError> {
-        state::certify(&inner.state, guest, &self.key, &[], now_secs)?;
+        state::certify(inner.state(), guest, &self.key, &[], now_secs)?;
         let held = inner.root.as_ref().ok_or(MemberError::NoRoot)?;
         let mut seed = Zeroizing::new([0; 32]);
         getrandom::fill(&mut seed[..])?;
-        let made = TemporaryAuthority::new(&seed, inner.state.now(now_secs))?;
+        let made = TemporaryAuthority::new(&seed, inner.state().now(now_secs))?;
         Ok(GetTempCaCertResponse {
             temp_ca_cert: made.certificate,
             temp_ca_key: made.key.to_string(),
@@ -109,33 +140,12 @@ impl Member {
 }
 
 impl Inner {
-    /// Stores what was decided, a refusal too.
-    fn decided(
-        &mut self,
-        guest: &Guest,
-        call: Call,
-        decision: Result<kms_rules::ledger::Entry, Refused>,
-        now_secs: u64,
-    ) -> Result<(), MemberError> {
-        let refused = match decision {
-            Ok(entry) => return self.append(&entry),
-            Err(refused) => refused,
-        };
-        // Before it serves, a KMS has no ledger to write refusals into.
-        let serves = !matches!(refused, Refused::NotServing(_));
-        let entry = state::refusal(&self.state, guest, call, &refused, now_secs);
-        if let Some(entry) = entry.filter(|_| serves) {
-            self.append(&entry)?;
-        }
-        Err(refused.into())
-    }
-
     fn keys(&self, guest: &Guest) -> Result<AppKeyResponse, MemberError> {
         let Held { root, authority, .. } = self.root.as_ref().ok_or(MemberError::NoRoot)?;
         let app_id = &guest.app_id;
         let app_key = root.app_k256(app_id);
         let signature = app_key_signed(&root.root_k256(), app_id, app_key.verifying_key());
-        let gateway = self.state.policy().and_then(|policy| policy.file().gateway_app_id);
+        let gateway = self.state().policy().and_then(|policy| policy.file().gateway_app_id);
         Ok(AppKeyResponse {
             ca_cert: authority.pem().to_owned(),
             disk_crypt_key: root.disk_key(app_id, guest.instance_id.as_ref()).to_vec(),
@@ -145,16 +155,28 @@ impl Inner {
             tproxy_app_id: String::new(),
             gateway_app_id: gateway.map(|id| id.to_string()).unwrap_or_default(),
             os_image_hash: guest.os_image_hash.0.to_vec(),
-            epoch: self.state.epoch(),
+            epoch: self.state().epoch(),
         })
     }
 }
 
-/// The instance's disk as the state has it.
-fn opened(state: &State, guest: &Guest) -> OpenDiskResponse {
+/// The instance's disk as the state has it, under the number of this entry.
+fn opened(state: &State, guest: &Guest, entry: Option<&Entry>) -> OpenDiskResponse {
+    let counter = match entry.map(|entry| &entry.kind) {
+        Some(Kind::Opened(opened)) => opened.counter,
+        _ => 0,
+    };
     let instance = state.instances().get(&(guest.app_id, guest.instance_id));
-    OpenDiskResponse {
-        open_counter: instance.and_then(Instance::mount).map_or(0, |mount| mount.counter),
-        anchor: instance.and_then(|instance| instance.anchor()),
+    OpenDiskResponse { open_counter: counter, anchor: instance.and_then(Instance::anchor) }
+}
+
+/// A call's number, if the guest gave it one.
+fn request_id(bytes: &[u8]) -> Result<Option<RequestId>, MemberError> {
+    match bytes.len() {
+        0 => Ok(None),
+        found => {
+            let id = bytes.try_into().map_err(|_| MemberError::RequestId(found))?;
+            Ok(Some(RequestId(id)))
+        }
     }
 }

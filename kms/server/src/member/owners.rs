@@ -32,6 +32,10 @@ impl Member {
         encoding: Encoding,
         now_secs: u64,
     ) -> Result<Vec<u8>, MemberError> {
+        if let Some((signed, document)) = signed_document(request) {
+            self.document(owner, signed, &document.envelope, now_secs)?;
+            return Ok(prpc::encode(&self.status(&*self.inner()?), encoding));
+        }
         let mut inner = self.inner()?;
         match request {
             Request::Status => {}
@@ -43,23 +47,11 @@ impl Member {
                 return Ok(answer);
             }
             Request::GiveShare(message) => self.give_share(&mut inner, owner, message)?,
-            Request::CertifyRoot(document) => {
-                self.document(&mut inner, owner, Signed::Root, &document.envelope, now_secs)?;
-            }
-            Request::SetList(document) => {
-                self.document(&mut inner, owner, Signed::List, &document.envelope, now_secs)?;
-            }
-            Request::SetPolicy(document) => {
-                self.document(&mut inner, owner, Signed::Policy, &document.envelope, now_secs)?;
-            }
-            Request::Resume(document) => {
-                self.document(&mut inner, owner, Signed::Resumption, &document.envelope, now_secs)?;
-            }
             Request::Pending(request) => {
                 return Ok(prpc::encode(&self.pending(&inner, request), encoding));
             }
             Request::GetPolicy => {
-                let envelope = inner.state.policy().map(SignedPolicy::envelope);
+                let envelope = inner.state().policy().map(SignedPolicy::envelope);
                 let envelope = envelope.unwrap_or_default().to_owned();
                 return Ok(prpc::encode(&SignedDocument { envelope }, encoding));
             }
@@ -78,7 +70,7 @@ impl Member {
     }
 
     fn status(&self, inner: &Inner) -> StatusResponse {
-        let (state, stored) = (&inner.state, inner.certified.as_ref());
+        let (state, stored) = (inner.state(), inner.certified.as_ref());
         let phase = inner.phase(&self.key);
         let identity = state.identity().or(stored.map(|root| root.identity));
         let epoch = stored.map_or(state.epoch(), |root| root.epoch);
@@ -112,11 +104,12 @@ impl Member {
         self.in_phase(inner, "Bootstrap", Phase::Unborn)?;
         let root = Root::generate()?;
         let identity = root.identity_key();
-        let entry = state::bootstrap(&inner.state, &self.cluster, identity, self.key, now_secs)?;
+        let entry = state::bootstrap(inner.state(), &self.cluster, identity, self.key, now_secs)?;
         let parts = shares::split(&root, self.cluster.threshold, self.cluster.owners.len())?;
         inner.root = Some(Held::new(root)?);
         inner.to_take = parts.into_iter().map(|share| Part { share, taken: false }).collect();
-        inner.append(&entry)
+        inner.replica.go_alone(&entry, self.now())?;
+        self.settled(inner)
     }
 
     /// The owner's own share, as often as it asks: an answer may be lost.
@@ -126,7 +119,7 @@ impl Member {
         owner: &Ed25519Key,
     ) -> Result<ShareMessage, MemberError> {
         let place = self.place(owner)?;
-        let epoch = inner.state.epoch();
+        let epoch = inner.state().epoch();
         let part = inner.to_take.get_mut(place).ok_or(MemberError::NoShares)?;
         part.taken = true;
         Ok(ShareMessage { epoch, share: part.share.to_bytes().to_vec() })
@@ -158,13 +151,14 @@ impl Member {
         let shares: Vec<Share> = std::mem::take(&mut inner.given).into_values().collect();
         let root = shares::combine(&shares, self.cluster.threshold, &certified.identity)?;
         let held = Held::new(root)?;
-        inner.state = self.read_ledger(inner, &held)?;
+        let state = self.read_ledger(inner, &held)?;
+        inner.replica.restore(state);
         inner.root = Some(held);
         Ok(())
     }
 
     /// The state of everything that is stored; each entry must follow the one before it.
-    fn read_ledger(&self, inner: &Inner, held: &Held) -> Result<State, MemberError> {
+    pub(super) fn read_ledger(&self, inner: &Inner, held: &Held) -> Result<State, MemberError> {
         let mut state = State::default();
         while state.entries() < inner.store.entries() {
             for line in inner.store.read(&held.store_key, state.entries(), READ_AT_ONCE)? {
@@ -184,10 +178,10 @@ impl Member {
         Ok(state)
     }
 
-    fn ledger(&self, inner: &Inner, from: u64) -> Result<LedgerResponse, MemberError> {
+    pub(super) fn ledger(&self, inner: &Inner, from: u64) -> Result<LedgerResponse, MemberError> {
         let phase = inner.phase(&self.key);
         let locked = MemberError::Phase { call: "Ledger", phase };
-        let total = inner.state.entries();
+        let total = inner.state().entries();
         let mut answer = LedgerResponse { entries: Vec::new(), total };
         let stored = inner.store.entries();
         let mut bytes = 0;
@@ -210,7 +204,7 @@ impl Member {
         if phase == Phase::Locked { Err(locked) } else { Ok(answer) }
     }
 
-    fn put_image(&self, inner: &mut Inner, image: &str) -> Result<(), MemberError> {
+    pub(super) fn put_image(&self, inner: &mut Inner, image: &str) -> Result<(), MemberError> {
         let (found, limit) = (image.len(), MAX_IMAGE_BYTES);
         if found > limit {
             return Err(MemberError::LargeImage { found, limit });
@@ -244,5 +238,16 @@ impl Member {
             phase @ (Phase::Locked | Phase::Waiting) => Err(MemberError::Phase { call, phase }),
             Phase::Unborn | Phase::Uncertified | Phase::Serving => Ok(()),
         }
+    }
+}
+
+/// The documents that owners sign, each with its type.
+fn signed_document(request: &Request) -> Option<(Signed, &SignedDocument)> {
+    match request {
+        Request::CertifyRoot(document) => Some((Signed::Root, document)),
+        Request::SetList(document) => Some((Signed::List, document)),
+        Request::SetPolicy(document) => Some((Signed::Policy, document)),
+        Request::Resume(document) => Some((Signed::Resumption, document)),
+        _ => None,
     }
 }

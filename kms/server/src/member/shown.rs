@@ -8,7 +8,7 @@ use kms_rules::derivation::env_key_signed;
 use kms_rules::policy::SignedPolicy;
 use kms_rules::state::Phase;
 use protocol::digest::{AppId, OsImageHash};
-use protocol::kms::{GetMetaResponse, PublicKeyResponse};
+use protocol::kms::{GetMetaResponse, KmsImage, PublicKeyResponse};
 
 use super::{Held, Member, MemberError};
 
@@ -19,6 +19,8 @@ pub(super) struct Shown {
     pub(super) not_before_secs: u64,
     pub(super) root_certificate: Option<String>,
     pub(super) list: Option<String>,
+    /// What is on it.
+    pub(super) listed: Option<Vec<KmsImage>>,
     pub(super) policy: Option<Arc<SignedPolicy>>,
     pub(super) root: Option<OfRoot>,
     pub(super) images: BTreeMap<OsImageHash, String>,
@@ -48,6 +50,7 @@ impl Shown {
             not_before_secs: 0,
             root_certificate: None,
             list: None,
+            listed: None,
             policy: None,
             root: None,
             images: images.into_iter().filter_map(text).collect(),

@@ -251,7 +251,7 @@ fn a_version_of_an_environment_is_in_the_ledger_before_it_counts_and_none_below_
         let request = Request::AcceptEnvVersion(request);
         call::<AcceptEnvVersionResponse>(&member, &of(1), request)
     };
-    let entries = || member.inner().unwrap().state.entries();
+    let entries = || member.inner().unwrap().state().entries();
     let before = entries();
     assert_eq!(accept(7).unwrap().counter, 7);
     assert_eq!(entries(), before + 1);

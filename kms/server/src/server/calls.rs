@@ -51,6 +51,7 @@ impl Session {
         let (service, caller) = match peer {
             Peer::Guest(guest) => (KmsService::Guest, Caller::Guest(guest)),
             Peer::Owner(key) => (KmsService::Owner, Caller::Owner(key)),
+            Peer::Process(process) => (KmsService::Member, Caller::Process(process)),
         };
         Self { service, caller: Arc::new(caller), member, budget }
     }

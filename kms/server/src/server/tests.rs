@@ -1,6 +1,7 @@
 //! Whole flows over loopback: real TLS, real channels, real judgements; only the hardware under the
 //! quotes is the emulator's.
 
+mod cluster;
 mod emulated;
 mod proxy;
 mod public;
@@ -10,6 +11,7 @@ use attestation::kms::{Accepts, KmsRules, VerifiedKms, judge_kms};
 use channel::calls::{CallError, Caller};
 use channel::{ChannelError, Side};
 use protocol::channel::{Binding, Direction, OwnerProof, Proof, Refusal, RefusalCode};
+use protocol::digest::Sha256Digest;
 use protocol::evidence::Evidence;
 use protocol::kms::{
     AnchorRequest, AnchorResponse, AppKeyResponse, GetAppKeyRequest, KmsImage, KmsService,
@@ -78,9 +80,9 @@ impl Running {
         let (cluster, asked) = (place.config.cluster.clone(), Arc::clone(&collaterals));
         let attester =
             GuestAttester::new(cluster, socket, asked, Arc::clone(&member)).await.unwrap();
-        let owners = place.config.cluster.owners.clone();
-        let judge = GuestJudge::new(trusted, owners, collaterals, Arc::clone(&member));
-        let party = party(TlsKey::generate().unwrap(), attester, judge);
+        let cluster = &place.config.cluster;
+        let judge = GuestJudge::new(trusted, cluster, collaterals, Arc::clone(&member));
+        let party = party(TlsKey::generate().unwrap(), Arc::new(attester), Arc::new(judge));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(serve_channels(listener, party, Arc::clone(&member)));
@@ -107,24 +109,29 @@ impl Running {
         attester: A,
         accepts: Accepts,
     ) -> Result<Caller<VerifiedKms>, ChannelError> {
-        let key_provider_id = self.place.config.cluster.id();
-        let rules = KmsRules {
-            key_provider_id,
-            anchor: anchor(),
-            accepts,
-            minimum_evaluation_number: None,
-        };
-        let party = Party {
-            settings: Settings { own, side: Side::Client { server: Role::App } },
-            alpn: ALPN_KMS,
-            key: TlsKey::generate().unwrap(),
-            attester: Arc::new(attester),
-            judge: Arc::new(KmsJudge(rules)),
-        };
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        let channel = channel::connect(stream, &party).await?;
-        Ok(Caller::over(channel).await.unwrap())
+        connect(self.address, self.place.config.cluster.id(), (own, attester), accepts).await
     }
+}
+
+/// A channel to a KMS of this cluster.
+async fn connect<A: Attester>(
+    address: std::net::SocketAddr,
+    key_provider_id: Sha256Digest,
+    (own, attester): (Role, A),
+    accepts: Accepts,
+) -> Result<Caller<VerifiedKms>, ChannelError> {
+    let minimum_evaluation_number = None;
+    let rules =
+        KmsRules { key_provider_id, anchor: anchor(), accepts, minimum_evaluation_number };
+    let party = Party {
+        settings: Settings { own, side: Side::Client { server: Role::App } },
+        alpn: ALPN_KMS,
+        key: TlsKey::generate().unwrap(),
+        attester: Arc::new(attester),
+        judge: Arc::new(KmsJudge(rules)),
+    };
+    let channel = channel::connect(TcpStream::connect(address).await?, &party).await?;
+    Ok(Caller::over(channel).await.unwrap())
 }
 
 async fn ask<P, A: Message, R: Message>(
@@ -253,7 +260,7 @@ async fn a_guest_that_cannot_be_judged_now_is_told_to_come_again() {
         client_nonce: [4; 32],
         server_nonce: [5; 32],
     };
-    let owners = running.place.config.cluster.owners.clone();
+    let cluster = &running.place.config.cluster;
     for (lie, expected) in [
         (Lie::ExpiredCollateral, RefusalCode::Unavailable),
         (Lie::ExpiredCrl, RefusalCode::Unavailable),
@@ -261,7 +268,7 @@ async fn a_guest_that_cannot_be_judged_now_is_told_to_come_again() {
     ] {
         let collaterals = Arc::new(Collaterals::new(Some(&pccs(Some(lie)))).unwrap());
         let member = Arc::clone(&running.member);
-        let judge = GuestJudge::new(anchor(), owners.clone(), collaterals, member);
+        let judge = GuestJudge::new(anchor(), cluster, collaterals, member);
         let proof = app.prove(&of_guest).await.unwrap();
         let refused = judge.judge(proof, &of_guest).await.unwrap_err();
         assert_eq!(refused.code, expected, "{lie:?}: {}", refused.text);

@@ -22,8 +22,9 @@ use protocol::launch::LaunchClaims;
 use protocol::{app_compose, fixtures, mr_config};
 use tdx_emulator::lie::Lie;
 use tdx_emulator::pccs::server::Server;
+use tdx_emulator::pki::machine::Machine;
 use tdx_emulator::pki::{Chain, root_certificate};
-use tdx_emulator::quote::platform::pck_facts;
+use tdx_emulator::quote::platform::pck_facts_of;
 use tdx_emulator::quote::{QuoteVersion, Quoter};
 use tdx_emulator::registers::Registers;
 use x509_cert::der::{DateTime, Encode as _};
@@ -83,12 +84,19 @@ pub struct Emulated {
     pub file: Vec<u8>,
     /// Whether its boot is over.
     pub ready: bool,
+    /// Bytes of its instance id.
+    pub instance: u8,
     quoter: Quoter,
     registers: Registers,
 }
 
 impl Emulated {
     pub fn new(name: &str, ready: bool) -> Self {
+        Self::on(Machine::default(), name, ready)
+    }
+
+    /// On one of several machines.
+    pub fn on(machine: Machine, name: &str, ready: bool) -> Self {
         let manifest = image();
         let facts = ImageFacts::from_manifest(&manifest).unwrap();
         let predicted = predict_registers(&facts, &fixtures::shape()).unwrap().registers;
@@ -99,9 +107,9 @@ impl Emulated {
         let mut registers = Registers::new(predicted.mrtd.0, mrconfigid);
         registers.rtmrs = [predicted.rtmr0.0, predicted.rtmr1.0, predicted.rtmr2.0, [0; 48]];
         let now = DateTime::from_system_time(SystemTime::now()).unwrap();
-        let chain = Chain::issue(now, &pck_facts(None), None).unwrap();
+        let chain = Chain::issue(now, &pck_facts_of(machine, None), None).unwrap();
         let quoter = Quoter::new(&chain, QuoteVersion::V4, None).unwrap();
-        Self { file, ready, quoter, registers }
+        Self { file, ready, instance: 0xbb, quoter, registers }
     }
 
     pub fn app_id(&self) -> AppId {
@@ -114,7 +122,7 @@ impl Emulated {
 
     /// What the guest's agent gives for this report data.
     pub fn evidence(&self, report_data: ReportData) -> Evidence {
-        let mut events = fixtures::boot(&self.compose_hash(), &[0xbb; 20]);
+        let mut events = fixtures::boot(&self.compose_hash(), &[self.instance; 20]);
         if !self.ready {
             let done = events.iter().position(|event| event.name == event_name::BOOT_MR_DONE);
             events.truncate(done.unwrap() + 1);

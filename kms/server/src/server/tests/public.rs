@@ -53,7 +53,7 @@ impl ServerCertVerifier for Any {
     }
 }
 
-async fn get(address: std::net::SocketAddr, path: &str) -> (StatusCode, serde_json::Value) {
+pub async fn get(address: std::net::SocketAddr, path: &str) -> (StatusCode, serde_json::Value) {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()

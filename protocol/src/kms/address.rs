@@ -1,8 +1,8 @@
-//! Where a KMS may be reached: `https://HOST:PORT`, as a host hints it.
+//! Where a KMS may be reached: `https://HOST:PORT`, as a host or a measured file hints it.
 
 use std::fmt;
 
-use protocol::kms::CHANNEL_PORT;
+use super::CHANNEL_PORT;
 
 /// The only scheme: TLS is spoken, whose certificate decides nothing.
 const SCHEME: &str = "https://";
@@ -21,6 +21,9 @@ pub struct Address {
 
 impl Address {
     /// Parses a hint. Without a port it is [`CHANNEL_PORT`]; an IPv6 address stands in brackets.
+    ///
+    /// # Errors
+    /// If it is something else.
     pub fn parse(url: &str) -> Result<Self, AddressError> {
         let wrong = || AddressError(url.chars().take(256).collect());
         let rest = url.strip_prefix(SCHEME).ok_or_else(wrong)?;

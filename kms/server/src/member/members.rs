@@ -1,0 +1,297 @@
+//! Calls of the other processes of this KMS, and what this one has to say to them.
+
+use kms_rules::Root;
+use kms_rules::consensus::Question;
+use kms_rules::ledger::Entry;
+use kms_rules::state::{self, Phase};
+use protocol::digest::{Ed25519Key, OsImageHash, PlatformId};
+use protocol::kms::{
+    AdmitRequest, AppendResponse, ImagesResponse, KmsKeyResponse, ProposeResponse, Request,
+    RootCertificate, RootKey, VoteResponse,
+};
+use protocol::prpc::{self, Empty, Encoding, PrpcError};
+use tokio::sync::{mpsc, watch};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::agreement::AGREED_WITHIN;
+use super::outbox::Proposal;
+use super::{Held, Inner, Member, MemberError};
+use crate::judge::Process;
+
+/// Bytes of images in one answer; a further one has to be put by owners.
+const MAX_IMAGES_BYTES: usize = 2 << 20;
+/// Protobuf alone, between programs of one version.
+const ENCODING: Encoding = Encoding::Protobuf;
+
+impl Member {
+    /// A call of another process.
+    pub(super) fn process(
+        &self,
+        process: &Process,
+        request: &Request,
+        now_secs: u64,
+    ) -> Result<Vec<u8>, MemberError> {
+        match request {
+            Request::GetKmsKey(_) => self.give_root(process, now_secs),
+            Request::Admit(request) => self.admit(process, request, now_secs),
+            Request::Ledger(request) => {
+                let inner = self.inner()?;
+                self.may_read(&inner, process, now_secs)?;
+                Ok(prpc::encode(&self.ledger(&inner, request.from)?, ENCODING))
+            }
+            Request::Images => {
+                self.may_read(&*self.inner()?, process, now_secs)?;
+                Ok(prpc::encode(&self.all_images(), ENCODING))
+            }
+            Request::Append(request) => {
+                let mut inner = self.inner()?;
+                inner.usable()?;
+                if process.root.is_none() && !inner.state().members().is_enrolled(&process.key) {
+                    return Err(MemberError::NoMember(process.key));
+                }
+                let answer = inner.replica.append(&process.key, request, self.now());
+                self.settled(&mut inner)?;
+                Ok(prpc::encode::<AppendResponse>(&answer, ENCODING))
+            }
+            Request::Vote(request) => {
+                let mut inner = self.inner()?;
+                inner.usable()?;
+                let answer = inner.replica.vote(&process.key, request, self.now());
+                Ok(prpc::encode::<VoteResponse>(&answer, ENCODING))
+            }
+            Request::Propose(request) => {
+                let taken = self.proposed_by(&process.key, &request.line)?;
+                Ok(prpc::encode(&ProposeResponse { taken }, ENCODING))
+            }
+            _ => Err(PrpcError::NotFound("a call of a KMS's processes".to_owned()).into()),
+        }
+    }
+
+    /// Members read the ledger, and whoever may become one.
+    fn may_read(&self, inner: &Inner, process: &Process, now_secs: u64) -> Result<(), MemberError> {
+        if inner.state().members().is_enrolled(&process.key) {
+            return Ok(());
+        }
+        Ok(state::may_replicate(inner.state(), &process.facts, &self.key, now_secs)?)
+    }
+
+    /// The root leaves only behind the entry that says to whom.
+    fn give_root(&self, process: &Process, now_secs: u64) -> Result<Vec<u8>, MemberError> {
+        let (inner, _) = self.agreed(AGREED_WITHIN, |inner| {
+            let asking = (&process.facts, process.key);
+            Ok(state::give_root(inner.state(), asking, &self.key, now_secs)?)
+        })?;
+        let held = inner.root.as_ref().ok_or(MemberError::NoRoot)?;
+        let root = held.root.as_bytes().to_vec();
+        let mut answer =
+            KmsKeyResponse { roots: vec![RootKey { epoch: inner.state().epoch(), root }] };
+        let encoded = prpc::encode(&answer, ENCODING);
+        answer.roots.iter_mut().for_each(|key| key.root.zeroize());
+        Ok(encoded)
+    }
+
+    /// A process gets its vote, after its earlier one on the platform lost its own.
+    fn admit(
+        &self,
+        process: &Process,
+        request: &AdmitRequest,
+        now_secs: u64,
+    ) -> Result<Vec<u8>, MemberError> {
+        let found = request.platform_id.len();
+        let platform = request.platform_id.as_slice().try_into().map(PlatformId);
+        let platform = platform.map_err(|_| MemberError::PlatformId(found))?;
+        let certified = self.inner()?.certified.clone();
+        if process.root.is_none() || process.root != certified {
+            return Err(MemberError::WithoutRoot(process.key));
+        }
+        loop {
+            let agreed = self.agreed(AGREED_WITHIN, |inner| {
+                let (asking, own) = ((&process.facts, process.key), (&self.key, platform));
+                Ok(state::admit(inner.state(), asking, own, now_secs)?)
+            })?;
+            if agreed.1.is_none() {
+                return Ok(prpc::encode(&Empty {}, ENCODING));
+            }
+        }
+    }
+
+    fn all_images(&self) -> ImagesResponse {
+        let mut bytes = 0;
+        let fits = |image: &&String| {
+            bytes += image.len();
+            bytes <= MAX_IMAGES_BYTES
+        };
+        let shown = self.shown();
+        ImagesResponse { images: shown.images.values().take_while(fits).cloned().collect() }
+    }
+
+    /// The key of this process.
+    pub fn key(&self) -> Ed25519Key {
+        self.key
+    }
+
+    /// How far this process is.
+    pub fn phase(&self) -> Phase {
+        self.shown().phase
+    }
+
+    /// Whether the root is here.
+    pub fn has_root(&self) -> bool {
+        self.shown().root.is_some()
+    }
+
+    /// Lets time pass.
+    ///
+    /// # Errors
+    /// If what is stored is not known.
+    pub fn tick(&self) -> Result<(), MemberError> {
+        let mut inner = self.inner()?;
+        inner.usable()?;
+        let before = inner.replica.progress();
+        inner.replica.tick(self.now());
+        if inner.replica.progress() == before {
+            return Ok(());
+        }
+        tracing::info!("members: {}", leader_text(inner.replica.leader().as_ref(), &self.key));
+        self.settled(&mut inner)
+    }
+
+    /// What there is to ask of a member now.
+    ///
+    /// # Errors
+    /// If what is stored is not known.
+    pub fn question(&self, to: &Ed25519Key) -> Result<Option<Question>, MemberError> {
+        let inner = self.inner()?;
+        inner.usable()?;
+        Ok(inner.replica.question(to))
+    }
+
+    /// Takes a member's answer to a leader.
+    ///
+    /// # Errors
+    /// If what was agreed by it cannot be stored.
+    pub fn appended(
+        &self,
+        from: &Ed25519Key,
+        asked: &protocol::kms::AppendRequest,
+        answer: &AppendResponse,
+    ) -> Result<(), MemberError> {
+        self.changes_by(|inner| inner.replica.appended(from, asked, answer, self.now()))
+    }
+
+    /// Takes a vote.
+    ///
+    /// # Errors
+    /// If what was agreed by it cannot be stored.
+    pub fn voted(
+        &self,
+        from: &Ed25519Key,
+        asked: &protocol::kms::VoteRequest,
+        answer: &VoteResponse,
+    ) -> Result<(), MemberError> {
+        self.changes_by(|inner| inner.replica.voted(from, asked, answer, self.now()))
+    }
+
+    fn changes_by(&self, change: impl FnOnce(&mut Inner)) -> Result<(), MemberError> {
+        let mut inner = self.inner()?;
+        inner.usable()?;
+        let before = inner.replica.progress();
+        change(&mut inner);
+        match inner.replica.progress() == before {
+            true => Ok(()),
+            false => self.settled(&mut inner),
+        }
+    }
+
+    /// Whether this member has agreed entries that are missing here.
+    ///
+    /// # Errors
+    /// If what is stored is not known.
+    pub fn is_behind(&self, member: &Ed25519Key) -> Result<bool, MemberError> {
+        let mut inner = self.inner()?;
+        Ok(inner.replica.take_ahead().is_some_and(|ahead| ahead == *member))
+    }
+
+    /// Agreed entries here.
+    ///
+    /// # Errors
+    /// If what is stored is not known.
+    pub fn entries(&self) -> Result<u64, MemberError> {
+        Ok(self.inner()?.state().entries())
+    }
+
+    /// Proposals for this member, and word of changes.
+    pub fn reaches(&self, member: Ed25519Key) -> (mpsc::Receiver<Proposal>, watch::Receiver<u64>) {
+        (self.outbox.reaches(member), self.outbox.changes())
+    }
+
+    /// Takes the root from a member whose owners certified this very root.
+    ///
+    /// # Errors
+    /// If it is another one, or what is stored here is not of it.
+    pub fn take_root(
+        &self,
+        mut answer: KmsKeyResponse,
+        certified: &RootCertificate,
+    ) -> Result<(), MemberError> {
+        let mut inner = self.inner()?;
+        if inner.root.is_some() {
+            return Ok(());
+        }
+        let given = answer.roots.iter().find(|key| key.epoch == certified.epoch);
+        let bytes = given.and_then(|key| key.root.as_slice().try_into().ok()).map(Zeroizing::new);
+        answer.roots.iter_mut().for_each(|key| key.root.zeroize());
+        let root = Root::from_bytes(bytes.ok_or(MemberError::Foreign("root"))?);
+        let own = inner.certified.as_ref().is_none_or(|own| own == certified);
+        if !own || root.identity_key() != certified.identity {
+            return Err(MemberError::Foreign("root"));
+        }
+        let held = Held::new(root)?;
+        if inner.certified.is_some() {
+            let state = self.read_ledger(&inner, &held)?;
+            inner.replica.restore(state);
+        }
+        inner.root = Some(held);
+        inner.given.clear();
+        self.settled(&mut inner)
+    }
+
+    /// Takes agreed entries from a member's store.
+    ///
+    /// # Errors
+    /// If one does not follow what is here: then the store has another history.
+    pub fn install(&self, lines: &[String]) -> Result<(), MemberError> {
+        let mut inner = self.inner()?;
+        inner.usable()?;
+        let from = inner.state().entries();
+        let parse = |(index, line): (u64, &String)| {
+            Entry::parse(line).map_err(|what| MemberError::Line { index, what: what.to_string() })
+        };
+        let entries = (from..).zip(lines).map(parse).collect::<Result<Vec<_>, _>>()?;
+        let installed = inner.replica.install(&entries);
+        self.settled(&mut inner)?;
+        Ok(installed?)
+    }
+
+    /// Keeps images that a member has; those that are here already are passed over.
+    ///
+    /// # Errors
+    /// If one is none, or cannot be kept.
+    pub fn take_images(&self, images: &[String]) -> Result<(), MemberError> {
+        for image in images {
+            let name = OsImageHash::of(image.as_bytes());
+            if !self.shown().images.contains_key(&name) {
+                self.put_image(&mut *self.inner()?, image)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn leader_text(leader: Option<&Ed25519Key>, own: &Ed25519Key) -> String {
+    match leader {
+        Some(leader) if leader == own => "this one leads".to_owned(),
+        Some(leader) => format!("{leader} leads"),
+        None => "none leads".to_owned(),
+    }
+}
