@@ -148,9 +148,14 @@ impl Replica {
         std::mem::take(&mut self.fresh)
     }
 
-    /// Who has agreed entries that are missing here; cleared by the question.
-    pub fn take_ahead(&mut self) -> Option<Ed25519Key> {
-        self.ahead.take()
+    /// Whether this process has agreed entries that are missing here; asked once, it is told again
+    /// with the next message.
+    pub fn take_ahead(&mut self, process: &Ed25519Key) -> bool {
+        let ahead = self.ahead == Some(*process);
+        if ahead {
+            self.ahead = None;
+        }
+        ahead
     }
 
     /// The ledger as it was stored: everything in it was agreed.

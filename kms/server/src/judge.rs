@@ -52,8 +52,11 @@ pub trait Rules: Send + Sync + 'static {
     /// The text of an image.json that owners put.
     fn image(&self, name: &OsImageHash) -> Option<String>;
 
-    /// Which other processes may be this KMS; `Err` says why none is judged now.
-    fn processes(&self) -> Result<Accepts, String>;
+    /// The KMS's time, in seconds since 1970: the clock's, but never before what was seen.
+    fn now_secs(&self, clock_secs: u64) -> u64;
+
+    /// Which other processes may be this KMS; the image is filled in for each.
+    fn processes(&self) -> Accepts;
 
     /// By what guests are judged at this time of the clock; `Err` says why nobody is judged now.
     fn terms(&self, clock_secs: u64) -> Result<Terms, String>;
@@ -98,9 +101,8 @@ impl<R: Rules> GuestJudge<R> {
 impl<R: Rules> GuestJudge<R> {
     /// Judges another process of this KMS.
     async fn process(&self, proof: Proof, binding: &Binding) -> Result<Process, Refusal> {
-        let accepts = self.rules.processes();
-        let accepts = accepts.map_err(|why| Refusal::new(RefusalCode::Unavailable, &why))?;
-        let (anchor, key_provider_id) = (self.anchor.clone(), self.key_provider_id);
+        let (accepts, anchor) = (self.rules.processes(), self.anchor.clone());
+        let key_provider_id = self.key_provider_id;
         let mut rules = KmsRules { key_provider_id, anchor, accepts };
         if let Accepts::Exactly { image_json, .. } = &mut rules.accepts {
             // A process that joins has no images yet.
@@ -179,7 +181,7 @@ pub fn now_secs() -> u64 {
 fn judge_process(
     proof: Proof,
     binding: &Binding,
-    rules: KmsRules,
+    rules: &KmsRules,
     now_secs: u64,
 ) -> Result<Process, String> {
     let report_data = binding.report_data().ok_or("a process has a role with a quote")?;
@@ -188,7 +190,7 @@ fn judge_process(
     let key = key.map_err(|error| chain(&error))?;
     let evidence = Evidence::from(proof);
     let exporter = &binding.exporter;
-    let kms = judge_kms(&evidence, &statement, report_data, exporter, &rules, now_secs)
+    let kms = judge_kms(&evidence, &statement, report_data, exporter, rules, now_secs)
         .map_err(|error| chain(&error))?;
     let file = evidence.app_compose.unwrap_or_default();
     let facts = Guest::of(kms.evidence(), &file).map_err(|error| chain(&error))?;

@@ -315,12 +315,16 @@ impl crate::judge::Rules for Member {
         self.shown().images.get(name).cloned()
     }
 
-    fn processes(&self) -> Result<Accepts, String> {
+    fn now_secs(&self, clock_secs: u64) -> u64 {
+        clock_secs.max(self.shown().not_before_secs)
+    }
+
+    fn processes(&self) -> Accepts {
         // A process that joins knows no list; it takes the root from one that proves it alone.
-        Ok(match &self.shown().listed {
+        match &self.shown().listed {
             Some(images) => Accepts::Exactly { images: images.clone(), image_json: Vec::new() },
             None => Accepts::Listed { minimum_version: 1 },
-        })
+        }
     }
 
     fn terms(&self, clock_secs: u64) -> Result<crate::judge::Terms, String> {

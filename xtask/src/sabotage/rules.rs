@@ -36,7 +36,11 @@ pub struct Family {
 pub const FAMILIES: [Family; 6] = [
     Family {
         name: "release",
-        files: &["kms/rules/src/state/guests.rs", "kms/rules/src/state/environments.rs"],
+        files: &[
+            "kms/rules/src/state/guests.rs",
+            "kms/rules/src/state/environments.rs",
+            "kms/rules/src/state/members.rs",
+        ],
         fields_of: &[],
         tests: &["--package", "kms-rules", "--lib", "--", "state::"],
     },

@@ -159,7 +159,7 @@ impl World {
     /// Fetches from another one's store what is missing.
     fn fetch(&mut self, to: Ed25519Key) {
         let replica = self.replicas.get_mut(&to).unwrap();
-        let Some(ahead) = replica.take_ahead() else { return };
+        let Some(ahead) = replica.ahead.filter(|ahead| replica.take_ahead(ahead)) else { return };
         let own = usize::try_from(replica.state().entries()).unwrap();
         if let Some(missing) = self.stored.get(&ahead).and_then(|stored| stored.get(own..)) {
             replica.install(missing).unwrap();

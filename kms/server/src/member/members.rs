@@ -209,7 +209,7 @@ impl Member {
     /// If what is stored is not known.
     pub fn is_behind(&self, member: &Ed25519Key) -> Result<bool, MemberError> {
         let mut inner = self.inner()?;
-        Ok(inner.replica.take_ahead().is_some_and(|ahead| ahead == *member))
+        Ok(inner.replica.take_ahead(member))
     }
 
     /// Agreed entries here.

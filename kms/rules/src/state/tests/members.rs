@@ -57,6 +57,10 @@ fn a_process_is_admitted_once_where_the_policy_has_room_on_a_platform_of_its_own
 
     joined(&mut kms, 2);
     joined(&mut kms, 3);
+    // A process that says it found this member elsewhere does not take its place.
+    let elsewhere = (&MEMBER, PlatformId([9; 16]));
+    let own_place = admit(&kms.state, (&process(1), key(11)), elsewhere, NOW);
+    assert_eq!(own_place, Err(Refused::SamePlatform(same)));
     assert_eq!(asked(&kms, &process(2), key(2)), Ok(None), "it is one already");
     let full = Refused::TooManyMembers { known: 3, allowed: 3 };
     assert_eq!(asked(&kms, &process(4), key(4)), Err(full));
