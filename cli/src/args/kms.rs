@@ -137,6 +137,10 @@ pub struct KmsStart {
     /// of on the machine's disk; for the first start.
     #[arg(long, value_name = "URL", requires = "owner")]
     pub etcd: Vec<String>,
+    /// Where one of its processes may be reached (https://, host and port), once for each, the one
+    /// that is started included; for the first start of a KMS of several.
+    #[arg(long, value_name = "URL", requires = "owner")]
+    pub peer: Vec<String>,
     /// Address on this host where its ports are published.
     #[arg(long, default_value = "127.0.0.1", requires = "cluster")]
     pub bind: IpAddr,

@@ -13,8 +13,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use protocol::app_compose::ENVIRONMENT_FILE;
 use protocol::kms::{
-    Cluster, DANGER_ROOT_VARIABLE, ETCD_VARIABLE, EtcdEndpoints, NAME_VARIABLE,
-    OWNER_KEYS_VARIABLE, PCCS_VARIABLE, THRESHOLD_VARIABLE,
+    Address, Cluster, DANGER_ROOT_VARIABLE, ETCD_VARIABLE, EtcdEndpoints, NAME_VARIABLE,
+    OWNER_KEYS_VARIABLE, PCCS_VARIABLE, PEERS_VARIABLE, THRESHOLD_VARIABLE,
 };
 
 use crate::app::{APP_COMPOSE_FILE, App, Asked};
@@ -37,6 +37,8 @@ pub struct Variables<'a> {
     pub pccs: Option<&'a str>,
     /// The etcd in which it stores; `None`: on its disk.
     pub etcd: Option<&'a EtcdEndpoints>,
+    /// Where its processes may be; none for a KMS that is alone.
+    pub peers: &'a [Address],
 }
 
 /// Makes the app directory of a cluster's KMS anew, and its measured file.
@@ -70,7 +72,9 @@ impl Variables<'_> {
         }
         let pccs = self.pccs.map(|pccs| (PCCS_VARIABLE, pccs.to_owned()));
         let etcd = self.etcd.map(|etcd| (ETCD_VARIABLE, etcd.to_string()));
-        variables.extend(pccs.into_iter().chain(etcd));
+        let peers: Vec<_> = self.peers.iter().map(|peer| format!("https://{peer}")).collect();
+        let peers = (!peers.is_empty()).then(|| (PEERS_VARIABLE, peers.join(",")));
+        variables.extend(pccs.into_iter().chain(etcd).chain(peers));
         variables.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
     }
 }
@@ -95,15 +99,18 @@ mod tests {
         let (one, two) = ("01".repeat(32), "02".repeat(32));
         let fixed =
             format!("DSTYX_KMS_NAME=local\nDSTYX_KMS_OWNERS={one},{two}\nDSTYX_KMS_THRESHOLD=2\n");
-        let variables =
-            Variables { cluster: &cluster, anchor: &TrustAnchor::Intel, pccs: None, etcd: None };
+        let anchor = &TrustAnchor::Intel;
+        let variables = Variables { cluster: &cluster, anchor, pccs: None, etcd: None, peers: &[] };
         assert_eq!(variables.to_file(), fixed);
         let emulated = TrustAnchor::DangerEmulated(vec![0x30, 0x82]);
         let etcd = EtcdEndpoints::parse("http://10.0.2.2:2379,http://a:2379").unwrap();
         let pccs = Some("http://10.0.2.2:8445");
-        let variables = Variables { anchor: &emulated, pccs, etcd: Some(&etcd), ..variables };
+        let peers = ["https://10.0.0.1:8443", "https://b"].map(|url| Address::parse(url).unwrap());
+        let (anchor, etcd) = (&emulated, Some(&etcd));
+        let variables = Variables { anchor, pccs, etcd, peers: &peers, ..variables };
         let all = variables.to_file();
         assert!(all.contains("DSTYX_KMS_ETCD=http://10.0.2.2:2379,http://a:2379\n"), "{all}");
+        assert!(all.contains("DSTYX_KMS_PEERS=https://10.0.0.1:8443,https://b:8443\n"), "{all}");
         assert!(all.starts_with("DSTYX_KMS_DANGER_EMULATED_ROOT=MII=\n"), "{all}");
         assert!(all.contains("DSTYX_KMS_PCCS=http://10.0.2.2:8445\n"), "{all}");
     }

@@ -17,7 +17,7 @@ use nix::fcntl::{Flock, FlockArg};
 use protocol::app_compose;
 use protocol::digest::{ComposeHash, OsImageHash, Sha256Digest};
 use protocol::image;
-use protocol::kms::{CHANNEL_PORT, Cluster, EtcdEndpoints, KmsImage};
+use protocol::kms::{Address, CHANNEL_PORT, Cluster, EtcdEndpoints, KmsImage};
 use protocol::status::{Phase, Refusal};
 use vmm_configs::spec::Accelerator;
 
@@ -82,7 +82,12 @@ pub struct Place {
     pub bind: IpAddr,
     /// The etcd in which it stores, as its guest reaches it; `None`: on its disk.
     pub etcd: Option<EtcdEndpoints>,
+    /// Where its processes may be; none for a KMS that is alone.
+    pub peers: Vec<Address>,
 }
+
+/// Whose a KMS is, the etcd in which it stores, and where its processes may be.
+pub type Found = (Cluster, Option<EtcdEndpoints>, Vec<Address>);
 
 impl Place {
     /// This user's own KMS.
@@ -93,20 +98,22 @@ impl Place {
             cluster: owner.local_cluster(),
             bind: Ipv4Addr::LOCALHOST.into(),
             etcd: None,
+            peers: Vec::new(),
         })
     }
 
-    /// The KMS of a cluster with this name; `found` says whose it is and where it stores.
+    /// The KMS of a cluster with this name; `found` says whose it is, where it stores and where its
+    /// processes may be.
     pub fn of(
         name: &str,
         bind: IpAddr,
-        found: impl FnOnce(&Path) -> Outcome<(Cluster, Option<EtcdEndpoints>)>,
+        found: impl FnOnce(&Path) -> Outcome<Found>,
     ) -> Outcome<Self> {
         let machine = format!("{MACHINE}-{name}");
         paths::vm_directory(&machine)?; // refuses a name that none can have
         let directory = paths::data_directory()?.join(format!("{machine}-app"));
-        let (cluster, etcd) = found(&directory)?;
-        Ok(Self { machine, directory, cluster, bind, etcd })
+        let (cluster, etcd, peers) = found(&directory)?;
+        Ok(Self { machine, directory, cluster, bind, etcd, peers })
     }
 }
 
@@ -224,8 +231,8 @@ fn started(start: Start<'_>, place: &Place, directory: &Path, output: &Output) -
         Some(port) => Some(for_guest(&format!("http://{}:{port}", Ipv4Addr::LOCALHOST))),
         None => named_service(None).map(|url| for_guest(&url)),
     };
-    let etcd = place.etcd.as_ref();
-    let variables = Variables { cluster, anchor: &anchor, pccs: pccs.as_deref(), etcd };
+    let (etcd, peers) = (place.etcd.as_ref(), &place.peers);
+    let variables = Variables { cluster, anchor: &anchor, pccs: pccs.as_deref(), etcd, peers };
     let app = deploy::app(&checkout, &place.directory, &variables)?;
     let parts = Parts::of(start.overrides, start.choice, &app, Images::OfKms)?;
     let mut kept = Kept::for_any_version(machine, app.settings.hash)?;

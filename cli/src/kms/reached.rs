@@ -8,8 +8,8 @@ use compose::ComposeFile;
 use protocol::app_compose;
 use protocol::digest::{ComposeHash, OsImageHash};
 use protocol::kms::{
-    Cluster, DANGER_ROOT_VARIABLE, ETCD_VARIABLE, EtcdEndpoints, KmsImage, NAME_VARIABLE,
-    StatusResponse,
+    Address, Cluster, DANGER_ROOT_VARIABLE, ETCD_VARIABLE, EtcdEndpoints, KmsImage, NAME_VARIABLE,
+    PEERS_VARIABLE, StatusResponse,
 };
 
 use super::ceremony::Ceremony;
@@ -145,6 +145,8 @@ pub struct Measured {
     pub emulated: bool,
     /// The etcd in which it stores; `None`: on its disk.
     pub etcd: Option<EtcdEndpoints>,
+    /// Where its processes may be; none for a KMS that is alone.
+    pub peers: Vec<Address>,
 }
 
 impl Measured {
@@ -173,7 +175,10 @@ impl Measured {
         let emulated = named(DANGER_ROOT_VARIABLE).is_some();
         let etcd = named(ETCD_VARIABLE).map(|text| EtcdEndpoints::parse(&text));
         let etcd = etcd.transpose().hint(file.display(), HINT)?;
-        Ok(Self { compose_hash: settings.hash, cluster, emulated, etcd })
+        let peers = named(PEERS_VARIABLE).unwrap_or_default();
+        let peers = peers.split(',').filter(|peer| !peer.is_empty()).map(Address::parse);
+        let peers = peers.collect::<Result<_, _>>().hint(file.display(), HINT)?;
+        Ok(Self { compose_hash: settings.hash, cluster, emulated, etcd, peers })
     }
 }
 
@@ -210,7 +215,11 @@ mod tests {
             format!("DSTYX_KMS_NAME=ours\nDSTYX_KMS_OWNERS={one},{two}\nDSTYX_KMS_THRESHOLD=2\n");
         let found = measured(&text).unwrap();
         assert_eq!((found.cluster.name.as_str(), found.cluster.threshold), ("ours", 2));
-        assert!(!found.emulated && found.etcd.is_none());
+        assert!(!found.emulated && found.etcd.is_none() && found.peers.is_empty());
+        let peers = format!("{text}DSTYX_KMS_PEERS=https://10.0.0.1:8443,https://kms-2.example\n");
+        let peers: Vec<_> =
+            measured(&peers).unwrap().peers.iter().map(ToString::to_string).collect();
+        assert_eq!(peers, ["10.0.0.1:8443", "kms-2.example:8443"]);
         let etcd = format!("{text}DSTYX_KMS_ETCD=http://10.0.2.2:2379\n");
         let etcd = measured(&etcd).unwrap().etcd.map(|etcd| etcd.to_string());
         assert_eq!(etcd.as_deref(), Some("http://10.0.2.2:2379"));

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use protocol::digest::Ed25519Key;
-use protocol::kms::{Cluster, EtcdEndpoints, StatusResponse};
+use protocol::kms::{Address, Cluster, EtcdEndpoints, StatusResponse};
 use protocol::prpc::Empty;
 use serde_json::json;
 
@@ -13,7 +13,7 @@ use crate::app::APP_COMPOSE_FILE;
 use crate::args::KmsStart;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::kms::channel::Calls as _;
-use crate::kms::local::{Local, Place, Start, started_machine};
+use crate::kms::local::{Found, Local, Place, Start, started_machine};
 use crate::kms::reached::Measured;
 use crate::launch::for_guest;
 use crate::output::Output;
@@ -48,11 +48,11 @@ fn place(name: &str, options: &KmsStart) -> Outcome<Place> {
         match (known(directory)?, asked) {
             (Some(known), Some(asked)) if known != asked => Err(Failure::new(
                 format!(
-                    "the cluster {name} was started with other owners or another etcd, as {}",
+                    "the cluster {name} was started with other owners, peers or etcd, as {}",
                     known.0.id()
                 ),
                 format!(
-                    "leave --owner, --threshold and --etcd out, or move {} away",
+                    "leave --owner, --threshold, --etcd and --peer out, or move {} away",
                     directory.display()
                 ),
             )),
@@ -65,16 +65,13 @@ fn place(name: &str, options: &KmsStart) -> Outcome<Place> {
     })
 }
 
-/// Whose a KMS is, and the etcd in which it stores.
-type Found = (Cluster, Option<EtcdEndpoints>);
-
 /// What the measured file of its last start says.
 fn known(directory: &Path) -> Outcome<Option<Found>> {
     if !directory.join(APP_COMPOSE_FILE).exists() {
         return Ok(None);
     }
-    let Measured { cluster, etcd, .. } = Measured::read(directory)?;
-    Ok(Some((cluster, etcd)))
+    let Measured { cluster, etcd, peers, .. } = Measured::read(directory)?;
+    Ok(Some((cluster, etcd, peers)))
 }
 
 fn asked(name: &str, options: &KmsStart) -> Outcome<Option<Found>> {
@@ -91,7 +88,10 @@ fn asked(name: &str, options: &KmsStart) -> Outcome<Option<Found>> {
     })?;
     let cluster = Cluster { name: name.to_owned(), owners, threshold };
     cluster.check().hint("the cluster", "name each owner once")?;
-    Ok(Some((cluster, etcd(&options.etcd)?)))
+    let peers = options.peer.iter().map(|url| Address::parse(&for_guest(url)));
+    let peers = peers.collect::<Result<_, _>>();
+    let peers = peers.hint("--peer", "write https://HOST:PORT, once for each process")?;
+    Ok(Some((cluster, etcd(&options.etcd)?, peers)))
 }
 
 /// The members as the KMS's guest reaches them.
