@@ -110,8 +110,9 @@ impl<R: Rules> GuestJudge<R> {
             *image_json = image.into_bytes();
         }
         let (binding, turn) = (binding.clone(), self.turns.acquire().await);
+        let now_secs = self.rules.now_secs(now_secs());
         let judged =
-            tokio::task::spawn_blocking(move || judge_process(proof, &binding, rules, now_secs()));
+            tokio::task::spawn_blocking(move || judge_process(proof, &binding, &rules, now_secs));
         let judged = judged.await;
         drop(turn);
         let lost = |_| Refusal::new(RefusalCode::Unavailable, "the judgement was not finished");
