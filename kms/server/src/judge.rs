@@ -103,7 +103,9 @@ impl<R: Rules> GuestJudge<R> {
     async fn process(&self, proof: Proof, binding: &Binding) -> Result<Process, Refusal> {
         let (accepts, anchor) = (self.rules.processes(), self.anchor.clone());
         let key_provider_id = self.key_provider_id;
-        let mut rules = KmsRules { key_provider_id, anchor, accepts };
+        // Of a process that wants to join, the policy's number is asked where it is admitted.
+        let minimum_evaluation_number = None;
+        let mut rules = KmsRules { key_provider_id, anchor, accepts, minimum_evaluation_number };
         if let Accepts::Exactly { image_json, .. } = &mut rules.accepts {
             // A process that joins has no images yet.
             let image = self.rules.image(&proof.claims.os_image_hash).unwrap_or_default();

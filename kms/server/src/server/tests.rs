@@ -121,8 +121,7 @@ async fn connect<A: Attester>(
     accepts: Accepts,
 ) -> Result<Caller<VerifiedKms>, ChannelError> {
     let minimum_evaluation_number = None;
-    let rules =
-        KmsRules { key_provider_id, anchor: anchor(), accepts, minimum_evaluation_number };
+    let rules = KmsRules { key_provider_id, anchor: anchor(), accepts, minimum_evaluation_number };
     let party = Party {
         settings: Settings { own, side: Side::Client { server: Role::App } },
         alpn: ALPN_KMS,
