@@ -9,7 +9,7 @@ fn a_clock_that_is_set_back_judges_nobody_by_an_earlier_time() {
     let data = tempfile::tempdir().unwrap();
     let (member, _) = Place::new(data.path(), 1, 1).serving();
     let built = 1_700_000_000; // a clock at the build date
-    let last = member.inner().unwrap().state.last_secs();
+    let last = member.inner().unwrap().state().last_secs();
     assert_eq!(member.terms(built).unwrap().now_secs, last);
     // Collateral of a later issue was seen: Intel's time is past that.
     let issued = last + 20 * 24 * 3600;
