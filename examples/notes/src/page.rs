@@ -13,8 +13,8 @@ pub fn notes(page: &Page) -> String {
     document(&html! {
         h1 { "Notes" }
         p.dim {
-            "Kept in a database on a volume of this guest. Whoever reaches this page can read and "
-            "change them."
+            "These notes are kept in a database on a volume of this guest. Anyone who can open this "
+            "page can read and change them."
         }
         form.add method="post" action="/notes" {
             textarea name="text" rows="3" maxlength=(MAX_BYTES) required aria-label="New note"
@@ -36,8 +36,9 @@ pub fn notes(page: &Page) -> String {
             p { a href={ "/?before=" (before) } { "Older notes" } }
         }
         p.dim {
-            (page.count) " of at most " (MAX_NOTES) " notes. This program has opened its database "
-            @if page.starts == 1 { "once." } @else { (page.starts) " times." }
+            (page.count) " of at most " (MAX_NOTES) " notes. The program has started "
+            @if page.starts == 1 { "once" } @else { (page.starts) " times" }
+            " on this volume."
         }
     })
 }
@@ -79,7 +80,10 @@ mod tests {
         let html = super::notes(&Page { starts: 1, count: 1, notes, before: None });
         let shown = "&lt;/p&gt;&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;&amp;amp;";
         assert!(html.contains(shown) && !html.contains("<script"), "{html}");
-        assert!(html.contains("action=\"/notes/3/delete\"") && html.contains("database once."));
+        assert!(
+            html.contains("action=\"/notes/3/delete\"")
+                && html.contains("started once on this volume.")
+        );
         assert!(refusal("<b>").contains("&lt;b&gt;"));
     }
 
@@ -87,7 +91,10 @@ mod tests {
     fn older_notes_have_a_link() {
         let page = Page { starts: 2, count: 60, notes: Vec::new(), before: Some(11) };
         let html = super::notes(&page);
-        assert!(html.contains("<a href=\"/?before=11\">") && html.contains("database 2 times."));
+        assert!(
+            html.contains("<a href=\"/?before=11\">")
+                && html.contains("started 2 times on this volume.")
+        );
         assert!(!super::notes(&Page { before: None, ..page }).contains("?before="));
     }
 }
