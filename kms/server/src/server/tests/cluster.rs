@@ -10,10 +10,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use ::tests::etcd::Etcd;
 use kms_rules::audit;
 use kms_rules::ledger::{Entry, Kind};
 use protocol::digest::RequestId;
-use protocol::kms::{Address, GetTempCaCertResponse, NO_MAJORITY, UNAVAILABLE_STATUS};
+use protocol::kms::{
+    Address, EtcdEndpoints, GetTempCaCertResponse, NO_MAJORITY, UNAVAILABLE_STATUS,
+};
 use tdx_emulator::pki::machine::Machine;
 use tokio::time::{sleep, timeout};
 
@@ -37,6 +40,8 @@ struct Told {
     directory: std::path::PathBuf,
     ports: Vec<(SocketAddr, SocketAddr)>,
     pccs: String,
+    /// The etcd in which all of them store; `None`: each on a disk of its own.
+    etcd: Option<String>,
 }
 
 impl Told {
@@ -53,7 +58,10 @@ impl Told {
                 .iter()
                 .map(|ports| Address::parse(&address(ports)).unwrap())
                 .collect(),
-            store: Location::Directory(data),
+            store: match &self.etcd {
+                Some(etcd) => Location::Etcd(EtcdEndpoints::parse(etcd).unwrap()),
+                None => Location::Directory(data),
+            },
             ..place.config
         };
         place
@@ -116,7 +124,7 @@ struct Three {
 }
 
 impl Three {
-    fn start() -> Self {
+    fn start(etcd: Option<String>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let free = || {
             let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -127,7 +135,7 @@ impl Three {
         let told = |number: u8| {
             let directory = directory.path().join(number.to_string());
             std::fs::create_dir(&directory).unwrap();
-            Told { number, directory, ports: ports.clone(), pccs: pccs.clone() }
+            Told { number, directory, ports: ports.clone(), pccs: pccs.clone(), etcd: etcd.clone() }
         };
         let told: Vec<_> = (0..3).map(told).collect();
         let processes = told.iter().map(|told| Some(Process::start(told))).collect();
@@ -367,7 +375,7 @@ async fn during_load(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_three_processes_one_is_killed_and_comes_back_and_two_are_no_majority() {
-    let mut three = Three::start();
+    let mut three = Three::start(None);
     three.bootstrap().await;
     for number in 0..3 {
         three.serves(number).await;
@@ -425,4 +433,31 @@ async fn of_three_processes_one_is_killed_and_comes_back_and_two_are_no_majority
     for number in [1, 2] {
         three.serves(number).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_processes_store_in_one_etcd_of_which_a_member_is_killed() {
+    let mut etcd = tokio::task::spawn_blocking(Etcd::start).await.unwrap();
+    let mut three = Three::start(Some(etcd.addresses()));
+    three.bootstrap().await;
+    for number in 0..3 {
+        three.serves(number).await;
+    }
+    let got = during_load(&mut three, 1, async |three| {
+        etcd.kill(0);
+        sleep(Duration::from_secs(2)).await;
+        three.kill(1);
+        sleep(Duration::from_secs(4)).await;
+    });
+    let got = got.await;
+    let entries = three.ledger(0).await;
+    check(&entries, &got);
+
+    // It reads in etcd what the others stored.
+    three.start_again(1);
+    three.serves(1).await;
+    let [one, other] = [three.ledger(0).await, three.ledger(1).await];
+    assert!(one.starts_with(&entries) && other.starts_with(&entries));
+    let stored = tokio::task::block_in_place(|| three.place.status(&three.place.start()));
+    assert!(stored.state == "locked" && stored.entries >= one.len() as u64, "{stored:?}");
 }
