@@ -90,8 +90,8 @@ macro_rules! checks {
                 }
             }
 
-            /// Whether this is no verdict about the evidence: the collateral cannot be used now, and
-            /// by other collateral the same evidence might pass.
+            /// Whether this is no verdict about the evidence: the collateral cannot be used now,
+            /// and by other collateral the same evidence might pass.
             pub fn is_about_collateral(&self) -> bool {
                 let check = self.check();
                 check.is(Property::Collateral)

@@ -83,8 +83,9 @@ fn missing() -> Option<String> {
     kvm_access().err().map(|error| format!("/dev/kvm: {error}"))
 }
 
-/// The seed of the emulated machine that this host is, in hexadecimal digits: made once, so that all
-/// emulated guests of one user have one platform id, and those of another user or host have another.
+/// The seed of the emulated machine that this host is, in hexadecimal digits: made once, so that
+/// all emulated guests of one user have one platform id, and those of another user or host have
+/// another.
 pub fn emulated_machine_seed() -> Outcome<String> {
     let file = paths::state_directory()?.join(MACHINE_SEED_FILE);
     let mut seed = [0; MACHINE_SEED_BYTES];

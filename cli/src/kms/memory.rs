@@ -36,7 +36,7 @@ pub struct Head {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Resumed {
-    /// From where.
+    /// The head after which the member goes on.
     pub head: Head,
     /// The one process that may.
     pub member: Ed25519Key,

@@ -122,8 +122,8 @@ impl Victim {
         Ok(Outcome { wrong: before.wrong + after.wrong, ..after })
     }
 
-    /// Files are written one by one, each with an fsync. Whatever a power cut at any moment leaves of
-    /// the disk is mounted, and has each file whose fsync had returned.
+    /// Files are written one by one, each with an fsync. Whatever a power cut at any moment leaves
+    /// of the disk is mounted, and has each file whose fsync had returned.
     fn power_cuts_lose_nothing_that_was_synced(&mut self) {
         self.rig.does("recall base");
         self.mounted(self.disk.image().clone(), COUNTER - 1, self.anchor).unwrap();

@@ -1,5 +1,5 @@
-//! Power cuts of the example `notes` while it writes, on a disk that loses what was not flushed; and
-//! a clone of it that runs meanwhile.
+//! Power cuts of the example `notes` while it writes, on a disk that loses what was not flushed;
+//! and a clone of it that runs meanwhile.
 
 use std::collections::BTreeMap;
 use std::fs;

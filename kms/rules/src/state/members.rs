@@ -207,8 +207,8 @@ pub fn give_root(
 /// The next entry on the way of a process to a vote; `None` once it has one. `own_platform` is the
 /// platform on which the process found this member.
 ///
-/// The process takes the place of an earlier one of its platform, which is gone or ends: that one is
-/// removed first, by a majority of all, counted with it.
+/// The process takes the place of an earlier one of its platform, which is gone or ends: that one
+/// is removed first, by a majority of all, counted with it.
 ///
 /// # Errors
 /// If it may not be one, or the members are as many as the policy allows.
