@@ -185,7 +185,7 @@ impl App {
         );
         if !self.settings.allowed_envs.is_empty() {
             notes.push(format!(
-                "{} come from the encrypted environment alone; their names are measured, their values are not",
+                "variables from the encrypted environment alone (names are measured, values are not): {}",
                 self.settings.allowed_envs.join(", ")
             ));
         }
