@@ -417,6 +417,10 @@ pub struct Verify {
     /// Hash of the app-compose.json that the guest must run, 64 hex digits, in place of --app.
     #[arg(long, value_name = "HEX", conflicts_with = "app")]
     pub compose_hash: Option<String>,
+    /// Id under which the app must run, 40 hex digits, where it is not that of its file: a later
+    /// version keeps the id of the first.
+    #[arg(long, value_name = "HEX")]
+    pub app_id: Option<String>,
     #[command(flatten)]
     /// The machine that it must have; what is not stated is taken from the evidence's own claim.
     pub shape: ShapeFlags,

@@ -9,7 +9,7 @@ use attestation::policy::ExpectedReportData;
 use attestation::{
     Appraisal, Collateral, Release, StatedFirmware, StatedImage, StatedMachine, TrustAnchor, Wanted,
 };
-use protocol::digest::Sha256Digest;
+use protocol::digest::{AppId, Sha256Digest};
 use protocol::event_log::{self, RawEvent};
 use protocol::evidence::{self, Evidence};
 
@@ -53,6 +53,8 @@ pub struct AppraisalRequest {
     pub release: Option<Release>,
     /// The app that must run.
     pub app: Option<StatedApp>,
+    /// The id under which it must run; by default that of the machine, else that of its file.
+    pub app_id: Option<AppId>,
     /// What is stated of the machine.
     pub machine: StatedMachine,
     /// What is stated of the firmware.
@@ -111,11 +113,11 @@ pub fn judge_gathered(request: &AppraisalRequest, gathered: Gathered) -> Outcome
         let (mut app, input) = stated.expected()?;
         inputs.extend(input);
         // A later version of an app runs under the id of the first.
-        if let Source::Vm(vm) = &request.source
-            && let Some(app_id) = &vm.app_id
-        {
-            app.app_id = *app_id;
-        }
+        let of_vm = match &request.source {
+            Source::Vm(vm) => vm.app_id,
+            Source::Url(_) | Source::File(_) => None,
+        };
+        app.app_id = request.app_id.or(of_vm).unwrap_or(app.app_id);
         policy.app = Some(app);
     }
     let collateral = collateral(request, evidence, &policy.anchor)?;

@@ -60,6 +60,7 @@ impl View {
             image: Some(directory),
             release: None,
             app: Some(StatedApp::Hash(ComposeHash::of(&bytes))),
+            app_id: None,
             machine: StatedMachine::default(),
             firmware: StatedFirmware::default(),
             collateral: None,

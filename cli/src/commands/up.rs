@@ -155,6 +155,7 @@ fn appraisal_request(vm: &Vm, app: &App, options: &Up) -> Outcome<AppraisalReque
         image: Some(vm.image.clone()),
         release: None,
         app: Some(StatedApp::Directory(app.directory.clone())),
+        app_id: None,
         machine: StatedMachine {
             vcpus: Some(options.vcpus),
             memory_mib: Some(options.memory),

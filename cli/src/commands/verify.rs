@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use attestation::policy::ExpectedReportData;
 use attestation::{Appraisal, Release, Verdict};
-use protocol::digest::{ComposeHash, ReportData};
+use protocol::digest::{AppId, ComposeHash, ReportData};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -47,12 +47,15 @@ fn appraisal_request(options: &Verify) -> Outcome<AppraisalRequest> {
         _ => None,
     };
     let image = options.image.clone().or_else(|| of_vm(|vm| &vm.image));
+    let app = stated_app(options, of_vm(|vm| &vm.app))?;
+    let app_id = stated_app_id(options.app_id.as_deref(), app.as_ref())?;
     Ok(AppraisalRequest {
         release: released(image.as_deref(), &options.signers)?,
         event_logs: options.event_log.clone(),
         report_data: expected_report_data(options)?,
         image,
-        app: stated_app(options, of_vm(|vm| &vm.app))?,
+        app,
+        app_id,
         machine: stated::machine(&options.shape),
         firmware: stated::firmware(&options.of_firmware)?,
         collateral: options.collateral.clone(),
@@ -115,6 +118,18 @@ fn stated_app(options: &Verify, of_vm: Option<PathBuf>) -> Outcome<Option<Stated
     let hash = options.compose_hash.as_deref().map(stated_compose_hash).transpose()?;
     let directory = options.app.clone().or(of_vm).map(StatedApp::Directory);
     Ok(hash.map(StatedApp::Hash).or(directory))
+}
+
+/// The id that a person stated. An id alone states no app: whoever starts a guest chooses it.
+fn stated_app_id(text: Option<&str>, app: Option<&StatedApp>) -> Outcome<Option<AppId>> {
+    let Some(text) = text else { return Ok(None) };
+    if app.is_none() {
+        let what = "--app-id without an app: a host may start any app under any id";
+        return Err(Failure::new(what, "state the version with --app or --compose-hash too"));
+    }
+    let digits = text.strip_prefix("0x").unwrap_or(text).to_ascii_lowercase();
+    let hint = "give the 40 hex digits that `dstyx up` or an earlier verdict shows";
+    AppId::from_hex(&digits).hint(format!("--app-id {text}"), hint).map(Some)
 }
 
 fn stated_compose_hash(text: &str) -> Outcome<ComposeHash> {

@@ -150,6 +150,19 @@ fn report_data_is_what_a_person_states() {
     assert!(verify(&file, &["--report-data", "00"]).stderr.contains("all 64 bytes"));
 }
 
+/// A later version of an app runs under the id of the first, which its file does not say.
+#[test]
+fn the_id_of_an_upgraded_app_is_stated_beside_its_version() {
+    let file = vector("protocol/dstack-getquote.json");
+    let facts = verify(&file, &[]).json["facts"].clone();
+    let [hash, id] = ["compose_hash", "app_id"].map(|key| facts[key].as_str().unwrap());
+    let with = |id: &str| verify(&file, &["--compose-hash", hash, "--app-id", id]);
+    assert_eq!(with(id).verdict("app-id"), "pass");
+    assert_eq!(with(&"0".repeat(40)).verdict("app-id"), "fail");
+    assert!(with("00").stderr.contains("40 hex digits"));
+    assert!(verify(&file, &["--app-id", id]).stderr.contains("without an app"));
+}
+
 /// Whether dstyx could boot an app is no matter of a verdict: its file is hashed and compared.
 #[test]
 fn an_app_that_could_not_be_booted_here_is_compared_by_its_hash() {
