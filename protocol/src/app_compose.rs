@@ -125,6 +125,8 @@ pub struct RawAppCompose {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_tcb_evaluation: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_kms_list_version: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchor_max_age_secs: Option<u32>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub insecure_registries: Vec<String>,

@@ -107,7 +107,7 @@ fn client(
         claims: read.handover.claims.clone(),
         app_compose: read.app_compose.as_slice().into(),
     };
-    let pinned = PinnedKms::new(id, read.app.kms_bounds.min_tcb_evaluation);
+    let pinned = PinnedKms::new(id, read.app.kms_bounds);
     let client = KmsClient::new(&read.handover.kms_urls, pinned, proof, reports.clone())?;
     Ok(Some(Arc::new(client)))
 }

@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use attestation::TrustAnchor;
 use attestation::kms::{Accepts, KmsRules, VerifiedKms, judge_kms};
 use channel::{Attester, Judge};
+use protocol::app_compose::KmsBounds;
 use protocol::channel::{Binding, OwnerProof, Proof, Refusal, RefusalCode};
 use protocol::digest::Sha256Digest;
 use protocol::error::chain;
@@ -48,21 +49,21 @@ impl Attester for AgentProof {
 /// The KMS that the measured file pins, and whose signatures count on its quote.
 pub struct PinnedKms {
     key_provider_id: Sha256Digest,
-    minimum_evaluation_number: Option<u32>,
+    bounds: KmsBounds,
 }
 
 impl PinnedKms {
-    /// The KMS with this id, judged by collateral with this evaluation number or a later one.
-    pub fn new(key_provider_id: Sha256Digest, minimum_evaluation_number: Option<u32>) -> Self {
-        Self { key_provider_id, minimum_evaluation_number }
+    /// The KMS with this id, within what the measured file asks of it.
+    pub fn new(key_provider_id: Sha256Digest, bounds: KmsBounds) -> Self {
+        Self { key_provider_id, bounds }
     }
 
     fn rules(&self) -> io::Result<KmsRules> {
         Ok(KmsRules {
             key_provider_id: self.key_provider_id,
             anchor: anchor(Path::new(EMULATED_ROOT))?,
-            accepts: Accepts::Listed { minimum_version: 1 },
-            minimum_evaluation_number: self.minimum_evaluation_number,
+            accepts: Accepts::Listed { minimum_version: self.bounds.min_list_version.unwrap_or(1) },
+            minimum_evaluation_number: self.bounds.min_tcb_evaluation,
         })
     }
 }
@@ -159,7 +160,7 @@ mod tests {
 
     #[tokio::test]
     async fn another_cluster_is_foreign_and_so_is_what_states_nothing() {
-        let judge = PinnedKms::new(Sha256Digest([1; 32]), None);
+        let judge = PinnedKms::new(Sha256Digest([1; 32]), KmsBounds::default());
         let cluster = Cluster {
             name: "strangers".into(),
             owners: vec![protocol::digest::Ed25519Key([1; 32])],
@@ -185,6 +186,18 @@ mod tests {
         assert!(refused.unwrap_err().text.contains("the key provider is"));
         let refused = judge.judge(proof(Vec::new()), &binding(Role::App)).await.unwrap_err();
         assert_eq!(refused.code, RefusalCode::Evidence);
+    }
+
+    #[test]
+    fn the_floor_of_the_list_is_the_measured_files() {
+        let minimum = |min_list_version| {
+            let bounds = KmsBounds { min_list_version, ..KmsBounds::default() };
+            match PinnedKms::new(Sha256Digest([1; 32]), bounds).rules().unwrap().accepts {
+                Accepts::Listed { minimum_version } => minimum_version,
+                Accepts::Exactly { .. } => 0,
+            }
+        };
+        assert_eq!((minimum(None), minimum(Some(7))), (1, 7));
     }
 
     #[test]

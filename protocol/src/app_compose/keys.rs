@@ -52,6 +52,9 @@ pub struct KmsBounds {
     /// Least TCB evaluation number of the collateral by which the KMS is judged: a clock that is
     /// set back makes no older collateral good.
     pub min_tcb_evaluation: Option<u32>,
+    /// Lowest version of the owners' list that says what runs as the KMS: a version that they gave up
+    /// counts no more.
+    pub min_list_version: Option<u64>,
     /// How old the last anchor may become before the guest ends, in seconds.
     pub anchor_max_age_secs: Option<u32>,
 }
@@ -131,20 +134,28 @@ pub(super) fn kms_bounds(
     raw: &RawAppCompose,
     key_provider: KeyProvider,
 ) -> Result<KmsBounds, AppComposeError> {
-    let RawAppCompose { min_tcb_evaluation, anchor_max_age_secs, .. } = *raw;
+    let RawAppCompose { min_tcb_evaluation, min_kms_list_version, anchor_max_age_secs, .. } = *raw;
     let stated = [
         ("min_tcb_evaluation", min_tcb_evaluation.is_some()),
+        ("min_kms_list_version", min_kms_list_version.is_some()),
         ("anchor_max_age_secs", anchor_max_age_secs.is_some()),
     ];
     match stated.into_iter().find(|(_, stated)| *stated) {
         Some((field, _)) if key_provider == KeyProvider::None => {
             Err(refused(field, "asks something of a KMS; write key_provider kms too"))
         }
+        _ if min_kms_list_version == Some(0) => {
+            Err(refused("min_kms_list_version", "lists begin with version 1"))
+        }
         _ if anchor_max_age_secs.is_some_and(|secs| secs < MIN_ANCHOR_AGE_SECS) => {
             let what = format!("at least {MIN_ANCHOR_AGE_SECS}: an anchor is made every 120 s");
             Err(refused("anchor_max_age_secs", &what))
         }
-        _ => Ok(KmsBounds { min_tcb_evaluation, anchor_max_age_secs }),
+        _ => Ok(KmsBounds {
+            min_tcb_evaluation,
+            min_list_version: min_kms_list_version,
+            anchor_max_age_secs,
+        }),
     }
 }
 
