@@ -15,7 +15,8 @@ use std::path::PathBuf;
 
 use protocol::digest::Rtmr;
 use protocol::event_log::{
-    self, EventLogError as OrderError, MAX_EVENTS, MAX_LOG_BYTES, RawEvent, RuntimeEvent,
+    self, EventLogError as OrderError, MAX_EVENTS, MAX_GUEST_LOG_BYTES, MAX_LOG_BYTES, RawEvent,
+    RuntimeEvent,
 };
 use protocol::{event_name, strict_json};
 
@@ -276,8 +277,9 @@ fn line(settled: &Settled, event: &RuntimeEvent) -> Result<Vec<u8>, EventLogErro
     }
     let mut line = serde_json::to_vec(&event.to_raw()).expect("strings and numbers serialise");
     line.push(b'\n');
-    if settled.length_bytes + line.len() as u64 > MAX_LOG_BYTES as u64 {
-        return Err(too_large(format!("the log would exceed {MAX_LOG_BYTES} bytes")));
+    // In a JSON array, commas stand in place of all line feeds but the last, and two brackets.
+    if settled.length_bytes + line.len() as u64 + 1 > MAX_GUEST_LOG_BYTES as u64 {
+        return Err(too_large(format!("the log would exceed {MAX_GUEST_LOG_BYTES} bytes")));
     }
     Ok(line)
 }
@@ -409,6 +411,26 @@ mod tests {
             Err(EventLogError::TooLarge { .. })
         ));
         assert!(matches!(log.append(&event("")), Err(EventLogError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn a_log_fits_into_a_channel_and_an_event_that_would_make_it_larger_is_refused() {
+        let (directory, tee) = (tempfile::tempdir().unwrap(), Arc::new(SoftwareTee::default()));
+        let log = EventLog::new(directory.path().join("log"), Arc::clone(&tee));
+        boot(&log);
+        log.append(&event(event_name::SYSTEM_READY)).unwrap();
+        let mut bytes = event_log::MAX_PAYLOAD_BYTES;
+        while bytes > 0 {
+            match log.append(&RuntimeEvent::new("mine", vec![0; bytes])) {
+                Ok(()) => {}
+                Err(EventLogError::TooLarge { .. }) => bytes /= 2,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        let events = log.snapshot(|_| ()).unwrap().0.events().unwrap();
+        let json = serde_json::to_vec(&events).unwrap();
+        let room = MAX_GUEST_LOG_BYTES - json.len();
+        assert!(room < 512, "{room} bytes are left");
     }
 
     #[test]

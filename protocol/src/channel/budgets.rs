@@ -1,9 +1,9 @@
 //! How much a side reads of a peer that has proved nothing yet.
 
-use crate::{app_compose, quote};
+use crate::{app_compose, event_log, quote};
 
 /// Largest list of events, as JSON: the channel's evidence has the guest's own events only.
-pub const MAX_LOG_BYTES: usize = 1 << 20;
+pub const MAX_LOG_BYTES: usize = event_log::MAX_GUEST_LOG_BYTES;
 /// Largest claims, as JSON.
 pub const MAX_CLAIMS_BYTES: usize = 4096;
 /// Largest statement beside the evidence: a KMS's has documents of its owners, its image's list and
