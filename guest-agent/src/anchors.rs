@@ -9,7 +9,7 @@
 //! does an anchor that is older than the measured file allows.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use channel::Judge;
@@ -30,7 +30,13 @@ const RETRY: Duration = Duration::from_secs(15);
 const LATE_AFTER: Duration = Duration::from_secs(600);
 /// How long the last anchor may take: init ends the machine 90 s after it was asked to, of which
 /// the app has 80.
-const LAST_WITHIN: Duration = Duration::from_secs(5);
+pub const LAST_WITHIN: Duration = Duration::from_secs(5);
+/// The same of a guest that ends by itself, for which nothing waits: a KMS that is loaded answers
+/// within it.
+pub const LAST_OF_ITSELF_WITHIN: Duration = Duration::from_secs(60);
+/// When the status channel says that the generations of this mount come to their end: an eighth of
+/// them leaves years at any rate of commits.
+const NEARLY_USED: u64 = 7 << (GENERATION_BITS - 3);
 /// Requests that may wait for an anchor: each takes a commit and a call.
 const MAX_WAITING: usize = 32;
 /// The call.
@@ -81,6 +87,7 @@ pub struct Anchors<J: Judge = PinnedKms> {
     max_age: Option<Duration>,
     waiting: Semaphore,
     turn: Mutex<()>,
+    nearly_used: Once,
 }
 
 impl<J: Judge> std::fmt::Debug for Anchors<J> {
@@ -111,6 +118,7 @@ impl<J: Judge> Anchors<J> {
             max_age,
             waiting: Semaphore::new(MAX_WAITING),
             turn: Mutex::default(),
+            nearly_used: Once::new(),
         }
     }
 
@@ -177,11 +185,11 @@ impl<J: Judge> Anchors<J> {
     }
 
     /// The anchor of a guest whose app has stopped.
-    pub async fn last(&self) {
-        match timeout(LAST_WITHIN, self.anchor()).await {
+    pub async fn last(&self, within: Duration) {
+        match timeout(within, self.anchor()).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::warn!("no last anchor: {error}"),
-            Err(_) => tracing::warn!("no last anchor within {} s", LAST_WITHIN.as_secs()),
+            Err(_) => tracing::warn!("no last anchor within {} s", within.as_secs()),
         }
     }
 
@@ -193,8 +201,18 @@ impl<J: Judge> Anchors<J> {
         if generation >> GENERATION_BITS != open_counter {
             return Err(AnchorError::Window { generation, open_counter });
         }
+        if is_nearly_used(generation) {
+            self.nearly_used
+                .call_once(|| self.reports.send(Phase::SystemReady, Refusal::GenerationsUsed));
+        }
         Ok(AnchorRequest { open_counter, generation })
     }
+}
+
+/// Whether the mount has come so far that its guest should be started again, which gives it a new
+/// open counter. At the end the kernel lets nothing be written any more.
+fn is_nearly_used(generation: u64) -> bool {
+    generation & ((1 << GENERATION_BITS) - 1) >= NEARLY_USED
 }
 
 fn confirmed(request: &AnchorRequest, answer: &AnchorResponse) -> Result<u64, AnchorError> {
@@ -296,6 +314,14 @@ mod tests {
         let anchors = Anchors::new(Arc::new(kms), reports, || Ok(GENERATION), COUNTER + 1, None);
         assert!(matches!(anchors.anchor().await, Err(AnchorError::Window { .. })));
         assert_eq!(opened.load(std::sync::atomic::Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn the_last_eighth_of_the_generations_is_told() {
+        let counter = 5 << GENERATION_BITS;
+        let eighth = 1 << (GENERATION_BITS - 3);
+        assert!(!is_nearly_used(counter) && !is_nearly_used(counter + 7 * eighth - 1));
+        assert!(is_nearly_used(counter + 7 * eighth) && is_nearly_used(counter + 8 * eighth - 1));
     }
 
     #[test]

@@ -26,7 +26,7 @@ const STORE: &str = "/var/lib/dstyx/images";
 /// Bundles and state of what runs.
 const RUN: &str = "/run/dstyx/app";
 /// What containers write, and volumes.
-const DATA: &str = "/var/lib/dstyx";
+pub const DATA: &str = "/var/lib/dstyx";
 /// Servers that the guest asks, by DHCP.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Logs of the services.
@@ -71,7 +71,7 @@ fn credentials(app: &AppCompose, brought: &Environment) -> Result<Credentials, F
 }
 
 /// Reports what becomes of the app; returns when `stop` was asked for and everything has ended.
-pub async fn watch(app: &App, reports: &Reports, mut stop: Signal) {
+pub async fn watch(app: &App, reports: &Reports, stop: &mut Signal) {
     let mut states = app.states();
     let mut last = None;
     loop {

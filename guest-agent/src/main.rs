@@ -25,7 +25,9 @@ mod quotes;
 mod reports;
 #[allow(unsafe_code)]
 mod sys;
+mod upgrade;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -49,6 +51,7 @@ use crate::memory::Memory;
 use crate::owners::OwnerPort;
 use crate::quotes::QuoteDesk;
 use crate::reports::Reports;
+use crate::upgrade::{OnTrial, UpgradeError, Verdict};
 
 /// One thread is enough for a few requests; quotes and files are blocking and get threads of their
 /// own.
@@ -107,17 +110,62 @@ async fn run() -> Result<(), AgentError> {
     let owners = OwnerPort::open(&ready.boot().app).await.map_err(setup("the owners' port"))?;
     reports.send(Phase::SystemReady, Refusal::None);
     let boot = ready.boot();
+    let on_trial = match on_trial(boot) {
+        Ok(on_trial) => on_trial,
+        Err(error) => {
+            tracing::error!("{error}");
+            reports.send(Phase::DiskOpened, Refusal::DiskFailed);
+            stop.recv().await;
+            return Ok(());
+        }
+    };
     let app = app::start(boot);
     let mut tasks = serve(boot, desk, &app, Ports { public, owners }, inherited);
     if let Some(anchors) = boot.anchors.clone() {
         tasks.spawn(async move { anchors.keep().await });
     }
-    app::watch(&app, &reports, stop).await;
+    let failed = tokio::select! {
+        () = app::watch(&app, &reports, &mut stop) => None,
+        failed = not_upgraded(on_trial, &app) => Some(failed),
+    };
     tasks.abort_all();
     if let Some(anchors) = &boot.anchors {
-        anchors.last().await;
+        let within = match failed {
+            None => anchors::LAST_WITHIN,
+            Some(_) => anchors::LAST_OF_ITSELF_WITHIN,
+        };
+        anchors.last(within).await;
+    }
+    if let Some((phase, refusal)) = failed {
+        reports.send(phase, refusal);
+        stop.recv().await;
     }
     Ok(())
+}
+
+/// The trial of this version, if it begins one. A disk of one boot has no earlier version's data,
+/// and a plain one is the host's.
+fn on_trial(boot: &Boot) -> Result<Option<OnTrial>, UpgradeError> {
+    match boot.anchors {
+        Some(_) => upgrade::begin(Path::new(app::DATA), boot.app.hash),
+        None => Ok(None),
+    }
+}
+
+/// Waits until a new version of the app has failed its trial; what its guest ends with.
+async fn not_upgraded(on_trial: Option<OnTrial>, app: &App) -> (Phase, Refusal) {
+    let verdict = match on_trial {
+        Some(on_trial) => on_trial.watch(app).await,
+        None => Ok(Verdict::Runs),
+    };
+    match verdict {
+        Ok(Verdict::Fails) => (Phase::AppFailed, Refusal::UpgradeUndone),
+        Ok(Verdict::Runs | Verdict::Open(_)) => std::future::pending().await,
+        Err(error) => {
+            tracing::error!("{error}");
+            (Phase::DiskOpened, Refusal::DiskFailed)
+        }
+    }
 }
 
 /// The phases in which the host, or a KMS, decides whether the guest goes on.

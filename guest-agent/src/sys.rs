@@ -91,6 +91,18 @@ struct VolumeArguments {
 
 const _: () = assert!(size_of::<VolumeArguments>() == 4096);
 
+impl VolumeArguments {
+    /// Arguments about `name`, which gets a zero behind it.
+    fn new(descriptor: i64, name: &str) -> io::Result<Self> {
+        let mut arguments = Self { descriptor, name: [0; 4088] };
+        let room = arguments.name.len() - 1;
+        let fits = name.len() <= room && !name.contains('\0');
+        fits.then_some(()).ok_or(io::ErrorKind::InvalidInput)?;
+        arguments.name[..name.len()].copy_from_slice(name.as_bytes());
+        Ok(arguments)
+    }
+}
+
 /// Sends a request to `/dev/mapper/control`; the answer is in the request.
 pub fn mapper(
     control: &File,
@@ -118,11 +130,41 @@ pub fn mapper(
 pub fn grow_btrfs(mount_point: &File) -> io::Result<()> {
     /// `_IOW(0x94, 3, struct btrfs_ioctl_vol_args)`
     const RESIZE: libc::c_ulong = 1 << 30 | 4096 << 16 | 0x94 << 8 | 3;
-    let mut arguments = VolumeArguments { descriptor: 0, name: [0; 4088] };
-    arguments.name[..3].copy_from_slice(b"max");
+    let arguments = VolumeArguments::new(0, "max")?;
     // SAFETY: `mount_point` is open, and the kernel only reads the 4096 bytes of the argument,
     // which lives as long.
     result(unsafe { libc::ioctl(mount_point.as_raw_fd(), RESIZE, &raw const arguments) })
+}
+
+/// Makes the empty subvolume `name` in a directory of a btrfs.
+pub fn make_subvolume(directory: &File, name: &str) -> io::Result<()> {
+    /// `_IOW(0x94, 14, struct btrfs_ioctl_vol_args)`
+    const CREATE: libc::c_ulong = 1 << 30 | 4096 << 16 | 0x94 << 8 | 14;
+    let arguments = VolumeArguments::new(0, name)?;
+    // SAFETY: `directory` is open, and the kernel only reads the 4096 bytes of the argument, which
+    // lives as long.
+    result(unsafe { libc::ioctl(directory.as_raw_fd(), CREATE, &raw const arguments) })
+}
+
+/// Makes `name` in a directory of a btrfs a snapshot of the subvolume `source`, which may be
+/// written.
+pub fn snapshot_subvolume(source: &File, directory: &File, name: &str) -> io::Result<()> {
+    /// `_IOW(0x94, 1, struct btrfs_ioctl_vol_args)`
+    const SNAPSHOT: libc::c_ulong = 1 << 30 | 4096 << 16 | 0x94 << 8 | 1;
+    let arguments = VolumeArguments::new(source.as_raw_fd().into(), name)?;
+    // SAFETY: `directory` and `source`, whose descriptor the argument has, are open; the kernel
+    // only reads the 4096 bytes of the argument, which lives as long.
+    result(unsafe { libc::ioctl(directory.as_raw_fd(), SNAPSHOT, &raw const arguments) })
+}
+
+/// Removes the subvolume `name` of a directory of a btrfs, with all that is in it.
+pub fn remove_subvolume(directory: &File, name: &str) -> io::Result<()> {
+    /// `_IOW(0x94, 15, struct btrfs_ioctl_vol_args)`
+    const REMOVE: libc::c_ulong = 1 << 30 | 4096 << 16 | 0x94 << 8 | 15;
+    let arguments = VolumeArguments::new(0, name)?;
+    // SAFETY: `directory` is open, and the kernel only reads the 4096 bytes of the argument, which
+    // lives as long.
+    result(unsafe { libc::ioctl(directory.as_raw_fd(), REMOVE, &raw const arguments) })
 }
 
 /// Lets the ext4 mounted at `mount_point` use `blocks` blocks of its device.

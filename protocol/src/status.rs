@@ -115,13 +115,15 @@ codes! {
         EnvironmentRefused = 40, "the KMS refuses the encrypted environment: no signer of its policy signed it, or a newer one was accepted";
         EnvironmentNotAllowed = 41, "the encrypted environment has a variable that the app's measured file does not allow";
         AnchorTooOld = 42, "the KMS was not told how far the data disk is for longer than the app's measured file allows, so this guest ends";
+        UpgradeUndone = 43, "this version of the app did not come to run in time: its volumes were put back as they were before its first start";
+        GenerationsUsed = 44, "the data disk has been written so often since this boot that it will soon be read-only; start the guest again";
     }
 }
 
 impl Refusal {
     /// Whether the guest goes on and may yet succeed: a record with it ends no wait for a phase.
     pub fn goes_on(self) -> bool {
-        matches!(self, Self::KmsAway | Self::KmsForeign | Self::AnchorLate)
+        matches!(self, Self::KmsAway | Self::KmsForeign | Self::AnchorLate | Self::GenerationsUsed)
     }
 }
 
@@ -160,15 +162,19 @@ impl Report {
     }
 
     /// Whether the guest must end: a phase of the boot that is the agent's was refused for good, a
-    /// later boot has its disk, or more of its work could be undone than its app allows.
+    /// later boot has its disk, more of its work could be undone than its app allows, or its version
+    /// of the app did not come to run.
     pub fn ends_the_guest(&self) -> bool {
         let of_the_boot = matches!(
             self.phase,
             Phase::KeysReleased | Phase::DiskOpened | Phase::EnvironmentOpened
         );
         let refused = self.refusal != Refusal::None && !self.refusal.goes_on();
-        let lost = matches!(self.refusal, Refusal::Superseded | Refusal::AnchorTooOld);
-        of_the_boot && refused || lost
+        let later = matches!(
+            self.refusal,
+            Refusal::Superseded | Refusal::AnchorTooOld | Refusal::UpgradeUndone
+        );
+        of_the_boot && refused || later
     }
 
     /// The report's bytes.
@@ -312,6 +318,7 @@ mod tests {
         assert!(ends(Phase::SystemReady, Refusal::AnchorTooOld));
         assert!(!ends(Phase::AppRunning, Refusal::AnchorLate));
         assert!(!ends(Phase::AppFailed, Refusal::ImageStore));
+        assert!(ends(Phase::AppFailed, Refusal::UpgradeUndone));
     }
 
     #[test]

@@ -23,8 +23,9 @@ const SHM_BYTES: u64 = 64 << 20;
 const TMPFS_MODE: u32 = 0o1777;
 /// Where no image may put something: the kernel's file systems.
 const PLACES: [&str; 3] = ["/dev", "/proc", "/sys"];
-/// Where data directories lie on the data disk, beside the volumes.
-const DATA_DIRECTORIES: &str = "directories";
+/// Where data directories lie on the data disk, beside the volumes; in a directory of its own, so
+/// that one which is being made has a place beside it on the same subvolume.
+const DATA_DIRECTORIES: &str = "directories/all";
 /// Names of files that the agent writes for a container, in its run directory.
 const FILES: &str = "files";
 
