@@ -72,6 +72,7 @@ mod tests {
             image: None,
             release: None,
             app: None,
+            app_id: None,
             machine: StatedMachine::default(),
             firmware: StatedFirmware::default(),
             collateral: None,
