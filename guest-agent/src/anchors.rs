@@ -205,7 +205,7 @@ impl<J: Judge> Anchors<J> {
             self.nearly_used
                 .call_once(|| self.reports.send(Phase::SystemReady, Refusal::GenerationsUsed));
         }
-        Ok(AnchorRequest { open_counter, generation })
+        Ok(AnchorRequest { open_counter, generation, epoch: 0 })
     }
 }
 
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn an_answer_counts_only_if_it_keeps_what_was_told() {
-        let request = AnchorRequest { open_counter: 1, generation: 10 };
+        let request = AnchorRequest { open_counter: 1, generation: 10, epoch: 0 };
         let answer = |anchor| confirmed(&request, &AnchorResponse { anchor });
         assert_eq!(answer(10).unwrap(), 10);
         assert_eq!(answer(11).unwrap(), 11);

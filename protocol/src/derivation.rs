@@ -29,11 +29,13 @@ pub enum Purpose {
     RootK256,
     /// What a KMS stores: 32 bytes, an AES-256-GCM key.
     Store,
+    /// The roots of earlier epochs, where a KMS stores them: 32 bytes, an AES-256-GCM key.
+    Keyring,
 }
 
 impl Purpose {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Disk,
         Self::Environment,
         Self::AppCa,
@@ -42,6 +44,7 @@ impl Purpose {
         Self::RootCa,
         Self::RootK256,
         Self::Store,
+        Self::Keyring,
     ];
 
     /// Its name in a context.
@@ -55,6 +58,7 @@ impl Purpose {
             Self::RootCa => b"root-ca",
             Self::RootK256 => b"root-k256",
             Self::Store => b"store",
+            Self::Keyring => b"keyring",
         }
     }
 
@@ -67,7 +71,7 @@ impl Purpose {
             Self::AppCa | Self::RootCa => b"p256",
             Self::AppK256 | Self::RootK256 => b"secp256k1",
             Self::Identity => b"ed25519",
-            Self::Store => b"aes-256-gcm",
+            Self::Store | Self::Keyring => b"aes-256-gcm",
         }
     }
 }

@@ -22,7 +22,8 @@ pub use cluster::{
     THRESHOLD_VARIABLE,
 };
 pub use documents::{
-    KmsImage, KmsList, MAX_DOCUMENT_BYTES, Resumption, RootCertificate, payload_type,
+    EpochKeys, KmsImage, KmsList, MAX_DOCUMENT_BYTES, Renewal, Resumption, RootCertificate,
+    payload_type,
 };
 pub use endpoints::{EndpointError, EtcdEndpoints};
 pub use members::*;

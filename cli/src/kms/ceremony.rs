@@ -275,7 +275,8 @@ impl Ceremony<'_> {
     fn certify_root(&mut self, kms: &mut impl Calls, status: &StatusResponse) -> Outcome<()> {
         let identity = Ed25519Key(bytes("identity", &status.identity).map_err(refused)?);
         let key_provider_id = self.cluster.id();
-        let root = RootCertificate { key_provider_id, epoch: status.epoch, identity };
+        let root =
+            RootCertificate { key_provider_id, epoch: status.epoch, identity, renewal: None };
         self.memory.seen.root = Some(root.clone());
         self.memory.save()?;
         (self.say)(&format!("this user's key certifies the root of epoch {}", root.epoch));

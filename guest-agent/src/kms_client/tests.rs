@@ -146,7 +146,7 @@ pub fn client(
 }
 
 async fn anchor(client: &KmsClient<Says>) -> Result<u64, KmsError> {
-    let request = AnchorRequest { open_counter: 1, generation: 2 };
+    let request = AnchorRequest { open_counter: 1, generation: 2, epoch: 0 };
     let answer: AnchorResponse = client.call("Anchor", &request).await?;
     Ok(answer.anchor)
 }
@@ -197,7 +197,7 @@ async fn a_kms_that_is_away_is_waited_for_and_reported_once() {
     let (url, _) = kms(Ok(()), &script).await;
     let nobody = "https://127.0.0.1:1".to_owned();
     let (client, file) = client(directory.path(), &[nobody, url], Ok(()));
-    let request = AnchorRequest { open_counter: 1, generation: 2 };
+    let request = AnchorRequest { open_counter: 1, generation: 2, epoch: 0 };
     let answer: AnchorResponse =
         client.wait_for(Phase::AgentStarted, "Anchor", &request).await.unwrap();
     assert_eq!(answer.anchor, 7);

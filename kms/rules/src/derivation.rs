@@ -6,6 +6,7 @@
 //! KMS for epochs that were taken over from one.
 
 pub mod dstack;
+mod epoch;
 mod signing;
 
 use curve25519_dalek::MontgomeryPoint;
@@ -15,6 +16,7 @@ use protocol::digest::{AppId, Ed25519Key, InstanceId};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+pub use epoch::{EpochRoot, Keyring, KeyringError, MAX_EPOCHS};
 pub use signing::{RecoverableSignature, app_key_signed, env_key_signed};
 
 /// Bytes of a root.
@@ -46,6 +48,11 @@ impl Root {
     /// The root itself, for another process of the KMS that was verified and admitted to it.
     pub fn as_bytes(&self) -> &[u8; ROOT_BYTES] {
         &self.0
+    }
+
+    /// The same root again, for another holder in this process.
+    pub(crate) fn copied(&self) -> Self {
+        Self(self.0.clone())
     }
 
     /// The key of an instance's data disk; an app without instance ids has one disk.
@@ -100,6 +107,11 @@ impl Root {
     /// The AES-256-GCM key of what a KMS stores.
     pub fn store_key(&self) -> Zeroizing<[u8; 32]> {
         self.expand(&of(Purpose::Store))
+    }
+
+    /// The AES-256-GCM key of the roots of earlier epochs, where a KMS stores them.
+    pub fn keyring_key(&self) -> Zeroizing<[u8; 32]> {
+        self.expand(&of(Purpose::Keyring))
     }
 
     fn expand<const N: usize>(&self, context: &Context<'_>) -> Zeroizing<[u8; N]> {
@@ -164,6 +176,7 @@ mod tests {
             ("root-ca", hex::encode(root.root_ca().to_bytes())),
             ("root-k256", hex::encode(root.root_k256().to_bytes())),
             ("store", hex::encode(&root.store_key()[..])),
+            ("keyring", hex::encode(&root.keyring_key()[..])),
         ];
         let found: String = rows.iter().map(|(name, key)| format!("{name}: {key}\n")).collect();
         assert_eq!(found, include_str!("../vectors/derivation.txt"));
@@ -185,6 +198,7 @@ mod tests {
         assert!(seen.insert(root.root_ca().to_bytes().to_vec()));
         assert!(seen.insert(root.root_k256().to_bytes().to_vec()));
         assert!(seen.insert(root.store_key().to_vec()));
+        assert!(seen.insert(root.keyring_key().to_vec()));
         assert!(seen.insert(root.identity().to_bytes().to_vec()));
     }
 

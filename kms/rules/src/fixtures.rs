@@ -58,7 +58,8 @@ pub(crate) fn signed(
 }
 
 pub(crate) fn certificate() -> RootCertificate {
-    RootCertificate { key_provider_id: cluster().id(), epoch: 1, identity: Ed25519Key([9; 32]) }
+    let (key_provider_id, identity) = (cluster().id(), Ed25519Key([9; 32]));
+    RootCertificate { key_provider_id, epoch: 1, identity, renewal: None }
 }
 
 pub(crate) fn list(version: u64) -> KmsList {

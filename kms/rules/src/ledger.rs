@@ -11,9 +11,9 @@ use protocol::strict_json::{self, JsonError};
 use serde::{Deserialize, Serialize};
 
 pub use kinds::{
-    Anchored, Bootstrap, Call, Document, EnvironmentAccepted, Kind, Led, MAX_REASON_BYTES,
-    MemberAdmitted, MemberRemoved, Opened, Refusal, Released, Resumed, RootCertified, RootGiven,
-    Who,
+    Anchored, Bootstrap, Call, Document, EnvironmentAccepted, EpochOffered, Kind, Led,
+    MAX_REASON_BYTES, MemberAdmitted, MemberRemoved, Opened, Refusal, Released, Resumed,
+    RootCertified, RootGiven, Who,
 };
 
 use crate::policy::MAX_ENVELOPE_BYTES;

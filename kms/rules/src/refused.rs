@@ -130,6 +130,22 @@ pub enum Refused {
         /// The file that asks.
         found: ComposeHash,
     },
+    /// an epoch that is not there
+    #[error("there are no keys of the epoch {found}, the newest is {newest}")]
+    EpochUnknown {
+        /// As asked for.
+        found: u32,
+        /// The newest epoch.
+        newest: u32,
+    },
+    /// an epoch that was left
+    #[error("the instance runs on the epoch {runs_on}, and gets no keys of the epoch {found}")]
+    EpochOlder {
+        /// As asked for.
+        found: u32,
+        /// That of its disk.
+        runs_on: u32,
+    },
     /// no number is left
     #[error("the open counter {0} is beyond the last one")]
     CountersUsedUp(u64),
@@ -258,6 +274,9 @@ impl Refused {
                  danger_go_back_to_images"
             }
             Self::InstanceUnknown | Self::OtherFile { .. } => "ask for the keys first",
+            Self::EpochUnknown { .. } | Self::EpochOlder { .. } => {
+                "ask for the keys of the epoch that the instance runs on, or of a newer one"
+            }
             Self::CountersUsedUp(_) => "this disk can be opened no more: make a new instance",
             Self::Superseded { .. } => "halt: another guest has the disk",
             Self::CounterUnknown { .. } => "open the disk first",

@@ -5,6 +5,7 @@
 //! and then applied.
 
 mod environments;
+mod epochs;
 mod fold;
 mod guests;
 mod instance;
@@ -20,6 +21,7 @@ use crate::ledger::{Entry, Kind};
 use crate::policy::SignedPolicy;
 
 pub use environments::{Environment, accept_environment};
+pub use epochs::{Asked, Epochs, environment_epoch, instances_on, keys_epoch, offer_epoch};
 pub use guests::{anchor, certify, open_disk, reasons, refusal, release, release_once};
 pub use instance::{Instance, Mount};
 pub use members::{MAX_MEMBERS, Members, admit, give_root, lead, may_replicate};
@@ -46,6 +48,7 @@ pub struct State {
     newest_collateral_secs: u64,
     born: Option<Born>,
     members: Members,
+    epochs: Epochs,
     list: Option<(KmsList, String)>,
     policy: Option<SignedPolicy>,
     instances: BTreeMap<InstanceKey, Instance>,
@@ -109,6 +112,7 @@ impl Default for State {
             newest_collateral_secs: 0,
             born: None,
             members: Members::default(),
+            epochs: Epochs::default(),
             list: None,
             policy: None,
             instances: BTreeMap::new(),
@@ -165,7 +169,12 @@ impl State {
         &self.members
     }
 
-    /// The newest epoch; 0 without a root.
+    /// The epochs whose keys can be had.
+    pub fn epochs(&self) -> &Epochs {
+        &self.epochs
+    }
+
+    /// The newest epoch, whether apps get keys in it or not; 0 without a root.
     pub fn epoch(&self) -> u32 {
         self.born.as_ref().map_or(0, |born| born.epoch)
     }

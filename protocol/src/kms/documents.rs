@@ -29,6 +29,56 @@ pub struct RootCertificate {
     pub epoch: u32,
     /// The Ed25519 key under this root by which a KMS proves that it has the root.
     pub identity: Ed25519Key,
+    /// What comes and goes with the epoch; `None` for the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal: Option<Renewal>,
+}
+
+/// What a later epoch is for. Its root is a new one in any case, so that owners get new shares.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Renewal {
+    /// Which keys apps get in it.
+    pub keys: EpochKeys,
+    /// Digest of the public keys that were taken over, with [`EpochKeys::Dstack`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dstack: Option<Sha256Digest>,
+    /// Earlier epochs whose roots are erased.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retires: Vec<u32>,
+    /// How many instances may lose their disks, because they still run on one of those.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub danger_loses_instances: u64,
+}
+
+/// Which keys apps get in an epoch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EpochKeys {
+    /// Those derived from its root.
+    #[default]
+    Dstyx,
+    /// Those that a dstack KMS derives from its roots, which were taken over; the data disk's is
+    /// derived from the epoch's own root.
+    Dstack,
+    /// None: the epoch gives owners new shares, or retires others.
+    None,
+}
+
+impl EpochKeys {
+    /// Its name in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dstyx => "dstyx",
+            Self::Dstack => "dstack",
+            Self::None => "none",
+        }
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde passes a reference
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The owners' list of what a KMS may be; a later version replaces an earlier one.

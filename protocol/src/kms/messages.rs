@@ -23,6 +23,9 @@ pub struct GetAppKeyRequest {
     #[prost(bytes = "vec", tag = "100")]
     #[serde(with = "hex_bytes")]
     pub request_id: Vec<u8>,
+    /// The epoch whose keys are asked for; 0 for the one that the instance runs on.
+    #[prost(uint32, tag = "101")]
+    pub epoch: u32,
 }
 
 /// The keys of an app. Whoever holds one clears it when it is no longer needed.
@@ -61,6 +64,12 @@ pub struct AppKeyResponse {
     /// The epoch of all keys.
     #[prost(uint32, tag = "100")]
     pub epoch: u32,
+    /// The newest epoch; a guest that moves to it asks for its keys too, and anchors under it.
+    #[prost(uint32, tag = "101")]
+    pub newest_epoch: u32,
+    /// Which keys these are: `dstyx` or `dstack`.
+    #[prost(string, tag = "102")]
+    pub keys: String,
 }
 
 /// Asks for a new number under which the data disk is mounted.
@@ -92,6 +101,9 @@ pub struct AnchorRequest {
     /// A generation that is on the disk whole.
     #[prost(uint64, tag = "101")]
     pub generation: u64,
+    /// The epoch under whose key the disk is from now on; 0 for the one that it was under.
+    #[prost(uint32, tag = "102")]
+    pub epoch: u32,
 }
 
 /// The anchor was kept.
@@ -166,6 +178,9 @@ pub struct PublicKeyResponse {
     #[prost(bytes = "vec", tag = "4")]
     #[serde(with = "hex_bytes")]
     pub signature_v1: Vec<u8>,
+    /// The epoch of the key.
+    #[prost(uint32, tag = "100")]
+    pub epoch: u32,
 }
 
 /// What anybody may know of a KMS.
@@ -298,6 +313,13 @@ pub struct StatusResponse {
     /// Whether owners certified the root.
     #[prost(bool, tag = "112")]
     pub certified: bool,
+    /// Epochs whose keys can be had, ascending.
+    #[prost(message, repeated, tag = "113")]
+    pub epochs: Vec<EpochStatus>,
+    /// JSON of the certificate that owners sign for the root of the next epoch; empty if none was
+    /// made.
+    #[prost(string, tag = "114")]
+    pub offered: String,
 }
 
 impl StatusResponse {
@@ -307,6 +329,39 @@ impl StatusResponse {
         let of_type = |document: &&PendingDocument| document.payload_type == payload_type;
         self.pending.iter().filter(of_type).any(|document| document.signers.contains(&owner))
     }
+}
+
+/// One epoch.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EpochStatus {
+    /// Its number.
+    #[prost(uint32, tag = "100")]
+    pub epoch: u32,
+    /// See [`super::EpochKeys`].
+    #[prost(string, tag = "101")]
+    pub keys: String,
+    /// Instances that run on it.
+    #[prost(uint64, tag = "102")]
+    pub instances: u64,
+}
+
+/// Lets a KMS make the root of another epoch, which counts once owners certified it. Whoever holds
+/// one clears it.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NewEpochRequest {
+    /// JSON of [`super::Renewal`].
+    #[prost(string, tag = "100")]
+    pub renewal: String,
+    /// The scalar of a dstack KMS's root authority; 32 bytes, empty without.
+    #[prost(bytes = "vec", tag = "101")]
+    #[serde(with = "hex_bytes")]
+    pub dstack_ca: Vec<u8>,
+    /// That of its root secp256k1 key.
+    #[prost(bytes = "vec", tag = "102")]
+    #[serde(with = "hex_bytes")]
+    pub dstack_k256: Vec<u8>,
 }
 
 /// A document that too few owners signed yet.

@@ -3,7 +3,8 @@
 use super::members::{AdmitRequest, AppendRequest, GetKmsKeyRequest, ProposeRequest, VoteRequest};
 use super::messages::{
     AcceptEnvVersionRequest, AnchorRequest, AppIdRequest, GetAppKeyRequest, LedgerRequest,
-    OpenDiskRequest, PendingRequest, PutImageRequest, Share, SignCertRequest, SignedDocument,
+    NewEpochRequest, OpenDiskRequest, PendingRequest, PutImageRequest, Share, SignCertRequest,
+    SignedDocument,
 };
 use crate::prpc::{Arguments, PrpcError};
 
@@ -34,6 +35,7 @@ pub enum Request {
     GetAppEnvEncryptPubKey(AppIdRequest),
     Status,
     Bootstrap,
+    NewEpoch(NewEpochRequest),
     TakeShare,
     GiveShare(Share),
     CertifyRoot(SignedDocument),
@@ -79,6 +81,7 @@ impl KmsService {
             Self::Owner => &[
                 "Status",
                 "Bootstrap",
+                "NewEpoch",
                 "TakeShare",
                 "GiveShare",
                 "CertifyRoot",
@@ -130,6 +133,7 @@ impl KmsService {
             "GetAppEnvEncryptPubKey" => Request::GetAppEnvEncryptPubKey(arguments.decode()?),
             "Status" => Request::Status,
             "Bootstrap" => Request::Bootstrap,
+            "NewEpoch" => Request::NewEpoch(arguments.decode()?),
             "TakeShare" => Request::TakeShare,
             "GiveShare" => Request::GiveShare(arguments.decode()?),
             "CertifyRoot" => Request::CertifyRoot(arguments.decode()?),

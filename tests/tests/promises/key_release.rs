@@ -143,7 +143,7 @@ fn signed(payload_type: &'static str, document: &Value) -> String {
 /// A KMS that serves by this policy.
 fn serving(policy: &PolicyFile) -> State {
     let (key_provider_id, identity) = (cluster().id(), Ed25519Key([3; 32]));
-    let root = RootCertificate { key_provider_id, epoch: 1, identity };
+    let root = RootCertificate { key_provider_id, epoch: 1, identity, renewal: None };
     let root = signed(payload_type::ROOT, &to_value(root).unwrap());
     let image = KmsImage { os_image_hash: policy.os_images[0], compose_hash: ComposeHash([4; 32]) };
     let list = KmsList { key_provider_id, version: 1, images: vec![image] };

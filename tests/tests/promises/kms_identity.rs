@@ -53,8 +53,12 @@ impl Meeting {
         let key_provider_id = cluster.id();
         let identity = [9; 32];
         let key = ed25519_dalek::SigningKey::from_bytes(&identity).verifying_key();
-        let root =
-            RootCertificate { key_provider_id, epoch: 1, identity: Ed25519Key(key.to_bytes()) };
+        let root = RootCertificate {
+            key_provider_id,
+            epoch: 1,
+            identity: Ed25519Key(key.to_bytes()),
+            renewal: None,
+        };
         let image = image(&scene, true);
         let pair = pair(&image, ComposeHash::of(&scene.app_compose()));
         let list = KmsList { key_provider_id, version: MINIMUM, images: vec![pair] };

@@ -27,7 +27,7 @@ fn certified(identity: u8) -> Seen {
     let identity = Ed25519Key([identity; 32]);
     Seen {
         head: Some(Head { entries: 3, hash: Sha256Digest([7; 32]) }),
-        root: Some(RootCertificate { key_provider_id: ID, epoch: 1, identity }),
+        root: Some(RootCertificate { key_provider_id: ID, epoch: 1, identity, renewal: None }),
         ..Seen::default()
     }
 }

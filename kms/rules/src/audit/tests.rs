@@ -17,6 +17,7 @@ fn kms() -> Kms {
     let request = protocol::kms::AnchorRequest {
         open_counter: counter,
         generation: (counter << protocol::kms::GENERATION_BITS) + 5,
+        epoch: 0,
     };
     let entry = anchor(&kms.state, &guest(), &MEMBER, &request, NOW).unwrap();
     kms.append(entry);

@@ -7,11 +7,15 @@
 //! key.
 
 use hkdf::Hkdf;
+use p256::elliptic_curve::sec1::ToSec1Point as _;
 use p256::pkcs8::EncodePrivateKey as _;
-use protocol::digest::{AppId, InstanceId};
+use protocol::derivation::length_prefixed;
+use protocol::digest::{AppId, InstanceId, Sha256Digest};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+/// First field of what names the roots.
+const DIGEST_LABEL: &[u8] = b"dstyx-dstack-roots-1";
 /// The salt of every derivation.
 const SALT: &[u8] = b"RATLS";
 
@@ -39,6 +43,27 @@ impl Roots {
             ca: p256::SecretKey::from_slice(ca).map_err(|_| DstackError::NoScalar)?,
             k256: k256::ecdsa::SigningKey::from_slice(k256).map_err(|_| DstackError::NoScalar)?,
         })
+    }
+
+    /// The same roots again, for another holder in this process.
+    pub(crate) fn copied(&self) -> Self {
+        Self { ca: self.ca.clone(), k256: self.k256.clone() }
+    }
+
+    /// The two scalars, that of the root CA first.
+    pub(crate) fn to_bytes(&self) -> Zeroizing<[u8; 64]> {
+        let mut bytes = Zeroizing::new([0; 64]);
+        bytes[..32].copy_from_slice(&self.ca.to_bytes());
+        bytes[32..].copy_from_slice(&self.k256.to_bytes());
+        bytes
+    }
+
+    /// By what owners know them: SHA-256 of both public keys (compressed SEC1), each behind its
+    /// length.
+    pub fn digest(&self) -> Sha256Digest {
+        let ca = self.ca.public_key().to_sec1_point(true);
+        let k256 = self.k256.verifying_key().to_sec1_point(true);
+        Sha256Digest::of(&length_prefixed(&[DIGEST_LABEL, ca.as_bytes(), k256.as_bytes()]))
     }
 
     /// The key of the certificate authority of the whole KMS.

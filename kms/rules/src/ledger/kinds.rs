@@ -3,7 +3,7 @@
 use protocol::digest::{
     AppId, ComposeHash, Ed25519Key, InstanceId, OsImageHash, PlatformId, RequestId, Sha256Digest,
 };
-use protocol::kms::Cluster;
+use protocol::kms::{Cluster, Renewal};
 use serde::{Deserialize, Serialize};
 
 /// Longest reason of a refusal in the ledger.
@@ -15,8 +15,10 @@ pub const MAX_REASON_BYTES: usize = 512;
 pub enum Kind {
     /// A root was made; the first entry, and only that.
     Bootstrap(Bootstrap),
-    /// Owners certified the root.
+    /// Owners certified the root, that of the first epoch or of one that was offered.
     RootCertified(RootCertified),
+    /// The root of another epoch was made, which owners have not certified.
+    EpochOffered(EpochOffered),
     /// Owners set the list of what may be a KMS.
     ListSet(Document),
     /// Owners set the policy.
@@ -63,6 +65,18 @@ pub struct Bootstrap {
 pub struct RootCertified {
     /// The envelope of [`protocol::kms::RootCertificate`].
     pub envelope: String,
+}
+
+/// The root of another epoch was made in the memory of the process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EpochOffered {
+    /// The epoch.
+    pub epoch: u32,
+    /// The root's identity.
+    pub identity: Ed25519Key,
+    /// What comes and goes with it.
+    pub renewal: Renewal,
 }
 
 /// A document with a version.
@@ -215,6 +229,9 @@ pub struct Anchored {
     pub counter: u64,
     /// The generation.
     pub generation: u64,
+    /// The epoch under whose key the disk is from now on; `None` if it is as before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<u32>,
 }
 
 /// A guest may use an environment of its app.

@@ -4,12 +4,14 @@ use attestation::kms::Owners;
 use protocol::kms::GENERATION_BITS;
 
 use super::Environment;
+use super::epochs::check_offer;
 use super::instance::last_counter;
 use super::owners::{lowest_counter_after, owners, read_list, read_policy, read_resumption};
 use super::{Born, FIRST_EPOCH, Instance, Mount, RefusalWindow, State, certify_root};
 use crate::ledger::{
-    Anchored, Bootstrap, Document, Entry, EnvironmentAccepted, Fault, Kind, LedgerError,
-    MAX_REASON_BYTES, MemberAdmitted, Opened, Refusal, Released, Resumed, RootCertified, RootGiven,
+    Anchored, Bootstrap, Document, Entry, EnvironmentAccepted, EpochOffered, Fault, Kind,
+    LedgerError, MAX_REASON_BYTES, MemberAdmitted, Opened, Refusal, Released, Resumed,
+    RootCertified, RootGiven,
 };
 
 /// How long refusals are counted together.
@@ -55,6 +57,7 @@ impl State {
         match &entry.kind {
             Kind::Bootstrap(bootstrap) => self.bootstrapped(bootstrap)?,
             Kind::RootCertified(certified) => self.root_certified(certified, entry.time_secs)?,
+            Kind::EpochOffered(offered) => self.offered(offered)?,
             Kind::ListSet(document) => self.list_set(document)?,
             Kind::PolicySet(document) => self.policy_set(document, entry.time_secs)?,
             Kind::Resumed(resumed) => self.resumed(resumed, entry.time_secs)?,
@@ -92,8 +95,27 @@ impl State {
 
     fn root_certified(&mut self, certified: &RootCertified, time: u64) -> Result<(), Fault> {
         certify_root(self, &certified.envelope, time).map_err(rule)?;
+        let offered = self.epochs.accepted();
         let born = self.born.as_mut().ok_or_else(|| rule("no root was made yet"))?;
         born.certificate = Some(certified.envelope.clone());
+        let Some(EpochOffered { epoch, identity, renewal }) = offered else {
+            self.epochs.first(born.epoch);
+            return Ok(());
+        };
+        (born.epoch, born.identity) = (epoch, identity);
+        self.epochs.begin(epoch, &renewal);
+        let newest = self.epochs.newest();
+        for instance in self.instances.values_mut() {
+            if renewal.retires.contains(&instance.epoch()) {
+                instance.lost(newest);
+            }
+        }
+        Ok(())
+    }
+
+    fn offered(&mut self, offered: &EpochOffered) -> Result<(), Fault> {
+        check_offer(self, offered).map_err(rule)?;
+        self.epochs.offer(offered.clone());
         Ok(())
     }
 
@@ -125,6 +147,8 @@ impl State {
             return Err(rule("it says something else than the resumption in it"));
         }
         self.members.alone(resumed.member, self.entries);
+        // It was in the memory of another process.
+        self.epochs.accepted();
         self.lowest_counter = lowest;
         Ok(())
     }
@@ -162,7 +186,12 @@ impl State {
         if released.request_id.is_some() && known.is_some_and(|known| known.answers(released)) {
             return Err(rule("a second entry for one call"));
         }
-        let instance = self.instances.entry(key).or_insert_with(|| Instance::new(&released.who));
+        let epoch = released.epoch;
+        if self.epochs.keys(epoch).is_none() || known.is_some_and(|known| epoch < known.epoch()) {
+            return Err(rule(format!("keys of the epoch {epoch}")));
+        }
+        let new = || Instance::new(&released.who, epoch);
+        let instance = self.instances.entry(key).or_insert_with(new);
         instance.released(released);
         self.newest_collateral_secs =
             self.newest_collateral_secs.max(released.collateral_issued_secs);
@@ -203,7 +232,12 @@ impl State {
             let Anchored { counter, generation, .. } = anchored;
             return Err(rule(format!("the anchor {generation} under the open counter {counter}")));
         }
-        instance.anchored(anchored.generation);
+        if let Some(epoch) = anchored.epoch
+            && (self.epochs.keys(epoch).is_none() || epoch <= instance.epoch())
+        {
+            return Err(rule(format!("a disk under the key of the epoch {epoch}")));
+        }
+        instance.anchored(anchored.generation, anchored.epoch);
         Ok(())
     }
 

@@ -5,10 +5,11 @@
 //! [`unless`].
 
 use attestation::policy::TcbStatus;
-use protocol::digest::{AppId, Ed25519Key, InstanceId, RequestId};
+use protocol::digest::{AppId, Ed25519Key, InstanceId};
 use protocol::kms::{AnchorRequest, GENERATION_BITS};
 use protocol::rule::unless;
 
+use super::epochs::{Asked, keys_epoch};
 use super::instance::last_counter;
 use super::{Instance, InstanceKey, Phase, State};
 use crate::guest::Guest;
@@ -40,7 +41,7 @@ pub fn release(
     member: &Ed25519Key,
     clock_secs: u64,
 ) -> Result<Entry, Refused> {
-    let released = released(state, guest, member, None, clock_secs)?;
+    let released = released(state, guest, member, Asked::default(), clock_secs)?;
     Ok(state.next(Kind::Released(released), clock_secs))
 }
 
@@ -53,10 +54,10 @@ pub fn release_once(
     state: &State,
     guest: &Guest,
     member: &Ed25519Key,
-    request_id: Option<RequestId>,
+    asked: impl Into<Asked>,
     clock_secs: u64,
 ) -> Result<Option<Entry>, Refused> {
-    let released = released(state, guest, member, request_id, clock_secs)?;
+    let released = released(state, guest, member, asked.into(), clock_secs)?;
     let known = state.instances.get(&key(guest));
     if known.is_some_and(|known| known.answers(&released)) {
         return Ok(None);
@@ -68,7 +69,7 @@ fn released(
     state: &State,
     guest: &Guest,
     member: &Ed25519Key,
-    request_id: Option<RequestId>,
+    Asked { request_id, epoch }: Asked,
     clock_secs: u64,
 ) -> Result<Released, Refused> {
     first(reasons(state, guest, member, clock_secs))?;
@@ -77,7 +78,7 @@ fn released(
     let (policy_app, _) = policy.app(&app_id).ok_or(Refused::AppUnknown { app_id })?;
     Ok(Released {
         who: who(guest)?,
-        epoch: state.epoch(),
+        epoch: keys_epoch(state, &key(guest), epoch)?,
         policy_version: policy.version(),
         policy_app,
         new_instance: !state.instances.contains_key(&key(guest)),
@@ -134,7 +135,7 @@ pub fn anchor(
     reasons.unless(guest.reserves_report_data, || Refused::TagsNotReserved);
     first(reasons.0)?;
     let instance = state.instances.get(&key(guest)).ok_or(Refused::InstanceUnknown)?;
-    let AnchorRequest { open_counter: counter, generation } = *request;
+    let AnchorRequest { open_counter: counter, generation, epoch } = *request;
     let newest = instance.open_counter().unwrap_or_default();
     unless(counter >= newest, || Refused::Superseded { found: counter, newest })?;
     let mount = instance.mount().filter(|mount| mount.counter == counter);
@@ -145,8 +146,10 @@ pub fn anchor(
     unless(window == counter, || Refused::OutsideWindow { generation, counter })?;
     let (found, anchor) = (generation, instance.anchor().unwrap_or_default());
     unless(found >= anchor, || Refused::AnchorGoesBack { found, anchor })?;
+    let epoch = keys_epoch(state, &key(guest), epoch)?;
     let (app_id, instance_id) = key(guest);
-    let anchored = Anchored { app_id, instance_id, counter, generation };
+    let epoch = (epoch != instance.epoch()).then_some(epoch);
+    let anchored = Anchored { app_id, instance_id, counter, generation, epoch };
     Ok(state.next(Kind::Anchored(anchored), clock_secs))
 }
 

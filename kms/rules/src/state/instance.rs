@@ -14,6 +14,7 @@ pub struct Instance {
     last: Option<Released>,
     mount: Option<Mount>,
     anchor: Option<u64>,
+    epoch: u32,
 }
 
 /// The newest mount of a disk.
@@ -51,13 +52,14 @@ impl<T: Copy + PartialEq> History<T> {
 }
 
 impl Instance {
-    pub(super) fn new(who: &Who) -> Self {
+    pub(super) fn new(who: &Who, epoch: u32) -> Self {
         Self {
             files: History::of(who.compose_hash),
             images: History::of(who.os_image_hash),
             last: None,
             mount: None,
             anchor: None,
+            epoch,
         }
     }
 
@@ -79,6 +81,11 @@ impl Instance {
     /// The highest generation that was told.
     pub fn anchor(&self) -> Option<u64> {
         self.anchor
+    }
+
+    /// The epoch that it runs on: its disk is under that epoch's key.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
     }
 
     /// Whether this file got keys before the one that got them last.
@@ -117,8 +124,15 @@ impl Instance {
         self.mount = Some(mount);
     }
 
-    pub(super) fn anchored(&mut self, generation: u64) {
+    pub(super) fn anchored(&mut self, generation: u64, epoch: Option<u32>) {
         self.anchor = Some(generation);
+        self.epoch = epoch.unwrap_or(self.epoch);
+    }
+
+    /// The key of its disk is erased: the next one is made anew, under another epoch's.
+    pub(super) fn lost(&mut self, epoch: u32) {
+        self.anchor = None;
+        self.epoch = epoch;
     }
 }
 

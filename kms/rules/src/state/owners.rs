@@ -8,8 +8,10 @@ use protocol::digest::{Ed25519Key, Sha256Digest};
 use protocol::kms::{Cluster, ClusterError, KmsList, Resumption, RootCertificate, payload_type};
 use protocol::rule::unless;
 
+use super::epochs::check_renewal;
 use super::{Born, FIRST_EPOCH, State};
-use crate::ledger::{Bootstrap, Document, Entry, Kind, Resumed, RootCertified};
+use crate::derivation::MAX_EPOCHS;
+use crate::ledger::{Bootstrap, Document, Entry, EpochOffered, Kind, Resumed, RootCertified};
 use crate::policy::{MAX_ENVELOPE_BYTES, PolicyRefusal, SignedPolicy};
 
 /// How far open counters jump where entries may be missing: more mounts than those can have been
@@ -45,6 +47,46 @@ pub enum DocumentRefused {
     /// a second certificate
     #[error("the root is certified already")]
     Certified,
+    /// an epoch before the first root is certified
+    #[error("the root of the first epoch is not certified yet")]
+    Uncertified,
+    /// an epoch of a KMS with replicas
+    #[error("the KMS has {0} members, and another epoch begins in one that is alone")]
+    Replicas(usize),
+    /// a second root that waits
+    #[error("a root of epoch {0} waits for the owners' certificate already")]
+    Offered(u32),
+    /// another epoch
+    #[error("the epoch {found} follows none, expected {expected}")]
+    Epoch {
+        /// As it says.
+        found: u32,
+        /// The next one.
+        expected: u32,
+    },
+    /// keys that were taken over, or not
+    #[error("an epoch with keys of the kind {0} and the roots of a dstack KMS do not go together")]
+    TakenOver(&'static str),
+    /// epochs to retire, out of order
+    #[error("the epochs to retire are expected in ascending order")]
+    RetiresOrder,
+    /// an epoch that is not there
+    #[error("there is no epoch {0} to retire")]
+    UnknownEpoch(u32),
+    /// no epoch or too many
+    #[error("{0} epochs with keys would be left, expected 1 to {MAX_EPOCHS}")]
+    EpochsLeft(usize),
+    /// instances that would lose their disks
+    #[error(
+        "{found} instances run on an epoch to retire and would lose their disks; \
+         danger_loses_instances allows {allowed}"
+    )]
+    Instances {
+        /// Instances on those epochs.
+        found: u64,
+        /// As the certificate says.
+        allowed: u64,
+    },
     /// an older list
     #[error("the list has version {found}, expected one above {previous}")]
     ListVersion {
@@ -192,10 +234,16 @@ pub fn certify_root(
 
 fn read_root(state: &State, owners: &Owners, envelope: &str) -> Result<(), DocumentRefused> {
     let born = born(state)?;
-    let RootCertificate { epoch, identity, .. } = owners.root(envelope)?;
-    let ours = (epoch, identity) == (born.epoch, born.identity);
+    let RootCertificate { epoch, identity, renewal, .. } = owners.root(envelope)?;
+    if born.certificate.is_none() {
+        let ours = (epoch, identity, renewal) == (born.epoch, born.identity, None);
+        return unless(ours, || DocumentRefused::OtherRoot { epoch, identity });
+    }
+    let offered = state.epochs().offered().ok_or(DocumentRefused::Certified)?;
+    let EpochOffered { epoch: next, identity: made, renewal: asked } = offered;
+    let ours = (&epoch, &identity, renewal.as_ref()) == (next, made, Some(asked));
     unless(ours, || DocumentRefused::OtherRoot { epoch, identity })?;
-    unless(born.certificate.is_none(), || DocumentRefused::Certified)
+    check_renewal(state, asked)
 }
 
 /// The owners' list of what may be a KMS.
@@ -300,7 +348,7 @@ pub(super) fn lowest_counter_after(state: &State, now_secs: u64) -> u64 {
     highest.saturating_add(COUNTERS_AT_RESUMPTION)
 }
 
-fn born(state: &State) -> Result<&Born, DocumentRefused> {
+pub(super) fn born(state: &State) -> Result<&Born, DocumentRefused> {
     state.born.as_ref().ok_or(DocumentRefused::Unborn)
 }
 

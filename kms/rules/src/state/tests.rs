@@ -1,6 +1,7 @@
 //! Each rule by itself, and the rules together.
 
 mod calls;
+mod epochs;
 mod members;
 mod owners;
 mod release;

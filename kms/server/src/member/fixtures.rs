@@ -94,7 +94,7 @@ impl Place {
     pub fn root(&self, status: &StatusResponse) -> RootCertificate {
         let identity = Ed25519Key(status.identity.clone().try_into().unwrap());
         let key_provider_id = self.config.cluster.id();
-        RootCertificate { key_provider_id, epoch: status.epoch, identity }
+        RootCertificate { key_provider_id, epoch: status.epoch, identity, renewal: None }
     }
 
     /// A list with one entry.

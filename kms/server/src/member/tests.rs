@@ -33,7 +33,11 @@ fn open(member: &Member, instance: u8) -> Result<OpenDiskResponse, MemberError> 
 
 fn anchor(member: &Member, instance: u8, open_counter: u64) -> Result<AnchorResponse, MemberError> {
     let generation = open_counter << 40 | 7;
-    call(member, &of(instance), Request::Anchor(AnchorRequest { open_counter, generation }))
+    call(
+        member,
+        &of(instance),
+        Request::Anchor(AnchorRequest { open_counter, generation, epoch: 0 }),
+    )
 }
 
 /// What an owner's call is refused with.

@@ -209,7 +209,7 @@ async fn a_listed_guest_gets_its_keys_opens_its_disk_and_anchors_it() {
     ready.ready = true;
     let mut ready = running.guest(&ready).await.unwrap();
     let generation = opened.open_counter << 40;
-    let request = AnchorRequest { open_counter: opened.open_counter, generation };
+    let request = AnchorRequest { open_counter: opened.open_counter, generation, epoch: 0 };
     let anchored: AnchorResponse = ask(&mut ready, "Anchor", &request).await.unwrap();
     assert_eq!(anchored.anchor, generation);
     let late = GetAppKeyRequest::default();
