@@ -121,6 +121,7 @@ fn written(request: &Request, encoding: Encoding) -> Vec<u8> {
         Request::PutImage(args) => bytes(args, encoding),
         Request::Ledger(args) => bytes(args, encoding),
         Request::Pending(args) => bytes(args, encoding),
+        Request::NewEpoch(args) => bytes(args, encoding),
         Request::GetKmsKey(args) => bytes(args, encoding),
         Request::Admit(args) => bytes(args, encoding),
         Request::Append(args) => bytes(args, encoding),

@@ -79,7 +79,8 @@ fn keys(reader: &mut Reader<'_>) -> Result<AppKeyResponse, MemoryError> {
         disk_crypt_key: field(reader, "disk_crypt_key")?.to_vec(),
         gateway_app_id: text(reader, "gateway_app_id")?,
         os_image_hash: field(reader, "os_image_hash")?.to_vec(),
-        tproxy_app_id: String::new(),
+        // What else a KMS says is of the boot alone.
+        ..AppKeyResponse::default()
     })
 }
 

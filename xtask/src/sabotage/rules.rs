@@ -46,7 +46,11 @@ pub const FAMILIES: [Family; 6] = [
     },
     Family {
         name: "owners",
-        files: &["kms/rules/src/state/owners.rs", "kms/rules/src/policy.rs"],
+        files: &[
+            "kms/rules/src/state/owners.rs",
+            "kms/rules/src/state/epochs.rs",
+            "kms/rules/src/policy.rs",
+        ],
         fields_of: &[],
         tests: &["--package", "kms-rules", "--lib", "--", "state::", "policy::", "collection::"],
     },

@@ -8,7 +8,7 @@ use kms_rules::refused::Refused;
 use kms_rules::state::{self, Instance, State};
 use protocol::digest::RequestId;
 use protocol::kms::{
-    AcceptEnvVersionResponse, AnchorResponse, AppKeyResponse, GetTempCaCertResponse,
+    AcceptEnvVersionResponse, AnchorResponse, AppKeyResponse, EpochKeys, GetTempCaCertResponse,
     OpenDiskResponse, Request, SignCertRequest, SignCertResponse,
 };
 use protocol::prpc::{self, Encoding, PrpcError};
@@ -156,6 +156,8 @@ impl Inner {
             gateway_app_id: gateway.map(|id| id.to_string()).unwrap_or_default(),
             os_image_hash: guest.os_image_hash.0.to_vec(),
             epoch: self.state().epoch(),
+            newest_epoch: self.state().epochs().newest(),
+            keys: EpochKeys::Dstyx.name().to_owned(),
         })
     }
 }

@@ -11,7 +11,8 @@ use kms_rules::state::{self, Phase, Signed, State};
 use protocol::digest::Ed25519Key;
 use protocol::image::MAX_BYTES as MAX_IMAGE_BYTES;
 use protocol::kms::{
-    LedgerResponse, Request, Share as ShareMessage, SignedDocument, StatusResponse,
+    EpochKeys, EpochStatus, LedgerResponse, Request, Share as ShareMessage, SignedDocument,
+    StatusResponse,
 };
 use protocol::prpc::{self, Encoding, PrpcError};
 use zeroize::Zeroize as _;
@@ -89,6 +90,8 @@ impl Member {
             pending: inner.collection.pending(&self.owners),
             holders: self.holders(inner),
             certified: inner.certified.is_some(),
+            epochs: epochs(state),
+            offered: String::new(),
         }
     }
 
@@ -250,4 +253,14 @@ fn signed_document(request: &Request) -> Option<(Signed, &SignedDocument)> {
         Request::Resume(document) => Some((Signed::Resumption, document)),
         _ => None,
     }
+}
+
+/// The epochs whose keys can be had, and what runs on each.
+fn epochs(state: &State) -> Vec<EpochStatus> {
+    let status = |(epoch, keys): (&u32, &EpochKeys)| EpochStatus {
+        epoch: *epoch,
+        keys: keys.name().to_owned(),
+        instances: state::instances_on(state, *epoch),
+    };
+    state.epochs().live().iter().map(status).collect()
 }

@@ -98,6 +98,7 @@ impl Member {
             timestamp: now_secs,
             signature_v1: sign(Some(now_secs)),
             public_key: public_key.to_vec(),
+            epoch: inner.state.epochs().newest(),
         })
     }
 }
