@@ -10,7 +10,8 @@ mod up;
 
 pub use env::{Env, EnvSeal};
 pub use kms::{
-    KeyFlags, Kms, KmsAt, KmsCommand, KmsImageVerb, KmsLedger, KmsPolicy, KmsStart, Transfer,
+    KeyFlags, Kms, KmsAt, KmsCommand, KmsEpoch, KmsImageVerb, KmsLedger, KmsPolicy, KmsStart,
+    NewEpoch, Transfer,
 };
 pub use up::{Down, Up};
 

@@ -98,6 +98,9 @@ pub enum Kms {
     /// Write, sign, check, explain or set the policy: which guests get keys.
     #[command(subcommand)]
     Policy(KmsPolicy),
+    /// Begin, certify or show epochs of the root.
+    #[command(subcommand)]
+    Epoch(KmsEpoch),
     /// Export the ledger of decisions, or verify an exported one.
     #[command(subcommand)]
     Ledger(KmsLedger),
@@ -198,6 +201,40 @@ pub enum KmsPolicy {
         /// The envelope.
         file: PathBuf,
     },
+}
+
+/// What is done with epochs.
+#[derive(Debug, Subcommand)]
+pub enum KmsEpoch {
+    /// Show each epoch, and how many instances run on it.
+    List,
+    /// Let the KMS make the root of another epoch, take this owner's share of it and certify it.
+    New(NewEpoch),
+    /// Erase the root of an epoch on which nothing runs; owners get new shares.
+    Retire {
+        /// The epoch.
+        epoch: u32,
+        /// Erase it although so many instances at most run on it, and lose their disks.
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        danger_lose_instances: u64,
+    },
+    /// Take this owner's share of the root that another owner let the KMS make, and certify it.
+    Certify,
+}
+
+/// Which keys an epoch has.
+#[derive(Debug, Clone, Default, Args)]
+pub struct NewEpoch {
+    /// Apps get no keys in it: it gives owners new shares.
+    #[arg(long, conflicts_with_all = ["dstack_ca", "dstack_k256"])]
+    pub shares_only: bool,
+    /// Take over a dstack KMS: the file with the scalar of its root authority's P-256 key, 32 bytes
+    /// or 64 hex digits.
+    #[arg(long, value_name = "FILE", requires = "dstack_k256")]
+    pub dstack_ca: Option<PathBuf>,
+    /// The same of its root secp256k1 key.
+    #[arg(long, value_name = "FILE", requires = "dstack_ca")]
+    pub dstack_k256: Option<PathBuf>,
 }
 
 /// What is done with ledgers.

@@ -19,6 +19,7 @@ use crate::kms::reached::Reached;
 use crate::output::{Output, columns};
 use crate::owner::{self, Owner};
 
+mod epoch;
 mod ledger;
 mod policy;
 mod start;
@@ -42,14 +43,15 @@ pub fn run(KmsCommand { at, verb }: &KmsCommand, output: &Output) -> Outcome<Exi
             ceremony.lead(kms).map(drop)
         }),
         Kms::Share => share(at, output),
-        Kms::Recover => {
-            act(at, output, Step::GiveShare, |ceremony, kms, _| ceremony.give_share(kms))
-        }
+        Kms::Recover => act(at, output, Step::GiveShare, |ceremony, kms, status| {
+            ceremony.give_share(kms, status)
+        }),
         Kms::Resume { danger_again } => act(at, output, Step::Resume, |ceremony, kms, status| {
             ceremony.resume(kms, status, *danger_again)
         }),
         Kms::List => list(at, output),
         Kms::Policy(verb) => policy::run(verb, at, output),
+        Kms::Epoch(verb) => epoch::run(verb, at, output),
         Kms::Ledger(verb) => ledger::run(verb, at, output),
         Kms::Image(KmsImageVerb::Put { dir }) => put_image(at, dir, output),
     }
@@ -124,6 +126,13 @@ fn shown(kms: &Reached, status: &StatusResponse, output: &Output) {
         if !status.holders.is_empty() {
             rows.push((holders(&status.state), names(&status.holders, kms)));
         }
+        for epoch in status.epochs.iter().filter(|_| status.epochs.len() > 1) {
+            let what = format!("epoch {}: {} instances", epoch.epoch, epoch.instances);
+            rows.push((keys_of(&epoch.keys), what));
+        }
+        if !status.offered.is_empty() {
+            rows.push(("offered", "the root of the next epoch; `dstyx kms epoch certify`".into()));
+        }
         for document in &status.pending {
             let what = format!(
                 "a {} has {} of {} signatures: {}",
@@ -138,6 +147,14 @@ fn shown(kms: &Reached, status: &StatusResponse, output: &Output) {
             rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
         columns(&rows)
     });
+}
+
+/// Whose formulas an epoch's keys have.
+fn keys_of(keys: &str) -> &'static str {
+    match keys {
+        "dstack" => "dstack keys",
+        _ => "keys",
+    }
 }
 
 fn holders(state: &str) -> &'static str {
@@ -203,8 +220,9 @@ fn share(at: &KmsAt, output: &Output) -> Outcome<ExitCode> {
     let mut reached = Reached::at(at)?;
     let say = |step: &str| output.step(step);
     let (mut ceremony, kms) = reached.ceremony(&say);
+    let status: StatusResponse = kms.call("Status", &Empty {})?;
     ceremony.take_share(kms)?;
-    let epoch = reached.memory.share()?.map(|share| share.epoch);
+    let epoch = reached.memory.share(status.epoch)?.map(|share| share.epoch);
     output.result(&json!({ "kept": true, "epoch": epoch }), || {
         "this owner's share of the root is kept, for its user alone\n".to_owned()
     });

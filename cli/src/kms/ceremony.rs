@@ -7,16 +7,17 @@
 
 use protocol::digest::{Ed25519Key, Sha256Digest};
 use protocol::kms::{
-    Cluster, KmsImage, KmsList, LedgerRequest, LedgerResponse, Resumption, RootCertificate, Share,
-    SignedDocument, StatusResponse, payload_type,
+    Cluster, EpochKeys, KmsImage, KmsList, LedgerRequest, LedgerResponse, MAX_DOCUMENT_BYTES,
+    Resumption, RootCertificate, Share, SignedDocument, StatusResponse, payload_type,
 };
 use protocol::prpc::Empty;
+use protocol::strict_json;
 use zeroize::Zeroize as _;
 
 use super::channel::Calls;
 use super::ledger;
 use super::memory::{Head, Memory, OwnShare, Resumed, Seen};
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Hint as _, Outcome};
 use crate::owner::Owner;
 
 /// A fresh KMS takes three steps; a loop that makes no progress ends.
@@ -169,7 +170,9 @@ pub struct Ceremony<'a> {
     pub memory: &'a mut Memory,
     /// What runs there, which the list names.
     pub image: KmsImage,
-    /// The list that the KMS proved when the channel was opened.
+    /// The root that the KMS proved when the channel was opened.
+    pub proved: Option<RootCertificate>,
+    /// The list that it proved.
     pub listed: Option<KmsList>,
     /// Says a step.
     pub say: &'a dyn Fn(&str),
@@ -191,7 +194,7 @@ impl Ceremony<'_> {
             match step {
                 Step::Bootstrap => self.bootstrap(kms)?,
                 Step::Certify => self.certify(kms, &status)?,
-                Step::GiveShare => self.give_share(kms)?,
+                Step::GiveShare => self.give_share(kms, &status)?,
                 Step::Resume => self.resume(kms, &status, false)?,
                 Step::Done => {
                     self.take_share_late(kms, &status)?;
@@ -236,6 +239,52 @@ impl Ceremony<'_> {
         let head = self.checked_head(kms, &status)?;
         self.memory.seen.head = Some(head);
         self.memory.save()?;
+        if let Some(proved) = self.proved.clone() {
+            self.counts(proved)?;
+        }
+        Ok(status)
+    }
+
+    /// Enough owners certified a root: it is the one that this owner expects, and its share takes
+    /// the place of earlier ones.
+    fn counts(&mut self, root: RootCertificate) -> Outcome<()> {
+        let epoch = root.epoch;
+        if self.memory.seen.root.as_ref().is_none_or(|seen| seen.epoch < epoch) {
+            self.memory.seen.root = Some(root);
+            self.memory.save()?;
+        }
+        match self.memory.share(epoch)? {
+            Some(_) => self.memory.destroy_shares_before(epoch),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes this owner's share of the root that the KMS offers for the next epoch, and certifies
+    /// it.
+    pub fn certify_offered(
+        &mut self,
+        kms: &mut impl Calls,
+        status: &StatusResponse,
+    ) -> Outcome<StatusResponse> {
+        let root = offered(status, self.cluster.id())?;
+        (self.say)(&format!("the KMS was verified: {}", renewal_sentence(&root)));
+        let share = OwnShare::taken(kms.call("TakeShare", &Empty {})?);
+        if share.epoch != root.epoch {
+            return Err(Failure::new(
+                format!("the KMS gives a share of epoch {}, expected {}", share.epoch, root.epoch),
+                "nothing was signed; did its process start again? `dstyx kms status`",
+            ));
+        }
+        // One of the same epoch that is kept is of a root that came to nothing.
+        self.memory.replace_share(&share)?;
+        (self.say)(&format!(
+            "this user's key certifies the root of epoch {}, whose share is kept",
+            root.epoch
+        ));
+        let status = self.send(kms, "CertifyRoot", payload_type::ROOT, &root)?;
+        if status.epoch == root.epoch {
+            self.counts(root)?;
+        }
         Ok(status)
     }
 
@@ -260,7 +309,7 @@ impl Ceremony<'_> {
     /// The share, the root's certificate and the list, in this order: a root without a share that
     /// was kept would be lost with the guest.
     fn certify(&mut self, kms: &mut impl Calls, status: &StatusResponse) -> Outcome<()> {
-        if !self.holds(status) || self.memory.share()?.is_none() {
+        if !self.holds(status) || self.memory.share(status.epoch)?.is_none() {
             self.take_share(kms)?;
         }
         if !status.certified {
@@ -286,7 +335,8 @@ impl Ceremony<'_> {
     /// The share of an owner whom the others did not wait for, while the process that made the root
     /// lives.
     fn take_share_late(&mut self, kms: &mut impl Calls, status: &StatusResponse) -> Outcome<()> {
-        if status.holders.is_empty() || self.holds(status) || self.memory.share()?.is_some() {
+        let kept = self.memory.share(status.epoch)?.is_some();
+        if status.holders.is_empty() || self.holds(status) || kept || !status.offered.is_empty() {
             return Ok(());
         }
         self.take_share(kms)
@@ -315,8 +365,8 @@ impl Ceremony<'_> {
     }
 
     /// The kept share rebuilds the root.
-    pub fn give_share(&mut self, kms: &mut impl Calls) -> Outcome<()> {
-        let share = self.memory.share()?.ok_or_else(|| {
+    pub fn give_share(&mut self, kms: &mut impl Calls, status: &StatusResponse) -> Outcome<()> {
+        let share = self.memory.share(status.epoch)?.ok_or_else(|| {
             Failure::new(
                 "the KMS waits for a share of its root, and this user keeps none",
                 "take the user's data directory back from a backup; without a share the root is lost",
@@ -381,6 +431,50 @@ impl Ceremony<'_> {
         let envelope = self.owner.sign_document(payload_type, document);
         kms.call(method, &SignedDocument { envelope })
     }
+}
+
+/// The certificate that the KMS asks for.
+fn offered(status: &StatusResponse, key_provider_id: Sha256Digest) -> Outcome<RootCertificate> {
+    if status.offered.is_empty() {
+        return Err(Failure::new(
+            "the KMS offers no root for another epoch",
+            "`dstyx kms epoch new` lets it make one",
+        ));
+    }
+    let root: RootCertificate =
+        strict_json::parse(status.offered.as_bytes(), MAX_DOCUMENT_BYTES)
+            .hint("the root that the KMS offers", "is it of another version than this program?")?;
+    let next = status.epoch.saturating_add(1);
+    if root.key_provider_id != key_provider_id || root.epoch != next || root.renewal.is_none() {
+        return Err(Failure::new(
+            format!("the KMS offers a root of epoch {} of {}", root.epoch, root.key_provider_id),
+            "nothing was signed",
+        ));
+    }
+    Ok(root)
+}
+
+/// What comes and goes with an epoch.
+pub fn renewal_sentence(root: &RootCertificate) -> String {
+    let renewal = root.renewal.clone().unwrap_or_default();
+    let mut says = match renewal.keys {
+        EpochKeys::Dstyx => format!("epoch {} gives apps new keys", root.epoch),
+        EpochKeys::Dstack => {
+            let digest = renewal.dstack.map(short).unwrap_or_default();
+            format!("epoch {} gives apps the keys of the dstack KMS {digest}", root.epoch)
+        }
+        EpochKeys::None => format!("epoch {} gives owners new shares", root.epoch),
+    };
+    for epoch in &renewal.retires {
+        says += &format!(", and erases the root of epoch {epoch}");
+    }
+    if renewal.danger_loses_instances > 0 {
+        says += &format!(
+            "; danger: up to {} instances lose their disks",
+            renewal.danger_loses_instances
+        );
+    }
+    says
 }
 
 /// The ledger's lines from entry `from` to entry `to`.

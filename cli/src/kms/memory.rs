@@ -140,9 +140,9 @@ impl Memory {
         self.write("seen.json", &json)
     }
 
-    /// The share, if it was taken.
-    pub fn share(&self) -> Outcome<Option<OwnShare>> {
-        let file = self.directory.join("share.json");
+    /// The share of an epoch's root, if it was taken.
+    pub fn share(&self, epoch: u32) -> Outcome<Option<OwnShare>> {
+        let file = self.directory.join(share_file(epoch));
         let Some(json) = private::read(&file, MAX_SHARE_BYTES as u64)? else { return Ok(None) };
         let raw: RawShare =
             strict_json::parse(&json, MAX_SHARE_BYTES).hint(file.display(), DAMAGED)?;
@@ -153,8 +153,7 @@ impl Memory {
 
     /// Keeps a share; one of the same epoch is not written over by another.
     pub fn keep_share(&self, share: &OwnShare) -> Outcome<()> {
-        if let Some(kept) = self.share()?
-            && kept.epoch == share.epoch
+        if let Some(kept) = self.share(share.epoch)?
             && kept.bytes != share.bytes
         {
             return Err(Failure::new(
@@ -165,17 +164,37 @@ impl Memory {
         self.replace_share(share)
     }
 
-    /// Keeps a share in place of every other.
+    /// Keeps a share in place of another one of its epoch.
     pub fn replace_share(&self, share: &OwnShare) -> Outcome<()> {
         let raw = RawShare { epoch: share.epoch, share: hex::encode(&*share.bytes) };
         let json = serde_json::to_vec(&raw).expect("a string and a number serialise");
-        self.write("share.json", &Zeroizing::new(json))
+        self.write(&share_file(share.epoch), &Zeroizing::new(json))
+    }
+
+    /// Destroys the shares of epochs before one whose share is kept: what they open is sealed under
+    /// the later root.
+    pub fn destroy_shares_before(&self, epoch: u32) -> Outcome<()> {
+        for older in 1..epoch {
+            let file = self.directory.join(share_file(older));
+            match std::fs::remove_file(&file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).hint(file.display(), "is the directory writable?");
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Outcome<()> {
         let file = self.directory.join(name);
         private::replace(&file, bytes).hint(file.display(), "is the directory writable?")
     }
+}
+
+/// The first epoch's is named as if there were no other.
+fn share_file(epoch: u32) -> String {
+    if epoch == 1 { "share.json".to_owned() } else { format!("share-{epoch}.json") }
 }
 
 #[cfg(test)]
@@ -213,9 +232,9 @@ mod tests {
         let share = OwnShare { epoch: 1, bytes: Zeroizing::new(vec![1; 33]) };
         memory.keep_share(&share).unwrap();
         memory.set_aside(7).unwrap();
-        assert!(Memory::in_directory(&place).unwrap().share().unwrap().is_none());
+        assert!(Memory::in_directory(&place).unwrap().share(1).unwrap().is_none());
         let aside = Memory::in_directory(&directory.path().join("id.given-up-7")).unwrap();
-        assert_eq!(aside.share().unwrap().unwrap().epoch, 1);
+        assert_eq!(aside.share(1).unwrap().unwrap().epoch, 1);
         Memory::in_directory(&place).unwrap().set_aside(8).unwrap();
     }
 
@@ -223,16 +242,19 @@ mod tests {
     fn a_share_is_kept_for_its_user_alone_and_not_replaced_within_its_epoch() {
         let directory = tempfile::tempdir().unwrap();
         let memory = Memory::in_directory(&directory.path().join("id")).unwrap();
-        assert!(memory.share().unwrap().is_none());
+        assert!(memory.share(1).unwrap().is_none());
         let share = |epoch, byte| OwnShare { epoch, bytes: Zeroizing::new(vec![byte; 33]) };
         memory.keep_share(&share(1, 0xab)).unwrap();
         memory.keep_share(&share(1, 0xab)).unwrap();
-        let kept = memory.share().unwrap().unwrap();
+        let kept = memory.share(1).unwrap().unwrap();
         assert_eq!((kept.epoch, kept.bytes), (1, share(1, 0xab).bytes));
         let file = directory.path().join("id/share.json");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(memory.keep_share(&share(1, 0xcd)).is_err());
         memory.keep_share(&share(2, 0xcd)).unwrap();
-        assert_eq!(memory.share().unwrap().unwrap().epoch, 2);
+        assert_eq!(memory.share(2).unwrap().unwrap().epoch, 2);
+        assert_eq!(memory.share(1).unwrap().unwrap().bytes[0], 0xab, "both until one counts");
+        memory.destroy_shares_before(2).unwrap();
+        assert!(memory.share(1).unwrap().is_none() && memory.share(2).unwrap().is_some());
     }
 }

@@ -66,8 +66,9 @@ impl Reached {
     /// The owner's acts, and the channel on which they are done.
     pub fn ceremony<'a>(&'a mut self, say: &'a dyn Fn(&str)) -> (Ceremony<'a>, &'a mut Connection) {
         let Self { owner, cluster, memory, image, connection, .. } = self;
-        let listed = connection.peer().list().cloned();
-        (Ceremony { owner, cluster, memory, image: *image, listed, say }, connection)
+        let (proved, listed) =
+            (connection.peer().root().cloned(), connection.peer().list().cloned());
+        (Ceremony { owner, cluster, memory, image: *image, proved, listed, say }, connection)
     }
 
     /// Whose signatures count on its documents.

@@ -51,7 +51,8 @@ impl Root {
     }
 
     /// The same root again, for another holder in this process.
-    pub(crate) fn copied(&self) -> Self {
+    #[must_use]
+    pub fn copied(&self) -> Self {
         Self(self.0.clone())
     }
 

@@ -15,7 +15,7 @@ mod owners;
 use std::collections::BTreeMap;
 
 use protocol::digest::{AppId, Ed25519Key, InstanceId, Sha256Digest};
-use protocol::kms::{Cluster, KmsList};
+use protocol::kms::{Cluster, KmsList, Renewal, RootCertificate};
 
 use crate::ledger::{Entry, Kind};
 use crate::policy::SignedPolicy;
@@ -63,6 +63,7 @@ struct Born {
     cluster: Cluster,
     epoch: u32,
     identity: Ed25519Key,
+    renewal: Option<Renewal>,
     certificate: Option<String>,
 }
 
@@ -182,6 +183,14 @@ impl State {
     /// The identity of the newest epoch's root.
     pub fn identity(&self) -> Option<Ed25519Key> {
         self.born.as_ref().map(|born| born.identity)
+    }
+
+    /// What owners certified of the newest root.
+    pub fn root_certificate(&self) -> Option<RootCertificate> {
+        let born = self.born.as_ref().filter(|born| born.certificate.is_some())?;
+        let Born { cluster, epoch, identity, renewal, .. } = born;
+        let (key_provider_id, renewal) = (cluster.id(), renewal.clone());
+        Some(RootCertificate { key_provider_id, epoch: *epoch, identity: *identity, renewal })
     }
 
     /// The envelope of the root's certificate.

@@ -7,6 +7,7 @@
 
 mod agreement;
 mod documents;
+mod epochs;
 mod error;
 mod guests;
 mod members;
@@ -20,8 +21,6 @@ use std::time::Instant;
 
 use attestation::TrustAnchor;
 use attestation::kms::{Accepts, Owners};
-use kms_rules::Root;
-use kms_rules::certificates::RootAuthority;
 use kms_rules::collection::Collection;
 use kms_rules::consensus::{Replica, Time};
 use kms_rules::guest::Guest;
@@ -34,11 +33,12 @@ use zeroize::Zeroize as _;
 
 use crate::config::Config;
 use crate::judge::{Process, now_secs};
-use crate::store::{Store, StoreError, StoreKey};
+use crate::store::{Store, StoreError};
 
 pub use error::{MemberError, OpenError};
 pub use outbox::Proposal;
 
+use epochs::{Held, Offer, RootRecord};
 use outbox::Outbox;
 use shown::Shown;
 
@@ -86,6 +86,10 @@ struct Inner {
     /// The certified root of what is stored; `None` while nothing is.
     certified: Option<RootCertificate>,
     root: Option<Held>,
+    /// The sealed roots of earlier epochs, while the newest root is not here.
+    keyring: Option<Vec<u8>>,
+    /// A root that was made here for the next epoch.
+    offer: Option<Offer>,
     /// Lines that are not stored: those before the root is certified.
     pending: Vec<String>,
     /// The shares of a root that was made here, for their owners.
@@ -104,21 +108,6 @@ struct Part {
     taken: bool,
 }
 
-/// The root, and what is derived from it for every call.
-struct Held {
-    root: Root,
-    store_key: StoreKey,
-    authority: RootAuthority,
-}
-
-impl Held {
-    fn new(root: Root) -> Result<Self, MemberError> {
-        let store_key = StoreKey::new(root.store_key());
-        let authority = RootAuthority::of(&root)?;
-        Ok(Self { root, store_key, authority })
-    }
-}
-
 impl Member {
     /// Opens what is stored, without the root.
     ///
@@ -129,7 +118,8 @@ impl Member {
         let key_provider_id = cluster.id();
         let owners = Owners::of(&cluster, key_provider_id)?;
         let store = Store::open(&config.store, key_provider_id)?;
-        let certified = store.root_certificate()?.map(|envelope| owners.root(&envelope));
+        let record = store.root_certificate()?.map(|text| RootRecord::parse(&text)).transpose()?;
+        let certified = record.as_ref().map(|record| owners.root(&record.certificate));
         let certified = certified.transpose()?;
         if certified.is_none() && store.entries() > 0 {
             return Err(OpenError::NoCertificate);
@@ -147,6 +137,8 @@ impl Member {
             first: None,
             certified,
             root: None,
+            keyring: record.and_then(|record| record.keyring),
+            offer: None,
             pending: Vec::new(),
             to_take: Vec::new(),
             given: BTreeMap::new(),
@@ -197,8 +189,13 @@ impl Member {
             (Caller::Guest(guest), request) => self.guest(guest, &request, encoding, now_secs),
             (Caller::Owner(key), mut request) => {
                 let answer = self.owner(key, &request, encoding, now_secs);
-                if let Request::GiveShare(message) = &mut request {
-                    message.share.zeroize();
+                match &mut request {
+                    Request::GiveShare(message) => message.share.zeroize(),
+                    Request::NewEpoch(message) => {
+                        message.dstack_ca.zeroize();
+                        message.dstack_k256.zeroize();
+                    }
+                    _ => {}
                 }
                 answer
             }
@@ -249,8 +246,9 @@ impl Member {
         if policy.map(version) != shown.policy.as_deref().map(version) {
             shown.policy = policy.cloned().map(Arc::new);
         }
-        if shown.root.is_none() {
-            shown.root = inner.root.as_ref().map(shown::OfRoot::new);
+        let held = inner.root.as_ref().filter(|held| !shown.is_of(held));
+        if let Some(held) = held {
+            shown.root = Some(shown::OfRoot::new(held));
         }
     }
 }

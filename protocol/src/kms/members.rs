@@ -114,9 +114,14 @@ pub struct RootKey {
 #[derive(Clone, PartialEq, Eq, Message, Serialize, Deserialize)]
 #[serde(default)]
 pub struct KmsKeyResponse {
-    /// One for each epoch.
+    /// That of the newest epoch.
     #[prost(message, repeated, tag = "100")]
     pub roots: Vec<RootKey>,
+    /// The roots of all epochs whose keys can be had, as a KMS writes them down; empty in the first
+    /// epoch.
+    #[prost(bytes = "vec", tag = "101")]
+    #[serde(with = "hex_bytes")]
+    pub keyring: Vec<u8>,
 }
 
 /// A process asks to be a member.

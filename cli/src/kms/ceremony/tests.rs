@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use protocol::digest::{ComposeHash, OsImageHash};
-use protocol::kms::PendingDocument;
+use protocol::kms::{PendingDocument, Renewal};
 use protocol::prpc::{self, Arguments, Encoding, Message};
 
 use super::*;
@@ -70,7 +70,7 @@ fn a_root_that_came_to_nothing_is_replaced_with_its_share() {
     bench.memory.keep_share(&share).unwrap();
     let taken = Share { epoch: 1, share: vec![2; 33] };
     bench.ceremony().take_share(&mut Scripted::of([("TakeShare", answer(&taken))])).unwrap();
-    assert_eq!(bench.memory.share().unwrap().unwrap().bytes[0], 2);
+    assert_eq!(bench.memory.share(1).unwrap().unwrap().bytes[0], 2);
     bench.memory.seen.head = Some(head(&lines(1)));
     let again = Share { epoch: 1, share: vec![3; 33] };
     let refused = bench.ceremony().take_share(&mut Scripted::of([("TakeShare", answer(&again))]));
@@ -134,6 +134,66 @@ fn an_owner_does_its_part_and_leaves_the_rest_to_the_others() {
     assert!(!bench.ceremony().waits_for_others(Step::Certify, &status));
 }
 
+fn next_root(bench: &Bench, identity: u8) -> RootCertificate {
+    let (key_provider_id, identity) = (bench.cluster.id(), Ed25519Key([identity; 32]));
+    let renewal = Some(Renewal { retires: vec![1], ..Renewal::default() });
+    RootCertificate { key_provider_id, epoch: 2, identity, renewal }
+}
+
+#[test]
+fn the_share_of_a_new_epoch_takes_the_place_of_the_old_one_once_its_root_counts() {
+    let (mut bench, all) = (of_two(), lines(3));
+    let share = |epoch, byte| Share { epoch, share: vec![byte; 33] };
+    bench.memory.keep_share(&OwnShare::taken(share(1, 1))).unwrap();
+    let root = next_root(&bench, 8);
+    let offered = serde_json::to_string(&root).unwrap();
+    let status = StatusResponse { offered, ..bench.status("serving", &all) };
+    let waits = StatusResponse { epoch: 1, ..status.clone() };
+    let mut kms =
+        Scripted::of([("TakeShare", answer(&share(2, 2))), ("CertifyRoot", answer(&waits))]);
+    bench.ceremony().certify_offered(&mut kms, &status).unwrap();
+    let sent: SignedDocument =
+        Arguments::Body(Encoding::Protobuf, &kms.asked[1].1).decode().unwrap();
+    let payload = bench.owner.signed_by_this(sent.envelope.as_bytes(), payload_type::ROOT);
+    assert_eq!(serde_json::from_slice::<RootCertificate>(&payload.unwrap()).unwrap(), root);
+    assert!(bench.memory.share(1).unwrap().is_some(), "too few owners certified it");
+    let mut ceremony = bench.ceremony();
+    ceremony.proved = Some(root.clone());
+    ceremony.memory.seen.head = Some(head(&all));
+    ceremony.look(&mut Scripted::of([("Status", answer(&bench_status(&all)))])).unwrap();
+    assert!(bench.memory.share(1).unwrap().is_none());
+    assert_eq!(bench.memory.share(2).unwrap().unwrap().bytes[0], 2);
+    assert_eq!(bench.memory.seen.root, Some(root));
+}
+
+fn bench_status(all: &[String]) -> StatusResponse {
+    of_two().status("serving", all)
+}
+
+#[test]
+fn nothing_is_signed_for_an_epoch_that_is_not_the_next_one_of_this_kms() {
+    let (mut bench, all) = (of_two(), lines(3));
+    let good = next_root(&bench, 8);
+    let wrong = [
+        RootCertificate { epoch: 3, ..good.clone() },
+        RootCertificate { key_provider_id: ID, ..good.clone() },
+        RootCertificate { renewal: None, ..good.clone() },
+    ];
+    for root in wrong {
+        let offered = serde_json::to_string(&root).unwrap();
+        let status = StatusResponse { offered, ..bench.status("serving", &all) };
+        assert!(bench.ceremony().certify_offered(&mut Scripted::of([]), &status).is_err());
+    }
+    let nothing = bench.status("serving", &all);
+    assert!(bench.ceremony().certify_offered(&mut Scripted::of([]), &nothing).is_err());
+    // A share of another epoch than the certificate's is not signed for.
+    let offered = serde_json::to_string(&good).unwrap();
+    let status = StatusResponse { offered, ..nothing };
+    let old = Share { epoch: 1, share: vec![1; 33] };
+    let mut kms = Scripted::of([("TakeShare", answer(&old))]);
+    assert!(bench.ceremony().certify_offered(&mut kms, &status).is_err());
+}
+
 #[test]
 fn an_owner_whom_the_others_did_not_wait_for_takes_its_share_late() {
     let (mut bench, all) = (of_two(), lines(1));
@@ -155,7 +215,7 @@ fn an_owner_whom_the_others_did_not_wait_for_takes_its_share_late() {
     ceremony.listed = Some(KmsList { key_provider_id, version: 1, images: vec![image] });
     ceremony.lead(&mut kms).unwrap();
     assert!(kms.answers.is_empty());
-    assert!(bench.memory.share().unwrap().is_some());
+    assert!(bench.memory.share(1).unwrap().is_some());
 }
 
 fn lines(count: u64) -> Vec<String> {
@@ -267,6 +327,7 @@ impl Bench {
             cluster: &self.cluster,
             memory: &mut self.memory,
             image,
+            proved: None,
             listed: None,
             say: &|_| (),
         }
@@ -295,7 +356,7 @@ fn a_fresh_kms_is_certified_after_its_share_is_kept() {
     ]);
     bench.ceremony().lead(&mut kms).unwrap();
     assert!(kms.answers.is_empty());
-    assert_eq!(bench.memory.share().unwrap().unwrap().epoch, 1);
+    assert_eq!(bench.memory.share(1).unwrap().unwrap().epoch, 1);
     let seen = &bench.memory.seen;
     assert_eq!(seen.head, Some(head(&all)));
     assert_eq!(seen.root.as_ref().unwrap().identity, Ed25519Key([6; 32]));

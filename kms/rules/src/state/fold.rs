@@ -88,7 +88,7 @@ impl State {
         }
         let (cluster, certificate) = (cluster.clone(), None);
         let (epoch, identity) = (*epoch, *identity);
-        self.born = Some(Born { cluster, epoch, identity, certificate });
+        self.born = Some(Born { cluster, epoch, identity, renewal: None, certificate });
         self.members.alone(*member, self.entries);
         Ok(())
     }
@@ -102,7 +102,7 @@ impl State {
             self.epochs.first(born.epoch);
             return Ok(());
         };
-        (born.epoch, born.identity) = (epoch, identity);
+        (born.epoch, born.identity, born.renewal) = (epoch, identity, Some(renewal.clone()));
         self.epochs.begin(epoch, &renewal);
         let newest = self.epochs.newest();
         for instance in self.instances.values_mut() {

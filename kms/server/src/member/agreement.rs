@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use kms_rules::consensus::{Proposed, Time};
 use kms_rules::ledger::Entry;
 use protocol::digest::Ed25519Key;
-use protocol::kms::RootCertificate;
 
 use super::{Inner, Member, MemberError};
 use crate::store::Change;
@@ -204,27 +203,27 @@ impl Inner {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let held = self.root.as_ref().ok_or(MemberError::NoRoot)?;
         let state = self.replica.state();
-        let (Some(envelope), Some(cluster)) = (state.root_envelope(), state.cluster()) else {
+        let (Some(envelope), Some(root)) = (state.root_envelope(), state.root_certificate()) else {
             return Ok(());
         };
+        // A certificate is stored with the roots that are sealed beside it.
+        let certified = self.certified.as_ref() != Some(&root);
+        let next = self.renewed(&root)?;
+        let held = next.as_ref().or(self.root.as_ref()).ok_or(MemberError::NoRoot)?;
+        let record = certified.then(|| held.record(&root, envelope)).transpose()?;
         let change = Change {
             entries: self.pending.iter().map(String::as_bytes).collect(),
-            root_certificate: self.certified.is_none().then_some(envelope),
+            root_certificate: record.as_deref(),
         };
         // Whether the certificate is stored decides what a restart may do: it is settled by one.
         let settles = change.root_certificate.is_none();
         if let Err(error) = self.store.commit(&held.store_key, &change) {
             return Err(self.not_stored(error, settles));
         }
-        if self.certified.is_none() {
-            let (key_provider_id, epoch) = (cluster.id(), state.epoch());
-            self.certified = state.identity().map(|identity| RootCertificate {
-                key_provider_id,
-                epoch,
-                identity,
-            });
+        self.certified = Some(root);
+        if let Some(next) = next {
+            (self.root, self.offer) = (Some(next), None);
         }
         self.pending.clear();
         Ok(())

@@ -75,6 +75,11 @@ impl Member {
             Signed::Root => {
                 let entry = state::certify_root(state, envelope, now_secs)?;
                 self.shares_are_taken(inner)?;
+                // The root of a later epoch is where it was made.
+                let here = inner.certified.is_none() || inner.offer.is_some();
+                if !here {
+                    return Err(MemberError::NoRoot);
+                }
                 entry
             }
             Signed::List => state::set_list(state, envelope, now_secs)?,

@@ -4,14 +4,17 @@ use attestation::ImageFault;
 use attestation::kms::KmsRefusal;
 use hyper::StatusCode;
 use kms_rules::certificates::{CertificateError, CertificateRefusal};
+use kms_rules::derivation::KeyringError;
+use kms_rules::derivation::dstack::DstackError;
 use kms_rules::ledger::LedgerError;
 use kms_rules::refused::Refused;
 use kms_rules::shares::ShareError;
 use kms_rules::state::{DocumentRefused, Phase};
-use protocol::digest::Ed25519Key;
+use protocol::digest::{Ed25519Key, Sha256Digest};
 use protocol::error::chain;
 use protocol::kms::NO_MAJORITY;
 use protocol::prpc::PrpcError;
+use protocol::strict_json::JsonError;
 
 use crate::store::StoreError;
 
@@ -24,6 +27,9 @@ pub enum OpenError {
     /// the root's certificate
     #[error("the stored certificate of the root")]
     Owners(#[from] KmsRefusal),
+    /// what is stored beside the certificate
+    #[error("the stored root")]
+    Record(#[from] JsonError),
     /// no certificate
     #[error("there is a ledger, and the certificate of its root is missing")]
     NoCertificate,
@@ -40,7 +46,7 @@ impl OpenError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Store(error) => error.hint(),
-            Self::Owners(_) | Self::NoCertificate => {
+            Self::Owners(_) | Self::NoCertificate | Self::Record(_) => {
                 "put a copy of all its data back; a KMS does not begin anew over data"
             }
             Self::Random(_) | Self::Member(_) => "start the KMS again",
@@ -107,6 +113,26 @@ pub enum MemberError {
     /// no root in memory
     #[error("the root is not here")]
     NoRoot,
+    /// roots of earlier epochs that are missing or do not open
+    #[error("the roots before epoch {0} are not stored as they were")]
+    NoKeyring(u32),
+    /// roots of earlier epochs that are none
+    #[error("the stored roots: {0}")]
+    Keyring(#[from] KeyringError),
+    /// an epoch that cannot be read
+    #[error("the new epoch: {0}")]
+    Renewal(#[source] JsonError),
+    /// other roots than were announced
+    #[error("the roots of the dstack KMS are others than the renewal names")]
+    OtherDstackRoots {
+        /// Of the roots that came.
+        found: Option<Sha256Digest>,
+        /// As the renewal says.
+        expected: Option<Sha256Digest>,
+    },
+    /// roots of a dstack KMS that are none, or a key that does not exist there
+    #[error("keys of a dstack KMS: {0}")]
+    DstackRoots(#[from] DstackError),
     /// an image that is none
     #[error("the image: {}", chain(.0))]
     Image(#[from] ImageFault),
@@ -209,11 +235,16 @@ impl MemberError {
             | Self::Proposal(_)
             | Self::PlatformId(_)
             | Self::RequestId(_)
+            | Self::Renewal(_)
+            | Self::OtherDstackRoots { .. }
+            | Self::DstackRoots(_)
             | Self::AppId(_) => StatusCode::BAD_REQUEST,
             Self::Ledger(_)
             | Self::Foreign(_)
             | Self::Line { .. }
             | Self::Store(_)
+            | Self::NoKeyring(_)
+            | Self::Keyring(_)
             | Self::Certificate(_)
             | Self::Broken
             | Self::Random(_) => StatusCode::INTERNAL_SERVER_ERROR,

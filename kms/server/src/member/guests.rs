@@ -5,17 +5,17 @@ use kms_rules::derivation::app_key_signed;
 use kms_rules::guest::Guest;
 use kms_rules::ledger::{Call, Entry, Kind};
 use kms_rules::refused::Refused;
-use kms_rules::state::{self, Instance, State};
+use kms_rules::state::{self, Asked, Instance, State};
 use protocol::digest::RequestId;
 use protocol::kms::{
-    AcceptEnvVersionResponse, AnchorResponse, AppKeyResponse, EpochKeys, GetTempCaCertResponse,
+    AcceptEnvVersionResponse, AnchorResponse, AppKeyResponse, GetTempCaCertResponse,
     OpenDiskResponse, Request, SignCertRequest, SignCertResponse,
 };
 use protocol::prpc::{self, Encoding, PrpcError};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::agreement::{AGREED_WITHIN, Agreed, RECORDED_WITHIN};
-use super::{Held, Inner, Member, MemberError};
+use super::{Inner, Member, MemberError};
 
 impl Member {
     /// A guest's call.
@@ -29,11 +29,12 @@ impl Member {
         let key = &self.key;
         match request {
             Request::GetAppKey(request) => {
-                let id = request_id(&request.request_id)?;
+                let request_id = request_id(&request.request_id)?;
+                let asked = Asked { request_id, epoch: request.epoch };
                 let (inner, _) = self.decided(guest, Call::GetAppKey, now_secs, |state| {
-                    state::release_once(state, guest, key, id, now_secs)
+                    state::release_once(state, guest, key, asked, now_secs)
                 })?;
-                let mut keys = inner.keys(guest)?;
+                let mut keys = inner.keys(guest, request.epoch)?;
                 let answer = prpc::encode(&keys, encoding);
                 for secret in
                     [&mut keys.disk_crypt_key, &mut keys.env_crypt_key, &mut keys.k256_key]
@@ -113,7 +114,7 @@ impl Member {
         now_secs: u64,
     ) -> Result<Vec<String>, MemberError> {
         let held = inner.root.as_ref().ok_or(MemberError::NoRoot)?;
-        let app = held.authority.app(guest.app_id, held.root.app_ca(&guest.app_id))?;
+        let app = held.app(epoch(inner.state(), guest, 0)?, guest.app_id)?;
         let may_certify =
             |names: &[String]| state::certify(inner.state(), guest, &self.key, names, now_secs);
         Ok(app.sign(request, may_certify, inner.state().now(now_secs))?)
@@ -134,32 +135,40 @@ impl Member {
         Ok(GetTempCaCertResponse {
             temp_ca_cert: made.certificate,
             temp_ca_key: made.key.to_string(),
-            ca_cert: held.authority.pem().to_owned(),
+            ca_cert: held.authority_pem(epoch(inner.state(), guest, 0)?)?,
         })
     }
 }
 
 impl Inner {
-    fn keys(&self, guest: &Guest) -> Result<AppKeyResponse, MemberError> {
-        let Held { root, authority, .. } = self.root.as_ref().ok_or(MemberError::NoRoot)?;
+    /// The keys of an epoch; 0 for the one that the instance runs on.
+    fn keys(&self, guest: &Guest, asked: u32) -> Result<AppKeyResponse, MemberError> {
+        let held = self.root.as_ref().ok_or(MemberError::NoRoot)?;
+        let epoch = epoch(self.state(), guest, asked)?;
+        let root = held.epoch(epoch)?;
         let app_id = &guest.app_id;
-        let app_key = root.app_k256(app_id);
+        let app_key = root.app_k256(app_id)?;
         let signature = app_key_signed(&root.root_k256(), app_id, app_key.verifying_key());
         let gateway = self.state().policy().and_then(|policy| policy.file().gateway_app_id);
         Ok(AppKeyResponse {
-            ca_cert: authority.pem().to_owned(),
+            ca_cert: held.authority_pem(epoch)?,
             disk_crypt_key: root.disk_key(app_id, guest.instance_id.as_ref()).to_vec(),
-            env_crypt_key: root.environment_key(app_id).to_vec(),
+            env_crypt_key: root.environment_key(app_id)?.to_vec(),
             k256_key: app_key.to_bytes().to_vec(),
             k256_signature: signature.to_vec(),
             tproxy_app_id: String::new(),
             gateway_app_id: gateway.map(|id| id.to_string()).unwrap_or_default(),
             os_image_hash: guest.os_image_hash.0.to_vec(),
-            epoch: self.state().epoch(),
+            epoch,
             newest_epoch: self.state().epochs().newest(),
-            keys: EpochKeys::Dstyx.name().to_owned(),
+            keys: root.keys().name().to_owned(),
         })
     }
+}
+
+/// The epoch whose keys an instance gets.
+fn epoch(state: &State, guest: &Guest, asked: u32) -> Result<u32, Refused> {
+    state::keys_epoch(state, &(guest.app_id, guest.instance_id), asked)
 }
 
 /// The instance's disk as the state has it, under the number of this entry.

@@ -14,8 +14,9 @@ use tokio::sync::{mpsc, watch};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::agreement::AGREED_WITHIN;
+use super::epochs::Held;
 use super::outbox::Proposal;
-use super::{Held, Inner, Member, MemberError};
+use super::{Inner, Member, MemberError};
 use crate::judge::Process;
 
 /// Bytes of images in one answer; a further one has to be put by owners.
@@ -83,10 +84,14 @@ impl Member {
         })?;
         let held = inner.root.as_ref().ok_or(MemberError::NoRoot)?;
         let root = held.root.as_bytes().to_vec();
-        let mut answer =
-            KmsKeyResponse { roots: vec![RootKey { epoch: inner.state().epoch(), root }] };
+        let later = inner.certified.as_ref().is_some_and(|root| root.renewal.is_some());
+        let mut answer = KmsKeyResponse {
+            roots: vec![RootKey { epoch: inner.state().epoch(), root }],
+            keyring: if later { held.keyring.to_bytes().to_vec() } else { Vec::new() },
+        };
         let encoded = prpc::encode(&answer, ENCODING);
         answer.roots.iter_mut().for_each(|key| key.root.zeroize());
+        answer.keyring.zeroize();
         Ok(encoded)
     }
 
@@ -241,12 +246,13 @@ impl Member {
         let given = answer.roots.iter().find(|key| key.epoch == certified.epoch);
         let bytes = given.and_then(|key| key.root.as_slice().try_into().ok()).map(Zeroizing::new);
         answer.roots.iter_mut().for_each(|key| key.root.zeroize());
+        let keyring = Zeroizing::new(std::mem::take(&mut answer.keyring));
         let root = Root::from_bytes(bytes.ok_or(MemberError::Foreign("root"))?);
         let own = inner.certified.as_ref().is_none_or(|own| own == certified);
         if !own || root.identity_key() != certified.identity {
             return Err(MemberError::Foreign("root"));
         }
-        let held = Held::new(root)?;
+        let held = Held::of_given(root, certified, &keyring)?;
         if inner.certified.is_some() {
             let state = self.read_ledger(&inner, &held)?;
             inner.replica.restore(state);

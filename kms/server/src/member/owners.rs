@@ -11,13 +11,14 @@ use kms_rules::state::{self, Phase, Signed, State};
 use protocol::digest::Ed25519Key;
 use protocol::image::MAX_BYTES as MAX_IMAGE_BYTES;
 use protocol::kms::{
-    EpochKeys, EpochStatus, LedgerResponse, Request, Share as ShareMessage, SignedDocument,
-    StatusResponse,
+    EpochKeys, EpochStatus, LedgerResponse, Request, RootCertificate, Share as ShareMessage,
+    SignedDocument, StatusResponse,
 };
 use protocol::prpc::{self, Encoding, PrpcError};
 use zeroize::Zeroize as _;
 
-use super::{Held, Inner, Member, MemberError, Part};
+use super::epochs::Held;
+use super::{Inner, Member, MemberError, Part};
 
 /// Bytes of lines in one answer; a line that is larger comes alone.
 const MAX_LEDGER_BYTES: usize = 1 << 20;
@@ -35,6 +36,10 @@ impl Member {
     ) -> Result<Vec<u8>, MemberError> {
         if let Some((signed, document)) = signed_document(request) {
             self.document(owner, signed, &document.envelope, now_secs)?;
+            return Ok(prpc::encode(&self.status(&*self.inner()?), encoding));
+        }
+        if let Request::NewEpoch(request) = request {
+            self.new_epoch(request, now_secs)?;
             return Ok(prpc::encode(&self.status(&*self.inner()?), encoding));
         }
         let mut inner = self.inner()?;
@@ -91,7 +96,7 @@ impl Member {
             holders: self.holders(inner),
             certified: inner.certified.is_some(),
             epochs: epochs(state),
-            offered: String::new(),
+            offered: self.offered(inner).map(|root| json(&root)).unwrap_or_default(),
         }
     }
 
@@ -109,7 +114,7 @@ impl Member {
         let identity = root.identity_key();
         let entry = state::bootstrap(inner.state(), &self.cluster, identity, self.key, now_secs)?;
         let parts = shares::split(&root, self.cluster.threshold, self.cluster.owners.len())?;
-        inner.root = Some(Held::new(root)?);
+        inner.root = Some(Held::first(root)?);
         inner.to_take = parts.into_iter().map(|share| Part { share, taken: false }).collect();
         inner.replica.go_alone(&entry, self.now())?;
         self.settled(inner)
@@ -122,7 +127,8 @@ impl Member {
         owner: &Ed25519Key,
     ) -> Result<ShareMessage, MemberError> {
         let place = self.place(owner)?;
-        let epoch = inner.state().epoch();
+        let offered = self.offered(inner).map(|root| root.epoch);
+        let epoch = offered.unwrap_or_else(|| inner.state().epoch());
         let part = inner.to_take.get_mut(place).ok_or(MemberError::NoShares)?;
         part.taken = true;
         Ok(ShareMessage { epoch, share: part.share.to_bytes().to_vec() })
@@ -153,7 +159,7 @@ impl Member {
         // Right or wrong, they were used: after an error owners give theirs again.
         let shares: Vec<Share> = std::mem::take(&mut inner.given).into_values().collect();
         let root = shares::combine(&shares, self.cluster.threshold, &certified.identity)?;
-        let held = Held::new(root)?;
+        let held = Held::of_certified(root, certified, inner.keyring.as_deref())?;
         let state = self.read_ledger(inner, &held)?;
         inner.replica.restore(state);
         inner.root = Some(held);
@@ -263,4 +269,8 @@ fn epochs(state: &State) -> Vec<EpochStatus> {
         instances: state::instances_on(state, *epoch),
     };
     state.epochs().live().iter().map(status).collect()
+}
+
+fn json(document: &RootCertificate) -> String {
+    serde_json::to_string(document).expect("strings and numbers serialise")
 }

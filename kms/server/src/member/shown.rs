@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
-use kms_rules::derivation::env_key_signed;
+use kms_rules::derivation::{EpochRoot, env_key_signed, x25519_public_key};
 use kms_rules::policy::SignedPolicy;
-use kms_rules::state::Phase;
+use kms_rules::state::{self, Phase};
 use protocol::digest::{AppId, OsImageHash};
 use protocol::kms::{GetMetaResponse, KmsImage, PublicKeyResponse};
 
-use super::{Held, Member, MemberError};
+use super::epochs::Held;
+use super::{Member, MemberError};
 
 /// The copy.
 pub(super) struct Shown {
@@ -36,12 +37,18 @@ pub(super) struct OfRoot {
 impl OfRoot {
     pub(super) fn new(held: &Held) -> Self {
         let Held { root, authority, .. } = held;
-        let (identity, root_k256) = (root.identity(), root.root_k256());
-        Self { identity, root_k256, authority: authority.pem().to_owned() }
+        let root_k256 = held.newest().map_or_else(|_| root.root_k256(), EpochRoot::root_k256);
+        Self { identity: root.identity(), root_k256, authority: authority.pem().to_owned() }
     }
 }
 
 impl Shown {
+    /// Whether the keys under this root are shown.
+    pub(super) fn is_of(&self, held: &Held) -> bool {
+        let shown = self.root.as_ref().map(|root| root.identity.verifying_key());
+        shown == Some(held.root.identity().verifying_key())
+    }
+
     /// Of a process that has images and nothing else.
     pub(super) fn of_images(images: Vec<(OsImageHash, Vec<u8>)>) -> Self {
         let text = |(name, image)| Some((name, String::from_utf8(image).ok()?));
@@ -89,8 +96,10 @@ impl Member {
         let inner = self.inner()?;
         let phase = inner.phase(&self.key);
         let held = inner.root.as_ref().filter(|_| phase == Phase::Serving);
-        let root = &held.ok_or(MemberError::Phase { call, phase })?.root;
-        let public_key = root.environment_public_key(&app_id);
+        let held = held.ok_or(MemberError::Phase { call, phase })?;
+        let epoch = state::environment_epoch(inner.state(), &app_id);
+        let root = held.epoch(epoch)?;
+        let public_key = x25519_public_key(&*root.environment_key(&app_id)?);
         let root_k256 = root.root_k256();
         let sign = |time| env_key_signed(&root_k256, &app_id, time, &public_key).to_vec();
         Ok(PublicKeyResponse {
@@ -98,7 +107,7 @@ impl Member {
             timestamp: now_secs,
             signature_v1: sign(Some(now_secs)),
             public_key: public_key.to_vec(),
-            epoch: inner.state.epochs().newest(),
+            epoch,
         })
     }
 }

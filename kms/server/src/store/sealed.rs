@@ -38,7 +38,7 @@ impl StoreKey {
     }
 
     /// The record of the entry with this index.
-    pub(super) fn seal(&self, cluster: &Sha256Digest, index: u64, entry: &[u8]) -> Vec<u8> {
+    pub(crate) fn seal(&self, cluster: &Sha256Digest, index: u64, entry: &[u8]) -> Vec<u8> {
         let context = context(cluster, index);
         let salt = self.salt(&length_prefixed(&[&context, entry]));
         let mut sealed = entry.to_vec();
@@ -49,7 +49,7 @@ impl StoreKey {
     }
 
     /// The entry; `None` if the record was changed, moved or sealed under another key.
-    pub(super) fn open(
+    pub(crate) fn open(
         &self,
         cluster: &Sha256Digest,
         index: u64,
