@@ -299,7 +299,7 @@ async fn a_second_connection_elsewhere_carries_no_request() {
     let reports = Reports::to_file(tempfile::tempfile().unwrap());
     let judge = FirstOnly(AtomicU32::new(0));
     let client = KmsClient::judged_by(&[url], judge, proof, reports).unwrap();
-    let request = AnchorRequest { open_counter: 1, generation: 2 };
+    let request = AnchorRequest { open_counter: 1, generation: 2, epoch: 0 };
     let first: AnchorResponse = client.call("Anchor", &request).await.unwrap();
     assert_eq!(first.anchor, 1);
     let second: Result<AnchorResponse, _> = client.call("Anchor", &request).await;
