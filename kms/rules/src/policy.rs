@@ -13,7 +13,9 @@ use protocol::digest::{AppId, ComposeHash, Sha256Digest};
 use protocol::kms::{Cluster, MAX_DOCUMENT_BYTES, payload_type};
 use protocol::rule::unless;
 
-pub use file::{Instances, PolicyApp, PolicyFile, STORAGE_TO_NAME, ToleratedTcb, UnsoundPolicy};
+pub use file::{
+    Instances, MAX_MEMBERS, PolicyApp, PolicyFile, STORAGE_TO_NAME, ToleratedTcb, UnsoundPolicy,
+};
 pub use judging::{GuestRefusal, Judging};
 
 /// Longest validity: a policy that nobody renews ends.

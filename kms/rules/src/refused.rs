@@ -292,6 +292,17 @@ impl Refused {
                 "seal the environment again, with a higher counter"
             }
             Self::NameNotListed(_) => "let the owners add the name to certifiable_names",
+            Self::NoReplicas
+            | Self::NotOnList(_)
+            | Self::SamePlatform(_)
+            | Self::TooManyMembers { .. }
+            | Self::FormerMember(_) => self.hint_for_process(),
+        }
+    }
+
+    /// The same for another process of this KMS.
+    fn hint_for_process(&self) -> &'static str {
+        match self {
             Self::NoReplicas => "let the owners state `replicas` in the policy",
             Self::NotOnList(_) => "let the owners add the pair to the list: `dstyx kms list`",
             Self::SamePlatform(_) => "start each replica on a machine of its own",
@@ -300,6 +311,7 @@ impl Refused {
                  allow more"
             }
             Self::FormerMember(_) => "start the process again",
+            _ => "",
         }
     }
 

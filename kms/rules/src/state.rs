@@ -24,7 +24,7 @@ pub use environments::{Environment, accept_environment};
 pub use epochs::{Asked, Epochs, environment_epoch, instances_on, keys_epoch, offer_epoch};
 pub use guests::{anchor, certify, open_disk, reasons, refusal, release, release_once};
 pub use instance::{Instance, Mount};
-pub use members::{MAX_MEMBERS, Members, admit, give_root, lead, may_replicate};
+pub use members::{Members, admit, give_root, lead, may_replicate};
 pub use owners::{
     COUNTERS_AT_RESUMPTION, DocumentRefused, Signed, bootstrap, certify_root, resume, review,
     set_list, set_policy,

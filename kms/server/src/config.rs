@@ -6,7 +6,7 @@
 use attestation::TrustAnchor;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kms_rules::state::MAX_MEMBERS;
+use kms_rules::policy::MAX_MEMBERS;
 use protocol::kms::{
     Address, AddressError, Cluster, DANGER_ROOT_VARIABLE, ETCD_VARIABLE, EndpointError,
     EtcdEndpoints, NAME_VARIABLE, OWNER_KEYS_VARIABLE, PCCS_VARIABLE, PEERS_VARIABLE,

@@ -1,5 +1,5 @@
-//! Who is at the other end of a channel: a guest whose evidence passes, another process of this KMS,
-//! or an owner whose key signed.
+//! Who is at the other end of a channel: a guest whose evidence passes, another process of this
+//! KMS, or an owner whose key signed.
 //!
 //! Evidence is judged here for what it proves; which keys that is worth is decided at each call.
 //! The peer is the attacker until then: nothing of its proof but the bytes that the judgement reads

@@ -1,5 +1,5 @@
-//! Two ports: attached channels, on which guests, owners and other processes of the KMS call, and plain TLS for what anybody
-//! may know.
+//! Two ports: attached channels, on which guests, owners and other processes of the KMS call, and
+//! plain TLS for what anybody may know.
 //!
 //! Whoever connects is a stranger. Connections, their time and their requests are bounded; a
 //! channel carries a request only behind the proofs of both ends.

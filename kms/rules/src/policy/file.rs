@@ -8,8 +8,8 @@ use protocol::digest::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::state::MAX_MEMBERS;
-
+/// Most processes of a KMS: the next odd number would bear no more failures than a person can mend.
+pub const MAX_MEMBERS: u8 = 7;
 /// File systems of a data disk that a policy must name: they keep data from changes less well than
 /// the default, or from nobody.
 pub const STORAGE_TO_NAME: [&str; 2] = ["ext4", "btrfs-plain"];

@@ -19,9 +19,6 @@ use crate::guest::Guest;
 use crate::ledger::{Entry, Fault, Kind, Led, MemberAdmitted, MemberRemoved, RootGiven};
 use crate::refused::Refused;
 
-/// Most members: the next odd number would bear no more failures than a person can mend.
-pub const MAX_MEMBERS: u8 = 7;
-
 /// The members, and which of them was elected last.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Members {

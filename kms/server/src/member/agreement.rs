@@ -78,8 +78,8 @@ impl Member {
                     inner.state().entries() > place || (now.0, now.1) != (before.0, before.1);
                 over || (!taken && now != before)
             };
-            let patience = if taken { until } else { until.min(Instant::now() + AGAIN) };
-            inner = self.wait(inner, patience, changed)?;
+            let limit = if taken { until } else { until.min(Instant::now() + AGAIN) };
+            inner = self.wait(inner, limit, changed)?;
             if let Some(entry) = proposed.iter().find(|entry| inner.is_agreed(entry)) {
                 return Ok((inner, Some(entry.clone())));
             }
