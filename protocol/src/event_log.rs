@@ -24,8 +24,8 @@ pub const MAX_NAME_BYTES: usize = 128;
 pub const MAX_PAYLOAD_BYTES: usize = 64 * 1024;
 /// Longest JSON text of a whole log.
 pub const MAX_LOG_BYTES: usize = 4 * 1024 * 1024;
-/// The same of a log that a guest of ours writes, which a peer reads on a channel before anything is
-/// proved.
+/// The same of a log that a guest of ours writes, which a peer reads on a channel before anything
+/// is proved.
 pub const MAX_GUEST_LOG_BYTES: usize = 1024 * 1024;
 
 /// Why an event log was refused.

@@ -162,8 +162,8 @@ impl Report {
     }
 
     /// Whether the guest must end: a phase of the boot that is the agent's was refused for good, a
-    /// later boot has its disk, more of its work could be undone than its app allows, or its version
-    /// of the app did not come to run.
+    /// later boot has its disk, more of its work could be undone than its app allows, or its
+    /// version of the app did not come to run.
     pub fn ends_the_guest(&self) -> bool {
         let of_the_boot = matches!(
             self.phase,

@@ -52,8 +52,8 @@ pub struct KmsBounds {
     /// Least TCB evaluation number of the collateral by which the KMS is judged: a clock that is
     /// set back makes no older collateral good.
     pub min_tcb_evaluation: Option<u32>,
-    /// Lowest version of the owners' list that says what runs as the KMS: a version that they gave up
-    /// counts no more.
+    /// Lowest version of the owners' list that says what runs as the KMS: a version that they gave
+    /// up counts no more.
     pub min_list_version: Option<u64>,
     /// How old the last anchor may become before the guest ends, in seconds.
     pub anchor_max_age_secs: Option<u32>,

@@ -2,8 +2,8 @@
 //!
 //! A later epoch begins with a new root, which a process makes and offers, and which owners certify
 //! once each of them that is needed took a share of it. Keys of earlier epochs can still be had: an
-//! instance runs on the epoch in which it first got keys until its guest has moved its disk and says
-//! so. An epoch ends when owners certify one that retires it.
+//! instance runs on the epoch in which it first got keys until its guest has moved its disk and
+//! says so. An epoch ends when owners certify one that retires it.
 
 use std::collections::BTreeMap;
 

@@ -126,8 +126,8 @@ pub(super) struct Offer {
     dstack: Option<Roots>,
 }
 
-/// What is stored of the newest root: the owners' certificate, and beside a later epoch's the sealed
-/// roots of those before it.
+/// What is stored of the newest root: the owners' certificate, and beside a later epoch's the
+/// sealed roots of those before it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct RootRecord {
     pub(super) certificate: String,
