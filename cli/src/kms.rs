@@ -12,5 +12,6 @@ pub mod image;
 mod ledger;
 pub mod local;
 pub mod memory;
+pub mod named;
 pub mod policy;
 pub mod reached;

@@ -16,7 +16,7 @@ use crate::state::Signed;
 /// What owners handed over; only signatures that count are kept.
 #[derive(Debug, Default)]
 pub struct Collection {
-    places: BTreeMap<(Signed, Ed25519Key), Envelope>,
+    kept: BTreeMap<(Signed, Ed25519Key), Envelope>,
 }
 
 /// An envelope with all the signatures that are here.
@@ -51,12 +51,12 @@ impl Collection {
 
     /// Keeps what an owner handed over, in the place of its earlier document of the type.
     pub fn keep(&mut self, owner: Ed25519Key, signed: Signed, joined: Joined) {
-        self.places.insert((signed, owner), joined.own);
+        self.kept.insert((signed, owner), joined.own);
     }
 
     /// Drops the documents of a type: one of them was decided about.
     pub fn clear(&mut self, signed: Signed) {
-        self.places.retain(|(kept, _), _| *kept != signed);
+        self.kept.retain(|(of, _), _| *of != signed);
     }
 
     /// Each document that waits for signatures, and whose it has.
@@ -86,7 +86,7 @@ impl Collection {
     }
 
     fn of_type(&self, signed: Signed) -> impl Iterator<Item = (&Ed25519Key, &Envelope)> {
-        let of_type = self.places.iter().filter(move |((kept, _), _)| *kept == signed);
+        let of_type = self.kept.iter().filter(move |((of, _), _)| *of == signed);
         of_type.map(|((_, owner), envelope)| (owner, envelope))
     }
 }

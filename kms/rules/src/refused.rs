@@ -274,6 +274,30 @@ impl Refused {
                  danger_go_back_to_images"
             }
             Self::InstanceUnknown | Self::OtherFile { .. } => "ask for the keys first",
+            Self::EpochUnknown { .. }
+            | Self::EpochOlder { .. }
+            | Self::CountersUsedUp(_)
+            | Self::Superseded { .. }
+            | Self::CounterUnknown { .. }
+            | Self::OutsideWindow { .. }
+            | Self::AnchorGoesBack { .. } => self.hint_for_disk(),
+            Self::EnvironmentField(_)
+            | Self::EnvironmentSignature(_)
+            | Self::EnvironmentSigner(_)
+            | Self::EnvironmentOlder { .. }
+            | Self::EnvironmentOther(_) => self.hint_for_environment(),
+            Self::NameNotListed(_) => "let the owners add the name to certifiable_names",
+            Self::NoReplicas
+            | Self::NotOnList(_)
+            | Self::SamePlatform(_)
+            | Self::TooManyMembers { .. }
+            | Self::FormerMember(_) => self.hint_for_process(),
+        }
+    }
+
+    /// The same for a guest that has its keys, about its disk.
+    fn hint_for_disk(&self) -> &'static str {
+        match self {
             Self::EpochUnknown { .. } | Self::EpochOlder { .. } => {
                 "ask for the keys of the epoch that the instance runs on, or of a newer one"
             }
@@ -281,22 +305,20 @@ impl Refused {
             Self::Superseded { .. } => "halt: another guest has the disk",
             Self::CounterUnknown { .. } => "open the disk first",
             Self::OutsideWindow { .. } => "anchor a generation of this mount",
-            Self::AnchorGoesBack { .. } => "anchor the newest generation",
+            _ => "anchor the newest generation",
+        }
+    }
+
+    /// The same for an encrypted environment.
+    fn hint_for_environment(&self) -> &'static str {
+        match self {
             Self::EnvironmentField(_) | Self::EnvironmentSignature(_) => {
                 "seal the environment again, for this app and its measured file"
             }
             Self::EnvironmentSigner(_) => {
                 "let the owners add the key to env_signers, or sign with a listed one"
             }
-            Self::EnvironmentOlder { .. } | Self::EnvironmentOther(_) => {
-                "seal the environment again, with a higher counter"
-            }
-            Self::NameNotListed(_) => "let the owners add the name to certifiable_names",
-            Self::NoReplicas
-            | Self::NotOnList(_)
-            | Self::SamePlatform(_)
-            | Self::TooManyMembers { .. }
-            | Self::FormerMember(_) => self.hint_for_process(),
+            _ => "seal the environment again, with a higher counter",
         }
     }
 

@@ -11,6 +11,7 @@ mod guests;
 mod instance;
 mod members;
 mod owners;
+mod refused_document;
 
 use std::collections::BTreeMap;
 
@@ -26,9 +27,9 @@ pub use guests::{anchor, certify, open_disk, reasons, refusal, release, release_
 pub use instance::{Instance, Mount};
 pub use members::{Members, admit, give_root, lead, may_replicate};
 pub use owners::{
-    COUNTERS_AT_RESUMPTION, DocumentRefused, Signed, bootstrap, certify_root, resume, review,
-    set_list, set_policy,
+    COUNTERS_AT_RESUMPTION, Signed, bootstrap, certify_root, resume, review, set_list, set_policy,
 };
+pub use refused_document::DocumentRefused;
 
 /// An instance: its app and its id, if the app has instance ids.
 pub type InstanceKey = (AppId, Option<InstanceId>);

@@ -14,7 +14,7 @@ use crate::args::KmsStart;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::kms::channel::Calls as _;
 use crate::kms::local::{Found, Local, Place, Start, started_machine};
-use crate::kms::reached::Measured;
+use crate::kms::named::Measured;
 use crate::launch::for_guest;
 use crate::output::Output;
 use crate::parts::Overrides;

@@ -11,7 +11,7 @@ use protocol::digest::{AppId, Ed25519Key, RequestId};
 use protocol::kms::{EpochKeys, Renewal};
 use protocol::rule::unless;
 
-use super::owners::{DocumentRefused, born};
+use super::refused_document::{DocumentRefused, born};
 use super::{InstanceKey, State};
 use crate::derivation::MAX_EPOCHS;
 use crate::ledger::{Entry, EpochOffered, Kind};

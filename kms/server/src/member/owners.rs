@@ -103,8 +103,11 @@ impl Member {
     /// Owners whose shares are here, or who took theirs from here.
     fn holders(&self, inner: &Inner) -> Vec<String> {
         let taken = inner.to_take.iter().enumerate().filter(|(_, part)| part.taken);
-        let places = inner.given.keys().copied().chain(taken.map(|(place, _)| place));
-        places.filter_map(|place| self.cluster.owners.get(place)).map(ToString::to_string).collect()
+        let holding = inner.given.keys().copied().chain(taken.map(|(index, _)| index));
+        holding
+            .filter_map(|index| self.cluster.owners.get(index))
+            .map(ToString::to_string)
+            .collect()
     }
 
     /// Makes the root, once: not over a root that is here, nor over one that is stored.
