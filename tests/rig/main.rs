@@ -24,6 +24,7 @@ use files::Files;
 use generations::Generations;
 use key::Key;
 use mapper::Mapper;
+use volumes::Volumes;
 
 mod files;
 mod throughput;
@@ -44,6 +45,8 @@ mod mapper;
 #[allow(dead_code)]
 #[path = "../../guest-agent/src/sys.rs"]
 mod sys;
+#[path = "../../guest-agent/src/upgrade/volumes.rs"]
+mod volumes;
 
 /// Serial of the disk with commands.
 const CONTROL_SERIAL: &str = "dstyx-rig";
@@ -155,6 +158,7 @@ impl Machine {
                 let mount_point = File::open(MOUNT_POINT).map_err(fault)?;
                 return sys::commit_btrfs(&mount_point).map(|it| it.to_string()).map_err(fault);
             }
+            ["volumes", act] => volumes_act(act),
             ["forget-caches"] => fs::write("/proc/sys/vm/drop_caches", "3").map_err(fault),
             ["remember", name] => {
                 self.remembered.insert(name.to_owned(), self.files.clone());
@@ -220,6 +224,18 @@ impl Machine {
 
     fn device(&self) -> Result<&Path, String> {
         self.device.as_deref().ok_or_else(|| "EINVAL: the disk is not open".to_owned())
+    }
+}
+
+/// What the agent does with the volumes of a version.
+fn volumes_act(act: &str) -> Result<(), String> {
+    let volumes = Volumes::ensure(Path::new(MOUNT_POINT)).map_err(fault)?;
+    match act {
+        "ensure" => Ok(()),
+        "keep" => volumes.keep().map_err(fault),
+        "put-back" => volumes.put_back().map_err(fault),
+        "forget" => volumes.forget().map_err(fault),
+        _ => Err(format!("EINVAL: {act:?} is no act")),
     }
 }
 

@@ -13,8 +13,14 @@ use libtest_mimic::{Arguments, Trial};
 mod disk_attacks;
 #[path = "kms/envelopes.rs"]
 mod envelopes;
+#[path = "kms/failover.rs"]
+mod failover;
+#[path = "kms/hosts.rs"]
+mod hosts;
 #[path = "kms/notes.rs"]
 mod notes;
+#[path = "kms/policy.rs"]
+mod policy;
 #[path = "kms/power_cuts.rs"]
 mod power_cuts;
 #[path = "kms/rows.rs"]
@@ -27,6 +33,8 @@ mod search;
 mod strangers;
 #[path = "kms/versions.rs"]
 mod versions;
+#[path = "kms/volumes.rs"]
+mod volumes;
 
 fn main() -> ExitCode {
     if let Some(code) = reproducible_build::sandbox::run_if_child() {
@@ -43,14 +51,23 @@ fn main() -> ExitCode {
             },
         ),
         Trial::test(
-            "notes survive down, power cuts, a restarted KMS, an upgrade and a move; dstack's SDKs have keys and a sealed environment, and seal one; rows of PostgreSQL survive a power cut; an older disk, another file, id or instance gets nothing",
+            "volumes are put back as they were before a version's trial, also for the next boot",
+            || {
+                volumes::are_put_back_as_they_were_kept();
+                Ok(())
+            },
+        ),
+        Trial::test(
+            "notes survive down, power cuts, a restarted KMS, an upgrade, one that is undone, a KMS that goes away and a move to another platform; dstack's SDKs have keys and a sealed environment, and seal one; rows of PostgreSQL survive a power cut; an older disk, another file, id or instance gets nothing",
             || {
                 let owner = notes::survive();
                 strangers::get_nothing(&owner);
                 sdk::calls_have_keys(&owner);
                 let second = versions::are_upgraded(&owner);
+                versions::that_fail_are_undone(&owner, second.path());
                 let kept = power_cuts::lose_nothing_that_was_answered(&owner, second.path());
-                versions::move_to_another_host(&owner, second.path(), &kept);
+                failover::the_kms_goes_away_during_the_release(&owner, second.path(), &kept);
+                hosts::the_app_moves(&owner, second.path(), &kept);
                 Ok(())
             },
         ),

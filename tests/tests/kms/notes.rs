@@ -164,11 +164,15 @@ pub fn host(owner: &Owner, app_compose: Vec<u8>) -> Host {
 pub fn cut_power(user: &User, name: &str) {
     let pid = user.qemu(name);
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-    while PathBuf::from(format!("/proc/{pid}/stat")).exists()
-        && !fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default().contains(") Z ")
-    {
+    while runs(pid) {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
+}
+
+/// Whether a process has not ended.
+pub fn runs(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !stat.is_empty() && !stat.contains(") Z ")
 }
 
 /// The file of the app's data disk.

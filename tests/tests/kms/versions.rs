@@ -1,14 +1,24 @@
-//! The next version of the example `notes`, and its move to another host: one instance and one disk
-//! all the time.
+//! The next versions of the example `notes`: one that runs, and one that does not and is undone.
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use protocol::digest::ComposeHash;
+use protocol::status::Refusal;
+use serde_json::json;
 use tempfile::TempDir;
-use tests::dstyx::User;
 use tests::lab;
 
-use crate::notes::{KMS, NAME, NOTES, Owner, add, notes, start_in, up_in};
+use crate::failover;
+use crate::notes::{NAME, NOTES, Owner, add, notes, runs, start_in, up_in};
+use crate::policy::set_policy;
+
+/// What the second version writes.
+const BY_THE_SECOND: &str = "by the second version";
+/// How long the guest of a version that fails may take until it ended: a minute of its trial, and
+/// the app's and the guest's end.
+const UNDONE_WITHIN: Duration = Duration::from_secs(240);
 
 /// The second version of the app is started on the disk of the first. Returns its directory.
 pub fn are_upgraded(owner: &Owner) -> TempDir {
@@ -16,12 +26,7 @@ pub fn are_upgraded(owner: &Owner) -> TempDir {
     // A disk belongs to one machine at a time.
     user.dstyx(["down", NAME]);
 
-    let second = tempfile::tempdir().unwrap();
-    let compose = lab::checkout().join("examples/notes/docker-compose.yml");
-    let compose = fs::read_to_string(compose).unwrap();
-    let changed = compose.replace("interval: 10s", "interval: 11s");
-    assert_ne!(changed, compose);
-    fs::write(second.path().join("docker-compose.yml"), changed).unwrap();
+    let second = version("interval: 10s", "interval: 11s");
 
     // Another file is another app, unless its owner says that it is a later version.
     let unsaid = up_in(user, second.path(), &[]);
@@ -30,32 +35,51 @@ pub fn are_upgraded(owner: &Owner) -> TempDir {
 
     let up = start_in(user, second.path(), &["--upgrade"]);
     assert_eq!(notes(&up), NOTES);
-    add(&up, "by the second version");
+    add(&up, BY_THE_SECOND);
     user.dstyx(["down", NAME]);
     second
 }
 
-/// The disk opens on another host, where the keys come from the same KMS; then the first host's
-/// copy of it is an older one. `kept` are the notes on it.
-pub fn move_to_another_host(owner: &Owner, directory: &Path, kept: &[String]) {
+/// The example with a change of its compose file, in a directory of its own.
+fn version(from: &str, to: &str) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let compose = lab::checkout().join("examples/notes/docker-compose.yml");
+    let compose = fs::read_to_string(compose).unwrap();
+    let changed = compose.replace(from, to);
+    assert_ne!(changed, compose);
+    fs::write(directory.path().join("docker-compose.yml"), changed).unwrap();
+    directory
+}
+
+/// A third version writes, and never is healthy: its guest puts the volumes back and ends. The
+/// second one, to which the owner lets the app go back, finds what it left.
+pub fn that_fail_are_undone(owner: &Owner, second: &Path) {
     let user = &owner.0;
-    let file = directory.join("exported");
-    let path = file.display().to_string();
-    let exported = user.dstyx(["export", NAME, &path]);
-    assert_eq!(exported.code, 0, "{exported:#?}");
+    let third =
+        version(r#"["CMD", "/notes", "health"]"#, r#"["CMD", "/notes", "no such command"]"#);
+    let up = up_in(user, third.path(), &["--upgrade"]);
+    assert_ne!(up.code, 0, "{up:#?}");
+    add(&up, "by the third version");
+    let pid = user.qemu(NAME);
+    let deadline = Instant::now() + UNDONE_WITHIN;
+    while runs(pid) {
+        assert!(Instant::now() < deadline, "the guest of the third version did not end");
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let last = failover::records(user).into_iter().rfind(|record| record.refusal != Refusal::None);
+    assert_eq!(last.unwrap().refusal, Refusal::UpgradeUndone);
+    user.dstyx(["down", NAME]);
 
-    let other = Owner(User::default());
-    let imported = other.0.dstyx(["import", NAME, &path]);
-    assert_eq!(imported.code, 0, "{imported:#?}");
-    let port = &user.record(KMS)["ports"][protocol::kms::CHANNEL_PORT.to_string()];
-    let url = format!("https://127.0.0.1:{port}");
-    let up = start_in(&other.0, directory, &["--kms", &url]);
-    assert_eq!(notes(&up), kept);
-    add(&up, "on the other host");
-    other.0.dstyx(["down", NAME]);
-
-    let left_behind = up_in(user, directory, &[]);
-    assert_ne!(left_behind.code, 0, "{left_behind:#?}");
-    assert!(left_behind.stderr.contains("older"), "{left_behind:#?}");
+    // Going back is the owner's word, also after a version that failed.
+    let unsaid = up_in(user, second, &["--upgrade"]);
+    assert_ne!(unsaid.code, 0, "{unsaid:#?}");
+    assert!(unsaid.stderr.contains("the KMS refuses this guest"), "{unsaid:#?}");
+    user.dstyx(["down", NAME]);
+    let hash = ComposeHash::of(&fs::read(second.join("app-compose.json")).unwrap());
+    set_policy(user, third.path(), |policy| {
+        policy["apps"][0]["danger_go_back_to"] = json!([hash.to_string()]);
+    });
+    let up = start_in(user, second, &["--upgrade"]);
+    assert_eq!(notes(&up), [&NOTES[..], &[BY_THE_SECOND]].concat());
     user.dstyx(["down", NAME]);
 }
