@@ -461,9 +461,12 @@ impl Victim {
         self.rig.disk().replace(Image::empty(DISK_BYTES));
         self.rig.does(&open(&self.key));
         self.rig.does("fill ext4");
+        self.rig.does("overlook lost+found");
         let images = ["before", "after"].map(|tag| {
             self.rig.does("mount-as ext4 errors=remount-ro");
             self.rig.does(&format!("put file 400000 {tag}"));
+            let outcome = self.rig.check();
+            assert_eq!((outcome.failed, outcome.wrong), (0, 0), "{outcome:?}");
             self.rig.does("unmount");
             self.rig.disk().image().clone()
         });
