@@ -372,7 +372,7 @@ impl Ceremony<'_> {
                 "take the user's data directory back from a backup; without a share the root is lost",
             )
         })?;
-        (self.say)("the KMS was verified: this user's share rebuilds its root");
+        (self.say)("the KMS was verified: this user gives its share of the root");
         let mut message = Share { epoch: share.epoch, share: share.bytes.to_vec() };
         let given: Outcome<Empty> = kms.call("GiveShare", &message);
         message.share.zeroize();

@@ -87,7 +87,7 @@ fn asked(name: &str, options: &KmsStart) -> Outcome<Option<Found>> {
         Failure::new("--threshold is missing", "state how many of the owners decide together")
     })?;
     let cluster = Cluster { name: name.to_owned(), owners, threshold };
-    cluster.check().hint("the cluster", "name each owner once")?;
+    cluster.check().hint("the cluster", "name each owner once, and how many of them decide")?;
     let peers = options.peer.iter().map(|url| Address::parse(&for_guest(url)));
     let peers = peers.collect::<Result<_, _>>();
     let peers = peers.hint("--peer", "write https://HOST:PORT, once for each process")?;
