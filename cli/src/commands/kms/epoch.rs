@@ -16,6 +16,9 @@ use crate::kms::reached::Reached;
 use crate::output::{Output, columns};
 use crate::private;
 
+/// The two root keys of a dstack KMS: of its CA, and k256.
+type Scalars = [Zeroizing<[u8; 32]>; 2];
+
 /// A scalar in hex, with a line's end.
 const MAX_SCALAR_BYTES: u64 = 66;
 
@@ -58,7 +61,7 @@ fn list(at: &KmsAt, output: &Output) -> Outcome<ExitCode> {
 }
 
 /// The renewal, and the two scalars of a dstack KMS.
-fn asked(options: &NewEpoch) -> Outcome<(Renewal, Option<Box<[Zeroizing<[u8; 32]>; 2]>>)> {
+fn asked(options: &NewEpoch) -> Outcome<(Renewal, Option<Box<Scalars>>)> {
     let (Some(ca), Some(k256)) = (&options.dstack_ca, &options.dstack_k256) else {
         let keys = if options.shares_only { EpochKeys::None } else { EpochKeys::Dstyx };
         return Ok((Renewal { keys, ..Renewal::default() }, None));
@@ -89,7 +92,7 @@ fn scalar(file: &Path) -> Outcome<Zeroizing<[u8; 32]>> {
 fn begin(
     at: &KmsAt,
     renewal: &Renewal,
-    scalars: Option<&[Zeroizing<[u8; 32]>; 2]>,
+    scalars: Option<&Scalars>,
     output: &Output,
 ) -> Outcome<ExitCode> {
     let mut kms = Reached::at(at)?;
