@@ -1,6 +1,7 @@
 //! The owner's end: a channel to a KMS, and calls on it.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use attestation::kms::{KmsRules, VerifiedKms, judge_kms};
 use channel::calls::{CallError, Caller};
@@ -18,6 +19,9 @@ use crate::owners_channel::{self, Service};
 
 /// The KMS's service.
 const KMS: Service = Service { alpn: ALPN_KMS, server: Role::App };
+
+/// Between two tries to reach a KMS that does not answer yet.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Where a KMS is, and what it must be.
 #[derive(Debug, Clone)]
@@ -73,6 +77,20 @@ impl Connection {
             Caller::over(channel).await.map_err(|error| NoConnection::Away(called("open", &error)))
         })?;
         Ok(Self { runtime, caller })
+    }
+
+    /// The same for a KMS that may have started just now: the program in the container needs a
+    /// moment more than its machine.
+    pub fn awaited(target: &Target, owner: &Arc<Owner>, timeout: Duration) -> Outcome<Self> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            match Self::open(target, Arc::clone(owner)) {
+                Err(NoConnection::Away(_)) if Instant::now() < deadline => {
+                    std::thread::sleep(PAUSE);
+                }
+                outcome => return outcome.map_err(Failure::from),
+            }
+        }
     }
 
     /// What is known of the KMS.

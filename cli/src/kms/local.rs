@@ -9,7 +9,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use attestation::TrustAnchor;
 use attestation::kms::{Accepts, KmsRules};
@@ -21,7 +21,7 @@ use protocol::kms::{Address, CHANNEL_PORT, Cluster, EtcdEndpoints, KmsImage};
 use protocol::status::{Phase, Refusal};
 use vmm_configs::spec::Accelerator;
 
-use super::channel::{Connection, NoConnection, Target};
+use super::channel::{Connection, Target};
 use super::deploy::{self, Variables};
 use super::image::put_image;
 use super::memory::Memory;
@@ -50,8 +50,6 @@ const DISK_GIB: u64 = 2;
 const BOOT_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long it may take from then on until it opens a channel.
 const CHANNEL_TIMEOUT: Duration = Duration::from_secs(120);
-/// Between two attempts.
-const PAUSE: Duration = Duration::from_millis(500);
 /// Ports that are tried for the emulator's collateral: beside those of the KMS, below those that
 /// the system gives to anybody.
 const COLLATERAL_PORTS: std::ops::Range<u16> = 8445..8545;
@@ -156,7 +154,7 @@ impl Local {
         let cluster = owner.local_cluster();
         let memory = Memory::of(cluster.id())?;
         let target = target(&vm, cluster.id(), image, image_json.clone())?;
-        let connection = opened(&target, &owner)?;
+        let connection = Connection::awaited(&target, &owner, CHANNEL_TIMEOUT)?;
         let emulated = vm.emulated;
         let kms = Reached { owner, cluster, memory, image, emulated, connection };
         Ok(Self { kms, vm, image_json })
@@ -309,17 +307,6 @@ fn channel_address(vm: &Vm) -> Outcome<String> {
         )
     })?;
     Ok(address.to_string())
-}
-
-/// The program in the container may need a moment after its start.
-fn opened(target: &Target, owner: &Arc<Owner>) -> Outcome<Connection> {
-    let deadline = Instant::now() + CHANNEL_TIMEOUT;
-    loop {
-        match Connection::open(target, Arc::clone(owner)) {
-            Err(NoConnection::Away(_)) if Instant::now() < deadline => std::thread::sleep(PAUSE),
-            outcome => return outcome.map_err(Failure::from),
-        }
-    }
 }
 
 /// Held while the machine is started: two commands would start two.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use attestation::kms::{Accepts, KmsRules};
 use compose::ComposeFile;
@@ -33,6 +34,9 @@ impl Reached {
         }
     }
 }
+
+/// How long a KMS that a person named may take to answer: it may have started just now.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A KMS that a person named, and what it must be.
 struct Named {
@@ -86,7 +90,7 @@ impl Named {
             minimum_evaluation_number: None,
         };
         let (owner, memory) = (Arc::new(owner), Memory::of(cluster.id())?);
-        let connection = Connection::open(&Target { address, rules }, Arc::clone(&owner))?;
+        let connection = Connection::awaited(&Target { address, rules }, &owner, TIMEOUT)?;
         Ok(Reached { owner, cluster, memory, image, emulated, connection })
     }
 }
