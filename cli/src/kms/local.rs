@@ -11,21 +11,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use attestation::TrustAnchor;
-use attestation::kms::{Accepts, KmsRules};
 use nix::fcntl::{Flock, FlockArg};
 use protocol::app_compose;
-use protocol::digest::{ComposeHash, OsImageHash, Sha256Digest};
+use protocol::digest::{ComposeHash, OsImageHash};
 use protocol::image;
 use protocol::kms::{Address, CHANNEL_PORT, Cluster, EtcdEndpoints, KmsImage};
 use protocol::status::{Phase, Refusal};
 use vmm_configs::spec::Accelerator;
 
-use super::channel::{Connection, Target};
 use super::deploy::{self, Variables};
 use super::image::put_image;
-use super::memory::Memory;
-use super::reached::Reached;
+use super::reached::{Expected, Reached};
 use crate::app::APP_COMPOSE_FILE;
 use crate::collateral::named_service;
 use crate::failure::{Failure, Hint as _, Outcome};
@@ -152,11 +148,15 @@ impl Local {
     fn open(vm: Vm, owner: Arc<Owner>) -> Outcome<Self> {
         let Deployed { image, image_json } = Deployed::of(&vm)?;
         let cluster = owner.local_cluster();
-        let memory = Memory::of(cluster.id())?;
-        let target = target(&vm, cluster.id(), image, image_json.clone())?;
-        let connection = Connection::awaited(&target, &owner, CHANNEL_TIMEOUT)?;
-        let emulated = vm.emulated;
-        let kms = Reached { owner, cluster, memory, image, emulated, connection };
+        if vm.emulated {
+            note(
+                "danger: the emulator's root is accepted for the KMS, as this program started its machine's emulator itself",
+            );
+        }
+        let (emulated, address) = (vm.emulated, channel_address(&vm)?);
+        let text = image_json.clone();
+        let expected = Expected { owner, cluster, image, image_json: text, emulated, address };
+        let kms = expected.reach(CHANNEL_TIMEOUT)?;
         Ok(Self { kms, vm, image_json })
     }
 
@@ -278,25 +278,6 @@ fn wait(vm: &Vm, directory: &Path, output: &Output) -> Outcome<()> {
             format!("see `dstyx logs {} --console`", vm.name),
         )),
     }
-}
-
-/// What the machine must prove, and where.
-fn target(
-    vm: &Vm,
-    key_provider_id: Sha256Digest,
-    image: KmsImage,
-    image_json: Vec<u8>,
-) -> Outcome<Target> {
-    let anchor: TrustAnchor = judge::anchor_if(vm.emulated);
-    if vm.emulated {
-        note(
-            "danger: the emulator's root is accepted for the KMS, as this program started its machine's emulator itself",
-        );
-    }
-    let accepts = Accepts::Exactly { images: vec![image], image_json };
-    // The clock of the owner's machine is right.
-    let rules = KmsRules { key_provider_id, anchor, accepts, minimum_evaluation_number: None };
-    Ok(Target { address: channel_address(vm)?, rules })
 }
 
 fn channel_address(vm: &Vm) -> Outcome<String> {

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use attestation::kms::{Accepts, KmsRules};
 use compose::ComposeFile;
 use protocol::app_compose;
 use protocol::digest::{ComposeHash, OsImageHash};
@@ -13,86 +12,58 @@ use protocol::kms::{
     PEERS_VARIABLE,
 };
 
-use super::channel::{Connection, Target};
 use super::local::Local;
-use super::memory::Memory;
-use super::reached::Reached;
+use super::reached::{Expected, Reached};
 use crate::app::APP_COMPOSE_FILE;
 use crate::args::KmsAt;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::files;
-use crate::judge;
 use crate::output::note;
 use crate::owner::Owner;
 
 impl Reached {
     /// The KMS that a person named, or this user's machine; nothing is started and nothing signed.
     pub fn at(at: &KmsAt) -> Outcome<Self> {
-        match Named::of(at)? {
-            Some(named) => named.reach(),
-            None => Ok(Local::running()?.kms),
+        let Some(expected) = named(at)? else { return Ok(Local::running()?.kms) };
+        if expected.emulated {
+            note("danger: the emulator's root is accepted for the KMS, which proves nothing");
         }
+        expected.reach(TIMEOUT)
     }
 }
 
 /// How long a KMS that a person named may take to answer: it may have started just now.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A KMS that a person named, and what it must be.
-struct Named {
-    owner: Owner,
-    cluster: Cluster,
-    image: KmsImage,
-    image_json: Vec<u8>,
-    emulated: bool,
-    address: String,
-}
-
-impl Named {
-    fn of(at: &KmsAt) -> Outcome<Option<Self>> {
-        const TOGETHER: &str = "--kms URL, --kms-app and --kms-image belong together: the KMS is verified against its measured file and its image";
-        let (url, app, image) = match (&at.kms, &at.kms_app, &at.kms_image) {
-            (Some(url), Some(app), Some(image)) => (url, app, image),
-            (None, None, None) if !at.danger_accept_emulated => return Ok(None),
-            _ => return Err(Failure::new("a KMS is named by half", TOGETHER)),
+/// The KMS that a person named, and what it must be.
+fn named(at: &KmsAt) -> Outcome<Option<Expected>> {
+    const TOGETHER: &str = "--kms URL, --kms-app and --kms-image belong together: the KMS is verified against its measured file and its image";
+    let (url, app, image) = match (&at.kms, &at.kms_app, &at.kms_image) {
+        (Some(url), Some(app), Some(image)) => (url, app, image),
+        (None, None, None) if !at.danger_accept_emulated => return Ok(None),
+        _ => return Err(Failure::new("a KMS is named by half", TOGETHER)),
+    };
+    let measured = Measured::read(app)?;
+    if measured.emulated != at.danger_accept_emulated {
+        let (says, hint) = match measured.emulated {
+            true => ("accepts emulated guests", "give --danger-accept-emulated for a test"),
+            false => ("accepts no emulated guests", "leave --danger-accept-emulated out"),
         };
-        let measured = Measured::read(app)?;
-        if measured.emulated != at.danger_accept_emulated {
-            let (says, hint) = match measured.emulated {
-                true => ("accepts emulated guests", "give --danger-accept-emulated for a test"),
-                false => ("accepts no emulated guests", "leave --danger-accept-emulated out"),
-            };
-            return Err(Failure::new(format!("the measured file of the KMS {says}"), hint));
-        }
-        let image_json = files::read_image_json(image)?;
-        let os_image_hash = OsImageHash::of(&image_json);
-        let image = KmsImage { os_image_hash, compose_hash: measured.compose_hash };
-        let (owner, cluster) = (Owner::expect()?, measured.cluster);
-        if !cluster.owners.contains(&owner.public()) {
-            return Err(Failure::new(
-                format!("this user's key {} is not one of the owners' of this KMS", owner.public()),
-                "its measured file names them; the key of another user or machine may be one",
-            ));
-        }
-        let (address, emulated) = (address(url)?, measured.emulated);
-        Ok(Some(Self { owner, cluster, image, image_json, emulated, address }))
+        return Err(Failure::new(format!("the measured file of the KMS {says}"), hint));
     }
-
-    fn reach(self) -> Outcome<Reached> {
-        let Self { owner, cluster, image, image_json, emulated, address } = self;
-        if emulated {
-            note("danger: the emulator's root is accepted for the KMS, which proves nothing");
-        }
-        let rules = KmsRules {
-            key_provider_id: cluster.id(),
-            anchor: judge::anchor_if(emulated),
-            accepts: Accepts::Exactly { images: vec![image], image_json },
-            minimum_evaluation_number: None,
-        };
-        let (owner, memory) = (Arc::new(owner), Memory::of(cluster.id())?);
-        let connection = Connection::awaited(&Target { address, rules }, &owner, TIMEOUT)?;
-        Ok(Reached { owner, cluster, memory, image, emulated, connection })
+    let image_json = files::read_image_json(image)?;
+    let os_image_hash = OsImageHash::of(&image_json);
+    let image = KmsImage { os_image_hash, compose_hash: measured.compose_hash };
+    let (owner, cluster) = (Owner::expect()?, measured.cluster);
+    if !cluster.owners.contains(&owner.public()) {
+        return Err(Failure::new(
+            format!("this user's key {} is not one of the owners' of this KMS", owner.public()),
+            "its measured file names them; the key of another user or machine may be one",
+        ));
     }
+    let (address, emulated) = (address(url)?, measured.emulated);
+    let owner = Arc::new(owner);
+    Ok(Some(Expected { owner, cluster, image, image_json, emulated, address }))
 }
 
 /// What a KMS's measured file says of it.
@@ -143,14 +114,11 @@ impl Measured {
     }
 }
 
-/// `HOST:PORT` of `https://HOST:PORT`.
+/// `HOST:PORT` of `https://HOST:PORT`; a person states the port.
 fn address(url: &str) -> Outcome<String> {
-    let address = url.strip_prefix("https://").map(|rest| rest.trim_end_matches('/'));
-    let has_port = |address: &&str| {
-        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-        port.is_some() && !address.contains(['/', '@', '?', '#'])
-    };
-    address.filter(has_port).map(str::to_owned).ok_or_else(|| {
+    let address = Address::parse(url).ok().map(|address| address.to_string());
+    let as_stated = |address: &String| url.trim_end_matches('/').ends_with(address.as_str());
+    address.filter(as_stated).ok_or_else(|| {
         Failure::new(format!("--kms: {url:?} is no address"), "write https://HOST:PORT")
     })
 }
@@ -201,10 +169,10 @@ mod tests {
 
     #[test]
     fn a_kms_is_named_whole_or_not_at_all() {
-        assert!(Named::of(&KmsAt::default()).unwrap().is_none());
+        assert!(named(&KmsAt::default()).unwrap().is_none());
         let half = KmsAt { kms: Some("https://a:1".into()), ..KmsAt::default() };
-        assert!(Named::of(&half).is_err());
+        assert!(named(&half).is_err());
         let danger = KmsAt { danger_accept_emulated: true, ..KmsAt::default() };
-        assert!(Named::of(&danger).is_err());
+        assert!(named(&danger).is_err());
     }
 }

@@ -1,14 +1,16 @@
 //! A KMS at the other end of a channel, with this user as one of its owners.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use attestation::kms::Owners;
+use attestation::kms::{Accepts, KmsRules, Owners};
 use protocol::kms::{Cluster, KmsImage, StatusResponse};
 
 use super::ceremony::Ceremony;
-use super::channel::Connection;
+use super::channel::{Connection, Target};
 use super::memory::Memory;
 use crate::failure::{Hint as _, Outcome};
+use crate::judge;
 use crate::output::Output;
 use crate::owner::Owner;
 
@@ -26,6 +28,39 @@ pub struct Reached {
     pub emulated: bool,
     /// The channel.
     pub connection: Connection,
+}
+
+/// A KMS at an address, and what it must be.
+pub struct Expected {
+    /// The owner.
+    pub owner: Arc<Owner>,
+    /// Whose KMS it is; the owner is one of its owners.
+    pub cluster: Cluster,
+    /// What must run there.
+    pub image: KmsImage,
+    /// The exact text of the image's image.json.
+    pub image_json: Vec<u8>,
+    /// Whether it may be emulated, and prove nothing.
+    pub emulated: bool,
+    /// `HOST:PORT` of its channel.
+    pub address: String,
+}
+
+impl Expected {
+    /// Opens a channel, for which the KMS proves itself; it may have started just now.
+    pub fn reach(self, timeout: Duration) -> Outcome<Reached> {
+        let Self { owner, cluster, image, image_json, emulated, address } = self;
+        let rules = KmsRules {
+            key_provider_id: cluster.id(),
+            anchor: judge::anchor_if(emulated),
+            accepts: Accepts::Exactly { images: vec![image], image_json },
+            // The clock of the owner's machine is right.
+            minimum_evaluation_number: None,
+        };
+        let memory = Memory::of(cluster.id())?;
+        let connection = Connection::awaited(&Target { address, rules }, &owner, timeout)?;
+        Ok(Reached { owner, cluster, memory, image, emulated, connection })
+    }
 }
 
 impl Reached {
