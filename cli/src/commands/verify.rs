@@ -120,6 +120,11 @@ fn stated_app(options: &Verify, of_vm: Option<PathBuf>) -> Outcome<Option<Stated
     Ok(hash.map(StatedApp::Hash).or(directory))
 }
 
+/// Hex as other programs write it: with a prefix, or in capitals.
+fn digits(text: &str) -> String {
+    text.strip_prefix("0x").unwrap_or(text).to_ascii_lowercase()
+}
+
 /// The id that a person stated. An id alone states no app: whoever starts a guest chooses it.
 fn stated_app_id(text: Option<&str>, app: Option<&StatedApp>) -> Outcome<Option<AppId>> {
     let Some(text) = text else { return Ok(None) };
@@ -127,19 +132,16 @@ fn stated_app_id(text: Option<&str>, app: Option<&StatedApp>) -> Outcome<Option<
         let what = "--app-id without an app: a host may start any app under any id";
         return Err(Failure::new(what, "state the version with --app or --compose-hash too"));
     }
-    let digits = text.strip_prefix("0x").unwrap_or(text).to_ascii_lowercase();
     let hint = "give the 40 hex digits that `dstyx up` or an earlier verdict shows";
-    AppId::from_hex(&digits).hint(format!("--app-id {text}"), hint).map(Some)
+    AppId::from_hex(&digits(text)).hint(format!("--app-id {text}"), hint).map(Some)
 }
 
 fn stated_compose_hash(text: &str) -> Outcome<ComposeHash> {
-    let digits = text.strip_prefix("0x").unwrap_or(text).to_ascii_lowercase();
-    ComposeHash::from_hex(&digits)
+    ComposeHash::from_hex(&digits(text))
         .hint(format!("--compose-hash {text}"), "give the SHA-256 of app-compose.json in hex")
 }
 
 fn stated_report_data(text: &str) -> Outcome<ReportData> {
-    let digits = text.strip_prefix("0x").unwrap_or(text).to_ascii_lowercase();
-    ReportData::from_hex(&digits)
+    ReportData::from_hex(&digits(text))
         .hint(format!("--report-data {text}"), "give all 64 bytes in hex; fill up with zeros")
 }
