@@ -29,20 +29,17 @@ use volumes::Volumes;
 mod files;
 mod throughput;
 
-// The agent's own; it uses all of each.
-#[allow(dead_code)]
+// The agent's own.
 #[path = "../../guest-agent/src/disk/filling.rs"]
 mod filling;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the agent uses the rest")]
 #[path = "../../guest-agent/src/disk/generations.rs"]
 mod generations;
-#[allow(dead_code)]
+#[allow(dead_code, reason = "the agent uses the rest")]
 #[path = "../../guest-agent/src/disk/key.rs"]
 mod key;
-#[allow(dead_code)]
 #[path = "../../guest-agent/src/disk/mapper.rs"]
 mod mapper;
-#[allow(dead_code)]
 #[path = "../../guest-agent/src/sys.rs"]
 mod sys;
 #[path = "../../guest-agent/src/upgrade/volumes.rs"]

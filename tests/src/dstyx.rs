@@ -147,6 +147,12 @@ impl User {
         i32::try_from(vm["qemu"]["pid"].as_i64().unwrap()).unwrap()
     }
 
+    /// What a machine's console shows.
+    pub fn console(&self, name: &str) -> String {
+        let console = std::fs::read(self.machine(name).join("console.log")).unwrap();
+        String::from_utf8_lossy(&console).into_owned()
+    }
+
     /// Directory of a machine's state.
     pub fn machine(&self, name: &str) -> std::path::PathBuf {
         self.state.path().join("dstyx/vms").join(name)

@@ -1,6 +1,5 @@
 //! The app's move to another host, which is another platform, and has a KMS of strangers too.
 
-use std::fs;
 use std::path::Path;
 
 use serde_json::json;
@@ -34,8 +33,7 @@ pub fn the_app_moves(owner: &Owner, directory: &Path, kept: &[String]) {
     let url = kms_url(user);
     let refused = up_in(&other.0, directory, &["--kms", &url]);
     assert_ne!(refused.code, 0, "{refused:#?}");
-    let console = fs::read(other.0.machine(NAME).join("console.log")).unwrap();
-    let console = String::from_utf8_lossy(&console);
+    let console = other.0.console(NAME);
     assert!(console.contains("platform-id"), "{console}");
     other.0.dstyx(["down", NAME]);
 
@@ -45,8 +43,7 @@ pub fn the_app_moves(owner: &Owner, directory: &Path, kept: &[String]) {
     let urls = ["--kms", NOBODY, "--kms", &kms_url(&other.0), "--kms", &url];
     let up = start_in(&other.0, directory, &urls);
     assert_eq!(notes(&up), kept);
-    let console = fs::read(other.0.machine(NAME).join("console.log")).unwrap();
-    let console = String::from_utf8_lossy(&console);
+    let console = other.0.console(NAME);
     assert!(console.contains("no address is proved to be the pinned KMS"), "{console}");
     add(&up, "on the other host");
     other.0.dstyx(["down", NAME]);
