@@ -1,9 +1,10 @@
 //! What tests of several crates start from: a machine, what is claimed of it, a boot's events,
-//! evidence.
+//! evidence, what a proof is bound to.
 //!
 //! No product has this module: it exists in tests, and for crates that name the feature in their
 //! development dependencies (`cargo xtask tidy` checks it).
 
+use crate::channel::{ALPN_KMS, Binding, Direction, Role};
 use crate::digest::{AppId, ComposeHash, OsImageHash};
 use crate::event_log::RuntimeEvent;
 use crate::event_name;
@@ -51,5 +52,20 @@ pub fn evidence_of(quote: &[u8]) -> Evidence {
         nonce: [0; NONCE_BYTES],
         claims: claims(),
         app_compose: None,
+    }
+}
+
+/// What the proof of a client of a KMS is bound to, which has this role.
+pub fn binding(own: Role) -> Binding {
+    Binding {
+        alpn: ALPN_KMS.to_vec(),
+        own,
+        expected: Role::App,
+        direction: Direction::ClientToServer,
+        own_spki: vec![1],
+        peer_spki: vec![2],
+        exporter: [3; 32],
+        client_nonce: [4; 32],
+        server_nonce: [5; 32],
     }
 }

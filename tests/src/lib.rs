@@ -8,6 +8,7 @@ pub mod app;
 pub mod btrfs;
 pub mod dice;
 pub mod dstyx;
+pub mod emulated;
 pub mod etcd;
 pub mod guest;
 pub mod http;

@@ -119,27 +119,13 @@ fn anchor(emulated_root: &Path) -> io::Result<TrustAnchor> {
 
 #[cfg(test)]
 mod tests {
-    use protocol::channel::{Direction, Role};
-    use protocol::fixtures;
+    use protocol::channel::Role;
+    use protocol::fixtures::{self, binding};
     use protocol::kms::Cluster;
     use protocol::report_data;
 
     use super::*;
     use crate::quotes::tests::desk;
-
-    fn binding(own: Role) -> Binding {
-        Binding {
-            alpn: b"dstyx-kms/1".to_vec(),
-            own,
-            expected: Role::App,
-            direction: Direction::ClientToServer,
-            own_spki: vec![1],
-            peer_spki: vec![2],
-            exporter: [3; 32],
-            client_nonce: [4; 32],
-            server_nonce: [5; 32],
-        }
-    }
 
     #[tokio::test]
     async fn a_proof_is_bound_to_the_connection_by_the_agents_own_tag() {

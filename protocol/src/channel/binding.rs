@@ -92,26 +92,13 @@ impl OwnerClaim<'_> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-
-    pub(crate) fn binding() -> Binding {
-        Binding {
-            alpn: super::super::ALPN_KMS.to_vec(),
-            own: Role::Agent,
-            expected: Role::App,
-            direction: Direction::ClientToServer,
-            own_spki: vec![0xa1; 44],
-            peer_spki: vec![0xb2; 44],
-            exporter: [0xc3; EXPORTER_BYTES],
-            client_nonce: [0xd4; NONCE_BYTES],
-            server_nonce: [0xe5; NONCE_BYTES],
-        }
-    }
+    use crate::fixtures::binding;
 
     #[test]
     fn each_field_changes_the_report_data() {
-        let honest = binding().report_data().unwrap();
+        let honest = binding(Role::Agent).report_data().unwrap();
         let changes: [fn(&mut Binding); 9] = [
             |binding| binding.alpn.push(b'x'),
             |binding| binding.own = Role::Pads,
@@ -124,7 +111,7 @@ pub(crate) mod tests {
             |binding| binding.server_nonce[0] ^= 1,
         ];
         for change in changes {
-            let mut other = binding();
+            let mut other = binding(Role::Agent);
             change(&mut other);
             assert_ne!(other.report_data().unwrap(), honest, "{other:?}");
         }
@@ -132,7 +119,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_tag_is_the_roles_and_a_client_without_a_quote_has_none() {
-        let tagged = |own| Binding { own, ..binding() }.report_data();
+        let tagged = |own| binding(own).report_data();
         for role in [Role::Agent, Role::Pads, Role::App] {
             assert_eq!(tagged(role).unwrap().0[..16], *role.quoting().unwrap().tag());
         }

@@ -16,9 +16,8 @@ use protocol::image::Flavour;
 use protocol::kms::{Cluster, KmsImage, KmsList, RootCertificate, payload_type};
 use protocol::{event_name, report_data};
 use serde_json::{Value, json, to_value};
-use tdx_emulator::pki::root_certificate;
+use tests::emulated;
 use tests::scene::{NONCE, Scene, now_secs};
-use x509_cert::der::Encode as _;
 
 /// The process that serves.
 const MEMBER: Ed25519Key = Ed25519Key([2; 32]);
@@ -43,8 +42,7 @@ impl Asking {
     /// A guest that measured all that a release depends on, and nothing more.
     fn at_boot() -> Self {
         let scene = Scene { measured: until_boot_mr_done, ..Scene::synthetic() };
-        let root = root_certificate().unwrap().to_der().unwrap();
-        let anchor = TrustAnchor::DangerEmulated(root);
+        let anchor = TrustAnchor::DangerEmulated(emulated::root());
         Self { scene, anchor, reserves_report_data: true, policy: |_| {} }
     }
 

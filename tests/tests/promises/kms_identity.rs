@@ -7,20 +7,20 @@ use attestation::kms::{Accepts, KmsRefusal, KmsRules, Owners, VerifiedKms, judge
 use attestation::signatures::{Envelope, PayloadType, SignatureError, SigningKey};
 use attestation::{CheckName, Image, Parts, TrustAnchor};
 use ed25519_dalek::Signer as _;
-use protocol::channel::{ALPN_KMS, Binding, Direction, EXPORTER_BYTES, NONCE_BYTES, Role};
+use protocol::channel::{Binding, Direction, EXPORTER_BYTES, NONCE_BYTES, Role};
 use protocol::digest::{ComposeHash, Ed25519Key, OsImageHash, Sha256Digest};
 use protocol::event_log::RuntimeEvent;
 use protocol::event_name;
 use protocol::evidence::Evidence;
+use protocol::fixtures;
 use protocol::image::Flavour;
 use protocol::kms::{
     Cluster, KmsImage, KmsList, MemberClaim, RootCertificate, Statement, payload_type,
     signed_by_member, signed_by_root,
 };
 use serde::Serialize;
-use tdx_emulator::pki::root_certificate;
+use tests::emulated;
 use tests::scene::{Scene, now_secs};
-use x509_cert::der::Encode as _;
 
 /// The oldest version of the list that the guest takes.
 const MINIMUM: u64 = 3;
@@ -62,23 +62,16 @@ impl Meeting {
         let image = image(&scene, true);
         let pair = pair(&image, ComposeHash::of(&scene.app_compose()));
         let list = KmsList { key_provider_id, version: MINIMUM, images: vec![pair] };
-        let emulated = root_certificate().unwrap().to_der().unwrap();
         let rules = KmsRules {
             key_provider_id,
-            anchor: TrustAnchor::DangerEmulated(emulated),
+            anchor: TrustAnchor::DangerEmulated(emulated::root()),
             accepts: Accepts::Listed { minimum_version: MINIMUM },
             minimum_evaluation_number: None,
         };
         let binding = Binding {
-            alpn: ALPN_KMS.to_vec(),
-            own: Role::App,
             expected: Role::Agent,
             direction: Direction::ServerToClient,
-            own_spki: vec![1; 44],
-            peer_spki: vec![2; 44],
-            exporter: [3; EXPORTER_BYTES],
-            client_nonce: [4; NONCE_BYTES],
-            server_nonce: [5; NONCE_BYTES],
+            ..fixtures::binding(Role::App)
         };
         Self {
             scene,

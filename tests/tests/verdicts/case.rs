@@ -13,9 +13,8 @@ use protocol::digest::{ComposeHash, OsImageHash};
 use protocol::evidence::Evidence;
 use serde_json::Value;
 use tdx_emulator::lie::Lie;
-use tdx_emulator::pki::root_certificate;
+use tests::emulated;
 use tests::scene::{NONCE, Scene, now_secs};
-use x509_cert::der::Encode as _;
 
 /// The image that everything is judged by.
 pub const IMAGE: OsImageHash = OsImageHash([0x11; 32]);
@@ -164,9 +163,10 @@ fn honest_passes() -> Result<(), String> {
 
 /// The strict policy for a scene, with image and app stated.
 fn policy(scene: &Scene) -> Policy {
-    let root = root_certificate().unwrap().to_der().unwrap();
-    let mut policy =
-        Policy::strict(TrustAnchor::DangerEmulated(root), ExpectedReportData::Nonce(NONCE));
+    let mut policy = Policy::strict(
+        TrustAnchor::DangerEmulated(emulated::root()),
+        ExpectedReportData::Nonce(NONCE),
+    );
     let predicted = scene.prediction().registers;
     policy.image = Some(ExpectedRegisters {
         identity: VerifiedImage {

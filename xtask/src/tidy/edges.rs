@@ -65,6 +65,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "protocol",
             "attestation",
+            "channel",
             "kms-rules",
             "measurement",
             "image",

@@ -1,5 +1,7 @@
 //! A cluster whose owners a test holds, its documents, and a guest that its policy names.
 
+#![allow(clippy::unwrap_used)] // a test whose input cannot be made has failed
+
 use std::path::Path;
 
 use attestation::TrustAnchor;
@@ -17,12 +19,16 @@ use serde::Serialize;
 use super::*;
 use crate::store::Location;
 
+/// The app that its policy names.
 pub const APP: AppId = AppId([0xaa; 20]);
+/// That app's measured file.
 pub const FILE: ComposeHash = ComposeHash([1; 32]);
+/// The image in which it may run.
 pub const IMAGE: OsImageHash = OsImageHash([3; 32]);
 
 /// A cluster and the data directory of its one KMS.
 pub struct Place {
+    /// What its KMS is told.
     pub config: Config,
     keys: Vec<SigningKey>,
 }

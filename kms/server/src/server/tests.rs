@@ -2,185 +2,72 @@
 //! quotes is the emulator's.
 
 mod cluster;
-mod emulated;
 mod proxy;
 mod public;
 
+use ::tests::emulated::{self, Emulated, image, os_image_hash, pccs};
 use attestation::TrustAnchor;
-use attestation::kms::{Accepts, KmsRules, VerifiedKms, judge_kms};
+use attestation::kms::{Accepts, KmsRules, VerifiedKms};
+use channel::ChannelError;
 use channel::calls::{CallError, Caller};
-use channel::{ChannelError, Side};
-use protocol::channel::{Binding, Direction, OwnerProof, Proof, Refusal, RefusalCode};
+use protocol::channel::{Refusal, RefusalCode};
 use protocol::digest::Sha256Digest;
-use protocol::evidence::Evidence;
+use protocol::fixtures::binding;
 use protocol::kms::{
-    AnchorRequest, AnchorResponse, AppKeyResponse, GetAppKeyRequest, KmsImage, KmsService,
-    LedgerRequest, LedgerResponse, OpenDiskRequest, OpenDiskResponse, PutImageRequest, Share,
-    SignedDocument, Statement, StatusResponse,
+    AnchorRequest, AnchorResponse, AppKeyResponse, GetAppKeyRequest, KmsImage, LedgerRequest,
+    LedgerResponse, OpenDiskRequest, OpenDiskResponse, PutImageRequest, Share, StatusResponse,
 };
 use protocol::prpc::{Empty, Message};
 use tdx_emulator::lie::Lie;
-use tokio::net::TcpStream;
+use tempfile::TempDir;
 
+use super::fixtures::{OwnerKey, Running, Setup, ask};
 use super::*;
-use crate::attester::GuestAttester;
 use crate::collateral::Collaterals;
-use crate::judge::{GuestJudge, now_secs};
+use crate::judge::GuestJudge;
 use crate::member::fixtures::Place;
 use crate::socket::fixtures::socket;
-use emulated::{Emulated, anchor, image, os_image_hash, pccs};
 
-/// A KMS in an emulated guest, which listens on loopback.
-struct Running {
-    place: Place,
-    address: std::net::SocketAddr,
-    member: Arc<Member>,
-    kms: KmsImage,
-    _directory: tempfile::TempDir,
+/// A KMS that accepts quotes under `trusted`, bootstrapped, whose policy names this app; and its
+/// directory.
+async fn serving(trusted: TrustAnchor, app: &Emulated) -> (Running, TempDir) {
+    let (running, directory) = start(trusted).await;
+    let pair = KmsImage { os_image_hash: os_image_hash(), compose_hash: app.compose_hash() };
+    running.bootstrap(&running.place.policy_file(1, app.app_id(), pair)).await;
+    (running, directory)
 }
 
-impl Running {
-    /// One that accepts quotes under `trusted`, bootstrapped, whose policy names this app.
-    async fn serving(trusted: TrustAnchor, app: &Emulated) -> Self {
-        let running = Self::start(trusted).await;
-        let mut owner = running.owner().await.unwrap();
-        let text = String::from_utf8(image().to_json()).unwrap();
-        let _: Empty = ask(&mut owner, "PutImage", &PutImageRequest { image: text }).await.unwrap();
-        let status: StatusResponse = ask(&mut owner, "Bootstrap", &Empty {}).await.unwrap();
-        let _: Share = ask(&mut owner, "TakeShare", &Empty {}).await.unwrap();
-        let pair = KmsImage { os_image_hash: os_image_hash(), compose_hash: app.compose_hash() };
-        let place = &running.place;
-        let documents = [
-            ("CertifyRoot", place.certificate(&status)),
-            ("SetList", place.list_of(1, running.kms)),
-            ("SetPolicy", place.policy_of(1, app.app_id(), pair)),
-        ];
-        for (method, document) in documents {
-            let _: Empty =
-                ask::<_, SignedDocument, _>(&mut owner, method, &document).await.unwrap();
-        }
-        let status: StatusResponse = ask(&mut owner, "Status", &Empty {}).await.unwrap();
-        assert_eq!(status.state, "serving");
-        running
-    }
+/// The same without a root.
+async fn start(trusted: TrustAnchor) -> (Running, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let guest = Emulated::new("kms", true);
+    let setup = Setup {
+        image: image().clone(),
+        file: guest.file.clone(),
+        quotes: Box::new(move |report_data| guest.evidence(report_data)),
+        anchor: anchor(),
+        trusted,
+        pccs: pccs(None),
+        directory: directory.path().to_owned(),
+    };
+    (Running::start(setup).await, directory)
+}
 
-    async fn start(trusted: TrustAnchor) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let data = directory.path().join("data");
-        std::fs::create_dir(&data).unwrap();
-        let mut place = Place::new(&data, 1, 1);
-        place.config.anchor = trusted.clone();
-        let guest = Emulated::new("kms", true);
-        let kms = KmsImage { os_image_hash: os_image_hash(), compose_hash: guest.compose_hash() };
-        let (file, stated) = (guest.file.clone(), guest.compose_hash());
-        let quotes = move |report_data| Some(guest.evidence(report_data));
-        let socket = socket(&directory.path().join("dstack.sock"), &file, stated, quotes);
-        let collaterals = Arc::new(Collaterals::new(Some(&pccs(None))).unwrap());
-        let member = Arc::new(place.start());
-        let (cluster, asked) = (place.config.cluster.clone(), Arc::clone(&collaterals));
-        let attester =
-            GuestAttester::new(cluster, socket, asked, Arc::clone(&member)).await.unwrap();
-        let cluster = &place.config.cluster;
-        let judge = GuestJudge::new(trusted, cluster, collaterals, Arc::clone(&member));
-        let party = party(TlsKey::generate().unwrap(), Arc::new(attester), Arc::new(judge));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(serve_channels(listener, party, Arc::clone(&member)));
-        Self { place, address, member, kms, _directory: directory }
-    }
-
-    /// A channel of the owner's tool, which states what it accepts.
-    async fn owner(&self) -> Result<Caller<VerifiedKms>, ChannelError> {
-        let image_json = image().to_json();
-        let accepts = Accepts::Exactly { images: vec![self.kms], image_json };
-        let key = OwnerKey(self.place.seed(0));
-        self.connect(Role::Owner, key, accepts).await
-    }
-
-    /// A channel of a guest, which knows no more than the key provider's id.
-    async fn guest(&self, guest: &Emulated) -> Result<Caller<VerifiedKms>, ChannelError> {
-        let accepts = Accepts::Listed { minimum_version: 1 };
-        self.connect(Role::Agent, guest.clone(), accepts).await
-    }
-
-    async fn connect<A: Attester>(
-        &self,
-        own: Role,
-        attester: A,
-        accepts: Accepts,
-    ) -> Result<Caller<VerifiedKms>, ChannelError> {
-        connect(self.address, self.place.config.cluster.id(), (own, attester), accepts).await
-    }
+/// The emulator's root, which a test accepts by name.
+fn anchor() -> TrustAnchor {
+    TrustAnchor::DangerEmulated(emulated::root())
 }
 
 /// A channel to a KMS of this cluster.
 async fn connect<A: Attester>(
     address: std::net::SocketAddr,
     key_provider_id: Sha256Digest,
-    (own, attester): (Role, A),
+    client: (Role, A),
     accepts: Accepts,
 ) -> Result<Caller<VerifiedKms>, ChannelError> {
     let minimum_evaluation_number = None;
     let rules = KmsRules { key_provider_id, anchor: anchor(), accepts, minimum_evaluation_number };
-    let party = Party {
-        settings: Settings { own, side: Side::Client { server: Role::App } },
-        alpn: ALPN_KMS,
-        key: TlsKey::generate().unwrap(),
-        attester: Arc::new(attester),
-        judge: Arc::new(KmsJudge(rules)),
-    };
-    let channel = channel::connect(TcpStream::connect(address).await?, &party).await?;
-    Ok(Caller::over(channel).await.unwrap())
-}
-
-async fn ask<P, A: Message, R: Message>(
-    caller: &mut Caller<P>,
-    method: &'static str,
-    arguments: &A,
-) -> Result<R, CallError> {
-    let owners = KmsService::Owner.methods().contains(&method);
-    let service = if owners { KmsService::Owner } else { KmsService::Guest };
-    caller.call(service, method, arguments).await
-}
-
-/// Judges a KMS as guests and owners' tools do.
-struct KmsJudge(KmsRules);
-
-impl Judge for KmsJudge {
-    type Peer = VerifiedKms;
-
-    async fn judge(&self, proof: Proof, binding: &Binding) -> Result<VerifiedKms, Refusal> {
-        let statement = Statement::parse(&proof.statement).unwrap();
-        let evidence = Evidence::from(proof);
-        let report_data = binding.report_data().unwrap();
-        let (rules, exporter) = (&self.0, &binding.exporter);
-        judge_kms(&evidence, &statement, report_data, exporter, rules, now_secs())
-            .map_err(|error| Refusal::new(RefusalCode::Evidence, &protocol::error::chain(&error)))
-    }
-
-    async fn judge_owner(&self, _: OwnerProof, _: &[u8]) -> Result<VerifiedKms, Refusal> {
-        Err(Refusal::new(RefusalCode::Role, "a KMS is no owner"))
-    }
-
-    fn unattested(&self) -> Result<VerifiedKms, Refusal> {
-        Err(Refusal::new(RefusalCode::Role, "a KMS proves itself"))
-    }
-}
-
-/// An owner's tool.
-struct OwnerKey([u8; 32]);
-
-impl Attester for OwnerKey {
-    async fn prove(&self, _: &Binding) -> Result<Proof, String> {
-        Err("an owner has no quote".to_owned())
-    }
-
-    async fn sign(&self, signed: &[u8]) -> Result<OwnerProof, String> {
-        use ed25519_dalek::Signer as _;
-        let key = ed25519_dalek::SigningKey::from_bytes(&self.0);
-        let signature = key.sign(signed).to_bytes();
-        Ok(OwnerProof { key: key.verifying_key().to_bytes(), signature })
-    }
+    fixtures::connect(address, client, rules).await
 }
 
 /// How a client is refused a channel.
@@ -195,7 +82,7 @@ fn refusal(outcome: Result<Caller<VerifiedKms>, ChannelError>) -> Refusal {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listed_guest_gets_its_keys_opens_its_disk_and_anchors_it() {
     let app = Emulated::new("app", false);
-    let running = Running::serving(anchor(), &app).await;
+    let (running, _directory) = serving(anchor(), &app).await;
     let mut guest = running.guest(&app).await.unwrap();
     assert!(guest.peer().root().is_some());
     let request = GetAppKeyRequest::default();
@@ -236,10 +123,10 @@ async fn a_listed_guest_gets_its_keys_opens_its_disk_and_anchors_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_file_and_evidence_under_another_root_open_no_channel() {
     let app = Emulated::new("app", false);
-    let running = Running::serving(anchor(), &app).await;
+    let (running, _directory) = serving(anchor(), &app).await;
     let other = Emulated::new("other", false);
     assert_eq!(refusal(running.guest(&other).await).code, RefusalCode::Evidence);
-    let hardware = Running::serving(TrustAnchor::Intel, &app).await;
+    let (hardware, _directory) = serving(TrustAnchor::Intel, &app).await;
     let refused = refusal(hardware.guest(&app).await);
     assert_eq!(refused.code, RefusalCode::Evidence, "{}", refused.text);
 }
@@ -247,18 +134,8 @@ async fn another_file_and_evidence_under_another_root_open_no_channel() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_cannot_be_judged_now_is_told_to_come_again() {
     let app = Emulated::new("app", false);
-    let running = Running::serving(anchor(), &app).await;
-    let of_guest = Binding {
-        alpn: ALPN_KMS.to_vec(),
-        own: Role::Agent,
-        expected: Role::App,
-        direction: Direction::ClientToServer,
-        own_spki: vec![1],
-        peer_spki: vec![2],
-        exporter: [3; 32],
-        client_nonce: [4; 32],
-        server_nonce: [5; 32],
-    };
+    let (running, _directory) = serving(anchor(), &app).await;
+    let of_guest = binding(Role::Agent);
     let cluster = &running.place.config.cluster;
     for (lie, expected) in [
         (Lie::ExpiredCollateral, RefusalCode::Unavailable),
@@ -277,7 +154,7 @@ async fn a_guest_that_cannot_be_judged_now_is_told_to_come_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_are_no_owners_and_guests_have_no_owners_calls() {
     let app = Emulated::new("app", false);
-    let running = Running::serving(anchor(), &app).await;
+    let (running, _directory) = serving(anchor(), &app).await;
     let image_json = image().to_json();
     let accepts = Accepts::Exactly { images: vec![running.kms], image_json };
     let stranger = running.connect(Role::Owner, OwnerKey([99; 32]), accepts.clone()).await;
@@ -296,7 +173,7 @@ async fn strangers_are_no_owners_and_guests_have_no_owners_calls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn before_it_serves_a_kms_takes_owners_and_no_guests() {
-    let running = Running::start(anchor()).await;
+    let (running, _directory) = start(anchor()).await;
     let guest = running.guest(&Emulated::new("app", false)).await;
     let refused = refusal(guest);
     assert_eq!(refused.code, RefusalCode::Unavailable);

@@ -72,7 +72,7 @@ where
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proxy_that_ends_tls_relays_genuine_evidence_in_vain() {
     let app = Emulated::new("app", false);
-    let mut running = Running::serving(anchor(), &app).await;
+    let (mut running, _directory) = serving(anchor(), &app).await;
     let genuine = running.address;
     let entries = entries(&running).await;
 
