@@ -11,6 +11,7 @@ mod image_files;
 mod initramfs;
 mod key_release;
 mod kms_identity;
+mod pad_vectors;
 mod policy_file;
 mod refusals;
 mod releases;

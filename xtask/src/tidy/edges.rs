@@ -26,6 +26,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("reproducible-build", &["protocol"]),
     ("image", &["protocol", "measurement", "attestation", "reproducible-build"]),
     ("vmm-configs", &["protocol"]),
+    ("pad-cbor", &[]),
+    ("pad-format", &["protocol", "pad-cbor"]),
+    ("pad-rules", &["pad-cbor"]),
     ("init", &["protocol", "tee"]),
     (
         "guest-agent",
@@ -99,6 +102,9 @@ const NEVER: &[(&str, &[&str])] = &[
     ("kms", &["ring", "openssl-sys"]),
     ("kms-rules", &["tokio", "reqwest", "ureq"]),
     ("pccs", &["ring", "openssl-sys", "tokio"]),
+    // It runs as an engine inside a sandbox.
+    ("pad-rules", &["protocol", "getrandom", "sha2", "hex", "serde", "aws-lc-sys"]),
+    ("pad-format", &["ring", "openssl-sys", "tokio", "rustix", "nix", "ureq"]),
     ("protocol", &["tokio", "rustix", "nix", "ureq"]),
     ("attestation", &["tokio", "reqwest", "ureq"]),
     ("measurement", &["tokio", "reqwest", "ureq"]),
