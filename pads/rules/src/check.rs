@@ -13,7 +13,8 @@ use crate::rule::{
 /// Longest number that is a plain result: more digits would carry anything.
 const MAX_NUMBER_BYTES: usize = 24;
 
-/// A use that has to be counted before anything is given out.
+/// A use that has to be counted before anything is given out. Several of one account in a run are
+/// one use, which all their rules have to allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuotaUse {
     /// The account.

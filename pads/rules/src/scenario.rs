@@ -180,7 +180,7 @@ fn a_query_by_a_is_answered_in_plain_and_the_eleventh_in_a_minute_is_not() {
     assert_eq!((uses[0].id, uses[0].quota.owner), (QUOTA, A));
     assert_eq!(check_output(&policy, &set, Output::Plain(b"benign")), Ok(()));
     let mut spent = Spent::default();
-    let answered = (0..11).filter(|second| spent.spend(&uses[0].quota, 1000 + second)).count();
+    let answered = (0..11).filter(|second| spent.spend(&[uses[0].quota], 1000 + second)).count();
     assert_eq!(answered, 10);
     // The item as a Pad of A's, which has to agree too.
     let as_pad = DataSet { plain_input: None, pads: vec![model(), pad(A, 1)], ..query(Some(A)) };
