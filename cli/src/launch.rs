@@ -96,7 +96,8 @@ impl Launch<'_> {
         let spec = self.spec(name, &seed, directory)?;
         self.write_disks(&spec, &seed, mirrors)?;
         if let Some(emulator) = &self.parts.emulator {
-            if let Some(port) = self.collateral_port {
+            // One that is taken is that of another KMS of this host: the collateral is the same.
+            if let Some(port) = self.collateral_port.filter(|port| collateral_is_free(*port)) {
                 helpers.push(start_collateral(emulator, port, directory)?);
             }
             helpers.push(self.start_emulator(emulator, &seed, directory)?);
@@ -298,6 +299,11 @@ impl Launch<'_> {
         command.arg("--machine-seed").arg(emulated_machine_seed()?);
         listening(&mut command, "the TDX emulator", "emulator.err", directory)
     }
+}
+
+/// Whether nothing listens yet where guests expect the collateral of emulated machines.
+pub fn collateral_is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
 /// A service on loopback with the collateral of every emulated machine.

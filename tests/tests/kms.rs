@@ -23,6 +23,8 @@ mod notes;
 mod policy;
 #[path = "kms/power_cuts.rs"]
 mod power_cuts;
+#[path = "kms/replicas.rs"]
+mod replicas;
 #[path = "kms/rows.rs"]
 mod rows;
 #[path = "kms/sdk.rs"]
@@ -42,7 +44,7 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let trials = vec![
+    let mut trials = vec![
         Trial::test(
             "sectors of a kept disk that are changed, older or another branch's give errors, and never other data",
             || {
@@ -72,5 +74,14 @@ fn main() -> ExitCode {
             },
         ),
     ];
+    if tests::lab::long() {
+        trials.push(Trial::test(
+            "of three processes of a KMS in guests one is killed, the others decide, and it comes back",
+            || {
+                replicas::decide_together();
+                Ok(())
+            },
+        ));
+    }
     libtest_mimic::run(&arguments, trials).exit_code()
 }

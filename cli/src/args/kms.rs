@@ -147,6 +147,13 @@ pub struct KmsStart {
     /// Address on this host where its ports are published.
     #[arg(long, default_value = "127.0.0.1", requires = "cluster")]
     pub bind: IpAddr,
+    /// Port of that address for channels, in place of 8443; later starts take it too.
+    #[arg(long, requires = "cluster")]
+    pub port: Option<u16>,
+    /// Port on this host's loopback for the collateral of emulated machines. It is measured, so
+    /// all processes of a KMS have one; it is chosen at the first start of a user's KMS.
+    #[arg(long, requires = "cluster")]
+    pub collateral_port: Option<u16>,
 }
 
 /// What is done with policies.

@@ -95,6 +95,10 @@ fn status(at: &KmsAt, output: &Output) -> Outcome<ExitCode> {
 fn next(at: &KmsAt, output: &Output) -> Outcome<ExitCode> {
     let mut kms = Reached::at(at)?;
     let status = kms.lead(output)?;
+    if status.state == "serving" {
+        // Guests and other processes judge the KMS by the text that it states.
+        upload(&mut kms.connection, &kms.image_json, output)?;
+    }
     shown(&kms, &status, output);
     Ok(ExitCode::SUCCESS)
 }

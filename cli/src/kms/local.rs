@@ -27,7 +27,7 @@ use crate::collateral::named_service;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::judge;
 use crate::kept::Kept;
-use crate::launch::{IMAGE_COPY, Launch, MachineSettings, for_guest};
+use crate::launch::{IMAGE_COPY, Launch, MachineSettings, collateral_is_free, for_guest};
 use crate::output::{Output, note};
 use crate::owner::Owner;
 use crate::parts::{Images, Overrides, Parts};
@@ -63,6 +63,18 @@ pub struct Start<'a> {
     pub accelerator: Accelerator,
 }
 
+/// Where the ports of a KMS are published on this host.
+#[derive(Debug, Clone, Copy)]
+pub struct Published {
+    /// The address.
+    pub bind: IpAddr,
+    /// The port for channels; `None`: that of earlier starts, or the guest's.
+    pub port: Option<u16>,
+    /// The port on loopback for the collateral of emulated machines; `None`: that of earlier
+    /// starts, or a free one.
+    pub collateral_port: Option<u16>,
+}
+
 /// A cluster's KMS as a machine of this host.
 #[derive(Debug)]
 pub struct Place {
@@ -72,8 +84,8 @@ pub struct Place {
     pub directory: PathBuf,
     /// Whose KMS it is.
     pub cluster: Cluster,
-    /// Address on this host where its ports are published.
-    pub bind: IpAddr,
+    /// Where its ports are published.
+    pub published: Published,
     /// The etcd in which it stores, as its guest reaches it; `None`: on its disk.
     pub etcd: Option<EtcdEndpoints>,
     /// Where its processes may be; none for a KMS that is alone.
@@ -90,7 +102,11 @@ impl Place {
             machine: MACHINE.to_owned(),
             directory: paths::data_directory()?.join("kms-app"),
             cluster: owner.local_cluster(),
-            bind: Ipv4Addr::LOCALHOST.into(),
+            published: Published {
+                bind: Ipv4Addr::LOCALHOST.into(),
+                port: None,
+                collateral_port: None,
+            },
             etcd: None,
             peers: Vec::new(),
         })
@@ -100,14 +116,30 @@ impl Place {
     /// processes may be.
     pub fn of(
         name: &str,
-        bind: IpAddr,
+        published: Published,
         found: impl FnOnce(&Path) -> Outcome<Found>,
     ) -> Outcome<Self> {
         let machine = format!("{MACHINE}-{name}");
         paths::vm_directory(&machine)?; // refuses a name that none can have
         let directory = paths::data_directory()?.join(format!("{machine}-app"));
         let (cluster, etcd, peers) = found(&directory)?;
-        Ok(Self { machine, directory, cluster, bind, etcd, peers })
+        Ok(Self { machine, directory, cluster, published, etcd, peers })
+    }
+
+    /// The port on which this process's channels are published; `None` if any will do. Where the
+    /// measured file names it to other processes, it must be free.
+    fn channel_port(&self, kept: &Kept) -> Outcome<Option<u16>> {
+        let Published { bind, port, .. } = self.published;
+        if port.is_none() && self.peers.is_empty() {
+            return Ok(None);
+        }
+        let earlier = kept.record.ports.get(&CHANNEL_PORT).copied();
+        let port = port.or(earlier).unwrap_or(CHANNEL_PORT);
+        TcpListener::bind((bind, port)).hint(
+            format!("{bind}:{port}, where the channels of the KMS are published"),
+            "does another program listen there? --port takes another one, which --peer names too",
+        )?;
+        Ok(Some(port))
     }
 }
 
@@ -117,8 +149,6 @@ pub struct Local {
     pub kms: Reached,
     /// The machine.
     pub vm: Vm,
-    /// The exact text of its image.json.
-    image_json: Vec<u8>,
 }
 
 impl Local {
@@ -130,7 +160,7 @@ impl Local {
         let mut local = Self::open(vm, owner)?;
         local.kms.lead(output)?;
         // Guests judge it by the text that it states.
-        put_image(&mut local.kms.connection, &local.image_json, output)?;
+        put_image(&mut local.kms.connection, &local.kms.image_json, output)?;
         Ok(local)
     }
 
@@ -154,10 +184,9 @@ impl Local {
             );
         }
         let (emulated, address) = (vm.emulated, channel_address(&vm)?);
-        let text = image_json.clone();
-        let expected = Expected { owner, cluster, image, image_json: text, emulated, address };
+        let expected = Expected { owner, cluster, image, image_json, emulated, address };
         let kms = expected.reach(CHANNEL_TIMEOUT)?;
-        Ok(Self { kms, vm, image_json })
+        Ok(Self { kms, vm })
     }
 
     /// The address that guests on this host are told.
@@ -224,7 +253,8 @@ fn started(start: Start<'_>, place: &Place, directory: &Path, output: &Output) -
     })?;
     let emulated = start.choice == Choice::Emulated;
     let anchor = judge::anchor_if(emulated);
-    let collateral_port = emulated.then(collateral_port).transpose()?;
+    let asked_port = place.published.collateral_port;
+    let collateral_port = emulated.then(|| collateral_port(asked_port)).transpose()?;
     let pccs = match collateral_port {
         Some(port) => Some(for_guest(&format!("http://{}:{port}", Ipv4Addr::LOCALHOST))),
         None => named_service(None).map(|url| for_guest(&url)),
@@ -234,6 +264,9 @@ fn started(start: Start<'_>, place: &Place, directory: &Path, output: &Output) -
     let app = deploy::app(&checkout, &place.directory, &variables)?;
     let parts = Parts::of(start.overrides, start.choice, &app, Images::OfKms)?;
     let mut kept = Kept::for_any_version(machine, app.settings.hash)?;
+    if let Some(port) = place.channel_port(&kept)? {
+        kept.record.ports.insert(CHANNEL_PORT, port);
+    }
     let (vcpus, memory_mib) = SHAPE;
     let launch = Launch {
         machine: MachineSettings {
@@ -243,7 +276,7 @@ fn started(start: Start<'_>, place: &Place, directory: &Path, output: &Output) -
             accelerator: start.accelerator,
         },
         registry_mirrors: &[],
-        bind: place.bind,
+        bind: place.published.bind,
         choice: start.choice,
         app: &app,
         parts: &parts,
@@ -300,16 +333,23 @@ fn lock() -> Outcome<Flock<fs::File>> {
 }
 
 /// The port of the emulator's collateral service, which is chosen once: the measured file has it.
-fn collateral_port() -> Outcome<u16> {
+fn collateral_port(asked: Option<u16>) -> Outcome<u16> {
     let file = paths::data_directory()?.join(COLLATERAL_PORT_FILE);
     if let Some(text) = private::read(&file, 8)? {
         let port = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());
-        return port.ok_or_else(|| {
+        let port = port.ok_or_else(|| {
             Failure::new(format!("{}: no port", file.display()), "remove the file")
-        });
+        })?;
+        return match asked.is_some_and(|asked| asked != port) {
+            false => Ok(port),
+            true => Err(Failure::new(
+                format!("the KMSs of this user have the collateral port {port} already"),
+                "leave --collateral-port out; other processes of the KMS need the same one",
+            )),
+        };
     }
-    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
-    let port = COLLATERAL_PORTS.into_iter().find(free).ok_or_else(|| {
+    let port = asked.or_else(|| COLLATERAL_PORTS.into_iter().find(|port| collateral_is_free(*port)));
+    let port = port.ok_or_else(|| {
         Failure::new("no port is free for the emulator's collateral", "end other programs")
     })?;
     private::replace(&file, port.to_string().as_bytes())

@@ -24,6 +24,8 @@ pub struct Reached {
     pub memory: Memory,
     /// What runs there.
     pub image: KmsImage,
+    /// The exact text of the image's image.json.
+    pub image_json: Vec<u8>,
     /// Whether it is emulated, and proves nothing.
     pub emulated: bool,
     /// The channel.
@@ -53,13 +55,13 @@ impl Expected {
         let rules = KmsRules {
             key_provider_id: cluster.id(),
             anchor: judge::anchor_if(emulated),
-            accepts: Accepts::Exactly { images: vec![image], image_json },
+            accepts: Accepts::Exactly { images: vec![image], image_json: image_json.clone() },
             // The clock of the owner's machine is right.
             minimum_evaluation_number: None,
         };
         let memory = Memory::of(cluster.id())?;
         let connection = Connection::awaited(&Target { address, rules }, &owner, timeout)?;
-        Ok(Reached { owner, cluster, memory, image, emulated, connection })
+        Ok(Reached { owner, cluster, memory, image, image_json, emulated, connection })
     }
 }
 

@@ -13,7 +13,7 @@ use crate::app::APP_COMPOSE_FILE;
 use crate::args::KmsStart;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::kms::channel::Calls as _;
-use crate::kms::local::{Found, Local, Place, Start, started_machine};
+use crate::kms::local::{Found, Local, Place, Published, Start, started_machine};
 use crate::kms::named::Measured;
 use crate::launch::for_guest;
 use crate::output::Output;
@@ -43,7 +43,8 @@ pub fn run(options: &KmsStart, output: &Output) -> Outcome<ExitCode> {
 }
 
 fn place(name: &str, options: &KmsStart) -> Outcome<Place> {
-    Place::of(name, options.bind, |directory| {
+    let KmsStart { bind, port, collateral_port, .. } = *options;
+    Place::of(name, Published { bind, port, collateral_port }, |directory| {
         let asked = asked(name, options)?;
         match (known(directory)?, asked) {
             (Some(known), Some(asked)) if known != asked => Err(Failure::new(
