@@ -12,6 +12,8 @@
 //!   key has no vote. What is agreed is stored by whoever drives this.
 //! - An agreement needs a majority of the members before the entries in question and of those after
 //!   them; both are equal but for one member.
+//! - A certificate of another epoch's root is taken over only where that root is. So once it is
+//!   agreed, a majority has the root.
 //!
 //! Pure: messages and a time in milliseconds in, answers out. A message counts only from a process
 //! whose ledger key the driver verified.
@@ -64,6 +66,27 @@ pub struct Replica {
     patient_until_ms: u64,
     /// Who has entries that are missing here.
     ahead: Option<Ed25519Key>,
+    roots: Roots,
+}
+
+/// Which roots the driver has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Roots {
+    /// The epoch of the newest certified one.
+    pub epoch: u32,
+    /// The identity of one that is offered for the epoch after the ledger's.
+    pub offered: Option<Ed25519Key>,
+}
+
+/// Why agreed entries of another member are not installed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InstallError {
+    /// one that does not follow
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// a certificate of a root that is missing
+    #[error("the root of epoch {0} is not here")]
+    Rootless(u32),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,7 +144,13 @@ impl Replica {
             heard_ms: 0,
             patient_until_ms: 0,
             ahead: None,
+            roots: Roots::default(),
         }
+    }
+
+    /// States which roots are here from now on.
+    pub fn hold(&mut self, roots: Roots) {
+        self.roots = roots;
     }
 
     /// The state of everything that is agreed.
@@ -168,18 +197,34 @@ impl Replica {
     /// Entries that another member says are agreed, from its store.
     ///
     /// # Errors
-    /// If one does not follow what is agreed here; those before it are kept.
-    pub fn install(&mut self, entries: &[Entry]) -> Result<(), LedgerError> {
-        for entry in entries {
-            self.agreed.apply(entry)?;
-            self.fresh.push(entry.clone());
-            match self.behind.first() {
-                Some(first) if first == entry => drop(self.behind.remove(0)),
-                _ => self.behind.clear(),
-            }
-        }
+    /// If one does not follow what is agreed here, or certifies a root that is not here; those
+    /// before it are kept.
+    pub fn install(&mut self, entries: &[Entry]) -> Result<(), InstallError> {
+        let installed = entries.iter().try_for_each(|entry| self.install_one(entry));
         self.follow_agreed();
+        installed
+    }
+
+    fn install_one(&mut self, entry: &Entry) -> Result<(), InstallError> {
+        if let Some(epoch) = self.lacks_root_of(&self.agreed, entry) {
+            return Err(InstallError::Rootless(epoch));
+        }
+        self.agreed.apply(entry)?;
+        self.fresh.push(entry.clone());
+        match self.behind.first() {
+            Some(first) if first == entry => drop(self.behind.remove(0)),
+            _ => self.behind.clear(),
+        }
         Ok(())
+    }
+
+    /// The epoch whose root an entry certifies behind a state, if that root is not here.
+    fn lacks_root_of(&self, state: &State, entry: &Entry) -> Option<u32> {
+        // That of the first epoch is where its entries are.
+        let offered = state.epochs().offered()?;
+        let Roots { epoch, offered: here } = self.roots;
+        let missing = offered.epoch > epoch && here != Some(offered.identity);
+        (matches!(entry.kind, Kind::RootCertified(_)) && missing).then_some(offered.epoch)
     }
 
     /// An entry that owners decided, by which one process goes on alone: the first one, or a
@@ -210,6 +255,9 @@ impl Replica {
         }
         let begun = self.begin_term(now);
         if !begun || entry.previous != self.tail.head() || entry.index != self.tail.entries() {
+            return Ok(Proposed::Late);
+        }
+        if self.lacks_root_of(&self.tail, &entry).is_some() {
             return Ok(Proposed::Late);
         }
         self.tail.apply(&entry)?;
@@ -336,7 +384,8 @@ impl Replica {
         let behind = std::mem::take(&mut self.behind);
         self.tail = self.agreed.clone();
         for entry in behind {
-            if self.tail.apply(&entry).is_err() {
+            if self.lacks_root_of(&self.tail, &entry).is_some() || self.tail.apply(&entry).is_err()
+            {
                 break;
             }
             self.behind.push(entry);

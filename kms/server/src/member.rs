@@ -88,7 +88,7 @@ struct Inner {
     root: Option<Held>,
     /// The sealed roots of earlier epochs, while the newest root is not here.
     keyring: Option<Vec<u8>>,
-    /// A root that was made here for the next epoch.
+    /// The roots of the next epoch, while they wait for the owners' certificate.
     offer: Option<Offer>,
     /// Lines that are not stored: those before the root is certified.
     pending: Vec<String>,
@@ -238,7 +238,12 @@ impl Member {
         let mut shown = self.shown.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         shown.phase = phase;
         shown.not_before_secs = inner.state().now(0);
-        shown.root_certificate = inner.state().root_envelope().map(str::to_owned);
+        // While a newer root is here than the ledger has, neither certificate is proved.
+        let identity = inner.root.as_ref().map(Held::identity);
+        let proved = identity.is_none() || identity == inner.state().identity();
+        let certificate = inner.state().root_envelope().filter(|_| proved);
+        shown.root_certificate = certificate.map(str::to_owned);
+        shown.lacks = self.lacks(inner);
         shown.list = inner.state().list_envelope().map(str::to_owned);
         shown.listed = inner.state().list().map(|list| list.images.clone());
         let version = |policy: &kms_rules::policy::SignedPolicy| policy.version();

@@ -16,7 +16,8 @@ use protocol::digest::Ed25519Key;
 use protocol::error::chain;
 use protocol::kms::{
     Address, AdmitRequest, AppendResponse, GetKmsKeyRequest, ImagesResponse, KmsKeyResponse,
-    KmsService, LedgerRequest, LedgerResponse, ProposeRequest, ProposeResponse, VoteResponse,
+    KmsService, LedgerRequest, LedgerResponse, ProposeRequest, ProposeResponse, RootCertificate,
+    VoteResponse,
 };
 use protocol::prpc::{Empty, Message};
 use tokio::net::TcpStream;
@@ -37,6 +38,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const LONG_ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How long a process waits before it tries an address, or to join, again.
 const AGAIN: Duration = Duration::from_millis(1000);
+/// How long it leaves an address alone that is its own.
+const OWN_AGAIN: Duration = Duration::from_secs(60);
 /// How often images are asked for that owners put elsewhere.
 const IMAGES_EVERY: Duration = Duration::from_secs(60);
 
@@ -125,14 +128,13 @@ impl Peers {
                 Ok(line) => line.talk().await,
                 Err(error) => Err(error),
             };
-            if let Err(error) = ended {
-                let text = chain(&error);
-                if text != last {
-                    tracing::info!("the process at {}: {text}", self.address);
-                }
-                last = text;
+            let Err(error) = ended else { continue };
+            let text = chain(&error);
+            if text != last {
+                tracing::info!("the process at {}: {text}", self.address);
             }
-            sleep(AGAIN).await;
+            last = text;
+            sleep(if matches!(error, TalkError::Own) { OWN_AGAIN } else { AGAIN }).await;
         }
     }
 
@@ -155,7 +157,7 @@ impl Line {
     /// Never ends well: the connection breaks sooner or later.
     async fn talk(mut self) -> Result<(), TalkError> {
         let (mut proposals, mut changes) = self.member.reaches(self.key);
-        let (mut joins, mut images) = (Instant::now(), Instant::now());
+        let (mut joins, mut images, mut roots) = (Instant::now(), Instant::now(), Instant::now());
         loop {
             changes.borrow_and_update();
             if Instant::now() >= joins && self.member.phase() != Phase::Serving {
@@ -165,6 +167,13 @@ impl Line {
             if Instant::now() >= images && self.member.phase() == Phase::Serving {
                 self.take_images().await?;
                 images = Instant::now() + IMAGES_EVERY;
+            }
+            if Instant::now() >= roots
+                && let Some(epoch) = self.member.lacks_root_of()
+            {
+                // Most likely the other end does not have it either.
+                self.take_root_of(epoch).await?;
+                roots = Instant::now() + AGAIN;
             }
             self.ask().await?;
             let (member, key) = (Arc::clone(&self.member), self.key);
@@ -212,11 +221,10 @@ impl Line {
     /// Makes this process a member: root, ledger and a vote, in this order.
     async fn join(&mut self) -> Result<(), TalkError> {
         let certified = self.process.root.clone().ok_or(TalkError::Rootless)?;
-        if !self.member.has_root() {
-            let asked = GetKmsKeyRequest::default();
-            let answer: KmsKeyResponse = self.call("GetKmsKey", &asked, LONG_ANSWER_WITHIN).await?;
-            let member = Arc::clone(&self.member);
-            spawn_blocking(move || member.take_root(answer, &certified)).await??;
+        if self.member.root_epoch() < certified.epoch {
+            self.take_root(certified).await?;
+            // The certificate is one of the entries.
+            self.catch_up().await?;
             return Err(TalkError::Renewed);
         }
         self.catch_up().await?;
@@ -226,6 +234,36 @@ impl Line {
         let asked = AdmitRequest { platform_id };
         let _: Empty = self.call("Admit", &asked, LONG_ANSWER_WITHIN).await?;
         self.catch_up().await
+    }
+
+    /// Takes the newest root of the other end, as it proved it.
+    async fn take_root(&mut self, certified: RootCertificate) -> Result<(), TalkError> {
+        let asked = GetKmsKeyRequest::default();
+        let answer: KmsKeyResponse = self.call("GetKmsKey", &asked, LONG_ANSWER_WITHIN).await?;
+        let member = Arc::clone(&self.member);
+        Ok(spawn_blocking(move || member.take_root(answer, &certified)).await??)
+    }
+
+    /// Takes the root of the epoch that the ledger has as offered, if it is there.
+    async fn take_root_of(&mut self, epoch: u32) -> Result<bool, TalkError> {
+        let asked = GetKmsKeyRequest { epoch, ..GetKmsKeyRequest::default() };
+        let answer: KmsKeyResponse = match self.call("GetKmsKey", &asked, ANSWER_WITHIN).await {
+            Err(TalkError::Call(CallError::Refused { .. })) => return Ok(false),
+            answer => answer?,
+        };
+        let member = Arc::clone(&self.member);
+        spawn_blocking(move || member.take_offered(answer)).await??;
+        Ok(true)
+    }
+
+    /// Takes a root of which the other end has the certificate in its ledger, or a newer one.
+    async fn take_missed_root(&mut self, epoch: u32) -> Result<(), TalkError> {
+        if self.take_root_of(epoch).await? {
+            return Ok(());
+        }
+        // A later one is the newest there, which a new channel proves; or this process is no member.
+        let newest = self.process.root.clone().filter(|root| root.epoch >= epoch);
+        self.take_root(newest.ok_or(TalkError::Renewed)?).await
     }
 
     /// Fetches agreed entries that are missing here.
@@ -240,9 +278,14 @@ impl Line {
             if entries.is_empty() {
                 return Ok(());
             }
-            spawn_blocking(move || member.install(&entries)).await??;
-            if last >= total {
-                return Ok(());
+            match spawn_blocking(move || member.install(&entries)).await? {
+                Err(MemberError::Rootless(epoch)) => self.take_missed_root(epoch).await?,
+                installed => {
+                    installed?;
+                    if last >= total {
+                        return Ok(());
+                    }
+                }
             }
         }
     }

@@ -42,7 +42,8 @@ pub enum Location {
     Etcd(EtcdEndpoints),
 }
 
-/// Entries that are written in order, the certificate with the first of them or not at all.
+/// Entries that are written in order. The first certificate is there with the first of them, one
+/// of a later epoch with the last.
 #[derive(Debug, Default)]
 pub struct Change<'a> {
     /// Entries behind the last, in order.
@@ -70,8 +71,8 @@ trait Records: Debug + Send {
     /// These records, all of which there must be.
     fn read(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreError>;
 
-    /// Adds records behind the last, in order; when this returns, they are durable. The certificate
-    /// is there with the first of them, or neither is.
+    /// Adds records behind the last, in order; when this returns, they are durable. The first
+    /// certificate is there with the first of them, a later one with the last, or neither is.
     fn append(
         &mut self,
         records: Vec<Vec<u8>>,

@@ -95,6 +95,10 @@ pub struct GetKmsKeyRequest {
     /// dstack's statement of the machine; the channel's evidence counts instead.
     #[prost(string, tag = "1")]
     pub vm_config: String,
+    /// The epoch whose root a member asks for, which is offered or certified; 0 for the newest
+    /// certified one, as a process does that is to be a member.
+    #[prost(uint32, tag = "100")]
+    pub epoch: u32,
 }
 
 /// A root of one epoch. Whoever holds one clears it when it is no longer needed.

@@ -1,6 +1,8 @@
 //! Members in one thread, with a network that loses, doubles and delays, and hosts that end
 //! processes.
 
+mod scripted;
+
 use std::collections::BTreeMap;
 
 use protocol::digest::PlatformId;
@@ -65,15 +67,21 @@ fn begun(replicas: u8) -> Kms {
     kms
 }
 
+/// A ledger with members 1 to `count`, each on the platform of its number; the first is [`MEMBER`].
+fn of_members(count: u8) -> Kms {
+    let mut kms = begun(count);
+    for platform in 2..=count {
+        let (new, own) = (process(&kms.state, platform), PlatformId([1; 16]));
+        let entry = admit(&kms.state, (&new, key(platform)), (&MEMBER, own), 0).unwrap();
+        kms.append(entry.unwrap());
+    }
+    kms
+}
+
 impl World {
     /// With members 1 to `count`, each on the platform of its number; the first is [`MEMBER`].
     fn of(count: u8, seed: u64) -> Self {
-        let mut kms = begun(count);
-        for platform in 2..=count {
-            let (new, own) = (process(&kms.state, platform), PlatformId([1; 16]));
-            let entry = admit(&kms.state, (&new, key(platform)), (&MEMBER, own), 0).unwrap();
-            kms.append(entry.unwrap());
-        }
+        let kms = of_members(count);
         let mut world = Self {
             replicas: BTreeMap::new(),
             stored: BTreeMap::new(),

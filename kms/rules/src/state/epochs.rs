@@ -81,10 +81,11 @@ impl Epochs {
     }
 }
 
-/// Offers the root of another epoch, which this process made.
+/// Offers the root of another epoch, which this process made. It takes the place of one that was
+/// offered before: that one's process may have ended, or never learnt that its offer was agreed.
 ///
 /// # Errors
-/// If this process does not serve, another root is offered already, or the renewal cannot be.
+/// If no root is certified yet, or the renewal cannot be.
 pub fn offer_epoch(
     state: &State,
     identity: Ed25519Key,
@@ -100,9 +101,6 @@ pub fn offer_epoch(
 pub(super) fn check_offer(state: &State, offered: &EpochOffered) -> Result<(), DocumentRefused> {
     let born = born(state)?;
     unless(born.certificate.is_some(), || DocumentRefused::Uncertified)?;
-    let members = state.members().len();
-    unless(members == 1, || DocumentRefused::Replicas(members))?;
-    unless(state.epochs.offered.is_none(), || DocumentRefused::Offered(offered.epoch))?;
     let (found, expected) = (offered.epoch, born.epoch.saturating_add(1));
     unless(found == expected, || DocumentRefused::Epoch { found, expected })?;
     check_renewal(state, &offered.renewal)

@@ -40,12 +40,6 @@ pub enum DocumentRefused {
     /// an epoch before the first root is certified
     #[error("the root of the first epoch is not certified yet")]
     Uncertified,
-    /// an epoch of a KMS with replicas
-    #[error("the KMS has {0} members, and another epoch begins in one that is alone")]
-    Replicas(usize),
-    /// a second root that waits
-    #[error("a root of epoch {0} waits for the owners' certificate already")]
-    Offered(u32),
     /// another epoch
     #[error("the epoch {found} follows none, expected {expected}")]
     Epoch {

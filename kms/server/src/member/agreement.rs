@@ -158,6 +158,8 @@ impl Member {
     /// Stores what was agreed, shows it, and tells who waits for it.
     pub(super) fn settled(&self, inner: &mut Inner) -> Result<(), MemberError> {
         let stored = inner.settle();
+        inner.settle_offer();
+        inner.hold();
         self.show(inner);
         self.changed.notify_all();
         self.outbox.wake();
@@ -207,11 +209,12 @@ impl Inner {
         let (Some(envelope), Some(root)) = (state.root_envelope(), state.root_certificate()) else {
             return Ok(());
         };
-        // A certificate is stored with the roots that are sealed beside it.
-        let certified = self.certified.as_ref() != Some(&root);
-        let next = self.renewed(&root)?;
-        let held = next.as_ref().or(self.root.as_ref()).ok_or(MemberError::NoRoot)?;
-        let record = certified.then(|| held.record(&root, envelope)).transpose()?;
+        // A certificate is stored with the roots that are sealed beside it; one that a later one
+        // follows in what is fetched just now, with neither.
+        let begins = self.certified.as_ref() != Some(&root) && !self.is_behind_its_root(&root);
+        let held = if begins { self.held(&root) } else { self.root.as_ref() };
+        let held = held.ok_or(MemberError::NoRoot)?;
+        let record = begins.then(|| held.record(&root, envelope)).transpose()?;
         let change = Change {
             entries: self.pending.iter().map(String::as_bytes).collect(),
             root_certificate: record.as_deref(),
@@ -221,9 +224,8 @@ impl Inner {
         if let Err(error) = self.store.commit(&held.store_key, &change) {
             return Err(self.not_stored(error, settles));
         }
-        self.certified = Some(root);
-        if let Some(next) = next {
-            (self.root, self.offer) = (Some(next), None);
+        if begins {
+            self.certified = Some(root);
         }
         self.pending.clear();
         Ok(())

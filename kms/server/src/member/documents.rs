@@ -48,7 +48,7 @@ impl Member {
         now_secs: u64,
     ) -> Result<Option<String>, MemberError> {
         match signed {
-            Signed::Root => {}
+            Signed::Root => self.has_shares(inner)?,
             Signed::List => self.not_waiting(inner, "SetList")?,
             Signed::Policy => self.not_waiting(inner, "SetPolicy")?,
             Signed::Resumption => self.may_resume(inner)?,
@@ -75,11 +75,6 @@ impl Member {
             Signed::Root => {
                 let entry = state::certify_root(state, envelope, now_secs)?;
                 self.shares_are_taken(inner)?;
-                // The root of a later epoch is where it was made.
-                let here = inner.certified.is_none() || inner.offer.is_some();
-                if !here {
-                    return Err(MemberError::NoRoot);
-                }
                 entry
             }
             Signed::List => state::set_list(state, envelope, now_secs)?,
@@ -114,6 +109,12 @@ impl Member {
         PendingResponse {
             envelopes: envelopes.unwrap_or_default().into_iter().take_while(fits).collect(),
         }
+    }
+
+    /// The root of a later epoch is certified where it was made, as its shares are there.
+    fn has_shares(&self, inner: &Inner) -> Result<(), MemberError> {
+        let elsewhere = inner.state().epochs().offered().is_some() && self.offered(inner).is_none();
+        if elsewhere { Err(MemberError::OfferedElsewhere) } else { Ok(()) }
     }
 
     /// The certificate is stored with all that came before it. It is refused while too few shares

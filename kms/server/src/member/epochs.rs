@@ -2,18 +2,25 @@
 
 use kms_rules::Root;
 use kms_rules::certificates::{AppAuthority, RootAuthority, Window};
+use kms_rules::consensus::Roots as HeldRoots;
 use kms_rules::derivation::dstack::{DstackError, Roots};
 use kms_rules::derivation::{EpochRoot, Keyring};
+use kms_rules::ledger::EpochOffered;
 use kms_rules::shares;
 use kms_rules::state::{self, Phase};
-use protocol::digest::AppId;
-use protocol::kms::{EpochKeys, MAX_DOCUMENT_BYTES, NewEpochRequest, Renewal, RootCertificate};
+use protocol::digest::{AppId, Ed25519Key};
+use protocol::kms::{
+    EpochKeys, KmsKeyResponse, MAX_DOCUMENT_BYTES, NewEpochRequest, Renewal, RootCertificate,
+    RootKey,
+};
+use protocol::prpc::{self, Encoding};
 use protocol::strict_json::{self, JsonError};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::agreement::AGREED_WITHIN;
 use super::{Inner, Member, MemberError, Part};
+use crate::judge::Process;
 use crate::store::StoreKey;
 
 /// Largest record: a certificate and a keyring of the most epochs, in hex.
@@ -21,6 +28,8 @@ const MAX_RECORD_BYTES: usize = 256 << 10;
 
 /// The newest root, and what is derived from all roots for every call.
 pub(super) struct Held {
+    /// The epoch that began with it.
+    pub(super) epoch: u32,
     pub(super) root: Root,
     pub(super) keyring: Keyring,
     pub(super) store_key: StoreKey,
@@ -32,14 +41,33 @@ impl Held {
     /// Of the first root.
     pub(super) fn first(root: Root) -> Result<Self, MemberError> {
         let keyring = Keyring::first(state::FIRST_EPOCH, &root);
-        Self::new(root, keyring)
+        Self::new(state::FIRST_EPOCH, root, keyring)
     }
 
-    fn new(root: Root, keyring: Keyring) -> Result<Self, MemberError> {
+    fn new(epoch: u32, root: Root, keyring: Keyring) -> Result<Self, MemberError> {
         let store_key = StoreKey::new(keyring.store_key());
         let newest = keyring.epochs().values().next_back().ok_or(MemberError::NoRoot)?;
         let authority = authority(newest)?;
-        Ok(Self { root, keyring, store_key, authority })
+        Ok(Self { epoch, root, keyring, store_key, authority })
+    }
+
+    /// The roots of the epoch that is offered with a root which was made here.
+    fn next(
+        &self,
+        offered: &EpochOffered,
+        root: Root,
+        dstack: Option<&Roots>,
+    ) -> Result<Self, MemberError> {
+        let EpochOffered { epoch, renewal, .. } = offered;
+        let own = EpochRoot::new(&root, dstack);
+        let own = (renewal.keys != EpochKeys::None).then_some(own);
+        let keyring = self.keyring.renewed(*epoch, own, &renewal.retires);
+        Self::new(*epoch, root, keyring)
+    }
+
+    /// The key under which owners certify the root.
+    pub(super) fn identity(&self) -> Ed25519Key {
+        self.root.identity_key()
     }
 
     /// The newest root again, with the sealed roots of the epochs before it.
@@ -65,7 +93,7 @@ impl Held {
             (false, []) => Self::first(root),
             (true, [_, ..]) => {
                 let keyring = Keyring::parse(keyring)?;
-                Self::new(root, keyring)
+                Self::new(certified.epoch, root, keyring)
             }
             _ => Err(MemberError::NoKeyring(certified.epoch)),
         }
@@ -119,11 +147,12 @@ fn authority(epoch: &EpochRoot) -> Result<RootAuthority, MemberError> {
     Ok(RootAuthority::new(epoch.root_ca(), Window::OF_A_ROOT)?)
 }
 
-/// A root that was made here, and the owners' certificate that it waits for is of the epoch that
-/// the state has as offered.
+/// The roots of an epoch that is offered, which take the place of the earlier ones with the owners'
+/// certificate.
 pub(super) struct Offer {
-    root: Root,
-    dstack: Option<Roots>,
+    pub(super) held: Held,
+    /// Whether the root was made here: then its shares are here, too.
+    own: bool,
 }
 
 /// What is stored of the newest root: the owners' certificate, and beside a later epoch's the
@@ -179,17 +208,31 @@ impl Member {
         let parts = shares::split(&root, self.cluster.threshold, self.cluster.owners.len())?;
         let (mut inner, _) = self.agreed(AGREED_WITHIN, |inner| {
             self.in_phase(inner, "NewEpoch", Phase::Serving)?;
+            if let Some(root) = self.offered(inner) {
+                return Err(MemberError::Offered(root.epoch));
+            }
             let state = inner.state();
             Ok(Some(state::offer_epoch(state, identity, renewal.clone(), now_secs)?))
         })?;
+        let offered = inner.state().epochs().offered().filter(|offered| offered.identity == identity);
+        let held = inner.root.as_ref().zip(offered).ok_or(MemberError::NoRoot)?;
+        let held = held.0.next(held.1, root, dstack.as_ref())?;
         inner.to_take = parts.into_iter().map(|share| Part { share, taken: false }).collect();
-        inner.offer = Some(Offer { root, dstack });
+        inner.offer = Some(Offer { held, own: true });
+        inner.hold();
+        self.show(&inner);
         Ok(())
     }
 
-    /// The certificate that owners sign for the root that is offered; none if it is not here.
+    /// The certificate that owners sign for the root that is offered; none if its shares are not
+    /// here.
     pub(super) fn offered(&self, inner: &Inner) -> Option<RootCertificate> {
-        inner.offer.as_ref()?;
+        inner.offer.as_ref().filter(|offer| offer.own)?;
+        self.asked_for(inner)
+    }
+
+    /// The certificate that makes the root that is offered the newest one.
+    fn asked_for(&self, inner: &Inner) -> Option<RootCertificate> {
         let offered = inner.state().epochs().offered()?;
         Some(RootCertificate {
             key_provider_id: self.key_provider_id,
@@ -198,20 +241,122 @@ impl Member {
             renewal: Some(offered.renewal.clone()),
         })
     }
+
+    /// The epoch whose root is offered, if this process is a member without it.
+    pub(super) fn lacks(&self, inner: &Inner) -> Option<u32> {
+        let state = inner.state();
+        let offered = state.epochs().offered()?;
+        let lacks = inner.offer.is_none() && state.members().is_enrolled(&self.key);
+        lacks.then_some(offered.epoch)
+    }
+
+    /// Gives a member the root of an epoch that is offered or certified. The ledger names it as a
+    /// member, so no further entry says to whom it goes.
+    pub(super) fn give_offered(
+        &self,
+        process: &Process,
+        epoch: u32,
+        now_secs: u64,
+    ) -> Result<Vec<u8>, MemberError> {
+        let inner = self.inner()?;
+        inner.usable()?;
+        let state = inner.state();
+        if !state.members().is_enrolled(&process.key) {
+            return Err(MemberError::NoMember(process.key));
+        }
+        state::may_replicate(state, &process.facts, &self.key, now_secs)?;
+        let offered = inner.offer.as_ref().map(|offer| &offer.held);
+        let mut here = offered.into_iter().chain(&inner.root);
+        let held = here.find(|held| held.epoch == epoch).ok_or(MemberError::NoRoot)?;
+        Ok(held.to_answer())
+    }
+
+    /// Takes the root that is offered from a member; it counts with the owners' certificate.
+    ///
+    /// # Errors
+    /// If it is another root than the ledger has as offered.
+    pub fn take_offered(&self, answer: KmsKeyResponse) -> Result<(), MemberError> {
+        let mut inner = self.inner()?;
+        let Some(asked) = self.asked_for(&inner).filter(|_| inner.offer.is_none()) else {
+            return Ok(());
+        };
+        let held = Held::of_answer(answer, &asked)?;
+        inner.offer = Some(Offer { held, own: false });
+        self.settled(&mut inner)
+    }
+}
+
+impl Held {
+    /// What another process gets.
+    pub(super) fn to_answer(&self) -> Vec<u8> {
+        let first = self.epoch == state::FIRST_EPOCH;
+        let mut answer = KmsKeyResponse {
+            roots: vec![RootKey { epoch: self.epoch, root: self.root.as_bytes().to_vec() }],
+            keyring: if first { Vec::new() } else { self.keyring.to_bytes().to_vec() },
+        };
+        let encoded = prpc::encode(&answer, Encoding::Protobuf);
+        answer.roots.iter_mut().for_each(|key| key.root.zeroize());
+        answer.keyring.zeroize();
+        encoded
+    }
+
+    /// The roots that another process gave, if they are those of this certificate.
+    pub(super) fn of_answer(
+        mut answer: KmsKeyResponse,
+        certified: &RootCertificate,
+    ) -> Result<Self, MemberError> {
+        let given = answer.roots.iter().find(|key| key.epoch == certified.epoch);
+        let bytes = given.and_then(|key| key.root.as_slice().try_into().ok()).map(Zeroizing::new);
+        answer.roots.iter_mut().for_each(|key| key.root.zeroize());
+        let keyring = Zeroizing::new(std::mem::take(&mut answer.keyring));
+        let root = Root::from_bytes(bytes.ok_or(MemberError::Foreign("root"))?);
+        if root.identity_key() != certified.identity {
+            return Err(MemberError::Foreign("root"));
+        }
+        Self::of_given(root, certified, &keyring)
+    }
 }
 
 impl Inner {
-    /// The roots of the epoch that a certificate begins; none if it is the one that is here.
-    pub(super) fn renewed(&self, certified: &RootCertificate) -> Result<Option<Held>, MemberError> {
-        let begun = self.certified.as_ref().is_some_and(|earlier| earlier != certified);
-        let (Some(renewal), true) = (&certified.renewal, begun) else { return Ok(None) };
-        let (Some(held), Some(Offer { root, dstack })) = (&self.root, &self.offer) else {
-            return Err(MemberError::NoRoot);
-        };
-        let own = EpochRoot::new(root, dstack.as_ref());
-        let own = (renewal.keys != EpochKeys::None).then_some(own);
-        let keyring = held.keyring.renewed(certified.epoch, own, &renewal.retires);
-        Ok(Some(Held::new(root.copied(), keyring)?))
+    /// States to the agreement which roots are here.
+    pub(super) fn hold(&mut self) {
+        self.replica.hold(HeldRoots {
+            epoch: self.root.as_ref().map_or(0, |held| held.epoch),
+            offered: self.offer.as_ref().map(|offer| offer.held.identity()),
+        });
+    }
+
+    /// The roots that belong to a certificate, if they are here.
+    pub(super) fn held(&self, certified: &RootCertificate) -> Option<&Held> {
+        let offered = self.offer.as_ref().map(|offer| &offer.held);
+        let mut here = offered.into_iter().chain(&self.root);
+        here.find(|held| held.identity() == certified.identity)
+    }
+
+    /// Whether roots of a later epoch are here than the ledger has by now: it is being fetched.
+    pub(super) fn is_behind_its_root(&self, certified: &RootCertificate) -> bool {
+        self.root.as_ref().is_some_and(|held| held.epoch > certified.epoch)
+    }
+
+    /// Replaces the roots by newer ones; the shares of a root that was made elsewhere are there.
+    pub(super) fn begin(&mut self, held: Held, own: bool) {
+        if !own {
+            self.to_take.clear();
+        }
+        (self.root, self.offer) = (Some(held), None);
+    }
+
+    /// Ends an offer that was certified, or is not in the ledger any more.
+    pub(super) fn settle_offer(&mut self) {
+        let Some(offer) = self.offer.take() else { return };
+        let (identity, state) = (offer.held.identity(), self.state());
+        let offered = state.epochs().offered().map(|offered| offered.identity);
+        match (state.identity() == Some(identity), offered == Some(identity)) {
+            (true, _) => self.begin(offer.held, offer.own),
+            (false, true) => self.offer = Some(offer),
+            (false, false) if offer.own => self.to_take.clear(),
+            (false, false) => {}
+        }
     }
 }
 

@@ -113,6 +113,18 @@ pub enum MemberError {
     /// no root in memory
     #[error("the root is not here")]
     NoRoot,
+    /// a root of a later epoch that is missing
+    #[error("the root of epoch {0} is not here")]
+    Rootless(u32),
+    /// a second root that waits
+    #[error("a root of epoch {0} waits for the owners' certificate already")]
+    Offered(u32),
+    /// a root of the next epoch that another process made
+    #[error(
+        "the root that is offered was made by another process, or by one that ended: take its \
+         share and certify it there, or begin the epoch anew"
+    )]
+    OfferedElsewhere,
     /// roots of earlier epochs that are missing or do not open
     #[error("the roots before epoch {0} are not stored as they were")]
     NoKeyring(u32),
@@ -221,7 +233,9 @@ impl MemberError {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Refused(_) | Self::NoMember(_) | Self::WithoutRoot(_) => StatusCode::FORBIDDEN,
-            Self::Phase { .. } | Self::NoRoot | Self::NoMajority => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Phase { .. } | Self::NoRoot | Self::Rootless(_) | Self::NoMajority => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Store(error) if error.is_unsettled() => StatusCode::SERVICE_UNAVAILABLE,
             Self::Document(_)
             | Self::Share(_)
@@ -229,6 +243,8 @@ impl MemberError {
             | Self::OtherOwner { .. }
             | Self::Epoch { .. }
             | Self::NoShares
+            | Self::Offered(_)
+            | Self::OfferedElsewhere
             | Self::FewTaken { .. }
             | Self::Image(_)
             | Self::LargeImage { .. }

@@ -1,17 +1,15 @@
 //! Calls of the other processes of this KMS, and what this one has to say to them.
 
-use kms_rules::Root;
-use kms_rules::consensus::Question;
+use kms_rules::consensus::{InstallError, Question};
 use kms_rules::ledger::Entry;
 use kms_rules::state::{self, Phase};
 use protocol::digest::{Ed25519Key, OsImageHash, PlatformId};
 use protocol::kms::{
     AdmitRequest, AppendResponse, ImagesResponse, KmsKeyResponse, ProposeResponse, Request,
-    RootCertificate, RootKey, VoteResponse,
+    RootCertificate, VoteResponse,
 };
 use protocol::prpc::{self, Empty, Encoding, PrpcError};
 use tokio::sync::{mpsc, watch};
-use zeroize::{Zeroize as _, Zeroizing};
 
 use super::agreement::AGREED_WITHIN;
 use super::epochs::Held;
@@ -33,7 +31,10 @@ impl Member {
         now_secs: u64,
     ) -> Result<Vec<u8>, MemberError> {
         match request {
-            Request::GetKmsKey(_) => self.give_root(process, now_secs),
+            Request::GetKmsKey(request) => match request.epoch {
+                0 => self.give_root(process, now_secs),
+                epoch => self.give_offered(process, epoch, now_secs),
+            },
             Request::Admit(request) => self.admit(process, request, now_secs),
             Request::Ledger(request) => {
                 let inner = self.inner()?;
@@ -82,17 +83,7 @@ impl Member {
             let asking = (&process.facts, process.key);
             Ok(state::give_root(inner.state(), asking, &self.key, now_secs)?)
         })?;
-        let held = inner.root.as_ref().ok_or(MemberError::NoRoot)?;
-        let root = held.root.as_bytes().to_vec();
-        let later = inner.certified.as_ref().is_some_and(|root| root.renewal.is_some());
-        let mut answer = KmsKeyResponse {
-            roots: vec![RootKey { epoch: inner.state().epoch(), root }],
-            keyring: if later { held.keyring.to_bytes().to_vec() } else { Vec::new() },
-        };
-        let encoded = prpc::encode(&answer, ENCODING);
-        answer.roots.iter_mut().for_each(|key| key.root.zeroize());
-        answer.keyring.zeroize();
-        Ok(encoded)
+        Ok(inner.root.as_ref().ok_or(MemberError::NoRoot)?.to_answer())
     }
 
     /// A process gets its vote, after its earlier one on the platform lost its own.
@@ -140,9 +131,14 @@ impl Member {
         self.shown().phase
     }
 
-    /// Whether the root is here.
-    pub fn has_root(&self) -> bool {
-        self.shown().root.is_some()
+    /// The epoch of the newest certified root that is here; 0 without one.
+    pub fn root_epoch(&self) -> u32 {
+        self.shown().root.as_ref().map_or(0, |root| root.epoch)
+    }
+
+    /// The epoch whose root is offered and not here yet, if this process is a member.
+    pub fn lacks_root_of(&self) -> Option<u32> {
+        self.shown().lacks
     }
 
     /// Lets time pass.
@@ -230,34 +226,30 @@ impl Member {
         (self.outbox.reaches(member), self.outbox.changes())
     }
 
-    /// Takes the root from a member whose owners certified this very root.
+    /// Takes the newest root from a member whose owners certified this very root. What this process
+    /// has of an earlier epoch, in memory or stored, it replaces.
     ///
     /// # Errors
     /// If it is another one, or what is stored here is not of it.
     pub fn take_root(
         &self,
-        mut answer: KmsKeyResponse,
+        answer: KmsKeyResponse,
         certified: &RootCertificate,
     ) -> Result<(), MemberError> {
         let mut inner = self.inner()?;
-        if inner.root.is_some() {
+        if inner.root.as_ref().is_some_and(|held| held.epoch >= certified.epoch) {
             return Ok(());
         }
-        let given = answer.roots.iter().find(|key| key.epoch == certified.epoch);
-        let bytes = given.and_then(|key| key.root.as_slice().try_into().ok()).map(Zeroizing::new);
-        answer.roots.iter_mut().for_each(|key| key.root.zeroize());
-        let keyring = Zeroizing::new(std::mem::take(&mut answer.keyring));
-        let root = Root::from_bytes(bytes.ok_or(MemberError::Foreign("root"))?);
-        let own = inner.certified.as_ref().is_none_or(|own| own == certified);
-        if !own || root.identity_key() != certified.identity {
+        let follows = |own: &RootCertificate| own.epoch < certified.epoch || own == certified;
+        if !inner.certified.as_ref().is_none_or(follows) {
             return Err(MemberError::Foreign("root"));
         }
-        let held = Held::of_given(root, certified, &keyring)?;
-        if inner.certified.is_some() {
+        let held = Held::of_answer(answer, certified)?;
+        if inner.certified.is_some() && inner.root.is_none() {
             let state = self.read_ledger(&inner, &held)?;
             inner.replica.restore(state);
         }
-        inner.root = Some(held);
+        inner.begin(held, false);
         inner.given.clear();
         self.settled(&mut inner)
     }
@@ -265,7 +257,8 @@ impl Member {
     /// Takes agreed entries from a member's store.
     ///
     /// # Errors
-    /// If one does not follow what is here: then the store has another history.
+    /// If one does not follow what is here: then the store has another history. Or if one
+    /// certifies a root that is not here.
     pub fn install(&self, lines: &[String]) -> Result<(), MemberError> {
         let mut inner = self.inner()?;
         inner.usable()?;
@@ -276,7 +269,10 @@ impl Member {
         let entries = (from..).zip(lines).map(parse).collect::<Result<Vec<_>, _>>()?;
         let installed = inner.replica.install(&entries);
         self.settled(&mut inner)?;
-        Ok(installed?)
+        installed.map_err(|error| match error {
+            InstallError::Ledger(error) => error.into(),
+            InstallError::Rootless(epoch) => MemberError::Rootless(epoch),
+        })
     }
 
     /// Keeps images that a member has; those that are here already are passed over.

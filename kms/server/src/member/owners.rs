@@ -118,6 +118,7 @@ impl Member {
         let entry = state::bootstrap(inner.state(), &self.cluster, identity, self.key, now_secs)?;
         let parts = shares::split(&root, self.cluster.threshold, self.cluster.owners.len())?;
         inner.root = Some(Held::first(root)?);
+        inner.hold();
         inner.to_take = parts.into_iter().map(|share| Part { share, taken: false }).collect();
         inner.replica.go_alone(&entry, self.now())?;
         self.settled(inner)
@@ -166,6 +167,7 @@ impl Member {
         let state = self.read_ledger(inner, &held)?;
         inner.replica.restore(state);
         inner.root = Some(held);
+        inner.hold();
         Ok(())
     }
 

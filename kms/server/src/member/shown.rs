@@ -24,11 +24,14 @@ pub(super) struct Shown {
     pub(super) listed: Option<Vec<KmsImage>>,
     pub(super) policy: Option<Arc<SignedPolicy>>,
     pub(super) root: Option<OfRoot>,
+    /// The epoch whose root is offered, while it is not here.
+    pub(super) lacks: Option<u32>,
     pub(super) images: BTreeMap<OsImageHash, String>,
 }
 
 /// Keys under the root that are used without a decision.
 pub(super) struct OfRoot {
+    pub(super) epoch: u32,
     pub(super) identity: SigningKey,
     root_k256: k256::ecdsa::SigningKey,
     authority: String,
@@ -36,9 +39,9 @@ pub(super) struct OfRoot {
 
 impl OfRoot {
     pub(super) fn new(held: &Held) -> Self {
-        let Held { root, authority, .. } = held;
+        let Held { epoch, root, authority, .. } = held;
         let root_k256 = held.newest().map_or_else(|_| root.root_k256(), EpochRoot::root_k256);
-        Self { identity: root.identity(), root_k256, authority: authority.pem().to_owned() }
+        Self { epoch: *epoch, identity: root.identity(), root_k256, authority: authority.pem().to_owned() }
     }
 }
 
@@ -60,6 +63,7 @@ impl Shown {
             listed: None,
             policy: None,
             root: None,
+            lacks: None,
             images: images.into_iter().filter_map(text).collect(),
         }
     }

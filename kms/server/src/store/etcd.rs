@@ -49,7 +49,8 @@ pub(super) struct Etcd {
     unsettled: Option<Addition>,
 }
 
-/// Records behind the last, and the root's certificate with the first ones.
+/// Records behind the last, and the root's certificate: with the first records of all, and of a
+/// later epoch with the last of these.
 #[derive(Debug)]
 struct Addition {
     records: Vec<Vec<u8>>,
@@ -156,16 +157,25 @@ impl Etcd {
         };
         let records = addition.records.iter().take(MAX_TRANSACTION_RECORDS);
         let positions: Vec<(u64, &Vec<u8>)> = (first..).zip(records).take_while(fits).collect();
+        let last = positions.len() == addition.records.len();
+        let root = addition.root_certificate.as_ref().filter(|_| first == 0 || last);
         let mut transaction = Transaction::default();
         if let Some(before) = first.checked_sub(1) {
             transaction.compare.push(Compare::present(self.keys.record(before)));
         }
-        let root = addition.root_certificate.as_ref();
-        let root = root.map(|text| (self.keys.root(), text.as_bytes()));
-        let pairs = positions.iter().map(|(index, record)| (self.keys.record(*index), &record[..]));
-        for (key, value) in pairs.chain(root) {
+        for (index, record) in &positions {
+            let key = self.keys.record(*index);
             transaction.compare.push(Compare::absent(key.clone()));
-            transaction.success.push(Operation::Put { key, value: Bytes(value.to_vec()) });
+            transaction.success.push(Operation::Put { key, value: Bytes(record.to_vec()) });
+        }
+        // A later epoch's takes the place of an earlier one; that nobody stored one after it, the
+        // records say.
+        if let Some(text) = root {
+            let (key, value) = (self.keys.root(), Bytes(text.clone().into_bytes()));
+            if first == 0 {
+                transaction.compare.push(Compare::absent(key.clone()));
+            }
+            transaction.success.push(Operation::Put { key, value });
         }
         let there = RangeRequest {
             key: self.keys.record(first),
@@ -233,8 +243,6 @@ impl Records for Etcd {
                 Ok(stored) => {
                     self.entries += stored as u64;
                     addition.records.drain(..stored);
-                    // It is there since the first record is.
-                    addition.root_certificate = None;
                     self.unsettled = (!addition.records.is_empty()).then_some(addition);
                 }
                 Err(error) => {

@@ -1,11 +1,11 @@
 //! How an epoch comes and goes, and which keys an instance gets.
 
-use protocol::digest::{Ed25519Key, InstanceId, Sha256Digest};
+use protocol::digest::{Ed25519Key, InstanceId, PlatformId, Sha256Digest};
 use protocol::kms::payload_type;
 use protocol::kms::{AnchorRequest, EpochKeys, GENERATION_BITS, Renewal, RootCertificate};
 
 use super::super::*;
-use crate::fixtures::{APP, Kms, MEMBER, NOW, certificate, cluster, guest, signed};
+use crate::fixtures::{APP, Kms, MEMBER, NOW, certificate, cluster, guest, list, signed};
 use crate::guest::Guest;
 use crate::refused::Refused;
 
@@ -60,8 +60,6 @@ fn an_epoch_begins_when_owners_certified_the_root_that_was_offered() {
     let mut kms = Kms::serving();
     assert_eq!(kms.state.epochs().live().len(), 1);
     let good = offer(&mut kms, Renewal::default()).unwrap();
-    let again = offer(&mut kms, Renewal::default());
-    assert_eq!(again, Err(DocumentRefused::Offered(2)));
     let other = RootCertificate { identity: MEMBER, ..good.clone() };
     assert!(matches!(certify(&mut kms, &other), Err(DocumentRefused::OtherRoot { .. })));
     let renewal = Some(Renewal { keys: EpochKeys::None, ..Renewal::default() });
@@ -196,4 +194,26 @@ fn an_entry_of_another_epoch_is_no_part_of_a_ledger() {
     kms.append(entry);
     assert_eq!(kms.state.epochs().offered(), None);
     assert_eq!(certificate().epoch, 1);
+}
+
+#[test]
+fn of_several_offers_of_members_the_last_one_can_be_certified() {
+    let mut file = crate::fixtures::policy_file(1);
+    (file.replicas, file.platform_ids) = (Some(2), None);
+    let mut kms = Kms::with_policy(&file);
+    let pair = list(1).images[0];
+    let (os_image_hash, compose_hash) = (pair.os_image_hash, pair.compose_hash);
+    let platform_ids = vec![PlatformId([2; 16])];
+    let process = Guest { os_image_hash, compose_hash, platform_ids, ..guest() };
+    let (new, own) = ((&process, Ed25519Key([2; 32])), (&MEMBER, PlatformId([1; 16])));
+    let entry = admit(&kms.state, new, own, NOW).unwrap();
+    kms.append(entry.unwrap());
+    let first = offer(&mut kms, Renewal::default()).unwrap();
+    let other = Ed25519Key([45; 32]);
+    let entry = offer_epoch(&kms.state, other, Renewal::default(), NOW).unwrap();
+    kms.append(entry);
+    assert!(matches!(certify(&mut kms, &first), Err(DocumentRefused::OtherRoot { .. })));
+    certify(&mut kms, &RootCertificate { identity: other, ..first }).unwrap();
+    assert_eq!((kms.state.epoch(), kms.state.identity()), (2, Some(other)));
+    assert_eq!(kms.state.members().len(), 2);
 }

@@ -4,6 +4,8 @@
 //! The processes are this test's own program, started again, with the very function that the
 //! program's `main` calls; only their quotes, ports and directories are stated by the test.
 
+mod rotation;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};

@@ -124,6 +124,7 @@ fn a_real_etcd_keeps_records_and_hides_no_change_of_them() {
     two_processes_cannot_take_one_place(&all);
     an_append_whose_answer_was_lost_is_made_once(&all);
     what_somebody_changes_is_refused_by_its_place(&all);
+    a_later_certificate_replaces_an_earlier_one_and_no_later_one(&all);
 }
 
 fn what_was_committed_is_there_after_a_restart(addresses: &str) {
@@ -181,6 +182,19 @@ fn two_processes_cannot_take_one_place(addresses: &str) {
     commit(&mut first, &[b"7"], None).unwrap();
     let read = place.open().unwrap().read(&key(), 4, 9).unwrap();
     assert_eq!(read.iter().map(|entry| &entry[..]).collect::<Vec<_>>(), [b"4", b"5", b"6", b"7"]);
+}
+
+fn a_later_certificate_replaces_an_earlier_one_and_no_later_one(addresses: &str) {
+    let place = Place::with_three_entries(addresses, 6);
+    let [mut first, mut second] = [(), ()].map(|()| place.open().unwrap());
+    commit(&mut first, &[b"3"], Some("s")).unwrap();
+    commit(&mut first, &[b"4"], Some("t")).unwrap();
+    // A process that is behind stores what is there already.
+    commit(&mut second, &[b"3"], Some("s")).unwrap();
+    assert_eq!(place.open().unwrap().root_certificate().unwrap().as_deref(), Some("t"));
+    commit(&mut second, &[b"4", b"5"], Some("t")).unwrap();
+    let store = place.open().unwrap();
+    assert_eq!((store.entries(), store.root_certificate().unwrap().as_deref()), (6, Some("t")));
 }
 
 fn an_append_whose_answer_was_lost_is_made_once(addresses: &str) {
