@@ -8,6 +8,7 @@ pub mod allow;
 pub mod ceremony;
 pub mod channel;
 mod deploy;
+pub mod heads;
 pub mod image;
 mod ledger;
 pub mod local;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use kms_rules::heads::SignedHead;
 use kms_rules::state::Signed;
 use protocol::kms::StatusResponse;
 use protocol::prpc::Empty;
@@ -14,6 +15,7 @@ use crate::failure::{Failure, Outcome};
 use crate::files;
 use crate::kms::ceremony::{Ceremony, Step};
 use crate::kms::channel::{Calls as _, Connection};
+use crate::kms::heads;
 use crate::kms::image::put_image as upload;
 use crate::kms::reached::Reached;
 use crate::output::{Output, columns};
@@ -88,7 +90,8 @@ pub fn accelerator(accel: Accel) -> Accelerator {
 fn status(at: &KmsAt, output: &Output) -> Outcome<ExitCode> {
     let mut kms = Reached::at(at)?;
     let status = kms.connection.call("Status", &Empty {})?;
-    shown(&kms, &status, output);
+    let heads = heads::agreeing(&mut kms.connection, &status, kms.cluster.id())?;
+    shown_with(&kms, &status, &heads, output);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -105,6 +108,11 @@ fn next(at: &KmsAt, output: &Output) -> Outcome<ExitCode> {
 
 /// Prints how a KMS is.
 fn shown(kms: &Reached, status: &StatusResponse, output: &Output) {
+    shown_with(kms, status, &[], output);
+}
+
+/// Prints how a KMS is, and its members' heads, which were compared.
+fn shown_with(kms: &Reached, status: &StatusResponse, heads: &[SignedHead], output: &Output) {
     let platform = if kms.emulated { "emulated: nothing is proved" } else { "tdx" };
     let cluster = &kms.cluster;
     let document = json!({
@@ -129,6 +137,11 @@ fn shown(kms: &Reached, status: &StatusResponse, output: &Output) {
         ];
         if !status.holders.is_empty() {
             rows.push((holders(&status.state), names(&status.holders, kms)));
+        }
+        for head in heads.iter().filter(|_| heads.len() > 1) {
+            let own = if status.member == head.member.0 { ", this one" } else { "" };
+            let member: String = head.member.to_string().chars().take(16).collect();
+            rows.push(("member", format!("{member}{own}: {} entries", head.entries)));
         }
         for epoch in status.epochs.iter().filter(|_| status.epochs.len() > 1) {
             let what = format!("epoch {}: {} instances", epoch.epoch, epoch.instances);

@@ -17,6 +17,7 @@ pub mod derivation;
 #[cfg(test)]
 mod fixtures;
 pub mod guest;
+pub mod heads;
 pub mod ledger;
 pub mod policy;
 pub mod refused;

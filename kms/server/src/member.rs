@@ -27,7 +27,7 @@ use kms_rules::guest::Guest;
 use kms_rules::shares::Share;
 use kms_rules::state::{Phase, State};
 use protocol::digest::{Ed25519Key, OsImageHash, Sha256Digest};
-use protocol::kms::{Cluster, MemberClaim, Request, RootCertificate};
+use protocol::kms::{Cluster, MemberClaim, MemberHead, Request, RootCertificate};
 use protocol::prpc::{self, Encoding, PrpcError};
 use zeroize::Zeroize as _;
 
@@ -98,6 +98,8 @@ struct Inner {
     given: BTreeMap<usize, Share>,
     /// What too few owners signed yet.
     collection: Collection,
+    /// How other processes' ledgers ended when they were last asked.
+    heads: BTreeMap<Ed25519Key, MemberHead>,
     /// A write failed, so that nobody knows what is stored.
     broken: bool,
 }
@@ -143,6 +145,7 @@ impl Member {
             to_take: Vec::new(),
             given: BTreeMap::new(),
             collection: Collection::default(),
+            heads: BTreeMap::new(),
             broken: false,
         };
         let member = Self {

@@ -16,7 +16,7 @@ use protocol::digest::Ed25519Key;
 use protocol::error::chain;
 use protocol::kms::{
     Address, AdmitRequest, AppendResponse, GetKmsKeyRequest, ImagesResponse, KmsKeyResponse,
-    KmsService, LedgerRequest, LedgerResponse, ProposeRequest, ProposeResponse, RootCertificate,
+    KmsService, LedgerRequest, LedgerResponse, MemberHead, ProposeRequest, ProposeResponse, RootCertificate,
     VoteResponse,
 };
 use protocol::prpc::{Empty, Message};
@@ -40,6 +40,8 @@ const LONG_ANSWER_WITHIN: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_millis(1000);
 /// How long it leaves an address alone that is its own.
 const OWN_AGAIN: Duration = Duration::from_secs(60);
+/// How often a member is asked how its ledger ends, for owners.
+const HEADS_EVERY: Duration = Duration::from_secs(5);
 /// How often images are asked for that owners put elsewhere.
 const IMAGES_EVERY: Duration = Duration::from_secs(60);
 
@@ -157,7 +159,7 @@ impl Line {
     /// Never ends well: the connection breaks sooner or later.
     async fn talk(mut self) -> Result<(), TalkError> {
         let (mut proposals, mut changes) = self.member.reaches(self.key);
-        let (mut joins, mut images, mut roots) = (Instant::now(), Instant::now(), Instant::now());
+        let [mut joins, mut images, mut heads, mut roots] = [Instant::now(); 4];
         loop {
             changes.borrow_and_update();
             if Instant::now() >= joins && self.member.phase() != Phase::Serving {
@@ -167,6 +169,10 @@ impl Line {
             if Instant::now() >= images && self.member.phase() == Phase::Serving {
                 self.take_images().await?;
                 images = Instant::now() + IMAGES_EVERY;
+            }
+            if Instant::now() >= heads && self.member.phase() == Phase::Serving {
+                self.take_head().await?;
+                heads = Instant::now() + HEADS_EVERY;
             }
             if Instant::now() >= roots
                 && let Some(epoch) = self.member.lacks_root_of()
@@ -294,6 +300,12 @@ impl Line {
         let answer: ImagesResponse = self.call("Images", &Empty {}, LONG_ANSWER_WITHIN).await?;
         let member = Arc::clone(&self.member);
         Ok(spawn_blocking(move || member.take_images(&answer.images)).await??)
+    }
+
+    async fn take_head(&mut self) -> Result<(), TalkError> {
+        let head: MemberHead = self.call("Head", &Empty {}, ANSWER_WITHIN).await?;
+        let (member, key) = (Arc::clone(&self.member), self.key);
+        Ok(spawn_blocking(move || member.take_head(&key, head)).await??)
     }
 
     async fn call<A: Message, R: Message>(

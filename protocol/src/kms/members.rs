@@ -3,7 +3,12 @@
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
+use crate::derivation::length_prefixed;
+use crate::digest::Sha256Digest;
 use crate::prpc::hex_bytes;
+
+/// Domain of a member's signature over the head of its ledger.
+pub const HEAD_SIGNATURE_LABEL: &[u8] = b"dstyx-kms-head-1";
 
 /// The member that leads tells another one what it has.
 #[derive(Clone, PartialEq, Eq, Message, Serialize, Deserialize)]
@@ -145,4 +150,35 @@ pub struct ImagesResponse {
     /// Each text.
     #[prost(string, repeated, tag = "1")]
     pub images: Vec<String>,
+}
+
+/// A member's word for how its ledger ends.
+#[derive(Clone, PartialEq, Eq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MemberHead {
+    /// Key of the member; 32 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    #[serde(with = "hex_bytes")]
+    pub member: Vec<u8>,
+    /// Entries of which it knows that they are agreed.
+    #[prost(uint64, tag = "2")]
+    pub entries: u64,
+    /// Hash of the last of them; 32 bytes.
+    #[prost(bytes = "vec", tag = "3")]
+    #[serde(with = "hex_bytes")]
+    pub head: Vec<u8>,
+    /// Its signature over [`signed_head`]; 64 bytes.
+    #[prost(bytes = "vec", tag = "4")]
+    #[serde(with = "hex_bytes")]
+    pub signature: Vec<u8>,
+}
+
+/// What a member signs of its ledger.
+pub fn signed_head(
+    key_provider_id: &Sha256Digest,
+    entries: u64,
+    head: &Sha256Digest,
+) -> Vec<u8> {
+    let entries = entries.to_le_bytes();
+    length_prefixed(&[HEAD_SIGNATURE_LABEL, key_provider_id.as_bytes(), &entries, head.as_bytes()])
 }

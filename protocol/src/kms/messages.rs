@@ -5,6 +5,7 @@
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
+use super::members::MemberHead;
 use crate::digest::Ed25519Key;
 use crate::prpc::hex_bytes;
 
@@ -320,6 +321,9 @@ pub struct StatusResponse {
     /// made.
     #[prost(string, tag = "114")]
     pub offered: String,
+    /// How the members' ledgers end: this one's, and the others' as it last heard of them.
+    #[prost(message, repeated, tag = "115")]
+    pub heads: Vec<MemberHead>,
 }
 
 impl StatusResponse {

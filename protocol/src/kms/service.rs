@@ -49,6 +49,7 @@ pub enum Request {
     Ledger(LedgerRequest),
     GetKmsKey(GetKmsKeyRequest),
     Images,
+    Head,
     Admit(AdmitRequest),
     Append(AppendRequest),
     Vote(VoteRequest),
@@ -96,7 +97,7 @@ impl KmsService {
                 "GetAppEnvEncryptPubKey",
             ],
             Self::Member => {
-                &["GetKmsKey", "Ledger", "Images", "Admit", "Append", "Vote", "Propose"]
+                &["GetKmsKey", "Ledger", "Images", "Head", "Admit", "Append", "Vote", "Propose"]
             }
         }
     }
@@ -147,6 +148,7 @@ impl KmsService {
             "Ledger" => Request::Ledger(arguments.decode()?),
             "GetKmsKey" => Request::GetKmsKey(arguments.decode()?),
             "Images" => Request::Images,
+            "Head" => Request::Head,
             "Admit" => Request::Admit(arguments.decode()?),
             "Append" => Request::Append(arguments.decode()?),
             "Vote" => Request::Vote(arguments.decode()?),

@@ -10,6 +10,7 @@ use kms_rules::ledger::LedgerError;
 use kms_rules::refused::Refused;
 use kms_rules::shares::ShareError;
 use kms_rules::state::{DocumentRefused, Phase};
+use kms_rules::heads::HeadUnsigned;
 use protocol::digest::{Ed25519Key, Sha256Digest};
 use protocol::error::chain;
 use protocol::kms::NO_MAJORITY;
@@ -162,6 +163,9 @@ pub enum MemberError {
     /// a process that is no member
     #[error("the process {0} is no member of this KMS")]
     NoMember(Ed25519Key),
+    /// a head that its member did not sign
+    #[error(transparent)]
+    Head(#[from] HeadUnsigned),
     /// a process that does not prove the root
     #[error("the process {0} does not prove that it has the root")]
     WithoutRoot(Ed25519Key),
@@ -249,6 +253,7 @@ impl MemberError {
             | Self::Image(_)
             | Self::LargeImage { .. }
             | Self::Proposal(_)
+            | Self::Head(_)
             | Self::PlatformId(_)
             | Self::RequestId(_)
             | Self::Renewal(_)

@@ -1,12 +1,13 @@
 //! Calls of the other processes of this KMS, and what this one has to say to them.
 
 use kms_rules::consensus::{InstallError, Question};
+use kms_rules::heads;
 use kms_rules::ledger::Entry;
 use kms_rules::state::{self, Phase};
 use protocol::digest::{Ed25519Key, OsImageHash, PlatformId};
 use protocol::kms::{
-    AdmitRequest, AppendResponse, ImagesResponse, KmsKeyResponse, ProposeResponse, Request,
-    RootCertificate, VoteResponse,
+    AdmitRequest, AppendResponse, ImagesResponse, KmsKeyResponse, MemberHead, ProposeResponse,
+    Request, RootCertificate, VoteResponse, signed_head,
 };
 use protocol::prpc::{self, Empty, Encoding, PrpcError};
 use tokio::sync::{mpsc, watch};
@@ -44,6 +45,11 @@ impl Member {
             Request::Images => {
                 self.may_read(&*self.inner()?, process, now_secs)?;
                 Ok(prpc::encode(&self.all_images(), ENCODING))
+            }
+            Request::Head => {
+                let inner = self.inner()?;
+                self.may_read(&inner, process, now_secs)?;
+                Ok(prpc::encode(&self.head(&inner), ENCODING))
             }
             Request::Append(request) => {
                 let mut inner = self.inner()?;
@@ -119,6 +125,40 @@ impl Member {
         };
         let shown = self.shown();
         ImagesResponse { images: shown.images.values().take_while(fits).cloned().collect() }
+    }
+
+    /// This process's word for how its ledger ends.
+    pub(super) fn head(&self, inner: &Inner) -> MemberHead {
+        use ed25519_dalek::Signer as _;
+        let (entries, head) = (inner.state().entries(), inner.state().head());
+        let signature = self.signing.sign(&signed_head(&self.key_provider_id, entries, &head));
+        MemberHead {
+            member: self.key.0.to_vec(),
+            entries,
+            head: head.0.to_vec(),
+            signature: signature.to_bytes().to_vec(),
+        }
+    }
+
+    /// Keeps a member's word, for owners.
+    ///
+    /// # Errors
+    /// If it is not that member's.
+    pub fn take_head(&self, from: &Ed25519Key, head: MemberHead) -> Result<(), MemberError> {
+        let signed = heads::verify(&head, &self.key_provider_id)?;
+        if signed.member != *from {
+            return Err(MemberError::NoMember(signed.member));
+        }
+        self.inner()?.heads.insert(signed.member, head);
+        Ok(())
+    }
+
+    /// The words of all members: this one's, and the others' as it last heard of them.
+    pub(super) fn all_heads(&self, inner: &Inner) -> Vec<MemberHead> {
+        let members = inner.state().members();
+        let own = members.is_enrolled(&self.key).then(|| self.head(inner));
+        let others = inner.heads.iter().filter(|(key, _)| members.is_enrolled(key));
+        own.into_iter().chain(others.map(|(_, head)| head.clone())).collect()
     }
 
     /// The key of this process.

@@ -97,6 +97,7 @@ impl Member {
             certified: inner.certified.is_some(),
             epochs: epochs(state),
             offered: self.offered(inner).map(|root| json(&root)).unwrap_or_default(),
+            heads: self.all_heads(inner),
         }
     }
 
