@@ -209,11 +209,13 @@ impl Inner {
         let (Some(envelope), Some(root)) = (state.root_envelope(), state.root_certificate()) else {
             return Ok(());
         };
-        // A certificate is stored with the roots that are sealed beside it; one that a later one
-        // follows in what is fetched just now, with neither.
-        let begins = self.certified.as_ref() != Some(&root) && !self.is_behind_its_root(&root);
-        let held = if begins { self.held(&root) } else { self.root.as_ref() };
-        let held = held.ok_or(MemberError::NoRoot)?;
+        // What is fetched just now is stored once it is as far as the root that came before it.
+        if self.root.as_ref().is_some_and(|held| held.epoch > root.epoch) {
+            return Ok(());
+        }
+        // A certificate is stored with the roots that are sealed beside it.
+        let begins = self.certified.as_ref() != Some(&root);
+        let held = self.held(&root).ok_or(MemberError::NoRoot)?;
         let record = begins.then(|| held.record(&root, envelope)).transpose()?;
         let change = Change {
             entries: self.pending.iter().map(String::as_bytes).collect(),

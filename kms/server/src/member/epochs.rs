@@ -333,11 +333,6 @@ impl Inner {
         here.find(|held| held.identity() == certified.identity)
     }
 
-    /// Whether roots of a later epoch are here than the ledger has by now: it is being fetched.
-    pub(super) fn is_behind_its_root(&self, certified: &RootCertificate) -> bool {
-        self.root.as_ref().is_some_and(|held| held.epoch > certified.epoch)
-    }
-
     /// Replaces the roots by newer ones; the shares of a root that was made elsewhere are there.
     pub(super) fn begin(&mut self, held: Held, own: bool) {
         if !own {
