@@ -348,7 +348,8 @@ fn collateral_port(asked: Option<u16>) -> Outcome<u16> {
             )),
         };
     }
-    let port = asked.or_else(|| COLLATERAL_PORTS.into_iter().find(|port| collateral_is_free(*port)));
+    let port =
+        asked.or_else(|| COLLATERAL_PORTS.into_iter().find(|port| collateral_is_free(*port)));
     let port = port.ok_or_else(|| {
         Failure::new("no port is free for the emulator's collateral", "end other programs")
     })?;

@@ -16,8 +16,8 @@ use protocol::digest::Ed25519Key;
 use protocol::error::chain;
 use protocol::kms::{
     Address, AdmitRequest, AppendResponse, GetKmsKeyRequest, ImagesResponse, KmsKeyResponse,
-    KmsService, LedgerRequest, LedgerResponse, MemberHead, ProposeRequest, ProposeResponse, RootCertificate,
-    VoteResponse,
+    KmsService, LedgerRequest, LedgerResponse, MemberHead, ProposeRequest, ProposeResponse,
+    RootCertificate, VoteResponse,
 };
 use protocol::prpc::{Empty, Message};
 use tokio::net::TcpStream;
@@ -229,8 +229,10 @@ impl Line {
         let certified = self.process.root.clone().ok_or(TalkError::Rootless)?;
         if self.member.root_epoch() < certified.epoch {
             self.take_root(certified).await?;
-            // The certificate is one of the entries.
+            // The certificate is one of the entries, and so is the list, behind which other
+            // processes are judged by images that are here.
             self.catch_up().await?;
+            self.take_images().await?;
             return Err(TalkError::Renewed);
         }
         self.catch_up().await?;

@@ -174,11 +174,7 @@ pub struct MemberHead {
 }
 
 /// What a member signs of its ledger.
-pub fn signed_head(
-    key_provider_id: &Sha256Digest,
-    entries: u64,
-    head: &Sha256Digest,
-) -> Vec<u8> {
+pub fn signed_head(key_provider_id: &Sha256Digest, entries: u64, head: &Sha256Digest) -> Vec<u8> {
     let entries = entries.to_le_bytes();
     length_prefixed(&[HEAD_SIGNATURE_LABEL, key_provider_id.as_bytes(), &entries, head.as_bytes()])
 }

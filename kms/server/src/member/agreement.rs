@@ -215,7 +215,9 @@ impl Inner {
         }
         // A certificate is stored with the roots that are sealed beside it.
         let begins = self.certified.as_ref() != Some(&root);
-        let held = self.held(&root).ok_or(MemberError::NoRoot)?;
+        let offered = self.offer.as_ref().map(|offer| &offer.held);
+        let mut here = offered.into_iter().chain(&self.root);
+        let held = here.find(|held| held.identity() == root.identity).ok_or(MemberError::NoRoot)?;
         let record = begins.then(|| held.record(&root, envelope)).transpose()?;
         let change = Change {
             entries: self.pending.iter().map(String::as_bytes).collect(),

@@ -214,7 +214,8 @@ impl Member {
             let state = inner.state();
             Ok(Some(state::offer_epoch(state, identity, renewal.clone(), now_secs)?))
         })?;
-        let offered = inner.state().epochs().offered().filter(|offered| offered.identity == identity);
+        let offered =
+            inner.state().epochs().offered().filter(|offered| offered.identity == identity);
         let held = inner.root.as_ref().zip(offered).ok_or(MemberError::NoRoot)?;
         let held = held.0.next(held.1, root, dstack.as_ref())?;
         inner.to_take = parts.into_iter().map(|share| Part { share, taken: false }).collect();
@@ -324,13 +325,6 @@ impl Inner {
             epoch: self.root.as_ref().map_or(0, |held| held.epoch),
             offered: self.offer.as_ref().map(|offer| offer.held.identity()),
         });
-    }
-
-    /// The roots that belong to a certificate, if they are here.
-    pub(super) fn held(&self, certified: &RootCertificate) -> Option<&Held> {
-        let offered = self.offer.as_ref().map(|offer| &offer.held);
-        let mut here = offered.into_iter().chain(&self.root);
-        here.find(|held| held.identity() == certified.identity)
     }
 
     /// Replaces the roots by newer ones; the shares of a root that was made elsewhere are there.

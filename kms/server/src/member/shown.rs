@@ -41,7 +41,12 @@ impl OfRoot {
     pub(super) fn new(held: &Held) -> Self {
         let Held { epoch, root, authority, .. } = held;
         let root_k256 = held.newest().map_or_else(|_| root.root_k256(), EpochRoot::root_k256);
-        Self { epoch: *epoch, identity: root.identity(), root_k256, authority: authority.pem().to_owned() }
+        Self {
+            epoch: *epoch,
+            identity: root.identity(),
+            root_k256,
+            authority: authority.pem().to_owned(),
+        }
     }
 }
 
