@@ -1,6 +1,6 @@
 //! Another epoch of a KMS of three processes: each has its root, whenever it comes back.
 
-use protocol::kms::{NewEpochRequest, Renewal, RootCertificate, payload_type};
+use protocol::kms::{NewEpochRequest, Renewal, RootCertificate, SignedDocument, payload_type};
 
 use super::*;
 
