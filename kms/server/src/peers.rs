@@ -269,7 +269,8 @@ impl Line {
         if self.take_root_of(epoch).await? {
             return Ok(());
         }
-        // A later one is the newest there, which a new channel proves; or this process is no member.
+        // A later one is the newest there, which a new channel proves; or this process is no
+        // member.
         let newest = self.process.root.clone().filter(|root| root.epoch >= epoch);
         self.take_root(newest.ok_or(TalkError::Renewed)?).await
     }
