@@ -27,6 +27,7 @@ mod platform_key;
 pub mod policy;
 mod reference;
 mod refusal;
+pub mod release_statement;
 mod signature_data;
 pub mod signatures;
 mod stated;

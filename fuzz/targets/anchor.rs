@@ -13,7 +13,9 @@ use kms_rules::state::{
 };
 use kms_rules::{Entry, Guest, Refused};
 use libfuzzer_sys::fuzz_target;
-use protocol::digest::{AppId, ComposeHash, Ed25519Key, InstanceId, OsImageHash, PlatformId};
+use protocol::digest::{
+    AppId, ComposeHash, Ed25519Key, InstanceId, OsImageHash, PlatformId, Sha256Digest,
+};
 use protocol::kms::{AnchorRequest, Cluster, GENERATION_BITS, payload_type};
 use serde_json::{Value, json};
 
@@ -163,6 +165,7 @@ fn guest(who: u8) -> Guest {
         instance_id: Some(InstanceId([5 + who % 2; 20])),
         compose_hash: ComposeHash(FILES[usize::from(who / 2 % 2)]),
         os_image_hash: OsImageHash([3; 32]),
+        agent_key: Sha256Digest([7; 32]),
         platform_ids: vec![PlatformId([6; 16])],
         privileged: false,
         reserves_report_data: true,

@@ -9,12 +9,12 @@
 //! does an anchor that is older than the measured file allows.
 
 use std::io;
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Once, PoisonError, RwLock};
 use std::time::Duration;
 
 use channel::Judge;
 
-use protocol::kms::{AnchorRequest, AnchorResponse, GENERATION_BITS};
+use protocol::kms::{AnchorRequest, AnchorResponse, GENERATION_BITS, SignedRelease};
 use protocol::status::{Phase, Refusal};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -88,6 +88,7 @@ pub struct Anchors<J: Judge = PinnedKms> {
     waiting: Semaphore,
     turn: Mutex<()>,
     nearly_used: Once,
+    release: RwLock<Option<Arc<str>>>,
 }
 
 impl<J: Judge> std::fmt::Debug for Anchors<J> {
@@ -119,6 +120,7 @@ impl<J: Judge> Anchors<J> {
             waiting: Semaphore::new(MAX_WAITING),
             turn: Mutex::default(),
             nearly_used: Once::new(),
+            release: RwLock::default(),
         }
     }
 
@@ -128,6 +130,7 @@ impl<J: Judge> Anchors<J> {
         let request = self.commit().await?;
         let answer: AnchorResponse =
             self.kms.wait_for(Phase::KeysReleased, METHOD, &request).await?;
+        self.keep_release(&answer.release);
         confirmed(&request, &answer)
     }
 
@@ -142,7 +145,28 @@ impl<J: Judge> Anchors<J> {
             tracing::error!("{error}");
             self.reports.send(Phase::SystemReady, Refusal::Superseded);
         }
-        confirmed(&request, &answer?)
+        let answer = answer?;
+        self.keep_release(&answer.release);
+        confirmed(&request, &answer)
+    }
+
+    /// Text of the [`SignedRelease`] that came with the last anchor; none before this agent's
+    /// first, or if the KMS would give this guest no keys any more.
+    pub fn release(&self) -> Option<Arc<str>> {
+        self.release.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What others are shown counts by its signatures; here its form alone is looked at.
+    fn keep_release(&self, text: &str) {
+        let release = match SignedRelease::parse(text.as_bytes()) {
+            _ if text.is_empty() => None,
+            Ok(_) => Some(text.into()),
+            Err(error) => {
+                tracing::warn!("the KMS's release statement: {error}");
+                None
+            }
+        };
+        *self.release.write().unwrap_or_else(PoisonError::into_inner) = release;
     }
 
     /// Makes anchors again and again, and says on the status channel when there is none for long;
@@ -306,6 +330,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_release_statement_of_the_last_anchor_is_kept_and_nothing_else_is() {
+        const FORM: &str = concat!(
+            r#"{"cluster":{"name":"a","owners":[],"threshold":1},"#,
+            r#""root":"","statement":""}"#
+        );
+        let directory = tempfile::tempdir().unwrap();
+        let script = [
+            Say::Anchor(GENERATION),
+            Say::Released(GENERATION, FORM),
+            // On the connection that there is, and on another one.
+            Say::Status(503),
+            Say::Status(503),
+            Say::Released(GENERATION, "{}"),
+        ];
+        let (url, _) = kms(Ok(()), &script).await;
+        let (anchors, _) = anchors(directory.path(), &[url], None);
+        assert_eq!(anchors.release(), None);
+        anchors.first().await.unwrap();
+        assert_eq!(anchors.release(), None);
+        anchors.anchor().await.unwrap();
+        assert_eq!(anchors.release().as_deref(), Some(FORM));
+        // While the KMS is away, the last one holds until it ends.
+        assert!(anchors.anchor().await.is_err());
+        assert_eq!(anchors.release().as_deref(), Some(FORM));
+        anchors.anchor().await.unwrap();
+        assert_eq!(anchors.release(), None);
+    }
+
+    #[tokio::test]
     async fn a_generation_of_another_mount_is_not_told() {
         let directory = tempfile::tempdir().unwrap();
         let (url, opened) = kms(Ok(()), &[]).await;
@@ -327,7 +380,8 @@ mod tests {
     #[test]
     fn an_answer_counts_only_if_it_keeps_what_was_told() {
         let request = AnchorRequest { open_counter: 1, generation: 10, epoch: 0 };
-        let answer = |anchor| confirmed(&request, &AnchorResponse { anchor });
+        let answer =
+            |anchor| confirmed(&request, &AnchorResponse { anchor, ..AnchorResponse::default() });
         assert_eq!(answer(10).unwrap(), 10);
         assert_eq!(answer(11).unwrap(), 11);
         assert!(matches!(answer(9), Err(AnchorError::Answer { found: 9, expected: 10 })));

@@ -152,7 +152,8 @@ impl Api {
             Request::Version => reply(&version(), encoding),
             Request::Anchor => {
                 let anchors = self.boot.anchors.as_ref().ok_or(ApiError::NoAnchors)?;
-                reply(&AnchorResponse { anchor: anchors.anchor().await? }, encoding)
+                let anchor = anchors.anchor().await?;
+                reply(&AnchorResponse { anchor, ..AnchorResponse::default() }, encoding)
             }
             Request::GetKey(args) => {
                 let found = app_key::get(self.keys()?, &args)?;

@@ -12,6 +12,7 @@ mod documents;
 mod endpoints;
 mod members;
 mod messages;
+mod release;
 mod service;
 mod statement;
 
@@ -28,6 +29,10 @@ pub use documents::{
 pub use endpoints::{EndpointError, EtcdEndpoints};
 pub use members::*;
 pub use messages::*;
+pub use release::{
+    MAX_RELEASE_SECS, MAX_SIGNED_RELEASE_BYTES, RELEASE_VERSION, ReleaseError, ReleaseStatement,
+    ReleasedAt, SignedRelease,
+};
 pub use service::{KmsService, Request};
 pub use statement::{
     MEMBER_SIGNATURE_LABEL, MemberClaim, ROOT_SIGNATURE_LABEL, Statement, signed_by_member,

@@ -22,7 +22,7 @@ use crate::info;
 use crate::quotes::QuoteDesk;
 
 /// What there is.
-const ROUTES_HINT: &str = "there are GET /, /evidence?nonce=NONCE, /info, /ps, /stats, /events, /logs/NAME, /metrics, and dstack's \
+const ROUTES_HINT: &str = "there are GET /, /evidence?nonce=NONCE, /info, /release, /ps, /stats, /events, /logs/NAME, /metrics, and dstack's \
                            /prpc/Worker.Info";
 /// Type of Prometheus' text.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -95,13 +95,14 @@ impl Port {
         match (path, query) {
             ("/evidence", query) => self.evidence.answer(&self.boot, &self.desk, query).await,
             ("/events", query) => self.events(query).await,
-            ("/" | "/info" | "/ps" | "/stats" | "/metrics", Some(_)) => refusal(
+            ("/" | "/info" | "/release" | "/ps" | "/stats" | "/metrics", Some(_)) => refusal(
                 StatusCode::BAD_REQUEST,
                 &format!("{path} takes no parameters"),
                 "leave them out",
             ),
             ("/", None) => self.made(page::answer).await,
             ("/info", None) => self.info().await,
+            ("/release", None) => self.release(),
             ("/ps", None) => self.made(|_, app| json(app::status(app).to_json())).await,
             ("/stats", None) => self.made(|_, app| json(app::usages(app).to_json())).await,
             ("/metrics", None) => {
@@ -142,6 +143,18 @@ impl Port {
                 StatusCode::BAD_REQUEST,
                 "the one parameter is after, a number",
                 "ask GET /events",
+            ),
+        }
+    }
+
+    /// What the KMS signed of this guest's keys, word for word.
+    fn release(&self) -> Answer {
+        match self.boot.anchors.as_ref().and_then(|anchors| anchors.release()) {
+            Some(release) => json(release.as_bytes().to_vec()),
+            None => refusal(
+                StatusCode::NOT_FOUND,
+                "this guest has no release statement",
+                "a guest that has keys of a KMS gets one with each anchor, every two minutes",
             ),
         }
     }

@@ -153,6 +153,9 @@ async fn every_path_is_open_exactly_as_the_measured_file_says() {
     let table = [
         ("/", 200, 200, 200),
         ("/info", 200, 200, 200),
+        // A guest without a KMS has no release statement.
+        ("/release", 404, 404, 404),
+        ("/release?x", 400, 400, 400),
         (nonce.as_str(), 200, 200, 200),
         ("/prpc/Worker.Info", 200, 200, 200),
         ("/prpc/Worker.Version", 200, 200, 200),

@@ -26,6 +26,8 @@ use crate::quotes::tests::desk;
 pub enum Say {
     /// This anchor.
     Anchor(u64),
+    /// This anchor, with this release statement.
+    Released(u64, &'static str),
     /// This status.
     Status(u16),
     /// Nothing: the connection ends.
@@ -98,6 +100,10 @@ pub async fn kms(verdict: Result<(), RefusalCode>, script: &[Say]) -> (String, A
     (url, channels)
 }
 
+fn anchored(anchor: u64, release: &str) -> Vec<u8> {
+    encode(&AnchorResponse { anchor, release: release.to_owned() }, Encoding::Protobuf)
+}
+
 /// Answers as the script says, until it says to hang up or has ended.
 async fn serve<S>(stream: S, script: Arc<std::sync::Mutex<VecDeque<Say>>>)
 where
@@ -109,9 +115,8 @@ where
         let end = end.clone();
         async move {
             let (status, body) = match say {
-                Say::Anchor(anchor) => {
-                    (200, encode(&AnchorResponse { anchor }, Encoding::Protobuf))
-                }
+                Say::Anchor(anchor) => (200, anchored(anchor, "")),
+                Say::Released(anchor, release) => (200, anchored(anchor, release)),
                 Say::Status(status) => (status, encode_error("no", Encoding::Protobuf)),
                 Say::HangUp => {
                     end.send(()).unwrap();

@@ -114,6 +114,7 @@ pub(crate) fn guest() -> Guest {
         instance_id: Some(INSTANCE),
         compose_hash: FILES[0],
         os_image_hash: IMAGES[0],
+        agent_key: Sha256Digest([7; 32]),
         platform_ids: vec![PlatformId([5; 16]), PlatformId([6; 16])],
         privileged: false,
         reserves_report_data: true,

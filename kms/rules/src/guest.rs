@@ -4,7 +4,7 @@
 use attestation::VerifiedEvidence;
 use attestation::policy::TcbStatus;
 use protocol::app_compose::{self, AppComposeError};
-use protocol::digest::{AppId, ComposeHash, InstanceId, OsImageHash, PlatformId};
+use protocol::digest::{AppId, ComposeHash, InstanceId, OsImageHash, PlatformId, Sha256Digest};
 
 /// Facts by which a KMS decides. [`Guest::of`] is the way to one; tests state theirs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Guest {
     pub compose_hash: ComposeHash,
     /// The image that runs.
     pub os_image_hash: OsImageHash,
+    /// SHA-256 of the SubjectPublicKeyInfo that it showed on its channel, which its evidence binds.
+    pub agent_key: Sha256Digest,
     /// The platform's ids; the first is the one that the ledger has.
     pub platform_ids: Vec<PlatformId>,
     /// Whether containers may depart from the default confinement.
@@ -60,11 +62,12 @@ pub enum GuestError {
 }
 
 impl Guest {
-    /// The facts of verified evidence, and of the file that came with it.
+    /// The facts of verified evidence, and of the file that came with it, from a channel on which
+    /// it showed the key `spki`.
     ///
     /// # Errors
     /// If the file is not the measured one or cannot be read, or the platform has no id.
-    pub fn of(evidence: &VerifiedEvidence, file: &[u8]) -> Result<Self, GuestError> {
+    pub fn of(evidence: &VerifiedEvidence, file: &[u8], spki: &[u8]) -> Result<Self, GuestError> {
         let app = evidence.app();
         let found = ComposeHash::of(file);
         if found != app.compose_hash {
@@ -82,6 +85,7 @@ impl Guest {
             instance_id: app.instance_id,
             compose_hash: app.compose_hash,
             os_image_hash: evidence.image().os_image_hash,
+            agent_key: Sha256Digest::of(spki),
             platform_ids: ids.collect(),
             privileged: evidence.privileged(),
             reserves_report_data: evidence.image().reserves_report_data,

@@ -130,6 +130,14 @@ pub enum Refused {
         /// The file that asks.
         found: ComposeHash,
     },
+    /// an instance that got its keys in another image
+    #[error("the instance got its keys in the image {recorded}, and this is {found}")]
+    OtherImage {
+        /// The image that got keys last.
+        recorded: OsImageHash,
+        /// The image that asks.
+        found: OsImageHash,
+    },
     /// an epoch that is not there
     #[error("there are no keys of the epoch {found}, the newest is {newest}")]
     EpochUnknown {
@@ -273,7 +281,9 @@ impl Refused {
                 "boot the newer image, or let the owners name the older one in \
                  danger_go_back_to_images"
             }
-            Self::InstanceUnknown | Self::OtherFile { .. } => "ask for the keys first",
+            Self::InstanceUnknown | Self::OtherFile { .. } | Self::OtherImage { .. } => {
+                "ask for the keys first"
+            }
             Self::EpochUnknown { .. }
             | Self::EpochOlder { .. }
             | Self::CountersUsedUp(_)

@@ -12,6 +12,7 @@ mod instance;
 mod members;
 mod owners;
 mod refused_document;
+mod statements;
 
 use std::collections::BTreeMap;
 
@@ -30,6 +31,7 @@ pub use owners::{
     COUNTERS_AT_RESUMPTION, Signed, bootstrap, certify_root, resume, review, set_list, set_policy,
 };
 pub use refused_document::DocumentRefused;
+pub use statements::{release_statement, sign_release};
 
 /// An instance: its app and its id, if the app has instance ids.
 pub type InstanceKey = (AppId, Option<InstanceId>);

@@ -137,10 +137,10 @@ impl<R: Rules> GuestJudge<R> {
             tracing::warn!("for a guest: {error}");
             Refusal::new(RefusalCode::Unavailable, "the KMS has no collateral for this platform")
         })?;
-        let anchor = self.anchor.clone();
+        let (anchor, spki) = (self.anchor.clone(), binding.own_spki.clone());
         let turn = self.turns.acquire().await;
         let judged = tokio::task::spawn_blocking(move || {
-            judge_guest(proof, &image, &collateral, (anchor, report_data), &terms)
+            judge_guest(proof, &image, &collateral, (anchor, report_data, &spki), &terms)
         });
         let judged = judged.await;
         drop(turn);
@@ -196,7 +196,8 @@ fn judge_process(
     let kms = judge_kms(&evidence, &statement, report_data, exporter, rules, now_secs)
         .map_err(|error| chain(&error))?;
     let file = evidence.app_compose.unwrap_or_default();
-    let facts = Guest::of(kms.evidence(), &file).map_err(|error| chain(&error))?;
+    let facts = Guest::of(kms.evidence(), &file, &binding.own_spki);
+    let facts = facts.map_err(|error| chain(&error))?;
     Ok(Process { key, facts, root: kms.root().cloned() })
 }
 
@@ -204,7 +205,7 @@ fn judge_guest(
     proof: Proof,
     image: &str,
     collateral: &Collateral,
-    (anchor, report_data): (TrustAnchor, ReportData),
+    (anchor, report_data, spki): (TrustAnchor, ReportData, &[u8]),
     terms: &Terms,
 ) -> Result<Guest, Refusal> {
     let refused = |text: String| Refusal::new(RefusalCode::Evidence, &text);
@@ -219,7 +220,7 @@ fn judge_guest(
         false => refused(chain(&error)),
     })?;
     let file = evidence.app_compose.unwrap_or_default();
-    let guest = Guest::of(&verified, &file).map_err(|error| refused(chain(&error)))?;
+    let guest = Guest::of(&verified, &file, spki).map_err(|error| refused(chain(&error)))?;
     if !guest.reserves_report_data {
         return Err(refused("the image lets containers use the guest's own report data".into()));
     }

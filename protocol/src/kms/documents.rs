@@ -17,6 +17,8 @@ pub mod payload_type {
     pub const RESUMPTION: &str = "application/vnd.dstyx.kms-resumption+json";
     /// The policy of a KMS, whose form is the KMS's.
     pub const POLICY: &str = "application/vnd.dstyx.kms-policy+json";
+    /// [`super::super::ReleaseStatement`], which no owner signs but the KMS.
+    pub const RELEASE: &str = "application/vnd.dstyx.kms-release+json";
 }
 
 /// The owners' word for the root of an epoch.

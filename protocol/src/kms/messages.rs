@@ -114,6 +114,10 @@ pub struct AnchorResponse {
     /// The anchor that counts now.
     #[prost(uint64, tag = "100")]
     pub anchor: u64,
+    /// Text of [`super::SignedRelease`] for this guest; empty if it would get no keys now.
+    #[prost(string, tag = "101")]
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub release: String,
 }
 
 /// Asks whether an environment counts, before it is used; app and measured file are the guest's at

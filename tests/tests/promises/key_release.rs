@@ -112,9 +112,9 @@ impl Asking {
             Err(GuestRefusal::Evidence(refusal)) => return Err(refusal.check()),
             Err(other) => panic!("{other}"),
         };
-        let other = Guest::of(&verified, b"{}");
+        let other = Guest::of(&verified, b"{}", b"key");
         assert!(matches!(other, Err(GuestError::OtherFile { .. })), "{other:?}");
-        Ok(Guest::of(&verified, &self.scene.app_compose()).unwrap())
+        Ok(Guest::of(&verified, &self.scene.app_compose(), b"key").unwrap())
     }
 }
 

@@ -1,7 +1,7 @@
 //! An entry changes the state, if it could have been decided there.
 
 use attestation::kms::Owners;
-use protocol::kms::GENERATION_BITS;
+use protocol::kms::{GENERATION_BITS, ReleasedAt};
 
 use super::Environment;
 use super::epochs::check_offer;
@@ -54,6 +54,8 @@ impl State {
         if entry.time_secs < self.now(0) {
             return Err(Fault::Time { found: entry.time_secs, previous: self.now(0) });
         }
+        let hash = entry.hash();
+        let at = ReleasedAt { entry: entry.index, hash, time_secs: entry.time_secs };
         match &entry.kind {
             Kind::Bootstrap(bootstrap) => self.bootstrapped(bootstrap)?,
             Kind::RootCertified(certified) => self.root_certified(certified, entry.time_secs)?,
@@ -65,14 +67,14 @@ impl State {
             Kind::MemberAdmitted(admitted) => self.admitted(admitted)?,
             Kind::MemberRemoved(removed) => self.members.remove(removed)?,
             Kind::Led(led) => self.members.lead(led, self.entries)?,
-            Kind::Released(released) => self.released(released)?,
+            Kind::Released(released) => self.released(released, at)?,
             Kind::Refused(refusal) => self.refused(refusal, entry.time_secs)?,
             Kind::Opened(opened) => self.opened(opened, entry.time_secs)?,
             Kind::Anchored(anchored) => self.anchored(anchored)?,
             Kind::EnvironmentAccepted(accepted) => self.environment_accepted(accepted)?,
         }
         self.entries += 1;
-        self.head = entry.hash();
+        self.head = hash;
         self.last_secs = entry.time_secs;
         Ok(())
     }
@@ -173,7 +175,7 @@ impl State {
         self.members.admit(admitted)
     }
 
-    fn released(&mut self, released: &Released) -> Result<(), Fault> {
+    fn released(&mut self, released: &Released, at: ReleasedAt) -> Result<(), Fault> {
         let version = self.policy.as_ref().map(crate::policy::SignedPolicy::version);
         if version != Some(released.policy_version) {
             return Err(rule(format!("keys by the policy {}", released.policy_version)));
@@ -192,7 +194,7 @@ impl State {
         }
         let new = || Instance::new(&released.who, epoch);
         let instance = self.instances.entry(key).or_insert_with(new);
-        instance.released(released);
+        instance.released(released, at);
         self.newest_collateral_secs =
             self.newest_collateral_secs.max(released.collateral_issued_secs);
         Ok(())

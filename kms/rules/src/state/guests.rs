@@ -136,12 +136,7 @@ pub fn anchor(
     first(reasons.0)?;
     let instance = state.instances.get(&key(guest)).ok_or(Refused::InstanceUnknown)?;
     let AnchorRequest { open_counter: counter, generation, epoch } = *request;
-    let newest = instance.open_counter().unwrap_or_default();
-    unless(counter >= newest, || Refused::Superseded { found: counter, newest })?;
-    let mount = instance.mount().filter(|mount| mount.counter == counter);
-    let mount = mount.ok_or(Refused::CounterUnknown { found: counter, newest })?;
-    let (recorded, found) = (mount.compose_hash, guest.compose_hash);
-    unless(recorded == found, || Refused::OtherFile { recorded, found })?;
+    check_mount(instance, guest, counter)?;
     let window = generation >> GENERATION_BITS;
     unless(window == counter, || Refused::OutsideWindow { generation, counter })?;
     let (found, anchor) = (generation, instance.anchor().unwrap_or_default());
@@ -339,6 +334,16 @@ fn check_not_back(
     let back = instance.is_older_image(&older);
     let allowed = !back || file.danger_go_back_to_images.contains(&older);
     reasons.unless(allowed, || Refused::OlderImage { older, newer: instance.os_image_hash() });
+}
+
+/// The guest must have the instance's newest mount.
+pub(super) fn check_mount(instance: &Instance, guest: &Guest, counter: u64) -> Result<(), Refused> {
+    let newest = instance.open_counter().unwrap_or_default();
+    unless(counter >= newest, || Refused::Superseded { found: counter, newest })?;
+    let mount = instance.mount().filter(|mount| mount.counter == counter);
+    let mount = mount.ok_or(Refused::CounterUnknown { found: counter, newest })?;
+    let (recorded, found) = (mount.compose_hash, guest.compose_hash);
+    unless(recorded == found, || Refused::OtherFile { recorded, found })
 }
 
 /// The instance, which must have got its keys as what it is now.

@@ -1,7 +1,7 @@
 //! What a KMS remembers of one instance of an app.
 
 use protocol::digest::{ComposeHash, OsImageHash};
-use protocol::kms::GENERATION_BITS;
+use protocol::kms::{GENERATION_BITS, ReleasedAt};
 
 use crate::ledger::{Released, Who};
 
@@ -12,6 +12,8 @@ pub struct Instance {
     images: History<OsImageHash>,
     /// The last decision that gave it keys.
     last: Option<Released>,
+    /// The entry of it.
+    released_at: Option<ReleasedAt>,
     mount: Option<Mount>,
     anchor: Option<u64>,
     epoch: u32,
@@ -57,6 +59,7 @@ impl Instance {
             files: History::of(who.compose_hash),
             images: History::of(who.os_image_hash),
             last: None,
+            released_at: None,
             mount: None,
             anchor: None,
             epoch,
@@ -71,6 +74,11 @@ impl Instance {
     /// The image that it last ran in.
     pub fn os_image_hash(&self) -> OsImageHash {
         self.images.newest
+    }
+
+    /// The last entry that gave it keys.
+    pub fn released_at(&self) -> Option<ReleasedAt> {
+        self.released_at
     }
 
     /// The newest mount, if the disk was ever opened.
@@ -114,10 +122,10 @@ impl Instance {
         })
     }
 
-    pub(super) fn released(&mut self, released: &Released) {
+    pub(super) fn released(&mut self, released: &Released, at: ReleasedAt) {
         self.files.goes_to(released.who.compose_hash);
         self.images.goes_to(released.who.os_image_hash);
-        self.last = Some(released.clone());
+        (self.last, self.released_at) = (Some(released.clone()), Some(at));
     }
 
     pub(super) fn opened(&mut self, mount: Mount) {

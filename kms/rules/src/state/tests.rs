@@ -5,3 +5,4 @@ mod epochs;
 mod members;
 mod owners;
 mod release;
+mod statements;

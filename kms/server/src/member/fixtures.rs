@@ -204,6 +204,7 @@ pub fn guest(instance: u8) -> Guest {
         instance_id: Some(InstanceId([instance; 20])),
         compose_hash: FILE,
         os_image_hash: IMAGE,
+        agent_key: Sha256Digest([7; 32]),
         platform_ids: vec![PlatformId([5; 16])],
         privileged: false,
         reserves_report_data: true,

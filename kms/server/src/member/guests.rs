@@ -6,7 +6,7 @@ use kms_rules::guest::Guest;
 use kms_rules::ledger::{Call, Entry, Kind};
 use kms_rules::refused::Refused;
 use kms_rules::state::{self, Asked, Instance, State};
-use protocol::digest::RequestId;
+use protocol::digest::{Ed25519Key, RequestId};
 use protocol::kms::{
     AcceptEnvVersionResponse, AnchorResponse, AppKeyResponse, GetTempCaCertResponse,
     OpenDiskResponse, Request, SignCertRequest, SignCertResponse,
@@ -54,7 +54,8 @@ impl Member {
                     state::anchor(state, guest, key, request, now_secs).map(Some)
                 })?;
                 let anchor = opened(inner.state(), guest, None).anchor.unwrap_or_default();
-                Ok(prpc::encode(&AnchorResponse { anchor }, encoding))
+                let release = inner.release(guest, key, request.open_counter, now_secs)?;
+                Ok(prpc::encode(&AnchorResponse { anchor, release }, encoding))
             }
             Request::AcceptEnvVersion(request) => {
                 let (inner, _) =
@@ -141,6 +142,28 @@ impl Member {
 }
 
 impl Inner {
+    /// What is signed of the guest's keys; empty where it would get none now: a disk is anchored
+    /// all the same.
+    fn release(
+        &self,
+        guest: &Guest,
+        member: &Ed25519Key,
+        open_counter: u64,
+        now_secs: u64,
+    ) -> Result<String, MemberError> {
+        let state = self.state();
+        let root = &self.root.as_ref().ok_or(MemberError::NoRoot)?.root;
+        match state::release_statement(state, guest, member, open_counter, now_secs) {
+            Ok(statement) => Ok(state::sign_release(state, &statement, root)
+                .map(|signed| signed.to_json())
+                .unwrap_or_default()),
+            Err(refused) => {
+                tracing::info!("no release statement for {}: {refused}", guest.app_id);
+                Ok(String::new())
+            }
+        }
+    }
+
     /// The keys of an epoch; 0 for the one that the instance runs on.
     fn keys(&self, guest: &Guest, asked: u32) -> Result<AppKeyResponse, MemberError> {
         let held = self.root.as_ref().ok_or(MemberError::NoRoot)?;

@@ -149,13 +149,23 @@ impl Running {
 /// If none is opened.
 pub async fn connect<A: Attester>(
     address: SocketAddr,
+    client: (Role, A),
+    rules: KmsRules,
+) -> Result<Caller<VerifiedKms>, ChannelError> {
+    connect_showing(TlsKey::generate().unwrap(), address, client, rules).await
+}
+
+/// The same with a key of the caller's.
+pub(super) async fn connect_showing<A: Attester>(
+    key: TlsKey,
+    address: SocketAddr,
     (own, attester): (Role, A),
     rules: KmsRules,
 ) -> Result<Caller<VerifiedKms>, ChannelError> {
     let party = Party {
         settings: Settings { own, side: Side::Client { server: Role::App } },
         alpn: ALPN_KMS,
-        key: TlsKey::generate().unwrap(),
+        key,
         attester: Arc::new(attester),
         judge: Arc::new(KmsJudge(rules)),
     };

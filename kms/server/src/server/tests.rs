@@ -8,6 +8,7 @@ mod public;
 use ::tests::emulated::{self, Emulated, image, os_image_hash, pccs};
 use attestation::TrustAnchor;
 use attestation::kms::{Accepts, KmsRules, VerifiedKms};
+use attestation::release_statement::{ReleaseRules, judge_release};
 use channel::ChannelError;
 use channel::calls::{CallError, Caller};
 use protocol::channel::{Refusal, RefusalCode};
@@ -15,13 +16,14 @@ use protocol::digest::Sha256Digest;
 use protocol::fixtures::binding;
 use protocol::kms::{
     AnchorRequest, AnchorResponse, AppKeyResponse, GetAppKeyRequest, KmsImage, LedgerRequest,
-    LedgerResponse, OpenDiskRequest, OpenDiskResponse, PutImageRequest, Share, StatusResponse,
+    LedgerResponse, OpenDiskRequest, OpenDiskResponse, PutImageRequest, Share, SignedRelease,
+    StatusResponse,
 };
 use protocol::prpc::{Empty, Message};
 use tdx_emulator::lie::Lie;
 use tempfile::TempDir;
 
-use super::fixtures::{OwnerKey, Running, Setup, ask};
+use super::fixtures::{OwnerKey, Running, Setup, ask, connect_showing};
 use super::*;
 use crate::collateral::Collaterals;
 use crate::judge::GuestJudge;
@@ -118,6 +120,48 @@ async fn a_listed_guest_gets_its_keys_opens_its_disk_and_anchors_it() {
     let ledger: LedgerResponse =
         ask(&mut owner, "Ledger", &LedgerRequest { from: 0 }).await.unwrap();
     kms_rules::audit::verify(ledger.entries.iter().map(String::as_str)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_third_party_verifies_which_guest_has_keys_by_the_statement_with_its_anchor() {
+    let app = Emulated::new("app", false);
+    let (running, _directory) = serving(anchor(), &app).await;
+    let (id, accepts) = (running.place.config.cluster.id(), Accepts::Listed { minimum_version: 1 });
+    let minimum_evaluation_number = None;
+    let (key_provider_id, anchor) = (id, anchor());
+    let rules = KmsRules { key_provider_id, anchor, accepts, minimum_evaluation_number };
+    let key = TlsKey::generate().unwrap();
+    let spki = key.spki().to_vec();
+    let whose = (Role::Agent, app.clone());
+    let mut guest = connect_showing(key, running.address, whose, rules).await.unwrap();
+    let asked = GetAppKeyRequest::default();
+    let _: AppKeyResponse = ask(&mut guest, "GetAppKey", &asked).await.unwrap();
+    let opened: OpenDiskResponse = ask(&mut guest, "OpenDisk", &OpenDiskRequest {}).await.unwrap();
+    let open_counter = opened.open_counter;
+    let request = AnchorRequest { open_counter, generation: open_counter << 40, epoch: 0 };
+    let anchored: AnchorResponse = ask(&mut guest, "Anchor", &request).await.unwrap();
+
+    let signed = SignedRelease::parse(anchored.release.as_bytes()).unwrap();
+    let rules = ReleaseRules { key_provider_id: id, minimum_epoch: 1 };
+    let verified = judge_release(&signed, &rules, crate::judge::now_secs()).unwrap();
+    let stated = verified.statement();
+    assert_eq!((stated.app_id, stated.compose_hash), (app.app_id(), app.compose_hash()));
+    assert_eq!((stated.os_image_hash, stated.open_counter), (os_image_hash(), open_counter));
+    assert_eq!(stated.agent_key, Sha256Digest::of(&spki));
+    let mut owner = running.owner().await.unwrap();
+    let ledger: LedgerResponse =
+        ask(&mut owner, "Ledger", &LedgerRequest { from: stated.released.entry }).await.unwrap();
+    assert_eq!(Sha256Digest::of(ledger.entries[0].as_bytes()), stated.released.hash);
+    assert!(ledger.entries[0].contains("released"), "{}", ledger.entries[0]);
+
+    // The owners take the app away: its disk is anchored, and nothing is stated of it any more.
+    let mut policy = running.place.policy_file(2, app.app_id(), running.kms);
+    policy.apps.clear();
+    let policy = running.place.signed(protocol::kms::payload_type::POLICY, &policy);
+    let _: Empty = ask(&mut owner, "SetPolicy", &policy).await.unwrap();
+    let request = AnchorRequest { generation: request.generation + 1, ..request };
+    let anchored: AnchorResponse = ask(&mut guest, "Anchor", &request).await.unwrap();
+    assert_eq!((anchored.anchor, anchored.release.as_str()), (request.generation, ""));
 }
 
 #[tokio::test(flavor = "multi_thread")]
