@@ -16,3 +16,4 @@ pub mod memory;
 pub mod named;
 pub mod policy;
 pub mod reached;
+pub mod sealing;

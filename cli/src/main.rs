@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod age;
 mod app;
 mod app_files;
 mod args;

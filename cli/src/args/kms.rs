@@ -66,13 +66,21 @@ pub struct KmsAt {
     /// Take a KMS whose TDX is emulated, which proves nothing.
     #[arg(long, global = true)]
     pub danger_accept_emulated: bool,
+    /// Open this owner's sealed share with the identity in this file, which `age-keygen` wrote.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub age_identity: Option<PathBuf>,
 }
 
 /// What an owner does with a KMS.
 #[derive(Debug, Subcommand)]
 pub enum Kms {
     /// Make this user's owner key, if there is none, and print who its KMS is.
-    Init,
+    Init {
+        /// Seal the shares of roots that are taken from now on to this age key (age1…, as
+        /// `age-keygen` prints it), whose identity can be kept elsewhere.
+        #[arg(long, value_name = "AGE1")]
+        age_recipient: Option<String>,
+    },
     /// Start this user's KMS, the machine `kms`, and lead it to where it serves; with --cluster the
     /// KMS of several owners, which each of them leads with `next`.
     Start(KmsStart),

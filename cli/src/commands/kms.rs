@@ -18,6 +18,7 @@ use crate::kms::channel::{Calls as _, Connection};
 use crate::kms::heads;
 use crate::kms::image::put_image as upload;
 use crate::kms::reached::Reached;
+use crate::kms::sealing;
 use crate::output::{Output, columns};
 use crate::owner::{self, Owner};
 
@@ -28,7 +29,7 @@ mod start;
 
 /// Does what was asked for.
 pub fn run(KmsCommand { at, verb }: &KmsCommand, output: &Output) -> Outcome<ExitCode> {
-    let own_only = matches!(verb, Kms::Init | Kms::Start(_));
+    let own_only = matches!(verb, Kms::Init { .. } | Kms::Start(_));
     if own_only && at.kms.is_some() {
         return Err(Failure::new(
             "--kms names a KMS that runs already",
@@ -36,7 +37,7 @@ pub fn run(KmsCommand { at, verb }: &KmsCommand, output: &Output) -> Outcome<Exi
         ));
     }
     match verb {
-        Kms::Init => init(output),
+        Kms::Init { age_recipient } => init(age_recipient.as_deref(), output),
         Kms::Start(options) => start::run(options, output),
         Kms::Status => status(at, output),
         Kms::Next => next(at, output),
@@ -59,22 +60,24 @@ pub fn run(KmsCommand { at, verb }: &KmsCommand, output: &Output) -> Outcome<Exi
     }
 }
 
-fn init(output: &Output) -> Outcome<ExitCode> {
+fn init(age_recipient: Option<&str>, output: &Output) -> Outcome<ExitCode> {
+    age_recipient.map(sealing::set_recipient).transpose()?;
+    let recipient = sealing::recipient()?.map(|recipient| recipient.to_string());
     let (owner, made) = Owner::load_or_make()?;
     let (public, id, file) = (owner.public(), owner.key_provider_id(), owner::file()?);
     let document = json!({
         "made": made, "owner": public, "file": file, "key_provider_id": id,
-        "cluster": owner.local_cluster(),
+        "cluster": owner.local_cluster(), "age_recipient": recipient,
     });
     output.result(&document, || {
         let word = if made { "made" } else { "was there already" };
-        let rows = [
-            ["owner's key".to_owned(), format!("{public} ({word})")],
-            ["file".to_owned(), file.display().to_string()],
-            ["key_provider_id".to_owned(), id.to_string()],
+        let mut rows = vec![
+            vec!["owner's key".to_owned(), format!("{public} ({word})")],
+            vec!["file".to_owned(), file.display().to_string()],
+            vec!["key_provider_id".to_owned(), id.to_string()],
         ];
-        columns(&rows.map(Vec::from))
-            + "keep a copy of the file: without it nothing of this owner can be signed\n"
+        rows.extend(recipient.map(|key| vec!["shares sealed to".to_owned(), key]));
+        columns(&rows) + "keep a copy of the file: without it nothing of this owner can be signed\n"
     });
     Ok(ExitCode::SUCCESS)
 }
@@ -239,7 +242,7 @@ fn share(at: &KmsAt, output: &Output) -> Outcome<ExitCode> {
     let (mut ceremony, kms) = reached.ceremony(&say);
     let status: StatusResponse = kms.call("Status", &Empty {})?;
     ceremony.take_share(kms)?;
-    let epoch = reached.memory.share(status.epoch)?.map(|share| share.epoch);
+    let epoch = reached.memory.has_share(status.epoch).then_some(status.epoch);
     output.result(&json!({ "kept": true, "epoch": epoch }), || {
         "this owner's share of the root is kept, for its user alone\n".to_owned()
     });

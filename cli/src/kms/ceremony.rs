@@ -253,9 +253,9 @@ impl Ceremony<'_> {
             self.memory.seen.root = Some(root);
             self.memory.save()?;
         }
-        match self.memory.share(epoch)? {
-            Some(_) => self.memory.destroy_shares_before(epoch),
-            None => Ok(()),
+        match self.memory.has_share(epoch) {
+            true => self.memory.destroy_shares_before(epoch),
+            false => Ok(()),
         }
     }
 
@@ -309,7 +309,7 @@ impl Ceremony<'_> {
     /// The share, the root's certificate and the list, in this order: a root without a share that
     /// was kept would be lost with the guest.
     fn certify(&mut self, kms: &mut impl Calls, status: &StatusResponse) -> Outcome<()> {
-        if !self.holds(status) || self.memory.share(status.epoch)?.is_none() {
+        if !self.holds(status) || !self.memory.has_share(status.epoch) {
             self.take_share(kms)?;
         }
         if !status.certified {
@@ -335,7 +335,7 @@ impl Ceremony<'_> {
     /// The share of an owner whom the others did not wait for, while the process that made the root
     /// lives.
     fn take_share_late(&mut self, kms: &mut impl Calls, status: &StatusResponse) -> Outcome<()> {
-        let kept = self.memory.share(status.epoch)?.is_some();
+        let kept = self.memory.has_share(status.epoch);
         if status.holders.is_empty() || self.holds(status) || kept || !status.offered.is_empty() {
             return Ok(());
         }

@@ -1,7 +1,8 @@
 //! What this user keeps of a KMS: a share of its root, the root that was certified, the list and
 //! the policy that were signed, and the last head that was seen.
 //!
-//! One directory for each key provider. The share is secret; the rest protects against a KMS whose
+//! One directory for each key provider. The share is secret, unless it is sealed to a key of age's
+//! that lies elsewhere; the rest protects against a KMS whose
 //! state the host put back: it is compared before anything is signed.
 
 use std::path::{Path, PathBuf};
@@ -12,6 +13,8 @@ use protocol::strict_json;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::sealing;
+use crate::age::{self, Identity, Recipient};
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::{paths, private};
 
@@ -96,6 +99,10 @@ impl Drop for RawShare {
 #[derive(Debug)]
 pub struct Memory {
     directory: PathBuf,
+    /// To whom shares are sealed before they are written; none: they are written as they are.
+    recipient: Option<Recipient>,
+    /// What opens sealed ones.
+    identity: Option<Identity>,
     /// What was seen and signed.
     pub seen: Seen,
 }
@@ -103,7 +110,13 @@ pub struct Memory {
 impl Memory {
     /// What this user keeps of a KMS; empty for one that was never seen.
     pub fn of(key_provider_id: Sha256Digest) -> Outcome<Self> {
-        Self::in_directory(&paths::data_directory()?.join("kms").join(key_provider_id.to_string()))
+        let directory = paths::data_directory()?.join("kms").join(key_provider_id.to_string());
+        Ok(Self { recipient: sealing::recipient()?, ..Self::in_directory(&directory)? })
+    }
+
+    /// Opens sealed shares with this identity.
+    pub fn opens_with(&mut self, identity: Identity) {
+        self.identity = Some(identity);
     }
 
     /// Whether this user keeps anything of a KMS.
@@ -131,7 +144,7 @@ impl Memory {
             }
             None => Seen::default(),
         };
-        Ok(Self { directory: directory.to_owned(), seen })
+        Ok(Self { directory: directory.to_owned(), recipient: None, identity: None, seen })
     }
 
     /// Writes what was seen, before what was signed leaves.
@@ -140,15 +153,47 @@ impl Memory {
         self.write("seen.json", &json)
     }
 
+    /// Whether the share of an epoch's root is kept, sealed or not.
+    pub fn has_share(&self, epoch: u32) -> bool {
+        [Form::Plain, Form::Sealed].into_iter().any(|form| self.share_file(epoch, form).exists())
+    }
+
     /// The share of an epoch's root, if it was taken.
+    ///
+    /// # Errors
+    /// If it is damaged, or sealed to a key that is not here.
     pub fn share(&self, epoch: u32) -> Outcome<Option<OwnShare>> {
-        let file = self.directory.join(share_file(epoch));
-        let Some(json) = private::read(&file, MAX_SHARE_BYTES as u64)? else { return Ok(None) };
+        let file = self.share_file(epoch, Form::Plain);
+        match private::read(&file, MAX_SHARE_BYTES as u64)? {
+            Some(json) => Self::read_share(&json, &file).map(Some),
+            None => self.sealed_share(epoch),
+        }
+    }
+
+    fn sealed_share(&self, epoch: u32) -> Outcome<Option<OwnShare>> {
+        let file = self.share_file(epoch, Form::Sealed);
+        let Some(sealed) = private::read(&file, age::MAX_FILE_BYTES as u64)? else {
+            return Ok(None);
+        };
+        let identity = self.identity.as_ref().ok_or_else(|| {
+            Failure::new(
+                format!("{}: the share is sealed to a key of age's", file.display()),
+                "`dstyx kms recover --age-identity FILE` opens it with the key that `age-keygen` wrote",
+            )
+        })?;
+        let json = age::open(identity, &sealed).hint(
+            file.display(),
+            "is it the key to whose age1… this share was sealed? put back what was there if it was damaged",
+        )?;
+        Self::read_share(&json, &file).map(Some)
+    }
+
+    fn read_share(json: &[u8], file: &Path) -> Outcome<OwnShare> {
         let raw: RawShare =
-            strict_json::parse(&json, MAX_SHARE_BYTES).hint(file.display(), DAMAGED)?;
+            strict_json::parse(json, MAX_SHARE_BYTES).hint(file.display(), DAMAGED)?;
         let bytes = hex::decode(&raw.share)
             .map_err(|_| Failure::new(format!("{}: no share", file.display()), DAMAGED))?;
-        Ok(Some(OwnShare { epoch: raw.epoch, bytes: Zeroizing::new(bytes) }))
+        Ok(OwnShare { epoch: raw.epoch, bytes: Zeroizing::new(bytes) })
     }
 
     /// Keeps a share; one of the same epoch is not written over by another.
@@ -168,22 +213,40 @@ impl Memory {
     pub fn replace_share(&self, share: &OwnShare) -> Outcome<()> {
         let raw = RawShare { epoch: share.epoch, share: hex::encode(&*share.bytes) };
         let json = serde_json::to_vec(&raw).expect("a string and a number serialise");
-        self.write(&share_file(share.epoch), &Zeroizing::new(json))
+        let json = Zeroizing::new(json);
+        let (form, other) = match &self.recipient {
+            None => (Form::Plain, Form::Sealed),
+            Some(_) => (Form::Sealed, Form::Plain),
+        };
+        let sealed = self.recipient.as_ref().map(|recipient| age::seal(recipient, &json));
+        let sealed =
+            sealed.transpose().hint("sealing the share", "`dstyx kms init` has the key")?;
+        let file = self.share_file(share.epoch, form);
+        private::replace(&file, sealed.as_deref().unwrap_or(&json))
+            .hint(file.display(), "is the directory writable?")?;
+        // Of two files nobody would know which share counts.
+        remove(&self.share_file(share.epoch, other))
     }
 
     /// Destroys the shares of epochs before one whose share is kept: what they open is sealed under
     /// the later root.
     pub fn destroy_shares_before(&self, epoch: u32) -> Outcome<()> {
         for older in 1..epoch {
-            let file = self.directory.join(share_file(older));
-            match std::fs::remove_file(&file) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(error).hint(file.display(), "is the directory writable?");
-                }
-                _ => {}
+            for form in [Form::Plain, Form::Sealed] {
+                remove(&self.share_file(older, form))?;
             }
         }
         Ok(())
+    }
+
+    /// The first epoch's is named as if there were no other.
+    fn share_file(&self, epoch: u32, form: Form) -> PathBuf {
+        let name = if epoch == 1 { "share".to_owned() } else { format!("share-{epoch}") };
+        let extension = match form {
+            Form::Plain => "json",
+            Form::Sealed => "age",
+        };
+        self.directory.join(format!("{name}.{extension}"))
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Outcome<()> {
@@ -192,9 +255,22 @@ impl Memory {
     }
 }
 
-/// The first epoch's is named as if there were no other.
-fn share_file(epoch: u32) -> String {
-    if epoch == 1 { "share.json".to_owned() } else { format!("share-{epoch}.json") }
+/// How a share is written.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    /// As JSON.
+    Plain,
+    /// As an age file of that JSON.
+    Sealed,
+}
+
+fn remove(file: &Path) -> Outcome<()> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).hint(file.display(), "is the directory writable?")
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -236,6 +312,39 @@ mod tests {
         let aside = Memory::in_directory(&directory.path().join("id.given-up-7")).unwrap();
         assert_eq!(aside.share(1).unwrap().unwrap().epoch, 1);
         Memory::in_directory(&place).unwrap().set_aside(8).unwrap();
+    }
+
+    #[test]
+    fn a_share_that_is_sealed_to_an_age_key_opens_for_its_identity_alone() {
+        const IDENTITY: &str = include_str!("../../../tests/vectors/age/identity.txt");
+        let identity = || Identity::parse(IDENTITY.as_bytes()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("id");
+        let plain = Memory::in_directory(&place).unwrap();
+        let share = |byte| OwnShare { epoch: 2, bytes: Zeroizing::new(vec![byte; 33]) };
+        plain.keep_share(&share(0xab)).unwrap();
+        let recipient = Some(identity().recipient());
+        let mut memory = Memory { recipient, ..Memory::in_directory(&place).unwrap() };
+        memory.replace_share(&share(0xcd)).unwrap();
+        let names = fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(names.collect::<Vec<_>>(), ["share-2.age"], "no plain one is left");
+        let file = place.join("share-2.age");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        let bytes = fs::read(&file).unwrap();
+        assert!(!bytes.windows(6).any(|part| part == b"cdcdcd" || part == b"share\""));
+        assert!(memory.has_share(2) && !memory.has_share(1));
+        let refused = memory.share(2).err().unwrap();
+        assert!(refused.hint.contains("--age-identity"), "{refused}");
+        // One that cannot be compared is not written over.
+        assert!(memory.keep_share(&share(0xcd)).is_err());
+        memory.opens_with(identity());
+        assert_eq!(memory.share(2).unwrap().unwrap().bytes, share(0xcd).bytes);
+        memory.keep_share(&share(0xcd)).unwrap();
+        assert!(memory.keep_share(&share(0xee)).is_err());
+        fs::write(&file, [&bytes[..bytes.len() - 1], &[0]].concat()).unwrap();
+        assert!(memory.share(2).is_err());
+        memory.destroy_shares_before(3).unwrap();
+        assert!(!memory.has_share(2));
     }
 
     #[test]

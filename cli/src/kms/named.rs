@@ -14,6 +14,7 @@ use protocol::kms::{
 
 use super::local::Local;
 use super::reached::{Expected, Reached};
+use super::sealing;
 use crate::app::APP_COMPOSE_FILE;
 use crate::args::KmsAt;
 use crate::failure::{Failure, Hint as _, Outcome};
@@ -24,11 +25,22 @@ use crate::owner::Owner;
 impl Reached {
     /// The KMS that a person named, or this user's machine; nothing is started and nothing signed.
     pub fn at(at: &KmsAt) -> Outcome<Self> {
-        let Some(expected) = named(at)? else { return Ok(Local::running()?.kms) };
-        if expected.emulated {
-            note("danger: the emulator's root is accepted for the KMS, which proves nothing");
+        let identity = at.age_identity.as_deref().map(sealing::identity).transpose()?;
+        let mut reached = match named(at)? {
+            None => Local::running()?.kms,
+            Some(expected) => {
+                if expected.emulated {
+                    note(
+                        "danger: the emulator's root is accepted for the KMS, which proves nothing",
+                    );
+                }
+                expected.reach(TIMEOUT)?
+            }
+        };
+        if let Some(identity) = identity {
+            reached.memory.opens_with(identity);
         }
-        expected.reach(TIMEOUT)
+        Ok(reached)
     }
 }
 
