@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use attestation::policy::TcbStatus;
 use attestation::signatures::{Envelope, PayloadType, SigningKey};
+use kms_rules::boot_auth::BootMeasurements;
 use kms_rules::state::{
     State, anchor, bootstrap, certify_root, open_disk, release, resume, set_list, set_policy,
 };
@@ -166,6 +167,7 @@ fn guest(who: u8) -> Guest {
         compose_hash: ComposeHash(FILES[usize::from(who / 2 % 2)]),
         os_image_hash: OsImageHash([3; 32]),
         agent_key: Sha256Digest([7; 32]),
+        measurements: BootMeasurements::default(),
         platform_ids: vec![PlatformId([6; 16])],
         privileged: false,
         reserves_report_data: true,

@@ -19,7 +19,7 @@ pub enum Roots {
 
 impl Roots {
     /// TLS by the one cryptographic library.
-    pub(crate) fn tls_config(&self) -> TlsConfig {
+    pub fn tls_config(&self) -> TlsConfig {
         let roots = match self {
             Self::Machine => RootCerts::PlatformVerifier,
             Self::CompiledIn => RootCerts::WebPki,

@@ -15,13 +15,14 @@ mod messages;
 mod release;
 mod service;
 mod statement;
+mod webhook;
 
 pub use address::{Address, AddressError};
-pub use cluster::{Cluster, ClusterError, MAX_OWNERS, OWNER_KEYS_VARIABLE, VariableError};
 pub use cluster::{
-    DANGER_ROOT_VARIABLE, ETCD_VARIABLE, NAME_VARIABLE, PCCS_VARIABLE, PEERS_VARIABLE,
-    THRESHOLD_VARIABLE,
+    BOOT_AUTH_VARIABLE, DANGER_ROOT_VARIABLE, ETCD_VARIABLE, NAME_VARIABLE, PCCS_VARIABLE,
+    PEERS_VARIABLE, THRESHOLD_VARIABLE,
 };
+pub use cluster::{Cluster, ClusterError, MAX_OWNERS, OWNER_KEYS_VARIABLE, VariableError};
 pub use documents::{
     EpochKeys, KmsImage, KmsList, MAX_DOCUMENT_BYTES, Renewal, Resumption, RootCertificate,
     payload_type,
@@ -38,6 +39,7 @@ pub use statement::{
     MEMBER_SIGNATURE_LABEL, MemberClaim, ROOT_SIGNATURE_LABEL, Statement, signed_by_member,
     signed_by_root,
 };
+pub use webhook::{WebhookAddress, WebhookError};
 
 /// Port of the attested channel in a KMS's guest.
 pub const CHANNEL_PORT: u16 = 8443;

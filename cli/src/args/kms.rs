@@ -152,6 +152,10 @@ pub struct KmsStart {
     /// that is started included; for the first start of a KMS of several.
     #[arg(long, value_name = "URL", requires = "owner")]
     pub peer: Vec<String>,
+    /// Ask the webhook at this address, in dstack's form (bootAuth), about guests that the owners'
+    /// policy allows: it can refuse them, and allows nobody else; for the first start.
+    #[arg(long, value_name = "URL", requires = "owner")]
+    pub boot_auth: Option<String>,
     /// Address on this host where its ports are published.
     #[arg(long, default_value = "127.0.0.1", requires = "cluster")]
     pub bind: IpAddr,

@@ -13,8 +13,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use protocol::app_compose::ENVIRONMENT_FILE;
 use protocol::kms::{
-    Address, Cluster, DANGER_ROOT_VARIABLE, ETCD_VARIABLE, EtcdEndpoints, NAME_VARIABLE,
-    OWNER_KEYS_VARIABLE, PCCS_VARIABLE, PEERS_VARIABLE, THRESHOLD_VARIABLE,
+    Address, BOOT_AUTH_VARIABLE, Cluster, DANGER_ROOT_VARIABLE, ETCD_VARIABLE, EtcdEndpoints,
+    NAME_VARIABLE, OWNER_KEYS_VARIABLE, PCCS_VARIABLE, PEERS_VARIABLE, THRESHOLD_VARIABLE,
+    WebhookAddress,
 };
 
 use crate::app::{APP_COMPOSE_FILE, App, Asked};
@@ -37,6 +38,8 @@ pub struct Variables<'a> {
     pub pccs: Option<&'a str>,
     /// The etcd in which it stores; `None`: on its disk.
     pub etcd: Option<&'a EtcdEndpoints>,
+    /// The webhook that is asked besides the policy; `None`: the policy decides alone.
+    pub boot_auth: Option<&'a WebhookAddress>,
     /// Where its processes may be; none for a KMS that is alone.
     pub peers: &'a [Address],
 }
@@ -74,7 +77,8 @@ impl Variables<'_> {
         let etcd = self.etcd.map(|etcd| (ETCD_VARIABLE, etcd.to_string()));
         let peers: Vec<_> = self.peers.iter().map(|peer| format!("https://{peer}")).collect();
         let peers = (!peers.is_empty()).then(|| (PEERS_VARIABLE, peers.join(",")));
-        variables.extend(pccs.into_iter().chain(etcd).chain(peers));
+        let boot_auth = self.boot_auth.map(|address| (BOOT_AUTH_VARIABLE, address.to_string()));
+        variables.extend(pccs.into_iter().chain(etcd).chain(peers).chain(boot_auth));
         variables.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
     }
 }
@@ -100,18 +104,22 @@ mod tests {
         let fixed =
             format!("DSTYX_KMS_NAME=local\nDSTYX_KMS_OWNERS={one},{two}\nDSTYX_KMS_THRESHOLD=2\n");
         let anchor = &TrustAnchor::Intel;
-        let variables = Variables { cluster: &cluster, anchor, pccs: None, etcd: None, peers: &[] };
+        let (pccs, etcd, boot_auth, peers) = (None, None, None, &[][..]);
+        let variables = Variables { cluster: &cluster, anchor, pccs, etcd, boot_auth, peers };
         assert_eq!(variables.to_file(), fixed);
         let emulated = TrustAnchor::DangerEmulated(vec![0x30, 0x82]);
         let etcd = EtcdEndpoints::parse("http://10.0.2.2:2379,http://a:2379").unwrap();
         let pccs = Some("http://10.0.2.2:8445");
         let peers = ["https://10.0.0.1:8443", "https://b"].map(|url| Address::parse(url).unwrap());
         let (anchor, etcd) = (&emulated, Some(&etcd));
-        let variables = Variables { anchor, pccs, etcd, peers: &peers, ..variables };
+        let webhook = WebhookAddress::parse("http://10.0.2.2:8000").unwrap();
+        let boot_auth = Some(&webhook);
+        let variables = Variables { anchor, pccs, etcd, boot_auth, peers: &peers, ..variables };
         let all = variables.to_file();
         assert!(all.contains("DSTYX_KMS_ETCD=http://10.0.2.2:2379,http://a:2379\n"), "{all}");
         assert!(all.contains("DSTYX_KMS_PEERS=https://10.0.0.1:8443,https://b:8443\n"), "{all}");
-        assert!(all.starts_with("DSTYX_KMS_DANGER_EMULATED_ROOT=MII=\n"), "{all}");
+        assert!(all.contains("DSTYX_KMS_DANGER_EMULATED_ROOT=MII=\n"), "{all}");
+        assert!(all.contains("DSTYX_KMS_BOOT_AUTH=http://10.0.2.2:8000\n"), "{all}");
         assert!(all.contains("DSTYX_KMS_PCCS=http://10.0.2.2:8445\n"), "{all}");
     }
 }

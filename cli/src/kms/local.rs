@@ -15,7 +15,7 @@ use nix::fcntl::{Flock, FlockArg};
 use protocol::app_compose;
 use protocol::digest::{ComposeHash, OsImageHash};
 use protocol::image;
-use protocol::kms::{Address, CHANNEL_PORT, Cluster, EtcdEndpoints, KmsImage};
+use protocol::kms::{Address, CHANNEL_PORT, Cluster, EtcdEndpoints, KmsImage, WebhookAddress};
 use protocol::status::{Phase, Refusal};
 use vmm_configs::spec::Accelerator;
 
@@ -90,10 +90,22 @@ pub struct Place {
     pub etcd: Option<EtcdEndpoints>,
     /// Where its processes may be; none for a KMS that is alone.
     pub peers: Vec<Address>,
+    /// The webhook that it asks besides its policy, as its guest reaches it.
+    pub boot_auth: Option<WebhookAddress>,
 }
 
-/// Whose a KMS is, the etcd in which it stores, and where its processes may be.
-pub type Found = (Cluster, Option<EtcdEndpoints>, Vec<Address>);
+/// What a KMS is told besides the machine that it runs on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Whose it is.
+    pub cluster: Cluster,
+    /// The etcd in which it stores.
+    pub etcd: Option<EtcdEndpoints>,
+    /// Where its processes may be.
+    pub peers: Vec<Address>,
+    /// The webhook that it asks besides its policy.
+    pub boot_auth: Option<WebhookAddress>,
+}
 
 impl Place {
     /// This user's own KMS.
@@ -109,11 +121,11 @@ impl Place {
             },
             etcd: None,
             peers: Vec::new(),
+            boot_auth: None,
         })
     }
 
-    /// The KMS of a cluster with this name; `found` says whose it is, where it stores and where its
-    /// processes may be.
+    /// The KMS of a cluster with this name; `found` says what it is told.
     pub fn of(
         name: &str,
         published: Published,
@@ -122,8 +134,8 @@ impl Place {
         let machine = format!("{MACHINE}-{name}");
         paths::vm_directory(&machine)?; // refuses a name that none can have
         let directory = paths::data_directory()?.join(format!("{machine}-app"));
-        let (cluster, etcd, peers) = found(&directory)?;
-        Ok(Self { machine, directory, cluster, published, etcd, peers })
+        let Found { cluster, etcd, peers, boot_auth } = found(&directory)?;
+        Ok(Self { machine, directory, cluster, published, etcd, peers, boot_auth })
     }
 
     /// The port on which this process's channels are published; `None` if any will do. Where the
@@ -259,8 +271,9 @@ fn started(start: Start<'_>, place: &Place, directory: &Path, output: &Output) -
         Some(port) => Some(for_guest(&format!("http://{}:{port}", Ipv4Addr::LOCALHOST))),
         None => named_service(None).map(|url| for_guest(&url)),
     };
-    let (etcd, peers) = (place.etcd.as_ref(), &place.peers);
-    let variables = Variables { cluster, anchor: &anchor, pccs: pccs.as_deref(), etcd, peers };
+    let (etcd, peers, boot_auth) = (place.etcd.as_ref(), &place.peers, place.boot_auth.as_ref());
+    let (anchor, pccs) = (&anchor, pccs.as_deref());
+    let variables = Variables { cluster, anchor, pccs, etcd, boot_auth, peers };
     let app = deploy::app(&checkout, &place.directory, &variables)?;
     let parts = Parts::of(start.overrides, start.choice, &app, Images::OfKms)?;
     let mut kept = Kept::for_any_version(machine, app.settings.hash)?;

@@ -8,8 +8,8 @@ use compose::ComposeFile;
 use protocol::app_compose;
 use protocol::digest::{ComposeHash, OsImageHash};
 use protocol::kms::{
-    Address, Cluster, DANGER_ROOT_VARIABLE, ETCD_VARIABLE, EtcdEndpoints, KmsImage, NAME_VARIABLE,
-    PEERS_VARIABLE,
+    Address, BOOT_AUTH_VARIABLE, Cluster, DANGER_ROOT_VARIABLE, ETCD_VARIABLE, EtcdEndpoints,
+    KmsImage, NAME_VARIABLE, PEERS_VARIABLE, WebhookAddress,
 };
 
 use super::local::Local;
@@ -91,6 +91,8 @@ pub struct Measured {
     pub etcd: Option<EtcdEndpoints>,
     /// Where its processes may be; none for a KMS that is alone.
     pub peers: Vec<Address>,
+    /// The webhook that it asks besides its policy.
+    pub boot_auth: Option<WebhookAddress>,
 }
 
 impl Measured {
@@ -122,7 +124,9 @@ impl Measured {
         let peers = named(PEERS_VARIABLE).unwrap_or_default();
         let peers = peers.split(',').filter(|peer| !peer.is_empty()).map(Address::parse);
         let peers = peers.collect::<Result<_, _>>().hint(file.display(), HINT)?;
-        Ok(Self { compose_hash: settings.hash, cluster, emulated, etcd, peers })
+        let boot_auth = named(BOOT_AUTH_VARIABLE).map(|text| WebhookAddress::parse(&text));
+        let boot_auth = boot_auth.transpose().hint(file.display(), HINT)?;
+        Ok(Self { compose_hash: settings.hash, cluster, emulated, etcd, peers, boot_auth })
     }
 }
 
@@ -157,6 +161,10 @@ mod tests {
         let found = measured(&text).unwrap();
         assert_eq!((found.cluster.name.as_str(), found.cluster.threshold), ("ours", 2));
         assert!(!found.emulated && found.etcd.is_none() && found.peers.is_empty());
+        assert!(found.boot_auth.is_none());
+        let webhook = format!("{text}DSTYX_KMS_BOOT_AUTH=http://10.0.2.2:8000\n");
+        let webhook = measured(&webhook).unwrap().boot_auth.map(|webhook| webhook.to_string());
+        assert_eq!(webhook.as_deref(), Some("http://10.0.2.2:8000"));
         let peers = format!("{text}DSTYX_KMS_PEERS=https://10.0.0.1:8443,https://kms-2.example\n");
         let peers: Vec<_> =
             measured(&peers).unwrap().peers.iter().map(ToString::to_string).collect();

@@ -10,6 +10,7 @@ use protocol::digest::{
 use protocol::kms::{Cluster, KmsImage, KmsList, Resumption, RootCertificate, payload_type};
 use serde::Serialize;
 
+use crate::boot_auth::BootMeasurements;
 use crate::guest::Guest;
 use crate::ledger::Entry;
 use crate::policy::{Instances, PolicyApp, PolicyFile};
@@ -115,6 +116,7 @@ pub(crate) fn guest() -> Guest {
         compose_hash: FILES[0],
         os_image_hash: IMAGES[0],
         agent_key: Sha256Digest([7; 32]),
+        measurements: BootMeasurements::default(),
         platform_ids: vec![PlatformId([5; 16]), PlatformId([6; 16])],
         privileged: false,
         reserves_report_data: true,

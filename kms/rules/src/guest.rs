@@ -6,6 +6,8 @@ use attestation::policy::TcbStatus;
 use protocol::app_compose::{self, AppComposeError};
 use protocol::digest::{AppId, ComposeHash, InstanceId, OsImageHash, PlatformId, Sha256Digest};
 
+use crate::boot_auth::BootMeasurements;
+
 /// Facts by which a KMS decides. [`Guest::of`] is the way to one; tests state theirs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guest {
@@ -19,6 +21,8 @@ pub struct Guest {
     pub os_image_hash: OsImageHash,
     /// SHA-256 of the SubjectPublicKeyInfo that it showed on its channel, which its evidence binds.
     pub agent_key: Sha256Digest,
+    /// What the webhook of a second source is told of its registers.
+    pub measurements: BootMeasurements,
     /// The platform's ids; the first is the one that the ledger has.
     pub platform_ids: Vec<PlatformId>,
     /// Whether containers may depart from the default confinement.
@@ -86,6 +90,10 @@ impl Guest {
             compose_hash: app.compose_hash,
             os_image_hash: evidence.image().os_image_hash,
             agent_key: Sha256Digest::of(spki),
+            measurements: BootMeasurements::of(
+                evidence.report(),
+                evidence.key_provider().map(|_| compose.key_provider),
+            ),
             platform_ids: ids.collect(),
             privileged: evidence.privileged(),
             reserves_report_data: evidence.image().reserves_report_data,

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod audit;
+pub mod boot_auth;
 pub mod certificates;
 pub mod collection;
 pub mod consensus;

@@ -138,6 +138,12 @@ pub enum Refused {
         /// The image that asks.
         found: OsImageHash,
     },
+    /// the second source
+    #[error("the owners' policy allows it, and the webhook beside it refuses: {0}")]
+    BootAuth(String),
+    /// a second source without an answer
+    #[error("the owners' policy allows it, and the webhook beside it gives no answer: {0}")]
+    BootAuthSilent(String),
     /// an epoch that is not there
     #[error("there are no keys of the epoch {found}, the newest is {newest}")]
     EpochUnknown {
@@ -296,6 +302,8 @@ impl Refused {
             | Self::EnvironmentSigner(_)
             | Self::EnvironmentOlder { .. }
             | Self::EnvironmentOther(_) => self.hint_for_environment(),
+            Self::BootAuth(_) => "ask those who run the webhook that the KMS's measured file names",
+            Self::BootAuthSilent(_) => "the webhook that the KMS's measured file names must answer",
             Self::NameNotListed(_) => "let the owners add the name to certifiable_names",
             Self::NoReplicas
             | Self::NotOnList(_)

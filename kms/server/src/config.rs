@@ -8,9 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use kms_rules::policy::MAX_MEMBERS;
 use protocol::kms::{
-    Address, AddressError, Cluster, DANGER_ROOT_VARIABLE, ETCD_VARIABLE, EndpointError,
-    EtcdEndpoints, NAME_VARIABLE, OWNER_KEYS_VARIABLE, PCCS_VARIABLE, PEERS_VARIABLE,
-    THRESHOLD_VARIABLE, VariableError,
+    Address, AddressError, BOOT_AUTH_VARIABLE, Cluster, DANGER_ROOT_VARIABLE, ETCD_VARIABLE,
+    EndpointError, EtcdEndpoints, NAME_VARIABLE, OWNER_KEYS_VARIABLE, PCCS_VARIABLE,
+    PEERS_VARIABLE, THRESHOLD_VARIABLE, VariableError, WebhookAddress, WebhookError,
 };
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
@@ -20,7 +20,7 @@ use crate::store::Location;
 /// What the names of all variables begin with; one that nobody knows is refused.
 const PREFIX: &str = "DSTYX_";
 /// All variables.
-const KNOWN: [&str; 7] = [
+const KNOWN: [&str; 8] = [
     NAME_VARIABLE,
     OWNER_KEYS_VARIABLE,
     THRESHOLD_VARIABLE,
@@ -28,6 +28,7 @@ const KNOWN: [&str; 7] = [
     PCCS_VARIABLE,
     ETCD_VARIABLE,
     PEERS_VARIABLE,
+    BOOT_AUTH_VARIABLE,
 ];
 /// Largest certificate of an emulator, in base64.
 const MAX_ROOT_BYTES: usize = 8192;
@@ -58,6 +59,9 @@ pub enum ConfigError {
     /// addresses of etcd that are none
     #[error("{ETCD_VARIABLE}: {0}")]
     Etcd(#[from] EndpointError),
+    /// an address of a webhook that is none
+    #[error("{BOOT_AUTH_VARIABLE}: {0}")]
+    BootAuth(#[from] WebhookError),
 }
 
 impl ConfigError {
@@ -83,6 +87,7 @@ impl ConfigError {
                 "write https://HOST:PORT of each process, separated by commas"
             }
             Self::Etcd(_) => "write http://HOST:PORT of each member, separated by commas",
+            Self::BootAuth(_) => "write http://HOST:PORT of the webhook, without /bootAuth",
         }
     }
 }
@@ -96,6 +101,8 @@ pub struct Config {
     pub anchor: TrustAnchor,
     /// The service that hands out collateral; `None`: Intel's.
     pub pccs: Option<String>,
+    /// The webhook that is asked besides the policy; `None`: the policy decides alone.
+    pub boot_auth: Option<WebhookAddress>,
     /// Where the KMS's processes may be, this one included; none for a KMS that is alone.
     pub peers: Vec<Address>,
     /// Where the KMS stores, and somebody else can read and change it.
@@ -117,15 +124,15 @@ impl Config {
                 None => return Err(ConfigError::Unknown(name)),
             }
         }
-        let [name, owners, threshold, root, pccs, etcd, peers] = values;
+        let [name, owners, threshold, root, pccs, etcd, peers, boot_auth] = values;
         let cluster = Cluster::of_variables(|variable| match variable {
             NAME_VARIABLE => name.clone(),
             OWNER_KEYS_VARIABLE => owners.clone(),
             _ => threshold.clone(),
         })?;
         // A compose file sets what it fills in with nothing to nothing.
-        let [root, pccs, etcd, peers] =
-            [root, pccs, etcd, peers].map(|value| value.filter(|value| !value.is_empty()));
+        let [root, pccs, etcd, peers, boot_auth] = [root, pccs, etcd, peers, boot_auth]
+            .map(|value| value.filter(|value| !value.is_empty()));
         let anchor = match root {
             Some(root) => TrustAnchor::DangerEmulated(certificate(&root)?),
             None => TrustAnchor::Intel,
@@ -135,7 +142,8 @@ impl Config {
             None => Location::Directory(DATA.into()),
         };
         let peers = peers.map_or(Ok(Vec::new()), |peers| addresses(&peers))?;
-        Ok(Self { cluster, anchor, pccs, peers, store })
+        let boot_auth = boot_auth.map(|text| WebhookAddress::parse(&text)).transpose()?;
+        Ok(Self { cluster, anchor, pccs, boot_auth, peers, store })
     }
 }
 
@@ -181,13 +189,22 @@ mod tests {
 
     #[test]
     fn the_measured_variables_are_all_that_is_read() {
-        let empty = [DANGER_ROOT_VARIABLE, PCCS_VARIABLE, ETCD_VARIABLE, PEERS_VARIABLE]
-            .map(|name| (name, Some("")));
+        let empty = [
+            DANGER_ROOT_VARIABLE,
+            PCCS_VARIABLE,
+            ETCD_VARIABLE,
+            PEERS_VARIABLE,
+            BOOT_AUTH_VARIABLE,
+        ]
+        .map(|name| (name, Some("")));
         assert_eq!(read(&[]), read(&empty));
         let config = read(&[]).unwrap();
         assert_eq!(config.cluster.owners, [Ed25519Key([1; 32])]);
         assert_eq!((config.anchor, config.pccs), (TrustAnchor::Intel, None));
-        assert!(config.peers.is_empty());
+        assert!(config.peers.is_empty() && config.boot_auth.is_none());
+        let webhook = "http://10.0.0.9:8000";
+        let config = read(&[(BOOT_AUTH_VARIABLE, Some(webhook))]).unwrap();
+        assert_eq!(config.boot_auth, Some(WebhookAddress::parse(webhook).unwrap()));
         let peers = "https://10.0.0.1:8443,https://kms-2.example";
         let config = read(&[(PEERS_VARIABLE, Some(peers))]).unwrap();
         let shown: Vec<_> = config.peers.iter().map(ToString::to_string).collect();
@@ -214,6 +231,7 @@ mod tests {
             (PEERS_VARIABLE, Some("https://a,"), "\"\" is not"),
             (PEERS_VARIABLE, Some("a,b,c,d,e,f,g,h"), "8 addresses"),
             (ETCD_VARIABLE, Some("etcd:2379"), "\"etcd:2379\" is no address"),
+            (BOOT_AUTH_VARIABLE, Some("10.0.0.9:8000"), "no address of a webhook"),
             ("DSTYX_KMS_OWNER", Some(KEY), "DSTYX_KMS_OWNER is unknown"),
             ("DSTYX_KMS_NO_ATTESTATION", Some("1"), "is unknown"),
         ];

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod attester;
+mod boot_auth;
 mod collateral;
 mod config;
 #[cfg(any(test, feature = "fixtures"))]

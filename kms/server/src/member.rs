@@ -31,6 +31,7 @@ use protocol::kms::{Cluster, MemberClaim, MemberHead, Request, RootCertificate};
 use protocol::prpc::{self, Encoding, PrpcError};
 use zeroize::Zeroize as _;
 
+use crate::boot_auth::BootAuth;
 use crate::config::Config;
 use crate::judge::{Process, now_secs};
 use crate::store::{Store, StoreError};
@@ -64,6 +65,8 @@ pub struct Member {
     key: Ed25519Key,
     signing: ed25519_dalek::SigningKey,
     emulated: bool,
+    /// What is asked besides the policy.
+    boot_auth: Option<BootAuth>,
     started: Instant,
     inner: Mutex<Inner>,
     /// Told whenever something was agreed, an election ended, or a decision was made.
@@ -155,6 +158,7 @@ impl Member {
             key,
             signing,
             emulated: matches!(config.anchor, TrustAnchor::DangerEmulated(_)),
+            boot_auth: config.boot_auth.as_ref().map(BootAuth::new),
             started: Instant::now(),
             inner: Mutex::new(inner),
             changed: Condvar::new(),

@@ -27,6 +27,9 @@ pub const PCCS_VARIABLE: &str = "DSTYX_KMS_PCCS";
 /// disk, separated by commas. They are hints: what is stored counts by its seals alone.
 pub const ETCD_VARIABLE: &str = "DSTYX_KMS_ETCD";
 
+/// The same with the address of a webhook in dstack's form, which is asked about guests that the
+/// owners' policy allows; see [`super::WebhookAddress`].
+pub const BOOT_AUTH_VARIABLE: &str = "DSTYX_KMS_BOOT_AUTH";
 /// The same with the addresses of the KMS's processes, this one's included, separated by commas.
 /// They are hints: what answers there proves itself.
 pub const PEERS_VARIABLE: &str = "DSTYX_KMS_PEERS";

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use protocol::digest::Ed25519Key;
-use protocol::kms::{Address, Cluster, EtcdEndpoints, StatusResponse};
+use protocol::kms::{Address, Cluster, EtcdEndpoints, StatusResponse, WebhookAddress};
 use protocol::prpc::Empty;
 use serde_json::json;
 
@@ -49,11 +49,11 @@ fn place(name: &str, options: &KmsStart) -> Outcome<Place> {
         match (known(directory)?, asked) {
             (Some(known), Some(asked)) if known != asked => Err(Failure::new(
                 format!(
-                    "the cluster {name} was started with other owners, peers or etcd, as {}",
-                    known.0.id()
+                    "the cluster {name} was started with other owners, peers, etcd or webhook, as {}",
+                    known.cluster.id()
                 ),
                 format!(
-                    "leave --owner, --threshold, --etcd and --peer out, or move {} away",
+                    "leave --owner, --threshold, --etcd, --peer and --boot-auth out, or move {} away",
                     directory.display()
                 ),
             )),
@@ -71,8 +71,8 @@ fn known(directory: &Path) -> Outcome<Option<Found>> {
     if !directory.join(APP_COMPOSE_FILE).exists() {
         return Ok(None);
     }
-    let Measured { cluster, etcd, peers, .. } = Measured::read(directory)?;
-    Ok(Some((cluster, etcd, peers)))
+    let Measured { cluster, etcd, peers, boot_auth, .. } = Measured::read(directory)?;
+    Ok(Some(Found { cluster, etcd, peers, boot_auth }))
 }
 
 fn asked(name: &str, options: &KmsStart) -> Outcome<Option<Found>> {
@@ -92,7 +92,10 @@ fn asked(name: &str, options: &KmsStart) -> Outcome<Option<Found>> {
     let peers = options.peer.iter().map(|url| Address::parse(&for_guest(url)));
     let peers = peers.collect::<Result<_, _>>();
     let peers = peers.hint("--peer", "write https://HOST:PORT, once for each process")?;
-    Ok(Some((cluster, etcd(&options.etcd)?, peers)))
+    let boot_auth = options.boot_auth.as_ref();
+    let boot_auth = boot_auth.map(|url| WebhookAddress::parse(&for_guest(url))).transpose();
+    let boot_auth = boot_auth.hint("--boot-auth", "write http://HOST:PORT, without /bootAuth")?;
+    Ok(Some(Found { cluster, etcd: etcd(&options.etcd)?, peers, boot_auth }))
 }
 
 /// The members as the KMS's guest reaches them.

@@ -233,7 +233,9 @@ impl MemberError {
         match self {
             Self::Prpc(error) => service::prpc::status(error),
             Self::Refused(refused) if refused.superseded() => StatusCode::CONFLICT,
-            Self::Refused(refused) if matches!(**refused, Refused::NotServing(_)) => {
+            Self::Refused(refused)
+                if matches!(**refused, Refused::NotServing(_) | Refused::BootAuthSilent(_)) =>
+            {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Refused(_) | Self::NoMember(_) | Self::WithoutRoot(_) => StatusCode::FORBIDDEN,

@@ -7,6 +7,7 @@ use std::path::Path;
 use attestation::TrustAnchor;
 use attestation::policy::TcbStatus;
 use attestation::signatures::{Envelope, PayloadType, SigningKey};
+use kms_rules::boot_auth::BootMeasurements;
 use kms_rules::policy::{Instances, PolicyApp, PolicyFile};
 use protocol::digest::{AppId, ComposeHash, Ed25519Key, InstanceId, OsImageHash, PlatformId};
 use protocol::kms::{
@@ -47,7 +48,8 @@ impl Place {
         let owners = keys.iter().map(|key| key.signer().key()).collect();
         let cluster = Cluster { name: "test".into(), owners, threshold };
         let (anchor, store) = (TrustAnchor::Intel, Location::Directory(data.to_owned()));
-        Self { config: Config { cluster, anchor, pccs: None, peers: Vec::new(), store }, keys }
+        let (pccs, boot_auth, peers) = (None, None, Vec::new());
+        Self { config: Config { cluster, anchor, pccs, boot_auth, peers, store }, keys }
     }
 
     /// The seed of an owner's private key.
@@ -205,6 +207,7 @@ pub fn guest(instance: u8) -> Guest {
         compose_hash: FILE,
         os_image_hash: IMAGE,
         agent_key: Sha256Digest([7; 32]),
+        measurements: BootMeasurements::default(),
         platform_ids: vec![PlatformId([5; 16])],
         privileged: false,
         reserves_report_data: true,

@@ -1,5 +1,6 @@
 //! Calls of guests: each is decided, stored, and only then answered.
 
+use kms_rules::boot_auth::Word;
 use kms_rules::certificates::TemporaryAuthority;
 use kms_rules::derivation::app_key_signed;
 use kms_rules::guest::Guest;
@@ -31,8 +32,9 @@ impl Member {
             Request::GetAppKey(request) => {
                 let request_id = request_id(&request.request_id)?;
                 let asked = Asked { request_id, epoch: request.epoch };
+                let word = self.word_about_guest(guest, now_secs)?;
                 let (inner, _) = self.decided(guest, Call::GetAppKey, now_secs, |state| {
-                    state::release_once(state, guest, key, asked, now_secs)
+                    word.narrow(state::release_once(state, guest, key, asked, now_secs))
                 })?;
                 let mut keys = inner.keys(guest, request.epoch)?;
                 let answer = prpc::encode(&keys, encoding);
@@ -44,8 +46,9 @@ impl Member {
                 Ok(answer)
             }
             Request::OpenDisk(_) => {
+                let word = self.word_about_guest(guest, now_secs)?;
                 let (inner, entry) = self.decided(guest, Call::OpenDisk, now_secs, |state| {
-                    state::open_disk(state, guest, key, now_secs).map(Some)
+                    word.narrow(state::open_disk(state, guest, key, now_secs)).map(Some)
                 })?;
                 Ok(prpc::encode(&opened(inner.state(), guest, entry.as_ref()), encoding))
             }
@@ -79,6 +82,16 @@ impl Member {
             }
             _ => Err(PrpcError::NotFound("a call of guests".to_owned()).into()),
         }
+    }
+
+    /// What the second source says of a guest that the policy allows. It is asked outside of every
+    /// lock, and its word counts for this call alone.
+    fn word_about_guest(&self, guest: &Guest, now_secs: u64) -> Result<Word, MemberError> {
+        let Some(boot_auth) = &self.boot_auth else { return Ok(Word::Allows) };
+        let allowed = state::reasons(self.inner()?.state(), guest, &self.key, now_secs).is_empty();
+        // Should the policy change before the decision, the guest asks again.
+        let not_asked = || Word::silent("it was not asked, as the policy refused");
+        Ok(if allowed { boot_auth.app(guest) } else { not_asked() })
     }
 
     /// Decides about a guest's call; a refusal is recorded as well.

@@ -1,5 +1,6 @@
 //! Calls of the other processes of this KMS, and what this one has to say to them.
 
+use kms_rules::boot_auth::Word;
 use kms_rules::consensus::{InstallError, Question};
 use kms_rules::heads;
 use kms_rules::ledger::Entry;
@@ -83,11 +84,21 @@ impl Member {
         Ok(state::may_replicate(inner.state(), &process.facts, &self.key, now_secs)?)
     }
 
+    /// What the second source says of a process that the policy allows; asked outside of every
+    /// lock.
+    fn word_about_process(&self, process: &Process, now_secs: u64) -> Result<Word, MemberError> {
+        let Some(boot_auth) = &self.boot_auth else { return Ok(Word::Allows) };
+        let facts = &process.facts;
+        state::may_replicate(self.inner()?.state(), facts, &self.key, now_secs)?;
+        Ok(boot_auth.kms(facts))
+    }
+
     /// The root leaves only behind the entry that says to whom.
     fn give_root(&self, process: &Process, now_secs: u64) -> Result<Vec<u8>, MemberError> {
+        let word = self.word_about_process(process, now_secs)?;
         let (inner, _) = self.agreed(AGREED_WITHIN, |inner| {
             let asking = (&process.facts, process.key);
-            Ok(state::give_root(inner.state(), asking, &self.key, now_secs)?)
+            Ok(word.narrow(state::give_root(inner.state(), asking, &self.key, now_secs))?)
         })?;
         Ok(inner.root.as_ref().ok_or(MemberError::NoRoot)?.to_answer())
     }

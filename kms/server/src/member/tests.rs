@@ -1,5 +1,6 @@
 //! A process from its birth over a restart, call by call.
 
+mod boot_auth;
 mod stores;
 mod time;
 
