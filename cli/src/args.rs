@@ -11,7 +11,7 @@ mod up;
 pub use env::{Env, EnvSeal};
 pub use kms::{
     KeyFlags, Kms, KmsAt, KmsCommand, KmsEpoch, KmsImageVerb, KmsLedger, KmsPolicy, KmsStart,
-    NewEpoch, Transfer,
+    KmsStatement, NewEpoch, Transfer,
 };
 pub use up::{Down, Up};
 

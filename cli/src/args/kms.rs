@@ -112,6 +112,8 @@ pub enum Kms {
     /// Export the ledger of decisions, or verify an exported one.
     #[command(subcommand)]
     Ledger(KmsLedger),
+    /// Verify a release statement that a guest showed; neither key nor KMS is needed.
+    Statement(KmsStatement),
     /// Give the KMS the reference values of an image.
     #[command(subcommand)]
     Image(KmsImageVerb),
@@ -269,6 +271,19 @@ pub enum KmsLedger {
         /// The file.
         file: PathBuf,
     },
+}
+
+/// Options of `kms statement`.
+#[derive(Debug, Args)]
+pub struct KmsStatement {
+    /// The file with the statement, as a guest's `GET /release` gives it.
+    pub file: PathBuf,
+    /// Who the KMS must be (its key_provider_id, 64 hex digits).
+    #[arg(long, value_name = "HEX")]
+    pub kms_id: String,
+    /// The oldest epoch whose root counts.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub minimum_epoch: u32,
 }
 
 /// What is done with images.

@@ -26,6 +26,7 @@ mod epoch;
 mod ledger;
 mod policy;
 mod start;
+mod statement;
 
 /// Does what was asked for.
 pub fn run(KmsCommand { at, verb }: &KmsCommand, output: &Output) -> Outcome<ExitCode> {
@@ -56,6 +57,7 @@ pub fn run(KmsCommand { at, verb }: &KmsCommand, output: &Output) -> Outcome<Exi
         Kms::Policy(verb) => policy::run(verb, at, output),
         Kms::Epoch(verb) => epoch::run(verb, at, output),
         Kms::Ledger(verb) => ledger::run(verb, at, output),
+        Kms::Statement(options) => statement::run(options, output),
         Kms::Image(KmsImageVerb::Put { dir }) => put_image(at, dir, output),
     }
 }
