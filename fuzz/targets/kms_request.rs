@@ -127,7 +127,8 @@ fn written(request: &Request, encoding: Encoding) -> Vec<u8> {
         Request::Append(args) => bytes(args, encoding),
         Request::Vote(args) => bytes(args, encoding),
         Request::Propose(args) => bytes(args, encoding),
-        Request::Images
+        Request::Head
+        | Request::Images
         | Request::GetTempCaCert
         | Request::GetMeta
         | Request::Status
