@@ -438,7 +438,7 @@ fn offered(status: &StatusResponse, key_provider_id: Sha256Digest) -> Outcome<Ro
     if status.offered.is_empty() {
         return Err(Failure::new(
             "the KMS offers no root for another epoch",
-            "`dstyx kms epoch new` lets it make one",
+            "`dstyx kms epoch new` lets it make one; of several processes, the one that made it offers it",
         ));
     }
     let root: RootCertificate =
