@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use protocol::digest::Sha256Digest;
-use reproducible_build::builder::Builder;
+use reproducible_build::builder::{BuildError, Builder};
+use reproducible_build::cache::Kind;
 
 use crate::BuildImageError;
 use crate::app_compose_file;
@@ -54,7 +55,10 @@ impl OwnApp {
         let bytes = fs::read(built.path.join(name))?;
         let image = Image::of(&Program { name, bytes: &bytes, port, data });
         let layout = checkout.join("target/apps").join(name);
+        // Two launches at the same time may both find that it is missing.
+        let guard = builder.cache().lock(Kind::Builds, name).map_err(BuildError::from)?;
         image.write(&layout)?;
+        drop(guard);
         let compose = checkout.join(self.directory).join("docker-compose.yml");
         app_compose_file::check(&compose, &fs::read_to_string(&compose)?, name, image.digest)?;
         Ok(BuiltApp { name, digest: image.digest, layout })

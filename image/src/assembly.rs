@@ -6,7 +6,8 @@ use fs_err as fs;
 use measurement::{FirmwareLayout, ImageFacts, ImageFiles};
 use protocol::digest::{OsImageHash, Sha256Digest};
 use protocol::image::{self, Artefact, Flavour, ImageManifest, MachineFacts};
-use reproducible_build::builder::Builder;
+use reproducible_build::builder::{BuildError, Builder};
+use reproducible_build::cache::Kind;
 use reproducible_build::lock::Lock;
 use reproducible_build::qemu;
 
@@ -16,6 +17,8 @@ use crate::{BuildImageError, cmdline};
 
 /// Host bridge, network, launch disk, status disk and data disk: every launch has these.
 const ROOT_SLOTS: u32 = 5;
+/// Name of the lock under which images are written.
+const WRITTEN: &str = "image";
 
 /// An image on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +65,8 @@ pub fn build(
     parts.check_sizes()?;
     let manifest = parts.describe(builder.lock(), flavour)?;
     let directory = directory(checkout, flavour);
+    // Two launches at the same time may both find that it is missing.
+    let _guard = builder.cache().lock(Kind::Builds, WRITTEN).map_err(BuildError::from)?;
     parts.write(&directory, &manifest)?;
     Ok(BuiltImage { directory, os_image_hash: manifest.os_image_hash(), manifest })
 }
@@ -113,13 +118,8 @@ impl Parts {
     }
 
     /// The directory appears whole: a launch never reads half of an old image and half of a new
-    /// one.
+    /// one. One that has the image is left alone, for launches that begin at this moment.
     fn write(&self, directory: &Path, manifest: &ImageManifest) -> std::io::Result<()> {
-        let new = directory.with_extension("new");
-        if new.exists() {
-            fs::remove_dir_all(&new)?;
-        }
-        fs::create_dir_all(&new)?;
         let json = manifest.to_json();
         let files: [(&str, &[u8]); 4] = [
             (&manifest.firmware.file, &self.firmware),
@@ -127,6 +127,17 @@ impl Parts {
             (&manifest.initrd.file, &self.initrd),
             ("image.json", &json),
         ];
+        let has = |(name, bytes): &(&str, &[u8])| {
+            fs::read(directory.join(name)).is_ok_and(|found| found == *bytes)
+        };
+        if files.iter().all(has) {
+            return Ok(());
+        }
+        let new = directory.with_extension("new");
+        if new.exists() {
+            fs::remove_dir_all(&new)?;
+        }
+        fs::create_dir_all(&new)?;
         for (name, bytes) in files {
             fs::write(new.join(name), bytes)?;
         }

@@ -71,11 +71,14 @@ impl Image {
     }
 
     /// Writes `oci-layout`, `index.json` and `blobs/sha256/…` into a directory, which is emptied
-    /// first.
+    /// first. One that has the image is left alone: a guest may be served from it.
     ///
     /// # Errors
     /// If the directory cannot be replaced.
     pub fn write(&self, directory: &Path) -> std::io::Result<()> {
+        if self.is_in(directory) {
+            return Ok(());
+        }
         if directory.exists() {
             fs::remove_dir_all(directory)?;
         }
@@ -86,6 +89,19 @@ impl Image {
         }
         fs::write(directory.join("oci-layout"), LAYOUT)?;
         fs::write(directory.join("index.json"), &self.index)
+    }
+
+    /// Whether a directory has every file of the image as it should be.
+    fn is_in(&self, directory: &Path) -> bool {
+        let has = |path: &str, bytes: &[u8]| {
+            fs::read(directory.join(path)).is_ok_and(|found| found == bytes)
+        };
+        has("oci-layout", LAYOUT)
+            && has("index.json", &self.index)
+            && self
+                .blobs
+                .iter()
+                .all(|(digest, bytes)| has(&format!("blobs/sha256/{digest}"), bytes))
     }
 }
 
@@ -278,5 +294,22 @@ mod tests {
             count += 1;
         }
         assert_eq!(count, 3);
+    }
+
+    #[test]
+    fn a_layout_is_written_again_only_where_it_is_not_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let image = Image::of(&PROGRAM);
+        let layout = directory.path().join("hello");
+        image.write(&layout).unwrap();
+        let beside = layout.join("beside");
+        fs::write(&beside, "").unwrap();
+        image.write(&layout).unwrap();
+        assert!(beside.exists(), "the same image was written again");
+        let blob = layout.join("blobs/sha256").join(image.digest.to_string());
+        fs::write(&blob, "damaged").unwrap();
+        image.write(&layout).unwrap();
+        assert!(!beside.exists());
+        assert_eq!(fs::read(blob).unwrap(), image.blobs[&image.digest]);
     }
 }
