@@ -361,8 +361,10 @@ fn collateral_port(asked: Option<u16>) -> Outcome<u16> {
             )),
         };
     }
-    let port =
-        asked.or_else(|| COLLATERAL_PORTS.into_iter().find(|port| collateral_is_free(*port)));
+    // Users who start their KMSs at the same moment begin their search at different ports.
+    let begin = std::process::id() as usize % COLLATERAL_PORTS.len();
+    let mut ports = COLLATERAL_PORTS.cycle().skip(begin).take(COLLATERAL_PORTS.len());
+    let port = asked.or_else(|| ports.find(|port| collateral_is_free(*port)));
     let port = port.ok_or_else(|| {
         Failure::new("no port is free for the emulator's collateral", "end other programs")
     })?;
