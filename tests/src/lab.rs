@@ -1,6 +1,7 @@
 //! What the tests work with: the programs built beside them, the images built before them, the
 //! locked tools.
 
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -68,6 +69,27 @@ pub fn builder() -> &'static Builder {
 pub fn qemu() -> &'static Qemu {
     static QEMU: OnceLock<Qemu> = OnceLock::new();
     QEMU.get_or_init(|| Qemu::locked(builder()).unwrap())
+}
+
+/// A program in `directory` that starts that QEMU with changed arguments, for `up --qemu`. `change`
+/// is shell that may set `$argument`, once for each argument; `$before` is the one before it.
+pub fn changed_qemu(directory: &Path, change: &str) -> PathBuf {
+    let Qemu { argv, env, .. } = qemu();
+    let quoted = |text: &OsStr| format!("'{}'", text.to_str().unwrap());
+    let argv: Vec<_> = argv.iter().map(|argument| quoted(argument)).collect();
+    let exports: String = env
+        .iter()
+        .map(|(name, value)| format!("export {}={}\n", name.to_str().unwrap(), quoted(value)))
+        .collect();
+    let script = format!(
+        "#!/bin/sh\nfor argument; do\n  shift\n  {change}\n  before=$argument\n  \
+         set -- \"$@\" \"$argument\"\ndone\n{exports}exec {} \"$@\"\n",
+        argv.join(" ")
+    );
+    let file = directory.join("qemu-system-x86_64");
+    fs::write(&file, script).unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
+    file
 }
 
 /// A second QEMU that has TDX: trixie's own.

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::dice::Dice;
 use crate::nbd::Export;
@@ -16,6 +16,9 @@ pub const BLOCK_BYTES: usize = 4096;
 
 /// The content of a block.
 pub type Block = Arc<[u8]>;
+
+/// What is where nothing was written.
+static ZEROES: LazyLock<Block> = LazyLock::new(|| vec![0; BLOCK_BYTES].into());
 
 /// The content of a disk; a copy costs little.
 #[derive(Debug, Clone)]
@@ -57,14 +60,12 @@ impl Image {
         if let Some(block) = self.blocks.get(&at) {
             return Arc::clone(block);
         }
+        let Some(below) = &self.below else { return Arc::clone(&ZEROES) };
         let mut block = vec![0; BLOCK_BYTES];
-        if let Some(below) = &self.below {
-            match below.read_exact_at(&mut block, at * BLOCK_BYTES as u64) {
-                Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => panic!("{error}"),
-                _ => {}
-            }
+        match below.read_exact_at(&mut block, at * BLOCK_BYTES as u64) {
+            Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => panic!("{error}"),
+            _ => block.into(),
         }
-        block.into()
     }
 
     /// Puts something into a block.

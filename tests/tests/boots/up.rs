@@ -1,14 +1,10 @@
 //! `dstyx up` and what a person does next, with the real program and one boot.
 
-use std::ffi::OsStr;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use protocol::image::Flavour;
-use reproducible_build::qemu::Qemu;
 use serde_json::Value;
 use tests::dstyx::User;
 use tests::registry::Registry;
@@ -67,7 +63,8 @@ pub fn ends_where_the_guest_is_not_verified() {
     let user = User::default();
     image::apps::EXAMPLES[0].build(lab::builder(), lab::checkout()).unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let qemu = qemu_with_one_processor(directory.path()).display().to_string();
+    let one_processor = r#"[ "$before" = -smp ] && argument=1"#;
+    let qemu = lab::changed_qemu(directory.path(), one_processor).display().to_string();
     let _running = Running(&user, OTHER_MACHINE);
     let up = user.dstyx([
         "up",
@@ -89,25 +86,6 @@ pub fn ends_where_the_guest_is_not_verified() {
 }
 
 /// A QEMU of the locked version that gives its guest one processor, whatever it is asked for.
-fn qemu_with_one_processor(directory: &Path) -> PathBuf {
-    let Qemu { argv, env, .. } = lab::qemu();
-    let quoted = |text: &OsStr| format!("'{}'", text.to_str().unwrap());
-    let argv: Vec<_> = argv.iter().map(|argument| quoted(argument)).collect();
-    let exports: String = env
-        .iter()
-        .map(|(name, value)| format!("export {}={}\n", name.to_str().unwrap(), quoted(value)))
-        .collect();
-    let script = format!(
-        "#!/bin/sh\nfor argument; do\n  shift\n  [ \"$before\" = -smp ] && argument=1\n  \
-         before=$argument\n  set -- \"$@\" \"$argument\"\ndone\n{exports}exec {} \"$@\"\n",
-        argv.join(" ")
-    );
-    let file = directory.join("qemu-system-x86_64");
-    fs::write(&file, script).unwrap();
-    fs::set_permissions(&file, Permissions::from_mode(0o755)).unwrap();
-    file
-}
-
 fn the_link_answers(link: &str, user: &User) {
     let page = String::from_utf8(get(link)).unwrap();
     let verdict = user.dstyx(["verify", "--vm", NAME]);

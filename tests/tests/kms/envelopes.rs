@@ -2,6 +2,7 @@
 //! and they reach an app whose measured file takes them with a word of danger.
 
 use std::fs;
+use std::path::Path;
 
 use protocol::digest::{AppId, ComposeHash};
 use protocol::kms::PUBLIC_PORT;
@@ -10,16 +11,13 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tests::app::App;
 use tests::dstyx::{Answer, write_app};
-use tests::images::Image;
 use tests::registry::Registry;
 use tests::{http, lab};
 
 use crate::notes::{KMS, Owner};
 
 /// The machine.
-pub const NAME: &str = "promise-dstack-envelope";
-/// The image that the registry must have.
-pub const IMAGE: Image = Image::Busybox;
+pub const NAME: &str = "promise-rows";
 /// The variable that the app allows.
 const VARIABLE: &str = "SEALED";
 /// Where a guest reaches its host.
@@ -48,7 +46,7 @@ impl Recipient {
             ("danger_unsigned_env", json!(true)),
             ("env_envelope", json!("dstack")),
         ];
-        let source = lab::checkout().join("tests/vectors/apps/dstack-envelope");
+        let source = lab::checkout().join("tests/vectors/apps/rows");
         let app = App::new(&source, NAME, registry, &settings);
         let directory = tempfile::tempdir().unwrap();
         write_app(directory.path(), &app.compose, &app.app_compose);
@@ -70,36 +68,26 @@ impl Recipient {
         Envelope { value, hex: answer["envelope"].as_str().unwrap().to_owned() }
     }
 
-    /// Boots the app with each envelope in turn: its container has the value.
-    pub fn takes(&self, owner: &Owner, registry: &Registry, envelopes: &[Envelope]) {
+    /// Boots the app with an envelope, by this QEMU: its container has the value.
+    pub fn starts(
+        &self,
+        owner: &Owner,
+        registry: &Registry,
+        envelope: &Envelope,
+        qemu: &Path,
+    ) -> Answer {
         let directory = self.directory.path().display().to_string();
         let file = self.directory.path().join("envelope");
-        let given = file.display().to_string();
+        fs::write(&file, &envelope.hex).unwrap();
+        let [file, qemu] = [file.as_path(), qemu].map(|path| path.display().to_string());
+        let mut arguments = vec!["up", &directory, "--emulate", "--name", NAME];
+        arguments.extend(["--vcpus", "1", "--memory", "1024", "--qemu", &qemu]);
         let mirror = registry.url();
-        for envelope in envelopes {
-            fs::write(&file, &envelope.hex).unwrap();
-            let up = owner.0.dstyx([
-                "up",
-                &directory,
-                "--emulate",
-                "--name",
-                NAME,
-                "--vcpus",
-                "1",
-                "--memory",
-                "1024",
-                "--disk-gib",
-                "1",
-                "--encrypted-env",
-                &given,
-                "--registry-mirror",
-                &mirror,
-            ]);
-            assert_eq!((up.code, up.text("/verdict")), (0, "pass"), "{up:#?}");
-            assert_eq!(shown(&up), hex::encode(Sha256::digest(&envelope.value)));
-            owner.0.dstyx(["down", NAME]);
-        }
-        owner.0.dstyx(["down", NAME, "--volumes"]);
+        arguments.extend(["--encrypted-env", &file, "--registry-mirror", &mirror]);
+        let up = owner.0.dstyx(arguments);
+        assert_eq!((up.code, up.text("/verdict")), (0, "pass"), "{up:#?}");
+        assert_eq!(shown(&up), hex::encode(Sha256::digest(&envelope.value)));
+        up
     }
 }
 

@@ -9,7 +9,8 @@ use nix::unistd::Pid;
 use protocol::status::{self, Phase, Record};
 use tests::dstyx::User;
 
-use crate::notes::{KMS, NAME, Owner, cut_power, notes, start_in};
+use crate::notes::{KMS, NAME, NOTES, Owner, cut_power, notes, start_in};
+use crate::versions::BY_THE_SECOND;
 
 /// Between two looks at a machine's status.
 const POLL: Duration = Duration::from_millis(100);
@@ -18,13 +19,14 @@ const UNTIL_IT_ASKS: Duration = Duration::from_secs(5);
 
 /// The KMS stands still before the guest asks it and is killed while the guest waits for its
 /// answer. The guest asks again until the KMS is back: it then has its keys, each event of its log
-/// once, and an open counter of its own.
-pub fn the_kms_goes_away_during_the_release(owner: &Owner, directory: &Path, kept: &[String]) {
+/// once, and an open counter of its own. The guest is that of the second version, which finds what
+/// it left before the third. Returns the notes.
+pub fn the_kms_goes_away_during_the_release(owner: &Owner, directory: &Path) -> Vec<String> {
     let user = &owner.0;
     let url = kms_url(user);
     kill(Pid::from_raw(user.qemu(KMS)), Signal::SIGSTOP).unwrap();
     let up = std::thread::scope(|scope| {
-        let up = scope.spawn(|| start_in(user, directory, &["--kms", &url]));
+        let up = scope.spawn(|| start_in(user, directory, &["--upgrade", "--kms", &url]));
         while !has_reached(user, Phase::AgentStarted) {
             assert!(!up.is_finished(), "the machine ended before its agent started");
             std::thread::sleep(POLL);
@@ -37,7 +39,8 @@ pub fn the_kms_goes_away_during_the_release(owner: &Owner, directory: &Path, kep
         // The verdict of `up` has a row for events that occur twice.
         up.join().unwrap()
     });
-    assert_eq!(notes(&up), kept);
+    let kept = notes(&up);
+    assert_eq!(kept, [&NOTES[..], &[BY_THE_SECOND]].concat());
     user.dstyx(["down", NAME]);
 
     // No open counter is given out twice: such a ledger is refused.
@@ -46,6 +49,7 @@ pub fn the_kms_goes_away_during_the_release(owner: &Owner, directory: &Path, kep
         let answer = user.dstyx(["kms", "ledger", verb, &ledger]);
         assert_eq!(answer.code, 0, "{answer:#?}");
     }
+    kept
 }
 
 /// Where guests of this host find the user's KMS.

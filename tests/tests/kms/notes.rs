@@ -2,25 +2,28 @@
 
 use std::fs;
 use std::net::ToSocketAddrs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Once;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use protocol::digest::AppId;
 use protocol::identity::SEED_BYTES;
 use serde_json::Value;
+use tempfile::TempDir;
 use tests::dstyx::{Answer, User};
 use tests::guest::Host;
 use tests::{http, lab};
 
-use crate::{envelopes, sdk};
+use crate::{envelopes, sdk, step};
 
 /// The app's machine.
 pub const NAME: &str = "promise-notes";
 /// Its directory in the checkout.
 const EXAMPLE: &str = "examples/notes";
-/// What [`survive`] leaves in it.
+/// What is in it after [`survive`].
 pub const NOTES: [&str; 3] = ["first", "before the power cut", "after down"];
 /// Where the app has them.
 pub const PATH: &str = "/notes";
@@ -31,6 +34,19 @@ pub const KMS: &str = "kms";
 #[derive(Debug)]
 pub struct Owner(pub User);
 
+impl Default for Owner {
+    /// One for whom the images of the checkout's own apps are made.
+    fn default() -> Self {
+        static MADE: Once = Once::new();
+        MADE.call_once(|| {
+            for app in image::apps::OwnApp::all().filter(|app| app.name != "hello") {
+                app.build(lab::builder(), lab::checkout()).unwrap();
+            }
+        });
+        Self(User::default())
+    }
+}
+
 impl Drop for Owner {
     fn drop(&mut self) {
         for name in [NAME, sdk::NAME, envelopes::NAME, KMS] {
@@ -39,46 +55,50 @@ impl Drop for Owner {
     }
 }
 
-/// Boots the KMS and the app, writes, cuts the power, stops, restarts both, and puts an older disk
-/// in place.
+/// Boots the KMS and the app, writes, cuts the power of both, stops, and puts an older disk in
+/// place. The newest is in its place again and nothing but the KMS runs at the end.
 pub fn survive() -> Owner {
-    for app in image::apps::OwnApp::all().filter(|app| app.name != "hello") {
-        app.build(lab::builder(), lab::checkout()).unwrap();
-    }
-    let owner = Owner(User::default());
+    let owner = Owner::default();
     let user = &owner.0;
-    let up = start(user);
+    let up = step("notes: first boot, with a KMS", || start(user));
     add(&up, "first");
     keys_came_from_the_kms(user);
 
-    // The host pulls the plug: what was answered is on the disk.
+    // The host pulls the plug: what was answered is on the disk. The KMS comes back too, though its
+    // root lives in the owner's share only.
     add(&up, "before the power cut");
     cut_power(user, NAME);
-    let up = start(user);
+    cut_power(user, KMS);
+    let up = step("notes: both boot after a power cut", || start(user));
+    assert!(up.stderr.contains("this user's key"), "{}", up.stderr);
     assert_eq!(notes(&up), ["first", "before the power cut"]);
 
-    let down = user.dstyx(["down", NAME]);
+    let down = step("notes: down", || user.dstyx(["down", NAME]));
     assert_eq!((down.code, &down.json["disk_kept"]), (0, &Value::from(true)), "{down:#?}");
     let older = copied(&disk(user), "older");
-    let up = start(user);
+    let up = step("notes: boot after down", || start(user));
     add(&up, "after down");
     user.dstyx(["down", NAME]);
 
     // An older disk, whole and decryptable, is refused; the newest opens again.
     let newest = copied(&disk(user), "newest");
     fs::rename(older, disk(user)).unwrap();
-    let refused = up_in(user, Path::new(EXAMPLE), &[]);
+    let refused = step("notes: an older disk", || up_in(user, Path::new(EXAMPLE), &[]));
     assert_ne!(refused.code, 0, "{refused:#?}");
     assert!(refused.stderr.contains("older"), "{refused:#?}");
     user.dstyx(["down", NAME]);
     fs::rename(newest, disk(user)).unwrap();
-
-    // The KMS ends and comes back: its root lives in the owner's share only.
-    cut_power(user, KMS);
-    let up = start(user);
-    assert!(up.stderr.contains("this user's key"), "{}", up.stderr);
-    assert_eq!(notes(&up), NOTES);
     owner
+}
+
+/// A copy of the example's directory with its image: the measured file there is its user's.
+pub fn directory() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let file = "docker-compose.yml";
+    fs::copy(lab::checkout().join(EXAMPLE).join(file), directory.path().join(file)).unwrap();
+    let image = lab::checkout().join("target/apps/notes");
+    symlink(image, directory.path().join("dstyx-images")).unwrap();
+    directory
 }
 
 fn start(user: &User) -> Answer {

@@ -1,6 +1,5 @@
-//! dstack's SDKs with keys: every call for a key, a certificate or a signature, from containers, in
-//! two boots of one instance with a power cut between them; a sealed variable, of which the host
-//! finds nothing; and a database, which the power cut takes nothing of.
+//! dstack's SDKs with keys: every call for a key, a certificate or a signature, from containers; a
+//! sealed variable, of which the host finds nothing; and envelopes for another app.
 
 use std::fs;
 use std::path::Path;
@@ -14,15 +13,14 @@ use tests::images::Image;
 use tests::registry::Registry;
 use tests::{app, http, lab};
 
-use crate::envelopes::{self, Envelope, Recipient, shown};
-use crate::notes::Owner;
-use crate::rows;
-use crate::search;
+use crate::envelopes::{Envelope, Recipient, shown};
+use crate::notes::{Owner, cut_power};
+use crate::{search, step};
 
 /// The machine.
 pub const NAME: &str = "promise-sdk-keys";
 /// Images that the registry must have.
-const IMAGES: [Image; 4] = [Image::PythonSdk, Image::NodeSdk, Image::Postgres, envelopes::IMAGE];
+pub const IMAGES: &[Image] = &[Image::PythonSdk, Image::NodeSdk];
 /// How long the programs may take for all their calls.
 const TIMEOUT: Duration = Duration::from_secs(240);
 
@@ -34,56 +32,43 @@ struct Program {
     calls: Value,
 }
 
-/// Boots the app twice with the KMS of `owner`, and then one that its SDKs made envelopes for.
-pub fn calls_have_keys(owner: &Owner) {
-    let registry = Registry::of(&IMAGES);
+/// Boots the app with the KMS of `owner`. Returns the envelopes that its SDKs made for `recipient`.
+pub fn calls_have_keys(owner: &Owner, registry: &Registry, recipient: &Recipient) -> [Envelope; 2] {
     let directory = tempfile::tempdir().unwrap();
     let source = lab::checkout().join("tests/vectors/apps");
     for from in [source.join("keys/."), source.join("counter/sdk")] {
         let copied = Command::new("cp").arg("-r").arg(from).arg(directory.path()).status().unwrap();
         assert!(copied.success());
     }
-    app::pin(&directory.path().join("docker-compose.yml"), &registry);
-    let path = directory.path().display().to_string();
+    app::pin(&directory.path().join("docker-compose.yml"), registry);
     let secret = hex::encode(Sha256::digest(directory.path().as_os_str().as_encoded_bytes()));
-    let variables = tempfile::tempdir().unwrap();
-    let variables = variables.path().join("secret.env");
+    let up = step("sdk: boot, with a KMS", || start(owner, registry, directory.path(), &secret));
+    let programs = step("sdk: all calls", || programs(&up));
+    assert_eq!(shown(&up), hex::encode(Sha256::digest(&secret)));
+    have_keys(&programs);
+    let envelopes = step("sdk: envelopes", || envelopes(owner, recipient, &programs));
+    let key = digits(&programs[0].calls["key"]["ok"]["key"]);
+    step("sdk: searches", || {
+        the_host_finds_nothing(owner, &secret, &key);
+        search::finds_nothing(&up, &secret, &key);
+    });
+    cut_power(&owner.0, NAME);
+    envelopes
+}
+
+fn start(owner: &Owner, registry: &Registry, directory: &Path, secret: &str) -> Answer {
+    let kept = tempfile::tempdir().unwrap();
+    let variables = kept.path().join("secret.env");
     fs::write(&variables, format!("SEALED={secret}\n")).unwrap();
-    let variables = variables.display().to_string();
-    let boot = || {
-        let fixed = ["up", &path, "--emulate", "--name", NAME, "--vcpus", "1", "--memory", "2048"];
-        let registry = registry.url();
-        let fixed = fixed.into_iter().chain([
-            "--disk-gib",
-            "2",
-            "--secret-env-file",
-            &variables,
-            "--danger-privileged",
-        ]);
-        let up = owner.0.dstyx(fixed.chain(["--registry-mirror", &registry]));
-        assert_eq!((up.code, up.text("/verdict")), (0, "pass"), "{up:#?}");
-        let programs = programs(&up);
-        assert_eq!(shown(&up), hex::encode(Sha256::digest(&secret)));
-        (up, programs)
-    };
-    let (up, first) = boot();
-    have_keys(&first);
-    let recipient = Recipient::new(owner, &registry);
-    let envelopes = envelopes(owner, &recipient, &first);
-    let key = digits(&first[0].calls["key"]["ok"]["key"]);
-    the_host_finds_nothing(owner, &secret, &key);
-    search::finds_nothing(&up, &secret, &key);
-    let acknowledged = rows::written_until_a_power_cut(&owner.0, NAME, &up);
-    let (up, second) = boot();
-    rows::are_there(&up, &acknowledged);
-    owner.0.dstyx(["down", NAME, "--volumes"]);
-    for program in 0..2 {
-        for call in ["key", "sign"] {
-            let [first, second] = [&first, &second].map(|boot| &boot[program].calls[call]["ok"]);
-            assert_eq!(first, second, "{call} is another one after a reboot");
-        }
-    }
-    recipient.takes(owner, &registry, &envelopes);
+    let [directory, variables] = [directory, &variables].map(|path| path.display().to_string());
+    let mut arguments = vec!["up", &directory, "--emulate", "--name", NAME];
+    arguments.extend(["--vcpus", "1", "--memory", "2048", "--disk-gib", "2"]);
+    let mirror = registry.url();
+    arguments.extend(["--secret-env-file", &variables, "--registry-mirror", &mirror]);
+    arguments.push("--danger-privileged");
+    let up = owner.0.dstyx(arguments);
+    assert_eq!((up.code, up.text("/verdict")), (0, "pass"), "{up:#?}");
+    up
 }
 
 /// The programs on the SDKs for Python and for JavaScript.

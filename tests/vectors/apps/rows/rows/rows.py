@@ -1,8 +1,12 @@
-"""Adds a row to PostgreSQL for each form that it gets and answers once that is committed; shows all rows in their order."""
+"""Adds a row to PostgreSQL for each form that it gets and answers once that is committed; shows all rows in their order,
+and the digest of a key of the app."""
 
+import hashlib
+import http.client
 import http.server
 import json
 import os
+import socket
 import urllib.parse
 
 import psycopg2
@@ -20,9 +24,24 @@ def rows(statement, *values):
         connection.close()
 
 
+class Agent(http.client.HTTPConnection):
+    """The guest's agent, at its socket."""
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect("/var/run/dstack.sock")
+
+
+def key():
+    agent = Agent("dstack")
+    wanted = json.dumps({"path": "some/path", "purpose": "some purpose"})
+    agent.request("POST", "/GetKey", wanted, {"Content-Type": "application/json"})
+    return hashlib.sha256(json.load(agent.getresponse())["key"].encode()).hexdigest()
+
+
 class Rows(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.answer({"rows": rows("SELECT text FROM rows ORDER BY id")})
+        self.answer({"rows": rows("SELECT text FROM rows ORDER BY id"), "key": key()})
 
     def do_POST(self):
         form = urllib.parse.parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
