@@ -216,24 +216,34 @@ impl<'a> PredictionInputs<'a> {
     /// A sentence that says what was predicted for, and what of it nobody stated.
     fn source(&self) -> String {
         let Self { shape, stated_by, .. } = self;
-        // Evidence without a machine of its own claims none; only hot-plug need not be stated then.
-        let otherwise = if self.claims_machine() { "claimed" } else { "assumed" };
-        let word = |stated: bool| if stated { "stated" } else { otherwise };
-        let mut source = format!(
-            "{} vCPUs ({}), {} MiB ({}), {} root slots ({}), {} serial ports ({}), PCI hot-plug {} ({}), QEMU {} ({})",
-            shape.vcpus,
-            word(stated_by.vcpus),
-            shape.memory_mib,
-            word(stated_by.memory_mib),
-            shape.root_slots,
-            word(stated_by.root_slots),
-            shape.serial_ports,
-            word(stated_by.serial_ports),
-            if shape.pci_hotplug { "on" } else { "off" },
-            word(stated_by.pci_hotplug),
-            shape.qemu_version,
-            word(stated_by.qemu_version),
-        );
+        // Evidence without a machine of its own claims none, and only hot-plug has a default then.
+        let claimed = self.claims_machine();
+        let word = |stated: bool| match (stated, claimed) {
+            (true, _) => "stated",
+            (false, true) => "claimed",
+            (false, false) => "assumed",
+        };
+        let part = |stated: bool, value: String| {
+            if stated || claimed { format!("{value} ({})", word(stated)) } else { String::new() }
+        };
+        let parts = [
+            part(stated_by.vcpus, format!("{} vCPUs", shape.vcpus)),
+            part(stated_by.memory_mib, format!("{} MiB", shape.memory_mib)),
+            part(stated_by.root_slots, format!("{} root slots", shape.root_slots)),
+            part(stated_by.serial_ports, format!("{} serial ports", shape.serial_ports)),
+            format!(
+                "PCI hot-plug {} ({})",
+                if shape.pci_hotplug { "on" } else { "off" },
+                word(stated_by.pci_hotplug)
+            ),
+            part(stated_by.qemu_version, format!("QEMU {}", shape.qemu_version)),
+        ];
+        let known: Vec<_> =
+            parts.iter().filter(|part| !part.is_empty()).map(String::as_str).collect();
+        let mut source = known.join(", ");
+        if known.len() < parts.len() {
+            source.push_str("; the rest of the machine is neither stated nor claimed");
+        }
         if self.layout_proposed {
             source.push_str(&format!(
                 ", firmware layout {} (proposed by the log)",

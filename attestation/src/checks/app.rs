@@ -90,11 +90,16 @@ pub(crate) fn judge(
     if let Some(report) = report {
         let accepted = mr_config_ids(boot, inputs.evidence.app_compose.as_deref());
         let hint = "the host bound the TD to another app when it created it";
-        let expected = format!("{}, or zero", one_of(accepted.iter()));
-        let finding = Finding::new(expected, report.mr_config_id, hint);
-        let holds = accepted.iter().any(|id| mr_config::matches(&report.mr_config_id, id));
+        let found = report.mr_config_id;
+        let holds = accepted.iter().any(|id| mr_config::matches(&found, id));
+        let finding = Finding::new(bound_to(&accepted, &found, holds), found, hint);
         rows.judge(CheckName::MrConfigId, holds, finding);
     }
+}
+
+/// The one of the accepted values that was found, or all of them.
+fn bound_to(accepted: &[MrConfigId], found: &MrConfigId, holds: bool) -> String {
+    if holds { found.to_string() } else { format!("{}, or zero", one_of(accepted.iter())) }
 }
 
 /// What a host may have bound the TD to: the file, or the file with ids and pinned key provider.
@@ -249,5 +254,9 @@ mod tests {
         assert_eq!(mr_config_ids(&before, Some(b"another file")), [plain]);
         assert_eq!(mr_config_ids(&before, Some(&file)), [plain, pinned]);
         assert_eq!(mr_config_ids(&after, None), [plain, pinned]);
+        // The row shows the value that was found, if it is one of them.
+        assert_eq!(bound_to(&[plain, pinned], &pinned, true), pinned.to_string());
+        let either = bound_to(&[plain, pinned], &MrConfigId([7; 48]), false);
+        assert!(either.contains(&plain.to_string()) && either.contains(&pinned.to_string()));
     }
 }
