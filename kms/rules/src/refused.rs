@@ -160,6 +160,16 @@ pub enum Refused {
         /// That of its disk.
         runs_on: u32,
     },
+    /// an epoch beside the one that the disk is half under
+    #[error(
+        "the instance began to move to the epoch {moves_to}, and gets no keys of the epoch {found}"
+    )]
+    EpochOther {
+        /// As asked for.
+        found: u32,
+        /// The later epoch whose keys it got.
+        moves_to: u32,
+    },
     /// no number is left
     #[error("the open counter {0} is beyond the last one")]
     CountersUsedUp(u64),
@@ -268,9 +278,7 @@ impl Refused {
             }
             Self::EvaluationNumber { .. } => "let the collateral be fetched anew",
             Self::TcbDate { .. } => "update the platform's microcode and firmware",
-            Self::TcbStatus { .. } => {
-                "update the platform, or let the owners tolerate its status until a date"
-            }
+            Self::TcbStatus { .. } => "update the platform, or let owners tolerate its status",
             Self::Privileged => "drop danger_privileged from the app, or let the owners allow it",
             Self::Storage(_) => "use btrfs, or let the owners name the file system",
             Self::AppIdIsInstance(_) | Self::InstanceIdIsApp(_) | Self::InstanceOfOther { .. } => {
@@ -292,6 +300,7 @@ impl Refused {
             }
             Self::EpochUnknown { .. }
             | Self::EpochOlder { .. }
+            | Self::EpochOther { .. }
             | Self::CountersUsedUp(_)
             | Self::Superseded { .. }
             | Self::CounterUnknown { .. }
@@ -319,6 +328,7 @@ impl Refused {
             Self::EpochUnknown { .. } | Self::EpochOlder { .. } => {
                 "ask for the keys of the epoch that the instance runs on, or of a newer one"
             }
+            Self::EpochOther { .. } => "move the disk to that epoch first",
             Self::CountersUsedUp(_) => "this disk can be opened no more: make a new instance",
             Self::Superseded { .. } => "halt: another guest has the disk",
             Self::CounterUnknown { .. } => "open the disk first",

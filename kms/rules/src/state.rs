@@ -23,7 +23,10 @@ use crate::ledger::{Entry, Kind};
 use crate::policy::SignedPolicy;
 
 pub use environments::{Environment, accept_environment};
-pub use epochs::{Asked, Epochs, environment_epoch, instances_on, keys_epoch, offer_epoch};
+pub use epochs::{
+    Asked, Epochs, earlier_epochs, environment_epoch, instances_on, keys_epoch, newest_epoch,
+    offer_epoch,
+};
 pub use guests::{anchor, certify, open_disk, reasons, refusal, release, release_once};
 pub use instance::{Instance, Mount};
 pub use members::{Members, admit, give_root, lead, may_replicate};

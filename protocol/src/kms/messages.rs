@@ -65,12 +65,38 @@ pub struct AppKeyResponse {
     /// The epoch of all keys.
     #[prost(uint32, tag = "100")]
     pub epoch: u32,
-    /// The newest epoch; a guest that moves to it asks for its keys too, and anchors under it.
+    /// The epoch to which the instance should move, or that of these keys; a guest that moves asks
+    /// for its keys too, and anchors under it.
     #[prost(uint32, tag = "101")]
     pub newest_epoch: u32,
     /// Which keys these are: `dstyx` or `dstack`.
     #[prost(string, tag = "102")]
     pub keys: String,
+    /// Keys of the epochs before this one, the newest first: what was encrypted under them is read
+    /// until its epoch is retired.
+    #[prost(message, repeated, tag = "103")]
+    pub earlier: Vec<EarlierKeys>,
+}
+
+/// What an app keeps of an epoch that its instance does not run on any more.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EarlierKeys {
+    /// The epoch.
+    #[prost(uint32, tag = "100")]
+    pub epoch: u32,
+    /// X25519 secret of the app's environment; 32 bytes.
+    #[prost(bytes = "vec", tag = "101")]
+    #[serde(with = "hex_bytes")]
+    pub env_crypt_key: Vec<u8>,
+    /// secp256k1 scalar that the app's own keys are derived from; 32 bytes.
+    #[prost(bytes = "vec", tag = "102")]
+    #[serde(with = "hex_bytes")]
+    pub k256_key: Vec<u8>,
+    /// Recoverable signature of that key by the root's; 65 bytes.
+    #[prost(bytes = "vec", tag = "103")]
+    #[serde(with = "hex_bytes")]
+    pub k256_signature: Vec<u8>,
 }
 
 /// Asks for a new number under which the data disk is mounted.

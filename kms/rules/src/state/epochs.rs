@@ -3,7 +3,9 @@
 //! A later epoch begins with a new root, which a process makes and offers, and which owners certify
 //! once each of them that is needed took a share of it. Keys of earlier epochs can still be had: an
 //! instance runs on the epoch in which it first got keys until its guest has moved its disk and
-//! says so. An epoch ends when owners certify one that retires it.
+//! says so. From the moment that a guest has the keys of a later epoch its disk may be under them
+//! in part: it then moves to that one and no other, and needs both. An epoch ends when owners
+//! certify one that retires it.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +14,7 @@ use protocol::kms::{EpochKeys, Renewal};
 use protocol::rule::unless;
 
 use super::refused_document::{DocumentRefused, born};
-use super::{InstanceKey, State};
+use super::{Instance, InstanceKey, State};
 use crate::derivation::MAX_EPOCHS;
 use crate::ledger::{Entry, EpochOffered, Kind};
 use crate::refused::Refused;
@@ -117,28 +119,51 @@ pub(super) fn check_renewal(state: &State, renewal: &Renewal) -> Result<(), Docu
     unless(unknown.is_none(), || DocumentRefused::UnknownEpoch(*unknown.unwrap_or(&0)))?;
     let left = state.epochs.live.len() - retires.len() + usize::from(*keys != EpochKeys::None);
     unless((1..=MAX_EPOCHS).contains(&left), || DocumentRefused::EpochsLeft(left))?;
-    let found = retires.iter().map(|epoch| instances_on(state, *epoch)).sum();
+    let found = count(state, |instance| retires.iter().any(|epoch| instance.needs(*epoch)));
     unless(found <= *allowed, || DocumentRefused::Instances { found, allowed: *allowed })
 }
 
-/// How many instances run on an epoch.
+/// How many instances run on an epoch, or move to it.
 pub fn instances_on(state: &State, epoch: u32) -> u64 {
-    let on = state.instances.values().filter(|instance| instance.epoch() == epoch).count();
-    u64::try_from(on).unwrap_or(u64::MAX)
+    count(state, |instance| instance.needs(epoch))
+}
+
+fn count(state: &State, of: impl Fn(&Instance) -> bool) -> u64 {
+    let found = state.instances.values().filter(|instance| of(instance)).count();
+    u64::try_from(found).unwrap_or(u64::MAX)
+}
+
+/// The epoch to which an instance should move, or whose keys it has: the newest, but for one whose
+/// guest began to move to another.
+pub fn newest_epoch(state: &State, key: &InstanceKey) -> u32 {
+    let moves_to = state.instances.get(key).and_then(Instance::moves_to);
+    moves_to.unwrap_or_else(|| state.epochs.newest())
 }
 
 /// The epoch whose keys an instance gets.
 ///
 /// # Errors
-/// If the one that it asks for is not there, or is older than the one that it runs on.
+/// If the one that it asks for is not there, is older than the one that it runs on, or is not the
+/// one to which it began to move.
 pub fn keys_epoch(state: &State, key: &InstanceKey, asked: u32) -> Result<u32, Refused> {
     let newest = state.epochs.newest();
-    let runs_on = state.instances.get(key).map_or(newest, super::Instance::epoch);
+    let known = state.instances.get(key);
+    let runs_on = known.map_or(newest, Instance::epoch);
     let epoch = if asked == 0 { runs_on } else { asked };
     let live = state.epochs.keys(epoch).is_some();
     unless(live, || Refused::EpochUnknown { found: epoch, newest })?;
     unless(epoch >= runs_on || asked == 0, || Refused::EpochOlder { found: epoch, runs_on })?;
+    if let Some(moves_to) = known.and_then(Instance::moves_to) {
+        let begun = epoch == runs_on || epoch == moves_to;
+        unless(begun, || Refused::EpochOther { found: epoch, moves_to })?;
+    }
     Ok(epoch)
+}
+
+/// The epochs before the one whose keys an instance gets, the newest first: what apps encrypted
+/// under their keys must be read until they are retired.
+pub fn earlier_epochs(state: &State, epoch: u32) -> impl Iterator<Item = u32> {
+    state.epochs.live.range(..epoch).rev().map(|(earlier, _)| *earlier)
 }
 
 /// The epoch to whose key an app's environment is encrypted: the oldest that an instance of it runs

@@ -108,7 +108,7 @@ impl State {
         self.epochs.begin(epoch, &renewal);
         let newest = self.epochs.newest();
         for instance in self.instances.values_mut() {
-            if renewal.retires.contains(&instance.epoch()) {
+            if renewal.retires.iter().any(|epoch| instance.needs(*epoch)) {
                 instance.lost(newest);
             }
         }
@@ -189,7 +189,8 @@ impl State {
             return Err(rule("a second entry for one call"));
         }
         let epoch = released.epoch;
-        if self.epochs.keys(epoch).is_none() || known.is_some_and(|known| epoch < known.epoch()) {
+        let other = known.is_some_and(|known| !may_use(known, epoch));
+        if self.epochs.keys(epoch).is_none() || other {
             return Err(rule(format!("keys of the epoch {epoch}")));
         }
         let new = || Instance::new(&released.who, epoch);
@@ -235,7 +236,9 @@ impl State {
             return Err(rule(format!("the anchor {generation} under the open counter {counter}")));
         }
         if let Some(epoch) = anchored.epoch
-            && (self.epochs.keys(epoch).is_none() || epoch <= instance.epoch())
+            && (self.epochs.keys(epoch).is_none()
+                || epoch == instance.epoch()
+                || !may_use(instance, epoch))
         {
             return Err(rule(format!("a disk under the key of the epoch {epoch}")));
         }
@@ -271,6 +274,13 @@ impl RefusalWindow {
         let recorded = self.recorded + 1;
         (recorded <= MAX_REFUSALS).then_some(Self { recorded, ..self })
     }
+}
+
+/// Whether an instance may have the keys of an epoch: of its own, or of the later one to which it
+/// moves.
+fn may_use(instance: &Instance, epoch: u32) -> bool {
+    let later = instance.moves_to().map_or(epoch > instance.epoch(), |to| to == epoch);
+    epoch == instance.epoch() || later
 }
 
 fn check_version(document: &Document, signed: u64) -> Result<(), Fault> {

@@ -17,6 +17,7 @@ pub struct Instance {
     mount: Option<Mount>,
     anchor: Option<u64>,
     epoch: u32,
+    moves_to: Option<u32>,
 }
 
 /// The newest mount of a disk.
@@ -63,6 +64,7 @@ impl Instance {
             mount: None,
             anchor: None,
             epoch,
+            moves_to: None,
         }
     }
 
@@ -96,6 +98,16 @@ impl Instance {
         self.epoch
     }
 
+    /// The later epoch whose keys it got: its disk may be under that epoch's key in part.
+    pub fn moves_to(&self) -> Option<u32> {
+        self.moves_to
+    }
+
+    /// Whether its disk is lost without an epoch's root.
+    pub fn needs(&self, epoch: u32) -> bool {
+        self.epoch == epoch || self.moves_to == Some(epoch)
+    }
+
     /// Whether this file got keys before the one that got them last.
     pub fn is_older_file(&self, hash: &ComposeHash) -> bool {
         self.files.older.contains(hash)
@@ -125,6 +137,9 @@ impl Instance {
     pub(super) fn released(&mut self, released: &Released, at: ReleasedAt) {
         self.files.goes_to(released.who.compose_hash);
         self.images.goes_to(released.who.os_image_hash);
+        if released.epoch > self.epoch {
+            self.moves_to = Some(released.epoch);
+        }
         (self.last, self.released_at) = (Some(released.clone()), Some(at));
     }
 
@@ -134,13 +149,14 @@ impl Instance {
 
     pub(super) fn anchored(&mut self, generation: u64, epoch: Option<u32>) {
         self.anchor = Some(generation);
-        self.epoch = epoch.unwrap_or(self.epoch);
+        if let Some(epoch) = epoch {
+            (self.epoch, self.moves_to) = (epoch, None);
+        }
     }
 
     /// The key of its disk is erased: the next one is made anew, under another epoch's.
     pub(super) fn lost(&mut self, epoch: u32) {
-        self.anchor = None;
-        self.epoch = epoch;
+        (self.anchor, self.epoch, self.moves_to) = (None, epoch, None);
     }
 }
 

@@ -7,15 +7,16 @@ use kms_rules::guest::Guest;
 use kms_rules::ledger::{Call, Entry, Kind};
 use kms_rules::refused::Refused;
 use kms_rules::state::{self, Asked, Instance, State};
-use protocol::digest::{Ed25519Key, RequestId};
+use protocol::digest::{AppId, Ed25519Key, RequestId};
 use protocol::kms::{
-    AcceptEnvVersionResponse, AnchorResponse, AppKeyResponse, GetTempCaCertResponse,
+    AcceptEnvVersionResponse, AnchorResponse, AppKeyResponse, EarlierKeys, GetTempCaCertResponse,
     OpenDiskResponse, Request, SignCertRequest, SignCertResponse,
 };
 use protocol::prpc::{self, Encoding, PrpcError};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::agreement::{AGREED_WITHIN, Agreed, RECORDED_WITHIN};
+use super::epochs::Held;
 use super::{Inner, Member, MemberError};
 
 impl Member {
@@ -38,11 +39,7 @@ impl Member {
                 })?;
                 let mut keys = inner.keys(guest, request.epoch)?;
                 let answer = prpc::encode(&keys, encoding);
-                for secret in
-                    [&mut keys.disk_crypt_key, &mut keys.env_crypt_key, &mut keys.k256_key]
-                {
-                    secret.zeroize();
-                }
+                cleared(&mut keys);
                 Ok(answer)
             }
             Request::OpenDisk(_) => {
@@ -181,25 +178,50 @@ impl Inner {
     fn keys(&self, guest: &Guest, asked: u32) -> Result<AppKeyResponse, MemberError> {
         let held = self.root.as_ref().ok_or(MemberError::NoRoot)?;
         let epoch = epoch(self.state(), guest, asked)?;
+        let state = self.state();
         let root = held.epoch(epoch)?;
         let app_id = &guest.app_id;
-        let app_key = root.app_k256(app_id)?;
-        let signature = app_key_signed(&root.root_k256(), app_id, app_key.verifying_key());
-        let gateway = self.state().policy().and_then(|policy| policy.file().gateway_app_id);
+        let of_app = app_keys(held, app_id, epoch)?;
+        let earlier = state::earlier_epochs(state, epoch);
+        let earlier =
+            earlier.map(|earlier| app_keys(held, app_id, earlier)).collect::<Result<_, _>>()?;
+        let gateway = state.policy().and_then(|policy| policy.file().gateway_app_id);
         Ok(AppKeyResponse {
             ca_cert: held.authority_pem(epoch)?,
             disk_crypt_key: root.disk_key(app_id, guest.instance_id.as_ref()).to_vec(),
-            env_crypt_key: root.environment_key(app_id)?.to_vec(),
-            k256_key: app_key.to_bytes().to_vec(),
-            k256_signature: signature.to_vec(),
+            env_crypt_key: of_app.env_crypt_key,
+            k256_key: of_app.k256_key,
+            k256_signature: of_app.k256_signature,
             tproxy_app_id: String::new(),
             gateway_app_id: gateway.map(|id| id.to_string()).unwrap_or_default(),
             os_image_hash: guest.os_image_hash.0.to_vec(),
             epoch,
-            newest_epoch: self.state().epochs().newest(),
+            newest_epoch: state::newest_epoch(state, &(guest.app_id, guest.instance_id)),
             keys: root.keys().name().to_owned(),
+            earlier,
         })
     }
+}
+
+/// What an app has of an epoch, whichever its disk is under.
+fn app_keys(held: &Held, app_id: &AppId, epoch: u32) -> Result<EarlierKeys, MemberError> {
+    let root = held.epoch(epoch)?;
+    let app_key = root.app_k256(app_id)?;
+    let signature = app_key_signed(&root.root_k256(), app_id, app_key.verifying_key());
+    Ok(EarlierKeys {
+        epoch,
+        env_crypt_key: root.environment_key(app_id)?.to_vec(),
+        k256_key: app_key.to_bytes().to_vec(),
+        k256_signature: signature.to_vec(),
+    })
+}
+
+/// Clears the secrets of an answer that was written.
+fn cleared(keys: &mut AppKeyResponse) {
+    let own = [&mut keys.disk_crypt_key, &mut keys.env_crypt_key, &mut keys.k256_key];
+    let earlier =
+        keys.earlier.iter_mut().flat_map(|keys| [&mut keys.env_crypt_key, &mut keys.k256_key]);
+    own.into_iter().chain(earlier).for_each(|secret| secret.zeroize());
 }
 
 /// The epoch whose keys an instance gets.

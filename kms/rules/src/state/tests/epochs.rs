@@ -92,6 +92,71 @@ fn an_instance_stays_on_its_epoch_until_its_disk_moved() {
     assert_eq!(State::replay(&kms.entries).unwrap(), kms.state);
 }
 
+fn release_of(kms: &mut Kms, epoch: u32) -> Result<(), Refused> {
+    let asked = Asked { request_id: None, epoch };
+    let entry = release_once(&kms.state, &guest(), &MEMBER, asked, NOW)?.unwrap();
+    kms.append(entry);
+    Ok(())
+}
+
+#[test]
+fn a_disk_that_may_be_half_under_an_epoch_s_key_moves_to_that_one_and_needs_both() {
+    let mut kms = renewed();
+    let key = (guest().app_id, guest().instance_id);
+    release_of(&mut kms, 2).unwrap();
+    let certificate = offer(&mut kms, Renewal::default()).unwrap();
+    certify(&mut kms, &certificate).unwrap();
+    assert_eq!((kms.state.epochs().newest(), newest_epoch(&kms.state, &key)), (3, 2));
+    let other = Err(Refused::EpochOther { found: 3, moves_to: 2 });
+    assert_eq!(epoch_of(&kms, &guest(), 3), Err(other.clone().unwrap_err()));
+    assert_eq!(move_disk(&mut kms, 3), other);
+    assert_eq!(epoch_of(&kms, &guest(), 0), Ok(1));
+    release_of(&mut kms, 0).unwrap();
+    assert_eq!(epoch_of(&kms, &guest(), 2), Ok(2), "a later boot goes on with the move");
+    let on = |kms: &Kms| [1, 2, 3].map(|epoch| instances_on(&kms.state, epoch));
+    assert_eq!(on(&kms), [1, 1, 0]);
+    for (retires, found) in [(vec![1], 1), (vec![2], 1), (vec![1, 2], 1)] {
+        let renewal = Renewal { keys: EpochKeys::None, retires, ..Renewal::default() };
+        let refused = offer(&mut kms.clone(), renewal);
+        assert_eq!(refused, Err(DocumentRefused::Instances { found, allowed: 0 }));
+    }
+    assert_eq!(State::replay(&kms.entries).unwrap(), kms.state);
+
+    // A disk that is half under an erased key is made anew.
+    let mut lost = kms.clone();
+    move_disk(&mut lost, 1).unwrap();
+    let renewal = Renewal {
+        keys: EpochKeys::None,
+        retires: vec![2],
+        danger_loses_instances: 1,
+        ..Renewal::default()
+    };
+    let certificate = offer(&mut lost, renewal).unwrap();
+    certify(&mut lost, &certificate).unwrap();
+    let instance = &lost.state.instances()[&key];
+    assert_eq!((instance.epoch(), instance.moves_to(), instance.anchor()), (3, None, None));
+
+    move_disk(&mut kms, 2).unwrap();
+    assert_eq!(on(&kms), [0, 1, 0]);
+    assert_eq!(newest_epoch(&kms.state, &key), 3, "and may then move on");
+    assert_eq!(earlier_epochs(&kms.state, 3).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(State::replay(&kms.entries).unwrap(), kms.state);
+}
+
+#[test]
+fn a_ledger_in_which_a_disk_moves_to_two_epochs_at_once_is_refused() {
+    let mut kms = renewed();
+    release_of(&mut kms, 2).unwrap();
+    let certificate = offer(&mut kms, Renewal::default()).unwrap();
+    certify(&mut kms, &certificate).unwrap();
+    let asked = Asked { request_id: None, epoch: 2 };
+    let entry = release_once(&kms.state, &guest(), &MEMBER, asked, NOW).unwrap().unwrap();
+    let Kind::Released(released) = entry.kind.clone() else { panic!() };
+    let wrong = Kind::Released(crate::ledger::Released { epoch: 3, ..released });
+    assert!(kms.state.clone().apply(&Entry { kind: wrong, ..entry.clone() }).is_err());
+    kms.state.clone().apply(&entry).unwrap();
+}
+
 #[test]
 fn a_new_instance_begins_on_the_newest_epoch() {
     let mut file = crate::fixtures::policy_file(1);

@@ -5,9 +5,9 @@ use kms_rules::derivation::dstack::Roots;
 use kms_rules::state::Signed;
 use protocol::digest::AppId;
 use protocol::kms::{
-    AnchorRequest, AnchorResponse, AppIdRequest, AppKeyResponse, EpochKeys, GetAppKeyRequest,
-    LedgerRequest, LedgerResponse, NewEpochRequest, OpenDiskRequest, OpenDiskResponse,
-    PublicKeyResponse, Renewal, Request, RootCertificate, Share, StatusResponse,
+    AnchorRequest, AnchorResponse, AppIdRequest, AppKeyResponse, EarlierKeys, EpochKeys,
+    GetAppKeyRequest, LedgerRequest, LedgerResponse, NewEpochRequest, OpenDiskRequest,
+    OpenDiskResponse, PublicKeyResponse, Renewal, Request, RootCertificate, Share, StatusResponse,
 };
 
 use super::RootRecord;
@@ -86,6 +86,13 @@ fn both_epochs_give_their_keys_until_the_older_is_retired_and_shares_are_renewed
     let second = keys(&member, 2).unwrap();
     assert_ne!(second.disk_crypt_key, first.disk_crypt_key);
     assert_ne!((&second.k256_key, &second.ca_cert), (&first.k256_key, &first.ca_cert));
+    let earlier = EarlierKeys {
+        epoch: 1,
+        env_crypt_key: first.env_crypt_key.clone(),
+        k256_key: first.k256_key.clone(),
+        k256_signature: first.k256_signature.clone(),
+    };
+    assert_eq!((&first.earlier, &second.earlier), (&vec![], &vec![earlier]));
 
     drop(member);
     let old = restarted(&place, &first_shares).err().unwrap();
@@ -103,7 +110,8 @@ fn both_epochs_give_their_keys_until_the_older_is_retired_and_shares_are_renewed
     assert_eq!((status.epoch, status.epochs.len(), status.epochs[0].epoch), (3, 1, 2));
     drop(member);
     let member = restarted(&place, &third_shares).unwrap();
-    assert_eq!(keys(&member, 0).unwrap(), second);
+    // With the epoch its keys have gone, also those that the app had kept.
+    assert_eq!(keys(&member, 0).unwrap(), AppKeyResponse { earlier: vec![], ..second });
     assert!(keys(&member, 1).is_err());
     let ledger: LedgerResponse =
         call(&member, &place.owner(0), Request::Ledger(LedgerRequest { from: 0 })).unwrap();
