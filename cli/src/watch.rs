@@ -19,34 +19,38 @@ pub struct Watch {
     pub disk: PathBuf,
     /// QEMU, whose end ends the wait.
     pub qemu: Process,
-    /// Records that were reported already.
-    seen: usize,
+    /// When the newest record was made that was reported already; a full disk drops the oldest.
+    seen_micros: Option<u64>,
 }
 
 impl Watch {
     /// Nothing seen yet.
     pub fn new(disk: PathBuf, qemu: Process) -> Self {
-        Self { disk, qemu, seen: 0 }
+        Self { disk, qemu, seen_micros: None }
     }
 
     /// Waits until one of `phases` is recorded; reports each new record. A refusal is returned as
-    /// the record it is.
+    /// the record it is. While a guest says that it moves its disk, the wait begins anew.
     pub fn until(
         &mut self,
         phases: &[Phase],
         timeout: Duration,
         mut report: impl FnMut(&Record),
     ) -> Outcome<Record> {
-        let deadline = Instant::now() + timeout;
+        let mut deadline = Instant::now() + timeout;
         loop {
             // Asked before the disk is read: a machine that ends has written its last record by
             // then.
             let alive = self.qemu.alive();
             let records = self.records()?;
-            for record in records.iter().skip(self.seen) {
+            let seen_micros = self.seen_micros;
+            for record in records.iter().filter(|record| Some(record.uptime_micros) > seen_micros) {
                 report(record);
+                if record.refusal == Refusal::DiskMoves {
+                    deadline = Instant::now() + timeout;
+                }
             }
-            self.seen = self.seen.max(records.len());
+            self.seen_micros = records.last().map(|record| record.uptime_micros).or(seen_micros);
             let awaited = |record: &&Record| match record.refusal {
                 Refusal::None => phases.contains(&record.phase),
                 refusal => !refusal.goes_on(),

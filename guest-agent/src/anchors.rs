@@ -78,12 +78,22 @@ pub enum AnchorError {
 /// Writes what there is to the disk, and gives the generation of the commit that holds it; blocks.
 type Commit = Arc<dyn Fn() -> io::Result<u64> + Send + Sync>;
 
+/// What a mount of the data disk is under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mount {
+    /// Its number.
+    pub open_counter: u64,
+    /// The epoch of its key. Every anchor names it: the first one after a move moves the instance,
+    /// and a KMS that has given the disk up refuses.
+    pub epoch: u32,
+}
+
 /// The mounted data disk, as far as its KMS is told of it.
 pub struct Anchors<J: Judge = PinnedKms> {
     kms: Arc<KmsClient<J>>,
     reports: Reports,
     commit: Commit,
-    open_counter: u64,
+    mount: Mount,
     max_age: Option<Duration>,
     waiting: Semaphore,
     turn: Mutex<()>,
@@ -93,29 +103,29 @@ pub struct Anchors<J: Judge = PinnedKms> {
 
 impl<J: Judge> std::fmt::Debug for Anchors<J> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { open_counter, max_age, .. } = self;
+        let Self { mount, max_age, .. } = self;
         f.debug_struct("Anchors")
-            .field("open_counter", open_counter)
+            .field("mount", mount)
             .field("max_age", max_age)
             .finish_non_exhaustive()
     }
 }
 
 impl<J: Judge> Anchors<J> {
-    /// For the disk that is mounted under this open counter, which `commit` writes. An anchor older
-    /// than `max_age` ends the guest.
+    /// For the disk of this mount, which `commit` writes. An anchor older than `max_age` ends the
+    /// guest.
     pub fn new(
         kms: Arc<KmsClient<J>>,
         reports: Reports,
         commit: impl Fn() -> io::Result<u64> + Send + Sync + 'static,
-        open_counter: u64,
+        mount: Mount,
         max_age: Option<Duration>,
     ) -> Self {
         Self {
             kms,
             reports,
             commit: Arc::new(commit),
-            open_counter,
+            mount,
             max_age,
             waiting: Semaphore::new(MAX_WAITING),
             turn: Mutex::default(),
@@ -221,7 +231,8 @@ impl<J: Judge> Anchors<J> {
     async fn commit(&self) -> Result<AnchorRequest, AnchorError> {
         let commit = Arc::clone(&self.commit);
         let committed = tokio::task::spawn_blocking(move || commit());
-        let (generation, open_counter) = (committed.await??, self.open_counter);
+        let generation = committed.await??;
+        let Mount { open_counter, epoch } = self.mount;
         if generation >> GENERATION_BITS != open_counter {
             return Err(AnchorError::Window { generation, open_counter });
         }
@@ -229,7 +240,7 @@ impl<J: Judge> Anchors<J> {
             self.nearly_used
                 .call_once(|| self.reports.send(Phase::SystemReady, Refusal::GenerationsUsed));
         }
-        Ok(AnchorRequest { open_counter, generation, epoch: 0 })
+        Ok(AnchorRequest { open_counter, generation, epoch })
     }
 }
 
@@ -260,6 +271,10 @@ mod tests {
     /// What was committed last.
     const GENERATION: u64 = (COUNTER << GENERATION_BITS) + 3;
 
+    fn mount(open_counter: u64) -> Mount {
+        Mount { open_counter, epoch: 2 }
+    }
+
     /// The disk of a guest whose KMS is at these addresses, and the file of its status reports.
     fn anchors(
         directory: &Path,
@@ -268,7 +283,7 @@ mod tests {
     ) -> (Anchors<Says>, File) {
         let (kms, file) = client(directory, urls, Ok(()));
         let reports = Reports::to_file(file.try_clone().unwrap());
-        (Anchors::new(Arc::new(kms), reports, || Ok(GENERATION), COUNTER, max_age), file)
+        (Anchors::new(Arc::new(kms), reports, || Ok(GENERATION), mount(COUNTER), max_age), file)
     }
 
     /// What init was told, in order.
@@ -364,9 +379,19 @@ mod tests {
         let (url, opened) = kms(Ok(()), &[]).await;
         let (kms, file) = client(directory.path(), &[url], Ok(()));
         let reports = Reports::to_file(file);
-        let anchors = Anchors::new(Arc::new(kms), reports, || Ok(GENERATION), COUNTER + 1, None);
+        let anchors =
+            Anchors::new(Arc::new(kms), reports, || Ok(GENERATION), mount(COUNTER + 1), None);
         assert!(matches!(anchors.anchor().await, Err(AnchorError::Window { .. })));
         assert_eq!(opened.load(std::sync::atomic::Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn every_anchor_says_under_which_epoch_the_disk_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let (anchors, _) = anchors(directory.path(), &[], None);
+        let request = anchors.commit().await.unwrap();
+        let expected = AnchorRequest { open_counter: COUNTER, generation: GENERATION, epoch: 2 };
+        assert_eq!(request, expected);
     }
 
     #[test]

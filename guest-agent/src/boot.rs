@@ -202,7 +202,7 @@ pub mod tests {
         // Tests have runtimes of their own, in which no other may be entered.
         let entered = std::thread::spawn(move || {
             runtime.block_on(async {
-                let never = async || panic!("there is no KMS");
+                let never = async |_| panic!("there is no KMS");
                 let released = keys_released::release(&read, &memory(), never).await?.is_some();
                 assert!(!released, "a guest without a KMS has no keys");
                 let keys = KeysReleased { read, released: None };

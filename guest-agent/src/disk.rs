@@ -4,6 +4,7 @@
 //! key that was drawn here, made anew at every boot and read only where this boot wrote it. With a
 //! KMS it is encrypted under the key that the KMS released, and kept: whether it is made anew says
 //! the KMS's anchor, never the disk, and the kernel's mount refuses an older state of it. Where the
+//! KMS has a newer epoch, the disk is moved to its key before it is mounted. Where the
 //! measured file says so by a word of danger, named volumes are on a disk without encryption that
 //! is kept, and all else is in memory. What goes onto a disk first is a file system that was made
 //! with the image, which is then grown to the disk's size. An agent that starts again finds its
@@ -25,23 +26,31 @@ use protocol::disk_template::{self, TemplateError};
 use protocol::kms::{OpenDiskRequest, OpenDiskResponse};
 use protocol::status::{Phase, Refusal};
 
-use crate::anchors::{AnchorError, Anchors};
+use crate::anchors::{AnchorError, Anchors, Mount};
 use crate::keys::AppKeys;
 use crate::kms_client::{KmsClient, KmsError};
 use crate::memory::{DiskState, Memory, MemoryError};
 use crate::reports::Reports;
 use crate::sys;
+use device::Device;
+use epoch::move_disk;
 use generations::{Generations, GenerationsError};
 use key::Key;
 use mapper::{Mapper, MapperError};
 use mounted::Mounted;
+use moving::MoveError;
 
+mod device;
+mod epoch;
 mod filling;
 mod generations;
+mod journal;
 mod key;
 mod mapper;
 mod mounted;
+mod moving;
 mod plain;
+mod xts;
 
 /// Where everything that the app brings and writes lies: images, volumes, containers' changes,
 /// logs.
@@ -85,6 +94,9 @@ pub enum DiskError {
     /// what earlier agents kept of it
     #[error(transparent)]
     Memory(#[from] MemoryError),
+    /// it is still under another epoch's key
+    #[error(transparent)]
+    Move(#[from] MoveError),
     /// the KMS gives no numbers for it
     #[error(transparent)]
     Kms(#[from] KmsError),
@@ -132,6 +144,7 @@ impl DiskError {
             | Self::Generations(_)
             | Self::Io { .. }
             | Self::Mapper(_)
+            | Self::Move(_)
             | Self::Template(_)
             | Self::Memory(_)
             | Self::Gone
@@ -202,21 +215,22 @@ pub async fn open(
         (Some(device), _) => device,
         (None, Opening::Plain) => open_plain(&find(disks)?, memory)?,
         (None, Opening::ForThisBoot(_)) => make_for_this_boot(&find(disks)?, file_system, memory)?,
-        (None, Opening::Kept { keys, kms, .. }) => {
-            mount_kept(&find(disks)?, keys, kms, memory).await?
+        (None, Opening::Kept { keys, kms, reports, .. }) => {
+            mount_kept(&find(disks)?, keys, kms, memory, reports).await?
         }
     };
     grow(&device, mount_point, file_system)?;
     let anchors = match opening {
-        Opening::Kept { kms, reports, anchor_max_age, .. } => {
+        Opening::Kept { keys, kms, reports, anchor_max_age } => {
             let open_counter = memory.read()?.open_counter.ok_or(DiskError::Gone)?;
+            let mount = Mount { open_counter, epoch: keys.epoch };
             let mount_point = File::open(mount_point).map_err(io_error(mount_point))?;
             let (kms, reports) = (Arc::clone(kms), reports.clone());
             Some(Arc::new(Anchors::new(
                 kms,
                 reports,
                 move || sys::commit_btrfs(&mount_point),
-                open_counter,
+                mount,
                 *anchor_max_age,
             )))
         }
@@ -287,12 +301,14 @@ fn make_for_this_boot(
 }
 
 /// Mounts the disk under the released key and the numbers of the KMS, filled anew where it was
-/// never anchored; gives the device that is mounted.
+/// never anchored, and moved where it is still under an older key; gives the device that is
+/// mounted.
 async fn mount_kept(
     disk: &Disk,
     keys: &AppKeys,
     kms: &KmsClient,
     memory: &Memory,
+    reports: &Reports,
 ) -> Result<PathBuf, DiskError> {
     // Asked for anew by every agent that mounts: a number is never used twice, also not after a
     // mount that failed.
@@ -304,6 +320,10 @@ async fn mount_kept(
         kept.disk = DiskState::Opening;
         kept.open_counter = Some(generations.open_counter());
     })?;
+    if let Some(from) = keys.moves_from.as_ref().filter(|_| !generations.is_first()) {
+        let device = Device::open(&disk.node, disk.blocks()).map_err(io_error(&disk.node))?;
+        move_disk(device, from, &keys.disk, reports).await?;
+    }
     encrypted(disk, &Key::released(&keys.disk), |device| {
         if generations.is_first() {
             fill(device, disk.bytes(), StorageFs::Btrfs)?;
@@ -407,6 +427,10 @@ impl Disk {
 
     fn bytes(&self) -> u64 {
         self.sectors * SECTOR_BYTES
+    }
+
+    fn blocks(&self) -> u64 {
+        self.bytes() / disk_template::BLOCK_BYTES as u64
     }
 }
 

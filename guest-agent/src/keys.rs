@@ -8,7 +8,7 @@ use std::fmt;
 
 use k256::ecdsa::SigningKey;
 use protocol::digest::{AppId, Sha256Digest};
-use protocol::kms::AppKeyResponse;
+use protocol::kms::{AppKeyResponse, EarlierKeys};
 use x509_cert::der::DecodePem as _;
 use zeroize::Zeroizing;
 
@@ -16,6 +16,8 @@ use zeroize::Zeroizing;
 const MAX_CA_CERT_BYTES: usize = 8 * 1024;
 /// r, s and the recovery id.
 const RECOVERABLE_SIGNATURE_BYTES: usize = 65;
+/// Most epochs before the newest: a KMS keeps 16.
+const MAX_EARLIER: usize = 15;
 
 /// Why an answer holds no keys that can be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +44,29 @@ pub enum KeysError {
     /// keys of no epoch
     #[error("epoch: 0, the first is 1")]
     Epoch,
+    /// keys of another epoch than was asked for
+    #[error("epoch: {found}, asked for {expected}")]
+    OtherEpoch {
+        /// As answered.
+        found: u32,
+        /// As asked for.
+        expected: u32,
+    },
+    /// earlier epochs that are none
+    #[error("earlier: not at most {MAX_EARLIER} epochs before this one, the newest first")]
+    Earlier,
+}
+
+/// What an app keeps of an epoch before its own, until that is retired.
+pub struct EarlierEpoch {
+    /// The epoch.
+    pub epoch: u32,
+    /// The secp256k1 scalar that keys of the app were derived from.
+    pub k256_key: Zeroizing<[u8; 32]>,
+    /// Signature of that key by the cluster's of that epoch; 65 bytes.
+    pub k256_signature: Vec<u8>,
+    /// X25519 secret of the app's environment.
+    pub environment: Zeroizing<[u8; 32]>,
 }
 
 /// What a KMS released to this guest.
@@ -62,6 +87,11 @@ pub struct AppKeys {
     pub os_image_hash: Sha256Digest,
     /// Which root the keys come from.
     pub epoch: u32,
+    /// Of the epochs before it, the newest first.
+    pub earlier: Vec<EarlierEpoch>,
+    /// The key that the data disk was left under, where that is an older epoch's: it is to be
+    /// moved.
+    pub moves_from: Option<Zeroizing<[u8; 64]>>,
 }
 
 impl AppKeys {
@@ -69,11 +99,9 @@ impl AppKeys {
     pub fn of(response: AppKeyResponse) -> Result<Self, KeysError> {
         let disk = Zeroizing::new(response.disk_crypt_key);
         let environment = Zeroizing::new(response.env_crypt_key);
-        let k256_key = Zeroizing::new(response.k256_key);
-        let k256_key = secret("k256_key", &k256_key)?;
-        SigningKey::from_slice(&*k256_key).map_err(|_| KeysError::Scalar)?;
-        let k256_signature: [u8; RECOVERABLE_SIGNATURE_BYTES] =
-            exactly("k256_signature", &response.k256_signature)?;
+        let earlier: Result<Vec<_>, _> =
+            response.earlier.into_iter().map(EarlierEpoch::of).collect();
+        let (k256_key, k256_signature) = app_key(response.k256_key, &response.k256_signature)?;
         let one_certificate = response.ca_cert.len() <= MAX_CA_CERT_BYTES
             && x509_cert::Certificate::from_pem(&response.ca_cert).is_ok();
         if !one_certificate {
@@ -86,17 +114,52 @@ impl AppKeys {
         if response.epoch == 0 {
             return Err(KeysError::Epoch);
         }
+        let earlier = earlier?;
+        let epochs = earlier.iter().map(|earlier| earlier.epoch);
+        let descending = std::iter::once(response.epoch).chain(epochs).is_sorted_by(|a, b| a > b);
+        if earlier.len() > MAX_EARLIER || !descending {
+            return Err(KeysError::Earlier);
+        }
         Ok(Self {
             ca_cert: response.ca_cert,
             k256_key,
-            k256_signature: k256_signature.to_vec(),
+            k256_signature,
             environment: secret("env_crypt_key", &environment)?,
             disk: secret("disk_crypt_key", &disk)?,
             gateway_app_id: response.gateway_app_id,
             os_image_hash: Sha256Digest(exactly("os_image_hash", &response.os_image_hash)?),
             epoch: response.epoch,
+            earlier,
+            moves_from: None,
         })
     }
+
+    /// The same of a guest whose disk was left under this key.
+    pub fn moving_from(mut self, disk: &[u8]) -> Result<Self, KeysError> {
+        self.moves_from = Some(secret("disk_crypt_key", disk)?);
+        Ok(self)
+    }
+}
+
+impl EarlierEpoch {
+    fn of(keys: EarlierKeys) -> Result<Self, KeysError> {
+        let environment = Zeroizing::new(keys.env_crypt_key);
+        let (k256_key, k256_signature) = app_key(keys.k256_key, &keys.k256_signature)?;
+        if keys.epoch == 0 {
+            return Err(KeysError::Epoch);
+        }
+        let environment = secret("env_crypt_key", &environment)?;
+        Ok(Self { epoch: keys.epoch, k256_key, k256_signature, environment })
+    }
+}
+
+/// The app's scalar, and the signature of its key.
+fn app_key(key: Vec<u8>, signature: &[u8]) -> Result<(Zeroizing<[u8; 32]>, Vec<u8>), KeysError> {
+    let key = Zeroizing::new(key);
+    let key = secret("k256_key", &key)?;
+    SigningKey::from_slice(&*key).map_err(|_| KeysError::Scalar)?;
+    let signature: [u8; RECOVERABLE_SIGNATURE_BYTES] = exactly("k256_signature", signature)?;
+    Ok((key, signature.to_vec()))
 }
 
 impl fmt::Debug for AppKeys {
@@ -142,6 +205,42 @@ pub mod tests {
             epoch: 1,
             ..AppKeyResponse::default()
         }
+    }
+
+    /// Keys of an epoch before that of a later answer.
+    pub fn earlier(epoch: u32, byte: u8) -> EarlierKeys {
+        EarlierKeys {
+            epoch,
+            env_crypt_key: vec![byte; 32],
+            k256_key: vec![byte; 32],
+            k256_signature: vec![byte; 65],
+        }
+    }
+
+    #[test]
+    fn earlier_epochs_come_with_their_keys_the_newest_first() {
+        let answer =
+            |epochs: Vec<EarlierKeys>| AppKeyResponse { epoch: 5, earlier: epochs, ..response() };
+        let keys = AppKeys::of(answer(vec![earlier(4, 6), earlier(2, 7)])).unwrap();
+        let found: Vec<_> =
+            keys.earlier.iter().map(|keys| (keys.epoch, keys.environment[0])).collect();
+        assert_eq!((found, keys.moves_from), (vec![(4, 6), (2, 7)], None));
+        for wrong in [
+            vec![earlier(5, 6)],
+            vec![earlier(6, 6)],
+            vec![earlier(2, 6), earlier(4, 7)],
+            vec![earlier(2, 6), earlier(2, 6)],
+        ] {
+            assert_eq!(AppKeys::of(answer(wrong)).err(), Some(KeysError::Earlier));
+        }
+        let many = (1..=16).rev().map(|epoch| earlier(epoch, 1)).collect();
+        let many = AppKeyResponse { epoch: 17, earlier: many, ..response() };
+        assert_eq!(AppKeys::of(many).err(), Some(KeysError::Earlier));
+        let short = EarlierKeys { env_crypt_key: vec![1; 31], ..earlier(2, 1) };
+        assert!(matches!(AppKeys::of(answer(vec![short])), Err(KeysError::Length { .. })));
+        let none = EarlierKeys { k256_key: vec![0; 32], ..earlier(2, 1) };
+        assert_eq!(AppKeys::of(answer(vec![none])).err(), Some(KeysError::Scalar));
+        assert_eq!(AppKeys::of(answer(vec![earlier(0, 1)])).err(), Some(KeysError::Epoch));
     }
 
     #[test]

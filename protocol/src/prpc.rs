@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn the_three_ways_to_say_the_same_are_the_same() {
         let expected =
-            GetKeyArgs { path: "a b".into(), purpose: String::new(), algorithm: "k256".into() };
+            GetKeyArgs { path: "a b".into(), algorithm: "k256".into(), ..GetKeyArgs::default() };
         assert_eq!(json(r#"{"path":"a b","algorithm":"k256","newer":[1]}"#), Ok(expected.clone()));
         let bytes = [b"\x0a\x03a b\x1a\x04k256".as_slice(), b"\x9a\x06\x00"].concat();
         assert_eq!(Arguments::Body(Encoding::Protobuf, &bytes).decode(), Ok(expected.clone()));

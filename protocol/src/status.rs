@@ -117,13 +117,21 @@ codes! {
         AnchorTooOld = 42, "the KMS was not told how far the data disk is for longer than the app's measured file allows, so this guest ends";
         UpgradeUndone = 43, "this version of the app did not come to run in time: its volumes were put back as they were before its first start";
         GenerationsUsed = 44, "the data disk has been written so often since this boot that it will soon be read-only; start the guest again";
+        DiskMoves = 45, "the data disk is being encrypted under the keys of another epoch; the guest goes on when that is done";
     }
 }
 
 impl Refusal {
     /// Whether the guest goes on and may yet succeed: a record with it ends no wait for a phase.
     pub fn goes_on(self) -> bool {
-        matches!(self, Self::KmsAway | Self::KmsForeign | Self::AnchorLate | Self::GenerationsUsed)
+        matches!(
+            self,
+            Self::KmsAway
+                | Self::KmsForeign
+                | Self::AnchorLate
+                | Self::GenerationsUsed
+                | Self::DiskMoves
+        )
     }
 }
 
@@ -311,6 +319,7 @@ mod tests {
         for phase in [Phase::KeysReleased, Phase::DiskOpened] {
             assert!(ends(phase, Refusal::KmsRefused) && ends(phase, Refusal::DiskOld));
             assert!(!ends(phase, Refusal::KmsAway) && !ends(phase, Refusal::None));
+            assert!(!ends(phase, Refusal::DiskMoves));
         }
         assert!(ends(Phase::EnvironmentOpened, Refusal::EnvironmentRefused));
         assert!(!ends(Phase::EnvironmentOpened, Refusal::KmsAway));

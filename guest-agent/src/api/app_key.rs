@@ -34,13 +34,14 @@ pub(super) struct AppKey {
     signature_chain: Vec<Vec<u8>>,
 }
 
-/// The key that `args` names.
+/// The key that `args` names; of an earlier epoch until that is retired.
 pub(super) fn get(keys: &AppKeys, args: &GetKeyArgs) -> Result<GetKeyResponse, SignatureError> {
     let algorithm = match args.algorithm.as_str() {
         "" => Algorithm::Secp256k1,
         named => Algorithm::named(named)?,
     };
-    let AppKey { key, signature_chain, .. } = app_key(keys, &args.path, &args.purpose, algorithm)?;
+    let AppKey { key, signature_chain, .. } =
+        app_key(of_epoch(keys, args.epoch)?, &args.path, &args.purpose, algorithm)?;
     Ok(GetKeyResponse { key: key.to_vec(), signature_chain })
 }
 
@@ -48,7 +49,7 @@ pub(super) fn get(keys: &AppKeys, args: &GetKeyArgs) -> Result<GetKeyResponse, S
 pub(super) fn sign(keys: &AppKeys, request: &SignRequest) -> Result<SignResponse, SignatureError> {
     let algorithm = Algorithm::named(&request.algorithm)?;
     let AppKey { key, public_key, signature_chain } =
-        app_key(keys, SIGNING_PATH, SIGNING_PURPOSE, algorithm)?;
+        app_key(of_epoch(keys, 0)?, SIGNING_PATH, SIGNING_PURPOSE, algorithm)?;
     let signature = match algorithm {
         Algorithm::Ed25519 => {
             ed25519_dalek::SigningKey::from_bytes(&key).sign(&request.data).to_vec()
@@ -73,7 +74,7 @@ pub(super) fn sign(keys: &AppKeys, request: &SignRequest) -> Result<SignResponse
 /// Report data that names the signing key: its algorithm and public half as text.
 pub(super) fn report_data(keys: &AppKeys, algorithm: &str) -> Result<ReportData, SignatureError> {
     let algorithm = Algorithm::named(algorithm)?;
-    let key = app_key(keys, SIGNING_PATH, SIGNING_PURPOSE, algorithm)?;
+    let key = app_key(of_epoch(keys, 0)?, SIGNING_PATH, SIGNING_PURPOSE, algorithm)?;
     let label = match algorithm {
         Algorithm::Ed25519 => "dip1::ed25519-pk:",
         Algorithm::Secp256k1 | Algorithm::Secp256k1Prehashed => "dip1::secp256k1c-pk:",
@@ -90,13 +91,31 @@ pub(super) fn derive(from: &[u8; 32], path: &str) -> Zeroizing<[u8; 32]> {
     key
 }
 
+/// The app's key of one epoch, from which its others are derived.
+#[derive(Clone, Copy)]
+struct OfEpoch<'a> {
+    key: &'a [u8; 32],
+    signature: &'a [u8],
+}
+
+/// The app's key of an epoch; 0 is the one that the instance runs on.
+fn of_epoch(keys: &AppKeys, epoch: u32) -> Result<OfEpoch<'_>, SignatureError> {
+    if epoch == 0 || epoch == keys.epoch {
+        return Ok(OfEpoch { key: &keys.k256_key, signature: &keys.k256_signature });
+    }
+    let earlier = keys.earlier.iter().find(|earlier| earlier.epoch == epoch);
+    let unknown = SignatureError::Epoch { found: epoch, runs_on: keys.epoch };
+    let earlier = earlier.ok_or(unknown)?;
+    Ok(OfEpoch { key: &earlier.k256_key, signature: &earlier.k256_signature })
+}
+
 fn app_key(
-    keys: &AppKeys,
+    of_epoch: OfEpoch<'_>,
     path: &str,
     purpose: &str,
     algorithm: Algorithm,
 ) -> Result<AppKey, SignatureError> {
-    let key = derive(&keys.k256_key, path);
+    let key = derive(of_epoch.key, path);
     let public_key = match algorithm {
         Algorithm::Ed25519 => {
             ed25519_dalek::SigningKey::from_bytes(&key).verifying_key().to_bytes().to_vec()
@@ -106,10 +125,10 @@ fn app_key(
         }
     };
     let signed = Keccak256::digest(format!("{purpose}:{}", hex::encode(&public_key)));
-    let (signature, recovery) = secp256k1(&keys.k256_key)?.sign_prehash_recoverable(&signed);
+    let (signature, recovery) = secp256k1(of_epoch.key)?.sign_prehash_recoverable(&signed);
     let mut by_app = signature.to_vec();
     by_app.push(recovery.to_byte());
-    let signature_chain = vec![by_app, keys.k256_signature.clone()];
+    let signature_chain = vec![by_app, of_epoch.signature.to_vec()];
     Ok(AppKey { key, public_key, signature_chain })
 }
 
@@ -147,7 +166,13 @@ mod tests {
             if algorithm == "p256" {
                 continue;
             }
-            let args = GetKeyArgs { path, purpose: purpose.clone(), algorithm: algorithm.clone() };
+            let (purpose, algorithm) = (purpose.clone(), algorithm.clone());
+            let args = GetKeyArgs {
+                path,
+                purpose: purpose.clone(),
+                algorithm: algorithm.clone(),
+                epoch: 0,
+            };
             let found = get(&keys(), &args).unwrap();
             assert_eq!(hex::encode(found.key), key);
             let [by_app, by_cluster] = &found.signature_chain[..] else { panic!() };
@@ -164,6 +189,25 @@ mod tests {
             seen += 1;
         }
         assert_eq!(seen, 5);
+    }
+
+    #[test]
+    fn a_key_of_an_earlier_epoch_can_be_had_while_the_kms_gives_it() {
+        let before = get(&keys(), &GetKeyArgs::default()).unwrap();
+        let mut moved = response();
+        let earlier = protocol::kms::EarlierKeys {
+            epoch: 1,
+            k256_key: std::mem::replace(&mut moved.k256_key, vec![9; 32]),
+            k256_signature: std::mem::replace(&mut moved.k256_signature, vec![8; 65]),
+            env_crypt_key: vec![7; 32],
+        };
+        (moved.epoch, moved.earlier) = (2, vec![earlier]);
+        let moved = AppKeys::of(moved).unwrap();
+        let of = |epoch| get(&moved, &GetKeyArgs { epoch, ..GetKeyArgs::default() });
+        assert_eq!(of(1).unwrap(), before);
+        assert_eq!(of(0), of(2));
+        assert_ne!(of(0).unwrap(), before);
+        assert_eq!(of(3), Err(SignatureError::Epoch { found: 3, runs_on: 2 }));
     }
 
     #[test]

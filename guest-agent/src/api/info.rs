@@ -67,6 +67,7 @@ pub(super) fn info(boot: &Boot, app_cert: String, public: bool) -> Result<AppInf
         vm_config: if shown { vm_config(boot) } else { String::new() },
         cloud_vendor: String::new(),
         cloud_product: String::new(),
+        epoch: boot.keys.as_ref().map_or(0, |keys| keys.epoch),
     })
 }
 

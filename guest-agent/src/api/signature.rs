@@ -26,6 +26,14 @@ pub enum SignatureError {
     /// what was signed is no digest
     #[error("pre-hashed signing takes a digest of {DIGEST_BYTES} bytes, found {0}")]
     Digest(usize),
+    /// an epoch whose keys are not here
+    #[error("there are no keys of the epoch {found}: this instance runs on {runs_on}")]
+    Epoch {
+        /// As asked for.
+        found: u32,
+        /// That of its keys.
+        runs_on: u32,
+    },
     /// a derived key that is none, with a probability of 2^-128
     #[error("the derived bytes are not a scalar of secp256k1: take another path")]
     Key,

@@ -130,7 +130,8 @@ fn names(leaf: &Certificate) -> String {
 async fn keys_and_signatures_are_the_same_in_every_call_and_encoding() {
     let directory = tempfile::tempdir().unwrap();
     let api = api(directory.path());
-    let args = GetKeyArgs { path: "vms".into(), purpose: "signing".into(), algorithm: "".into() };
+    let args =
+        GetKeyArgs { path: "vms".into(), purpose: "signing".into(), ..GetKeyArgs::default() };
     let key: GetKeyResponse = ask(&api, Service::DstackGuest, "GetKey", &args).await.unwrap();
     let older: DeriveK256KeyResponse =
         ask(&api, Service::Tappd, "DeriveK256Key", &args).await.unwrap();

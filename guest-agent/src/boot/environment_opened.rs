@@ -104,17 +104,17 @@ async fn opened(
 ) -> Result<Environment, BootError> {
     let Some(text) = &read.handover.encrypted_env else { return Ok(Environment::default()) };
     let bytes = STANDARD.decode(text).map_err(EnvironmentFault::Base64)?;
-    let secret = &keys.ok_or(EnvironmentFault::NoKeys)?.environment;
+    let keys = keys.ok_or(EnvironmentFault::NoKeys)?;
     let (variables, envelope) = match read.app.env_envelope {
-        EnvEnvelope::DangerDstack => {
-            (open_dstack(&bytes, secret).map_err(EnvironmentFault::Unopened)?, None)
-        }
+        EnvEnvelope::DangerDstack => (with_any(keys, |secret| open_dstack(&bytes, secret))?, None),
         EnvEnvelope::Signed | EnvEnvelope::DangerUnsigned => {
             let envelope = Envelope::parse(&bytes).map_err(OpenError::Envelope);
             let envelope = envelope.map_err(EnvironmentFault::Unopened)?;
             let handover = &read.handover;
-            let variables = open(&envelope, secret, handover.app_id, handover.compose_hash);
-            (variables.map_err(EnvironmentFault::Unopened)?, Some(envelope))
+            let variables = with_any(keys, |secret| {
+                open(&envelope, secret, handover.app_id, handover.compose_hash)
+            });
+            (variables?, Some(envelope))
         }
     };
     check_names(&variables, &read.app.allowed_envs)?;
@@ -133,6 +133,19 @@ async fn opened(
     }
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     Ok(variables.iter().map(owned).collect())
+}
+
+/// What the app's key opens, or that of an earlier epoch: an environment stays encrypted to the one
+/// that it was sealed to.
+fn with_any(
+    keys: &AppKeys,
+    open: impl Fn(&[u8; 32]) -> Result<Variables, OpenError>,
+) -> Result<Variables, EnvironmentFault> {
+    let opened = open(&keys.environment).or_else(|error| {
+        let mut earlier = keys.earlier.iter();
+        earlier.find_map(|keys| open(&keys.environment).ok()).ok_or(error)
+    });
+    opened.map_err(EnvironmentFault::Unopened)
 }
 
 fn check_names(variables: &Variables, allowed: &[String]) -> Result<(), EnvironmentFault> {
@@ -170,6 +183,7 @@ mod tests {
     use protocol::digest::{AppId, ComposeHash};
     use protocol::environment::{Header, Signature, Suite};
     use protocol::handover::Handover;
+    use protocol::kms::AppKeyResponse;
     use tee::fixtures::SoftwareTee;
     use zeroize::Zeroizing;
 
@@ -263,6 +277,30 @@ mod tests {
         let never = async |_| panic!("it was accepted in this boot");
         let again = opened(&read, Some(&keys()), &memory, never).await.unwrap();
         assert_eq!(again, variables);
+    }
+
+    #[tokio::test]
+    async fn an_environment_that_was_sealed_in_an_earlier_epoch_opens_until_that_is_retired() {
+        let file = file("");
+        let envelope = sealed(&file, &["KEY"]).to_bytes();
+        let read = read(&file, Some(&envelope));
+        let mut earlier = crate::keys::tests::earlier(1, 3);
+        earlier.env_crypt_key = keys().environment.to_vec();
+        let newer = |earlier| AppKeyResponse {
+            epoch: 3,
+            env_crypt_key: vec![9; 32],
+            earlier,
+            ..response()
+        };
+        let accept = async |request: AcceptEnvVersionRequest| {
+            Ok(AcceptEnvVersionResponse { counter: request.counter })
+        };
+        let both = AppKeys::of(newer(vec![crate::keys::tests::earlier(2, 8), earlier])).unwrap();
+        let variables = opened(&read, Some(&both), &memory(), accept).await.unwrap();
+        assert_eq!(variables.get("KEY"), Some("KEY-secret"));
+        let retired = AppKeys::of(newer(vec![crate::keys::tests::earlier(2, 8)])).unwrap();
+        let refused = opened(&read, Some(&retired), &memory(), accept).await.unwrap_err();
+        assert_eq!(code(&refused), Refusal::EnvironmentUnopened);
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use protocol::status::Phase;
 
 use super::{BootError, HandoverRead, PhaseError};
 use crate::disk::Opening;
-use crate::keys::AppKeys;
+use crate::keys::{AppKeys, KeysError};
 use crate::kms_client::{AgentProof, KmsClient, KmsError, PinnedKms};
 use crate::memory::Memory;
 use crate::quotes::QuoteDesk;
@@ -40,11 +40,12 @@ pub struct Released {
     pub kms: Arc<KmsClient>,
 }
 
-/// The call with a number of its own: however often it has to be made again, it is one decision.
-fn request() -> Result<GetAppKeyRequest, KmsError> {
+/// The call for the keys of an epoch, or with 0 of the one that the instance runs on. It has a
+/// number of its own: however often it has to be made again, it is one decision.
+fn request(epoch: u32) -> Result<GetAppKeyRequest, KmsError> {
     let mut id = RequestId([0; 16]);
     getrandom::fill(&mut id.0).map_err(TlsError::from)?;
-    Ok(GetAppKeyRequest { request_id: id.0.to_vec(), ..GetAppKeyRequest::default() })
+    Ok(GetAppKeyRequest { request_id: id.0.to_vec(), epoch, ..GetAppKeyRequest::default() })
 }
 
 impl KeysReleased {
@@ -58,8 +59,8 @@ impl KeysReleased {
     ) -> Result<Self, PhaseError> {
         let entered = async {
             let kms = client(&read, desk, reports)?;
-            let ask = async || match &kms {
-                Some(kms) => kms.wait_for(Phase::AgentStarted, METHOD, &request()?).await,
+            let ask = async |epoch| match &kms {
+                Some(kms) => kms.wait_for(Phase::AgentStarted, METHOD, &request(epoch)?).await,
                 None => Err(KmsError::NoAddress),
             };
             let keys = release(&read, memory, ask).await?;
@@ -117,14 +118,14 @@ fn client(
 pub(super) async fn release(
     read: &HandoverRead,
     memory: &Memory,
-    ask: impl AsyncFnOnce() -> Result<AppKeyResponse, KmsError>,
+    ask: impl AsyncFn(u32) -> Result<AppKeyResponse, KmsError>,
 ) -> Result<Option<Arc<AppKeys>>, BootError> {
     let provider = read.app.key_provider;
     let keys = match (provider, memory.read()?.keys) {
         (KeyProvider::None, _) => None,
         (KeyProvider::Kms { .. }, Some(keys)) => Some(keys),
         (KeyProvider::Kms { .. }, None) => {
-            let keys = Arc::new(AppKeys::of(ask().await?)?);
+            let keys = Arc::new(newest(ask).await?);
             memory.update(|kept| kept.keys = Some(Arc::clone(&keys)))?;
             Some(keys)
         }
@@ -135,6 +136,26 @@ pub(super) async fn release(
     }
     read.log.ensure(&RuntimeEvent::new(event_name::KEY_PROVIDER, provider.event_payload()))?;
     Ok(keys)
+}
+
+/// The keys of the epoch that the instance is to run on. Where its disk is still under an older
+/// one's, they have that key too.
+async fn newest(
+    ask: impl AsyncFn(u32) -> Result<AppKeyResponse, KmsError>,
+) -> Result<AppKeys, BootError> {
+    let runs_on = ask(0).await?;
+    let expected = runs_on.newest_epoch;
+    let keys = AppKeys::of(runs_on)?;
+    if expected <= keys.epoch {
+        return Ok(keys);
+    }
+    let newest = AppKeys::of(ask(expected).await?)?;
+    let found = newest.epoch;
+    if found != expected {
+        return Err(KeysError::OtherEpoch { found, expected }.into());
+    }
+    tracing::info!("the KMS has a newer epoch: from {} to {found}", keys.epoch);
+    Ok(newest.moving_from(&*keys.disk)?)
 }
 
 #[cfg(test)]
@@ -177,7 +198,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let tee: SharedTee = Arc::new(SoftwareTee::default());
         let (memory, first) = (memory(), read(log(directory.path(), &tee)));
-        let keys = release(&first, &memory, async || Ok(response())).await.unwrap().unwrap();
+        let keys = release(&first, &memory, async |_| Ok(response())).await.unwrap().unwrap();
         let recorded = events(&first);
         let provider = format!(r#"{{"name":"kms","id":"{}"}}"#, "07".repeat(32));
         let expected = [
@@ -187,9 +208,50 @@ mod tests {
         assert_eq!(recorded, expected);
 
         let again = read(log(directory.path(), &tee));
-        let never = async || panic!("an agent that is started again asks for nothing");
+        let never = async |_| panic!("an agent that is started again asks for nothing");
         let kept = release(&again, &memory, never).await.unwrap().unwrap();
         assert_eq!((*kept.disk, events(&again)), (*keys.disk, recorded));
+    }
+
+    #[tokio::test]
+    async fn the_keys_are_those_of_the_newest_epoch_and_the_disk_s_old_one_is_at_hand() {
+        let directory = tempfile::tempdir().unwrap();
+        let tee: SharedTee = Arc::new(SoftwareTee::default());
+        let (memory, read) = (memory(), read(log(directory.path(), &tee)));
+        let ask = async |epoch| {
+            let newest_epoch = 3;
+            Ok(match epoch {
+                0 => AppKeyResponse { newest_epoch, ..response() },
+                _ => AppKeyResponse {
+                    epoch,
+                    newest_epoch,
+                    disk_crypt_key: vec![9; 64],
+                    earlier: vec![crate::keys::tests::earlier(1, 2)],
+                    ..response()
+                },
+            })
+        };
+        let keys = release(&read, &memory, ask).await.unwrap().unwrap();
+        assert_eq!((keys.epoch, *keys.disk), (3, [9; 64]));
+        assert_eq!(keys.moves_from.as_deref(), Some(&[1; 64]));
+        let kept = memory.read().unwrap().keys.unwrap();
+        assert_eq!((kept.moves_from.as_deref(), kept.earlier[0].epoch), (Some(&[1; 64]), 1));
+    }
+
+    #[tokio::test]
+    async fn keys_of_another_epoch_than_was_asked_for_are_refused_and_without_a_newer_one_nothing_moves()
+     {
+        let ask = async |_| Ok(AppKeyResponse { newest_epoch: 3, ..response() });
+        let refused = newest(ask).await.unwrap_err();
+        let expected = KeysError::OtherEpoch { found: 1, expected: 3 };
+        assert!(matches!(refused, BootError::Keys(error) if error == expected));
+        for newest_epoch in [0, 1] {
+            let ask = async |epoch| {
+                assert_eq!(epoch, 0, "nothing else is asked for");
+                Ok(AppKeyResponse { newest_epoch, ..response() })
+            };
+            assert_eq!(newest(ask).await.unwrap().moves_from, None);
+        }
     }
 
     #[tokio::test]
@@ -199,7 +261,7 @@ mod tests {
         let (memory, read) = (memory(), read(log(directory.path(), &tee)));
         let keys = Arc::new(AppKeys::of(response()).unwrap());
         memory.update(|kept| kept.keys = Some(keys)).unwrap();
-        let never = async || panic!("the keys are kept");
+        let never = async |_| panic!("the keys are kept");
         release(&read, &memory, never).await.unwrap().unwrap();
         assert_eq!(events(&read).len(), 2);
     }
@@ -211,10 +273,10 @@ mod tests {
         let tee: SharedTee = Arc::new(SoftwareTee::default());
         let (memory, read) = (memory(), read(log(directory.path(), &tee)));
         let refused = || KmsError::Refused("the policy has no such app".into());
-        let error = release(&read, &memory, async || Err(refused())).await.unwrap_err();
+        let error = release(&read, &memory, async |_| Err(refused())).await.unwrap_err();
         assert_eq!(error.refusal(), Some(Refusal::KmsRefused));
         let cut = || AppKeyResponse { disk_crypt_key: vec![1; 63], ..response() };
-        let error = release(&read, &memory, async || Ok(cut())).await.unwrap_err();
+        let error = release(&read, &memory, async |_| Ok(cut())).await.unwrap_err();
         assert!(matches!(error, BootError::Keys(_)));
         assert!(events(&read).is_empty() && memory.read().unwrap().keys.is_none());
     }

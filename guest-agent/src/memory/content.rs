@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use protocol::digest::Sha256Digest;
-use protocol::kms::AppKeyResponse;
+use protocol::kms::{AppKeyResponse, EarlierKeys};
 use protocol::reader::Reader;
 use zeroize::Zeroizing;
 
@@ -33,13 +33,24 @@ pub(super) fn encode(kept: &Kept) -> Zeroizing<Vec<u8>> {
             keys.gateway_app_id.as_bytes(),
             keys.os_image_hash.as_bytes(),
         ];
-        for field in fields {
-            let length = u32::try_from(field.len()).expect("lengths of keys are bounded");
-            bytes.extend_from_slice(&length.to_le_bytes());
-            bytes.extend_from_slice(field);
+        fields.iter().for_each(|field| put(&mut bytes, field));
+        bytes.push(u8::try_from(keys.earlier.len()).expect("their number is bounded"));
+        for earlier in &keys.earlier {
+            bytes.extend_from_slice(&earlier.epoch.to_le_bytes());
+            put(&mut bytes, &*earlier.k256_key);
+            put(&mut bytes, &earlier.k256_signature);
+            put(&mut bytes, &*earlier.environment);
         }
+        bytes.push(u8::from(keys.moves_from.is_some()));
+        keys.moves_from.iter().for_each(|disk| put(&mut bytes, &**disk));
     }
     bytes
+}
+
+fn put(bytes: &mut Vec<u8>, field: &[u8]) {
+    let length = u32::try_from(field.len()).expect("lengths of keys are bounded");
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(field);
 }
 
 /// Reads it; every value must be one that an agent writes.
@@ -60,7 +71,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Kept, MemoryError> {
     let has_environment = flag(&mut reader, "has an environment")?;
     let environment = Some(Sha256Digest(reader.array("environment")?)).filter(|_| has_environment);
     let keys = match flag(&mut reader, "has keys")? {
-        true => Some(Arc::new(AppKeys::of(keys(&mut reader)?)?)),
+        true => Some(Arc::new(keys(&mut reader)?)),
         false => None,
     };
     reader.finish()?;
@@ -68,9 +79,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Kept, MemoryError> {
 }
 
 /// As they came from the KMS, so that they are checked again in the same place.
-fn keys(reader: &mut Reader<'_>) -> Result<AppKeyResponse, MemoryError> {
+fn keys(reader: &mut Reader<'_>) -> Result<AppKeys, MemoryError> {
     let epoch = reader.u32("epoch")?;
-    Ok(AppKeyResponse {
+    let response = AppKeyResponse {
         epoch,
         ca_cert: text(reader, "ca_cert")?,
         k256_key: field(reader, "k256_key")?.to_vec(),
@@ -79,8 +90,25 @@ fn keys(reader: &mut Reader<'_>) -> Result<AppKeyResponse, MemoryError> {
         disk_crypt_key: field(reader, "disk_crypt_key")?.to_vec(),
         gateway_app_id: text(reader, "gateway_app_id")?,
         os_image_hash: field(reader, "os_image_hash")?.to_vec(),
+        earlier: (0..reader.u8("earlier epochs")?)
+            .map(|_| earlier(reader))
+            .collect::<Result<_, _>>()?,
         // What else a KMS says is of the boot alone.
         ..AppKeyResponse::default()
+    };
+    let keys = AppKeys::of(response)?;
+    match flag(reader, "moves from")? {
+        true => Ok(keys.moving_from(field(reader, "moves from")?)?),
+        false => Ok(keys),
+    }
+}
+
+fn earlier(reader: &mut Reader<'_>) -> Result<EarlierKeys, MemoryError> {
+    Ok(EarlierKeys {
+        epoch: reader.u32("epoch")?,
+        k256_key: field(reader, "k256_key")?.to_vec(),
+        k256_signature: field(reader, "k256_signature")?.to_vec(),
+        env_crypt_key: field(reader, "env_crypt_key")?.to_vec(),
     })
 }
 
@@ -133,6 +161,24 @@ mod tests {
             changed[at] = value;
             assert!(matches!(decode(&changed), Err(MemoryError::Unknown { .. })), "{at}");
         }
+    }
+
+    #[test]
+    fn a_move_and_the_keys_of_earlier_epochs_are_kept() {
+        let earlier = vec![crate::keys::tests::earlier(2, 6), crate::keys::tests::earlier(1, 7)];
+        let answer = AppKeyResponse { epoch: 3, earlier, ..response() };
+        let keys = AppKeys::of(answer).unwrap().moving_from(&[9; 64]).unwrap();
+        let kept = Kept { keys: Some(Arc::new(keys)), ..kept() };
+        let bytes = encode(&kept);
+        let read = decode(&bytes).unwrap().keys.unwrap();
+        assert_eq!(read.moves_from.as_deref(), Some(&[9; 64]));
+        let found: Vec<_> = read
+            .earlier
+            .iter()
+            .map(|keys| (keys.epoch, keys.k256_key[0], keys.k256_signature[0], keys.environment[0]))
+            .collect();
+        assert_eq!(found, [(2, 6, 6, 6), (1, 7, 7, 7)]);
+        assert!(matches!(decode(&bytes[..bytes.len() - 1]), Err(MemoryError::Read(_))));
     }
 
     #[test]

@@ -92,6 +92,9 @@ pub struct GetKeyArgs {
     /// `secp256k1` if empty, or `ed25519`.
     #[prost(string, tag = "3")]
     pub algorithm: String,
+    /// Of which epoch; 0 for the one that the instance runs on. A field of dstyx.
+    #[prost(uint32, tag = "100")]
+    pub epoch: u32,
 }
 
 /// A derived key.
@@ -259,6 +262,9 @@ pub struct AppInfo {
     /// Empty.
     #[prost(string, tag = "16")]
     pub cloud_product: String,
+    /// The epoch of the keys; 0 without a KMS. A field of dstyx.
+    #[prost(uint32, tag = "100")]
+    pub epoch: u32,
 }
 
 /// Which program answers.
