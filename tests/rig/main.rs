@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -20,30 +21,40 @@ use protocol::disk_template;
 use protocol::kms::OpenDiskResponse;
 use zeroize::Zeroizing;
 
+use device::Device;
 use files::Files;
 use generations::Generations;
 use key::Key;
 use mapper::Mapper;
+use moving::{Keys, move_all};
 use volumes::Volumes;
 
 mod files;
 mod throughput;
 
 // The agent's own.
+#[path = "../../guest-agent/src/disk/device.rs"]
+mod device;
 #[path = "../../guest-agent/src/disk/filling.rs"]
 mod filling;
 #[allow(dead_code, reason = "the agent uses the rest")]
 #[path = "../../guest-agent/src/disk/generations.rs"]
 mod generations;
+#[path = "../../guest-agent/src/disk/journal.rs"]
+mod journal;
 #[allow(dead_code, reason = "the agent uses the rest")]
 #[path = "../../guest-agent/src/disk/key.rs"]
 mod key;
 #[path = "../../guest-agent/src/disk/mapper.rs"]
 mod mapper;
+#[path = "../../guest-agent/src/disk/moving.rs"]
+mod moving;
 #[path = "../../guest-agent/src/sys.rs"]
 mod sys;
 #[path = "../../guest-agent/src/upgrade/volumes.rs"]
 mod volumes;
+#[path = "../../guest-agent/src/disk/xts.rs"]
+mod xts;
 
 /// Serial of the disk with commands.
 const CONTROL_SERIAL: &str = "dstyx-rig";
@@ -137,6 +148,7 @@ impl Machine {
             ["close"] => {
                 Mapper::open().and_then(|mapper| mapper.remove_if_there(NAME)).map_err(wrong)
             }
+            ["move", from, to] => self.move_disk(from, to),
             ["fill", kind] => self.fill(kind),
             ["mount", counter, anchor] => self.mount(counter, anchor),
             ["mount-as", kind, options] => self.mount_as(kind, options),
@@ -180,12 +192,20 @@ impl Machine {
 
     /// Encrypts the disk, with the agent's table.
     fn open(&mut self, key: &str) -> Result<(), String> {
-        let mut bytes = Zeroizing::new([0; 64]);
-        hex::decode_to_slice(key, &mut bytes[..]).map_err(wrong)?;
         let mapper = Mapper::open().map_err(wrong)?;
-        let device = mapper.encrypt(NAME, &self.node, self.sectors, &Key::released(&bytes));
+        let key = Key::released(&key_of(key)?);
+        let device = mapper.encrypt(NAME, &self.node, self.sectors, &key);
         self.device = Some(device.map_err(wrong)?);
         Ok(())
+    }
+
+    /// Moves the disk, which is not open, from one key to another.
+    fn move_disk(&self, from: &str, to: &str) -> Result<(), String> {
+        let (from, to) = (key_of(from)?, key_of(to)?);
+        let blocks = self.sectors * SECTOR_BYTES / disk_template::BLOCK_BYTES as u64;
+        let device = Device::open(&self.node, blocks).map_err(fault)?;
+        let go_on = |_| ControlFlow::Continue(());
+        move_all(&device, &Keys { from: &from, to: &to }, go_on).map_err(wrong)
     }
 
     /// Writes the image's empty file system.
@@ -222,6 +242,12 @@ impl Machine {
     fn device(&self) -> Result<&Path, String> {
         self.device.as_deref().ok_or_else(|| "EINVAL: the disk is not open".to_owned())
     }
+}
+
+fn key_of(digits: &str) -> Result<Zeroizing<[u8; 64]>, String> {
+    let mut key = Zeroizing::new([0; 64]);
+    hex::decode_to_slice(digits, &mut key[..]).map_err(wrong)?;
+    Ok(key)
 }
 
 /// What the agent does with the volumes of a version.

@@ -28,6 +28,8 @@ mod policy;
 mod power_cuts;
 #[path = "kms/replicas.rs"]
 mod replicas;
+#[path = "kms/rotation.rs"]
+mod rotation;
 #[path = "kms/rows.rs"]
 mod rows;
 #[path = "kms/sdk.rs"]
@@ -56,7 +58,7 @@ fn main() -> ExitCode {
     // In the order in which they begin: the longest first.
     let mut trials = vec![
         trial(
-            "notes survive down, power cuts, a restarted KMS, an upgrade, one that is undone, a KMS that goes away and a move to another platform; an older disk, another file, id or instance gets nothing",
+            "notes survive down, power cuts, a restarted KMS, an upgrade, one that is undone, a KMS that goes away, a rotation and a move to another platform; an older disk, another file, id or instance gets nothing",
             notes_last,
         ),
         trial(
@@ -116,6 +118,7 @@ fn notes_last() {
     let kept = step("notes: a KMS that goes away", || {
         failover::the_kms_goes_away_during_the_release(owner, second)
     });
+    step("notes: a rotation", || rotation::moves_the_disk(owner, second, &kept));
     step("notes: a move", || hosts::the_app_moves(owner, &other, second, &kept));
 }
 

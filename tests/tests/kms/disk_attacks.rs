@@ -18,6 +18,8 @@ use tests::rig::{Outcome, Rig};
 use tests::served_disk::{Block, Disk, Image};
 use zeroize::Zeroizing;
 
+mod disk_moves;
+
 /// Bytes of the disk: the least that btrfs grows a file system to is 256 MiB.
 const DISK_BYTES: u64 = 288 << 20;
 /// Cases of changed sectors; `DSTYX_LONG` makes twenty times as many.
@@ -58,6 +60,7 @@ pub fn give_errors_and_never_other_data() {
     victim.whole_disks_are_judged_by_their_generation();
     victim.changed_sectors_are_errors();
     victim.branches_do_not_mix();
+    victim.the_disk_moves_to_another_key();
     victim.the_rig_sees_other_data();
 }
 
