@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 mod keys;
 
-pub use keys::{Identity, KeyError, MAX_IDENTITY_BYTES, Recipient};
+pub use keys::{Identity, MAX_IDENTITY_BYTES, Recipient};
 
 /// Largest content: one chunk of age's, with room for whatever an owner keeps of a KMS.
 pub const MAX_CONTENT_BYTES: usize = 4096;

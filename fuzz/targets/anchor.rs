@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use attestation::policy::TcbStatus;
 use attestation::signatures::{Envelope, PayloadType, SigningKey};
-use kms_rules::boot_auth::BootMeasurements;
+use kms_rules::measurements::BootMeasurements;
 use kms_rules::state::{
     State, anchor, bootstrap, certify_root, open_disk, release, resume, set_list, set_policy,
 };

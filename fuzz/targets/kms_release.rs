@@ -1,6 +1,6 @@
-//! Release statements: bytes that a KMS's root signed, whatever they are, and texts of anybody. What
-//! counts is of the pinned KMS and its newest root, holds now and for at most an hour, and has one
-//! spelling; a text that the KMS did not sign is none.
+//! Release statements: bytes that a KMS's root signed, whatever they are, and texts of anybody.
+//! What counts is of the pinned KMS and its newest root, holds now and for at most an hour, and has
+//! one spelling; a text that the KMS did not sign is none.
 #![no_main]
 
 use std::sync::LazyLock;

@@ -1,5 +1,6 @@
 //! Files of the program `age`, files that it opened, and what is near to them.
 
+use super::keys::KeyError;
 use super::*;
 
 /// What `age-keygen` of age 1.1.1 wrote.

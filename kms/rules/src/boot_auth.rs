@@ -7,13 +7,12 @@
 //! decision.
 
 use attestation::policy::TcbStatus;
-use protocol::app_compose::KeyProvider;
-use protocol::digest::{AppId, ComposeHash, InstanceId, MrConfigId, OsImageHash, Sha256Digest};
-use protocol::quote::TdReport;
+use protocol::digest::{AppId, ComposeHash, InstanceId, OsImageHash, Sha256Digest};
 use protocol::strict_json::{self, JsonError};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::guest::Guest;
+use crate::measurements::BootMeasurements;
 use crate::refused::Refused;
 
 /// Largest answer: a yes or a no, an app id and a reason.
@@ -40,14 +39,6 @@ pub struct BootInfo<'a> {
     #[serde(serialize_with = "displayed")]
     tcb_status: TcbStatus,
     advisory_ids: &'a [String],
-}
-
-/// What dstack's services know registers by.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct BootMeasurements {
-    mr_aggregated: Option<Sha256Digest>,
-    mr_system: Option<Sha256Digest>,
-    key_provider_info: String,
 }
 
 /// What the webhook says.
@@ -97,33 +88,6 @@ impl<'a> BootInfo<'a> {
     /// The body of the request.
     pub fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("strings and lists serialise")
-    }
-}
-
-impl BootMeasurements {
-    /// Of a verified report; the key provider once it is measured.
-    pub fn of(report: &TdReport, key_provider: Option<KeyProvider>) -> Self {
-        let info = key_provider.map(|provider| provider.event_payload()).unwrap_or_default();
-        let mut boot = report.mrtd.0.to_vec();
-        report.rtmrs[..3].iter().for_each(|rtmr| boot.extend(rtmr.0));
-        let provider = match info.as_str() {
-            "" => Sha256Digest::ZERO,
-            info => Sha256Digest::of(info.as_bytes()),
-        };
-        let system = [&boot[..], provider.as_bytes()].concat();
-        let mut all = [&boot[..], &report.rtmrs[3].0].concat();
-        let configured = report.mr_config_id != MrConfigId::ZERO;
-        let owned = [report.mr_owner, report.mr_owner_config].iter().any(|id| *id != [0; 48]);
-        if configured || owned {
-            all.extend(report.mr_config_id.0);
-            all.extend(report.mr_owner);
-            all.extend(report.mr_owner_config);
-        }
-        Self {
-            mr_aggregated: Some(Sha256Digest::of(&all)),
-            mr_system: Some(Sha256Digest::of(&system)),
-            key_provider_info: info,
-        }
     }
 }
 
@@ -178,40 +142,18 @@ fn displayed<S: Serializer>(status: &TcbStatus, serializer: S) -> Result<S::Ok, 
 
 #[cfg(test)]
 mod tests {
-    use protocol::digest::{Mrtd, ReportData, Rtmr};
-
     use super::*;
     use crate::fixtures::guest;
 
-    fn report() -> TdReport {
-        TdReport {
-            tee_tcb_svn: [0; 16],
-            mr_seam: [0; 48],
-            mr_signer_seam: [0; 48],
-            seam_attributes: 0,
-            td_attributes: 0,
-            xfam: 0,
-            mrtd: Mrtd([1; 48]),
-            mr_config_id: MrConfigId::ZERO,
-            mr_owner: [0; 48],
-            mr_owner_config: [0; 48],
-            rtmrs: [2, 3, 4, 5].map(|byte| Rtmr([byte; 48])),
-            report_data: ReportData([0; 64]),
-            td15: None,
-            td15_extension: Vec::new(),
-        }
-    }
-
-    fn registers(bytes: &[u8]) -> Vec<u8> {
-        bytes.iter().flat_map(|byte| [*byte; 48]).collect()
-    }
-
     #[test]
     fn a_guest_is_told_of_in_dstacks_json() {
-        let measurements = BootMeasurements::of(&report(), None);
+        let (mr_aggregated, mr_system) = (Sha256Digest([8; 32]), Sha256Digest([9; 32]));
+        let measurements = BootMeasurements {
+            mr_aggregated: Some(mr_aggregated),
+            mr_system: Some(mr_system),
+            key_provider_info: String::new(),
+        };
         let guest = Guest { measurements, advisory_ids: vec!["INTEL-SA-00001".into()], ..guest() };
-        let mr_aggregated = Sha256Digest::of(&registers(&[1, 2, 3, 4, 5]));
-        let mr_system = Sha256Digest::of(&[&registers(&[1, 2, 3, 4])[..], &[0; 32]].concat());
         let expected = serde_json::json!({
             "teeVariant": "dstack-tdx",
             "mrAggregated": mr_aggregated,
@@ -231,26 +173,6 @@ mod tests {
         let without = Guest { instance_id: None, ..guest };
         let told = String::from_utf8(BootInfo::of(&without).to_json()).unwrap();
         assert!(told.contains(r#""instanceId":"""#), "{told}");
-    }
-
-    #[test]
-    fn registers_are_joined_as_dstack_joins_them() {
-        let mut configured = report();
-        configured.mr_config_id.0[0] = 1;
-        let provider = KeyProvider::None;
-        let measured = BootMeasurements::of(&configured, Some(provider));
-        let info = provider.event_payload();
-        let behind = [&configured.mr_config_id.0[..], &[0; 96]].concat();
-        let all = [&registers(&[1, 2, 3, 4, 5])[..], &behind].concat();
-        assert_eq!(measured.mr_aggregated, Some(Sha256Digest::of(&all)));
-        let digest = Sha256Digest::of(info.as_bytes());
-        let system = [&registers(&[1, 2, 3, 4])[..], digest.as_bytes()].concat();
-        assert_eq!(measured.mr_system, Some(Sha256Digest::of(&system)));
-        assert_eq!(measured.key_provider_info, info);
-        let mut owned = report();
-        owned.mr_owner_config[47] = 1;
-        let plain = BootMeasurements::of(&report(), None);
-        assert_ne!(BootMeasurements::of(&owned, None).mr_aggregated, plain.mr_aggregated);
     }
 
     #[test]

@@ -10,9 +10,9 @@ use protocol::digest::{
 use protocol::kms::{Cluster, KmsImage, KmsList, Resumption, RootCertificate, payload_type};
 use serde::Serialize;
 
-use crate::boot_auth::BootMeasurements;
 use crate::guest::Guest;
 use crate::ledger::Entry;
+use crate::measurements::BootMeasurements;
 use crate::policy::{Instances, PolicyApp, PolicyFile};
 use crate::refused::Refused;
 use crate::state::{

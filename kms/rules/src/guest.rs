@@ -6,7 +6,7 @@ use attestation::policy::TcbStatus;
 use protocol::app_compose::{self, AppComposeError};
 use protocol::digest::{AppId, ComposeHash, InstanceId, OsImageHash, PlatformId, Sha256Digest};
 
-use crate::boot_auth::BootMeasurements;
+use crate::measurements::BootMeasurements;
 
 /// Facts by which a KMS decides. [`Guest::of`] is the way to one; tests state theirs.
 #[derive(Debug, Clone, PartialEq, Eq)]

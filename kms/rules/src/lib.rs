@@ -20,6 +20,7 @@ mod fixtures;
 pub mod guest;
 pub mod heads;
 pub mod ledger;
+pub mod measurements;
 pub mod policy;
 pub mod refused;
 pub mod shares;

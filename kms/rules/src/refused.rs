@@ -288,16 +288,11 @@ impl Refused {
                 "keep to the known instance and its disk, or let the owners allow more instances"
             }
             Self::InstanceNotListed(_) => "let the owners add the instance, or use a listed one",
-            Self::OlderFile { .. } => {
-                "launch the newer file, or let the owners name the older one in danger_go_back_to"
-            }
-            Self::OlderImage { .. } => {
-                "boot the newer image, or let the owners name the older one in \
-                 danger_go_back_to_images"
-            }
-            Self::InstanceUnknown | Self::OtherFile { .. } | Self::OtherImage { .. } => {
-                "ask for the keys first"
-            }
+            Self::OlderFile { .. }
+            | Self::OlderImage { .. }
+            | Self::InstanceUnknown
+            | Self::OtherFile { .. }
+            | Self::OtherImage { .. } => self.hint_for_instance(),
             Self::EpochUnknown { .. }
             | Self::EpochOlder { .. }
             | Self::EpochOther { .. }
@@ -311,14 +306,29 @@ impl Refused {
             | Self::EnvironmentSigner(_)
             | Self::EnvironmentOlder { .. }
             | Self::EnvironmentOther(_) => self.hint_for_environment(),
-            Self::BootAuth(_) => "ask those who run the webhook that the KMS's measured file names",
-            Self::BootAuthSilent(_) => "the webhook that the KMS's measured file names must answer",
+            Self::BootAuth(_) | Self::BootAuthSilent(_) => {
+                "ask those who run the webhook that the KMS's measured file names"
+            }
             Self::NameNotListed(_) => "let the owners add the name to certifiable_names",
             Self::NoReplicas
             | Self::NotOnList(_)
             | Self::SamePlatform(_)
             | Self::TooManyMembers { .. }
             | Self::FormerMember(_) => self.hint_for_process(),
+        }
+    }
+
+    /// The same for a guest whose instance got keys as something else, or none.
+    fn hint_for_instance(&self) -> &'static str {
+        match self {
+            Self::OlderFile { .. } => {
+                "launch the newer file, or let the owners name the older one in danger_go_back_to"
+            }
+            Self::OlderImage { .. } => {
+                "boot the newer image, or let the owners name the older one in \
+                 danger_go_back_to_images"
+            }
+            _ => "ask for the keys first",
         }
     }
 

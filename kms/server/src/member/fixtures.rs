@@ -7,7 +7,7 @@ use std::path::Path;
 use attestation::TrustAnchor;
 use attestation::policy::TcbStatus;
 use attestation::signatures::{Envelope, PayloadType, SigningKey};
-use kms_rules::boot_auth::BootMeasurements;
+use kms_rules::measurements::BootMeasurements;
 use kms_rules::policy::{Instances, PolicyApp, PolicyFile};
 use protocol::digest::{AppId, ComposeHash, Ed25519Key, InstanceId, OsImageHash, PlatformId};
 use protocol::kms::{

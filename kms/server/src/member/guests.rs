@@ -9,8 +9,8 @@ use kms_rules::refused::Refused;
 use kms_rules::state::{self, Asked, Instance, State};
 use protocol::digest::{AppId, Ed25519Key, RequestId};
 use protocol::kms::{
-    AcceptEnvVersionResponse, AnchorResponse, AppKeyResponse, EarlierKeys, GetTempCaCertResponse,
-    OpenDiskResponse, Request, SignCertRequest, SignCertResponse,
+    AcceptEnvVersionResponse, AnchorRequest, AnchorResponse, AppKeyResponse, EarlierKeys,
+    GetTempCaCertResponse, OpenDiskResponse, Request, SignCertRequest, SignCertResponse,
 };
 use protocol::prpc::{self, Encoding, PrpcError};
 use zeroize::{Zeroize as _, Zeroizing};
@@ -50,12 +50,7 @@ impl Member {
                 Ok(prpc::encode(&opened(inner.state(), guest, entry.as_ref()), encoding))
             }
             Request::Anchor(request) => {
-                let (inner, _) = self.decided(guest, Call::Anchor, now_secs, |state| {
-                    state::anchor(state, guest, key, request, now_secs).map(Some)
-                })?;
-                let anchor = opened(inner.state(), guest, None).anchor.unwrap_or_default();
-                let release = inner.release(guest, key, request.open_counter, now_secs)?;
-                Ok(prpc::encode(&AnchorResponse { anchor, release }, encoding))
+                Ok(prpc::encode(&self.anchored(guest, request, now_secs)?, encoding))
             }
             Request::AcceptEnvVersion(request) => {
                 let (inner, _) =
@@ -89,6 +84,22 @@ impl Member {
         // Should the policy change before the decision, the guest asks again.
         let not_asked = || Word::silent("it was not asked, as the policy refused");
         Ok(if allowed { boot_auth.app(guest) } else { not_asked() })
+    }
+
+    /// Keeps how far a disk is, and states whose keys it is under.
+    fn anchored(
+        &self,
+        guest: &Guest,
+        request: &AnchorRequest,
+        now_secs: u64,
+    ) -> Result<AnchorResponse, MemberError> {
+        let key = &self.key;
+        let (inner, _) = self.decided(guest, Call::Anchor, now_secs, |state| {
+            state::anchor(state, guest, key, request, now_secs).map(Some)
+        })?;
+        let anchor = opened(inner.state(), guest, None).anchor.unwrap_or_default();
+        let release = inner.release(guest, key, request.open_counter, now_secs)?;
+        Ok(AnchorResponse { anchor, release })
     }
 
     /// Decides about a guest's call; a refusal is recorded as well.
