@@ -45,8 +45,9 @@ mod versions;
 #[path = "kms/volumes.rs"]
 mod volumes;
 
-/// Trials at the same time: the guests of one keep one core busy.
-const AT_ONCE: usize = 2;
+/// Most trials at the same time. There is one more than cores: the guests of a trial keep less than
+/// one busy.
+const AT_ONCE: usize = 3;
 
 fn main() -> ExitCode {
     if let Some(code) = reproducible_build::sandbox::run_if_child() {
@@ -54,7 +55,7 @@ fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    arguments.test_threads.get_or_insert(cores.min(AT_ONCE));
+    arguments.test_threads.get_or_insert(AT_ONCE.min(cores + 1));
     // In the order in which they begin: the longest first.
     let mut trials = vec![
         trial(
