@@ -8,6 +8,7 @@ mod compose_corpus;
 mod fuzz;
 mod host_tools;
 mod namespace;
+mod pads;
 mod sabotage;
 mod test;
 mod tidy;

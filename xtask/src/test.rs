@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use crate::{command, fuzz, namespace, sabotage, tidy};
+use crate::{command, fuzz, namespace, pads, sabotage, tidy};
 
 mod ordinary;
 
@@ -41,7 +41,7 @@ pub fn run(long: bool) -> ExitCode {
     let target = target_dir();
     let started = Instant::now();
     let mut tally = Tally::default();
-    tally.step("format", |tally| tally.command(cargo(&target, &["fmt", "--all", "--check"])));
+    tally.step("format", |tally| format(tally, &target));
     tally.step("build", |tally| tally.command(cargo(&target, &BUILD)));
     tally.step("tidy", |tally| tally.tidy(&target));
     // Images are made by few commands at a time and much waiting: the compilers that are left have
@@ -53,6 +53,9 @@ pub fn run(long: bool) -> ExitCode {
     });
     tally.add(beside);
     tally.step("tests", |tally| tests(tally, &target, long));
+    tally.step("tests of the sandbox of Pads", |tally| {
+        run_tests(tally, pads::linted(&target, &PADS_TEST))
+    });
     if nix::unistd::geteuid().is_root() {
         tally.step("as an ordinary user", |tally| as_ordinary_user(tally, &target));
     }
@@ -67,13 +70,22 @@ pub fn run(long: bool) -> ExitCode {
     tally.close(started)
 }
 
-/// What has to be compiled beside the programs: the lints' view of them, and the fuzz targets.
+fn format(tally: &mut Tally, target: &Path) -> Result<(), String> {
+    tally.command(cargo(target, &["fmt", "--all", "--check"]))?;
+    tally.command(pads::cargo(target, &["fmt", "--check"]))
+}
+
+/// What has to be compiled beside the programs: the lints' view of them, the fuzz targets, and the
+/// sandbox of Pads.
 fn compile(target: &Path) -> Tally {
     let mut tally = Tally::default();
     tally.step("lints", |tally| {
         command::capture(&mut cargo(target, &CLIPPY)).map(|_| tally.passed += 1)
     });
     tally.step("fuzz targets", |_| fuzz::build(target));
+    tally.step("the sandbox of Pads", |tally| {
+        pads::lint(&mut pads::linted(target, &PADS_BUILD)).map(|()| tally.passed += 1)
+    });
     tally
 }
 
@@ -145,6 +157,8 @@ pub fn bench(names: &[String]) -> ExitCode {
 
 const FIGURES: [&str; 6] = ["bench", "--package", "tests", "--bench", "figures", "--"];
 const CLIPPY: [&str; 6] = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+const PADS_BUILD: [&str; 4] = ["test", "--no-run", "--locked", "--quiet"];
+const PADS_TEST: [&str; 3] = ["test", "--locked", "--no-fail-fast"];
 /// Everything that is run, once: a part of the workspace would be built with other features of its
 /// dependencies, and most of them a second time for the tests.
 const BUILD: [&str; 4] = ["build", "--workspace", "--all-targets", "--locked"];

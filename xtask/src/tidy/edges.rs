@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 
-use crate::command;
+use crate::{command, pads};
 
 /// A crate and the crates of the workspace that it may use outside its tests.
 const ALLOWED: &[(&str, &[&str])] = &[
@@ -16,6 +16,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pccs", &["protocol", "attestation"]),
     ("kms-rules", &["protocol", "attestation"]),
     ("kms", &["protocol", "attestation", "channel", "service", "pccs", "kms-rules"]),
+    ("pad-run", &["protocol"]),
+    ("pad-runner", &["pad-run"]),
     ("tee", &["protocol"]),
     ("service", &["protocol"]),
     ("compose", &["protocol"]),
@@ -105,6 +107,9 @@ const NEVER: &[(&str, &[&str])] = &[
     // It runs as an engine inside a sandbox.
     ("pad-rules", &["protocol", "getrandom", "sha2", "hex", "serde", "aws-lc-sys"]),
     ("pad-format", &["ring", "openssl-sys", "tokio", "rustix", "nix", "ureq"]),
+    ("pad-run", &["tokio", "rustix", "nix", "ureq", "wasmtime"]),
+    // No WASI: neither wasmtime's nor any other; what is not linked is offered to no program.
+    ("pad-runner", &["tokio", "rustls", "wasmtime-wasi", "wasi-common", "wasmtime-wasi-http"]),
     ("protocol", &["tokio", "rustix", "nix", "ureq"]),
     ("attestation", &["tokio", "reqwest", "ureq"]),
     ("measurement", &["tokio", "reqwest", "ureq"]),
@@ -113,6 +118,9 @@ const NEVER: &[(&str, &[&str])] = &[
 /// The feature by which a crate gives values to tests of others.
 const FIXTURES: &str = "fixtures";
 
+/// The crate that is a workspace of its own.
+const RUNNER: &str = "pad-runner";
+
 /// Longest chain of internal crates, each of which uses the next one.
 const MAX_CHAIN: usize = 5;
 /// Crates that end no chain: nothing of the product uses them.
@@ -120,11 +128,15 @@ const NO_PRODUCT: &[&str] = &["tests", "xtask"];
 
 /// Checks direct edges inside the workspace and forbidden crates behind it.
 pub fn check() -> Vec<String> {
-    let metadata = match MetadataCommand::new().current_dir(command::root()).exec() {
-        Ok(metadata) => metadata,
-        Err(error) => return vec![format!("cargo metadata: {error}")],
-    };
-    let members = metadata.workspace_packages();
+    let mut workspaces = Vec::new();
+    for root in [command::root(), pads::directory()] {
+        match MetadataCommand::new().current_dir(root).exec() {
+            Ok(metadata) => workspaces.push(metadata),
+            Err(error) => return vec![format!("cargo metadata: {error}")],
+        }
+    }
+    let members: Vec<_> =
+        workspaces.iter().flat_map(|workspace| workspace.workspace_packages()).collect();
     let mut findings: Vec<String> =
         members.iter().flat_map(|package| wrong_edges(package)).collect();
     let edges: Edges = members.iter().map(|package| direct(package)).collect();
@@ -194,6 +206,9 @@ fn wrong_edges(package: &Package) -> Vec<String> {
 fn wrong_tree(name: &str, forbidden: &[&str]) -> Vec<String> {
     let mut tree =
         command::cargo(&["tree", "--package", name, "--edges", "normal", "--prefix", "none"]);
+    if name == RUNNER {
+        tree.current_dir(pads::directory());
+    }
     let listing = match command::capture(&mut tree) {
         Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
         Err(error) => return vec![error],

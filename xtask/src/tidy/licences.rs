@@ -1,8 +1,10 @@
 //! Every crate in the tree has a permissive licence.
 
+use std::path::Path;
+
 use cargo_metadata::{MetadataCommand, Package};
 
-use crate::command;
+use crate::{command, pads};
 
 /// Licences that may be linked into what we ship; MPL-2.0 is per file and stays as it stands.
 const PERMISSIVE: &[&str] = &[
@@ -30,7 +32,11 @@ const STATED_ELSEWHERE: &[(&str, &str)] = &[("rust-criu", "MIT")];
 
 /// One of the alternatives must be permissive, and of a conjunction every part.
 pub fn check() -> Vec<String> {
-    let metadata = match MetadataCommand::new().current_dir(command::root()).exec() {
+    [command::root(), pads::directory()].iter().flat_map(|root| check_workspace(root)).collect()
+}
+
+fn check_workspace(root: &Path) -> Vec<String> {
+    let metadata = match MetadataCommand::new().current_dir(root).exec() {
         Ok(metadata) => metadata,
         Err(error) => return vec![format!("cargo metadata: {error}")],
     };

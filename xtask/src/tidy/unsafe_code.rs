@@ -3,7 +3,7 @@
 use super::Source;
 
 /// Crates that may have a `sys.rs`, because they talk to the kernel.
-const MAY: &[&str] = &["tee", "init", "guest-agent", "containers/helper"];
+const MAY: &[&str] = &["tee", "init", "guest-agent", "containers/helper", "pads/runner"];
 /// What runs inside the containers of tests makes system calls that no safe interface offers.
 const TEST_PROBE: &str = "containers/helper/tests/probe/probe.rs";
 

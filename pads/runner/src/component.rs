@@ -1,0 +1,149 @@
+//! What is refused before a component runs.
+
+use std::fmt::Display;
+
+use sha2::{Digest as _, Sha256};
+use wasmparser::{BinaryReaderError, ComponentTypeRef, Parser, Payload, TypeBounds};
+use wasmtime::Config;
+
+/// The first bytes of a component: the magic, the version and the layer.
+const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
+/// The first bytes of a core module.
+const MODULE: [u8; 8] = *b"\0asm\x01\0\0\0";
+/// Characters of a name or a reason that are shown.
+const MAX_SHOWN: usize = 200;
+
+/// A world, as far as a component may import from it.
+#[derive(Debug)]
+pub(crate) struct World {
+    /// Interfaces that are offered, types included.
+    pub(crate) interfaces: &'static [&'static str],
+    /// Bytes of a component.
+    pub(crate) max_bytes: usize,
+}
+
+/// What engines and consumers have in common: nothing that is not needed, and no way for traps to
+/// say where they were.
+pub(crate) fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_backtrace_max_frames(None)
+        .wasm_memory64(false)
+        .wasm_multi_memory(false)
+        .wasm_relaxed_simd(false)
+        .wasm_custom_page_sizes(false)
+        .wasm_wide_arithmetic(false);
+    config
+}
+
+/// SHA-256 of a component.
+pub fn digest(component: &[u8]) -> [u8; 32] {
+    Sha256::digest(component).into()
+}
+
+/// Refuses by the first bytes, the size and the imports, before anything is compiled.
+pub(crate) fn judge(component: &[u8], world: &World) -> Result<(), Refused> {
+    if component.starts_with(&MODULE) {
+        return Err(Refused::Module);
+    }
+    if !component.starts_with(&COMPONENT) {
+        return Err(Refused::NotWasm);
+    }
+    if component.len() > world.max_bytes {
+        return Err(Refused::Size { found: component.len(), most: world.max_bytes });
+    }
+    match foreign_import(component, world).map_err(|error| Refused::Invalid(reason(&error)))? {
+        Some(name) => Err(Refused::Import(shown(name))),
+        None => Ok(()),
+    }
+}
+
+/// The first import of the outermost component that is none of the world's, of whatever kind.
+fn foreign_import<'a>(
+    component: &'a [u8],
+    world: &World,
+) -> Result<Option<&'a str>, BinaryReaderError> {
+    let mut depth = 0_usize;
+    for payload in Parser::new(0).parse_all(component) {
+        match payload? {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(imports) if depth == 0 => {
+                for import in imports {
+                    let import = import?;
+                    // A name for a type that is there already.
+                    let is_alias = matches!(import.ty, ComponentTypeRef::Type(TypeBounds::Eq(_)));
+                    if !is_alias && !world.interfaces.contains(&import.name.name) {
+                        return Ok(Some(import.name.name));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+fn reason(error: &impl Display) -> Reason {
+    Reason(shown(&format!("{error:#}")))
+}
+
+/// Short, and without control characters.
+fn shown(text: &str) -> String {
+    text.chars().flat_map(char::escape_debug).take(MAX_SHOWN).collect()
+}
+
+/// Why a component is not run. No data was there yet, so the texts may name its parts.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// a core module
+    #[error("a core module; only components are run")]
+    Module,
+    /// bytes that are no WebAssembly
+    #[error("no WebAssembly component")]
+    NotWasm,
+    /// a component that is too large
+    #[error("the component has {found} bytes, at most {most} are compiled")]
+    Size {
+        /// Its size.
+        found: usize,
+        /// The largest.
+        most: usize,
+    },
+    /// another component than the one that was asked for
+    #[error(
+        "the component has the SHA-256 {}, expected {}",
+        hex::encode(found),
+        hex::encode(expected)
+    )]
+    Digest {
+        /// SHA-256 of the bytes.
+        found: [u8; 32],
+        /// SHA-256 that the caller stated.
+        expected: [u8; 32],
+    },
+    /// an import that is not offered
+    #[error("the component imports {0}, which is not offered")]
+    Import(String),
+    /// a component that the sandbox does not run
+    #[error("the component is not valid in this sandbox")]
+    Invalid(#[source] Reason),
+    /// a component without the calls of its world
+    #[error("the component does not have the calls of its world")]
+    World(#[source] Reason),
+}
+
+impl Refused {
+    pub(crate) fn invalid(error: &wasmtime::Error) -> Self {
+        Self::Invalid(reason(error))
+    }
+
+    pub(crate) fn world(error: &wasmtime::Error) -> Self {
+        Self::World(reason(error))
+    }
+}
+
+/// wasmtime's message about a component, shortened
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Reason(String);

@@ -1,0 +1,57 @@
+//! Consumer programs: components of the world `consumer`, each in a process of its own.
+//!
+//! [`middleware`] starts the process, speaks with it and ends it; [`process`] is that process. It
+//! has no fuel, which would cost a program more than half of its speed, so it is ended from
+//! outside. Its program is a stranger's, and what it says is judged by `pad-run` alone.
+
+pub mod lockdown;
+pub mod middleware;
+pub mod process;
+mod wire;
+
+use wasmtime::{Config, Engine};
+
+use crate::artefact::{Artefact, Cache, Origin};
+use crate::component::{self, Refused, World};
+
+/// What a consumer may import.
+const WORLD: World = World {
+    interfaces: &["dstyx:pad/dataset@0.1.0", "dstyx:pad/types@0.1.0"],
+    max_bytes: 64 << 20,
+};
+/// Bytes of stack that a program may use, of the main thread's 8 MiB.
+const STACK_BYTES: usize = 2 << 20;
+
+/// Compiles consumers.
+pub struct Compiler {
+    engine: Engine,
+}
+
+impl Compiler {
+    /// A compiler for the processes of this machine.
+    pub fn new() -> wasmtime::Result<Self> {
+        Engine::new(&config()).map(|engine| Self { engine })
+    }
+
+    /// Compiles a component, or takes it from the cache; the imports are judged before any process
+    /// is started.
+    pub fn compile(
+        &self,
+        component: &[u8],
+        cache: Option<&Cache>,
+    ) -> Result<(Artefact, Origin), Refused> {
+        component::judge(component, &WORLD)?;
+        match cache {
+            Some(cache) => cache.artefact(&self.engine, component),
+            None => Ok((Artefact::compile(&self.engine, component)?, Origin::NotKept)),
+        }
+    }
+}
+
+/// Settings of the compiler and of the process alike.
+pub(crate) fn config() -> Config {
+    let mut config = component::config();
+    // Images of memory would be files, which a process makes after it was locked down.
+    config.memory_init_cow(false).max_wasm_stack(STACK_BYTES);
+    config
+}

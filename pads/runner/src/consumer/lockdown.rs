@@ -1,0 +1,114 @@
+//! What a consumer's process takes from itself before its program runs.
+//!
+//! The program is WebAssembly and cannot call the kernel; this is for the day on which it can, by a
+//! mistake of the compiler or of ours. Then it has one stream, its own memory, and an end: every
+//! other system call kills the process, and no new code can be made executable.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, Signal, set_dumpable_behavior,
+    set_parent_process_death_signal, setrlimit,
+};
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
+    SeccompFilter, SeccompRule, TargetArch,
+};
+
+use crate::sys;
+
+/// The descriptor of the stream.
+const STREAM: u64 = 0;
+/// The descriptor argument of a mapping that is of no file, in 32 bits.
+const NO_FILE: u64 = 0xffff_ffff;
+
+/// The first half, before anything is read: nothing inherited, no core file, no longer life than
+/// the parent's.
+pub fn begin() -> Result<(), LockdownError> {
+    if std::env::vars_os().next().is_some() {
+        return Err(LockdownError::Environment);
+    }
+    close_and_hide()
+}
+
+/// [`begin`] without its look at the environment, which a test's process has.
+pub fn close_and_hide() -> Result<(), LockdownError> {
+    sys::close_others().map_err(LockdownError::Close)?;
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(LockdownError::Process)?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(LockdownError::Process)?;
+    limit(Resource::Core, 0)
+}
+
+/// The second half, with everything loaded: no more memory and time than this, no file, no process,
+/// and the filter of system calls. There is no way back. The limit of time is for a parent that is
+/// itself stopped; otherwise the parent ends the process before.
+pub fn finish(data_bytes: u64, cpu_secs: u32) -> Result<(), LockdownError> {
+    limit(Resource::Data, data_bytes)?;
+    limit(Resource::Cpu, cpu_secs.into())?;
+    for none in [Resource::Fsize, Resource::Nofile, Resource::Nproc] {
+        limit(none, 0)?;
+    }
+    let filter = filter().map_err(LockdownError::Filter)?;
+    seccompiler::apply_filter_all_threads(&filter).map_err(LockdownError::Apply)
+}
+
+fn limit(resource: Resource, most: u64) -> Result<(), LockdownError> {
+    let most = Some(most);
+    setrlimit(resource, Rlimit { current: most, maximum: most }).map_err(LockdownError::Process)
+}
+
+/// The only system calls, most of them wasmtime's memory.
+fn filter() -> Result<BpfProgram, BackendError> {
+    let always = [
+        libc::SYS_brk,
+        libc::SYS_exit,
+        libc::SYS_exit_group,
+        libc::SYS_futex,
+        libc::SYS_getrandom,
+        libc::SYS_madvise,
+        libc::SYS_mremap,
+        libc::SYS_munmap,
+        libc::SYS_restart_syscall,
+        libc::SYS_rt_sigprocmask,
+        libc::SYS_rt_sigreturn,
+        libc::SYS_sched_yield,
+        libc::SYS_sigaltstack,
+    ];
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        always.into_iter().map(|call| (call, Vec::new())).collect();
+    let stream = || SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, STREAM);
+    for call in [libc::SYS_read, libc::SYS_write] {
+        rules.insert(call, vec![SeccompRule::new(vec![stream()?])?]);
+    }
+    let no_file = SeccompCondition::new(4, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, NO_FILE)?;
+    rules.insert(libc::SYS_mmap, vec![SeccompRule::new(vec![not_executable()?, no_file])?]);
+    rules.insert(libc::SYS_mprotect, vec![SeccompRule::new(vec![not_executable()?])?]);
+    let kill = SeccompAction::KillProcess;
+    SeccompFilter::new(rules, kill, SeccompAction::Allow, TargetArch::x86_64)?.try_into()
+}
+
+fn not_executable() -> Result<SeccompCondition, BackendError> {
+    let executable = SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64);
+    SeccompCondition::new(2, SeccompCmpArgLen::Qword, executable, 0)
+}
+
+/// Why a process is not locked down, and runs no program.
+#[derive(Debug, thiserror::Error)]
+pub enum LockdownError {
+    /// an environment
+    #[error("the process has an environment")]
+    Environment,
+    /// descriptors that could not be closed
+    #[error("close what was inherited: {0}")]
+    Close(io::Error),
+    /// a setting of the process that the kernel refused
+    #[error("set up the process: {0}")]
+    Process(rustix::io::Errno),
+    /// a filter that does not compile
+    #[error("compile the filter of system calls: {0}")]
+    Filter(BackendError),
+    /// a filter that the kernel refused
+    #[error("apply the filter of system calls: {0}")]
+    Apply(seccompiler::Error),
+}

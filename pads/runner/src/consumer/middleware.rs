@@ -1,0 +1,404 @@
+//! The side that starts a consumer's process, answers it and ends it.
+//!
+//! Faces the process as if its program had taken it over: frames are read strictly, every step is
+//! judged by [`pad_run::Run`], and SIGKILL comes at the deadline, however the process spends its
+//! time. Data goes to it only after [`Judge::dataset`] allowed that.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read, Seek as _, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use pad_run::frames::{Ending, FrameError, MAX_PART_BYTES, Reply, Request, Start};
+use pad_run::{Answer, Judge, MAX_PLAIN_BYTES, Misuse, Pad, Run};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use zeroize::Zeroizing;
+
+use super::wire::{Timed, Wire, WireError};
+use crate::artefact::Artefact;
+
+/// The argument that makes the program a consumer's process.
+pub const ROLE: &str = "consumer";
+
+/// What a run may use.
+#[derive(Debug, Clone, Copy)]
+pub struct ConsumerLimits {
+    /// Bytes of linear memory.
+    pub memory_bytes: u64,
+    /// Elements of tables.
+    pub table_elements: u32,
+    /// Bytes of data that its Pads may have together.
+    pub data_bytes: u64,
+    /// From the start of the process to its end, engines' time included.
+    pub wall: Duration,
+    /// Outputs that it may propose.
+    pub proposals: u32,
+}
+
+/// Answers for the policy engines, and has the data.
+pub trait Middleware: Judge {
+    /// The data of a Pad, asked for only after the whole dataset was allowed.
+    fn data(&mut self, pad: Pad) -> io::Result<Zeroizing<Vec<u8>>>;
+}
+
+/// What is run on what.
+pub struct Job<'a> {
+    /// The compiled program.
+    pub program: &'a Artefact,
+    /// Pads that were submitted; the program names them by their index.
+    pub pads: u32,
+    /// The owner's plain input.
+    pub plain: &'a [u8],
+    /// What the run may use.
+    pub limits: ConsumerLimits,
+}
+
+/// Runs a program to its end in a process of `runner`, which is this program's file.
+pub fn run(runner: &Path, job: &Job<'_>, middleware: &mut dyn Middleware) -> Result<(), RunError> {
+    if job.plain.len() > MAX_PLAIN_BYTES {
+        return Err(RunError::Plain { found: job.plain.len(), most: MAX_PLAIN_BYTES });
+    }
+    let mut run = Run::new(job.pads, job.limits.proposals)?;
+    let deadline = Instant::now() + job.limits.wall;
+    let (ours, theirs) = UnixStream::pair().map_err(RunError::Start)?;
+    let process = Process::start(runner, theirs, job.program).map_err(RunError::Start)?;
+    let mut wire = Wire::new(Timed::new(ours, deadline));
+    match converse(&mut wire, job, &mut run, middleware) {
+        Err(RunError::Closed) => Err(process.end()),
+        ended => ended,
+    }
+}
+
+/// Speaks with a process until its program ends, or does what it may not.
+fn converse<S: Read + Write>(
+    wire: &mut Wire<S>,
+    job: &Job<'_>,
+    run: &mut Run,
+    middleware: &mut dyn Middleware,
+) -> Result<(), RunError> {
+    wire.send(&Reply::Start(Start {
+        memory_bytes: job.limits.memory_bytes,
+        table_elements: job.limits.table_elements,
+        data_bytes: job.limits.data_bytes,
+        cpu_secs: cpu_secs(job.limits.wall),
+        pads: job.pads,
+        plain: Zeroizing::new(job.plain.to_vec()),
+    }))?;
+    match wire.receive()? {
+        Request::Ready => {}
+        Request::Ended(ending) => return Err(RunError::Ended(ending)),
+        _ => return Err(RunError::NotReady),
+    }
+    loop {
+        let answer = match wire.receive()? {
+            Request::Add(pad) => {
+                run.add(pad)?;
+                None
+            }
+            Request::Check => Some(run.check(middleware)?),
+            Request::Open => {
+                let pads = run.open()?;
+                open(wire, &pads, job.limits.data_bytes, middleware)?;
+                None
+            }
+            Request::Propose(proposal) => run.propose(proposal, middleware)?,
+            Request::Part(data) => run.part(&data, middleware)?,
+            Request::Ended(Ending::Returned) => return Ok(()),
+            Request::Ended(ending) => return Err(RunError::Ended(ending)),
+            Request::Ready => return Err(RunError::NotReady),
+        };
+        if let Some(answer) = answer {
+            wire.send(&Reply::Answer(answer == Answer::Allowed))?;
+        }
+    }
+}
+
+/// More whole seconds than the wall limit has: the process has one thread.
+fn cpu_secs(wall: Duration) -> u32 {
+    u32::try_from(wall.as_secs()).unwrap_or(u32::MAX).saturating_add(2)
+}
+
+/// Sends the data of all opened Pads.
+fn open<S: Read + Write>(
+    wire: &mut Wire<S>,
+    pads: &[Pad],
+    most: u64,
+    middleware: &mut dyn Middleware,
+) -> Result<(), RunError> {
+    let mut left = most;
+    let mut opened = Vec::with_capacity(pads.len());
+    for pad in pads {
+        let data = middleware.data(*pad).map_err(RunError::Data)?;
+        left = left.checked_sub(data.len() as u64).ok_or(RunError::TooMuch(most))?;
+        opened.push(data);
+    }
+    wire.send(&Reply::Opened(opened.iter().map(|data| data.len() as u64).collect()))?;
+    for data in opened {
+        for part in data.chunks(MAX_PART_BYTES) {
+            wire.send(&Reply::Part(Zeroizing::new(part.to_vec())))?;
+        }
+    }
+    Ok(())
+}
+
+/// The process, which is killed when this is dropped.
+struct Process(Child);
+
+impl Process {
+    /// One argument, no environment; the stream as standard input, the program as standard output.
+    fn start(runner: &Path, stream: UnixStream, program: &Artefact) -> io::Result<Self> {
+        let mut command = Command::new(runner);
+        command.arg(OsStr::new(ROLE)).env_clear().current_dir("/");
+        command.stdin(OwnedFd::from(stream)).stdout(sealed(program)?).stderr(Stdio::null());
+        command.spawn().map(Self)
+    }
+
+    /// How a process ended that closed its stream.
+    fn end(mut self) -> RunError {
+        let killed = self.0.kill().and_then(|()| self.0.wait());
+        RunError::Died(killed.ok().and_then(|status| status.signal()))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only for a process that has been waited for.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A file in memory that nobody can change.
+fn sealed(program: &Artefact) -> io::Result<File> {
+    let file = memfd_create("program", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut file = File::from(file);
+    file.write_all(program.bytes())?;
+    file.rewind()?;
+    let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    fcntl_add_seals(&file, all)?;
+    Ok(file)
+}
+
+/// Why a run did not end well. The texts hold nothing of the program's choice.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// a plain input that is too large
+    #[error("the plain input has {found} bytes, at most {most} are given to a program")]
+    Plain {
+        /// Its size.
+        found: usize,
+        /// The largest.
+        most: usize,
+    },
+    /// the process could not be started
+    #[error("start the program's process: {0}")]
+    Start(io::Error),
+    /// the first frame is another than the one that says that the process is locked down
+    #[error("the program's process did not begin by its first frame")]
+    NotReady,
+    /// the program misused the run
+    #[error(transparent)]
+    Misuse(#[from] Misuse),
+    /// the program was ended in its process
+    #[error(transparent)]
+    Ended(Ending),
+    /// the wall limit
+    #[error("the program reached its limit of time")]
+    Wall,
+    /// the process ended without a frame
+    #[error("the program's process was ended by {}", signal(*.0))]
+    Died(Option<i32>),
+    /// the process closed its stream
+    #[error("the program's process closed its stream")]
+    Closed,
+    /// bytes that are no frame
+    #[error("the program's process: {0}")]
+    Frame(FrameError),
+    /// the stream failed
+    #[error("the stream to the program's process: {0}")]
+    Stream(io::Error),
+    /// the middleware has no data
+    #[error("the data of a Pad: {0}")]
+    Data(io::Error),
+    /// more data than a run may have
+    #[error("the dataset has more data than the run may have, {0} bytes")]
+    TooMuch(u64),
+}
+
+impl From<WireError> for RunError {
+    fn from(error: WireError) -> Self {
+        match error {
+            WireError::Deadline => Self::Wall,
+            WireError::Closed => Self::Closed,
+            WireError::Stream(error) => Self::Stream(error),
+            WireError::Frame(error) => Self::Frame(error),
+        }
+    }
+}
+
+fn signal(number: Option<i32>) -> String {
+    number.map_or_else(|| "itself".to_owned(), |number| format!("signal {number}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use pad_run::frames::{self, Frame};
+    use pad_run::{MAX_OUTPUT_BYTES, Proposal};
+
+    use super::*;
+
+    /// Allows everything, and has three bytes for each Pad.
+    #[derive(Default)]
+    struct Willing {
+        opened: usize,
+        outputs: usize,
+    }
+
+    impl Judge for Willing {
+        fn dataset(&mut self, _: &[Pad]) -> Answer {
+            Answer::Allowed
+        }
+
+        fn output(&mut self, _: &[Pad], _: &Proposal, _: &[u8]) -> Answer {
+            self.outputs += 1;
+            Answer::Allowed
+        }
+    }
+
+    impl Middleware for Willing {
+        fn data(&mut self, _: Pad) -> io::Result<Zeroizing<Vec<u8>>> {
+            self.opened += 1;
+            Ok(Zeroizing::new(vec![1, 2, 3]))
+        }
+    }
+
+    fn artefact() -> Artefact {
+        Artefact::from_parent(File::open("/dev/null").expect("a file")).expect("no bytes")
+    }
+
+    /// A conversation with a process that says these bytes and then waits for the other side.
+    fn with(said: Vec<u8>, willing: &mut Willing) -> Result<(), RunError> {
+        let (ours, mut theirs) = UnixStream::pair().expect("sockets");
+        let rogue = thread::spawn(move || {
+            let written = theirs.write_all(&said);
+            let mut heard = Vec::new();
+            let _ = theirs.read_to_end(&mut heard); // until the other side is gone
+            written
+        });
+        let limits = ConsumerLimits {
+            memory_bytes: 1,
+            table_elements: 1,
+            data_bytes: 100,
+            wall: Duration::from_millis(300),
+            proposals: 2,
+        };
+        let job = Job { program: &artefact(), pads: 2, plain: b"plain", limits };
+        let mut run = Run::new(job.pads, limits.proposals).expect("few Pads");
+        let mut wire = Wire::new(Timed::new(ours, Instant::now() + limits.wall));
+        let ended = converse(&mut wire, &job, &mut run, willing);
+        drop(wire);
+        let _ = rogue.join().expect("no panic"); // what it could not write was not read
+        ended
+    }
+
+    fn said(requests: &[Request]) -> Vec<u8> {
+        requests.iter().flat_map(|request| frames::encode(request).to_vec()).collect()
+    }
+
+    fn proposal(size_bytes: u64) -> Request {
+        Request::Propose(Proposal {
+            custodian: None,
+            policies: Vec::new(),
+            attributes: Vec::new(),
+            size_bytes,
+        })
+    }
+
+    #[test]
+    fn a_process_is_ready_first_and_once() {
+        let ready = Request::Ready;
+        for wrong in [
+            said(&[Request::Add(0)]),
+            said(&[Request::Ended(Ending::Returned)]),
+            said(&[ready.clone(), ready]),
+        ] {
+            let mut willing = Willing::default();
+            let ended = with(wrong, &mut willing);
+            assert!(
+                matches!(ended, Err(RunError::NotReady | RunError::Ended(Ending::Returned))),
+                "{ended:?}"
+            );
+            assert_eq!(willing.opened, 0);
+        }
+    }
+
+    #[test]
+    fn data_is_opened_for_a_checked_dataset_only() {
+        let mut willing = Willing::default();
+        let ended = with(said(&[Request::Ready, Request::Add(0), Request::Open]), &mut willing);
+        assert!(matches!(ended, Err(RunError::Misuse(Misuse::Order { .. }))), "{ended:?}");
+        assert_eq!(willing.opened, 0);
+        let whole = [
+            Request::Ready,
+            Request::Add(1),
+            Request::Check,
+            Request::Open,
+            Request::Ended(Ending::Returned),
+        ];
+        with(said(&whole), &mut willing).expect("in order");
+        assert_eq!(willing.opened, 1);
+    }
+
+    #[test]
+    fn a_process_that_stops_in_a_frame_is_ended_at_the_deadline() {
+        let whole = said(&[Request::Ready, Request::Add(0)]);
+        let begun = Instant::now();
+        for length in [0, 3, 5, 7, whole.len() - 1, whole.len()] {
+            let ended = with(whole[..length].to_vec(), &mut Willing::default());
+            assert!(matches!(ended, Err(RunError::Wall)), "{length}: {ended:?}");
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn bytes_that_are_no_frame_end_the_run() {
+        for wrong in [&[0_u8; 5][..], &[255; 5], &[6, 0, 0, 0, 255], b"GET / HTTP/1.1\r\n\r\n"] {
+            let bytes = [said(&[Request::Ready]), wrong.to_vec()].concat();
+            let ended = with(bytes, &mut Willing::default());
+            assert!(matches!(ended, Err(RunError::Frame(_))), "{wrong:?}: {ended:?}");
+        }
+    }
+
+    #[test]
+    fn the_middlewares_own_frames_are_none_of_a_process() {
+        let mut bytes = said(&[Request::Ready]);
+        bytes.extend(frames::encode(&Reply::Answer(true)).iter());
+        let ended = with(bytes, &mut Willing::default());
+        assert!(matches!(ended, Err(RunError::Frame(FrameError::Kind(_)))), "{ended:?}");
+        assert!(Reply::lengths(1).is_none());
+    }
+
+    #[test]
+    fn an_output_is_judged_when_it_is_whole() {
+        let open = [Request::Ready, Request::Add(0), Request::Check, Request::Open];
+        let part = |bytes: &[u8]| Request::Part(Zeroizing::new(bytes.to_vec()));
+        let mut willing = Willing::default();
+        let more = [&open[..], &[proposal(3), part(b"ab"), part(b"cd")]].concat();
+        let ended = with(said(&more), &mut willing);
+        assert!(matches!(ended, Err(RunError::Misuse(Misuse::Part))), "{ended:?}");
+        let less = [&open[..], &[proposal(3), part(b"ab"), proposal(1)]].concat();
+        let ended = with(said(&less), &mut willing);
+        assert!(matches!(ended, Err(RunError::Misuse(Misuse::Order { .. }))), "{ended:?}");
+        let large = [&open[..], &[proposal(MAX_OUTPUT_BYTES + 1)]].concat();
+        let ended = with(said(&large), &mut willing);
+        assert!(matches!(ended, Err(RunError::Misuse(Misuse::Output))), "{ended:?}");
+        assert_eq!(willing.outputs, 0);
+    }
+}

@@ -1,0 +1,273 @@
+//! The process of one consumer program.
+//!
+//! Its standard input is the stream to the middleware, its standard output a sealed file with the
+//! compiled program; it has nothing else. It loads the program, locks itself down, and only then
+//! runs the first instruction. It holds no data before the middleware opened the dataset.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::BorrowedFd;
+use std::process::ExitCode;
+
+use pad_run::frames::{Ending, MAX_PART_BYTES, Reply, Request, Start};
+use pad_run::{Attribute, MAX_OUTPUT_BYTES, MAX_PLAIN_BYTES, Policy, Proposal};
+use wasmtime::component::{HasSelf, Linker};
+use wasmtime::{Engine, Store, Trap};
+use zeroize::Zeroizing;
+
+use super::lockdown::{self, LockdownError};
+use super::wire::{Wire, WireError};
+use crate::artefact::Artefact;
+use crate::bindings::consumer::dstyx::pad::{dataset, types};
+use crate::bindings::consumer::{Consumer, ConsumerPre};
+use crate::ceilings::{Ceiling, Ceilings};
+use crate::component::Refused;
+use crate::sys;
+
+/// Bytes that one call of the program may pass: a largest output, with its policies.
+const MAX_CALL_BYTES: usize = 2 * MAX_OUTPUT_BYTES as usize;
+/// Bytes that the process needs beside memory and data: tables, stacks, and copies of one call.
+const OVERHEAD_BYTES: u64 = 64 << 20;
+
+/// Runs one program; there is nobody to read an error but the middleware, which sees the process
+/// end.
+pub fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn run() -> Result<(), ProcessError> {
+    lockdown::begin()?;
+    let given = rustix::stdio::stdout().try_clone_to_owned().map_err(ProcessError::Given)?;
+    let artefact = Artefact::from_parent(File::from(given)).map_err(ProcessError::Given)?;
+    let mut wire = Wire::new(Stream(rustix::stdio::stdin()));
+    let Reply::Start(start) = wire.receive()? else { return Err(ProcessError::Unexpected) };
+    let program = match ready(&artefact) {
+        Ok(program) => program,
+        Err(_) => return Ok(wire.send(&Request::Ended(Ending::Start))?),
+    };
+    lockdown::finish(data_limit(&start), start.cpu_secs)?;
+    wire.send(&Request::Ready)?;
+    let mut store = Store::new(program.engine(), Session::new(wire, &start));
+    store.limiter(|session| &mut session.ceilings);
+    store.set_hostcall_fuel(MAX_CALL_BYTES);
+    let ended = program
+        .instantiate(&mut store)
+        .and_then(|program| program.call_run(&mut store, &start.plain));
+    let session = store.data_mut();
+    let ending = ended.map_or_else(|error| session.ending(&error), |()| Ending::Returned);
+    Ok(session.wire.send(&Request::Ended(ending))?)
+}
+
+/// All that the program may make the process allocate.
+fn data_limit(start: &Start) -> u64 {
+    let copies = MAX_CALL_BYTES as u64 + MAX_PLAIN_BYTES as u64 + OVERHEAD_BYTES;
+    copies.saturating_add(start.memory_bytes).saturating_add(start.data_bytes)
+}
+
+fn ready(artefact: &Artefact) -> Result<ConsumerPre<Session>, Refused> {
+    let engine = Engine::new(&super::config()).map_err(|error| Refused::invalid(&error))?;
+    let component = sys::component(&engine, artefact).map_err(|error| Refused::invalid(&error))?;
+    let mut linker = Linker::new(&engine);
+    Consumer::add_to_linker::<_, HasSelf<_>>(&mut linker, |session: &mut Session| session)
+        .and_then(|()| linker.instantiate_pre(&component))
+        .and_then(ConsumerPre::new)
+        .map_err(|error| Refused::world(&error))
+}
+
+/// Standard input, in both directions and by its number, which the filter of system calls knows.
+struct Stream(BorrowedFd<'static>);
+
+impl Read for Stream {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(self.0, bytes)?)
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(self.0, bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The program's view of its run. The middleware has the state that counts.
+struct Session {
+    wire: Wire<Stream>,
+    ceilings: Ceilings,
+    pads: u32,
+    added: Vec<u32>,
+    /// Data of opened Pads, by their index.
+    data: Vec<Option<Zeroizing<Vec<u8>>>>,
+    /// Why the program was ended from here.
+    ended: Option<Ending>,
+}
+
+impl Session {
+    fn new(wire: Wire<Stream>, start: &Start) -> Self {
+        let ceilings = Ceilings::new(start.memory_bytes, start.table_elements);
+        Self { wire, ceilings, pads: start.pads, added: Vec::new(), data: Vec::new(), ended: None }
+    }
+
+    fn end(&mut self, ending: Ending) -> wasmtime::Error {
+        self.ended = Some(ending);
+        wasmtime::Error::msg("the run is ended")
+    }
+
+    fn ending(&self, error: &wasmtime::Error) -> Ending {
+        match (self.ended, self.ceilings.hit(), error.downcast_ref::<Trap>()) {
+            (Some(ending), _, _) => ending,
+            (None, Some(Ceiling::Memory), _) => Ending::Memory,
+            (None, Some(Ceiling::Tables), _) => Ending::Tables,
+            (None, None, Some(Trap::StackOverflow)) => Ending::Stack,
+            (None, None, _) => Ending::Trapped,
+        }
+    }
+
+    fn answer(&mut self) -> Result<bool, ProcessError> {
+        match self.wire.receive()? {
+            Reply::Answer(answer) => Ok(answer),
+            _ => Err(ProcessError::Unexpected),
+        }
+    }
+
+    fn opened(&mut self) -> Result<(), ProcessError> {
+        self.wire.send(&Request::Open)?;
+        let sizes = match self.wire.receive()? {
+            Reply::Opened(sizes) if sizes.len() == self.added.len() => sizes,
+            _ => return Err(ProcessError::Unexpected),
+        };
+        self.data.resize_with(self.pads as usize, || None);
+        for (pad, size) in std::mem::take(&mut self.added).into_iter().zip(sizes) {
+            let data = self.received(size as usize)?;
+            *self.data.get_mut(pad as usize).ok_or(ProcessError::Unexpected)? = Some(data);
+        }
+        Ok(())
+    }
+
+    fn received(&mut self, size: usize) -> Result<Zeroizing<Vec<u8>>, ProcessError> {
+        let mut data = Zeroizing::new(Vec::with_capacity(size));
+        while data.len() < size {
+            match self.wire.receive()? {
+                Reply::Part(part) if part.len() <= size - data.len() => {
+                    data.extend_from_slice(&part);
+                }
+                _ => return Err(ProcessError::Unexpected),
+            }
+        }
+        Ok(data)
+    }
+
+    fn proposed(&mut self, proposal: Proposal, data: &[u8]) -> Result<bool, ProcessError> {
+        self.wire.send(&Request::Propose(proposal))?;
+        for part in data.chunks(MAX_PART_BYTES) {
+            self.wire.send(&Request::Part(Zeroizing::new(part.to_vec())))?;
+        }
+        self.answer()
+    }
+}
+
+impl types::Host for Session {}
+
+impl dataset::Host for Session {
+    fn pads(&mut self) -> wasmtime::Result<u32> {
+        Ok(self.pads)
+    }
+
+    fn add(&mut self, pad: u32) -> wasmtime::Result<()> {
+        self.wire.send(&Request::Add(pad))?;
+        self.added.push(pad);
+        Ok(())
+    }
+
+    fn check(&mut self) -> wasmtime::Result<bool> {
+        self.wire.send(&Request::Check)?;
+        Ok(self.answer()?)
+    }
+
+    fn open(&mut self) -> wasmtime::Result<()> {
+        Ok(self.opened()?)
+    }
+
+    fn size(&mut self, pad: u32) -> wasmtime::Result<u64> {
+        match self.data.get(pad as usize) {
+            Some(Some(data)) => Ok(data.len() as u64),
+            _ => Err(self.end(Ending::Handle)),
+        }
+    }
+
+    fn read(&mut self, pad: u32, offset: u64, length: u32) -> wasmtime::Result<Vec<u8>> {
+        let Some(Some(data)) = self.data.get(pad as usize) else {
+            return Err(self.end(Ending::Handle));
+        };
+        let window = usize::try_from(offset)
+            .ok()
+            .filter(|_| length as usize <= MAX_PART_BYTES)
+            .and_then(|start| data.get(start..start.checked_add(length as usize)?));
+        window.map(<[u8]>::to_vec).ok_or_else(|| self.end(Ending::Window))
+    }
+
+    fn propose(&mut self, output: dataset::Output) -> wasmtime::Result<bool> {
+        let dataset::Output { custodian, policies, attributes, data } = output;
+        let data = Zeroizing::new(data);
+        let proposal = Proposal {
+            custodian: custodian.map(digest),
+            policies: policies.into_iter().map(policy).collect(),
+            attributes: attributes.into_iter().map(attribute).collect(),
+            size_bytes: data.len() as u64,
+        };
+        if !proposal.is_bounded() {
+            return Err(self.end(Ending::Call));
+        }
+        Ok(self.proposed(proposal, &data)?)
+    }
+}
+
+fn digest((a, b, c, d): types::Digest) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    for (to, quarter) in bytes.chunks_exact_mut(8).zip([a, b, c, d]) {
+        to.copy_from_slice(&quarter.to_be_bytes());
+    }
+    bytes
+}
+
+fn uuid((high, low): types::Uuid) -> [u8; 16] {
+    (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
+}
+
+fn policy(policy: types::Policy) -> Policy {
+    Policy {
+        engine: digest(policy.engine),
+        policy_type: uuid(policy.policy_type),
+        input_id: uuid(policy.input_id),
+        input_constraint: policy.input_constraint,
+        program_constraint: policy.program_constraint,
+        output_constraint: policy.output_constraint,
+    }
+}
+
+fn attribute(attribute: types::Attribute) -> Attribute {
+    Attribute { name: attribute.name, value: attribute.value }
+}
+
+/// Why a process ends without a word of its program.
+#[derive(Debug, thiserror::Error)]
+enum ProcessError {
+    /// it is not locked down
+    #[error(transparent)]
+    Lockdown(#[from] LockdownError),
+    /// no compiled program
+    #[error("the compiled program: {0}")]
+    Given(io::Error),
+    /// no frame
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// a frame that does not come here
+    #[error("the middleware sent a frame out of order")]
+    Unexpected,
+}

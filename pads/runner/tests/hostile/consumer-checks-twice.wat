@@ -1,0 +1,5 @@
+;; consumer: the program wanted to check while its dataset was checked, not open
+(func (export "run") (param i32 i32)
+  (call $add (i32.const 0))
+  (drop (call $check))
+  (drop (call $check)))

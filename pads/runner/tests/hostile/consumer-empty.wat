@@ -1,0 +1,2 @@
+;; consumer: the program could not be started
+(component)

@@ -1,0 +1,2 @@
+;; consumer: the program reached its memory ceiling
+(memory (export "memory") 65536)

@@ -1,0 +1,2 @@
+;; consumer: a core module; only components are run
+(module)

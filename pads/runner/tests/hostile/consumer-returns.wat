@@ -1,0 +1,2 @@
+;; consumer: ended
+;; A control: the program does nothing.

@@ -1,0 +1,2 @@
+;; consumer: the program trapped
+(func (export "run") (param i32 i32) (unreachable))

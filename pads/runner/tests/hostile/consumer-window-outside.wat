@@ -1,0 +1,4 @@
+;; consumer: the program asked for a window outside a Pad's data, or for more than 1 MiB
+(func (export "run") (param i32 i32)
+  (call $opened)
+  (call $read (i32.const 0) (i64.const 10) (i32.const 5) (i32.const 0)))

@@ -1,0 +1,2 @@
+;; engine: the component does not have the calls of its world
+(component)

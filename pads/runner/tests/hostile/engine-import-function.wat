@@ -1,0 +1,2 @@
+;; engine: the component imports clock, which is not offered
+(component (import "clock" (func (result u64))))

@@ -1,0 +1,3 @@
+;; engine: the engine used all its fuel
+(func $start (loop $on (br $on)))
+(start $start)

@@ -1,0 +1,2 @@
+;; engine: a core module; only components are run
+(module)

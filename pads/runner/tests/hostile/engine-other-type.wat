@@ -1,0 +1,6 @@
+;; engine: the component does not have the calls of its world
+(component
+  (core module $m (func (export "f")))
+  (core instance $i (instantiate $m))
+  (func (export "check-input") (canon lift (core func $i "f")))
+  (func (export "check-output") (canon lift (core func $i "f"))))

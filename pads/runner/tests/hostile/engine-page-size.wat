@@ -1,0 +1,2 @@
+;; engine: the component is not valid in this sandbox
+(component (core module (memory 1 (pagesize 1))))

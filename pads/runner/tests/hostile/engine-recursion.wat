@@ -1,0 +1,6 @@
+;; engine: the engine reached its stack ceiling
+(func $deeper (param i64) (result i64)
+  (i64.add (local.get 0) (call $deeper (i64.add (local.get 0) (i64.const 1)))))
+(func (export "check-input") (type $input)
+  (drop (call $deeper (i64.const 0)))
+  (call $yes))

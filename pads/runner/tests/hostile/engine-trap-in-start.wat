@@ -1,0 +1,3 @@
+;; engine: the engine trapped
+(func $start (unreachable))
+(start $start)

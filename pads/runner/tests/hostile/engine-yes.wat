@@ -1,0 +1,2 @@
+;; engine: allowed
+;; A control: the engine says yes.

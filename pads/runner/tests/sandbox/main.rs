@@ -1,0 +1,8 @@
+//! The sandbox against programs that want out.
+
+mod artefacts;
+mod engines;
+mod hostile;
+mod lockdown;
+mod programs;
+mod runs;

@@ -1,0 +1,231 @@
+//! Components from text, and what they are run with.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pad_run::{Answer, Judge, Pad, Proposal};
+use pad_runner::consumer::middleware::{ConsumerLimits, Job, Middleware, RunError, run};
+use pad_runner::engines::{self, EngineError, Verdict};
+use pad_runner::{Artefact, EngineLimits, PolicyEngine};
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+use zeroize::Zeroizing;
+
+/// What a Pad's data begins with.
+pub const SECRET: &str = "secret";
+/// An output that begins so is refused.
+const REFUSED: &[u8] = b"no";
+/// The Pad whose engine refuses.
+const UNWILLING: usize = 2;
+
+/// Definitions that a program has unless it brings its own, which the mark shows.
+const SHARED: &[(&str, &str)] = &[
+    ("(export \"memory\")", r#"(memory (export "memory") 2)"#),
+    ("(global $free ", "(global $free (mut i32) (i32.const 65536))"),
+    (
+        "(export \"cabi_realloc\")",
+        r#"(func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+             (local $at i32)
+             (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
+             (global.set $free (i32.add (local.get $at) (local.get 3)))
+             (local.get $at))"#,
+    ),
+];
+/// The same for engines: the type of `check-input`, and yes as the answer about one Pad.
+const ENGINE: &[(&str, &str)] = &[
+    (
+        "(type $input ",
+        "(type $input (func (param i64 i64 i64 i64 i32 i32 i32 i64 i64 i64 i64 i64)
+           (param i32 i32 i32 i32) (result i32)))",
+    ),
+    (
+        "(func $yes ",
+        "(func $yes (result i32)
+           (i32.store (i32.const 0) (i32.const 16))
+           (i32.store (i32.const 4) (i32.const 1))
+           (i32.const 0))",
+    ),
+    ("(export \"check-input\")", r#"(func (export "check-input") (type $input) (call $yes))"#),
+    (
+        "(export \"check-output\")",
+        r#"(func (export "check-output") (param i32) (result i32) (call $yes))"#,
+    ),
+];
+/// What a consumer may import, before everything else of its module.
+const DATASET: &str = r#"
+    (import "dstyx:pad/dataset@0.1.0" "pads" (func $pads (result i32)))
+    (import "dstyx:pad/dataset@0.1.0" "add" (func $add (param i32)))
+    (import "dstyx:pad/dataset@0.1.0" "check" (func $check (result i32)))
+    (import "dstyx:pad/dataset@0.1.0" "open" (func $open))
+    (import "dstyx:pad/dataset@0.1.0" "size" (func $size (param i32) (result i64)))
+    (import "dstyx:pad/dataset@0.1.0" "read" (func $read (param i32 i64 i32 i32)))
+    (import "dstyx:pad/dataset@0.1.0" "propose"
+      (func $propose (param i32 i64 i64 i64 i64 i32 i32 i32 i32 i32 i32) (result i32)))
+"#;
+/// An open dataset of the first Pad, and a plain output.
+const CONSUMER: &[(&str, &str)] = &[
+    (
+        "(func $opened ",
+        "(func $opened
+           (call $add (i32.const 0))
+           (if (i32.eqz (call $check)) (then (unreachable)))
+           (call $open))",
+    ),
+    (
+        "(func $output ",
+        "(func $output (param $data i32) (param $length i32) (result i32)
+           (call $propose (i32.const 0) (i64.const 0) (i64.const 0) (i64.const 0) (i64.const 0)
+             (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+             (local.get $data) (local.get $length)))",
+    ),
+    ("(export \"run\")", r#"(func (export "run") (param i32 i32))"#),
+];
+
+/// A component of the world `policy-engine`, from the fields of its module or as it stands.
+pub fn engine(text: &str) -> Vec<u8> {
+    whole(text).unwrap_or_else(|| {
+        let fields = [text.to_owned(), missing(text, SHARED), missing(text, ENGINE)];
+        componentized(&format!("(module {})", fields.concat()), "policy-engine")
+    })
+}
+
+/// A component of the world `consumer`.
+pub fn consumer(text: &str) -> Vec<u8> {
+    whole(text).unwrap_or_else(|| {
+        let fields =
+            [DATASET.to_owned(), text.to_owned(), missing(text, SHARED), missing(text, CONSUMER)];
+        componentized(&format!("(module {})", fields.concat()), "consumer")
+    })
+}
+
+fn whole(text: &str) -> Option<Vec<u8>> {
+    let is_whole =
+        text.lines().any(|line| line.starts_with("(component") || line.starts_with("(module"));
+    is_whole.then(|| wat::parse_str(text).expect("text of a component or a module"))
+}
+
+fn missing(text: &str, defaults: &[(&str, &str)]) -> String {
+    let missing = defaults.iter().filter(|(mark, _)| !text.contains(mark));
+    missing.map(|(_, default)| format!("\n{default}")).collect()
+}
+
+fn componentized(module: &str, world: &str) -> Vec<u8> {
+    let mut module = wat::parse_str(module).expect("text of a module");
+    let mut resolve = Resolve::default();
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
+    let (package, _) = resolve.push_path(wit).expect("the project's own interfaces");
+    let world = resolve.select_world(&[package], Some(world)).expect("a world of them");
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("metadata");
+    let mut encoder = ComponentEncoder::default().validate(true).module(&module).expect("a module");
+    encoder.encode().expect("a module of this world")
+}
+
+/// Ceilings that a test reaches in a moment.
+pub fn engine_limits() -> EngineLimits {
+    EngineLimits {
+        fuel: 20_000_000,
+        memory_bytes: 4 << 20,
+        table_elements: 1000,
+        read_bytes: 1 << 20,
+    }
+}
+
+/// Two Pads, of which the engine is asked about the first.
+pub fn check_input(engine: &PolicyEngine) -> Result<Vec<Verdict>, EngineError> {
+    engine.check_input(&run_of_one(), &[pad(1), pad(2)], &[0])
+}
+
+/// The same about an output that a program made of them.
+pub fn check_output(engine: &PolicyEngine) -> Result<Vec<Verdict>, EngineError> {
+    let data: Arc<[u8]> = Arc::from(format!("{SECRET} of the output's data").into_bytes());
+    let output = engines::Output {
+        custodian: Some((1, 2, 3, 4)),
+        policies: pad(3).policies,
+        attributes: Vec::new(),
+        size: data.len() as u64,
+    };
+    engine.check_output(&run_of_one(), &[pad(1), pad(2)], &[0], &output, data)
+}
+
+fn run_of_one() -> engines::Run {
+    engines::Run { program: (1, 2, 3, 4), owners: vec![(5, 6, 7, 8)], plain: None }
+}
+
+fn pad(number: u64) -> engines::Pad {
+    let policy = engines::Policy {
+        engine: (number, 0, 0, 0),
+        policy_type: (1, 1),
+        input_id: (2, 2),
+        input_constraint: vec![1; 40],
+        program_constraint: Vec::new(),
+        output_constraint: vec![2; 3],
+    };
+    let entries = engines::Attribute { name: "entries".into(), value: vec![100] };
+    engines::Pad {
+        digest: (0, 0, 0, number),
+        custodian: (9, 9, 9, number),
+        vouched: true,
+        policies: vec![policy],
+        attributes: vec![entries],
+    }
+}
+
+/// The middleware of three Pads, of which the last has an engine that refuses.
+#[derive(Default)]
+pub struct Hospital {
+    /// Outputs that left.
+    pub allowed: Vec<Vec<u8>>,
+    /// Outputs that did not.
+    pub refused: Vec<Vec<u8>>,
+    /// Pads whose data was given away.
+    pub opened: Vec<usize>,
+}
+
+impl Judge for Hospital {
+    fn dataset(&mut self, pads: &[Pad]) -> Answer {
+        match pads.iter().any(|pad| pad.index() == UNWILLING) {
+            true => Answer::Refused,
+            false => Answer::Allowed,
+        }
+    }
+
+    fn output(&mut self, _: &[Pad], _: &Proposal, data: &[u8]) -> Answer {
+        if data.starts_with(REFUSED) {
+            self.refused.push(data.to_vec());
+            return Answer::Refused;
+        }
+        self.allowed.push(data.to_vec());
+        Answer::Allowed
+    }
+}
+
+impl Middleware for Hospital {
+    fn data(&mut self, pad: Pad) -> io::Result<Zeroizing<Vec<u8>>> {
+        self.opened.push(pad.index());
+        Ok(Zeroizing::new(format!("{SECRET} of pad{}", pad.index()).into_bytes()))
+    }
+}
+
+/// Room for the largest output, and more time than a busy machine takes.
+pub fn consumer_limits() -> ConsumerLimits {
+    ConsumerLimits {
+        memory_bytes: 96 << 20,
+        table_elements: 1000,
+        data_bytes: 1 << 20,
+        wall: Duration::from_secs(60),
+        proposals: 2,
+    }
+}
+
+/// Runs a program on so many Pads.
+pub fn run_on(
+    program: &Artefact,
+    pads: u32,
+    limits: ConsumerLimits,
+    hospital: &mut Hospital,
+) -> Result<(), RunError> {
+    let job = Job { program, pads, plain: b"", limits };
+    run(Path::new(env!("CARGO_BIN_EXE_pad-runner")), &job, hospital)
+}

@@ -1,0 +1,100 @@
+//! Runs of consumers: what they get, what leaves, and what remains of them.
+
+use std::time::{Duration, Instant};
+
+use pad_run::{MAX_PADS, Misuse};
+use pad_runner::Artefact;
+use pad_runner::consumer::Compiler;
+use pad_runner::consumer::middleware::{ConsumerLimits, RunError};
+
+use crate::programs::{self, Hospital, consumer_limits, run_on};
+
+fn compiled(text: &str) -> Artefact {
+    let compiler = Compiler::new().expect("a compiler");
+    compiler.compile(&programs::consumer(text), None).expect("a right component").0
+}
+
+#[test]
+fn a_program_reads_what_was_opened_and_nothing_leaves_but_what_was_allowed() {
+    let program = compiled(
+        r#"(func (export "run") (param i32 i32)
+             (call $opened)
+             (call $read (i32.const 0) (i64.const 0) (i32.const 6) (i32.const 0))
+             (if (i32.eqz (call $output (i32.load (i32.const 0)) (i32.const 6)))
+               (then (unreachable))))"#,
+    );
+    let mut hospital = Hospital::default();
+    run_on(&program, 1, consumer_limits(), &mut hospital).expect("in order");
+    assert_eq!(hospital.allowed, [b"secret"]);
+    assert_eq!(hospital.opened, [0]);
+}
+
+#[test]
+fn a_handle_of_another_run_is_none_of_this_one() {
+    let program = compiled(
+        r#"(func (export "run") (param i32 i32)
+             (call $add (i32.const 1))
+             (drop (call $check)))"#,
+    );
+    let mut hospital = Hospital::default();
+    run_on(&program, 2, consumer_limits(), &mut hospital).expect("its own Pad");
+    let ended = run_on(&program, 1, consumer_limits(), &mut hospital);
+    assert!(matches!(ended, Err(RunError::Misuse(Misuse::Handle))), "{ended:?}");
+    assert!(hospital.opened.is_empty());
+}
+
+#[test]
+fn an_output_larger_than_a_frame_arrives_whole() {
+    let program = compiled(
+        r#"(func (export "run") (param i32 i32)
+             (call $opened)
+             (drop (memory.grow (i32.const 50)))
+             (i32.store8 (i32.const 3000000) (i32.const 7))
+             (drop (call $output (i32.const 1) (i32.const 3000000))))"#,
+    );
+    let mut hospital = Hospital::default();
+    run_on(&program, 1, consumer_limits(), &mut hospital).expect("in order");
+    let [output] = hospital.allowed.try_into().expect("one output");
+    assert_eq!((output.len(), output.last()), (3_000_000, Some(&7)));
+}
+
+#[test]
+fn more_data_than_a_run_may_have_is_not_given() {
+    let program = compiled(r#"(func (export "run") (param i32 i32) (call $opened))"#);
+    let limits = ConsumerLimits { data_bytes: 10, ..consumer_limits() };
+    let ended = run_on(&program, 1, limits, &mut Hospital::default());
+    assert!(matches!(ended, Err(RunError::TooMuch(10))), "{ended:?}");
+}
+
+#[test]
+fn a_run_has_a_bounded_number_of_pads() {
+    let program = compiled("");
+    let ended = run_on(&program, MAX_PADS + 1, consumer_limits(), &mut Hospital::default());
+    assert!(matches!(ended, Err(RunError::Misuse(Misuse::Pads(_)))), "{ended:?}");
+}
+
+#[test]
+fn a_program_that_never_ends_is_killed_at_its_limit() {
+    let program = compiled(r#"(func (export "run") (param i32 i32) (loop $on (br $on)))"#);
+    let limits = ConsumerLimits { wall: Duration::from_millis(300), ..consumer_limits() };
+    let begun = Instant::now();
+    let ended = run_on(&program, 1, limits, &mut Hospital::default());
+    assert!(matches!(ended, Err(RunError::Wall)), "{ended:?}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_program_without_a_process_is_an_error() {
+    let job = pad_runner::consumer::middleware::Job {
+        program: &compiled(""),
+        pads: 0,
+        plain: b"",
+        limits: consumer_limits(),
+    };
+    let run = |runner: &str| {
+        pad_runner::consumer::middleware::run(runner.as_ref(), &job, &mut Hospital::default())
+    };
+    assert!(matches!(run("/nonexistent"), Err(RunError::Start(_))));
+    let ended = run("/bin/true");
+    assert!(matches!(ended, Err(RunError::Died(None) | RunError::Stream(_))), "{ended:?}");
+}
