@@ -1,6 +1,7 @@
 //! The decisions: may this Pad be part of this data set, may that come of it, may its policy
 //! change.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::data_set::{DataSet, Output, Pad, PlainInput, Proposal};
@@ -23,25 +24,96 @@ pub struct QuotaUse {
     pub quota: Quota,
 }
 
-/// Whether the Pad with this id and policy may be read by the program of the data set, together
-/// with all other Pads of it.
+/// The check of one data set by all of its Pads' policies. What several rules ask for is computed
+/// once, so that the work grows with the Pads and not with their square.
+pub struct InputCheck<'a> {
+    set: &'a DataSet,
+    /// By their ids; `None` if one is there twice, which would make the share of all others
+    /// smaller.
+    pads: Option<BTreeMap<&'a [u8; 16], &'a Pad>>,
+    sums: BTreeMap<(&'a str, &'a [OwnerId]), Option<Sums>>,
+}
+
+/// The numbers of the custodians that count.
+struct Sums {
+    each: BTreeMap<OwnerId, u128>,
+    all: u128,
+}
+
+impl<'a> InputCheck<'a> {
+    /// Begins with nothing decided.
+    pub fn new(set: &'a DataSet) -> Self {
+        let pads: BTreeMap<_, _> = set.pads.iter().map(|pad| (&pad.id, pad)).collect();
+        let pads = (pads.len() == set.pads.len()).then_some(pads);
+        Self { set, pads, sums: BTreeMap::new() }
+    }
+
+    /// Whether the Pad with this id and policy may be read by the program of the data set, together
+    /// with all other Pads of it.
+    ///
+    /// # Errors
+    /// If a rule refuses it, or none grants it.
+    pub fn check(
+        &mut self,
+        policy: &'a SharePolicy,
+        pad_id: &[u8; 16],
+    ) -> Result<Vec<QuotaUse>, Refusal> {
+        let this = self.pads.as_ref().and_then(|pads| pads.get(pad_id).copied());
+        let this = this.ok_or(Refusal::missing(Code::DataSet))?;
+        check_program(policy, self.set)?;
+        for (index, rule) in policy.input.iter().enumerate() {
+            self.check_share(rule, this).map_err(|code| Refusal::at(code, index))?;
+        }
+        if let Some(input) = &self.set.plain_input {
+            granted(&policy.input, Code::PlainInput, |rule| allows_plain(rule, input))?;
+        }
+        quota_uses(policy, self.set)
+    }
+
+    fn check_share(&mut self, rule: &'a InputRule, this: &Pad) -> Result<(), Code> {
+        let (share, code) = match rule {
+            InputRule::MaxShare(share) => (share, Code::MaxShare),
+            InputRule::MinShare(share) => (share, Code::MinShare),
+            InputRule::PlainInput { .. } => return Ok(()),
+        };
+        let key = (share.attribute.as_str(), share.among.as_slice());
+        let sums = self.sums.entry(key).or_insert_with(|| Sums::of(share, self.set));
+        let sums = sums.as_ref().ok_or(Code::Unsigned)?;
+        // The Pad's own custodian has to count too.
+        let own = *sums.each.get(&this.custodian).ok_or(Code::Unsigned)?;
+        let holds = match code {
+            Code::MaxShare => is_at_most(own, sums.all, share.basis_points),
+            _ => is_at_least(own, sums.all, share.basis_points),
+        };
+        if holds { Ok(()) } else { Err(code) }
+    }
+}
+
+impl Sums {
+    /// `None` if a Pad that counts has no number that its custodian signed: leaving it out would
+    /// make another one's share larger than it is.
+    fn of(share: &Share, set: &DataSet) -> Option<Self> {
+        let counts = |pad: &&Pad| share.among.binary_search(&pad.custodian).is_ok();
+        let mut each: BTreeMap<_, u128> = BTreeMap::new();
+        for pad in set.pads.iter().filter(counts) {
+            let number = u128::from(pad.signed(&share.attribute)?);
+            *each.entry(pad.custodian).or_default() += number;
+        }
+        let all = each.values().sum();
+        Some(Self { each, all })
+    }
+}
+
+/// The check by the policy of one Pad.
 ///
 /// # Errors
-/// If a rule refuses it, or none grants it.
+/// As [`InputCheck::check`].
 pub fn check_input(
     policy: &SharePolicy,
     pad_id: &[u8; 16],
     set: &DataSet,
 ) -> Result<Vec<QuotaUse>, Refusal> {
-    let this = this_pad(pad_id, set)?;
-    check_program(policy, set)?;
-    for (index, rule) in policy.input.iter().enumerate() {
-        check_share(rule, this, set).map_err(|code| Refusal::at(code, index))?;
-    }
-    if let Some(input) = &set.plain_input {
-        granted(&policy.input, Code::PlainInput, |rule| allows_plain(rule, input))?;
-    }
-    quota_uses(policy, set)
+    InputCheck::new(set).check(policy, pad_id)
 }
 
 /// Whether this may come of a data set with the Pad that has this policy.
@@ -86,17 +158,6 @@ pub fn check_update(policy: &SharePolicy, signers: &[OwnerId]) -> Result<(), Ref
     })
 }
 
-/// The Pad of the policy, in a data set that has every Pad once.
-fn this_pad<'a>(pad_id: &[u8; 16], set: &'a DataSet) -> Result<&'a Pad, Refusal> {
-    let mut ids: Vec<_> = set.pads.iter().map(|pad| &pad.id).collect();
-    ids.sort_unstable();
-    // A Pad that counts twice would make the share of all others smaller.
-    if ids.windows(2).any(|pair| pair[0] == pair[1]) {
-        return Err(Refusal::missing(Code::DataSet));
-    }
-    set.pads.iter().find(|pad| pad.id == *pad_id).ok_or(Refusal::missing(Code::DataSet))
-}
-
 fn check_program(policy: &SharePolicy, set: &DataSet) -> Result<(), Refusal> {
     granted(&policy.program, Code::Program, |rule| match rule {
         ProgramRule::ProgramIn(programs) => Some(programs.binary_search(&set.program).is_ok()),
@@ -122,37 +183,6 @@ fn quota_uses(policy: &SharePolicy, set: &DataSet) -> Result<Vec<QuotaUse>, Refu
         uses.push(QuotaUse { id: *id, quota: *quota });
     }
     Ok(uses)
-}
-
-fn check_share(rule: &InputRule, this: &Pad, set: &DataSet) -> Result<(), Code> {
-    let (share, code) = match rule {
-        InputRule::MaxShare(share) => (share, Code::MaxShare),
-        InputRule::MinShare(share) => (share, Code::MinShare),
-        InputRule::PlainInput { .. } => return Ok(()),
-    };
-    let (own, all) = counted(share, this, set).ok_or(Code::Unsigned)?;
-    let holds = match code {
-        Code::MaxShare => is_at_most(own, all, share.basis_points),
-        _ => is_at_least(own, all, share.basis_points),
-    };
-    if holds { Ok(()) } else { Err(code) }
-}
-
-/// What the Pad's custodian has of the data set, and what there is of all custodians that count.
-/// `None` if the Pad's own does not count, or one that counts did not sign its number: leaving it
-/// out would make another one's share larger than it is.
-fn counted(share: &Share, this: &Pad, set: &DataSet) -> Option<(u128, u128)> {
-    share.among.binary_search(&this.custodian).ok()?;
-    let counts = |pad: &&Pad| share.among.binary_search(&pad.custodian).is_ok();
-    let (mut own, mut all) = (0, 0);
-    for pad in set.pads.iter().filter(counts) {
-        let number = u128::from(pad.signed(&share.attribute)?);
-        all += number;
-        if pad.custodian == this.custodian {
-            own += number;
-        }
-    }
-    Some((own, all))
 }
 
 /// Compared without a division, so that no fraction is lost. Of nothing there is no share.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::collection::{btree_set, vec as several};
 use proptest::prelude::*;
 
-use crate::check::{check_input, check_output, check_update};
+use crate::check::{InputCheck, check_input, check_output, check_update};
 use crate::data_set::{DataSet, Output, Pad, PlainInput, Proposal, Statement};
 use crate::policy::{Constraints, SharePolicy};
 use crate::rule::{
@@ -205,10 +205,19 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn inputs_are_allowed_as_the_model_allows_them(policy in policy(), set in data_set()) {
-        for pad in &set.pads {
-            let found = check_input(&policy, &pad.id, &set);
-            prop_assert_eq!(found.is_ok(), model_allows(&policy, &pad.id, &set), "{:?}", found);
+    fn inputs_are_allowed_as_the_model_allows_them(
+        policy in policy(),
+        other in several(input_rule(), 0..3),
+        set in data_set(),
+    ) {
+        // One check of all Pads, whose policies alternate.
+        let other = SharePolicy { input: other, ..policy.clone() };
+        let mut check = InputCheck::new(&set);
+        for (index, pad) in set.pads.iter().enumerate() {
+            let policy = if index % 2 == 0 { &policy } else { &other };
+            let found = check.check(policy, &pad.id);
+            prop_assert_eq!(&check_input(policy, &pad.id, &set), &found);
+            prop_assert_eq!(found.is_ok(), model_allows(policy, &pad.id, &set), "{:?}", found);
         }
         prop_assert!(check_input(&policy, &[0xff; 16], &set).is_err());
     }
