@@ -31,6 +31,10 @@ mod busybox;
 mod disks;
 #[path = "figures/healthy.rs"]
 mod healthy;
+#[path = "figures/keys.rs"]
+mod keys;
+#[path = "figures/opening.rs"]
+mod opening;
 #[path = "figures/predictions.rs"]
 mod predictions;
 #[path = "figures/pulling.rs"]
@@ -44,7 +48,7 @@ mod verification;
 const HELLO_PORT: u16 = 8080;
 
 /// What can be measured by itself, by name, in the order of the table.
-const FIGURES: [(&str, fn()); 14] = [
+const FIGURES: [(&str, fn()); 16] = [
     ("sizes", sizes),
     ("boots", boots::boots),
     ("calls", api::calls),
@@ -55,6 +59,8 @@ const FIGURES: [(&str, fn()); 14] = [
     ("search", predictions::hopeless_search),
     ("bridge", bridge::bridges),
     ("disks", disks::disks),
+    ("keys", keys::keys),
+    ("opening", opening::openings),
     ("pull", pulling::pulls),
     ("start", starting::starts),
     ("healthy", healthy::starts),
