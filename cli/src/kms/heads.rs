@@ -94,7 +94,7 @@ mod tests {
         let mut asked = ledger(&[1, 2, 3]);
         let mut compared = |others: &[MemberHead]| {
             let own = word(1, &asked);
-            let heads = [&[own.clone()], others].concat();
+            let heads = [std::slice::from_ref(&own), others].concat();
             let status =
                 StatusResponse { entries: 3, head: own.head, heads, ..StatusResponse::default() };
             agreeing(&mut asked, &status, ID)
