@@ -181,13 +181,19 @@ fn dstyx(target: &Path, arguments: &[&str]) -> Command {
     dstyx
 }
 
+/// This program as the whole workspace's build made it: that may have other features of what it
+/// uses than `cargo run`'s, and then it took the place of the file that is running.
+fn this_program(target: &Path) -> PathBuf {
+    target.join("debug/xtask")
+}
+
 /// Every test of the workspace; libtest's own lines are shown and added up.
 fn tests(tally: &mut Tally, target: &Path, long: bool) -> Result<(), String> {
     let mut cargo = cargo(target, &["test", "--workspace", "--locked", "--no-fail-fast"]);
     if long {
         cargo.env(LONG, "1");
     }
-    let this = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
+    let this = this_program(target);
     cargo.env(namespace::RUNNER, format!("{} {}", this.display(), namespace::ARGUMENT));
     run_tests(tally, cargo)
 }
@@ -197,7 +203,8 @@ fn as_ordinary_user(tally: &mut Tally, target: &Path) -> Result<(), String> {
     let mut built = cargo(target, &["test", "--workspace", "--locked", "--no-run", "--quiet"]);
     let built = command::capture(built.arg("--message-format=json"))?;
     let scratch = tempfile::tempdir().map_err(|error| format!("a directory: {error}"))?;
-    for program in ordinary::commands(&String::from_utf8_lossy(&built.stdout), scratch.path())? {
+    let built = String::from_utf8_lossy(&built.stdout);
+    for program in ordinary::commands(&built, &this_program(target), scratch.path())? {
         run_tests(tally, program)?;
     }
     Ok(())

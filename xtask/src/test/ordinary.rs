@@ -26,16 +26,16 @@ struct Program {
 }
 
 /// Commands that run the tests of those packages as nobody, each in a directory of its own that is
-/// left behind in `scratch`. `built` is what `cargo test --no-run --message-format=json` printed.
-pub fn commands(built: &str, scratch: &Path) -> Result<Vec<Command>, String> {
+/// left behind in `scratch`. `built` is what `cargo test --no-run --message-format=json` printed,
+/// `this` the file of this program.
+pub fn commands(built: &str, this: &Path, scratch: &Path) -> Result<Vec<Command>, String> {
     let programs = programs(built);
     if programs.len() < PACKAGES.len() {
         return Err(format!("cargo built only {programs:?} of {PACKAGES:?}"));
     }
-    let this = std::env::current_exe().map_err(|error| format!("this program: {error}"))?;
     fs::set_permissions(scratch, fs::Permissions::from_mode(0o755))
         .map_err(|error| format!("{}: {error}", scratch.display()))?;
-    let door = copied(&this, scratch, "door")?;
+    let door = copied(this, scratch, "door")?;
     let prepared = programs.iter().enumerate().map(|(index, program)| {
         let copy = copied(&program.path, scratch, &format!("tests-{index}"))?;
         let home = scratch.join(format!("home-{index}"));
