@@ -18,7 +18,7 @@ mod html;
 mod links;
 mod rows;
 mod shown;
-mod text;
+pub mod text;
 
 /// Writes the page.
 pub fn write(judged: &Judged, file: &Path) -> Outcome<()> {

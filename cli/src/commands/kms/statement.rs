@@ -12,8 +12,8 @@ use crate::args::KmsStatement;
 use crate::clock::now_secs;
 use crate::failure::{Hint as _, Outcome};
 use crate::files;
-use crate::kms::allow::date;
 use crate::output::{Output, columns};
+use crate::report::text::time;
 
 /// Verifies a file with what a guest showed.
 pub fn run(options: &KmsStatement, output: &Output) -> Outcome<ExitCode> {
@@ -22,8 +22,10 @@ pub fn run(options: &KmsStatement, output: &Output) -> Outcome<ExitCode> {
         .hint("--kms-id", "give the key_provider_id of the KMS that you trust")?;
     let signed = read(file)?;
     let rules = ReleaseRules { key_provider_id, minimum_epoch: *minimum_epoch };
-    let verified = judge_release(&signed, &rules, now_secs()?)
-        .hint(file.display(), "ask the guest for a new one: `GET /release` of its public port")?;
+    let verified = judge_release(&signed, &rules, now_secs()?).hint(
+        file.display(),
+        "check --kms-id, or ask the guest for a new one: `GET /release` of its public port",
+    )?;
     let stated = verified.statement();
     output.result(&json!({ "verified": true, "statement": stated }), || shown(stated));
     Ok(ExitCode::SUCCESS)
@@ -48,8 +50,8 @@ fn shown(stated: &ReleaseStatement) -> String {
         ("agent's key", stated.agent_key.to_string()),
         ("open counter", stated.open_counter.to_string()),
         ("policy", format!("version {}", stated.policy_version)),
-        ("keys released", format!("entry {}, {}", released.entry, date(released.time_secs))),
-        ("holds", format!("{} to {}", date(stated.issued_secs), date(stated.not_after_secs))),
+        ("keys released", format!("entry {}, {}", released.entry, time(released.time_secs))),
+        ("holds", format!("{} to {}", time(stated.issued_secs), time(stated.not_after_secs))),
     ];
     let rows: Vec<_> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
     columns(&rows)
