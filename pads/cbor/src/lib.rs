@@ -16,5 +16,5 @@ extern crate alloc;
 mod reader;
 mod writer;
 
-pub use reader::{CborError, Kind, Map, Reader};
+pub use reader::{CborError, Kind, Map, Reader, read_whole};
 pub use writer::Writer;

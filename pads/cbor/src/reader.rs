@@ -163,6 +163,20 @@ pub enum CborError {
     },
 }
 
+/// Reads all of the bytes: what `read` takes of them, and nothing is left behind.
+///
+/// # Errors
+/// Those of `read`, or if there are bytes behind what it took.
+pub fn read_whole<'a, T, E: From<CborError>>(
+    bytes: &'a [u8],
+    read: impl FnOnce(&mut Reader<'a>) -> Result<T, E>,
+) -> Result<T, E> {
+    let mut reader = Reader::new(bytes);
+    let whole = read(&mut reader)?;
+    reader.finish()?;
+    Ok(whole)
+}
+
 /// Walks over bytes; never panics, never allocates.
 #[derive(Debug, Clone)]
 pub struct Reader<'a> {

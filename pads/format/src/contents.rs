@@ -1,6 +1,6 @@
 //! What is sealed before the data: policies and attributes, which engines see without any data.
 
-use pad_cbor::{CborError, Kind, Reader, Writer};
+use pad_cbor::{CborError, Kind, Reader, Writer, read_whole};
 use protocol::digest::Sha256Digest;
 
 use crate::custodian::{
@@ -153,9 +153,7 @@ impl Contents {
         if bytes.len() > MAX_CONTENTS_BYTES {
             return Err(ContentsError::TooLarge(bytes.len()));
         }
-        let mut reader = Reader::new(bytes);
-        let contents = Self::read(&mut reader)?;
-        reader.finish()?;
+        let contents = read_whole(bytes, Self::read)?;
         contents.check(metadata)?;
         Ok(contents)
     }

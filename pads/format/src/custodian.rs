@@ -227,14 +227,13 @@ pub(crate) fn labelled(label: &[u8], message: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use pad_cbor::read_whole;
+
     use super::*;
     use crate::fixtures::{joint, key, sign, signing_key};
 
     fn parsed(bytes: &[u8]) -> Result<Custodian, CustodianError> {
-        let mut reader = Reader::new(bytes);
-        let custodian = Custodian::read(&mut reader)?;
-        reader.finish()?;
-        Ok(custodian)
+        read_whole(bytes, Custodian::read)
     }
 
     fn written(custodian: &Custodian) -> Vec<u8> {

@@ -3,7 +3,7 @@
 //! A Pad names the address of a key delegator, which whoever carries the Pad can change. What
 //! counts is the delegator's `key_provider_id` in the statement that the custodian signed.
 
-use pad_cbor::{CborError, Reader, Writer};
+use pad_cbor::{CborError, Reader, Writer, read_whole};
 use protocol::digest::Sha256Digest;
 
 use crate::custodian::{
@@ -106,14 +106,16 @@ impl SignedEnrolment {
         if bytes.len() > MAX_BYTES {
             return Err(EnrolmentError::TooLarge(bytes.len()));
         }
-        let mut reader = Reader::new(bytes);
+        read_whole(bytes, Self::read)
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, EnrolmentError> {
         let mut map = reader.map("signed enrolment")?;
-        map.required(&mut reader, 1)?;
-        let enrolment = Enrolment::read(&mut reader)?;
-        map.required(&mut reader, 2)?;
-        let signatures = Signatures::read(&mut reader)?;
-        map.end(&reader)?;
-        reader.finish()?;
+        map.required(reader, 1)?;
+        let enrolment = Enrolment::read(reader)?;
+        map.required(reader, 2)?;
+        let signatures = Signatures::read(reader)?;
+        map.end(reader)?;
         Ok(Self { enrolment, signatures })
     }
 

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use pad_cbor::{CborError, Reader, Writer};
+use pad_cbor::{CborError, Reader, Writer, read_whole};
 use protocol::digest::Sha256Digest;
 
 use crate::cipher::Algorithm;
@@ -93,18 +93,20 @@ impl Metadata {
     /// # Errors
     /// If the bytes are none.
     pub fn parse(bytes: &[u8]) -> Result<Self, MetadataError> {
-        let mut reader = Reader::new(bytes);
+        read_whole(bytes, Self::read)
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, MetadataError> {
         let mut map = reader.map("metadata")?;
-        map.required(&mut reader, 1)?;
+        map.required(reader, 1)?;
         let pad_id = PadId::new(Uuid::from_bytes(reader.fixed("pad id")?)?)?;
-        map.required(&mut reader, 2)?;
+        map.required(reader, 2)?;
         let custodian = CustodianId(Sha256Digest(reader.fixed("custodian id")?));
-        map.required(&mut reader, 3)?;
-        let delegator = Delegator::read(&mut reader)?;
-        map.required(&mut reader, 4)?;
-        let crypto = CryptoInfo::read(&mut reader)?;
-        map.end(&reader)?;
-        reader.finish()?;
+        map.required(reader, 3)?;
+        let delegator = Delegator::read(reader)?;
+        map.required(reader, 4)?;
+        let crypto = CryptoInfo::read(reader)?;
+        map.end(reader)?;
         Ok(Self { pad_id, custodian, delegator, crypto })
     }
 

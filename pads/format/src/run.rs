@@ -5,7 +5,7 @@
 //! this plain input. Whoever relays or repeats it gets a run that it is not over. A middleware
 //! takes each run id once.
 
-use pad_cbor::{CborError, Reader, Writer};
+use pad_cbor::{CborError, Reader, Writer, read_whole};
 use protocol::channel::EXPORTER_BYTES;
 use protocol::digest::Sha256Digest;
 use protocol::rule::unless;
@@ -156,18 +156,20 @@ impl SignedRun {
         if bytes.len() > MAX_BYTES {
             return Err(RunError::TooLarge(bytes.len()));
         }
-        let mut reader = Reader::new(bytes);
+        read_whole(bytes, Self::read)
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, RunError> {
         let mut map = reader.map("signed run")?;
-        map.required(&mut reader, 1)?;
-        let owner = Custodian::read(&mut reader)?;
-        map.required(&mut reader, 2)?;
-        let run = Run::read(&mut reader)?;
-        map.required(&mut reader, 3)?;
+        map.required(reader, 1)?;
+        let owner = Custodian::read(reader)?;
+        map.required(reader, 2)?;
+        let run = Run::read(reader)?;
+        map.required(reader, 3)?;
         let not_after = reader.uint("run: not after", 0..=u64::MAX)?;
-        map.required(&mut reader, 4)?;
-        let signatures = Signatures::read(&mut reader)?;
-        map.end(&reader)?;
-        reader.finish()?;
+        map.required(reader, 4)?;
+        let signatures = Signatures::read(reader)?;
+        map.end(reader)?;
         Ok(Self { owner, run, not_after, signatures })
     }
 

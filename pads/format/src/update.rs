@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use pad_cbor::{CborError, Reader, Writer};
+use pad_cbor::{CborError, Reader, Writer, read_whole};
 use protocol::digest::Sha256Digest;
 use protocol::rule::unless;
 
@@ -128,22 +128,24 @@ impl SignedUpdate {
         if bytes.len() > MAX_BYTES {
             return Err(UpdateError::TooLarge(bytes.len()));
         }
-        let mut reader = Reader::new(bytes);
+        read_whole(bytes, Self::read)
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, UpdateError> {
         let mut map = reader.map("signed update")?;
-        map.required(&mut reader, 1)?;
-        let update = Update::read(&mut reader)?;
-        map.required(&mut reader, 2)?;
+        map.required(reader, 1)?;
+        let update = Update::read(reader)?;
+        map.required(reader, 2)?;
         let mut approvals = BTreeMap::new();
         for _ in 0..reader.array("approvals", 1..=MAX_APPROVALS)? {
-            let (owner, signatures) = approval(&mut reader)?;
+            let (owner, signatures) = approval(reader)?;
             let id = owner.id();
             if approvals.last_key_value().is_some_and(|(last, _)| *last >= id) {
                 return Err(UpdateError::Order(id));
             }
             approvals.insert(id, (owner, signatures));
         }
-        map.end(&reader)?;
-        reader.finish()?;
+        map.end(reader)?;
         Ok(Self { update, approvals })
     }
 

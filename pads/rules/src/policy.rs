@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use pad_cbor::{Reader, Writer};
+use pad_cbor::{Writer, read_whole};
 
 use crate::rule::{InputRule, OutputRule, ProgramRule, Rule, RuleError};
 
@@ -64,11 +64,10 @@ impl SharePolicy {
 }
 
 fn parse<R: Rule>(bytes: &[u8]) -> Result<Vec<R>, RuleError> {
-    let mut reader = Reader::new(bytes);
-    let count = reader.array(R::PART, 0..=MAX_RULES)?;
-    let rules = (0..count).map(|_| R::read(&mut reader)).collect::<Result<_, _>>()?;
-    reader.finish()?;
-    Ok(rules)
+    read_whole(bytes, |reader| {
+        let count = reader.array(R::PART, 0..=MAX_RULES)?;
+        (0..count).map(|_| R::read(reader)).collect()
+    })
 }
 
 fn written<R: Rule>(rules: &[R]) -> Vec<u8> {
