@@ -93,6 +93,12 @@ pub fn columns(rows: &[Vec<String>]) -> String {
         .collect()
 }
 
+/// A line for each name and its value, in two columns.
+pub fn named(rows: impl IntoIterator<Item = (&'static str, String)>) -> String {
+    let row = |(name, value): (&str, _)| vec![name.to_owned(), value];
+    columns(&rows.into_iter().map(row).collect::<Vec<_>>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,7 +19,7 @@ use crate::kms::heads;
 use crate::kms::image::put_image as upload;
 use crate::kms::reached::Reached;
 use crate::kms::sealing;
-use crate::output::{Output, columns};
+use crate::output::{Output, named};
 use crate::owner::{self, Owner};
 
 mod epoch;
@@ -74,12 +74,12 @@ fn init(age_recipient: Option<&str>, output: &Output) -> Outcome<ExitCode> {
     output.result(&document, || {
         let word = if made { "made" } else { "was there already" };
         let mut rows = vec![
-            vec!["owner's key".to_owned(), format!("{public} ({word})")],
-            vec!["file".to_owned(), file.display().to_string()],
-            vec!["key_provider_id".to_owned(), id.to_string()],
+            ("owner's key", format!("{public} ({word})")),
+            ("file", file.display().to_string()),
+            ("key_provider_id", id.to_string()),
         ];
-        rows.extend(recipient.map(|key| vec!["shares sealed to".to_owned(), key]));
-        columns(&rows) + "keep a copy of the file: without it nothing of this owner can be signed\n"
+        rows.extend(recipient.map(|key| ("shares sealed to", key)));
+        named(rows) + "keep a copy of the file: without it nothing of this owner can be signed\n"
     });
     Ok(ExitCode::SUCCESS)
 }
@@ -165,9 +165,7 @@ fn shown_with(kms: &Reached, status: &StatusResponse, heads: &[SignedHead], outp
             );
             rows.push(("waits", what));
         }
-        let rows: Vec<_> =
-            rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
-        columns(&rows)
+        named(rows)
     });
 }
 

@@ -15,7 +15,7 @@ use crate::kms::allow::date;
 use crate::kms::ceremony::fetch;
 use crate::kms::channel::Calls as _;
 use crate::kms::reached::Reached;
-use crate::output::{Output, columns};
+use crate::output::{Output, named};
 
 /// A ledger of a million short entries; longer ones are verified in parts by other means.
 const MAX_LEDGER_BYTES: u64 = 512 << 20;
@@ -63,9 +63,7 @@ fn verify(file: &Path, output: &Output) -> Outcome<ExitCode> {
             ("instances", summary.instances.to_string()),
             ("policy", format!("version {}", summary.policy_version)),
         ];
-        let rows: Vec<_> =
-            rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
-        columns(&rows)
+        named(rows)
             + "each entry follows the one before it, and owners signed what they must have signed; what guests were is the word of the KMS\n"
     });
     Ok(ExitCode::SUCCESS)

@@ -12,7 +12,7 @@ use crate::args::KmsStatement;
 use crate::clock::now_secs;
 use crate::failure::{Hint as _, Outcome};
 use crate::files;
-use crate::output::{Output, columns};
+use crate::output::{Output, named};
 use crate::report::text::time;
 
 /// Verifies a file with what a guest showed.
@@ -53,8 +53,7 @@ fn shown(stated: &ReleaseStatement) -> String {
         ("keys released", format!("entry {}, {}", released.entry, time(released.time_secs))),
         ("holds", format!("{} to {}", time(stated.issued_secs), time(stated.not_after_secs))),
     ];
-    let rows: Vec<_> = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]).collect();
-    columns(&rows)
+    named(rows)
         + "the KMS signed that this guest has these keys; that you speak with it, its own evidence proves\n"
 }
 
