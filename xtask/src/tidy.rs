@@ -8,7 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::command;
+use cargo_metadata::{Metadata, MetadataCommand};
+
+use crate::{command, pads};
 
 mod circles;
 mod edges;
@@ -26,6 +28,15 @@ pub struct Source {
     pub path: PathBuf,
     /// Its text.
     pub text: String,
+}
+
+/// What cargo says of each workspace of the checkout whose programs are shipped.
+fn workspaces() -> Result<Vec<Metadata>, String> {
+    let metadata = |root| {
+        let metadata = MetadataCommand::new().current_dir(root).exec();
+        metadata.map_err(|error| format!("cargo metadata: {error}"))
+    };
+    [command::root(), pads::directory()].into_iter().map(metadata).collect()
 }
 
 /// Runs every rule.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cargo_metadata::{DependencyKind, MetadataCommand, Package};
+use cargo_metadata::{DependencyKind, Package};
 
 use crate::{command, pads};
 
@@ -128,13 +128,10 @@ const NO_PRODUCT: &[&str] = &["tests", "xtask"];
 
 /// Checks direct edges inside the workspace and forbidden crates behind it.
 pub fn check() -> Vec<String> {
-    let mut workspaces = Vec::new();
-    for root in [command::root(), pads::directory()] {
-        match MetadataCommand::new().current_dir(root).exec() {
-            Ok(metadata) => workspaces.push(metadata),
-            Err(error) => return vec![format!("cargo metadata: {error}")],
-        }
-    }
+    let workspaces = match super::workspaces() {
+        Ok(workspaces) => workspaces,
+        Err(error) => return vec![error],
+    };
     let members: Vec<_> =
         workspaces.iter().flat_map(|workspace| workspace.workspace_packages()).collect();
     let mut findings: Vec<String> =

@@ -1,10 +1,6 @@
 //! Every crate in the tree has a permissive licence.
 
-use std::path::Path;
-
-use cargo_metadata::{MetadataCommand, Package};
-
-use crate::{command, pads};
+use cargo_metadata::{Metadata, Package};
 
 /// Licences that may be linked into what we ship; MPL-2.0 is per file and stays as it stands.
 const PERMISSIVE: &[&str] = &[
@@ -32,14 +28,13 @@ const STATED_ELSEWHERE: &[(&str, &str)] = &[("rust-criu", "MIT")];
 
 /// One of the alternatives must be permissive, and of a conjunction every part.
 pub fn check() -> Vec<String> {
-    [command::root(), pads::directory()].iter().flat_map(|root| check_workspace(root)).collect()
+    match super::workspaces() {
+        Ok(workspaces) => workspaces.iter().flat_map(check_workspace).collect(),
+        Err(error) => vec![error],
+    }
 }
 
-fn check_workspace(root: &Path) -> Vec<String> {
-    let metadata = match MetadataCommand::new().current_dir(root).exec() {
-        Ok(metadata) => metadata,
-        Err(error) => return vec![format!("cargo metadata: {error}")],
-    };
+fn check_workspace(metadata: &Metadata) -> Vec<String> {
     let stated = |package: &Package| {
         let elsewhere = STATED_ELSEWHERE.iter().find(|(name, _)| *name == package.name.as_str());
         package.license.clone().or(elsewhere.map(|(_, licence)| (*licence).to_owned()))
