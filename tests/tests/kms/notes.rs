@@ -153,6 +153,11 @@ pub fn notes(up: &Answer) -> Vec<String> {
 
 /// The same from an answer of the app.
 pub fn notes_of(answer: &[u8]) -> Vec<String> {
+    listed(answer).into_iter().map(|(_, text)| text).collect()
+}
+
+/// The number and text of each note in an answer of the app, the oldest first.
+pub fn listed(answer: &[u8]) -> Vec<(u64, String)> {
     let json: Value = serde_json::from_slice(answer).unwrap();
     let list = json.as_array().or_else(|| json["notes"].as_array()).unwrap();
     let mut notes: Vec<(u64, String)> = list
@@ -160,7 +165,7 @@ pub fn notes_of(answer: &[u8]) -> Vec<String> {
         .map(|note| (note["id"].as_u64().unwrap(), note["text"].as_str().unwrap().to_owned()))
         .collect();
     notes.sort();
-    notes.into_iter().map(|(_, text)| text).collect()
+    notes
 }
 
 /// A host that launches the app with this measured file as `up` does, beside the owner's machines.

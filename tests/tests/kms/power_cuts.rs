@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use protocol::image::Flavour;
 use protocol::status::{Phase, Refusal};
-use serde_json::Value;
 use tests::dice::Dice;
 use tests::guest::{Guest, Host};
 use tests::served_disk::Image;
 use tests::{http, lab};
 
-use crate::notes::{self, NAME, Owner, PATH, disk, host, notes_of, try_to_add};
+use crate::notes::{self, NAME, Owner, PATH, disk, host, listed, notes_of, try_to_add};
 use crate::served::{Cut, Served};
 use crate::step;
 
@@ -100,14 +99,12 @@ impl Boot {
     /// Removes every note; each removal is answered.
     fn removes_all(&self) {
         loop {
-            let listed: Value =
-                serde_json::from_slice(&self.guest.get(PORT, PATH).unwrap()).unwrap();
-            let notes = listed.as_array().or_else(|| listed["notes"].as_array()).unwrap();
+            let notes = listed(&self.guest.get(PORT, PATH).unwrap());
             if notes.is_empty() {
                 return;
             }
-            for note in notes {
-                let path = format!("{PATH}/{}/delete", note["id"]);
+            for (id, _) in notes {
+                let path = format!("{PATH}/{id}/delete");
                 let answer = http::post_form(self.guest.address(PORT), &path, "").unwrap();
                 assert_eq!(answer.0, 303, "{}", String::from_utf8_lossy(&answer.1));
             }
