@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -25,12 +25,17 @@ use crate::files;
 use crate::kept::{self, Kept};
 use crate::parts::Parts;
 use crate::platform::{Choice, emulated_machine_seed};
+use crate::ports::{self, Started};
 use crate::vm::{CONTROL_SOCKET, Process, Vm};
 
 /// Where slirp shows the host's loopback to the guest.
 const HOST_IN_GUEST: &str = "10.0.2.2";
 /// Name of the copy of image.json in a machine's directory.
 pub const IMAGE_COPY: &str = "image.json";
+/// QEMU's words in a machine's directory.
+const QEMU_LOG: &str = "qemu.log";
+/// How often other ports are chosen where one was taken before QEMU had it.
+const PORT_ATTEMPTS: usize = 5;
 /// How long the image server may take to listen.
 const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Intel's quote generation service on the host's vsock.
@@ -93,19 +98,12 @@ impl Launch<'_> {
         let mut mirrors = named.collect::<Outcome<Vec<_>>>()?;
         mirrors.extend(self.start_mirror(directory, helpers)?);
         let seed = self.seed()?;
-        let spec = self.spec(name, &seed, directory)?;
+        let mut spec = self.spec(name, &seed, directory)?;
         self.write_disks(&spec, &seed, mirrors)?;
-        if let Some(emulator) = &self.parts.emulator {
-            // One that is taken is that of another KMS of this host: the collateral is the same.
-            if let Some(port) = self.collateral_port.filter(|port| collateral_is_free(*port)) {
-                helpers.push(start_collateral(emulator, port, directory)?);
-            }
-            helpers.push(self.start_emulator(emulator, &seed, directory)?);
+        if let Some((emulator, port)) = self.parts.emulator.as_ref().zip(self.collateral_port) {
+            helpers.extend(start_collateral(emulator, port, directory)?);
         }
-        let arguments = qemu::arguments(&spec, &self.parts.manifest.cmdline);
-        let mut command = self.parts.qemu.command();
-        command.args(arguments);
-        let qemu = spawn(&mut command, directory, "qemu.log")?;
+        let qemu = self.start_qemu(&mut spec, &seed, directory, helpers)?;
         let published = spec
             .ports
             .iter()
@@ -126,11 +124,43 @@ impl Launch<'_> {
             ports: published.map(|port| (port.guest, port.host)).collect(),
             app_id: self.kept.and_then(|kept| kept.record.stated_app_id()),
             emulated: self.choice == Choice::Emulated,
-            qemu: Process::of(qemu.id())?,
+            qemu,
             helpers: helpers.clone(),
         };
         vm.save(directory)?;
         Ok(vm)
+    }
+
+    /// Starts QEMU behind its emulator, again with other ports where one was taken since.
+    fn start_qemu(
+        &self,
+        spec: &mut LaunchSpec,
+        seed: &[u8; SEED_BYTES],
+        directory: &Path,
+        helpers: &mut Vec<Process>,
+    ) -> Outcome<Process> {
+        for _ in 0..PORT_ATTEMPTS {
+            if let Some(emulator) = &self.parts.emulator {
+                helpers.push(self.start_emulator(emulator, seed, directory)?);
+            }
+            let mut command = self.parts.qemu.command();
+            command.args(qemu::arguments(spec, &self.parts.manifest.cmdline));
+            let mut child = spawn(&mut command, directory, QEMU_LOG)?;
+            let (socket, log) = (directory.join(CONTROL_SOCKET), directory.join(QEMU_LOG));
+            match ports::of_started(&mut child, &socket, &log)? {
+                Started::Runs => return Process::of(child.id()),
+                Started::PortTaken => spec.ports = self.ports()?,
+            }
+            if self.parts.emulator.is_some()
+                && let Some(emulator) = helpers.pop()
+            {
+                emulator.end()?;
+            }
+        }
+        Err(Failure::new(
+            format!("{PORT_ATTEMPTS} times another process took a port that was free before"),
+            "start the machine again when fewer are started at once",
+        ))
     }
 
     fn spec(&self, name: &str, seed: &[u8; SEED_BYTES], directory: &Path) -> Outcome<LaunchSpec> {
@@ -201,7 +231,7 @@ impl Launch<'_> {
         let agents = [AGENT_PORT].into_iter().chain(of_owners).map(|port| (port, Transport::Tcp));
         for (guest, transport) in published.chain(agents) {
             let earlier = self.kept.and_then(|kept| kept.record.ports.get(&guest).copied());
-            let host = free_port(self.bind, earlier.unwrap_or(guest), transport)?;
+            let host = ports::free(self.bind, earlier.unwrap_or(guest), transport)?;
             forwards.push(PortForward { host, guest, transport });
         }
         Ok(forwards)
@@ -306,11 +336,19 @@ pub fn collateral_is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-/// A service on loopback with the collateral of every emulated machine.
-fn start_collateral(program: &Path, port: u16, directory: &Path) -> Outcome<Process> {
+/// A service on loopback with the collateral of every emulated machine; none if another KMS of this
+/// host has it already, also since a moment ago: the collateral is the same.
+fn start_collateral(program: &Path, port: u16, directory: &Path) -> Outcome<Option<Process>> {
+    if !collateral_is_free(port) {
+        return Ok(None);
+    }
     let mut command = Command::new(program);
     command.arg("serve-collateral").arg("--listen").arg(format!("{}:{port}", Ipv4Addr::LOCALHOST));
-    listening(&mut command, "the emulator's collateral service", "collateral.err", directory)
+    let what = "the emulator's collateral service";
+    match listening(&mut command, what, "collateral.err", directory) {
+        Err(_) if !collateral_is_free(port) => Ok(None),
+        started => started.map(Some),
+    }
 }
 
 /// Starts a process of the emulator's, and waits for the line that says that it listens.
@@ -371,17 +409,6 @@ fn write(path: &Path, bytes: &[u8]) -> Outcome<()> {
     fs::write(path, bytes).hint(path.display(), "is the directory writable, and the disk not full?")
 }
 
-/// `wanted` on `address` if it is free, else any free port.
-fn free_port(address: IpAddr, wanted: u16, transport: Transport) -> Outcome<SocketAddr> {
-    let bind = |port| match transport {
-        Transport::Tcp => {
-            TcpListener::bind((address, port)).and_then(|listener| listener.local_addr())
-        }
-        Transport::Udp => UdpSocket::bind((address, port)).and_then(|socket| socket.local_addr()),
-    };
-    bind(wanted).or_else(|_| bind(0)).hint(address, "give an address of this host with --bind")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -401,15 +428,5 @@ mod tests {
             let failure = mirror_for_guest(refused).unwrap_err();
             assert!(failure.to_string().contains(refused), "{failure}");
         }
-    }
-
-    #[test]
-    fn a_taken_port_gives_another() {
-        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = taken.local_addr().unwrap().port();
-        assert_ne!(
-            free_port("127.0.0.1".parse().unwrap(), port, Transport::Tcp).unwrap().port(),
-            port
-        );
     }
 }

@@ -38,6 +38,7 @@ mod owners_view;
 mod parts;
 mod paths;
 mod platform;
+mod ports;
 mod printable;
 mod private;
 mod qmp;

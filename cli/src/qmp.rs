@@ -1,4 +1,5 @@
-//! The one thing that is asked of QEMU over its control socket: press the guest's power button.
+//! What is asked of QEMU over its control socket: whether it runs, and to press the guest's power
+//! button.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
@@ -11,6 +12,15 @@ use crate::failure::{Failure, Hint as _, Outcome};
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest line of an answer that is of interest.
 const MAX_LINES: usize = 64;
+
+/// Whether QEMU greets, which it does once all that it was told to make is there.
+pub fn answers(socket: &Path) -> bool {
+    let greeting = UnixStream::connect(socket).and_then(|stream| {
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        BufReader::new(stream).lines().next().transpose()
+    });
+    matches!(greeting, Ok(Some(_)))
+}
 
 /// Presses the power button; the guest's init then stops the app, syncs and powers off.
 pub fn power_button(socket: &Path) -> Outcome<()> {
