@@ -63,6 +63,11 @@ fn step(run: &mut Run, request: Request, judged: &mut Judged) -> Option<()> {
     match request {
         Request::Add(pad) => run.add(pad).ok(),
         Request::Check => run.check(judged).ok().map(drop),
+        Request::Describe(pad) => {
+            let pad = run.describe(pad).ok()?;
+            assert!(judged.dataset.as_ref().is_some_and(|pads| pads.contains(&pad)));
+            Some(())
+        }
         Request::Open => {
             let pads = run.open().ok()?;
             assert_eq!(judged.dataset.as_ref(), Some(&pads));

@@ -1,7 +1,8 @@
 //! The enrolment of a custodian: its own statement of who keeps its keys.
 //!
 //! A Pad names the address of a key delegator, which whoever carries the Pad can change. What
-//! counts is the delegator's `key_provider_id` in the statement that the custodian signed.
+//! counts is the delegator's `key_provider_id` in the statement that the custodian signed. The
+//! statement also has the key that results in plain are sealed to when the custodian runs a program.
 
 use pad_cbor::{CborError, Reader, Writer, read_whole};
 use protocol::digest::Sha256Digest;
@@ -15,6 +16,10 @@ const LABEL: &[u8] = b"dstyx pad enrolment 1";
 /// Largest signed enrolment: the keys and signatures of the most members.
 pub const MAX_BYTES: usize = 16 * 1024;
 
+/// A public key of X25519, to which results are sealed by HPKE (RFC 9180).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResultKey(pub [u8; 32]);
+
 /// What a custodian states.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Enrolment {
@@ -24,6 +29,8 @@ pub struct Enrolment {
     pub key_provider_id: Sha256Digest,
     /// Counted from 1: a later statement replaces an earlier one.
     pub version: u64,
+    /// The key for results in plain.
+    pub result_key: ResultKey,
 }
 
 /// An enrolment with signatures that are not verified.
@@ -77,11 +84,12 @@ impl Enrolment {
         SignedEnrolment { enrolment: self, signatures }
     }
 
-    /// Appends `{1: custodian, 2: key_provider_id, 3: version}`.
+    /// Appends `{1: custodian, 2: key_provider_id, 3: version, 4: key for results}`.
     fn write(&self, writer: &mut Writer) {
-        writer.map(3).uint(1);
+        writer.map(4).uint(1);
         self.custodian.write(writer);
         writer.uint(2).bytes(&self.key_provider_id.0).uint(3).uint(self.version);
+        writer.uint(4).bytes(&self.result_key.0);
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, EnrolmentError> {
@@ -92,8 +100,10 @@ impl Enrolment {
         let key_provider_id = Sha256Digest(reader.fixed("enrolment: key_provider_id")?);
         map.required(reader, 3)?;
         let version = reader.uint("enrolment: version", 1..=u64::MAX)?;
+        map.required(reader, 4)?;
+        let result_key = ResultKey(reader.fixed("enrolment: key for results")?);
         map.end(reader)?;
-        Ok(Self { custodian, key_provider_id, version })
+        Ok(Self { custodian, key_provider_id, version, result_key })
     }
 }
 
@@ -156,7 +166,13 @@ mod tests {
     use crate::fixtures::{joint, key, sign};
 
     fn enrolment() -> Enrolment {
-        Enrolment { custodian: joint(), key_provider_id: Sha256Digest([7; 32]), version: 1 }
+        let result_key = ResultKey([9; 32]);
+        Enrolment {
+            custodian: joint(),
+            key_provider_id: Sha256Digest([7; 32]),
+            version: 1,
+            result_key,
+        }
     }
 
     fn signed() -> SignedEnrolment {
@@ -170,10 +186,17 @@ mod tests {
         let read = SignedEnrolment::parse(&signed().to_bytes()).unwrap();
         assert_eq!(read, signed());
         assert_eq!(*read.verify(&joint().id()).unwrap().enrolment(), enrolment());
-        let mut moved = signed();
-        moved.enrolment.key_provider_id = Sha256Digest([8; 32]);
-        let refused = moved.verify(&joint().id());
-        assert!(matches!(refused, Err(EnrolmentError::Signature(SignatureError::Wrong(_)))));
+        let changes: [fn(&mut Enrolment); 3] = [
+            |enrolment| enrolment.key_provider_id = Sha256Digest([8; 32]),
+            |enrolment| enrolment.version = 2,
+            |enrolment| enrolment.result_key = ResultKey([8; 32]),
+        ];
+        for change in changes {
+            let mut moved = signed();
+            change(&mut moved.enrolment);
+            let refused = moved.verify(&joint().id());
+            assert!(matches!(refused, Err(EnrolmentError::Signature(SignatureError::Wrong(_)))));
+        }
     }
 
     #[test]

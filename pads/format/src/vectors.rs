@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 
 use crate::contents::{Attribute, Contents, Name, Origin, Value};
 use crate::custodian::Custodian;
-use crate::enrolment::{Enrolment, SignedEnrolment};
+use crate::enrolment::{Enrolment, ResultKey, SignedEnrolment};
 use crate::fixtures::{self, contents, data_key, joint, key, run, sign, signed_run};
 use crate::keys::DataKey;
 use crate::metadata::{ChunkSize, Metadata};
@@ -297,7 +297,8 @@ fn custodians() -> Json {
 
 fn enrolment() -> SignedEnrolment {
     let key_provider_id = Sha256Digest([0xde; 32]);
-    let enrolment = Enrolment { custodian: joint(), key_provider_id, version: 1 };
+    let result_key = ResultKey([0xab; 32]);
+    let enrolment = Enrolment { custodian: joint(), key_provider_id, version: 1, result_key };
     let signatures = sign(&[1, 3], &enrolment.signed_bytes());
     enrolment.signed(signatures)
 }
@@ -337,6 +338,7 @@ fn document() -> Json {
             "custodian": joint().id().0,
             "key_provider_id": Sha256Digest([0xde; 32]),
             "version": 1,
+            "result_key": hex::encode([0xab; 32]),
         },
         "update": {
             "pad_id": update().pad_id.to_string(),

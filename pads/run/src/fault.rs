@@ -38,8 +38,8 @@ pub enum FrameError {
         /// The largest.
         most: usize,
     },
-    /// a flag that is neither 0 nor 1
-    #[error("{field}: {found} is neither 0 nor 1")]
+    /// a flag or the number of a kind that does not exist
+    #[error("{field}: there is no kind {found}")]
     Flag {
         /// The field.
         field: &'static str,

@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use protocol::reader::Reader;
 use zeroize::Zeroizing;
 
-use crate::proposal::Proposal;
+use crate::proposal::{Contents, Proposal};
 use crate::{MAX_PADS, MAX_PLAIN_BYTES, MAX_PROPOSAL_BYTES, MAX_WINDOW_BYTES};
 
 pub use crate::fault::FrameError;
@@ -79,6 +79,8 @@ pub enum Request {
     Check,
     /// The program opens its dataset.
     Open,
+    /// The program asks for policies and attributes of an opened Pad, by its index.
+    Describe(u32),
     /// The program proposes an output, whose data follows in parts.
     Propose(Proposal),
     /// Data of the proposed output.
@@ -94,12 +96,13 @@ const OPEN: u8 = 4;
 const PROPOSE: u8 = 5;
 const PART: u8 = 6;
 const ENDED: u8 = 7;
+const DESCRIBE: u8 = 8;
 
 impl Frame for Request {
     fn lengths(kind: u8) -> Option<RangeInclusive<usize>> {
         match kind {
             READY | CHECK | OPEN => Some(0..=0),
-            ADD => Some(4..=4),
+            ADD | DESCRIBE => Some(4..=4),
             PROPOSE => Some(1..=MAX_PROPOSAL_BYTES),
             PART => Some(1..=MAX_PART_BYTES),
             ENDED => Some(1..=1),
@@ -113,6 +116,7 @@ impl Frame for Request {
             ADD => Ok(Self::Add(reader.u32("pad")?)),
             CHECK => Ok(Self::Check),
             OPEN => Ok(Self::Open),
+            DESCRIBE => Ok(Self::Describe(reader.u32("pad")?)),
             PROPOSE => Proposal::read(reader).map(Self::Propose),
             PART => Ok(Self::Part(Zeroizing::new(reader.rest().to_vec()))),
             ENDED => {
@@ -132,6 +136,10 @@ impl Frame for Request {
             }
             Self::Check => CHECK,
             Self::Open => OPEN,
+            Self::Describe(pad) => {
+                to.extend(pad.to_le_bytes());
+                DESCRIBE
+            }
             Self::Propose(proposal) => {
                 proposal.write(to);
                 PROPOSE
@@ -160,6 +168,8 @@ pub enum Reply {
     Opened(Vec<u64>),
     /// Data of opened Pads.
     Part(Zeroizing<Vec<u8>>),
+    /// Policies and attributes of the Pad that was asked about.
+    Described(Contents),
 }
 
 /// What a process needs to know before it locks itself down.
@@ -183,6 +193,9 @@ const START: u8 = 129;
 const ANSWER: u8 = 130;
 const OPENED: u8 = 131;
 const DATA: u8 = 132;
+const DESCRIBED: u8 = 133;
+/// Bytes of policies and attributes: two counts at least.
+const MIN_CONTENTS_BYTES: usize = 4 + 4;
 
 impl Frame for Reply {
     fn lengths(kind: u8) -> Option<RangeInclusive<usize>> {
@@ -191,6 +204,7 @@ impl Frame for Reply {
             ANSWER => Some(1..=1),
             OPENED => Some(8..=8 * MAX_PADS as usize),
             DATA => Some(1..=MAX_PART_BYTES),
+            DESCRIBED => Some(MIN_CONTENTS_BYTES..=MAX_PROPOSAL_BYTES),
             _ => None,
         }
     }
@@ -218,6 +232,7 @@ impl Frame for Reply {
                 Ok(Self::Opened(sizes))
             }
             DATA => Ok(Self::Part(Zeroizing::new(reader.rest().to_vec()))),
+            DESCRIBED => Contents::read(reader).map(Self::Described),
             other => Err(FrameError::Kind(other)),
         }
     }
@@ -244,6 +259,10 @@ impl Frame for Reply {
             Self::Part(data) => {
                 to.extend(data.iter());
                 DATA
+            }
+            Self::Described(contents) => {
+                contents.write(to);
+                DESCRIBED
             }
         }
     }
@@ -306,7 +325,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::proposal::{Attribute, Policy};
+    use crate::proposal::{Attribute, Policy, Value};
 
     fn head(kind: u8, length: u32) -> [u8; HEAD_BYTES] {
         let [a, b, c, d] = length.to_le_bytes();
@@ -318,22 +337,22 @@ mod tests {
         decode(*head, body)
     }
 
-    fn proposal() -> Proposal {
+    fn contents() -> Contents {
         let policy = Policy {
             engine: [1; 32],
             policy_type: [2; 16],
-            input_id: [3; 16],
+            input_id: "records".into(),
             input_constraint: vec![4; 5],
             program_constraint: Vec::new(),
             output_constraint: vec![6],
         };
-        let attribute = Attribute { name: "entries".into(), value: vec![100] };
-        Proposal {
-            custodian: Some([7; 32]),
-            policies: vec![policy],
-            attributes: vec![attribute],
-            size_bytes: 9,
-        }
+        let values = [Value::Number(u64::MAX), Value::Text("a".into()), Value::Bytes(vec![0])];
+        let attribute = |value| Attribute { name: "entries".into(), value };
+        Contents { policies: vec![policy], attributes: values.map(attribute).into() }
+    }
+
+    fn proposal() -> Proposal {
+        Proposal { custodian: Some([7; 32]), contents: contents(), size_bytes: 9 }
     }
 
     #[test]
@@ -344,6 +363,7 @@ mod tests {
             Request::Add(u32::MAX),
             Request::Check,
             Request::Open,
+            Request::Describe(0),
             Request::Propose(proposal()),
             Request::Part(data.clone()),
         ];
@@ -365,6 +385,8 @@ mod tests {
             Reply::Answer(false),
             Reply::Opened(vec![0, u64::MAX]),
             Reply::Part(data),
+            Reply::Described(contents()),
+            Reply::Described(Contents::default()),
         ] {
             assert_eq!(again(&encode(&reply)), Ok(reply));
         }
@@ -413,7 +435,7 @@ mod tests {
     #[test]
     fn an_attribute_has_a_name_of_text() {
         let mut proposal = proposal();
-        proposal.attributes[0].name = "\u{7f}".into();
+        proposal.contents.attributes[0].name = "\u{7f}".into();
         let mut bytes = encode(&Request::Propose(proposal)).to_vec();
         let at = bytes.iter().position(|byte| *byte == 0x7f).expect("the name");
         bytes[at] = 0xff;

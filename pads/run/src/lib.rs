@@ -13,7 +13,7 @@ pub mod order;
 pub mod proposal;
 
 pub use order::{Answer, Judge, Misuse, Pad, Run};
-pub use proposal::{Attribute, Policy, Proposal};
+pub use proposal::{Attribute, Contents, Policy, Proposal, Value};
 
 /// Pads of one run: as many as a check is measured with.
 pub const MAX_PADS: u32 = 10_000;

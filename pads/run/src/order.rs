@@ -107,6 +107,11 @@ impl Open {
         &self.pads
     }
 
+    /// The Pad with this index, if it is one of them.
+    pub fn pad(&self, index: u32) -> Result<Pad, Misuse> {
+        self.pads.iter().copied().find(|pad| pad.0 == index).ok_or(Misuse::Closed)
+    }
+
     /// Takes an output of which the data follows.
     pub fn propose(mut self, proposal: Proposal) -> Result<Receiving, Misuse> {
         self.left = self.left.checked_sub(1).ok_or(Misuse::Proposals)?;
@@ -220,6 +225,18 @@ impl Run {
         }
     }
 
+    /// The step `describe`: the Pad that it is about.
+    pub fn describe(&mut self, index: u32) -> Result<Pad, Misuse> {
+        match self.take() {
+            State::Open(open) => {
+                let pad = open.pad(index)?;
+                self.state = State::Open(open);
+                Ok(pad)
+            }
+            state => Err(state.misuse("describe")),
+        }
+    }
+
     /// The step `propose`; `None` if data is still to come.
     pub fn propose(
         &mut self,
@@ -278,6 +295,9 @@ pub enum Misuse {
     /// an index of no submitted Pad
     #[error("the program named a Pad that was not submitted to this run")]
     Handle,
+    /// an index of no opened Pad
+    #[error("the program named a Pad that is not open")]
+    Closed,
     /// a Pad that is in the dataset already
     #[error("the program added a Pad twice")]
     Twice,
@@ -298,6 +318,7 @@ pub enum Misuse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Contents;
 
     /// Answers as it is told and counts the questions.
     #[derive(Debug)]
@@ -324,7 +345,7 @@ mod tests {
     }
 
     fn proposal(size_bytes: u64) -> Proposal {
-        Proposal { custodian: None, policies: Vec::new(), attributes: Vec::new(), size_bytes }
+        Proposal { custodian: None, contents: Contents::default(), size_bytes }
     }
 
     fn order(step: &'static str, state: &'static str) -> Misuse {
@@ -403,6 +424,22 @@ mod tests {
         run.add(0).expect("submitted");
         assert_eq!(run.add(1), Err(Misuse::Twice));
         assert_eq!(Run::new(MAX_PADS + 1, 9).err(), Some(Misuse::Pads(MAX_PADS + 1)));
+    }
+
+    #[test]
+    fn an_opened_pad_is_described_and_no_other() {
+        let mut judge = told(Answer::Allowed);
+        let mut run = Run::new(2, 9).expect("few Pads");
+        run.add(1).expect("submitted");
+        run.check(&mut judge).expect("in order");
+        run.open().expect("in order");
+        assert_eq!(run.describe(1), Ok(Pad(1)));
+        assert_eq!(run.describe(0), Err(Misuse::Closed));
+        assert_eq!(run.describe(1), Err(order("describe", "refused")));
+        let mut checked = Run::new(1, 9).expect("few Pads");
+        checked.add(0).expect("submitted");
+        checked.check(&mut judge).expect("in order");
+        assert_eq!(checked.describe(0), Err(order("describe", "checked, not open")));
     }
 
     #[test]

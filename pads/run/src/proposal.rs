@@ -1,18 +1,20 @@
-//! What a program proposes to give away, apart from the data.
+//! Policies and attributes as they cross to and from a program, and what it proposes to give away.
 
 use protocol::reader::Reader;
 
 use crate::MAX_PROPOSAL_BYTES;
 use crate::fault::FrameError;
 
-/// Policies of one output.
-const MAX_POLICIES: usize = 64;
-/// Attributes of one output.
-const MAX_ATTRIBUTES: usize = 256;
-/// Bytes of an attribute's name.
-const MAX_NAME_BYTES: usize = 255;
-/// Bytes of a constraint or an attribute's value.
-const MAX_VALUE_BYTES: usize = 64 << 10;
+/// Policies of one Pad, as many as the format has.
+const MAX_POLICIES: usize = 16;
+/// Attributes of one Pad, as many as the format has.
+const MAX_ATTRIBUTES: usize = 64;
+/// Bytes of the name of an attribute or an input.
+const MAX_NAME_BYTES: usize = 64;
+/// Bytes of a constraint.
+const MAX_CONSTRAINT_BYTES: usize = 32 << 10;
+/// Bytes of an attribute's value that is a text or bytes.
+const MAX_VALUE_BYTES: usize = 4096;
 
 /// A policy as a program writes it: no engine has read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +23,8 @@ pub struct Policy {
     pub engine: [u8; 32],
     /// The policy's type, for people.
     pub policy_type: [u8; 16],
-    /// The input that it is about.
-    pub input_id: [u8; 16],
+    /// The name by which constraints speak of the Pad.
+    pub input_id: String,
     /// What may be computed on together with it.
     pub input_constraint: Vec<u8>,
     /// Which programs may compute on it.
@@ -37,7 +39,31 @@ pub struct Attribute {
     /// Its name.
     pub name: String,
     /// Its value.
-    pub value: Vec<u8>,
+    pub value: Value,
+}
+
+/// The value of an attribute; none is ever made of another type.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// A number.
+    Number(u64),
+    /// A text.
+    Text(String),
+    /// Anything else.
+    Bytes(Vec<u8>),
+}
+
+const NUMBER: u8 = 0;
+const TEXT: u8 = 1;
+const BYTES: u8 = 2;
+
+/// Policies and attributes: those of an opened Pad, or those that an output is to have.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Contents {
+    /// The policies.
+    pub policies: Vec<Policy>,
+    /// The attributes.
+    pub attributes: Vec<Attribute>,
 }
 
 /// An output without its data.
@@ -46,10 +72,8 @@ pub struct Proposal {
     /// SHA-256 of the enrolment of the new Pad's custodian; a result in plain for the program's
     /// owner if `None`.
     pub custodian: Option<[u8; 32]>,
-    /// The new Pad's policies.
-    pub policies: Vec<Policy>,
-    /// The new Pad's attributes.
-    pub attributes: Vec<Attribute>,
+    /// The new Pad's policies and attributes.
+    pub contents: Contents,
     /// Bytes of its data.
     pub size_bytes: u64,
 }
@@ -57,18 +81,9 @@ pub struct Proposal {
 impl Proposal {
     /// Whether a frame can hold it; the same budgets as for reading.
     pub fn is_bounded(&self) -> bool {
-        let policies = self.policies.iter().all(|policy| {
-            let constraints =
-                [&policy.input_constraint, &policy.program_constraint, &policy.output_constraint];
-            constraints.iter().all(|constraint| constraint.len() <= MAX_VALUE_BYTES)
-        });
-        let attributes = self.attributes.iter().all(|attribute| {
-            attribute.name.len() <= MAX_NAME_BYTES && attribute.value.len() <= MAX_VALUE_BYTES
-        });
-        let counts = self.policies.len() <= MAX_POLICIES && self.attributes.len() <= MAX_ATTRIBUTES;
         let mut frame = Vec::new();
         self.write(&mut frame);
-        policies && attributes && counts && frame.len() <= MAX_PROPOSAL_BYTES
+        self.contents.is_bounded() && frame.len() <= MAX_PROPOSAL_BYTES
     }
 
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
@@ -78,9 +93,7 @@ impl Proposal {
             found => return Err(FrameError::Flag { field: "custodian", found }),
         };
         let size_bytes = reader.u64("size")?;
-        let policies = many(reader, "policies", MAX_POLICIES, policy)?;
-        let attributes = many(reader, "attributes", MAX_ATTRIBUTES, attribute)?;
-        Ok(Self { custodian, policies, attributes, size_bytes })
+        Ok(Self { custodian, contents: Contents::read(reader)?, size_bytes })
     }
 
     pub(crate) fn write(&self, to: &mut Vec<u8>) {
@@ -92,11 +105,41 @@ impl Proposal {
             }
         }
         to.extend(self.size_bytes.to_le_bytes());
+        self.contents.write(to);
+    }
+}
+
+impl Contents {
+    fn is_bounded(&self) -> bool {
+        let policies = self.policies.iter().all(|policy| {
+            let constraints =
+                [&policy.input_constraint, &policy.program_constraint, &policy.output_constraint];
+            let is_short = |constraint: &&Vec<u8>| constraint.len() <= MAX_CONSTRAINT_BYTES;
+            policy.input_id.len() <= MAX_NAME_BYTES && constraints.iter().all(is_short)
+        });
+        let attributes = self.attributes.iter().all(|attribute| {
+            let value_bytes = match &attribute.value {
+                Value::Number(_) => 0,
+                Value::Text(text) => text.len(),
+                Value::Bytes(bytes) => bytes.len(),
+            };
+            attribute.name.len() <= MAX_NAME_BYTES && value_bytes <= MAX_VALUE_BYTES
+        });
+        let counts = self.policies.len() <= MAX_POLICIES && self.attributes.len() <= MAX_ATTRIBUTES;
+        policies && attributes && counts
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
+        let policies = many(reader, "policies", MAX_POLICIES, policy)?;
+        Ok(Self { policies, attributes: many(reader, "attributes", MAX_ATTRIBUTES, attribute)? })
+    }
+
+    pub(crate) fn write(&self, to: &mut Vec<u8>) {
         to.extend((self.policies.len() as u32).to_le_bytes());
         for policy in &self.policies {
             to.extend(policy.engine);
             to.extend(policy.policy_type);
-            to.extend(policy.input_id);
+            put(to, policy.input_id.as_bytes());
             put(to, &policy.input_constraint);
             put(to, &policy.program_constraint);
             put(to, &policy.output_constraint);
@@ -104,7 +147,35 @@ impl Proposal {
         to.extend((self.attributes.len() as u32).to_le_bytes());
         for attribute in &self.attributes {
             put(to, attribute.name.as_bytes());
-            put(to, &attribute.value);
+            attribute.value.write(to);
+        }
+    }
+}
+
+impl Value {
+    fn write(&self, to: &mut Vec<u8>) {
+        match self {
+            Self::Number(number) => {
+                to.push(NUMBER);
+                to.extend(number.to_le_bytes());
+            }
+            Self::Text(text) => {
+                to.push(TEXT);
+                put(to, text.as_bytes());
+            }
+            Self::Bytes(bytes) => {
+                to.push(BYTES);
+                put(to, bytes);
+            }
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
+        match reader.u8("value")? {
+            NUMBER => Ok(Self::Number(reader.u64("value")?)),
+            TEXT => text(reader, "value", MAX_VALUE_BYTES).map(Self::Text),
+            BYTES => bytes(reader, "value", MAX_VALUE_BYTES).map(Self::Bytes),
+            found => Err(FrameError::Flag { field: "value", found }),
         }
     }
 }
@@ -132,17 +203,19 @@ fn policy(reader: &mut Reader<'_>) -> Result<Policy, FrameError> {
     Ok(Policy {
         engine: reader.array("engine")?,
         policy_type: reader.array("policy type")?,
-        input_id: reader.array("input id")?,
-        input_constraint: bytes(reader, "input constraint", MAX_VALUE_BYTES)?,
-        program_constraint: bytes(reader, "program constraint", MAX_VALUE_BYTES)?,
-        output_constraint: bytes(reader, "output constraint", MAX_VALUE_BYTES)?,
+        input_id: text(reader, "input id", MAX_NAME_BYTES)?,
+        input_constraint: bytes(reader, "input constraint", MAX_CONSTRAINT_BYTES)?,
+        program_constraint: bytes(reader, "program constraint", MAX_CONSTRAINT_BYTES)?,
+        output_constraint: bytes(reader, "output constraint", MAX_CONSTRAINT_BYTES)?,
     })
 }
 
 fn attribute(reader: &mut Reader<'_>) -> Result<Attribute, FrameError> {
-    let name = bytes(reader, "name", MAX_NAME_BYTES)?;
-    let name = String::from_utf8(name).map_err(|_| FrameError::Text("name"))?;
-    Ok(Attribute { name, value: bytes(reader, "value", MAX_VALUE_BYTES)? })
+    Ok(Attribute { name: text(reader, "name", MAX_NAME_BYTES)?, value: Value::read(reader)? })
+}
+
+fn text(reader: &mut Reader<'_>, field: &'static str, most: usize) -> Result<String, FrameError> {
+    String::from_utf8(bytes(reader, field, most)?).map_err(|_| FrameError::Text(field))
 }
 
 fn bytes(reader: &mut Reader<'_>, field: &'static str, most: usize) -> Result<Vec<u8>, FrameError> {

@@ -6,6 +6,7 @@ pub mod engine {
         path: "../wit",
         world: "policy-engine",
         imports: { default: trappable },
+        additional_derives: [PartialEq, Eq],
     });
 }
 

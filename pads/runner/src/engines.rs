@@ -1,10 +1,9 @@
 //! Policy engines: components of the world `policy-engine`, run in this process.
 //!
 //! Faces engines of one owner that decide about Pads of others. Each call has a fresh instance with
-//! fuel and ceilings of its own, so an engine keeps nothing between calls and ends. It answers with
-//! one byte for each Pad that it was asked about; the figures of a refusal are the middleware's.
+//! fuel and ceilings of its own, so an engine keeps nothing between calls and ends. It gives one
+//! answer for each Pad that it was asked about; the figures of a refusal are the middleware's.
 
-use std::num::NonZero;
 use std::sync::Arc;
 
 use wasmtime::component::{Component, HasSelf, Linker};
@@ -13,14 +12,16 @@ use wasmtime::{
     Store, Trap,
 };
 
-use crate::artefact::{Artefact, Cache, Origin};
+use crate::artefact::{self, Artefact, Cache};
 use crate::bindings::engine::{PolicyEngine as Bindings, PolicyEnginePre, dstyx};
 use crate::ceilings::{Ceiling, Ceilings};
 use crate::component::{self, Refused, World};
 use crate::sys;
 
-pub use dstyx::pad::types::{Attribute, Policy};
-pub use dstyx::pad::view::{Output, Pad, PlainInput, Run};
+pub use dstyx::pad::types::{Attribute, Policy, Value};
+pub use dstyx::pad::view::{
+    Answer, Origin, Output, Pad, Part, PlainInput, QuotaUse, Refusal, Rule, Run, Statement, Update,
+};
 
 /// What an engine may import.
 const WORLD: World = World {
@@ -29,8 +30,9 @@ const WORLD: World = World {
 };
 /// Bytes of one window of proposed data.
 const MAX_WINDOW_BYTES: u32 = pad_run::MAX_WINDOW_BYTES;
-/// Bytes that an answer may cost the host, whatever its length states: one for each Pad.
-const MAX_ANSWER_BYTES: usize = 1 << 20;
+/// Bytes that an answer may cost the host, whatever its length states: two uses for each of 10,000
+/// Pads.
+const MAX_ANSWER_BYTES: usize = 2 << 20;
 /// Handles of an engine's own resources: the interfaces have none.
 const MAX_HANDLES: usize = 1000;
 /// Calls at once, each with an instance of the pool.
@@ -92,7 +94,7 @@ impl Engines {
         expected: [u8; 32],
         component: &[u8],
         cache: Option<&Cache>,
-    ) -> Result<(PolicyEngine, Origin), Refused> {
+    ) -> Result<(PolicyEngine, artefact::Origin), Refused> {
         let found = component::digest(component);
         if found != expected {
             return Err(Refused::Digest { found, expected });
@@ -100,7 +102,7 @@ impl Engines {
         component::judge(component, &WORLD)?;
         let (artefact, origin) = match cache {
             Some(cache) => cache.artefact(&self.engine, component)?,
-            None => (Artefact::compile(&self.engine, component)?, Origin::NotKept),
+            None => (Artefact::compile(&self.engine, component)?, artefact::Origin::NotKept),
         };
         let component = sys::component(&self.engine, &artefact);
         let component = component.map_err(|error| Refused::invalid(&error))?;
@@ -140,15 +142,6 @@ pub struct PolicyEngine {
     limits: EngineLimits,
 }
 
-/// What an engine decides about a Pad.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It allows.
-    Yes,
-    /// It refuses, by the rule that has this code in the engine's documentation.
-    No(NonZero<u8>),
-}
-
 impl PolicyEngine {
     /// Asks about a dataset: one answer for each index in `asked`.
     pub fn check_input(
@@ -156,10 +149,10 @@ impl PolicyEngine {
         run: &Run,
         pads: &[Pad],
         asked: &[u32],
-    ) -> Result<Vec<Verdict>, EngineError> {
-        self.call(Arc::new([]), asked, |engine, store| {
-            engine.call_check_input(store, run, pads, asked)
-        })
+    ) -> Result<Vec<Answer>, EngineError> {
+        let answers = self
+            .call(Arc::new([]), |engine, store| engine.call_check_input(store, *run, pads, asked));
+        counted(answers?, asked)
     }
 
     /// Asks about an output, whose data the engine may read through windows.
@@ -170,19 +163,23 @@ impl PolicyEngine {
         asked: &[u32],
         output: &Output,
         data: Arc<[u8]>,
-    ) -> Result<Vec<Verdict>, EngineError> {
-        self.call(data, asked, |engine, store| {
-            engine.call_check_output(store, run, pads, asked, output)
-        })
+    ) -> Result<Vec<Answer>, EngineError> {
+        let answers = self
+            .call(data, |engine, store| engine.call_check_output(store, *run, pads, asked, output));
+        counted(answers?, asked)
+    }
+
+    /// Asks about other policies for a Pad.
+    pub fn check_update(&self, update: &Update) -> Result<Answer, EngineError> {
+        self.call(Arc::new([]), |engine, store| engine.call_check_update(store, update))
     }
 
     /// One call of a fresh instance. The store is discarded whatever happens.
-    fn call(
+    fn call<A>(
         &self,
         proposed: Arc<[u8]>,
-        asked: &[u32],
-        call: impl FnOnce(&Bindings, &mut Store<Call>) -> wasmtime::Result<Vec<u8>>,
-    ) -> Result<Vec<Verdict>, EngineError> {
+        call: impl FnOnce(&Bindings, &mut Store<Call>) -> wasmtime::Result<A>,
+    ) -> Result<A, EngineError> {
         let EngineLimits { fuel, memory_bytes, table_elements, read_bytes } = self.limits;
         let ceilings = Ceilings::new(memory_bytes, table_elements);
         let state = Call { ceilings, proposed, read_left: read_bytes, broken: None };
@@ -194,16 +191,16 @@ impl PolicyEngine {
             let instance = self.instances.instantiate(&mut store)?;
             call(&instance, &mut store)
         });
-        let answer = answer.map_err(|error| store.data().reason(&error))?;
-        if answer.len() != asked.len() {
-            return Err(EngineError::Answer { found: answer.len(), expected: asked.len() });
-        }
-        Ok(answer.into_iter().map(verdict).collect())
+        answer.map_err(|error| store.data().reason(&error))
     }
 }
 
-fn verdict(byte: u8) -> Verdict {
-    NonZero::new(byte).map_or(Verdict::Yes, Verdict::No)
+/// One answer for each Pad that was asked about, or none.
+fn counted(answers: Vec<Answer>, asked: &[u32]) -> Result<Vec<Answer>, EngineError> {
+    match answers.len() == asked.len() {
+        true => Ok(answers),
+        false => Err(EngineError::Answer { found: answers.len(), expected: asked.len() }),
+    }
 }
 
 /// The state of one call.

@@ -13,7 +13,8 @@ pub mod component;
 pub mod consumer;
 pub mod engines;
 mod sys;
+mod words;
 
 pub use artefact::{Artefact, Cache, CacheKey};
 pub use component::Refused;
-pub use engines::{EngineError, EngineLimits, Engines, PolicyEngine, Verdict};
+pub use engines::{EngineError, EngineLimits, Engines, PolicyEngine};

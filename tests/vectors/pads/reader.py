@@ -469,12 +469,14 @@ def check_pad(vector):
 def check_enrolment(vector):
     signed = decode(bytes.fromhex(vector["signed"]))
     keys(signed, 1, 2)
-    keys(signed[1], 1, 2, 3)
+    keys(signed[1], 1, 2, 3, 4)
+    string(signed[1][2], 32, 32), integer(signed[1][3], 1), string(signed[1][4], 32, 32)
     custodian = check_custodian(signed[1][1])
     check_signatures(signed[2], custodian, b"dstyx pad enrolment 1\0" + encode(signed[1]))
     assert custodian_id(custodian).hex() == vector["custodian"]
     assert signed[1][2].hex() == vector["key_provider_id"]
     assert signed[1][3] == vector["version"]
+    assert signed[1][4].hex() == vector["result_key"]
 
 
 def check_update(vector):

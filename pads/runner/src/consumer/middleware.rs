@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pad_run::frames::{Ending, FrameError, MAX_PART_BYTES, Reply, Request, Start};
-use pad_run::{Answer, Judge, MAX_PLAIN_BYTES, Misuse, Pad, Run};
+use pad_run::{Answer, Contents, Judge, MAX_PLAIN_BYTES, Misuse, Pad, Run};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use zeroize::Zeroizing;
 
@@ -44,6 +44,9 @@ pub struct ConsumerLimits {
 pub trait Middleware: Judge {
     /// The data of a Pad, asked for only after the whole dataset was allowed.
     fn data(&mut self, pad: Pad) -> io::Result<Zeroizing<Vec<u8>>>;
+
+    /// Policies and attributes of an opened Pad.
+    fn contents(&self, pad: Pad) -> Contents;
 }
 
 /// What is run on what.
@@ -104,6 +107,11 @@ fn converse<S: Read + Write>(
             Request::Open => {
                 let pads = run.open()?;
                 open(wire, &pads, job.limits.data_bytes, middleware)?;
+                None
+            }
+            Request::Describe(pad) => {
+                let contents = middleware.contents(run.describe(pad)?);
+                wire.send(&Reply::Described(contents))?;
                 None
             }
             Request::Propose(proposal) => run.propose(proposal, middleware)?,
@@ -277,6 +285,10 @@ mod tests {
             self.opened += 1;
             Ok(Zeroizing::new(vec![1, 2, 3]))
         }
+
+        fn contents(&self, _: Pad) -> Contents {
+            Contents::default()
+        }
     }
 
     fn artefact() -> Artefact {
@@ -313,12 +325,7 @@ mod tests {
     }
 
     fn proposal(size_bytes: u64) -> Request {
-        Request::Propose(Proposal {
-            custodian: None,
-            policies: Vec::new(),
-            attributes: Vec::new(),
-            size_bytes,
-        })
+        Request::Propose(Proposal { custodian: None, contents: Contents::default(), size_bytes })
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::os::fd::BorrowedFd;
 use std::process::ExitCode;
 
 use pad_run::frames::{Ending, MAX_PART_BYTES, Reply, Request, Start};
-use pad_run::{Attribute, MAX_OUTPUT_BYTES, MAX_PLAIN_BYTES, Policy, Proposal};
+use pad_run::{Attribute, Contents, MAX_OUTPUT_BYTES, MAX_PLAIN_BYTES, Policy, Proposal, Value};
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Engine, Store, Trap};
 use zeroize::Zeroizing;
@@ -22,7 +22,7 @@ use crate::bindings::consumer::dstyx::pad::{dataset, types};
 use crate::bindings::consumer::{Consumer, ConsumerPre};
 use crate::ceilings::{Ceiling, Ceilings};
 use crate::component::Refused;
-use crate::sys;
+use crate::{sys, words};
 
 /// Bytes that one call of the program may pass: a largest output, with its policies.
 const MAX_CALL_BYTES: usize = 2 * MAX_OUTPUT_BYTES as usize;
@@ -163,6 +163,14 @@ impl Session {
         Ok(data)
     }
 
+    fn described(&mut self, pad: u32) -> Result<Contents, ProcessError> {
+        self.wire.send(&Request::Describe(pad))?;
+        match self.wire.receive()? {
+            Reply::Described(contents) => Ok(contents),
+            _ => Err(ProcessError::Unexpected),
+        }
+    }
+
     fn proposed(&mut self, proposal: Proposal, data: &[u8]) -> Result<bool, ProcessError> {
         self.wire.send(&Request::Propose(proposal))?;
         for part in data.chunks(MAX_PART_BYTES) {
@@ -212,13 +220,27 @@ impl dataset::Host for Session {
         window.map(<[u8]>::to_vec).ok_or_else(|| self.end(Ending::Window))
     }
 
+    fn describe(&mut self, pad: u32) -> wasmtime::Result<dataset::Contents> {
+        match self.data.get(pad as usize) {
+            Some(Some(_)) => {}
+            _ => return Err(self.end(Ending::Handle)),
+        }
+        let Contents { policies, attributes } = self.described(pad)?;
+        Ok(dataset::Contents {
+            policies: policies.into_iter().map(shown_policy).collect(),
+            attributes: attributes.into_iter().map(shown_attribute).collect(),
+        })
+    }
+
     fn propose(&mut self, output: dataset::Output) -> wasmtime::Result<bool> {
         let dataset::Output { custodian, policies, attributes, data } = output;
         let data = Zeroizing::new(data);
         let proposal = Proposal {
-            custodian: custodian.map(digest),
-            policies: policies.into_iter().map(policy).collect(),
-            attributes: attributes.into_iter().map(attribute).collect(),
+            custodian: custodian.map(words::digest),
+            contents: Contents {
+                policies: policies.into_iter().map(policy).collect(),
+                attributes: attributes.into_iter().map(attribute).collect(),
+            },
             size_bytes: data.len() as u64,
         };
         if !proposal.is_bounded() {
@@ -228,23 +250,11 @@ impl dataset::Host for Session {
     }
 }
 
-fn digest((a, b, c, d): types::Digest) -> [u8; 32] {
-    let mut bytes = [0; 32];
-    for (to, quarter) in bytes.chunks_exact_mut(8).zip([a, b, c, d]) {
-        to.copy_from_slice(&quarter.to_be_bytes());
-    }
-    bytes
-}
-
-fn uuid((high, low): types::Uuid) -> [u8; 16] {
-    (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
-}
-
 fn policy(policy: types::Policy) -> Policy {
     Policy {
-        engine: digest(policy.engine),
-        policy_type: uuid(policy.policy_type),
-        input_id: uuid(policy.input_id),
+        engine: words::digest(policy.engine),
+        policy_type: words::uuid(policy.policy_type),
+        input_id: policy.input_id,
         input_constraint: policy.input_constraint,
         program_constraint: policy.program_constraint,
         output_constraint: policy.output_constraint,
@@ -252,7 +262,32 @@ fn policy(policy: types::Policy) -> Policy {
 }
 
 fn attribute(attribute: types::Attribute) -> Attribute {
-    Attribute { name: attribute.name, value: attribute.value }
+    let value = match attribute.value {
+        types::Value::Number(number) => Value::Number(number),
+        types::Value::Text(text) => Value::Text(text),
+        types::Value::Bytes(bytes) => Value::Bytes(bytes),
+    };
+    Attribute { name: attribute.name, value }
+}
+
+fn shown_policy(policy: Policy) -> types::Policy {
+    types::Policy {
+        engine: words::of_digest(&policy.engine),
+        policy_type: words::of_uuid(&policy.policy_type),
+        input_id: policy.input_id,
+        input_constraint: policy.input_constraint,
+        program_constraint: policy.program_constraint,
+        output_constraint: policy.output_constraint,
+    }
+}
+
+fn shown_attribute(attribute: Attribute) -> types::Attribute {
+    let value = match attribute.value {
+        Value::Number(number) => types::Value::Number(number),
+        Value::Text(text) => types::Value::Text(text),
+        Value::Bytes(bytes) => types::Value::Bytes(bytes),
+    };
+    types::Attribute { name: attribute.name, value }
 }
 
 /// Why a process ends without a word of its program.

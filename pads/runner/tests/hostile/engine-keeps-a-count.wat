@@ -4,5 +4,6 @@
 (func (export "check-input") (type $input)
   (global.set $calls (i32.add (global.get $calls) (i32.const 1)))
   (drop (call $yes))
-  (i32.store8 (i32.const 16) (global.get $calls))
+  (i32.store8 (i32.const 16) (i32.const 1))
+  (i32.store16 (i32.const 20) (global.get $calls))
   (i32.const 0))

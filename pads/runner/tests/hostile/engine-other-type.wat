@@ -3,4 +3,5 @@
   (core module $m (func (export "f")))
   (core instance $i (instantiate $m))
   (func (export "check-input") (canon lift (core func $i "f")))
-  (func (export "check-output") (canon lift (core func $i "f"))))
+  (func (export "check-output") (canon lift (core func $i "f")))
+  (func (export "check-update") (canon lift (core func $i "f"))))

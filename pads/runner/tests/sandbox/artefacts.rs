@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pad_runner::artefact::Origin;
-use pad_runner::{Cache, CacheKey, Engines, Verdict, component};
+use pad_runner::{Cache, CacheKey, Engines, component};
 use zeroize::Zeroizing;
 
-use crate::programs::{self, check_input, engine_limits};
+use crate::programs::{self, check_input, engine_limits, yes};
 
 const YES: &str = "";
 const NO: &str = r#"(func (export "check-input") (type $input)
@@ -25,7 +25,7 @@ fn load(text: &str, cache: &Cache) -> (Origin, bool) {
     let component = programs::engine(text);
     let loaded = engines.load(component::digest(&component), &component, Some(cache));
     let (engine, origin) = loaded.expect("a right component");
-    (origin, check_input(&engine) == Ok(vec![Verdict::Yes]))
+    (origin, check_input(&engine) == Ok(vec![yes()]))
 }
 
 fn files(directory: &Path) -> Vec<PathBuf> {

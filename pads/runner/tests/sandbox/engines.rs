@@ -2,9 +2,9 @@
 
 use std::thread;
 
-use pad_runner::{EngineError, Engines, Refused, Verdict, component};
+use pad_runner::{EngineError, Engines, Refused, component};
 
-use crate::programs::{self, check_input, engine_limits};
+use crate::programs::{self, check_input, engine_limits, yes};
 
 #[test]
 fn an_engine_is_the_component_that_the_caller_names() {
@@ -26,7 +26,7 @@ fn many_calls_one_after_the_other_need_no_more_than_one_instance_each() {
     let component = programs::engine("");
     let (engine, _) = engines.load(component::digest(&component), &component, None).expect("yes");
     for _ in 0..100 {
-        assert_eq!(check_input(&engine), Ok(vec![Verdict::Yes]));
+        assert_eq!(check_input(&engine), Ok(vec![yes()]));
     }
 }
 
@@ -45,10 +45,7 @@ fn calls_at_once_are_answered_or_refused_by_name() {
         let calls: Vec<_> = (0..40).map(|_| scope.spawn(|| check_input(&engine))).collect();
         for call in calls {
             let found = call.join().expect("no panic");
-            assert!(
-                found == Ok(vec![Verdict::Yes]) || found == Err(EngineError::Busy),
-                "{found:?}"
-            );
+            assert!(found == Ok(vec![yes()]) || found == Err(EngineError::Busy), "{found:?}");
         }
     });
 }

@@ -5,11 +5,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use pad_runner::consumer::Compiler;
-use pad_runner::{Engines, Refused, Verdict, component};
+use pad_runner::engines::{Answer, EngineError};
+use pad_runner::{Engines, PolicyEngine, Refused, component};
 
 use crate::programs::{
-    self, Hospital, SECRET, check_input, check_output, consumer_limits, engine_limits, run_on,
+    self, Hospital, SECRET, check_input, check_output, check_update, consumer_limits,
+    engine_limits, run_on,
 };
+
+/// One of the three questions to an engine.
+type Call = fn(&PolicyEngine) -> Result<Vec<Answer>, EngineError>;
 
 /// Fewer would mean that files were not found.
 const LEAST: usize = 100;
@@ -35,8 +40,9 @@ fn every_hostile_program_ends_as_its_first_line_says() {
         let first = text.lines().next().and_then(|line| line.strip_prefix(";; "));
         let (world, expected) = first.and_then(|line| line.split_once(": ")).expect("a first line");
         let found = match world {
-            "engine" => engine(&engines, &text, false),
-            "engine output" => engine(&engines, &text, true),
+            "engine" => engine(&engines, &text, check_input),
+            "engine output" => engine(&engines, &text, check_output),
+            "engine update" => engine(&engines, &text, check_update),
             "consumer" => consumer(&compiler, &text, expected == WALL),
             other => panic!("{}: no world is called {other}", path.display()),
         };
@@ -48,22 +54,30 @@ fn every_hostile_program_ends_as_its_first_line_says() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-fn engine(engines: &Engines, text: &str, output: bool) -> String {
+fn engine(engines: &Engines, text: &str, call: Call) -> String {
     let component = programs::engine(text);
     let engine = match engines.load(component::digest(&component), &component, None) {
         Ok((engine, _)) => engine,
         Err(refused) => return refused.to_string(),
     };
-    let call = if output { check_output } else { check_input };
     let calls: Vec<_> = (0..CALLS).map(|_| call(&engine)).collect();
     assert!(calls.iter().all(|found| *found == calls[0]), "calls differ: {calls:?}");
     match &calls[0] {
-        Ok(verdicts) if verdicts.iter().all(|verdict| *verdict == Verdict::Yes) => "allowed".into(),
-        Ok(verdicts) => match verdicts[0] {
-            Verdict::Yes => "allowed for the first Pad only".into(),
-            Verdict::No(code) => format!("refused by code {code}"),
-        },
+        Ok(answers) => answers.iter().map(shown).collect::<Vec<_>>().join(", "),
         Err(error) => error.to_string(),
+    }
+}
+
+fn shown(answer: &Answer) -> String {
+    match answer {
+        Answer::Allowed(uses) if uses.is_empty() => "allowed".into(),
+        Answer::Allowed(uses) => format!("allowed with {} uses", uses.len()),
+        Answer::Refused(refusal) => match refusal.rule {
+            Some(rule) => {
+                format!("refused by code {} at {:?} {}", refusal.code, rule.part, rule.index)
+            }
+            None => format!("refused by code {}", refusal.code),
+        },
     }
 }
 

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pad_run::{Answer, Judge, Pad, Proposal};
+use pad_run::{Answer, Attribute, Contents, Judge, Pad, Policy, Proposal, Value};
 use pad_runner::consumer::middleware::{ConsumerLimits, Job, Middleware, RunError, run};
-use pad_runner::engines::{self, EngineError, Verdict};
+use pad_runner::engines::{self, EngineError};
 use pad_runner::{Artefact, EngineLimits, PolicyEngine};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
@@ -35,11 +35,7 @@ const SHARED: &[(&str, &str)] = &[
 ];
 /// The same for engines: the type of `check-input`, and yes as the answer about one Pad.
 const ENGINE: &[(&str, &str)] = &[
-    (
-        "(type $input ",
-        "(type $input (func (param i64 i64 i64 i64 i32 i32 i32 i64 i64 i64 i64 i64)
-           (param i32 i32 i32 i32) (result i32)))",
-    ),
+    ("(type $input ", "(type $input (func (param i32) (result i32)))"),
     (
         "(func $yes ",
         "(func $yes (result i32)
@@ -52,6 +48,10 @@ const ENGINE: &[(&str, &str)] = &[
         "(export \"check-output\")",
         r#"(func (export "check-output") (param i32) (result i32) (call $yes))"#,
     ),
+    (
+        "(export \"check-update\")",
+        r#"(func (export "check-update") (param i32) (result i32) (i32.const 16))"#,
+    ),
 ];
 /// What a consumer may import, before everything else of its module.
 const DATASET: &str = r#"
@@ -61,6 +61,7 @@ const DATASET: &str = r#"
     (import "dstyx:pad/dataset@0.1.0" "open" (func $open))
     (import "dstyx:pad/dataset@0.1.0" "size" (func $size (param i32) (result i64)))
     (import "dstyx:pad/dataset@0.1.0" "read" (func $read (param i32 i64 i32 i32)))
+    (import "dstyx:pad/dataset@0.1.0" "describe" (func $describe (param i32 i32)))
     (import "dstyx:pad/dataset@0.1.0" "propose"
       (func $propose (param i32 i64 i64 i64 i64 i32 i32 i32 i32 i32 i32) (result i32)))
 "#;
@@ -132,13 +133,18 @@ pub fn engine_limits() -> EngineLimits {
     }
 }
 
+/// A yes without a use of any quota.
+pub fn yes() -> engines::Answer {
+    engines::Answer::Allowed(Vec::new())
+}
+
 /// Two Pads, of which the engine is asked about the first.
-pub fn check_input(engine: &PolicyEngine) -> Result<Vec<Verdict>, EngineError> {
+pub fn check_input(engine: &PolicyEngine) -> Result<Vec<engines::Answer>, EngineError> {
     engine.check_input(&run_of_one(), &[pad(1), pad(2)], &[0])
 }
 
 /// The same about an output that a program made of them.
-pub fn check_output(engine: &PolicyEngine) -> Result<Vec<Verdict>, EngineError> {
+pub fn check_output(engine: &PolicyEngine) -> Result<Vec<engines::Answer>, EngineError> {
     let data: Arc<[u8]> = Arc::from(format!("{SECRET} of the output's data").into_bytes());
     let output = engines::Output {
         custodian: Some((1, 2, 3, 4)),
@@ -149,26 +155,50 @@ pub fn check_output(engine: &PolicyEngine) -> Result<Vec<Verdict>, EngineError> 
     engine.check_output(&run_of_one(), &[pad(1), pad(2)], &[0], &output, data)
 }
 
+/// Other policies for a Pad.
+pub fn check_update(engine: &PolicyEngine) -> Result<Vec<engines::Answer>, EngineError> {
+    let update = engines::Update {
+        engine: (1, 0, 0, 0),
+        pad: pad(1),
+        policies: pad(3).policies,
+        owners: vec![(5, 6, 7, 8)],
+    };
+    engine.check_update(&update).map(|answer| vec![answer])
+}
+
 fn run_of_one() -> engines::Run {
-    engines::Run { program: (1, 2, 3, 4), owners: vec![(5, 6, 7, 8)], plain: None }
+    engines::Run {
+        engine: (1, 0, 0, 0),
+        program: (1, 2, 3, 4),
+        owner: Some((5, 6, 7, 8)),
+        plain: None,
+    }
 }
 
 fn pad(number: u64) -> engines::Pad {
     let policy = engines::Policy {
         engine: (number, 0, 0, 0),
         policy_type: (1, 1),
-        input_id: (2, 2),
+        input_id: "records".into(),
         input_constraint: vec![1; 40],
         program_constraint: Vec::new(),
         output_constraint: vec![2; 3],
     };
-    let entries = engines::Attribute { name: "entries".into(), value: vec![100] };
+    let entries = engines::Attribute { name: "entries".into(), value: engines::Value::Number(100) };
+    let made_by =
+        engines::Attribute { name: "made-by".into(), value: engines::Value::Bytes(vec![1]) };
     engines::Pad {
+        id: (0, number),
         digest: (0, 0, 0, number),
         custodian: (9, 9, 9, number),
-        vouched: true,
         policies: vec![policy],
-        attributes: vec![entries],
+        attributes: vec![
+            engines::Statement { attribute: entries, origin: engines::Origin::Custodian },
+            engines::Statement {
+                attribute: made_by,
+                origin: engines::Origin::Program((1, 2, 3, 4)),
+            },
+        ],
     }
 }
 
@@ -205,6 +235,20 @@ impl Middleware for Hospital {
     fn data(&mut self, pad: Pad) -> io::Result<Zeroizing<Vec<u8>>> {
         self.opened.push(pad.index());
         Ok(Zeroizing::new(format!("{SECRET} of pad{}", pad.index()).into_bytes()))
+    }
+
+    fn contents(&self, pad: Pad) -> Contents {
+        let policy = Policy {
+            engine: [1; 32],
+            policy_type: [2; 16],
+            input_id: "records".into(),
+            input_constraint: vec![3; 4],
+            program_constraint: Vec::new(),
+            output_constraint: Vec::new(),
+        };
+        let number = Value::Number(pad.index() as u64 + 100);
+        let entries = Attribute { name: "entries".into(), value: number };
+        Contents { policies: vec![policy], attributes: vec![entries] }
     }
 }
 

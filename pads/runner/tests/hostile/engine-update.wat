@@ -1,0 +1,2 @@
+;; engine update: allowed
+;; A control: the engine lets anybody change the policies.
