@@ -5,7 +5,7 @@
 use std::io::Cursor;
 
 use libfuzzer_sys::fuzz_target;
-use pad_format::{DataKey, MAX_DATA_BYTES, Metadata, PadWriter, Packing, SealedPad};
+use pad_format::{DataKey, MAX_DATA_BYTES, Metadata, Packing, PadWriter, SealedPad};
 
 /// That of the seeds.
 const KEY: [u8; 32] = [0x42; 32];

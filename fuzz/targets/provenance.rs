@@ -24,7 +24,10 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(Statement::parse(&statement.to_json()), Ok(statement));
     }
     let Ok(envelope) = Envelope::parse(bytes, PAYLOAD_TYPE) else { return };
-    assert_eq!(Envelope::parse(envelope.to_json().as_bytes(), PAYLOAD_TYPE).as_ref(), Ok(&envelope));
+    assert_eq!(
+        Envelope::parse(envelope.to_json().as_bytes(), PAYLOAD_TYPE).as_ref(),
+        Ok(&envelope)
+    );
     if let Ok(release) = verify(bytes, &TRUST) {
         assert_eq!((envelope.payload(), release.signers().len()), (SIGNED, 1));
     }

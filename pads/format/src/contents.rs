@@ -235,6 +235,21 @@ impl Contents {
 }
 
 impl Policy {
+    /// Reads a policy that stands alone, in a file or in a program.
+    ///
+    /// # Errors
+    /// If the bytes are not the one encoding of a policy.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ContentsError> {
+        read_whole(bytes, Self::read)
+    }
+
+    /// The bytes that [`Self::parse`] reads.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut writer = Writer::new();
+        self.write(&mut writer);
+        writer.finish()
+    }
+
     /// Appends `{1: type, 2: engine, 3: input id, 4: input, 5: program, 6: output}`.
     fn write(&self, writer: &mut Writer) {
         writer.map(6).uint(1).bytes(self.policy_type.as_bytes());
@@ -408,6 +423,21 @@ mod tests {
         retyped.attributes[0].value = Value::Text("100".into());
         for contents in [fewer, others, copied, raised, renamed, retyped] {
             assert!(matches!(refused(&contents), ContentsError::Signature { .. }));
+        }
+    }
+
+    #[test]
+    fn a_policy_that_stands_alone_has_one_encoding() {
+        let policy = &fixtures::contents().policies[0];
+        let bytes = policy.to_bytes();
+        assert!(Policy::parse(&bytes).is_ok_and(|read| read == *policy));
+        assert!(Policy::parse(&[bytes.as_slice(), &[0]].concat()).is_err());
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            let read = Policy::parse(&changed);
+            assert!(read.is_err() || read.is_ok_and(|read| read.to_bytes() == changed), "{at}");
+            assert!(Policy::parse(&bytes[..at]).is_err(), "{at}");
         }
     }
 

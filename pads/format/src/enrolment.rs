@@ -5,10 +5,10 @@
 //! statement also has the key that results in plain are sealed to when the custodian runs a program.
 
 use pad_cbor::{CborError, Reader, Writer, read_whole};
-use protocol::digest::Sha256Digest;
+use protocol::digest::{Ed25519Key, Sha256Digest};
 
 use crate::custodian::{
-    Custodian, CustodianError, CustodianId, SignatureError, Signatures, labelled,
+    Custodian, CustodianError, CustodianId, SIGNATURE_BYTES, SignatureError, Signatures, labelled,
 };
 
 /// First bytes of what is signed.
@@ -139,6 +139,16 @@ impl SignedEnrolment {
         writer.finish()
     }
 
+    /// What it says, which counts for nothing before [`Self::verify`].
+    pub fn claimed(&self) -> &Enrolment {
+        &self.enrolment
+    }
+
+    /// Adds a member's signature over the enrolment's [`Enrolment::signed_bytes`].
+    pub fn add(&mut self, signer: Ed25519Key, signature: [u8; SIGNATURE_BYTES]) {
+        self.signatures.add(signer, signature);
+    }
+
     /// Accepts the enrolment of the custodian with this id.
     ///
     /// # Errors
@@ -162,8 +172,10 @@ impl VerifiedEnrolment {
 
 #[cfg(test)]
 mod tests {
+    use ed25519_dalek::Signer as _;
+
     use super::*;
-    use crate::fixtures::{joint, key, sign};
+    use crate::fixtures::{joint, key, sign, signing_key};
 
     fn enrolment() -> Enrolment {
         let result_key = ResultKey([9; 32]);
@@ -197,6 +209,18 @@ mod tests {
             let refused = moved.verify(&joint().id());
             assert!(matches!(refused, Err(EnrolmentError::Signature(SignatureError::Wrong(_)))));
         }
+    }
+
+    #[test]
+    fn members_sign_one_after_another() {
+        let message = enrolment().signed_bytes();
+        let mut waiting = enrolment().signed(Signatures::default());
+        for (number, is_enough) in [(3, false), (1, true)] {
+            waiting.add(key(number), signing_key(number).sign(&message).to_bytes());
+            assert_eq!(waiting.clone().verify(&joint().id()).is_ok(), is_enough);
+            waiting = SignedEnrolment::parse(&waiting.to_bytes()).unwrap();
+        }
+        assert_eq!(*waiting.claimed(), enrolment());
     }
 
     #[test]

@@ -31,6 +31,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("pad-cbor", &[]),
     ("pad-format", &["protocol", "pad-cbor"]),
     ("pad-rules", &["pad-cbor"]),
+    ("pad-policy-file", &["protocol", "pad-format", "pad-rules"]),
     ("init", &["protocol", "tee"]),
     (
         "guest-agent",
@@ -62,6 +63,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "channel",
             "environment",
             "kms-rules",
+            "pad-format",
+            "pad-policy-file",
         ],
     ),
     ("tdx-emulator", &["protocol"]),
