@@ -6,12 +6,16 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod env;
 mod kms;
+mod pad;
 mod up;
 
 pub use env::{Env, EnvSeal};
 pub use kms::{
     KeyFlags, Kms, KmsAt, KmsCommand, KmsEpoch, KmsImageVerb, KmsLedger, KmsPolicy, KmsStart,
     KmsStatement, NewEpoch, Transfer,
+};
+pub use pad::{
+    Pad, PadEnrolFile, PadInspect, PadJoint, PadKeygen, PadOpen, PadPack, PadPolicy, ShownPolicy,
 };
 pub use up::{Down, Up};
 
@@ -53,6 +57,9 @@ pub enum Command {
     Env(Env),
     /// Own a key management service: its root, its policy, its ledger.
     Kms(KmsCommand),
+    /// Seal data with policies for its custodians, and say what a Pad allows.
+    #[command(subcommand)]
+    Pad(Pad),
     /// Build the image from pinned sources and print its directory.
     Build(Build),
     /// Build twice under different conditions and compare every byte.

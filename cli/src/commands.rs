@@ -13,6 +13,7 @@ pub mod kms;
 pub mod lock;
 pub mod logs;
 pub mod measure;
+pub mod pad;
 pub mod pin;
 pub mod ps;
 pub mod rebuild;

@@ -31,10 +31,12 @@ mod kms;
 mod launch;
 mod links;
 mod mirror;
+mod new_file;
 mod output;
 mod owner;
 mod owners_channel;
 mod owners_view;
+mod pad;
 mod parts;
 mod paths;
 mod platform;
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
         Command::Events(options) => commands::events::run(options, &output),
         Command::Env(verb) => commands::env::run(verb, &output),
         Command::Kms(command) => commands::kms::run(command, &output),
+        Command::Pad(verb) => commands::pad::run(verb, &output),
         Command::Build(options) => commands::build::run(options, &output),
         Command::Rebuild(options) => commands::rebuild::run(options, &output),
         Command::Lock(options) => commands::lock::run(options, &output),

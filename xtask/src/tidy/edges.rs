@@ -65,6 +65,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "kms-rules",
             "pad-format",
             "pad-policy-file",
+            "pad-rules",
         ],
     ),
     ("tdx-emulator", &["protocol"]),

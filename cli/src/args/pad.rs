@@ -1,0 +1,157 @@
+//! The verbs of `dstyx pad`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// What is done with Pads.
+#[derive(Debug, Subcommand)]
+pub enum Pad {
+    /// Make a custodian's keys: a file for its user alone, and a public one beside it.
+    Keygen(PadKeygen),
+    /// Write the public file of a custodian of several, of whom some decide together.
+    Joint(PadJoint),
+    /// Sign which delegator keeps a custodian's keys, for `enrol`.
+    EnrolFile(PadEnrolFile),
+    /// Seal a file with policies and attributes.
+    Pack(PadPack),
+    /// Show what a Pad says of itself; with its key, its policies and attributes too.
+    Inspect(PadInspect),
+    /// Write the data of a Pad.
+    Open(PadOpen),
+    /// Compile, show or explain a policy of the engine `share`.
+    #[command(subcommand)]
+    Policy(PadPolicy),
+}
+
+/// Options of `pad keygen`.
+#[derive(Debug, Args)]
+pub struct PadKeygen {
+    /// File of the private keys; the public file has the ending .custodian in place of its own.
+    pub file: PathBuf,
+}
+
+/// Options of `pad joint`.
+#[derive(Debug, Args)]
+pub struct PadJoint {
+    /// Public files of the members. Results in plain go to the first one.
+    #[arg(required = true)]
+    pub member: Vec<PathBuf>,
+    /// How many of them decide together.
+    #[arg(long, value_name = "K")]
+    pub threshold: u8,
+    /// Public file to write.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// Options of `pad enrol-file`.
+#[derive(Debug, Args)]
+pub struct PadEnrolFile {
+    /// The custodian's public file, or an enrolment that waits for signatures of more members.
+    pub file: PathBuf,
+    /// A member's private keys; again for each.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub key: Vec<PathBuf>,
+    /// The delegator's key_provider_id, 64 hex digits; by default that of this user's own KMS.
+    #[arg(long, value_name = "HEX")]
+    pub delegator: Option<String>,
+    /// The enrolment's version; a later one replaces an earlier one [default: 1].
+    #[arg(long, value_name = "N")]
+    pub number: Option<u64>,
+    /// File to write.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// Options of `pad pack`.
+#[derive(Debug, Args)]
+pub struct PadPack {
+    /// The data.
+    pub file: PathBuf,
+    /// A policy, as a file that people write or compiled; again for each, all have to agree.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub policy: Vec<PathBuf>,
+    /// Who owns the Pad: a single custodian's private keys, or the public file of any.
+    #[arg(long, value_name = "FILE")]
+    pub custodian: PathBuf,
+    /// Private keys of a member of the custodian, which signs the attributes; again for each.
+    #[arg(long, value_name = "FILE")]
+    pub key: Vec<PathBuf>,
+    /// A signed fact about the data: entries=100 is a number, text:… a text, hex:… bytes.
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub attribute: Vec<String>,
+    /// The delegator's key_provider_id, 64 hex digits; by default that of this user's own KMS.
+    #[arg(long, value_name = "HEX")]
+    pub delegator: Option<String>,
+    /// Where the delegator may be; a hint.
+    #[arg(long, value_name = "URI", default_value = "unknown")]
+    pub address: String,
+    /// Size of the chunks as a power of two, 8 to 20.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub chunk_log2: u8,
+    /// Pad to write [default: FILE.pad]; its key is written beside it, with .key behind its name.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Options of `pad inspect`.
+#[derive(Debug, Args)]
+pub struct PadInspect {
+    /// The Pad.
+    pub file: PathBuf,
+    /// The file of its data key.
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// A policy file whose names of custodians and programs are shown.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub names: Option<PathBuf>,
+}
+
+/// Options of `pad open`.
+#[derive(Debug, Args)]
+pub struct PadOpen {
+    /// The Pad.
+    pub file: PathBuf,
+    /// The file of its data key.
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// File to write, for this user alone.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// What is done with policies.
+#[derive(Debug, Subcommand)]
+pub enum PadPolicy {
+    /// Write the policy as a Pad has it.
+    Compile {
+        /// The policy file.
+        file: PathBuf,
+        /// File to write.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Print the policy file that gives exactly this policy.
+    Show {
+        #[command(flatten)]
+        /// The policy.
+        policy: ShownPolicy,
+    },
+    /// Say in sentences what the policy allows.
+    Explain {
+        #[command(flatten)]
+        /// The policy.
+        policy: ShownPolicy,
+    },
+}
+
+/// A policy that is shown.
+#[derive(Debug, Args)]
+pub struct ShownPolicy {
+    /// The policy, as a file that people write or compiled.
+    pub file: PathBuf,
+    /// A policy file whose names of custodians and programs are shown.
+    #[arg(long, value_name = "FILE")]
+    pub names: Option<PathBuf>,
+}

@@ -1,0 +1,303 @@
+//! The verbs on real files, and files that must be refused.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use clap::Parser as _;
+use protocol::digest::Sha256Digest;
+use tempfile::TempDir;
+
+use crate::args::{Cli, Command};
+use crate::failure::{Failure, Outcome};
+use crate::output::Output;
+use crate::pad::custodian::Public;
+
+/// A directory in which commands are typed.
+struct Bench(TempDir);
+
+impl Bench {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    /// Runs `dstyx pad WORDS`, where a word with a dot is a file of the directory.
+    fn try_run(&self, words: &str) -> Outcome<()> {
+        let in_directory = |word: &str| {
+            let is_file = word.contains('.') && !word.contains('=');
+            if is_file { self.path(word).display().to_string() } else { word.to_owned() }
+        };
+        let words = words.split_whitespace().map(in_directory);
+        let arguments = ["dstyx".to_owned(), "--json".to_owned(), "pad".to_owned()];
+        let cli = Cli::try_parse_from(arguments.into_iter().chain(words)).unwrap();
+        let Command::Pad(verb) = cli.command else { panic!("another command") };
+        super::run(&verb, &Output::new(true)).map(drop)
+    }
+
+    fn run(&self, words: &str) {
+        self.try_run(words).unwrap_or_else(|failure| panic!("{words}: {failure}"));
+    }
+
+    fn refused(&self, words: &str) -> String {
+        let Failure { hint, .. } = &self.try_run(words).expect_err(words);
+        assert!(!hint.is_empty());
+        self.try_run(words).expect_err(words).to_string()
+    }
+
+    /// Keys of a, b and c, the custodian d of two of them, and a policy.
+    fn with_custodians() -> Self {
+        let bench = Self::new();
+        for name in ["a", "b", "c"] {
+            bench.run(&format!("keygen {name}.key"));
+        }
+        bench.run("joint --threshold 2 a.custodian b.custodian c.custodian --out d.custodian");
+        bench.write("share.wasm", "the engine");
+        bench.write("trainer.wasm", "the trainer");
+        bench.write("a.toml", bench.policy());
+        bench.write("data.csv", "1,2,3\n".repeat(100_000));
+        bench
+    }
+
+    fn policy(&self) -> String {
+        let names = ["a", "b", "c", "d"].map(|name| {
+            let file = self.path(&format!("{name}.custodian"));
+            let id = Public::load(&file).unwrap().custodian.id();
+            format!("{name} = \"{id}\"\n")
+        });
+        format!(
+            "engine = {{ file = \"share.wasm\" }}\ninput_id = \"records\"\n\n[custodians]\n{}\n\
+             [programs]\ntrainer = {{ file = \"trainer.wasm\" }}\n\n\
+             [[input]]\nrule = \"MAX_SHARE\"\nshare = \"60 %\"\nof = \"entries\"\n\
+             among = [\"a\", \"b\", \"c\"]\n\n\
+             [[program]]\nrule = \"PROGRAM_IN\"\nprograms = [\"trainer\"]\n\n\
+             [[output]]\nrule = \"CUSTODIAN\"\ncustodian = \"d\"\n",
+            names.concat()
+        )
+    }
+
+    fn names(&self) -> usize {
+        fs::read_dir(self.0.path()).unwrap().count()
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o777
+}
+
+const DELEGATOR: &str =
+    "--delegator 5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d5d";
+const PACK: &str = "pack data.csv --policy a.toml --custodian a.key --attribute entries=100";
+
+#[test]
+fn a_custodian_has_private_keys_and_a_public_file_that_are_never_written_over() {
+    let bench = Bench::new();
+    bench.run("keygen a.key");
+    assert_eq!(mode(&bench.path("a.key")), 0o600);
+    let before =
+        [fs::read(bench.path("a.key")).unwrap(), fs::read(bench.path("a.custodian")).unwrap()];
+    assert!(bench.refused("keygen a.key").contains("such a file already"));
+    fs::remove_file(bench.path("a.custodian")).unwrap();
+    assert!(bench.refused("keygen a.key").contains("such a file already"));
+    bench.write("a.custodian", &before[1]);
+    fs::rename(bench.path("a.key"), bench.path("kept.key")).unwrap();
+    assert!(bench.refused("keygen a.key").contains("such a file already"));
+    assert!(!bench.path("a.key").exists(), "keys without their public file");
+    assert_eq!(fs::read(bench.path("kept.key")).unwrap(), before[0]);
+    assert!(bench.refused("keygen b.custodian").contains("ending"));
+    assert_eq!(bench.names(), 2);
+}
+
+#[test]
+fn a_joint_custodian_has_single_members_each_once() {
+    let bench = Bench::with_custodians();
+    let joint = Public::load(&bench.path("d.custodian")).unwrap();
+    let first = Public::load(&bench.path("a.custodian")).unwrap();
+    assert_eq!((joint.custodian.threshold(), joint.custodian.members().len()), (2, 3));
+    assert_eq!(joint.result_key, first.result_key);
+    for (words, expected) in [
+        ("joint --threshold 2 a.custodian a.custodian --out e.custodian", "there twice"),
+        ("joint --threshold 3 a.custodian b.custodian --out e.custodian", "threshold"),
+        ("joint --threshold 0 a.custodian b.custodian --out e.custodian", "threshold"),
+        ("joint --threshold 1 a.custodian d.custodian --out e.custodian", "is no member"),
+        ("joint --threshold 1 a.key --out e.custodian", "a.key"),
+        ("joint --threshold 1 a.custodian --out d.custodian", "such a file already"),
+    ] {
+        let refused = bench.refused(words);
+        assert!(refused.contains(expected), "{refused}");
+    }
+}
+
+#[test]
+fn an_enrolment_waits_for_enough_members_and_takes_no_others() {
+    use pad_format::enrolment::SignedEnrolment;
+
+    let bench = Bench::with_custodians();
+    bench.run(&format!("enrol-file d.custodian --key a.key {DELEGATOR} --out 1.enrolment"));
+    let read = |name| SignedEnrolment::parse(&fs::read(bench.path(name)).unwrap()).unwrap();
+    let id = Public::load(&bench.path("d.custodian")).unwrap().custodian.id();
+    assert!(read("1.enrolment").verify(&id).is_err(), "one of two signed");
+    bench.run("enrol-file 1.enrolment --key c.key --out 2.enrolment");
+    let verified = read("2.enrolment").verify(&id).unwrap();
+    assert_eq!(verified.enrolment().key_provider_id, Sha256Digest([0x5d; 32]));
+    bench.run(&format!(
+        "enrol-file d.custodian --key a.key --key b.key {DELEGATOR} --number 2 --out 3.enrolment"
+    ));
+    assert_eq!(read("3.enrolment").verify(&id).unwrap().enrolment().version, 2);
+    bench.run("keygen x.key");
+    let mut changed = fs::read(bench.path("1.enrolment")).unwrap();
+    let last = changed.len() - 1;
+    changed[last] ^= 1;
+    bench.write("changed.enrolment", changed);
+    for (words, expected) in [
+        (format!("enrol-file d.custodian --key x.key {DELEGATOR} --out 4.enrolment"), "no member"),
+        (
+            format!("enrol-file 1.enrolment --key b.key {DELEGATOR} --out 4.enrolment"),
+            "stand in the enrolment",
+        ),
+        (
+            format!("enrol-file d.custodian --key a.key {DELEGATOR} --number 0 --out 4.enrolment"),
+            "from 1",
+        ),
+        ("enrol-file changed.enrolment --key b.key --out 4.enrolment".into(), "is not over this"),
+        ("enrol-file a.toml --key a.key --out 4.enrolment".into(), "enrolment"),
+        ("enrol-file 1.enrolment --key b.key --out 2.enrolment".into(), "such a file already"),
+    ] {
+        let refused = bench.refused(&words);
+        assert!(refused.contains(expected), "{words}: {refused}");
+    }
+}
+
+#[test]
+fn a_file_goes_into_a_pad_and_out_again() {
+    let bench = Bench::with_custodians();
+    bench.run(&format!("{PACK} --attribute source=text:registry {DELEGATOR}"));
+    let [pad, key] = ["data.csv.pad", "data.csv.pad.key"].map(|name| bench.path(name));
+    assert_eq!(mode(&key), 0o600);
+    let sealed = fs::read(&pad).unwrap();
+    assert!(!sealed.windows(12).any(|window| window == b"1,2,3\n1,2,3\n"));
+    assert!(!sealed.windows(7).any(|window| window == b"entries"));
+    bench.run("inspect data.csv.pad");
+    bench.run("inspect data.csv.pad --key data.csv.pad.key --names a.toml");
+    bench.run("open data.csv.pad --key data.csv.pad.key --out again.csv");
+    assert_eq!(
+        fs::read(bench.path("again.csv")).unwrap(),
+        fs::read(bench.path("data.csv")).unwrap()
+    );
+    assert_eq!(mode(&bench.path("again.csv")), 0o600);
+}
+
+#[test]
+fn a_pad_of_a_joint_custodian_has_attributes_that_enough_members_signed() {
+    let bench = Bench::with_custodians();
+    let pack = format!("pack data.csv --policy a.toml --custodian d.custodian {DELEGATOR}");
+    let attribute = "--attribute entries=1";
+    assert!(bench.refused(&format!("{pack} {attribute} --key a.key")).contains("2 members, not 1"));
+    let twice = bench.refused(&format!("{pack} {attribute} --key a.key --key a.key"));
+    assert!(twice.contains("2 members, not 1"));
+    bench.run("keygen x.key");
+    let refused = bench.refused(&format!("{pack} {attribute} --key a.key --key x.key"));
+    assert!(refused.contains("is no member"), "{refused}");
+    bench.run(&format!("{pack} {attribute} --key c.key --key a.key --out d.pad"));
+    bench.run("inspect d.pad --key d.pad.key");
+    bench.run(&format!("{pack} --out none.pad"));
+}
+
+#[test]
+fn nothing_is_packed_over_another_file_and_nothing_is_left_of_a_refused_pad() {
+    let bench = Bench::with_custodians();
+    let pack = format!("{PACK} {DELEGATOR}");
+    bench.write("data.csv.pad", "precious");
+    let before = bench.names();
+    assert!(bench.refused(&pack).contains("such a file already"));
+    assert_eq!(fs::read(bench.path("data.csv.pad")).unwrap(), b"precious");
+    assert_eq!(bench.names(), before);
+    fs::rename(bench.path("data.csv.pad"), bench.path("data.csv.pad.key")).unwrap();
+    assert!(bench.refused(&pack).contains("such a file already"));
+    assert_eq!(bench.names(), before);
+    fs::remove_file(bench.path("data.csv.pad.key")).unwrap();
+    for (more, expected) in [
+        ("--attribute entries=2", "stated twice"),
+        ("--attribute rows=few", "neither a number"),
+        ("--chunk-log2 21", "2^21"),
+        ("--policy missing.toml", "missing.toml"),
+        ("--policy data.csv", "line 1"),
+    ] {
+        let refused = bench.refused(&format!("{pack} {more}"));
+        assert!(refused.contains(expected), "{more}: {refused}");
+        assert_eq!(bench.names(), before - 1, "{more}");
+    }
+    fs::set_permissions(bench.path("a.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(bench.refused(&pack).contains("mode 644; expected 600"));
+    assert_eq!(bench.names(), before - 1);
+}
+
+#[test]
+fn a_changed_pad_or_another_key_gives_no_data() {
+    let bench = Bench::with_custodians();
+    bench.run(&format!("{PACK} {DELEGATOR}"));
+    bench.run(&format!("{PACK} {DELEGATOR} --out other.pad"));
+    let open = "open data.csv.pad --key data.csv.pad.key --out again.csv";
+    let refused = bench.refused("open data.csv.pad --key other.pad.key --out again.csv");
+    assert!(refused.contains("the key is of the Pad"), "{refused}");
+    let good = fs::read(bench.path("data.csv.pad")).unwrap();
+    let half = good.len() / 2;
+    let flipped = |at: usize| {
+        let mut changed = good.clone();
+        changed[at] ^= 1;
+        changed
+    };
+    for (changed, expected) in [
+        (flipped(half), "chunk"),
+        (flipped(good.len() - 1), "chunk"),
+        (good[..half].to_vec(), "chunk"),
+        (flipped(40), ""),
+        (flipped(0), "DSTYXPAD"),
+    ] {
+        bench.write("data.csv.pad", changed);
+        let before = bench.names();
+        let refused = bench.refused(open);
+        assert!(refused.contains(expected), "{expected}: {refused}");
+        assert_eq!(bench.names(), before, "nothing is left beside it");
+    }
+    bench.write("data.csv.pad", &good);
+    bench.write("again.csv", "precious");
+    assert!(bench.refused(open).contains("such a file already"));
+    fs::remove_file(bench.path("again.csv")).unwrap();
+    let key = bench.path("data.csv.pad.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(bench.refused(open).contains("mode 640; expected 600"));
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    bench.run(open);
+}
+
+#[test]
+fn a_policy_is_compiled_and_shown_again_exactly() {
+    let bench = Bench::with_custodians();
+    bench.run("policy compile a.toml --out a.policy");
+    let compiled = fs::read(bench.path("a.policy")).unwrap();
+    let policy = pad_format::Policy::parse(&compiled).unwrap();
+    assert_eq!(policy.engine, Sha256Digest::of(b"the engine"));
+    for shown in ["a.toml", "a.policy", "a.policy --names a.toml"] {
+        bench.run(&format!("policy show {shown}"));
+        bench.run(&format!("policy explain {shown}"));
+    }
+    let text = pad_policy_file::to_toml(&policy, &pad_policy_file::Names::default()).unwrap();
+    bench.write("shown.toml", text);
+    bench.run("policy compile shown.toml --out shown.policy");
+    assert_eq!(fs::read(bench.path("shown.policy")).unwrap(), compiled);
+    assert!(bench.refused("policy compile a.toml --out a.policy").contains("already"));
+    bench.write("b.toml", bench.policy().replace("MAX_SHARE", "MAX_SHAER"));
+    let refused = bench.refused("policy compile b.toml --out b.policy");
+    assert!(refused.contains("b.toml: line 14, input[1].rule: \"MAX_SHAER\""), "{refused}");
+    fs::remove_file(bench.path("trainer.wasm")).unwrap();
+    let refused = bench.refused("policy compile a.toml --out c.policy");
+    assert!(refused.contains("programs.trainer.file: the file trainer.wasm"), "{refused}");
+}
