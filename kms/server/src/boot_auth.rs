@@ -3,43 +3,39 @@
 //!
 //! What its word is worth, the library says.
 
-use std::io::Read as _;
 use std::time::Duration;
 
 use kms_rules::boot_auth::{BootInfo, MAX_ANSWER_BYTES, Word};
 use kms_rules::guest::Guest;
-use pccs::Roots;
 use protocol::error::chain;
 use protocol::kms::WebhookAddress;
 use ureq::http::StatusCode;
 
-/// How long a connection may take to come about.
-const CONNECT: Duration = Duration::from_secs(2);
-/// How long an answer may take in all: dstack's own webhooks ask a chain, which takes a second or
-/// two.
-const WITHIN: Duration = Duration::from_secs(5);
-/// Largest head of an answer.
-const MAX_HEADER_BYTES: usize = 8 << 10;
+use crate::http::{Bounds, Client, HttpError};
+
+/// What an answer may take: dstack's own webhooks ask a chain, which takes a second or two.
+const BOUNDS: Bounds = Bounds {
+    connect: Duration::from_secs(2),
+    whole: Duration::from_secs(5),
+    answer_bytes: MAX_ANSWER_BYTES,
+};
 
 /// The webhook.
 #[derive(Debug)]
 pub struct BootAuth {
     address: WebhookAddress,
-    agent: ureq::Agent,
+    client: Client,
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 enum NoAnswer {
-    /// the connection
-    #[error("{0}")]
-    Request(Box<ureq::Error>),
+    /// no answer within the bounds
+    #[error(transparent)]
+    Http(#[from] HttpError),
     /// another status
     #[error("status {0}, expected 200")]
     Status(StatusCode),
-    /// the answer broke off
-    #[error("the answer broke off: {0}")]
-    Body(#[from] std::io::Error),
     /// another answer
     #[error("no answer in dstack's form: {0}")]
     Json(#[from] protocol::strict_json::JsonError),
@@ -48,17 +44,7 @@ enum NoAnswer {
 impl BootAuth {
     /// Asks nothing yet.
     pub fn new(address: &WebhookAddress) -> Self {
-        let agent = ureq::Agent::config_builder()
-            .tls_config(Roots::CompiledIn.tls_config())
-            .timeout_connect(Some(CONNECT))
-            .timeout_global(Some(WITHIN))
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .max_response_header_size(MAX_HEADER_BYTES)
-            .proxy(None)
-            .build()
-            .into();
-        Self { address: address.clone(), agent }
+        Self { address: address.clone(), client: Client::new(BOUNDS) }
     }
 
     /// Its word about an app's guest; blocks.
@@ -80,14 +66,9 @@ impl BootAuth {
     }
 
     fn ask(&self, url: &str, body: &[u8]) -> Result<Word, NoAnswer> {
-        let request = self.agent.post(url).content_type("application/json");
-        let response = request.send(body).map_err(|error| NoAnswer::Request(Box::new(error)))?;
-        if response.status() != StatusCode::OK {
-            return Err(NoAnswer::Status(response.status()));
+        match self.client.post(url, body)? {
+            (StatusCode::OK, answer) => Ok(Word::parse(&answer)?),
+            (status, _) => Err(NoAnswer::Status(status)),
         }
-        let mut answer = Vec::new();
-        let most = MAX_ANSWER_BYTES as u64 + 1;
-        response.into_body().into_reader().take(most).read_to_end(&mut answer)?;
-        Ok(Word::parse(&answer)?)
     }
 }

@@ -16,6 +16,7 @@ mod collateral;
 mod config;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
+mod http;
 mod judge;
 mod member;
 mod peers;

@@ -5,7 +5,6 @@
 //! be sent twice.
 
 use std::cell::Cell;
-use std::io::Read as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,33 +16,31 @@ use serde::de::DeserializeOwned;
 use ureq::http::StatusCode;
 
 use super::messages::Refusal;
+use crate::http::{Bounds, Client, HttpError};
 use crate::store::error::EtcdError;
 
-/// How long a connection to one member may take to come about, on a network of one data centre.
-const CONNECT: Duration = Duration::from_secs(1);
-/// How long one request may take at one member: an election takes 1 to 2 seconds, a disk that is
-/// slow to write less than one.
-const REQUEST: Duration = Duration::from_secs(4);
+/// What one request may take at one member, on a network of one data centre: an election takes 1 to
+/// 2 seconds, a disk that is slow to write less than one.
+const BOUNDS: Bounds = Bounds {
+    connect: Duration::from_secs(1),
+    whole: Duration::from_secs(4),
+    answer_bytes: MAX_ANSWER_BYTES,
+};
 /// How long a call is made again. A guest waits for up to 60 seconds and then asks anew.
 const WITHIN: Duration = Duration::from_secs(10);
 /// How long nothing is asked after all members were.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Largest answer: one record has at most 256 KiB before base64.
 pub(super) const MAX_ANSWER_BYTES: usize = 4 << 20;
-/// Largest head of an answer; etcd's have less than one KiB.
-const MAX_HEADER_BYTES: usize = 8 << 10;
 /// Longest text of an error that is passed on.
 const MAX_TEXT: usize = 200;
 
 /// Why one member gave no answer.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
-    /// the connection
-    #[error("{0}")]
-    Request(Box<ureq::Error>),
-    /// the answer broke off
-    #[error("the answer broke off: {0}")]
-    Body(#[from] std::io::Error),
+    /// no answer within the bounds
+    #[error(transparent)]
+    Http(#[from] HttpError),
     /// a refusal
     #[error("status {status}: {text}")]
     Status {
@@ -58,20 +55,17 @@ enum Fault {
     /// another message
     #[error("another answer than was asked for: {0}")]
     Answer(&'static str),
-    /// beyond its budget
-    #[error("more than {MAX_ANSWER_BYTES} bytes")]
-    TooLong,
 }
 
 impl Fault {
     /// Whether the same member may answer the same request later.
     fn passes(&self) -> bool {
         match self {
-            Self::Request(_) | Self::Body(_) => true,
+            Self::Http(error) => !matches!(error, HttpError::TooLong(_)),
             Self::Status { status, .. } => {
                 status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
             }
-            Self::Json(_) | Self::Answer(_) | Self::TooLong => false,
+            Self::Json(_) | Self::Answer(_) => false,
         }
     }
 }
@@ -79,7 +73,7 @@ impl Fault {
 /// The members' gateways.
 #[derive(Debug)]
 pub(super) struct Gateway {
-    agent: ureq::Agent,
+    client: Client,
     endpoints: Vec<String>,
     /// The member that is asked first: the last one that answered.
     first: Cell<usize>,
@@ -88,17 +82,8 @@ pub(super) struct Gateway {
 impl Gateway {
     /// Asks nothing yet.
     pub(super) fn new(endpoints: &EtcdEndpoints) -> Self {
-        let agent = ureq::Agent::config_builder()
-            .timeout_connect(Some(CONNECT))
-            .timeout_global(Some(REQUEST))
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .max_response_header_size(MAX_HEADER_BYTES)
-            .proxy(None)
-            .build()
-            .into();
         let endpoints = endpoints.as_slice().to_vec();
-        Self { agent, endpoints, first: Cell::new(0) }
+        Self { client: Client::new(BOUNDS), endpoints, first: Cell::new(0) }
     }
 
     /// Makes a call; `take` takes from its answer what was asked for, or says what is wrong.
@@ -123,7 +108,9 @@ impl Gateway {
                         self.first.set(at);
                         return Ok(taken);
                     }
-                    Err(Fault::TooLong) => return Err(EtcdError::TooLong(MAX_ANSWER_BYTES)),
+                    Err(Fault::Http(HttpError::TooLong(most))) => {
+                        return Err(EtcdError::TooLong(most));
+                    }
                     Err(fault) => {
                         passes |= fault.passes();
                         faults.push(format!("{endpoint}: {}", chain(&fault)));
@@ -143,16 +130,7 @@ impl Gateway {
         path: &str,
         body: &[u8],
     ) -> Result<R, Fault> {
-        let request = self.agent.post(format!("{endpoint}{path}"));
-        let request = request.content_type("application/json");
-        let response = request.send(body).map_err(|error| Fault::Request(Box::new(error)))?;
-        let status = response.status();
-        let mut bytes = Vec::new();
-        let body = response.into_body().into_reader();
-        body.take(MAX_ANSWER_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-        if bytes.len() > MAX_ANSWER_BYTES {
-            return Err(Fault::TooLong);
-        }
+        let (status, bytes) = self.client.post(&format!("{endpoint}{path}"), body)?;
         if status != StatusCode::OK {
             let refusal: Option<Refusal> = serde_json::from_slice(&bytes).ok();
             let text = refusal.map(|refusal| refusal.error).unwrap_or_default();
