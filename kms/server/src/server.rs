@@ -2,20 +2,24 @@
 //! plain TLS for what anybody may know.
 //!
 //! Whoever connects is a stranger. Connections, their time and their requests are bounded; a
-//! channel carries a request only behind the proofs of both ends.
+//! channel carries a request only behind the proofs of both ends, and then has a place among those
+//! of its kind of peer.
 
 mod calls;
 mod certificate;
+mod places;
 mod public;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use channel::{Attester, Judge, Party, Settings, Side, TlsKey};
+use channel::{Attester, Judge, Party, Settings, Side, TlsKey, VerifiedChannel};
 use protocol::channel::{ALPN_KMS, Role};
 use service::budget::Budget;
-use service::server::Bounds;
+use service::server::{Bounds, Listener as _};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::time::sleep;
 
 use crate::judge::Peer;
 use crate::member::Member;
@@ -24,10 +28,12 @@ pub use certificate::{CertificateError, self_signed};
 pub use public::serve as serve_public;
 
 use calls::Session;
+use places::{Openings, Places};
 
-/// Channels at a time, those that are not open yet included: guests come at boot, and then every
-/// few minutes.
-const MAX_CHANNELS: usize = 128;
+/// Connections at a time whose peers have not proved themselves.
+const MAX_OPENINGS: usize = 128;
+/// Pause after an `accept` that failed, as it does while descriptors are short.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of answers that clients have not read yet.
 const MAX_HELD_BYTES: usize = 16 << 20;
 /// How long a channel may last: its peer was proved, opening another takes two quotes, and an
@@ -51,28 +57,49 @@ where
     A: Attester + 'static,
     J: Judge<Peer = Peer> + 'static,
 {
-    let party = Arc::new(party);
+    let (party, places) = (Arc::new(party), Arc::new(Places::new()));
+    let mut openings = Openings::new(MAX_OPENINGS);
     let budget = Budget::new(MAX_HELD_BYTES);
-    service::server::accept(listener, MAX_CHANNELS, move |stream| {
-        let (party, member, budget) = (Arc::clone(&party), Arc::clone(&member), budget.clone());
-        async move {
-            match channel::accept(stream, &party).await {
-                Ok(channel) => {
-                    let (peer, stream) = channel.into_parts();
-                    let bounds = match peer {
-                        Peer::Process(_) => BETWEEN_PROCESSES,
-                        Peer::Guest(_) | Peer::Owner(_) => CHANNEL,
-                    };
-                    let session = Session::of_peer(peer, member, budget);
-                    // Over time or broken off by the client: there is nobody to tell.
-                    let _ = service::server::connection(stream, Arc::new(session), bounds).await;
-                }
-                // Not louder: strangers could fill the console.
-                Err(error) => tracing::debug!("no channel: {error}"),
+    loop {
+        match listener.next().await {
+            Ok(stream) => {
+                let (party, places) = (Arc::clone(&party), Arc::clone(&places));
+                let (member, budget) = (Arc::clone(&member), budget.clone());
+                openings.admit(async move {
+                    match channel::accept(stream, &party).await {
+                        Ok(channel) => serve(channel, &places, member, budget),
+                        // Not louder: strangers could fill the console.
+                        Err(error) => tracing::debug!("no channel: {error}"),
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!("accept: {error}");
+                sleep(ACCEPT_PAUSE).await;
             }
         }
-    })
-    .await;
+    }
+}
+
+/// Answers on a channel in a task of its own, if there is a place for its peer.
+fn serve<S>(channel: VerifiedChannel<Peer, S>, places: &Places, member: Arc<Member>, budget: Budget)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (peer, stream) = channel.into_parts();
+    let Some(place) = places.take(&peer) else {
+        return tracing::warn!("a channel is closed: its kind of peer has no place left");
+    };
+    let bounds = match peer {
+        Peer::Process(_) => BETWEEN_PROCESSES,
+        Peer::Guest(_) | Peer::Owner(_) => CHANNEL,
+    };
+    let session = Arc::new(Session::of_peer(peer, member, budget));
+    tokio::spawn(async move {
+        let _place = place;
+        // Over time or broken off by the client: there is nobody to tell.
+        let _ = service::server::connection(stream, session, bounds).await;
+    });
 }
 
 #[cfg(any(test, feature = "fixtures"))]

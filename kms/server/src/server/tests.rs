@@ -22,6 +22,7 @@ use protocol::kms::{
 use protocol::prpc::{Empty, Message};
 use tdx_emulator::lie::Lie;
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 
 use super::fixtures::{OwnerKey, Running, Setup, ask, connect_showing};
 use super::*;
@@ -98,7 +99,8 @@ async fn a_listed_guest_gets_its_keys_opens_its_disk_and_anchors_it() {
     ready.ready = true;
     let mut ready = running.guest(&ready).await.unwrap();
     let generation = opened.open_counter << 40;
-    let request = AnchorRequest { open_counter: opened.open_counter, generation, epoch: 0 };
+    let request =
+        AnchorRequest { open_counter: opened.open_counter, generation, epoch: 0, last: false };
     let anchored: AnchorResponse = ask(&mut ready, "Anchor", &request).await.unwrap();
     assert_eq!(anchored.anchor, generation);
     let late = GetAppKeyRequest::default();
@@ -138,7 +140,8 @@ async fn a_third_party_verifies_which_guest_has_keys_by_the_statement_with_its_a
     let _: AppKeyResponse = ask(&mut guest, "GetAppKey", &asked).await.unwrap();
     let opened: OpenDiskResponse = ask(&mut guest, "OpenDisk", &OpenDiskRequest {}).await.unwrap();
     let open_counter = opened.open_counter;
-    let request = AnchorRequest { open_counter, generation: open_counter << 40, epoch: 0 };
+    let request =
+        AnchorRequest { open_counter, generation: open_counter << 40, epoch: 0, last: false };
     let anchored: AnchorResponse = ask(&mut guest, "Anchor", &request).await.unwrap();
 
     let signed = SignedRelease::parse(anchored.release.as_bytes()).unwrap();
@@ -213,6 +216,21 @@ async fn strangers_are_no_owners_and_guests_have_no_owners_calls() {
     let mut owner = running.owner().await.unwrap();
     let keys = ask::<_, _, AppKeyResponse>(&mut owner, "GetAppKey", &Empty {}).await;
     assert!(matches!(keys, Err(CallError::Refused { status: 404, .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_that_hold_all_connections_keep_nobody_out() {
+    let app = Emulated::new("app", false);
+    let (running, _directory) = serving(anchor(), &app).await;
+    let mut strangers = Vec::new();
+    for _ in 0..MAX_OPENINGS + 8 {
+        strangers.push(TcpStream::connect(running.address).await.unwrap());
+    }
+    let opened = tokio::time::timeout(Duration::from_secs(30), running.guest(&app)).await;
+    let mut guest = opened.expect("a stranger's connection has given way").unwrap();
+    let request = GetAppKeyRequest::default();
+    let _: AppKeyResponse = ask(&mut guest, "GetAppKey", &request).await.unwrap();
+    drop(strangers);
 }
 
 #[tokio::test(flavor = "multi_thread")]
