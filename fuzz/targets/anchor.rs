@@ -129,7 +129,7 @@ impl Kms {
         let open_counter = newest.unwrap_or(7).wrapping_sub(u64::from(told >> 6));
         let window = open_counter.wrapping_add(u64::from(told >> 4 & 3)).wrapping_sub(1);
         let generation = (window << GENERATION_BITS).wrapping_add(u64::from(told & 15));
-        let request = AnchorRequest { open_counter, generation, epoch: 0 };
+        let request = AnchorRequest { open_counter, generation, epoch: 0, last: told == 255 };
         let guest = Guest { ready: told % 2 == 0, ..guest(who) };
         if !self.append(|kms| anchor(&kms.state, &guest, &kms.member, &request, clock_secs)) {
             return;
@@ -173,6 +173,7 @@ fn guest(who: u8) -> Guest {
         reserves_report_data: true,
         ready: false,
         storage: "btrfs",
+        stops: who & 8 != 0,
         tcb_status: TcbStatus::UpToDate,
         advisory_ids: Vec::new(),
         tcb_evaluation_number: 17,

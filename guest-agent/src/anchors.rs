@@ -6,7 +6,8 @@
 //! out for good after a power cut.) Between two anchors the host can still put the disk back to the
 //! last one, as a whole; so an anchor is made at fixed times, at the end, and whenever a program of
 //! the app asks for one. A KMS that says that a later boot has the disk ends this guest, and so
-//! does an anchor that is older than the measured file allows.
+//! does an anchor that is older than the measured file allows, or a release statement that ends,
+//! where the measured file says so.
 
 use std::io;
 use std::sync::{Arc, Once, PoisonError, RwLock};
@@ -17,10 +18,15 @@ use channel::Judge;
 use protocol::kms::{AnchorRequest, AnchorResponse, GENERATION_BITS, SignedRelease};
 use protocol::status::{Phase, Refusal};
 use tokio::sync::{Mutex, Semaphore};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::kms_client::{KmsClient, KmsError, PinnedKms};
+use crate::memory::MemoryError;
 use crate::reports::Reports;
+
+mod statement;
+
+pub use statement::StatementEnd;
 
 /// Time between two anchors: how much of a guest's work its host can undo by killing it.
 const PERIOD: Duration = Duration::from_secs(120);
@@ -70,6 +76,12 @@ pub enum AnchorError {
         /// What was told.
         expected: u64,
     },
+    /// no release statement, with which this guest would end
+    #[error("no release statement of the KMS holds, and the measured file lets the guest end so")]
+    Unstated,
+    /// what is kept for the agents after this one
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
     /// the thread that syncs was lost
     #[error("the anchor was not finished: {0}")]
     Lost(#[from] tokio::task::JoinError),
@@ -88,13 +100,22 @@ pub struct Mount {
     pub epoch: u32,
 }
 
+/// What ends a guest whose KMS is away, as its measured file says.
+#[derive(Debug, Default)]
+pub struct Ends {
+    /// How old the last anchor may become.
+    pub max_age: Option<Duration>,
+    /// The release statement, if the guest ends with it.
+    pub statement: Option<StatementEnd>,
+}
+
 /// The mounted data disk, as far as its KMS is told of it.
 pub struct Anchors<J: Judge = PinnedKms> {
     kms: Arc<KmsClient<J>>,
     reports: Reports,
     commit: Commit,
     mount: Mount,
-    max_age: Option<Duration>,
+    ends: Ends,
     waiting: Semaphore,
     turn: Mutex<()>,
     nearly_used: Once,
@@ -103,30 +124,26 @@ pub struct Anchors<J: Judge = PinnedKms> {
 
 impl<J: Judge> std::fmt::Debug for Anchors<J> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { mount, max_age, .. } = self;
-        f.debug_struct("Anchors")
-            .field("mount", mount)
-            .field("max_age", max_age)
-            .finish_non_exhaustive()
+        let Self { mount, ends, .. } = self;
+        f.debug_struct("Anchors").field("mount", mount).field("ends", ends).finish_non_exhaustive()
     }
 }
 
 impl<J: Judge> Anchors<J> {
-    /// For the disk of this mount, which `commit` writes. An anchor older than `max_age` ends the
-    /// guest.
+    /// For the disk of this mount, which `commit` writes.
     pub fn new(
         kms: Arc<KmsClient<J>>,
         reports: Reports,
         commit: impl Fn() -> io::Result<u64> + Send + Sync + 'static,
         mount: Mount,
-        max_age: Option<Duration>,
+        ends: Ends,
     ) -> Self {
         Self {
             kms,
             reports,
             commit: Arc::new(commit),
             mount,
-            max_age,
+            ends,
             waiting: Semaphore::new(MAX_WAITING),
             turn: Mutex::default(),
             nearly_used: Once::new(),
@@ -135,12 +152,15 @@ impl<J: Judge> Anchors<J> {
     }
 
     /// The first anchor of this mount, before which nothing of the app may run; waits for a KMS
-    /// that is away.
+    /// that is away. A guest that ends with its release statement has one from then on.
     pub async fn first(&self) -> Result<u64, AnchorError> {
-        let request = self.commit().await?;
-        let answer: AnchorResponse =
-            self.kms.wait_for(Phase::KeysReleased, METHOD, &request).await?;
-        self.keep_release(&answer.release);
+        let request = self.commit(false).await?;
+        let (answer, asked): (AnchorResponse, _) =
+            self.kms.wait_for_since(Phase::KeysReleased, METHOD, &request).await?;
+        let stated = self.keep_release(&answer.release, asked)?;
+        if self.ends.statement.is_some() && !stated {
+            return Err(AnchorError::Unstated);
+        }
         confirmed(&request, &answer)
     }
 
@@ -148,15 +168,20 @@ impl<J: Judge> Anchors<J> {
     /// from being undone. Where a later boot has the disk, this guest ends.
     pub async fn anchor(&self) -> Result<u64, AnchorError> {
         let _place = self.waiting.try_acquire().map_err(|_| AnchorError::Busy)?;
+        self.anchor_in_turn(false).await
+    }
+
+    async fn anchor_in_turn(&self, last: bool) -> Result<u64, AnchorError> {
         let _turn = self.turn.lock().await;
-        let request = self.commit().await?;
+        let request = self.commit(last).await?;
+        let asked = Instant::now();
         let answer: Result<AnchorResponse, _> = self.kms.call(METHOD, &request).await;
         if let Err(error @ KmsError::Superseded(_)) = &answer {
             tracing::error!("{error}");
             self.reports.send(Phase::SystemReady, Refusal::Superseded);
         }
         let answer = answer?;
-        self.keep_release(&answer.release);
+        self.keep_release(&answer.release, asked)?;
         confirmed(&request, &answer)
     }
 
@@ -166,29 +191,39 @@ impl<J: Judge> Anchors<J> {
         self.release.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What others are shown counts by its signatures; here its form alone is looked at.
-    fn keep_release(&self, text: &str) {
+    /// What others are shown counts by its signatures; here its form alone is looked at, and how
+    /// long it holds from the moment at which it was asked for. Gives whether there is one.
+    fn keep_release(&self, text: &str, asked: Instant) -> Result<bool, AnchorError> {
         let release = match SignedRelease::parse(text.as_bytes()) {
             _ if text.is_empty() => None,
-            Ok(_) => Some(text.into()),
+            Ok(release) => Some(release),
             Err(error) => {
                 tracing::warn!("the KMS's release statement: {error}");
                 None
             }
         };
-        *self.release.write().unwrap_or_else(PoisonError::into_inner) = release;
+        let kept = release.is_some().then(|| text.into());
+        *self.release.write().unwrap_or_else(PoisonError::into_inner) = kept;
+        let Some(holds) = release.as_ref().and_then(statement::holds) else { return Ok(false) };
+        if let Some(statement) = &self.ends.statement {
+            statement.renew(asked, holds)?;
+        }
+        Ok(true)
     }
 
     /// Makes anchors again and again, and says on the status channel when there is none for long;
-    /// returns when that was longer than the measured file allows, upon which init ends the guest.
-    pub async fn keep(&self) {
+    /// returns when that was longer than the measured file allows, with what the guest ends by.
+    pub async fn keep(&self) -> Refusal {
         let (mut last, mut wait, mut late) = (Instant::now(), PERIOD, false);
         loop {
-            sleep(wait).await;
-            let Some(anchored) = self.anchor_within_age_of(last).await else {
-                tracing::error!("no anchor for longer than the measured file allows");
-                self.reports.send(Phase::SystemReady, Refusal::AnchorTooOld);
-                return;
+            let next = Instant::now() + wait;
+            sleep_until(self.end(last).map_or(next, |(end, _)| next.min(end))).await;
+            let anchored = match self.anchor_before_the_end(last).await {
+                Ok(anchored) => anchored,
+                Err(refusal) => {
+                    tracing::error!("no anchor: {}", refusal.sentence());
+                    return refusal;
+                }
             };
             match anchored {
                 Ok(generation) => {
@@ -210,17 +245,33 @@ impl<J: Judge> Anchors<J> {
         }
     }
 
-    /// [`Self::anchor`]; `None` once the last anchor is too old.
-    async fn anchor_within_age_of(&self, last: Instant) -> Option<Result<u64, AnchorError>> {
-        let Some(max_age) = self.max_age else { return Some(self.anchor().await) };
-        let end = last + max_age;
-        let anchored = timeout_at(end, self.anchor()).await.ok()?;
-        (anchored.is_ok() || Instant::now() < end).then_some(anchored)
+    /// [`Self::anchor`]; once the guest must end, what it ends by.
+    async fn anchor_before_the_end(
+        &self,
+        last: Instant,
+    ) -> Result<Result<u64, AnchorError>, Refusal> {
+        let Some((end, refusal)) = self.end(last) else { return Ok(self.anchor().await) };
+        match timeout_at(end, self.anchor()).await {
+            Ok(anchored) if anchored.is_ok() || Instant::now() < end => Ok(anchored),
+            _ => Err(refusal),
+        }
     }
 
-    /// The anchor of a guest whose app has stopped.
+    /// When the guest ends, if the last anchor was made then, and by what.
+    fn end(&self, last: Instant) -> Option<(Instant, Refusal)> {
+        let too_old = self.ends.max_age.map(|max_age| (last + max_age, Refusal::AnchorTooOld));
+        let statement = self.ends.statement.as_ref();
+        let ended = statement.map(|statement| (statement.begins(), Refusal::StatementEnded));
+        too_old.into_iter().chain(ended).min_by_key(|(end, _)| *end)
+    }
+
+    /// The anchor of a guest whose app has stopped, and does not start again.
     pub async fn last(&self, within: Duration) {
-        match timeout(within, self.anchor()).await {
+        if let Some(Err(error)) = self.ends.statement.as_ref().map(StatementEnd::over) {
+            tracing::error!("{error}");
+            return;
+        }
+        match timeout(within, self.anchor_in_turn(true)).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::warn!("no last anchor: {error}"),
             Err(_) => tracing::warn!("no last anchor within {} s", within.as_secs()),
@@ -228,7 +279,7 @@ impl<J: Judge> Anchors<J> {
     }
 
     /// A generation that holds everything written before, and is on the disk.
-    async fn commit(&self) -> Result<AnchorRequest, AnchorError> {
+    async fn commit(&self, last: bool) -> Result<AnchorRequest, AnchorError> {
         let commit = Arc::clone(&self.commit);
         let committed = tokio::task::spawn_blocking(move || commit());
         let generation = committed.await??;
@@ -240,7 +291,7 @@ impl<J: Judge> Anchors<J> {
             self.nearly_used
                 .call_once(|| self.reports.send(Phase::SystemReady, Refusal::GenerationsUsed));
         }
-        Ok(AnchorRequest { open_counter, generation, epoch })
+        Ok(AnchorRequest { open_counter, generation, epoch, last })
     }
 }
 
@@ -276,14 +327,10 @@ mod tests {
     }
 
     /// The disk of a guest whose KMS is at these addresses, and the file of its status reports.
-    fn anchors(
-        directory: &Path,
-        urls: &[String],
-        max_age: Option<Duration>,
-    ) -> (Anchors<Says>, File) {
+    fn anchors(directory: &Path, urls: &[String], ends: Ends) -> (Anchors<Says>, File) {
         let (kms, file) = client(directory, urls, Ok(()));
         let reports = Reports::to_file(file.try_clone().unwrap());
-        (Anchors::new(Arc::new(kms), reports, || Ok(GENERATION), mount(COUNTER), max_age), file)
+        (Anchors::new(Arc::new(kms), reports, || Ok(GENERATION), mount(COUNTER), ends), file)
     }
 
     /// What init was told, in order.
@@ -300,7 +347,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let script = [Say::HangUp, Say::Status(503), Say::Anchor(GENERATION)];
         let (url, _) = kms(Ok(()), &script).await;
-        let (anchors, file) = anchors(directory.path(), &[url], None);
+        let (anchors, file) = anchors(directory.path(), &[url], Ends::default());
         let mut first = std::pin::pin!(anchors.first());
         while told(&file).is_empty() {
             let waits = timeout(Duration::from_millis(20), first.as_mut()).await;
@@ -315,7 +362,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let script = [Say::Anchor(GENERATION), Say::Status(protocol::kms::SUPERSEDED_STATUS)];
         let (url, _) = kms(Ok(()), &script).await;
-        let (anchors, file) = anchors(directory.path(), &[url], None);
+        let (anchors, file) = anchors(directory.path(), &[url], Ends::default());
         assert_eq!(anchors.anchor().await.unwrap(), GENERATION);
         assert!(told(&file).is_empty());
         let refused = anchors.anchor().await;
@@ -328,7 +375,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn withheld_anchors_are_told_and_end_a_guest_whose_file_bounds_their_age() {
         let directory = tempfile::tempdir().unwrap();
-        let (unbounded, file) = anchors(directory.path(), &[], None);
+        let (unbounded, file) = anchors(directory.path(), &[], Ends::default());
         let day = Duration::from_secs(24 * 3600);
         assert!(timeout(day, unbounded.keep()).await.is_err(), "the app goes on");
         let late = Report::new(Phase::SystemReady, Refusal::AnchorLate);
@@ -336,12 +383,75 @@ mod tests {
 
         let directory = tempfile::tempdir().unwrap();
         let max_age = Duration::from_secs(900);
-        let (bounded, file) = anchors(directory.path(), &[], Some(max_age));
+        let ends = Ends { max_age: Some(max_age), statement: None };
+        let (bounded, file) = anchors(directory.path(), &[], ends);
         let begun = Instant::now();
-        bounded.keep().await;
+        let refusal = bounded.keep().await;
         assert!(begun.elapsed() >= max_age && begun.elapsed() < max_age + RETRY);
-        let end = Report::new(Phase::SystemReady, Refusal::AnchorTooOld);
-        assert_eq!((told(&file), end.ends_the_guest()), (vec![late, end], true));
+        assert_eq!((refusal, told(&file)), (Refusal::AnchorTooOld, vec![late]));
+        assert!(Report::new(Phase::SystemReady, refusal).ends_the_guest());
+    }
+
+    /// What ends a guest with its statement, of which this much is left.
+    fn with_statement(left: Duration) -> (Ends, statement::tests::Kept) {
+        let (end, kept) = statement::tests::end(left);
+        (Ends { max_age: None, statement: Some(end) }, kept)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_guest_that_ends_with_its_statement_does_so_in_time_where_the_kms_is_away() {
+        let left = Duration::from_secs(3600);
+        for (max_age, expected) in [
+            (None, Refusal::StatementEnded),
+            (Some(Duration::from_secs(900)), Refusal::AnchorTooOld),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let (ends, _) = with_statement(left);
+            let (anchors, _) = anchors(directory.path(), &[], Ends { max_age, ..ends });
+            let begun = Instant::now();
+            assert_eq!(anchors.keep().await, expected);
+            assert!(begun.elapsed() <= left - Duration::from_secs(90), "the guest must be gone");
+            assert!(begun.elapsed() >= max_age.unwrap_or(left - Duration::from_secs(120)));
+        }
+        // One that was started again while nothing was left ends at once.
+        let directory = tempfile::tempdir().unwrap();
+        let (ends, _) = with_statement(Duration::ZERO);
+        let (anchors, _) = anchors(directory.path(), &[], ends);
+        let begun = Instant::now();
+        assert_eq!(anchors.keep().await, Refusal::StatementEnded);
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        assert!(Report::new(Phase::SystemReady, Refusal::StatementEnded).ends_the_guest());
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_ends_with_its_statement_starts_with_one_and_keeps_how_long_it_holds() {
+        let released = |secs| Say::Released(GENERATION, statement::tests::release(secs).leak());
+        let directory = tempfile::tempdir().unwrap();
+        let (url, _) = kms(Ok(()), &[Say::Anchor(GENERATION)]).await;
+        let (ends, kept) = with_statement(Duration::ZERO);
+        let (none, _) = anchors(directory.path(), &[url], ends);
+        assert!(matches!(none.first().await, Err(AnchorError::Unstated)));
+        assert!(kept.lock().unwrap().is_empty());
+
+        let directory = tempfile::tempdir().unwrap();
+        let script =
+            [released(600), Say::Anchor(GENERATION), released(3600), Say::Anchor(GENERATION)];
+        let (url, _) = kms(Ok(()), &script).await;
+        let (ends, kept) = with_statement(Duration::ZERO);
+        let (anchors, _) = anchors(directory.path(), &[url], ends);
+        anchors.first().await.unwrap();
+        let (end, _) = anchors.end(Instant::now()).unwrap();
+        // An anchor without a statement renews nothing, and ends nothing.
+        anchors.anchor().await.unwrap();
+        assert_eq!(anchors.end(Instant::now()).unwrap().0, end);
+        anchors.anchor().await.unwrap();
+        let later = anchors.end(Instant::now()).unwrap().0;
+        assert!(later > end + Duration::from_secs(2900), "{:?}", later - end);
+        anchors.last(LAST_OF_ITSELF_WITHIN).await;
+        assert!(anchors.end(Instant::now()).unwrap().0 <= Instant::now());
+        let kept: Vec<_> = kept.lock().unwrap().iter().map(Duration::as_secs_f32).collect();
+        let [first, renewed, over] = kept[..] else { panic!("{kept:?}") };
+        assert!(first > 590.0 && first <= 600.0 && renewed > 3590.0 && over == 0.0, "{kept:?}");
     }
 
     #[tokio::test]
@@ -360,7 +470,7 @@ mod tests {
             Say::Released(GENERATION, "{}"),
         ];
         let (url, _) = kms(Ok(()), &script).await;
-        let (anchors, _) = anchors(directory.path(), &[url], None);
+        let (anchors, _) = anchors(directory.path(), &[url], Ends::default());
         assert_eq!(anchors.release(), None);
         anchors.first().await.unwrap();
         assert_eq!(anchors.release(), None);
@@ -379,8 +489,13 @@ mod tests {
         let (url, opened) = kms(Ok(()), &[]).await;
         let (kms, file) = client(directory.path(), &[url], Ok(()));
         let reports = Reports::to_file(file);
-        let anchors =
-            Anchors::new(Arc::new(kms), reports, || Ok(GENERATION), mount(COUNTER + 1), None);
+        let anchors = Anchors::new(
+            Arc::new(kms),
+            reports,
+            || Ok(GENERATION),
+            mount(COUNTER + 1),
+            Ends::default(),
+        );
         assert!(matches!(anchors.anchor().await, Err(AnchorError::Window { .. })));
         assert_eq!(opened.load(std::sync::atomic::Ordering::Relaxed), 0);
     }
@@ -388,9 +503,10 @@ mod tests {
     #[tokio::test]
     async fn every_anchor_says_under_which_epoch_the_disk_is() {
         let directory = tempfile::tempdir().unwrap();
-        let (anchors, _) = anchors(directory.path(), &[], None);
-        let request = anchors.commit().await.unwrap();
-        let expected = AnchorRequest { open_counter: COUNTER, generation: GENERATION, epoch: 2 };
+        let (anchors, _) = anchors(directory.path(), &[], Ends::default());
+        let request = anchors.commit(false).await.unwrap();
+        let (open_counter, generation) = (COUNTER, GENERATION);
+        let expected = AnchorRequest { open_counter, generation, epoch: 2, last: false };
         assert_eq!(request, expected);
     }
 
@@ -404,7 +520,7 @@ mod tests {
 
     #[test]
     fn an_answer_counts_only_if_it_keeps_what_was_told() {
-        let request = AnchorRequest { open_counter: 1, generation: 10, epoch: 0 };
+        let request = AnchorRequest { open_counter: 1, generation: 10, epoch: 0, last: false };
         let answer =
             |anchor| confirmed(&request, &AnchorResponse { anchor, ..AnchorResponse::default() });
         assert_eq!(answer(10).unwrap(), 10);

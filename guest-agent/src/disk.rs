@@ -20,16 +20,17 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statvfs::statvfs;
+use nix::time::{ClockId, clock_gettime};
 use protocol::app_compose::StorageFs;
 use protocol::data_disk::{DISK_SERIAL, MIN_BYTES};
 use protocol::disk_template::{self, TemplateError};
 use protocol::kms::{OpenDiskRequest, OpenDiskResponse};
 use protocol::status::{Phase, Refusal};
 
-use crate::anchors::{AnchorError, Anchors, Mount};
+use crate::anchors::{AnchorError, Anchors, Ends, Mount, StatementEnd};
 use crate::keys::AppKeys;
 use crate::kms_client::{KmsClient, KmsError};
-use crate::memory::{DiskState, Memory, MemoryError};
+use crate::memory::{DiskState, Kept, Memory, MemoryError};
 use crate::reports::Reports;
 use crate::sys;
 use device::Device;
@@ -140,6 +141,7 @@ impl DiskError {
             Self::Ahead => Refusal::DiskAhead,
             Self::Content(_) => Refusal::DiskForeign,
             Self::Kms(error) | Self::Anchor(AnchorError::Kms(error)) => error.refusal(),
+            Self::Anchor(AnchorError::Unstated) => Refusal::StatementEnded,
             Self::Anchor(_)
             | Self::Generations(_)
             | Self::Io { .. }
@@ -170,6 +172,8 @@ pub enum Opening {
         reports: Reports,
         /// How old the last anchor may become before the guest ends.
         anchor_max_age: Option<Duration>,
+        /// Whether the guest ends with its release statement.
+        stops: bool,
     },
 }
 
@@ -221,7 +225,7 @@ pub async fn open(
     };
     grow(&device, mount_point, file_system)?;
     let anchors = match opening {
-        Opening::Kept { keys, kms, reports, anchor_max_age } => {
+        Opening::Kept { keys, kms, reports, anchor_max_age, stops } => {
             let open_counter = memory.read()?.open_counter.ok_or(DiskError::Gone)?;
             let mount = Mount { open_counter, epoch: keys.epoch };
             let mount_point = File::open(mount_point).map_err(io_error(mount_point))?;
@@ -231,7 +235,7 @@ pub async fn open(
                 reports,
                 move || sys::commit_btrfs(&mount_point),
                 mount,
-                *anchor_max_age,
+                Ends { max_age: *anchor_max_age, statement: statement_end(*stops, &kept, memory)? },
             )))
         }
         Opening::ForThisBoot(_) | Opening::Plain => None,
@@ -245,6 +249,35 @@ pub async fn open(
     let bytes = size.blocks().saturating_mul(size.fragment_size());
     tracing::info!("the data disk is open: {}, {} MiB", file_system.name(), bytes >> 20);
     Ok(anchors)
+}
+
+/// The end of the release statement of a guest that ends with it, as earlier agents kept it. Where
+/// it has ended, or they said that nothing of the app runs any more, nothing of it starts again.
+fn statement_end(
+    stops: bool,
+    kept: &Kept,
+    memory: &Memory,
+) -> Result<Option<StatementEnd>, DiskError> {
+    if !stops {
+        return Ok(None);
+    }
+    let end = Duration::from_millis(kept.statement_ends_millis.unwrap_or_default());
+    let left = end.saturating_sub(uptime());
+    if kept.disk == DiskState::Open && left.is_zero() {
+        return Err(AnchorError::Unstated.into());
+    }
+    let memory = memory.try_clone()?;
+    let keep = move |left: Duration| {
+        let end = (uptime() + left).as_millis();
+        memory.update(|kept| kept.statement_ends_millis = Some(end.try_into().unwrap_or(0)))
+    };
+    Ok(Some(StatementEnd::new(left, Box::new(keep))))
+}
+
+/// How long the guest has been running.
+fn uptime() -> Duration {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).expect("the boot clock exists on every Linux");
+    now.into()
 }
 
 /// The device that an earlier agent of this boot has mounted; none if the disk is still to be
@@ -514,6 +547,27 @@ mod tests {
             assert!(matches!(refused, DiskError::Foreign { .. }), "{refused}");
             assert_eq!(refused.refusal(), Refusal::DiskFailed);
         }
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_is_started_again_goes_on_with_what_is_left_of_the_statement() {
+        let memory = crate::memory::tests::memory();
+        let end = |kept: &Kept| statement_end(true, kept, &memory);
+        assert!(statement_end(false, &Kept::default(), &memory).unwrap().is_none());
+        // The boot's first agent has none yet, and starts nothing before it has.
+        let first = end(&Kept::default()).unwrap().unwrap();
+        assert!(first.begins() <= tokio::time::Instant::now());
+        first.renew(tokio::time::Instant::now(), Duration::from_secs(3600)).unwrap();
+        memory.update(|kept| kept.disk = DiskState::Open).unwrap();
+        let second = end(&memory.read().unwrap()).unwrap().unwrap();
+        let differ = second.begins().max(first.begins()) - second.begins().min(first.begins());
+        assert!(differ < Duration::from_secs(10), "{differ:?}");
+        // Where nothing of the app runs any more, nothing of it starts again.
+        second.over().unwrap();
+        let refused = end(&memory.read().unwrap()).unwrap_err();
+        assert_eq!(refused.refusal(), Refusal::StatementEnded);
+        let unknown = Kept { disk: DiskState::Open, ..Kept::default() };
+        assert_eq!(end(&unknown).unwrap_err().refusal(), Refusal::StatementEnded);
     }
 
     #[test]

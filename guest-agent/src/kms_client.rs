@@ -13,7 +13,7 @@ use channel::calls::{CallError, Caller};
 use channel::{ChannelError, Judge, Party, Settings, Side, TlsKey};
 use protocol::channel::{ALPN_KMS, RefusalCode, Role};
 use protocol::error::chain;
-use protocol::kms::{Address, KmsService, SUPERSEDED_STATUS};
+use protocol::kms::{Address, HELD_STATUS, KmsService, SUPERSEDED_STATUS};
 use protocol::prpc::Message;
 use protocol::status::{Phase, Refusal};
 use tokio::net::TcpStream;
@@ -57,6 +57,9 @@ pub enum KmsError {
     /// a later boot of this instance has opened its disk
     #[error("the KMS says that a later boot of this instance has opened its disk: {0}")]
     Superseded(String),
+    /// an earlier guest of this instance may still use its disk
+    #[error("the KMS does not let the disk be opened yet: {0}")]
+    Held(String),
     /// this guest has no quote
     #[error("this guest cannot prove itself to a KMS: {0}")]
     NoProof(String),
@@ -74,6 +77,7 @@ impl KmsError {
             Self::Foreign(_) => Refusal::KmsForeign,
             Self::Refused(_) | Self::TurnedAway(_) => Refusal::KmsRefused,
             Self::Superseded(_) => Refusal::Superseded,
+            Self::Held(_) => Refusal::DiskHeld,
             Self::NoProof(_) => Refusal::QuoteFailed,
             Self::Setup(_) => Refusal::Internal,
         }
@@ -98,6 +102,7 @@ impl KmsError {
     fn of_call(error: CallError) -> Self {
         match error {
             CallError::Refused { status: SUPERSEDED_STATUS, text } => Self::Superseded(text),
+            CallError::Refused { status: HELD_STATUS, text } => Self::Held(text),
             CallError::Refused { status: 400..=499, text } => Self::Refused(text),
             other => Self::Away(chain(&other)),
         }
@@ -211,12 +216,28 @@ impl<J: Judge> KmsClient<J> {
         method: &'static str,
         arguments: &A,
     ) -> Result<R, KmsError> {
+        self.wait_for_since(reached, method, arguments).await.map(|(answer, _)| answer)
+    }
+
+    /// The same, with the moment before the call that was answered.
+    ///
+    /// # Errors
+    /// If the KMS refuses.
+    pub async fn wait_for_since<A: Message, R: Message>(
+        &self,
+        reached: Phase,
+        method: &'static str,
+        arguments: &A,
+    ) -> Result<(R, Instant), KmsError> {
         let (mut wait, mut told) = (FIRST_WAIT, None);
         let started = Instant::now();
         loop {
+            let asked = Instant::now();
             let round = match self.round(method, arguments).await {
                 Err(round) if round.may_pass(started.elapsed()) => round,
-                answered => return answered.map_err(|round| round.error),
+                answered => {
+                    return answered.map(|answer| (answer, asked)).map_err(|round| round.error);
+                }
             };
             let (refusal, error) = (round.waits_for(), round.error);
             if told.replace(refusal) != Some(refusal) {
@@ -279,8 +300,9 @@ impl Round {
             KmsError::Foreign(_) => 2,
             KmsError::NoProof(_) | KmsError::Setup(_) => 3,
             KmsError::TurnedAway(_) => 4,
-            KmsError::Refused(_) => 5,
-            KmsError::Superseded(_) => 6,
+            KmsError::Held(_) => 5,
+            KmsError::Refused(_) => 6,
+            KmsError::Superseded(_) => 7,
         };
         self.silent |= matches!(error, KmsError::Away(_));
         if rank(&error) > rank(&self.error) {

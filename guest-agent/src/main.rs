@@ -121,17 +121,15 @@ async fn run() -> Result<(), AgentError> {
     };
     let app = app::start(boot);
     let mut tasks = serve(boot, desk, &app, Ports { public, owners }, inherited);
-    if let Some(anchors) = boot.anchors.clone() {
-        tasks.spawn(async move { anchors.keep().await });
-    }
     let failed = tokio::select! {
         () = app::watch(&app, &reports, &mut stop) => None,
         failed = not_upgraded(on_trial, &app) => Some(failed),
+        failed = unanchored(boot, &app, &reports) => Some(failed),
     };
     tasks.abort_all();
     if let Some(anchors) = &boot.anchors {
         let within = match failed {
-            None => anchors::LAST_WITHIN,
+            None | Some((_, Refusal::StatementEnded)) => anchors::LAST_WITHIN,
             Some(_) => anchors::LAST_OF_ITSELF_WITHIN,
         };
         anchors.last(within).await;
@@ -166,6 +164,18 @@ async fn not_upgraded(on_trial: Option<OnTrial>, app: &App) -> (Phase, Refusal) 
             (Phase::DiskOpened, Refusal::DiskFailed)
         }
     }
+}
+
+/// Anchors the disk until the guest must end without; what it ends with. A statement holds for long
+/// enough that the app stops in order.
+async fn unanchored(boot: &Boot, app: &App, reports: &Reports) -> (Phase, Refusal) {
+    let Some(anchors) = &boot.anchors else { return std::future::pending().await };
+    let refusal = anchors.keep().await;
+    match refusal {
+        Refusal::StatementEnded => app.stop().await,
+        _ => reports.send(Phase::SystemReady, refusal),
+    }
+    (Phase::SystemReady, refusal)
 }
 
 /// The phases in which the host, or a KMS, decides whether the guest goes on.

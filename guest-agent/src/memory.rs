@@ -87,6 +87,9 @@ pub struct Kept {
     pub keys: Option<Arc<AppKeys>>,
     /// SHA-256 of the encrypted environment that was accepted.
     pub environment: Option<Sha256Digest>,
+    /// When the release statement ends, in milliseconds since the guest's start; of a guest that
+    /// ends with it.
+    pub statement_ends_millis: Option<u64>,
 }
 
 /// How far an agent of this boot has come with the data disk.
@@ -117,6 +120,11 @@ impl Memory {
             return Err(MemoryError::Foreign { bytes, seals });
         }
         Ok(Self(file))
+    }
+
+    /// The same memory for another holder in this process.
+    pub fn try_clone(&self) -> Result<Self, MemoryError> {
+        Ok(Self(self.0.try_clone()?))
     }
 
     /// What was kept last; the default in a boot's first agent.

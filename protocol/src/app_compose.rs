@@ -21,7 +21,9 @@ mod owners;
 pub use differences::differences;
 pub use environment::EnvEnvelope;
 pub use files::{AppFiles, ENVIRONMENT_FILE, FileError, MAX_FILES, check_path};
-pub use keys::{KEY_PROVIDER_KMS, KeyProvider, KmsBounds, MIN_ANCHOR_AGE_SECS, StorageFs};
+pub use keys::{
+    KEY_PROVIDER_KMS, KeyProvider, KmsBounds, MIN_ANCHOR_AGE_SECS, StorageFs, WithoutKms,
+};
 pub use new::{NewApp, generate};
 pub use owners::MAX_OWNERS;
 
@@ -53,8 +55,8 @@ pub enum AppComposeError {
     Files(#[from] FileError),
 }
 
-/// The file as written; field meanings are dstack's (`dstack-types`, `AppCompose`), the last nine
-/// are dstyx's.
+/// The file as written; field meanings are dstack's (`dstack-types`, `AppCompose`), the last
+/// eleven are dstyx's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)] // one line a field would repeat the table in the module's source
@@ -128,6 +130,8 @@ pub struct RawAppCompose {
     pub min_kms_list_version: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchor_max_age_secs: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_kms: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub insecure_registries: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -50,6 +50,9 @@ pub const PUBLIC_PORT: u16 = 8444;
 pub const GENERATION_BITS: u32 = 40;
 /// HTTP status of a call by a guest whose data disk a later boot of its instance has opened.
 pub const SUPERSEDED_STATUS: u16 = 409;
+/// HTTP status of a call for a data disk that an earlier guest of the instance may still use; it
+/// ends with its release statement.
+pub const HELD_STATUS: u16 = 423;
 /// HTTP status of a call that a KMS cannot answer yet, such as before it has its root; any other
 /// status from 400 to 499 is a refusal for good.
 pub const UNAVAILABLE_STATUS: u16 = 503;

@@ -118,6 +118,8 @@ codes! {
         UpgradeUndone = 43, "this version of the app did not come to run in time: its volumes were put back as they were before its first start";
         GenerationsUsed = 44, "the data disk has been written so often since this boot that it will soon be read-only; start the guest again";
         DiskMoves = 45, "the data disk is being encrypted under the keys of another epoch; the guest goes on when that is done";
+        DiskHeld = 46, "an earlier guest of this instance may still use the data disk: the KMS lets it be opened once that guest's release statement has ended; the guest waits";
+        StatementEnded = 47, "the KMS has not renewed this guest's release statement, with which the app's measured file lets the guest end";
     }
 }
 
@@ -131,6 +133,7 @@ impl Refusal {
                 | Self::AnchorLate
                 | Self::GenerationsUsed
                 | Self::DiskMoves
+                | Self::DiskHeld
         )
     }
 }
@@ -170,8 +173,8 @@ impl Report {
     }
 
     /// Whether the guest must end: a phase of the boot that is the agent's was refused for good, a
-    /// later boot has its disk, more of its work could be undone than its app allows, or its
-    /// version of the app did not come to run.
+    /// later boot has its disk, more of its work could be undone than its app allows, its release
+    /// statement ends, or its version of the app did not come to run.
     pub fn ends_the_guest(&self) -> bool {
         let of_the_boot = matches!(
             self.phase,
@@ -180,7 +183,10 @@ impl Report {
         let refused = self.refusal != Refusal::None && !self.refusal.goes_on();
         let later = matches!(
             self.refusal,
-            Refusal::Superseded | Refusal::AnchorTooOld | Refusal::UpgradeUndone
+            Refusal::Superseded
+                | Refusal::AnchorTooOld
+                | Refusal::StatementEnded
+                | Refusal::UpgradeUndone
         );
         of_the_boot && refused || later
     }
@@ -319,12 +325,13 @@ mod tests {
         for phase in [Phase::KeysReleased, Phase::DiskOpened] {
             assert!(ends(phase, Refusal::KmsRefused) && ends(phase, Refusal::DiskOld));
             assert!(!ends(phase, Refusal::KmsAway) && !ends(phase, Refusal::None));
-            assert!(!ends(phase, Refusal::DiskMoves));
+            assert!(!ends(phase, Refusal::DiskMoves) && !ends(phase, Refusal::DiskHeld));
         }
         assert!(ends(Phase::EnvironmentOpened, Refusal::EnvironmentRefused));
         assert!(!ends(Phase::EnvironmentOpened, Refusal::KmsAway));
         assert!(ends(Phase::AppRunning, Refusal::Superseded));
         assert!(ends(Phase::SystemReady, Refusal::AnchorTooOld));
+        assert!(ends(Phase::SystemReady, Refusal::StatementEnded));
         assert!(!ends(Phase::AppRunning, Refusal::AnchorLate));
         assert!(!ends(Phase::AppFailed, Refusal::ImageStore));
         assert!(ends(Phase::AppFailed, Refusal::UpgradeUndone));

@@ -204,6 +204,10 @@ fn hint(refusal: Refusal) -> &'static str {
             "is the KMS running and reachable? the app's file says how long it may be away \
              (anchor_max_age_secs)"
         }
+        Refusal::StatementEnded => {
+            "is the KMS running and reachable, and does its policy still name the app? the app's \
+             file lets the guest end otherwise (without_kms)"
+        }
         Refusal::Superseded => "it was started a second time elsewhere: only that one goes on",
         _ => "nothing was proved; see `dstyx logs NAME --console`",
     }

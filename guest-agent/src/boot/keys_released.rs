@@ -82,13 +82,14 @@ impl KeysReleased {
 
     /// How the data disk is opened.
     pub(super) fn opening(&self, reports: &Reports) -> Opening {
-        use protocol::app_compose::StorageFs;
+        use protocol::app_compose::{StorageFs, WithoutKms};
         match (&self.released, self.read.app.storage_fs) {
             (Some(Released { keys, kms }), _) => Opening::Kept {
                 keys: Arc::clone(keys),
                 kms: Arc::clone(kms),
                 reports: reports.clone(),
                 anchor_max_age: self.anchor_max_age(),
+                stops: self.read.app.kms_bounds.without_kms == WithoutKms::Stop,
             },
             (None, StorageFs::BtrfsPlain) => Opening::Plain,
             (None, file_system) => Opening::ForThisBoot(file_system),

@@ -151,7 +151,7 @@ pub fn client(
 }
 
 async fn anchor(client: &KmsClient<Says>) -> Result<u64, KmsError> {
-    let request = AnchorRequest { open_counter: 1, generation: 2, epoch: 0 };
+    let request = AnchorRequest { open_counter: 1, generation: 2, epoch: 0, last: false };
     let answer: AnchorResponse = client.call("Anchor", &request).await?;
     Ok(answer.anchor)
 }
@@ -202,7 +202,7 @@ async fn a_kms_that_is_away_is_waited_for_and_reported_once() {
     let (url, _) = kms(Ok(()), &script).await;
     let nobody = "https://127.0.0.1:1".to_owned();
     let (client, file) = client(directory.path(), &[nobody, url], Ok(()));
-    let request = AnchorRequest { open_counter: 1, generation: 2, epoch: 0 };
+    let request = AnchorRequest { open_counter: 1, generation: 2, epoch: 0, last: false };
     let answer: AnchorResponse =
         client.wait_for(Phase::AgentStarted, "Anchor", &request).await.unwrap();
     assert_eq!(answer.anchor, 7);
@@ -236,6 +236,8 @@ fn only_a_verdict_ends_the_guest_and_everything_else_is_waited_for() {
     let answered =
         |status| KmsError::of_call(CallError::Refused { status, text: "no".into() }).refusal();
     assert_eq!(answered(SUPERSEDED_STATUS), Refusal::Superseded);
+    assert_eq!(answered(HELD_STATUS), Refusal::DiskHeld);
+    assert!(round([KmsError::Held("h".into()), away()]).may_pass(Duration::MAX));
     assert_eq!(answered(403), Refusal::KmsRefused);
     assert_eq!(answered(503), Refusal::KmsAway);
     assert_eq!(KmsError::of_call(CallError::Late).refusal(), Refusal::KmsAway);
@@ -304,7 +306,7 @@ async fn a_second_connection_elsewhere_carries_no_request() {
     let reports = Reports::to_file(tempfile::tempfile().unwrap());
     let judge = FirstOnly(AtomicU32::new(0));
     let client = KmsClient::judged_by(&[url], judge, proof, reports).unwrap();
-    let request = AnchorRequest { open_counter: 1, generation: 2, epoch: 0 };
+    let request = AnchorRequest { open_counter: 1, generation: 2, epoch: 0, last: false };
     let first: AnchorResponse = client.call("Anchor", &request).await.unwrap();
     assert_eq!(first.anchor, 1);
     let second: Result<AnchorResponse, _> = client.call("Anchor", &request).await;

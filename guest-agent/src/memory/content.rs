@@ -21,6 +21,8 @@ pub(super) fn encode(kept: &Kept) -> Zeroizing<Vec<u8>> {
     bytes.extend_from_slice(&kept.open_counter.unwrap_or_default().to_le_bytes());
     bytes.push(u8::from(kept.environment.is_some()));
     bytes.extend_from_slice(kept.environment.unwrap_or(Sha256Digest::ZERO).as_bytes());
+    bytes.push(u8::from(kept.statement_ends_millis.is_some()));
+    bytes.extend_from_slice(&kept.statement_ends_millis.unwrap_or_default().to_le_bytes());
     bytes.push(u8::from(kept.keys.is_some()));
     if let Some(keys) = &kept.keys {
         bytes.extend_from_slice(&keys.epoch.to_le_bytes());
@@ -70,12 +72,14 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Kept, MemoryError> {
     let open_counter = Some(reader.u64("open counter")?).filter(|_| has_counter);
     let has_environment = flag(&mut reader, "has an environment")?;
     let environment = Some(Sha256Digest(reader.array("environment")?)).filter(|_| has_environment);
+    let has_statement = flag(&mut reader, "has a statement")?;
+    let statement_ends_millis = Some(reader.u64("end of the statement")?).filter(|_| has_statement);
     let keys = match flag(&mut reader, "has keys")? {
         true => Some(Arc::new(keys(&mut reader)?)),
         false => None,
     };
     reader.finish()?;
-    Ok(Kept { disk, open_counter, keys, environment })
+    Ok(Kept { disk, open_counter, keys, environment, statement_ends_millis })
 }
 
 /// As they came from the KMS, so that they are checked again in the same place.
@@ -138,7 +142,9 @@ mod tests {
     fn kept() -> Kept {
         let keys = Some(Arc::new(AppKeys::of(response()).unwrap()));
         let environment = Some(Sha256Digest([8; 32]));
-        Kept { disk: DiskState::Open, open_counter: Some(9), keys, environment }
+        let statement_ends_millis = Some(11);
+        let disk = DiskState::Open;
+        Kept { disk, open_counter: Some(9), keys, environment, statement_ends_millis }
     }
 
     #[test]
@@ -146,6 +152,7 @@ mod tests {
         let bytes = encode(&kept());
         let read = decode(&bytes).unwrap();
         assert_eq!((read.open_counter, read.environment), (Some(9), Some(Sha256Digest([8; 32]))));
+        assert_eq!(read.statement_ends_millis, Some(11));
         let (read, kept) = (read.keys.unwrap(), kept().keys.unwrap());
         assert_eq!((*read.k256_key, *read.environment), (*kept.k256_key, *kept.environment));
         assert_eq!((&read.ca_cert, &read.k256_signature), (&kept.ca_cert, &kept.k256_signature));
@@ -156,7 +163,7 @@ mod tests {
         for cut in [0, 1, 5, 12, 40, 80, bytes.len() - 1] {
             assert!(decode(&bytes[..cut]).is_err(), "{cut}");
         }
-        for (at, value) in [(0, 2), (1, 3), (2, 2), (11, 2), (44, 2)] {
+        for (at, value) in [(0, 2), (1, 3), (2, 2), (11, 2), (44, 2), (53, 2)] {
             let mut changed = bytes.to_vec();
             changed[at] = value;
             assert!(matches!(decode(&changed), Err(MemoryError::Unknown { .. })), "{at}");

@@ -122,6 +122,7 @@ pub(crate) fn guest() -> Guest {
         reserves_report_data: true,
         ready: false,
         storage: "btrfs",
+        stops: false,
         tcb_status: TcbStatus::UpToDate,
         advisory_ids: Vec::new(),
         tcb_evaluation_number: 17,

@@ -3,7 +3,7 @@
 
 use attestation::VerifiedEvidence;
 use attestation::policy::TcbStatus;
-use protocol::app_compose::{self, AppComposeError};
+use protocol::app_compose::{self, AppComposeError, WithoutKms};
 use protocol::digest::{AppId, ComposeHash, InstanceId, OsImageHash, PlatformId, Sha256Digest};
 
 use crate::measurements::BootMeasurements;
@@ -34,6 +34,8 @@ pub struct Guest {
     /// The data disk's file system, as the measured file asks for it and the event `storage-fs`
     /// will name it.
     pub storage: &'static str,
+    /// Whether it ends with its release statement, as the measured file asks for it.
+    pub stops: bool,
     /// TCB status of the platform.
     pub tcb_status: TcbStatus,
     /// Advisories of the platform.
@@ -99,6 +101,7 @@ impl Guest {
             reserves_report_data: evidence.image().reserves_report_data,
             ready: evidence.ready(),
             storage: compose.storage_fs.name(),
+            stops: compose.kms_bounds.without_kms == WithoutKms::Stop,
             tcb_status: tcb.status,
             advisory_ids: tcb.advisory_ids.clone(),
             tcb_evaluation_number: tcb.evaluation_number,

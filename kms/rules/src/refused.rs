@@ -181,6 +181,23 @@ pub enum Refused {
         /// The newest mount.
         newest: u64,
     },
+    /// a disk whose earlier guest may still run
+    #[error(
+        "an earlier guest of the instance may run for {remaining_secs} s more (until \
+         {until_secs}): it ends with its release statement"
+    )]
+    Held {
+        /// The last second of the statement, in seconds since 1970.
+        until_secs: u64,
+        /// How long that is from now.
+        remaining_secs: u64,
+    },
+    /// a mount whose guest has ended
+    #[error("the guest of the open counter {0} said that nothing of its app runs any more")]
+    Ended(u64),
+    /// a statement that no anchor decided
+    #[error("no release statement of the open counter {0} holds by the ledger now")]
+    Unstated(u64),
     /// a mount that never was
     #[error("the open counter {found} was never given to this instance, whose newest is {newest}")]
     CounterUnknown {
@@ -298,6 +315,9 @@ impl Refused {
             | Self::EpochOther { .. }
             | Self::CountersUsedUp(_)
             | Self::Superseded { .. }
+            | Self::Held { .. }
+            | Self::Ended(_)
+            | Self::Unstated(_)
             | Self::CounterUnknown { .. }
             | Self::OutsideWindow { .. }
             | Self::AnchorGoesBack { .. } => self.hint_for_disk(),
@@ -341,7 +361,11 @@ impl Refused {
             Self::EpochOther { .. } => "move the disk to that epoch first",
             Self::CountersUsedUp(_) => "this disk can be opened no more: make a new instance",
             Self::Superseded { .. } => "halt: another guest has the disk",
-            Self::CounterUnknown { .. } => "open the disk first",
+            Self::Held { .. } => {
+                "wait, or stop the earlier guest with `dstyx down`: one that ends in order says so"
+            }
+            Self::CounterUnknown { .. } | Self::Ended(_) => "open the disk first",
+            Self::Unstated(_) => "anchor the disk: a statement goes with the anchor",
             Self::OutsideWindow { .. } => "anchor a generation of this mount",
             _ => "anchor the newest generation",
         }
@@ -378,5 +402,10 @@ impl Refused {
     /// Whether the guest must halt: its disk is another guest's now.
     pub fn superseded(&self) -> bool {
         matches!(self, Self::Superseded { .. })
+    }
+
+    /// Whether the guest may ask again later: an earlier one may still use its disk.
+    pub fn held(&self) -> bool {
+        matches!(self, Self::Held { .. })
     }
 }

@@ -60,6 +60,8 @@ pub struct State {
     instances: BTreeMap<InstanceKey, Instance>,
     environments: BTreeMap<AppId, Environment>,
     lowest_counter: u64,
+    /// Last second of statements in entries that may be missing.
+    unknown_statements_until_secs: u64,
     refusals: RefusalWindow,
 }
 
@@ -125,6 +127,7 @@ impl Default for State {
             instances: BTreeMap::new(),
             environments: BTreeMap::new(),
             lowest_counter: 0,
+            unknown_statements_until_secs: 0,
             refusals: RefusalWindow::default(),
         }
     }

@@ -57,6 +57,19 @@ pub struct KmsBounds {
     pub min_list_version: Option<u64>,
     /// How old the last anchor may become before the guest ends, in seconds.
     pub anchor_max_age_secs: Option<u32>,
+    /// What the guest does once its release statement has ended.
+    pub without_kms: WithoutKms,
+}
+
+/// What becomes of a guest whose KMS renews its release statement no more: it is away, or its
+/// owners' policy names the guest no more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WithoutKms {
+    /// It goes on.
+    #[default]
+    Continue,
+    /// It ends before the statement does, and until then no other guest opens its disk.
+    Stop,
 }
 
 /// The file system of the data disk.
@@ -135,10 +148,16 @@ pub(super) fn kms_bounds(
     key_provider: KeyProvider,
 ) -> Result<KmsBounds, AppComposeError> {
     let RawAppCompose { min_tcb_evaluation, min_kms_list_version, anchor_max_age_secs, .. } = *raw;
+    let without_kms = match raw.without_kms.as_deref() {
+        None | Some("continue") => WithoutKms::Continue,
+        Some("stop") => WithoutKms::Stop,
+        Some(_) => return Err(refused("without_kms", "known are continue and stop")),
+    };
     let stated = [
         ("min_tcb_evaluation", min_tcb_evaluation.is_some()),
         ("min_kms_list_version", min_kms_list_version.is_some()),
         ("anchor_max_age_secs", anchor_max_age_secs.is_some()),
+        ("without_kms", raw.without_kms.is_some()),
     ];
     match stated.into_iter().find(|(_, stated)| *stated) {
         Some((field, _)) if key_provider == KeyProvider::None => {
@@ -155,6 +174,7 @@ pub(super) fn kms_bounds(
             min_tcb_evaluation,
             min_list_version: min_kms_list_version,
             anchor_max_age_secs,
+            without_kms,
         }),
     }
 }

@@ -131,6 +131,9 @@ pub struct AnchorRequest {
     /// The epoch under whose key the disk is from now on; 0 for the one that it was under.
     #[prost(uint32, tag = "102")]
     pub epoch: u32,
+    /// Whether it is the last one of this mount: nothing of the app runs any more.
+    #[prost(bool, tag = "103")]
+    pub last: bool,
 }
 
 /// The anchor was kept.

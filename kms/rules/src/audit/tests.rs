@@ -18,6 +18,7 @@ fn kms() -> Kms {
         open_counter: counter,
         generation: (counter << protocol::kms::GENERATION_BITS) + 5,
         epoch: 0,
+        last: false,
     };
     let entry = anchor(&kms.state, &guest(), &MEMBER, &request, NOW).unwrap();
     kms.append(entry);

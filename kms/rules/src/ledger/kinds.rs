@@ -214,6 +214,9 @@ pub struct Opened {
     pub who: Who,
     /// The number.
     pub counter: u64,
+    /// Whether the guest ends with its release statement.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stops: bool,
 }
 
 /// A guest's disk is this far.
@@ -232,6 +235,13 @@ pub struct Anchored {
     /// The epoch under whose key the disk is from now on; `None` if it is as before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u32>,
+    /// The last second of the release statement that goes with it, of a guest that ends with its
+    /// statement; `None` if it gets none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stated_until_secs: Option<u64>,
+    /// Whether such a guest says that nothing of its app runs any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub last: bool,
 }
 
 /// A guest may use an environment of its app.

@@ -1,10 +1,13 @@
 //! An entry changes the state, if it could have been decided there.
 
+use std::ops::RangeInclusive;
+
 use attestation::kms::Owners;
-use protocol::kms::{GENERATION_BITS, ReleasedAt};
+use protocol::kms::{GENERATION_BITS, MAX_RELEASE_SECS, ReleasedAt};
 
 use super::Environment;
 use super::epochs::check_offer;
+use super::guests::held_until;
 use super::instance::last_counter;
 use super::owners::{lowest_counter_after, owners, read_list, read_policy, read_resumption};
 use super::{Born, FIRST_EPOCH, Instance, Mount, RefusalWindow, State, certify_root};
@@ -70,7 +73,7 @@ impl State {
             Kind::Released(released) => self.released(released, at)?,
             Kind::Refused(refusal) => self.refused(refusal, entry.time_secs)?,
             Kind::Opened(opened) => self.opened(opened, entry.time_secs)?,
-            Kind::Anchored(anchored) => self.anchored(anchored)?,
+            Kind::Anchored(anchored) => self.anchored(anchored, entry.time_secs)?,
             Kind::EnvironmentAccepted(accepted) => self.environment_accepted(accepted)?,
         }
         self.entries += 1;
@@ -152,6 +155,8 @@ impl State {
         // It was in the memory of another process.
         self.epochs.accepted();
         self.lowest_counter = lowest;
+        // What was stated in entries that are missing.
+        self.unknown_statements_until_secs = time.saturating_add(MAX_RELEASE_SECS);
         Ok(())
     }
 
@@ -213,18 +218,23 @@ impl State {
     fn opened(&mut self, opened: &Opened, time: u64) -> Result<(), Fault> {
         let lowest = self.lowest_counter_at(time);
         let key = (opened.who.app_id, opened.who.instance_id);
-        let instance = self.instances.get_mut(&key);
+        let instance = self.instances.get(&key);
         let instance = instance.ok_or_else(|| rule("a disk of an instance without keys"))?;
+        let until = held_until(self, instance, opened.stops);
+        if time <= until {
+            return Err(rule(format!("a disk that an earlier guest has until {until}")));
+        }
         let used = instance.open_counter().is_some_and(|last| opened.counter <= last);
         if used || opened.counter < lowest || opened.counter > last_counter() {
             return Err(rule(format!("the open counter {}", opened.counter)));
         }
-        let (counter, compose_hash) = (opened.counter, opened.who.compose_hash);
-        instance.opened(Mount { counter, compose_hash });
+        let mount = Mount::new(opened.counter, opened.who.compose_hash, opened.stops);
+        self.instances.entry(key).and_modify(|instance| instance.opened(mount));
         Ok(())
     }
 
-    fn anchored(&mut self, anchored: &Anchored) -> Result<(), Fault> {
+    fn anchored(&mut self, anchored: &Anchored, time: u64) -> Result<(), Fault> {
+        let policy_end = self.policy.as_ref().map_or(0, |policy| policy.file().not_after_secs);
         let key = (anchored.app_id, anchored.instance_id);
         let instance = self.instances.get_mut(&key);
         let instance = instance.ok_or_else(|| rule("an anchor of an instance without keys"))?;
@@ -242,7 +252,8 @@ impl State {
         {
             return Err(rule(format!("a disk under the key of the epoch {epoch}")));
         }
-        instance.anchored(anchored.generation, anchored.epoch);
+        check_stated(instance, anchored, time..=policy_end)?;
+        instance.anchored(anchored);
         Ok(())
     }
 
@@ -281,6 +292,27 @@ impl RefusalWindow {
 fn may_use(instance: &Instance, epoch: u32) -> bool {
     let later = instance.moves_to().map_or(epoch > instance.epoch(), |to| to == epoch);
     epoch == instance.epoch() || later
+}
+
+/// What an anchor says of its guest's end is said of a guest that ends with its statement, before it
+/// has ended; `holds` are from the entry's time to the policy's end.
+fn check_stated(
+    instance: &Instance,
+    anchored: &Anchored,
+    holds: RangeInclusive<u64>,
+) -> Result<(), Fault> {
+    let (stops, ended) = instance.mount().map_or((false, false), |it| (it.stops, it.ended));
+    let Anchored { counter, stated_until_secs, last, .. } = anchored;
+    if ended || !stops && (*last || stated_until_secs.is_some()) {
+        return Err(rule(format!("an anchor of the open counter {counter} behind its end")));
+    }
+    let longest = holds.start().saturating_add(MAX_RELEASE_SECS);
+    match stated_until_secs {
+        Some(until) if *last || !holds.contains(until) || *until > longest => {
+            Err(rule(format!("a release statement until {until}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_version(document: &Document, signed: u64) -> Result<(), Fault> {

@@ -11,7 +11,8 @@ use protocol::rule::unless;
 
 use super::epochs::{Asked, keys_epoch};
 use super::instance::last_counter;
-use super::{Instance, InstanceKey, Phase, State};
+use super::statements::stated_until;
+use super::{Instance, InstanceKey, Mount, Phase, State};
 use crate::guest::Guest;
 use crate::ledger::{
     Anchored, Call, Entry, Kind, MAX_REASON_BYTES, Opened, Refusal, Released, Who,
@@ -100,10 +101,11 @@ pub fn reasons(state: &State, guest: &Guest, member: &Ed25519Key, clock_secs: u6
     reasons.0
 }
 
-/// Gives a new open counter, which ends every earlier mount of the instance.
+/// Gives a new open counter, which ends every earlier mount of the instance. Where the guest of the
+/// earlier mount ends with its release statement, that is waited for.
 ///
 /// # Errors
-/// If the guest would get no keys, or got none yet.
+/// If the guest would get no keys, or got none yet, or an earlier one may still run.
 pub fn open_disk(
     state: &State,
     guest: &Guest,
@@ -112,10 +114,24 @@ pub fn open_disk(
 ) -> Result<Entry, Refused> {
     first(reasons(state, guest, member, clock_secs))?;
     let instance = recorded(state, guest)?;
+    let (until_secs, now_secs) = (held_until(state, instance, guest.stops), state.now(clock_secs));
+    let remaining_secs = until_secs.saturating_sub(now_secs).saturating_add(1);
+    unless(now_secs > until_secs, || Refused::Held { until_secs, remaining_secs })?;
     let after_last = instance.open_counter().map_or(0, |last| last.saturating_add(1));
     let counter = after_last.max(state.lowest_counter_at(state.now(clock_secs)));
     unless(counter <= last_counter(), || Refused::CountersUsedUp(counter))?;
-    Ok(state.next(Kind::Opened(Opened { who: who(guest)?, counter }), clock_secs))
+    let opened = Opened { who: who(guest)?, counter, stops: guest.stops };
+    Ok(state.next(Kind::Opened(opened), clock_secs))
+}
+
+/// The last second at which an earlier guest of the instance may run whose end is known. After a
+/// loss of state nothing is known of statements in the entries that may be missing, which counts
+/// where either guest ends with its statement.
+pub(super) fn held_until(state: &State, instance: &Instance, stops: bool) -> u64 {
+    let mount = instance.mount();
+    let known = mount.map_or(0, |mount| mount.held_until_secs());
+    let stops = stops || mount.is_some_and(|mount| mount.stops);
+    if stops { known.max(state.unknown_statements_until_secs) } else { known }
 }
 
 /// Keeps how far a disk is. The policy is not asked: an anchor gives nothing to anybody, and
@@ -135,8 +151,8 @@ pub fn anchor(
     reasons.unless(guest.reserves_report_data, || Refused::TagsNotReserved);
     first(reasons.0)?;
     let instance = state.instances.get(&key(guest)).ok_or(Refused::InstanceUnknown)?;
-    let AnchorRequest { open_counter: counter, generation, epoch } = *request;
-    check_mount(instance, guest, counter)?;
+    let AnchorRequest { open_counter: counter, generation, epoch, last } = *request;
+    let mount = check_mount(instance, guest, counter)?;
     let window = generation >> GENERATION_BITS;
     unless(window == counter, || Refused::OutsideWindow { generation, counter })?;
     let (found, anchor) = (generation, instance.anchor().unwrap_or_default());
@@ -144,7 +160,14 @@ pub fn anchor(
     let epoch = keys_epoch(state, &key(guest), epoch)?;
     let (app_id, instance_id) = key(guest);
     let epoch = (epoch != instance.epoch()).then_some(epoch);
-    let anchored = Anchored { app_id, instance_id, counter, generation, epoch };
+    let last = last && mount.stops;
+    // A statement stands in the ledger before it leaves.
+    let stated_until_secs = match mount.stops && !last {
+        true => stated_until(state, guest, member, counter, clock_secs).ok(),
+        false => None,
+    };
+    let anchored =
+        Anchored { app_id, instance_id, counter, generation, epoch, stated_until_secs, last };
     Ok(state.next(Kind::Anchored(anchored), clock_secs))
 }
 
@@ -336,14 +359,20 @@ fn check_not_back(
     reasons.unless(allowed, || Refused::OlderImage { older, newer: instance.os_image_hash() });
 }
 
-/// The guest must have the instance's newest mount.
-pub(super) fn check_mount(instance: &Instance, guest: &Guest, counter: u64) -> Result<(), Refused> {
+/// The guest must have the instance's newest mount, and not have ended.
+pub(super) fn check_mount(
+    instance: &Instance,
+    guest: &Guest,
+    counter: u64,
+) -> Result<Mount, Refused> {
     let newest = instance.open_counter().unwrap_or_default();
     unless(counter >= newest, || Refused::Superseded { found: counter, newest })?;
     let mount = instance.mount().filter(|mount| mount.counter == counter);
     let mount = mount.ok_or(Refused::CounterUnknown { found: counter, newest })?;
     let (recorded, found) = (mount.compose_hash, guest.compose_hash);
-    unless(recorded == found, || Refused::OtherFile { recorded, found })
+    unless(recorded == found, || Refused::OtherFile { recorded, found })?;
+    unless(!mount.ended, || Refused::Ended(counter))?;
+    Ok(mount)
 }
 
 /// The instance, which must have got its keys as what it is now.

@@ -3,7 +3,7 @@
 use protocol::digest::{ComposeHash, OsImageHash};
 use protocol::kms::{GENERATION_BITS, ReleasedAt};
 
-use crate::ledger::{Released, Who};
+use crate::ledger::{Anchored, Released, Who};
 
 /// An instance that got keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +27,25 @@ pub struct Mount {
     pub counter: u64,
     /// The file of the guest that it was given to.
     pub compose_hash: ComposeHash,
+    /// Whether that guest ends with its release statement.
+    pub stops: bool,
+    /// Last second of the newest statement of such a guest; 0 without one.
+    pub stated_until_secs: u64,
+    /// Whether such a guest said that nothing of its app runs any more.
+    pub ended: bool,
+}
+
+impl Mount {
+    /// A mount that begins.
+    pub(super) fn new(counter: u64, compose_hash: ComposeHash, stops: bool) -> Self {
+        Self { counter, compose_hash, stops, stated_until_secs: 0, ended: false }
+    }
+
+    /// The last second at which its guest may run, if that is known: it ends with its statement.
+    /// 0 where nothing is known, or the guest has ended.
+    pub(super) fn held_until_secs(&self) -> u64 {
+        if self.ended { 0 } else { self.stated_until_secs }
+    }
 }
 
 /// Values in the order in which each came first; the last one counts.
@@ -147,10 +166,15 @@ impl Instance {
         self.mount = Some(mount);
     }
 
-    pub(super) fn anchored(&mut self, generation: u64, epoch: Option<u32>) {
-        self.anchor = Some(generation);
-        if let Some(epoch) = epoch {
+    pub(super) fn anchored(&mut self, anchored: &Anchored) {
+        self.anchor = Some(anchored.generation);
+        if let Some(epoch) = anchored.epoch {
             (self.epoch, self.moves_to) = (epoch, None);
+        }
+        if let Some(mount) = &mut self.mount {
+            let until = anchored.stated_until_secs.unwrap_or_default();
+            mount.stated_until_secs = mount.stated_until_secs.max(until);
+            mount.ended = anchored.last;
         }
     }
 

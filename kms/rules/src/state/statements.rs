@@ -23,7 +23,8 @@ use crate::refused::Refused;
 ///
 /// # Errors
 /// If the guest would get no keys now, but for the rule that they are for the boot alone; or got
-/// them as something else, or has another mount.
+/// them as something else, or has another mount; or it ends with its statement, and none that holds
+/// stands in the ledger.
 pub fn release_statement(
     state: &State,
     guest: &Guest,
@@ -31,18 +32,19 @@ pub fn release_statement(
     open_counter: u64,
     clock_secs: u64,
 ) -> Result<ReleaseStatement, Refused> {
-    // It is renewed while the app runs.
-    let booting = Guest { ready: false, ..guest.clone() };
-    first(reasons(state, &booting, member, clock_secs))?;
+    let longest = stated_until(state, guest, member, open_counter, clock_secs)?;
     let instance = recorded(state, guest)?;
-    let (recorded, found) = (instance.os_image_hash(), guest.os_image_hash);
-    unless(recorded == found, || Refused::OtherImage { recorded, found })?;
-    check_mount(instance, guest, open_counter)?;
+    let mount = check_mount(instance, guest, open_counter)?;
+    let issued_secs = state.now(clock_secs);
+    let not_after_secs = match mount.stops {
+        // No longer than the ledger has it: its end is waited for before the disk is opened again.
+        true => longest.min(mount.stated_until_secs),
+        false => longest,
+    };
+    unless(issued_secs <= not_after_secs, || Refused::Unstated(open_counter))?;
     let policy = state.policy().ok_or(Refused::NoPolicy)?;
     let uncertified = || Refused::NotServing(Phase::Uncertified.name());
     let root = state.root_certificate().ok_or_else(uncertified)?;
-    let issued_secs = state.now(clock_secs);
-    let longest = issued_secs.saturating_add(MAX_RELEASE_SECS);
     Ok(ReleaseStatement {
         version: RELEASE_VERSION,
         key_provider_id: root.key_provider_id,
@@ -56,8 +58,31 @@ pub fn release_statement(
         policy_version: policy.version(),
         released: instance.released_at().ok_or(Refused::InstanceUnknown)?,
         issued_secs,
-        not_after_secs: longest.min(policy.file().not_after_secs),
+        not_after_secs,
     })
+}
+
+/// The last second of a statement that is made now.
+///
+/// # Errors
+/// As [`release_statement`].
+pub(super) fn stated_until(
+    state: &State,
+    guest: &Guest,
+    member: &Ed25519Key,
+    open_counter: u64,
+    clock_secs: u64,
+) -> Result<u64, Refused> {
+    // It is renewed while the app runs.
+    let booting = Guest { ready: false, ..guest.clone() };
+    first(reasons(state, &booting, member, clock_secs))?;
+    let instance = recorded(state, guest)?;
+    let (recorded, found) = (instance.os_image_hash(), guest.os_image_hash);
+    unless(recorded == found, || Refused::OtherImage { recorded, found })?;
+    check_mount(instance, guest, open_counter)?;
+    let policy = state.policy().ok_or(Refused::NoPolicy)?;
+    let longest = state.now(clock_secs).saturating_add(MAX_RELEASE_SECS);
+    Ok(longest.min(policy.file().not_after_secs))
 }
 
 /// Signs a statement with the identity of the newest root; `None` before owners certified it.

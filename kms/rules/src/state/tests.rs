@@ -6,3 +6,4 @@ mod members;
 mod owners;
 mod release;
 mod statements;
+mod stops;

@@ -228,11 +228,13 @@ impl From<DocumentRefused> for MemberError {
 }
 
 impl MemberError {
-    /// The HTTP status: 409 to a guest that must halt, 503 where another time may be better.
+    /// The HTTP status: 409 to a guest that must halt, 423 to one whose disk another
+    /// may still use, 503 where another time may be better.
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Prpc(error) => service::prpc::status(error),
             Self::Refused(refused) if refused.superseded() => StatusCode::CONFLICT,
+            Self::Refused(refused) if refused.held() => StatusCode::LOCKED,
             Self::Refused(refused)
                 if matches!(**refused, Refused::NotServing(_) | Refused::BootAuthSilent(_)) =>
             {

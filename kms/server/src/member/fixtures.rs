@@ -213,6 +213,7 @@ pub fn guest(instance: u8) -> Guest {
         reserves_report_data: true,
         ready: false,
         storage: "btrfs",
+        stops: false,
         tcb_status: TcbStatus::UpToDate,
         advisory_ids: Vec::new(),
         tcb_evaluation_number: 17,

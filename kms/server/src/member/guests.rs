@@ -112,8 +112,9 @@ impl Member {
     ) -> Result<Agreed<'_>, MemberError> {
         let decided = self.agreed(AGREED_WITHIN, |inner| Ok(decide(inner.state())?));
         if let Err(MemberError::Refused(refused)) = &decided
-            // Before it serves, a KMS has no ledger to write refusals into.
-            && !matches!(**refused, Refused::NotServing(_))
+            // Before it serves, a KMS has no ledger to write refusals into; and a guest that waits
+            // for its disk asks again and again.
+            && !matches!(**refused, Refused::NotServing(_) | Refused::Held { .. })
         {
             let recorded = self.agreed(RECORDED_WITHIN, |inner| {
                 Ok(state::refusal(inner.state(), guest, call, refused, now_secs))

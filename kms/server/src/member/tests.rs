@@ -11,10 +11,10 @@ use kms_rules::audit;
 use protocol::environment::{Header, Suite};
 use protocol::kms::{
     AcceptEnvVersionRequest, AcceptEnvVersionResponse, AnchorRequest, AnchorResponse, AppIdRequest,
-    AppKeyResponse, GetAppKeyRequest, GetMetaResponse, GetTempCaCertResponse, LedgerRequest,
-    LedgerResponse, OpenDiskRequest, OpenDiskResponse, PublicKeyResponse, PutImageRequest,
-    SUPERSEDED_STATUS, Share, SignCertRequest, SignCertResponse, SignedDocument, StatusResponse,
-    UNAVAILABLE_STATUS,
+    AppKeyResponse, GetAppKeyRequest, GetMetaResponse, GetTempCaCertResponse, HELD_STATUS,
+    LedgerRequest, LedgerResponse, OpenDiskRequest, OpenDiskResponse, PublicKeyResponse,
+    PutImageRequest, SUPERSEDED_STATUS, Share, SignCertRequest, SignCertResponse, SignedDocument,
+    StatusResponse, UNAVAILABLE_STATUS,
 };
 
 use super::fixtures::{Place, call, env_signer, guest};
@@ -37,7 +37,7 @@ fn anchor(member: &Member, instance: u8, open_counter: u64) -> Result<AnchorResp
     call(
         member,
         &of(instance),
-        Request::Anchor(AnchorRequest { open_counter, generation, epoch: 0 }),
+        Request::Anchor(AnchorRequest { open_counter, generation, epoch: 0, last: false }),
     )
 }
 
@@ -92,6 +92,34 @@ fn open_counters_rise_and_an_older_mount_is_superseded() {
     let error = anchor(&member, 1, first.open_counter).unwrap_err();
     assert!(error.to_string().starts_with("superseded"), "{error}");
     assert_eq!(error.status(), SUPERSEDED_STATUS);
+}
+
+#[test]
+fn a_disk_that_an_earlier_guest_may_use_is_waited_for() {
+    let data = tempfile::tempdir().unwrap();
+    let place = Place::new(data.path(), 1, 1);
+    let (member, _) = place.serving();
+    let stopping = Caller::Guest(Box::new(Guest { stops: true, ..guest(1) }));
+    let open = || -> Result<OpenDiskResponse, MemberError> {
+        call(&member, &stopping, Request::OpenDisk(OpenDiskRequest {}))
+    };
+    let anchor = |open_counter: u64, last| -> AnchorResponse {
+        let generation = open_counter << 40 | 7;
+        let request = AnchorRequest { open_counter, generation, epoch: 0, last };
+        call(&member, &stopping, Request::Anchor(request)).unwrap()
+    };
+    let _: AppKeyResponse =
+        call(&member, &stopping, Request::GetAppKey(GetAppKeyRequest::default())).unwrap();
+    let first = open().unwrap().open_counter;
+    assert!(anchor(first, false).release.contains("statement"));
+    let entries = place.status(&member).entries;
+    let held = open().unwrap_err();
+    assert_eq!(held.status(), HELD_STATUS);
+    assert!(held.to_string().contains("s more (until"), "{held}");
+    // A guest that waits fills no ledger.
+    assert_eq!(place.status(&member).entries, entries);
+    assert_eq!(anchor(first, true).release, "");
+    assert!(open().unwrap().open_counter > first);
 }
 
 #[test]

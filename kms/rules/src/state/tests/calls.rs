@@ -9,7 +9,7 @@ use crate::guest::Guest;
 use crate::refused::Refused;
 
 fn try_anchor(kms: &mut Kms, guest: &Guest, counter: u64, generation: u64) -> Result<(), Refused> {
-    let request = AnchorRequest { open_counter: counter, generation, epoch: 0 };
+    let request = AnchorRequest { open_counter: counter, generation, epoch: 0, last: false };
     let entry = anchor(&kms.state, guest, &MEMBER, &request, NOW)?;
     kms.append(entry);
     Ok(())
@@ -107,7 +107,7 @@ fn an_anchor_is_taken_from_no_container_and_by_no_process_that_may_not_serve() {
     let (told, stranger) =
         (generation(counter, 1), Guest { reserves_report_data: false, ..running() });
     assert_eq!(try_anchor(&mut kms, &stranger, counter, told), Err(Refused::TagsNotReserved));
-    let request = AnchorRequest { open_counter: counter, generation: told, epoch: 0 };
+    let request = AnchorRequest { open_counter: counter, generation: told, epoch: 0, last: false };
     let other = protocol::digest::Ed25519Key([78; 32]);
     let refused = anchor(&kms.state, &running(), &other, &request, NOW);
     assert_eq!(refused, Err(Refused::NotServing("waiting")));

@@ -49,7 +49,7 @@ fn second() -> Guest {
 fn move_disk(kms: &mut Kms, epoch: u32) -> Result<(), Refused> {
     let open_counter = kms.open(&guest(), NOW).unwrap();
     let generation = open_counter << GENERATION_BITS | 1;
-    let request = AnchorRequest { open_counter, generation, epoch };
+    let request = AnchorRequest { open_counter, generation, epoch, last: false };
     let entry = anchor(&kms.state, &guest(), &MEMBER, &request, NOW)?;
     kms.append(entry);
     Ok(())

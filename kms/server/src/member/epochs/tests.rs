@@ -66,7 +66,8 @@ fn moved(member: &Member, epoch: u32) {
     let request = Request::OpenDisk(OpenDiskRequest {});
     let opened: OpenDiskResponse = call(member, &caller, request).unwrap();
     let open_counter = opened.open_counter;
-    let request = AnchorRequest { open_counter, generation: open_counter << 40 | 7, epoch };
+    let request =
+        AnchorRequest { open_counter, generation: open_counter << 40 | 7, epoch, last: false };
     let _: AnchorResponse = call(member, &caller, Request::Anchor(request)).unwrap();
 }
 
