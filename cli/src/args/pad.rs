@@ -78,7 +78,9 @@ pub struct PadPack {
     /// Private keys of a member of the custodian, which signs the attributes; again for each.
     #[arg(long, value_name = "FILE")]
     pub key: Vec<PathBuf>,
-    /// A signed fact about the data: entries=100 is a number, text:… a text, hex:… bytes.
+    /// A signed fact about the data: entries=100 is a number, text:… a text, hex:… bytes;
+    /// input-of:, program-of: and output-of: a policy, and custodian-of: a public file, are bytes
+    /// of that file.
     #[arg(long, value_name = "NAME=VALUE")]
     pub attribute: Vec<String>,
     /// The delegator's key_provider_id, 64 hex digits; by default that of this user's own KMS.

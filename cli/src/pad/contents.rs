@@ -1,37 +1,62 @@
 //! Attributes as a person states them, and the contents that members of a custodian sign.
 
+use std::path::Path;
+
 use pad_format::contents::{Name, Origin, Value};
 use pad_format::{Attribute, Contents, Custodian, PadId, Policy};
 
+use super::custodian::Public;
 use super::keys::{MemberKeys, signed_by};
+use super::policies;
 use crate::failure::{Failure, Hint as _, Outcome};
 
 /// What an attribute looks like.
 const HINT: &str = "write NAME=VALUE: a number such as entries=100, or source=text:…, or \
-                    fingerprint=hex:…";
+                    fingerprint=hex:…; docs/pads.md has the other forms";
 
-/// Reads `entries=100`, `source=text:…` or `fingerprint=hex:…`.
+/// Reads `entries=100`, `source=text:…`, `fingerprint=hex:…`, or bytes that a file has.
 ///
 /// # Errors
-/// If the name or the value is none.
+/// If the name or the value is none, or the file is not what is asked of it.
 pub fn attribute(stated: &str) -> Outcome<(Name, Value)> {
     let refused = |what: String| Failure::new(what, HINT);
     let (name, value) = stated
         .split_once('=')
         .ok_or_else(|| refused(format!("the attribute {stated:?} has no value")))?;
     let name = Name::new(name).hint("an attribute", HINT)?;
-    let value = if let Some(text) = value.strip_prefix("text:") {
-        Value::Text(text.to_owned())
-    } else if let Some(digits) = value.strip_prefix("hex:") {
-        let bytes = hex::decode(digits);
-        Value::Bytes(bytes.map_err(|error| refused(format!("{stated:?}: {error}")))?)
-    } else if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        let number = value.parse();
-        Value::Integer(number.map_err(|_| refused(format!("{stated:?}: more than 64 bits")))?)
-    } else {
-        return Err(refused(format!("{stated:?}: neither a number nor text:… nor hex:…")));
+    let value = match value.split_once(':') {
+        Some(("text", text)) => Value::Text(text.to_owned()),
+        Some(("hex", digits)) => {
+            let bytes = hex::decode(digits);
+            Value::Bytes(bytes.map_err(|error| refused(format!("{stated:?}: {error}")))?)
+        }
+        Some((part, file)) => match of_file(part, Path::new(file))? {
+            Some(bytes) => Value::Bytes(bytes),
+            None => return Err(refused(format!("{stated:?}: {part}: is not known"))),
+        },
+        None if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let number = value.parse();
+            Value::Integer(number.map_err(|_| refused(format!("{stated:?}: more than 64 bits")))?)
+        }
+        None => return Err(refused(format!("{stated:?}: neither a number nor text:… nor hex:…"))),
     };
     Ok((name, value))
+}
+
+/// What a program is told by an attribute of the Pad that it is to propose: a part of a policy, or
+/// a custodian's id.
+fn of_file(part: &str, file: &Path) -> Outcome<Option<Vec<u8>>> {
+    let constraint: fn(Policy) -> Vec<u8> = match part {
+        "input-of" => |policy| policy.input_constraint,
+        "program-of" => |policy| policy.program_constraint,
+        "output-of" => |policy| policy.output_constraint,
+        "custodian-of" => {
+            let id = Public::load(file)?.custodian.id();
+            return Ok(Some(id.0.as_bytes().to_vec()));
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(constraint(policies::load(file)?.policy)))
 }
 
 /// The contents of a new Pad, whose attributes all these members sign.
@@ -80,6 +105,8 @@ mod tests {
             "=1",
             "print=hex:0",
             "entries=18446744073709551616",
+            "entries=other:100",
+            "model-input=input-of:/nonexistent.toml",
         ] {
             assert!(value(stated).is_err(), "{stated}");
         }

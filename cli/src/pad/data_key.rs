@@ -15,7 +15,7 @@ use crate::failure::{Failure, Outcome};
 use crate::{new_file, private};
 
 /// Largest file.
-const MAX_BYTES: usize = 2048;
+const MAX_BYTES: usize = 8 * 1024;
 /// What to do about a file that is none.
 const HINT: &str = "`dstyx pad pack` writes such a file beside its Pad, with .key behind its name";
 
@@ -29,6 +29,8 @@ pub struct DataKeyFile {
     pub custodian: CustodianId,
     /// What the Pad calls its key.
     pub key_id: KeyId,
+    /// The release list: the key is for runs whose engines are all among these, ascending.
+    pub engines: Vec<Sha256Digest>,
     /// The key.
     pub key: DataKey,
 }
@@ -41,6 +43,7 @@ struct Raw {
     pad: Sha256Digest,
     custodian: Sha256Digest,
     key_id: String,
+    engines: Vec<Sha256Digest>,
     data_key: Zeroizing<String>,
 }
 
@@ -52,10 +55,18 @@ impl DataKeyFile {
         name.into()
     }
 
-    /// Joins a key with what its Pad says of itself.
-    pub fn of(metadata: &Metadata, pad: PadDigest, key: DataKey) -> Self {
+    /// Joins a key with what its Pad says of itself, and the release list.
+    pub fn of(
+        metadata: &Metadata,
+        pad: PadDigest,
+        mut engines: Vec<Sha256Digest>,
+        key: DataKey,
+    ) -> Self {
+        engines.sort_unstable();
+        engines.dedup();
         let Metadata { pad_id, custodian, crypto, .. } = metadata;
-        Self { pad_id: *pad_id, pad, custodian: *custodian, key_id: crypto.key_id.clone(), key }
+        let (pad_id, custodian, key_id) = (*pad_id, *custodian, crypto.key_id.clone());
+        Self { pad_id, pad, custodian, key_id, engines, key }
     }
 
     /// Reads a file, which nobody else may read.
@@ -74,6 +85,9 @@ impl DataKeyFile {
 
     fn parse(bytes: &[u8]) -> Option<Self> {
         let raw: Raw = strict_json::parse(bytes, MAX_BYTES).ok()?;
+        if raw.engines.is_empty() || !raw.engines.is_sorted_by(|one, next| one < next) {
+            return None;
+        }
         let mut key = Zeroizing::new([0; DATA_KEY_BYTES]);
         hex::decode_to_slice(&*raw.data_key, &mut key[..]).ok()?;
         Some(Self {
@@ -81,6 +95,7 @@ impl DataKeyFile {
             pad: PadDigest(raw.pad),
             custodian: CustodianId(raw.custodian),
             key_id: KeyId::new(&hex::decode(&raw.key_id).ok()?).ok()?,
+            engines: raw.engines,
             key: DataKey::from_bytes(key),
         })
     }
@@ -95,6 +110,7 @@ impl DataKeyFile {
             pad: self.pad.0,
             custodian: self.custodian.0,
             key_id: hex::encode(self.key_id.as_bytes()),
+            engines: self.engines.clone(),
             data_key: Zeroizing::new(hex::encode(self.key.as_bytes())),
         };
         // Sized at once: a buffer that grows leaves copies of a secret behind.
@@ -134,6 +150,7 @@ mod tests {
             pad: PadDigest(Sha256Digest([1; 32])),
             custodian: CustodianId(Sha256Digest([2; 32])),
             key_id: KeyId::new(b"key-1").unwrap(),
+            engines: vec![Sha256Digest([3; 32]), Sha256Digest([4; 32])],
             key: DataKey::from_bytes(Zeroizing::new([0x42; 32])),
         }
     }
@@ -163,10 +180,28 @@ mod tests {
         private::create(&path, b"{\"data_key\": \"5ec2e7\"}").unwrap();
         let refused = DataKeyFile::load(&path).map(drop).unwrap_err();
         assert!(!format!("{refused} {}", refused.hint).contains("5ec2e7"), "{refused}");
-        let short = directory.path().join("short.key");
-        let Ok(()) = file().save(&short) else { panic!("not written") };
-        let json = std::fs::read_to_string(&short).unwrap().replace("4242\"", "42\"");
-        private::create(&path.with_extension("x"), json.as_bytes()).unwrap();
-        assert!(DataKeyFile::load(&path.with_extension("x")).is_err());
+    }
+
+    #[test]
+    fn a_file_with_another_key_or_release_list_is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.key");
+        file().save(&path).unwrap();
+        let good = std::fs::read_to_string(&path).unwrap();
+        assert!(DataKeyFile::parse(good.as_bytes()).is_some());
+        let (three, four) = ("03".repeat(32), "04".repeat(32));
+        for (from, to) in [
+            ("4242\"", "42\""),
+            (three.as_str(), four.as_str()),
+            (four.as_str(), three.as_str()),
+            (three.as_str(), "03"),
+            ("\"key_id\": \"", "\"key_id\": \"0"),
+            ("\"pad_id\"", "\"pad\""),
+            ("{", "{ \"more\": 1,"),
+        ] {
+            let changed = good.replacen(from, to, 1);
+            assert_ne!(changed, good);
+            assert!(DataKeyFile::parse(changed.as_bytes()).is_none(), "{changed}");
+        }
     }
 }

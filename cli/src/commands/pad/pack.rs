@@ -126,7 +126,8 @@ fn seal(
     let new = out
         .into_inner()
         .map_err(|error| Failure::new(error.error(), "is there room on the disk?"))?;
-    Ok((new, DataKeyFile::of(&metadata, digest, key)))
+    let engines = packing.contents.policies.iter().map(|policy| policy.engine).collect();
+    Ok((new, DataKeyFile::of(&metadata, digest, engines, key)))
 }
 
 fn unpacked(file: &Path, error: &PackError) -> Failure {

@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use clap::Parser as _;
+use pad_format::contents::Value;
 use protocol::digest::Sha256Digest;
 use tempfile::TempDir;
 
@@ -12,6 +13,8 @@ use crate::args::{Cli, Command};
 use crate::failure::{Failure, Outcome};
 use crate::output::Output;
 use crate::pad::custodian::Public;
+use crate::pad::data_key::DataKeyFile;
+use crate::pad::sealed;
 
 /// A directory in which commands are typed.
 struct Bench(TempDir);
@@ -192,6 +195,32 @@ fn a_file_goes_into_a_pad_and_out_again() {
         fs::read(bench.path("data.csv")).unwrap()
     );
     assert_eq!(mode(&bench.path("again.csv")), 0o600);
+}
+
+#[test]
+fn a_pad_tells_a_program_the_policy_of_what_it_is_to_propose() {
+    let bench = Bench::with_custodians();
+    let [policy, custodian] = ["a.toml", "d.custodian"].map(|name| bench.path(name));
+    let (policy, custodian) = (policy.display(), custodian.display());
+    bench.run(&format!(
+        "{PACK} {DELEGATOR} --attribute model-input=input-of:{policy} \
+         --attribute model-program=program-of:{policy} \
+         --attribute model-output=output-of:{policy} \
+         --attribute model-custodian=custodian-of:{custodian}"
+    ));
+    let key = DataKeyFile::load(&bench.path("data.csv.pad.key")).unwrap();
+    assert_eq!(key.engines, [Sha256Digest::of(b"the engine")]);
+    let opened = sealed::opened(&bench.path("data.csv.pad"), &key).unwrap();
+    let contents = opened.contents();
+    let value = |name| match &contents.attribute(name).unwrap().value {
+        Value::Bytes(bytes) => bytes.clone(),
+        _ => panic!("no bytes"),
+    };
+    assert_eq!(value("model-input"), contents.policies[0].input_constraint);
+    assert_eq!(value("model-program"), contents.policies[0].program_constraint);
+    assert_eq!(value("model-output"), contents.policies[0].output_constraint);
+    let joint = Public::load(&bench.path("d.custodian")).unwrap().custodian.id();
+    assert_eq!(value("model-custodian"), joint.0.as_bytes());
 }
 
 #[test]
