@@ -38,8 +38,8 @@ impl Drop for Hosts {
     }
 }
 
-/// One process makes the root and the others join it; one is killed, and the others decide without
-/// it; it comes back as another member.
+/// One process makes the root and the others join it; another epoch begins, whose root each has;
+/// one process is killed, and the others decide without it; it comes back as another member.
 pub fn decide_together() {
     let hosts = Hosts::of_three();
     let owner = hosts.users[0].dstyx(["kms", "init"]);
@@ -57,13 +57,18 @@ pub fn decide_together() {
     assert_eq!((next.code, next.text("/status/state")), (0, "serving"), "{next:#?}");
     hosts.set_policy(0, &app_compose, 1);
     for host in [1, 2] {
-        hosts.serves(host, &app_compose, 1);
+        hosts.serves(host, &app_compose, (1, 1));
+    }
+    let begun = hosts.owner(1, &app_compose, &["epoch", "new"]);
+    assert_eq!(begun.code, 0, "{begun:#?}");
+    for host in 0..3 {
+        hosts.serves(host, &app_compose, (1, 2));
     }
 
     // Two of three decide; that they have one ledger, every entry of it shows.
     cut_power(&hosts.users[0], MACHINE);
     hosts.set_policy(1, &app_compose, 2);
-    hosts.serves(2, &app_compose, 2);
+    hosts.serves(2, &app_compose, (2, 2));
     let ledger = hosts.directory.path().join("ledger").display().to_string();
     let exported = hosts.owner(2, &app_compose, &["ledger", "export", &ledger]);
     assert_eq!(exported.code, 0, "{exported:#?}");
@@ -74,7 +79,7 @@ pub fn decide_together() {
 
     // Without a share and without an owner's word.
     hosts.start(0, &[]);
-    hosts.serves(0, &app_compose, 2);
+    hosts.serves(0, &app_compose, (2, 2));
 }
 
 impl Hosts {
@@ -151,13 +156,19 @@ impl Hosts {
         status.json["status"]["policy_version"].as_u64().unwrap_or_default()
     }
 
-    /// Waits until the process of a host serves, and has this policy.
-    fn serves(&self, host: usize, app_compose: &Path, policy_version: u64) {
+    /// Waits until the process of a host serves with this policy in this epoch, and has the words of
+    /// all members for one history.
+    fn serves(&self, host: usize, app_compose: &Path, (policy_version, epoch): (u64, u32)) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let status = self.owner(host, app_compose, &["status"]);
             let shown = &status.json["status"];
-            if shown["state"] == "serving" && shown["policy_version"] == policy_version {
+            let members = shown["heads"].as_array().map(Vec::len);
+            if shown["state"] == "serving"
+                && (&shown["policy_version"], &shown["epoch"])
+                    == (&policy_version.into(), &epoch.into())
+                && members == Some(3)
+            {
                 return;
             }
             let consoles = || {
