@@ -209,6 +209,8 @@ pub enum Part {
     Examples,
     /// The container image of the key management service.
     Kms,
+    /// The program that runs policy engines and consumers of Pads.
+    Pads,
 }
 
 /// Options of `release`.

@@ -46,12 +46,14 @@ pub enum Target {
     Examples,
     /// The image of the key management service.
     Kms,
+    /// The sandbox of Pads.
+    Pads,
 }
 
 impl Target {
     /// In the order of their building times, the shortest first.
-    pub const ALL: [Self; 5] =
-        [Self::Examples, Self::Kms, Self::Initrd, Self::Firmware, Self::Kernel];
+    pub const ALL: [Self; 6] =
+        [Self::Examples, Self::Kms, Self::Pads, Self::Initrd, Self::Firmware, Self::Kernel];
 
     /// As the command line spells it.
     #[must_use]
@@ -62,6 +64,7 @@ impl Target {
             Self::Initrd => "initrd",
             Self::Examples => "examples",
             Self::Kms => "kms",
+            Self::Pads => "pads",
         }
     }
 }
@@ -90,6 +93,7 @@ impl<'a> Recipes<'a> {
                 EXAMPLES.iter().map(|app| self.app(app)).collect::<Result<_, _>>()?
             }
             Target::Kms => vec![self.app(&KMS)?],
+            Target::Pads => vec![self.pad_runner()?],
         })
     }
 

@@ -29,30 +29,37 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 pub struct Programs<'a> {
     /// The recipe's name.
     pub name: &'a str,
+    /// Directory of the workspace that is built, relative to the checkout; empty for the one at the
+    /// top. Another one is a single package, which takes members of that at the top by their paths.
+    pub workspace: &'a str,
     /// Packages of the workspace.
     pub packages: &'a [&'a str],
     /// Binaries of these packages; the recipe's outputs.
     pub binaries: &'a [&'a str],
-    /// Further files or directories, relative to the workspace, that the packages include.
+    /// Further files or directories, relative to the checkout, that the packages include.
     pub extra: &'a [&'a str],
 }
 
-/// A recipe that compiles `programs` of the workspace at `workspace`: release profile,
-/// statically linked, no path of the build inside.
+/// A recipe that compiles `programs` of the checkout at `checkout`: release profile, statically
+/// linked, no path of the build inside.
 ///
 /// # Errors
 /// If a package is unknown, a crate cannot be had, or the cache fails.
 pub fn recipe(
     builder: &Builder,
-    workspace: &Path,
+    checkout: &Path,
     programs: &Programs<'_>,
 ) -> Result<Recipe, RustError> {
-    let pruned = pruned::Workspace::read(workspace, programs.packages)?;
+    let pruned = match programs.workspace {
+        "" => pruned::Workspace::read(checkout, programs.packages)?,
+        nested => pruned::Workspace::read_nested(checkout, nested)?,
+    };
+    let workspace = checkout.join(programs.workspace);
     let mut sources = BTreeMap::new();
-    for (name, tree) in crates::trees(builder.cache(), workspace, &pruned.crates)? {
+    for (name, tree) in crates::trees(builder.cache(), &workspace, &pruned.crates)? {
         sources.insert(format!("crates/{name}"), Input::Tree(tree));
     }
-    let tree = checkout(builder.cache(), workspace, &pruned, programs.extra)?;
+    let tree = packages(builder.cache(), checkout, &pruned, programs)?;
     sources.insert("workspace".into(), Input::Tree(tree));
     let outputs: Vec<String> = programs.binaries.iter().map(|&name| name.into()).collect();
     Ok(Recipe {
@@ -67,44 +74,46 @@ pub fn recipe(
     })
 }
 
-/// The packages' directories without their tests, and the two files at the top rewritten.
-fn checkout(
+/// The packages' directories without their tests, and their workspace's two files rewritten.
+fn packages(
     cache: &Cache,
-    workspace: &Path,
+    checkout: &Path,
     pruned: &pruned::Workspace,
-    extra: &[&str],
+    programs: &Programs<'_>,
 ) -> Result<Tree, RustError> {
-    let mut paths: Vec<String> = extra.iter().map(|&path| path.into()).collect();
+    let mut paths: Vec<String> = programs.extra.iter().map(|&path| path.into()).collect();
     for member in pruned.members.keys() {
-        for entry in fs::read_dir(workspace.join(member))? {
+        for entry in fs::read_dir(checkout.join(member))? {
             let name = entry?.file_name().to_string_lossy().into_owned();
             if is_input(&name) {
                 paths.push(format!("{member}/{name}"));
             }
         }
     }
+    let lock = Path::new(programs.workspace).join("Cargo.lock");
     let made = pruned
         .members
         .iter()
         .map(|(member, manifest)| (format!("{member}/Cargo.toml"), manifest.clone().into_bytes()))
         .chain([
             ("Cargo.toml".to_owned(), pruned.manifest.clone().into_bytes()),
-            ("Cargo.lock".to_owned(), pruned.lock.clone().into_bytes()),
+            (lock.to_string_lossy().into_owned(), pruned.lock.clone().into_bytes()),
         ])
         .collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-    Ok(Tree::of_checkout_with(cache, workspace, &paths, made)?)
+    Ok(Tree::of_checkout_with(cache, checkout, &paths, made)?)
 }
 
 /// Whether an entry of a package's directory is an input of its programs. A compose file, and the
 /// measured file that is made of it, name what was built.
 fn is_input(name: &str) -> bool {
-    const OTHERS: [&str; 8] = [
+    const OTHERS: [&str; 9] = [
         "tests",
         "benches",
         "examples",
         "target",
         "Cargo.toml",
+        "Cargo.lock",
         "deploy",
         "docker-compose.yml",
         "app-compose.json",
@@ -132,7 +141,8 @@ fn steps(programs: &Programs<'_>) -> Vec<Command> {
     install.push("{out}".into());
     vec![
         Command::new(["cp", "-r", "{src}/workspace", "{work}/workspace"]),
-        Command::new(build).dir("{work}/workspace"),
+        Command::new(build)
+            .dir(format!("{{work}}/workspace/{}", programs.workspace).trim_end_matches('/')),
         Command::new(install),
     ]
 }

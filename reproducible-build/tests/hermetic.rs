@@ -249,8 +249,13 @@ fn a_rust_program_is_static_and_equal() -> Result<(), Failed> {
         std::fs::write(path, text)?;
     }
     let builder = builder()?;
-    let programs =
-        Programs { name: "test-rust", packages: &["app"], binaries: &["app"], extra: &[] };
+    let programs = Programs {
+        name: "test-rust",
+        workspace: "",
+        packages: &["app"],
+        binaries: &["app"],
+        extra: &[],
+    };
     let recipe = rust::recipe(&builder, workspace.path(), &programs)?;
     let (first, second) = (builder.again(Variation::first())?, rebuild::second_builder(&builder)?);
     let proof = rebuild::prove(&first, &second, &recipe)?;

@@ -50,7 +50,8 @@ impl Recipes<'_> {
     pub fn app(&self, app: &OwnApp) -> Result<Arc<Recipe>, BuildImageError> {
         let recipe_name = format!("app-{}", app.name);
         let (packages, binaries) = (&[app.name][..], &[app.name][..]);
-        let programs = Programs { name: &recipe_name, packages, binaries, extra: &[] };
+        let programs =
+            Programs { name: &recipe_name, workspace: "", packages, binaries, extra: &[] };
         Ok(Arc::new(rust::recipe(self.builder, self.checkout, &programs)?))
     }
 }

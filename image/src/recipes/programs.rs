@@ -12,6 +12,9 @@ use crate::BuildImageError;
 const PACKAGES: [&str; 3] = ["init", "guest-agent", "container-helper"];
 const BINARIES: [&str; 3] = ["init", "guest-agent", "container-helper"];
 
+/// The program that runs policy engines and consumers of Pads.
+const PAD_RUNNER: &str = "pad-runner";
+
 /// The output that names the crates, one `name vVERSION (where)|licence` a line.
 pub(super) const CRATES: &str = "crates.list";
 
@@ -21,12 +24,32 @@ impl Recipes<'_> {
     /// # Errors
     /// If a crate of `Cargo.lock` cannot be had.
     pub fn programs(&self) -> Result<Arc<Recipe>, BuildImageError> {
-        let programs =
-            Programs { name: "programs", packages: &PACKAGES, binaries: &BINARIES, extra: &[] };
+        let programs = Programs {
+            name: "programs",
+            workspace: "",
+            packages: &PACKAGES,
+            binaries: &BINARIES,
+            extra: &[],
+        };
         let mut recipe = rust::recipe(self.builder, self.checkout, &programs)?;
         recipe.steps.push(crate_list());
         recipe.outputs.push(CRATES.into());
         Ok(Arc::new(recipe))
+    }
+
+    /// Leaves `pad-runner`, which is a workspace of its own.
+    ///
+    /// # Errors
+    /// If a crate of its `Cargo.lock` cannot be had.
+    pub fn pad_runner(&self) -> Result<Arc<Recipe>, BuildImageError> {
+        let programs = Programs {
+            name: PAD_RUNNER,
+            workspace: "pads/runner",
+            packages: &[PAD_RUNNER],
+            binaries: &[PAD_RUNNER],
+            extra: &["pads/wit"],
+        };
+        Ok(Arc::new(rust::recipe(self.builder, self.checkout, &programs)?))
     }
 
     /// Leaves `ca-certificates.crt`: Debian's bundle, from the locked package.

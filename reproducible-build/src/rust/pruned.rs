@@ -2,9 +2,12 @@
 //!
 //! Development dependencies, tests and the other members are left out, in the
 //! manifests and in the lock; cargo then resolves offline to what is there.
+//!
+//! A package that is a workspace of its own inside the other one has its own lock. It takes members
+//! of the other one by their paths, and these inherit from the manifest at the top.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use fs_err as fs;
 use toml::{Table, Value};
@@ -25,28 +28,55 @@ pub(super) struct Pinned {
 pub(super) struct Workspace {
     /// The manifest at the top.
     pub(super) manifest: String,
-    /// The lock.
+    /// The lock, of the workspace that is built.
     pub(super) lock: String,
-    /// Directory of each member, with its manifest.
+    /// Directory of each package, with its manifest.
     pub(super) members: BTreeMap<String, String>,
     /// Crates of the registry.
     pub(super) crates: BTreeSet<Pinned>,
 }
 
 impl Workspace {
+    /// What `packages` need, members of the workspace at `workspace`.
     pub(super) fn read(workspace: &Path, packages: &[&str]) -> Result<Self, RustError> {
-        let mut manifest = read(&workspace.join("Cargo.toml"))?;
-        let mut lock = read(&workspace.join("Cargo.lock"))?;
+        let manifest = read(&workspace.join("Cargo.toml"))?;
         let all = all_members(workspace, &manifest)?;
         let members = reachable_members(&all, packages)?;
-        let crates =
-            prune_lock(&mut lock, &members).map_err(|what| shape(workspace, "Cargo.lock", what))?;
-        prune_manifest(&mut manifest, &members)
-            .map_err(|what| shape(workspace, "Cargo.toml", what))?;
+        Self::of(workspace, manifest, &members, Path::new(""), &members)
+    }
+
+    /// What the package in `directory` needs, which is a workspace of its own.
+    pub(super) fn read_nested(workspace: &Path, directory: &str) -> Result<Self, RustError> {
+        let manifest = read(&workspace.join("Cargo.toml"))?;
+        let (name, nested) = member(workspace, directory)?;
+        let all = all_members(workspace, &manifest)?;
+        let wanted: Vec<&str> = nested.dependencies().into_iter().collect();
+        let outer: Vec<&str> = wanted.into_iter().filter(|name| all.contains_key(*name)).collect();
+        let members = reachable_members(&all, &outer)?;
+        let mut packages = members.clone();
+        packages.insert(&name, &nested);
+        Self::of(workspace, manifest, &members, Path::new(directory), &packages)
+    }
+
+    /// `members` of the workspace whose manifest is at the top; `packages` of the lock that lies in
+    /// `directory`.
+    fn of(
+        workspace: &Path,
+        mut manifest: Table,
+        members: &Members<'_>,
+        directory: &Path,
+        packages: &Members<'_>,
+    ) -> Result<Self, RustError> {
+        let lock_file = directory.join("Cargo.lock");
+        let mut lock = read(&workspace.join(&lock_file))?;
+        let crates = prune_lock(&mut lock, packages)
+            .map_err(|what| RustError::Shape(workspace.join(&lock_file), what))?;
+        prune_manifest(&mut manifest, members)
+            .map_err(|what| RustError::Shape(workspace.join("Cargo.toml"), what))?;
         Ok(Self {
             manifest: manifest.to_string(),
             lock: lock.to_string(),
-            members: members
+            members: packages
                 .values()
                 .map(|m| (m.directory.clone(), m.manifest.to_string()))
                 .collect(),
@@ -90,28 +120,25 @@ fn read(path: &Path) -> Result<Table, RustError> {
     text.parse().map_err(|error| RustError::Syntax(path.into(), Box::new(error)))
 }
 
-fn shape(workspace: &Path, file: &str, what: String) -> RustError {
-    RustError::Shape(workspace.join(file), what)
-}
-
 /// Every member by its package name, without what only tests need.
 fn all_members(workspace: &Path, manifest: &Table) -> Result<BTreeMap<String, Member>, RustError> {
-    let missing = |file: PathBuf, what: &str| RustError::Shape(file, what.into());
     let listed = manifest.get("workspace").and_then(|w| w.get("members")).and_then(Value::as_array);
-    let listed =
-        listed.ok_or_else(|| missing(workspace.join("Cargo.toml"), "workspace.members"))?;
-    let mut all = BTreeMap::new();
-    for directory in listed.iter().filter_map(Value::as_str) {
-        let path = workspace.join(directory).join("Cargo.toml");
-        let mut manifest = read(&path)?;
-        for key in ["dev-dependencies", "test", "bench", "example"] {
-            manifest.remove(key);
-        }
-        let name = manifest.get("package").and_then(|p| p.get("name")).and_then(Value::as_str);
-        let name = name.ok_or_else(|| missing(path, "package.name"))?.to_owned();
-        all.insert(name, Member { directory: directory.to_owned(), manifest });
+    let listed = listed.ok_or_else(|| {
+        RustError::Shape(workspace.join("Cargo.toml"), "workspace.members".into())
+    })?;
+    listed.iter().filter_map(Value::as_str).map(|at| member(workspace, at)).collect()
+}
+
+/// The package in `directory` with its name, without what only tests need.
+fn member(workspace: &Path, directory: &str) -> Result<(String, Member), RustError> {
+    let path = workspace.join(directory).join("Cargo.toml");
+    let mut manifest = read(&path)?;
+    for key in ["dev-dependencies", "test", "bench", "example"] {
+        manifest.remove(key);
     }
-    Ok(all)
+    let name = manifest.get("package").and_then(|p| p.get("name")).and_then(Value::as_str);
+    let name = name.ok_or_else(|| RustError::Shape(path, "package.name".into()))?.to_owned();
+    Ok((name, Member { directory: directory.to_owned(), manifest }))
 }
 
 fn reachable_members<'a>(
@@ -282,6 +309,27 @@ mod tests {
         assert_eq!(crates, ["dep 2.0.0", "serde 1.0.0"]);
         assert!(!pruned.lock.contains("tokio") && !pruned.manifest.contains("tokio"));
         assert!(!pruned.members["a"].contains("tokio") && !pruned.members["a"].contains("test"));
+    }
+
+    #[test]
+    fn a_workspace_inside_has_its_own_lock_and_members_of_the_other() {
+        let dir = workspace();
+        let nested = dir.path().join("n");
+        fs::create_dir(&nested).unwrap();
+        let manifest = "[workspace]\n[package]\nname = \"n\"\n[dependencies]\nb = { path = \"../b\" }\n[dev-dependencies]\ntokio = \"1\"\n";
+        fs::write(nested.join("Cargo.toml"), manifest).unwrap();
+        let lock = fs::read_to_string(dir.path().join("Cargo.lock")).unwrap();
+        let lock = lock.replace("name = \"a\"", "name = \"n\"");
+        fs::write(
+            nested.join("Cargo.lock"),
+            lock.replace("serde\"\nversion = \"1.0.0", "serde\"\nversion = \"1.2.0"),
+        )
+        .unwrap();
+        let pruned = Workspace::read_nested(dir.path(), "n").unwrap();
+        assert_eq!(pruned.members.keys().collect::<Vec<_>>(), ["b", "n"]);
+        assert!(pruned.manifest.contains("members = [\"b\"]"), "{}", pruned.manifest);
+        assert!(!pruned.members["n"].contains("tokio") && !pruned.lock.contains("tokio"));
+        assert!(pruned.crates.iter().any(|c| (&*c.name, &*c.version) == ("serde", "1.2.0")));
     }
 
     #[test]
