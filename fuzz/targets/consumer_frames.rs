@@ -6,6 +6,7 @@
 use libfuzzer_sys::fuzz_target;
 use pad_run::frames::{self, Frame, HEAD_BYTES, Reply, Request};
 use pad_run::{Answer, Judge, MAX_OUTPUT_BYTES, Pad, Proposal, Run};
+use zeroize::Zeroizing;
 
 /// Pads that were submitted.
 const PADS: u32 = 5;
@@ -31,7 +32,7 @@ impl Judge for Judged {
         Answer::Allowed
     }
 
-    fn output(&mut self, pads: &[Pad], proposal: &Proposal, data: &[u8]) -> Answer {
+    fn output(&mut self, pads: &[Pad], proposal: Proposal, data: Zeroizing<Vec<u8>>) -> Answer {
         assert_eq!(self.dataset.as_deref(), Some(pads));
         assert_eq!(proposal.size_bytes, data.len() as u64);
         assert!(proposal.size_bytes <= MAX_OUTPUT_BYTES);

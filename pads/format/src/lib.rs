@@ -19,6 +19,7 @@ mod layout;
 pub mod metadata;
 pub mod reader;
 pub mod run;
+pub mod sealed;
 pub mod update;
 pub mod uuid;
 pub mod writer;

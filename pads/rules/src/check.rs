@@ -104,6 +104,14 @@ impl Sums {
     }
 }
 
+/// How much of a share's number the Pad's custodian has, and all that count together; `None` if the
+/// rule cannot be computed. It explains a refusal, and decides nothing.
+pub fn counted(share: &Share, pad_id: &[u8; 16], set: &DataSet) -> Option<(u128, u128)> {
+    let pad = set.pads.iter().find(|pad| pad.id == *pad_id)?;
+    let sums = Sums::of(share, set)?;
+    Some((*sums.each.get(&pad.custodian)?, sums.all))
+}
+
 /// The check by the policy of one Pad.
 ///
 /// # Errors

@@ -23,7 +23,7 @@ mod model;
 #[cfg(test)]
 mod scenario;
 
-pub use check::{InputCheck, QuotaUse, check_input, check_output, check_update};
+pub use check::{InputCheck, QuotaUse, check_input, check_output, check_update, counted};
 pub use data_set::{DataSet, Output, Pad, PlainInput, Proposal, Statement};
 pub use policy::{Constraints, SharePolicy};
 pub use quota::Spent;

@@ -35,6 +35,27 @@ pub enum Code {
 }
 
 impl Code {
+    const ALL: [Self; 13] = [
+        Self::Policy,
+        Self::DataSet,
+        Self::Program,
+        Self::Owner,
+        Self::Quota,
+        Self::MaxShare,
+        Self::MinShare,
+        Self::Unsigned,
+        Self::PlainInput,
+        Self::Custodian,
+        Self::SamePolicy,
+        Self::PlainResult,
+        Self::Update,
+    ];
+
+    /// The code with this number.
+    pub fn of_number(number: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| *code as u16 == number)
+    }
+
     /// The rule's name in a policy file.
     pub fn name(self) -> &'static str {
         match self {

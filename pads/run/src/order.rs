@@ -38,7 +38,7 @@ pub trait Judge {
     fn dataset(&mut self, pads: &[Pad]) -> Answer;
 
     /// May this output of a run on these Pads leave?
-    fn output(&mut self, pads: &[Pad], proposal: &Proposal, data: &[u8]) -> Answer;
+    fn output(&mut self, pads: &[Pad], proposal: Proposal, data: Zeroizing<Vec<u8>>) -> Answer;
 }
 
 /// A dataset that waits for Pads. Nothing was decided about it.
@@ -148,8 +148,9 @@ impl Receiving {
 
     /// Asks the judge about the whole output, and goes on with the dataset.
     pub fn judge(self, judge: &mut dyn Judge) -> (Open, Answer) {
-        let answer = judge.output(&self.open.pads, &self.proposal, &self.data);
-        (self.open, answer)
+        let Self { open, proposal, data } = self;
+        let answer = judge.output(&open.pads, proposal, data);
+        (open, answer)
     }
 }
 
@@ -334,7 +335,7 @@ mod tests {
             self.answer
         }
 
-        fn output(&mut self, _: &[Pad], _: &Proposal, data: &[u8]) -> Answer {
+        fn output(&mut self, _: &[Pad], _: Proposal, data: Zeroizing<Vec<u8>>) -> Answer {
             self.outputs.push(data.to_vec());
             self.answer
         }

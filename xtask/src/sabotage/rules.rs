@@ -33,7 +33,7 @@ pub struct Family {
 }
 
 /// All families but the judgement.
-pub const FAMILIES: [Family; 6] = [
+pub const FAMILIES: [Family; 7] = [
     Family {
         name: "release",
         files: &[
@@ -65,6 +65,16 @@ pub const FAMILIES: [Family; 6] = [
         files: &["attestation/src/kms.rs", "attestation/src/signatures.rs"],
         fields_of: &[],
         tests: &["--package", "tests", "--test", "promises", "--", "kms_identity::"],
+    },
+    Family {
+        name: "pads",
+        files: &[
+            "pads/pipeline/src/submission.rs",
+            "pads/pipeline/src/dataset.rs",
+            "pads/pipeline/src/output.rs",
+        ],
+        fields_of: &[],
+        tests: &["--package", "pad-pipeline", "--lib"],
     },
     Family {
         name: "channel",

@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kms-rules", &["protocol", "attestation"]),
     ("kms", &["protocol", "attestation", "channel", "service", "pccs", "kms-rules"]),
     ("pad-run", &["protocol"]),
+    ("pad-pipeline", &["protocol", "pad-cbor", "pad-format", "pad-rules", "pad-run"]),
     ("pad-runner", &["pad-run"]),
     ("tee", &["protocol"]),
     ("service", &["protocol"]),
@@ -112,6 +113,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("pad-rules", &["protocol", "getrandom", "sha2", "hex", "serde", "aws-lc-sys"]),
     ("pad-format", &["ring", "openssl-sys", "tokio", "rustix", "nix", "ureq"]),
     ("pad-run", &["tokio", "rustix", "nix", "ureq", "wasmtime"]),
+    ("pad-pipeline", &["ring", "openssl-sys", "tokio", "rustix", "nix", "ureq", "wasmtime"]),
     // No WASI: neither wasmtime's nor any other; what is not linked is offered to no program.
     ("pad-runner", &["tokio", "rustls", "wasmtime-wasi", "wasi-common", "wasmtime-wasi-http"]),
     ("protocol", &["tokio", "rustix", "nix", "ureq"]),

@@ -274,7 +274,7 @@ mod tests {
             Answer::Allowed
         }
 
-        fn output(&mut self, _: &[Pad], _: &Proposal, _: &[u8]) -> Answer {
+        fn output(&mut self, _: &[Pad], _: Proposal, _: Zeroizing<Vec<u8>>) -> Answer {
             self.outputs += 1;
             Answer::Allowed
         }

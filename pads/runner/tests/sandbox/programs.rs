@@ -221,7 +221,7 @@ impl Judge for Hospital {
         }
     }
 
-    fn output(&mut self, _: &[Pad], _: &Proposal, data: &[u8]) -> Answer {
+    fn output(&mut self, _: &[Pad], _: Proposal, data: Zeroizing<Vec<u8>>) -> Answer {
         if data.starts_with(REFUSED) {
             self.refused.push(data.to_vec());
             return Answer::Refused;
