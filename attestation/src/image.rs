@@ -10,13 +10,16 @@ use measurement::{FactsError, FirmwareLayout, ImageFacts, ImageFiles, PartsAtHan
 use protocol::digest::OsImageHash;
 use protocol::image::{Flavour, ImageError, ImageManifest, MachineFacts};
 
+use crate::predictions::Predictions;
 use crate::stated::StatedFirmware;
 
-/// An image whose list could be read and whose given parts are those of the list.
+/// An image whose list could be read and whose given parts are those of the list. Where one judges
+/// many guests, it keeps the registers that it was asked for last.
 #[derive(Debug)]
 pub struct Image {
     os_image_hash: OsImageHash,
     kind: Kind,
+    predictions: Predictions,
 }
 
 /// The files of an image of dstyx that lie beside its image.json.
@@ -76,7 +79,7 @@ impl Image {
         };
         ImageFacts::check_parts(&manifest, at_hand)?;
         let kind = Kind::Ours(Box::new(manifest), parts);
-        Ok(Self { os_image_hash: OsImageHash::of(json), kind })
+        Ok(Self::of(OsImageHash::of(json), kind))
     }
 
     /// A dstack image's checksum list, metadata and parts; each must be on the list.
@@ -88,7 +91,7 @@ impl Image {
         checksums.check(&metadata.kernel, &parts.kernel)?;
         checksums.check(&metadata.initrd, &parts.initrd)?;
         let kind = Kind::DstackFiles(Box::new(metadata), parts);
-        Ok(Self { os_image_hash: checksums.os_image_hash, kind })
+        Ok(Self::of(checksums.os_image_hash, kind))
     }
 
     /// A dstack image's checksum list and what it states of the image's measurements.
@@ -97,7 +100,16 @@ impl Image {
         checksums.check(dstack_image::MEASUREMENT_FILE, &cbor)?;
         dstack_image::facts(&cbor)?;
         let kind = Kind::DstackMeasurement(cbor);
-        Ok(Self { os_image_hash: checksums.os_image_hash, kind })
+        Ok(Self::of(checksums.os_image_hash, kind))
+    }
+
+    fn of(os_image_hash: OsImageHash, kind: Kind) -> Self {
+        Self { os_image_hash, kind, predictions: Predictions::default() }
+    }
+
+    /// The registers that were predicted from [`Self::facts`] before.
+    pub(crate) fn predictions(&self) -> &Predictions {
+        &self.predictions
     }
 
     /// The image's name: SHA-256 of the file that lists its parts.

@@ -25,6 +25,7 @@ pub mod kms;
 pub mod owner;
 mod platform_key;
 pub mod policy;
+mod predictions;
 mod reference;
 mod refusal;
 pub mod release_statement;

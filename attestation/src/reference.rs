@@ -7,7 +7,7 @@ use measurement::explain::{
 };
 use measurement::{
     Compared, Event, FirmwareLayout, ImageFacts, Origin, PredictError, QemuProfile, Register,
-    predict_each, replay,
+    replay,
 };
 use protocol::digest::Sha384Digest;
 use protocol::event_log::{self, RawEvent};
@@ -47,9 +47,9 @@ pub fn expected_registers(
     evidence: &Evidence,
 ) -> Result<ExpectedRegisters, ImageFault> {
     let inputs = PredictionInputs::new(stated, evidence)?;
-    let each = predict_each(&inputs.facts, &inputs.shape);
-    let found = found(evidence);
-    let explanations = found.map(|found| explain(&inputs.known(), &found)).unwrap_or_default();
+    let (known, found) = (inputs.known(), found(evidence));
+    let each = stated.image.predictions().of(&inputs.facts, &inputs.shape);
+    let explanations = found.map(|found| explain(&known, &each, &found)).unwrap_or_default();
     let rows =
         Rows { source: inputs.source(), found, cross_check: inputs.cross_check(stated.image) };
     let why = |error: PredictError| inputs.unpredicted(&error);
@@ -96,9 +96,10 @@ pub fn predicted(
     evidence: &Evidence,
 ) -> Result<[Predicted; 4], ImageFault> {
     let inputs = PredictionInputs::new(stated, evidence)?;
-    let each = predict_each(&inputs.facts, &inputs.shape);
+    let known = inputs.known();
+    let each = stated.image.predictions().of(&inputs.facts, &inputs.shape);
     let Explanations { mrtd, rtmr0, rtmr1, rtmr2 } =
-        found(evidence).map(|found| explain(&inputs.known(), &found)).unwrap_or_default();
+        found(evidence).map(|found| explain(&known, &each, &found)).unwrap_or_default();
     let why = |error: PredictError| inputs.unpredicted(&error);
     let text = |why: Option<Explanation>| why.map(|why| why.to_string());
     let of_events = |name, register, events: Result<Vec<Event>, PredictError>, difference| {
@@ -224,22 +225,21 @@ impl<'a> PredictionInputs<'a> {
             (false, false) => "assumed",
         };
         let part = |stated: bool, value: String| {
-            if stated || claimed { format!("{value} ({})", word(stated)) } else { String::new() }
+            (stated || claimed).then(|| format!("{value} ({})", word(stated)))
         };
         let parts = [
             part(stated_by.vcpus, format!("{} vCPUs", shape.vcpus)),
             part(stated_by.memory_mib, format!("{} MiB", shape.memory_mib)),
             part(stated_by.root_slots, format!("{} root slots", shape.root_slots)),
             part(stated_by.serial_ports, format!("{} serial ports", shape.serial_ports)),
-            format!(
+            Some(format!(
                 "PCI hot-plug {} ({})",
                 if shape.pci_hotplug { "on" } else { "off" },
                 word(stated_by.pci_hotplug)
-            ),
+            )),
             part(stated_by.qemu_version, format!("QEMU {}", shape.qemu_version)),
         ];
-        let known: Vec<_> =
-            parts.iter().filter(|part| !part.is_empty()).map(String::as_str).collect();
+        let known: Vec<_> = parts.iter().flatten().map(String::as_str).collect();
         let mut source = known.join(", ");
         if known.len() < parts.len() {
             source.push_str("; the rest of the machine is neither stated nor claimed");

@@ -14,7 +14,7 @@ use protocol::shape::Shape;
 
 use crate::event::{Event, Register, replay};
 use crate::facts::ImageFacts;
-use crate::predict::predict_each;
+use crate::predict::EachRegister;
 use crate::profile::QemuProfile;
 use crate::rtmr0::{self, Firmware};
 
@@ -91,9 +91,9 @@ pub struct Explanations {
     pub rtmr2: Option<Explanation>,
 }
 
-/// Explains every register that is not as predicted.
-pub fn explain(known: &Known<'_>, found: &FoundRegisters) -> Explanations {
-    let expected = predict_each(known.image, known.stated);
+/// Explains every register that is not as predicted; `expected` is the prediction for what is
+/// known, of [`crate::predict_each`].
+pub fn explain(known: &Known<'_>, expected: &EachRegister, found: &FoundRegisters) -> Explanations {
     let differs =
         |events: &[Event], register: Register, found: Rtmr| replay(register, events) != found;
     let [rtmr0, rtmr1, rtmr2] = found.rtmrs;
@@ -114,7 +114,7 @@ pub fn explain(known: &Known<'_>, found: &FoundRegisters) -> Explanations {
     let loaded =
         || image::loaded(known, &expected.rtmr2, &log_of(known, Register::Rtmr2, rtmr2), rtmr2);
     Explanations {
-        mrtd: (expected.mrtd.is_ok_and(|mrtd| mrtd != found.mrtd))
+        mrtd: (expected.mrtd.as_ref().is_ok_and(|mrtd| *mrtd != found.mrtd))
             .then(|| image::firmware(known, found.mrtd)),
         rtmr0: machine.map(|machine| machine.explanation),
         rtmr1: expected.rtmr1.as_ref().ok().and_then(kernel),

@@ -5,13 +5,14 @@
 //! The peer is the attacker until then: nothing of its proof but the bytes that the judgement reads
 //! is used.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use attestation::kms::{Accepts, KmsRules, judge_kms, member_of};
 use attestation::owner::judge_owner;
-use attestation::{Collateral, Image, Parts, TrustAnchor};
+use attestation::{Collateral, Image, ImageFault, Parts, TrustAnchor};
 use channel::Judge;
 use kms_rules::guest::Guest;
 use kms_rules::policy::{Judging, SignedPolicy};
@@ -23,6 +24,7 @@ use protocol::kms::{Cluster, RootCertificate, Statement};
 use tokio::sync::Semaphore;
 
 use crate::collateral::Collaterals;
+use crate::store::MAX_IMAGES;
 
 /// Who is at the other end.
 #[derive(Debug)]
@@ -79,8 +81,32 @@ pub struct GuestJudge<R> {
     key_provider_id: Sha256Digest,
     owners: Vec<Ed25519Key>,
     collaterals: Arc<Collaterals>,
+    images: ReadImages,
     rules: Arc<R>,
     turns: Semaphore,
+}
+
+/// Images as they were read, with the registers that were predicted from them; their names are the
+/// hashes of what was read.
+#[derive(Debug, Default)]
+struct ReadImages(Mutex<BTreeMap<OsImageHash, Arc<Image>>>);
+
+impl ReadImages {
+    /// The image with this name and text.
+    fn read(&self, name: OsImageHash, text: &str) -> Result<Arc<Image>, ImageFault> {
+        let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(image) = lock().get(&name) {
+            return Ok(Arc::clone(image));
+        }
+        let image = Arc::new(Image::ours(text.as_bytes(), Parts::default())?);
+        let mut read = lock();
+        // As many as can be stored; owners who replace them start over here.
+        if read.len() as u64 >= MAX_IMAGES {
+            read.clear();
+        }
+        read.insert(name, Arc::clone(&image));
+        Ok(image)
+    }
 }
 
 impl<R: Rules> GuestJudge<R> {
@@ -94,7 +120,8 @@ impl<R: Rules> GuestJudge<R> {
         // A judgement computes without waiting; more at a time than processors only cost memory.
         let turns = Semaphore::new(available_parallelism().map_or(1, usize::from));
         let (key_provider_id, owners) = (cluster.id(), cluster.owners.clone());
-        Self { anchor, key_provider_id, owners, collaterals, rules, turns }
+        let images = ReadImages::default();
+        Self { anchor, key_provider_id, owners, collaterals, images, rules, turns }
     }
 }
 
@@ -133,6 +160,8 @@ impl<R: Rules> GuestJudge<R> {
             let text = format!("the KMS has no image.json of {name}: its owners can put it");
             Refusal::new(RefusalCode::Unavailable, &text)
         })?;
+        let image = self.images.read(name, &image);
+        let image = image.map_err(|error| Refusal::new(RefusalCode::Evidence, &chain(&error)))?;
         let collateral = self.collaterals.of(&proof.quote).await.map_err(|error| {
             tracing::warn!("for a guest: {error}");
             Refusal::new(RefusalCode::Unavailable, "the KMS has no collateral for this platform")
@@ -203,16 +232,14 @@ fn judge_process(
 
 fn judge_guest(
     proof: Proof,
-    image: &str,
+    image: &Image,
     collateral: &Collateral,
     (anchor, report_data, spki): (TrustAnchor, ReportData, &[u8]),
     terms: &Terms,
 ) -> Result<Guest, Refusal> {
     let refused = |text: String| Refusal::new(RefusalCode::Evidence, &text);
-    let image = Image::ours(image.as_bytes(), Parts::default());
-    let image = image.map_err(|error| refused(chain(&error)))?;
     let evidence = Evidence::from(proof);
-    let judging = Judging { anchor, report_data, image: &image, collateral: Some(collateral) };
+    let judging = Judging { anchor, report_data, image, collateral: Some(collateral) };
     let verified = terms.policy.judge(&evidence, &judging, terms.now_secs);
     let verified = verified.map_err(|error| match error.is_about_collateral() {
         // A guest that is refused ends; one that the KMS cannot judge now asks again.

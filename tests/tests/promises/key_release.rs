@@ -4,7 +4,10 @@
 //! The guest never ran: see `tests::scene`.
 
 use attestation::signatures::{Envelope, PayloadType, SigningKey};
-use attestation::{CheckName, Collateral, Image, Parts, TrustAnchor};
+use attestation::{
+    CheckName, Collateral, Image, Parts, StatedFirmware, StatedImage, StatedMachine, TrustAnchor,
+    expected_registers,
+};
 use kms_rules::policy::{
     GuestRefusal, Judging, PolicyApp, PolicyFile, PolicyRefusal, SignedPolicy,
 };
@@ -180,6 +183,29 @@ fn refused(asking: &Asking) -> Refused {
 fn a_guest_at_its_boot_that_the_policy_names_gets_keys() {
     let told = Asking::at_boot().told();
     assert!(matches!(told, Told::Keys), "{told:?}");
+}
+
+/// An image keeps what was predicted from it, by the machine that it was predicted for.
+#[test]
+fn an_image_that_judged_many_machines_expects_of_each_what_it_must() {
+    let scene = Scene::synthetic();
+    let read = || {
+        let json = scene.manifest(Flavour::Release).to_json();
+        Image::ours(&json, Parts::default()).unwrap()
+    };
+    let of = |image: &Image, vcpus| {
+        let machine = StatedMachine { vcpus: Some(vcpus), ..StatedMachine::default() };
+        let firmware = &StatedFirmware::default();
+        let (machine, others, firmware_log) = (&machine, &[], &[]);
+        let stated = StatedImage { image, machine, firmware, others, firmware_log };
+        expected_registers(&stated, &scene.evidence(image.os_image_hash())).unwrap()
+    };
+    let used = read();
+    for vcpus in (1..40).chain(1..40) {
+        let expected = of(&read(), vcpus);
+        assert_eq!(of(&used, vcpus), expected);
+        assert_eq!(of(&used, vcpus), expected, "when it is asked again");
+    }
 }
 
 #[test]
