@@ -7,6 +7,8 @@
 use dcap_qvl::QuoteCollateralV3;
 use serde::{Deserialize, Serialize};
 
+use crate::ecdsa::Remembered;
+
 /// Largest file; real ones have 14 to 25 KiB, a long revocation list would add tens of KiB.
 pub const MAX_BYTES: usize = 512 * 1024;
 
@@ -30,10 +32,28 @@ pub enum CollateralError {
 }
 
 /// Collateral whose syntax and size are in order; nothing judged.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Where one judges many quotes, the signatures that were found valid in those that passed are not
+/// computed again: it remembers them. Nothing else of a judgement is kept.
+#[derive(Debug)]
 pub struct Collateral {
     pub(crate) inner: QuoteCollateralV3,
+    pub(crate) remembered: Remembered,
 }
+
+impl Clone for Collateral {
+    fn clone(&self) -> Self {
+        Self::of(self.inner.clone())
+    }
+}
+
+impl PartialEq for Collateral {
+    fn eq(&self, other: &Self) -> bool {
+        self.inner == other.inner
+    }
+}
+
+impl Eq for Collateral {}
 
 /// The JSON: certificates in PEM, lists in hex of DER, signatures in hex of r ‖ s.
 #[derive(Serialize, Deserialize)]
@@ -75,7 +95,11 @@ impl Collateral {
             qe_identity_signature: hex_field("qe_identity_signature", &raw.qe_identity_signature)?,
             pck_certificate_chain: raw.pck_certificate_chain,
         };
-        Ok(Self { inner })
+        Ok(Self::of(inner))
+    }
+
+    fn of(inner: QuoteCollateralV3) -> Self {
+        Self { inner, remembered: Remembered::default() }
     }
 
     /// The JSON that [`Self::parse`] reads.

@@ -36,7 +36,9 @@ pub fn judge(
     collateral: Option<&Collateral>,
     now_secs: u64,
 ) -> Appraisal {
-    ecdsa::in_one_judgement(|| make(Inputs { evidence, policy, collateral, now: now_secs }))
+    let remembered = collateral.map(|collateral| &collateral.remembered);
+    let judgement = || make(Inputs { evidence, policy, collateral, now: now_secs });
+    ecdsa::in_one_judgement(remembered, judgement, |appraisal| appraisal.verdict == Verdict::Pass)
 }
 
 /// Judges evidence by an image in the machine that is stated, else claimed. The policy brings

@@ -395,6 +395,45 @@ fn every_lie_is_refused_by_its_own_check() {
 
 /// SEAMATTRIBUTES and MRSIGNERSEAM have rows of their own, for when there is no collateral to
 /// compare with.
+/// Collateral remembers which signatures were valid, and nothing that could become untrue.
+#[test]
+fn collateral_that_was_used_before_changes_no_verdict() {
+    let honest = Forge::honest();
+    let used = || {
+        let collateral = honest.collateral();
+        let (evidence, policy) = (honest.evidence(), honest.policy());
+        assert!(judge(&evidence, &policy, Some(&collateral), NOW).into_verified().is_ok());
+        collateral
+    };
+    for lie in all_lies() {
+        let (mut forge, mut policy) = (Forge::honest(), honest.policy());
+        (lie.forge)(&mut forge);
+        let mut evidence = forge.evidence();
+        (lie.evidence)(&mut evidence);
+        (lie.policy)(&mut policy);
+        for collateral in [honest.collateral(), forge.collateral()] {
+            let first = judge(&evidence, &policy, Some(&collateral), NOW);
+            let again = judge(&evidence, &policy, Some(&collateral), NOW);
+            assert_eq!(first, again, "{}", lie.what);
+        }
+        let first = judge(&evidence, &policy, Some(&honest.collateral()), NOW);
+        assert_eq!(first, judge(&evidence, &policy, Some(&used()), NOW), "{}", lie.what);
+    }
+    let (evidence, policy) = (honest.evidence(), honest.policy());
+    for now in [NOW - 30 * DAY, NOW + 21 * DAY, NOW + 366 * DAY] {
+        let collateral = used();
+        let first = judge(&evidence, &policy, Some(&honest.collateral()), now);
+        let again = judge(&evidence, &policy, Some(&collateral), now);
+        assert_eq!(first, again);
+        assert!(again.into_verified().is_err());
+        assert!(judge(&evidence, &policy, Some(&collateral), NOW).into_verified().is_ok());
+    }
+    let mut intel = honest.policy();
+    intel.anchor = TrustAnchor::Intel;
+    let refusal = judge(&evidence, &intel, Some(&used()), NOW).into_verified().unwrap_err();
+    assert_eq!(refusal.check(), CheckName::TrustAnchor);
+}
+
 #[test]
 fn attributes_are_judged_without_collateral() {
     let rows =
