@@ -12,7 +12,7 @@ use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature_with_raw_key,
 };
 use rustls::pki_types::{
-    CertificateDer, PrivateKeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
+    CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
 };
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
@@ -65,8 +65,8 @@ impl TlsKey {
         let (head, seed) = document.split_at_mut(PKCS8_ED25519.len());
         head.copy_from_slice(&PKCS8_ED25519);
         getrandom::fill(seed)?;
-        let private = PrivateKeyDer::Pkcs8(document.to_vec().into());
-        let key = aws_lc_rs::sign::any_supported_type(&private)?;
+        let private = PrivatePkcs8KeyDer::from(document.to_vec());
+        let key = aws_lc_rs::sign::any_eddsa_type(&private)?;
         let spki =
             key.public_key().ok_or_else(|| Error::General("a key without a public".into()))?;
         let public = CertificateDer::from(spki.as_ref().to_vec());
