@@ -151,7 +151,12 @@ fn steps(programs: &Programs<'_>) -> Vec<Command> {
 /// form (DT_RELR: a twentieth of a static program).
 const CODE: &str = "-C target-feature=+crt-static -C link-arg=-Wl,-z,pack-relative-relocs";
 
-/// Static linking, and the names that paths have in panics and debug information.
+/// What keeps aws-lc from timing the processor before its first random number: 50 ms, and more than
+/// half a second in an emulated guest. Its seeds are then the kernel's, with RDRAND, as are all
+/// other keys of a guest; what a host's virtual processor jitters adds nothing to them.
+const SEEDED_BY_KERNEL: &str = "AWS_LC_SYS_NO_JITTER_ENTROPY";
+
+/// Static linking, seeds, and the names that paths have in panics and debug information.
 fn environment() -> BTreeMap<String, String> {
     let remapped = |option: &str| {
         ["src", "work"].map(|place| format!("{option}={{{place}}}=/build/{place}")).join(" ")
@@ -160,6 +165,7 @@ fn environment() -> BTreeMap<String, String> {
         [
             ("CARGO_HOME", "{work}/cargo".to_owned()),
             ("CARGO_TARGET_DIR", "{work}/target".to_owned()),
+            (SEEDED_BY_KERNEL, "1".to_owned()),
             ("CFLAGS", format!("-O2 {}", remapped("-ffile-prefix-map"))),
             ("RUSTFLAGS", format!("{CODE} {}", remapped("--remap-path-prefix"))),
         ]
