@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pad_policy_file::{Compiled, Names, PolicyFileError, compile, explain, to_toml};
+use pad_policy_file::{Compiled, Files, Names, PolicyFileError, compile, explain, to_toml};
 use pad_rules::{Constraints, SharePolicy};
 use protocol::digest::Sha256Digest;
 
@@ -32,6 +32,19 @@ fuzz_target!(|text: &str| {
     }
 });
 
+/// A file of any name, with the digest of its path.
+struct Paths;
+
+impl Files for Paths {
+    fn sha256(&mut self, path: &str) -> Result<Sha256Digest, String> {
+        Ok(Sha256Digest::of(path.as_bytes()))
+    }
+
+    fn custodian(&mut self, path: &str) -> Result<Sha256Digest, String> {
+        self.sha256(path)
+    }
+}
+
 fn read(text: &str) -> Result<Compiled, PolicyFileError> {
-    compile(text, &mut |path| Ok(Sha256Digest::of(path.as_bytes())))
+    compile(text, &mut Paths)
 }

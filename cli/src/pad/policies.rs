@@ -6,10 +6,11 @@ use std::path::Path;
 
 use pad_format::Policy;
 use pad_format::contents::MAX_CONTENTS_BYTES;
-use pad_policy_file::{Compiled, MAX_FILE_BYTES, Names, compile};
+use pad_policy_file::{Compiled, Files, MAX_FILE_BYTES, Names, compile};
 use protocol::digest::Sha256Digest;
 use sha2::{Digest as _, Sha256};
 
+use super::custodian::Public;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::files;
 
@@ -56,13 +57,23 @@ pub fn names(stated: Option<&Path>, own: Names) -> Outcome<Names> {
     stated.map_or(Ok(own), |file| Ok(load(file)?.names))
 }
 
+/// Files whose paths count from a directory.
+struct Beside<'a>(&'a Path);
+
+impl Files for Beside<'_> {
+    fn sha256(&mut self, path: &str) -> Result<Sha256Digest, String> {
+        sha256_of_file(&self.0.join(path)).map_err(|error| error.to_string())
+    }
+
+    fn custodian(&mut self, path: &str) -> Result<Sha256Digest, String> {
+        let public = Public::load(&self.0.join(path)).map_err(|failure| failure.to_string())?;
+        Ok(public.custodian.id().0)
+    }
+}
+
 fn compiled(text: &str, file: &Path) -> Outcome<Compiled> {
-    let directory = file.parent().unwrap_or(Path::new(""));
-    let mut sha256_of = |path: &str| {
-        let path = directory.join(path);
-        sha256_of_file(&path).map_err(|error| error.to_string())
-    };
-    compile(text, &mut sha256_of)
+    let mut beside = Beside(file.parent().unwrap_or(Path::new("")));
+    compile(text, &mut beside)
         .map_err(|error| Failure::new(format!("{}: {error}", file.display()), error.hint()))
 }
 

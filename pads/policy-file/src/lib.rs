@@ -1,7 +1,7 @@
 //! A policy of the engine `share` as a person writes it: a small TOML file. `docs/pad-policy.md`
 //! describes it.
 //!
-//! Pure: what a program's or engine's file hashes to is the caller's answer. A file is read
+//! Pure: what the files are that it names is the caller's answer. A file is read
 //! strictly, with an error that names line and key, because a rule that is misspelt and skipped
 //! would be a rule that nobody keeps. The text of a policy that came with a Pad is written so that
 //! it gives exactly that policy again, and commands no terminal, whatever the Pad's maker put in
@@ -24,5 +24,5 @@ mod tests;
 pub use explain::explain;
 pub use names::Names;
 pub use problem::{PolicyFileError, Problem};
-pub use read::{Compiled, MAX_FILE_BYTES, SHARE_TYPE, compile};
+pub use read::{Compiled, Files, MAX_FILE_BYTES, SHARE_TYPE, compile};
 pub use write::to_toml;

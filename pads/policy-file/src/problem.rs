@@ -106,7 +106,7 @@ impl PolicyFileError {
             ),
             Problem::Twice(..) => "name each once".into(),
             Problem::File { .. } => {
-                "the path counts from the policy file's directory; or write the SHA-256 itself"
+                "the path counts from the policy file's directory; or write the digits themselves"
                     .into()
             }
             Problem::Refused(_) => "docs/pad-rules.md has the bounds of each rule".into(),

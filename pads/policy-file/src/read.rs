@@ -18,10 +18,23 @@ pub const SHARE_TYPE: &str = "2f0b1e8c-93a4-4a0e-8f0d-6c1d1f9b7a55";
 /// What stands where a digest is expected.
 const DIGEST: &str = "a SHA-256 of 64 lower-case hexadecimal digits, or { file = \"path\" }";
 /// What stands where a custodian is expected.
-const CUSTODIAN: &str = "a custodian's id of 64 lower-case hexadecimal digits";
+const CUSTODIAN: &str =
+    "a custodian's id of 64 lower-case hexadecimal digits, or { file = \"path\" }";
 
-/// Gives the SHA-256 of a file, by its path as the policy file has it.
-pub type Sha256Of<'a> = dyn FnMut(&str) -> Result<Sha256Digest, String> + 'a;
+/// What the caller says of files, by their paths as the policy file has them.
+pub trait Files {
+    /// The SHA-256 of an engine or program.
+    ///
+    /// # Errors
+    /// If it cannot be read; the reason is told with the line.
+    fn sha256(&mut self, path: &str) -> Result<Sha256Digest, String>;
+
+    /// The id of the custodian whose public file it is.
+    ///
+    /// # Errors
+    /// If it is none; the reason is told with the line.
+    fn custodian(&mut self, path: &str) -> Result<Sha256Digest, String>;
+}
 
 /// A policy file that was read.
 pub struct Compiled {
@@ -38,7 +51,7 @@ pub struct Compiled {
 /// # Errors
 /// If it is not TOML, has a key that is not known, lacks one, or holds what no policy of the engine
 /// `share` has.
-pub fn compile(text: &str, sha256_of: &mut Sha256Of<'_>) -> Result<Compiled, PolicyFileError> {
+pub fn compile(text: &str, files: &mut dyn Files) -> Result<Compiled, PolicyFileError> {
     let top = Place::top(text);
     if text.len() > MAX_FILE_BYTES {
         let problem = Problem::TooLarge { found: text.len(), most: MAX_FILE_BYTES };
@@ -53,14 +66,16 @@ pub fn compile(text: &str, sha256_of: &mut Sha256Of<'_>) -> Result<Compiled, Pol
         Some(value) => value.parsed("a UUID", |text| text.parse().ok())?,
         None => share_type(),
     };
-    let engine = digest(&table.required("engine")?, sha256_of)?;
+    let engine = digest(&table.required("engine")?, DIGEST, &mut |path| files.sha256(path))?;
     let expected = "1 to 64 of a-z 0-9 . _ - that begin with a letter";
     let input_id = table.required("input_id")?.parsed(expected, |text| Name::new(text).ok())?;
     let mut names = Names::default();
     define(&mut names, Kind::Custodian, &mut table, &mut |value| {
-        value.parsed(CUSTODIAN, |text| Sha256Digest::from_hex(text).ok())
+        digest(value, CUSTODIAN, &mut |path| files.custodian(path))
     })?;
-    define(&mut names, Kind::Program, &mut table, &mut |value| digest(value, sha256_of))?;
+    define(&mut names, Kind::Program, &mut table, &mut |value| {
+        digest(value, DIGEST, &mut |path| files.sha256(path))
+    })?;
     let rules = rules::read(&mut table, &names)?;
     table.end()?;
     let Constraints { input, program, output } = checked(&rules, &top)?;
@@ -126,15 +141,16 @@ fn define(
 /// A digest, or the file that has it.
 fn digest(
     value: &Value<'_>,
-    sha256_of: &mut Sha256Of<'_>,
+    expected: &'static str,
+    of_file: &mut dyn FnMut(&str) -> Result<Sha256Digest, String>,
 ) -> Result<Sha256Digest, PolicyFileError> {
     if value.is_text() {
-        return value.parsed(DIGEST, |text| Sha256Digest::from_hex(text).ok());
+        return value.parsed(expected, |text| Sha256Digest::from_hex(text).ok());
     }
     let mut table = value.table()?;
     let file = table.required("file")?;
     let path = file.text()?;
     table.end()?;
-    sha256_of(path)
+    of_file(path)
         .map_err(|reason| file.place.refused(Problem::File { path: path.to_owned(), reason }))
 }

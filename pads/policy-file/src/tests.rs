@@ -11,7 +11,9 @@ use pad_rules::{
 };
 use protocol::digest::Sha256Digest;
 
-use crate::{Compiled, Names, PolicyFileError, Problem, SHARE_TYPE, compile, explain, to_toml};
+use crate::{
+    Compiled, Files, Names, PolicyFileError, Problem, SHARE_TYPE, compile, explain, to_toml,
+};
 
 /// What follows the names of each file here.
 fn file(rules: &str) -> String {
@@ -25,11 +27,27 @@ fn file(rules: &str) -> String {
     )
 }
 
+/// A directory with two files.
+struct Directory;
+
+impl Files for Directory {
+    fn sha256(&mut self, path: &str) -> Result<Sha256Digest, String> {
+        match path {
+            "trainer.wasm" => Ok(Sha256Digest([0x0a; 32])),
+            _ => Err("there is no such file".to_owned()),
+        }
+    }
+
+    fn custodian(&mut self, path: &str) -> Result<Sha256Digest, String> {
+        match path {
+            "a.custodian" => Ok(Sha256Digest([0xaa; 32])),
+            _ => Err("no custodian's public file".to_owned()),
+        }
+    }
+}
+
 fn read(text: &str) -> Result<Compiled, PolicyFileError> {
-    compile(text, &mut |path| match path {
-        "trainer.wasm" => Ok(Sha256Digest([0x0a; 32])),
-        _ => Err("there is no such file".to_owned()),
-    })
+    compile(text, &mut Directory)
 }
 
 fn refused(rules: &str) -> String {
@@ -216,6 +234,12 @@ fn the_top_of_a_file_is_read_strictly() {
     assert_eq!(error, expected);
     let (error, _) = change("file = ", "path = ");
     assert!(error.starts_with("line 9, programs.trainer: the key file is missing"), "{error}");
+    let by_file =
+        good.replacen(&format!("\"{}\"", "aa".repeat(32)), "{ file = \"a.custodian\" }", 1);
+    assert!(read(&by_file).unwrap().policy == read(&good).unwrap().policy);
+    let (error, _) = change(&format!("\"{}\"", "aa".repeat(32)), "{ file = \"trainer.wasm\" }");
+    let expected = "line 4, custodians.a.file: the file trainer.wasm: no custodian's public file";
+    assert_eq!(error, expected);
     let (error, _) = change(&"bb".repeat(32), &"aa".repeat(32));
     assert_eq!(error, "line 5, custodians.b: \"b\" is the same as \"a\"");
     let (error, _) = change("\nd = ", "\n\"D d\" = ");
