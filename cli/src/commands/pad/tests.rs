@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser as _;
 use pad_format::contents::Value;
+use pad_rules::{Constraints, SharePolicy};
 use protocol::digest::Sha256Digest;
 use tempfile::TempDir;
 
@@ -14,7 +15,7 @@ use crate::failure::{Failure, Outcome};
 use crate::output::Output;
 use crate::pad::custodian::Public;
 use crate::pad::data_key::DataKeyFile;
-use crate::pad::sealed;
+use crate::pad::{policies, sealed};
 
 /// A directory in which commands are typed.
 struct Bench(TempDir);
@@ -326,4 +327,37 @@ fn a_policy_is_compiled_and_shown_again_exactly() {
     fs::remove_file(bench.path("trainer.wasm")).unwrap();
     let refused = bench.refused("policy compile a.toml --out c.policy");
     assert!(refused.contains("programs.trainer.file: the file trainer.wasm"), "{refused}");
+}
+
+#[test]
+fn the_policies_of_the_hospitals_are_what_their_comments_say() {
+    let bench = Bench::with_custodians();
+    bench.run("keygen e.key");
+    for program in ["train", "query", "fine-tune"] {
+        bench.write(&format!("{program}.wasm"), program);
+    }
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/hospitals");
+    let rules = |name: &str| {
+        let file = bench.path(&format!("{name}.toml"));
+        fs::copy(examples.join(format!("{name}.toml")), &file).unwrap();
+        let policy = policies::load(&file).unwrap_or_else(|failure| panic!("{failure}")).policy;
+        SharePolicy::parse(&Constraints {
+            input: policy.input_constraint,
+            program: policy.program_constraint,
+            output: policy.output_constraint,
+        })
+        .unwrap()
+    };
+    for name in ["a", "b", "c", "private"] {
+        assert!(!rules(name).output.is_empty());
+    }
+    let model = rules("model");
+    for (name, is_strict) in [
+        ("tuned", true),
+        ("tuned-for-e", true),
+        ("tuned-for-all", false),
+        ("tuned-unlimited", false),
+    ] {
+        assert_eq!(rules(name).is_at_least_as_strict_as(&model), is_strict, "{name}");
+    }
 }
