@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -77,6 +77,28 @@ pub struct Launch<'a> {
     pub encrypted_env: Option<&'a [u8]>,
     /// Port on loopback of a service with the emulator's collateral, which a KMS fetches.
     pub collateral_port: Option<u16>,
+    /// What the app speaks on the TCP ports that it publishes, for links to them.
+    pub speaks: Speaks,
+}
+
+/// What an app speaks, as far as this host knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    /// HTTP, as most apps do.
+    Http,
+    /// TLS, as a KMS does.
+    Tls,
+}
+
+impl Speaks {
+    /// The link to a published port.
+    fn link(self, address: SocketAddr) -> String {
+        match self {
+            Self::Http => format!("http://{address}/"),
+            // As `--kms` takes it.
+            Self::Tls => format!("https://{address}"),
+        }
+    }
 }
 
 impl Launch<'_> {
@@ -120,7 +142,7 @@ impl Launch<'_> {
             app: self.app.directory.clone(),
             agent_url: format!("http://{agent}"),
             owner_address: of_agent(OWNER_PORT),
-            urls: published.clone().map(|port| format!("http://{}/", port.host)).collect(),
+            urls: published.clone().map(|port| self.speaks.link(port.host)).collect(),
             ports: published.map(|port| (port.guest, port.host)).collect(),
             app_id: self.kept.and_then(|kept| kept.record.stated_app_id()),
             emulated: self.choice == Choice::Emulated,

@@ -20,7 +20,7 @@ use crate::failure::{Failure, Outcome};
 use crate::judge::{self, AppraisalRequest, Judged, Source, StatedApp};
 use crate::kept::Kept;
 use crate::kms::local::Start;
-use crate::launch::{Launch, MachineSettings};
+use crate::launch::{Launch, MachineSettings, Speaks};
 use crate::output::{Output, note};
 use crate::parts::{Images, Overrides, Parts};
 use crate::platform;
@@ -80,6 +80,7 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
         kms_urls: &keys.urls,
         encrypted_env: keys.encrypted_env.as_deref(),
         collateral_port: None,
+        speaks: Speaks::Http,
     };
     output.step(&format!("starting {name}: {} vCPUs, {} MiB", options.vcpus, options.memory));
     let vm = launch.start(&name, &directory)?;

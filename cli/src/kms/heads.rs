@@ -25,13 +25,13 @@ pub fn agreeing(
     let hash = status.head.as_slice().try_into().map(Sha256Digest);
     let hash = hash.hint("the head that the KMS states", HINT)?;
     let stated = Head { entries: status.entries, hash };
-    for SignedHead { member, entries, hash } in &heads {
-        if *entries > stated.entries {
-            continue;
-        }
-        let lines = fetch(kms, *entries, stated.entries)?;
+    let behind = || heads.iter().filter(|head| head.entries <= stated.entries);
+    let least = behind().map(|head| head.entries).min().unwrap_or(stated.entries);
+    let lines = fetch(kms, least, stated.entries)?;
+    for SignedHead { member, entries, hash } in behind() {
         let theirs = Head { entries: *entries, hash: *hash };
-        extends(Some(theirs), stated, &lines).map_err(|error| {
+        let after = usize::try_from(*entries - least).unwrap_or(usize::MAX);
+        extends(Some(theirs), stated, lines.get(after..).unwrap_or_default()).map_err(|error| {
             let what = format!("the member {member} signed another history: {error}");
             Failure::new(what, HINT)
         })?;
@@ -49,15 +49,18 @@ mod tests {
 
     const ID: Sha256Digest = Sha256Digest([9; 32]);
 
-    /// A member that gives its ledger out.
-    struct Ledger(Vec<String>);
+    /// A member that gives its ledger out, a page of two entries at a time, and how often it was
+    /// asked.
+    struct Ledger(Vec<String>, usize);
 
     impl Calls for Ledger {
         fn call<A: Message, R: Message>(&mut self, _: &str, asked: &A) -> Outcome<R> {
             let asked = prpc::encode(asked, Encoding::Protobuf);
             let LedgerRequest { from } =
                 Arguments::Body(Encoding::Protobuf, &asked).decode().unwrap();
-            let entries = self.0[usize::try_from(from).unwrap()..].to_vec();
+            self.1 += 1;
+            let behind = self.0[usize::try_from(from).unwrap()..].iter();
+            let entries = behind.take(2).cloned().collect();
             let total = self.0.len() as u64;
             let page = prpc::encode(&LedgerResponse { entries, total }, Encoding::Protobuf);
             Ok(Arguments::Body(Encoding::Protobuf, &page).decode().unwrap())
@@ -73,7 +76,7 @@ mod tests {
             previous = Sha256Digest::of(text.as_bytes());
             text
         };
-        Ledger(versions.iter().enumerate().map(line).collect())
+        Ledger(versions.iter().enumerate().map(line).collect(), 0)
     }
 
     /// The word of a member for its ledger.
@@ -107,5 +110,16 @@ mod tests {
         }
         let unsigned = MemberHead { signature: vec![0; 64], ..behind };
         assert!(compared(&[unsigned]).unwrap_err().to_string().contains("not signed"));
+    }
+    #[test]
+    fn however_many_are_behind_the_end_of_the_ledger_is_fetched_once() {
+        let versions = [1, 2, 3, 4, 5];
+        let mut asked = ledger(&versions);
+        let head = word(1, &asked).head;
+        let ends = [1, 3, 4, 2, 5];
+        let heads = ends.map(|end| word(end, &ledger(&versions[..end.into()]))).to_vec();
+        let status = StatusResponse { entries: 5, head, heads, ..StatusResponse::default() };
+        assert_eq!(agreeing(&mut asked, &status, ID).unwrap().len(), 5);
+        assert_eq!(asked.1, 2, "four entries in pages of two");
     }
 }

@@ -27,7 +27,7 @@ use crate::collateral::named_service;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::judge;
 use crate::kept::Kept;
-use crate::launch::{IMAGE_COPY, Launch, MachineSettings, collateral_is_free, for_guest};
+use crate::launch::{IMAGE_COPY, Launch, MachineSettings, Speaks, collateral_is_free, for_guest};
 use crate::output::{Output, note};
 use crate::owner::Owner;
 use crate::parts::{Images, Overrides, Parts};
@@ -297,6 +297,7 @@ fn started(start: Start<'_>, place: &Place, directory: &Path, output: &Output) -
         kms_urls: &[],
         encrypted_env: None,
         collateral_port,
+        speaks: Speaks::Tls,
     };
     output.step(&format!(
         "starting the KMS of {}, the machine {machine}: {vcpus} vCPU, {memory_mib} MiB",
