@@ -27,6 +27,7 @@ mod reports;
 mod sys;
 mod upgrade;
 
+use std::alloc::System;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use protocol::status::{Phase, Refusal};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
+use zeroizing_alloc::ZeroAlloc;
 
 use crate::api::Api;
 use crate::api::socket::{self, Socket};
@@ -52,6 +54,11 @@ use crate::owners::OwnerPort;
 use crate::quotes::QuoteDesk;
 use crate::reports::Reports;
 use crate::upgrade::{OnTrial, UpgradeError, Verdict};
+
+/// Clears all memory that is freed: values of an encrypted environment come into texts of the
+/// compose file, of containers' bundles and of answers, which parsers and encoders copy.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 /// One thread is enough for a few requests; quotes and files are blocking and get threads of their
 /// own.

@@ -2,10 +2,16 @@
 
 #![forbid(unsafe_code)]
 
+use std::alloc::System;
 use std::io;
 use std::process::ExitCode;
 
 use protocol::error::chain;
+use zeroizing_alloc::ZeroAlloc;
+
+/// Clears all memory that is freed: answers with keys pass through buffers of HTTP and TLS.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 #[tokio::main]
 async fn main() -> ExitCode {
