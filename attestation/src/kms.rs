@@ -166,6 +166,14 @@ pub enum KmsRefusal {
     /// evidence that does not pass
     #[error("the evidence of the KMS: {0}")]
     Evidence(Box<Refusal>),
+    /// collateral that is too old, whatever a clock says
+    #[error("the collateral has the TCB evaluation number {found}, at least {minimum} is expected")]
+    OldEvaluation {
+        /// The collateral's.
+        found: u32,
+        /// The least that counts.
+        minimum: u32,
+    },
     /// an image and a measured file that are accepted, but not together
     #[error("image {} with measured file {} is not accepted", .0.os_image_hash, .0.compose_hash)]
     Pair(KmsImage),
@@ -208,6 +216,9 @@ pub fn judge_kms(
     };
     let policy = policy(rules, images, report_data);
     let verified = judge_evidence(evidence, statement, policy, image_json, now_secs)?;
+    let (found, minimum) =
+        (verified.tcb().evaluation_number, rules.minimum_evaluation_number.unwrap_or_default());
+    unless(found >= minimum, || KmsRefusal::OldEvaluation { found, minimum })?;
     let pair = KmsImage {
         os_image_hash: verified.image().os_image_hash,
         compose_hash: verified.app().compose_hash,
@@ -226,7 +237,6 @@ fn policy(rules: &KmsRules, images: &[KmsImage], report_data: ReportData) -> Pol
     let mut policy = Policy::strict(rules.anchor.clone(), expected);
     policy.images = Some(images.iter().map(|pair| pair.os_image_hash).collect());
     policy.apps = Some(images.iter().map(|pair| AcceptedApp::of(pair.compose_hash)).collect());
-    policy.platform.minimum_evaluation_number = rules.minimum_evaluation_number;
     policy.forbidden_events = vec![event_name::DANGER_PRIVILEGED.to_owned()];
     policy
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use channel::Judge;
 
 use protocol::kms::{AnchorRequest, AnchorResponse, GENERATION_BITS, SignedRelease};
+use protocol::rule::unless;
 use protocol::status::{Phase, Refusal};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -109,6 +110,22 @@ pub struct Ends {
     pub statement: Option<StatementEnd>,
 }
 
+impl Ends {
+    /// The first end of a guest whose last anchor was made then.
+    fn first(&self, last: Instant) -> Option<Instant> {
+        let too_old = self.max_age.map(|max_age| last + max_age);
+        too_old.into_iter().chain(self.statement.as_ref().map(StatementEnd::begins)).min()
+    }
+
+    /// Whether the guest may go on; what it ends by otherwise.
+    fn check(&self, last: Instant, now: Instant) -> Result<(), Refusal> {
+        let age = now.saturating_duration_since(last);
+        unless(self.max_age.is_none_or(|most| age < most), || Refusal::AnchorTooOld)?;
+        let statement = self.statement.as_ref();
+        unless(statement.is_none_or(|it| now < it.begins()), || Refusal::StatementEnded)
+    }
+}
+
 /// The mounted data disk, as far as its KMS is told of it.
 pub struct Anchors<J: Judge = PinnedKms> {
     kms: Arc<KmsClient<J>>,
@@ -158,9 +175,7 @@ impl<J: Judge> Anchors<J> {
         let (answer, asked): (AnchorResponse, _) =
             self.kms.wait_for_since(Phase::KeysReleased, METHOD, &request).await?;
         let stated = self.keep_release(&answer.release, asked)?;
-        if self.ends.statement.is_some() && !stated {
-            return Err(AnchorError::Unstated);
-        }
+        unless(stated || self.ends.statement.is_none(), || AnchorError::Unstated)?;
         confirmed(&request, &answer)
     }
 
@@ -216,9 +231,7 @@ impl<J: Judge> Anchors<J> {
     pub async fn keep(&self) -> Refusal {
         let (mut last, mut wait, mut late) = (Instant::now(), PERIOD, false);
         loop {
-            let next = Instant::now() + wait;
-            sleep_until(self.end(last).map_or(next, |(end, _)| next.min(end))).await;
-            let anchored = match self.anchor_before_the_end(last).await {
+            let anchored = match self.next(last, wait).await {
                 Ok(anchored) => anchored,
                 Err(refusal) => {
                     tracing::error!("no anchor: {}", refusal.sentence());
@@ -245,24 +258,23 @@ impl<J: Judge> Anchors<J> {
         }
     }
 
-    /// [`Self::anchor`]; once the guest must end, what it ends by.
-    async fn anchor_before_the_end(
+    /// [`Self::anchor`] after a wait; once the guest must end, what it ends by.
+    async fn next(
         &self,
         last: Instant,
+        wait: Duration,
     ) -> Result<Result<u64, AnchorError>, Refusal> {
-        let Some((end, refusal)) = self.end(last) else { return Ok(self.anchor().await) };
-        match timeout_at(end, self.anchor()).await {
-            Ok(anchored) if anchored.is_ok() || Instant::now() < end => Ok(anchored),
-            _ => Err(refusal),
-        }
-    }
-
-    /// When the guest ends, if the last anchor was made then, and by what.
-    fn end(&self, last: Instant) -> Option<(Instant, Refusal)> {
-        let too_old = self.ends.max_age.map(|max_age| (last + max_age, Refusal::AnchorTooOld));
-        let statement = self.ends.statement.as_ref();
-        let ended = statement.map(|statement| (statement.begins(), Refusal::StatementEnded));
-        too_old.into_iter().chain(ended).min_by_key(|(end, _)| *end)
+        let now = Instant::now();
+        self.ends.check(last, now)?;
+        let end = self.ends.first(last).filter(|end| *end > now);
+        sleep_until(end.map_or(now + wait, |end| end.min(now + wait))).await;
+        let Some(end) = self.ends.first(last) else { return Ok(self.anchor().await) };
+        let anchored = match timeout_at(end, self.anchor()).await {
+            Ok(Ok(generation)) => return Ok(Ok(generation)),
+            Ok(Err(error)) => error,
+            Err(late) => KmsError::Away(late.to_string()).into(),
+        };
+        self.ends.check(last, Instant::now()).map(|()| Err(anchored))
     }
 
     /// The anchor of a guest whose app has stopped, and does not start again.
@@ -284,9 +296,10 @@ impl<J: Judge> Anchors<J> {
         let committed = tokio::task::spawn_blocking(move || commit());
         let generation = committed.await??;
         let Mount { open_counter, epoch } = self.mount;
-        if generation >> GENERATION_BITS != open_counter {
-            return Err(AnchorError::Window { generation, open_counter });
-        }
+        unless(generation >> GENERATION_BITS == open_counter, || AnchorError::Window {
+            generation,
+            open_counter,
+        })?;
         if is_nearly_used(generation) {
             self.nearly_used
                 .call_once(|| self.reports.send(Phase::SystemReady, Refusal::GenerationsUsed));
@@ -303,7 +316,8 @@ fn is_nearly_used(generation: u64) -> bool {
 
 fn confirmed(request: &AnchorRequest, answer: &AnchorResponse) -> Result<u64, AnchorError> {
     let (found, expected) = (answer.anchor, request.generation);
-    if found < expected { Err(AnchorError::Answer { found, expected }) } else { Ok(found) }
+    unless(found >= expected, || AnchorError::Answer { found, expected })?;
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -386,7 +400,7 @@ mod tests {
         let ends = Ends { max_age: Some(max_age), statement: None };
         let (bounded, file) = anchors(directory.path(), &[], ends);
         let begun = Instant::now();
-        let refusal = bounded.keep().await;
+        let refusal = timeout(day, bounded.keep()).await.expect("it ends");
         assert!(begun.elapsed() >= max_age && begun.elapsed() < max_age + RETRY);
         assert_eq!((refusal, told(&file)), (Refusal::AnchorTooOld, vec![late]));
         assert!(Report::new(Phase::SystemReady, refusal).ends_the_guest());
@@ -409,7 +423,8 @@ mod tests {
             let (ends, _) = with_statement(left);
             let (anchors, _) = anchors(directory.path(), &[], Ends { max_age, ..ends });
             let begun = Instant::now();
-            assert_eq!(anchors.keep().await, expected);
+            let ended = timeout(2 * left, anchors.keep()).await;
+            assert_eq!(ended, Ok(expected));
             assert!(begun.elapsed() <= left - Duration::from_secs(90), "the guest must be gone");
             assert!(begun.elapsed() >= max_age.unwrap_or(left - Duration::from_secs(120)));
         }
@@ -418,7 +433,7 @@ mod tests {
         let (ends, _) = with_statement(Duration::ZERO);
         let (anchors, _) = anchors(directory.path(), &[], ends);
         let begun = Instant::now();
-        assert_eq!(anchors.keep().await, Refusal::StatementEnded);
+        assert_eq!(timeout(left, anchors.keep()).await, Ok(Refusal::StatementEnded));
         assert_eq!(begun.elapsed(), Duration::ZERO);
         assert!(Report::new(Phase::SystemReady, Refusal::StatementEnded).ends_the_guest());
     }
@@ -440,15 +455,15 @@ mod tests {
         let (ends, kept) = with_statement(Duration::ZERO);
         let (anchors, _) = anchors(directory.path(), &[url], ends);
         anchors.first().await.unwrap();
-        let (end, _) = anchors.end(Instant::now()).unwrap();
+        let end = anchors.ends.first(Instant::now()).unwrap();
         // An anchor without a statement renews nothing, and ends nothing.
         anchors.anchor().await.unwrap();
-        assert_eq!(anchors.end(Instant::now()).unwrap().0, end);
+        assert_eq!(anchors.ends.first(Instant::now()).unwrap(), end);
         anchors.anchor().await.unwrap();
-        let later = anchors.end(Instant::now()).unwrap().0;
+        let later = anchors.ends.first(Instant::now()).unwrap();
         assert!(later > end + Duration::from_secs(2900), "{:?}", later - end);
         anchors.last(LAST_OF_ITSELF_WITHIN).await;
-        assert!(anchors.end(Instant::now()).unwrap().0 <= Instant::now());
+        assert!(anchors.ends.first(Instant::now()).unwrap() <= Instant::now());
         let kept: Vec<_> = kept.lock().unwrap().iter().map(Duration::as_secs_f32).collect();
         let [first, renewed, over] = kept[..] else { panic!("{kept:?}") };
         assert!(first > 590.0 && first <= 600.0 && renewed > 3590.0 && over == 0.0, "{kept:?}");

@@ -175,15 +175,19 @@ mod tests {
     }
 
     #[test]
-    fn the_floor_of_the_list_is_the_measured_files() {
-        let minimum = |min_list_version| {
-            let bounds = KmsBounds { min_list_version, ..KmsBounds::default() };
-            match PinnedKms::new(Sha256Digest([1; 32]), bounds).rules().unwrap().accepts {
-                Accepts::Listed { minimum_version } => minimum_version,
-                Accepts::Exactly { .. } => 0,
+    fn the_floors_of_list_and_collateral_are_the_measured_files() {
+        let floors = |min_list_version, min_tcb_evaluation| {
+            let bounds = KmsBounds { min_list_version, min_tcb_evaluation, ..KmsBounds::default() };
+            let rules = PinnedKms::new(Sha256Digest([1; 32]), bounds).rules().unwrap();
+            match rules.accepts {
+                Accepts::Listed { minimum_version } => {
+                    (minimum_version, rules.minimum_evaluation_number)
+                }
+                Accepts::Exactly { .. } => panic!("a guest asks for the list"),
             }
         };
-        assert_eq!((minimum(None), minimum(Some(7))), (1, 7));
+        assert_eq!(floors(None, None), (1, None));
+        assert_eq!(floors(Some(7), Some(17)), (7, Some(17)));
     }
 
     #[test]

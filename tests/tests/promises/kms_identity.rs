@@ -450,7 +450,8 @@ fn a_guest_whose_clock_is_set_back_asks_for_the_measured_evaluation_number() {
     meeting.rules.minimum_evaluation_number = Some(number);
     assert!(meeting.judge(&evidence, &statement).is_ok());
     meeting.rules.minimum_evaluation_number = Some(number + 1);
-    assert_eq!(check(meeting.judge(&evidence, &statement)), CheckName::EvaluationNumber);
+    let refused = KmsRefusal::OldEvaluation { found: number, minimum: number + 1 };
+    assert_eq!(meeting.judge(&evidence, &statement), Err(refused));
 }
 
 #[test]

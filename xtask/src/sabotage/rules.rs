@@ -88,6 +88,12 @@ pub const FAMILIES: [Family; 7] = [
         fields_of: &["report_data", "signed_bytes"],
         tests: &["--package", "protocol", "--lib", "--", "channel::"],
     },
+    Family {
+        name: "anchors",
+        files: &["guest-agent/src/anchors.rs"],
+        fields_of: &[],
+        tests: &["--package", "guest-agent", "--bin", "guest-agent", "--", "anchors::"],
+    },
 ];
 
 /// A place in a source file that can be made to hold.
@@ -277,7 +283,7 @@ mod tests {
 
     #[test]
     fn every_family_has_its_rules_and_the_changed_source_is_one() {
-        for (family, least) in FAMILIES.iter().zip([30, 16, 2, 8, 12, 16]) {
+        for (family, least) in FAMILIES.iter().zip([30, 16, 2, 9, 12, 16, 5]) {
             let mut count = 0;
             for file in family.files {
                 let source = read(&command::root().join(file)).unwrap();
