@@ -77,6 +77,38 @@ fn a_root_is_made_once_certified_and_gives_keys() {
 }
 
 #[test]
+fn of_owners_who_begin_at_once_one_makes_the_root() {
+    let data = tempfile::tempdir().unwrap();
+    let place = Place::new(data.path(), 2, 1);
+    let (member, place) = (&place.start(), &place);
+    let outcomes = thread::scope(|scope| {
+        let begin = |owner| move || call(member, &place.owner(owner), Request::Bootstrap);
+        let threads: Vec<_> = (0..8).map(|number| scope.spawn(begin(number % 2))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    let made: Vec<StatusResponse> = outcomes.into_iter().filter_map(Result::ok).collect();
+    let [made] = &made[..] else { panic!("{} roots were made", made.len()) };
+    let status = place.status(member);
+    assert_eq!((status.identity.as_slice(), status.entries), (made.identity.as_slice(), 1));
+}
+
+#[test]
+fn what_a_guest_says_of_itself_in_a_call_counts_for_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let place = Place::new(data.path(), 1, 1);
+    let (member, _) = place.serving();
+    let proved = keys(&member, 1).unwrap();
+    let vm_config = format!(r#"{{"os_image_hash":"{}"}}"#, "ee".repeat(32));
+    let said = GetAppKeyRequest { api_version: 9, vm_config, ..GetAppKeyRequest::default() };
+    let answer: AppKeyResponse = call(&member, &of(1), Request::GetAppKey(said.clone())).unwrap();
+    assert_eq!(answer, proved);
+    let other = Guest { os_image_hash: protocol::digest::OsImageHash([0xee; 32]), ..guest(1) };
+    let other = Caller::Guest(Box::new(other));
+    let refused = call::<AppKeyResponse>(&member, &other, Request::GetAppKey(said)).unwrap_err();
+    assert!(refused.to_string().contains("does not list the image"), "{refused}");
+}
+
+#[test]
 fn open_counters_rise_and_an_older_mount_is_superseded() {
     let data = tempfile::tempdir().unwrap();
     let (member, _) = Place::new(data.path(), 1, 1).serving();
@@ -176,7 +208,23 @@ fn after_a_restart_shares_and_the_owners_word_are_needed() {
     let status: StatusResponse = call(&member, &place.owner(1), resumption).unwrap();
     assert_eq!(status.state, "serving");
     assert_eq!(keys(&member, 1).unwrap(), before);
-    assert!(open(&member, 1).unwrap().open_counter >= counter + 1024);
+    let opened = open(&member, 1).unwrap().open_counter;
+    assert!(opened >= counter + 1024);
+    let anchored = anchor(&member, 1, opened).unwrap().anchor;
+
+    // What was decided after the recovery is there after the next one.
+    let entries = place.status(&member).entries;
+    drop(member);
+    let member = place.start();
+    for owner in [0, 2] {
+        let share = Request::GiveShare(shares[owner].clone());
+        let status: StatusResponse = call(&member, &place.owner(owner), share).unwrap();
+        assert_eq!(status.entries, entries);
+    }
+    let resumption = Request::Resume(place.resumption(&place.status(&member)));
+    let _: StatusResponse = call(&member, &place.owner(1), resumption).unwrap();
+    let again = open(&member, 1).unwrap();
+    assert!(again.open_counter > opened && again.anchor == Some(anchored), "{again:?}");
 }
 
 #[test]

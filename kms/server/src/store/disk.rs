@@ -138,3 +138,6 @@ fn check(database: &Database, cluster: Sha256Digest) -> Result<u64, StoreError> 
         _ => Ok(stated),
     }
 }
+
+#[cfg(test)]
+mod crashes;
