@@ -33,7 +33,7 @@ pub struct Family {
 }
 
 /// All families but the judgement.
-pub const FAMILIES: [Family; 7] = [
+pub const FAMILIES: &[Family] = &[
     Family {
         name: "release",
         files: &[
@@ -281,9 +281,25 @@ mod tests {
     use super::*;
     use crate::command;
 
+    fn family(name: &str) -> &'static Family {
+        FAMILIES.iter().find(|family| family.name == name).unwrap()
+    }
+
     #[test]
     fn every_family_has_its_rules_and_the_changed_source_is_one() {
-        for (family, least) in FAMILIES.iter().zip([30, 16, 2, 9, 12, 16, 5]) {
+        let least = [
+            ("release", 30),
+            ("owners", 16),
+            ("owner", 2),
+            ("kms-identity", 9),
+            ("pads", 1),
+            ("channel", 12),
+            ("binding", 16),
+            ("anchors", 5),
+        ];
+        assert_eq!(FAMILIES.len(), least.len());
+        for (name, least) in least {
+            let family = family(name);
             let mut count = 0;
             for file in family.files {
                 let source = read(&command::root().join(file)).unwrap();
@@ -299,20 +315,20 @@ mod tests {
     #[test]
     fn a_rule_is_a_call_and_its_condition_ends_at_the_comma() {
         let source = "fn unless(a: bool) {}\nfn f() { x.unless(a(b, c) && d, || E::F { g })?; }";
-        let rules = FAMILIES[0].rules(source).unwrap();
+        let rules = family("release").rules(source).unwrap();
         assert_eq!(rules.len(), 1);
         assert_eq!(
             (&source[rules[0].place.clone()], rules[0].name.as_str()),
             ("a(b, c) && d", "E::F { g }")
         );
-        assert!(FAMILIES[0].rules("fn f() {}").is_err());
+        assert!(family("release").rules("fn f() {}").is_err());
     }
 
     #[test]
     fn a_field_is_an_element_of_an_array_in_a_named_function() {
         let source =
             "impl B { fn report_data(&self) { r(&[&[V], &self.a]) } fn other() { [1, 2] } }";
-        let rules = FAMILIES[5].rules(source).unwrap();
+        let rules = family("binding").rules(source).unwrap();
         let names: Vec<_> = rules.iter().map(|rule| rule.name.as_str()).collect();
         assert_eq!(names, ["&[V]", "&self.a"]);
     }
