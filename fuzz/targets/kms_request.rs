@@ -7,8 +7,14 @@ use std::sync::LazyLock;
 
 use attestation::kms::Owners;
 use attestation::signatures::{Envelope, PayloadType, SigningKey};
+use kms_rules::state;
 use libfuzzer_sys::fuzz_target;
-use protocol::kms::{Cluster, KmsService, Request, Resumption, Statement, payload_type};
+use pad_format::Custodian;
+use pad_format::grant::{Conditions, Grant, Revocation, Signed};
+use protocol::kms::{
+    Cluster, KeepRequest, KmsService, PushKeyRequest, Request, Resumption, RevokeRequest,
+    Statement, payload_type,
+};
 use protocol::prpc::{Arguments, Encoding, Message, encode, encode_error};
 
 /// What signs, and whose signatures count.
@@ -23,10 +29,12 @@ static OWNER: LazyLock<(SigningKey, Owners)> = LazyLock::new(|| {
 // What it is, the method, then the bytes of a body, a path, a statement or a document.
 fuzz_target!(|bytes: &[u8]| {
     let [what, method, rest @ ..] = bytes else { return };
-    let service = match what % 3 {
-        0 => KmsService::Guest,
-        1 => KmsService::Public,
-        _ if *method < 128 => KmsService::Owner,
+    let service = match (what % 3, method / 64) {
+        (0, 0 | 1) => KmsService::Guest,
+        (0, _) => KmsService::Middleware,
+        (1, 0 | 1) => KmsService::Public,
+        (1, _) => KmsService::Custodian,
+        (_, 0 | 1) => KmsService::Owner,
         _ => KmsService::Member,
     };
     match (what / 3) % 5 {
@@ -42,6 +50,7 @@ fn request(service: KmsService, method: u8, encoding: Encoding, body: &[u8]) {
     let method = service.methods()[usize::from(method) % service.methods().len()];
     match service.read(method, Arguments::Body(encoding, body)) {
         Ok(request) => {
+            of_pads(&request);
             for encoding in [Encoding::Json, Encoding::Protobuf] {
                 let bytes = written(&request, encoding);
                 let again = service.read(method, Arguments::Body(encoding, &bytes));
@@ -53,6 +62,39 @@ fn request(service: KmsService, method: u8, encoding: Encoding, body: &[u8]) {
             assert!(text.len() < 1024, "a refusal repeats at most a part of what was sent");
             assert!(encode_error(&text, Encoding::Json).is_ascii());
         }
+    }
+}
+
+/// Names and documents about keys of Pads have one spelling, and no grant is a revocation.
+fn of_pads(request: &Request) {
+    match request {
+        Request::PushKey(PushKeyRequest { grant, .. }) => {
+            let Ok(name) = state::pushed_key_name(grant) else { return };
+            let signed = Signed::<Grant>::parse(grant).expect("it has a name");
+            assert_eq!((&signed.to_bytes(), &signed.claimed().name), (grant, &name));
+            assert!(Signed::<Revocation>::parse(grant).is_err());
+            let conditions = &signed.claimed().conditions;
+            assert!(conditions.is_within(conditions));
+            assert!(signed.verify(&Custodian::single(OWNER.0.signer().key())).is_err());
+        }
+        Request::Revoke(RevokeRequest { revocation }) => {
+            let Ok(signed) = Signed::<Revocation>::parse(revocation) else { return };
+            assert_eq!(&signed.to_bytes(), revocation);
+            assert!(signed.verify(&Custodian::single(OWNER.0.signer().key())).is_err());
+        }
+        Request::Keep(KeepRequest { conditions, pad, .. }) => {
+            if let Ok(read) = Conditions::parse(conditions) {
+                assert_eq!(&read.to_bytes(), conditions);
+            }
+            let Ok(name) = state::key_name(pad.as_ref()) else { return };
+            let pad = pad.as_ref().expect("it has a name");
+            assert_eq!(name.custodian.0.as_bytes(), pad.custodian);
+            assert_eq!(
+                (name.key_id.as_bytes(), &name.pad_id.uuid().as_bytes()[..]),
+                (&pad.key_id[..], &pad.pad_id[..])
+            );
+        }
+        _ => {}
     }
 }
 
@@ -127,6 +169,15 @@ fn written(request: &Request, encoding: Encoding) -> Vec<u8> {
         Request::Append(args) => bytes(args, encoding),
         Request::Vote(args) => bytes(args, encoding),
         Request::Propose(args) => bytes(args, encoding),
+        Request::FetchKeys(args) => bytes(args, encoding),
+        Request::Spend(args) => bytes(args, encoding),
+        Request::Keep(args) => bytes(args, encoding),
+        Request::Update(args) => bytes(args, encoding),
+        Request::AuditHead(args) => bytes(args, encoding),
+        Request::Enrol(args) => bytes(args, encoding),
+        Request::PushKey(args) => bytes(args, encoding),
+        Request::Revoke(args) => bytes(args, encoding),
+        Request::Audit(args) => bytes(args, encoding),
         Request::Head
         | Request::Images
         | Request::GetTempCaCert

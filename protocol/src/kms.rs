@@ -12,6 +12,7 @@ mod documents;
 mod endpoints;
 mod members;
 mod messages;
+mod pads;
 mod release;
 mod service;
 mod statement;
@@ -30,6 +31,7 @@ pub use documents::{
 pub use endpoints::{EndpointError, EtcdEndpoints};
 pub use members::*;
 pub use messages::*;
+pub use pads::*;
 pub use release::{
     MAX_RELEASE_SECS, MAX_SIGNED_RELEASE_BYTES, RELEASE_VERSION, ReleaseError, ReleaseStatement,
     ReleasedAt, SignedRelease,

@@ -92,6 +92,7 @@ fn empty(key_provider_id: Sha256Digest) -> PolicyFile {
         tolerate_tcb: Vec::new(),
         gateway_app_id: None,
         replicas: None,
+        pad_custodians: Vec::new(),
     }
 }
 

@@ -101,6 +101,7 @@ pub(crate) fn policy_file(version: u64) -> PolicyFile {
         tolerate_tcb: Vec::new(),
         gateway_app_id: None,
         replicas: None,
+        pad_custodians: Vec::new(),
     }
 }
 

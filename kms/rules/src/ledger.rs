@@ -5,6 +5,8 @@
 //! show that nothing came after it, which is why owners' tools keep the last head.
 
 mod kinds;
+mod pads;
+mod who;
 
 use protocol::digest::Sha256Digest;
 use protocol::strict_json::{self, JsonError};
@@ -13,8 +15,13 @@ use serde::{Deserialize, Serialize};
 pub use kinds::{
     Anchored, Bootstrap, Call, Document, EnvironmentAccepted, EpochOffered, Kind, Led,
     MAX_REASON_BYTES, MemberAdmitted, MemberRemoved, Opened, Refusal, Released, Resumed,
-    RootCertified, RootGiven, Who,
+    RootCertified, RootGiven,
 };
+pub use pads::{
+    AuditHeadGiven, CustodianEnrolled, HexBytes, PadKeyGranted, PadKeyKept, PadKeyReplaced,
+    PadKeyRevoked, PadKeysReleased, QuotaSpent, QuotasSpent,
+};
+pub use who::Who;
 
 use crate::policy::MAX_ENVELOPE_BYTES;
 

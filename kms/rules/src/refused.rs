@@ -1,10 +1,14 @@
 //! Why a guest gets nothing: one variant a rule, each with what to try.
 
+mod pads;
+
 use attestation::policy::TcbStatus;
 use protocol::digest::{AppId, ComposeHash, Ed25519Key, InstanceId, OsImageHash, PlatformId};
 use protocol::kms::KmsImage;
 
 use crate::policy::PolicyRefusal;
+
+pub use pads::PadRefused;
 
 /// The rule that refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -267,6 +271,15 @@ pub enum Refused {
     /// two environments under one counter
     #[error("another environment with the counter {0} was accepted for the app")]
     EnvironmentOther(u64),
+    /// a rule about keys of Pads
+    #[error("{code}: {0}", code = .0.code())]
+    Pads(Box<PadRefused>),
+}
+
+impl From<PadRefused> for Refused {
+    fn from(refused: PadRefused) -> Self {
+        Self::Pads(Box::new(refused))
+    }
 }
 
 fn advisories(ids: &[String]) -> String {
@@ -274,6 +287,11 @@ fn advisories(ids: &[String]) -> String {
 }
 
 impl Refused {
+    /// Whether another time is better: an owner used as much as a quota has for now.
+    pub fn uses_up_quota(&self) -> bool {
+        matches!(self, Self::Pads(refused) if matches!(**refused, PadRefused::QuotaUsedUp { .. }))
+    }
+
     /// What to try.
     pub fn hint(&self) -> &'static str {
         match self {
@@ -326,6 +344,7 @@ impl Refused {
             | Self::EnvironmentSigner(_)
             | Self::EnvironmentOlder { .. }
             | Self::EnvironmentOther(_) => self.hint_for_environment(),
+            Self::Pads(refused) => refused.hint(),
             Self::BootAuth(_) | Self::BootAuthSilent(_) => {
                 "ask those who run the webhook that the KMS's measured file names"
             }

@@ -4,6 +4,7 @@
 //! have been decided. The deciding functions change nothing: they give the entry, which is stored,
 //! and then applied.
 
+mod custody;
 mod environments;
 mod epochs;
 mod fold;
@@ -22,6 +23,11 @@ use protocol::kms::{Cluster, KmsList, Renewal, RootCertificate};
 use crate::ledger::{Entry, Kind};
 use crate::policy::SignedPolicy;
 
+pub use custody::{
+    Custody, MAX_ACCOUNTS_EACH, MAX_CUSTODIANS, MAX_KEYS_EACH, PadKey, SealedKey,
+    delegator_elsewhere, enrol, give_audit_head, is_about, keep_key, key_name, keys_expire,
+    may_audit, push_key, pushed_key_name, release_pad_keys, replace_key, revoke_key, spend,
+};
 pub use environments::{Environment, accept_environment};
 pub use epochs::{
     Asked, Epochs, earlier_epochs, environment_epoch, instances_on, keys_epoch, newest_epoch,
@@ -63,6 +69,7 @@ pub struct State {
     /// Last second of statements in entries that may be missing.
     unknown_statements_until_secs: u64,
     refusals: RefusalWindow,
+    custody: Custody,
 }
 
 /// What there is once a root was made.
@@ -129,6 +136,7 @@ impl Default for State {
             lowest_counter: 0,
             unknown_statements_until_secs: 0,
             refusals: RefusalWindow::default(),
+            custody: Custody::default(),
         }
     }
 }
@@ -230,6 +238,11 @@ impl State {
     /// The environment that was accepted last, of every app that ever had one.
     pub fn environments(&self) -> &BTreeMap<AppId, Environment> {
         &self.environments
+    }
+
+    /// Custodians, the keys of their Pads, and what was used of quotas.
+    pub fn custody(&self) -> &Custody {
+        &self.custody
     }
 
     /// The entry that would come next.

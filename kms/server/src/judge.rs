@@ -11,7 +11,7 @@ use std::thread::available_parallelism;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use attestation::kms::{Accepts, KmsRules, judge_kms, member_of};
-use attestation::owner::judge_owner;
+use attestation::owner::{OwnerRefusal, judge_owner};
 use attestation::{Collateral, Image, ImageFault, Parts, TrustAnchor};
 use channel::Judge;
 use kms_rules::guest::Guest;
@@ -31,8 +31,12 @@ use crate::store::MAX_IMAGES;
 pub enum Peer {
     /// A guest's agent.
     Guest(Box<Guest>),
+    /// The middleware of a guest.
+    Middleware(Box<Guest>),
     /// An owner of the cluster.
     Owner(Ed25519Key),
+    /// A key that is or may become that of a custodian's member.
+    Custodian(Ed25519Key),
     /// Another process of this KMS.
     Process(Box<Process>),
 }
@@ -56,6 +60,9 @@ pub trait Rules: Send + Sync + 'static {
 
     /// The KMS's time, in seconds since 1970: the clock's, but never before what was seen.
     fn now_secs(&self, clock_secs: u64) -> u64;
+
+    /// Keys of members of custodians, and of those who may become some.
+    fn custodians(&self) -> Arc<[Ed25519Key]>;
 
     /// Which other processes may be this KMS; the image is filled in for each.
     fn processes(&self) -> Accepts;
@@ -149,7 +156,7 @@ impl<R: Rules> GuestJudge<R> {
         judged.map_err(|text| Refusal::new(RefusalCode::Evidence, &text))
     }
 
-    async fn guest(&self, proof: Proof, binding: &Binding) -> Result<Peer, Refusal> {
+    async fn guest(&self, proof: Proof, binding: &Binding) -> Result<Box<Guest>, Refusal> {
         let report_data = binding.report_data();
         let report_data = report_data
             .ok_or_else(|| Refusal::new(RefusalCode::Role, "a guest has a role with a quote"))?;
@@ -174,7 +181,7 @@ impl<R: Rules> GuestJudge<R> {
         let judged = judged.await;
         drop(turn);
         let lost = |_| Refusal::new(RefusalCode::Unavailable, "the judgement was not finished");
-        Ok(Peer::Guest(Box::new(judged.map_err(lost)??)))
+        Ok(Box::new(judged.map_err(lost)??))
     }
 }
 
@@ -187,14 +194,21 @@ impl<R: Rules> Judge for GuestJudge<R> {
                 let process = self.process(proof, binding).await?;
                 Ok(Peer::Process(Box::new(process)))
             }
-            _ => self.guest(proof, binding).await,
+            Role::Pads => self.guest(proof, binding).await.map(Peer::Middleware),
+            Role::Agent | Role::Owner | Role::Unattested => {
+                self.guest(proof, binding).await.map(Peer::Guest)
+            }
         }
     }
 
     async fn judge_owner(&self, proof: OwnerProof, signed: &[u8]) -> Result<Peer, Refusal> {
-        judge_owner(&self.owners, &proof, signed)
-            .map(Peer::Owner)
-            .map_err(|refusal| Refusal::new(RefusalCode::Owner, &refusal.to_string()))
+        let judged = match judge_owner(&self.owners, &proof, signed) {
+            Err(OwnerRefusal::Stranger) => {
+                judge_owner(&self.rules.custodians(), &proof, signed).map(Peer::Custodian)
+            }
+            judged => judged.map(Peer::Owner),
+        };
+        judged.map_err(|refusal| Refusal::new(RefusalCode::Owner, &refusal.to_string()))
     }
 
     fn unattested(&self) -> Result<Peer, Refusal> {

@@ -13,6 +13,7 @@ mod guests;
 mod members;
 mod outbox;
 mod owners;
+mod pads;
 mod shown;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -48,8 +49,12 @@ use shown::Shown;
 pub enum Caller {
     /// A guest that was verified.
     Guest(Box<Guest>),
+    /// The middleware of a guest that was verified.
+    Middleware(Box<Guest>),
     /// An owner.
     Owner(Ed25519Key),
+    /// Whoever has this key, which is or may become that of a custodian's member.
+    Custodian(Ed25519Key),
     /// Another process of this KMS.
     Process(Box<Process>),
     /// Anybody.
@@ -206,6 +211,22 @@ impl Member {
                 }
                 answer
             }
+            (Caller::Middleware(guest), mut request) => {
+                let answer = self.middleware(guest, &request, encoding, now_secs);
+                match &mut request {
+                    Request::Keep(message) => message.key.zeroize(),
+                    Request::Update(message) => message.key.zeroize(),
+                    _ => {}
+                }
+                answer
+            }
+            (Caller::Custodian(key), mut request) => {
+                let answer = self.custodian(key, &request, encoding, now_secs);
+                if let Request::PushKey(message) = &mut request {
+                    message.key.zeroize();
+                }
+                answer
+            }
             (Caller::Process(process), request) => self.process(process, &request, now_secs),
             (Caller::Anybody, _) => {
                 let what = "a public call".to_owned();
@@ -258,6 +279,7 @@ impl Member {
         if policy.map(version) != shown.policy.as_deref().map(version) {
             shown.policy = policy.cloned().map(Arc::new);
         }
+        shown.show_custodians(inner.state());
         let held = inner.root.as_ref().filter(|held| !shown.is_of(held));
         if let Some(held) = held {
             shown.root = Some(shown::OfRoot::new(held));
@@ -327,6 +349,10 @@ impl crate::judge::Rules for Member {
 
     fn now_secs(&self, clock_secs: u64) -> u64 {
         clock_secs.max(self.shown().not_before_secs)
+    }
+
+    fn custodians(&self) -> Arc<[Ed25519Key]> {
+        Arc::clone(&self.shown().custodians)
     }
 
     fn processes(&self) -> Accepts {

@@ -46,7 +46,7 @@ const BETWEEN_PROCESSES: Bounds =
 
 /// The KMS's end of every channel that others open.
 pub fn party<A, J>(key: TlsKey, attester: Arc<A>, judge: Arc<J>) -> Party<A, J> {
-    let side = Side::Server { clients: vec![Role::Agent, Role::Owner, Role::App] };
+    let side = Side::Server { clients: vec![Role::Agent, Role::Pads, Role::Owner, Role::App] };
     let settings = Settings { own: Role::App, side };
     Party { settings, alpn: ALPN_KMS, key, attester, judge }
 }
@@ -92,7 +92,7 @@ where
     };
     let bounds = match peer {
         Peer::Process(_) => BETWEEN_PROCESSES,
-        Peer::Guest(_) | Peer::Owner(_) => CHANNEL,
+        Peer::Guest(_) | Peer::Middleware(_) | Peer::Owner(_) | Peer::Custodian(_) => CHANNEL,
     };
     let session = Arc::new(Session::of_peer(peer, member, budget));
     tokio::spawn(async move {

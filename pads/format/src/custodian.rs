@@ -175,6 +175,11 @@ impl Signatures {
         self.0.insert(signer, signature);
     }
 
+    /// Adds those of others, or replaces the same signers'.
+    pub fn join(&mut self, others: &Self) {
+        self.0.extend(others.0.iter().map(|(signer, signature)| (*signer, *signature)));
+    }
+
     /// Accepts signatures of enough members over the message, all of them valid.
     ///
     /// # Errors

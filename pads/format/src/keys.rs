@@ -20,6 +20,8 @@ pub const DATA_KEY_BYTES: usize = 32;
 pub const COMMITMENT_BYTES: usize = 32;
 /// First field of every context.
 const LABEL: &[u8] = b"dstyx-pad-1";
+/// First bytes of what a key's digest is of.
+const DIGEST_LABEL: &[u8] = b"dstyx pad key 1\0";
 
 /// The secret of one Pad. It is never printed, and cleared when it is dropped.
 pub struct DataKey(Zeroizing<[u8; DATA_KEY_BYTES]>);
@@ -43,6 +45,12 @@ impl DataKey {
     /// The key itself, for whoever wraps it.
     pub fn as_bytes(&self) -> &[u8; DATA_KEY_BYTES] {
         &self.0
+    }
+
+    /// What names the key where it must not stand: SHA-256 of a label and the key.
+    pub fn digest(&self) -> Sha256Digest {
+        let bytes = Zeroizing::new([DIGEST_LABEL, &self.0[..]].concat());
+        Sha256Digest::of(&bytes)
     }
 
     /// The keys of the sections of one sealing.

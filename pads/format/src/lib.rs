@@ -14,6 +14,7 @@ pub mod cipher;
 pub mod contents;
 pub mod custodian;
 pub mod enrolment;
+pub mod grant;
 pub mod keys;
 mod layout;
 pub mod metadata;
@@ -33,6 +34,7 @@ mod vectors;
 
 pub use contents::{Attribute, Contents, Policy};
 pub use custodian::{Custodian, CustodianId};
+pub use grant::{Conditions, KeyName};
 pub use keys::DataKey;
 pub use layout::{LayoutError, MAX_DATA_BYTES, PadDigest};
 pub use metadata::Metadata;

@@ -164,6 +164,11 @@ impl SignedUpdate {
         writer.finish()
     }
 
+    /// What it says, which counts for nothing before [`Self::verify`].
+    pub fn claimed(&self) -> &Update {
+        &self.update
+    }
+
     /// Accepts the owners who signed the update that is to be made of a Pad whose policies have the
     /// version `in_force`.
     ///

@@ -29,6 +29,6 @@ pub use policy::{Constraints, SharePolicy};
 pub use quota::Spent;
 pub use refusal::{Code, Refusal};
 pub use rule::{
-    BASIS_POINTS, InputRule, OutputRule, OwnerId, ProgramDigest, ProgramRule, Quota, QuotaId,
-    RuleError, Schema, Share,
+    BASIS_POINTS, InputRule, MAX_PERIOD_SECS, MAX_USES, OutputRule, OwnerId, ProgramDigest,
+    ProgramRule, Quota, QuotaId, RuleError, Schema, Share,
 };

@@ -16,9 +16,9 @@ const MAX_LIST: usize = 256;
 /// Longest name of an attribute or label.
 const MAX_NAME_BYTES: usize = 64;
 /// Longest period of a quota: about ten years.
-const MAX_PERIOD_SECS: u64 = 10 * 366 * 24 * 60 * 60;
+pub const MAX_PERIOD_SECS: u64 = 10 * 366 * 24 * 60 * 60;
 /// Most uses in a period: whoever counts them keeps the time of each.
-pub(crate) const MAX_USES: u64 = 10_000;
+pub const MAX_USES: u64 = 10_000;
 
 /// SHA-256 of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,10 +1,14 @@
-//! The calls of a KMS: four services, one for each kind of client.
+//! The calls of a KMS: one service for each kind of client.
 
 use super::members::{AdmitRequest, AppendRequest, GetKmsKeyRequest, ProposeRequest, VoteRequest};
 use super::messages::{
     AcceptEnvVersionRequest, AnchorRequest, AppIdRequest, GetAppKeyRequest, LedgerRequest,
     NewEpochRequest, OpenDiskRequest, PendingRequest, PutImageRequest, Share, SignCertRequest,
     SignedDocument,
+};
+use super::pads::{
+    AuditHeadRequest, AuditRequest, EnrolRequest, FetchKeysRequest, KeepRequest, PushKeyRequest,
+    RevokeRequest, SpendRequest, UpdateRequest,
 };
 use crate::prpc::{Arguments, PrpcError};
 
@@ -17,6 +21,10 @@ pub enum KmsService {
     Public,
     /// `Onboard`, for an owner on the attested channel.
     Owner,
+    /// `Pads`, for the middleware of a guest that was verified, on the attested channel.
+    Middleware,
+    /// `Pads`, for a custodian on the attested channel.
+    Custodian,
     /// `Members`, for another process of the same KMS on the attested channel.
     Member,
 }
@@ -54,6 +62,15 @@ pub enum Request {
     Append(AppendRequest),
     Vote(VoteRequest),
     Propose(ProposeRequest),
+    FetchKeys(FetchKeysRequest),
+    Spend(SpendRequest),
+    Keep(KeepRequest),
+    Update(UpdateRequest),
+    AuditHead(AuditHeadRequest),
+    Enrol(EnrolRequest),
+    PushKey(PushKeyRequest),
+    Revoke(RevokeRequest),
+    Audit(AuditRequest),
 }
 
 impl KmsService {
@@ -62,6 +79,7 @@ impl KmsService {
         match self {
             Self::Guest | Self::Public => "KMS",
             Self::Owner => "Onboard",
+            Self::Middleware | Self::Custodian => "Pads",
             Self::Member => "Members",
         }
     }
@@ -96,6 +114,8 @@ impl KmsService {
                 "Ledger",
                 "GetAppEnvEncryptPubKey",
             ],
+            Self::Middleware => &["FetchKeys", "Spend", "Keep", "Update", "AuditHead", "GetMeta"],
+            Self::Custodian => &["Enrol", "PushKey", "Revoke", "Audit", "GetMeta"],
             Self::Member => {
                 &["GetKmsKey", "Ledger", "Images", "Head", "Admit", "Append", "Vote", "Propose"]
             }
@@ -153,6 +173,15 @@ impl KmsService {
             "Append" => Request::Append(arguments.decode()?),
             "Vote" => Request::Vote(arguments.decode()?),
             "Propose" => Request::Propose(arguments.decode()?),
+            "FetchKeys" => Request::FetchKeys(arguments.decode()?),
+            "Spend" => Request::Spend(arguments.decode()?),
+            "Keep" => Request::Keep(arguments.decode()?),
+            "Update" => Request::Update(arguments.decode()?),
+            "AuditHead" => Request::AuditHead(arguments.decode()?),
+            "Enrol" => Request::Enrol(arguments.decode()?),
+            "PushKey" => Request::PushKey(arguments.decode()?),
+            "Revoke" => Request::Revoke(arguments.decode()?),
+            "Audit" => Request::Audit(arguments.decode()?),
             _ => return Err(unknown()),
         })
     }
@@ -165,8 +194,8 @@ mod tests {
 
     #[test]
     fn every_method_is_read_and_only_by_its_own_client() {
-        use KmsService::{Guest, Member, Owner, Public};
-        for service in [Guest, Public, Owner, Member] {
+        use KmsService::{Custodian, Guest, Member, Middleware, Owner, Public};
+        for service in [Guest, Public, Owner, Middleware, Custodian, Member] {
             for method in service.methods() {
                 let path = format!("/prpc/{}.{method}", service.name());
                 assert_eq!(service.method(&path), Ok(*method));
@@ -181,6 +210,9 @@ mod tests {
         for service in [KmsService::Guest, KmsService::Public, KmsService::Owner] {
             assert!(service.method("/prpc/GetKmsKey").is_err());
             assert!(service.method("/prpc/Append").is_err());
+            assert!(service.method("/prpc/Pads.FetchKeys").is_err());
         }
+        assert!(KmsService::Custodian.method("/prpc/Pads.FetchKeys").is_err());
+        assert!(KmsService::Middleware.method("/prpc/Pads.Enrol").is_err());
     }
 }

@@ -1,10 +1,14 @@
 //! The kinds of entries, and what each says.
 
-use protocol::digest::{
-    AppId, ComposeHash, Ed25519Key, InstanceId, OsImageHash, PlatformId, RequestId, Sha256Digest,
-};
+use protocol::digest::{AppId, Ed25519Key, InstanceId, PlatformId, RequestId, Sha256Digest};
 use protocol::kms::{Cluster, Renewal};
 use serde::{Deserialize, Serialize};
+
+use super::pads::{
+    AuditHeadGiven, CustodianEnrolled, PadKeyGranted, PadKeyKept, PadKeyReplaced, PadKeyRevoked,
+    PadKeysReleased, QuotasSpent,
+};
+use super::who::Who;
 
 /// Longest reason of a refusal in the ledger.
 pub const MAX_REASON_BYTES: usize = 512;
@@ -43,6 +47,22 @@ pub enum Kind {
     Anchored(Anchored),
     /// An app's environment must never be older.
     EnvironmentAccepted(EnvironmentAccepted),
+    /// A custodian made this KMS its delegator.
+    CustodianEnrolled(CustodianEnrolled),
+    /// A custodian says when a key of a Pad is released.
+    PadKeyGranted(PadKeyGranted),
+    /// A custodian ended the release of a key.
+    PadKeyRevoked(PadKeyRevoked),
+    /// A guest gets keys of Pads.
+    PadKeysReleased(PadKeysReleased),
+    /// Uses of quotas were counted.
+    QuotasSpent(QuotasSpent),
+    /// A guest handed over the key of a new Pad.
+    PadKeyKept(PadKeyKept),
+    /// A Pad has other policies and another key.
+    PadKeyReplaced(PadKeyReplaced),
+    /// A guest named the end of the audit record of a run.
+    AuditHeadGiven(AuditHeadGiven),
 }
 
 /// A root was made in the memory of a process.
@@ -145,23 +165,6 @@ pub struct Led {
     pub member: Ed25519Key,
 }
 
-/// A guest, as its evidence proved it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Who {
-    /// The app.
-    pub app_id: AppId,
-    /// The instance; `None` for an app without instance ids.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub instance_id: Option<InstanceId>,
-    /// The measured file.
-    pub compose_hash: ComposeHash,
-    /// The image.
-    pub os_image_hash: OsImageHash,
-    /// The platform.
-    pub platform_id: PlatformId,
-}
-
 /// A guest gets keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -192,6 +195,11 @@ pub enum Call {
     OpenDisk,
     Anchor,
     AcceptEnvVersion,
+    FetchKeys,
+    Spend,
+    Keep,
+    Update,
+    AuditHead,
 }
 
 /// A guest gets nothing.

@@ -57,6 +57,10 @@ pub struct PolicyFile {
     /// How many processes the KMS may have; absent: one, and no other gets the root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u8>,
+    /// Keys of those who may let the KMS keep keys of their Pads: a custodian is enrolled if each
+    /// of its members is one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pad_custodians: Vec<Ed25519Key>,
 }
 
 /// One app.
@@ -151,6 +155,7 @@ impl PolicyFile {
     pub fn check(&self) -> Result<(), UnsoundPolicy> {
         unique("apps", self.apps.iter().map(|app| app.app_id))?;
         unique("os_images", self.os_images.iter().copied())?;
+        unique("pad_custodians", self.pad_custodians.iter().copied())?;
         unique("platform_ids", self.platform_ids.iter().flatten().copied())?;
         let back = &self.danger_go_back_to_images;
         if let Some(other) = back.iter().find(|image| !self.os_images.contains(image)) {

@@ -75,6 +75,14 @@ impl State {
             Kind::Opened(opened) => self.opened(opened, entry.time_secs)?,
             Kind::Anchored(anchored) => self.anchored(anchored, entry.time_secs)?,
             Kind::EnvironmentAccepted(accepted) => self.environment_accepted(accepted)?,
+            kind @ (Kind::CustodianEnrolled(_)
+            | Kind::PadKeyGranted(_)
+            | Kind::PadKeyRevoked(_)
+            | Kind::PadKeysReleased(_)
+            | Kind::QuotasSpent(_)
+            | Kind::PadKeyKept(_)
+            | Kind::PadKeyReplaced(_)
+            | Kind::AuditHeadGiven(_)) => self.custody_entry(kind, entry.time_secs)?,
         }
         self.entries += 1;
         self.head = hash;

@@ -210,7 +210,7 @@ pub fn refusal(
     Some(state.next(Kind::Refused(Refusal { who, call, reason }), clock_secs))
 }
 
-fn check_serving(reasons: &mut Reasons, state: &State, member: &Ed25519Key) {
+pub(super) fn check_serving(reasons: &mut Reasons, state: &State, member: &Ed25519Key) {
     // Whoever asks for a decision has the root; without one there is nothing to give.
     let phase = state.phase(member, true);
     reasons.unless(phase == Phase::Serving, || Refused::NotServing(phase.name()));

@@ -235,6 +235,7 @@ impl MemberError {
             Self::Prpc(error) => service::prpc::status(error),
             Self::Refused(refused) if refused.superseded() => StatusCode::CONFLICT,
             Self::Refused(refused) if refused.held() => StatusCode::LOCKED,
+            Self::Refused(refused) if refused.uses_up_quota() => StatusCode::TOO_MANY_REQUESTS,
             Self::Refused(refused)
                 if matches!(**refused, Refused::NotServing(_) | Refused::BootAuthSilent(_)) =>
             {

@@ -157,6 +157,7 @@ impl Place {
             tolerate_tcb: Vec::new(),
             gateway_app_id: None,
             replicas: None,
+            pad_custodians: Vec::new(),
         }
     }
 

@@ -78,7 +78,11 @@ impl Member {
 
     /// What the second source says of a guest that the policy allows. It is asked outside of every
     /// lock, and its word counts for this call alone.
-    fn word_about_guest(&self, guest: &Guest, now_secs: u64) -> Result<Word, MemberError> {
+    pub(super) fn word_about_guest(
+        &self,
+        guest: &Guest,
+        now_secs: u64,
+    ) -> Result<Word, MemberError> {
         let Some(boot_auth) = &self.boot_auth else { return Ok(Word::Allows) };
         let allowed = state::reasons(self.inner()?.state(), guest, &self.key, now_secs).is_empty();
         // Should the policy change before the decision, the guest asks again.
@@ -103,7 +107,7 @@ impl Member {
     }
 
     /// Decides about a guest's call; a refusal is recorded as well.
-    fn decided(
+    pub(super) fn decided(
         &self,
         guest: &Guest,
         call: Call,

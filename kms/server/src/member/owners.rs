@@ -198,18 +198,9 @@ impl Member {
         let locked = MemberError::Phase { call: "Ledger", phase };
         let total = inner.state().entries();
         let mut answer = LedgerResponse { entries: Vec::new(), total };
-        let stored = inner.store.entries();
         let mut bytes = 0;
         for index in from..total {
-            let line = match usize::try_from(index.saturating_sub(stored)) {
-                Ok(at) if index >= stored => inner.pending.get(at).cloned(),
-                _ => {
-                    let held = inner.root.as_ref().ok_or(MemberError::NoRoot)?;
-                    let read = inner.store.read(&held.store_key, index, 1)?;
-                    read.first().map(|line| String::from_utf8_lossy(line).into_owned())
-                }
-            };
-            let line = line.ok_or(MemberError::Broken)?;
+            let line = inner.line(index)?;
             bytes += line.len();
             if bytes > MAX_LEDGER_BYTES && !answer.entries.is_empty() {
                 break;
@@ -253,6 +244,22 @@ impl Member {
             phase @ (Phase::Locked | Phase::Waiting) => Err(MemberError::Phase { call, phase }),
             Phase::Unborn | Phase::Uncertified | Phase::Serving => Ok(()),
         }
+    }
+}
+
+impl Inner {
+    /// The line of an entry, stored or not.
+    pub(super) fn line(&self, index: u64) -> Result<String, MemberError> {
+        let stored = self.store.entries();
+        let line = match usize::try_from(index.saturating_sub(stored)) {
+            Ok(at) if index >= stored => self.pending.get(at).cloned(),
+            _ => {
+                let held = self.root.as_ref().ok_or(MemberError::NoRoot)?;
+                let read = self.store.read(&held.store_key, index, 1)?;
+                read.first().map(|line| String::from_utf8_lossy(line).into_owned())
+            }
+        };
+        line.ok_or(MemberError::Broken)
     }
 }
 

@@ -1,13 +1,13 @@
 //! What channels and public calls read of a KMS: a copy, so that they do not wait for the disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
 use kms_rules::derivation::{EpochRoot, env_key_signed, x25519_public_key};
 use kms_rules::policy::SignedPolicy;
-use kms_rules::state::{self, Phase};
-use protocol::digest::{AppId, OsImageHash};
+use kms_rules::state::{self, Phase, State};
+use protocol::digest::{AppId, Ed25519Key, OsImageHash};
 use protocol::kms::{GetMetaResponse, KmsImage, PublicKeyResponse};
 
 use super::epochs::Held;
@@ -23,6 +23,10 @@ pub(super) struct Shown {
     /// What is on it.
     pub(super) listed: Option<Vec<KmsImage>>,
     pub(super) policy: Option<Arc<SignedPolicy>>,
+    /// Keys of members of custodians, and of those who may become some.
+    pub(super) custodians: Arc<[Ed25519Key]>,
+    /// As of which enrolment and policy.
+    custodians_of: (u64, u64),
     pub(super) root: Option<OfRoot>,
     /// The epoch whose root is offered, while it is not here.
     pub(super) lacks: Option<u32>,
@@ -57,6 +61,17 @@ impl Shown {
         shown == Some(held.root.identity().verifying_key())
     }
 
+    /// Shows who may open a channel as a custodian.
+    pub(super) fn show_custodians(&mut self, state: &State) {
+        let policy = state.policy();
+        let of = (state.custody().enrolments(), policy.map_or(0, SignedPolicy::version));
+        if self.custodians_of != of {
+            let listed = policy.iter().flat_map(|policy| policy.file().pad_custodians.clone());
+            let keys: BTreeSet<Ed25519Key> = state.custody().members().chain(listed).collect();
+            (self.custodians, self.custodians_of) = (keys.into_iter().collect(), of);
+        }
+    }
+
     /// Of a process that has images and nothing else.
     pub(super) fn of_images(images: Vec<(OsImageHash, Vec<u8>)>) -> Self {
         let text = |(name, image)| Some((name, String::from_utf8(image).ok()?));
@@ -67,6 +82,8 @@ impl Shown {
             list: None,
             listed: None,
             policy: None,
+            custodians: Arc::default(),
+            custodians_of: (0, 0),
             root: None,
             lacks: None,
             images: images.into_iter().filter_map(text).collect(),

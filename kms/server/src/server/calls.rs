@@ -50,6 +50,8 @@ impl Session {
     pub fn of_peer(peer: Peer, member: Arc<Member>, budget: Budget) -> Self {
         let (service, caller) = match peer {
             Peer::Guest(guest) => (KmsService::Guest, Caller::Guest(guest)),
+            Peer::Middleware(guest) => (KmsService::Middleware, Caller::Middleware(guest)),
+            Peer::Custodian(key) => (KmsService::Custodian, Caller::Custodian(key)),
             Peer::Owner(key) => (KmsService::Owner, Caller::Owner(key)),
             Peer::Process(process) => (KmsService::Member, Caller::Process(process)),
         };

@@ -1,4 +1,4 @@
-//! Places of channels: strangers, guests, owners and members of the KMS have their own.
+//! Places of channels: strangers and each kind of peer have their own.
 //!
 //! Anybody can connect, and nothing is known of a connection before its peer has proved itself. So
 //! all connections that wait for that share places, and where none is left a new one takes that of
@@ -17,6 +17,10 @@ use crate::judge::Peer;
 
 /// Channels of guests at a time: they come at boot, and then every few minutes.
 const MAX_GUESTS: usize = 128;
+/// Channels of guests' middleware: each keeps one open for its runs.
+const MAX_MIDDLEWARE: usize = 64;
+/// Channels of custodians' tools, which come when a Pad is made or its conditions change.
+const MAX_CUSTODIANS: usize = 32;
 /// Channels of owners' tools: an owner has one or two.
 const MAX_OWNERS: usize = 32;
 /// Channels of other processes: six at most, and those of a process that ended until they time out.
@@ -59,23 +63,32 @@ fn drawn(count: usize) -> usize {
 #[derive(Debug)]
 pub(super) struct Places {
     guests: Arc<Semaphore>,
+    middleware: Arc<Semaphore>,
     owners: Arc<Semaphore>,
+    custodians: Arc<Semaphore>,
     processes: Arc<Semaphore>,
 }
 
 impl Places {
     /// All of them, free.
     pub(super) fn new() -> Self {
-        let [guests, owners, processes] =
-            [MAX_GUESTS, MAX_OWNERS, MAX_PROCESSES].map(|most| Arc::new(Semaphore::new(most)));
-        Self { guests, owners, processes }
+        let room = |most| Arc::new(Semaphore::new(most));
+        Self {
+            guests: room(MAX_GUESTS),
+            middleware: room(MAX_MIDDLEWARE),
+            owners: room(MAX_OWNERS),
+            custodians: room(MAX_CUSTODIANS),
+            processes: room(MAX_PROCESSES),
+        }
     }
 
     /// A place among the peer's kind, as long as what is given is held; `None` if all are taken.
     pub(super) fn take(&self, peer: &Peer) -> Option<OwnedSemaphorePermit> {
         let kind = match peer {
             Peer::Guest(_) => &self.guests,
+            Peer::Middleware(_) => &self.middleware,
             Peer::Owner(_) => &self.owners,
+            Peer::Custodian(_) => &self.custodians,
             Peer::Process(_) => &self.processes,
         };
         Arc::clone(kind).try_acquire_owned().ok()
@@ -101,6 +114,8 @@ mod tests {
         let owners: Vec<_> = std::iter::from_fn(|| places.take(&owner)).collect();
         assert_eq!(owners.len(), MAX_OWNERS);
         assert_eq!(places.processes.available_permits(), MAX_PROCESSES);
+        assert_eq!(places.middleware.available_permits(), MAX_MIDDLEWARE);
+        assert_eq!(places.custodians.available_permits(), MAX_CUSTODIANS);
         drop(held);
         assert!(places.take(&guest).is_some() && places.take(&owner).is_none());
     }

@@ -11,6 +11,7 @@
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, Salt};
 use aws_lc_rs::hmac;
+use pad_format::{DataKey, KeyName};
 use protocol::derivation::length_prefixed;
 use protocol::digest::Sha256Digest;
 use zeroize::Zeroizing;
@@ -19,6 +20,8 @@ use zeroize::Zeroizing;
 const LABEL: &[u8] = b"dstyx-kms-record-1";
 /// Label of the key of the MAC before each record.
 const SALT_LABEL: &[u8] = b"dstyx-kms-record-salt-1";
+/// First field of the context of a Pad's data key, which stands sealed inside an entry.
+const PAD_KEY_LABEL: &[u8] = b"dstyx-kms-pad-key-1";
 /// Its bytes.
 const SALT_BYTES: usize = 32;
 
@@ -39,8 +42,27 @@ impl StoreKey {
 
     /// The record of the entry with this index.
     pub(crate) fn seal(&self, cluster: &Sha256Digest, index: u64, entry: &[u8]) -> Vec<u8> {
-        let context = context(cluster, index);
-        let salt = self.salt(&length_prefixed(&[&context, entry]));
+        self.seal_in(context(cluster, index), entry)
+    }
+
+    /// The data key of a Pad, for an entry that is read by many.
+    pub(crate) fn seal_pad_key(
+        &self,
+        cluster: &Sha256Digest,
+        name: &KeyName,
+        key: &DataKey,
+    ) -> Vec<u8> {
+        self.seal_in(pad_key_context(cluster, name), key.as_bytes())
+    }
+
+    fn seal_in(&self, context: Vec<u8>, entry: &[u8]) -> Vec<u8> {
+        let mut salted = Zeroizing::new(Vec::with_capacity(8 + context.len() + entry.len()));
+        for field in [&context, entry] {
+            let length = u32::try_from(field.len()).expect("an entry is below 4 GiB");
+            salted.extend_from_slice(&length.to_le_bytes());
+            salted.extend_from_slice(field);
+        }
+        let salt = self.salt(&salted);
         let mut sealed = entry.to_vec();
         self.record_key(salt.as_ref())
             .seal_in_place_append_tag(nonce(), Aad::from(context), &mut sealed)
@@ -55,10 +77,25 @@ impl StoreKey {
         index: u64,
         record: &[u8],
     ) -> Option<Zeroizing<Vec<u8>>> {
+        self.open_in(context(cluster, index), record)
+    }
+
+    /// The data key of a Pad; `None` if it was sealed for another place, or not here.
+    pub(crate) fn open_pad_key(
+        &self,
+        cluster: &Sha256Digest,
+        name: &KeyName,
+        sealed: &[u8],
+    ) -> Option<Zeroizing<[u8; 32]>> {
+        let opened = self.open_in(pad_key_context(cluster, name), sealed)?;
+        Some(Zeroizing::new(opened[..].try_into().ok()?))
+    }
+
+    fn open_in(&self, context: Vec<u8>, record: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (salt, sealed) = record.split_at_checked(SALT_BYTES)?;
         let mut sealed = Zeroizing::new(sealed.to_vec());
         let key = self.record_key(salt);
-        let opened = key.open_in_place(nonce(), Aad::from(context(cluster, index)), &mut sealed);
+        let opened = key.open_in_place(nonce(), Aad::from(context), &mut sealed);
         let opened = opened.ok()?.len();
         sealed.truncate(opened);
         Some(sealed)
@@ -84,4 +121,10 @@ fn nonce() -> Nonce {
 
 fn context(cluster: &Sha256Digest, index: u64) -> Vec<u8> {
     length_prefixed(&[LABEL, cluster.as_bytes(), &index.to_le_bytes()])
+}
+
+fn pad_key_context(cluster: &Sha256Digest, name: &KeyName) -> Vec<u8> {
+    let KeyName { custodian, key_id, pad_id } = name;
+    let (custodian, pad_id) = (custodian.0.as_bytes(), pad_id.uuid().as_bytes());
+    length_prefixed(&[PAD_KEY_LABEL, cluster.as_bytes(), custodian, key_id.as_bytes(), pad_id])
 }
