@@ -114,8 +114,8 @@ impl KmsService {
                 "Ledger",
                 "GetAppEnvEncryptPubKey",
             ],
-            Self::Middleware => &["FetchKeys", "Spend", "Keep", "Update", "AuditHead", "GetMeta"],
-            Self::Custodian => &["Enrol", "PushKey", "Revoke", "Audit", "GetMeta"],
+            Self::Middleware => &["FetchKeys", "Spend", "Keep", "Update", "AuditHead"],
+            Self::Custodian => &["Enrol", "PushKey", "Revoke", "Audit"],
             Self::Member => {
                 &["GetKmsKey", "Ledger", "Images", "Head", "Admit", "Append", "Vote", "Propose"]
             }

@@ -20,6 +20,8 @@ use serde::Serialize;
 use super::*;
 use crate::store::Location;
 
+pub mod pads;
+
 /// The app that its policy names.
 pub const APP: AppId = AppId([0xaa; 20]);
 /// That app's measured file.

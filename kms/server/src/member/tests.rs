@@ -1,6 +1,7 @@
 //! A process from its birth over a restart, call by call.
 
 mod boot_auth;
+mod pads;
 mod stores;
 mod time;
 

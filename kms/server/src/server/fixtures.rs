@@ -126,6 +126,27 @@ impl Running {
         self.connect(Role::Agent, guest.clone(), accepts).await
     }
 
+    /// A channel of a guest's middleware.
+    ///
+    /// # Errors
+    /// See [`Self::owner`].
+    pub async fn middleware<A>(&self, guest: &A) -> Result<Caller<VerifiedKms>, ChannelError>
+    where
+        A: Attester + Clone,
+    {
+        let accepts = Accepts::Listed { minimum_version: 1 };
+        self.connect(Role::Pads, guest.clone(), accepts).await
+    }
+
+    /// A channel of the key with this seed, which states what it accepts as owners do.
+    ///
+    /// # Errors
+    /// See [`Self::owner`].
+    pub async fn custodian(&self, seed: [u8; 32]) -> Result<Caller<VerifiedKms>, ChannelError> {
+        let accepts = Accepts::Exactly { images: vec![self.kms], image_json: self.image.to_json() };
+        self.connect(Role::Owner, OwnerKey(seed), accepts).await
+    }
+
     /// A channel of any client.
     ///
     /// # Errors
@@ -176,7 +197,7 @@ pub(super) async fn connect_showing<A: Attester>(
     Ok(Caller::over(channel).await.unwrap())
 }
 
-/// One call, as an owner if owners have it.
+/// One call, of the service that has it.
 ///
 /// # Errors
 /// If it has no answer.
@@ -185,9 +206,9 @@ pub async fn ask<P, A: Message, R: Message>(
     method: &'static str,
     arguments: &A,
 ) -> Result<R, CallError> {
-    let owners = KmsService::Owner.methods().contains(&method);
-    let service = if owners { KmsService::Owner } else { KmsService::Guest };
-    caller.call(service, method, arguments).await
+    let others = [KmsService::Owner, KmsService::Custodian, KmsService::Middleware];
+    let service = others.into_iter().find(|service| service.methods().contains(&method));
+    caller.call(service.unwrap_or(KmsService::Guest), method, arguments).await
 }
 
 /// Judges a KMS as guests and owners' tools do.

@@ -2,6 +2,7 @@
 //! quotes is the emulator's.
 
 mod cluster;
+mod pads;
 mod proxy;
 mod public;
 

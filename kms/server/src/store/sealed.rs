@@ -128,3 +128,30 @@ fn pad_key_context(cluster: &Sha256Digest, name: &KeyName) -> Vec<u8> {
     let (custodian, pad_id) = (custodian.0.as_bytes(), pad_id.uuid().as_bytes());
     length_prefixed(&[PAD_KEY_LABEL, cluster.as_bytes(), custodian, key_id.as_bytes(), pad_id])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::member::fixtures::pads::{PadOwner, data_key};
+
+    #[test]
+    fn the_key_of_a_pad_opens_under_its_own_name_alone() {
+        let store = StoreKey::new(Zeroizing::new([1; 32]));
+        let (cluster, other) = (Sha256Digest([2; 32]), Sha256Digest([3; 32]));
+        let owner = PadOwner { seed: [4; 32], key_provider_id: cluster };
+        let (name, key) = (owner.name(1), data_key(1));
+        let sealed = store.seal_pad_key(&cluster, &name, &key);
+        let opened = |name, bytes: &[u8]| store.open_pad_key(&cluster, name, bytes);
+        assert_eq!(opened(&name, &sealed).as_deref(), Some(key.as_bytes()));
+        assert!(opened(&owner.name(2), &sealed).is_none());
+        assert!(
+            opened(&KeyName { pad_id: owner.name(2).pad_id, ..name.clone() }, &sealed).is_none()
+        );
+        assert!(store.open_pad_key(&other, &name, &sealed).is_none());
+        assert!(store.open(&cluster, 0, &sealed).is_none());
+        assert!(opened(&name, &store.seal(&cluster, 0, key.as_bytes())).is_none());
+        assert!(opened(&name, &sealed[..79]).is_none() && opened(&name, &[]).is_none());
+        let elsewhere = StoreKey::new(Zeroizing::new([5; 32]));
+        assert!(elsewhere.open_pad_key(&cluster, &name, &sealed).is_none());
+    }
+}

@@ -4,6 +4,7 @@
 //! The processes are this test's own program, started again, with the very function that the
 //! program's `main` calls; only their quotes, ports and directories are stated by the test.
 
+mod pads;
 mod rotation;
 
 use std::collections::BTreeSet;
@@ -24,6 +25,7 @@ use tokio::time::{sleep, timeout};
 
 use super::public::get;
 use super::*;
+use crate::member::fixtures::pads::PadOwner;
 use crate::store::Location;
 
 /// Tells a started program which process it is.
@@ -187,6 +189,7 @@ impl Three {
         let pair = KmsImage { os_image_hash: os_image_hash(), compose_hash: app.compose_hash() };
         let mut policy = self.place.policy_file(1, app.app_id(), pair);
         policy.replicas = Some(3);
+        policy.pad_custodians = vec![pad_owner(&self.place).key()];
         let policy = self.place.signed(protocol::kms::payload_type::POLICY, &policy);
         let documents = [
             ("CertifyRoot", self.place.certificate(&status)),
@@ -243,6 +246,11 @@ impl Three {
         audit::verify(lines.iter().map(String::as_str)).unwrap();
         lines.iter().map(|line| Entry::parse(line).unwrap()).collect()
     }
+}
+
+/// A custodian that the policy names.
+fn pad_owner(place: &Place) -> PadOwner {
+    PadOwner { seed: [0x61; 32], key_provider_id: place.config.cluster.id() }
 }
 
 /// A guest's agent: it goes from address to address until it has its answer.
