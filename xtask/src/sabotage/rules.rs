@@ -45,6 +45,19 @@ pub const FAMILIES: &[Family] = &[
         tests: &["--package", "kms-rules", "--lib", "--", "state::"],
     },
     Family {
+        name: "pad-keys",
+        files: &[
+            "kms/rules/src/state/custody.rs",
+            "kms/rules/src/state/custody/custodians.rs",
+            "kms/rules/src/state/custody/keep.rs",
+            "kms/rules/src/state/custody/release.rs",
+            "kms/rules/src/state/custody/request.rs",
+            "kms/rules/src/state/custody/spend.rs",
+        ],
+        fields_of: &[],
+        tests: &["--package", "kms-rules", "--lib", "--", "state::custody::"],
+    },
+    Family {
         name: "owners",
         files: &[
             "kms/rules/src/state/owners.rs",

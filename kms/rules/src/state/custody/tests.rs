@@ -8,7 +8,7 @@ mod spend;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use pad_format::custodian::Signatures;
-use pad_format::enrolment::SignedEnrolment;
+use pad_format::enrolment::{ResultKey, SignedEnrolment};
 use pad_format::grant::{Grant, Revocation, Statement as _};
 use pad_format::metadata::KeyId;
 use pad_format::uuid::{PadId, Uuid};
@@ -58,7 +58,8 @@ fn signed_enrolment(
     change: impl Fn(&mut Enrolment),
 ) -> SignedEnrolment {
     let (custodian, key_provider_id) = (custodian.clone(), cluster().id());
-    let mut enrolment = Enrolment { custodian, key_provider_id, version: 1 };
+    let mut enrolment =
+        Enrolment { custodian, key_provider_id, version: 1, result_key: ResultKey([9; 32]) };
     change(&mut enrolment);
     let signatures = sign(signers, &enrolment.signed_bytes());
     enrolment.signed(signatures)
