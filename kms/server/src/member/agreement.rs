@@ -7,8 +7,10 @@
 use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
-use kms_rules::consensus::{Proposed, Time};
+use kms_rules::consensus::{HEARTBEAT_MS, Proposed, Time};
 use kms_rules::ledger::Entry;
+use kms_rules::refused::Refused;
+use kms_rules::state::State;
 use protocol::digest::Ed25519Key;
 
 use super::{Inner, Member, MemberError};
@@ -25,6 +27,8 @@ const AGAIN: Duration = Duration::from_millis(25);
 /// How long a member goes first whose decision came too late, so that those who are nearer to the
 /// leader do not always win.
 const FIRST: Duration = Duration::from_millis(200);
+/// How long a member may not have heard of what the others agreed on: three heartbeats.
+const HEARD_WITHIN: Duration = Duration::from_millis(3 * HEARTBEAT_MS);
 /// Agreed entries whose hashes are kept, for calls that wait: one a call that may wait.
 const MAX_RECENT: usize = 1024;
 
@@ -52,6 +56,34 @@ impl Member {
         }
         self.changed.notify_all();
         agreed
+    }
+
+    /// Decides as [`Self::agreed`]; what is refused is decided again as other members' decisions
+    /// come in. Who was just enrolled at one member is known at all of them only a moment later.
+    ///
+    /// # Errors
+    /// As [`Self::agreed`].
+    pub(super) fn agreed_when_heard(
+        &self,
+        decide: impl Fn(&State) -> Result<Option<Entry>, Refused>,
+    ) -> Result<Agreed<'_>, MemberError> {
+        let until = Instant::now() + HEARD_WITHIN;
+        loop {
+            let mut entries = 0;
+            let agreed = self.agreed(AGREED_WITHIN, |inner| {
+                entries = inner.state().entries();
+                Ok(decide(inner.state())?)
+            });
+            let Err(MemberError::Refused(_)) = &agreed else { return agreed };
+            let inner = self.inner()?;
+            if inner.state().members().len() < 2 {
+                return agreed;
+            }
+            let inner = self.wait(inner, until, |inner| inner.state().entries() > entries)?;
+            if inner.state().entries() == entries || Instant::now() >= until {
+                return agreed;
+            }
+        }
     }
 
     fn in_turn<'a>(

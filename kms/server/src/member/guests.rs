@@ -15,7 +15,7 @@ use protocol::kms::{
 use protocol::prpc::{self, Encoding, PrpcError};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::agreement::{AGREED_WITHIN, Agreed, RECORDED_WITHIN};
+use super::agreement::{Agreed, RECORDED_WITHIN};
 use super::epochs::Held;
 use super::{Inner, Member, MemberError};
 
@@ -114,7 +114,7 @@ impl Member {
         now_secs: u64,
         decide: impl Fn(&State) -> Result<Option<Entry>, Refused>,
     ) -> Result<Agreed<'_>, MemberError> {
-        let decided = self.agreed(AGREED_WITHIN, |inner| Ok(decide(inner.state())?));
+        let decided = self.agreed_when_heard(decide);
         if let Err(MemberError::Refused(refused)) = &decided
             // Before it serves, a KMS has no ledger to write refusals into; and a guest that waits
             // for its disk asks again and again.

@@ -14,7 +14,6 @@ use protocol::kms::{
 use protocol::prpc::{self, Empty, Encoding, PrpcError};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::agreement::AGREED_WITHIN;
 use super::{Inner, Member, MemberError};
 
 /// Entries that one call for a custodian's own looks at: each is read from the store and opened.
@@ -33,8 +32,7 @@ impl Member {
     ) -> Result<Vec<u8>, MemberError> {
         let key = &self.key;
         let decided = |decide: &dyn Fn(&State) -> Result<Option<Entry>, Refused>| {
-            let agreed = self.agreed(AGREED_WITHIN, |inner| Ok(decide(inner.state())?));
-            agreed.map(|_| prpc::encode(&Empty {}, encoding))
+            self.agreed_when_heard(decide).map(|_| prpc::encode(&Empty {}, encoding))
         };
         match request {
             Request::Enrol(request) => {

@@ -141,7 +141,7 @@ mod tests {
         let owner = PadOwner { seed: [4; 32], key_provider_id: cluster };
         let (name, key) = (owner.name(1), data_key(1));
         let sealed = store.seal_pad_key(&cluster, &name, &key);
-        let opened = |name, bytes: &[u8]| store.open_pad_key(&cluster, name, bytes);
+        let opened = |name: &KeyName, bytes: &[u8]| store.open_pad_key(&cluster, name, bytes);
         assert_eq!(opened(&name, &sealed).as_deref(), Some(key.as_bytes()));
         assert!(opened(&owner.name(2), &sealed).is_none());
         assert!(
