@@ -513,7 +513,8 @@ mod tests {
 
     #[test]
     fn conditions_are_within_others_if_they_allow_nothing_more() {
-        let (own, none) = (conditions(), Conditions::default());
+        let (own, none) =
+            (conditions(), Conditions { not_after_secs: Some(1), ..Conditions::default() });
         assert!(own.is_within(&own) && none.is_within(&own) && !own.is_within(&none));
         let wider: [fn(&mut Conditions); 5] = [
             |conditions| conditions.os_images.push(OsImageHash([9; 32])),

@@ -1,5 +1,7 @@
 //! Keys of new Pads, and of Pads with other policies.
 
+use std::slice::from_ref;
+
 use pad_format::update::Update;
 use protocol::kms::{KeepRequest, UpdateRequest};
 
@@ -161,9 +163,9 @@ fn an_update_retires_the_old_key_and_keeps_the_new_one() {
     assert!(!replaces(&mut kms, &update(2, b"new")).unwrap(), "its answer was lost");
     let old = name(&d(), 2);
     let new = KeyName { key_id: KeyId::new(b"new").unwrap(), ..old.clone() };
-    assert_eq!(code(kms.fetches(&middleware(), &fetching(&[old.clone()], 1))), "key-replaced");
+    assert_eq!(code(kms.fetches(&middleware(), &fetching(from_ref(&old), 1))), "key-replaced");
     assert!(kms.state.custody().key(&old).unwrap().sealed().is_empty());
-    assert!(kms.fetches(&middleware(), &fetching(&[new.clone()], 1)).unwrap());
+    assert!(kms.fetches(&middleware(), &fetching(from_ref(&new), 1)).unwrap());
     assert_eq!(code(kms.pushes(&Grant { version: 2, ..grant(&d(), 2) })), "key-replaced");
     // An agreement is put back by nobody.
     assert_eq!(code(replaces(&mut kms, &update_of(&new, 2, b"newer"))), "update");

@@ -30,7 +30,7 @@ fn told() -> Kms {
     let spent = SpendRequest { request_id: vec![2; 16], uses };
     let entry = spend(&kms.state, &middleware(), &MEMBER, &spent, NOW);
     kms.decided(entry).unwrap();
-    gives(&mut kms, &head(&[two.clone()])).unwrap();
+    gives(&mut kms, &head(std::slice::from_ref(&two))).unwrap();
     let kept = KeepRequest {
         pad: Some(named(&name(&d(), 9))),
         key: Vec::new(),
@@ -134,6 +134,9 @@ fn after(wanted: &str, change: &dyn Fn(&mut Kind)) -> Result<(), Fault> {
     outcome
 }
 
+/// A kind of entry, and how it is changed.
+type Row<'a> = (&'a str, &'a dyn Fn(&mut Kind));
+
 macro_rules! changed {
     ($name:ident, |$entry:ident| $change:expr) => {
         &|kind: &mut Kind| {
@@ -145,7 +148,7 @@ macro_rules! changed {
 
 #[test]
 fn a_ledger_with_an_entry_that_could_not_have_been_decided_is_refused() {
-    let rows: &[(&str, &dyn Fn(&mut Kind))] = &[
+    let rows: &[Row] = &[
         ("custodian_enrolled", changed!(CustodianEnrolled, |entry| entry.custodian = strange())),
         ("custodian_enrolled", changed!(CustodianEnrolled, |entry| entry.by = key(4))),
         ("custodian_enrolled", changed!(CustodianEnrolled, |entry| entry.enrolment.0[40] ^= 1)),

@@ -1,5 +1,7 @@
 //! What is counted of quotas, and when no more is.
 
+use std::slice::from_ref;
+
 use protocol::kms::{QuotaUse, SpendRequest};
 
 use super::*;
@@ -101,7 +103,7 @@ fn what_is_no_use_of_a_quota_is_refused() {
     let rows = [
         (request(1, &[]), "count"),
         (request(1, &vec![good.clone(); 257]), "count"),
-        (SpendRequest { request_id: Vec::new(), ..request(1, &[good.clone()]) }, "malformed"),
+        (SpendRequest { request_id: Vec::new(), ..request(1, from_ref(&good)) }, "malformed"),
         (changed(|quota| quota.pad = None), "malformed"),
         (changed(|quota| quota.account.clear()), "malformed"),
         (changed(|quota| quota.owner.clear()), "malformed"),
@@ -114,7 +116,7 @@ fn what_is_no_use_of_a_quota_is_refused() {
     for (request, expected) in rows {
         assert_eq!(code(spends(&mut kms, &request, NOW)), expected, "{request:?}");
     }
-    assert!(spends(&mut kms, &request(1, &[good.clone()]), NOW).unwrap());
+    assert!(spends(&mut kms, &request(1, from_ref(&good)), NOW).unwrap());
     let other = request(1, &[quota(&name(&a(), 1), 8, 2)]);
     assert_eq!(code(spends(&mut kms, &other, NOW)), "request-reused");
 }
