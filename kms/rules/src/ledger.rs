@@ -19,7 +19,7 @@ pub use kinds::{
 };
 pub use pads::{
     AuditHeadGiven, CustodianEnrolled, HexBytes, PadKeyGranted, PadKeyKept, PadKeyReplaced,
-    PadKeyRevoked, PadKeysReleased, QuotaSpent, QuotasSpent,
+    PadKeyRevoked, PadKeysReleased, QuotaSpent, QuotasSpent, RecordSealed,
 };
 pub use who::Who;
 

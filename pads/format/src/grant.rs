@@ -192,19 +192,20 @@ impl Conditions {
         writer.finish()
     }
 
-    /// Whether whoever meets these meets the other conditions too, but for the number of releases,
-    /// which is each key's own.
-    pub fn is_within(&self, other: &Self) -> bool {
-        let ends = match (self.not_after_secs, other.not_after_secs) {
-            (_, None) => true,
-            (None, Some(_)) => false,
-            (Some(own), Some(others)) => own <= others,
-        };
-        self.os_images.iter().all(|image| other.os_images.contains(image))
-            && self.apps.iter().all(|app| other.apps.contains(app))
-            && self.engines.iter().all(|engine| other.engines.contains(engine))
-            && (!self.danger_privileged || other.danger_privileged)
-            && ends
+    /// What meets both, but for the number of releases, which is each key's own.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        fn both<T: Clone + PartialEq>(own: &[T], others: &[T]) -> Vec<T> {
+            own.iter().filter(|item| others.contains(item)).cloned().collect()
+        }
+        Self {
+            os_images: both(&self.os_images, &other.os_images),
+            apps: both(&self.apps, &other.apps),
+            engines: both(&self.engines, &other.engines),
+            danger_privileged: self.danger_privileged && other.danger_privileged,
+            releases: None,
+            not_after_secs: self.not_after_secs.into_iter().chain(other.not_after_secs).min(),
+        }
     }
 
     /// Appends `{1: [image, …], 2: [[app, file], …], 3: [engine, …], 4: danger_privileged,
@@ -512,23 +513,31 @@ mod tests {
     }
 
     #[test]
-    fn conditions_are_within_others_if_they_allow_nothing_more() {
-        let (own, none) =
-            (conditions(), Conditions { not_after_secs: Some(1), ..Conditions::default() });
-        assert!(own.is_within(&own) && none.is_within(&own) && !own.is_within(&none));
-        let wider: [fn(&mut Conditions); 5] = [
-            |conditions| conditions.os_images.push(OsImageHash([9; 32])),
-            |conditions| conditions.apps.push((AppId([3; 20]), ComposeHash([9; 32]))),
-            |conditions| conditions.engines.push(Sha256Digest([9; 32])),
-            |conditions| conditions.danger_privileged = true,
-            |conditions| conditions.not_after_secs = None,
-        ];
-        for widen in wider {
-            let mut wider = own.clone();
-            widen(&mut wider);
-            assert!(!wider.is_within(&own) && own.is_within(&wider));
-        }
-        let more = Conditions { releases: None, ..own.clone() };
-        assert!(more.is_within(&own));
+    fn what_meets_both_conditions_is_in_each_list_and_ends_with_the_first() {
+        let own = conditions();
+        let other = Conditions {
+            os_images: vec![OsImageHash([2; 32]), OsImageHash([9; 32])],
+            apps: vec![
+                (AppId([3; 20]), ComposeHash([4; 32])),
+                (AppId([9; 20]), ComposeHash([4; 32])),
+            ],
+            engines: vec![Sha256Digest([6; 32])],
+            danger_privileged: true,
+            releases: Some(1),
+            not_after_secs: Some(7),
+        };
+        let expected = Conditions {
+            os_images: vec![OsImageHash([2; 32])],
+            apps: own.apps.clone(),
+            engines: Vec::new(),
+            danger_privileged: false,
+            releases: None,
+            not_after_secs: Some(7),
+        };
+        assert_eq!((own.and(&other), other.and(&own)), (expected.clone(), expected));
+        let endless = Conditions { not_after_secs: None, ..own.clone() };
+        assert_eq!(own.and(&endless).not_after_secs, own.not_after_secs);
+        let privileged = Conditions { danger_privileged: true, ..own };
+        assert!(privileged.and(&privileged).danger_privileged);
     }
 }

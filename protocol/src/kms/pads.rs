@@ -11,6 +11,10 @@ use crate::prpc::hex_bytes;
 pub const MAX_PADS_A_CALL: usize = 256;
 /// Most engines that a run states.
 pub const MAX_ENGINES_A_RUN: usize = 64;
+/// Largest entry of an audit record, sealed for one custodian.
+pub const MAX_RECORD_BYTES: usize = 16 * 1024;
+/// The same for all custodians of a run together.
+pub const MAX_RECORDS_BYTES: usize = 64 * 1024;
 /// HTTP status of a call that would use more of a quota than is left; nothing of it was counted.
 pub const QUOTA_STATUS: u16 = 429;
 
@@ -52,7 +56,7 @@ pub struct FetchKeysRequest {
     #[prost(bytes = "vec", tag = "103")]
     #[serde(with = "hex_bytes")]
     pub program: Vec<u8>,
-    /// The full id of the program's owner; 32 bytes.
+    /// The full id of the program's owner; 32 bytes, empty if nobody signed the run.
     #[prost(bytes = "vec", tag = "104")]
     #[serde(with = "hex_bytes")]
     pub owner: Vec<u8>,
@@ -80,7 +84,7 @@ pub struct SpendRequest {
     #[serde(with = "hex_bytes")]
     pub request_id: Vec<u8>,
     /// What the engines of the run's Pads asked to be counted. Uses of one account by one owner
-    /// under Pads of one custodian are one use, which each of them has to allow.
+    /// under Pads of one custodian with one engine are one use, which each of them has to allow.
     #[prost(message, repeated, tag = "101")]
     pub uses: Vec<QuotaUse>,
 }
@@ -92,7 +96,7 @@ pub struct QuotaUse {
     /// The Pad whose policy has the quota.
     #[prost(message, optional, tag = "100")]
     pub pad: Option<PadKeyName>,
-    /// The account; 16 bytes. Each custodian has accounts of its own.
+    /// The account; 16 bytes. Each custodian has accounts of its own with each engine.
     #[prost(bytes = "vec", tag = "101")]
     #[serde(with = "hex_bytes")]
     pub account: Vec<u8>,
@@ -106,6 +110,10 @@ pub struct QuotaUse {
     /// The period.
     #[prost(uint64, tag = "104")]
     pub period_secs: u64,
+    /// The SHA-256 of the engine that asks for it; 32 bytes.
+    #[prost(bytes = "vec", tag = "105")]
+    #[serde(with = "hex_bytes")]
+    pub engine: Vec<u8>,
 }
 
 /// They were counted.
@@ -128,10 +136,11 @@ pub struct KeepRequest {
     #[prost(bytes = "vec", tag = "101")]
     #[serde(with = "hex_bytes")]
     pub key: Vec<u8>,
-    /// When it is released: the CBOR of `docs/pad-format.md`, no laxer than the conditions of any parent.
-    #[prost(bytes = "vec", tag = "102")]
-    #[serde(with = "hex_bytes")]
-    pub conditions: Vec<u8>,
+    /// The SHA-256 of each engine to which it is released, as far as every parent's custodian
+    /// agreed; none twice.
+    #[prost(bytes = "vec", repeated, tag = "102")]
+    #[serde(with = "hex_bytes::list")]
+    pub engines: Vec<Vec<u8>>,
     /// The Pads of which it was made whose keys are here.
     #[prost(message, repeated, tag = "103")]
     pub parents: Vec<PadKeyName>,
@@ -176,7 +185,7 @@ pub struct UpdateRequest {
     pub update: Vec<u8>,
 }
 
-/// Names the end of a run's audit record, before anything of the run leaves.
+/// Hands over the next entry of a run's audit record, before anything of the run leaves.
 #[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AuditHeadRequest {
@@ -184,13 +193,33 @@ pub struct AuditHeadRequest {
     #[prost(bytes = "vec", tag = "100")]
     #[serde(with = "hex_bytes")]
     pub run: Vec<u8>,
-    /// SHA-256 of the record; 32 bytes.
+    /// The head of the record with this entry; 32 bytes.
     #[prost(bytes = "vec", tag = "101")]
     #[serde(with = "hex_bytes")]
     pub head: Vec<u8>,
-    /// Pads of the run: each of their custodians sees it.
+    /// The entry, once for each custodian of a Pad of the run.
     #[prost(message, repeated, tag = "102")]
-    pub pads: Vec<PadKeyName>,
+    pub records: Vec<AuditRecord>,
+    /// The entry's place in the record, from 0.
+    #[prost(uint64, tag = "103")]
+    pub sequence: u64,
+    /// The head before it; 32 bytes.
+    #[prost(bytes = "vec", tag = "104")]
+    #[serde(with = "hex_bytes")]
+    pub previous: Vec<u8>,
+}
+
+/// An entry of an audit record, sealed for one custodian.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AuditRecord {
+    /// A Pad of that custodian.
+    #[prost(message, optional, tag = "100")]
+    pub pad: Option<PadKeyName>,
+    /// The sealed entry, which may be empty.
+    #[prost(bytes = "vec", tag = "101")]
+    #[serde(with = "hex_bytes")]
+    pub sealed: Vec<u8>,
 }
 
 /// Makes the KMS the delegator of a custodian.

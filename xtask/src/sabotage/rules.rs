@@ -53,6 +53,7 @@ pub const FAMILIES: &[Family] = &[
             "kms/rules/src/state/custody/release.rs",
             "kms/rules/src/state/custody/request.rs",
             "kms/rules/src/state/custody/spend.rs",
+            "kms/rules/src/state/custody/watch.rs",
         ],
         fields_of: &[],
         tests: &["--package", "kms-rules", "--lib", "--", "state::custody::"],

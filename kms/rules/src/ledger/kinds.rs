@@ -61,7 +61,7 @@ pub enum Kind {
     PadKeyKept(PadKeyKept),
     /// A Pad has other policies and another key.
     PadKeyReplaced(PadKeyReplaced),
-    /// A guest named the end of the audit record of a run.
+    /// A guest handed over the next entry of the audit record of a run.
     AuditHeadGiven(AuditHeadGiven),
 }
 

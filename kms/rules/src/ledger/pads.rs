@@ -100,8 +100,9 @@ pub struct PadKeysReleased {
     pub engines: Vec<Sha256Digest>,
     /// The program, as the guest says.
     pub program: Sha256Digest,
-    /// The program's owner, as the guest says.
-    pub owner: Sha256Digest,
+    /// The program's owner, as the guest says; `None` if nobody signed the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Sha256Digest>,
 }
 
 /// Uses of quotas were counted.
@@ -122,6 +123,8 @@ pub struct QuotasSpent {
 pub struct QuotaSpent {
     /// The number of the key of the Pad whose policy has the quota.
     pub key: u64,
+    /// The engine that asked for it.
+    pub engine: Sha256Digest,
     /// The account; 16 bytes.
     pub account: HexBytes,
     /// Whose use it is.
@@ -176,7 +179,7 @@ pub struct PadKeyReplaced {
     pub sealed: HexBytes,
 }
 
-/// A guest named the end of the audit record of a run.
+/// A guest handed over the next entry of the audit record of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuditHeadGiven {
@@ -184,8 +187,22 @@ pub struct AuditHeadGiven {
     pub who: Who,
     /// The run; 16 bytes.
     pub run: HexBytes,
-    /// SHA-256 of the record.
+    /// The entry's place in the record, from 0.
+    pub sequence: u64,
+    /// The head before it.
+    pub previous: Sha256Digest,
+    /// The head with it.
     pub head: Sha256Digest,
-    /// Numbers of the keys of Pads of the run.
-    pub keys: Vec<u64>,
+    /// The entry as each custodian may read it.
+    pub records: Vec<RecordSealed>,
+}
+
+/// An entry of an audit record, sealed for one custodian.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordSealed {
+    /// The number of the key of a Pad of that custodian.
+    pub key: u64,
+    /// The sealed entry.
+    pub sealed: HexBytes,
 }

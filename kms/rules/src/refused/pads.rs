@@ -181,9 +181,24 @@ pub enum PadRefused {
         /// Of the custodian, or in all.
         of: &'static str,
     },
-    /// conditions that allow more than a parent's
-    #[error("the conditions are laxer than those of Pad {0}, of which the new one was made")]
-    Laxer(PadId),
+    /// an engine that the custodian of a parent does not name
+    #[error(
+        "the engine {engine} is none to which Pad {pad} is released, of which the new one was made"
+    )]
+    Laxer {
+        /// The parent.
+        pad: PadId,
+        /// The engine.
+        engine: Sha256Digest,
+    },
+    /// an entry of an audit record beyond its budget
+    #[error("the sealed entry has {found} bytes, at most {limit} are kept")]
+    LargeRecord {
+        /// Bytes present.
+        found: usize,
+        /// Bytes kept.
+        limit: usize,
+    },
     /// a new Pad of somebody who has nothing of its custodian
     #[error(
         "no key of the custodian is granted to this guest, nor that of any Pad of which the new one was made"
@@ -230,7 +245,8 @@ impl PadRefused {
             Self::QuotaForm { .. } => "quota-form",
             Self::QuotaUsedUp { .. } => "quota-used-up",
             Self::TooManyAccounts { .. } => "too-many-accounts",
-            Self::Laxer(_) => "laxer-than-parent",
+            Self::Laxer { .. } => "laxer-than-parent",
+            Self::LargeRecord { .. } => "large-record",
             Self::NoParent => "no-parent",
             Self::Update(_) => "update",
             Self::SameKeyId => "same-key-id",
@@ -271,9 +287,8 @@ impl PadRefused {
             }
             Self::RequestReused => "draw a request id for each call",
             Self::QuotaUsedUp { .. } => "wait until the period is over",
-            Self::Laxer(_) => {
-                "give the new Pad conditions within those of every Pad it was made of"
-            }
+            Self::Laxer { .. } => "name engines to which every Pad is released that it was made of",
+            Self::LargeRecord { .. } => "say less of the run in one entry",
             Self::NoParent => "name the Pads of which it was made",
             Self::Update(_) => "let the owners sign this update of this Pad",
         }

@@ -67,8 +67,11 @@ pub struct Custody {
 struct Enrolled {
     enrolment: Enrolment,
     keys: usize,
-    accounts: BTreeMap<(QuotaId, OwnerId), Spent>,
+    accounts: BTreeMap<OfCustodian, Spent>,
 }
+
+/// An engine, an account, and whose uses of it are counted.
+type OfCustodian = (Sha256Digest, QuotaId, OwnerId);
 
 /// The data key of a Pad.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use super::keep::{check_new, check_replacement};
 use super::release::{Run, release_reasons};
 use super::request::are_unique;
 use super::spend::{spent, use_reasons};
-use super::watch::head_reasons;
+use super::watch::{check_records, head_reasons};
 use super::{Custody, Enrolled, Facts, PadKey, Standing};
 use crate::ledger::{
     AuditHeadGiven, CustodianEnrolled, Fault, HexBytes, Kind, PadKeyGranted, PadKeyKept,
@@ -152,8 +152,11 @@ impl Custody {
         if !entry.parents.is_empty() {
             self.check_numbers(&entry.parents)?;
         }
-        let (of, facts) = ((&conditions, &entry.parents[..]), Facts::of_who(&entry.who));
-        check_new(self, &name, of, &facts, time_secs).map_err(rule)?;
+        let of = (conditions.engines.clone(), &entry.parents[..]);
+        let facts = Facts::of_who(&entry.who);
+        if check_new(self, &name, of, &facts, time_secs).map_err(rule)? != conditions {
+            return Err(rule(format!("other conditions of the key {}", entry.key)));
+        }
         let room = self.enrolled(&custodian).and_then(|enrolled| self.check_room(enrolled));
         room.map_err(rule)?;
         if self.key(&name).is_some() || entry.key != self.next_number() {
@@ -199,11 +202,12 @@ impl Custody {
     }
 
     fn head_given(&self, entry: &AuditHeadGiven) -> Result<(), Fault> {
-        self.check_numbers(&entry.keys)?;
-        if entry.run.0.len() != 16 {
-            return Err(rule("a run's id of another length"));
+        check_records(&entry.records).map_err(rule)?;
+        let known = entry.records.iter().all(|record| self.numbered(record.key).is_some());
+        if !known || entry.run.0.len() != 16 {
+            return Err(rule("a record of a Pad that is none, or a run's id of another length"));
         }
-        first(head_reasons(self, &entry.keys, &Facts::of_who(&entry.who))).map_err(rule)
+        first(head_reasons(self, &entry.records, &Facts::of_who(&entry.who))).map_err(rule)
     }
 
     /// Refuses numbers of keys that are none, or there twice.

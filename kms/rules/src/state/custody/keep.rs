@@ -1,8 +1,8 @@
 //! Keys that middleware hands over: of a new Pad that a run made, or of one whose owners agreed on
 //! other policies.
 //!
-//! The new key's conditions are the middleware's word, so they may allow nothing that those of a
-//! Pad of which the new one was made do not allow. The custodian can grant other conditions later.
+//! A new key is released to whom every Pad of which the new one was made is released, and to runs
+//! with those engines that the middleware states. The custodian can grant other conditions later.
 
 use pad_format::enrolment::SignedEnrolment;
 use pad_format::metadata::KeyId;
@@ -12,7 +12,7 @@ use protocol::digest::{Ed25519Key, Sha256Digest};
 use protocol::kms::{KeepRequest, UpdateRequest};
 use protocol::rule::unless;
 
-use super::release::{check_time, numbers};
+use super::release::{check_time, engines, numbers};
 use super::request::{KEY_ID, custodian, key_name, key_names};
 use super::{Custody, Facts, PadKey, SealedKey, Standing, check_middleware};
 use crate::guest::Guest;
@@ -47,7 +47,7 @@ pub fn delegator_elsewhere(
 ///
 /// # Errors
 /// If the custodian is not enrolled here, the guest may not have the key of a Pad of which the new
-/// one was made, or the conditions are laxer.
+/// one was made, or such a Pad is not released to an engine.
 pub fn keep_key(
     state: &State,
     guest: &Guest,
@@ -56,12 +56,13 @@ pub fn keep_key(
     clock_secs: u64,
 ) -> Result<Option<Entry>, Refused> {
     check_middleware(state, guest, member, clock_secs)?;
-    let conditions = Conditions::parse(&request.conditions)
-        .map_err(|source| PadRefused::Statement { what: "conditions", source })?;
+    let mut engines = engines(&request.engines)?;
+    engines.sort_unstable();
     let (name, custody) = (key_name(request.pad.as_ref())?, &state.custody);
     let parents = numbers(custody, &key_names(&request.parents)?)?;
     let facts = Facts::of_guest(guest);
-    check_new(custody, &name, (&conditions, &parents), &facts, state.now(clock_secs))?;
+    let now_secs = state.now(clock_secs);
+    let conditions = check_new(custody, &name, (engines, &parents), &facts, now_secs)?;
     if let Some(known) = custody.key(&name) {
         let same = known.digest == came.digest && known.conditions == conditions;
         unless(same, || PadRefused::KeyTaken(name))?;
@@ -75,33 +76,46 @@ pub fn keep_key(
         key_id: HexBytes(name.key_id.as_bytes().to_vec()),
         pad_id: HexBytes(name.pad_id.uuid().as_bytes().to_vec()),
         digest: came.digest,
-        conditions: HexBytes(request.conditions.clone()),
+        conditions: HexBytes(conditions.to_bytes()),
         parents,
         sealed: HexBytes(came.sealed.clone()),
     };
     Ok(Some(state.next(Kind::PadKeyKept(kept), clock_secs)))
 }
 
-/// Refuses a new Pad that this guest cannot have made.
+/// Refuses a new Pad that this guest cannot have made; the conditions of its key.
 pub(super) fn check_new(
     custody: &Custody,
     name: &KeyName,
-    (conditions, parents): (&Conditions, &[u64]),
+    (engines, parents): (Vec<Sha256Digest>, &[u64]),
     facts: &Facts,
     now_secs: u64,
-) -> Result<(), Refused> {
+) -> Result<Conditions, Refused> {
     custody.enrolled(&name.custodian)?;
     let mut reasons = Reasons::default();
+    // What has no parent here is for such a guest alone.
+    let (os_images, apps) = (vec![facts.image], vec![facts.app]);
+    let alone = Conditions { os_images, apps, engines, ..Conditions::default() };
+    let mut conditions: Option<Conditions> = None;
     for parent in parents.iter().filter_map(|number| custody.numbered(*number)) {
         parent.check_standing(&mut reasons);
         parent.check_guest(&mut reasons, facts);
         check_time(&mut reasons, parent, now_secs);
-        let within = conditions.is_within(&parent.conditions);
-        reasons.unless(within, || PadRefused::Laxer(parent.name.pad_id).into());
+        let pad = parent.name.pad_id;
+        for engine in &alone.engines {
+            let listed = parent.conditions.engines.contains(engine);
+            reasons.unless(listed, || PadRefused::Laxer { pad, engine: *engine }.into());
+        }
+        let narrowed = conditions.as_ref().unwrap_or(&parent.conditions).and(&parent.conditions);
+        conditions = Some(narrowed);
     }
     let related = !parents.is_empty() || custody.has_granted(name, facts);
     reasons.unless(related, || PadRefused::NoParent.into());
-    first(reasons.0)
+    first(reasons.0)?;
+    Ok(match conditions {
+        Some(conditions) => Conditions { engines: alone.engines, ..conditions },
+        None => alone,
+    })
 }
 
 /// Puts a new key in the place of a Pad's old one, which is released no more; `None` if it was put.

@@ -34,7 +34,7 @@ pub fn release_pad_keys(
     clock_secs: u64,
 ) -> Result<Option<Entry>, Refused> {
     check_middleware(state, guest, member, clock_secs)?;
-    let engines = engines(&request.engines)?;
+    let engines = some_engines(&request.engines)?;
     let request_id = RequestId(fixed(&request.request_id, "request id has not 16 bytes")?);
     let keys = numbers(&state.custody, &some_key_names(&request.pads)?)?;
     let kind = Kind::PadKeysReleased(PadKeysReleased {
@@ -43,7 +43,7 @@ pub fn release_pad_keys(
         keys: keys.clone(),
         engines: engines.clone(),
         program: digest(&request.program, "program has not 32 bytes")?,
-        owner: digest(&request.owner, "owner has not 32 bytes")?,
+        owner: owner(&request.owner)?,
     });
     let repeated = state.custody.is_repeated(request_id, &kind)?;
     let run = Run { facts: Facts::of_guest(guest), engines: &engines, counts: !repeated };
@@ -85,13 +85,15 @@ pub(super) fn release_reasons(
 /// Every engine of the run sees what comes of every Pad, so each custodian names all of them.
 fn check_run(reasons: &mut Reasons, key: &PadKey, run: &Run<'_>) {
     let pad = key.name.pad_id;
-    for engine in run.engines {
-        let listed = key.conditions.engines.contains(engine);
-        reasons.unless(listed, || PadRefused::Engine { pad, engine: *engine }.into());
-    }
+    run.engines.iter().for_each(|engine| check_engine(reasons, key, *engine));
     let releases = key.releases;
     let left = key.conditions.releases.is_none_or(|most| releases < most);
     reasons.unless(left || !run.counts, || PadRefused::UsedUp { pad, releases }.into());
+}
+
+pub(super) fn check_engine(reasons: &mut Reasons, key: &PadKey, engine: Sha256Digest) {
+    let (pad, listed) = (key.name.pad_id, key.conditions.engines.contains(&engine));
+    reasons.unless(listed, || PadRefused::Engine { pad, engine }.into());
 }
 
 pub(super) fn check_time(reasons: &mut Reasons, key: &PadKey, now_secs: u64) {
@@ -102,10 +104,22 @@ pub(super) fn check_time(reasons: &mut Reasons, key: &PadKey, now_secs: u64) {
 }
 
 /// The engines that a run states: at least one, none twice.
-fn engines(engines: &[Vec<u8>]) -> Result<Vec<Sha256Digest>, PadRefused> {
+fn some_engines(list: &[Vec<u8>]) -> Result<Vec<Sha256Digest>, PadRefused> {
+    let limit = MAX_ENGINES_A_RUN;
+    unless(!list.is_empty(), || PadRefused::Count { what: "engines", found: 0, limit })?;
+    engines(list)
+}
+
+/// Who signed the run, if anybody did.
+fn owner(bytes: &[u8]) -> Result<Option<Sha256Digest>, PadRefused> {
+    let some = !bytes.is_empty();
+    some.then(|| digest(bytes, "owner has not 32 bytes")).transpose()
+}
+
+/// Engines, none twice.
+pub(super) fn engines(engines: &[Vec<u8>]) -> Result<Vec<Sha256Digest>, PadRefused> {
     let (found, limit) = (engines.len(), MAX_ENGINES_A_RUN);
-    let count = || PadRefused::Count { what: "engines", found, limit };
-    unless((1..=limit).contains(&found), count)?;
+    unless(found <= limit, || PadRefused::Count { what: "engines", found, limit })?;
     let engine = |bytes: &Vec<u8>| digest(bytes, "engine has not 32 bytes");
     let engines: Vec<_> = engines.iter().map(engine).collect::<Result<_, _>>()?;
     unless(are_unique(&engines), || PadRefused::Twice("engines"))?;

@@ -1,7 +1,7 @@
 //! Uses of quotas: counted before anything of a run leaves, once, and never given back.
 //!
-//! A quota of a Pad's policy is an account of that Pad's custodian, so that nobody uses up what
-//! others have. Who may ask is who may have the Pad's key.
+//! A quota of a Pad's policy is an account of that Pad's custodian and of the engine that asks for
+//! it, so that nobody uses up what others have. Who may ask is who may have the Pad's key.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use protocol::digest::{Ed25519Key, RequestId, Sha256Digest};
 use protocol::kms::{MAX_PADS_A_CALL, QuotaUse, SpendRequest};
 use protocol::rule::unless;
 
-use super::release::check_time;
+use super::release::{check_engine, check_time};
 use super::request::{digest, fixed, key_name};
-use super::{Custody, Facts, MAX_ACCOUNTS, MAX_ACCOUNTS_EACH, check_middleware};
+use super::{Custody, Facts, MAX_ACCOUNTS, MAX_ACCOUNTS_EACH, OfCustodian, check_middleware};
 use crate::guest::Guest;
 use crate::ledger::{Entry, HexBytes, Kind, QuotaSpent, QuotasSpent};
 use crate::refused::{PadRefused, Refused};
@@ -23,8 +23,8 @@ use crate::state::guests::{Reasons, first, who};
 /// Uses that one call may count.
 const MAX_USES_A_CALL: usize = MAX_PADS_A_CALL;
 
-/// An account of a custodian, and whose uses of it are counted.
-pub(super) type Account = (CustodianId, QuotaId, OwnerId);
+/// An account of a custodian with an engine, and whose uses of it are counted.
+pub(super) type Account = (CustodianId, OfCustodian);
 
 /// Counts uses of quotas, all of them or none; `None` if this very call was counted already.
 ///
@@ -58,6 +58,7 @@ fn use_of(custody: &Custody, asked: &QuotaUse) -> Result<QuotaSpent, PadRefused>
     let account: [u8; 16] = fixed(&asked.account, "account has not 16 bytes")?;
     Ok(QuotaSpent {
         key: custody.number(&key_name(asked.pad.as_ref())?)?,
+        engine: digest(&asked.engine, "engine has not 32 bytes")?,
         account: HexBytes(account.to_vec()),
         owner: digest(&asked.owner, "owner has not 32 bytes")?,
         uses: asked.uses,
@@ -73,10 +74,12 @@ pub(super) fn use_reasons(
     now_secs: u64,
 ) -> Vec<Refused> {
     let mut reasons = Reasons::default();
-    for key in uses.iter().filter_map(|quota| custody.numbered(quota.key)) {
+    for quota in uses {
+        let Some(key) = custody.numbered(quota.key) else { continue };
         key.check_standing(&mut reasons);
         key.check_guest(&mut reasons, facts);
         check_time(&mut reasons, key, now_secs);
+        check_engine(&mut reasons, key, quota.engine);
     }
     reasons.0
 }
@@ -98,8 +101,8 @@ pub(super) fn spent(
         let mut spent = custody.spent(&account).cloned().unwrap_or_default();
         let counted = spent.spend(&rules, now_secs);
         unless(counted, || PadRefused::QuotaUsedUp {
-            account: hex::encode(account.1.0),
-            owner: Sha256Digest(account.2.0),
+            account: hex::encode(account.1.1.0),
+            owner: Sha256Digest(account.1.2.0),
         })?;
         after.insert(account, spent);
     }
@@ -107,13 +110,14 @@ pub(super) fn spent(
 }
 
 fn read(custody: &Custody, quota: &QuotaSpent) -> Result<(Account, Quota), PadRefused> {
-    let QuotaSpent { key, account, owner, uses, period_secs } = quota;
+    let QuotaSpent { key, engine, account, owner, uses, period_secs } = quota;
     let key = custody.numbered(*key).ok_or(PadRefused::Field("key has no such number"))?;
     let account = QuotaId(fixed(&account.0, "account has not 16 bytes")?);
     let (uses, period_secs, owner) = (*uses, *period_secs, OwnerId(owner.0));
     let known = (1..=MAX_USES).contains(&uses) && (1..=MAX_PERIOD_SECS).contains(&period_secs);
     unless(known, || PadRefused::QuotaForm { uses, period_secs })?;
-    Ok(((key.name.custodian, account, owner), Quota { owner, uses, period_secs }))
+    let of_custodian = (*engine, account, owner);
+    Ok(((key.name.custodian, of_custodian), Quota { owner, uses, period_secs }))
 }
 
 /// Refuses accounts beyond the budgets.
@@ -137,15 +141,15 @@ fn check_accounts<'a>(
 }
 
 impl Custody {
-    fn spent(&self, (custodian, account, owner): &Account) -> Option<&Spent> {
-        self.custodians.get(custodian)?.accounts.get(&(*account, *owner))
+    fn spent(&self, (custodian, account): &Account) -> Option<&Spent> {
+        self.custodians.get(custodian)?.accounts.get(account)
     }
 
     /// Keeps what is spent now.
     pub(super) fn keep_spent(&mut self, after: BTreeMap<Account, Spent>) {
-        for ((custodian, account, owner), spent) in after {
+        for ((custodian, account), spent) in after {
             let Some(enrolled) = self.custodians.get_mut(&custodian) else { continue };
-            let before = enrolled.accounts.insert((account, owner), spent);
+            let before = enrolled.accounts.insert(account, spent);
             self.accounts += usize::from(before.is_none());
         }
     }

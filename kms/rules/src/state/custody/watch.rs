@@ -1,21 +1,21 @@
-//! What a custodian can see: the entries that are about it, and the ends of the audit records of
-//! runs, which it compares with the records that were sealed for it.
+//! What a custodian can see: the entries that are about it, and with them the audit records of runs
+//! as they were sealed for it.
 
 use pad_format::CustodianId;
 use protocol::digest::Ed25519Key;
-use protocol::kms::AuditHeadRequest;
+use protocol::kms::{AuditHeadRequest, MAX_PADS_A_CALL, MAX_RECORD_BYTES, MAX_RECORDS_BYTES};
+use protocol::rule::unless;
 
 use super::custodians::check_member;
-use super::release::numbers;
-use super::request::{custodian, digest, fixed, some_key_names};
+use super::request::{custodian, digest, fixed, key_name};
 use super::{Custody, Facts, check_middleware, serving_as};
 use crate::guest::Guest;
-use crate::ledger::{AuditHeadGiven, Entry, HexBytes, Kind};
-use crate::refused::Refused;
+use crate::ledger::{AuditHeadGiven, Entry, HexBytes, Kind, RecordSealed};
+use crate::refused::{PadRefused, Refused};
 use crate::state::State;
 use crate::state::guests::{Reasons, first, who};
 
-/// Keeps the end of a run's audit record.
+/// Keeps the next entry of a run's audit record.
 ///
 /// # Errors
 /// If the guest may not have the key of a Pad that it names.
@@ -29,17 +29,41 @@ pub fn give_audit_head(
     check_middleware(state, guest, member, clock_secs)?;
     let run: [u8; 16] = fixed(&request.run, "run has not 16 bytes")?;
     let head = digest(&request.head, "head has not 32 bytes")?;
-    let keys = numbers(&state.custody, &some_key_names(&request.pads)?)?;
-    first(head_reasons(&state.custody, &keys, &Facts::of_guest(guest)))?;
-    let run = HexBytes(run.to_vec());
-    let given = AuditHeadGiven { who: who(guest)?, run, head, keys };
+    let previous = digest(&request.previous, "previous head has not 32 bytes")?;
+    let record = |record: &protocol::kms::AuditRecord| {
+        let key = state.custody.number(&key_name(record.pad.as_ref())?)?;
+        Ok(RecordSealed { key, sealed: HexBytes(record.sealed.clone()) })
+    };
+    let records = request.records.iter().map(record).collect::<Result<Vec<_>, PadRefused>>()?;
+    check_records(&records)?;
+    first(head_reasons(&state.custody, &records, &Facts::of_guest(guest)))?;
+    let (run, sequence) = (HexBytes(run.to_vec()), request.sequence);
+    let given = AuditHeadGiven { who: who(guest)?, run, sequence, previous, head, records };
     Ok(state.next(Kind::AuditHeadGiven(given), clock_secs))
 }
 
-/// Every rule by which a guest may not name the end of a record of these Pads.
-pub(super) fn head_reasons(custody: &Custody, keys: &[u64], facts: &Facts) -> Vec<Refused> {
+/// Refuses no records, too many or too large ones.
+pub(super) fn check_records(records: &[RecordSealed]) -> Result<(), PadRefused> {
+    let (found, limit) = (records.len(), MAX_PADS_A_CALL);
+    let count = || PadRefused::Count { what: "records", found, limit };
+    unless((1..=limit).contains(&found), count)?;
+    for record in records {
+        let (found, limit) = (record.sealed.0.len(), MAX_RECORD_BYTES);
+        unless(found <= limit, || PadRefused::LargeRecord { found, limit })?;
+    }
+    let found = records.iter().map(|record| record.sealed.0.len()).sum();
+    let limit = MAX_RECORDS_BYTES;
+    unless(found <= limit, || PadRefused::LargeRecord { found, limit })
+}
+
+/// Every rule by which a guest may not record anything of these Pads.
+pub(super) fn head_reasons(
+    custody: &Custody,
+    records: &[RecordSealed],
+    facts: &Facts,
+) -> Vec<Refused> {
     let mut reasons = Reasons::default();
-    for key in keys.iter().filter_map(|number| custody.numbered(*number)) {
+    for key in records.iter().filter_map(|record| custody.numbered(record.key)) {
         key.check_standing(&mut reasons);
         key.check_guest(&mut reasons, facts);
     }
@@ -76,7 +100,7 @@ pub fn is_about(state: &State, entry: &Entry, custodian: &CustodianId) -> bool {
         Kind::QuotasSpent(spent) => spent.uses.iter().any(|quota| of(&quota.key)),
         Kind::PadKeyKept(kept) => of(&kept.key) || kept.parents.iter().any(of),
         Kind::PadKeyReplaced(replaced) => of(&replaced.old),
-        Kind::AuditHeadGiven(given) => given.keys.iter().any(of),
+        Kind::AuditHeadGiven(given) => given.records.iter().any(|record| of(&record.key)),
         _ => false,
     }
 }

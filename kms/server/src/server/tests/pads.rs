@@ -1,10 +1,9 @@
 //! The key delegator over real channels: a custodian pushes keys and goes away, a guest's middleware
 //! gets them, and nobody else does.
 
-use pad_format::grant::Conditions;
 use protocol::kms::{
-    AuditHeadRequest, AuditRequest, AuditResponse, FetchKeysResponse, KeepRequest, KeepResponse,
-    QUOTA_STATUS, SpendResponse, UpdateRequest, payload_type,
+    AuditHeadRequest, AuditRecord, AuditRequest, AuditResponse, FetchKeysResponse, KeepRequest,
+    KeepResponse, QUOTA_STATUS, SpendResponse, UpdateRequest, payload_type,
 };
 
 use super::*;
@@ -118,19 +117,20 @@ async fn a_run_spends_names_its_record_and_keeps_what_it_made() {
     let (status, text) = refused(&mut middleware, "Spend", &owner.spend(1, 2, [2; 16])).await;
     assert_eq!((status, text.split(':').next()), (QUOTA_STATUS, Some("quota-used-up")));
 
-    let head = AuditHeadRequest { run: vec![5; 16], head: vec![6; 32], pads: vec![owner.named(1)] };
+    let record = AuditRecord { pad: Some(owner.named(1)), sealed: vec![8; 64] };
+    let head = AuditHeadRequest {
+        run: vec![5; 16],
+        head: vec![6; 32],
+        records: vec![record],
+        sequence: 0,
+        previous: vec![0; 32],
+    };
     let _: Empty = ask(&mut middleware, "AuditHead", &head).await.unwrap();
 
-    let conditions = Conditions {
-        os_images: vec![os_image_hash()],
-        apps: vec![(app.app_id(), app.compose_hash())],
-        engines: vec![ENGINE],
-        ..Conditions::default()
-    };
     let kept = KeepRequest {
         pad: Some(owner.named(9)),
         key: vec![9; 32],
-        conditions: conditions.to_bytes(),
+        engines: vec![ENGINE.0.to_vec()],
         parents: vec![owner.named(1), owner.named(2)],
         enrolment: owner.enrolment().enrolment,
     };

@@ -12,7 +12,7 @@ fn made() -> KeepRequest {
     KeepRequest {
         pad: Some(named(&name(&d(), 9))),
         key: Vec::new(),
-        conditions: conditions().to_bytes(),
+        engines: vec![ENGINE.0.to_vec()],
         parents: vec![named(&name(&a(), 1)), named(&name(&d(), 2))],
         enrolment: Vec::new(),
     }
@@ -22,10 +22,8 @@ fn keeps(kms: &mut Kms, request: &KeepRequest) -> Result<bool, Refused> {
     kms.decided(keep_key(&kms.state, &middleware(), &MEMBER, (request, &sealed(9)), NOW))
 }
 
-fn with(change: fn(&mut Conditions)) -> KeepRequest {
-    let mut wider = conditions();
-    change(&mut wider);
-    KeepRequest { conditions: wider.to_bytes(), ..made() }
+fn with(engines: &[Sha256Digest]) -> KeepRequest {
+    KeepRequest { engines: engines.iter().map(|engine| engine.0.to_vec()).collect(), ..made() }
 }
 
 #[test]
@@ -38,7 +36,7 @@ fn the_key_of_a_new_pad_is_kept_once_and_released_under_its_conditions() {
     assert_eq!(kms.state.custody().key(&names[0]).unwrap().sealed(), sealed(9).sealed);
     let other = keep_key(&kms.state, &middleware(), &MEMBER, (&made(), &sealed(8)), NOW);
     assert_eq!(code(other), "key-taken");
-    assert_eq!(code(keeps(&mut kms, &with(|c| c.engines.clear()))), "key-taken");
+    assert_eq!(code(keeps(&mut kms, &with(&[]))), "key-taken");
     // The custodian, who never had the key, grants it otherwise.
     let mut granted = grant(&d(), 9);
     granted.conditions.releases = Some(1);
@@ -49,20 +47,24 @@ fn the_key_of_a_new_pad_is_kept_once_and_released_under_its_conditions() {
 #[test]
 fn a_new_pad_is_released_to_nobody_to_whom_a_parent_is_not() {
     let mut kms = stocked();
-    let wider: [fn(&mut Conditions); 5] = [
-        |conditions| conditions.os_images.push(IMAGES[1]),
-        |conditions| conditions.apps.push((APP, FILES[1])),
-        |conditions| conditions.engines.push(Sha256Digest([0xe2; 32])),
-        |conditions| conditions.danger_privileged = true,
-        |conditions| conditions.apps.insert(0, (AppId([1; 20]), FILES[0])),
-    ];
-    for widen in wider {
-        assert_eq!(code(keeps(&mut kms, &with(widen))), "laxer-than-parent");
-    }
-    assert!(keeps(&mut kms, &with(|conditions| conditions.engines.clear())).unwrap());
+    let other = Sha256Digest([0xe2; 32]);
+    assert_eq!(code(keeps(&mut kms, &with(&[ENGINE, other]))), "laxer-than-parent");
+    kms.grants(2, |conditions| {
+        conditions.os_images.push(IMAGES[1]);
+        conditions.engines.push(other);
+        conditions.releases = Some(1);
+        conditions.not_after_secs = Some(NOW + 5);
+        conditions.danger_privileged = true;
+    });
+    // The other parent is not released to that engine.
+    assert_eq!(code(keeps(&mut kms, &with(&[ENGINE, other]))), "laxer-than-parent");
+    assert!(keeps(&mut kms, &made()).unwrap());
+    let kept = &kms.state.custody().key(&name(&d(), 9)).unwrap().conditions;
+    assert_eq!(*kept, Conditions { not_after_secs: Some(NOW + 5), ..conditions() });
     let mut kms = stocked();
-    kms.grants(2, |conditions| conditions.not_after_secs = Some(NOW + 5));
-    assert_eq!(code(keeps(&mut kms, &made())), "laxer-than-parent");
+    assert!(keeps(&mut kms, &with(&[])).unwrap());
+    let names = [name(&d(), 9)];
+    assert_eq!(code(kms.fetches(&middleware(), &fetching(&names, 1))), "engine-not-granted");
 }
 
 #[test]
@@ -94,6 +96,7 @@ fn without_a_parent_a_key_is_kept_for_a_custodian_that_grants_the_guest_somethin
     let alone = KeepRequest { parents: Vec::new(), ..made() };
     let mut kms = stocked();
     assert!(keeps(&mut kms, &alone).unwrap());
+    assert_eq!(kms.state.custody().key(&name(&d(), 9)).unwrap().conditions, conditions());
     let mut kms = stocked();
     kms.revokes(&revocation(&d(), 2)).unwrap();
     assert_eq!(code(keeps(&mut kms, &alone)), "no-parent");
@@ -129,8 +132,11 @@ fn a_key_of_a_custodian_that_is_not_enrolled_is_sent_where_it_says() {
 #[test]
 fn keys_that_middleware_hands_over_are_bounded_and_well_formed() {
     let mut kms = stocked();
-    let nothing = KeepRequest { conditions: vec![0], ..made() };
-    assert_eq!(code(keeps(&mut kms, &nothing)), "statement");
+    assert_eq!(code(keeps(&mut kms, &with(&[ENGINE, ENGINE]))), "named-twice");
+    let short = KeepRequest { engines: vec![vec![1; 31]], ..made() };
+    assert_eq!(code(keeps(&mut kms, &short)), "malformed");
+    let many: Vec<_> = (0..65).map(|number| Sha256Digest([number; 32])).collect();
+    assert_eq!(code(keeps(&mut kms, &with(&many))), "count");
     assert_eq!(code(keeps(&mut kms, &KeepRequest { pad: None, ..made() })), "malformed");
     let many = (0..=255).chain([0]).map(|number| named(&name(&a(), number))).collect();
     assert_eq!(code(keeps(&mut kms, &KeepRequest { parents: many, ..made() })), "count");

@@ -1,14 +1,16 @@
 //! What the ledger has of it: who reads it verifies the custodians' word and reads no key.
 
-use protocol::kms::{AuditHeadRequest, KeepRequest, QuotaUse, SpendRequest};
+use protocol::kms::{AuditHeadRequest, AuditRecord, KeepRequest, QuotaUse, SpendRequest};
 
 use super::*;
 use crate::audit;
 use crate::ledger::{Fault, HexBytes, QuotaSpent};
 
 fn head(names: &[KeyName]) -> AuditHeadRequest {
-    let pads = names.iter().map(named).collect();
-    AuditHeadRequest { run: vec![3; 16], head: vec![4; 32], pads }
+    let record = |name| AuditRecord { pad: Some(named(name)), sealed: vec![6; 100] };
+    let records = names.iter().map(record).collect();
+    let (run, head, previous) = (vec![3; 16], vec![4; 32], vec![5; 32]);
+    AuditHeadRequest { run, head, records, sequence: 1, previous }
 }
 
 fn gives(kms: &mut Kms, request: &AuditHeadRequest) -> Result<bool, Refused> {
@@ -26,6 +28,7 @@ fn told() -> Kms {
         owner: vec![8; 32],
         uses: 10,
         period_secs: 60,
+        engine: ENGINE.0.to_vec(),
     }];
     let spent = SpendRequest { request_id: vec![2; 16], uses };
     let entry = spend(&kms.state, &middleware(), &MEMBER, &spent, NOW);
@@ -34,7 +37,7 @@ fn told() -> Kms {
     let kept = KeepRequest {
         pad: Some(named(&name(&d(), 9))),
         key: Vec::new(),
-        conditions: conditions().to_bytes(),
+        engines: vec![ENGINE.0.to_vec()],
         parents: vec![named(&one)],
         enrolment: Vec::new(),
     };
@@ -93,14 +96,25 @@ fn kind_of(entry: &Entry) -> String {
     kind.as_object().unwrap().keys().next().unwrap().clone()
 }
 
+/// So many records of so many bytes of the Pad 1 of A.
+fn records(count: usize, bytes: usize) -> AuditHeadRequest {
+    let record = AuditRecord { pad: Some(named(&name(&a(), 1))), sealed: vec![6; bytes] };
+    AuditHeadRequest { records: vec![record; count], ..head(&[]) }
+}
+
 #[test]
-fn only_middleware_that_may_have_the_keys_names_the_end_of_a_record() {
+fn only_middleware_that_may_have_the_keys_records_anything_of_a_run() {
     let names = [name(&a(), 1), name(&d(), 2)];
     let mut kms = stocked();
     assert!(gives(&mut kms, &head(&names)).unwrap());
+    assert!(gives(&mut kms, &records(4, 16 * 1024)).unwrap());
     for (request, expected) in [
         (AuditHeadRequest { run: vec![3; 15], ..head(&names) }, "malformed"),
         (AuditHeadRequest { head: vec![], ..head(&names) }, "malformed"),
+        (AuditHeadRequest { previous: vec![], ..head(&names) }, "malformed"),
+        (records(257, 1), "count"),
+        (records(1, 16 * 1024 + 1), "large-record"),
+        (records(5, 16 * 1024), "large-record"),
         (head(&[]), "count"),
         (head(&[name(&a(), 5)]), "key-unknown"),
     ] {
@@ -132,6 +146,11 @@ fn after(wanted: &str, change: &dyn Fn(&mut Kind)) -> Result<(), Fault> {
     let outcome = state.apply(&entry).map_err(|error| error.what);
     assert!(outcome.is_ok() || state == before, "a refused entry changes nothing");
     outcome
+}
+
+/// Conditions that no parent has.
+fn laxer() -> Vec<u8> {
+    Conditions { danger_privileged: true, ..conditions() }.to_bytes()
 }
 
 /// A kind of entry, and how it is changed.
@@ -175,7 +194,8 @@ fn a_ledger_with_an_entry_that_could_not_have_been_decided_is_refused() {
         ("quotas_spent", changed!(QuotasSpent, |entry| entry.uses[0].account.0.push(0))),
         ("quotas_spent", changed!(QuotasSpent, |entry| entry.who.app_id = AppId([1; 20]))),
         ("quotas_spent", changed!(QuotasSpent, |entry| entry.request_id = RequestId([1; 16]))),
-        ("audit_head_given", changed!(AuditHeadGiven, |entry| entry.keys = vec![7])),
+        ("audit_head_given", changed!(AuditHeadGiven, |entry| entry.records[0].key = 7)),
+        ("audit_head_given", changed!(AuditHeadGiven, |entry| entry.records.clear())),
         ("audit_head_given", changed!(AuditHeadGiven, |entry| entry.run.0.push(0))),
         ("audit_head_given", changed!(AuditHeadGiven, |entry| entry.who.app_id.0[0] ^= 1)),
         ("pad_key_kept", changed!(PadKeyKept, |entry| entry.key = 1)),
@@ -184,6 +204,7 @@ fn a_ledger_with_an_entry_that_could_not_have_been_decided_is_refused() {
         ("pad_key_kept", changed!(PadKeyKept, |entry| entry.pad_id.0.push(0))),
         ("pad_key_kept", changed!(PadKeyKept, |entry| entry.parents = vec![7])),
         ("pad_key_kept", changed!(PadKeyKept, |entry| entry.conditions.0.push(0))),
+        ("pad_key_kept", changed!(PadKeyKept, |entry| entry.conditions.0 = laxer())),
         ("pad_key_kept", changed!(PadKeyKept, |entry| entry.sealed.0.clear())),
         ("pad_key_kept", changed!(PadKeyKept, |entry| entry.who.app_id = AppId([1; 20]))),
     ];
@@ -204,6 +225,7 @@ fn one_call_has_one_entry() {
     }
     let spent = QuotaSpent {
         key: 1,
+        engine: ENGINE,
         account: HexBytes(vec![7; 16]),
         owner: Sha256Digest([8; 32]),
         uses: 1,

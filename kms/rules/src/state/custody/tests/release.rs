@@ -13,6 +13,9 @@ fn middleware_that_meets_the_conditions_of_every_custodian_gets_the_keys() {
     let Kind::PadKeysReleased(released) = &kms.entries.last().unwrap().kind else { panic!() };
     assert_eq!((&released.keys[..], &released.engines[..]), (&[0, 1][..], &[ENGINE][..]));
     assert_eq!(released.program, Sha256Digest([0x99; 32]));
+    assert_eq!(released.owner, Some(Sha256Digest([0x55; 32])));
+    let unsigned = FetchKeysRequest { owner: Vec::new(), ..fetching(&both(), 2) };
+    assert!(kms.fetches(&middleware(), &unsigned).unwrap());
 }
 
 #[test]

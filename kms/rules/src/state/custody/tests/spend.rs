@@ -13,6 +13,7 @@ fn quota(pad: &KeyName, account: u8, uses: u64) -> QuotaUse {
         owner: vec![0x55; 32],
         uses,
         period_secs: 60,
+        engine: ENGINE.0.to_vec(),
     }
 }
 
@@ -56,7 +57,7 @@ fn uses_of_one_call_are_counted_together_or_not_at_all() {
 }
 
 #[test]
-fn an_account_is_its_custodian_s_and_two_rules_about_it_count_one_use() {
+fn an_account_is_its_custodian_s_and_engine_s_and_two_rules_about_it_count_one_use() {
     let mut kms = stocked();
     kms.pushes(&grant(&d(), 3)).unwrap();
     let pads = [name(&d(), 2), name(&d(), 3)];
@@ -68,11 +69,18 @@ fn an_account_is_its_custodian_s_and_two_rules_about_it_count_one_use() {
     assert!(spends(&mut kms, &request(4, &of_a), NOW).unwrap());
     let of_other = [QuotaUse { owner: vec![0x66; 32], ..quota(&pads[0], 7, 2) }];
     assert!(spends(&mut kms, &request(5, &of_other), NOW).unwrap());
+    let other = Sha256Digest([0xe2; 32]);
+    let mut granted = Grant { version: 2, ..grant(&d(), 2) };
+    granted.conditions.engines.push(other);
+    kms.pushes(&granted).unwrap();
+    let by_other = [QuotaUse { engine: other.0.to_vec(), ..quota(&pads[0], 7, 2) }];
+    assert!(spends(&mut kms, &request(6, &by_other), NOW).unwrap());
 }
 
 #[test]
 fn only_middleware_that_may_have_the_key_counts_uses() {
-    let rows: [(fn(&mut Conditions), &str); 3] = [
+    let rows: [(fn(&mut Conditions), &str); 4] = [
+        (|conditions| conditions.engines.clear(), "engine-not-granted"),
         (|conditions| conditions.os_images.clear(), "image-not-granted"),
         (|conditions| conditions.apps.clear(), "app-not-granted"),
         (|conditions| conditions.not_after_secs = Some(NOW - 1), "grant-expired"),
@@ -107,6 +115,7 @@ fn what_is_no_use_of_a_quota_is_refused() {
         (changed(|quota| quota.pad = None), "malformed"),
         (changed(|quota| quota.account.clear()), "malformed"),
         (changed(|quota| quota.owner.clear()), "malformed"),
+        (changed(|quota| quota.engine.clear()), "malformed"),
         (changed(|quota| quota.pad.as_mut().unwrap().key_id = vec![9]), "key-unknown"),
         (changed(|quota| quota.uses = 0), "quota-form"),
         (changed(|quota| quota.uses = 10_001), "quota-form"),
@@ -129,7 +138,7 @@ fn accounts_are_bounded_for_each_custodian_and_in_all() {
     let accounts = &mut kms.state.custody.custodians.get_mut(&a().id()).unwrap().accounts;
     for number in 1..MAX_ACCOUNTS_EACH {
         let owner = OwnerId(Sha256Digest::of(&number.to_le_bytes()).0);
-        accounts.insert((QuotaId([9; 16]), owner), Spent::default());
+        accounts.insert((ENGINE, QuotaId([9; 16]), owner), Spent::default());
     }
     assert_eq!(code(spends(&mut kms, &request(2, &of_a(2)), NOW)), "too-many-accounts");
     assert!(spends(&mut kms, &request(2, &of_a(1)), NOW).unwrap(), "one that is there");
