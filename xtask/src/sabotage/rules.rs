@@ -303,6 +303,7 @@ mod tests {
     fn every_family_has_its_rules_and_the_changed_source_is_one() {
         let least = [
             ("release", 30),
+            ("pad-keys", 35),
             ("owners", 16),
             ("owner", 2),
             ("kms-identity", 9),
