@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod audit;
+pub mod conversation;
 pub mod dataset;
 pub mod delegator;
 pub mod engines;

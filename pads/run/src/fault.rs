@@ -52,6 +52,14 @@ pub enum FrameError {
     /// an ending that does not exist
     #[error("no program ends with the code {0}")]
     Ending(u8),
+    /// a value that is none of its kind
+    #[error("{field}: {reason}")]
+    Value {
+        /// The field.
+        field: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
     /// a field that ends early, or bytes after the last one
     #[error(transparent)]
     Read(#[from] ReadError),

@@ -3,6 +3,7 @@
 use protocol::reader::Reader;
 
 use crate::MAX_PROPOSAL_BYTES;
+use crate::codec::{bytes, many, put, text};
 use crate::fault::FrameError;
 
 /// Policies of one Pad, as many as the format has.
@@ -180,25 +181,6 @@ impl Value {
     }
 }
 
-fn put(to: &mut Vec<u8>, bytes: &[u8]) {
-    to.extend((bytes.len() as u32).to_le_bytes());
-    to.extend(bytes);
-}
-
-/// Grows with what is there, never with what a count states.
-fn many<T>(
-    reader: &mut Reader<'_>,
-    field: &'static str,
-    most: usize,
-    read: impl Fn(&mut Reader<'_>) -> Result<T, FrameError>,
-) -> Result<Vec<T>, FrameError> {
-    let count = reader.u32(field)? as usize;
-    if count > most {
-        return Err(FrameError::Budget { field, found: count, most });
-    }
-    (0..count).map(|_| read(reader)).collect()
-}
-
 fn policy(reader: &mut Reader<'_>) -> Result<Policy, FrameError> {
     Ok(Policy {
         engine: reader.array("engine")?,
@@ -212,16 +194,4 @@ fn policy(reader: &mut Reader<'_>) -> Result<Policy, FrameError> {
 
 fn attribute(reader: &mut Reader<'_>) -> Result<Attribute, FrameError> {
     Ok(Attribute { name: text(reader, "name", MAX_NAME_BYTES)?, value: Value::read(reader)? })
-}
-
-fn text(reader: &mut Reader<'_>, field: &'static str, most: usize) -> Result<String, FrameError> {
-    String::from_utf8(bytes(reader, field, most)?).map_err(|_| FrameError::Text(field))
-}
-
-fn bytes(reader: &mut Reader<'_>, field: &'static str, most: usize) -> Result<Vec<u8>, FrameError> {
-    let length = reader.u32(field)? as usize;
-    if length > most {
-        return Err(FrameError::Budget { field, found: length, most });
-    }
-    Ok(reader.take(field, length)?.to_vec())
 }

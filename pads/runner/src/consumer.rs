@@ -7,7 +7,7 @@
 pub mod lockdown;
 pub mod middleware;
 pub mod process;
-mod wire;
+mod timed;
 
 use wasmtime::{Config, Engine};
 
@@ -17,8 +17,10 @@ use crate::component::{self, Refused, World};
 /// What a consumer may import.
 const WORLD: World = World {
     interfaces: &["dstyx:pad/dataset@0.1.0", "dstyx:pad/types@0.1.0"],
-    max_bytes: 64 << 20,
+    max_bytes: MAX_BYTES,
 };
+/// Bytes of a program.
+pub const MAX_BYTES: usize = 64 << 20;
 /// Bytes of stack that a program may use, of the main thread's 8 MiB.
 const STACK_BYTES: usize = 2 << 20;
 

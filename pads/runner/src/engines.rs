@@ -4,8 +4,7 @@
 //! fuel and ceilings of its own, so an engine keeps nothing between calls and ends. It gives one
 //! answer for each Pad that it was asked about; the figures of a refusal are the middleware's.
 
-use std::sync::Arc;
-
+use pad_pipeline::engines::ProposedData;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, PoolConcurrencyLimitError, PoolingAllocationConfig,
@@ -26,8 +25,10 @@ pub use dstyx::pad::view::{
 /// What an engine may import.
 const WORLD: World = World {
     interfaces: &["dstyx:pad/proposed@0.1.0", "dstyx:pad/types@0.1.0", "dstyx:pad/view@0.1.0"],
-    max_bytes: 4 << 20,
+    max_bytes: MAX_BYTES,
 };
+/// Bytes of an engine.
+pub const MAX_BYTES: usize = 4 << 20;
 /// Bytes of one window of proposed data.
 const MAX_WINDOW_BYTES: u32 = pad_run::MAX_WINDOW_BYTES;
 /// Bytes that an answer may cost the host, whatever its length states: two uses for each of 10,000
@@ -150,8 +151,9 @@ impl PolicyEngine {
         pads: &[Pad],
         asked: &[u32],
     ) -> Result<Vec<Answer>, EngineError> {
-        let answers = self
-            .call(Arc::new([]), |engine, store| engine.call_check_input(store, *run, pads, asked));
+        let answers = self.call(ProposedData::default(), |engine, store| {
+            engine.call_check_input(store, *run, pads, asked)
+        });
         counted(answers?, asked)
     }
 
@@ -162,7 +164,7 @@ impl PolicyEngine {
         pads: &[Pad],
         asked: &[u32],
         output: &Output,
-        data: Arc<[u8]>,
+        data: ProposedData,
     ) -> Result<Vec<Answer>, EngineError> {
         let answers = self
             .call(data, |engine, store| engine.call_check_output(store, *run, pads, asked, output));
@@ -171,13 +173,13 @@ impl PolicyEngine {
 
     /// Asks about other policies for a Pad.
     pub fn check_update(&self, update: &Update) -> Result<Answer, EngineError> {
-        self.call(Arc::new([]), |engine, store| engine.call_check_update(store, update))
+        self.call(ProposedData::default(), |engine, store| engine.call_check_update(store, update))
     }
 
     /// One call of a fresh instance. The store is discarded whatever happens.
     fn call<A>(
         &self,
-        proposed: Arc<[u8]>,
+        proposed: ProposedData,
         call: impl FnOnce(&Bindings, &mut Store<Call>) -> wasmtime::Result<A>,
     ) -> Result<A, EngineError> {
         let EngineLimits { fuel, memory_bytes, table_elements, read_bytes } = self.limits;
@@ -206,7 +208,7 @@ fn counted(answers: Vec<Answer>, asked: &[u32]) -> Result<Vec<Answer>, EngineErr
 /// The state of one call.
 struct Call {
     ceilings: Ceilings,
-    proposed: Arc<[u8]>,
+    proposed: ProposedData,
     read_left: u64,
     /// What the engine asked for that ended the call.
     broken: Option<EngineError>,

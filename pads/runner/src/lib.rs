@@ -12,6 +12,7 @@ mod ceilings;
 pub mod component;
 pub mod consumer;
 pub mod engines;
+pub mod serve;
 mod sys;
 mod words;
 

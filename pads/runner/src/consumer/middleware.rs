@@ -15,11 +15,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pad_run::frames::{Ending, FrameError, MAX_PART_BYTES, Reply, Request, Start};
+use pad_run::wire::{Wire, WireError};
 use pad_run::{Answer, Contents, Judge, MAX_PLAIN_BYTES, Misuse, Pad, Run};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use zeroize::Zeroizing;
 
-use super::wire::{Timed, Wire, WireError};
+use super::timed::Timed;
 use crate::artefact::Artefact;
 
 /// The argument that makes the program a consumer's process.
@@ -42,8 +43,9 @@ pub struct ConsumerLimits {
 
 /// Answers for the policy engines, and has the data.
 pub trait Middleware: Judge {
-    /// The data of a Pad, asked for only after the whole dataset was allowed.
-    fn data(&mut self, pad: Pad) -> io::Result<Zeroizing<Vec<u8>>>;
+    /// The data of a Pad, asked for only after the whole dataset was allowed; `None` if there are
+    /// more bytes than `most`.
+    fn data(&mut self, pad: Pad, most: u64) -> io::Result<Option<Zeroizing<Vec<u8>>>>;
 
     /// Policies and attributes of an opened Pad.
     fn contents(&self, pad: Pad) -> Contents;
@@ -141,7 +143,8 @@ fn open<S: Read + Write>(
     let mut left = most;
     let mut opened = Vec::with_capacity(pads.len());
     for pad in pads {
-        let data = middleware.data(*pad).map_err(RunError::Data)?;
+        let data = middleware.data(*pad, left).map_err(RunError::Data)?;
+        let data = data.ok_or(RunError::TooMuch(most))?;
         left = left.checked_sub(data.len() as u64).ok_or(RunError::TooMuch(most))?;
         opened.push(data);
     }
@@ -281,9 +284,9 @@ mod tests {
     }
 
     impl Middleware for Willing {
-        fn data(&mut self, _: Pad) -> io::Result<Zeroizing<Vec<u8>>> {
+        fn data(&mut self, _: Pad, _: u64) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
             self.opened += 1;
-            Ok(Zeroizing::new(vec![1, 2, 3]))
+            Ok(Some(Zeroizing::new(vec![1, 2, 3])))
         }
 
         fn contents(&self, _: Pad) -> Contents {

@@ -10,13 +10,13 @@ use std::os::fd::BorrowedFd;
 use std::process::ExitCode;
 
 use pad_run::frames::{Ending, MAX_PART_BYTES, Reply, Request, Start};
+use pad_run::wire::{Wire, WireError};
 use pad_run::{Attribute, Contents, MAX_OUTPUT_BYTES, MAX_PLAIN_BYTES, Policy, Proposal, Value};
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Engine, Store, Trap};
 use zeroize::Zeroizing;
 
 use super::lockdown::{self, LockdownError};
-use super::wire::{Wire, WireError};
 use crate::artefact::Artefact;
 use crate::bindings::consumer::dstyx::pad::{dataset, types};
 use crate::bindings::consumer::{Consumer, ConsumerPre};

@@ -6,3 +6,4 @@ mod hostile;
 mod lockdown;
 mod programs;
 mod runs;
+mod serve;

@@ -145,7 +145,8 @@ pub fn check_input(engine: &PolicyEngine) -> Result<Vec<engines::Answer>, Engine
 
 /// The same about an output that a program made of them.
 pub fn check_output(engine: &PolicyEngine) -> Result<Vec<engines::Answer>, EngineError> {
-    let data: Arc<[u8]> = Arc::from(format!("{SECRET} of the output's data").into_bytes());
+    let data = format!("{SECRET} of the output's data").into_bytes();
+    let data = Arc::new(Zeroizing::new(data));
     let output = engines::Output {
         custodian: Some((1, 2, 3, 4)),
         policies: pad(3).policies,
@@ -232,9 +233,10 @@ impl Judge for Hospital {
 }
 
 impl Middleware for Hospital {
-    fn data(&mut self, pad: Pad) -> io::Result<Zeroizing<Vec<u8>>> {
+    fn data(&mut self, pad: Pad, _: u64) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
         self.opened.push(pad.index());
-        Ok(Zeroizing::new(format!("{SECRET} of pad{}", pad.index()).into_bytes()))
+        let data = format!("{SECRET} of pad{}", pad.index());
+        Ok(Some(Zeroizing::new(data.into_bytes())))
     }
 
     fn contents(&self, pad: Pad) -> Contents {

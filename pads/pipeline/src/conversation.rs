@@ -1,0 +1,671 @@
+//! The frames between `pad-runner`, which runs engines and programs and has no network, and its
+//! supervisor, which speaks with key delegators for it.
+//!
+//! Both are of one build. Frames are as in `pad_run::frames`: bounded by their kind before anything
+//! is allocated, with one spelling, and nothing behind the last field.
+
+use std::ops::RangeInclusive;
+
+use pad_format::metadata::{KeyId, MAX_KEY_ID_BYTES, MAX_METADATA_BYTES, MAX_URI_BYTES, Metadata};
+use pad_format::run::{MAX_PADS, RunId};
+use pad_format::{CustodianId, DataKey, PadDigest, PadId, Uuid, enrolment, run};
+use pad_run::codec::{bytes, many, option, put, put_many, put_option, text};
+use pad_run::frames::{Frame, FrameError};
+use pad_run::{Limits, MAX_PLAIN_BYTES, MAX_WINDOW_BYTES};
+use protocol::channel::EXPORTER_BYTES;
+use protocol::digest::Sha256Digest;
+use protocol::reader::Reader;
+use zeroize::Zeroizing;
+
+use crate::audit::MAX_ENTRY_BYTES;
+use crate::delegator::{
+    AuditEntry, Denied, KeyRequest, QuotaUse, ReleasedKey, SealedRecord, Spend, WantedPad,
+};
+
+/// Bytes of a frame: a submission with the most enrolments, or a question for the most keys.
+const MAX_BYTES: usize = 32 << 20;
+/// Engines of one run.
+pub const MAX_ENGINES: usize = 64;
+/// Enrolments of one run.
+const MAX_PARTIES: usize = 1024;
+/// Uses of quotas of one run.
+const MAX_USES: usize = 100_000;
+/// Bytes of a reason.
+const MAX_REASON_BYTES: usize = 4096;
+/// Bytes of a path.
+const MAX_PATH_BYTES: usize = 4096;
+
+/// What the supervisor says.
+pub enum Command {
+    /// The first frame: where compiled code is kept, and the key of its MACs.
+    Begin(Option<Cache>),
+    /// Asks for a run id; it has the time in seconds since 1970.
+    Draw(u64),
+    /// A run. The program, the engines and the Pads follow as open files.
+    Submit(Box<Submitted>),
+    /// Keys that were released.
+    Keys(Vec<ReleasedKey>),
+    /// What was asked for is done.
+    Done,
+    /// What was asked for is refused.
+    Denied(Denied),
+}
+
+/// A directory of compiled code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cache {
+    /// Its path.
+    pub path: String,
+    /// The key of its MACs.
+    pub key: Zeroizing<[u8; 32]>,
+}
+
+/// A run without its files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submitted {
+    /// Its id.
+    pub id: RunId,
+    /// Keying material of the submitter's channel.
+    pub exporter: [u8; EXPORTER_BYTES],
+    /// The time, in seconds since 1970.
+    pub now: u64,
+    /// What the program may use.
+    pub limits: Limits,
+    /// How many engines there are.
+    pub engines: u32,
+    /// How many Pads there are.
+    pub pads: u32,
+    /// The plain input.
+    pub plain: Option<Zeroizing<Vec<u8>>>,
+    /// The signed run.
+    pub signed: Option<Vec<u8>>,
+    /// Signed enrolments and the addresses of their delegators.
+    pub parties: Vec<(Vec<u8>, String)>,
+}
+
+/// What `pad-runner` says.
+pub enum Report {
+    /// A run id.
+    Drawn(RunId),
+    /// Asks for keys.
+    Keys(KeyRequest),
+    /// Asks to count uses.
+    Spend(RunId, Vec<Spend>),
+    /// Asks to keep a key.
+    Keep(Box<KeyToKeep>),
+    /// Gives an entry of the audit record away.
+    Audit(AuditEntry),
+    /// A new Pad of this length leaves, whose bytes follow.
+    Pad(u64),
+    /// A sealed result of this length leaves, whose bytes follow.
+    Plain(u64),
+    /// Bytes of an output.
+    Part(Zeroizing<Vec<u8>>),
+    /// A refusal.
+    Refusal(String),
+    /// The end of a run, or why none was begun or no id drawn.
+    Ended(Result<(), String>),
+}
+
+/// The key of a new Pad, as it is sent.
+#[derive(PartialEq, Eq)]
+pub struct KeyToKeep {
+    /// The run that made it.
+    pub run: RunId,
+    /// The Pad.
+    pub pad_id: PadId,
+    /// The id of the key.
+    pub key_id: KeyId,
+    /// The key.
+    pub key: Zeroizing<[u8; 32]>,
+    /// The custodian.
+    pub custodian: CustodianId,
+    /// Its delegator.
+    pub key_provider_id: Sha256Digest,
+    /// The release list.
+    pub engines: Vec<Sha256Digest>,
+    /// The Pads that it was made from.
+    pub parents: Vec<PadDigest>,
+}
+
+const BEGIN: u8 = 1;
+const DRAW: u8 = 2;
+const SUBMIT: u8 = 3;
+const KEYS: u8 = 4;
+const DONE: u8 = 5;
+const DENIED: u8 = 6;
+
+const DENIED_PAD: u8 = 0;
+const DENIED_USE: u8 = 1;
+const DENIED_OTHER: u8 = 2;
+
+impl Frame for Command {
+    fn lengths(kind: u8) -> Option<RangeInclusive<usize>> {
+        match kind {
+            BEGIN => Some(1..=1 + 4 + MAX_PATH_BYTES + 32),
+            DRAW => Some(8..=8),
+            SUBMIT => Some(1..=MAX_BYTES),
+            KEYS => Some(4..=4 + MAX_PADS * 64),
+            DONE => Some(0..=0),
+            DENIED => Some(1..=1 + 8 + 4 + MAX_REASON_BYTES),
+            _ => None,
+        }
+    }
+
+    fn read(kind: u8, reader: &mut Reader<'_>) -> Result<Self, FrameError> {
+        match kind {
+            BEGIN => option(reader, "cache", |reader| {
+                let path = text(reader, "cache: path", MAX_PATH_BYTES)?;
+                Ok(Cache { path, key: Zeroizing::new(reader.array("cache: key")?) })
+            })
+            .map(Self::Begin),
+            DRAW => Ok(Self::Draw(reader.u64("time")?)),
+            SUBMIT => Submitted::read(reader).map(|submitted| Self::Submit(Box::new(submitted))),
+            KEYS => many(reader, "keys", MAX_PADS, |reader| {
+                let key = DataKey::from_bytes(Zeroizing::new(reader.array("key")?));
+                Ok(ReleasedKey { key, from: digest(reader, "key: delegator")? })
+            })
+            .map(Self::Keys),
+            DONE => Ok(Self::Done),
+            DENIED => denied(reader).map(Self::Denied),
+            other => Err(FrameError::Kind(other)),
+        }
+    }
+
+    fn write(&self, to: &mut Vec<u8>) -> u8 {
+        match self {
+            Self::Begin(cache) => {
+                put_option(to, cache.as_ref(), |to, cache| {
+                    put(to, cache.path.as_bytes());
+                    to.extend(cache.key.iter());
+                });
+                BEGIN
+            }
+            Self::Draw(now) => {
+                to.extend(now.to_le_bytes());
+                DRAW
+            }
+            Self::Submit(submitted) => {
+                submitted.write(to);
+                SUBMIT
+            }
+            Self::Keys(keys) => {
+                put_many(to, keys, |to, released| {
+                    to.extend(released.key.as_bytes());
+                    to.extend(released.from.0);
+                });
+                KEYS
+            }
+            Self::Done => DONE,
+            Self::Denied(denied) => {
+                write_denied(to, denied);
+                DENIED
+            }
+        }
+    }
+}
+
+impl Submitted {
+    /// How many files follow: the program, the engines and the Pads.
+    pub fn files(&self) -> usize {
+        1 + self.engines as usize + self.pads as usize
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
+        Ok(Self {
+            id: RunId(reader.array("run id")?),
+            exporter: reader.array("exporter")?,
+            now: reader.u64("time")?,
+            limits: Limits {
+                memory_bytes: reader.u64("memory")?,
+                table_elements: reader.u32("tables")?,
+                data_bytes: reader.u64("data")?,
+                wall_millis: reader.u64("wall")?,
+                proposals: reader.u32("proposals")?,
+            },
+            engines: bounded(reader, "engines", MAX_ENGINES)?,
+            pads: bounded(reader, "Pads", MAX_PADS)?,
+            plain: option(reader, "plain input", |reader| {
+                bytes(reader, "plain input", MAX_PLAIN_BYTES).map(Zeroizing::new)
+            })?,
+            signed: option(reader, "signed run", |reader| {
+                bytes(reader, "signed run", run::MAX_BYTES)
+            })?,
+            parties: many(reader, "enrolments", MAX_PARTIES, |reader| {
+                let enrolment = bytes(reader, "enrolment", enrolment::MAX_BYTES)?;
+                Ok((enrolment, text(reader, "address", MAX_URI_BYTES)?))
+            })?,
+        })
+    }
+
+    fn write(&self, to: &mut Vec<u8>) {
+        to.extend(self.id.0);
+        to.extend(self.exporter);
+        to.extend(self.now.to_le_bytes());
+        to.extend(self.limits.memory_bytes.to_le_bytes());
+        to.extend(self.limits.table_elements.to_le_bytes());
+        to.extend(self.limits.data_bytes.to_le_bytes());
+        to.extend(self.limits.wall_millis.to_le_bytes());
+        to.extend(self.limits.proposals.to_le_bytes());
+        to.extend(self.engines.to_le_bytes());
+        to.extend(self.pads.to_le_bytes());
+        put_option(to, self.plain.as_ref(), |to, plain| put(to, plain));
+        put_option(to, self.signed.as_ref(), |to, signed| put(to, signed));
+        put_many(to, &self.parties, |to, (enrolment, address)| {
+            put(to, enrolment);
+            put(to, address.as_bytes());
+        });
+    }
+}
+
+fn denied(reader: &mut Reader<'_>) -> Result<Denied, FrameError> {
+    match reader.u8("denied")? {
+        DENIED_PAD => Ok(Denied::Pad {
+            index: index(reader)?,
+            reason: text(reader, "reason", MAX_REASON_BYTES)?,
+        }),
+        DENIED_USE => Ok(Denied::Use { index: index(reader)? }),
+        DENIED_OTHER => Ok(Denied::Failed(text(reader, "reason", MAX_REASON_BYTES)?)),
+        found => Err(FrameError::Flag { field: "denied", found }),
+    }
+}
+
+fn write_denied(to: &mut Vec<u8>, denied: &Denied) {
+    match denied {
+        Denied::Pad { index, reason } => {
+            to.push(DENIED_PAD);
+            to.extend((*index as u64).to_le_bytes());
+            put(to, short(reason).as_bytes());
+        }
+        Denied::Use { index } => {
+            to.push(DENIED_USE);
+            to.extend((*index as u64).to_le_bytes());
+        }
+        Denied::Failed(reason) => {
+            to.push(DENIED_OTHER);
+            put(to, short(reason).as_bytes());
+        }
+    }
+}
+
+/// A text within its budget.
+fn short(text: &str) -> &str {
+    let end = (0..=MAX_REASON_BYTES.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
+}
+
+const DRAWN: u8 = 129;
+const ASK_KEYS: u8 = 130;
+const ASK_SPEND: u8 = 131;
+const ASK_KEEP: u8 = 132;
+const ASK_AUDIT: u8 = 133;
+const PAD: u8 = 134;
+const PLAIN: u8 = 135;
+const PART: u8 = 136;
+const REFUSAL: u8 = 137;
+const ENDED: u8 = 138;
+
+impl Frame for Report {
+    fn lengths(kind: u8) -> Option<RangeInclusive<usize>> {
+        match kind {
+            DRAWN => Some(16..=16),
+            ASK_KEYS | ASK_SPEND | ASK_KEEP | ASK_AUDIT => Some(1..=MAX_BYTES),
+            PAD | PLAIN => Some(8..=8),
+            PART => Some(1..=MAX_WINDOW_BYTES as usize),
+            REFUSAL => Some(4..=4 + MAX_REASON_BYTES),
+            ENDED => Some(1..=1 + 4 + MAX_REASON_BYTES),
+            _ => None,
+        }
+    }
+
+    fn read(kind: u8, reader: &mut Reader<'_>) -> Result<Self, FrameError> {
+        match kind {
+            DRAWN => Ok(Self::Drawn(RunId(reader.array("run id")?))),
+            ASK_KEYS => read_request(reader).map(Self::Keys),
+            ASK_SPEND => {
+                let run = RunId(reader.array("run id")?);
+                many(reader, "uses", MAX_USES, read_spend).map(|uses| Self::Spend(run, uses))
+            }
+            ASK_KEEP => KeyToKeep::read(reader).map(|key| Self::Keep(Box::new(key))),
+            ASK_AUDIT => read_entry(reader).map(Self::Audit),
+            PAD => Ok(Self::Pad(reader.u64("length")?)),
+            PLAIN => Ok(Self::Plain(reader.u64("length")?)),
+            PART => Ok(Self::Part(Zeroizing::new(reader.rest().to_vec()))),
+            REFUSAL => text(reader, "refusal", MAX_REASON_BYTES).map(Self::Refusal),
+            ENDED => {
+                let reason = option(reader, "end", |reader| text(reader, "end", MAX_REASON_BYTES))?;
+                Ok(Self::Ended(reason.map_or(Ok(()), Err)))
+            }
+            other => Err(FrameError::Kind(other)),
+        }
+    }
+
+    fn write(&self, to: &mut Vec<u8>) -> u8 {
+        match self {
+            Self::Drawn(run) => {
+                to.extend(run.0);
+                DRAWN
+            }
+            Self::Keys(request) => {
+                write_request(to, request);
+                ASK_KEYS
+            }
+            Self::Spend(run, uses) => {
+                to.extend(run.0);
+                put_many(to, uses, write_spend);
+                ASK_SPEND
+            }
+            Self::Keep(key) => {
+                key.write(to);
+                ASK_KEEP
+            }
+            Self::Audit(entry) => {
+                write_entry(to, entry);
+                ASK_AUDIT
+            }
+            Self::Pad(length) => {
+                to.extend(length.to_le_bytes());
+                PAD
+            }
+            Self::Plain(length) => {
+                to.extend(length.to_le_bytes());
+                PLAIN
+            }
+            Self::Part(part) => {
+                to.extend(part.iter());
+                PART
+            }
+            Self::Refusal(reason) => {
+                put(to, short(reason).as_bytes());
+                REFUSAL
+            }
+            Self::Ended(ended) => {
+                put_option(to, ended.as_ref().err(), |to, reason| {
+                    put(to, short(reason).as_bytes())
+                });
+                ENDED
+            }
+        }
+    }
+}
+
+fn read_request(reader: &mut Reader<'_>) -> Result<KeyRequest, FrameError> {
+    Ok(KeyRequest {
+        run: RunId(reader.array("run id")?),
+        program: digest(reader, "program")?,
+        owner: option(reader, "owner", |reader| digest(reader, "owner").map(CustodianId))?,
+        engines: many(reader, "engines", MAX_ENGINES, |reader| digest(reader, "engine"))?,
+        pads: many(reader, "Pads", MAX_PADS, |reader| {
+            let pad = PadDigest(digest(reader, "Pad")?);
+            let metadata = bytes(reader, "metadata", MAX_METADATA_BYTES)?;
+            let metadata = Metadata::parse(&metadata).map_err(|error| value("metadata", &error))?;
+            Ok(WantedPad { digest: pad, metadata })
+        })?,
+    })
+}
+
+fn write_request(to: &mut Vec<u8>, request: &KeyRequest) {
+    to.extend(request.run.0);
+    to.extend(request.program.0);
+    put_option(to, request.owner.as_ref(), |to, owner| to.extend(owner.0.0));
+    put_many(to, &request.engines, |to, engine| to.extend(engine.0));
+    put_many(to, &request.pads, |to, pad| {
+        to.extend(pad.digest.0.0);
+        put(to, &pad.metadata.to_bytes());
+    });
+}
+
+fn read_spend(reader: &mut Reader<'_>) -> Result<Spend, FrameError> {
+    Ok(Spend {
+        key_provider_id: digest(reader, "use: delegator")?,
+        engine: digest(reader, "use: engine")?,
+        custodian: CustodianId(digest(reader, "use: custodian")?),
+        quota: QuotaUse {
+            account: reader.array("use: account")?,
+            owner: CustodianId(digest(reader, "use: owner")?),
+            uses: reader.u64("use: uses")?,
+            period_secs: reader.u64("use: period")?,
+        },
+    })
+}
+
+fn write_spend(to: &mut Vec<u8>, spend: &Spend) {
+    to.extend(spend.key_provider_id.0);
+    to.extend(spend.engine.0);
+    to.extend(spend.custodian.0.0);
+    to.extend(spend.quota.account);
+    to.extend(spend.quota.owner.0.0);
+    to.extend(spend.quota.uses.to_le_bytes());
+    to.extend(spend.quota.period_secs.to_le_bytes());
+}
+
+impl KeyToKeep {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
+        let run = RunId(reader.array("run id")?);
+        let pad_id = Uuid::from_bytes(reader.array("Pad")?).and_then(PadId::new);
+        let pad_id = pad_id.map_err(|error| value("Pad", &error))?;
+        let key_id = KeyId::new(&bytes(reader, "key id", MAX_KEY_ID_BYTES)?);
+        Ok(Self {
+            run,
+            pad_id,
+            key_id: key_id.map_err(|error| value("key id", &error))?,
+            key: Zeroizing::new(reader.array("key")?),
+            custodian: CustodianId(digest(reader, "custodian")?),
+            key_provider_id: digest(reader, "delegator")?,
+            engines: many(reader, "engines", MAX_ENGINES, |reader| digest(reader, "engine"))?,
+            parents: many(reader, "parents", MAX_PADS, |reader| {
+                digest(reader, "parent").map(PadDigest)
+            })?,
+        })
+    }
+
+    fn write(&self, to: &mut Vec<u8>) {
+        to.extend(self.run.0);
+        to.extend(self.pad_id.uuid().as_bytes());
+        put(to, self.key_id.as_bytes());
+        to.extend(self.key.iter());
+        to.extend(self.custodian.0.0);
+        to.extend(self.key_provider_id.0);
+        put_many(to, &self.engines, |to, engine| to.extend(engine.0));
+        put_many(to, &self.parents, |to, parent| to.extend(parent.0.0));
+    }
+}
+
+fn read_entry(reader: &mut Reader<'_>) -> Result<AuditEntry, FrameError> {
+    Ok(AuditEntry {
+        run: RunId(reader.array("run id")?),
+        sequence: reader.u64("sequence")?,
+        previous: digest(reader, "head before")?,
+        head: digest(reader, "head")?,
+        records: many(reader, "records", MAX_PADS, |reader| {
+            Ok(SealedRecord {
+                custodian: CustodianId(digest(reader, "record: custodian")?),
+                key_provider_id: digest(reader, "record: delegator")?,
+                bytes: bytes(reader, "record", MAX_ENTRY_BYTES)?,
+            })
+        })?,
+    })
+}
+
+fn write_entry(to: &mut Vec<u8>, entry: &AuditEntry) {
+    to.extend(entry.run.0);
+    to.extend(entry.sequence.to_le_bytes());
+    to.extend(entry.previous.0);
+    to.extend(entry.head.0);
+    put_many(to, &entry.records, |to, record| {
+        to.extend(record.custodian.0.0);
+        to.extend(record.key_provider_id.0);
+        put(to, &record.bytes);
+    });
+}
+
+fn digest(reader: &mut Reader<'_>, field: &'static str) -> Result<Sha256Digest, FrameError> {
+    Ok(Sha256Digest(reader.array(field)?))
+}
+
+fn index(reader: &mut Reader<'_>) -> Result<usize, FrameError> {
+    let index = reader.u64("index")?;
+    usize::try_from(index).map_err(|error| value("index", &error))
+}
+
+fn bounded(reader: &mut Reader<'_>, field: &'static str, most: usize) -> Result<u32, FrameError> {
+    let found = reader.u32(field)?;
+    if found as usize > most {
+        return Err(FrameError::Budget { field, found: found as usize, most });
+    }
+    Ok(found)
+}
+
+fn value(field: &'static str, error: &dyn std::error::Error) -> FrameError {
+    FrameError::Value { field, reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use pad_run::frames::{HEAD_BYTES, body_bytes, decode, encode};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::world::{A, DELEGATOR, OTHER, SHARE, TRAINER, id, pad, policy, training};
+
+    fn again<F: Frame>(frame: &F) -> Vec<u8> {
+        let bytes = encode(frame);
+        let (head, body) = bytes.split_first_chunk().unwrap();
+        let read = decode::<F>(*head, body).unwrap();
+        for cut in 0..body.len() {
+            let mut shorter = *head;
+            shorter[1..].copy_from_slice(&(cut as u32).to_le_bytes());
+            assert!(decode::<F>(shorter, &body[..cut]).is_err(), "{cut}");
+        }
+        encode(&read).to_vec()
+    }
+
+    fn commands() -> Vec<Command> {
+        let cache = Cache { path: "/cache".into(), key: Zeroizing::new([7; 32]) };
+        let submitted = Submitted {
+            id: RunId([1; 16]),
+            exporter: [2; 32],
+            now: 3,
+            limits: Limits::default(),
+            engines: 2,
+            pads: 3,
+            plain: Some(Zeroizing::new(vec![4; 5])),
+            signed: Some(vec![6]),
+            parties: vec![(vec![7; 8], "https://delegator.example".into())],
+        };
+        let key = DataKey::from_bytes(Zeroizing::new([9; 32]));
+        vec![
+            Command::Begin(None),
+            Command::Begin(Some(cache)),
+            Command::Draw(10),
+            Command::Submit(Box::new(submitted)),
+            Command::Keys(vec![ReleasedKey { key, from: DELEGATOR }]),
+            Command::Done,
+            Command::Denied(Denied::Pad { index: 3, reason: "engine".into() }),
+            Command::Denied(Denied::Use { index: 0 }),
+            Command::Denied(Denied::Failed("away".into())),
+        ]
+    }
+
+    fn reports() -> Vec<Report> {
+        let stored = pad(A, vec![policy(&training(60))], 1, b"data");
+        let wanted =
+            WantedPad { digest: stored.digest, metadata: stored.sealed().claimed().clone() };
+        let quota = QuotaUse { account: [1; 16], owner: id(A), uses: 2, period_secs: 3 };
+        let record =
+            SealedRecord { custodian: id(A), key_provider_id: DELEGATOR, bytes: vec![1, 2] };
+        vec![
+            Report::Drawn(RunId([1; 16])),
+            Report::Keys(KeyRequest {
+                run: RunId([1; 16]),
+                program: TRAINER,
+                owner: Some(id(A)),
+                engines: vec![OTHER, SHARE],
+                pads: vec![wanted],
+            }),
+            Report::Spend(
+                RunId([1; 16]),
+                vec![Spend { key_provider_id: DELEGATOR, engine: SHARE, custodian: id(A), quota }],
+            ),
+            Report::Keep(Box::new(KeyToKeep {
+                run: RunId([1; 16]),
+                pad_id: PadId::generate().unwrap(),
+                key_id: KeyId::new(b"key").unwrap(),
+                key: Zeroizing::new([5; 32]),
+                custodian: id(A),
+                key_provider_id: DELEGATOR,
+                engines: vec![SHARE],
+                parents: vec![stored.digest],
+            })),
+            Report::Audit(AuditEntry {
+                run: RunId([1; 16]),
+                sequence: 2,
+                previous: OTHER,
+                head: SHARE,
+                records: vec![record],
+            }),
+            Report::Pad(7),
+            Report::Plain(8),
+            Report::Part(Zeroizing::new(vec![1])),
+            Report::Refusal("no".into()),
+            Report::Ended(Ok(())),
+            Report::Ended(Err("the program trapped".into())),
+        ]
+    }
+
+    #[test]
+    fn every_frame_is_read_as_it_was_written() {
+        for command in commands() {
+            assert_eq!(again(&command), *encode(&command));
+        }
+        for report in reports() {
+            // A shorter part is a part.
+            if !matches!(report, Report::Part(_)) {
+                assert_eq!(again(&report), *encode(&report));
+            }
+        }
+    }
+
+    #[test]
+    fn a_reason_is_cut_between_characters() {
+        let long = "é".repeat(MAX_REASON_BYTES);
+        let bytes = encode(&Report::Refusal(long));
+        let (head, body) = bytes.split_first_chunk().unwrap();
+        let Ok(Report::Refusal(read)) = decode(*head, body) else { panic!("a refusal") };
+        assert_eq!(read.len(), MAX_REASON_BYTES);
+    }
+
+    #[test]
+    fn lengths_and_counts_are_not_believed() {
+        let head = |kind: u8, length: u32| {
+            let mut head = [kind; HEAD_BYTES];
+            head[1..].copy_from_slice(&length.to_le_bytes());
+            head
+        };
+        for kind in 0..=u8::MAX {
+            assert!(body_bytes::<Command>(head(kind, u32::MAX)).is_err());
+            assert!(body_bytes::<Report>(head(kind, u32::MAX)).is_err());
+        }
+        let many = u32::MAX.to_le_bytes();
+        let keys = decode::<Command>(head(KEYS, 4), &many);
+        assert!(matches!(keys, Err(FrameError::Budget { field: "keys", .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_has_one_spelling(
+            kind in any::<u8>(),
+            body in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let mut head = [kind; HEAD_BYTES];
+            head[1..].copy_from_slice(&(body.len() as u32).to_le_bytes());
+            let bytes = [&head[..], &body].concat();
+            if let Ok(command) = decode::<Command>(head, &body) {
+                prop_assert_eq!(&encode(&command)[..], &bytes[..]);
+            }
+            if let Ok(report) = decode::<Report>(head, &body) {
+                prop_assert_eq!(&encode(&report)[..], &bytes[..]);
+            }
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! `pad-runner` and its supervisor: whole runs, with real programs and engines.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Cursor, Write as _};
+use std::path::Path;
+
+use ed25519_dalek::{Signer as _, SigningKey};
+use pad_format::cipher::Algorithm;
+use pad_format::contents::{Name, Origin};
+use pad_format::custodian::Signatures;
+use pad_format::enrolment::Enrolment;
+use pad_format::metadata::{ChunkSize, Delegator as NamedDelegator, KeyId, Uri};
+use pad_format::reader::SealedPad;
+use pad_format::run::{Run, RunId};
+use pad_format::sealed::{self, Purpose, ResultSecret};
+use pad_format::{Contents, Custodian, DataKey, Packing, PadDigest, PadId, PadWriter, Policy};
+use pad_pipeline::Delegator;
+use pad_pipeline::delegator::{AuditEntry, Denied, KeyRequest, NewKey, ReleasedKey, Spend};
+use pad_pipeline::output::result_subject;
+use pad_run::Limits;
+use pad_runner::component;
+use pad_supervisor::{Job, Outcome, Output, Settings, Supervisor};
+use protocol::digest::{Ed25519Key, Sha256Digest};
+use zeroize::Zeroizing;
+
+use crate::programs;
+
+const NOW: u64 = 1_800_000_000;
+const DELEGATOR: Sha256Digest = Sha256Digest([0xde; 32]);
+const ADDRESS: &str = "https://delegator.example";
+
+/// Adds every Pad, and proposes the data of the first one: as a result in plain.
+const PLAIN: &str = r#"(func (export "run") (param i32 i32)
+  (local $i i32)
+  (loop $more
+    (call $add (local.get $i))
+    (local.set $i (i32.add (local.get $i) (i32.const 1)))
+    (br_if $more (i32.lt_u (local.get $i) (call $pads))))
+  (if (i32.eqz (call $check)) (then (return)))
+  (call $open)
+  (call $read (i32.const 0) (i64.const 0) (i32.const 7) (i32.const 0))
+  (drop (call $output (i32.load (i32.const 0)) (i32.load (i32.const 4)))))"#;
+/// Makes a Pad of the first one's custodian, which is its plain input, with its policies.
+const COPY: &str = r#"(func (export "run") (param $plain i32) (param i32)
+  (call $opened)
+  (call $read (i32.const 0) (i64.const 0) (i32.const 7) (i32.const 0))
+  (call $describe (i32.const 0) (i32.const 8))
+  (drop (call $propose (i32.const 1)
+    (call $word (local.get $plain)) (call $word (i32.add (local.get $plain) (i32.const 8)))
+    (call $word (i32.add (local.get $plain) (i32.const 16)))
+    (call $word (i32.add (local.get $plain) (i32.const 24)))
+    (i32.load (i32.const 8)) (i32.load (i32.const 12)) (i32.const 0) (i32.const 0)
+    (i32.load (i32.const 0)) (i32.load (i32.const 4)))))
+(func $word (param $at i32) (result i64)
+  (local $i i32) (local $word i64)
+  (loop $more
+    (local.set $word (i64.or (i64.shl (local.get $word) (i64.const 8))
+      (i64.load8_u (i32.add (local.get $at) (local.get $i)))))
+    (local.set $i (i32.add (local.get $i) (i32.const 1)))
+    (br_if $more (i32.lt_u (local.get $i) (i32.const 8))))
+  (local.get $word))"#;
+/// An engine that refuses outputs.
+const NO_OUTPUT: &str = r#"(func (export "check-output") (param i32) (result i32)
+  (drop (call $yes))
+  (i32.store8 (i32.const 16) (i32.const 1))
+  (i32.store16 (i32.const 20) (i32.const 32))
+  (i32.const 0))"#;
+
+fn signing_key() -> SigningKey {
+    SigningKey::from_bytes(&[1; 32])
+}
+
+fn custodian() -> Custodian {
+    Custodian::single(Ed25519Key(signing_key().verifying_key().to_bytes()))
+}
+
+fn sign(message: &[u8]) -> Signatures {
+    let mut signatures = Signatures::default();
+    signatures.add(custodian().members()[0], signing_key().sign(message).to_bytes());
+    signatures
+}
+
+fn secret() -> ResultSecret {
+    ResultSecret::from_bytes(Zeroizing::new([9; 32]))
+}
+
+fn enrolment() -> Vec<u8> {
+    let enrolment = Enrolment {
+        custodian: custodian(),
+        key_provider_id: DELEGATOR,
+        version: 1,
+        result_key: secret().public(),
+    };
+    let signatures = sign(&enrolment.signed_bytes());
+    enrolment.signed(signatures).to_bytes()
+}
+
+fn file(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile().expect("a file");
+    file.write_all(bytes).expect("room");
+    file
+}
+
+/// The keys of all Pads, and what was asked for.
+#[derive(Default)]
+struct Keys {
+    keys: BTreeMap<PadDigest, [u8; 32]>,
+    kept: Vec<[u8; 32]>,
+    asked: Vec<&'static str>,
+    is_away: bool,
+}
+
+impl Keys {
+    fn asked(&mut self, step: &'static str) -> Result<(), Denied> {
+        self.asked.push(step);
+        if self.is_away { Err(Denied::Failed("no route".into())) } else { Ok(()) }
+    }
+}
+
+impl Delegator for Keys {
+    fn keys(&mut self, request: &KeyRequest) -> Result<Vec<ReleasedKey>, Denied> {
+        self.asked("keys")?;
+        let key = |(index, wanted): (usize, &pad_pipeline::delegator::WantedPad)| {
+            let key = self.keys.get(&wanted.digest);
+            let key = key.ok_or(Denied::Pad { index, reason: "unknown".into() })?;
+            let key = DataKey::from_bytes(Zeroizing::new(*key));
+            Ok(ReleasedKey { key, from: DELEGATOR })
+        };
+        request.pads.iter().enumerate().map(key).collect()
+    }
+
+    fn spend(&mut self, _: RunId, _: &[Spend]) -> Result<(), Denied> {
+        self.asked("spend")
+    }
+
+    fn keep(&mut self, new: &NewKey<'_>) -> Result<(), Denied> {
+        self.asked("keep")?;
+        self.kept.push(*new.key.as_bytes());
+        Ok(())
+    }
+
+    fn audit(&mut self, entry: &AuditEntry) -> Result<(), Denied> {
+        assert!(entry.records.len() <= 1);
+        self.asked("audit")
+    }
+}
+
+/// A Pad whose one policy is of this engine.
+fn pad(engine: &[u8], data: &[u8], keys: &mut Keys) -> Vec<u8> {
+    let policy = Policy {
+        policy_type: "2f0b1e8c-93a4-4a0e-8f0d-6c1d1f9b7a55".parse().expect("a UUID"),
+        engine: Sha256Digest(component::digest(engine)),
+        input_id: Name::new("records").expect("a name"),
+        input_constraint: vec![1],
+        program_constraint: vec![2],
+        output_constraint: vec![3],
+    };
+    let contents = Contents {
+        policy_version: 1,
+        custodian: custodian(),
+        policies: vec![policy],
+        attributes: vec![],
+    };
+    let key = DataKey::generate().expect("randomness");
+    let packing = Packing {
+        pad_id: PadId::generate().expect("randomness"),
+        delegator: NamedDelegator {
+            key_provider_id: DELEGATOR,
+            uri: Uri::new(ADDRESS).expect("an address"),
+        },
+        algorithm: Algorithm::Aes256Gcm,
+        key_id: KeyId::new(b"key").expect("an id"),
+        chunk: ChunkSize::default(),
+        contents: &contents,
+    };
+    let mut writer = PadWriter::new(Vec::new(), &packing, &key).expect("contents");
+    writer.write(data).expect("room");
+    let (bytes, digest) = writer.finish().expect("room");
+    keys.keys.insert(digest, *key.as_bytes());
+    bytes
+}
+
+fn supervisor() -> Supervisor {
+    let runner = Path::new(env!("CARGO_BIN_EXE_pad-runner"));
+    Supervisor::start(Settings { runner, cache: None }).expect("started")
+}
+
+/// A run with one engine.
+fn job(run: RunId, program: &[u8], engine: &[u8], pads: &[Vec<u8>], plain: &[u8]) -> Job {
+    let digest = |pad: &Vec<u8>| SealedPad::read(Cursor::new(pad)).expect("a Pad").digest();
+    let stated = Run {
+        id: run,
+        exporter: [4; 32],
+        program: Sha256Digest(component::digest(program)),
+        pads: pads.iter().map(digest).collect(),
+        plain_input: Some(Sha256Digest::of(plain)),
+    };
+    let signatures = sign(&stated.signed_bytes(&custodian().id(), NOW + 60));
+    Job {
+        run,
+        exporter: [4; 32],
+        now: NOW,
+        program: file(program),
+        engines: vec![file(engine)],
+        pads: pads.iter().map(|pad| file(pad)).collect(),
+        plain: Some(Zeroizing::new(plain.to_vec())),
+        signed: Some(stated.signed(custodian(), NOW + 60, signatures).to_bytes()),
+        parties: vec![(enrolment(), ADDRESS.to_owned())],
+        limits: Limits { memory_bytes: 16 << 20, data_bytes: 1 << 20, ..Limits::default() },
+    }
+}
+
+fn refused(outcome: &Outcome, text: &str) {
+    assert_eq!(outcome.outputs, []);
+    assert!(outcome.refusals.iter().any(|refusal| refusal.contains(text)), "{outcome:?}");
+}
+
+#[test]
+fn a_result_in_plain_comes_out_sealed_for_the_owner_and_a_run_is_taken_once() {
+    let (program, engine) = (programs::consumer(PLAIN), programs::engine(""));
+    let (mut supervisor, mut keys) = (supervisor(), Keys::default());
+    let pads = vec![pad(&engine, b"of A, a", &mut keys)];
+    let run = supervisor.draw(NOW).expect("an id");
+    let first = job(run, &program, &engine, &pads, b"item");
+    let outcome = supervisor.run(first, &mut keys).expect("a conversation");
+    assert_eq!((&outcome.ended, &outcome.refusals[..]), (&Ok(()), &[][..]));
+    let [Output::Plain(sealed)] = &outcome.outputs[..] else { panic!("{outcome:?}") };
+    let about = result_subject(&run.0, &custodian().id());
+    let plain = sealed::open(&secret(), Purpose::Result, &about, sealed).expect("for the owner");
+    assert_eq!(*plain, b"of A, a");
+    assert_eq!(keys.asked, ["keys", "audit"]);
+    let again = job(run, &program, &engine, &pads, b"item");
+    let outcome = supervisor.run(again, &mut keys).expect("a conversation");
+    assert!(outcome.ended.is_err());
+    refused(&outcome, "run id");
+}
+
+#[test]
+fn a_new_pad_comes_out_under_a_key_that_its_delegator_has() {
+    let (program, engine) = (programs::consumer(COPY), programs::engine(""));
+    let (mut supervisor, mut keys) = (supervisor(), Keys::default());
+    let pads = vec![pad(&engine, b"records", &mut keys)];
+    let run = supervisor.draw(NOW).expect("an id");
+    let job = job(run, &program, &engine, &pads, &custodian().id().0.0);
+    let outcome = supervisor.run(job, &mut keys).expect("a conversation");
+    assert_eq!((&outcome.ended, &outcome.refusals[..]), (&Ok(()), &[][..]));
+    let [Output::Pad(bytes)] = &outcome.outputs[..] else { panic!("{outcome:?}") };
+    assert_eq!(keys.asked, ["keys", "audit", "keep"]);
+    let sealed = SealedPad::read(Cursor::new(bytes)).expect("a Pad");
+    let opened = sealed.open(&DataKey::from_bytes(Zeroizing::new(keys.kept[0]))).expect("its key");
+    assert_eq!(opened.contents().policies[0].program_constraint, [2]);
+    assert!(
+        opened
+            .contents()
+            .attributes
+            .iter()
+            .all(|attribute| { matches!(attribute.origin, Origin::Program(_)) })
+    );
+    let mut data = opened.into_data().expect("data");
+    let mut read = [0; 7];
+    data.read_at(0, &mut read).expect("whole");
+    assert_eq!(&read, b"records");
+}
+
+#[test]
+fn what_is_refused_does_not_come_out_and_the_next_run_works() {
+    let (program, engine) = (programs::consumer(PLAIN), programs::engine(NO_OUTPUT));
+    let (mut supervisor, mut keys) = (supervisor(), Keys::default());
+    let pads = vec![pad(&engine, b"records", &mut keys)];
+    let mut go = |keys: &mut Keys, change: fn(&mut Job)| {
+        let run = supervisor.draw(NOW).expect("an id");
+        let mut job = job(run, &program, &engine, &pads, b"item");
+        change(&mut job);
+        supervisor.run(job, keys).expect("a conversation")
+    };
+    refused(&go(&mut keys, |_| {}), "PLAIN_RESULT");
+    keys.is_away = true;
+    refused(&go(&mut keys, |_| {}), "no route");
+    keys.is_away = false;
+    refused(&go(&mut keys, |job| job.exporter = [5; 32]), "connection");
+    refused(&go(&mut keys, |job| job.plain = None), "plain input");
+    refused(&go(&mut keys, |job| job.parties.clear()), "no enrolment");
+    refused(&go(&mut keys, |job| job.engines.clear()), "not stated");
+    let not_begun: [(fn(&mut Job), &str); 5] = [
+        (|job| job.pads[0] = file(b"no Pad"), "a submitted Pad"),
+        (|job| job.engines[0] = file(b"\0asm\x01\0\0\0"), "the engine"),
+        (|job| job.program = file(b"#!/bin/sh"), "the program"),
+        (|job| job.program = File::open("/dev/zero").expect("there"), "not a regular file"),
+        (|job| job.signed = Some(vec![0]), "a submitted document"),
+    ];
+    for (change, reason) in not_begun {
+        let outcome = go(&mut keys, change);
+        let ended = outcome.ended.expect_err("not begun");
+        assert!(ended.contains(reason), "{ended}");
+        assert_eq!((outcome.outputs.len(), outcome.refusals.len()), (0, 0));
+    }
+    keys.keys.clear();
+    refused(&go(&mut keys, |_| {}), "not released");
+}
+
+#[test]
+fn many_pads_are_passed_in_several_messages() {
+    let program = programs::consumer(PLAIN);
+    let engine = programs::engine(r#"(memory (export "memory") 64)"#);
+    let (mut supervisor, mut keys) = (supervisor(), Keys::default());
+    let pads: Vec<_> = (0..450).map(|_| pad(&engine, b"records", &mut keys)).collect();
+    let run = supervisor.draw(NOW).expect("an id");
+    // The engine answers about one Pad, so all together are refused.
+    let job = job(run, &program, &engine, &pads, b"item");
+    let outcome = supervisor.run(job, &mut keys).expect("a conversation");
+    refused(&outcome, "gave 1 answers, expected 450");
+}
