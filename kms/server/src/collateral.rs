@@ -7,11 +7,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use attestation::{Collateral, PlatformKey, PlatformKeyError, platform_key};
 use pccs::{INTEL_PCS, Roots, Service, ServiceError};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 /// How long collateral is used before it is asked for again; it holds for 30 days, but a new TCB
 /// evaluation or a revocation should count soon.
@@ -100,5 +101,37 @@ impl Collaterals {
         let fetched = Instant::now();
         kept.insert(key, Kept { collateral: Arc::clone(&collateral), fetched });
         collateral
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ::tests::emulated::{Emulated, pccs};
+    use protocol::digest::ReportData;
+    use tdx_emulator::lie::Lie;
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_service_changes_counts_within_the_hour() {
+        let quote = Emulated::new("app", false).evidence(ReportData([1; 64])).quote;
+        let mut collaterals = Collaterals::new(Some(&pccs(None))).unwrap();
+        let first = collaterals.of(&quote).await.unwrap();
+        // From now on the service has a list that revokes the platform.
+        let service = Service::new(&pccs(Some(Lie::RevokedPck)), &Roots::CompiledIn).unwrap();
+        collaterals.service = Arc::new(service);
+        assert!(Arc::ptr_eq(&first, &collaterals.of(&quote).await.unwrap()));
+        advance(KEPT).await;
+        let second = collaterals.of(&quote).await.unwrap();
+        assert!(!Arc::ptr_eq(&first, &second));
+        assert!(Arc::ptr_eq(&second, &collaterals.of(&quote).await.unwrap()));
+        // A service that is away leaves what there is, which the judgement finds too old in time.
+        let nobody = Service::new("http://127.0.0.1:1", &Roots::CompiledIn).unwrap();
+        collaterals.service = Arc::new(nobody);
+        advance(KEPT).await;
+        assert!(Arc::ptr_eq(&second, &collaterals.of(&quote).await.unwrap()));
+        let nothing = Collaterals::new(Some("http://127.0.0.1:1")).unwrap();
+        assert!(matches!(nothing.of(&quote).await, Err(NoCollateral::Service(_))));
     }
 }
