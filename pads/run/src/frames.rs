@@ -17,10 +17,10 @@ pub use crate::fault::FrameError;
 
 /// Bytes before a frame's body.
 pub const HEAD_BYTES: usize = 5;
-/// Bytes of data in one frame: one window.
+/// Bytes of an output's data in one frame: one window.
 pub const MAX_PART_BYTES: usize = MAX_WINDOW_BYTES as usize;
-/// Bytes of a start besides the plain input: memory, tables, data, time, Pads.
-const START_BYTES: usize = 8 + 4 + 8 + 4 + 4;
+/// Bytes of a start besides the plain input: memory, tables, time, Pads.
+const START_BYTES: usize = 8 + 4 + 4 + 4;
 
 /// One direction of the conversation.
 pub trait Frame: Sized {
@@ -163,11 +163,9 @@ pub enum Reply {
     Start(Start),
     /// The judge's answer to a check or a proposal.
     Answer(bool),
-    /// Sizes of the opened Pads in bytes, in the order in which they were added. Their data
-    /// follows in parts, one Pad after the other.
+    /// Sizes of the opened Pads in bytes, in the order in which they were added. Their data follows
+    /// in one file in memory, one Pad after the other.
     Opened(Vec<u64>),
-    /// Data of opened Pads.
-    Part(Zeroizing<Vec<u8>>),
     /// Policies and attributes of the Pad that was asked about.
     Described(Contents),
 }
@@ -179,8 +177,6 @@ pub struct Start {
     pub memory_bytes: u64,
     /// Elements of tables that the program may have.
     pub table_elements: u32,
-    /// Bytes of data that its Pads may have together.
-    pub data_bytes: u64,
     /// Seconds of the processor, after which the kernel ends it.
     pub cpu_secs: u32,
     /// Pads that were submitted.
@@ -192,8 +188,7 @@ pub struct Start {
 const START: u8 = 129;
 const ANSWER: u8 = 130;
 const OPENED: u8 = 131;
-const DATA: u8 = 132;
-const DESCRIBED: u8 = 133;
+const DESCRIBED: u8 = 132;
 /// Bytes of policies and attributes: two counts at least.
 const MIN_CONTENTS_BYTES: usize = 4 + 4;
 
@@ -203,7 +198,6 @@ impl Frame for Reply {
             START => Some(START_BYTES..=START_BYTES + MAX_PLAIN_BYTES),
             ANSWER => Some(1..=1),
             OPENED => Some(8..=8 * MAX_PADS as usize),
-            DATA => Some(1..=MAX_PART_BYTES),
             DESCRIBED => Some(MIN_CONTENTS_BYTES..=MAX_PROPOSAL_BYTES),
             _ => None,
         }
@@ -214,7 +208,6 @@ impl Frame for Reply {
             START => Ok(Self::Start(Start {
                 memory_bytes: reader.u64("memory")?,
                 table_elements: reader.u32("tables")?,
-                data_bytes: reader.u64("data")?,
                 cpu_secs: reader.u32("time")?,
                 pads: reader.u32("pads")?,
                 plain: Zeroizing::new(reader.rest().to_vec()),
@@ -231,7 +224,6 @@ impl Frame for Reply {
                 }
                 Ok(Self::Opened(sizes))
             }
-            DATA => Ok(Self::Part(Zeroizing::new(reader.rest().to_vec()))),
             DESCRIBED => Contents::read(reader).map(Self::Described),
             other => Err(FrameError::Kind(other)),
         }
@@ -242,7 +234,6 @@ impl Frame for Reply {
             Self::Start(start) => {
                 to.extend(start.memory_bytes.to_le_bytes());
                 to.extend(start.table_elements.to_le_bytes());
-                to.extend(start.data_bytes.to_le_bytes());
                 to.extend(start.cpu_secs.to_le_bytes());
                 to.extend(start.pads.to_le_bytes());
                 to.extend(start.plain.iter());
@@ -255,10 +246,6 @@ impl Frame for Reply {
             Self::Opened(sizes) => {
                 sizes.iter().for_each(|size| to.extend(size.to_le_bytes()));
                 OPENED
-            }
-            Self::Part(data) => {
-                to.extend(data.iter());
-                DATA
             }
             Self::Described(contents) => {
                 contents.write(to);
@@ -371,20 +358,13 @@ mod tests {
         for request in requests {
             assert_eq!(again(&encode(&request)), Ok(request));
         }
-        let start = Start {
-            memory_bytes: 1 << 40,
-            table_elements: 3,
-            data_bytes: 4,
-            cpu_secs: 5,
-            pads: 2,
-            plain: data.clone(),
-        };
+        let start =
+            Start { memory_bytes: 1 << 40, table_elements: 3, cpu_secs: 5, pads: 2, plain: data };
         for reply in [
             Reply::Start(start),
             Reply::Answer(true),
             Reply::Answer(false),
             Reply::Opened(vec![0, u64::MAX]),
-            Reply::Part(data),
             Reply::Described(contents()),
             Reply::Described(Contents::default()),
         ] {

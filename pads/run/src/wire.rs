@@ -68,7 +68,8 @@ pub enum WireError {
 }
 
 impl WireError {
-    fn of(error: io::Error) -> Self {
+    /// What an error of the stream means.
+    pub fn of(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Self::Deadline,
             io::ErrorKind::UnexpectedEof

@@ -5,6 +5,7 @@
 //! outside. Its program is a stranger's, and what it says is judged by `pad-run` alone.
 
 pub mod lockdown;
+mod memory;
 pub mod middleware;
 pub mod process;
 mod timed;

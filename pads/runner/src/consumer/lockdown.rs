@@ -16,10 +16,15 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch,
 };
 
+use super::memory::RECEIVE;
 use crate::sys;
 
 /// The descriptor of the stream.
 const STREAM: u64 = 0;
+/// The descriptor of the file with the data: the first that is free.
+const DATA: u64 = 3;
+/// Descriptors that a process may have: the three that it began with, and the data.
+const DESCRIPTORS: u64 = DATA + 1;
 /// The descriptor argument of a mapping that is of no file, in 32 bits.
 const NO_FILE: u64 = 0xffff_ffff;
 
@@ -46,7 +51,8 @@ pub fn close_and_hide() -> Result<(), LockdownError> {
 pub fn finish(data_bytes: u64, cpu_secs: u32) -> Result<(), LockdownError> {
     limit(Resource::Data, data_bytes)?;
     limit(Resource::Cpu, cpu_secs.into())?;
-    for none in [Resource::Fsize, Resource::Nofile, Resource::Nproc] {
+    limit(Resource::Nofile, DESCRIPTORS)?;
+    for none in [Resource::Fsize, Resource::Nproc] {
         limit(none, 0)?;
     }
     let filter = filter().map_err(LockdownError::Filter)?;
@@ -77,15 +83,25 @@ fn filter() -> Result<BpfProgram, BackendError> {
     ];
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         always.into_iter().map(|call| (call, Vec::new())).collect();
-    let stream = || SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, STREAM);
+    let stream = || is(0, STREAM);
     for call in [libc::SYS_read, libc::SYS_write] {
         rules.insert(call, vec![SeccompRule::new(vec![stream()?])?]);
     }
-    let no_file = SeccompCondition::new(4, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, NO_FILE)?;
-    rules.insert(libc::SYS_mmap, vec![SeccompRule::new(vec![not_executable()?, no_file])?]);
+    // One message may bring one file: the limit of descriptors leaves no room for a second.
+    let flags = is(2, RECEIVE.bits().into())?;
+    rules.insert(libc::SYS_recvmsg, vec![SeccompRule::new(vec![stream()?, flags])?]);
+    let memory = SeccompRule::new(vec![not_executable()?, is(4, NO_FILE)?])?;
+    let (read, shared) = (is(2, libc::PROT_READ as u64)?, is(3, libc::MAP_SHARED as u64)?);
+    let data = SeccompRule::new(vec![read, shared, is(4, DATA)?])?;
+    rules.insert(libc::SYS_mmap, vec![memory, data]);
     rules.insert(libc::SYS_mprotect, vec![SeccompRule::new(vec![not_executable()?])?]);
     let kill = SeccompAction::KillProcess;
     SeccompFilter::new(rules, kill, SeccompAction::Allow, TargetArch::x86_64)?.try_into()
+}
+
+/// An argument of 32 bits that has this value.
+fn is(argument: u8, value: u64) -> Result<SeccompCondition, BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)
 }
 
 fn not_executable() -> Result<SeccompCondition, BackendError> {

@@ -6,7 +6,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Seek as _, Write};
+use std::io::{self, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
@@ -14,12 +14,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use pad_run::frames::{Ending, FrameError, MAX_PART_BYTES, Reply, Request, Start};
+use pad_run::frames::{Ending, FrameError, Reply, Request, Start};
 use pad_run::wire::{Wire, WireError};
 use pad_run::{Answer, Contents, Judge, MAX_PLAIN_BYTES, Misuse, Pad, Run};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use zeroize::Zeroizing;
 
+use super::memory::Data;
 use super::timed::Timed;
 use crate::artefact::Artefact;
 
@@ -43,9 +44,11 @@ pub struct ConsumerLimits {
 
 /// Answers for the policy engines, and has the data.
 pub trait Middleware: Judge {
-    /// The data of a Pad, asked for only after the whole dataset was allowed; `None` if there are
-    /// more bytes than `most`.
-    fn data(&mut self, pad: Pad, most: u64) -> io::Result<Option<Zeroizing<Vec<u8>>>>;
+    /// Bytes of a Pad's data, asked for only after the whole dataset was allowed.
+    fn size(&mut self, pad: Pad) -> io::Result<u64>;
+
+    /// Writes the data of a Pad to memory of that size, which the program is given afterwards.
+    fn data(&mut self, pad: Pad, to: &mut [u8]) -> io::Result<()>;
 
     /// Policies and attributes of an opened Pad.
     fn contents(&self, pad: Pad) -> Contents;
@@ -71,25 +74,27 @@ pub fn run(runner: &Path, job: &Job<'_>, middleware: &mut dyn Middleware) -> Res
     let mut run = Run::new(job.pads, job.limits.proposals)?;
     let deadline = Instant::now() + job.limits.wall;
     let (ours, theirs) = UnixStream::pair().map_err(RunError::Start)?;
+    // Declared before the process, so that it is wiped when the process is gone.
+    let mut data = None;
     let process = Process::start(runner, theirs, job.program).map_err(RunError::Start)?;
     let mut wire = Wire::new(Timed::new(ours, deadline));
-    match converse(&mut wire, job, &mut run, middleware) {
+    match converse(&mut wire, job, &mut run, &mut data, middleware) {
         Err(RunError::Closed) => Err(process.end()),
         ended => ended,
     }
 }
 
 /// Speaks with a process until its program ends, or does what it may not.
-fn converse<S: Read + Write>(
-    wire: &mut Wire<S>,
+fn converse(
+    wire: &mut Wire<Timed>,
     job: &Job<'_>,
     run: &mut Run,
+    data: &mut Option<Data>,
     middleware: &mut dyn Middleware,
 ) -> Result<(), RunError> {
     wire.send(&Reply::Start(Start {
         memory_bytes: job.limits.memory_bytes,
         table_elements: job.limits.table_elements,
-        data_bytes: job.limits.data_bytes,
         cpu_secs: cpu_secs(job.limits.wall),
         pads: job.pads,
         plain: Zeroizing::new(job.plain.to_vec()),
@@ -108,7 +113,9 @@ fn converse<S: Read + Write>(
             Request::Check => Some(run.check(middleware)?),
             Request::Open => {
                 let pads = run.open()?;
-                open(wire, &pads, job.limits.data_bytes, middleware)?;
+                let (opened, sizes) = open(&pads, job.limits.data_bytes, middleware)?;
+                wire.send(&Reply::Opened(sizes))?;
+                wire.stream().give(data.insert(opened)).map_err(WireError::of)?;
                 None
             }
             Request::Describe(pad) => {
@@ -133,28 +140,24 @@ fn cpu_secs(wall: Duration) -> u32 {
     u32::try_from(wall.as_secs()).unwrap_or(u32::MAX).saturating_add(2)
 }
 
-/// Sends the data of all opened Pads.
-fn open<S: Read + Write>(
-    wire: &mut Wire<S>,
+/// Writes the data of all opened Pads to memory, one after the other.
+fn open(
     pads: &[Pad],
     most: u64,
     middleware: &mut dyn Middleware,
-) -> Result<(), RunError> {
-    let mut left = most;
-    let mut opened = Vec::with_capacity(pads.len());
-    for pad in pads {
-        let data = middleware.data(*pad, left).map_err(RunError::Data)?;
-        let data = data.ok_or(RunError::TooMuch(most))?;
-        left = left.checked_sub(data.len() as u64).ok_or(RunError::TooMuch(most))?;
-        opened.push(data);
+) -> Result<(Data, Vec<u64>), RunError> {
+    let sizes = pads.iter().map(|pad| middleware.size(*pad));
+    let sizes = sizes.collect::<io::Result<Vec<u64>>>().map_err(RunError::Data)?;
+    let all = sizes.iter().try_fold(0_u64, |sum, size| sum.checked_add(*size));
+    let all = all.filter(|all| *all <= most).ok_or(RunError::TooMuch(most))?;
+    let mut data = Data::new(all).map_err(RunError::Data)?;
+    let mut rest = data.bytes_mut();
+    for (pad, size) in pads.iter().zip(&sizes) {
+        let (to, behind) = rest.split_at_mut(*size as usize);
+        middleware.data(*pad, to).map_err(RunError::Data)?;
+        rest = behind;
     }
-    wire.send(&Reply::Opened(opened.iter().map(|data| data.len() as u64).collect()))?;
-    for data in opened {
-        for part in data.chunks(MAX_PART_BYTES) {
-            wire.send(&Reply::Part(Zeroizing::new(part.to_vec())))?;
-        }
-    }
-    Ok(())
+    Ok((data, sizes))
 }
 
 /// The process, which is killed when this is dropped.
@@ -258,6 +261,7 @@ fn signal(number: Option<i32>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
     use std::thread;
 
     use pad_run::frames::{self, Frame};
@@ -284,9 +288,14 @@ mod tests {
     }
 
     impl Middleware for Willing {
-        fn data(&mut self, _: Pad, _: u64) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+        fn size(&mut self, _: Pad) -> io::Result<u64> {
+            Ok(3)
+        }
+
+        fn data(&mut self, _: Pad, to: &mut [u8]) -> io::Result<()> {
             self.opened += 1;
-            Ok(Some(Zeroizing::new(vec![1, 2, 3])))
+            to.copy_from_slice(&[1, 2, 3]);
+            Ok(())
         }
 
         fn contents(&self, _: Pad) -> Contents {
@@ -317,7 +326,7 @@ mod tests {
         let job = Job { program: &artefact(), pads: 2, plain: b"plain", limits };
         let mut run = Run::new(job.pads, limits.proposals).expect("few Pads");
         let mut wire = Wire::new(Timed::new(ours, Instant::now() + limits.wall));
-        let ended = converse(&mut wire, &job, &mut run, willing);
+        let ended = converse(&mut wire, &job, &mut run, &mut None, willing);
         drop(wire);
         let _ = rogue.join().expect("no panic"); // what it could not write was not read
         ended

@@ -17,6 +17,7 @@ use wasmtime::{Engine, Store, Trap};
 use zeroize::Zeroizing;
 
 use super::lockdown::{self, LockdownError};
+use super::memory;
 use crate::artefact::Artefact;
 use crate::bindings::consumer::dstyx::pad::{dataset, types};
 use crate::bindings::consumer::{Consumer, ConsumerPre};
@@ -61,10 +62,10 @@ fn run() -> Result<(), ProcessError> {
     Ok(session.wire.send(&Request::Ended(ending))?)
 }
 
-/// All that the program may make the process allocate.
+/// All that the program may make the process allocate. The data of its Pads is the middleware's.
 fn data_limit(start: &Start) -> u64 {
     let copies = MAX_CALL_BYTES as u64 + MAX_PLAIN_BYTES as u64 + OVERHEAD_BYTES;
-    copies.saturating_add(start.memory_bytes).saturating_add(start.data_bytes)
+    copies.saturating_add(start.memory_bytes)
 }
 
 fn ready(artefact: &Artefact) -> Result<ConsumerPre<Session>, Refused> {
@@ -103,7 +104,7 @@ struct Session {
     pads: u32,
     added: Vec<u32>,
     /// Data of opened Pads, by their index.
-    data: Vec<Option<Zeroizing<Vec<u8>>>>,
+    data: Vec<Option<&'static [u8]>>,
     /// Why the program was ended from here.
     ended: Option<Ending>,
 }
@@ -142,25 +143,16 @@ impl Session {
             Reply::Opened(sizes) if sizes.len() == self.added.len() => sizes,
             _ => return Err(ProcessError::Unexpected),
         };
-        self.data.resize_with(self.pads as usize, || None);
+        let bytes = sizes.iter().try_fold(0_u64, |sum, size| sum.checked_add(*size));
+        let bytes = bytes.ok_or(ProcessError::Unexpected)?;
+        let mut rest = memory::receive(self.wire.stream().0, bytes).map_err(ProcessError::Given)?;
+        self.data.resize(self.pads as usize, None);
         for (pad, size) in std::mem::take(&mut self.added).into_iter().zip(sizes) {
-            let data = self.received(size as usize)?;
+            let (data, behind) = rest.split_at(size as usize);
             *self.data.get_mut(pad as usize).ok_or(ProcessError::Unexpected)? = Some(data);
+            rest = behind;
         }
         Ok(())
-    }
-
-    fn received(&mut self, size: usize) -> Result<Zeroizing<Vec<u8>>, ProcessError> {
-        let mut data = Zeroizing::new(Vec::with_capacity(size));
-        while data.len() < size {
-            match self.wire.receive()? {
-                Reply::Part(part) if part.len() <= size - data.len() => {
-                    data.extend_from_slice(&part);
-                }
-                _ => return Err(ProcessError::Unexpected),
-            }
-        }
-        Ok(data)
     }
 
     fn described(&mut self, pad: u32) -> Result<Contents, ProcessError> {
@@ -296,8 +288,8 @@ enum ProcessError {
     /// it is not locked down
     #[error(transparent)]
     Lockdown(#[from] LockdownError),
-    /// no compiled program
-    #[error("the compiled program: {0}")]
+    /// no compiled program, or no data
+    #[error("what the middleware gives: {0}")]
     Given(io::Error),
     /// no frame
     #[error(transparent)]

@@ -4,6 +4,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use super::memory::Data;
+
 /// A stream that ends at a deadline, however slowly the other side reads or writes.
 pub(super) struct Timed {
     stream: UnixStream,
@@ -13,6 +15,12 @@ pub(super) struct Timed {
 impl Timed {
     pub(super) fn new(stream: UnixStream, deadline: Instant) -> Self {
         Self { stream, deadline }
+    }
+
+    /// Sends the file with the data.
+    pub(super) fn give(&self, data: &Data) -> io::Result<()> {
+        self.stream.set_write_timeout(self.left()?)?;
+        data.send(&self.stream)
     }
 
     fn left(&self) -> io::Result<Option<Duration>> {

@@ -51,16 +51,14 @@ impl Judge for Run<'_> {
 }
 
 impl Middleware for Run<'_> {
-    fn data(&mut self, pad: Pad, most: u64) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    fn size(&mut self, pad: Pad) -> io::Result<u64> {
+        Ok(self.session.data(pad).map_err(io::Error::other)?.data_bytes())
+    }
+
+    fn data(&mut self, pad: Pad, to: &mut [u8]) -> io::Result<()> {
         let reader = self.session.data(pad).map_err(io::Error::other)?;
-        let bytes = reader.data_bytes();
-        let Some(bytes) = usize::try_from(bytes).ok().filter(|_| bytes <= most) else {
-            return Ok(None);
-        };
-        let mut data = Zeroizing::new(vec![0; bytes]);
-        let read = reader.read_at(0, &mut data).map_err(io::Error::other)?;
-        match read == bytes {
-            true => Ok(Some(data)),
+        match reader.read_at(0, to).map_err(io::Error::other)? == to.len() {
+            true => Ok(()),
             false => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }

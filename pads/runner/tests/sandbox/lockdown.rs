@@ -5,16 +5,19 @@
 //! says on its stream whether the act worked; the kernel kills it if it is not allowed.
 
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 
 use pad_runner::consumer::lockdown;
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::process::{Pid, Resource, Signal, getpid, getrlimit, kill_process};
+
+use crate::native::{self, DATA};
 
 /// Names the act.
 const ACT: &str = "PAD_RUNNER_TEST_ACT";
@@ -63,13 +66,54 @@ const ACTS: &[(&str, fn() -> bool)] = &[
     ("write to the standard output", || rustix::io::write(rustix::stdio::stdout(), b"x").is_ok()),
     ("write to the standard error", || rustix::io::write(rustix::stdio::stderr(), b"x").is_ok()),
     ("raise a limit", || getrlimit(Resource::Nofile).current == Some(0)),
+    ("map the data for execution", || {
+        received() && native::map(DATA, libc::PROT_READ | libc::PROT_EXEC, SHARED).is_some()
+    }),
+    ("map the data for writing", || {
+        received() && native::map(DATA, libc::PROT_READ | libc::PROT_WRITE, SHARED).is_some()
+    }),
+    ("map the data for itself", || {
+        received() && native::map(DATA, libc::PROT_READ, libc::MAP_PRIVATE).is_some()
+    }),
+    ("map another file", || native::map(1, libc::PROT_READ, SHARED).is_some()),
+    ("make the data executable", || {
+        mapped().is_some_and(|start| native::protect(start, libc::PROT_READ | libc::PROT_EXEC))
+    }),
+    ("read the data as a file", || received() && native::call(libc::SYS_pread64, 0, 0)),
+    ("write the data as a file", || received() && native::call(libc::SYS_pwrite64, 0, 0)),
+    ("cut the data", || received() && native::call(libc::SYS_ftruncate, 0, 0)),
+    ("copy the data's descriptor", || received() && native::call(libc::SYS_dup, 0, 0)),
+    ("receive in another way", || native::receive(libc::MSG_PEEK).is_some()),
+    ("send a descriptor", || received() && native::send(0, &[DATA])),
 ];
 /// What it may: a control, without which nothing above is shown.
 const MAY: &[(&str, fn() -> bool)] = &[
     ("do nothing", || true),
     ("take memory", || vec![1_u8; 16 << 20].iter().all(|byte| *byte == 1)),
     ("write to the stream", || rustix::io::write(rustix::stdio::stdin(), b"x").is_ok()),
+    ("receive the data and read it", || mapped().is_some_and(|start| native::first(start) == MARK)),
+    ("receive no second file", || received() && native::receive(RECEIVE) == Some(true)),
+    ("not make the data writable", || {
+        mapped().is_some_and(|start| !native::protect(start, libc::PROT_READ | libc::PROT_WRITE))
+    }),
 ];
+
+/// How the data is mapped.
+const SHARED: libc::c_int = libc::MAP_SHARED;
+/// How descriptors are received.
+const RECEIVE: libc::c_int = libc::MSG_CMSG_CLOEXEC;
+/// What the data begins with.
+const MARK: u8 = 7;
+
+/// Receives the data as a process does.
+fn received() -> bool {
+    native::receive(RECEIVE) == Some(false)
+}
+
+/// Maps it as a process does.
+fn mapped() -> Option<usize> {
+    received().then(|| native::map(DATA, libc::PROT_READ, SHARED))?
+}
 
 #[test]
 fn native_code_reaches_nothing_after_the_lockdown() {
@@ -97,14 +141,31 @@ fn the_kernel_ends_what_its_parent_does_not() {
 fn again(act: &str) -> (Vec<u8>, ExitStatus) {
     let this = std::env::current_exe().expect("this program");
     let (mut ours, theirs) = UnixStream::pair().expect("sockets");
+    let data = data();
+    let data = data.as_raw_fd();
+    assert!(native::send(ours.as_raw_fd(), &[data]) && native::send(ours.as_raw_fd(), &[data; 2]));
     let mut command = Command::new(this);
     command.args(["--exact", "lockdown::the_process_that_acts", "--nocapture"]);
     command.env(ACT, act).stdin(std::os::fd::OwnedFd::from(theirs));
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
     drop(command);
     let mut heard = Vec::new();
-    ours.read_to_end(&mut heard).expect("the stream");
+    match ours.read_to_end(&mut heard) {
+        // It ended without having read all.
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        ended => drop(ended.expect("the stream")),
+    }
     (heard, child.and_then(|mut child| child.wait()).expect("a process"))
+}
+
+/// A sealed file in memory, as the middleware makes it.
+fn data() -> File {
+    let data = memfd_create("data", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING);
+    let mut data = File::from(data.expect("memory"));
+    data.write_all(&[MARK; 4096]).expect("memory");
+    let seals = SealFlags::FUTURE_WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    fcntl_add_seals(&data, seals).expect("a file that can be sealed");
+    data
 }
 
 /// Does nothing unless it was started by [`again`].

@@ -4,6 +4,7 @@ mod artefacts;
 mod engines;
 mod hostile;
 mod lockdown;
+mod native;
 mod programs;
 mod runs;
 mod serve;

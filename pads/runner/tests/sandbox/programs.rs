@@ -233,10 +233,14 @@ impl Judge for Hospital {
 }
 
 impl Middleware for Hospital {
-    fn data(&mut self, pad: Pad, _: u64) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+    fn size(&mut self, pad: Pad) -> io::Result<u64> {
+        Ok(data(pad).len() as u64)
+    }
+
+    fn data(&mut self, pad: Pad, to: &mut [u8]) -> io::Result<()> {
         self.opened.push(pad.index());
-        let data = format!("{SECRET} of pad{}", pad.index());
-        Ok(Some(Zeroizing::new(data.into_bytes())))
+        to.copy_from_slice(data(pad).as_bytes());
+        Ok(())
     }
 
     fn contents(&self, pad: Pad) -> Contents {
@@ -252,6 +256,10 @@ impl Middleware for Hospital {
         let entries = Attribute { name: "entries".into(), value: number };
         Contents { policies: vec![policy], attributes: vec![entries] }
     }
+}
+
+fn data(pad: Pad) -> String {
+    format!("{SECRET} of pad{}", pad.index())
 }
 
 /// Room for the largest output, and more time than a busy machine takes.

@@ -30,6 +30,25 @@ fn a_program_reads_what_was_opened_and_nothing_leaves_but_what_was_allowed() {
 }
 
 #[test]
+fn each_pad_has_its_own_part_of_the_data() {
+    let program = compiled(
+        r#"(func (export "run") (param i32 i32)
+             (call $add (i32.const 1))
+             (call $add (i32.const 0))
+             (if (i32.eqz (call $check)) (then (unreachable)))
+             (call $open)
+             (call $read (i32.const 0) (i64.const 10) (i32.const 4) (i32.const 0))
+             (drop (call $output (i32.load (i32.const 0)) (i32.const 4)))
+             (call $read (i32.const 1) (i64.const 10) (i32.const 4) (i32.const 0))
+             (drop (call $output (i32.load (i32.const 0)) (i32.const 4))))"#,
+    );
+    let mut hospital = Hospital::default();
+    run_on(&program, 2, consumer_limits(), &mut hospital).expect("in order");
+    assert_eq!(hospital.allowed, [b"pad0", b"pad1"]);
+    assert_eq!(hospital.opened, [1, 0]);
+}
+
+#[test]
 fn a_handle_of_another_run_is_none_of_this_one() {
     let program = compiled(
         r#"(func (export "run") (param i32 i32)
