@@ -15,7 +15,8 @@ pub use kms::{
     KmsStatement, NewEpoch, Transfer,
 };
 pub use pad::{
-    Pad, PadEnrolFile, PadInspect, PadJoint, PadKeygen, PadOpen, PadPack, PadPolicy, ShownPolicy,
+    Pad, PadAudit, PadEnrol, PadEnrolFile, PadInspect, PadJoint, PadKeygen, PadOpen, PadPack,
+    PadPolicy, PadPush, PadRevoke, ShownPolicy,
 };
 pub use up::{Down, Up};
 

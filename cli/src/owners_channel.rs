@@ -1,4 +1,4 @@
-//! This user's end of an attested channel: the key signs the connection, the other end proves.
+//! This user's end of an attested channel: a key signs the connection, the other end proves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,11 +24,23 @@ pub struct Service {
     pub server: Role,
 }
 
-/// Opens a channel to `HOST:PORT`: what answers is judged, this owner's key signs the connection.
-pub async fn open<J: Judge>(
+/// A key that signs connections: an owner's, or that of a custodian's member.
+pub trait ConnectionKey: Send + Sync + 'static {
+    /// Signs the bytes of this connection.
+    fn prove(&self, signed: &[u8]) -> OwnerProof;
+}
+
+impl ConnectionKey for Owner {
+    fn prove(&self, signed: &[u8]) -> OwnerProof {
+        Self::prove(self, signed)
+    }
+}
+
+/// Opens a channel to `HOST:PORT`: what answers is judged, this key signs the connection.
+pub async fn open<J: Judge, K: ConnectionKey>(
     address: &str,
     service: Service,
-    owner: Arc<Owner>,
+    key: Arc<K>,
     judge: J,
 ) -> Result<VerifiedChannel<J::Peer, TcpStream>, ChannelError> {
     let side = Side::Client { server: service.server };
@@ -36,7 +48,7 @@ pub async fn open<J: Judge>(
         settings: Settings { own: Role::Owner, side },
         alpn: service.alpn,
         key: TlsKey::generate()?,
-        attester: Arc::new(OwnersAttester(owner)),
+        attester: Arc::new(KeyAttester(key)),
         judge: Arc::new(judge),
     };
     let stream = timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
@@ -45,9 +57,9 @@ pub async fn open<J: Judge>(
 }
 
 /// An owner has no evidence: its key signs.
-struct OwnersAttester(Arc<Owner>);
+struct KeyAttester<K>(Arc<K>);
 
-impl Attester for OwnersAttester {
+impl<K: ConnectionKey> Attester for KeyAttester<K> {
     async fn prove(&self, _binding: &Binding) -> Result<Proof, String> {
         Err("an owner's tool is no guest".to_owned())
     }

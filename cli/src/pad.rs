@@ -7,3 +7,4 @@ pub mod keys;
 pub mod policies;
 pub mod progress;
 pub mod sealed;
+pub mod statements;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::KmsAt;
+
 /// What is done with Pads.
 #[derive(Debug, Subcommand)]
 pub enum Pad {
@@ -13,8 +15,16 @@ pub enum Pad {
     Joint(PadJoint),
     /// Sign which delegator keeps a custodian's keys, for `enrol`.
     EnrolFile(PadEnrolFile),
+    /// Make a KMS the delegator of a custodian, after it was verified.
+    Enrol(PadEnrol),
     /// Seal a file with policies and attributes.
     Pack(PadPack),
+    /// Hand a Pad's key to its custodian's delegator, and say to whom it is released.
+    Push(PadPush),
+    /// End the release of a Pad's key, for ever.
+    Revoke(PadRevoke),
+    /// Write what the delegator decided about a custodian's keys.
+    Audit(PadAudit),
     /// Show what a Pad says of itself; with its key, its policies and attributes too.
     Inspect(PadInspect),
     /// Write the data of a Pad.
@@ -62,6 +72,101 @@ pub struct PadEnrolFile {
     /// File to write.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+}
+
+/// Options of `pad enrol`.
+#[derive(Debug, Args)]
+pub struct PadEnrol {
+    /// The signed enrolment, which `pad enrol-file` wrote.
+    pub file: PathBuf,
+    /// The private keys of a member, which sign the connection.
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// Which KMS; by default this user's own.
+    #[command(flatten)]
+    pub at: KmsAt,
+}
+
+/// Options of `pad push`.
+#[derive(Debug, Args)]
+pub struct PadPush {
+    /// The file of the data key, which `pad pack` wrote beside the Pad; its list of engines counts.
+    pub file: PathBuf,
+    /// A member's private keys; again for each. The first ones sign the connection.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub key: Vec<PathBuf>,
+    /// The public file of a custodian of several.
+    #[arg(long, value_name = "FILE")]
+    pub custodian: Option<PathBuf>,
+    /// Release it to guests with this image (the directory with its image.json); again for each.
+    #[arg(long, value_name = "DIR", conflicts_with = "signed")]
+    pub image: Vec<PathBuf>,
+    /// Release it to guests with this app-compose.json, or that of a directory; again for each.
+    #[arg(long, value_name = "FILE", conflicts_with = "signed")]
+    pub app: Vec<PathBuf>,
+    /// The id of these apps (40 hex digits); by default that of a first version.
+    #[arg(long, value_name = "HEX", requires = "app")]
+    pub app_id: Option<String>,
+    /// Release it so many times.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub releases: Option<u64>,
+    /// Release it until this second since 1970.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub until_secs: Option<u64>,
+    /// Release it to guests whose containers may be privileged, and can take it.
+    #[arg(long)]
+    pub danger_privileged: bool,
+    /// The grant's version; a later one replaces an earlier one.
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u64).range(1..))]
+    pub number: u64,
+    /// Go on with this grant, which --out wrote, instead of a new one.
+    #[arg(long, value_name = "FILE")]
+    pub signed: Option<PathBuf>,
+    /// Write the grant for other members to sign, and push nothing.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Which KMS; by default this user's own.
+    #[command(flatten)]
+    pub at: KmsAt,
+}
+
+/// Options of `pad revoke`.
+#[derive(Debug, Args)]
+pub struct PadRevoke {
+    /// The file of the data key.
+    pub file: PathBuf,
+    /// A member's private keys; again for each. The first ones sign the connection.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub key: Vec<PathBuf>,
+    /// The public file of a custodian of several.
+    #[arg(long, value_name = "FILE")]
+    pub custodian: Option<PathBuf>,
+    /// Go on with this revocation, which --out wrote, instead of a new one.
+    #[arg(long, value_name = "FILE")]
+    pub signed: Option<PathBuf>,
+    /// Write the revocation for other members to sign, and revoke nothing.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Which KMS; by default this user's own.
+    #[command(flatten)]
+    pub at: KmsAt,
+}
+
+/// Options of `pad audit`.
+#[derive(Debug, Args)]
+pub struct PadAudit {
+    /// File to write, a line of JSON for each entry.
+    pub out: PathBuf,
+    /// The private keys of a member, which sign the connection.
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// The public file of a custodian of several.
+    #[arg(long, value_name = "FILE")]
+    pub custodian: Option<PathBuf>,
+    /// Which KMS; by default this user's own.
+    #[command(flatten)]
+    pub at: KmsAt,
 }
 
 /// Options of `pad pack`.

@@ -13,6 +13,7 @@ use crate::owner::Owner;
 use crate::pad::keys::MemberKeys;
 
 mod custodians;
+mod delegated;
 mod inspect;
 mod open;
 mod pack;
@@ -26,6 +27,10 @@ pub fn run(verb: &Pad, output: &Output) -> Outcome<ExitCode> {
         Pad::Keygen(options) => custodians::keygen(options, output),
         Pad::Joint(options) => custodians::joint(options, output),
         Pad::EnrolFile(options) => custodians::enrol_file(options, output),
+        Pad::Enrol(options) => delegated::enrol(options, output),
+        Pad::Push(options) => delegated::push(options, output),
+        Pad::Revoke(options) => delegated::revoke(options, output),
+        Pad::Audit(options) => delegated::audit(options, output),
         Pad::Pack(options) => pack::run(options, output),
         Pad::Inspect(options) => inspect::run(options, output),
         Pad::Open(options) => open::run(options, output),

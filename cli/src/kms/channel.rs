@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 use crate::clock::now_secs;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::owner::Owner;
-use crate::owners_channel::{self, Service};
+use crate::owners_channel::{self, ConnectionKey, Service};
 
 /// The KMS's service.
 const KMS: Service = Service { alpn: ALPN_KMS, server: Role::App };
@@ -34,7 +34,7 @@ pub struct Target {
 
 /// Anything that answers an owner's calls.
 pub trait Calls {
-    /// Makes one call of the service [`KmsService::Owner`].
+    /// Makes one call of the service that this user's key has.
     fn call<A: Message, R: Message>(&mut self, method: &str, arguments: &A) -> Outcome<R>;
 }
 
@@ -42,6 +42,7 @@ pub trait Calls {
 pub struct Connection {
     runtime: Runtime,
     caller: Caller<VerifiedKms>,
+    service: KmsService,
 }
 
 /// Why there is no connection: a KMS that may answer later, or one that is not what it must be.
@@ -64,6 +65,15 @@ impl From<NoConnection> for Failure {
 impl Connection {
     /// Opens a channel: the KMS is judged, this owner's key signs the connection.
     pub fn open(target: &Target, owner: Arc<Owner>) -> Result<Self, NoConnection> {
+        Self::open_as(KmsService::Owner, target, owner)
+    }
+
+    /// The same for any key, which the KMS has to know as one of this service.
+    pub fn open_as<K: ConnectionKey>(
+        service: KmsService,
+        target: &Target,
+        key: Arc<K>,
+    ) -> Result<Self, NoConnection> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -72,11 +82,11 @@ impl Connection {
         let judge = KmsJudge { rules: target.rules.clone() };
         let address = &target.address;
         let caller = runtime.block_on(async {
-            let channel = owners_channel::open(address, KMS, owner, judge).await;
+            let channel = owners_channel::open(address, KMS, key, judge).await;
             let channel = channel.map_err(|error| no_channel(address, error))?;
             Caller::over(channel).await.map_err(|error| NoConnection::Away(called("open", &error)))
         })?;
-        Ok(Self { runtime, caller })
+        Ok(Self { runtime, caller, service })
     }
 
     /// The same for a KMS that may have started just now: the program in the container needs a
@@ -101,9 +111,9 @@ impl Connection {
 
 impl Calls for Connection {
     fn call<A: Message, R: Message>(&mut self, method: &str, arguments: &A) -> Outcome<R> {
-        let Self { runtime, caller } = self;
+        let Self { runtime, caller, service } = self;
         runtime
-            .block_on(caller.call(KmsService::Owner, method, arguments))
+            .block_on(caller.call(*service, method, arguments))
             .map_err(|error| called(method, &error))
     }
 }

@@ -19,6 +19,7 @@ use protocol::kms::{Address, CHANNEL_PORT, Cluster, EtcdEndpoints, KmsImage, Web
 use protocol::status::{Phase, Refusal};
 use vmm_configs::spec::Accelerator;
 
+use super::channel::Target;
 use super::deploy::{self, Variables};
 use super::image::put_image;
 use super::reached::{Expected, Reached};
@@ -178,26 +179,16 @@ impl Local {
 
     /// The machine as it runs; nothing is started and nothing is signed.
     pub fn running() -> Outcome<Self> {
-        let vm = Vm::load(MACHINE).ok().filter(|vm| vm.qemu.alive()).ok_or_else(|| {
-            Failure::new(
-                "this user's KMS does not run",
-                "`dstyx kms start` or `dstyx up` of an app with keys starts it; --kms URL names another one",
-            )
-        })?;
-        Self::open(vm, Arc::new(Owner::expect()?))
+        Self::open(running_machine()?, Arc::new(Owner::expect()?))
+    }
+
+    /// Where the machine is that runs, and what it must be.
+    pub fn target() -> Outcome<Target> {
+        Ok(expected(&running_machine()?, &Owner::expect()?)?.target())
     }
 
     fn open(vm: Vm, owner: Arc<Owner>) -> Outcome<Self> {
-        let Deployed { image, image_json } = Deployed::of(&vm)?;
-        let cluster = owner.local_cluster();
-        if vm.emulated {
-            note(
-                "danger: the emulator's root is accepted for the KMS, as this program started its machine's emulator itself",
-            );
-        }
-        let (emulated, address) = (vm.emulated, channel_address(&vm)?);
-        let expected = Expected { owner, cluster, image, image_json, emulated, address };
-        let kms = expected.reach(CHANNEL_TIMEOUT)?;
+        let kms = expected(&vm, &owner)?.reach(owner, CHANNEL_TIMEOUT)?;
         Ok(Self { kms, vm })
     }
 
@@ -205,6 +196,28 @@ impl Local {
     pub fn url_for_guests(&self) -> Outcome<String> {
         Ok(for_guest(&format!("https://{}", channel_address(&self.vm)?)))
     }
+}
+
+/// The machine `kms`, which has to run.
+fn running_machine() -> Outcome<Vm> {
+    Vm::load(MACHINE).ok().filter(|vm| vm.qemu.alive()).ok_or_else(|| {
+        Failure::new(
+            "this user's KMS does not run",
+            "`dstyx kms start` or `dstyx up` of an app with keys starts it; --kms URL names another one",
+        )
+    })
+}
+
+/// What the machine must be, as it was copied at its launch.
+fn expected(vm: &Vm, owner: &Owner) -> Outcome<Expected> {
+    let Deployed { image, image_json } = Deployed::of(vm)?;
+    if vm.emulated {
+        note(
+            "danger: the emulator's root is accepted for the KMS, as this program started its machine's emulator itself",
+        );
+    }
+    let (cluster, emulated) = (owner.local_cluster(), vm.emulated);
+    Ok(Expected { cluster, image, image_json, emulated, address: channel_address(vm)? })
 }
 
 /// Starts the machine of a cluster's KMS if it does not run; nothing is signed. Its address.

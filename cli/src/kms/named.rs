@@ -12,6 +12,7 @@ use protocol::kms::{
     KmsImage, NAME_VARIABLE, PEERS_VARIABLE, WebhookAddress,
 };
 
+use super::channel::Target;
 use super::local::Local;
 use super::reached::{Expected, Reached};
 use super::sealing;
@@ -29,12 +30,17 @@ impl Reached {
         let mut reached = match named(at)? {
             None => Local::running()?.kms,
             Some(expected) => {
-                if expected.emulated {
-                    note(
-                        "danger: the emulator's root is accepted for the KMS, which proves nothing",
-                    );
+                let (owner, owners) = (Owner::expect()?, &expected.cluster.owners);
+                if !owners.contains(&owner.public()) {
+                    return Err(Failure::new(
+                        format!(
+                            "this user's key {} is not one of the owners' of this KMS",
+                            owner.public()
+                        ),
+                        "its measured file names them; the key of another user or machine may be one",
+                    ));
                 }
-                expected.reach(TIMEOUT)?
+                noted(expected).reach(Arc::new(owner), TIMEOUT)?
             }
         };
         if let Some(identity) = identity {
@@ -42,6 +48,23 @@ impl Reached {
         }
         Ok(reached)
     }
+}
+
+/// Where the KMS is that a person named, or this user's machine, and what it must be: for whoever
+/// calls with another key than an owner's.
+pub fn target(at: &KmsAt) -> Outcome<Target> {
+    match named(at)? {
+        None => Local::target(),
+        Some(expected) => Ok(noted(expected).target()),
+    }
+}
+
+/// The same KMS, of which a person is told if it proves nothing.
+fn noted(expected: Expected) -> Expected {
+    if expected.emulated {
+        note("danger: the emulator's root is accepted for the KMS, which proves nothing");
+    }
+    expected
 }
 
 /// How long a KMS that a person named may take to answer: it may have started just now.
@@ -66,16 +89,8 @@ fn named(at: &KmsAt) -> Outcome<Option<Expected>> {
     let image_json = files::read_image_json(image)?;
     let os_image_hash = OsImageHash::of(&image_json);
     let image = KmsImage { os_image_hash, compose_hash: measured.compose_hash };
-    let (owner, cluster) = (Owner::expect()?, measured.cluster);
-    if !cluster.owners.contains(&owner.public()) {
-        return Err(Failure::new(
-            format!("this user's key {} is not one of the owners' of this KMS", owner.public()),
-            "its measured file names them; the key of another user or machine may be one",
-        ));
-    }
-    let (address, emulated) = (address(url)?, measured.emulated);
-    let owner = Arc::new(owner);
-    Ok(Some(Expected { owner, cluster, image, image_json, emulated, address }))
+    let Measured { cluster, emulated, .. } = measured;
+    Ok(Some(Expected { cluster, image, image_json, emulated, address: address(url)? }))
 }
 
 /// What a KMS's measured file says of it.

@@ -34,9 +34,7 @@ pub struct Reached {
 
 /// A KMS at an address, and what it must be.
 pub struct Expected {
-    /// The owner.
-    pub owner: Arc<Owner>,
-    /// Whose KMS it is; the owner is one of its owners.
+    /// Whose KMS it is.
     pub cluster: Cluster,
     /// What must run there.
     pub image: KmsImage,
@@ -49,18 +47,25 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// Opens a channel, for which the KMS proves itself; it may have started just now.
-    pub fn reach(self, timeout: Duration) -> Outcome<Reached> {
-        let Self { owner, cluster, image, image_json, emulated, address } = self;
+    /// Where it is, and what it must prove.
+    pub fn target(&self) -> Target {
+        let (images, image_json) = (vec![self.image], self.image_json.clone());
         let rules = KmsRules {
-            key_provider_id: cluster.id(),
-            anchor: judge::anchor_if(emulated),
-            accepts: Accepts::Exactly { images: vec![image], image_json: image_json.clone() },
+            key_provider_id: self.cluster.id(),
+            anchor: judge::anchor_if(self.emulated),
+            accepts: Accepts::Exactly { images, image_json },
             // The clock of the owner's machine is right.
             minimum_evaluation_number: None,
         };
+        Target { address: self.address.clone(), rules }
+    }
+
+    /// Opens a channel, for which the KMS proves itself; it may have started just now.
+    pub fn reach(self, owner: Arc<Owner>, timeout: Duration) -> Outcome<Reached> {
+        let target = self.target();
+        let Self { cluster, image, image_json, emulated, .. } = self;
         let memory = Memory::of(cluster.id())?;
-        let connection = Connection::awaited(&Target { address, rules }, &owner, timeout)?;
+        let connection = Connection::awaited(&target, &owner, timeout)?;
         Ok(Reached { owner, cluster, memory, image, image_json, emulated, connection })
     }
 }
