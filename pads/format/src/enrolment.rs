@@ -1,8 +1,8 @@
 //! The enrolment of a custodian: its own statement of who keeps its keys.
 //!
 //! A Pad names the address of a key delegator, which whoever carries the Pad can change. What
-//! counts is the delegator's `key_provider_id` in the statement that the custodian signed. The
-//! statement also has the key that results in plain are sealed to when the custodian runs a program.
+//! counts is the delegator's `key_provider_id` in the statement that the custodian signed. It also
+//! has the key that results in plain are sealed to when the custodian runs a program.
 
 use pad_cbor::{CborError, Reader, Writer, read_whole};
 use protocol::digest::{Ed25519Key, Sha256Digest};

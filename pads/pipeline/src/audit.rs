@@ -4,7 +4,7 @@
 //! part and why one of them refused, and of others the decision alone. The sealed entries are
 //! chained by their hashes, and a delegator has the head before an output leaves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pad_cbor::{CborError, Reader, Writer, read_whole};
 use pad_format::run::{MAX_PADS, RUN_ID_BYTES, RunId};
@@ -14,8 +14,8 @@ use protocol::derivation::length_prefixed;
 use protocol::digest::Sha256Digest;
 
 use crate::delegator::{AuditEntry, Delegator, Denied, Party, SealedRecord};
+use crate::engines::RunView;
 use crate::refusal::Refusal;
-use crate::submission::Facts;
 
 /// First field of each hash of the chain.
 const LABEL: &[u8] = b"dstyx-pad-audit-1";
@@ -120,44 +120,47 @@ impl Journal {
         self.pads.iter().map(|(_, custodian)| *custodian).collect()
     }
 
+    /// Gives the pending decisions away; they are pending still if a delegator does not take them.
+    pub fn flush(
+        &mut self,
+        run: &RunView,
+        engines: &[Sha256Digest],
+        parties: &BTreeMap<CustodianId, Party>,
+        delegator: &mut dyn Delegator,
+    ) -> Result<(), Denied> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let mut records = Vec::new();
+        for custodian in self.custodians() {
+            // A dataset of a custodian who did not enrol is refused, and there is nobody to tell.
+            let Some(party) = parties.get(&custodian) else { continue };
+            let entry = self.entry(run, engines, &custodian);
+            records.push(entry.sealed_for(custodian, party)?);
+        }
+        let head = head(&self.head, self.sequence, &records);
+        let (run, sequence, previous) = (self.run, self.sequence, self.head);
+        delegator.audit(&AuditEntry { run, sequence, previous, head, records })?;
+        self.head = head;
+        self.sequence += 1;
+        self.pending.clear();
+        Ok(())
+    }
+
     /// What a custodian may read of the pending decisions.
-    fn entry(&self, facts: &Facts, reader: &CustodianId) -> Entry {
+    fn entry(&self, run: &RunView, engines: &[Sha256Digest], reader: &CustodianId) -> Entry {
         let own = self.pads.iter().filter(|(_, custodian)| custodian == reader);
         Entry {
             run: self.run,
             sequence: self.sequence,
             time: self.time,
-            program: facts.run.program,
-            owner: facts.run.owner,
-            engines: facts.engines.clone(),
+            program: run.program,
+            owner: run.owner,
+            engines: engines.to_vec(),
             pads: own.map(|(digest, _)| *digest).collect(),
             all_pads: self.pads.len() as u64,
             events: self.pending.iter().map(|decision| decision.shown_to(reader)).collect(),
         }
-    }
-}
-
-impl Facts {
-    /// Gives the pending decisions away; they are pending still if a delegator does not take them.
-    pub(crate) fn flush(&mut self, delegator: &mut dyn Delegator) -> Result<(), Denied> {
-        let journal = &self.journal;
-        if journal.pending.is_empty() {
-            return Ok(());
-        }
-        let mut records = Vec::new();
-        for custodian in journal.custodians() {
-            // A dataset of a custodian who did not enrol is refused, and there is nobody to tell.
-            let Some(party) = self.parties.get(&custodian) else { continue };
-            let entry = journal.entry(self, &custodian);
-            records.push(entry.sealed_for(custodian, party)?);
-        }
-        let head = head(&journal.head, journal.sequence, &records);
-        let (run, sequence, previous) = (journal.run, journal.sequence, journal.head);
-        delegator.audit(&AuditEntry { run, sequence, previous, head, records })?;
-        self.journal.head = head;
-        self.journal.sequence += 1;
-        self.journal.pending.clear();
-        Ok(())
     }
 }
 

@@ -124,7 +124,7 @@ impl Part {
     }
 }
 
-/// An engine gave no answer; the text is of no engine's choice
+/// an engine gave no answer; the text is of no engine's choice
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct EngineFailed(pub String);

@@ -20,7 +20,7 @@ use crate::submission::Accepted;
 pub struct Session<'a, R> {
     state: State<R>,
     /// Where the dataset has the Pads that the program names.
-    places: BTreeMap<Pad, usize>,
+    positions: BTreeMap<Pad, usize>,
     engines: &'a mut dyn Engines,
     delegator: &'a mut dyn Delegator,
     outputs: Vec<Output>,
@@ -53,7 +53,7 @@ impl<'a, R: Read + Seek> Session<'a, R> {
     ) -> Self {
         Self {
             state: State::Waiting(Box::new(Dataset::new(run))),
-            places: BTreeMap::new(),
+            positions: BTreeMap::new(),
             engines,
             delegator,
             outputs: Vec::new(),
@@ -69,7 +69,7 @@ impl<'a, R: Read + Seek> Session<'a, R> {
         if let State::Checked(_) = self.state {
             self.open()?;
         }
-        let place = self.places.get(&pad).copied();
+        let place = self.positions.get(&pad).copied();
         let State::Open(open) = &mut self.state else { return Err(Refusal::run(Reason::Handle)) };
         let data = place.and_then(|place| open.data(place));
         data.ok_or(Refusal::run(Reason::Handle))
@@ -78,7 +78,7 @@ impl<'a, R: Read + Seek> Session<'a, R> {
     /// Policies and attributes of a Pad of the open dataset, as its program may know them.
     pub fn contents(&self, pad: Pad) -> pad_run::Contents {
         let State::Open(open) = &self.state else { return pad_run::Contents::default() };
-        let view = self.places.get(&pad).and_then(|place| open.pads().get(*place));
+        let view = self.positions.get(&pad).and_then(|place| open.pads().get(*place));
         view.map(shown).unwrap_or_default()
     }
 
@@ -110,7 +110,7 @@ impl<'a, R: Read + Seek> Session<'a, R> {
         };
         for (place, pad) in pads.iter().enumerate() {
             dataset.add(pad.index()).map_err(|refusal| vec![refusal])?;
-            self.places.insert(*pad, place);
+            self.positions.insert(*pad, place);
         }
         dataset.check(self.engines, self.delegator)
     }

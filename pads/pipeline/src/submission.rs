@@ -14,7 +14,7 @@ use protocol::digest::Sha256Digest;
 use protocol::rule::unless;
 
 use crate::audit::Journal;
-use crate::delegator::Party;
+use crate::delegator::{Delegator, Denied, Party};
 use crate::engines::{PlainInput, RunView};
 use crate::refusal::{Reason, Refusal};
 
@@ -105,6 +105,11 @@ impl Facts {
     /// The verified enrolment of a custodian, found by its whole id.
     pub(crate) fn party(&self, custodian: &CustodianId) -> Result<&Party, Reason> {
         self.parties.get(custodian).ok_or(Reason::NotEnrolled(*custodian))
+    }
+
+    /// Gives the pending decisions of the record away.
+    pub(crate) fn flush(&mut self, delegator: &mut dyn Delegator) -> Result<(), Denied> {
+        self.journal.flush(&self.run, &self.engines, &self.parties, delegator)
     }
 
     pub(crate) fn is_stated(&self, engine: &Sha256Digest) -> bool {

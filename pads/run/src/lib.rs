@@ -1,9 +1,10 @@
 //! What a run of a consumer program may do: the order of its steps, and the frames between the
 //! program's process and the middleware.
 //!
-//! Pure: no socket, no file, no clock, no WebAssembly; streams are the caller's. It faces a process in which a stranger's
-//! program runs. Data is opened only after a judge agreed to the dataset, and leaves only after the
-//! judge agreed to the output; both are true by the types of [`order`], whatever the process sends.
+//! Pure: no socket, no file, no clock, no WebAssembly; streams are the caller's. It faces a process
+//! in which a stranger's program runs. Data is opened only after a judge agreed to the dataset, and
+//! leaves only after the judge agreed to the output; both are true by the types of [`order`],
+//! whatever the process sends.
 
 #![forbid(unsafe_code)]
 

@@ -14,7 +14,7 @@ pub mod consumer;
 pub mod engines;
 pub mod serve;
 mod sys;
-mod words;
+mod big_endian;
 
 pub use artefact::{Artefact, Cache, CacheKey};
 pub use component::Refused;

@@ -23,7 +23,7 @@ use crate::bindings::consumer::dstyx::pad::{dataset, types};
 use crate::bindings::consumer::{Consumer, ConsumerPre};
 use crate::ceilings::{Ceiling, Ceilings};
 use crate::component::Refused;
-use crate::{sys, words};
+use crate::{big_endian, sys};
 
 /// Bytes that one call of the program may pass: a largest output, with its policies.
 const MAX_CALL_BYTES: usize = 2 * MAX_OUTPUT_BYTES as usize;
@@ -228,7 +228,7 @@ impl dataset::Host for Session {
         let dataset::Output { custodian, policies, attributes, data } = output;
         let data = Zeroizing::new(data);
         let proposal = Proposal {
-            custodian: custodian.map(words::digest),
+            custodian: custodian.map(big_endian::digest),
             contents: Contents {
                 policies: policies.into_iter().map(policy).collect(),
                 attributes: attributes.into_iter().map(attribute).collect(),
@@ -244,8 +244,8 @@ impl dataset::Host for Session {
 
 fn policy(policy: types::Policy) -> Policy {
     Policy {
-        engine: words::digest(policy.engine),
-        policy_type: words::uuid(policy.policy_type),
+        engine: big_endian::digest(policy.engine),
+        policy_type: big_endian::uuid(policy.policy_type),
         input_id: policy.input_id,
         input_constraint: policy.input_constraint,
         program_constraint: policy.program_constraint,
@@ -264,8 +264,8 @@ fn attribute(attribute: types::Attribute) -> Attribute {
 
 fn shown_policy(policy: Policy) -> types::Policy {
     types::Policy {
-        engine: words::of_digest(&policy.engine),
-        policy_type: words::of_uuid(&policy.policy_type),
+        engine: big_endian::of_digest(&policy.engine),
+        policy_type: big_endian::of_uuid(&policy.policy_type),
         input_id: policy.input_id,
         input_constraint: policy.input_constraint,
         program_constraint: policy.program_constraint,

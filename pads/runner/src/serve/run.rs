@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::files::Positioned;
 use crate::consumer::middleware::Middleware;
 use crate::engines::{self, EngineError, PolicyEngine};
-use crate::words;
+use crate::big_endian;
 
 /// A session as the middleware of a program's process.
 pub(super) struct Run<'a> {
@@ -136,8 +136,8 @@ fn answer(answer: engines::Answer) -> Answer {
 
 fn used(used: engines::QuotaUse) -> QuotaUse {
     QuotaUse {
-        account: words::uuid(used.account),
-        owner: CustodianId(Sha256Digest(words::digest(used.owner))),
+        account: big_endian::uuid(used.account),
+        owner: CustodianId(Sha256Digest(big_endian::digest(used.owner))),
         uses: used.uses,
         period_secs: used.period_secs,
     }
@@ -153,11 +153,11 @@ fn part(part: engines::Part) -> Part {
 
 fn shown_run(engine: &Sha256Digest, run: &RunView) -> engines::Run {
     engines::Run {
-        engine: words::of_digest(&engine.0),
-        program: words::of_digest(&run.program.0),
-        owner: run.owner.map(|owner| words::of_digest(&owner.0.0)),
+        engine: big_endian::of_digest(&engine.0),
+        program: big_endian::of_digest(&run.program.0),
+        owner: run.owner.map(|owner| big_endian::of_digest(&owner.0.0)),
         plain: run.plain.map(|plain| engines::PlainInput {
-            digest: words::of_digest(&plain.digest.0),
+            digest: big_endian::of_digest(&plain.digest.0),
             size: plain.bytes,
         }),
     }
@@ -168,13 +168,13 @@ fn shown_pad(pad: &PadView) -> engines::Pad {
         attribute: shown_attribute(attribute),
         origin: match &attribute.origin {
             Origin::Custodian(_) => engines::Origin::Custodian,
-            Origin::Program(program) => engines::Origin::Program(words::of_digest(&program.0)),
+            Origin::Program(program) => engines::Origin::Program(big_endian::of_digest(&program.0)),
         },
     });
     engines::Pad {
-        id: words::of_uuid(pad.id.uuid().as_bytes()),
-        digest: words::of_digest(&pad.digest.0.0),
-        custodian: words::of_digest(&pad.custodian.0.0),
+        id: big_endian::of_uuid(pad.id.uuid().as_bytes()),
+        digest: big_endian::of_digest(&pad.digest.0.0),
+        custodian: big_endian::of_digest(&pad.custodian.0.0),
         policies: pad.contents.policies.iter().map(shown_policy).collect(),
         attributes: statements.collect(),
     }
@@ -182,7 +182,7 @@ fn shown_pad(pad: &PadView) -> engines::Pad {
 
 fn shown_output(output: &OutputView) -> engines::Output {
     engines::Output {
-        custodian: output.custodian.map(|custodian| words::of_digest(&custodian.0.0)),
+        custodian: output.custodian.map(|custodian| big_endian::of_digest(&custodian.0.0)),
         policies: output.policies.iter().map(shown_policy).collect(),
         attributes: output.attributes.iter().map(shown_attribute).collect(),
         size: output.data.len() as u64,
@@ -191,8 +191,8 @@ fn shown_output(output: &OutputView) -> engines::Output {
 
 fn shown_policy(policy: &Policy) -> engines::Policy {
     engines::Policy {
-        engine: words::of_digest(&policy.engine.0),
-        policy_type: words::of_uuid(policy.policy_type.as_bytes()),
+        engine: big_endian::of_digest(&policy.engine.0),
+        policy_type: big_endian::of_uuid(policy.policy_type.as_bytes()),
         input_id: policy.input_id.as_str().to_owned(),
         input_constraint: policy.input_constraint.clone(),
         program_constraint: policy.program_constraint.clone(),

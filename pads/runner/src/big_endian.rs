@@ -36,12 +36,12 @@ mod tests {
     #[test]
     fn words_are_big_endian_and_in_their_order() {
         let bytes: [u8; 32] = std::array::from_fn(|index| index as u8);
-        let words = of_digest(&bytes);
-        assert_eq!(words.0, 0x0001_0203_0405_0607);
-        assert_eq!(words.3, 0x1819_1a1b_1c1d_1e1f);
-        assert_eq!(digest(words), bytes);
+        let quarters = of_digest(&bytes);
+        assert_eq!(quarters.0, 0x0001_0203_0405_0607);
+        assert_eq!(quarters.3, 0x1819_1a1b_1c1d_1e1f);
+        assert_eq!(digest(quarters), bytes);
         let half = *bytes.first_chunk().expect("longer");
-        assert_eq!(of_uuid(&half), (words.0, words.1));
+        assert_eq!(of_uuid(&half), (quarters.0, quarters.1));
         assert_eq!(uuid(of_uuid(&half)), half);
     }
 }
