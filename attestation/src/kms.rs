@@ -188,6 +188,66 @@ pub enum KmsRefusal {
     RootSignature,
 }
 
+/// What was stated and proved on one connection, read once to be judged at several times: what does
+/// not depend on the time is not computed again.
+#[derive(Debug)]
+pub struct KmsProof {
+    /// What it proved.
+    pub evidence: Evidence,
+    /// What it stated.
+    pub statement: Statement,
+    /// That of the connection's binding.
+    pub report_data: ReportData,
+    /// What only the connection's two ends know.
+    pub exporter: [u8; EXPORTER_BYTES],
+    stated: Stated,
+}
+
+/// What a statement says of image and collateral, or why it cannot be read.
+#[derive(Debug)]
+struct Stated {
+    image: Result<Image, ImageFault>,
+    collateral: Result<Option<Collateral>, CollateralError>,
+}
+
+impl Stated {
+    fn read(statement: &Statement, image_json: &[u8]) -> Self {
+        let collateral = statement.collateral.as_deref();
+        let collateral = collateral.map(|text| Collateral::parse(text.as_bytes())).transpose();
+        Self { image: Image::ours(image_json, Parts::default()), collateral }
+    }
+}
+
+impl KmsProof {
+    /// Judges nothing yet.
+    pub fn new(
+        evidence: Evidence,
+        statement: Statement,
+        report_data: ReportData,
+        exporter: [u8; EXPORTER_BYTES],
+    ) -> Self {
+        let stated = Stated::read(&statement, statement.image.as_bytes());
+        Self { evidence, statement, report_data, exporter, stated }
+    }
+
+    /// [`judge_kms`] at one time.
+    ///
+    /// # Errors
+    /// If the KMS is not what the rules ask for; the first reason.
+    pub fn judge(&self, rules: &KmsRules, now_secs: u64) -> Result<VerifiedKms, KmsRefusal> {
+        let Self { evidence, statement, report_data, exporter, stated } = self;
+        match rules.accepts {
+            Accepts::Listed { .. } => {
+                judge_stated((evidence, statement, stated), *report_data, exporter, rules, now_secs)
+            }
+            // The image is that of the rules.
+            Accepts::Exactly { .. } => {
+                judge_kms(evidence, statement, *report_data, exporter, rules, now_secs)
+            }
+        }
+    }
+}
+
 /// Judges what was stated and proved on one connection; `report_data` is that of the connection's
 /// binding, `now_secs` the verifier's time in seconds since 1970.
 ///
@@ -201,21 +261,38 @@ pub fn judge_kms(
     rules: &KmsRules,
     now_secs: u64,
 ) -> Result<VerifiedKms, KmsRefusal> {
+    let stated = Stated::read(
+        statement,
+        match &rules.accepts {
+            Accepts::Listed { .. } => statement.image.as_bytes(),
+            Accepts::Exactly { image_json, .. } => image_json,
+        },
+    );
+    judge_stated((evidence, statement, &stated), report_data, exporter, rules, now_secs)
+}
+
+fn judge_stated(
+    (evidence, statement, stated): (&Evidence, &Statement, &Stated),
+    report_data: ReportData,
+    exporter: &[u8; EXPORTER_BYTES],
+    rules: &KmsRules,
+    now_secs: u64,
+) -> Result<VerifiedKms, KmsRefusal> {
     let owners = Owners::of(&statement.cluster, rules.key_provider_id)?;
     let root = statement.root.as_deref().map(|text| owners.root(text)).transpose()?;
     let list = statement.list.as_deref().map(|text| owners.list(text)).transpose()?;
-    let (images, image_json) = match &rules.accepts {
+    let images = match &rules.accepts {
         Accepts::Listed { minimum_version } => {
             unless(root.is_some(), || KmsRefusal::Missing("root certificate"))?;
             let list = list.as_ref().ok_or(KmsRefusal::Missing("list"))?;
             let (found, minimum) = (list.version, *minimum_version);
             unless(found >= minimum, || KmsRefusal::OldList { found, minimum })?;
-            (&list.images, statement.image.as_bytes())
+            &list.images
         }
-        Accepts::Exactly { images, image_json } => (images, &image_json[..]),
+        Accepts::Exactly { images, .. } => images,
     };
     let policy = policy(rules, images, report_data);
-    let verified = judge_evidence(evidence, statement, policy, image_json, now_secs)?;
+    let verified = judge_evidence(evidence, stated, policy, now_secs)?;
     let (found, minimum) =
         (verified.tcb().evaluation_number, rules.minimum_evaluation_number.unwrap_or_default());
     unless(found >= minimum, || KmsRefusal::OldEvaluation { found, minimum })?;
@@ -243,22 +320,20 @@ fn policy(rules: &KmsRules, images: &[KmsImage], report_data: ReportData) -> Pol
 
 fn judge_evidence(
     evidence: &Evidence,
-    statement: &Statement,
+    stated: &Stated,
     policy: Policy,
-    image_json: &[u8],
     now_secs: u64,
 ) -> Result<VerifiedEvidence, KmsRefusal> {
-    let image = Image::ours(image_json, Parts::default())?;
-    let collateral = statement.collateral.as_deref().map(|text| Collateral::parse(text.as_bytes()));
-    let collateral = collateral.transpose()?;
+    let image = stated.image.as_ref().map_err(Clone::clone)?;
+    let collateral = stated.collateral.as_ref().map_err(Clone::clone)?.as_ref();
     let stated = StatedImage {
-        image: &image,
+        image,
         machine: &StatedMachine::default(),
         firmware: &StatedFirmware::default(),
         others: &[],
         firmware_log: &[],
     };
-    let appraisal = appraise(evidence, Some(&stated), policy, collateral.as_ref(), now_secs)?;
+    let appraisal = appraise(evidence, Some(&stated), policy, collateral, now_secs)?;
     let verified =
         appraisal.into_verified().map_err(|refusal| KmsRefusal::Evidence(Box::new(refusal)))?;
     unless(verified.proves_roles(), || KmsRefusal::Unreserved)?;

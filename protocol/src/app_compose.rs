@@ -22,7 +22,8 @@ pub use differences::differences;
 pub use environment::EnvEnvelope;
 pub use files::{AppFiles, ENVIRONMENT_FILE, FileError, MAX_FILES, check_path};
 pub use keys::{
-    KEY_PROVIDER_KMS, KeyProvider, KmsBounds, MIN_ANCHOR_AGE_SECS, StorageFs, WithoutKms,
+    KEY_PROVIDER_KMS, KeyProvider, KmsBounds, MIN_ANCHOR_AGE_SECS, StorageFs,
+    TCB_EVALUATION_AT_BUILD, WithoutKms,
 };
 pub use new::{NewApp, generate};
 pub use owners::MAX_OWNERS;

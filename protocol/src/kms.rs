@@ -16,6 +16,7 @@ mod pads;
 mod release;
 mod service;
 mod statement;
+mod time;
 mod webhook;
 
 pub use address::{Address, AddressError};
@@ -40,6 +41,10 @@ pub use service::{KmsService, Request};
 pub use statement::{
     MEMBER_SIGNATURE_LABEL, MemberClaim, ROOT_SIGNATURE_LABEL, Statement, signed_by_member,
     signed_by_root,
+};
+pub use time::{
+    GetTimeRequest, GetTimeResponse, TIME_SERVERS_VARIABLE, TimeServer, TimeServersError,
+    TimeSource, ToldTimeError,
 };
 pub use webhook::{WebhookAddress, WebhookError};
 

@@ -120,6 +120,7 @@ codes! {
         DiskMoves = 45, "the data disk is being encrypted under the keys of another epoch; the guest goes on when that is done";
         DiskHeld = 46, "an earlier guest of this instance may still use the data disk: the KMS lets it be opened once that guest's release statement has ended; the guest waits";
         StatementEnded = 47, "the KMS has not renewed this guest's release statement, with which the app's measured file lets the guest end";
+        KmsOutdated = 48, "by the time that the KMS states, its own evidence is outdated: its collateral was replaced by newer one, or its platform is no longer up to date";
     }
 }
 
@@ -323,6 +324,7 @@ mod tests {
     fn a_guest_ends_without_keys_or_disk_and_waits_for_a_kms_that_is_away() {
         let ends = |phase, refusal| Report::new(phase, refusal).ends_the_guest();
         for phase in [Phase::KeysReleased, Phase::DiskOpened] {
+            assert!(ends(phase, Refusal::KmsOutdated));
             assert!(ends(phase, Refusal::KmsRefused) && ends(phase, Refusal::DiskOld));
             assert!(!ends(phase, Refusal::KmsAway) && !ends(phase, Refusal::None));
             assert!(!ends(phase, Refusal::DiskMoves) && !ends(phase, Refusal::DiskHeld));

@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod btrfs;
+pub mod chrony;
 pub mod dice;
 pub mod dstyx;
 pub mod emulated;

@@ -21,10 +21,12 @@ pub mod guest;
 pub mod heads;
 pub mod ledger;
 pub mod measurements;
+pub mod nts;
 pub mod policy;
 pub mod refused;
 pub mod shares;
 pub mod state;
+pub mod time;
 
 pub use audit::Summary;
 pub use derivation::Root;

@@ -177,6 +177,11 @@ impl State {
         self.last_secs
     }
 
+    /// When the newest collateral that was judged was issued, in seconds since 1970; 0 without one.
+    pub fn newest_collateral_secs(&self) -> u64 {
+        self.newest_collateral_secs
+    }
+
     /// Whose KMS it is, once a root was made.
     pub fn cluster(&self) -> Option<&Cluster> {
         self.born.as_ref().map(|born| &born.cluster)

@@ -10,7 +10,8 @@ use kms_rules::policy::MAX_MEMBERS;
 use protocol::kms::{
     Address, AddressError, BOOT_AUTH_VARIABLE, Cluster, DANGER_ROOT_VARIABLE, ETCD_VARIABLE,
     EndpointError, EtcdEndpoints, NAME_VARIABLE, OWNER_KEYS_VARIABLE, PCCS_VARIABLE,
-    PEERS_VARIABLE, THRESHOLD_VARIABLE, VariableError, WebhookAddress, WebhookError,
+    PEERS_VARIABLE, THRESHOLD_VARIABLE, TIME_SERVERS_VARIABLE, TimeServer, TimeServersError,
+    VariableError, WebhookAddress, WebhookError,
 };
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
@@ -20,7 +21,7 @@ use crate::store::Location;
 /// What the names of all variables begin with; one that nobody knows is refused.
 const PREFIX: &str = "DSTYX_";
 /// All variables.
-const KNOWN: [&str; 8] = [
+const KNOWN: [&str; 9] = [
     NAME_VARIABLE,
     OWNER_KEYS_VARIABLE,
     THRESHOLD_VARIABLE,
@@ -29,6 +30,7 @@ const KNOWN: [&str; 8] = [
     ETCD_VARIABLE,
     PEERS_VARIABLE,
     BOOT_AUTH_VARIABLE,
+    TIME_SERVERS_VARIABLE,
 ];
 /// Largest certificate of an emulator, in base64.
 const MAX_ROOT_BYTES: usize = 8192;
@@ -62,6 +64,9 @@ pub enum ConfigError {
     /// an address of a webhook that is none
     #[error("{BOOT_AUTH_VARIABLE}: {0}")]
     BootAuth(#[from] WebhookError),
+    /// time servers that are none
+    #[error("{TIME_SERVERS_VARIABLE}: {0}")]
+    TimeServers(#[from] TimeServersError),
 }
 
 impl ConfigError {
@@ -88,6 +93,10 @@ impl ConfigError {
             }
             Self::Etcd(_) => "write http://HOST:PORT of each member, separated by commas",
             Self::BootAuth(_) => "write http://HOST:PORT of the webhook, without /bootAuth",
+            Self::TimeServers(_) => {
+                "name three servers of Network Time Security, of operators that do not depend on \
+                 each other: HOST:PORT of each, separated by commas"
+            }
         }
     }
 }
@@ -103,6 +112,8 @@ pub struct Config {
     pub pccs: Option<String>,
     /// The webhook that is asked besides the policy; `None`: the policy decides alone.
     pub boot_auth: Option<WebhookAddress>,
+    /// The time servers that are asked; none: the time is the machine's clock's.
+    pub time_servers: Vec<TimeServer>,
     /// Where the KMS's processes may be, this one included; none for a KMS that is alone.
     pub peers: Vec<Address>,
     /// Where the KMS stores, and somebody else can read and change it.
@@ -124,14 +135,14 @@ impl Config {
                 None => return Err(ConfigError::Unknown(name)),
             }
         }
-        let [name, owners, threshold, root, pccs, etcd, peers, boot_auth] = values;
+        let [name, owners, threshold, root, pccs, etcd, peers, boot_auth, time] = values;
         let cluster = Cluster::of_variables(|variable| match variable {
             NAME_VARIABLE => name.clone(),
             OWNER_KEYS_VARIABLE => owners.clone(),
             _ => threshold.clone(),
         })?;
         // A compose file sets what it fills in with nothing to nothing.
-        let [root, pccs, etcd, peers, boot_auth] = [root, pccs, etcd, peers, boot_auth]
+        let [root, pccs, etcd, peers, boot_auth, time] = [root, pccs, etcd, peers, boot_auth, time]
             .map(|value| value.filter(|value| !value.is_empty()));
         let anchor = match root {
             Some(root) => TrustAnchor::DangerEmulated(certificate(&root)?),
@@ -143,7 +154,8 @@ impl Config {
         };
         let peers = peers.map_or(Ok(Vec::new()), |peers| addresses(&peers))?;
         let boot_auth = boot_auth.map(|text| WebhookAddress::parse(&text)).transpose()?;
-        Ok(Self { cluster, anchor, pccs, boot_auth, peers, store })
+        let time_servers = time.map_or(Ok(Vec::new()), |text| TimeServer::parse_all(&text))?;
+        Ok(Self { cluster, anchor, pccs, boot_auth, time_servers, peers, store })
     }
 }
 
@@ -195,6 +207,7 @@ mod tests {
             ETCD_VARIABLE,
             PEERS_VARIABLE,
             BOOT_AUTH_VARIABLE,
+            TIME_SERVERS_VARIABLE,
         ]
         .map(|name| (name, Some("")));
         assert_eq!(read(&[]), read(&empty));
@@ -202,6 +215,10 @@ mod tests {
         assert_eq!(config.cluster.owners, [Ed25519Key([1; 32])]);
         assert_eq!((config.anchor, config.pccs), (TrustAnchor::Intel, None));
         assert!(config.peers.is_empty() && config.boot_auth.is_none());
+        assert!(config.time_servers.is_empty());
+        let servers = "time-1.example:4460,time-2.example,[fd00::1]:4460";
+        let config = read(&[(TIME_SERVERS_VARIABLE, Some(servers))]).unwrap();
+        assert_eq!(config.time_servers, TimeServer::parse_all(servers).unwrap());
         let webhook = "http://10.0.0.9:8000";
         let config = read(&[(BOOT_AUTH_VARIABLE, Some(webhook))]).unwrap();
         assert_eq!(config.boot_auth, Some(WebhookAddress::parse(webhook).unwrap()));
@@ -232,6 +249,8 @@ mod tests {
             (PEERS_VARIABLE, Some("a,b,c,d,e,f,g,h"), "8 addresses"),
             (ETCD_VARIABLE, Some("etcd:2379"), "\"etcd:2379\" is no address"),
             (BOOT_AUTH_VARIABLE, Some("10.0.0.9:8000"), "no address of a webhook"),
+            (TIME_SERVERS_VARIABLE, Some("a,b"), "3 to 7 time servers are expected, found 2"),
+            (TIME_SERVERS_VARIABLE, Some("a,b,c:0"), "\"c:0\" is no time server"),
             ("DSTYX_KMS_OWNER", Some(KEY), "DSTYX_KMS_OWNER is unknown"),
             ("DSTYX_KMS_NO_ATTESTATION", Some("1"), "is unknown"),
         ];

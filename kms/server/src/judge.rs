@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use attestation::kms::{Accepts, KmsRules, judge_kms, member_of};
 use attestation::owner::{OwnerRefusal, judge_owner};
@@ -25,6 +24,10 @@ use tokio::sync::Semaphore;
 
 use crate::collateral::Collaterals;
 use crate::store::MAX_IMAGES;
+
+/// Why nothing is decided that needs the time.
+pub const NO_TIME: &str =
+    "this KMS does not know the time: too few of the time servers that it names agree";
 
 /// Who is at the other end.
 #[derive(Debug)]
@@ -57,6 +60,9 @@ pub struct Process {
 pub trait Rules: Send + Sync + 'static {
     /// The text of an image.json that owners put.
     fn image(&self, name: &OsImageHash) -> Option<String>;
+
+    /// The clock's time, in seconds since 1970; none while the named time servers have not agreed.
+    fn clock_secs(&self) -> Option<u64>;
 
     /// The KMS's time, in seconds since 1970: the clock's, but never before what was seen.
     fn now_secs(&self, clock_secs: u64) -> u64;
@@ -146,7 +152,8 @@ impl<R: Rules> GuestJudge<R> {
             *image_json = image.into_bytes();
         }
         let (binding, turn) = (binding.clone(), self.turns.acquire().await);
-        let now_secs = self.rules.now_secs(now_secs());
+        // Without a clock's time, what the ledger knows has passed for certain.
+        let now_secs = self.rules.now_secs(self.rules.clock_secs().unwrap_or(0));
         let judged =
             tokio::task::spawn_blocking(move || judge_process(proof, &binding, &rules, now_secs));
         let judged = judged.await;
@@ -160,8 +167,9 @@ impl<R: Rules> GuestJudge<R> {
         let report_data = binding.report_data();
         let report_data = report_data
             .ok_or_else(|| Refusal::new(RefusalCode::Role, "a guest has a role with a quote"))?;
-        let terms = self.rules.terms(now_secs());
-        let terms = terms.map_err(|why| Refusal::new(RefusalCode::Unavailable, &why))?;
+        let unavailable = |why: &str| Refusal::new(RefusalCode::Unavailable, why);
+        let clock_secs = self.rules.clock_secs().ok_or_else(|| unavailable(NO_TIME))?;
+        let terms = self.rules.terms(clock_secs).map_err(|why| unavailable(&why))?;
         let name = proof.claims.os_image_hash;
         let image = self.rules.image(&name).ok_or_else(|| {
             let text = format!("the KMS has no image.json of {name}: its owners can put it");
@@ -215,12 +223,6 @@ impl<R: Rules> Judge for GuestJudge<R> {
         let text = "public calls are answered on the other port, without a channel";
         Err(Refusal::new(RefusalCode::Role, text))
     }
-}
-
-/// Seconds since 1970 by this machine's clock, which the host sets; what must not go back rests on
-/// the collateral's dates as well.
-pub fn now_secs() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// The collateral is what the process states: it counts by Intel's signatures and its dates.

@@ -12,6 +12,7 @@
 
 mod attester;
 mod boot_auth;
+mod clock;
 mod collateral;
 mod config;
 #[cfg(any(test, feature = "fixtures"))]
@@ -23,6 +24,7 @@ mod peers;
 mod server;
 mod socket;
 mod store;
+mod time_servers;
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -42,6 +44,7 @@ use crate::config::{Config, ConfigError};
 use crate::judge::GuestJudge;
 use crate::member::{Member, OpenError};
 use crate::socket::{Socket, SocketError};
+use crate::time_servers::{Roots, TimeServers};
 
 /// Why the KMS cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +125,12 @@ async fn serve(
     let collaterals = Arc::new(Collaterals::new(config.pccs.as_deref())?);
     let member = Arc::new(Member::open(&config)?);
     tracing::info!("{}: {}", config.cluster.id(), member.summary());
-    let Config { cluster, anchor, peers, .. } = config;
+    let Config { cluster, anchor, peers, time_servers, .. } = config;
+    if time_servers.is_empty() {
+        tracing::warn!("no time servers are named: the time is this machine's clock's");
+    }
+    let time_servers = TimeServers::new(time_servers, Roots::CompiledIn);
+    let (kept, seen) = (Arc::clone(&member), Arc::clone(&member));
     let (own, asked) = (cluster.clone(), Arc::clone(&collaterals));
     let attester = GuestAttester::new(own, socket, asked, Arc::clone(&member)).await?;
     let judge = GuestJudge::new(anchor, &cluster, collaterals, Arc::clone(&member));
@@ -132,6 +140,7 @@ async fn serve(
     tokio::select! {
         () = server::serve_channels(channels, party, Arc::clone(&member)) => {}
         () = server::serve_public(public, key, Arc::clone(&member)) => {}
+        () = time_servers.keep(kept.clock(), || seen.passed()) => {}
         () = peers::talk(peers, tls, (attester, judge), member) => {}
     }
     Ok(())

@@ -33,9 +33,11 @@ use protocol::prpc::{self, Encoding, PrpcError};
 use zeroize::Zeroize as _;
 
 use crate::boot_auth::BootAuth;
+use crate::clock::Clock;
 use crate::config::Config;
-use crate::judge::{Process, now_secs};
+use crate::judge::Process;
 use crate::store::{Store, StoreError};
+use crate::time_servers::Passed;
 
 pub use error::{MemberError, OpenError};
 pub use outbox::Proposal;
@@ -72,7 +74,7 @@ pub struct Member {
     emulated: bool,
     /// What is asked besides the policy.
     boot_auth: Option<BootAuth>,
-    started: Instant,
+    clock: Clock,
     inner: Mutex<Inner>,
     /// Told whenever something was agreed, an election ended, or a decision was made.
     changed: Condvar,
@@ -164,7 +166,10 @@ impl Member {
             signing,
             emulated: matches!(config.anchor, TrustAnchor::DangerEmulated(_)),
             boot_auth: config.boot_auth.as_ref().map(BootAuth::new),
-            started: Instant::now(),
+            clock: match config.time_servers.is_empty() {
+                true => Clock::of_machine(),
+                false => Clock::of_servers(),
+            },
             inner: Mutex::new(inner),
             changed: Condvar::new(),
             outbox: Outbox::default(),
@@ -192,15 +197,19 @@ impl Member {
         request: Request,
         encoding: Encoding,
     ) -> Result<Vec<u8>, MemberError> {
-        let now_secs = now_secs();
+        let clock_secs = self.clock.secs();
+        // Without a time, owners and processes are answered by the latest that the ledger knows.
+        let passed_secs = clock_secs.unwrap_or(0);
         match (caller, request) {
             (_, Request::GetMeta) => Ok(prpc::encode(&self.meta(), encoding)),
-            (Caller::Anybody | Caller::Owner(_), Request::GetAppEnvEncryptPubKey(request)) => {
-                Ok(prpc::encode(&self.environment_key(&request.app_id, now_secs)?, encoding))
+            (Caller::Anybody | Caller::Owner(_), Request::GetAppEnvEncryptPubKey(request)) => Ok(
+                prpc::encode(&self.environment_key(&request.app_id, known(clock_secs)?)?, encoding),
+            ),
+            (Caller::Guest(guest), request) => {
+                self.guest(guest, &request, encoding, known(clock_secs)?)
             }
-            (Caller::Guest(guest), request) => self.guest(guest, &request, encoding, now_secs),
             (Caller::Owner(key), mut request) => {
-                let answer = self.owner(key, &request, encoding, now_secs);
+                let answer = self.owner(key, &request, encoding, passed_secs);
                 match &mut request {
                     Request::GiveShare(message) => message.share.zeroize(),
                     Request::NewEpoch(message) => {
@@ -212,7 +221,8 @@ impl Member {
                 answer
             }
             (Caller::Middleware(guest), mut request) => {
-                let answer = self.middleware(guest, &request, encoding, now_secs);
+                let answer = known(clock_secs)
+                    .and_then(|now_secs| self.middleware(guest, &request, encoding, now_secs));
                 match &mut request {
                     Request::Keep(message) => message.key.zeroize(),
                     Request::Update(message) => message.key.zeroize(),
@@ -221,13 +231,14 @@ impl Member {
                 answer
             }
             (Caller::Custodian(key), mut request) => {
-                let answer = self.custodian(key, &request, encoding, now_secs);
+                let answer = known(clock_secs)
+                    .and_then(|now_secs| self.custodian(key, &request, encoding, now_secs));
                 if let Request::PushKey(message) = &mut request {
                     message.key.zeroize();
                 }
                 answer
             }
-            (Caller::Process(process), request) => self.process(process, &request, now_secs),
+            (Caller::Process(process), request) => self.process(process, &request, passed_secs),
             (Caller::Anybody, _) => {
                 let what = "a public call".to_owned();
                 Err(MemberError::Prpc(PrpcError::NotFound(what)))
@@ -237,8 +248,19 @@ impl Member {
 
     /// This moment, for agreements.
     fn now(&self) -> Time {
-        let ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Time { ms, clock_secs: now_secs() }
+        Time { ms: self.clock.count_ms(), clock_secs: self.clock.secs().unwrap_or(0) }
+    }
+
+    /// The clock of this process, for who keeps it.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// What the ledger knows of the time.
+    pub fn passed(&self) -> Passed {
+        let shown = self.shown();
+        let Shown { not_before_secs, newest_collateral_secs, .. } = *shown;
+        Passed { not_before_secs, newest_collateral_secs }
     }
 
     fn inner(&self) -> Result<MutexGuard<'_, Inner>, MemberError> {
@@ -266,6 +288,7 @@ impl Member {
         let mut shown = self.shown.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         shown.phase = phase;
         shown.not_before_secs = inner.state().now(0);
+        shown.newest_collateral_secs = inner.state().newest_collateral_secs();
         // While a newer root is here than the ledger has, neither certificate is proved.
         let identity = inner.root.as_ref().map(Held::identity);
         let proved = identity.is_none() || identity == inner.state().identity();
@@ -317,6 +340,11 @@ impl Inner {
     }
 }
 
+/// The clock's time, for what cannot be done without it.
+fn known(clock_secs: Option<u64>) -> Result<u64, MemberError> {
+    clock_secs.ok_or(MemberError::NoTime)
+}
+
 impl crate::attester::Holder for Member {
     fn image(&self, name: &OsImageHash) -> Option<String> {
         self.shown().images.get(name).cloned()
@@ -345,6 +373,10 @@ impl crate::attester::Holder for Member {
 impl crate::judge::Rules for Member {
     fn image(&self, name: &OsImageHash) -> Option<String> {
         self.shown().images.get(name).cloned()
+    }
+
+    fn clock_secs(&self) -> Option<u64> {
+        self.clock.secs()
     }
 
     fn now_secs(&self, clock_secs: u64) -> u64 {

@@ -45,12 +45,16 @@ impl KeyProvider {
     }
 }
 
+/// TCB evaluation number of Intel's collateral when this image's sources were written: the least one
+/// that proves a KMS to its guests, if their measured file names no other.
+pub const TCB_EVALUATION_AT_BUILD: u32 = 17;
+
 /// What a guest asks of its KMS beyond that it is the pinned one. A guest's clock and its
 /// connections are its host's; these bounds hold without either.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KmsBounds {
     /// Least TCB evaluation number of the collateral by which the KMS is judged: a clock that is
-    /// set back makes no older collateral good.
+    /// set back makes no older collateral good. [`TCB_EVALUATION_AT_BUILD`] if it is absent.
     pub min_tcb_evaluation: Option<u32>,
     /// Lowest version of the owners' list that says what runs as the KMS: a version that they gave
     /// up counts no more.

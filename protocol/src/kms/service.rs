@@ -10,6 +10,7 @@ use super::pads::{
     AuditHeadRequest, AuditRequest, EnrolRequest, FetchKeysRequest, KeepRequest, PushKeyRequest,
     RevokeRequest, SpendRequest, UpdateRequest,
 };
+use super::time::GetTimeRequest;
 use crate::prpc::{Arguments, PrpcError};
 
 /// Which calls there are, by who is at the other end.
@@ -37,6 +38,7 @@ pub enum Request {
     OpenDisk(OpenDiskRequest),
     Anchor(AnchorRequest),
     AcceptEnvVersion(AcceptEnvVersionRequest),
+    GetTime(GetTimeRequest),
     SignCert(SignCertRequest),
     GetTempCaCert,
     GetMeta,
@@ -92,6 +94,7 @@ impl KmsService {
                 "OpenDisk",
                 "Anchor",
                 "AcceptEnvVersion",
+                "GetTime",
                 "SignCert",
                 "GetTempCaCert",
                 "GetMeta",
@@ -148,6 +151,7 @@ impl KmsService {
             "OpenDisk" => Request::OpenDisk(arguments.decode()?),
             "Anchor" => Request::Anchor(arguments.decode()?),
             "AcceptEnvVersion" => Request::AcceptEnvVersion(arguments.decode()?),
+            "GetTime" => Request::GetTime(arguments.decode()?),
             "SignCert" => Request::SignCert(arguments.decode()?),
             "GetTempCaCert" => Request::GetTempCaCert,
             "GetMeta" => Request::GetMeta,

@@ -17,6 +17,7 @@ use protocol::kms::NO_MAJORITY;
 use protocol::prpc::PrpcError;
 use protocol::strict_json::JsonError;
 
+use crate::judge::NO_TIME;
 use crate::store::StoreError;
 
 /// Why what is stored cannot be used.
@@ -157,6 +158,9 @@ pub enum MemberError {
         /// Bytes kept.
         limit: usize,
     },
+    /// no time
+    #[error("{NO_TIME}")]
+    NoTime,
     /// no majority
     #[error("{NO_MAJORITY}: this KMS does not reach a majority of its members; ask another one")]
     NoMajority,
@@ -242,9 +246,11 @@ impl MemberError {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Refused(_) | Self::NoMember(_) | Self::WithoutRoot(_) => StatusCode::FORBIDDEN,
-            Self::Phase { .. } | Self::NoRoot | Self::Rootless(_) | Self::NoMajority => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Phase { .. }
+            | Self::NoRoot
+            | Self::Rootless(_)
+            | Self::NoTime
+            | Self::NoMajority => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(error) if error.is_unsettled() => StatusCode::SERVICE_UNAVAILABLE,
             Self::Document(_)
             | Self::Share(_)

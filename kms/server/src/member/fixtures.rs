@@ -50,8 +50,9 @@ impl Place {
         let owners = keys.iter().map(|key| key.signer().key()).collect();
         let cluster = Cluster { name: "test".into(), owners, threshold };
         let (anchor, store) = (TrustAnchor::Intel, Location::Directory(data.to_owned()));
-        let (pccs, boot_auth, peers) = (None, None, Vec::new());
-        Self { config: Config { cluster, anchor, pccs, boot_auth, peers, store }, keys }
+        let (pccs, boot_auth, time_servers, peers) = (None, None, Vec::new(), Vec::new());
+        let config = Config { cluster, anchor, pccs, boot_auth, time_servers, peers, store };
+        Self { config, keys }
     }
 
     /// The seed of an owner's private key.
@@ -144,7 +145,7 @@ impl Place {
             env_signers: vec![env_signer().signer().key()],
             certifiable_names: Vec::new(),
         };
-        let now_secs = now_secs();
+        let now_secs = Clock::of_machine().secs().unwrap();
         PolicyFile {
             key_provider_id: self.config.cluster.id(),
             version,

@@ -7,6 +7,7 @@ use kms_rules::guest::Guest;
 use kms_rules::ledger::{Call, Entry, Kind};
 use kms_rules::refused::Refused;
 use kms_rules::state::{self, Asked, Instance, State};
+use kms_rules::time;
 use protocol::digest::{AppId, Ed25519Key, RequestId};
 use protocol::kms::{
     AcceptEnvVersionResponse, AnchorRequest, AnchorResponse, AppKeyResponse, EarlierKeys,
@@ -60,6 +61,10 @@ impl Member {
                 let accepted = inner.state().environments().get(&guest.app_id);
                 let counter = accepted.map_or(0, |environment| environment.counter);
                 Ok(prpc::encode(&AcceptEnvVersionResponse { counter }, encoding))
+            }
+            Request::GetTime(_) => {
+                let reading = self.clock.reading().ok_or(MemberError::NoTime)?;
+                Ok(prpc::encode(&time::told(self.inner()?.state(), &reading), encoding))
             }
             Request::SignCert(request) => {
                 let inner = self.inner()?;

@@ -18,6 +18,8 @@ pub(super) struct Shown {
     pub(super) phase: Phase,
     /// No decision is older than this, in seconds since 1970.
     pub(super) not_before_secs: u64,
+    /// When the newest collateral that was judged was issued.
+    pub(super) newest_collateral_secs: u64,
     pub(super) root_certificate: Option<String>,
     pub(super) list: Option<String>,
     /// What is on it.
@@ -78,6 +80,7 @@ impl Shown {
         Self {
             phase: Phase::Unborn,
             not_before_secs: 0,
+            newest_collateral_secs: 0,
             root_certificate: None,
             list: None,
             listed: None,

@@ -23,8 +23,9 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::attester::GuestAttester;
+use crate::clock::Clock;
 use crate::collateral::Collaterals;
-use crate::judge::{GuestJudge, now_secs};
+use crate::judge::GuestJudge;
 use crate::member::fixtures::Place;
 use crate::socket::fixtures::socket;
 
@@ -222,7 +223,8 @@ impl Judge for KmsJudge {
         let evidence = Evidence::from(proof);
         let report_data = binding.report_data().unwrap();
         let (rules, exporter) = (&self.0, &binding.exporter);
-        judge_kms(&evidence, &statement, report_data, exporter, rules, now_secs())
+        let now_secs = Clock::of_machine().secs().unwrap();
+        judge_kms(&evidence, &statement, report_data, exporter, rules, now_secs)
             .map_err(|error| Refusal::new(RefusalCode::Evidence, &protocol::error::chain(&error)))
     }
 

@@ -16,9 +16,9 @@ use protocol::channel::{Refusal, RefusalCode};
 use protocol::digest::Sha256Digest;
 use protocol::fixtures::binding;
 use protocol::kms::{
-    AnchorRequest, AnchorResponse, AppKeyResponse, GetAppKeyRequest, KmsImage, LedgerRequest,
-    LedgerResponse, OpenDiskRequest, OpenDiskResponse, PutImageRequest, Share, SignedRelease,
-    StatusResponse,
+    AnchorRequest, AnchorResponse, AppKeyResponse, GetAppKeyRequest, GetTimeRequest,
+    GetTimeResponse, KmsImage, LedgerRequest, LedgerResponse, OpenDiskRequest, OpenDiskResponse,
+    PutImageRequest, Share, SignedRelease, StatusResponse, TimeSource,
 };
 use protocol::prpc::{Empty, Message};
 use tdx_emulator::lie::Lie;
@@ -89,6 +89,8 @@ async fn a_listed_guest_gets_its_keys_opens_its_disk_and_anchors_it() {
     let (running, _directory) = serving(anchor(), &app).await;
     let mut guest = running.guest(&app).await.unwrap();
     assert!(guest.peer().root().is_some());
+    let time: GetTimeResponse = ask(&mut guest, "GetTime", &GetTimeRequest {}).await.unwrap();
+    assert_eq!(time.source(), Ok(TimeSource::Machine), "no time servers are named");
     let request = GetAppKeyRequest::default();
     let keys: AppKeyResponse = ask(&mut guest, "GetAppKey", &request).await.unwrap();
     assert_eq!((keys.disk_crypt_key.len(), keys.os_image_hash.len()), (64, 32));
@@ -147,7 +149,8 @@ async fn a_third_party_verifies_which_guest_has_keys_by_the_statement_with_its_a
 
     let signed = SignedRelease::parse(anchored.release.as_bytes()).unwrap();
     let rules = ReleaseRules { key_provider_id: id, minimum_epoch: 1 };
-    let verified = judge_release(&signed, &rules, crate::judge::now_secs()).unwrap();
+    let verified =
+        judge_release(&signed, &rules, crate::clock::Clock::of_machine().secs().unwrap()).unwrap();
     let stated = verified.statement();
     assert_eq!((stated.app_id, stated.compose_hash), (app.app_id(), app.compose_hash()));
     assert_eq!((stated.os_image_hash, stated.open_counter), (os_image_hash(), open_counter));
