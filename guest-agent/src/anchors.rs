@@ -13,15 +13,13 @@ use std::io;
 use std::sync::{Arc, Once, PoisonError, RwLock};
 use std::time::Duration;
 
-use channel::Judge;
-
 use protocol::kms::{AnchorRequest, AnchorResponse, GENERATION_BITS, SignedRelease};
 use protocol::rule::unless;
 use protocol::status::{Phase, Refusal};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use crate::kms_client::{KmsClient, KmsError, PinnedKms};
+use crate::kms_client::{JudgesKms, KmsClient, KmsError, PinnedKms};
 use crate::memory::MemoryError;
 use crate::reports::Reports;
 
@@ -127,7 +125,7 @@ impl Ends {
 }
 
 /// The mounted data disk, as far as its KMS is told of it.
-pub struct Anchors<J: Judge = PinnedKms> {
+pub struct Anchors<J: JudgesKms = PinnedKms> {
     kms: Arc<KmsClient<J>>,
     reports: Reports,
     commit: Commit,
@@ -139,14 +137,14 @@ pub struct Anchors<J: Judge = PinnedKms> {
     release: RwLock<Option<Arc<str>>>,
 }
 
-impl<J: Judge> std::fmt::Debug for Anchors<J> {
+impl<J: JudgesKms> std::fmt::Debug for Anchors<J> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { mount, ends, .. } = self;
         f.debug_struct("Anchors").field("mount", mount).field("ends", ends).finish_non_exhaustive()
     }
 }
 
-impl<J: Judge> Anchors<J> {
+impl<J: JudgesKms> Anchors<J> {
     /// For the disk of this mount, which `commit` writes.
     pub fn new(
         kms: Arc<KmsClient<J>>,

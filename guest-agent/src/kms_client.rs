@@ -3,7 +3,8 @@
 //! Addresses are hints of the host: whatever answers there must prove, on that very connection,
 //! that it is the pinned KMS, and gets this guest's evidence only over a quote that is bound to the
 //! connection. One connection is kept and opened anew when it broke, at the next address if need
-//! be. A KMS that is away is waited for where a boot cannot go on without it, and said to be away
+//! be. On each it first says what time it has, and its own evidence must hold at that time too: this
+//! guest's clock is its host's. A KMS that is away is waited for where a boot cannot go on without it, and said to be away
 //! on the status channel.
 
 use std::sync::Arc;
@@ -13,7 +14,9 @@ use channel::calls::{CallError, Caller};
 use channel::{ChannelError, Judge, Party, Settings, Side, TlsKey};
 use protocol::channel::{ALPN_KMS, RefusalCode, Role};
 use protocol::error::chain;
-use protocol::kms::{Address, HELD_STATUS, KmsService, SUPERSEDED_STATUS};
+use protocol::kms::{
+    Address, GetTimeRequest, GetTimeResponse, HELD_STATUS, KmsService, SUPERSEDED_STATUS,
+};
 use protocol::prpc::Message;
 use protocol::status::{Phase, Refusal};
 use tokio::net::TcpStream;
@@ -60,6 +63,9 @@ pub enum KmsError {
     /// an earlier guest of this instance may still use its disk
     #[error("the KMS does not let the disk be opened yet: {0}")]
     Held(String),
+    /// a KMS that is outdated by its own word
+    #[error("at the time that the KMS states, its own evidence does not hold: {0}")]
+    Outdated(String),
     /// this guest has no quote
     #[error("this guest cannot prove itself to a KMS: {0}")]
     NoProof(String),
@@ -78,6 +84,7 @@ impl KmsError {
             Self::Refused(_) | Self::TurnedAway(_) => Refusal::KmsRefused,
             Self::Superseded(_) => Refusal::Superseded,
             Self::Held(_) => Refusal::DiskHeld,
+            Self::Outdated(_) => Refusal::KmsOutdated,
             Self::NoProof(_) => Refusal::QuoteFailed,
             Self::Setup(_) => Refusal::Internal,
         }
@@ -109,15 +116,25 @@ impl KmsError {
     }
 }
 
+/// Judges a KMS: by this guest's clock before its first call, and once more at the KMS's own time.
+pub trait JudgesKms: Judge {
+    /// Whether what was proved holds at a time that the KMS states, in seconds since 1970, too.
+    fn judge_at(
+        &self,
+        proved: &Self::Peer,
+        now_secs: u64,
+    ) -> impl Future<Output = Result<(), String>> + Send;
+}
+
 /// The KMS, as this guest reaches it; what it must be, `J` judges.
-pub struct KmsClient<J: Judge = PinnedKms> {
+pub struct KmsClient<J: JudgesKms = PinnedKms> {
     addresses: Vec<Address>,
     party: Party<AgentProof, J>,
     caller: Mutex<Option<Caller<J::Peer>>>,
     reports: Reports,
 }
 
-impl<J: Judge> std::fmt::Debug for KmsClient<J> {
+impl<J: JudgesKms> std::fmt::Debug for KmsClient<J> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KmsClient").field("addresses", &self.addresses).finish_non_exhaustive()
     }
@@ -138,7 +155,7 @@ impl KmsClient {
     }
 }
 
-impl<J: Judge> KmsClient<J> {
+impl<J: JudgesKms> KmsClient<J> {
     /// The same with any judge of what answers.
     pub(crate) fn judged_by(
         urls: &[String],
@@ -258,7 +275,20 @@ impl<J: Judge> KmsClient<J> {
         // Frames are written whole: waiting to fill a packet only delays them.
         let _ = stream.set_nodelay(true);
         let channel = channel::connect(stream, &self.party).await.map_err(KmsError::of_channel)?;
-        Caller::over(channel).await.map_err(KmsError::of_call)
+        let mut opened = Caller::over(channel).await.map_err(KmsError::of_call)?;
+        self.hold_at_its_time(&mut opened).await?;
+        Ok(opened)
+    }
+
+    /// Asks for the KMS's time, and judges it again at that time.
+    async fn hold_at_its_time(&self, opened: &mut Caller<J::Peer>) -> Result<(), KmsError> {
+        let told: GetTimeResponse = answer(opened, "GetTime", &GetTimeRequest {}).await?;
+        let rests_on = told.source().map_err(|error| KmsError::Away(error.to_string()))?;
+        let now_secs = told.time_ms / 1000;
+        let held = self.party.judge.judge_at(opened.peer(), now_secs).await;
+        held.map_err(|why| KmsError::Outdated(format!("{now_secs}, by {rests_on}: {why}")))?;
+        tracing::debug!("the KMS's time is {now_secs}, by {rests_on}, within {:?}", told.bound_ms);
+        Ok(())
     }
 }
 
@@ -300,9 +330,10 @@ impl Round {
             KmsError::Foreign(_) => 2,
             KmsError::NoProof(_) | KmsError::Setup(_) => 3,
             KmsError::TurnedAway(_) => 4,
-            KmsError::Held(_) => 5,
-            KmsError::Refused(_) => 6,
-            KmsError::Superseded(_) => 7,
+            KmsError::Outdated(_) => 5,
+            KmsError::Held(_) => 6,
+            KmsError::Refused(_) => 7,
+            KmsError::Superseded(_) => 8,
         };
         self.silent |= matches!(error, KmsError::Away(_));
         if rank(&error) > rank(&self.error) {

@@ -3,13 +3,13 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use attestation::TrustAnchor;
-use attestation::kms::{Accepts, KmsRules, VerifiedKms, judge_kms};
+use attestation::kms::{Accepts, KmsProof, KmsRules};
 use channel::{Attester, Judge};
-use protocol::app_compose::KmsBounds;
+use protocol::app_compose::{KmsBounds, TCB_EVALUATION_AT_BUILD};
 use protocol::channel::{Binding, OwnerProof, Proof, Refusal, RefusalCode};
 use protocol::digest::Sha256Digest;
 use protocol::error::chain;
@@ -17,6 +17,7 @@ use protocol::evidence::Evidence;
 use protocol::kms::Statement;
 use protocol::launch::LaunchClaims;
 
+use super::JudgesKms;
 use crate::quotes::QuoteDesk;
 
 /// Root certificate of the emulator; only dev images have it, whose measurements no release has.
@@ -50,62 +51,89 @@ impl Attester for AgentProof {
 pub struct PinnedKms {
     key_provider_id: Sha256Digest,
     bounds: KmsBounds,
+    /// The latest time at which a KMS held, in seconds since 1970, and when it was.
+    passed: Mutex<Option<(u64, Instant)>>,
 }
 
 impl PinnedKms {
     /// The KMS with this id, within what the measured file asks of it.
     pub fn new(key_provider_id: Sha256Digest, bounds: KmsBounds) -> Self {
-        Self { key_provider_id, bounds }
+        Self { key_provider_id, bounds, passed: Mutex::default() }
     }
 
     fn rules(&self) -> io::Result<KmsRules> {
+        let KmsBounds { min_tcb_evaluation, min_list_version, .. } = self.bounds;
         Ok(KmsRules {
             key_provider_id: self.key_provider_id,
             anchor: anchor(Path::new(EMULATED_ROOT))?,
-            accepts: Accepts::Listed { minimum_version: self.bounds.min_list_version.unwrap_or(1) },
-            minimum_evaluation_number: self.bounds.min_tcb_evaluation,
+            accepts: Accepts::Listed { minimum_version: min_list_version.unwrap_or(1) },
+            // No clock that is set back makes a platform good that was known to be broken when this
+            // image was made.
+            minimum_evaluation_number: Some(min_tcb_evaluation.unwrap_or(TCB_EVALUATION_AT_BUILD)),
         })
+    }
+
+    /// The time by which a KMS is judged first: this guest's clock, but never before a time that a
+    /// KMS had.
+    fn now_secs(&self) -> u64 {
+        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let passed = *self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        clock.max(passed.map_or(0, |(secs, since)| secs.saturating_add(since.elapsed().as_secs())))
+    }
+
+    /// A KMS held at this time.
+    fn has_passed(&self, secs: u64) {
+        let now_secs = self.now_secs();
+        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        if secs > now_secs {
+            *passed = Some((secs, Instant::now()));
+        }
+    }
+
+    async fn judge_proved(&self, proved: &Arc<KmsProof>, now_secs: u64) -> Result<(), Refusal> {
+        let unavailable = |text: String| Refusal::new(RefusalCode::Unavailable, &text);
+        let rules = self.rules().map_err(|error| unavailable(error.to_string()))?;
+        let proved = Arc::clone(proved);
+        // Chains and predictions take a while, and the thread has others to serve.
+        let judged = tokio::task::spawn_blocking(move || proved.judge(&rules, now_secs).map(drop));
+        judged
+            .await
+            .map_err(|error| unavailable(error.to_string()))?
+            .map_err(|error| Refusal::new(RefusalCode::Evidence, &chain(&error)))
     }
 }
 
 impl Judge for PinnedKms {
-    type Peer = VerifiedKms;
+    type Peer = Arc<KmsProof>;
 
-    async fn judge(&self, proof: Proof, binding: &Binding) -> Result<VerifiedKms, Refusal> {
-        let refused = |code| move |text: String| Refusal::new(code, &text);
-        let unavailable = refused(RefusalCode::Unavailable);
-        let rules = self.rules().map_err(|error| unavailable(error.to_string()))?;
-        let now_secs = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let binding = binding.clone();
-        // Chains and predictions take a while, and the thread has others to serve.
-        let judged = tokio::task::spawn_blocking(move || of(proof, &binding, &rules, now_secs));
-        judged
-            .await
-            .map_err(|error| unavailable(error.to_string()))?
-            .map_err(refused(RefusalCode::Evidence))
+    async fn judge(&self, proof: Proof, binding: &Binding) -> Result<Arc<KmsProof>, Refusal> {
+        let proved = read(proof, binding);
+        let proved = Arc::new(proved.map_err(|text| Refusal::new(RefusalCode::Evidence, &text))?);
+        self.judge_proved(&proved, self.now_secs()).await?;
+        Ok(proved)
     }
 
-    async fn judge_owner(&self, _: OwnerProof, _: &[u8]) -> Result<VerifiedKms, Refusal> {
+    async fn judge_owner(&self, _: OwnerProof, _: &[u8]) -> Result<Arc<KmsProof>, Refusal> {
         Err(Refusal::new(RefusalCode::Role, "a KMS is no owner"))
     }
 
-    fn unattested(&self) -> Result<VerifiedKms, Refusal> {
+    fn unattested(&self) -> Result<Arc<KmsProof>, Refusal> {
         Err(Refusal::new(RefusalCode::Role, "a KMS proves itself"))
     }
 }
 
-fn of(
-    proof: Proof,
-    binding: &Binding,
-    rules: &KmsRules,
-    now_secs: u64,
-) -> Result<VerifiedKms, String> {
+impl JudgesKms for PinnedKms {
+    async fn judge_at(&self, proved: &Arc<KmsProof>, now_secs: u64) -> Result<(), String> {
+        self.judge_proved(proved, now_secs).await.map_err(|refusal| refusal.text)?;
+        self.has_passed(now_secs);
+        Ok(())
+    }
+}
+
+fn read(proof: Proof, binding: &Binding) -> Result<KmsProof, String> {
     let report_data = binding.report_data().ok_or("the peer has no role that proves")?;
     let statement = Statement::parse(&proof.statement).map_err(|error| chain(&error))?;
-    let evidence = Evidence::from(proof);
-    let exporter = &binding.exporter;
-    judge_kms(&evidence, &statement, report_data, exporter, rules, now_secs)
-        .map_err(|error| chain(&error))
+    Ok(KmsProof::new(Evidence::from(proof), statement, report_data, binding.exporter))
 }
 
 /// Intel, but in a dev image.
@@ -175,19 +203,26 @@ mod tests {
     }
 
     #[test]
-    fn the_floors_of_list_and_collateral_are_the_measured_files() {
+    fn the_floors_of_list_and_collateral_are_the_measured_files_or_the_images() {
         let floors = |min_list_version, min_tcb_evaluation| {
             let bounds = KmsBounds { min_list_version, min_tcb_evaluation, ..KmsBounds::default() };
             let rules = PinnedKms::new(Sha256Digest([1; 32]), bounds).rules().unwrap();
-            match rules.accepts {
-                Accepts::Listed { minimum_version } => {
-                    (minimum_version, rules.minimum_evaluation_number)
-                }
-                Accepts::Exactly { .. } => panic!("a guest asks for the list"),
-            }
+            let Accepts::Listed { minimum_version } = rules.accepts else { panic!("no list") };
+            (minimum_version, rules.minimum_evaluation_number)
         };
-        assert_eq!(floors(None, None), (1, None));
-        assert_eq!(floors(Some(7), Some(17)), (7, Some(17)));
+        assert_eq!(floors(None, None), (1, Some(TCB_EVALUATION_AT_BUILD)));
+        assert_eq!(floors(Some(7), Some(3)), (7, Some(3)));
+    }
+
+    #[test]
+    fn a_time_at_which_a_kms_held_has_passed_whatever_the_clock_says() {
+        let pinned = PinnedKms::new(Sha256Digest([1; 32]), KmsBounds::default());
+        let clock = pinned.now_secs();
+        pinned.has_passed(clock - 1000);
+        assert!(pinned.now_secs() <= clock + 1);
+        pinned.has_passed(clock + 1000);
+        pinned.has_passed(clock);
+        assert!((clock + 1000..clock + 1010).contains(&pinned.now_secs()));
     }
 
     #[test]

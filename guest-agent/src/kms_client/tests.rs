@@ -13,7 +13,7 @@ use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use protocol::channel::{Binding, OwnerProof, Proof, Refusal as ChannelRefusal};
 use protocol::fixtures;
-use protocol::kms::{AnchorRequest, AnchorResponse};
+use protocol::kms::{AnchorRequest, AnchorResponse, TimeSource};
 use protocol::prpc::{Encoding, encode, encode_error};
 use protocol::status::Report;
 use tokio::net::TcpListener;
@@ -28,6 +28,8 @@ pub enum Say {
     Anchor(u64),
     /// This anchor, with this release statement.
     Released(u64, &'static str),
+    /// This time, in seconds since 1970.
+    Time(u64),
     /// This status.
     Status(u16),
     /// Nothing: the connection ends.
@@ -78,8 +80,26 @@ impl Judge for Says {
     }
 }
 
+impl JudgesKms for Says {
+    async fn judge_at(&self, (): &(), now_secs: u64) -> Result<(), String> {
+        if now_secs < EXPIRED_SECS { Ok(()) } else { Err("expired".to_owned()) }
+    }
+}
+
+/// From this time on the evidence of every KMS of the test's has expired.
+const EXPIRED_SECS: u64 = 1_800_000_000;
+
 /// A KMS on loopback; its address, and how many channels were opened.
 pub async fn kms(verdict: Result<(), RefusalCode>, script: &[Say]) -> (String, Arc<AtomicU32>) {
+    kms_at(EXPIRED_SECS - 1, verdict, script).await
+}
+
+/// The same, which states this time.
+async fn kms_at(
+    time_secs: u64,
+    verdict: Result<(), RefusalCode>,
+    script: &[Say],
+) -> (String, Arc<AtomicU32>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
     let settings = Settings { own: Role::App, side: Side::Server { clients: vec![Role::Agent] } };
@@ -94,10 +114,16 @@ pub async fn kms(verdict: Result<(), RefusalCode>, script: &[Say]) -> (String, A
             let (stream, _) = listener.accept().await.unwrap();
             let Ok(opened) = channel::accept(stream, &party).await else { continue };
             counted.fetch_add(1, Ordering::Relaxed);
-            serve(opened.into_parts().1, Arc::clone(&script)).await;
+            serve(opened.into_parts().1, time_secs, Arc::clone(&script)).await;
         }
     });
     (url, channels)
+}
+
+fn told(secs: u64) -> Vec<u8> {
+    let rests_on = TimeSource::Machine.name().to_owned();
+    let told = GetTimeResponse { time_ms: secs * 1000, rests_on, ..GetTimeResponse::default() };
+    encode(&told, Encoding::Protobuf)
 }
 
 fn anchored(anchor: u64, release: &str) -> Vec<u8> {
@@ -105,18 +131,21 @@ fn anchored(anchor: u64, release: &str) -> Vec<u8> {
 }
 
 /// Answers as the script says, until it says to hang up or has ended.
-async fn serve<S>(stream: S, script: Arc<std::sync::Mutex<VecDeque<Say>>>)
+async fn serve<S>(stream: S, time_secs: u64, script: Arc<std::sync::Mutex<VecDeque<Say>>>)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     let (end, mut ended) = tokio::sync::mpsc::unbounded_channel();
-    let answers = hyper::service::service_fn(move |_| {
-        let say = script.lock().unwrap().pop_front().unwrap_or(Say::HangUp);
+    let answers = hyper::service::service_fn(move |request: hyper::Request<_>| {
+        let asks_time = request.uri().path().ends_with("GetTime");
+        let next = || script.lock().unwrap().pop_front().unwrap_or(Say::HangUp);
+        let say = if asks_time { Say::Time(time_secs) } else { next() };
         let end = end.clone();
         async move {
             let (status, body) = match say {
                 Say::Anchor(anchor) => (200, anchored(anchor, "")),
                 Say::Released(anchor, release) => (200, anchored(anchor, release)),
+                Say::Time(secs) => (200, told(secs)),
                 Say::Status(status) => (status, encode_error("no", Encoding::Protobuf)),
                 Say::HangUp => {
                     end.send(()).unwrap();
@@ -193,6 +222,26 @@ async fn a_verdict_of_either_side_opens_no_channel() {
     let (foreign, _) = client(directory.path(), &[url], Err(RefusalCode::Evidence));
     assert!(matches!(anchor(&foreign).await, Err(KmsError::Foreign(_))));
     assert_eq!((opened.load(Ordering::Relaxed), opened_too.load(Ordering::Relaxed)), (0, 0));
+}
+
+#[tokio::test]
+async fn a_kms_whose_evidence_does_not_hold_at_its_own_time_ends_the_guest_and_is_asked_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (url, opened) = kms_at(EXPIRED_SECS, Ok(()), &[Say::Anchor(1)]).await;
+    let (client, _) = client(directory.path(), &[url], Ok(()));
+    let request = AnchorRequest { open_counter: 1, generation: 2, epoch: 0, last: false };
+    let outdated: Result<AnchorResponse, _> =
+        client.wait_for(Phase::AgentStarted, "Anchor", &request).await;
+    let Err(error @ KmsError::Outdated(_)) = outdated else { panic!("{outdated:?}") };
+    assert_eq!(error.refusal(), Refusal::KmsOutdated);
+    assert!(Report::new(Phase::KeysReleased, error.refusal()).ends_the_guest());
+    assert_eq!(opened.load(Ordering::Relaxed), 1, "it was not asked again");
+    // Another process of the KMS, whose collateral is current, serves.
+    let directory = tempfile::tempdir().unwrap();
+    let (outdated, _) = kms_at(EXPIRED_SECS, Ok(()), &[]).await;
+    let (current, _) = kms(Ok(()), &[Say::Anchor(2)]).await;
+    let (client, _) = self::client(directory.path(), &[outdated, current], Ok(()));
+    assert_eq!(anchor(&client).await.unwrap(), 2);
 }
 
 #[tokio::test]
@@ -316,6 +365,12 @@ async fn a_second_connection_elsewhere_carries_no_request() {
 
 /// Judges every proof, and takes the first for the KMS's.
 struct FirstOnly(AtomicU32);
+
+impl JudgesKms for FirstOnly {
+    async fn judge_at(&self, (): &(), _: u64) -> Result<(), String> {
+        Ok(())
+    }
+}
 
 impl Judge for FirstOnly {
     type Peer = ();
