@@ -300,13 +300,7 @@ impl Refused {
             Self::PolicyNotValid(refusal) => refusal.hint(),
             Self::Ready => "keys are for the boot only: restart the guest",
             Self::TagsNotReserved => "boot an image that reserves the tags of report data",
-            Self::AppUnknown { .. } => "let the owners add the app to the policy",
-            Self::FileNotListed { elsewhere: true, .. } => {
-                "the host launched the app under another id: launch it under its own"
-            }
-            Self::FileNotListed { elsewhere: false, .. } => {
-                "let the owners add the file's hash to compose_hashes, or launch a listed one"
-            }
+            Self::AppUnknown { .. } | Self::FileNotListed { .. } => self.hint_for_app(),
             Self::ImageNotListed(_) => "let the owners add the image to os_images",
             Self::PlatformNotListed(_) => {
                 "let the owners add the platform to platform_ids, or use a listed one"
@@ -354,6 +348,17 @@ impl Refused {
             | Self::SamePlatform(_)
             | Self::TooManyMembers { .. }
             | Self::FormerMember(_) => self.hint_for_process(),
+        }
+    }
+
+    /// The same for an app that the policy does not name so.
+    fn hint_for_app(&self) -> &'static str {
+        match self {
+            Self::AppUnknown { .. } => "let the owners add the app to the policy",
+            Self::FileNotListed { elsewhere: true, .. } => {
+                "the host launched the app under another id: launch it under its own"
+            }
+            _ => "let the owners add the file's hash to compose_hashes, or launch a listed one",
         }
     }
 

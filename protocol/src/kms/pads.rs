@@ -40,8 +40,8 @@ pub struct PadKeyName {
 #[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FetchKeysRequest {
-    /// The middleware's random number for this call, 16 bytes: made again with the same one, because
-    /// its answer was lost, it counts once.
+    /// The middleware's random number for this call, 16 bytes: a call that is made again with the
+    /// same one, because its answer was lost, counts once.
     #[prost(bytes = "vec", tag = "100")]
     #[serde(with = "hex_bytes")]
     pub request_id: Vec<u8>,

@@ -37,7 +37,7 @@ pub enum PadRefused {
     #[error("the caller's key {0} is no member of the custodian")]
     NotMember(Ed25519Key),
     /// no enrolment of this custodian
-    #[error("{0}")]
+    #[error(transparent)]
     Enrolment(#[from] EnrolmentError),
     /// a statement to another delegator
     #[error("it names the delegator {found}, and this is {expected}")]
@@ -205,7 +205,7 @@ pub enum PadRefused {
     )]
     NoParent,
     /// no agreement of owners
-    #[error("{0}")]
+    #[error(transparent)]
     Update(#[from] UpdateError),
     /// a new key under the old name
     #[error("the new key has the old one's id")]

@@ -56,7 +56,7 @@ pub struct Custody {
     /// By their numbers.
     keys: Vec<PadKey>,
     names: BTreeMap<KeyName, u64>,
-    /// Calls that were counted last, with what each said.
+    /// Calls that were counted last, each with the digest of its entry.
     recent: VecDeque<(RequestId, Sha256Digest)>,
     accounts: usize,
     enrolments: u64,
@@ -230,18 +230,18 @@ impl Custody {
     /// Whether this very call was counted already.
     fn is_repeated(&self, request_id: RequestId, kind: &Kind) -> Result<bool, PadRefused> {
         let known = self.recent.iter().rev().find(|(known, _)| *known == request_id);
-        let Some((_, said)) = known else { return Ok(false) };
-        unless(*said == said_by(kind), || PadRefused::RequestReused)?;
+        let Some((_, digest)) = known else { return Ok(false) };
+        unless(*digest == digest_of(kind), || PadRefused::RequestReused)?;
         Ok(true)
     }
 
     fn remember(&mut self, request_id: RequestId, kind: &Kind) {
-        self.recent.push_back((request_id, said_by(kind)));
+        self.recent.push_back((request_id, digest_of(kind)));
         self.recent.drain(..self.recent.len().saturating_sub(MAX_RECENT));
     }
 }
 
-fn said_by(kind: &Kind) -> Sha256Digest {
+fn digest_of(kind: &Kind) -> Sha256Digest {
     Sha256Digest::of(&serde_json::to_vec(kind).expect("strings, numbers and lists serialise"))
 }
 

@@ -1,5 +1,5 @@
-//! The key delegator over real channels: a custodian pushes keys and goes away, a guest's middleware
-//! gets them, and nobody else does.
+//! The key delegator over real channels: a custodian pushes keys and goes away, the middleware of a
+//! guest gets them, and nobody else does.
 
 use protocol::kms::{
     AuditHeadRequest, AuditRecord, AuditRequest, AuditResponse, FetchKeysResponse, KeepRequest,
