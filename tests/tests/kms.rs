@@ -38,6 +38,8 @@ mod sdk;
 mod search;
 #[path = "kms/served.rs"]
 mod served;
+#[path = "kms/stops.rs"]
+mod stops;
 #[path = "kms/strangers.rs"]
 mod strangers;
 #[path = "kms/versions.rs"]
@@ -80,6 +82,10 @@ fn main() -> ExitCode {
         ),
     ];
     if tests::lab::long() {
+        trials.push(trial(
+            "a guest that ends with its release statement gives its disk free when it is stopped, and is waited for after a power cut; a disk that was enlarged is used whole",
+            stops::are_waited_for_unless_they_ended_in_order,
+        ));
         trials.push(trial(
             "of three processes of a KMS in guests one is killed, the others decide, and it comes back",
             replicas::decide_together,
