@@ -40,6 +40,7 @@ pub const FAMILIES: &[Family] = &[
             "kms/rules/src/state/guests.rs",
             "kms/rules/src/state/environments.rs",
             "kms/rules/src/state/members.rs",
+            "kms/rules/src/state/statements.rs",
         ],
         fields_of: &[],
         tests: &["--package", "kms-rules", "--lib", "--", "state::"],
