@@ -16,7 +16,7 @@ pub use kms::{
 };
 pub use pad::{
     Pad, PadAudit, PadEnrol, PadEnrolFile, PadInspect, PadJoint, PadKeygen, PadOpen, PadPack,
-    PadPolicy, PadPush, PadRevoke, ShownPolicy,
+    PadPolicy, PadPush, PadRecord, PadRevoke, PadRun, PadUpdate, ShownPolicy,
 };
 pub use up::{Down, Up};
 

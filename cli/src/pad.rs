@@ -1,10 +1,14 @@
-//! Files of custodians: their keys, who they are, and keys of their Pads.
+//! Files of custodians: their keys, who they are, keys of their Pads; and what a local run takes.
 
 pub mod contents;
 pub mod custodian;
 pub mod data_key;
 pub mod keys;
+pub mod local;
 pub mod policies;
 pub mod progress;
+pub mod quotas;
+pub mod record;
+pub mod runner;
 pub mod sealed;
 pub mod statements;

@@ -26,6 +26,11 @@ pub fn cache_dir() -> PathBuf {
     cache.unwrap_or_else(|| root().join("target")).join("dstyx")
 }
 
+/// Where programs are built, so that a fresh clone finds what an earlier one compiled.
+pub fn target_dir() -> PathBuf {
+    cache_dir().join("target")
+}
+
 /// Runs to the end and captures; an error names the command.
 pub fn capture(command: &mut Command) -> Result<Output, String> {
     let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;

@@ -5,6 +5,7 @@
 
 mod command;
 mod compose_corpus;
+mod demo;
 mod fuzz;
 mod host_tools;
 mod namespace;
@@ -45,6 +46,9 @@ enum Task {
         /// Each of its directories with a compose file is an app.
         dir: std::path::PathBuf,
     },
+    /// Walk a scenario with the programs of this checkout, and say of each step whether it ended as
+    /// it must.
+    Demo(demo::Demo),
     /// Measure what docs/performance.md states, beside its peers, in one run.
     Bench {
         /// Only these, such as `pull`; a name that is none is answered with the list.
@@ -62,6 +66,7 @@ fn main() -> ExitCode {
         Task::Test { sabotage: Some(check), .. } => report(sabotage::run(&check)),
         Task::Test { long, sabotage: None } => test::run(long),
         Task::Bench { names } => test::bench(&names),
+        Task::Demo(options) => report(demo::run(&options)),
         Task::ComposeCorpus { dir } => report(compose_corpus::run(&dir)),
     }
 }

@@ -38,7 +38,7 @@ struct Tally {
 
 /// Runs all steps, also after a failure, and prints the closing line.
 pub fn run(long: bool) -> ExitCode {
-    let target = target_dir();
+    let target = command::target_dir();
     let started = Instant::now();
     let mut tally = Tally::default();
     tally.step("format", |tally| format(tally, &target));
@@ -141,7 +141,7 @@ impl Tally {
 
 /// Builds what is measured, then measures all of it, or what is named.
 pub fn bench(names: &[String]) -> ExitCode {
-    let target = target_dir();
+    let target = command::target_dir();
     let mut tally = Tally::default();
     let mut figures = cargo(&target, &FIGURES);
     figures.args(names);
@@ -248,11 +248,6 @@ fn cargo(target: &Path, arguments: &[&str]) -> Command {
     let mut cargo = command::cargo(arguments);
     cargo.env("CARGO_TARGET_DIR", target);
     cargo
-}
-
-/// So that a fresh clone finds what an earlier one compiled.
-fn target_dir() -> PathBuf {
-    command::cache_dir().join("target")
 }
 
 #[cfg(test)]

@@ -29,6 +29,12 @@ pub enum Pad {
     Inspect(PadInspect),
     /// Write the data of a Pad.
     Open(PadOpen),
+    /// Seal a Pad again under other policies on which enough owners agree.
+    Update(PadUpdate),
+    /// Run a program on Pads on this machine, for its author: nothing is proved.
+    Run(PadRun),
+    /// Show what a custodian may read of the record of a local run.
+    Record(PadRecord),
     /// Compile, show or explain a policy of the engine `share`.
     #[command(subcommand)]
     Policy(PadPolicy),
@@ -224,6 +230,69 @@ pub struct PadOpen {
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
     /// File to write, for this user alone.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// Options of `pad run`.
+#[derive(Debug, Args)]
+pub struct PadRun {
+    /// The program: a component of the world `consumer`.
+    pub program: PathBuf,
+    /// Policy engines, components of the world `policy-engine`.
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    pub engine: Vec<PathBuf>,
+    /// The Pads, in their order; the key of each is beside it, with .key behind its name.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub pad: Vec<PathBuf>,
+    /// Signed enrolments of the custodians of Pads and outputs, and of the owner.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub enrolment: Vec<PathBuf>,
+    /// Private keys of the program's owner, who signs the run; again for each member.
+    #[arg(long, value_name = "FILE")]
+    pub owner: Vec<PathBuf>,
+    /// The owner's public file, if it is a custodian of several.
+    #[arg(long, value_name = "FILE", requires = "owner")]
+    pub owner_custodian: Option<PathBuf>,
+    /// Plain input for the program.
+    #[arg(long, value_name = "FILE")]
+    pub plain: Option<PathBuf>,
+    /// The time of the run, in seconds since 1970, which quotas and signatures go by [default: now].
+    #[arg(long, value_name = "SECONDS")]
+    pub at: Option<u64>,
+    /// Directory to make for outputs and the record.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// The program pad-runner; by default the one beside dstyx, or that of a checkout.
+    #[arg(long, value_name = "FILE")]
+    pub runner: Option<PathBuf>,
+}
+
+/// Options of `pad record`.
+#[derive(Debug, Args)]
+pub struct PadRecord {
+    /// An entry of the record, as `run` writes it.
+    pub file: PathBuf,
+    /// The custodian's private keys.
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+}
+
+/// Options of `pad update`.
+#[derive(Debug, Args)]
+pub struct PadUpdate {
+    /// The Pad.
+    pub file: PathBuf,
+    /// The file of its data key.
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// A new policy; again for each, they take the place of all that the Pad has.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub policy: Vec<PathBuf>,
+    /// Private keys of an owner who agrees; again for each.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub approve: Vec<PathBuf>,
+    /// Pad to write; its key is written beside it, with .key behind its name.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
 }

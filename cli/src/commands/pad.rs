@@ -18,8 +18,11 @@ mod inspect;
 mod open;
 mod pack;
 mod policy;
+mod record;
+mod run;
 #[cfg(test)]
 mod tests;
+mod update;
 
 /// Does what was asked for.
 pub fn run(verb: &Pad, output: &Output) -> Outcome<ExitCode> {
@@ -34,6 +37,9 @@ pub fn run(verb: &Pad, output: &Output) -> Outcome<ExitCode> {
         Pad::Pack(options) => pack::run(options, output),
         Pad::Inspect(options) => inspect::run(options, output),
         Pad::Open(options) => open::run(options, output),
+        Pad::Update(options) => update::run(options, output),
+        Pad::Run(options) => run::run(options, output),
+        Pad::Record(options) => record::run(options, output),
         Pad::Policy(verb) => policy::run(verb, output),
     }
 }

@@ -6,10 +6,10 @@ use std::path::Path;
 use attestation::signatures::{SigningKey, keys::MAX_PEM_BYTES};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use curve25519_dalek::MontgomeryPoint;
 use pad_format::Custodian;
 use pad_format::custodian::Signatures;
 use pad_format::enrolment::ResultKey;
+use pad_format::sealed::ResultSecret;
 use protocol::digest::Ed25519Key;
 use zeroize::Zeroizing;
 
@@ -107,7 +107,12 @@ impl MemberKeys {
 
     /// The key to which results in plain are sealed.
     pub fn result_key(&self) -> ResultKey {
-        ResultKey(MontgomeryPoint::mul_base_clamped(*self.results).to_bytes())
+        self.results().public()
+    }
+
+    /// The secret that opens results in plain, and records.
+    pub fn results(&self) -> ResultSecret {
+        ResultSecret::from_bytes(self.results.clone())
     }
 
     /// Signs bytes that begin with a label of what they are.

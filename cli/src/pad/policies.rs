@@ -77,7 +77,11 @@ fn compiled(text: &str, file: &Path) -> Outcome<Compiled> {
         .map_err(|error| Failure::new(format!("{}: {error}", file.display()), error.hint()))
 }
 
-fn sha256_of_file(path: &Path) -> io::Result<Sha256Digest> {
+/// The SHA-256 of an engine or program in a file.
+///
+/// # Errors
+/// If it cannot be read, or is too large.
+pub fn sha256_of_file(path: &Path) -> io::Result<Sha256Digest> {
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() || metadata.len() > MAX_PROGRAM_BYTES {

@@ -25,4 +25,4 @@ pub use explain::explain;
 pub use names::Names;
 pub use problem::{PolicyFileError, Problem};
 pub use read::{Compiled, Files, MAX_FILE_BYTES, SHARE_TYPE, compile};
-pub use write::to_toml;
+pub use write::{rules, to_toml};

@@ -39,7 +39,7 @@ pub fn to_toml(policy: &Policy, names: &Names) -> Result<String, RuleError> {
 ///
 /// # Errors
 /// If its constraints are not those of the engine `share`.
-pub(crate) fn rules(policy: &Policy) -> Result<SharePolicy, RuleError> {
+pub fn rules(policy: &Policy) -> Result<SharePolicy, RuleError> {
     SharePolicy::parse(&Constraints {
         input: policy.input_constraint.clone(),
         program: policy.program_constraint.clone(),

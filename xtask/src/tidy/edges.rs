@@ -66,6 +66,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "environment",
             "kms-rules",
             "pad-format",
+            "pad-pipeline",
             "pad-policy-file",
             "pad-rules",
         ],

@@ -17,6 +17,9 @@ use crate::pad::policies;
 use crate::pad::sealed;
 use crate::printable;
 
+/// Bytes of an attribute that are shown to a person.
+const MAX_SHOWN_BYTES: usize = 32;
+
 /// Does what was asked for.
 pub fn run(options: &PadInspect, output: &Output) -> Outcome<ExitCode> {
     let Some(key) = &options.key else {
@@ -126,7 +129,10 @@ fn attribute_text(attribute: &Attribute, custodian: &CustodianId, names: &Names)
     let value = match &attribute.value {
         Value::Integer(number) => number.to_string(),
         Value::Text(text) => format!("{:?}", printable::line(text)),
-        Value::Bytes(bytes) => format!("hex {}", hex::encode(bytes)),
+        Value::Bytes(bytes) if bytes.len() <= MAX_SHOWN_BYTES => hex::encode(bytes),
+        Value::Bytes(bytes) => {
+            format!("{}… of {} bytes", hex::encode(&bytes[..MAX_SHOWN_BYTES]), bytes.len())
+        }
     };
     let origin = match &attribute.origin {
         Origin::Custodian(_) => {

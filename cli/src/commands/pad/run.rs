@@ -1,0 +1,222 @@
+//! `dstyx pad run`: a program on Pads, on this machine, for the author of a program or policy.
+//!
+//! Engines and the program run as they do in a guest. Nothing is proved by it: whoever runs it has
+//! all the keys, and everything that it writes says that it was local.
+
+use std::fs::DirBuilder;
+use std::io::Cursor;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use pad_format::enrolment::{self, SignedEnrolment};
+use pad_format::run::{Run, RunId};
+use pad_format::sealed::{self as sealing, Purpose};
+use pad_format::{Custodian, SealedPad};
+use pad_pipeline::output::result_subject;
+use pad_run::Limits;
+use pad_supervisor::{Job, Output as Left, Settings, Supervisor};
+use protocol::digest::Sha256Digest;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::{members, shown};
+use crate::args::PadRun;
+use crate::clock::now_secs;
+use crate::failure::{Failure, Hint as _, Outcome};
+use crate::output::{Output, named, note};
+use crate::pad::custodian::Public;
+use crate::pad::data_key::DataKeyFile;
+use crate::pad::keys::{MemberKeys, signed_by};
+use crate::pad::local::{Kept, LocalDelegator};
+use crate::pad::quotas::Quotas;
+use crate::pad::{policies, runner, sealed};
+use crate::{files, new_file, private};
+
+/// In place of the keying material of an owner's channel, so that no signature for a local run is
+/// one for a channel.
+const EXPORTER: [u8; 32] = *b"dstyx pad run: there is no chann";
+/// How long the owner's signature holds.
+const VALIDITY_SECS: u64 = 600;
+/// Largest plain input.
+const MAX_PLAIN_BYTES: u64 = 64 << 20;
+/// Largest result that is printed.
+const MAX_SHOWN_BYTES: usize = 4096;
+/// Who may read Pads: everybody.
+const MODE: u32 = 0o644;
+/// Exit status of a run of which something was refused.
+const REFUSED: u8 = 1;
+
+/// Who signs the run.
+struct Owner {
+    custodian: Custodian,
+    members: Vec<MemberKeys>,
+}
+
+/// Does what was asked for.
+pub fn run(options: &PadRun, output: &Output) -> Outcome<ExitCode> {
+    note("a local run proves nothing: no guest, no attested delegator; it is for authors");
+    let now = options.at.map_or_else(now_secs, Ok)?;
+    let owner = owner(options)?;
+    let keys = options.pad.iter().map(|pad| DataKeyFile::load(&DataKeyFile::beside(pad)));
+    let keys = keys.collect::<Outcome<Vec<_>>>()?;
+    let program = runner::find(options.runner.as_deref())?;
+    let failed = "is it the pad-runner of this version of dstyx?";
+    let mut supervisor = Supervisor::start(Settings { runner: &program, cache: None })
+        .hint(program.display(), failed)?;
+    let id = supervisor.draw(now).hint(program.display(), failed)?;
+    let job = job(options, owner.as_ref(), id, now)?;
+    let out = &options.out;
+    DirBuilder::new().mode(private::DIRECTORY_MODE).create(out).hint(
+        out.display(),
+        "name a directory that is not there yet: it is made for the outputs",
+    )?;
+    let quotas = Quotas::load()?;
+    let mut delegator = LocalDelegator { now, keys, quotas, out, kept: Vec::new() };
+    let outcome = supervisor.run(job, &mut delegator).hint(program.display(), failed)?;
+    let mut written = Vec::new();
+    for (index, left) in outcome.outputs.iter().enumerate() {
+        written.push(write(index + 1, left, out, &mut delegator.kept, owner.as_ref(), &id)?);
+    }
+    let is_refused = outcome.ended.is_err() || !outcome.refusals.is_empty();
+    let id_text = hex::encode(id.0);
+    let document = json!({
+        "local": true, "run": id_text, "owner": owner.as_ref().map(|owner| owner.custodian.id().0),
+        "ended": outcome.ended.as_ref().err(), "outputs": written, "refusals": outcome.refusals,
+    });
+    output.result(&document, || {
+        let owner = owner
+            .as_ref()
+            .map_or_else(|| "nobody is proved".to_owned(), |owner| shown(&owner.custodian.id()));
+        let ended = outcome.ended.as_ref().err().map_or("well", String::as_str).to_owned();
+        let mut rows = vec![
+            ("run", format!("{id_text} (local: nothing is proved)")),
+            ("owner", owner),
+            ("ended", ended),
+        ];
+        rows.extend(outcome.refusals.iter().map(|refusal| ("refused", refusal.clone())));
+        rows.extend(written.iter().map(|left| ("output", left_text(left))));
+        named(rows)
+    });
+    Ok(if is_refused { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS })
+}
+
+fn owner(options: &PadRun) -> Outcome<Option<Owner>> {
+    let members = members(&options.owner)?;
+    let custodian = match (&options.owner_custodian, members.as_slice()) {
+        (Some(file), _) => Public::load(file)?.custodian,
+        (None, []) => return Ok(None),
+        (None, [one]) => one.custodian(),
+        (None, _) => {
+            let what = "several keys sign for a custodian of several";
+            return Err(Failure::new(what, "name its public file with --owner-custodian"));
+        }
+    };
+    Ok(Some(Owner { custodian, members }))
+}
+
+/// Everything that the run is made of, with the owner's signature over it.
+fn job(options: &PadRun, owner: Option<&Owner>, id: RunId, now: u64) -> Outcome<Job> {
+    let mut pads = Vec::new();
+    let mut digests = Vec::new();
+    for pad in &options.pad {
+        digests.push(sealed::claimed(pad)?.digest());
+        pads.push(sealed::open_file(pad)?);
+    }
+    let plain = options.plain.as_deref().map(|file| files::read_bounded(file, MAX_PLAIN_BYTES));
+    let plain = plain.transpose()?.map(Zeroizing::new);
+    let run = Run {
+        id,
+        exporter: EXPORTER,
+        program: policies::sha256_of_file(&options.program)
+            .hint(options.program.display(), "name the program's component")?,
+        pads: digests,
+        plain_input: plain.as_ref().map(|plain| Sha256Digest::of(plain)),
+    };
+    let not_after = now + VALIDITY_SECS;
+    let signed = owner.map(|Owner { custodian, members }| {
+        let signatures = signed_by(members, &run.signed_bytes(&custodian.id(), not_after));
+        run.signed(custodian.clone(), not_after, signatures).to_bytes()
+    });
+    let engines = options.engine.iter().map(|file| sealed::open_file(file));
+    let parties = options.enrolment.iter().map(|file| {
+        let bytes = files::read_bounded(file, enrolment::MAX_BYTES as u64)?;
+        let what = "`dstyx pad enrol-file` writes such files";
+        SignedEnrolment::parse(&bytes).hint(file.display(), what)?;
+        Ok((bytes, "unknown".to_owned()))
+    });
+    Ok(Job {
+        run: id,
+        exporter: EXPORTER,
+        now,
+        program: sealed::open_file(&options.program)?,
+        engines: engines.collect::<Outcome<_>>()?,
+        pads,
+        plain,
+        signed,
+        parties: parties.collect::<Outcome<_>>()?,
+        limits: Limits::default(),
+    })
+}
+
+/// Writes what left, a Pad with its key; says what it is.
+fn write(
+    number: usize,
+    left: &Left,
+    out: &Path,
+    kept: &mut Vec<Kept>,
+    owner: Option<&Owner>,
+    run: &RunId,
+) -> Outcome<Value> {
+    match left {
+        Left::Pad(bytes) => write_pad(&out.join(format!("output-{number}.pad")), bytes, kept),
+        Left::Plain(sealed) => {
+            let opened = owner.and_then(|owner| opened(owner, run, sealed));
+            let Some(plain) = opened else {
+                let file = out.join(format!("output-{number}.sealed"));
+                new_file::write_new(&file, MODE, sealed)?;
+                return Ok(json!({ "kind": "sealed result", "file": file }));
+            };
+            let file = out.join(format!("output-{number}.result"));
+            new_file::write_new(&file, private::FILE_MODE, &plain)?;
+            let text =
+                std::str::from_utf8(&plain).ok().filter(|text| text.len() <= MAX_SHOWN_BYTES);
+            Ok(json!({ "kind": "result", "file": file, "bytes": plain.len(), "text": text }))
+        }
+    }
+}
+
+fn write_pad(file: &Path, bytes: &[u8], kept: &mut Vec<Kept>) -> Outcome<Value> {
+    let hint = "is pad-runner of this version of dstyx?";
+    let pad = SealedPad::read(Cursor::new(bytes)).hint(file.display(), hint)?;
+    let (metadata, digest) = (pad.claimed(), pad.digest());
+    let place = kept.iter().position(|kept| kept.pad_id == metadata.pad_id);
+    let place = place.ok_or_else(|| {
+        Failure::new(format!("the key of the Pad {} was not kept", metadata.pad_id), hint)
+    })?;
+    let Kept { engines, key, .. } = kept.swap_remove(place);
+    let key_file = DataKeyFile::beside(file);
+    DataKeyFile::of(metadata, digest, engines, key).save(&key_file)?;
+    new_file::write_new(file, MODE, bytes)?;
+    Ok(json!({
+        "kind": "Pad", "file": file, "key": key_file, "pad_id": metadata.pad_id.to_string(),
+        "digest": digest.0, "custodian": metadata.custodian.0,
+    }))
+}
+
+/// The result in plain, if one of the owner's members has the key of its enrolment.
+fn opened(owner: &Owner, run: &RunId, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let about = result_subject(&run.0, &owner.custodian.id());
+    let open = |member: &MemberKeys| {
+        sealing::open(&member.results(), Purpose::Result, &about, sealed).ok()
+    };
+    owner.members.iter().find_map(open)
+}
+
+fn left_text(left: &Value) -> String {
+    let word = |key: &str| left[key].as_str().unwrap_or_default().to_owned();
+    match left["text"].as_str() {
+        Some(text) => format!("{}: {text}", word("file")),
+        None => format!("{}: {} {}", word("file"), word("kind"), word("pad_id")),
+    }
+}
