@@ -69,6 +69,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "pad-pipeline",
             "pad-policy-file",
             "pad-rules",
+            "pad-run",
+            "pad-supervisor",
         ],
     ),
     ("tdx-emulator", &["protocol"]),
