@@ -95,10 +95,7 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
         return Ok(not_verified(&vm, &judged, output));
     }
     output.step("the guest was verified; it fetches the app's images and starts its containers");
-    let app_record =
-        watch.until(&[Phase::AppRunning, Phase::AppFailed], APP_TIMEOUT, |record| {
-            output.step(&watch::sentence(record));
-        })?;
+    let app_record = watch.until(&[Phase::AppRunning, Phase::AppFailed], APP_TIMEOUT, report)?;
     if app_record.refusal == Refusal::None {
         links::wait(&vm, output);
     }
