@@ -20,6 +20,7 @@ pub mod delegator;
 pub mod engines;
 mod figure;
 pub mod output;
+pub mod questions;
 pub mod refusal;
 pub mod session;
 pub mod submission;
