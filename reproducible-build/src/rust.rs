@@ -19,7 +19,10 @@ use crate::recipe::{Command, Input, Recipe};
 use crate::source::{Tree, TreeError};
 
 mod crates;
+mod modules;
 mod pruned;
+
+pub use modules::{Modules, modules};
 
 /// The only target: what the locked toolchain has a standard library for.
 const TARGET: &str = "x86_64-unknown-linux-gnu";

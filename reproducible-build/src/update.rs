@@ -23,6 +23,8 @@ const MAX_RELEASE_BYTES: u64 = 2 << 20;
 /// The largest index has 11 MB packed and 60 MB unpacked.
 const MAX_INDEX_BYTES: u64 = 64 << 20;
 const MAX_UNPACKED_BYTES: u64 = 1 << 30;
+/// Part of the names of the files of a source package that are not Debian's.
+const UPSTREAM: &str = ".orig.tar.";
 
 /// `packages.toml` or `tests.toml`: what is wanted, by name.
 #[derive(Debug, Deserialize)]
@@ -52,6 +54,8 @@ enum WantedSource {
     Package(String),
     /// A Debian source package.
     Source(String),
+    /// The same without Debian's additions.
+    Upstream(String),
 }
 
 /// How a pinned file stands to the archive as it is now.
@@ -142,17 +146,27 @@ impl Wanted {
                 let found = universe.get(name).map(|p| vec![p.pin.clone()]);
                 (entry, found.unwrap_or_default())
             }
-            WantedSource::Source(entry) => {
-                let (name, suite) = split(entry);
-                let text =
-                    archive.text(suite.unwrap_or(&self.release), "main/source/Sources.xz")?;
-                (entry, index::source_files(&text, name)?)
+            WantedSource::Source(entry) => (entry, self.source_files(entry, archive)?),
+            WantedSource::Upstream(entry) => {
+                let mut files = self.source_files(entry, archive)?;
+                files.retain(|file| file.file_name().contains(UPSTREAM));
+                (entry, files)
             }
         };
         if files.is_empty() {
             return Err(ResolveError::Unknown(entry.clone()).into());
         }
         Ok(Source { files })
+    }
+
+    fn source_files(
+        &self,
+        entry: &str,
+        archive: &mut Archive<'_>,
+    ) -> Result<Vec<Pin>, UpdateError> {
+        let (name, suite) = split(entry);
+        let text = archive.text(suite.unwrap_or(&self.release), "main/source/Sources.xz")?;
+        Ok(index::source_files(&text, name)?)
     }
 }
 

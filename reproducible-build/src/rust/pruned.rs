@@ -85,6 +85,14 @@ impl Workspace {
     }
 }
 
+/// Every crate of the registry that the lock of a whole workspace names.
+pub(super) fn locked(workspace: &Path) -> Result<BTreeSet<Pinned>, RustError> {
+    let lock = read(&workspace.join("Cargo.lock"))?;
+    let packages = lock.get("package").and_then(Value::as_array).into_iter().flatten();
+    let foreign = packages.filter_map(Value::as_table).filter(|table| table.contains_key("source"));
+    foreign.cloned().map(pinned).collect()
+}
+
 struct Member {
     directory: String,
     manifest: Table,
