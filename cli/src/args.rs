@@ -15,8 +15,9 @@ pub use kms::{
     KmsStatement, NewEpoch, Transfer,
 };
 pub use pad::{
-    Pad, PadAudit, PadEnrol, PadEnrolFile, PadInspect, PadJoint, PadKeygen, PadOpen, PadPack,
-    PadPolicy, PadPush, PadRecord, PadRevoke, PadRun, PadUpdate, ShownPolicy,
+    Pad, PadAudit, PadComponent, PadEngine, PadEnrol, PadEnrolFile, PadInspect, PadJoint,
+    PadKeygen, PadOpen, PadPack, PadPolicy, PadPush, PadRecord, PadRevoke, PadRun, PadUpdate,
+    ShownPolicy,
 };
 pub use up::{Down, Up};
 
@@ -210,7 +211,7 @@ pub enum Part {
     Examples,
     /// The container image of the key management service.
     Kms,
-    /// The program that runs policy engines and consumers of Pads.
+    /// The sandbox of Pads, and programs for it.
     Pads,
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 
 use measurement::FactsError;
+use pad_component::ComponentError;
 use protocol::disk_template::TemplateError;
 use reproducible_build::builder::BuildError;
 use reproducible_build::lock::LockError;
@@ -55,6 +56,9 @@ pub enum BuildImageError {
     /// an example's compose file names another image
     #[error(transparent)]
     OtherImage(#[from] OtherImage),
+    /// a module is none of a program for the sandbox of Pads
+    #[error(transparent)]
+    Component(#[from] ComponentError),
     /// a file cannot be read or written
     #[error("a file of the image cannot be read or written")]
     Io(#[from] io::Error),
@@ -71,6 +75,7 @@ impl BuildImageError {
             Self::Lock(error) => error.hint(),
             Self::Qemu(error) => error.hint(),
             Self::Kconfig(error) => Some(error.hint().into()),
+            Self::Component(error) => Some(error.hint()),
             Self::Ceiling(error) | Self::Initrd(InitrdError::Ceiling(error)) => {
                 Some(error.hint().into())
             }

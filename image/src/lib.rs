@@ -17,6 +17,7 @@ pub mod manifest;
 pub mod newc;
 pub mod notices;
 pub mod oci;
+pub mod pads;
 pub mod recipes;
 pub mod release;
 

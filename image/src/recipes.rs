@@ -19,6 +19,7 @@ mod file_systems;
 mod firmware;
 mod initrd;
 mod kernel;
+mod pads;
 mod programs;
 
 pub use apps::{EXAMPLES, KMS, OwnApp};
@@ -46,7 +47,7 @@ pub enum Target {
     Examples,
     /// The image of the key management service.
     Kms,
-    /// The sandbox of Pads.
+    /// The sandbox of Pads, and programs for it.
     Pads,
 }
 
@@ -93,7 +94,7 @@ impl<'a> Recipes<'a> {
                 EXAMPLES.iter().map(|app| self.app(app)).collect::<Result<_, _>>()?
             }
             Target::Kms => vec![self.app(&KMS)?],
-            Target::Pads => vec![self.pad_runner()?],
+            Target::Pads => vec![self.pads()?, self.pad_runner()?],
         })
     }
 

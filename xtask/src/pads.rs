@@ -13,6 +13,11 @@ pub fn directory() -> PathBuf {
     command::root().join("pads/runner")
 }
 
+/// The directory of the workspace of what runs in its sandbox.
+pub fn guests() -> PathBuf {
+    command::root().join("pads/guest")
+}
+
 /// Cargo in this workspace, with a directory of its own for what it builds.
 pub fn cargo(target_dir: &Path, arguments: &[&str]) -> Command {
     let mut cargo = command::cargo(arguments);
@@ -26,6 +31,13 @@ pub fn linted(target_dir: &Path, arguments: &[&str]) -> Command {
     let mut cargo = cargo(target_dir, arguments);
     cargo.env("RUSTC_WORKSPACE_WRAPPER", "clippy-driver");
     cargo
+}
+
+/// Builds what tests run in the sandbox, where they look for it.
+pub fn programs(target_dir: &Path) -> Command {
+    let mut programs = Command::new(target_dir.join("debug/examples/pad_programs"));
+    programs.arg(command::root().join("target/pads"));
+    programs
 }
 
 /// Runs such a build, in which a warning is an error.

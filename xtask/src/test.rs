@@ -72,7 +72,10 @@ pub fn run(long: bool) -> ExitCode {
 
 fn format(tally: &mut Tally, target: &Path) -> Result<(), String> {
     tally.command(cargo(target, &["fmt", "--all", "--check"]))?;
-    tally.command(pads::cargo(target, &["fmt", "--check"]))
+    tally.command(pads::cargo(target, &["fmt", "--check"]))?;
+    let mut guests = cargo(target, &["fmt", "--all", "--check"]);
+    guests.current_dir(pads::guests());
+    tally.command(guests)
 }
 
 /// What has to be compiled beside the programs: the lints' view of them, the fuzz targets, and the
@@ -83,6 +86,7 @@ fn compile(target: &Path) -> Tally {
         command::capture(&mut cargo(target, &CLIPPY)).map(|_| tally.passed += 1)
     });
     tally.step("fuzz targets", |_| fuzz::build(target));
+    tally.step("programs for the sandbox of Pads", |tally| tally.command(pads::programs(target)));
     tally.step("the sandbox of Pads", |tally| {
         pads::lint(&mut pads::linted(target, &PADS_BUILD)).map(|()| tally.passed += 1)
     });

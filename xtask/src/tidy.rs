@@ -36,7 +36,7 @@ fn workspaces() -> Result<Vec<Metadata>, String> {
         let metadata = MetadataCommand::new().current_dir(root).exec();
         metadata.map_err(|error| format!("cargo metadata: {error}"))
     };
-    [command::root(), pads::directory()].into_iter().map(metadata).collect()
+    [command::root(), pads::directory(), pads::guests()].into_iter().map(metadata).collect()
 }
 
 /// Runs every rule.

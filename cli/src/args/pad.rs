@@ -35,6 +35,10 @@ pub enum Pad {
     Run(PadRun),
     /// Show what a custodian may read of the record of a local run.
     Record(PadRecord),
+    /// Make a program for the sandbox of a WebAssembly module.
+    Component(PadComponent),
+    /// Build the policy engine `share` from the checkout.
+    Engine(PadEngine),
     /// Compile, show or explain a policy of the engine `share`.
     #[command(subcommand)]
     Policy(PadPolicy),
@@ -294,6 +298,24 @@ pub struct PadUpdate {
     pub approve: Vec<PathBuf>,
     /// Pad to write; its key is written beside it, with .key behind its name.
     #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// Options of `pad component`.
+#[derive(Debug, Args)]
+pub struct PadComponent {
+    /// The module, as a linker wrote it.
+    pub file: PathBuf,
+    /// Component to write [default: FILE with the ending .component.wasm].
+    #[arg(short, long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Options of `pad engine`.
+#[derive(Debug, Args)]
+pub struct PadEngine {
+    /// Component to write.
+    #[arg(short, long, value_name = "FILE")]
     pub out: PathBuf,
 }
 

@@ -12,6 +12,7 @@ use crate::output::Output;
 use crate::owner::Owner;
 use crate::pad::keys::MemberKeys;
 
+mod component;
 mod custodians;
 mod delegated;
 mod inspect;
@@ -40,6 +41,8 @@ pub fn run(verb: &Pad, output: &Output) -> Outcome<ExitCode> {
         Pad::Update(options) => update::run(options, output),
         Pad::Run(options) => run::run(options, output),
         Pad::Record(options) => record::run(options, output),
+        Pad::Component(options) => component::run(options, output),
+        Pad::Engine(options) => component::engine(options, output),
         Pad::Policy(verb) => policy::run(verb, output),
     }
 }

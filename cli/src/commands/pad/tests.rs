@@ -196,6 +196,27 @@ fn a_file_goes_into_a_pad_and_out_again() {
 }
 
 #[test]
+fn a_module_becomes_a_component_or_is_refused_with_a_hint() {
+    let bench = Bench::new();
+    // An empty memory, and the functions `run` of two numbers and `cabi_realloc`.
+    const MODULE: &[u8] = b"\0asm\x01\0\0\0\
+        \x01\x0e\x02\x60\x02\x7f\x7f\0\x60\x04\x7f\x7f\x7f\x7f\x01\x7f\
+        \x03\x03\x02\0\x01\x05\x03\x01\0\x01\
+        \x07\x1f\x03\x06memory\x02\0\x03run\0\0\x0ccabi_realloc\0\x01\
+        \x0a\x09\x02\x02\0\x0b\x04\0\x41\0\x0b";
+    bench.write("a.wasm", MODULE);
+    bench.run("component a.wasm");
+    bench.run("component a.wasm -o b.wasm");
+    let made = fs::read(bench.path("a.component.wasm")).unwrap();
+    assert_eq!(fs::read(bench.path("b.wasm")).unwrap(), made);
+    assert!(made.starts_with(b"\0asm\x0d\0\x01\0"));
+    assert!(bench.refused("component b.wasm -o c.wasm").contains("expected a core module"));
+    bench.write("d.wasm", "no module");
+    assert!(bench.refused("component d.wasm").contains("no WebAssembly module"));
+    assert!(!bench.path("c.wasm").exists() && !bench.path("d.component.wasm").exists());
+}
+
+#[test]
 fn a_pad_tells_a_program_the_policy_of_what_it_is_to_propose() {
     let bench = Bench::with_custodians();
     let [policy, custodian] = ["a.toml", "d.custodian"].map(|name| bench.path(name));

@@ -1,0 +1,114 @@
+//! Everything that tests run in the sandbox of Pads: `pad_programs DIRECTORY` builds it and leaves
+//! components, the table that they compute on, and the classifier's program for the host.
+//!
+//! What is written in C and C++ is compiled as the kit's page says it, around libsvm's own sources
+//! from tests.lock.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::Path;
+use std::process::ExitCode;
+
+use fs_err as fs;
+use image::pads;
+use reproducible_build::builder::Builder;
+use reproducible_build::lock::{INPUTS, LockFile, TESTS};
+use reproducible_build::progress;
+use reproducible_build::recipe::{Command, Input, Recipe};
+use reproducible_build::sandbox;
+use reproducible_build::source::Tree;
+
+/// The lock group with the compilers.
+const ROOT: &str = "wasm";
+/// Directories of `pads/` with what is compiled here.
+const SOURCES: [&str; 4] = ["include", "engines/listed", "examples/rows", "examples/svm"];
+/// Modules in C, by their source file.
+const C: [(&str, &str); 2] =
+    [("listed", "engines/listed/listed.c"), ("rows", "examples/rows/rows.c")];
+/// Modules in C++ around libsvm.
+const SVM: [(&str, &str); 3] =
+    [("train", "train.cpp"), ("query", "query.cpp"), ("fine-tune", "fine_tune.cpp")];
+/// The classifier for the host.
+const NATIVE: &str = "native";
+/// The group of tests.lock with the table, and its place there.
+const TABLE: (&str, &str) =
+    ("tables", "usr/lib/python3/dist-packages/sklearn/datasets/data/breast_cancer.csv");
+/// What authors of C and C++ give the compiler.
+const TARGET: &str = "--target=wasm32-wasip1 -O2 -I {src}/pads/include";
+/// The same for the linker: a reactor has no `main`, and a stack below all data runs into nothing.
+const LINK: &str = "-mexec-model=reactor -Wl,--strip-all,--stack-first,-z,stack-size=1048576";
+/// Our own sources have no warnings.
+const STRICT: &str = "-Wall -Wextra -Wno-unused-parameter -Werror";
+
+fn main() -> ExitCode {
+    if let Some(code) = sandbox::run_if_child() {
+        return code;
+    }
+    let done = match std::env::args_os().nth(1) {
+        Some(directory) => run(Path::new(&directory)),
+        None => Err("usage: pad_programs DIRECTORY".into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", protocol::error::chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(directory: &Path) -> Result<(), Box<dyn Error>> {
+    let checkout = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("a checkout")?;
+    let open = |file: LockFile| {
+        let lock = checkout.join("reproducible-build").join(file.lock);
+        Builder::open(&lock, progress::for_stderr())
+    };
+    let (builder, tests) = (open(INPUTS)?, open(TESTS)?);
+    fs::create_dir_all(directory)?;
+    let write = |name: &str, bytes: &[u8]| fs::write(directory.join(name), bytes);
+    let ours = Tree::of_checkout(builder.cache(), &checkout.join("pads"), &SOURCES)?;
+    let built = builder.build(&compiled(ours, tests.source("libsvm")?))?.path;
+    for (name, _) in C.iter().chain(&SVM) {
+        let file = format!("{name}.wasm");
+        write(&file, &pad_component::of_module(&fs::read(built.join(&file))?)?.bytes)?;
+    }
+    fs::copy(built.join(NATIVE), directory.join(NATIVE))?;
+    for name in [pads::ENGINE, pads::EXAMPLE] {
+        write(&format!("{name}.wasm"), &pads::component(&builder, checkout, name)?)?;
+    }
+    let (group, table) = TABLE;
+    fs::copy(tests.root(group)?.path.join(table), directory.join("table.csv"))?;
+    Ok(())
+}
+
+/// All modules in C and C++, and the classifier for the host.
+fn compiled(ours: Tree, libsvm: Tree) -> Recipe {
+    let (c, cpp) = (format!("clang-22 {TARGET}"), format!("clang++-22 -fno-exceptions {TARGET}"));
+    let svm = "-std=c++17 -I {src}/libsvm {src}/pads/examples/svm";
+    let mut script = vec![
+        format!("{c} {STRICT} -c {{src}}/pads/include/dstyx_wasi.c -o wasi.o"),
+        format!("{cpp} -w -c {{src}}/libsvm/svm.cpp -o svm.o"),
+        "clang++-22 -O2 -w -c {src}/libsvm/svm.cpp -o native.o".to_owned(),
+        format!("clang++-22 -O2 {STRICT} -static {svm}/native.cpp native.o -o {{out}}/{NATIVE}"),
+    ];
+    script.extend(C.map(|(name, file)| {
+        format!("{c} {STRICT} {LINK} {{src}}/pads/{file} wasi.o -o {{out}}/{name}.wasm")
+    }));
+    script.extend(SVM.map(|(name, file)| {
+        format!("{cpp} {STRICT} {LINK} {svm}/{file} svm.o wasi.o -o {{out}}/{name}.wasm")
+    }));
+    let modules = C.iter().chain(&SVM).map(|(name, _)| format!("{name}.wasm"));
+    Recipe {
+        name: "pad-programs".into(),
+        root: ROOT.into(),
+        sources: BTreeMap::from([
+            ("libsvm".into(), Input::Tree(libsvm)),
+            ("pads".into(), Input::Tree(ours)),
+        ]),
+        base: None,
+        steps: vec![Command::sh(script.join("\n"))],
+        env: BTreeMap::new(),
+        keep_work: false,
+        outputs: modules.chain([NATIVE.to_owned()]).collect(),
+    }
+}
