@@ -158,6 +158,10 @@ pub struct KmsStart {
     /// policy allows: it can refuse them, and allows nobody else; for the first start.
     #[arg(long, value_name = "URL", requires = "owner")]
     pub boot_auth: Option<String>,
+    /// Take the time from the majority of these servers of Network Time Security (host and port),
+    /// once for each of three to seven, instead of from the machine's clock; for the first start.
+    #[arg(long, value_name = "HOST:PORT", requires = "owner")]
+    pub time_server: Vec<String>,
     /// Address on this host where its ports are published.
     #[arg(long, default_value = "127.0.0.1", requires = "cluster")]
     pub bind: IpAddr,

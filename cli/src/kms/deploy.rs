@@ -15,7 +15,7 @@ use protocol::app_compose::ENVIRONMENT_FILE;
 use protocol::kms::{
     Address, BOOT_AUTH_VARIABLE, Cluster, DANGER_ROOT_VARIABLE, ETCD_VARIABLE, EtcdEndpoints,
     NAME_VARIABLE, OWNER_KEYS_VARIABLE, PCCS_VARIABLE, PEERS_VARIABLE, THRESHOLD_VARIABLE,
-    WebhookAddress,
+    TIME_SERVERS_VARIABLE, TimeServer, WebhookAddress,
 };
 
 use crate::app::{APP_COMPOSE_FILE, App, Asked};
@@ -42,6 +42,8 @@ pub struct Variables<'a> {
     pub boot_auth: Option<&'a WebhookAddress>,
     /// Where its processes may be; none for a KMS that is alone.
     pub peers: &'a [Address],
+    /// The time servers that it asks; none: it has its machine's clock.
+    pub time_servers: &'a [TimeServer],
 }
 
 /// Makes the app directory of a cluster's KMS anew, and its measured file.
@@ -78,7 +80,10 @@ impl Variables<'_> {
         let peers: Vec<_> = self.peers.iter().map(|peer| format!("https://{peer}")).collect();
         let peers = (!peers.is_empty()).then(|| (PEERS_VARIABLE, peers.join(",")));
         let boot_auth = self.boot_auth.map(|address| (BOOT_AUTH_VARIABLE, address.to_string()));
-        variables.extend(pccs.into_iter().chain(etcd).chain(peers).chain(boot_auth));
+        let servers: Vec<_> = self.time_servers.iter().map(ToString::to_string).collect();
+        let servers = (!servers.is_empty()).then(|| (TIME_SERVERS_VARIABLE, servers.join(",")));
+        let chosen = [pccs, etcd, peers, boot_auth, servers];
+        variables.extend(chosen.into_iter().flatten());
         variables.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
     }
 }
@@ -105,7 +110,8 @@ mod tests {
             format!("DSTYX_KMS_NAME=local\nDSTYX_KMS_OWNERS={one},{two}\nDSTYX_KMS_THRESHOLD=2\n");
         let anchor = &TrustAnchor::Intel;
         let (pccs, etcd, boot_auth, peers) = (None, None, None, &[][..]);
-        let variables = Variables { cluster: &cluster, anchor, pccs, etcd, boot_auth, peers };
+        let (cluster, time_servers) = (&cluster, &[][..]);
+        let variables = Variables { cluster, anchor, pccs, etcd, boot_auth, peers, time_servers };
         assert_eq!(variables.to_file(), fixed);
         let emulated = TrustAnchor::DangerEmulated(vec![0x30, 0x82]);
         let etcd = EtcdEndpoints::parse("http://10.0.2.2:2379,http://a:2379").unwrap();
@@ -114,12 +120,18 @@ mod tests {
         let (anchor, etcd) = (&emulated, Some(&etcd));
         let webhook = WebhookAddress::parse("http://10.0.2.2:8000").unwrap();
         let boot_auth = Some(&webhook);
-        let variables = Variables { anchor, pccs, etcd, boot_auth, peers: &peers, ..variables };
+        let time_servers =
+            &TimeServer::parse_all("time-1.example,time-2.example:1,[fd00::1]").unwrap();
+        let peers = &peers;
+        let variables =
+            Variables { anchor, pccs, etcd, boot_auth, peers, time_servers, ..variables };
         let all = variables.to_file();
         assert!(all.contains("DSTYX_KMS_ETCD=http://10.0.2.2:2379,http://a:2379\n"), "{all}");
         assert!(all.contains("DSTYX_KMS_PEERS=https://10.0.0.1:8443,https://b:8443\n"), "{all}");
         assert!(all.contains("DSTYX_KMS_DANGER_EMULATED_ROOT=MII=\n"), "{all}");
         assert!(all.contains("DSTYX_KMS_BOOT_AUTH=http://10.0.2.2:8000\n"), "{all}");
+        let servers = "time-1.example:4460,time-2.example:1,[fd00::1]:4460";
+        assert!(all.contains(&format!("DSTYX_KMS_TIME_SERVERS={servers}\n")), "{all}");
         assert!(all.contains("DSTYX_KMS_PCCS=http://10.0.2.2:8445\n"), "{all}");
     }
 }

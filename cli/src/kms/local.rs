@@ -15,7 +15,9 @@ use nix::fcntl::{Flock, FlockArg};
 use protocol::app_compose;
 use protocol::digest::{ComposeHash, OsImageHash};
 use protocol::image;
-use protocol::kms::{Address, CHANNEL_PORT, Cluster, EtcdEndpoints, KmsImage, WebhookAddress};
+use protocol::kms::{
+    Address, CHANNEL_PORT, Cluster, EtcdEndpoints, KmsImage, TimeServer, WebhookAddress,
+};
 use protocol::status::{Phase, Refusal};
 use vmm_configs::spec::Accelerator;
 
@@ -93,6 +95,8 @@ pub struct Place {
     pub peers: Vec<Address>,
     /// The webhook that it asks besides its policy, as its guest reaches it.
     pub boot_auth: Option<WebhookAddress>,
+    /// The time servers that it asks; none: it has its machine's clock.
+    pub time_servers: Vec<TimeServer>,
 }
 
 /// What a KMS is told besides the machine that it runs on.
@@ -106,6 +110,8 @@ pub struct Found {
     pub peers: Vec<Address>,
     /// The webhook that it asks besides its policy.
     pub boot_auth: Option<WebhookAddress>,
+    /// The time servers that it asks; none: it has its machine's clock.
+    pub time_servers: Vec<TimeServer>,
 }
 
 impl Place {
@@ -123,6 +129,7 @@ impl Place {
             etcd: None,
             peers: Vec::new(),
             boot_auth: None,
+            time_servers: Vec::new(),
         })
     }
 
@@ -135,8 +142,8 @@ impl Place {
         let machine = format!("{MACHINE}-{name}");
         paths::vm_directory(&machine)?; // refuses a name that none can have
         let directory = paths::data_directory()?.join(format!("{machine}-app"));
-        let Found { cluster, etcd, peers, boot_auth } = found(&directory)?;
-        Ok(Self { machine, directory, cluster, published, etcd, peers, boot_auth })
+        let Found { cluster, etcd, peers, boot_auth, time_servers } = found(&directory)?;
+        Ok(Self { machine, directory, cluster, published, etcd, peers, boot_auth, time_servers })
     }
 
     /// The port on which this process's channels are published; `None` if any will do. Where the
@@ -286,7 +293,8 @@ fn started(start: Start<'_>, place: &Place, directory: &Path, output: &Output) -
     };
     let (etcd, peers, boot_auth) = (place.etcd.as_ref(), &place.peers, place.boot_auth.as_ref());
     let (anchor, pccs) = (&anchor, pccs.as_deref());
-    let variables = Variables { cluster, anchor, pccs, etcd, boot_auth, peers };
+    let time_servers = &place.time_servers[..];
+    let variables = Variables { cluster, anchor, pccs, etcd, boot_auth, peers, time_servers };
     let app = deploy::app(&checkout, &place.directory, &variables)?;
     let parts = Parts::of(start.overrides, start.choice, &app, Images::OfKms)?;
     let mut kept = Kept::for_any_version(machine, app.settings.hash)?;

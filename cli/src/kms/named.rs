@@ -9,7 +9,7 @@ use protocol::app_compose;
 use protocol::digest::{ComposeHash, OsImageHash};
 use protocol::kms::{
     Address, BOOT_AUTH_VARIABLE, Cluster, DANGER_ROOT_VARIABLE, ETCD_VARIABLE, EtcdEndpoints,
-    KmsImage, NAME_VARIABLE, PEERS_VARIABLE, WebhookAddress,
+    KmsImage, NAME_VARIABLE, PEERS_VARIABLE, TIME_SERVERS_VARIABLE, TimeServer, WebhookAddress,
 };
 
 use super::channel::Target;
@@ -108,6 +108,8 @@ pub struct Measured {
     pub peers: Vec<Address>,
     /// The webhook that it asks besides its policy.
     pub boot_auth: Option<WebhookAddress>,
+    /// The time servers that it asks; none: it has its machine's clock.
+    pub time_servers: Vec<TimeServer>,
 }
 
 impl Measured {
@@ -141,7 +143,10 @@ impl Measured {
         let peers = peers.collect::<Result<_, _>>().hint(file.display(), HINT)?;
         let boot_auth = named(BOOT_AUTH_VARIABLE).map(|text| WebhookAddress::parse(&text));
         let boot_auth = boot_auth.transpose().hint(file.display(), HINT)?;
-        Ok(Self { compose_hash: settings.hash, cluster, emulated, etcd, peers, boot_auth })
+        let time_servers = named(TIME_SERVERS_VARIABLE).map(|text| TimeServer::parse_all(&text));
+        let time_servers = time_servers.transpose().hint(file.display(), HINT)?.unwrap_or_default();
+        let compose_hash = settings.hash;
+        Ok(Self { compose_hash, cluster, emulated, etcd, peers, boot_auth, time_servers })
     }
 }
 
@@ -176,7 +181,9 @@ mod tests {
         let found = measured(&text).unwrap();
         assert_eq!((found.cluster.name.as_str(), found.cluster.threshold), ("ours", 2));
         assert!(!found.emulated && found.etcd.is_none() && found.peers.is_empty());
-        assert!(found.boot_auth.is_none());
+        assert!(found.boot_auth.is_none() && found.time_servers.is_empty());
+        let servers = format!("{text}DSTYX_KMS_TIME_SERVERS=a.example,b.example:1,10.0.0.1\n");
+        assert_eq!(measured(&servers).unwrap().time_servers.len(), 3);
         let webhook = format!("{text}DSTYX_KMS_BOOT_AUTH=http://10.0.2.2:8000\n");
         let webhook = measured(&webhook).unwrap().boot_auth.map(|webhook| webhook.to_string());
         assert_eq!(webhook.as_deref(), Some("http://10.0.2.2:8000"));

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use protocol::digest::Ed25519Key;
-use protocol::kms::{Address, Cluster, EtcdEndpoints, StatusResponse, WebhookAddress};
+use protocol::kms::{Address, Cluster, EtcdEndpoints, StatusResponse, TimeServer, WebhookAddress};
 use protocol::prpc::Empty;
 use serde_json::json;
 
@@ -49,11 +49,11 @@ fn place(name: &str, options: &KmsStart) -> Outcome<Place> {
         match (known(directory)?, asked) {
             (Some(known), Some(asked)) if known != asked => Err(Failure::new(
                 format!(
-                    "the cluster {name} was started with other owners, peers, etcd or webhook, as {}",
+                    "the cluster {name} was started with other owners, peers, etcd, webhook or time servers, as {}",
                     known.cluster.id()
                 ),
                 format!(
-                    "leave --owner, --threshold, --etcd, --peer and --boot-auth out, or move {} away",
+                    "leave --owner, --threshold, --etcd, --peer, --boot-auth and --time-server out, or move {} away",
                     directory.display()
                 ),
             )),
@@ -71,8 +71,8 @@ fn known(directory: &Path) -> Outcome<Option<Found>> {
     if !directory.join(APP_COMPOSE_FILE).exists() {
         return Ok(None);
     }
-    let Measured { cluster, etcd, peers, boot_auth, .. } = Measured::read(directory)?;
-    Ok(Some(Found { cluster, etcd, peers, boot_auth }))
+    let Measured { cluster, etcd, peers, boot_auth, time_servers, .. } = Measured::read(directory)?;
+    Ok(Some(Found { cluster, etcd, peers, boot_auth, time_servers }))
 }
 
 fn asked(name: &str, options: &KmsStart) -> Outcome<Option<Found>> {
@@ -95,7 +95,13 @@ fn asked(name: &str, options: &KmsStart) -> Outcome<Option<Found>> {
     let boot_auth = options.boot_auth.as_ref();
     let boot_auth = boot_auth.map(|url| WebhookAddress::parse(&for_guest(url))).transpose();
     let boot_auth = boot_auth.hint("--boot-auth", "write http://HOST:PORT, without /bootAuth")?;
-    Ok(Some(Found { cluster, etcd: etcd(&options.etcd)?, peers, boot_auth }))
+    let etcd = etcd(&options.etcd)?;
+    let time_servers = match options.time_server.is_empty() {
+        true => Vec::new(),
+        false => TimeServer::parse_all(&options.time_server.join(","))
+            .hint("--time-server", "write HOST:PORT, once for each of three to seven servers")?,
+    };
+    Ok(Some(Found { cluster, etcd, peers, boot_auth, time_servers }))
 }
 
 /// The members as the KMS's guest reaches them.
