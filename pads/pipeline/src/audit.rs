@@ -22,14 +22,16 @@ const LABEL: &[u8] = b"dstyx-pad-audit-1";
 /// Events of one entry: a run proposes at most 64 outputs.
 const MAX_EVENTS: usize = 128;
 /// Reasons of one event; a dataset of 10,000 Pads may have as many, of which the first ones tell
-/// enough.
-const MAX_REASONS: usize = 32;
+/// enough. A reader's own come first.
+const MAX_REASONS: usize = 8;
 /// Bytes of a reason.
-const MAX_REASON_BYTES: usize = 1024;
+const MAX_REASON_BYTES: usize = 320;
+/// Own Pads that an entry lists: a delegator keeps every entry, and takes 16 KiB of one.
+const MAX_LISTED: usize = 128;
 /// Engines of one run.
 const MAX_ENGINES: usize = 1024;
-/// Largest entry: the most Pads of one custodian, and reasons.
-pub const MAX_ENTRY_BYTES: usize = 4 << 20;
+/// Largest entry: the most listed Pads, engines and reasons of several refusals.
+pub const MAX_ENTRY_BYTES: usize = 64 << 10;
 
 /// An entry as one custodian reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +48,7 @@ pub struct Entry {
     pub owner: Option<CustodianId>,
     /// The engines of the run.
     pub engines: Vec<Sha256Digest>,
-    /// The custodian's own Pads in the dataset.
+    /// The custodian's own Pads in the dataset, of which there are more if 128 are listed.
     pub pads: Vec<PadDigest>,
     /// How many Pads the dataset has.
     pub all_pads: u64,
@@ -77,6 +79,13 @@ pub enum Event {
     },
     /// An output does not leave.
     OutputRefused(Vec<String>),
+    /// The Pad has other policies now.
+    Updated {
+        /// Its new digest.
+        digest: PadDigest,
+    },
+    /// The Pad keeps its policies.
+    UpdateRefused(Vec<String>),
 }
 
 /// A decision with refusals that are not yet written for anybody.
@@ -86,6 +95,8 @@ pub(crate) enum Decision {
     PadAllowed { id: PadId, digest: PadDigest, custodian: CustodianId },
     PlainAllowed { sealed: Sha256Digest },
     OutputRefused(Vec<Refusal>),
+    Updated { digest: PadDigest },
+    UpdateRefused(Vec<Refusal>),
 }
 
 /// The record of one run.
@@ -157,7 +168,7 @@ impl Journal {
             program: run.program,
             owner: run.owner,
             engines: engines.to_vec(),
-            pads: own.map(|(digest, _)| *digest).collect(),
+            pads: own.map(|(digest, _)| *digest).take(MAX_LISTED).collect(),
             all_pads: self.pads.len() as u64,
             events: self.pending.iter().map(|decision| decision.shown_to(reader)).collect(),
         }
@@ -185,19 +196,29 @@ impl Decision {
             }
             Self::PlainAllowed { sealed } => Event::PlainAllowed { sealed: *sealed },
             Self::OutputRefused(refusals) => Event::OutputRefused(reasons(refusals, reader)),
+            Self::Updated { digest } => Event::Updated { digest: *digest },
+            Self::UpdateRefused(refusals) => Event::UpdateRefused(reasons(refusals, reader)),
         }
     }
 }
 
 /// Reasons about Pads of others stay theirs: a figure tells about their data.
 fn reasons(refusals: &[Refusal], reader: &CustodianId) -> Vec<String> {
-    let shown = refusals.iter().take(MAX_REASONS).map(|refusal| match &refusal.pad {
-        Some(pad) if pad.custodian != *reader => {
-            format!("refused for a Pad of {}", pad.custodian.shown())
-        }
-        _ => refusal.to_string(),
-    });
-    shown.map(|text| text.chars().take(MAX_REASON_BYTES / 4).collect()).collect()
+    let is_others = |refusal: &&Refusal| refusal.pad.is_some_and(|pad| pad.custodian != *reader);
+    let own = refusals.iter().filter(|refusal| !is_others(refusal)).map(Refusal::to_string);
+    let others = refusals.iter().filter(is_others).filter_map(|refusal| refusal.pad);
+    let others = others.map(|pad| format!("refused for a Pad of {}", pad.custodian.shown()));
+    let shown = own.chain(others).take(MAX_REASONS);
+    shown.map(|text| short(&text)).collect()
+}
+
+/// A text within its budget.
+fn short(text: &str) -> String {
+    let mut end = text.len().min(MAX_REASON_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
 }
 
 impl Entry {
@@ -255,7 +276,7 @@ impl Entry {
         let engines =
             many(reader, "entry: engines", MAX_ENGINES, |reader| digest(reader, "entry: engine"))?;
         map.required(reader, 7)?;
-        let pads = many(reader, "entry: Pads", MAX_PADS, |reader| {
+        let pads = many(reader, "entry: Pads", MAX_LISTED, |reader| {
             digest(reader, "entry: Pad").map(PadDigest)
         })?;
         map.required(reader, 8)?;
@@ -304,12 +325,16 @@ impl Event {
                 writer.array(2).uint(4).bytes(sealed.as_bytes());
             }
             Self::OutputRefused(reasons) => write_reasons(writer.array(2).uint(5), reasons),
+            Self::Updated { digest } => {
+                writer.array(2).uint(6).bytes(digest.0.as_bytes());
+            }
+            Self::UpdateRefused(reasons) => write_reasons(writer.array(2).uint(7), reasons),
         }
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, EntryError> {
         let items = reader.array("event", 1..=4)?;
-        let kind = reader.uint("event: kind", 1..=5)?;
+        let kind = reader.uint("event: kind", 1..=7)?;
         match (kind, items) {
             (1, 1) => Ok(Self::DatasetAllowed),
             (2, 2) => read_reasons(reader).map(Self::DatasetRefused),
@@ -324,6 +349,8 @@ impl Event {
             }
             (4, 2) => Ok(Self::PlainAllowed { sealed: digest(reader, "event: result")? }),
             (5, 2) => read_reasons(reader).map(Self::OutputRefused),
+            (6, 2) => Ok(Self::Updated { digest: PadDigest(digest(reader, "event: Pad")?) }),
+            (7, 2) => read_reasons(reader).map(Self::UpdateRefused),
             _ => Err(EntryError::Event(kind)),
         }
     }

@@ -8,10 +8,10 @@ use std::ops::RangeInclusive;
 
 use pad_format::metadata::{KeyId, MAX_KEY_ID_BYTES, MAX_METADATA_BYTES, MAX_URI_BYTES, Metadata};
 use pad_format::run::{MAX_PADS, RunId};
-use pad_format::{CustodianId, DataKey, PadDigest, PadId, Uuid, enrolment, run};
+use pad_format::{CustodianId, DataKey, PadDigest, PadId, Uuid, enrolment, run, update};
 use pad_run::codec::{bytes, many, option, put, put_many, put_option, text};
 use pad_run::frames::{Frame, FrameError};
-use pad_run::{Limits, MAX_PLAIN_BYTES, MAX_WINDOW_BYTES};
+use pad_run::{Contents, Limits, MAX_PLAIN_BYTES, MAX_WINDOW_BYTES};
 use protocol::channel::EXPORTER_BYTES;
 use protocol::digest::Sha256Digest;
 use protocol::reader::Reader;
@@ -32,6 +32,8 @@ const MAX_PARTIES: usize = 1024;
 const MAX_USES: usize = 100_000;
 /// Bytes of a reason.
 const MAX_REASON_BYTES: usize = 4096;
+/// Bytes of a sealed entry.
+const MAX_RECORD_BYTES: usize = MAX_ENTRY_BYTES + 64;
 /// Bytes of a path.
 const MAX_PATH_BYTES: usize = 4096;
 
@@ -43,6 +45,9 @@ pub enum Command {
     Draw(u64),
     /// A run. The program, the engines and the Pads follow as open files.
     Submit(Box<Submitted>),
+    /// Other policies for the one Pad of a run without a program. The engines, the Pad and the file
+    /// that the new Pad is written to follow as open files.
+    Update(Box<Replacement>),
     /// Keys that were released.
     Keys(Vec<ReleasedKey>),
     /// What was asked for is done.
@@ -83,6 +88,17 @@ pub struct Submitted {
     pub parties: Vec<(Vec<u8>, String)>,
 }
 
+/// Other policies for a Pad.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replacement {
+    /// The run, which has one Pad.
+    pub run: Submitted,
+    /// The new policies, without attributes.
+    pub contents: Contents,
+    /// The signed update.
+    pub signed: Vec<u8>,
+}
+
 /// What `pad-runner` says.
 pub enum Report {
     /// A run id.
@@ -95,6 +111,8 @@ pub enum Report {
     Keep(Box<KeyToKeep>),
     /// Gives an entry of the audit record away.
     Audit(AuditEntry),
+    /// Gives the new key of a Pad with other policies away.
+    Update(Box<KeyOfUpdate>),
     /// A new Pad of this length leaves, whose bytes follow.
     Pad(u64),
     /// A sealed result of this length leaves, whose bytes follow.
@@ -128,12 +146,28 @@ pub struct KeyToKeep {
     pub parents: Vec<PadDigest>,
 }
 
+/// The new key of a Pad with other policies, as it is sent.
+#[derive(PartialEq, Eq)]
+pub struct KeyOfUpdate {
+    /// The run that replaced them.
+    pub run: RunId,
+    /// The Pad under its old key.
+    pub old: WantedPad,
+    /// The id of the new key.
+    pub key_id: KeyId,
+    /// The new key.
+    pub key: Zeroizing<[u8; 32]>,
+    /// The signed update.
+    pub signed: Vec<u8>,
+}
+
 const BEGIN: u8 = 1;
 const DRAW: u8 = 2;
 const SUBMIT: u8 = 3;
 const KEYS: u8 = 4;
 const DONE: u8 = 5;
 const DENIED: u8 = 6;
+const UPDATE: u8 = 7;
 
 const DENIED_PAD: u8 = 0;
 const DENIED_USE: u8 = 1;
@@ -144,7 +178,7 @@ impl Frame for Command {
         match kind {
             BEGIN => Some(1..=1 + 4 + MAX_PATH_BYTES + 32),
             DRAW => Some(8..=8),
-            SUBMIT => Some(1..=MAX_BYTES),
+            SUBMIT | UPDATE => Some(1..=MAX_BYTES),
             KEYS => Some(4..=4 + MAX_PADS * 64),
             DONE => Some(0..=0),
             DENIED => Some(1..=1 + 8 + 4 + MAX_REASON_BYTES),
@@ -161,6 +195,7 @@ impl Frame for Command {
             .map(Self::Begin),
             DRAW => Ok(Self::Draw(reader.u64("time")?)),
             SUBMIT => Submitted::read(reader).map(|submitted| Self::Submit(Box::new(submitted))),
+            UPDATE => Replacement::read(reader).map(|update| Self::Update(Box::new(update))),
             KEYS => many(reader, "keys", MAX_PADS, |reader| {
                 let key = DataKey::from_bytes(Zeroizing::new(reader.array("key")?));
                 Ok(ReleasedKey { key, from: digest(reader, "key: delegator")? })
@@ -188,6 +223,10 @@ impl Frame for Command {
             Self::Submit(submitted) => {
                 submitted.write(to);
                 SUBMIT
+            }
+            Self::Update(update) => {
+                update.write(to);
+                UPDATE
             }
             Self::Keys(keys) => {
                 put_many(to, keys, |to, released| {
@@ -258,6 +297,22 @@ impl Submitted {
     }
 }
 
+impl Replacement {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
+        Ok(Self {
+            run: Submitted::read(reader)?,
+            contents: Contents::read(reader)?,
+            signed: bytes(reader, "signed update", update::MAX_BYTES)?,
+        })
+    }
+
+    fn write(&self, to: &mut Vec<u8>) {
+        self.run.write(to);
+        self.contents.write(to);
+        put(to, &self.signed);
+    }
+}
+
 fn denied(reader: &mut Reader<'_>) -> Result<Denied, FrameError> {
     match reader.u8("denied")? {
         DENIED_PAD => Ok(Denied::Pad {
@@ -304,12 +359,13 @@ const PLAIN: u8 = 135;
 const PART: u8 = 136;
 const REFUSAL: u8 = 137;
 const ENDED: u8 = 138;
+const ASK_UPDATE: u8 = 139;
 
 impl Frame for Report {
     fn lengths(kind: u8) -> Option<RangeInclusive<usize>> {
         match kind {
             DRAWN => Some(16..=16),
-            ASK_KEYS | ASK_SPEND | ASK_KEEP | ASK_AUDIT => Some(1..=MAX_BYTES),
+            ASK_KEYS | ASK_SPEND | ASK_KEEP | ASK_AUDIT | ASK_UPDATE => Some(1..=MAX_BYTES),
             PAD | PLAIN => Some(8..=8),
             PART => Some(1..=MAX_WINDOW_BYTES as usize),
             REFUSAL => Some(4..=4 + MAX_REASON_BYTES),
@@ -328,6 +384,7 @@ impl Frame for Report {
             }
             ASK_KEEP => KeyToKeep::read(reader).map(|key| Self::Keep(Box::new(key))),
             ASK_AUDIT => read_entry(reader).map(Self::Audit),
+            ASK_UPDATE => KeyOfUpdate::read(reader).map(|key| Self::Update(Box::new(key))),
             PAD => Ok(Self::Pad(reader.u64("length")?)),
             PLAIN => Ok(Self::Plain(reader.u64("length")?)),
             PART => Ok(Self::Part(Zeroizing::new(reader.rest().to_vec()))),
@@ -363,6 +420,10 @@ impl Frame for Report {
                 write_entry(to, entry);
                 ASK_AUDIT
             }
+            Self::Update(key) => {
+                key.write(to);
+                ASK_UPDATE
+            }
             Self::Pad(length) => {
                 to.extend(length.to_le_bytes());
                 PAD
@@ -395,13 +456,20 @@ fn read_request(reader: &mut Reader<'_>) -> Result<KeyRequest, FrameError> {
         program: digest(reader, "program")?,
         owner: option(reader, "owner", |reader| digest(reader, "owner").map(CustodianId))?,
         engines: many(reader, "engines", MAX_ENGINES, |reader| digest(reader, "engine"))?,
-        pads: many(reader, "Pads", MAX_PADS, |reader| {
-            let pad = PadDigest(digest(reader, "Pad")?);
-            let metadata = bytes(reader, "metadata", MAX_METADATA_BYTES)?;
-            let metadata = Metadata::parse(&metadata).map_err(|error| value("metadata", &error))?;
-            Ok(WantedPad { digest: pad, metadata })
-        })?,
+        pads: many(reader, "Pads", MAX_PADS, read_wanted)?,
     })
+}
+
+fn read_wanted(reader: &mut Reader<'_>) -> Result<WantedPad, FrameError> {
+    let pad = PadDigest(digest(reader, "Pad")?);
+    let metadata = bytes(reader, "metadata", MAX_METADATA_BYTES)?;
+    let metadata = Metadata::parse(&metadata).map_err(|error| value("metadata", &error))?;
+    Ok(WantedPad { digest: pad, metadata })
+}
+
+fn write_wanted(to: &mut Vec<u8>, pad: &WantedPad) {
+    to.extend(pad.digest.0.0);
+    put(to, &pad.metadata.to_bytes());
 }
 
 fn write_request(to: &mut Vec<u8>, request: &KeyRequest) {
@@ -409,10 +477,7 @@ fn write_request(to: &mut Vec<u8>, request: &KeyRequest) {
     to.extend(request.program.0);
     put_option(to, request.owner.as_ref(), |to, owner| to.extend(owner.0.0));
     put_many(to, &request.engines, |to, engine| to.extend(engine.0));
-    put_many(to, &request.pads, |to, pad| {
-        to.extend(pad.digest.0.0);
-        put(to, &pad.metadata.to_bytes());
-    });
+    put_many(to, &request.pads, write_wanted);
 }
 
 fn read_spend(reader: &mut Reader<'_>) -> Result<Spend, FrameError> {
@@ -444,11 +509,10 @@ impl KeyToKeep {
         let run = RunId(reader.array("run id")?);
         let pad_id = Uuid::from_bytes(reader.array("Pad")?).and_then(PadId::new);
         let pad_id = pad_id.map_err(|error| value("Pad", &error))?;
-        let key_id = KeyId::new(&bytes(reader, "key id", MAX_KEY_ID_BYTES)?);
         Ok(Self {
             run,
             pad_id,
-            key_id: key_id.map_err(|error| value("key id", &error))?,
+            key_id: read_key_id(reader)?,
             key: Zeroizing::new(reader.array("key")?),
             custodian: CustodianId(digest(reader, "custodian")?),
             key_provider_id: digest(reader, "delegator")?,
@@ -471,6 +535,31 @@ impl KeyToKeep {
     }
 }
 
+impl KeyOfUpdate {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
+        Ok(Self {
+            run: RunId(reader.array("run id")?),
+            old: read_wanted(reader)?,
+            key_id: read_key_id(reader)?,
+            key: Zeroizing::new(reader.array("key")?),
+            signed: bytes(reader, "signed update", update::MAX_BYTES)?,
+        })
+    }
+
+    fn write(&self, to: &mut Vec<u8>) {
+        to.extend(self.run.0);
+        write_wanted(to, &self.old);
+        put(to, self.key_id.as_bytes());
+        to.extend(self.key.iter());
+        put(to, &self.signed);
+    }
+}
+
+fn read_key_id(reader: &mut Reader<'_>) -> Result<KeyId, FrameError> {
+    let key_id = KeyId::new(&bytes(reader, "key id", MAX_KEY_ID_BYTES)?);
+    key_id.map_err(|error| value("key id", &error))
+}
+
 fn read_entry(reader: &mut Reader<'_>) -> Result<AuditEntry, FrameError> {
     Ok(AuditEntry {
         run: RunId(reader.array("run id")?),
@@ -481,7 +570,7 @@ fn read_entry(reader: &mut Reader<'_>) -> Result<AuditEntry, FrameError> {
             Ok(SealedRecord {
                 custodian: CustodianId(digest(reader, "record: custodian")?),
                 key_provider_id: digest(reader, "record: delegator")?,
-                bytes: bytes(reader, "record", MAX_ENTRY_BYTES)?,
+                bytes: bytes(reader, "record", MAX_RECORD_BYTES)?,
             })
         })?,
     })
@@ -521,151 +610,4 @@ fn value(field: &'static str, error: &dyn std::error::Error) -> FrameError {
 }
 
 #[cfg(test)]
-mod tests {
-    use pad_run::frames::{HEAD_BYTES, body_bytes, decode, encode};
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::world::{A, DELEGATOR, OTHER, SHARE, TRAINER, id, pad, policy, training};
-
-    fn again<F: Frame>(frame: &F) -> Vec<u8> {
-        let bytes = encode(frame);
-        let (head, body) = bytes.split_first_chunk().unwrap();
-        let read = decode::<F>(*head, body).unwrap();
-        for cut in 0..body.len() {
-            let mut shorter = *head;
-            shorter[1..].copy_from_slice(&(cut as u32).to_le_bytes());
-            assert!(decode::<F>(shorter, &body[..cut]).is_err(), "{cut}");
-        }
-        encode(&read).to_vec()
-    }
-
-    fn commands() -> Vec<Command> {
-        let cache = Cache { path: "/cache".into(), key: Zeroizing::new([7; 32]) };
-        let submitted = Submitted {
-            id: RunId([1; 16]),
-            exporter: [2; 32],
-            now: 3,
-            limits: Limits::default(),
-            engines: 2,
-            pads: 3,
-            plain: Some(Zeroizing::new(vec![4; 5])),
-            signed: Some(vec![6]),
-            parties: vec![(vec![7; 8], "https://delegator.example".into())],
-        };
-        let key = DataKey::from_bytes(Zeroizing::new([9; 32]));
-        vec![
-            Command::Begin(None),
-            Command::Begin(Some(cache)),
-            Command::Draw(10),
-            Command::Submit(Box::new(submitted)),
-            Command::Keys(vec![ReleasedKey { key, from: DELEGATOR }]),
-            Command::Done,
-            Command::Denied(Denied::Pad { index: 3, reason: "engine".into() }),
-            Command::Denied(Denied::Use { index: 0 }),
-            Command::Denied(Denied::Failed("away".into())),
-        ]
-    }
-
-    fn reports() -> Vec<Report> {
-        let stored = pad(A, vec![policy(&training(60))], 1, b"data");
-        let wanted =
-            WantedPad { digest: stored.digest, metadata: stored.sealed().claimed().clone() };
-        let quota = QuotaUse { account: [1; 16], owner: id(A), uses: 2, period_secs: 3 };
-        let record =
-            SealedRecord { custodian: id(A), key_provider_id: DELEGATOR, bytes: vec![1, 2] };
-        vec![
-            Report::Drawn(RunId([1; 16])),
-            Report::Keys(KeyRequest {
-                run: RunId([1; 16]),
-                program: TRAINER,
-                owner: Some(id(A)),
-                engines: vec![OTHER, SHARE],
-                pads: vec![wanted],
-            }),
-            Report::Spend(
-                RunId([1; 16]),
-                vec![Spend { key_provider_id: DELEGATOR, engine: SHARE, custodian: id(A), quota }],
-            ),
-            Report::Keep(Box::new(KeyToKeep {
-                run: RunId([1; 16]),
-                pad_id: PadId::generate().unwrap(),
-                key_id: KeyId::new(b"key").unwrap(),
-                key: Zeroizing::new([5; 32]),
-                custodian: id(A),
-                key_provider_id: DELEGATOR,
-                engines: vec![SHARE],
-                parents: vec![stored.digest],
-            })),
-            Report::Audit(AuditEntry {
-                run: RunId([1; 16]),
-                sequence: 2,
-                previous: OTHER,
-                head: SHARE,
-                records: vec![record],
-            }),
-            Report::Pad(7),
-            Report::Plain(8),
-            Report::Part(Zeroizing::new(vec![1])),
-            Report::Refusal("no".into()),
-            Report::Ended(Ok(())),
-            Report::Ended(Err("the program trapped".into())),
-        ]
-    }
-
-    #[test]
-    fn every_frame_is_read_as_it_was_written() {
-        for command in commands() {
-            assert_eq!(again(&command), *encode(&command));
-        }
-        for report in reports() {
-            // A shorter part is a part.
-            if !matches!(report, Report::Part(_)) {
-                assert_eq!(again(&report), *encode(&report));
-            }
-        }
-    }
-
-    #[test]
-    fn a_reason_is_cut_between_characters() {
-        let long = "é".repeat(MAX_REASON_BYTES);
-        let bytes = encode(&Report::Refusal(long));
-        let (head, body) = bytes.split_first_chunk().unwrap();
-        let Ok(Report::Refusal(read)) = decode(*head, body) else { panic!("a refusal") };
-        assert_eq!(read.len(), MAX_REASON_BYTES);
-    }
-
-    #[test]
-    fn lengths_and_counts_are_not_believed() {
-        let head = |kind: u8, length: u32| {
-            let mut head = [kind; HEAD_BYTES];
-            head[1..].copy_from_slice(&length.to_le_bytes());
-            head
-        };
-        for kind in 0..=u8::MAX {
-            assert!(body_bytes::<Command>(head(kind, u32::MAX)).is_err());
-            assert!(body_bytes::<Report>(head(kind, u32::MAX)).is_err());
-        }
-        let many = u32::MAX.to_le_bytes();
-        let keys = decode::<Command>(head(KEYS, 4), &many);
-        assert!(matches!(keys, Err(FrameError::Budget { field: "keys", .. })));
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_read_has_one_spelling(
-            kind in any::<u8>(),
-            body in prop::collection::vec(any::<u8>(), 0..300),
-        ) {
-            let mut head = [kind; HEAD_BYTES];
-            head[1..].copy_from_slice(&(body.len() as u32).to_le_bytes());
-            let bytes = [&head[..], &body].concat();
-            if let Ok(command) = decode::<Command>(head, &body) {
-                prop_assert_eq!(&encode(&command)[..], &bytes[..]);
-            }
-            if let Ok(report) = decode::<Report>(head, &body) {
-                prop_assert_eq!(&encode(&report)[..], &bytes[..]);
-            }
-        }
-    }
-}
+mod tests;

@@ -150,13 +150,16 @@ fn claims<R: Read + Seek>(facts: &Facts, pads: &[SealedPad<R>]) -> Vec<Refusal> 
 }
 
 /// The delegator in the metadata is a hint of whoever carries the Pad.
-fn delegator_of<R: Read + Seek>(facts: &Facts, pad: &SealedPad<R>) -> Result<(), Reason> {
+pub(crate) fn delegator_of<R: Read + Seek>(
+    facts: &Facts,
+    pad: &SealedPad<R>,
+) -> Result<(), Reason> {
     let expected = facts.party(&pad.claimed().custodian)?.key_provider_id;
     let found = pad.claimed().delegator.key_provider_id;
     unless(found == expected, || Reason::OtherDelegator { found, expected })
 }
 
-fn keys<R: Read + Seek>(
+pub(crate) fn keys<R: Read + Seek>(
     facts: &Facts,
     pads: &[SealedPad<R>],
     delegator: &mut dyn Delegator,
@@ -178,7 +181,7 @@ fn keys<R: Read + Seek>(
 }
 
 /// Opens policies and attributes with a key of the right delegator.
-fn open<R: Read + Seek>(
+pub(crate) fn open<R: Read + Seek>(
     facts: &Facts,
     pad: SealedPad<R>,
     released: ReleasedKey,
@@ -197,12 +200,12 @@ fn opened<R: Read + Seek>(pad: SealedPad<R>, key: &DataKey) -> Result<OpenedPad<
     pad.open(key).map_err(|error| Reason::Sealed(error.to_string()))
 }
 
-fn named<R: Read + Seek>(pad: &SealedPad<R>) -> NamedPad {
+pub(crate) fn named<R: Read + Seek>(pad: &SealedPad<R>) -> NamedPad {
     let metadata = pad.claimed();
     NamedPad { id: metadata.pad_id, digest: pad.digest(), custodian: metadata.custodian }
 }
 
-fn view<R: Read + Seek>(pad: &OpenedPad<R>) -> PadView {
+pub(crate) fn view<R: Read + Seek>(pad: &OpenedPad<R>) -> PadView {
     PadView {
         id: pad.metadata().pad_id,
         digest: pad.digest(),
@@ -212,7 +215,7 @@ fn view<R: Read + Seek>(pad: &OpenedPad<R>) -> PadView {
 }
 
 impl PadView {
-    fn named(&self) -> NamedPad {
+    pub(crate) fn named(&self) -> NamedPad {
         NamedPad { id: self.id, digest: self.digest, custodian: self.custodian }
     }
 }
@@ -302,15 +305,8 @@ fn broken(
     refusal: Option<RuleRefusal>,
 ) -> Reason {
     let refusal = refusal.unwrap_or(RuleRefusal { code: 0, rule: None });
-    Reason::Rule {
-        rule: Broken {
-            engine: *engine,
-            code: refusal.code,
-            name: pad_rules::Code::of_number(refusal.code).map(pad_rules::Code::name),
-            rule: refusal.rule,
-            figure: figure::of(&refusal, pad, &facts.run, pads, output),
-        },
-    }
+    let figure = figure::of(&refusal, pad, &facts.run, pads, output);
+    Reason::Rule { rule: Broken::of(*engine, &refusal, figure) }
 }
 
 impl<R: Read + Seek> CheckedDataset<R> {

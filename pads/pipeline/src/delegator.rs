@@ -36,6 +36,16 @@ pub trait Delegator {
     /// # Errors
     /// If a delegator did not take it.
     fn audit(&mut self, entry: &AuditEntry) -> Result<(), Denied>;
+
+    /// Takes the new key of a Pad whose policies were replaced, and gives the old one to nobody any
+    /// more.
+    ///
+    /// # Errors
+    /// If the custodian's delegator did not do both; one that does neither, as this one, refuses.
+    fn update(&mut self, new: &UpdatedKey<'_>) -> Result<(), Denied> {
+        let _ = new;
+        Err(Denied::Failed("policies are not replaced by this delegator".to_owned()))
+    }
 }
 
 /// A question for keys.
@@ -43,7 +53,7 @@ pub trait Delegator {
 pub struct KeyRequest {
     /// The run.
     pub run: RunId,
-    /// SHA-256 of the program.
+    /// SHA-256 of the program; all zero where policies are replaced and no program runs.
     pub program: Sha256Digest,
     /// The program's owner, whose signature was verified.
     pub owner: Option<CustodianId>,
@@ -90,7 +100,7 @@ pub struct Spend {
     pub key_provider_id: Sha256Digest,
     /// The engine that asks for it; accounts of different engines are never the same one.
     pub engine: Sha256Digest,
-    /// The custodian whose Pad's policy asks for it.
+    /// The custodian whose Pad's policy asks for it; each has accounts of its own.
     pub custodian: CustodianId,
     /// The quota.
     pub quota: QuotaUse,
@@ -114,6 +124,20 @@ pub struct NewKey<'a> {
     pub engines: Vec<Sha256Digest>,
     /// The Pads that it was made from.
     pub parents: Vec<PadDigest>,
+}
+
+/// The new key of a Pad whose owners agreed on other policies.
+pub struct UpdatedKey<'a> {
+    /// The run that replaced them.
+    pub run: RunId,
+    /// The Pad under its old key.
+    pub old: WantedPad,
+    /// The id under which the delegator is to keep the new key.
+    pub key_id: KeyId,
+    /// The new key.
+    pub key: &'a DataKey,
+    /// The signed update, which was verified; that its owners are enough, the engines said.
+    pub signed: Vec<u8>,
 }
 
 /// One link of a run's audit record.

@@ -38,6 +38,16 @@ pub trait Engines {
         asked: &[u32],
         output: &OutputView,
     ) -> Result<Vec<Answer>, EngineFailed>;
+
+    /// Asks whether other policies may replace those of a Pad.
+    ///
+    /// # Errors
+    /// If the engine gives no answer.
+    fn check_update(
+        &mut self,
+        engine: &Sha256Digest,
+        update: &UpdateView,
+    ) -> Result<Answer, EngineFailed>;
 }
 
 /// A run, as engines see it.
@@ -82,6 +92,16 @@ pub struct OutputView {
     pub attributes: Vec<Attribute>,
     /// Its data.
     pub data: ProposedData,
+}
+
+/// Other policies for a Pad.
+pub struct UpdateView {
+    /// The Pad, with the policies that are in force.
+    pub pad: PadView,
+    /// The policies that are to replace them.
+    pub policies: Vec<Policy>,
+    /// The owners whose signatures over the update were verified, ascending.
+    pub owners: Vec<CustodianId>,
 }
 
 /// An engine's answer for one Pad.

@@ -3,6 +3,7 @@
 mod outputs;
 mod owners;
 mod records;
+mod updates;
 
 use std::io::Cursor;
 

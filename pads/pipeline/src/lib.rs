@@ -24,6 +24,7 @@ pub mod questions;
 pub mod refusal;
 pub mod session;
 pub mod submission;
+pub mod update;
 
 #[cfg(test)]
 mod hostile;

@@ -305,7 +305,11 @@ fn any_metadata(custodian: CustodianId, party: &Party) -> Result<Metadata, Reaso
     })
 }
 
-fn policy(policy: pad_run::Policy) -> Result<Policy, Reason> {
+/// A policy as a program or submitter states it, if it is one that a Pad can have.
+///
+/// # Errors
+/// If its type is no UUID or its name none.
+pub fn policy(policy: pad_run::Policy) -> Result<Policy, Reason> {
     let refused = |error: &dyn std::error::Error| Reason::Output(error.to_string());
     Ok(Policy {
         policy_type: Uuid::from_bytes(policy.policy_type).map_err(|error| refused(&error))?,
@@ -315,6 +319,18 @@ fn policy(policy: pad_run::Policy) -> Result<Policy, Reason> {
         program_constraint: policy.program_constraint,
         output_constraint: policy.output_constraint,
     })
+}
+
+/// The same the other way.
+pub fn stated(policy: &Policy) -> pad_run::Policy {
+    pad_run::Policy {
+        engine: policy.engine.0,
+        policy_type: *policy.policy_type.as_bytes(),
+        input_id: policy.input_id.as_str().to_owned(),
+        input_constraint: policy.input_constraint.clone(),
+        program_constraint: policy.program_constraint.clone(),
+        output_constraint: policy.output_constraint.clone(),
+    }
 }
 
 fn attribute(stated: pad_run::Attribute, program: Sha256Digest) -> Result<Attribute, Reason> {

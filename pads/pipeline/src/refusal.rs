@@ -6,11 +6,12 @@ use std::fmt;
 
 use pad_format::enrolment::EnrolmentError;
 use pad_format::run::RunError;
+use pad_format::update::UpdateError;
 use pad_format::{CustodianId, PadDigest, PadId};
 use protocol::digest::Sha256Digest;
 
 use crate::delegator::{Denied, QuotaUse};
-use crate::engines::{EngineFailed, Part};
+use crate::engines::{EngineFailed, Part, RuleRefusal};
 use crate::figure::Figure;
 
 /// Which Pad a refusal is about.
@@ -150,6 +151,9 @@ pub enum Reason {
     /// a plain result for nobody
     #[error("a result in plain is for the program's owner, who is not proved")]
     PlainForNobody,
+    /// owners who did not sign this update
+    #[error(transparent)]
+    Update(#[from] UpdateError),
     /// a Pad that could not be packed
     #[error("pack the output: {0}")]
     Pack(String),
@@ -168,6 +172,14 @@ pub struct Broken {
     pub rule: Option<(Part, u16)>,
     /// What the middleware computed.
     pub figure: Option<Figure>,
+}
+
+impl Broken {
+    pub(crate) fn of(engine: Sha256Digest, refusal: &RuleRefusal, figure: Option<Figure>) -> Self {
+        let code = refusal.code;
+        let name = pad_rules::Code::of_number(code).map(pad_rules::Code::name);
+        Self { engine, code, name, rule: refusal.rule, figure }
+    }
 }
 
 fn rate_limit() -> &'static str {

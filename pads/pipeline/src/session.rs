@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::dataset::{CheckedDataset, Dataset, OpenDataset};
 use crate::delegator::Delegator;
 use crate::engines::{Engines, PadView};
-use crate::output::Output;
+use crate::output::{Output, stated};
 use crate::refusal::{Reason, Refusal};
 use crate::submission::Accepted;
 
@@ -153,14 +153,7 @@ impl<R: Read + Seek> Judge for Session<'_, R> {
 }
 
 fn shown(pad: &PadView) -> pad_run::Contents {
-    let policies = pad.contents.policies.iter().map(|policy| pad_run::Policy {
-        engine: policy.engine.0,
-        policy_type: *policy.policy_type.as_bytes(),
-        input_id: policy.input_id.as_str().to_owned(),
-        input_constraint: policy.input_constraint.clone(),
-        program_constraint: policy.program_constraint.clone(),
-        output_constraint: policy.output_constraint.clone(),
-    });
+    let policies = pad.contents.policies.iter().map(stated);
     let attributes = pad.contents.attributes.iter().map(|attribute| pad_run::Attribute {
         name: attribute.name.as_str().to_owned(),
         value: match &attribute.value {

@@ -25,12 +25,14 @@ use protocol::digest::{Ed25519Key, Sha256Digest};
 use zeroize::Zeroizing;
 
 use crate::delegator::{
-    AuditEntry, Delegator, Denied, KeyRequest, NewKey, QuotaUse, ReleasedKey, Spend,
+    AuditEntry, Delegator, Denied, KeyRequest, NewKey, QuotaUse, ReleasedKey, Spend, UpdatedKey,
 };
 use crate::engines::{
     Answer, EngineFailed, Engines, OutputView, PadView, Part, PlainInput, RuleRefusal, RunView,
+    UpdateView,
 };
 use crate::figure;
+use crate::output::stated;
 use crate::submission::{Runs, Submission};
 
 pub const NOW: u64 = 1_800_000_000;
@@ -265,6 +267,7 @@ pub enum Step {
     Spend,
     Audit,
     Keep,
+    Update,
 }
 
 /// A key that was kept for a new Pad.
@@ -280,7 +283,7 @@ pub struct Kept {
 #[derive(Default)]
 pub struct Delegation {
     keys: BTreeMap<PadDigest, (Stored, Sha256Digest, BTreeSet<Sha256Digest>)>,
-    spent: BTreeMap<(Sha256Digest, [u8; 16], CustodianId), Spent>,
+    spent: BTreeMap<(Sha256Digest, CustodianId, [u8; 16], CustodianId), Spent>,
     pub steps: Vec<Step>,
     /// The step that fails.
     pub broken: Option<Step>,
@@ -289,6 +292,8 @@ pub struct Delegation {
     pub kept: Vec<Kept>,
     pub entries: Vec<AuditEntry>,
     pub uses: Vec<Spend>,
+    /// The new key of a Pad, and who gives it for which engines.
+    pub updated: Option<(Stored, Sha256Digest, BTreeSet<Sha256Digest>)>,
 }
 
 impl Delegation {
@@ -337,7 +342,8 @@ impl Delegator for Delegation {
         for (index, spend) in uses.iter().enumerate() {
             let QuotaUse { account, owner, uses, period_secs } = spend.quota;
             let rule = pad_rules::Quota { owner: OwnerId(owner.0.0), uses, period_secs };
-            let spent = self.spent.entry((spend.engine, account, owner)).or_default();
+            let spent =
+                self.spent.entry((spend.engine, spend.custodian, account, owner)).or_default();
             if !spent.spend(&[rule], NOW) {
                 return Err(Denied::Use { index });
             }
@@ -360,6 +366,14 @@ impl Delegator for Delegation {
     fn audit(&mut self, entry: &AuditEntry) -> Result<(), Denied> {
         self.step(Step::Audit)?;
         self.entries.push(entry.clone());
+        Ok(())
+    }
+
+    fn update(&mut self, new: &UpdatedKey<'_>) -> Result<(), Denied> {
+        self.step(Step::Update)?;
+        let (pad, from, list) = self.keys.remove(&new.old.digest).unwrap();
+        let key = *new.key.as_bytes();
+        self.updated = Some((Stored { key, ..pad }, from, list));
         Ok(())
     }
 }
@@ -474,6 +488,31 @@ impl Engines for Told {
             }
         })
     }
+
+    fn check_update(
+        &mut self,
+        engine: &Sha256Digest,
+        update: &UpdateView,
+    ) -> Result<Answer, EngineFailed> {
+        match (self.failing.contains(engine), *engine == SHARE) {
+            (true, _) => Err(EngineFailed("the engine trapped".into())),
+            (false, true) => Ok(Self::update_of_share(update)),
+            (false, false) => Ok(self.input.clone().unwrap_or(Answer::Allowed(Vec::new()))),
+        }
+    }
+}
+
+impl Told {
+    fn update_of_share(update: &UpdateView) -> Answer {
+        let owners: Vec<_> = update.owners.iter().map(|owner| OwnerId(owner.0.0)).collect();
+        let refusals = shares(&update.pad)
+            .into_iter()
+            .filter_map(|policy| pad_rules::check_update(&policy, &owners).err());
+        match refusals.last() {
+            Some(refusal) => Answer::Refused(refused(&refusal)),
+            None => Answer::Allowed(Vec::new()),
+        }
+    }
 }
 
 fn used(used: &pad_rules::QuotaUse) -> QuotaUse {
@@ -496,14 +535,7 @@ fn refused(refusal: &pad_rules::Refusal) -> RuleRefusal {
 
 /// A new Pad for a custodian.
 pub fn proposal(custodian: &[u8], policies: &[Policy]) -> Proposal {
-    let policies = policies.iter().map(|policy| pad_run::Policy {
-        engine: policy.engine.0,
-        policy_type: *policy.policy_type.as_bytes(),
-        input_id: policy.input_id.as_str().to_owned(),
-        input_constraint: policy.input_constraint.clone(),
-        program_constraint: policy.program_constraint.clone(),
-        output_constraint: policy.output_constraint.clone(),
-    });
+    let policies = policies.iter().map(stated);
     Proposal {
         custodian: Some(id(custodian).0.0),
         contents: pad_run::Contents { policies: policies.collect(), attributes: Vec::new() },

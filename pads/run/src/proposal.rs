@@ -130,12 +130,17 @@ impl Contents {
         policies && attributes && counts
     }
 
-    pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
+    /// Reads what [`Self::write`] appended.
+    ///
+    /// # Errors
+    /// If a count or length is above its budget, or something is not there.
+    pub fn read(reader: &mut Reader<'_>) -> Result<Self, FrameError> {
         let policies = many(reader, "policies", MAX_POLICIES, policy)?;
         Ok(Self { policies, attributes: many(reader, "attributes", MAX_ATTRIBUTES, attribute)? })
     }
 
-    pub(crate) fn write(&self, to: &mut Vec<u8>) {
+    /// Appends policies and attributes to a frame.
+    pub fn write(&self, to: &mut Vec<u8>) {
         to.extend((self.policies.len() as u32).to_le_bytes());
         for policy in &self.policies {
             to.extend(policy.engine);

@@ -87,6 +87,7 @@ pub const FAMILIES: &[Family] = &[
             "pads/pipeline/src/submission.rs",
             "pads/pipeline/src/dataset.rs",
             "pads/pipeline/src/output.rs",
+            "pads/pipeline/src/update.rs",
         ],
         fields_of: &[],
         tests: &["--package", "pad-pipeline", "--lib"],
