@@ -45,8 +45,8 @@ pub enum Command {
     Draw(u64),
     /// A run. The program, the engines and the Pads follow as open files.
     Submit(Box<Submitted>),
-    /// Other policies for the one Pad of a run without a program. The engines, the Pad and the file
-    /// that the new Pad is written to follow as open files.
+    /// Other policies for the one Pad of a run without a program. The file that the new Pad is
+    /// written to, the engines and the Pad follow as open files.
     Update(Box<Replacement>),
     /// Keys that were released.
     Keys(Vec<ReleasedKey>),
@@ -245,7 +245,7 @@ impl Frame for Command {
 }
 
 impl Submitted {
-    /// How many files follow: the program, the engines and the Pads.
+    /// How many files follow: the program, or that of a new Pad, the engines and the Pads.
     pub fn files(&self) -> usize {
         1 + self.engines as usize + self.pads as usize
     }

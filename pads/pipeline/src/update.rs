@@ -81,6 +81,11 @@ pub fn check<R: Read + Seek>(
     }
 }
 
+/// The refusal of a caller who could not make the new Pad lasting.
+pub fn not_lasting(error: &std::io::Error) -> Refusal {
+    Refusal::run(Reason::Pack(error.to_string()))
+}
+
 fn opened<R: Read + Seek>(
     facts: &Facts,
     pad: SealedPad<R>,

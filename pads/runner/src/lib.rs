@@ -7,6 +7,7 @@
 //! its SHA-256, which the caller states; no word of the engine's counts.
 
 pub mod artefact;
+mod big_endian;
 mod bindings;
 mod ceilings;
 pub mod component;
@@ -14,7 +15,6 @@ pub mod consumer;
 pub mod engines;
 pub mod serve;
 mod sys;
-mod big_endian;
 
 pub use artefact::{Artefact, Cache, CacheKey};
 pub use component::Refused;

@@ -12,15 +12,17 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use pad_format::Policy;
 use pad_format::enrolment::SignedEnrolment;
 use pad_format::metadata::Uri;
 use pad_format::reader::SealedPad;
 use pad_format::run::SignedRun;
-use pad_pipeline::conversation::{Command, Report, Submitted};
+use pad_format::update::SignedUpdate;
+use pad_pipeline::conversation::{Command, Replacement, Report, Submitted};
 use pad_pipeline::engines::PlainInput;
-use pad_pipeline::output::Output;
+use pad_pipeline::output::{self, Output};
 use pad_pipeline::session::Outcome;
-use pad_pipeline::{Runs, Session, Submission};
+use pad_pipeline::{Runs, Session, Submission, update};
 use pad_run::MAX_WINDOW_BYTES;
 use pad_run::wire::{Wire, WireError};
 use protocol::digest::Sha256Digest;
@@ -79,6 +81,11 @@ fn serve() -> Result<(), ServeError> {
                 let ended = server.run(*submitted, files, &mut wire)?;
                 wire.send(&Report::Ended(ended))?;
             }
+            Command::Update(update) => {
+                let files = files::receive(wire.stream(), update.run.files())?;
+                let ended = server.update(*update, files, &mut wire)?;
+                wire.send(&Report::Ended(ended))?;
+            }
             _ => return Err(ServeError::Unexpected),
         }
     }
@@ -106,6 +113,14 @@ struct Ready {
     program: Artefact,
     submission: Submission<Positioned>,
     engines: Vec<Sha256Digest>,
+}
+
+/// Other policies for a Pad, which may be replaced.
+struct Update {
+    submission: Submission<Positioned>,
+    policies: Vec<Policy>,
+    signed: SignedUpdate,
+    out: File,
 }
 
 impl Server {
@@ -153,35 +168,89 @@ impl Server {
         plain: Option<&Zeroizing<Vec<u8>>>,
         files: Vec<File>,
     ) -> Result<Ready, NotReady> {
-        let mut files = files.into_iter().map(Positioned::new);
-        let mut next = || files.next().ok_or(NotReady::Files)?.map_err(NotReady::File);
-        let program = component_of(next()?, consumer::MAX_BYTES)?;
+        let mut files = files.into_iter();
+        let program = component_of(&mut files, consumer::MAX_BYTES)?;
         let (compiled, _) = self
             .compiler
             .compile(&program, self.cache.as_ref())
             .map_err(|refused| NotReady::Component("program", refused))?;
+        let digest = Sha256Digest(component::digest(&program));
+        let mut submission = self.submission(submitted, digest, &mut files)?;
+        submission.plain = plain
+            .map(|plain| PlainInput { digest: Sha256Digest::of(plain), bytes: plain.len() as u64 });
+        let engines = submission.engines.clone();
+        Ok(Ready { program: compiled, submission, engines })
+    }
+
+    /// What is submitted, with the engines and Pads that are the next files.
+    fn submission(
+        &mut self,
+        submitted: &Submitted,
+        program: Sha256Digest,
+        files: &mut std::vec::IntoIter<File>,
+    ) -> Result<Submission<Positioned>, NotReady> {
         let engines = (0..submitted.engines)
-            .map(|_| self.engine(&component_of(next()?, engines::MAX_BYTES)?))
-            .collect::<Result<Vec<_>, _>>()?;
-        let pads = (0..submitted.pads)
-            .map(|_| SealedPad::read(next()?).map_err(|error| NotReady::Pad(error.to_string())))
+            .map(|_| self.engine(&component_of(files, engines::MAX_BYTES)?))
             .collect::<Result<_, _>>()?;
+        let sealed = |pad| SealedPad::read(pad).map_err(|error| NotReady::Pad(error.to_string()));
+        let pads = (0..submitted.pads).map(|_| next(files).and_then(sealed));
+        let pads = pads.collect::<Result<_, _>>()?;
         let signed = submitted.signed.as_deref().map(SignedRun::parse).transpose();
-        let submission = Submission {
+        Ok(Submission {
             id: submitted.id,
             exporter: submitted.exporter,
             now: submitted.now,
-            program: Sha256Digest(component::digest(&program)),
-            engines: engines.clone(),
+            program,
+            engines,
             pads,
-            plain: plain.map(|plain| PlainInput {
-                digest: Sha256Digest::of(plain),
-                bytes: plain.len() as u64,
-            }),
+            plain: None,
             signed: signed.map_err(|error| NotReady::Document(error.to_string()))?,
             parties: submitted.parties.iter().map(party).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Replaces the policies of a Pad, in a file that is the last one.
+    fn update(
+        &mut self,
+        update: Replacement,
+        files: Vec<File>,
+        wire: &mut Wire<UnixStream>,
+    ) -> Result<Result<(), String>, ServeError> {
+        let ready = self.ready_update(&update, files);
+        let Update { submission, policies, signed, out } = match ready {
+            Ok(ready) => ready,
+            Err(error) => return Ok(Err(error.to_string())),
         };
-        Ok(Ready { program: compiled, submission, engines })
+        let mut loaded = Loaded::new(&self.ready);
+        let mut asker = Asker::new(wire);
+        let accepted = submission.accept(&mut self.runs).map_err(|refusal| vec![refusal]);
+        let allowed = accepted.and_then(|accepted| {
+            update::check(accepted, policies, &signed, &mut loaded, &mut asker)
+        });
+        let updated = allowed.and_then(|allowed| {
+            let (out, sealed) = allowed.seal(out).map_err(|refusal| vec![refusal])?;
+            // The old key is given to nobody any more once the new one is handed over.
+            out.sync_all().map_err(|error| vec![update::not_lasting(&error)])?;
+            sealed.hand_over(&mut asker).map_err(|refusal| vec![refusal])
+        });
+        asker.finish()?;
+        let refusals = updated.err().unwrap_or_default();
+        for refusal in &refusals {
+            wire.send(&Report::Refusal(refusal.to_string()))?;
+        }
+        let ended = "the policies were not replaced";
+        Ok(if refusals.is_empty() { Ok(()) } else { Err(ended.to_owned()) })
+    }
+
+    fn ready_update(&mut self, update: &Replacement, files: Vec<File>) -> Result<Update, NotReady> {
+        let mut files = files.into_iter();
+        let out = files.next().ok_or(NotReady::Files)?;
+        let submission = self.submission(&update.run, Sha256Digest::ZERO, &mut files)?;
+        let document = |error: &dyn std::error::Error| NotReady::Document(error.to_string());
+        let signed = SignedUpdate::parse(&update.signed).map_err(|error| document(&error))?;
+        let policies = update.contents.policies.iter().cloned().map(output::policy);
+        let policies = policies.collect::<Result<_, _>>().map_err(|error| document(&error))?;
+        Ok(Update { submission, policies, signed, out })
     }
 
     /// Makes an engine ready, unless it is.
@@ -215,10 +284,15 @@ fn limits(submitted: &Submitted) -> ConsumerLimits {
 }
 
 /// The bytes of a component, which is refused later if there are more than its world takes.
-fn component_of(file: Positioned, most: usize) -> Result<Vec<u8>, NotReady> {
+fn component_of(files: &mut std::vec::IntoIter<File>, most: usize) -> Result<Vec<u8>, NotReady> {
     let mut bytes = Vec::new();
-    file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(NotReady::File)?;
+    next(files)?.take(most as u64 + 1).read_to_end(&mut bytes).map_err(NotReady::File)?;
     Ok(bytes)
+}
+
+fn next(files: &mut std::vec::IntoIter<File>) -> Result<Positioned, NotReady> {
+    let file = files.next().ok_or(NotReady::Files)?;
+    Positioned::new(file).map_err(NotReady::File)
 }
 
 fn party((signed, address): &(Vec<u8>, String)) -> Result<(SignedEnrolment, Uri), NotReady> {

@@ -15,13 +15,14 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command as Program, Stdio};
 
-use pad_format::DataKey;
 use pad_format::run::RunId;
+use pad_format::{DataKey, Policy};
 use pad_pipeline::Delegator;
-use pad_pipeline::conversation::{Cache, Command, KeyToKeep, Report, Submitted};
-use pad_pipeline::delegator::{Denied, NewKey};
+use pad_pipeline::conversation::{self, Cache, Command, KeyOfUpdate, KeyToKeep, Report, Submitted};
+use pad_pipeline::delegator::{Denied, NewKey, UpdatedKey};
+use pad_pipeline::output::stated;
 use pad_run::wire::{Wire, WireError};
-use pad_run::{Limits, MAX_OUTPUT_BYTES};
+use pad_run::{Contents, Limits, MAX_OUTPUT_BYTES};
 use zeroize::Zeroizing;
 
 /// The argument that makes `pad-runner` serve.
@@ -67,6 +68,26 @@ pub struct Job {
     pub parties: Vec<(Vec<u8>, String)>,
     /// What the program may use.
     pub limits: Limits,
+}
+
+/// Other policies for a Pad, with its files.
+pub struct Replacement {
+    /// The id of the run that replaces them, which was drawn.
+    pub run: RunId,
+    /// The time, in seconds since 1970.
+    pub now: u64,
+    /// The engines of the old policies and of the new ones.
+    pub engines: Vec<File>,
+    /// The Pad.
+    pub pad: File,
+    /// An empty file that the new Pad is written to, and that lasts before the old key is retired.
+    pub out: File,
+    /// The new policies.
+    pub policies: Vec<Policy>,
+    /// The signed update of the owners.
+    pub signed: Vec<u8>,
+    /// The signed enrolment of the Pad's custodian, with the address of its delegator.
+    pub party: (Vec<u8>, String),
 }
 
 /// How a run ended.
@@ -145,6 +166,38 @@ impl Supervisor {
         self.answer(delegator)
     }
 
+    /// Replaces the policies of a Pad, if its owners and engines agree. An outcome has no outputs:
+    /// the new Pad is in its file.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn update(
+        &mut self,
+        update: Replacement,
+        delegator: &mut dyn Delegator,
+    ) -> Result<Outcome, SupervisorError> {
+        let Replacement { run: id, now, engines, pad, out, policies, signed, party } = update;
+        let run = Submitted {
+            id,
+            exporter: [0; 32],
+            now,
+            limits: Limits::default(),
+            engines: count(engines.len())?,
+            pads: 1,
+            plain: None,
+            signed: None,
+            parties: vec![party],
+        };
+        let policies = policies.iter().map(stated).collect();
+        let contents = Contents { policies, attributes: Vec::new() };
+        let replacement = conversation::Replacement { run, contents, signed };
+        self.wire.send(&Command::Update(Box::new(replacement)))?;
+        let passed: Vec<_> = [out].into_iter().chain(engines).chain([pad]).collect();
+        files::send(self.wire.stream(), &passed).map_err(SupervisorError::Files)?;
+        drop(passed);
+        self.answer(delegator)
+    }
+
     /// Answers until the run has ended.
     fn answer(&mut self, delegator: &mut dyn Delegator) -> Result<Outcome, SupervisorError> {
         let (mut outputs, mut refusals) = (Vec::new(), Vec::new());
@@ -157,6 +210,7 @@ impl Supervisor {
                 Report::Spend(run, uses) => done(delegator.spend(run, &uses)),
                 Report::Keep(key) => done(keep(&key, delegator)),
                 Report::Audit(entry) => done(delegator.audit(&entry)),
+                Report::Update(key) => done(replace(&key, delegator)),
                 Report::Pad(length) => {
                     outputs.push(Output::Pad(self.received(length)?));
                     continue;
@@ -221,6 +275,17 @@ fn keep(kept: &KeyToKeep, delegator: &mut dyn Delegator) -> Result<(), Denied> {
         key_provider_id: kept.key_provider_id,
         engines: kept.engines.clone(),
         parents: kept.parents.clone(),
+    })
+}
+
+fn replace(new: &KeyOfUpdate, delegator: &mut dyn Delegator) -> Result<(), Denied> {
+    let key = DataKey::from_bytes(new.key.clone());
+    delegator.update(&UpdatedKey {
+        run: new.run,
+        old: new.old.clone(),
+        key_id: new.key_id.clone(),
+        key: &key,
+        signed: new.signed.clone(),
     })
 }
 

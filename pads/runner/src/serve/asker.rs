@@ -4,8 +4,10 @@ use std::os::unix::net::UnixStream;
 
 use pad_format::run::RunId;
 use pad_pipeline::Delegator;
-use pad_pipeline::conversation::{Command, KeyToKeep, Report};
-use pad_pipeline::delegator::{AuditEntry, Denied, KeyRequest, NewKey, ReleasedKey, Spend};
+use pad_pipeline::conversation::{Command, KeyOfUpdate, KeyToKeep, Report};
+use pad_pipeline::delegator::{
+    AuditEntry, Denied, KeyRequest, NewKey, ReleasedKey, Spend, UpdatedKey,
+};
 use pad_run::wire::{Wire, WireError};
 use zeroize::Zeroizing;
 
@@ -75,5 +77,15 @@ impl Delegator for Asker<'_> {
 
     fn audit(&mut self, entry: &AuditEntry) -> Result<(), Denied> {
         self.done(&Report::Audit(entry.clone()))
+    }
+
+    fn update(&mut self, new: &UpdatedKey<'_>) -> Result<(), Denied> {
+        self.done(&Report::Update(Box::new(KeyOfUpdate {
+            run: new.run,
+            old: new.old.clone(),
+            key_id: new.key_id.clone(),
+            key: Zeroizing::new(*new.key.as_bytes()),
+            signed: new.signed.clone(),
+        })))
     }
 }

@@ -8,7 +8,7 @@ use pad_format::contents::{Origin, Value};
 use pad_format::{CustodianId, Policy};
 use pad_pipeline::delegator::QuotaUse;
 use pad_pipeline::engines::{
-    Answer, EngineFailed, Engines, OutputView, PadView, Part, RuleRefusal, RunView,
+    Answer, EngineFailed, Engines, OutputView, PadView, Part, RuleRefusal, RunView, UpdateView,
 };
 use pad_pipeline::session::{Outcome, Session};
 use pad_run::{Contents, Judge, Pad, Proposal};
@@ -16,9 +16,9 @@ use protocol::digest::Sha256Digest;
 use zeroize::Zeroizing;
 
 use super::files::Positioned;
+use crate::big_endian;
 use crate::consumer::middleware::Middleware;
 use crate::engines::{self, EngineError, PolicyEngine};
-use crate::big_endian;
 
 /// A session as the middleware of a program's process.
 pub(super) struct Run<'a> {
@@ -115,13 +115,30 @@ impl Engines for Loaded<'_> {
             data,
         ))
     }
+
+    fn check_update(
+        &mut self,
+        engine: &Sha256Digest,
+        update: &UpdateView,
+    ) -> Result<Answer, EngineFailed> {
+        let shown = engines::Update {
+            engine: big_endian::of_digest(&engine.0),
+            pad: shown_pad(&update.pad),
+            policies: update.policies.iter().map(shown_policy).collect(),
+            owners: update.owners.iter().map(|owner| big_endian::of_digest(&owner.0.0)).collect(),
+        };
+        self.engine(engine)?.check_update(&shown).map(answer).map_err(failed)
+    }
+}
+
+fn failed(error: EngineError) -> EngineFailed {
+    EngineFailed(error.to_string())
 }
 
 fn answered(
     answers: Result<Vec<engines::Answer>, EngineError>,
 ) -> Result<Vec<Answer>, EngineFailed> {
-    let answers = answers.map_err(|error| EngineFailed(error.to_string()))?;
-    Ok(answers.into_iter().map(answer).collect())
+    Ok(answers.map_err(failed)?.into_iter().map(answer).collect())
 }
 
 fn answer(answer: engines::Answer) -> Answer {

@@ -14,13 +14,16 @@ use pad_format::metadata::{ChunkSize, Delegator as NamedDelegator, KeyId, Uri};
 use pad_format::reader::SealedPad;
 use pad_format::run::{Run, RunId};
 use pad_format::sealed::{self, Purpose, ResultSecret};
+use pad_format::update::Update;
 use pad_format::{Contents, Custodian, DataKey, Packing, PadDigest, PadId, PadWriter, Policy};
 use pad_pipeline::Delegator;
-use pad_pipeline::delegator::{AuditEntry, Denied, KeyRequest, NewKey, ReleasedKey, Spend};
+use pad_pipeline::delegator::{
+    AuditEntry, Denied, KeyRequest, NewKey, ReleasedKey, Spend, UpdatedKey,
+};
 use pad_pipeline::output::result_subject;
 use pad_run::Limits;
 use pad_runner::component;
-use pad_supervisor::{Job, Outcome, Output, Settings, Supervisor};
+use pad_supervisor::{Job, Outcome, Output, Replacement, Settings, Supervisor};
 use protocol::digest::{Ed25519Key, Sha256Digest};
 use zeroize::Zeroizing;
 
@@ -143,6 +146,13 @@ impl Delegator for Keys {
     fn audit(&mut self, entry: &AuditEntry) -> Result<(), Denied> {
         assert!(entry.records.len() <= 1);
         self.asked("audit")
+    }
+
+    fn update(&mut self, new: &UpdatedKey<'_>) -> Result<(), Denied> {
+        self.asked("update")?;
+        assert!(self.keys.remove(&new.old.digest).is_some());
+        self.kept.push(*new.key.as_bytes());
+        Ok(())
     }
 }
 
@@ -310,4 +320,56 @@ fn many_pads_are_passed_in_several_messages() {
     let job = job(run, &program, &engine, &pads, b"item");
     let outcome = supervisor.run(job, &mut keys).expect("a conversation");
     refused(&outcome, "gave 1 answers, expected 450");
+}
+
+#[test]
+fn the_policies_of_a_pad_are_replaced_if_its_engine_agrees() {
+    let no_update = r#"(func (export "check-update") (param i32) (result i32)
+      (i32.store8 (i32.const 16) (i32.const 1))
+      (i32.store16 (i32.const 20) (i32.const 40))
+      (i32.const 16))"#;
+    let (mut supervisor, mut keys) = (supervisor(), Keys::default());
+    for (text, expected) in [("", None), (no_update, Some("UPDATE_BY"))] {
+        let engine = programs::engine(text);
+        let old = pad(&engine, b"records", &mut keys);
+        let key = keys.keys.values().next().copied().expect("one");
+        let sealed = SealedPad::read(Cursor::new(&old)).expect("a Pad");
+        let opened = sealed.open(&DataKey::from_bytes(Zeroizing::new(key))).expect("its key");
+        let mut contents = opened.contents().clone();
+        contents.policies[0].output_constraint = vec![9; 9];
+        let update = Update {
+            pad_id: opened.metadata().pad_id,
+            policies: contents.policies_digest(),
+            version: 2,
+        };
+        let signatures = sign(&update.signed_bytes(&custodian().id()));
+        let out = tempfile::tempfile().expect("a file");
+        let replacement = Replacement {
+            run: supervisor.draw(NOW).expect("an id"),
+            now: NOW,
+            engines: vec![file(&engine)],
+            pad: file(&old),
+            out: out.try_clone().expect("a copy"),
+            policies: contents.policies.clone(),
+            signed: update.signed(vec![(custodian(), signatures)]).to_bytes(),
+            party: (enrolment(), ADDRESS.to_owned()),
+        };
+        let outcome = supervisor.update(replacement, &mut keys).expect("a conversation");
+        match expected {
+            Some(rule) => {
+                assert!(outcome.ended.is_err());
+                refused(&outcome, rule);
+                assert_eq!(out.metadata().expect("known").len(), 0);
+            }
+            None => {
+                assert_eq!(outcome.ended, Ok(()), "{outcome:?}");
+                assert_eq!(keys.asked, ["keys", "audit", "update"]);
+                let key = DataKey::from_bytes(Zeroizing::new(keys.kept[0]));
+                let new = SealedPad::read(out).expect("a Pad").open(&key).expect("its key");
+                assert_eq!(new.contents().policies[0].output_constraint, [9; 9]);
+                assert_eq!(new.into_data().expect("data").data_bytes(), 7);
+            }
+        }
+        keys = Keys::default();
+    }
 }
