@@ -1,8 +1,8 @@
 //! Other policies for a Pad, on which its owners agreed: it is packed again under a new key, with
 //! its id, its data and its attributes, and the old key is retired.
 //!
-//! `Update` → [`AllowedUpdate`] → [`SealedUpdate`]: nobody can open the new Pad before the delegator
-//! has its key, and it gets the key only after the caller made the new Pad lasting.
+//! [`AllowedUpdate`] → [`SealedUpdate`]: nobody can open the new Pad before the delegator has its
+//! key, which it gets only after the caller made the new Pad lasting.
 
 use std::io::{Read, Seek, Write};
 

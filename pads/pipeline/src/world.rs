@@ -508,7 +508,7 @@ impl Told {
         let refusals = shares(&update.pad)
             .into_iter()
             .filter_map(|policy| pad_rules::check_update(&policy, &owners).err());
-        match refusals.last() {
+        match refusals.reduce(|first, _| first) {
             Some(refusal) => Answer::Refused(refused(&refusal)),
             None => Answer::Allowed(Vec::new()),
         }
