@@ -72,8 +72,9 @@ impl Quotas {
 }
 
 fn account(spend: &Spend) -> String {
-    let Spend { key_provider_id, engine, quota, .. } = spend;
-    format!("{key_provider_id} {engine} {} {}", hex::encode(quota.account), quota.owner)
+    let Spend { key_provider_id, engine, custodian, quota } = spend;
+    let (account, owner) = (hex::encode(quota.account), quota.owner);
+    format!("{key_provider_id} {engine} {custodian} {account} {owner}")
 }
 
 fn quota(spend: &Spend) -> Quota {

@@ -22,9 +22,7 @@ use self::fields::{
     value, write_denied, write_entry, write_request, write_spend, write_wanted,
 };
 use crate::audit::MAX_ENTRY_BYTES;
-use crate::delegator::{
-    AuditEntry, Denied, KeyRequest, QuotaUse, ReleasedKey, SealedRecord, Spend, WantedPad,
-};
+use crate::delegator::{AuditEntry, Denied, KeyRequest, ReleasedKey, Spend, WantedPad};
 
 mod fields;
 

@@ -61,5 +61,7 @@ fn event(event: &Event) -> Vec<String> {
         }
         Event::PlainAllowed { .. } => vec!["a result in plain leaves, for the owner".to_owned()],
         Event::OutputRefused(reasons) => each("an output is refused", reasons),
+        Event::Updated { .. } => vec!["the Pad has other policies".to_owned()],
+        Event::UpdateRefused(reasons) => each("the Pad keeps its policies", reasons),
     }
 }

@@ -4,6 +4,7 @@ use pad_run::frames::{HEAD_BYTES, body_bytes, decode, encode};
 use proptest::prelude::*;
 
 use super::*;
+use crate::delegator::{QuotaUse, SealedRecord};
 use crate::world::{A, DELEGATOR, OTHER, SHARE, TRAINER, id, pad, policy, training};
 
 fn again<F: Frame>(frame: &F) -> Vec<u8> {

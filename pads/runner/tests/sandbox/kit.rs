@@ -95,7 +95,13 @@ fn the_engine_in_c_lets_out_pads_that_keep_its_policy() {
             attributes: Vec::new(),
             size: 3,
         };
-        engine.check_output(&run(digest), &pads, &[0], &output, Arc::new(Zeroizing::new(b"abc".to_vec())))
+        engine.check_output(
+            &run(digest),
+            &pads,
+            &[0],
+            &output,
+            Arc::new(Zeroizing::new(b"abc".to_vec())),
+        )
     };
     let other = policy(digest, &[PROGRAM, [8; 32]]);
     let yes = Ok(vec![Answer::Allowed(Vec::new())]);
