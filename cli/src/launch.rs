@@ -32,7 +32,7 @@ use crate::vm::{CONTROL_SOCKET, Process, Vm};
 const HOST_IN_GUEST: &str = "10.0.2.2";
 /// Name of the copy of image.json in a machine's directory.
 pub const IMAGE_COPY: &str = "image.json";
-/// QEMU's words in a machine's directory.
+/// QEMU's log in a machine's directory.
 const QEMU_LOG: &str = "qemu.log";
 /// How often other ports are chosen where one was taken before QEMU had it.
 const PORT_ATTEMPTS: usize = 5;

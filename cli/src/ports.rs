@@ -13,7 +13,7 @@ use vmm_configs::Transport;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::qmp;
 
-/// QEMU's words for a port that it could not have.
+/// QEMU's message about a port that it could not have.
 const TAKEN: &str = "Could not set up host forwarding rule";
 /// How long QEMU may take until it answers; one that is slower is watched like any other.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
@@ -46,14 +46,14 @@ pub fn of_started(qemu: &mut Child, control_socket: &Path, log: &Path) -> Outcom
     while Instant::now() < deadline {
         let ended = qemu.try_wait().hint("QEMU", "start the machine again")?;
         if let Some(status) = ended {
-            let words = fs::read_to_string(log).unwrap_or_default();
-            if words.contains(TAKEN) {
+            let text = fs::read_to_string(log).unwrap_or_default();
+            if text.contains(TAKEN) {
                 return Ok(Started::PortTaken);
             }
-            let last = words.lines().last().unwrap_or("it said nothing");
+            let last = text.lines().last().unwrap_or("it said nothing");
             return Err(Failure::new(
                 format!("QEMU ended at once ({status}): {last}"),
-                format!("its words are in {}", log.display()),
+                format!("all that it said is in {}", log.display()),
             ));
         }
         if qmp::answers(control_socket) {
@@ -82,8 +82,8 @@ mod tests {
     fn a_port_that_was_taken_since_is_told_from_other_ends() {
         let directory = tempfile::tempdir().unwrap();
         let log = directory.path().join("qemu.log");
-        let ended = |words: &str| {
-            fs::write(&log, words).unwrap();
+        let ended = |text: &str| {
+            fs::write(&log, text).unwrap();
             let mut child = Command::new("false").spawn().unwrap();
             of_started(&mut child, &directory.path().join("none.sock"), &log)
         };

@@ -3,9 +3,9 @@
 //! Addresses are hints of the host: whatever answers there must prove, on that very connection,
 //! that it is the pinned KMS, and gets this guest's evidence only over a quote that is bound to the
 //! connection. One connection is kept and opened anew when it broke, at the next address if need
-//! be. On each it first says what time it has, and its own evidence must hold at that time too: this
-//! guest's clock is its host's. A KMS that is away is waited for where a boot cannot go on without it, and said to be away
-//! on the status channel.
+//! be. On each it first says what time it has, and its own evidence must hold at that time too:
+//! this guest's clock is its host's. A KMS that is away is waited for where a boot cannot go on
+//! without it, and said to be away on the status channel.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,13 +2,13 @@
 //! plain TLS for what anybody may know.
 //!
 //! Whoever connects is a stranger. Connections, their time and their requests are bounded; a
-//! channel carries a request only behind the proofs of both ends, and then has a place among those
+//! channel carries a request only behind the proofs of both ends, and then has a slot among those
 //! of its kind of peer.
 
 mod calls;
 mod certificate;
-mod places;
 mod public;
+mod slots;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub use certificate::{CertificateError, self_signed};
 pub use public::serve as serve_public;
 
 use calls::Session;
-use places::{Openings, Places};
+use slots::{Openings, Slots};
 
 /// Connections at a time whose peers have not proved themselves.
 const MAX_OPENINGS: usize = 128;
@@ -57,17 +57,17 @@ where
     A: Attester + 'static,
     J: Judge<Peer = Peer> + 'static,
 {
-    let (party, places) = (Arc::new(party), Arc::new(Places::new()));
+    let (party, slots) = (Arc::new(party), Arc::new(Slots::new()));
     let mut openings = Openings::new(MAX_OPENINGS);
     let budget = Budget::new(MAX_HELD_BYTES);
     loop {
         match listener.next().await {
             Ok(stream) => {
-                let (party, places) = (Arc::clone(&party), Arc::clone(&places));
+                let (party, slots) = (Arc::clone(&party), Arc::clone(&slots));
                 let (member, budget) = (Arc::clone(&member), budget.clone());
                 openings.admit(async move {
                     match channel::accept(stream, &party).await {
-                        Ok(channel) => serve(channel, &places, member, budget),
+                        Ok(channel) => serve(channel, &slots, member, budget),
                         // Not louder: strangers could fill the console.
                         Err(error) => tracing::debug!("no channel: {error}"),
                     }
@@ -81,14 +81,14 @@ where
     }
 }
 
-/// Answers on a channel in a task of its own, if there is a place for its peer.
-fn serve<S>(channel: VerifiedChannel<Peer, S>, places: &Places, member: Arc<Member>, budget: Budget)
+/// Answers on a channel in a task of its own, if there is a slot for its peer.
+fn serve<S>(channel: VerifiedChannel<Peer, S>, slots: &Slots, member: Arc<Member>, budget: Budget)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (peer, stream) = channel.into_parts();
-    let Some(place) = places.take(&peer) else {
-        return tracing::warn!("a channel is closed: its kind of peer has no place left");
+    let Some(slot) = slots.take(&peer) else {
+        return tracing::warn!("a channel is closed: its kind of peer has no slot left");
     };
     let bounds = match peer {
         Peer::Process(_) => BETWEEN_PROCESSES,
@@ -96,7 +96,7 @@ where
     };
     let session = Arc::new(Session::of_peer(peer, member, budget));
     tokio::spawn(async move {
-        let _place = place;
+        let _slot = slot;
         // Over time or broken off by the client: there is nobody to tell.
         let _ = service::server::connection(stream, session, bounds).await;
     });

@@ -47,8 +47,8 @@ pub(crate) fn share_text(basis_points: u64) -> String {
 
 /// Uses and seconds of `10 per minute` or `5 per 10 minutes`.
 pub(crate) fn limit(text: &str) -> Option<(u64, u64)> {
-    let words: Vec<&str> = text.split(' ').collect();
-    let (uses, count, unit) = match words[..] {
+    let parts: Vec<&str> = text.split(' ').collect();
+    let (uses, count, unit) = match parts[..] {
         [uses, "per", unit] => (number(uses)?, 1, unit),
         [uses, "per", count, unit] => (number(uses)?, number(count)?, unit),
         _ => return None,

@@ -45,8 +45,8 @@ impl KeyProvider {
     }
 }
 
-/// TCB evaluation number of Intel's collateral when this image's sources were written: the least one
-/// that proves a KMS to its guests, if their measured file names no other.
+/// TCB evaluation number of Intel's collateral when this image's sources were written: the least
+/// one that proves a KMS to its guests, if their measured file names no other.
 pub const TCB_EVALUATION_AT_BUILD: u32 = 17;
 
 /// What a guest asks of its KMS beyond that it is the pinned one. A guest's clock and its

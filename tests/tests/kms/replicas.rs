@@ -156,8 +156,8 @@ impl Hosts {
         status.json["status"]["policy_version"].as_u64().unwrap_or_default()
     }
 
-    /// Waits until the process of a host serves with this policy in this epoch, and has the words of
-    /// all members for one history.
+    /// Waits until the process of a host serves with this policy in this epoch, and all members
+    /// have signed heads of one history.
     fn serves(&self, host: usize, app_compose: &Path, (policy_version, epoch): (u64, u32)) {
         let deadline = Instant::now() + PATIENCE;
         loop {

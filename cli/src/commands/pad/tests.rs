@@ -33,27 +33,27 @@ impl Bench {
         fs::write(self.path(name), text).unwrap();
     }
 
-    /// Runs `dstyx pad WORDS`, where a word with a dot is a file of the directory.
-    fn try_run(&self, words: &str) -> Outcome<()> {
+    /// Runs `dstyx pad ARGUMENTS`, where one with a dot is a file of the directory.
+    fn try_run(&self, arguments: &str) -> Outcome<()> {
         let in_directory = |word: &str| {
             let is_file = word.contains('.') && !word.contains('=');
             if is_file { self.path(word).display().to_string() } else { word.to_owned() }
         };
-        let words = words.split_whitespace().map(in_directory);
-        let arguments = ["dstyx".to_owned(), "--json".to_owned(), "pad".to_owned()];
-        let cli = Cli::try_parse_from(arguments.into_iter().chain(words)).unwrap();
+        let program = ["dstyx", "--json", "pad"].map(str::to_owned);
+        let all = program.into_iter().chain(arguments.split_whitespace().map(in_directory));
+        let cli = Cli::try_parse_from(all).unwrap();
         let Command::Pad(verb) = cli.command else { panic!("another command") };
         super::run(&verb, &Output::new(true)).map(drop)
     }
 
-    fn run(&self, words: &str) {
-        self.try_run(words).unwrap_or_else(|failure| panic!("{words}: {failure}"));
+    fn run(&self, arguments: &str) {
+        self.try_run(arguments).unwrap_or_else(|failure| panic!("{arguments}: {failure}"));
     }
 
-    fn refused(&self, words: &str) -> String {
-        let Failure { hint, .. } = &self.try_run(words).expect_err(words);
+    fn refused(&self, arguments: &str) -> String {
+        let Failure { hint, .. } = &self.try_run(arguments).expect_err(arguments);
         assert!(!hint.is_empty());
-        self.try_run(words).expect_err(words).to_string()
+        self.try_run(arguments).expect_err(arguments).to_string()
     }
 
     /// Keys of a, b and c, the custodian d of two of them, and a policy.
@@ -123,7 +123,7 @@ fn a_joint_custodian_has_single_members_each_once() {
     let first = Public::load(&bench.path("a.custodian")).unwrap();
     assert_eq!((joint.custodian.threshold(), joint.custodian.members().len()), (2, 3));
     assert_eq!(joint.result_key, first.result_key);
-    for (words, expected) in [
+    for (arguments, expected) in [
         ("joint --threshold 2 a.custodian a.custodian --out e.custodian", "there twice"),
         ("joint --threshold 3 a.custodian b.custodian --out e.custodian", "threshold"),
         ("joint --threshold 0 a.custodian b.custodian --out e.custodian", "threshold"),
@@ -131,7 +131,7 @@ fn a_joint_custodian_has_single_members_each_once() {
         ("joint --threshold 1 a.key --out e.custodian", "a.key"),
         ("joint --threshold 1 a.custodian --out d.custodian", "such a file already"),
     ] {
-        let refused = bench.refused(words);
+        let refused = bench.refused(arguments);
         assert!(refused.contains(expected), "{refused}");
     }
 }
@@ -157,7 +157,7 @@ fn an_enrolment_waits_for_enough_members_and_takes_no_others() {
     let last = changed.len() - 1;
     changed[last] ^= 1;
     bench.write("changed.enrolment", changed);
-    for (words, expected) in [
+    for (arguments, expected) in [
         (format!("enrol-file d.custodian --key x.key {DELEGATOR} --out 4.enrolment"), "no member"),
         (
             format!("enrol-file 1.enrolment --key b.key {DELEGATOR} --out 4.enrolment"),
@@ -171,8 +171,8 @@ fn an_enrolment_waits_for_enough_members_and_takes_no_others() {
         ("enrol-file a.toml --key a.key --out 4.enrolment".into(), "enrolment"),
         ("enrol-file 1.enrolment --key b.key --out 2.enrolment".into(), "such a file already"),
     ] {
-        let refused = bench.refused(&words);
-        assert!(refused.contains(expected), "{words}: {refused}");
+        let refused = bench.refused(&arguments);
+        assert!(refused.contains(expected), "{arguments}: {refused}");
     }
 }
 

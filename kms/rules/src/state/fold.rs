@@ -302,8 +302,8 @@ fn may_use(instance: &Instance, epoch: u32) -> bool {
     epoch == instance.epoch() || later
 }
 
-/// What an anchor says of its guest's end is said of a guest that ends with its statement, before it
-/// has ended; `holds` are from the entry's time to the policy's end.
+/// What an anchor says of its guest's end is said of a guest that ends with its statement, before
+/// it has ended; `holds` are from the entry's time to the policy's end.
 fn check_stated(
     instance: &Instance,
     anchored: &Anchored,

@@ -6,12 +6,11 @@
 
 use attestation::policy::TcbStatus;
 use protocol::digest::{AppId, Ed25519Key, InstanceId};
-use protocol::kms::{AnchorRequest, GENERATION_BITS};
+use protocol::kms::{AnchorRequest, GENERATION_BITS, MAX_RELEASE_SECS};
 use protocol::rule::unless;
 
 use super::epochs::{Asked, keys_epoch};
 use super::instance::last_counter;
-use super::statements::stated_until;
 use super::{Instance, InstanceKey, Mount, Phase, State};
 use crate::guest::Guest;
 use crate::ledger::{
@@ -381,6 +380,29 @@ pub(super) fn recorded<'a>(state: &'a State, guest: &Guest) -> Result<&'a Instan
     let (recorded, found) = (instance.compose_hash(), guest.compose_hash);
     unless(recorded == found, || Refused::OtherFile { recorded, found })?;
     Ok(instance)
+}
+
+/// The last second of a statement that is made now.
+///
+/// # Errors
+/// As [`release_statement`].
+pub(super) fn stated_until(
+    state: &State,
+    guest: &Guest,
+    member: &Ed25519Key,
+    open_counter: u64,
+    clock_secs: u64,
+) -> Result<u64, Refused> {
+    // It is renewed while the app runs.
+    let booting = Guest { ready: false, ..guest.clone() };
+    first(reasons(state, &booting, member, clock_secs))?;
+    let instance = recorded(state, guest)?;
+    let (recorded, found) = (instance.os_image_hash(), guest.os_image_hash);
+    unless(recorded == found, || Refused::OtherImage { recorded, found })?;
+    check_mount(instance, guest, open_counter)?;
+    let policy = state.policy().ok_or(Refused::NoPolicy)?;
+    let longest = state.now(clock_secs).saturating_add(MAX_RELEASE_SECS);
+    Ok(longest.min(policy.file().not_after_secs))
 }
 
 fn not_listed(guest: &Guest, elsewhere: bool) -> Refused {

@@ -7,13 +7,11 @@
 
 use attestation::signatures::{Envelope, PayloadType, SigningKey};
 use protocol::digest::Ed25519Key;
-use protocol::kms::{
-    MAX_RELEASE_SECS, RELEASE_VERSION, ReleaseStatement, SignedRelease, payload_type,
-};
+use protocol::kms::{RELEASE_VERSION, ReleaseStatement, SignedRelease, payload_type};
 use protocol::rule::unless;
 use zeroize::Zeroizing;
 
-use super::guests::{check_mount, first, reasons, recorded};
+use super::guests::{check_mount, recorded, stated_until};
 use super::{Phase, State};
 use crate::derivation::Root;
 use crate::guest::Guest;
@@ -60,29 +58,6 @@ pub fn release_statement(
         issued_secs,
         not_after_secs,
     })
-}
-
-/// The last second of a statement that is made now.
-///
-/// # Errors
-/// As [`release_statement`].
-pub(super) fn stated_until(
-    state: &State,
-    guest: &Guest,
-    member: &Ed25519Key,
-    open_counter: u64,
-    clock_secs: u64,
-) -> Result<u64, Refused> {
-    // It is renewed while the app runs.
-    let booting = Guest { ready: false, ..guest.clone() };
-    first(reasons(state, &booting, member, clock_secs))?;
-    let instance = recorded(state, guest)?;
-    let (recorded, found) = (instance.os_image_hash(), guest.os_image_hash);
-    unless(recorded == found, || Refused::OtherImage { recorded, found })?;
-    check_mount(instance, guest, open_counter)?;
-    let policy = state.policy().ok_or(Refused::NoPolicy)?;
-    let longest = state.now(clock_secs).saturating_add(MAX_RELEASE_SECS);
-    Ok(longest.min(policy.file().not_after_secs))
 }
 
 /// Signs a statement with the identity of the newest root; `None` before owners certified it.

@@ -73,7 +73,7 @@ fn agreeing(clock: &Clock) -> usize {
 }
 
 #[tokio::test]
-async fn servers_give_the_time_one_that_lies_is_outvoted_and_two_are_refused() {
+async fn servers_give_the_time_a_wrong_one_is_outvoted_and_two_are_refused() {
     let authority = Authority::new();
     let servers = authority.three();
     let (asked, clock) = (authority.servers(&servers), Clock::of_servers());

@@ -1,10 +1,10 @@
-//! Places of channels: strangers and each kind of peer have their own.
+//! Slots of channels: strangers and each kind of peer have their own.
 //!
 //! Anybody can connect, and nothing is known of a connection before its peer has proved itself. So
-//! all connections that wait for that share places, and where none is left a new one takes that of
-//! another one, drawn at random: a stranger who fills all places keeps nobody out for longer than
+//! all connections that wait for that share slots, and where none is left a new one takes that of
+//! another one, drawn at random: a stranger who fills all slots keeps nobody out for longer than
 //! it goes on to open connections, faster than others need to prove themselves. What has proved
-//! itself has a place among its own kind alone, so that neither strangers nor guests take those of
+//! itself has a slot among its own kind alone, so that neither strangers nor guests take those of
 //! the members, without whose channels nothing is decided.
 
 use std::future::Future;
@@ -39,7 +39,7 @@ impl Openings {
         Self { most, tasks: Vec::with_capacity(most) }
     }
 
-    /// Lets a connection be opened, in the place of another one if there is no room.
+    /// Lets a connection be opened, in the slot of another one if there is no room.
     pub(super) fn admit(&mut self, opening: impl Future<Output = ()> + Send + 'static) {
         self.tasks.retain(|task| !task.is_finished());
         if self.tasks.len() >= self.most {
@@ -59,9 +59,9 @@ fn drawn(count: usize) -> usize {
     }
 }
 
-/// Places of channels that are open.
+/// Slots of channels that are open.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct Slots {
     guests: Arc<Semaphore>,
     middleware: Arc<Semaphore>,
     owners: Arc<Semaphore>,
@@ -69,7 +69,7 @@ pub(super) struct Places {
     processes: Arc<Semaphore>,
 }
 
-impl Places {
+impl Slots {
     /// All of them, free.
     pub(super) fn new() -> Self {
         let room = |most| Arc::new(Semaphore::new(most));
@@ -82,7 +82,7 @@ impl Places {
         }
     }
 
-    /// A place among the peer's kind, as long as what is given is held; `None` if all are taken.
+    /// A slot among the peer's kind, as long as what is given is held; `None` if all are taken.
     pub(super) fn take(&self, peer: &Peer) -> Option<OwnedSemaphorePermit> {
         let kind = match peer {
             Peer::Guest(_) => &self.guests,
@@ -105,23 +105,23 @@ mod tests {
     use crate::member::fixtures::guest;
 
     #[test]
-    fn no_kind_of_peer_takes_the_places_of_another() {
-        let places = Places::new();
+    fn no_kind_of_peer_takes_the_slots_of_another() {
+        let slots = Slots::new();
         let guest = Peer::Guest(Box::new(guest(1)));
-        let held: Vec<_> = std::iter::from_fn(|| places.take(&guest)).collect();
+        let held: Vec<_> = std::iter::from_fn(|| slots.take(&guest)).collect();
         assert_eq!(held.len(), MAX_GUESTS);
         let owner = Peer::Owner(Ed25519Key([1; 32]));
-        let owners: Vec<_> = std::iter::from_fn(|| places.take(&owner)).collect();
+        let owners: Vec<_> = std::iter::from_fn(|| slots.take(&owner)).collect();
         assert_eq!(owners.len(), MAX_OWNERS);
-        assert_eq!(places.processes.available_permits(), MAX_PROCESSES);
-        assert_eq!(places.middleware.available_permits(), MAX_MIDDLEWARE);
-        assert_eq!(places.custodians.available_permits(), MAX_CUSTODIANS);
+        assert_eq!(slots.processes.available_permits(), MAX_PROCESSES);
+        assert_eq!(slots.middleware.available_permits(), MAX_MIDDLEWARE);
+        assert_eq!(slots.custodians.available_permits(), MAX_CUSTODIANS);
         drop(held);
-        assert!(places.take(&guest).is_some() && places.take(&owner).is_none());
+        assert!(slots.take(&guest).is_some() && slots.take(&owner).is_none());
     }
 
     #[tokio::test]
-    async fn a_connection_that_comes_when_all_places_are_taken_ends_one_that_waits() {
+    async fn a_connection_that_comes_when_all_slots_are_taken_ends_one_that_waits() {
         /// Counts the connections that are open.
         struct Open(Arc<AtomicUsize>);
         impl Drop for Open {
