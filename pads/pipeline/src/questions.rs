@@ -13,10 +13,11 @@ use protocol::digest::Sha256Digest;
 use protocol::kms::{
     AuditHeadRequest, AuditRecord, FetchKeysRequest, FetchKeysResponse, KeepRequest,
     MAX_PADS_A_CALL, PadKeyName, QUOTA_STATUS, QuotaUse as QuotaMessage, SpendRequest,
+    UpdateRequest,
 };
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::conversation::KeyToKeep;
+use crate::conversation::{KeyOfUpdate, KeyToKeep};
 use crate::delegator::{AuditEntry, Denied, KeyRequest, ReleasedKey, Spend, WantedPad};
 
 /// First field of what a message's number is the hash of.
@@ -133,6 +134,19 @@ impl Questions {
         let (pad, key) = (Some(name), new.key.to_vec());
         let message = KeepRequest { pad, key, engines, parents, enrolment };
         To { key_provider_id, asks: vec![0], message }
+    }
+
+    /// Asks to put the new key of a Pad with other policies in the place of its old one. Whoever
+    /// holds the message clears its key.
+    pub fn update(&self, new: &KeyOfUpdate) -> To<UpdateRequest> {
+        let Known { name, delegator, .. } = Known::of(&new.old);
+        let message = UpdateRequest {
+            pad: Some(name),
+            key_id: new.key_id.as_bytes().to_vec(),
+            key: new.key.to_vec(),
+            update: new.signed.clone(),
+        };
+        To { key_provider_id: delegator, asks: vec![0], message }
     }
 
     /// Gives an entry of the audit record away, to each delegator what is for its custodians.
@@ -365,6 +379,22 @@ mod tests {
         let [parent] = &message.parents[..] else { panic!("{message:?}") };
         assert_eq!(parent.key_id, 1u16.to_le_bytes());
         assert_eq!((message.engines, message.enrolment), (vec![ENGINE.0.to_vec()], vec![1]));
+    }
+
+    #[test]
+    fn the_new_key_of_a_pad_goes_where_its_old_one_is() {
+        let old = wanted(1, 1, 0xd1);
+        let new = KeyOfUpdate {
+            run: RUN,
+            old: old.clone(),
+            key_id: KeyId::new(b"new").unwrap(),
+            key: Zeroizing::new([5; 32]),
+            signed: vec![6],
+        };
+        let To { key_provider_id, message, .. } = Questions::of(RUN).update(&new);
+        assert_eq!((key_provider_id, message.pad), (id(0xd1), Some(Known::of(&old).name)));
+        assert_eq!((&message.key_id[..], &message.key[..]), (&b"new"[..], &[5; 32][..]));
+        assert_eq!(message.update, [6]);
     }
 
     #[test]
