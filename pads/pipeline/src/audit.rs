@@ -24,14 +24,17 @@ const MAX_EVENTS: usize = 128;
 /// Reasons of one event; a dataset of 10,000 Pads may have as many, of which the first ones tell
 /// enough. A reader's own come first.
 const MAX_REASONS: usize = 8;
+/// Reasons of one entry: a program may have proposed many outputs that were refused.
+const MAX_ENTRY_REASONS: usize = 16;
 /// Bytes of a reason.
 const MAX_REASON_BYTES: usize = 320;
 /// Own Pads that an entry lists: a delegator keeps every entry, and takes 16 KiB of one.
 const MAX_LISTED: usize = 128;
 /// Engines of one run.
 const MAX_ENGINES: usize = 1024;
-/// Largest entry: the most listed Pads, engines and reasons of several refusals.
-pub const MAX_ENTRY_BYTES: usize = 64 << 10;
+/// Largest entry: the most events, listed Pads, engines and reasons, and below the 16 KiB of a sealed
+/// one that a delegator takes.
+pub const MAX_ENTRY_BYTES: usize = 15 << 10;
 
 /// An entry as one custodian reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,6 +161,20 @@ impl Journal {
         Ok(())
     }
 
+    /// The pending decisions; the first refusals tell their reasons.
+    fn events(&self, reader: &CustodianId) -> Vec<Event> {
+        let mut left = MAX_ENTRY_REASONS;
+        let shown = self.pending.iter().map(|decision| {
+            let mut event = decision.shown_to(reader);
+            if let Some(reasons) = event.reasons() {
+                reasons.truncate(left);
+                left -= reasons.len();
+            }
+            event
+        });
+        shown.collect()
+    }
+
     /// What a custodian may read of the pending decisions.
     fn entry(&self, run: &RunView, engines: &[Sha256Digest], reader: &CustodianId) -> Entry {
         let own = self.pads.iter().filter(|(_, custodian)| custodian == reader);
@@ -170,7 +187,7 @@ impl Journal {
             engines: engines.to_vec(),
             pads: own.map(|(digest, _)| *digest).take(MAX_LISTED).collect(),
             all_pads: self.pads.len() as u64,
-            events: self.pending.iter().map(|decision| decision.shown_to(reader)).collect(),
+            events: self.events(reader),
         }
     }
 }
@@ -311,6 +328,15 @@ impl Entry {
 }
 
 impl Event {
+    fn reasons(&mut self) -> Option<&mut Vec<String>> {
+        match self {
+            Self::DatasetRefused(reasons)
+            | Self::OutputRefused(reasons)
+            | Self::UpdateRefused(reasons) => Some(reasons),
+            _ => None,
+        }
+    }
+
     fn write(&self, writer: &mut Writer) {
         match self {
             Self::DatasetAllowed => {

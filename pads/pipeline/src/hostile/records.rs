@@ -111,3 +111,23 @@ fn an_entry_of_a_large_run_is_one_that_a_delegator_keeps() {
     let read = Entry::open(&secret(A), run_id, 0, &record.bytes).unwrap();
     assert_eq!((read.pads.len(), read.all_pads), (128, 200));
 }
+
+#[test]
+fn a_record_of_many_refused_outputs_is_one_that_a_delegator_keeps() {
+    let pads: Vec<_> = (0..200).map(|_| pad(A, vec![policy(&training(100))], 1, b"")).collect();
+    let pads: Vec<_> = pads.iter().collect();
+    let (mut told, mut delegation) = (Told::default(), Delegation::of(&pads));
+    let run = prepared(&pads);
+    let run_id = run.submission.id;
+    let mut open = open(run, &mut told, &mut delegation);
+    for _ in 0..64 {
+        let proposed = open.propose(proposal(A, &model()), data(b"model")).unwrap();
+        assert_eq!(proposed.check(&mut told).err().unwrap().len(), 200);
+    }
+    open.finish(&mut delegation).unwrap();
+    let record = &delegation.entries[0].records[0];
+    assert!(record.bytes.len() < 16 << 10, "{} bytes", record.bytes.len());
+    let read = Entry::open(&secret(A), run_id, 0, &record.bytes).unwrap();
+    assert_eq!(read.events.len(), 65);
+    assert_eq!(read.events[64], Event::OutputRefused(vec![]));
+}
