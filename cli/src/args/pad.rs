@@ -261,7 +261,7 @@ pub struct PadRun {
     /// Plain input for the program.
     #[arg(long, value_name = "FILE")]
     pub plain: Option<PathBuf>,
-    /// The time of the run, in seconds since 1970, which quotas and signatures go by [default: now].
+    /// The time of the run in seconds since 1970, by which quotas and signatures go [default: now].
     #[arg(long, value_name = "SECONDS")]
     pub at: Option<u64>,
     /// Directory to make for outputs and the record.

@@ -46,17 +46,18 @@ impl Dstyx {
     }
 
     /// Runs `dstyx pad WORDS`, which must end well.
-    pub fn pad(&self, words: &str) -> Result<Value, String> {
-        let (status, document, told) = self.start(&words.split_whitespace().collect::<Vec<_>>())?;
-        if status == Some(0) { Ok(document) } else { Err(format!("dstyx pad {words}: {told}")) }
+    pub fn pad(&self, command: &str) -> Result<Value, String> {
+        let (status, document, told) =
+            self.start(&command.split_whitespace().collect::<Vec<_>>())?;
+        if status == Some(0) { Ok(document) } else { Err(format!("dstyx pad {command}: {told}")) }
     }
 
     /// Runs `dstyx pad run WORDS` at a time, with outputs in a new directory; whether all was
     /// allowed is for the caller to say.
-    pub fn run(&self, words: &str, out: &str, now: u64) -> Result<Run, String> {
+    pub fn run(&self, command: &str, out: &str, now: u64) -> Result<Run, String> {
         let now = now.to_string();
         let mut arguments: Vec<&str> =
-            std::iter::once("run").chain(words.split_whitespace()).collect();
+            std::iter::once("run").chain(command.split_whitespace()).collect();
         arguments.extend(["--out", out, "--at", &now]);
         let runner = self.runner.as_ref().map(|runner| runner.display().to_string());
         if let Some(runner) = &runner {
@@ -64,7 +65,7 @@ impl Dstyx {
         }
         let (status, document, told) = self.start(&arguments)?;
         if !matches!(status, Some(0 | 1)) {
-            return Err(format!("dstyx pad run {words}: {told}"));
+            return Err(format!("dstyx pad run {command}: {told}"));
         }
         let texts = |key: &str| document[key].as_array().cloned().unwrap_or_default();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

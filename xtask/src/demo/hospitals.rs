@@ -96,19 +96,19 @@ fn prepare(dstyx: &Dstyx, programs: &Path) -> Result<(), String> {
 }
 
 fn enrol(dstyx: &Dstyx, name: &str, keys: &str) -> Result<(), String> {
-    let words = format!(
+    let command = format!(
         "enrol-file {name}.custodian {keys} --delegator {DELEGATOR} --out {name}.enrolment"
     );
-    dstyx.pad(&words).map(drop)
+    dstyx.pad(&command).map(drop)
 }
 
 /// Packs `DATA.csv` under `DATA.toml`.
 fn pack(dstyx: &Dstyx, data: &str, custodian: &str, more: &str, pad: &str) -> Result<(), String> {
-    let words = format!(
+    let command = format!(
         "pack {data}.csv --policy {data}.toml --custodian {custodian}.key {more} \
          --delegator {DELEGATOR} --out {pad}.pad"
     );
-    dstyx.pad(&words).map(drop)
+    dstyx.pad(&command).map(drop)
 }
 
 /// Writes the next rows of the table.
@@ -146,8 +146,8 @@ impl Walk<'_> {
             ),
             Must::Refuse(&["CUSTODIAN"]),
         )?;
-        let words = format!("train.wasm --owner a.key {all} {ENROLMENTS}");
-        self.pad("A, B and C train", &words, "model")
+        let command = format!("train.wasm --owner a.key {all} {ENROLMENTS}");
+        self.pad("A, B and C train", &command, "model")
     }
 
     fn ask(&mut self) -> Result<(), String> {
@@ -195,8 +195,8 @@ impl Walk<'_> {
     }
 
     /// A step that must give a Pad, which gets this name.
-    fn pad(&mut self, what: &str, words: &str, name: &str) -> Result<(), String> {
-        let Some(file) = self.walked(what, words, &Must::GivePad)? else {
+    fn pad(&mut self, what: &str, command: &str, name: &str) -> Result<(), String> {
+        let Some(file) = self.walked(what, command, &Must::GivePad)? else {
             return Err(format!("{what}: without this Pad there are no further steps"));
         };
         for ending in ["", ".key"] {
@@ -207,14 +207,14 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn step(&mut self, what: &str, words: &str, must: Must) -> Result<(), String> {
-        self.walked(what, words, &must).map(drop)
+    fn step(&mut self, what: &str, command: &str, must: Must) -> Result<(), String> {
+        self.walked(what, command, &must).map(drop)
     }
 
     /// Runs a step and compares; the file of the Pad that it gave.
-    fn walked(&mut self, what: &str, words: &str, must: &Must) -> Result<Option<String>, String> {
+    fn walked(&mut self, what: &str, command: &str, must: &Must) -> Result<Option<String>, String> {
         self.steps += 1;
-        let run = self.dstyx.run(words, &format!("step-{}", self.steps), self.now)?;
+        let run = self.dstyx.run(command, &format!("step-{}", self.steps), self.now)?;
         let (is_right, found) = judged(&run, must);
         let mark = if is_right { "ok " } else { "NOT" };
         println!("{mark} {:2}. {what}: {found}", self.steps);
