@@ -8,7 +8,7 @@ use std::sync::Arc;
 use kms_rules::ledger::{Entry, Kind, MAX_LINE_BYTES};
 use pad_format::custodian::Signatures;
 use pad_format::enrolment::{self, SignedEnrolment};
-use pad_format::grant::{Grant, Revocation, Signed, Statement};
+use pad_format::grant::{Grant, Revocation, Statement};
 use pad_format::{Conditions, Custodian, CustodianId, KeyName};
 use protocol::app_compose;
 use protocol::channel::OwnerProof;
