@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use crate::command;
+use crate::{command, pads};
 
 mod bench;
 mod hospitals;
@@ -19,6 +19,9 @@ pub struct Demo {
     /// [default: target/pads, where they are built if they are missing].
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
+    /// The program dstyx [default: it is built].
+    #[arg(long, value_name = "FILE")]
+    dstyx: Option<PathBuf>,
     /// The program pad-runner [default: it is built].
     #[arg(long, value_name = "FILE")]
     runner: Option<PathBuf>,
@@ -41,9 +44,10 @@ pub fn run(options: &Demo) -> Result<usize, String> {
         Some(directory) => absolute(directory)?,
         None => built_programs()?,
     };
-    let target = command::target_dir();
-    let mut build = command::cargo(&["build", "--quiet", "--package", "cli", "--locked"]);
-    succeed(build.env("CARGO_TARGET_DIR", &target))?;
+    let program = match &options.dstyx {
+        Some(program) => absolute(program)?,
+        None => built_dstyx()?,
+    };
     let scratch = tempfile::tempdir().map_err(|error| format!("a directory: {error}"))?;
     let directory = match &options.keep {
         Some(directory) => {
@@ -52,9 +56,25 @@ pub fn run(options: &Demo) -> Result<usize, String> {
         }
         None => scratch.path().to_owned(),
     };
-    let runner = options.runner.as_deref().map(absolute).transpose()?;
-    let dstyx = bench::Dstyx::new(target.join("debug/dstyx"), directory, runner)?;
+    let runner = match &options.runner {
+        Some(program) => absolute(program)?,
+        None => built_runner()?,
+    };
+    let dstyx = bench::Dstyx::new(program, directory, runner)?;
     hospitals::walk(&dstyx, &programs)
+}
+
+fn built_dstyx() -> Result<PathBuf, String> {
+    let target = command::target_dir();
+    let mut build = command::cargo(&["build", "--quiet", "--package", "cli", "--locked"]);
+    succeed(build.env("CARGO_TARGET_DIR", &target))?;
+    Ok(target.join("debug/dstyx"))
+}
+
+fn built_runner() -> Result<PathBuf, String> {
+    let target = command::target_dir();
+    succeed(&mut pads::cargo(&target, &["build", "--quiet", "--release", "--locked"]))?;
+    Ok(target.join("pads/release/pad-runner"))
 }
 
 /// Programs of the scenario in the checkout; they are built by its hermetic builder.

@@ -8,7 +8,7 @@ use serde_json::Value;
 /// The command, for a user without any other state.
 pub struct Dstyx {
     program: PathBuf,
-    runner: Option<PathBuf>,
+    runner: PathBuf,
     directory: PathBuf,
     state: tempfile::TempDir,
 }
@@ -31,11 +31,7 @@ pub enum Left {
 
 impl Dstyx {
     /// In this directory.
-    pub fn new(
-        program: PathBuf,
-        directory: PathBuf,
-        runner: Option<PathBuf>,
-    ) -> Result<Self, String> {
+    pub fn new(program: PathBuf, directory: PathBuf, runner: PathBuf) -> Result<Self, String> {
         let state = tempfile::tempdir().map_err(|error| format!("a directory: {error}"))?;
         Ok(Self { program, runner, directory, state })
     }
@@ -58,11 +54,8 @@ impl Dstyx {
         let now = now.to_string();
         let mut arguments: Vec<&str> =
             std::iter::once("run").chain(command.split_whitespace()).collect();
-        arguments.extend(["--out", out, "--at", &now]);
-        let runner = self.runner.as_ref().map(|runner| runner.display().to_string());
-        if let Some(runner) = &runner {
-            arguments.extend(["--runner", runner]);
-        }
+        let runner = self.runner.display().to_string();
+        arguments.extend(["--out", out, "--at", &now, "--runner", &runner]);
         let (status, document, told) = self.start(&arguments)?;
         if !matches!(status, Some(0 | 1)) {
             return Err(format!("dstyx pad run {command}: {told}"));
@@ -81,7 +74,7 @@ impl Dstyx {
     fn start(&self, arguments: &[&str]) -> Result<(Option<i32>, Value, String), String> {
         let mut dstyx = Command::new(&self.program);
         dstyx.args(["--json", "pad"]).args(arguments).current_dir(&self.directory);
-        for variable in ["XDG_STATE_HOME", "XDG_DATA_HOME"] {
+        for variable in ["XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"] {
             dstyx.env(variable, self.state.path());
         }
         let output = dstyx.output().map_err(|error| format!("{dstyx:?}: {error}"))?;

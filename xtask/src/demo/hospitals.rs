@@ -20,8 +20,9 @@ const NOW: u64 = 1_800_000_000;
 const MINUTE: u64 = 60;
 /// Uses of A in a minute.
 const USES: u64 = 10;
-/// Enrolments that every run gets.
-const ENROLMENTS: &str = "--enrolment a.enrolment b.enrolment c.enrolment d.enrolment e.enrolment";
+/// The engine and the enrolments that every run gets.
+const COMMON: &str =
+    "--engine share.wasm --enrolment a.enrolment b.enrolment c.enrolment d.enrolment e.enrolment";
 /// What the training Pads say of the model's Pad.
 const MODEL: &str = "--attribute model-input=input-of:model.toml \
                      --attribute model-program=program-of:model.toml \
@@ -52,6 +53,7 @@ pub fn walk(dstyx: &Dstyx, programs: &Path) -> Result<usize, String> {
     walk.train()?;
     walk.ask()?;
     walk.fine_tune()?;
+    walk.change_policy()?;
     for failure in &walk.failed {
         println!("FAILED {failure}");
     }
@@ -131,28 +133,26 @@ impl Walk<'_> {
         let all = "--pad a.pad b.pad c.pad";
         self.step(
             "A and B alone train",
-            &format!("train.wasm --owner a.key --pad a.pad b.pad {ENROLMENTS}"),
+            &format!("train.wasm --owner a.key --pad a.pad b.pad {COMMON}"),
             Must::Refuse(&["MAX_SHARE", "66.7 %", "33.3 %"]),
         )?;
         self.step(
             "another program on the records",
-            &format!("query.wasm --owner a.key {all} {ENROLMENTS}"),
+            &format!("query.wasm --owner a.key {all} {COMMON}"),
             Must::Refuse(&["PROGRAM_IN"]),
         )?;
         self.step(
             "a trainer that proposes a model for A instead of D",
-            &format!(
-                "train.wasm --owner a.key --pad a-for-a.pad b-for-a.pad c-for-a.pad {ENROLMENTS}"
-            ),
+            &format!("train.wasm --owner a.key --pad a-for-a.pad b-for-a.pad c-for-a.pad {COMMON}"),
             Must::Refuse(&["CUSTODIAN"]),
         )?;
-        let command = format!("train.wasm --owner a.key {all} {ENROLMENTS}");
+        let command = format!("train.wasm --owner a.key {all} {COMMON}");
         self.pad("A, B and C train", &command, "model")
     }
 
     fn ask(&mut self) -> Result<(), String> {
         let ask = |who: &str, program: &str| {
-            format!("{program}.wasm {who} --pad model.pad --plain item.csv {ENROLMENTS}")
+            format!("{program}.wasm {who} --pad model.pad --plain item.csv {COMMON}")
         };
         let a = ask("--owner a.key", "query");
         for number in 1..=USES {
@@ -166,17 +166,17 @@ impl Walk<'_> {
         let named = ask("--owner e.key --owner-custodian a.custodian", "query");
         self.step("E asks in A's name", &named, Must::Refuse(&["is no member"]))?;
         self.now += MINUTE;
-        let unknown = ask("--owner a.key", "mean");
+        let unknown = ask("--owner a.key", "rows");
         self.step("A asks by an unknown program", &unknown, Must::Refuse(&["PROGRAM_IN"]))?;
         self.step("A asks in the next minute", &a, Must::Answer)
     }
 
     fn fine_tune(&mut self) -> Result<(), String> {
         let tune = |pad: &str| {
-            format!("fine-tune.wasm --owner a.key --pad model.pad private-{pad}.pad {ENROLMENTS}")
+            format!("fine-tune.wasm --owner a.key --pad model.pad private-{pad}.pad {COMMON}")
         };
         let ask = |who: &str, pad: &str| {
-            format!("query.wasm --owner {who}.key --pad {pad}.pad --plain item.csv {ENROLMENTS}")
+            format!("query.wasm --owner {who}.key --pad {pad}.pad --plain item.csv {COMMON}")
         };
         self.pad("A fine-tunes the model for itself", &tune("tuned"), "tuned")?;
         self.step("A asks the new model", &ask("a", "tuned"), Must::Answer)?;
@@ -192,6 +192,33 @@ impl Walk<'_> {
             self.step(what, &tune(pad), Must::Refuse(&["SAME_POLICY"]))?;
         }
         Ok(())
+    }
+
+    /// The key holder seals the model again; a delegator would erase the old key as well.
+    fn change_policy(&mut self) -> Result<(), String> {
+        let update = "update model.pad --key model.pad.key --policy tuned.toml --out changed.pad";
+        let few = self.dstyx.pad(&format!("{update} --approve b.key --approve c.key"));
+        self.told("B and C agree on another policy", few, Some("UPDATE_BY"));
+        let enough = self.dstyx.pad(&format!("{update} --approve a.key --approve b.key"));
+        self.told("A and B agree on it", enough, None);
+        let old_key = self.dstyx.pad("open changed.pad --key model.pad.key --out changed.model");
+        self.told("the old key on the Pad under it", old_key, Some("another sealing"));
+        let ask = |who: &str| {
+            format!("query.wasm --owner {who}.key --pad changed.pad --plain item.csv {COMMON}")
+        };
+        self.now += MINUTE;
+        self.step("A asks under the new policy", &ask("a"), Must::Answer)?;
+        self.step("B asks under the new policy", &ask("b"), Must::Refuse(&["AUTH_USER"]))
+    }
+
+    /// A step without a run: it must be refused with this text, or end well.
+    fn told(&mut self, what: &str, done: Result<serde_json::Value, String>, must: Option<&str>) {
+        let (is_right, found) = match (&done, must) {
+            (Ok(_), must) => (must.is_none(), "done".to_owned()),
+            (Err(error), None) => (false, error.clone()),
+            (Err(error), Some(text)) => (error.contains(text), error.clone()),
+        };
+        self.tell(what, is_right, found.trim_end());
     }
 
     /// A step that must give a Pad, which gets this name.
@@ -213,19 +240,25 @@ impl Walk<'_> {
 
     /// Runs a step and compares; the file of the Pad that it gave.
     fn walked(&mut self, what: &str, command: &str, must: &Must) -> Result<Option<String>, String> {
-        self.steps += 1;
-        let run = self.dstyx.run(command, &format!("step-{}", self.steps), self.now)?;
+        let run = self.dstyx.run(command, &format!("step-{}", self.steps + 1), self.now)?;
         let (is_right, found) = judged(&run, must);
-        let mark = if is_right { "ok " } else { "NOT" };
-        println!("{mark} {:2}. {what}: {found}", self.steps);
-        if !is_right {
-            self.failed.push(format!("{what}: {found}"));
-        }
+        self.tell(what, is_right, &found);
         let pad = run.outputs.into_iter().find_map(|left| match left {
             Left::Pad(file) => Some(file),
             Left::Result(_) => None,
         });
         Ok(pad)
+    }
+}
+
+impl Walk<'_> {
+    fn tell(&mut self, what: &str, is_right: bool, found: &str) {
+        self.steps += 1;
+        let mark = if is_right { "ok " } else { "NOT" };
+        println!("{mark} {:2}. {what}: {found}", self.steps);
+        if !is_right {
+            self.failed.push(format!("{what}: {found}"));
+        }
     }
 }
 
