@@ -3,7 +3,9 @@
 //!
 //! The KMS never ran: see `tests::scene`. Each test breaks one thing of a genuine one.
 
-use attestation::kms::{Accepts, KmsRefusal, KmsRules, Owners, VerifiedKms, judge_kms, member_of};
+use attestation::kms::{
+    Accepts, KmsProof, KmsRefusal, KmsRules, Owners, VerifiedKms, judge_kms, member_of,
+};
 use attestation::signatures::{Envelope, PayloadType, SignatureError, SigningKey};
 use attestation::{CheckName, Image, Parts, TrustAnchor};
 use ed25519_dalek::Signer as _;
@@ -452,6 +454,29 @@ fn a_guest_whose_clock_is_set_back_asks_for_the_measured_evaluation_number() {
     meeting.rules.minimum_evaluation_number = Some(number + 1);
     let refused = KmsRefusal::OldEvaluation { found: number, minimum: number + 1 };
     assert_eq!(meeting.judge(&evidence, &statement), Err(refused));
+}
+
+/// What a guest does once the KMS told its time: nothing that held at one time holds at all.
+#[test]
+fn a_proof_that_is_judged_at_several_times_is_refused_at_each_at_which_it_is_outdated() {
+    let meeting = Meeting::genuine();
+    let (evidence, statement) = meeting.shown();
+    let report_data = meeting.binding.report_data().unwrap();
+    let proof = KmsProof::new(evidence, statement, report_data, meeting.binding.exporter);
+    let now = now_secs();
+    let later = now + 60 * 24 * 3600;
+    let outdated = |at| match proof.judge(&meeting.rules, at) {
+        Err(KmsRefusal::Evidence(refusal)) => refusal.check() == CheckName::CrlCurrent,
+        other => panic!("{other:?}"),
+    };
+    assert!(outdated(later));
+    for _ in 0..2 {
+        let again = proof.judge(&meeting.rules, now);
+        assert_eq!(again, meeting.judge(&proof.evidence, &proof.statement));
+        assert!(again.is_ok() && outdated(later));
+    }
+    let other = KmsRules { key_provider_id: Sha256Digest(STRANGE), ..meeting.rules.clone() };
+    assert!(matches!(proof.judge(&other, now), Err(KmsRefusal::Foreign { .. })));
 }
 
 #[test]
