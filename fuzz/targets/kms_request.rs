@@ -148,6 +148,7 @@ fn written(request: &Request, encoding: Encoding) -> Vec<u8> {
     }
 
     match request {
+        Request::GetTime(args) => bytes(args, encoding),
         Request::GetAppKey(args) => bytes(args, encoding),
         Request::OpenDisk(args) => bytes(args, encoding),
         Request::Anchor(args) => bytes(args, encoding),

@@ -311,6 +311,7 @@ fn app_of(path: &Path, id: Option<&str>) -> Outcome<(AppId, ComposeHash)> {
 
 #[cfg(test)]
 mod tests {
+    use pad_format::grant::Signed;
     use pad_format::metadata::KeyId;
     use pad_format::{DataKey, PadDigest, PadId};
 
