@@ -8,7 +8,7 @@ mod pads;
 mod rotation;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -130,8 +130,11 @@ struct Three {
 impl Three {
     fn start(etcd: Option<String>) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        // Of an address of its own: on 127.0.0.1 a connection of others may have the port by the
+        // time that the process binds it.
+        let [a, b, c] = std::array::from_fn(|_| getrandom::u32().unwrap() as u8 | 1);
         let free = || {
-            let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = std::net::TcpListener::bind((Ipv4Addr::new(127, a, b, c), 0)).unwrap();
             port.local_addr().unwrap()
         };
         let ports: Vec<_> = (0..3).map(|_| (free(), free())).collect();
