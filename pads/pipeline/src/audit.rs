@@ -32,8 +32,8 @@ const MAX_REASON_BYTES: usize = 320;
 const MAX_LISTED: usize = 128;
 /// Engines of one run.
 const MAX_ENGINES: usize = 1024;
-/// Largest entry: the most events, listed Pads, engines and reasons, and below the 16 KiB of a sealed
-/// one that a delegator takes.
+/// Largest entry: the most events, listed Pads, engines and reasons, and below the 16 KiB of a
+/// sealed one that a delegator takes.
 pub const MAX_ENTRY_BYTES: usize = 15 << 10;
 
 /// An entry as one custodian reads it.
