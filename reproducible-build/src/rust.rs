@@ -5,7 +5,7 @@
 //! checksum there. So a change elsewhere in the workspace neither changes the key nor
 //! can reach the programs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -58,10 +58,7 @@ pub fn recipe(
         nested => pruned::Workspace::read_nested(checkout, nested)?,
     };
     let workspace = checkout.join(programs.workspace);
-    let mut sources = BTreeMap::new();
-    for (name, tree) in crates::trees(builder.cache(), &workspace, &pruned.crates)? {
-        sources.insert(format!("crates/{name}"), Input::Tree(tree));
-    }
+    let mut sources = crate_sources(builder.cache(), &workspace, &pruned.crates)?;
     let tree = packages(builder.cache(), checkout, &pruned, programs)?;
     sources.insert("workspace".into(), Input::Tree(tree));
     let outputs: Vec<String> = programs.binaries.iter().map(|&name| name.into()).collect();
@@ -77,6 +74,19 @@ pub fn recipe(
     })
 }
 
+/// Crates as sources of a recipe, below `crates`.
+fn crate_sources(
+    cache: &Cache,
+    workspace: &Path,
+    wanted: &BTreeSet<pruned::Pinned>,
+) -> Result<BTreeMap<String, Input>, RustError> {
+    let trees = crates::trees(cache, workspace, wanted)?;
+    Ok(trees
+        .into_iter()
+        .map(|(name, tree)| (format!("crates/{name}"), Input::Tree(tree)))
+        .collect())
+}
+
 /// The packages' directories without their tests, and their workspace's two files rewritten.
 fn packages(
     cache: &Cache,
@@ -84,27 +94,38 @@ fn packages(
     pruned: &pruned::Workspace,
     programs: &Programs<'_>,
 ) -> Result<Tree, RustError> {
-    let mut paths: Vec<String> = programs.extra.iter().map(|&path| path.into()).collect();
-    for member in pruned.members.keys() {
-        for entry in fs::read_dir(checkout.join(member))? {
+    let paths = inputs(checkout, pruned.members.keys().map(String::as_str))?;
+    let mut paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    paths.extend(programs.extra);
+    let lock = Path::new(programs.workspace).join("Cargo.lock");
+    let mut made = manifests(pruned);
+    made.insert(lock.to_string_lossy().into_owned(), pruned.lock.clone().into_bytes());
+    Ok(Tree::of_checkout_with(cache, checkout, &paths, made)?)
+}
+
+/// Paths of what is an input in the packages' directories.
+fn inputs<'a>(
+    checkout: &Path,
+    directories: impl Iterator<Item = &'a str>,
+) -> Result<Vec<String>, RustError> {
+    let mut paths = Vec::new();
+    for directory in directories {
+        for entry in fs::read_dir(checkout.join(directory))? {
             let name = entry?.file_name().to_string_lossy().into_owned();
             if is_input(&name) {
-                paths.push(format!("{member}/{name}"));
+                paths.push(format!("{directory}/{name}"));
             }
         }
     }
-    let lock = Path::new(programs.workspace).join("Cargo.lock");
-    let made = pruned
-        .members
-        .iter()
-        .map(|(member, manifest)| (format!("{member}/Cargo.toml"), manifest.clone().into_bytes()))
-        .chain([
-            ("Cargo.toml".to_owned(), pruned.manifest.clone().into_bytes()),
-            (lock.to_string_lossy().into_owned(), pruned.lock.clone().into_bytes()),
-        ])
-        .collect();
-    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-    Ok(Tree::of_checkout_with(cache, checkout, &paths, made)?)
+    Ok(paths)
+}
+
+/// The manifests of what is left of a workspace, that at the top among them, by their paths.
+fn manifests(pruned: &pruned::Workspace) -> BTreeMap<String, Vec<u8>> {
+    let members = pruned.members.iter();
+    let members = members.map(|(member, manifest)| (format!("{member}/Cargo.toml"), manifest));
+    let all = members.chain([("Cargo.toml".to_owned(), &pruned.manifest)]);
+    all.map(|(path, manifest)| (path, manifest.clone().into_bytes())).collect()
 }
 
 /// Whether an entry of a package's directory is an input of its programs. A compose file, and the
@@ -125,29 +146,38 @@ fn is_input(name: &str) -> bool {
 }
 
 fn steps(programs: &Programs<'_>) -> Vec<Command> {
-    let mut build: Vec<String> =
-        ["cargo", "build", "--release", "--offline", "--target", TARGET].map(str::to_owned).into();
-    for config in
-        ["source.crates-io.replace-with=\"pinned\"", "source.pinned.directory=\"{src}/crates\""]
-    {
-        build.extend(["--config".to_owned(), config.to_owned()]);
-    }
-    for package in programs.packages {
-        build.extend(["--package".to_owned(), (*package).to_owned()]);
-    }
+    let mut build = cargo_build(TARGET, &[], "{src}/crates", programs.packages);
     for binary in programs.binaries {
         build.extend(["--bin".to_owned(), (*binary).to_owned()]);
     }
-    let built = |name: &&str| format!("{{work}}/target/{TARGET}/release/{name}");
-    let mut install: Vec<String> = ["install", "-m", "755"].map(str::to_owned).into();
-    install.extend(programs.binaries.iter().map(built));
-    install.push("{out}".into());
     vec![
         Command::new(["cp", "-r", "{src}/workspace", "{work}/workspace"]),
         Command::new(build)
             .dir(format!("{{work}}/workspace/{}", programs.workspace).trim_end_matches('/')),
-        Command::new(install),
+        install("755", TARGET, programs.binaries.iter().map(|&name| name.to_owned())),
     ]
+}
+
+/// What builds packages for a target, with crates from nowhere but a directory.
+fn cargo_build(target: &str, options: &[&str], crates: &str, packages: &[&str]) -> Vec<String> {
+    let mut build = vec!["cargo", "build", "--release", "--offline", "--target", target];
+    build.extend(options);
+    let mut build: Vec<String> = build.into_iter().map(str::to_owned).collect();
+    let directory = format!("source.pinned.directory=\"{crates}\"");
+    for config in ["source.crates-io.replace-with=\"pinned\"", &directory] {
+        build.extend(["--config".to_owned(), config.to_owned()]);
+    }
+    for package in packages {
+        build.extend(["--package".to_owned(), (*package).to_owned()]);
+    }
+    build
+}
+
+/// What leaves built files as the recipe's outputs.
+fn install(mode: &str, target: &str, names: impl Iterator<Item = String>) -> Command {
+    let built = names.map(|name| format!("{{work}}/target/{target}/release/{name}"));
+    let install = ["install", "-m", mode].map(str::to_owned).into_iter();
+    Command::new(install.chain(built).chain(["{out}".to_owned()]).collect::<Vec<_>>())
 }
 
 /// What the compiler is told for every program: no shared library, and relocations in their short

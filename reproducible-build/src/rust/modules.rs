@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use fs_err as fs;
-
-use super::{RustError, crates, is_input, pruned};
+use super::{RustError, cargo_build, crate_sources, inputs, install, manifests, pruned};
 use crate::builder::Builder;
 use crate::recipe::{Command, Input, Recipe};
 use crate::source::Tree;
@@ -46,10 +44,7 @@ pub fn modules(
 ) -> Result<Recipe, RustError> {
     let workspace = checkout.join(modules.workspace);
     let crates = pruned::locked(&workspace)?;
-    let mut sources = BTreeMap::new();
-    for (name, tree) in crates::trees(builder.cache(), &workspace, &crates)? {
-        sources.insert(format!("crates/{name}"), Input::Tree(tree));
-    }
+    let mut sources = crate_sources(builder.cache(), &workspace, &crates)?;
     sources.insert("checkout".into(), Input::Tree(tree(builder, checkout, modules)?));
     Ok(Recipe {
         name: modules.name.into(),
@@ -66,51 +61,24 @@ pub fn modules(
 /// Both workspaces at their places: the modules' own as it is, of the other what they use.
 fn tree(builder: &Builder, checkout: &Path, modules: &Modules<'_>) -> Result<Tree, RustError> {
     let pruned = pruned::Workspace::read(checkout, modules.uses)?;
-    let mut paths: Vec<String> = modules.extra.iter().map(|&path| path.into()).collect();
-    let lock = format!("{}/Cargo.lock", modules.workspace);
     let directories = pruned.members.keys().map(String::as_str);
-    for directory in directories.chain(modules.packages.iter().copied()) {
-        for entry in fs::read_dir(checkout.join(directory))? {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            if is_input(&name) {
-                paths.push(format!("{directory}/{name}"));
-            }
-        }
-    }
+    let mut paths = inputs(checkout, directories.chain(modules.packages.iter().copied()))?;
     paths.extend(modules.packages.iter().map(|directory| format!("{directory}/Cargo.toml")));
-    paths.push(lock);
-    let made = pruned
-        .members
-        .iter()
-        .map(|(member, manifest)| (format!("{member}/Cargo.toml"), manifest.clone().into_bytes()))
-        .chain([("Cargo.toml".to_owned(), pruned.manifest.clone().into_bytes())])
-        .collect();
-    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-    Ok(Tree::of_checkout_with(builder.cache(), checkout, &paths, made)?)
+    paths.push(format!("{}/Cargo.lock", modules.workspace));
+    let mut paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    paths.extend(modules.extra);
+    Ok(Tree::of_checkout_with(builder.cache(), checkout, &paths, manifests(&pruned))?)
 }
 
 fn steps(modules: &Modules<'_>) -> Vec<Command> {
-    let mut build: Vec<String> =
-        ["cargo", "build", "--release", "--offline", "--target", TARGET].map(str::to_owned).into();
-    build.push("-Zbuild-std=std,panic_abort".into());
-    for config in
-        ["source.crates-io.replace-with=\"pinned\"", "source.pinned.directory=\"{work}/crates\""]
-    {
-        build.extend(["--config".to_owned(), config.to_owned()]);
-    }
-    for package in modules.outputs {
-        build.extend(["--package".to_owned(), (*package).to_owned()]);
-    }
-    let built = |name: &&str| format!("{{work}}/target/{TARGET}/release/{name}.wasm");
-    let mut install: Vec<String> = ["install", "-m", "644"].map(str::to_owned).into();
-    install.extend(modules.outputs.iter().map(built));
-    install.push("{out}".into());
+    let standard_library = ["-Zbuild-std=std,panic_abort"];
+    let build = cargo_build(TARGET, &standard_library, "{work}/crates", modules.outputs);
     vec![
         Command::new(["cp", "-r", "{src}/checkout", "{work}/checkout"]),
         Command::new(["cp", "-r", "{src}/crates", "{work}/crates"]),
         Command::new(["cp", "-r", LIBRARY_CRATES, "{work}/crates"]),
         Command::new(build).dir(format!("{{work}}/checkout/{}", modules.workspace)),
-        Command::new(install),
+        install("644", TARGET, modules.outputs.iter().map(|name| format!("{name}.wasm"))),
     ]
 }
 
