@@ -1,0 +1,6 @@
+//! `gateway`: takes clients' TLS connections, and relays them to guests that proved themselves.
+//!
+//! The network, the host, the domain name system, clients and guests of strangers are the attacker.
+//! Each connection is bounded in time, and what one app uses takes nothing from another one.
+
+#![forbid(unsafe_code)]
