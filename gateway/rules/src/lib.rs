@@ -7,4 +7,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod budgets;
+pub mod cache;
+pub mod choice;
+pub mod custom;
+pub mod hello;
+pub mod limits;
 pub mod names;
+pub mod port_policy;
+pub mod proxy_protocol;
