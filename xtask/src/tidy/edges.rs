@@ -17,7 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kms-rules", &["protocol", "attestation", "pad-format", "pad-rules"]),
     ("kms", &["protocol", "attestation", "channel", "service", "pccs", "kms-rules", "pad-format"]),
     ("gateway-rules", &["protocol"]),
-    ("gateway-domain", &["protocol", "attestation", "gateway-rules"]),
+    ("gateway-domain", &["protocol"]),
     (
         "gateway",
         &["protocol", "attestation", "channel", "service", "gateway-rules", "gateway-domain"],

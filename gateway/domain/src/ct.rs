@@ -1,0 +1,30 @@
+//! Logs of certificates: their promises in certificates, their heads, and their entries as tiles
+//! (RFC 6962; c2sp.org/static-ct-api).
+//!
+//! A log may lie like everybody else: a head counts with the log's signature, an entry with a proof
+//! that it is under the head, and a later head with a proof that the earlier one is in it.
+
+mod head;
+mod leaf;
+mod merkle;
+mod sct;
+
+pub use head::{HeadError, LogKey, MAX_CHECKPOINT_BYTES, TreeHead};
+pub use leaf::{LeafError, LogEntry, MAX_TILE_BYTES, parse_tile};
+pub use merkle::{Hash, MerkleError, Tile, TileId, Tiles, leaf_hash};
+pub use sct::{Sct, SctError};
+
+pub(crate) use sct::scts;
+
+/// Bytes of a log's name: SHA-256 of its key.
+pub const LOG_ID_BYTES: usize = 32;
+/// Entries of a tile, and hashes of a tile.
+pub const TILE_WIDTH: u64 = 256;
+
+/// A log of tests.
+#[cfg(any(test, feature = "fixtures"))]
+pub mod fixtures {
+    pub use super::head::fixtures::{checkpoint, spki};
+    pub use super::leaf::fixtures::entry;
+    pub use super::merkle::fixtures::Leaves;
+}
