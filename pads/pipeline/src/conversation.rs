@@ -105,6 +105,9 @@ pub struct Replacement {
 
 /// What `pad-runner` says.
 pub enum Report {
+    /// The first frame: it is ready. What programs are not cut off from, which is nothing in a
+    /// guest.
+    Begun(Vec<String>),
     /// A run id.
     Drawn(RunId),
     /// Asks for keys.
@@ -313,6 +316,10 @@ impl Replacement {
     }
 }
 
+/// Things of a kind that processes can be cut off from.
+const MAX_MISSING: usize = 8;
+
+const BEGUN: u8 = 128;
 const DRAWN: u8 = 129;
 const ASK_KEYS: u8 = 130;
 const ASK_SPEND: u8 = 131;
@@ -328,6 +335,7 @@ const ASK_UPDATE: u8 = 139;
 impl Frame for Report {
     fn lengths(kind: u8) -> Option<RangeInclusive<usize>> {
         match kind {
+            BEGUN => Some(4..=4 + MAX_MISSING * (4 + MAX_REASON_BYTES)),
             DRAWN => Some(16..=16),
             ASK_KEYS | ASK_SPEND | ASK_KEEP | ASK_AUDIT | ASK_UPDATE => Some(1..=MAX_BYTES),
             PAD | PLAIN => Some(8..=8),
@@ -340,6 +348,10 @@ impl Frame for Report {
 
     fn read(kind: u8, reader: &mut Reader<'_>) -> Result<Self, FrameError> {
         match kind {
+            BEGUN => many(reader, "missing", MAX_MISSING, |reader| {
+                text(reader, "missing", MAX_REASON_BYTES)
+            })
+            .map(Self::Begun),
             DRAWN => Ok(Self::Drawn(RunId(reader.array("run id")?))),
             ASK_KEYS => read_request(reader).map(Self::Keys),
             ASK_SPEND => {
@@ -363,6 +375,10 @@ impl Frame for Report {
 
     fn write(&self, to: &mut Vec<u8>) -> u8 {
         match self {
+            Self::Begun(missing) => {
+                put_many(to, missing, |to, reason| put(to, short(reason).as_bytes()));
+                BEGUN
+            }
             Self::Drawn(run) => {
                 to.extend(run.0);
                 DRAWN

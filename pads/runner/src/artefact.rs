@@ -1,7 +1,7 @@
 //! Compiled code and its cache.
 //!
 //! Running compiled code is running what somebody compiled, so an [`Artefact`] has three sources
-//! only: this program's own compiler, a file of the [`Cache`] whose MAC is right, or the parent
+//! only: a process of this program's compiler, a file of the [`Cache`] whose MAC is right, or the parent
 //! process. The MAC covers the component's digest, the version and settings of wasmtime, and the
 //! code; its key is the caller's, and never leaves the machine's memory.
 
@@ -23,7 +23,7 @@ const LABEL: &[u8] = b"dstyx pad-runner compiled component 1\0";
 /// Bytes of the MAC before the code.
 const MAC_BYTES: usize = 32;
 /// Bytes of compiled code: a large component's, several times over.
-const MAX_BYTES: u64 = 1 << 30;
+pub(crate) const MAX_BYTES: u64 = 1 << 30;
 /// Files that this process began to write, so that each has a name of its own.
 static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
@@ -33,10 +33,9 @@ pub struct Artefact {
 }
 
 impl Artefact {
-    /// Compiles a component.
-    pub(crate) fn compile(engine: &Engine, component: &[u8]) -> Result<Self, Refused> {
-        let bytes = engine.precompile_component(component);
-        bytes.map(|bytes| Self { bytes }).map_err(|error| Refused::invalid(&error))
+    /// What the compiler's process, which is of this build, made.
+    pub(crate) fn compiled(bytes: Vec<u8>) -> Self {
+        Self { bytes }
     }
 
     /// What the parent process gave to this one, which has nothing else.
@@ -89,13 +88,14 @@ impl Cache {
         &self,
         engine: &Engine,
         component: &[u8],
+        compile: impl FnOnce() -> Result<Artefact, Refused>,
     ) -> Result<(Artefact, Origin), Refused> {
         let name = Name { component: component::digest(component), settings: settings(engine) };
         let path = self.directory.join(name.file());
         if let Some(bytes) = self.read(&path, &name) {
             return Ok((Artefact { bytes }, Origin::Cache));
         }
-        let artefact = Artefact::compile(engine, component)?;
+        let artefact = compile()?;
         let kept = self.write(&path, &name, artefact.bytes());
         Ok((artefact, if kept.is_ok() { Origin::Compiled } else { Origin::NotKept }))
     }

@@ -1,6 +1,10 @@
 //! What is refused before a component runs.
 
 use std::fmt::Display;
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use wasmparser::{BinaryReaderError, ComponentTypeRef, Parser, Payload, TypeBounds};
@@ -12,6 +16,8 @@ const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
 const MODULE: [u8; 8] = *b"\0asm\x01\0\0\0";
 /// Characters of a name or a reason that are shown.
 const MAX_SHOWN: usize = 200;
+/// Bytes of a reason that is not shortened yet.
+pub(crate) const MAX_REASON_BYTES: u64 = 4 * MAX_SHOWN as u64;
 
 /// A world, as far as a component may import from it.
 #[derive(Debug)]
@@ -88,6 +94,11 @@ fn reason(error: &impl Display) -> Reason {
     Reason(shown(&format!("{error:#}")))
 }
 
+/// The beginning of wasmtime's message, of at most [`MAX_REASON_BYTES`].
+pub(crate) fn message(error: &wasmtime::Error) -> String {
+    format!("{error:#}").chars().take(MAX_SHOWN).collect()
+}
+
 /// Short, and without control characters.
 fn shown(text: &str) -> String {
     text.chars().flat_map(char::escape_debug).take(MAX_SHOWN).collect()
@@ -128,6 +139,15 @@ pub enum Refused {
     /// a component that the sandbox does not run
     #[error("the component is not valid in this sandbox")]
     Invalid(#[source] Reason),
+    /// a component that costs the compiler too much
+    #[error("compiling the component takes longer than {} seconds", .0.as_secs_f32())]
+    Slow(Duration),
+    /// a component that ends the compiler, which may have reached its limit of memory
+    #[error("the component's compiler was ended by {}", signal(*.0))]
+    CompilerEnded(Option<ExitStatus>),
+    /// no compiler
+    #[error("start the compiler's process: {0}")]
+    NoCompiler(io::Error),
     /// a component without the calls of its world
     #[error("the component does not have the calls of its world")]
     World(#[source] Reason),
@@ -138,9 +158,19 @@ impl Refused {
         Self::Invalid(reason(error))
     }
 
+    /// What the compiler's process says about a component.
+    pub(crate) fn said(text: &str) -> Self {
+        Self::Invalid(Reason(shown(text)))
+    }
+
     pub(crate) fn world(error: &wasmtime::Error) -> Self {
         Self::World(reason(error))
     }
+}
+
+fn signal(status: Option<ExitStatus>) -> String {
+    let number = status.and_then(|status| status.signal());
+    number.map_or_else(|| "itself".to_owned(), |number| format!("signal {number}"))
 }
 
 /// wasmtime's message about a component, shortened

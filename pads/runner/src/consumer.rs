@@ -7,13 +7,18 @@
 pub mod lockdown;
 mod memory;
 pub mod middleware;
-pub mod process;
-mod timed;
+pub(crate) mod process;
+pub(crate) mod standard;
+pub(crate) mod timed;
+
+use std::sync::Arc;
 
 use wasmtime::{Config, Engine};
 
 use crate::artefact::{Artefact, Cache, Origin};
+use crate::compile::{CompileLimits, compile};
 use crate::component::{self, Refused, World};
+use crate::runner::{Role, Runner};
 
 /// What a consumer may import.
 const WORLD: World = World {
@@ -28,12 +33,14 @@ const STACK_BYTES: usize = 2 << 20;
 /// Compiles consumers.
 pub struct Compiler {
     engine: Engine,
+    limits: CompileLimits,
+    runner: Arc<Runner>,
 }
 
 impl Compiler {
     /// A compiler for the processes of this machine.
-    pub fn new() -> wasmtime::Result<Self> {
-        Engine::new(&config()).map(|engine| Self { engine })
+    pub fn new(limits: CompileLimits, runner: Arc<Runner>) -> wasmtime::Result<Self> {
+        Engine::new(&config()).map(|engine| Self { engine, limits, runner })
     }
 
     /// Compiles a component, or takes it from the cache; the imports are judged before any process
@@ -44,9 +51,10 @@ impl Compiler {
         cache: Option<&Cache>,
     ) -> Result<(Artefact, Origin), Refused> {
         component::judge(component, &WORLD)?;
+        let compile = || compile(&self.runner, Role::CompileConsumer, component, self.limits);
         match cache {
-            Some(cache) => cache.artefact(&self.engine, component),
-            None => Ok((Artefact::compile(&self.engine, component)?, Origin::NotKept)),
+            Some(cache) => cache.artefact(&self.engine, component, compile),
+            None => Ok((compile()?, Origin::NotKept)),
         }
     }
 }

@@ -4,6 +4,8 @@
 //! fuel and ceilings of its own, so an engine keeps nothing between calls and ends. It gives one
 //! answer for each Pad that it was asked about; the figures of a refusal are the middleware's.
 
+use std::sync::Arc;
+
 use pad_pipeline::engines::ProposedData;
 use wasmtime::component::{Component, HasSelf, Linker};
 use wasmtime::{
@@ -11,10 +13,12 @@ use wasmtime::{
     Store, Trap,
 };
 
-use crate::artefact::{self, Artefact, Cache};
+use crate::artefact::{self, Cache};
 use crate::bindings::engine::{PolicyEngine as Bindings, PolicyEnginePre, dstyx};
 use crate::ceilings::{Ceiling, Ceilings};
+use crate::compile::{CompileLimits, compile};
 use crate::component::{self, Refused, World};
+use crate::runner::{Role, Runner};
 use crate::sys;
 
 pub use dstyx::pad::types::{Attribute, Policy, Value};
@@ -78,15 +82,16 @@ pub struct Engines {
     engine: Engine,
     linker: Linker<Call>,
     limits: EngineLimits,
+    runner: Arc<Runner>,
 }
 
 impl Engines {
     /// The pool of instances is reserved, not touched.
-    pub fn new(limits: EngineLimits) -> wasmtime::Result<Self> {
+    pub fn new(limits: EngineLimits, runner: Arc<Runner>) -> wasmtime::Result<Self> {
         let engine = Engine::new(&config())?;
         let mut linker = Linker::new(&engine);
         Bindings::add_to_linker::<_, HasSelf<_>>(&mut linker, |call: &mut Call| call)?;
-        Ok(Self { engine, linker, limits })
+        Ok(Self { engine, linker, limits, runner })
     }
 
     /// Makes a component ready, if it is the one with this SHA-256.
@@ -101,9 +106,11 @@ impl Engines {
             return Err(Refused::Digest { found, expected });
         }
         component::judge(component, &WORLD)?;
+        let compile =
+            || compile(&self.runner, Role::CompileEngine, component, CompileLimits::ENGINE);
         let (artefact, origin) = match cache {
-            Some(cache) => cache.artefact(&self.engine, component)?,
-            None => (Artefact::compile(&self.engine, component)?, artefact::Origin::NotKept),
+            Some(cache) => cache.artefact(&self.engine, component, compile)?,
+            None => (compile()?, artefact::Origin::NotKept),
         };
         let component = sys::component(&self.engine, &artefact);
         let component = component.map_err(|error| Refused::invalid(&error))?;
@@ -118,7 +125,7 @@ impl Engines {
 }
 
 /// Settings that make an engine's answer depend on its arguments alone.
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(MAX_CALLS)
         .total_core_instances(MAX_CALLS * MAX_CORE_INSTANCES)

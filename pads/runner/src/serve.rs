@@ -5,11 +5,13 @@
 //! asks the supervisor for is judged here again by `pad-pipeline`.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pad_format::Policy;
@@ -33,10 +35,12 @@ use self::asker::Asker;
 use self::files::Positioned;
 use self::run::{Loaded, Run};
 use crate::artefact::{Artefact, Cache, CacheKey};
+use crate::compile::CompileLimits;
 use crate::component;
 use crate::consumer::middleware::{self, ConsumerLimits, Job};
 use crate::consumer::{self, Compiler};
 use crate::engines::{self, EngineLimits, Engines, PolicyEngine};
+use crate::runner::{Runner, Setting};
 
 mod asker;
 mod files;
@@ -44,28 +48,46 @@ mod run;
 
 /// The argument that makes the program this process.
 pub const ROLE: &str = "serve";
+/// The argument after it on an author's machine, where processes may be cut off from less.
+pub const LOCAL: &str = "local";
 /// Engines that are kept ready between runs.
 const MAX_READY: usize = 64;
 /// The program's own file, in the process that is to become a consumer's.
 const ITSELF: &str = "/proc/self/exe";
 
+/// The setting that the arguments of this process name; `None` if they are another's.
+pub fn setting(arguments: &[OsString]) -> Option<Setting> {
+    match arguments {
+        [role] if role == ROLE => Some(Setting::Guest),
+        [role, local] if role == ROLE && local == LOCAL => Some(Setting::Local),
+        _ => None,
+    }
+}
+
 /// Serves until the supervisor closes the stream.
-pub fn main() -> ExitCode {
-    match serve() {
+pub fn main(setting: Setting) -> ExitCode {
+    match serve(setting) {
         Ok(()) | Err(ServeError::Wire(WireError::Closed)) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-fn serve() -> Result<(), ServeError> {
+fn serve(setting: Setting) -> Result<(), ServeError> {
     hide()?;
     let stream = rustix::stdio::stdin().try_clone_to_owned()?;
     let mut wire = Wire::new(UnixStream::from(stream));
     let Command::Begin(cache) = wire.receive()? else { return Err(ServeError::Unexpected) };
     let cache = cache.map(|cache| Cache::new(Path::new(&cache.path), CacheKey::new(cache.key)));
+    let runner = match Runner::open(Path::new(ITSELF), setting) {
+        Ok(runner) => Arc::new(runner),
+        Err(error) => return Ok(wire.send(&Report::Ended(Err(error.to_string())))?),
+    };
+    let missing = runner.missing().iter().map(ToString::to_string);
+    wire.send(&Report::Begun(missing.collect()))?;
     let mut server = Server {
-        engines: Engines::new(EngineLimits::default())?,
-        compiler: Compiler::new()?,
+        engines: Engines::new(EngineLimits::default(), Arc::clone(&runner))?,
+        compiler: Compiler::new(CompileLimits::CONSUMER, Arc::clone(&runner))?,
+        runner,
         ready: BTreeMap::new(),
         cache,
         runs: Runs::default(),
@@ -101,6 +123,7 @@ fn hide() -> io::Result<()> {
 }
 
 struct Server {
+    runner: Arc<Runner>,
     engines: Engines,
     compiler: Compiler,
     ready: BTreeMap<Sha256Digest, PolicyEngine>,
@@ -154,7 +177,7 @@ impl Server {
         let mut loaded = Loaded::new(&self.ready);
         let mut asker = Asker::new(wire);
         let mut run = Run::new(Session::new(accepted, &mut loaded, &mut asker));
-        let ended = middleware::run(Path::new(ITSELF), &job, &mut run);
+        let ended = middleware::run(&self.runner, &job, &mut run);
         let outcome = run.finish();
         asker.finish()?;
         tell(wire, outcome)?;

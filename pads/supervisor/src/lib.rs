@@ -32,18 +32,33 @@ const MAX_SEALED_BYTES: u64 = 2 * MAX_OUTPUT_BYTES;
 /// Refusals that are kept of one run.
 const MAX_REFUSALS: usize = 20_000;
 
+/// The argument after it on an author's machine.
+const LOCAL: &str = "local";
+
+/// Where `pad-runner` runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In a guest: it does not begin unless its processes are cut off from everything.
+    Guest,
+    /// On an author's machine, where [`Supervisor::missing`] says from what they are not.
+    Local,
+}
+
 /// What `pad-runner` is started with.
 pub struct Settings<'a> {
     /// The program `pad-runner`.
     pub runner: &'a Path,
     /// A directory of compiled code that exists, and the key of its MACs.
     pub cache: Option<(&'a Path, Zeroizing<[u8; 32]>)>,
+    /// Where this is.
+    pub place: Place,
 }
 
 /// A running `pad-runner`, which is killed when this is dropped.
 pub struct Supervisor {
     wire: Wire<UnixStream>,
     process: Child,
+    missing: Vec<String>,
 }
 
 /// A run with its files, which are read at places of their own.
@@ -116,7 +131,7 @@ impl Supervisor {
     /// # Errors
     /// If it cannot be started, or ends at once.
     pub fn start(settings: Settings<'_>) -> Result<Self, SupervisorError> {
-        let Settings { runner, cache } = settings;
+        let Settings { runner, cache, place } = settings;
         let cache = cache.map(|(path, key)| match path.to_str() {
             Some(path) => Ok(Cache { path: path.to_owned(), key }),
             None => Err(SupervisorError::Path),
@@ -124,12 +139,23 @@ impl Supervisor {
         let cache = cache.transpose()?;
         let (ours, theirs) = UnixStream::pair().map_err(SupervisorError::Start)?;
         let mut program = Program::new(runner);
-        program.arg(ROLE).env_clear().current_dir("/");
+        program.arg(ROLE).args((place == Place::Local).then_some(LOCAL));
+        program.env_clear().current_dir("/");
         program.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
         let process = program.spawn().map_err(SupervisorError::Start)?;
-        let mut supervisor = Self { wire: Wire::new(ours), process };
+        let mut supervisor = Self { wire: Wire::new(ours), process, missing: Vec::new() };
         supervisor.wire.send(&Command::Begin(cache))?;
+        match supervisor.wire.receive()? {
+            Report::Begun(missing) => supervisor.missing = missing,
+            Report::Ended(Err(reason)) => return Err(SupervisorError::NotBegun(reason)),
+            _ => return Err(SupervisorError::Unexpected),
+        }
         Ok(supervisor)
+    }
+
+    /// What programs are not cut off from on this machine; nothing in a guest.
+    pub fn missing(&self) -> &[String] {
+        &self.missing
     }
 
     /// Draws a run id, which the program's owner signs, and which is taken once.
@@ -225,7 +251,9 @@ impl Supervisor {
                 }
                 Report::Refusal(_) => continue,
                 Report::Ended(ended) => return Ok(Outcome { ended, outputs, refusals }),
-                Report::Drawn(_) | Report::Part(_) => return Err(SupervisorError::Unexpected),
+                Report::Begun(_) | Report::Drawn(_) | Report::Part(_) => {
+                    return Err(SupervisorError::Unexpected);
+                }
             };
             self.wire.send(&answer)?;
         }
@@ -307,6 +335,9 @@ pub enum SupervisorError {
     /// the stream
     #[error("pad-runner: {0}")]
     Wire(#[from] WireError),
+    /// processes that are not cut off from everything, in a guest
+    #[error("pad-runner does not begin: {0}")]
+    NotBegun(String),
     /// no run id
     #[error("pad-runner drew no run id: {0}")]
     NotDrawn(String),

@@ -15,7 +15,7 @@ use pad_format::sealed::{self as sealing, Purpose};
 use pad_format::{Custodian, SealedPad};
 use pad_pipeline::output::result_subject;
 use pad_run::Limits;
-use pad_supervisor::{Job, Output as Left, Settings, Supervisor};
+use pad_supervisor::{Job, Output as Left, Place, Settings, Supervisor};
 use protocol::digest::Sha256Digest;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -62,8 +62,11 @@ pub fn run(options: &PadRun, output: &Output) -> Outcome<ExitCode> {
     let keys = keys.collect::<Outcome<Vec<_>>>()?;
     let program = runner::find(options.runner.as_deref())?;
     let failed = "is it the pad-runner of this version of dstyx?";
-    let mut supervisor = Supervisor::start(Settings { runner: &program, cache: None })
-        .hint(program.display(), failed)?;
+    let settings = Settings { runner: &program, cache: None, place: Place::Local };
+    let mut supervisor = Supervisor::start(settings).hint(program.display(), failed)?;
+    for missing in supervisor.missing() {
+        note(&format!("on this machine no program gets {missing}"));
+    }
     let id = supervisor.draw(now).hint(program.display(), failed)?;
     let job = job(options, owner.as_ref(), id, now)?;
     let out = &options.out;

@@ -57,6 +57,8 @@ fn reports() -> Vec<Report> {
     let quota = QuotaUse { account: [1; 16], owner: id(A), uses: 2, period_secs: 3 };
     let record = SealedRecord { custodian: id(A), key_provider_id: DELEGATOR, bytes: vec![1, 2] };
     vec![
+        Report::Begun(Vec::new()),
+        Report::Begun(vec!["a cgroup of its own".into()]),
         Report::Drawn(RunId([1; 16])),
         Report::Update(Box::new(KeyOfUpdate {
             run: RunId([1; 16]),

@@ -1,4 +1,4 @@
-//! What a consumer's process takes from itself before its program runs.
+//! What a consumer's process, or a compiler's, takes from itself before a stranger's program counts.
 //!
 //! The program is WebAssembly and cannot call the kernel; this is for the day on which it can, by a
 //! mistake of the compiler or of ours. Then it has one stream, its own memory, and an end: every
@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, Signal, set_dumpable_behavior,
@@ -28,18 +29,22 @@ const DESCRIPTORS: u64 = DATA + 1;
 /// The descriptor argument of a mapping that is of no file, in 32 bits.
 const NO_FILE: u64 = 0xffff_ffff;
 
-/// The first half, before anything is read: nothing inherited, no core file, no longer life than
-/// the parent's.
-pub fn begin() -> Result<(), LockdownError> {
+/// The first half, before anything is read: nothing inherited, no file where the process has
+/// namespaces of its own, no capability, no core file, no longer life than the parent's.
+pub fn begin(is_isolated: bool) -> Result<(), LockdownError> {
     if std::env::vars_os().next().is_some() {
         return Err(LockdownError::Environment);
     }
-    close_and_hide()
+    close_and_hide(is_isolated)
 }
 
 /// [`begin`] without its look at the environment, which a test's process has.
-pub fn close_and_hide() -> Result<(), LockdownError> {
+pub fn close_and_hide(is_isolated: bool) -> Result<(), LockdownError> {
     sys::close_others().map_err(LockdownError::Close)?;
+    if is_isolated {
+        sys::leave_files().map_err(LockdownError::Files)?;
+    }
+    sys::drop_capabilities().map_err(LockdownError::Capabilities)?;
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(LockdownError::Process)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(LockdownError::Process)?;
     limit(Resource::Core, 0)
@@ -57,6 +62,11 @@ pub fn finish(data_bytes: u64, cpu_secs: u32) -> Result<(), LockdownError> {
     }
     let filter = filter().map_err(LockdownError::Filter)?;
     seccompiler::apply_filter_all_threads(&filter).map_err(LockdownError::Apply)
+}
+
+/// More whole seconds than a wall limit has: the process has one thread.
+pub(crate) fn cpu_secs(wall: Duration) -> u32 {
+    u32::try_from(wall.as_secs()).unwrap_or(u32::MAX).saturating_add(2)
 }
 
 fn limit(resource: Resource, most: u64) -> Result<(), LockdownError> {
@@ -118,6 +128,12 @@ pub enum LockdownError {
     /// descriptors that could not be closed
     #[error("close what was inherited: {0}")]
     Close(io::Error),
+    /// file systems that could not be left
+    #[error("leave the file systems: {0}")]
+    Files(io::Error),
+    /// capabilities that could not be given up
+    #[error("give up capabilities: {0}")]
+    Capabilities(io::Error),
     /// a setting of the process that the kernel refused
     #[error("set up the process: {0}")]
     Process(rustix::io::Errno),

@@ -4,28 +4,21 @@
 //! judged by [`pad_run::Run`], and SIGKILL comes at the deadline, however the process spends its
 //! time. Data goes to it only after [`Judge::dataset`] allowed that.
 
-use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Seek as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pad_run::frames::{Ending, FrameError, Reply, Request, Start};
 use pad_run::wire::{Wire, WireError};
 use pad_run::{Answer, Contents, Judge, MAX_PLAIN_BYTES, Misuse, Pad, Run};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use zeroize::Zeroizing;
 
 use super::memory::Data;
 use super::timed::Timed;
+use super::{lockdown, process};
 use crate::artefact::Artefact;
-
-/// The argument that makes the program a consumer's process.
-pub const ROLE: &str = "consumer";
+use crate::runner::{Process, Role, Runner, sealed};
 
 /// What a run may use.
 #[derive(Debug, Clone, Copy)]
@@ -66,8 +59,12 @@ pub struct Job<'a> {
     pub limits: ConsumerLimits,
 }
 
-/// Runs a program to its end in a process of `runner`, which is this program's file.
-pub fn run(runner: &Path, job: &Job<'_>, middleware: &mut dyn Middleware) -> Result<(), RunError> {
+/// Runs a program to its end in a process of its own.
+pub fn run(
+    runner: &Runner,
+    job: &Job<'_>,
+    middleware: &mut dyn Middleware,
+) -> Result<(), RunError> {
     if job.plain.len() > MAX_PLAIN_BYTES {
         return Err(RunError::Plain { found: job.plain.len(), most: MAX_PLAIN_BYTES });
     }
@@ -76,10 +73,12 @@ pub fn run(runner: &Path, job: &Job<'_>, middleware: &mut dyn Middleware) -> Res
     let (ours, theirs) = UnixStream::pair().map_err(RunError::Start)?;
     // Declared before the process, so that it is wiped when the process is gone.
     let mut data = None;
-    let process = Process::start(runner, theirs, job.program).map_err(RunError::Start)?;
+    let program = sealed(job.program.bytes()).map_err(RunError::Start)?;
+    let process = runner.start(Role::Consumer, theirs, &program, memory_limit(job));
+    let mut process = process.map_err(RunError::Start)?;
     let mut wire = Wire::new(Timed::new(ours, deadline));
     match converse(&mut wire, job, &mut run, &mut data, middleware) {
-        Err(RunError::Closed) => Err(process.end()),
+        Err(RunError::Closed) => Err(end(&mut process)),
         ended => ended,
     }
 }
@@ -95,7 +94,7 @@ fn converse(
     wire.send(&Reply::Start(Start {
         memory_bytes: job.limits.memory_bytes,
         table_elements: job.limits.table_elements,
-        cpu_secs: cpu_secs(job.limits.wall),
+        cpu_secs: lockdown::cpu_secs(job.limits.wall),
         pads: job.pads,
         plain: Zeroizing::new(job.plain.to_vec()),
     }))?;
@@ -135,11 +134,6 @@ fn converse(
     }
 }
 
-/// More whole seconds than the wall limit has: the process has one thread.
-fn cpu_secs(wall: Duration) -> u32 {
-    u32::try_from(wall.as_secs()).unwrap_or(u32::MAX).saturating_add(2)
-}
-
 /// Writes the data of all opened Pads to memory, one after the other.
 fn open(
     pads: &[Pad],
@@ -160,42 +154,16 @@ fn open(
     Ok((data, sizes))
 }
 
-/// The process, which is killed when this is dropped.
-struct Process(Child);
-
-impl Process {
-    /// One argument, no environment; the stream as standard input, the program as standard output.
-    fn start(runner: &Path, stream: UnixStream, program: &Artefact) -> io::Result<Self> {
-        let mut command = Command::new(runner);
-        command.arg(OsStr::new(ROLE)).env_clear().current_dir("/");
-        command.stdin(OwnedFd::from(stream)).stdout(sealed(program)?).stderr(Stdio::null());
-        command.spawn().map(Self)
-    }
-
-    /// How a process ended that closed its stream.
-    fn end(mut self) -> RunError {
-        let killed = self.0.kill().and_then(|()| self.0.wait());
-        RunError::Died(killed.ok().and_then(|status| status.signal()))
-    }
+/// Bytes that the process may take in all: the program's, and this program's own with the code
+/// twice, as it came and as it runs.
+fn memory_limit(job: &Job<'_>) -> u64 {
+    let code = 2 * job.program.bytes().len() as u64;
+    process::data_limit(job.limits.memory_bytes).saturating_add(code)
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Both fail only for a process that has been waited for.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A file in memory that nobody can change.
-fn sealed(program: &Artefact) -> io::Result<File> {
-    let file = memfd_create("program", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    let mut file = File::from(file);
-    file.write_all(program.bytes())?;
-    file.rewind()?;
-    let all = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
-    fcntl_add_seals(&file, all)?;
-    Ok(file)
+/// How a process ended that closed its stream.
+fn end(process: &mut Process) -> RunError {
+    RunError::Died(process.kill().ok().and_then(|status| status.signal()))
 }
 
 /// Why a run did not end well. The texts hold nothing of the program's choice.
@@ -261,7 +229,7 @@ fn signal(number: Option<i32>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
+    use std::io::{Read as _, Write as _};
     use std::thread;
 
     use pad_run::frames::{self, Frame};
@@ -304,7 +272,7 @@ mod tests {
     }
 
     fn artefact() -> Artefact {
-        Artefact::from_parent(File::open("/dev/null").expect("a file")).expect("no bytes")
+        Artefact::compiled(Vec::new())
     }
 
     /// A conversation with a process that says these bytes and then waits for the other side.

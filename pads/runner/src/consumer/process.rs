@@ -5,9 +5,7 @@
 //! runs the first instruction. It holds no data before the middleware opened the dataset.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::BorrowedFd;
-use std::process::ExitCode;
+use std::io;
 
 use pad_run::frames::{Ending, MAX_PART_BYTES, Reply, Request, Start};
 use pad_run::wire::{Wire, WireError};
@@ -18,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::lockdown::{self, LockdownError};
 use super::memory;
+use super::standard::Standard;
 use crate::artefact::Artefact;
 use crate::bindings::consumer::dstyx::pad::{dataset, types};
 use crate::bindings::consumer::{Consumer, ConsumerPre};
@@ -30,26 +29,19 @@ const MAX_CALL_BYTES: usize = 2 * MAX_OUTPUT_BYTES as usize;
 /// Bytes that the process needs beside memory and data: tables, stacks, and copies of one call.
 const OVERHEAD_BYTES: u64 = 64 << 20;
 
-/// Runs one program; there is nobody to read an error but the middleware, which sees the process
-/// end.
-pub fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
-}
-
-fn run() -> Result<(), ProcessError> {
-    lockdown::begin()?;
+/// Runs one program.
+pub(crate) fn run(is_isolated: bool) -> Result<(), ProcessError> {
+    lockdown::begin(is_isolated)?;
     let given = rustix::stdio::stdout().try_clone_to_owned().map_err(ProcessError::Given)?;
     let artefact = Artefact::from_parent(File::from(given)).map_err(ProcessError::Given)?;
-    let mut wire = Wire::new(Stream(rustix::stdio::stdin()));
+    let mut wire = Wire::new(Standard::new());
     let Reply::Start(start) = wire.receive()? else { return Err(ProcessError::Unexpected) };
     let program = match ready(&artefact) {
         Ok(program) => program,
         Err(_) => return Ok(wire.send(&Request::Ended(Ending::Start))?),
     };
-    lockdown::finish(data_limit(&start), start.cpu_secs)?;
+    drop(artefact);
+    lockdown::finish(data_limit(start.memory_bytes), start.cpu_secs)?;
     wire.send(&Request::Ready)?;
     let mut store = Store::new(program.engine(), Session::new(wire, &start));
     store.limiter(|session| &mut session.ceilings);
@@ -63,9 +55,9 @@ fn run() -> Result<(), ProcessError> {
 }
 
 /// All that the program may make the process allocate. The data of its Pads is the middleware's.
-fn data_limit(start: &Start) -> u64 {
+pub(super) fn data_limit(memory_bytes: u64) -> u64 {
     let copies = MAX_CALL_BYTES as u64 + MAX_PLAIN_BYTES as u64 + OVERHEAD_BYTES;
-    copies.saturating_add(start.memory_bytes)
+    copies.saturating_add(memory_bytes)
 }
 
 fn ready(artefact: &Artefact) -> Result<ConsumerPre<Session>, Refused> {
@@ -78,28 +70,9 @@ fn ready(artefact: &Artefact) -> Result<ConsumerPre<Session>, Refused> {
         .map_err(|error| Refused::world(&error))
 }
 
-/// Standard input, in both directions and by its number, which the filter of system calls knows.
-struct Stream(BorrowedFd<'static>);
-
-impl Read for Stream {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        Ok(rustix::io::read(self.0, bytes)?)
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        Ok(rustix::io::write(self.0, bytes)?)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// The program's view of its run. The middleware has the state that counts.
 struct Session {
-    wire: Wire<Stream>,
+    wire: Wire<Standard>,
     ceilings: Ceilings,
     pads: u32,
     added: Vec<u32>,
@@ -110,7 +83,7 @@ struct Session {
 }
 
 impl Session {
-    fn new(wire: Wire<Stream>, start: &Start) -> Self {
+    fn new(wire: Wire<Standard>, start: &Start) -> Self {
         let ceilings = Ceilings::new(start.memory_bytes, start.table_elements);
         Self { wire, ceilings, pads: start.pads, added: Vec::new(), data: Vec::new(), ended: None }
     }
@@ -145,7 +118,7 @@ impl Session {
         };
         let bytes = sizes.iter().try_fold(0_u64, |sum, size| sum.checked_add(*size));
         let bytes = bytes.ok_or(ProcessError::Unexpected)?;
-        let mut rest = memory::receive(self.wire.stream().0, bytes).map_err(ProcessError::Given)?;
+        let mut rest = memory::receive(self.wire.stream(), bytes).map_err(ProcessError::Given)?;
         self.data.resize(self.pads as usize, None);
         for (pad, size) in std::mem::take(&mut self.added).into_iter().zip(sizes) {
             let (data, behind) = rest.split_at(size as usize);
@@ -284,7 +257,7 @@ fn shown_attribute(attribute: Attribute) -> types::Attribute {
 
 /// Why a process ends without a word of its program.
 #[derive(Debug, thiserror::Error)]
-enum ProcessError {
+pub(crate) enum ProcessError {
     /// it is not locked down
     #[error(transparent)]
     Lockdown(#[from] LockdownError),

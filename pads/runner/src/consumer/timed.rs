@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use super::memory::Data;
 
 /// A stream that ends at a deadline, however slowly the other side reads or writes.
-pub(super) struct Timed {
+pub(crate) struct Timed {
     stream: UnixStream,
     deadline: Instant,
 }
 
 impl Timed {
-    pub(super) fn new(stream: UnixStream, deadline: Instant) -> Self {
+    pub(crate) fn new(stream: UnixStream, deadline: Instant) -> Self {
         Self { stream, deadline }
     }
 

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pad_runner::artefact::Origin;
-use pad_runner::{Cache, CacheKey, Engines, component};
+use pad_runner::{Cache, CacheKey, component};
 use zeroize::Zeroizing;
 
-use crate::programs::{self, check_input, engine_limits, yes};
+use crate::programs::{self, check_input, yes};
 
 const YES: &str = "";
 const NO: &str = r#"(func (export "check-input") (type $input)
@@ -21,7 +21,7 @@ fn cache(directory: &Path, key: u8) -> Cache {
 
 /// Loads an engine through a cache; says where its code came from and what it answers.
 fn load(text: &str, cache: &Cache) -> (Origin, bool) {
-    let engines = Engines::new(engine_limits()).expect("an engine");
+    let engines = programs::engines();
     let component = programs::engine(text);
     let loaded = engines.load(component::digest(&component), &component, Some(cache));
     let (engine, origin) = loaded.expect("a right component");
@@ -88,7 +88,7 @@ fn authentic_code_of_another_component_is_not_taken_for_this_one() {
 fn code_of_other_settings_is_not_taken() {
     let directory = tempfile::tempdir().expect("a directory");
     let cache = cache(directory.path(), 1);
-    let compiler = pad_runner::consumer::Compiler::new().expect("a compiler");
+    let compiler = programs::compiler();
     let component = programs::consumer("");
     let (_, origin) = compiler.compile(&component, Some(&cache)).expect("a right component");
     assert_eq!(origin, Origin::Compiled);

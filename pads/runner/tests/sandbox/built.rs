@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use pad_run::{Answer, Attribute, Contents, Judge, Pad, Policy, Proposal, Value};
-use pad_runner::consumer::Compiler;
 use pad_runner::consumer::middleware::{ConsumerLimits, Job, Middleware, RunError, run};
 use pad_runner::{Artefact, EngineLimits, Engines, PolicyEngine, component};
 use zeroize::Zeroizing;
 
-use crate::programs::consumer_limits;
+use crate::programs::{self, consumer_limits};
 
 /// A file that `pad_programs` left.
 pub fn path(name: &str) -> PathBuf {
@@ -36,7 +35,7 @@ fn compiled(name: &str) -> &'static Artefact {
     static COMPILED: Mutex<BTreeMap<String, &'static Artefact>> = Mutex::new(BTreeMap::new());
     let mut compiled = COMPILED.lock().expect("no panic");
     compiled.entry(name.to_owned()).or_insert_with(|| {
-        let compiler = Compiler::new().expect("a compiler");
+        let compiler = programs::compiler();
         let (program, _) = compiler.compile(&component(name), None).expect("a right component");
         Box::leak(Box::new(program))
     })
@@ -44,7 +43,7 @@ fn compiled(name: &str) -> &'static Artefact {
 
 /// An engine with the limits that it has in a guest, and its SHA-256.
 pub fn engine(name: &str) -> (PolicyEngine, [u8; 32]) {
-    let engines = Engines::new(EngineLimits::default()).expect("engines");
+    let engines = Engines::new(EngineLimits::default(), programs::runner()).expect("engines");
     let component = component(name);
     let digest = component::digest(&component);
     let (engine, _) = engines.load(digest, &component, None).expect("a right component");
@@ -88,7 +87,7 @@ impl Permissive {
         let pads = u32::try_from(self.data.len()).expect("few Pads");
         let limits = ConsumerLimits { data_bytes: 8 << 20, ..consumer_limits() };
         let job = Job { program, pads, plain, limits };
-        run(Path::new(env!("CARGO_BIN_EXE_pad-runner")), &job, self)
+        run(&programs::runner(), &job, self)
     }
 
     /// The only output.

@@ -2,13 +2,13 @@
 
 use std::thread;
 
-use pad_runner::{EngineError, Engines, Refused, component};
+use pad_runner::{EngineError, Refused, component};
 
-use crate::programs::{self, check_input, engine_limits, yes};
+use crate::programs::{self, check_input, yes};
 
 #[test]
 fn an_engine_is_the_component_that_the_caller_names() {
-    let engines = Engines::new(engine_limits()).expect("an engine");
+    let engines = programs::engines();
     let yes = programs::engine("");
     let mut other = yes.clone();
     // A custom section: the same program, another component.
@@ -22,7 +22,7 @@ fn an_engine_is_the_component_that_the_caller_names() {
 
 #[test]
 fn many_calls_one_after_the_other_need_no_more_than_one_instance_each() {
-    let engines = Engines::new(engine_limits()).expect("an engine");
+    let engines = programs::engines();
     let component = programs::engine("");
     let (engine, _) = engines.load(component::digest(&component), &component, None).expect("yes");
     for _ in 0..100 {
@@ -32,7 +32,7 @@ fn many_calls_one_after_the_other_need_no_more_than_one_instance_each() {
 
 #[test]
 fn calls_at_once_are_answered_or_refused_by_name() {
-    let engines = Engines::new(engine_limits()).expect("an engine");
+    let engines = programs::engines();
     let text = r#"(func (export "check-input") (type $input)
         (local $i i32)
         (loop $on

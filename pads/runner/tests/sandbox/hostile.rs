@@ -9,8 +9,7 @@ use pad_runner::engines::{Answer, EngineError};
 use pad_runner::{Engines, PolicyEngine, Refused, component};
 
 use crate::programs::{
-    self, Hospital, SECRET, check_input, check_output, check_update, consumer_limits,
-    engine_limits, run_on,
+    self, Hospital, SECRET, check_input, check_output, check_update, consumer_limits, run_on,
 };
 
 /// One of the three questions to an engine.
@@ -32,8 +31,8 @@ fn every_hostile_program_ends_as_its_first_line_says() {
         .collect();
     paths.sort();
     assert!(paths.len() >= LEAST, "only {} programs", paths.len());
-    let engines = Engines::new(engine_limits()).expect("an engine");
-    let compiler = Compiler::new().expect("a compiler");
+    let engines = programs::engines();
+    let compiler = programs::compiler();
     let mut wrong = Vec::new();
     for path in paths {
         let text = fs::read_to_string(&path).expect("text");
@@ -106,7 +105,7 @@ fn consumer(compiler: &Compiler, text: &str, short: bool) -> String {
 
 #[test]
 fn bytes_that_are_no_component_are_refused_before_they_are_compiled() {
-    let engines = Engines::new(engine_limits()).expect("an engine");
+    let engines = programs::engines();
     let load = |bytes: &[u8]| engines.load(component::digest(bytes), bytes, None).err();
     assert!(matches!(load(b""), Some(Refused::NotWasm)));
     assert!(matches!(load(b"#!/bin/sh\n"), Some(Refused::NotWasm)));
@@ -119,7 +118,7 @@ fn bytes_that_are_no_component_are_refused_before_they_are_compiled() {
 
 #[test]
 fn a_component_cut_anywhere_is_refused() {
-    let engines = Engines::new(engine_limits()).expect("an engine");
+    let engines = programs::engines();
     let component = programs::engine("");
     for length in (0..component.len()).step_by(97) {
         let cut = &component[..length];

@@ -179,7 +179,7 @@ fn the_process_that_acts() {
     });
     let mut known = ACTS.iter().chain(MAY).chain([&endless]);
     let (_, act) = known.find(|(known, _)| *known == name).expect("a known act");
-    lockdown::close_and_hide().expect("the first half");
+    lockdown::close_and_hide(false).expect("the first half");
     lockdown::finish(DATA_BYTES, CPU_SECS).expect("the second half");
     let worked = if act() { WORKED } else { FAILED };
     rustix::io::write(rustix::stdio::stdin(), &[worked]).expect("the stream");
@@ -202,7 +202,7 @@ fn a_process_with_an_environment_does_not_start() {
 #[test]
 fn the_program_has_no_other_role() {
     let runner = env!("CARGO_BIN_EXE_pad-runner");
-    for arguments in [&[][..], &["engine"], &["consumer", "x"]] {
+    for arguments in [&[][..], &["engine"], &["consumer", "x"], &["serve", "x"]] {
         let output = Command::new(runner).args(arguments).output().expect("a process");
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("hint:"), "{arguments:?}");

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use pad_run::{Answer, Attribute, Contents, Judge, Pad, Policy, Proposal, Value};
+use pad_runner::consumer::Compiler;
 use pad_runner::consumer::middleware::{ConsumerLimits, Job, Middleware, RunError, run};
 use pad_runner::engines::{self, EngineError};
-use pad_runner::{Artefact, EngineLimits, PolicyEngine};
+use pad_runner::{Artefact, CompileLimits, EngineLimits, Engines, PolicyEngine, Runner, Setting};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 use zeroize::Zeroizing;
@@ -123,6 +124,26 @@ fn componentized(module: &str, world: &str) -> Vec<u8> {
     encoder.encode().expect("a module of this world")
 }
 
+/// The program, on this machine.
+pub fn runner() -> Arc<Runner> {
+    static RUNNER: OnceLock<Arc<Runner>> = OnceLock::new();
+    let open = || {
+        let program = Path::new(env!("CARGO_BIN_EXE_pad-runner"));
+        Arc::new(Runner::open(program, Setting::Local).expect("the program"))
+    };
+    Arc::clone(RUNNER.get_or_init(open))
+}
+
+/// Engines with [`engine_limits`].
+pub fn engines() -> Engines {
+    Engines::new(engine_limits(), runner()).expect("wasmtime")
+}
+
+/// A compiler of consumers.
+pub fn compiler() -> Compiler {
+    Compiler::new(CompileLimits::CONSUMER, runner()).expect("wasmtime")
+}
+
 /// Ceilings that a test reaches in a moment.
 pub fn engine_limits() -> EngineLimits {
     EngineLimits {
@@ -167,7 +188,8 @@ pub fn check_update(engine: &PolicyEngine) -> Result<Vec<engines::Answer>, Engin
     engine.check_update(&update).map(|answer| vec![answer])
 }
 
-fn run_of_one() -> engines::Run {
+/// A run of a program whose owner signed it.
+pub fn run_of_one() -> engines::Run {
     engines::Run {
         engine: (1, 0, 0, 0),
         program: (1, 2, 3, 4),
@@ -176,7 +198,8 @@ fn run_of_one() -> engines::Run {
     }
 }
 
-fn pad(number: u64) -> engines::Pad {
+/// A Pad with one policy.
+pub fn pad(number: u64) -> engines::Pad {
     let policy = engines::Policy {
         engine: (number, 0, 0, 0),
         policy_type: (1, 1),
@@ -281,5 +304,5 @@ pub fn run_on(
     hospital: &mut Hospital,
 ) -> Result<(), RunError> {
     let job = Job { program, pads, plain: b"", limits };
-    run(Path::new(env!("CARGO_BIN_EXE_pad-runner")), &job, hospital)
+    run(&runner(), &job, hospital)
 }

@@ -1,16 +1,18 @@
 //! Runs of consumers: what they get, what leaves, and what remains of them.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pad_run::{MAX_PADS, Misuse};
-use pad_runner::Artefact;
 use pad_runner::consumer::Compiler;
 use pad_runner::consumer::middleware::{ConsumerLimits, RunError};
+use pad_runner::runner::RunnerError;
+use pad_runner::{Artefact, CompileLimits, Refused, Runner, Setting};
 
 use crate::programs::{self, Hospital, consumer_limits, run_on};
 
 fn compiled(text: &str) -> Artefact {
-    let compiler = Compiler::new().expect("a compiler");
+    let compiler = programs::compiler();
     compiler.compile(&programs::consumer(text), None).expect("a right component").0
 }
 
@@ -110,10 +112,36 @@ fn a_program_without_a_process_is_an_error() {
         plain: b"",
         limits: consumer_limits(),
     };
-    let run = |runner: &str| {
-        pad_runner::consumer::middleware::run(runner.as_ref(), &job, &mut Hospital::default())
-    };
-    assert!(matches!(run("/nonexistent"), Err(RunError::Start(_))));
-    let ended = run("/bin/true");
+    assert!(matches!(
+        Runner::open(Path::new("/nonexistent"), Setting::Local),
+        Err(RunnerError::Open(_))
+    ));
+    let other = Runner::open(Path::new("/bin/true"), Setting::Local).expect("a program");
+    let ended = pad_runner::consumer::middleware::run(&other, &job, &mut Hospital::default());
     assert!(matches!(ended, Err(RunError::Died(None) | RunError::Stream(_))), "{ended:?}");
+}
+
+/// A component that takes long to compile: one function of so many blocks in each other.
+fn costly() -> Vec<u8> {
+    const BLOCKS: usize = 20_000;
+    let sums = "(local.set 0 (i32.add (local.get 0) (local.get 1)))".repeat(BLOCKS);
+    programs::consumer(&format!(r#"(func (export "run") (param i32 i32) {sums})"#))
+}
+
+#[test]
+fn compiling_ends_at_its_limit_of_time() {
+    let limits = CompileLimits { wall: Duration::from_millis(20), ..CompileLimits::CONSUMER };
+    let compiler = Compiler::new(limits, programs::runner()).expect("wasmtime");
+    let begun = Instant::now();
+    let refused = compiler.compile(&costly(), None).err();
+    assert!(matches!(refused, Some(Refused::Slow(_))), "{refused:?}");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn compiling_ends_at_its_limit_of_memory() {
+    let limits = CompileLimits { memory_bytes: 4 << 20, ..CompileLimits::CONSUMER };
+    let compiler = Compiler::new(limits, programs::runner()).expect("wasmtime");
+    let refused = compiler.compile(&costly(), None).err();
+    assert!(matches!(refused, Some(Refused::CompilerEnded(_))), "{refused:?}");
 }

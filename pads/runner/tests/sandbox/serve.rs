@@ -23,7 +23,7 @@ use pad_pipeline::delegator::{
 use pad_pipeline::output::result_subject;
 use pad_run::Limits;
 use pad_runner::component;
-use pad_supervisor::{Job, Outcome, Output, Replacement, Settings, Supervisor};
+use pad_supervisor::{Job, Outcome, Output, Place, Replacement, Settings, Supervisor};
 use protocol::digest::{Ed25519Key, Sha256Digest};
 use zeroize::Zeroizing;
 
@@ -193,7 +193,7 @@ fn pad(engine: &[u8], data: &[u8], keys: &mut Keys) -> Vec<u8> {
 
 fn supervisor() -> Supervisor {
     let runner = Path::new(env!("CARGO_BIN_EXE_pad-runner"));
-    Supervisor::start(Settings { runner, cache: None }).expect("started")
+    Supervisor::start(Settings { runner, cache: None, place: Place::Local }).expect("started")
 }
 
 /// A run with one engine.
