@@ -100,7 +100,7 @@ fn filter() -> Result<BpfProgram, BackendError> {
     // One message may bring one file: the limit of descriptors leaves no room for a second.
     let flags = is(2, RECEIVE.bits().into())?;
     rules.insert(libc::SYS_recvmsg, vec![SeccompRule::new(vec![stream()?, flags])?]);
-    let memory = SeccompRule::new(vec![not_executable()?, is(4, NO_FILE)?])?;
+    let memory = SeccompRule::new(vec![not_executable()?, is(4, NO_FILE)?, counted()?])?;
     let (read, shared) = (is(2, libc::PROT_READ as u64)?, is(3, libc::MAP_SHARED as u64)?);
     let data = SeccompRule::new(vec![read, shared, is(4, DATA)?])?;
     rules.insert(libc::SYS_mmap, vec![memory, data]);
@@ -117,6 +117,13 @@ fn is(argument: u8, value: u64) -> Result<SeccompCondition, BackendError> {
 fn not_executable() -> Result<SeccompCondition, BackendError> {
     let executable = SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64);
     SeccompCondition::new(2, SeccompCmpArgLen::Qword, executable, 0)
+}
+
+/// Memory that the limit of data counts: neither shared nor a stack that grows.
+fn counted() -> Result<SeccompCondition, BackendError> {
+    let any = libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED | libc::MAP_STACK;
+    let others = SeccompCmpOp::MaskedEq(!(any as u32) as u64);
+    SeccompCondition::new(3, SeccompCmpArgLen::Dword, others, libc::MAP_PRIVATE as u64)
 }
 
 /// Why a process is not locked down, and runs no program.
