@@ -158,6 +158,11 @@ impl Supervisor {
         &self.missing
     }
 
+    /// The number of its process.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Draws a run id, which the program's owner signs, and which is taken once.
     ///
     /// # Errors

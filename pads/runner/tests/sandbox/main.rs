@@ -2,9 +2,12 @@
 
 mod artefacts;
 mod built;
+mod calls;
 mod engines;
 mod hostile;
+mod kills;
 mod kit;
+mod leaks;
 mod lockdown;
 mod native;
 mod programs;

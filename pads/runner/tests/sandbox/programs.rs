@@ -85,6 +85,24 @@ const CONSUMER: &[(&str, &str)] = &[
     ("(export \"run\")", r#"(func (export "run") (param i32 i32))"#),
 ];
 
+/// Numbers that are the same in each run of a test (SplitMix64).
+pub struct Random(u64);
+
+impl Random {
+    /// Those of a list of this number.
+    pub fn new(list: u64) -> Self {
+        Self(list << 32 ^ 0x5747_5958)
+    }
+
+    /// The next, below this.
+    pub fn below(&mut self, most: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % most
+    }
+}
+
 /// A component of the world `policy-engine`, from the fields of its module or as it stands.
 pub fn engine(text: &str) -> Vec<u8> {
     whole(text).unwrap_or_else(|| {

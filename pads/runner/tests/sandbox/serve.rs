@@ -29,12 +29,12 @@ use zeroize::Zeroizing;
 
 use crate::programs;
 
-const NOW: u64 = 1_800_000_000;
+pub const NOW: u64 = 1_800_000_000;
 const DELEGATOR: Sha256Digest = Sha256Digest([0xde; 32]);
 const ADDRESS: &str = "https://delegator.example";
 
 /// Adds every Pad, and proposes the data of the first one: as a result in plain.
-const PLAIN: &str = r#"(func (export "run") (param i32 i32)
+pub const PLAIN: &str = r#"(func (export "run") (param i32 i32)
   (local $i i32)
   (loop $more
     (call $add (local.get $i))
@@ -45,7 +45,7 @@ const PLAIN: &str = r#"(func (export "run") (param i32 i32)
   (call $read (i32.const 0) (i64.const 0) (i32.const 7) (i32.const 0))
   (drop (call $output (i32.load (i32.const 0)) (i32.load (i32.const 4)))))"#;
 /// Makes a Pad of the first one's custodian, which is its plain input, with its policies.
-const COPY: &str = r#"(func (export "run") (param $plain i32) (param i32)
+pub const COPY: &str = r#"(func (export "run") (param $plain i32) (param i32)
   (call $opened)
   (call $read (i32.const 0) (i64.const 0) (i32.const 7) (i32.const 0))
   (call $describe (i32.const 0) (i32.const 8))
@@ -74,7 +74,7 @@ fn signing_key() -> SigningKey {
     SigningKey::from_bytes(&[1; 32])
 }
 
-fn custodian() -> Custodian {
+pub fn custodian() -> Custodian {
     Custodian::single(Ed25519Key(signing_key().verifying_key().to_bytes()))
 }
 
@@ -84,7 +84,7 @@ fn sign(message: &[u8]) -> Signatures {
     signatures
 }
 
-fn secret() -> ResultSecret {
+pub fn secret() -> ResultSecret {
     ResultSecret::from_bytes(Zeroizing::new([9; 32]))
 }
 
@@ -106,10 +106,10 @@ fn file(bytes: &[u8]) -> File {
 }
 
 /// The keys of all Pads, and what was asked for.
-#[derive(Default)]
-struct Keys {
-    keys: BTreeMap<PadDigest, [u8; 32]>,
-    kept: Vec<[u8; 32]>,
+#[derive(Default, Clone)]
+pub struct Keys {
+    pub keys: BTreeMap<PadDigest, [u8; 32]>,
+    pub kept: Vec<[u8; 32]>,
     asked: Vec<&'static str>,
     is_away: bool,
 }
@@ -157,7 +157,7 @@ impl Delegator for Keys {
 }
 
 /// A Pad whose one policy is of this engine.
-fn pad(engine: &[u8], data: &[u8], keys: &mut Keys) -> Vec<u8> {
+pub fn pad(engine: &[u8], data: &[u8], keys: &mut Keys) -> Vec<u8> {
     let policy = Policy {
         policy_type: "2f0b1e8c-93a4-4a0e-8f0d-6c1d1f9b7a55".parse().expect("a UUID"),
         engine: Sha256Digest(component::digest(engine)),
@@ -197,7 +197,7 @@ fn supervisor() -> Supervisor {
 }
 
 /// A run with one engine.
-fn job(run: RunId, program: &[u8], engine: &[u8], pads: &[Vec<u8>], plain: &[u8]) -> Job {
+pub fn job(run: RunId, program: &[u8], engine: &[u8], pads: &[Vec<u8>], plain: &[u8]) -> Job {
     let digest = |pad: &Vec<u8>| SealedPad::read(Cursor::new(pad)).expect("a Pad").digest();
     let stated = Run {
         id: run,
@@ -218,6 +218,30 @@ fn job(run: RunId, program: &[u8], engine: &[u8], pads: &[Vec<u8>], plain: &[u8]
         signed: Some(stated.signed(custodian(), NOW + 60, signatures).to_bytes()),
         parties: vec![(enrolment(), ADDRESS.to_owned())],
         limits: Limits { memory_bytes: 16 << 20, data_bytes: 1 << 20, ..Limits::default() },
+    }
+}
+
+/// Other constraints for a Pad, on which its owner agrees.
+pub fn replacement(run: RunId, engine: &[u8], pad: &[u8], key: [u8; 32], out: File) -> Replacement {
+    let sealed = SealedPad::read(Cursor::new(pad)).expect("a Pad");
+    let opened = sealed.open(&DataKey::from_bytes(Zeroizing::new(key))).expect("its key");
+    let mut contents = opened.contents().clone();
+    contents.policies[0].output_constraint = vec![9; 9];
+    let update = Update {
+        pad_id: opened.metadata().pad_id,
+        policies: contents.policies_digest(),
+        version: 2,
+    };
+    let signatures = sign(&update.signed_bytes(&custodian().id()));
+    Replacement {
+        run,
+        now: NOW,
+        engines: vec![file(engine)],
+        pad: file(pad),
+        out,
+        policies: contents.policies.clone(),
+        signed: update.signed(vec![(custodian(), signatures)]).to_bytes(),
+        party: (enrolment(), ADDRESS.to_owned()),
     }
 }
 
@@ -333,27 +357,9 @@ fn the_policies_of_a_pad_are_replaced_if_its_engine_agrees() {
         let engine = programs::engine(text);
         let old = pad(&engine, b"records", &mut keys);
         let key = keys.keys.values().next().copied().expect("one");
-        let sealed = SealedPad::read(Cursor::new(&old)).expect("a Pad");
-        let opened = sealed.open(&DataKey::from_bytes(Zeroizing::new(key))).expect("its key");
-        let mut contents = opened.contents().clone();
-        contents.policies[0].output_constraint = vec![9; 9];
-        let update = Update {
-            pad_id: opened.metadata().pad_id,
-            policies: contents.policies_digest(),
-            version: 2,
-        };
-        let signatures = sign(&update.signed_bytes(&custodian().id()));
         let out = tempfile::tempfile().expect("a file");
-        let replacement = Replacement {
-            run: supervisor.draw(NOW).expect("an id"),
-            now: NOW,
-            engines: vec![file(&engine)],
-            pad: file(&old),
-            out: out.try_clone().expect("a copy"),
-            policies: contents.policies.clone(),
-            signed: update.signed(vec![(custodian(), signatures)]).to_bytes(),
-            party: (enrolment(), ADDRESS.to_owned()),
-        };
+        let run = supervisor.draw(NOW).expect("an id");
+        let replacement = replacement(run, &engine, &old, key, out.try_clone().expect("a copy"));
         let outcome = supervisor.update(replacement, &mut keys).expect("a conversation");
         match expected {
             Some(rule) => {
