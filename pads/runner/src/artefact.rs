@@ -1,9 +1,9 @@
 //! Compiled code and its cache.
 //!
 //! Running compiled code is running what somebody compiled, so an [`Artefact`] has three sources
-//! only: a process of this program's compiler, a file of the [`Cache`] whose MAC is right, or the parent
-//! process. The MAC covers the component's digest, the version and settings of wasmtime, and the
-//! code; its key is the caller's, and never leaves the machine's memory.
+//! only: a process of this program's compiler, a file of the [`Cache`] whose MAC is right, or the
+//! parent process. The MAC covers the component's digest, the version and settings of wasmtime, and
+//! the code; its key is the caller's, and never leaves the machine's memory.
 
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};

@@ -63,7 +63,7 @@ pub(crate) fn compile(
     let mut process = process.map_err(Refused::NoCompiler)?;
     match converse(&mut Timed::new(ours, deadline), limits) {
         Ok(Ok(code)) => Ok(Artefact::compiled(code)),
-        Ok(Err(text)) => Err(Refused::said(&text)),
+        Ok(Err(text)) => Err(Refused::stated(&text)),
         Err(error) => match error.kind() {
             io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Err(Refused::Slow(limits.wall)),
             _ => Err(Refused::CompilerEnded(process.kill().ok())),
@@ -73,10 +73,10 @@ pub(crate) fn compile(
 
 /// The code, or why there is none.
 fn converse(stream: &mut Timed, limits: CompileLimits) -> io::Result<Result<Vec<u8>, String>> {
-    let mut said = [0; LIMITS_BYTES];
-    said[..8].copy_from_slice(&limits.memory_bytes.to_le_bytes());
-    said[8..].copy_from_slice(&lockdown::cpu_secs(limits.wall).to_le_bytes());
-    stream.write_all(&said)?;
+    let mut limits_bytes = [0; LIMITS_BYTES];
+    limits_bytes[..8].copy_from_slice(&limits.memory_bytes.to_le_bytes());
+    limits_bytes[8..].copy_from_slice(&lockdown::cpu_secs(limits.wall).to_le_bytes());
+    stream.write_all(&limits_bytes)?;
     let mut head = [0; HEAD_BYTES];
     stream.read_exact(&mut head)?;
     let [flag, length @ ..] = head;
@@ -106,10 +106,10 @@ pub(crate) fn run(role: Role, is_isolated: bool) -> Result<(), CompileError> {
     let given = stdio::stdout().try_clone_to_owned()?;
     let mut component = Vec::new();
     File::from(given).read_to_end(&mut component)?;
-    let mut said = [0; LIMITS_BYTES];
+    let mut limits_bytes = [0; LIMITS_BYTES];
     let mut stream = Standard::new();
-    stream.read_exact(&mut said)?;
-    let (memory, secs) = said.split_first_chunk().expect("longer than a number");
+    stream.read_exact(&mut limits_bytes)?;
+    let (memory, secs) = limits_bytes.split_first_chunk().expect("longer than a number");
     let config = match role {
         Role::CompileEngine => engines::config(),
         _ => consumer::config(),
@@ -126,7 +126,7 @@ pub(crate) fn run(role: Role, is_isolated: bool) -> Result<(), CompileError> {
     Ok(stream.write_all(&bytes)?)
 }
 
-/// Why nothing was compiled, and nothing was said about it.
+/// Why nothing was compiled, and nothing was stated about it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CompileError {
     /// it is not locked down

@@ -159,7 +159,7 @@ impl Refused {
     }
 
     /// What the compiler's process says about a component.
-    pub(crate) fn said(text: &str) -> Self {
+    pub(crate) fn stated(text: &str) -> Self {
         Self::Invalid(Reason(shown(text)))
     }
 

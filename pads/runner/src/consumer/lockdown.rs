@@ -1,4 +1,4 @@
-//! What a consumer's process, or a compiler's, takes from itself before a stranger's program counts.
+//! What a process of a consumer or a compiler takes from itself before a stranger's program counts.
 //!
 //! The program is WebAssembly and cannot call the kernel; this is for the day on which it can, by a
 //! mistake of the compiler or of ours. Then it has one stream, its own memory, and an end: every
