@@ -195,6 +195,7 @@ impl Runner {
         let process = Process::new(launched, cgroup);
         if self.namespaces == Some(Ids::Nameless) {
             map_ids(process.pid(), id)?;
+            end_first(process.pid())?;
         }
         let mut start = start;
         start.write_all(&[1])?;
@@ -230,6 +231,11 @@ fn map_ids(pid: u32, id: u32) -> io::Result<()> {
     let directory = Path::new("/proc").join(pid.to_string());
     fs::write(directory.join("uid_map"), map(id, id))?;
     fs::write(directory.join("gid_map"), map(id, id))
+}
+
+/// Makes a process the first to end when the machine has no memory left: its run can be repeated.
+fn end_first(pid: u32) -> io::Result<()> {
+    fs::write(Path::new("/proc").join(pid.to_string()).join("oom_score_adj"), "1000")
 }
 
 /// A file in memory that nobody can change.

@@ -9,6 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::ptr;
 
@@ -31,7 +32,8 @@ const FIRST_ID: u32 = 0xffff_0000;
 const FIRST_FILE: RawFd = 3;
 const MOST_FILES: RawFd = 4096;
 
-/// What a process is told: a port that somebody listens on, and processes that are there.
+/// What a process is told: a port that somebody listens on, and processes that are there. One with
+/// no port takes memory first.
 #[derive(Clone, Copy)]
 struct There {
     port: u16,
@@ -131,6 +133,9 @@ pub fn act(is_isolated: bool) {
     let number = |at: usize| i32::from_le_bytes(said[at..at + 4].try_into().expect("four"));
     let port = u16::from_le_bytes([said[0], said[1]]);
     let there = There { port, others: [number(2), number(6)] };
+    if there.port == 0 {
+        take_memory();
+    }
     let mut worked: Vec<u8> = ACTS.iter().chain(NEVER).map(|(_, act)| act(there).into()).collect();
     worked.extend(getuid().as_raw().to_le_bytes());
     rustix::io::write(stream, &worked).expect("the stream");
@@ -143,6 +148,13 @@ fn start(runner: &Runner) -> (Process, UnixStream) {
     let nothing = sealed(&[]).expect("memory");
     let process = runner.start(ROLE, theirs, &nothing, MEMORY_BYTES);
     (process.expect("a process"), ours)
+}
+
+fn tell(stream: &mut UnixStream, there: There) {
+    stream.write_all(&there.port.to_le_bytes()).expect("the stream");
+    for other in there.others {
+        stream.write_all(&other.to_le_bytes()).expect("the stream");
+    }
 }
 
 /// What works in such a process, and what the kernel says of it.
@@ -169,10 +181,7 @@ pub fn test(runner: &Runner) {
         port: tcp.local_addr().expect("a port").port(),
         others: [std::process::id() as i32, other.pid() as i32],
     };
-    stream.write_all(&there.port.to_le_bytes()).expect("the stream");
-    for other in there.others {
-        stream.write_all(&other.to_le_bytes()).expect("the stream");
-    }
+    tell(&mut stream, there);
     let mut worked = vec![9; ACTS.len() + NEVER.len()];
     stream.read_exact(&mut worked).expect("the stream");
     for ((name, act), worked) in ACTS.iter().zip(&worked) {
@@ -188,6 +197,7 @@ pub fn test(runner: &Runner) {
     outside(&process, &other, is_root);
     if !runner.missing().iter().any(|missing| matches!(missing, Missing::Cgroup(_))) {
         cgroup(&process);
+        takes_memory(runner, &other);
     }
     if is_root && runner.missing().is_empty() {
         println!("nothing is missing that a guest requires");
@@ -212,6 +222,8 @@ fn outside(process: &Process, other: &Process, is_root: bool) {
         true => {
             assert!(users.iter().all(|id| *id >= FIRST_ID), "{users:?}");
             assert!(field("Groups").is_empty());
+            let first = fs::read_to_string(format!("/proc/{}/oom_score_adj", process.pid()));
+            assert_eq!(first.expect("a score"), "1000\n");
             let status = fs::read_to_string(format!("/proc/{}/status", other.pid()));
             assert!(!status.expect("a process").contains(&users[0].to_string()));
         }
@@ -235,4 +247,27 @@ fn cgroup(process: &Process) {
     assert_eq!(read("pids.max").expect("a limit"), "1\n");
     assert_eq!(read("cgroup.procs").expect("a cgroup"), format!("{}\n", process.pid()));
     println!("its cgroup is {path}");
+}
+
+/// Memory that no other limit counts ends at that of the cgroup, and with it the process alone.
+fn takes_memory(runner: &Runner, other: &Process) {
+    let (mut process, mut stream) = start(runner);
+    tell(&mut stream, There { port: 0, others: [0; 2] });
+    assert_eq!(process.wait().expect("its end").signal(), Some(Signal::KILL.as_raw()));
+    let status = fs::read_to_string(format!("/proc/{}/status", other.pid()));
+    assert!(status.expect("a process").contains("(sleeping)"));
+    println!("a process that took more than {MEMORY_BYTES} bytes of memory was ended");
+}
+
+/// Takes shared memory, twice as much as the cgroup has.
+fn take_memory() {
+    const BYTES: usize = 2 * MEMORY_BYTES as usize;
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+    // SAFETY: the kernel chooses an address that nothing else is at.
+    let start = unsafe { libc::mmap(ptr::null_mut(), BYTES, access, flags, -1, 0) };
+    if start != libc::MAP_FAILED {
+        // SAFETY: the mapping has these bytes.
+        unsafe { ptr::write_bytes(start.cast::<u8>(), 1, BYTES) };
+    }
 }
