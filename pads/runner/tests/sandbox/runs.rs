@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use pad_run::{MAX_PADS, Misuse};
 use pad_runner::consumer::Compiler;
-use pad_runner::consumer::middleware::{ConsumerLimits, RunError};
+use pad_runner::consumer::middleware::{ConsumerLimits, Job, RunError, run};
 use pad_runner::runner::RunnerError;
 use pad_runner::{Artefact, CompileLimits, Refused, Runner, Setting};
 
+use crate::built::Permissive;
 use crate::programs::{self, Hospital, consumer_limits, run_on};
 
 fn compiled(text: &str) -> Artefact {
@@ -102,6 +103,45 @@ fn a_program_that_never_ends_is_killed_at_its_limit() {
     let ended = run_on(&program, 1, limits, &mut Hospital::default());
     assert!(matches!(ended, Err(RunError::Wall)), "{ended:?}");
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn programs_at_the_same_time_end_each_in_its_own_way() {
+    let reads = compiled(
+        r#"(func (export "run") (param i32 i32)
+             (call $opened)
+             (call $read (i32.const 0) (i64.const 0) (i32.const 5) (i32.const 0))
+             (drop (call $output (i32.load (i32.const 0)) (i32.const 5))))"#,
+    );
+    let loops =
+        compiled(r#"(func (export "run") (param i32 i32) (call $opened) (loop $on (br $on)))"#);
+    let traps = compiled(r#"(func (export "run") (param i32 i32) (call $opened) (unreachable))"#);
+    let go = |program: &Artefact, data: &str, wall: Duration| {
+        let mut middleware = Permissive::of(&[data.as_bytes()]);
+        let limits = ConsumerLimits { wall, ..consumer_limits() };
+        let job = Job { program, pads: 1, plain: b"", limits };
+        let ended = run(&programs::runner(), &job, &mut middleware);
+        let left: Vec<_> = middleware.outputs.into_iter().map(|(_, data)| data).collect();
+        (ended.map_err(|error| error.to_string()), left)
+    };
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..4)
+            .map(|number| {
+                let (reads, loops, traps) = (&reads, &loops, &traps);
+                scope.spawn(move || {
+                    let data = format!("data{number}");
+                    let ended = go(reads, &data, Duration::from_secs(60));
+                    assert_eq!(ended, (Ok(()), vec![data.clone().into_bytes()]));
+                    let (ended, left) = go(traps, &data, Duration::from_secs(60));
+                    assert_eq!((ended, left.len()), (Err("the program trapped".to_owned()), 0));
+                    let (ended, left) = go(loops, &data, Duration::from_secs(1));
+                    assert!(ended.is_err_and(|error| error.contains("limit of time")));
+                    assert_eq!(left.len(), 0);
+                })
+            })
+            .collect();
+        runs.into_iter().for_each(|run| run.join().expect("no panic"));
+    });
 }
 
 #[test]

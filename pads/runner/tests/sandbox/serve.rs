@@ -112,6 +112,8 @@ pub struct Keys {
     pub kept: Vec<[u8; 32]>,
     asked: Vec<&'static str>,
     is_away: bool,
+    /// Engines that a Pad's custodian named with its key; any if there is no entry.
+    named: BTreeMap<PadDigest, Vec<Sha256Digest>>,
 }
 
 impl Keys {
@@ -127,6 +129,10 @@ impl Delegator for Keys {
         let key = |(index, wanted): (usize, &pad_pipeline::delegator::WantedPad)| {
             let key = self.keys.get(&wanted.digest);
             let key = key.ok_or(Denied::Pad { index, reason: "unknown".into() })?;
+            let named = self.named.get(&wanted.digest);
+            if named.is_some_and(|named| !request.engines.iter().all(|one| named.contains(one))) {
+                return Err(Denied::Pad { index, reason: "an engine is not named".into() });
+            }
             let key = DataKey::from_bytes(Zeroizing::new(*key));
             Ok(ReleasedKey { key, from: DELEGATOR })
         };
@@ -331,6 +337,89 @@ fn what_is_refused_does_not_come_out_and_the_next_run_works() {
     }
     keys.keys.clear();
     refused(&go(&mut keys, |_| {}), "not released");
+}
+
+#[test]
+fn an_engine_of_one_owner_is_in_no_run_with_a_pad_whose_owner_does_not_name_it() {
+    // Both say yes; the second reads what is proposed, which may be of the other's Pad.
+    let curious = r#"(import "dstyx:pad/proposed@0.1.0" "read" (func $read (param i64 i32 i32)))
+      (func (export "check-output") (param i32) (result i32)
+        (call $read (i64.const 0) (i32.const 7) (i32.const 0)) (call $yes))"#;
+    let (program, ours) = (programs::consumer(PLAIN), programs::engine(""));
+    let theirs = programs::engine(curious);
+    let digest = |engine: &[u8]| Sha256Digest(component::digest(engine));
+    let (mut supervisor, mut keys) = (supervisor(), Keys::default());
+    let pads = vec![pad(&ours, b"records", &mut keys), pad(&theirs, b"nothing", &mut keys)];
+    let first = SealedPad::read(Cursor::new(&pads[0])).expect("a Pad").digest();
+    let mut go = |keys: &mut Keys, engines: &[&Vec<u8>]| {
+        let run = supervisor.draw(NOW).expect("an id");
+        let mut job = job(run, &program, &ours, &pads, b"item");
+        job.engines = engines.iter().map(|engine| file(engine)).collect();
+        supervisor.run(job, keys).expect("a conversation")
+    };
+    keys.named.insert(first, vec![digest(&ours)]);
+    refused(&go(&mut keys, &[&ours, &theirs]), "an engine is not named");
+    refused(&go(&mut keys, &[&ours]), "not stated");
+    keys.named.insert(first, vec![digest(&ours), digest(&theirs)]);
+    let outcome = go(&mut keys, &[&ours, &theirs]);
+    assert_eq!((outcome.outputs.len(), &outcome.refusals[..]), (1, &[][..]), "{outcome:?}");
+}
+
+#[test]
+fn what_a_refusal_says_depends_on_no_data() {
+    let no_output = programs::engine(NO_OUTPUT);
+    let traps_by_data = r#"(func (export "run") (param i32 i32)
+      (call $opened)
+      (call $read (i32.const 0) (i64.const 0) (i32.const 7) (i32.const 0))
+      (if (i32.eq (i32.load8_u (i32.load (i32.const 0))) (i32.const 97)) (then (unreachable)))
+      (drop (i32.load (i32.const -4))))"#;
+    let mut supervisor = supervisor();
+    for text in [PLAIN, traps_by_data] {
+        let program = programs::consumer(text);
+        let mut said = |data: &[u8]| {
+            let mut keys = Keys::default();
+            let pads = vec![pad(&no_output, data, &mut keys)];
+            let run = supervisor.draw(NOW).expect("an id");
+            let job = job(run, &program, &no_output, &pads, b"item");
+            let outcome = supervisor.run(job, &mut keys).expect("a conversation");
+            assert_eq!(outcome.outputs, []);
+            // A Pad's id is random.
+            let id = SealedPad::read(Cursor::new(&pads[0])).expect("a Pad").claimed().pad_id;
+            let refusals = outcome.refusals.iter();
+            let refusals = refusals.map(|refusal| refusal.replace(&id.to_string(), "this"));
+            (outcome.ended, refusals.collect::<Vec<_>>(), keys.asked)
+        };
+        let first = said(b"a secret");
+        assert!(first.0.is_err() || !first.1.is_empty(), "{first:?}");
+        assert_eq!(first, said(b"other data"));
+        assert_eq!(first, said(&[0xff; 300_000]));
+    }
+}
+
+#[test]
+fn runs_at_the_same_time_have_nothing_of_each_other() {
+    let (program, engine) = (programs::consumer(PLAIN), programs::engine(""));
+    std::thread::scope(|scope| {
+        let runs = [b"of A, a", b"of B, b", b"of C, c"].map(|data| {
+            let (program, engine) = (&program, &engine);
+            scope.spawn(move || {
+                let (mut supervisor, mut keys) = (supervisor(), Keys::default());
+                let pads = vec![pad(engine, data, &mut keys)];
+                for _ in 0..3 {
+                    let run = supervisor.draw(NOW).expect("an id");
+                    let job = job(run, program, engine, &pads, b"item");
+                    let outcome = supervisor.run(job, &mut keys).expect("a conversation");
+                    let [Output::Plain(sealed)] = &outcome.outputs[..] else {
+                        panic!("{outcome:?}")
+                    };
+                    let about = result_subject(&run.0, &custodian().id());
+                    let plain = sealed::open(&secret(), Purpose::Result, &about, sealed);
+                    assert_eq!(**plain.expect("for the owner"), *data);
+                }
+            })
+        });
+        runs.into_iter().for_each(|run| run.join().expect("no panic"));
+    });
 }
 
 #[test]
