@@ -9,6 +9,7 @@ mod kept;
 mod sample;
 
 use protocol::kms::{GetTimeResponse, TimeSource};
+use protocol::rule::unless;
 
 use crate::state::State;
 
@@ -95,9 +96,7 @@ impl Reading {
 /// If no moment has a majority.
 pub fn agree(samples: &[Sample], named: usize) -> Result<Agreement, NoTime> {
     let (answered, needed) = (samples.len(), named / 2 + 1);
-    if answered < needed || answered > named {
-        return Err(NoTime::Few { answered, named, needed });
-    }
+    unless((needed..=named).contains(&answered), || NoTime::Few { answered, named, needed })?;
     let holders = |moment: i64| {
         samples.iter().filter(|sample| sample.widened(SLACK_MS).contains(&moment)).count()
     };

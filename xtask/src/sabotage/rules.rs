@@ -82,6 +82,16 @@ pub const FAMILIES: &[Family] = &[
         tests: &["--package", "tests", "--test", "promises", "--", "kms_identity::"],
     },
     Family {
+        name: "time",
+        files: &[
+            "kms/rules/src/time.rs",
+            "kms/rules/src/time/kept.rs",
+            "kms/rules/src/time/sample.rs",
+        ],
+        fields_of: &[],
+        tests: &["--package", "kms-rules", "--lib", "--", "time::"],
+    },
+    Family {
         name: "pads",
         files: &[
             "pads/pipeline/src/submission.rs",
@@ -309,6 +319,7 @@ mod tests {
             ("owners", 16),
             ("owner", 2),
             ("kms-identity", 9),
+            ("time", 8),
             ("pads", 1),
             ("channel", 12),
             ("binding", 16),

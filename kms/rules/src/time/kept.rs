@@ -1,5 +1,7 @@
 //! The time that a process keeps between two agreements of its servers.
 
+use protocol::rule::unless;
+
 use super::{Agreement, Reading};
 
 /// How old an agreement may become: servers that are away for a night stop nothing, and no older
@@ -52,16 +54,13 @@ impl Kept {
     ) -> Result<(), StepRefused> {
         let latest_ms = agreed.offset_ms + count_ms.cast_signed() + agreed.bound_ms;
         let found_secs = latest_ms.div_euclid(1000);
-        if u64::try_from(found_secs).map_or(true, |found| found < newest_secs) {
-            return Err(StepRefused::BeforeCollateral { found_secs, newest_secs });
-        }
+        let reached = u64::try_from(found_secs).is_ok_and(|found| found >= newest_secs);
+        unless(reached, || StepRefused::BeforeCollateral { found_secs, newest_secs })?;
         if let Some((last, at_ms)) = self.last {
             let step_ms = agreed.offset_ms - last.offset_ms;
             let allowed_ms =
                 bound_ms(&last, count_ms.saturating_sub(at_ms)) + agreed.bound_ms + MAX_STEP_MS;
-            if step_ms.abs() > allowed_ms {
-                return Err(StepRefused::Step { step_ms, allowed_ms });
-            }
+            unless(step_ms.abs() <= allowed_ms, || StepRefused::Step { step_ms, allowed_ms })?;
         }
         self.last = Some((agreed, count_ms));
         Ok(())

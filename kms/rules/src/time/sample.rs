@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use protocol::rule::unless;
+
 use crate::nts::Answer;
 
 /// Longest way to a server and back that counts: within it, whoever is on the way moves the time by
@@ -79,25 +81,19 @@ impl Sample {
     pub fn of(exchange: &Exchange) -> Result<Self, SampleRefused> {
         let Exchange { answer, sent_ms, received_ms, .. } = exchange;
         let taken_ms = received_ms.saturating_sub(*sent_ms);
-        if taken_ms > MAX_ROUND_TRIP_MS {
-            return Err(SampleRefused::RoundTrip(taken_ms));
-        }
+        unless(taken_ms <= MAX_ROUND_TRIP_MS, || SampleRefused::RoundTrip(taken_ms))?;
         let stated_ms = millis(answer.sent.wrapping_sub(answer.received).cast_signed());
         let travelled_ms = taken_ms.cast_signed() - stated_ms;
-        if stated_ms < 0 || travelled_ms < -ROUNDING_MS {
-            return Err(SampleRefused::Times { stated_ms, taken_ms });
-        }
+        let times = || SampleRefused::Times { stated_ms, taken_ms };
+        unless(stated_ms >= 0, times)?;
+        unless(travelled_ms >= -ROUNDING_MS, times)?;
         let short_ms = |short: u32| i64::from(short) * 1000 / (1 << 16) + ROUNDING_MS;
         let root_ms = short_ms(answer.root_delay) / 2 + short_ms(answer.root_dispersion);
-        if root_ms > MAX_ROOT_DISTANCE_MS {
-            return Err(SampleRefused::RootDistance(root_ms));
-        }
+        unless(root_ms <= MAX_ROOT_DISTANCE_MS, || SampleRefused::RootDistance(root_ms))?;
         let left_ms = since_1970_ms(answer.sent, exchange.not_before_secs);
         let told_secs = left_ms / 1000;
         let valid = u64::try_from(told_secs).is_ok_and(|s| exchange.certificate_secs.contains(&s));
-        if !valid {
-            return Err(SampleRefused::Certificate { told_secs });
-        }
+        unless(valid, || SampleRefused::Certificate { told_secs })?;
         // When it came here, at least the server's time had passed, and at most all of the way.
         let offset_ms = left_ms - received_ms.cast_signed();
         let wider = root_ms + ROUNDING_MS;
