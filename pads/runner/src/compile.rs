@@ -11,15 +11,14 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::stdio;
-use wasmtime::Engine;
+use wasmtime::{Config, Engine};
 
 use crate::artefact::{Artefact, MAX_BYTES};
 use crate::component::{self, MAX_REASON_BYTES, Refused};
-use crate::consumer::lockdown::{self, LockdownError};
-use crate::consumer::standard::Standard;
-use crate::consumer::timed::Timed;
+use crate::lockdown::{self, LockdownError};
 use crate::runner::{Role, Runner, sealed};
-use crate::{consumer, engines};
+use crate::standard::Standard;
+use crate::timed::Timed;
 
 /// What compiling a component may use.
 #[derive(Debug, Clone, Copy)]
@@ -100,8 +99,9 @@ fn converse(stream: &mut Timed, limits: CompileLimits) -> io::Result<Result<Vec<
     }
 }
 
-/// The compiler's process. There is nobody to read an error but its parent, which sees it end.
-pub(crate) fn run(role: Role, is_isolated: bool) -> Result<(), CompileError> {
+/// The compiler's process, with these settings. There is nobody to read an error but its parent,
+/// which sees it end.
+pub(crate) fn run(config: &Config, is_isolated: bool) -> Result<(), CompileError> {
     lockdown::begin(is_isolated)?;
     let given = stdio::stdout().try_clone_to_owned()?;
     let mut component = Vec::new();
@@ -110,11 +110,7 @@ pub(crate) fn run(role: Role, is_isolated: bool) -> Result<(), CompileError> {
     let mut stream = Standard::new();
     stream.read_exact(&mut limits_bytes)?;
     let (memory, secs) = limits_bytes.split_first_chunk().expect("longer than a number");
-    let config = match role {
-        Role::CompileEngine => engines::config(),
-        _ => consumer::config(),
-    };
-    let engine = Engine::new(&config).map_err(io::Error::other)?;
+    let engine = Engine::new(config).map_err(io::Error::other)?;
     let secs = u32::from_le_bytes(secs.try_into().expect("a number's length"));
     lockdown::finish(u64::from_le_bytes(*memory), secs)?;
     let (flag, bytes) = match engine.precompile_component(&component) {

@@ -4,12 +4,9 @@
 //! has no fuel, which would cost a program more than half of its speed, so it is ended from
 //! outside. Its program is a stranger's, and what it says is judged by `pad-run` alone.
 
-pub mod lockdown;
 mod memory;
 pub mod middleware;
 pub(crate) mod process;
-pub(crate) mod standard;
-pub(crate) mod timed;
 
 use std::sync::Arc;
 

@@ -16,9 +16,12 @@ pub mod compile;
 pub mod component;
 pub mod consumer;
 pub mod engines;
+pub mod lockdown;
 pub mod runner;
 pub mod serve;
+mod standard;
 mod sys;
+mod timed;
 
 pub use artefact::{Artefact, Cache, CacheKey};
 pub use compile::CompileLimits;
@@ -31,8 +34,9 @@ pub use runner::{Role, Runner, Setting};
 pub fn run_role(role: Role, is_isolated: bool) -> ExitCode {
     let ended = match role {
         Role::Consumer => consumer::process::run(is_isolated).is_ok(),
-        Role::CompileConsumer | Role::CompileEngine => compile::run(role, is_isolated).is_ok(),
-        Role::Probe => consumer::lockdown::begin(is_isolated).is_ok(),
+        Role::CompileConsumer => compile::run(&consumer::config(), is_isolated).is_ok(),
+        Role::CompileEngine => compile::run(&engines::config(), is_isolated).is_ok(),
+        Role::Probe => lockdown::begin(is_isolated).is_ok(),
     };
     if ended { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

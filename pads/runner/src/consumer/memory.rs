@@ -15,14 +15,13 @@ use rustix::cmsg_space;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    RecvAncillaryBuffer, RecvAncillaryMessage, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
+use crate::lockdown::RECEIVE;
 use crate::sys;
 
-/// How the file is received: the filter of system calls knows no other flags.
-pub(super) const RECEIVE: RecvFlags = RecvFlags::CMSG_CLOEXEC;
 /// The one byte that the file comes with.
 const MARK: u8 = 1;
 

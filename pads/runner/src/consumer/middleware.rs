@@ -15,10 +15,11 @@ use pad_run::{Answer, Contents, Judge, MAX_PLAIN_BYTES, Misuse, Pad, Run};
 use zeroize::Zeroizing;
 
 use super::memory::Data;
-use super::timed::Timed;
-use super::{lockdown, process};
+use super::process;
 use crate::artefact::Artefact;
+use crate::lockdown;
 use crate::runner::{Process, Role, Runner, sealed};
+use crate::timed::Timed;
 
 /// What a run may use.
 #[derive(Debug, Clone, Copy)]
@@ -114,7 +115,9 @@ fn converse(
                 let pads = run.open()?;
                 let (opened, sizes) = open(&pads, job.limits.data_bytes, middleware)?;
                 wire.send(&Reply::Opened(sizes))?;
-                wire.stream().give(data.insert(opened)).map_err(WireError::of)?;
+                let given = data.insert(opened);
+                let sent = wire.stream().writable().and_then(|stream| given.send(stream));
+                sent.map_err(WireError::of)?;
                 None
             }
             Request::Describe(pad) => {

@@ -14,14 +14,14 @@ use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Engine, Store, Trap};
 use zeroize::Zeroizing;
 
-use super::lockdown::{self, LockdownError};
 use super::memory;
-use super::standard::Standard;
 use crate::artefact::Artefact;
 use crate::bindings::consumer::dstyx::pad::{dataset, types};
 use crate::bindings::consumer::{Consumer, ConsumerPre};
 use crate::ceilings::{Ceiling, Ceilings};
 use crate::component::Refused;
+use crate::lockdown::{self, LockdownError};
+use crate::standard::Standard;
 use crate::{big_endian, sys};
 
 /// Bytes that one call of the program may pass: a largest output, with its policies.

@@ -17,6 +17,9 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{DumpableBehavior, geteuid, set_dumpable_behavior};
 
 mod namespaces;
+#[path = "../sandbox/native.rs"]
+#[allow(dead_code)]
+mod native;
 mod planted;
 #[path = "../sandbox/programs.rs"]
 #[allow(dead_code)]

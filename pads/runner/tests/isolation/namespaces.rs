@@ -11,15 +11,15 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::ptr;
 
 use pad_runner::Runner;
-use pad_runner::consumer::lockdown;
+use pad_runner::lockdown;
 use pad_runner::runner::{Missing, Process, sealed};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Pid, Signal, geteuid, getuid, kill_process};
 
 use crate::ACTS as ROLE;
+use crate::native;
 
 /// The name of a local socket that is no file.
 const NAME: &[u8] = b"pad-runner-test-isolation";
@@ -54,8 +54,10 @@ const ACTS: &[(&str, fn(There) -> bool)] = &[
     }),
     ("find its parent", |there| is_there(there.others[0])),
     ("find another process", |there| is_there(there.others[1])),
-    ("name its parent by a descriptor", |there| of_process(libc::SYS_pidfd_open, there.others[0])),
-    ("use what it inherited", |_| (FIRST_FILE..MOST_FILES).any(is_open)),
+    ("name its parent by a descriptor", |there| {
+        native::of_number(libc::SYS_pidfd_open, there.others[0])
+    }),
+    ("use what it inherited", |_| (FIRST_FILE..MOST_FILES).any(native::is_open)),
 ];
 /// What nobody may there, root or not.
 const NEVER: &[(&str, fn(There) -> bool)] = &[
@@ -65,61 +67,22 @@ const NEVER: &[(&str, fn(There) -> bool)] = &[
     ("end another process", |there| {
         Pid::from_raw(there.others[1]).is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
     }),
-    ("trace its parent", |there| traced(there.others[0])),
-    ("trace another process", |there| traced(there.others[1])),
-    ("read its parent's memory", |there| memory(libc::SYS_process_vm_readv, there.others[0])),
-    ("read another's memory", |there| memory(libc::SYS_process_vm_readv, there.others[1])),
-    ("write another's memory", |there| memory(libc::SYS_process_vm_writev, there.others[1])),
-    ("mount", |_| mounted(c"tmpfs")),
-    ("mount the kernel's view of processes", |_| mounted(c"proc")),
-    ("move to another network", |_| of_process(libc::SYS_unshare, libc::CLONE_NEWNET)),
-    ("load a filter into the kernel", |_| loaded()),
+    ("trace its parent", |there| native::traced(there.others[0])),
+    ("trace another process", |there| native::traced(there.others[1])),
+    ("read its parent's memory", |there| {
+        native::memory_of(libc::SYS_process_vm_readv, there.others[0])
+    }),
+    ("read another's memory", |there| {
+        native::memory_of(libc::SYS_process_vm_readv, there.others[1])
+    }),
+    ("write another's memory", |there| {
+        native::memory_of(libc::SYS_process_vm_writev, there.others[1])
+    }),
+    ("mount", |_| native::mounted(c"tmpfs")),
+    ("mount the kernel's view of processes", |_| native::mounted(c"proc")),
+    ("move to another network", |_| native::of_number(libc::SYS_unshare, libc::CLONE_NEWNET)),
+    ("load a filter into the kernel", |_| native::loaded()),
 ];
-
-/// A call with one number.
-fn of_process(call: libc::c_long, number: i32) -> bool {
-    // SAFETY: the calls take numbers.
-    unsafe { libc::syscall(call, number, 0) >= 0 }
-}
-
-fn is_open(file: RawFd) -> bool {
-    // SAFETY: the call takes numbers.
-    unsafe { libc::fcntl(file, libc::F_GETFD) >= 0 }
-}
-
-fn traced(process: i32) -> bool {
-    // SAFETY: the call takes numbers here.
-    unsafe { libc::ptrace(libc::PTRACE_SEIZE, process, 0, 0) == 0 }
-}
-
-/// Copies a byte to or from another process's stack.
-fn memory(call: libc::c_long, process: i32) -> bool {
-    let mut byte = 0_u8;
-    let vector = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
-    // SAFETY: both vectors are to a byte that lives until the call returns; at the same place in
-    // another process there may be anything.
-    unsafe { libc::syscall(call, process, &raw const vector, 1, &raw const vector, 1, 0) >= 0 }
-}
-
-fn mounted(kind: &std::ffi::CStr) -> bool {
-    let none = c"none".as_ptr();
-    // SAFETY: the texts are constants, and there are no options.
-    unsafe { libc::mount(none, c"/".as_ptr(), kind.as_ptr(), 0, ptr::null()) == 0 }
-}
-
-/// The smallest program of a kprobe: `BPF_PROG_LOAD` of *leave 0*.
-fn loaded() -> bool {
-    const LOAD: libc::c_long = 5;
-    const KPROBE: u32 = 2;
-    let program: [u64; 2] = [0xb7, 0x95];
-    let mut attributes = [0_u64; 16];
-    attributes[0] = u64::from(KPROBE) | 2 << 32;
-    attributes[1] = program.as_ptr() as u64;
-    attributes[2] = c"GPL".as_ptr() as u64;
-    let size = size_of_val(&attributes);
-    // SAFETY: the attributes and the program live until the call returns.
-    unsafe { libc::syscall(libc::SYS_bpf, LOAD, attributes.as_ptr(), size) >= 0 }
-}
 
 fn is_there(process: i32) -> bool {
     Pid::from_raw(process).is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
@@ -134,7 +97,7 @@ pub fn act(is_isolated: bool) {
     let port = u16::from_le_bytes([said[0], said[1]]);
     let there = There { port, others: [number(2), number(6)] };
     if there.port == 0 {
-        take_memory();
+        native::take_memory(2 * MEMORY_BYTES as usize);
     }
     let mut worked: Vec<u8> = ACTS.iter().chain(NEVER).map(|(_, act)| act(there).into()).collect();
     worked.extend(getuid().as_raw().to_le_bytes());
@@ -257,17 +220,4 @@ fn takes_memory(runner: &Runner, other: &Process) {
     let status = fs::read_to_string(format!("/proc/{}/status", other.pid()));
     assert!(status.expect("a process").contains("(sleeping)"));
     println!("a process that took more than {MEMORY_BYTES} bytes of memory was ended");
-}
-
-/// Takes shared memory, twice as much as the cgroup has.
-fn take_memory() {
-    const BYTES: usize = 2 * MEMORY_BYTES as usize;
-    let access = libc::PROT_READ | libc::PROT_WRITE;
-    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
-    // SAFETY: the kernel chooses an address that nothing else is at.
-    let start = unsafe { libc::mmap(ptr::null_mut(), BYTES, access, flags, -1, 0) };
-    if start != libc::MAP_FAILED {
-        // SAFETY: the mapping has these bytes.
-        unsafe { ptr::write_bytes(start.cast::<u8>(), 1, BYTES) };
-    }
 }

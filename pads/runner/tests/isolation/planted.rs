@@ -56,6 +56,7 @@ enum Argument {
 }
 
 /// What the attacker's code does: one system call, with bytes that it has beside it.
+#[derive(Clone)]
 struct Act {
     name: String,
     call: u64,
@@ -68,19 +69,12 @@ fn act(name: &str, call: libc::c_long, arguments: &[Argument], bytes: &[u8]) -> 
     Act { name: name.to_owned(), call: call as u64, arguments, bytes }
 }
 
-/// What is killed, with arguments that would work elsewhere.
-fn acts(parent: u64) -> Vec<Act> {
-    let (parent, zero, one) = (Number(parent), Number(0), Number(1));
+/// What is killed, with arguments that would work elsewhere: files and sockets.
+fn acts() -> Vec<Act> {
+    let (zero, one) = (Number(0), Number(1));
     let file = Number(libc::AT_FDCWD as u64);
     // A socket's address: the loopback interface, and port 22.
     let address = [2, 0, 0, 22, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
-    let writable = Number((libc::PROT_READ | libc::PROT_WRITE) as u64);
-    let executable = Number((libc::PROT_READ | libc::PROT_EXEC) as u64);
-    let (page, none) = (Number(4096), Number(u64::MAX));
-    let anonymous = libc::MAP_ANONYMOUS as u64;
-    let private = libc::MAP_PRIVATE as u64 | anonymous;
-    let map = |protection, flags| [zero, page, protection, Number(flags), none, zero];
-    let kill = Number(libc::SIGKILL as u64);
     vec![
         act("open", libc::SYS_open, &[Here, zero], b"/etc/passwd\0"),
         act("open at", libc::SYS_openat, &[file, Here, zero], b"/etc/passwd\0"),
@@ -95,6 +89,15 @@ fn acts(parent: u64) -> Vec<Act> {
         act("connect its stream", libc::SYS_connect, &[zero, Here, Number(16)], &address),
         act("send a message", libc::SYS_sendmsg, &[zero, Here, zero], &[0; 56]),
         act("send somewhere", libc::SYS_sendto, &[zero, Here, one, zero, Here], &address),
+    ]
+}
+
+/// The same of other processes, of the kernel and of itself.
+fn more_acts(parent: u64) -> Vec<Act> {
+    let (parent, zero, one) = (Number(parent), Number(0), Number(1));
+    let (page, none) = (Number(4096), Number(u64::MAX));
+    let kill = Number(libc::SIGKILL as u64);
+    vec![
         act("trace", libc::SYS_ptrace, &[Number(0x4206), parent, zero, zero], &[]),
         act("read a key", libc::SYS_process_vm_readv, &[parent, Here, one, Here, one], &[0; 16]),
         act(
@@ -134,6 +137,19 @@ fn acts(parent: u64) -> Vec<Act> {
         act("a pipe", libc::SYS_pipe2, &[Here, zero], &[0; 8]),
         act("the time", libc::SYS_clock_gettime, &[zero, Here], &[0; 16]),
         act("sleep", libc::SYS_nanosleep, &[Here, zero], &[0; 16]),
+    ]
+}
+
+/// The same of its descriptors and its memory.
+fn acts_of_memory() -> Vec<Act> {
+    let (zero, one) = (Number(0), Number(1));
+    let writable = Number((libc::PROT_READ | libc::PROT_WRITE) as u64);
+    let executable = Number((libc::PROT_READ | libc::PROT_EXEC) as u64);
+    let (page, none) = (Number(4096), Number(u64::MAX));
+    let anonymous = libc::MAP_ANONYMOUS as u64;
+    let private = libc::MAP_PRIVATE as u64 | anonymous;
+    let map = |protection, flags| [zero, page, protection, Number(flags), none, zero];
+    vec![
         act("write to its program", libc::SYS_write, &[one, Here, one], b"x"),
         act("read its program", libc::SYS_read, &[one, Here, one], b"x"),
         act("code", libc::SYS_mmap, &map(executable, private), &[]),
@@ -378,7 +394,8 @@ fn all(planted: &Planted, runner: &Arc<Runner>) -> usize {
     let length = Number(said.len() as u64);
     let speaks = act("speak", libc::SYS_write, &[Number(0), Here, length], &said);
     ends(&speaks.name, &speaks.code()).expect("an end by its own frame");
-    let mut acts = acts(u64::from(std::process::id()));
+    let parent = u64::from(std::process::id());
+    let mut acts = [acts(), more_acts(parent), acts_of_memory()].concat();
     acts.extend(calls());
     for act in &acts {
         assert_eq!(died(act), Some(SIGSYS), "{}", act.name);

@@ -9,6 +9,7 @@ mod kills;
 mod kit;
 mod leaks;
 mod lockdown;
+#[allow(dead_code)]
 mod native;
 mod programs;
 mod runs;

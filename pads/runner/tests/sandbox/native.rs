@@ -1,5 +1,6 @@
 //! Acts of native code in a consumer's process for which no safe interface exists.
 
+use std::ffi::CStr;
 use std::os::fd::RawFd;
 use std::ptr;
 
@@ -70,4 +71,64 @@ pub fn protect(start: usize, access: libc::c_int) -> bool {
 pub fn call(number: libc::c_long, second: libc::c_long, third: libc::c_long) -> bool {
     // SAFETY: the calls of these tests take numbers, or a pointer that is null.
     unsafe { libc::syscall(number, DATA, second, third) >= 0 }
+}
+
+/// A call with one number.
+pub fn of_number(call: libc::c_long, number: i32) -> bool {
+    // SAFETY: the calls take numbers.
+    unsafe { libc::syscall(call, number, 0) >= 0 }
+}
+
+/// Whether a descriptor is open.
+pub fn is_open(file: RawFd) -> bool {
+    // SAFETY: the call takes numbers.
+    unsafe { libc::fcntl(file, libc::F_GETFD) >= 0 }
+}
+
+/// Begins to trace a process.
+pub fn traced(process: i32) -> bool {
+    // SAFETY: the call takes numbers here.
+    unsafe { libc::ptrace(libc::PTRACE_SEIZE, process, 0, 0) == 0 }
+}
+
+/// Copies a byte to or from another process's stack.
+pub fn memory_of(call: libc::c_long, process: i32) -> bool {
+    let mut byte = 0_u8;
+    let vector = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    // SAFETY: both vectors are to a byte that lives until the call returns; at the same place in
+    // another process there may be anything.
+    unsafe { libc::syscall(call, process, &raw const vector, 1, &raw const vector, 1, 0) >= 0 }
+}
+
+/// Mounts a file system of this kind at the root.
+pub fn mounted(kind: &CStr) -> bool {
+    let none = c"none".as_ptr();
+    // SAFETY: the texts are constants, and there are no options.
+    unsafe { libc::mount(none, c"/".as_ptr(), kind.as_ptr(), 0, ptr::null()) == 0 }
+}
+
+/// The smallest program of a kprobe: `BPF_PROG_LOAD` of *leave 0*.
+pub fn loaded() -> bool {
+    const LOAD: libc::c_long = 5;
+    const KPROBE: u32 = 2;
+    let program: [u64; 2] = [0xb7, 0x95];
+    let mut attributes = [0_u64; 16];
+    attributes[0] = u64::from(KPROBE) | 2 << 32;
+    attributes[1] = program.as_ptr() as u64;
+    attributes[2] = c"GPL".as_ptr() as u64;
+    let size = size_of_val(&attributes);
+    // SAFETY: the attributes and the program live until the call returns.
+    unsafe { libc::syscall(libc::SYS_bpf, LOAD, attributes.as_ptr(), size) >= 0 }
+}
+
+/// Takes shared memory, which no limit of data counts.
+pub fn take_memory(bytes: usize) {
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
+    // SAFETY: the kernel chooses an address that nothing else is at.
+    let start = unsafe { libc::mmap(ptr::null_mut(), bytes, access, flags, -1, 0) };
+    if start != libc::MAP_FAILED {
+        // SAFETY: the mapping has these bytes.
+        unsafe { ptr::write_bytes(start.cast::<u8>(), 1, bytes) };
+    }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
+use rustix::net::RecvFlags;
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, Signal, set_dumpable_behavior,
     set_parent_process_death_signal, setrlimit,
@@ -17,9 +18,10 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch,
 };
 
-use super::memory::RECEIVE;
 use crate::sys;
 
+/// How a file is received, which the filter of system calls knows.
+pub(crate) const RECEIVE: RecvFlags = RecvFlags::CMSG_CLOEXEC;
 /// The descriptor of the stream.
 const STREAM: u64 = 0;
 /// The descriptor of the file with the data: the first that is free.

@@ -4,8 +4,6 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use super::memory::Data;
-
 /// A stream that ends at a deadline, however slowly the other side reads or writes.
 pub(crate) struct Timed {
     stream: UnixStream,
@@ -17,10 +15,10 @@ impl Timed {
         Self { stream, deadline }
     }
 
-    /// Sends the file with the data.
-    pub(super) fn give(&self, data: &Data) -> io::Result<()> {
+    /// The stream, on which the next write ends at the deadline.
+    pub(crate) fn writable(&self) -> io::Result<&UnixStream> {
         self.stream.set_write_timeout(self.left()?)?;
-        data.send(&self.stream)
+        Ok(&self.stream)
     }
 
     fn left(&self) -> io::Result<Option<Duration>> {
