@@ -4,5 +4,6 @@
 //! No product has this module: it exists in tests, and for crates that name the feature in their
 //! development dependencies.
 
+pub use crate::member::fixtures::pads::PadOwner;
 pub use crate::member::fixtures::{Place, guest};
 pub use crate::server::fixtures::{Running, Setup, ask, connect};

@@ -33,7 +33,8 @@ use zeroize::Zeroizing;
 
 use self::asker::Asker;
 use self::files::Positioned;
-use self::run::{Loaded, Run};
+pub use self::run::Loaded;
+use self::run::Run;
 use crate::artefact::{Artefact, Cache, CacheKey};
 use crate::compile::CompileLimits;
 use crate::component;

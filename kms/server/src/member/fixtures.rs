@@ -20,7 +20,6 @@ use serde::Serialize;
 use super::*;
 use crate::store::Location;
 
-#[cfg(test)]
 pub mod pads;
 
 /// The app that its policy names.

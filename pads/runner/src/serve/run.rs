@@ -68,13 +68,14 @@ impl Middleware for Run<'_> {
     }
 }
 
-/// The engines that are ready.
-pub(super) struct Loaded<'a> {
+/// The engines that are ready, by their SHA-256.
+pub struct Loaded<'a> {
     ready: &'a BTreeMap<Sha256Digest, PolicyEngine>,
 }
 
 impl<'a> Loaded<'a> {
-    pub(super) fn new(ready: &'a BTreeMap<Sha256Digest, PolicyEngine>) -> Self {
+    /// These engines.
+    pub fn new(ready: &'a BTreeMap<Sha256Digest, PolicyEngine>) -> Self {
         Self { ready }
     }
 
