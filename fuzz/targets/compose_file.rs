@@ -38,6 +38,11 @@ fuzz_target!(|bytes: &[u8]| {
 
 fn check(file: &ComposeFile) {
     assert!((1..=MAX_SERVICES).contains(&file.services.len()));
+    let all = file.services.len() + file.programs.len();
+    assert!(all <= MAX_SERVICES);
+    let programs = file.programs.iter().map(|program| &program.name);
+    let names: BTreeSet<_> = file.services.iter().map(|it| &it.name).chain(programs).collect();
+    assert_eq!(names.len(), all);
     let names: BTreeSet<_> = file.services.iter().map(|service| &service.name).collect();
     assert_eq!(names.len(), file.services.len());
     for service in &file.services {

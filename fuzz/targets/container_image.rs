@@ -1,8 +1,12 @@
-//! Index, manifest and configuration of a container image: what is accepted keeps its budgets and
-//! can be acted upon.
+//! Index, manifest and configuration of a container image, and the documents of a program for the
+//! sandbox of Pads: what is accepted keeps its budgets and can be acted upon, and nothing is both.
 #![no_main]
 
-use container_images::{Document, MAX_LAYERS, parse_config, parse_document};
+use compose::digest::ContentDigest;
+use container_images::{
+    Document, HEADER_BYTES, MAX_LAYERS, MAX_PROGRAM_BYTES, check_artifact_config, check_component,
+    parse_artifact, parse_config, parse_document,
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -17,6 +21,18 @@ fuzz_target!(|bytes: &[u8]| {
             }
         }
         assert_eq!(parse_document(bytes).ok(), Some(document));
+    }
+    if let Ok(artifact) = parse_artifact(bytes) {
+        let size = artifact.component.size;
+        assert!((HEADER_BYTES as u64..=MAX_PROGRAM_BYTES).contains(&size));
+        assert!(parse_document(bytes).is_err(), "an image and a program");
+    }
+    let [one, other] = [0, 1].map(|byte| ContentDigest::from_bytes([byte; 32]));
+    if check_artifact_config(bytes, one).is_ok() {
+        assert!(check_artifact_config(bytes, other).is_err(), "two components");
+    }
+    if let Some(header) = bytes.first_chunk::<HEADER_BYTES>() {
+        assert!(check_component(*header).is_err() || header.starts_with(b"\0asm\x0d"));
     }
     for layers in 0..3 {
         let Ok((config, diff_ids)) = parse_config(bytes, layers) else { continue };

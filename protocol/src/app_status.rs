@@ -24,7 +24,7 @@ pub struct AppStatus {
     /// Why it is in that state, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// In the order of the compose file.
+    /// In the order of the compose file, programs for the sandbox of Pads behind all others.
     pub containers: Vec<Container>,
 }
 
@@ -46,11 +46,11 @@ pub enum AppState {
     Stopped,
 }
 
-/// One container.
+/// One container, or one program for the sandbox of Pads, which is never started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Container {
-    /// `SERVICE-N`; names its log.
+    /// `SERVICE-N`, which names its log; of a program, which has none, the service.
     pub id: String,
     /// Its service.
     pub service: String,
@@ -87,6 +87,8 @@ pub enum ContainerState {
     Exited,
     Killed,
     Failed,
+    /// A program for the sandbox of Pads that is here.
+    Program,
 }
 
 /// What containers use: `GET /stats`.

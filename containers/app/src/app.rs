@@ -22,8 +22,8 @@ mod status;
 pub use driver::STOP_BUDGET;
 pub use history::{AppEvent, Happening, MAX_EVENTS};
 pub use status::{
-    AppState, ContainerState, ContainerStatus, Failure, FailureKind, HealthState, ImageFault,
-    PullStatus,
+    AppState, Component, ContainerState, ContainerStatus, Failure, FailureKind, HealthState,
+    ImageFault, ProgramState, ProgramStatus, PullStatus,
 };
 
 use board::Board;
@@ -64,7 +64,7 @@ pub struct App {
 impl App {
     /// Starts the app, or takes over what of it runs already; returns at once.
     pub fn start(spec: AppSpec) -> Self {
-        let images = spec.compose.services.len();
+        let images = spec.compose.services.len() + spec.compose.programs.len();
         let app = Self::in_state(AppState::Pulling(PullStatus { images, ..PullStatus::default() }));
         tokio::spawn(driver::drive(spec, Arc::clone(&app.board), app.stop.subscribe()));
         app
@@ -92,6 +92,20 @@ impl App {
     /// Every container, in the order of the file; empty if the app could not be tried.
     pub fn status(&self) -> Vec<ContainerStatus> {
         self.board.containers()
+    }
+
+    /// Every service that is a program for the sandbox of Pads, in the order of the file.
+    pub fn programs(&self) -> Vec<ProgramStatus> {
+        self.board.programs()
+    }
+
+    /// The component of the program `service`; nothing if no such program is here.
+    pub fn program(&self, service: &str) -> Option<Component> {
+        let program = self.programs().into_iter().find(|program| program.service == service)?;
+        match program.state {
+            ProgramState::Here(component) => Some(component),
+            _ => None,
+        }
     }
 
     /// A container by its id, to ask what it uses; nothing if none of that id was started.

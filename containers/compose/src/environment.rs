@@ -39,6 +39,14 @@ pub(super) fn read(service: &Section<'_>, findings: &mut Findings<'_>) -> Vec<(S
     all
 }
 
+/// `labels`: one without a value is empty.
+pub(super) fn labels(
+    field: &Field<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<Vec<(String, String)>> {
+    Some(list_or_mapping(field, findings, |_, _, _| Some(String::new())))
+}
+
 /// `NAME: value` or a list of `NAME=value`: `environment`, `labels` and `sysctls` have this form.
 /// `bare` is asked for the value of a name that has none.
 pub(super) fn list_or_mapping(

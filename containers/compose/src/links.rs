@@ -8,29 +8,34 @@ use std::collections::HashSet;
 use super::attachments::Link;
 use super::field::{Field, Findings};
 use super::model::{Condition, Dependency, NetworkMode};
+use super::program::{Programs, no_service};
 use super::refusal::Cause;
 use super::service::Written;
 
 /// Gives each service that is linked its names, and each that links what it waits for.
-pub(crate) fn resolve(written: &mut [Written<'_>], findings: &mut Findings<'_>) {
+pub(crate) fn resolve(
+    written: &mut [Written<'_>],
+    programs: &Programs<'_>,
+    findings: &mut Findings<'_>,
+) {
     for from in 0..written.len() {
         let links = std::mem::take(&mut written[from].links);
         let Some(field) = written[from].section.get("links") else { continue };
         for link in links {
-            one(written, from, link, &field, findings);
+            one(written, (from, link), programs, &field, findings);
         }
     }
 }
 
 fn one(
     written: &mut [Written<'_>],
-    from: usize,
-    link: Link,
+    (from, link): (usize, Link),
+    programs: &Programs<'_>,
     field: &Field<'_>,
     findings: &mut Findings<'_>,
 ) -> Option<()> {
     let Some(to) = written.iter().position(|other| other.name == link.service) else {
-        return findings.refuse(field, Cause::Undefined { what: "service", name: link.service });
+        return findings.refuse(field, no_service(link.service, programs));
     };
     let taken = |other: &&Written<'_>| other.name == link.alias && other.name != link.service;
     if let Some(other) = written.iter().find(taken) {

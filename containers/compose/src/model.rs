@@ -18,6 +18,9 @@ pub struct ComposeFile {
     /// The services of the active profiles in file order, each depending only on ones that are
     /// here.
     pub services: Vec<Service>,
+    /// The programs for the sandbox of Pads among the services of the active profiles, in file
+    /// order; no service waits for one.
+    pub programs: Vec<Program>,
     /// The networks that a service is on, in file order; `default` is here if one is on it.
     pub networks: Vec<Network>,
     /// The named volumes that a service mounts, in file order.
@@ -39,6 +42,19 @@ pub struct Note {
     pub line: usize,
     /// What to know.
     pub what: String,
+}
+
+/// A service that is a program for the sandbox of Pads: nothing of it runs until a run names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// Its name, by which runs name it; no other service has it.
+    pub name: String,
+    /// Line of its name in the file, counted from 1.
+    pub line: usize,
+    /// The OCI artifact with its component, by digest.
+    pub image: ImageReference,
+    /// Names and values without a meaning to dstyx, shown to who asks the agent.
+    pub labels: Vec<(String, String)>,
 }
 
 /// One service: a template of [`Service::replicas`] containers.

@@ -4,6 +4,7 @@
 //! only if the changed text, read again, is the same document but for that image.
 
 use super::document::{self, DocumentError, Node, Value};
+use super::program;
 use super::reference::{ImageName, ReferenceError};
 use crate::digest::ContentDigest;
 
@@ -146,6 +147,18 @@ pub fn image_of(text: &str, service: &str) -> Option<String> {
     images.next().map(|(_, _, image)| image.to_owned())
 }
 
+/// Whether the text says that `service` is a program for the sandbox of Pads.
+pub fn is_program(text: &str, service: &str) -> bool {
+    let Ok(root) = document::parse_with_merge_tags(text.as_bytes()) else { return false };
+    let services = entry(&root, "services");
+    let platform = services
+        .and_then(|services| entry(services, service))
+        .and_then(|service| entry(service, "platform"));
+    platform.is_some_and(
+        |it| matches!(&it.value, Value::Scalar { text, .. } if text == program::PLATFORM),
+    )
+}
+
 /// The text with `old` on its line replaced, where it stands there once.
 fn replaced(text: &str, line: usize, old: &str, new: &str) -> Option<String> {
     let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
@@ -263,6 +276,14 @@ mod tests {
             text = pin(&text, image, DIGEST.parse().expect("digest"))?;
         }
         Ok(text)
+    }
+
+    #[test]
+    fn a_program_says_so() {
+        let text = "services: {web: {image: a}, mean: {platform: wasi/wasm}, x: {platform: linux/amd64}, y: []}";
+        let programs = ["web", "mean", "x", "y", "none"].map(|name| is_program(text, name));
+        assert_eq!(programs, [false, true, false, false, false]);
+        assert!(!is_program("services: [", "web"));
     }
 
     #[test]

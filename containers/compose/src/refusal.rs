@@ -99,6 +99,9 @@ pub enum Cause {
         /// The name.
         name: String,
     },
+    /// a service that others need, and that is never started
+    #[error("service {0:?} is a program for the sandbox of Pads, which no service can wait for")]
+    IsProgram(String),
     /// two keys say different things, or one makes no sense beside the other
     #[error("cannot stand beside {with}: {why}")]
     Conflict {
@@ -257,6 +260,7 @@ impl Cause {
                 Some("name a service of this file whose profile is active")
             }
             Cause::Undefined { .. } => Some("define it at the top level of the file"),
+            Cause::IsProgram(_) => Some("leave it out; a run that comes too early says so"),
             Cause::Cycle(_) => Some("leave one depends_on out"),
             Cause::NoFile(_) => {
                 Some("put it beside docker-compose.yml; it becomes part of the measured file")

@@ -9,6 +9,7 @@ use super::field::{Field, Findings};
 use super::links;
 use super::model::Protocol;
 use super::model::{ComposeFile, MountSource, Network, NetworkMode, Service};
+use super::program::{Programs, no_service};
 use super::refusal::Cause;
 use super::service::{MAX_REPLICAS, Written};
 
@@ -24,16 +25,20 @@ pub(super) fn file(
     findings: &mut Findings<'_>,
 ) -> ComposeFile {
     let mut written = active(written, findings);
+    let programs: Vec<Written<'_>> = written.extract_if(.., |service| service.is_program).collect();
     if written.is_empty() && findings.refusals.is_empty() {
-        let cause = Cause::Kind { expected: "a service whose profile is active", found: "none" };
+        // Only a service can ask for a run.
+        let found = if programs.is_empty() { "none" } else { "programs alone" };
+        let cause = Cause::Kind { expected: "a service whose profile is active", found };
         findings.refuse::<()>(at, cause);
     }
-    links::resolve(&mut written, findings);
-    dependencies(&mut written, findings);
+    let names = programs.iter().map(|program| program.name).collect();
+    links::resolve(&mut written, &names, findings);
+    dependencies(&mut written, &names, findings);
     cycles(&written, findings);
-    connections(&written, findings);
+    connections(&written, &names, findings);
     replicas(&written, at, findings);
-    shared_names(&written, findings);
+    shared_names(&written, &programs, findings);
     shared_ports(&written, findings);
     written_data(&written, findings);
     findings.notes.sort_by_key(|note| note.line);
@@ -46,6 +51,7 @@ pub(super) fn file(
         volumes: used_volumes(&services, defined.volumes),
         data: data_directories(&services),
         services,
+        programs: programs.into_iter().filter_map(|written| written.program).collect(),
         notes: std::mem::take(&mut findings.notes),
         dangers: std::mem::take(&mut findings.dangers),
     }
@@ -77,7 +83,7 @@ fn active<'a>(written: Vec<Written<'a>>, findings: &mut Findings<'_>) -> Vec<Wri
 }
 
 /// Dependencies on what is not there are refused, or left out if they are not required.
-fn dependencies(written: &mut [Written<'_>], findings: &mut Findings<'_>) {
+fn dependencies(written: &mut [Written<'_>], programs: &Programs<'_>, findings: &mut Findings<'_>) {
     let names: HashSet<&str> = written.iter().map(|service| service.name).collect();
     for service in written {
         let (Some(field), Some(read)) = (service.section.get("depends_on"), &mut service.service)
@@ -87,11 +93,8 @@ fn dependencies(written: &mut [Written<'_>], findings: &mut Findings<'_>) {
         for missing in
             read.depends_on.extract_if(.., |needed| !names.contains(needed.service.as_str()))
         {
-            if missing.required {
-                findings.refuse::<()>(
-                    &field,
-                    Cause::Undefined { what: "service", name: missing.service },
-                );
+            if missing.required || programs.contains(missing.service.as_str()) {
+                findings.refuse::<()>(&field, no_service(missing.service, programs));
             } else {
                 findings
                     .note(&field, &format!("{} does not run and is not required", missing.service));
@@ -145,7 +148,7 @@ fn cycles(written: &[Written<'_>], findings: &mut Findings<'_>) {
 }
 
 /// What makes no sense without a network of one's own.
-fn connections(written: &[Written<'_>], findings: &mut Findings<'_>) {
+fn connections(written: &[Written<'_>], programs: &Programs<'_>, findings: &mut Findings<'_>) {
     for service in written {
         let Some(read) = &service.service else { continue };
         let NetworkMode::Networks(_) = &read.network else {
@@ -165,7 +168,7 @@ fn connections(written: &[Written<'_>], findings: &mut Findings<'_>) {
                 findings.refuse::<()>(&field, Cause::Conflict { with: "network_mode", why });
             }
             network_parameters(service, read, findings);
-            joined(service, read, written, findings);
+            joined((service, read), written, programs, findings);
             continue;
         };
     }
@@ -183,9 +186,9 @@ fn network_parameters(service: &Written<'_>, read: &Service, findings: &mut Find
 
 /// `network_mode: service:NAME` names one container.
 fn joined(
-    service: &Written<'_>,
-    read: &Service,
+    (service, read): (&Written<'_>, &Service),
     written: &[Written<'_>],
+    programs: &Programs<'_>,
     findings: &mut Findings<'_>,
 ) {
     let (NetworkMode::Service(name), Some(field)) =
@@ -194,9 +197,7 @@ fn joined(
         return;
     };
     let Some(owner) = written.iter().find(|other| other.name == name) else {
-        return findings
-            .refuse(&field, Cause::Undefined { what: "service", name: name.clone() })
-            .unwrap_or_default();
+        return findings.refuse(&field, no_service(name.clone(), programs)).unwrap_or_default();
     };
     if owner.service.as_ref().is_some_and(|owner| owner.replicas != 1) {
         let why = "the service whose network is shared runs once";
@@ -236,9 +237,9 @@ fn replicas(written: &[Written<'_>], at: &Field<'_>, findings: &mut Findings<'_>
 }
 
 /// Container names are unique, and no other service's name.
-fn shared_names(written: &[Written<'_>], findings: &mut Findings<'_>) {
+fn shared_names(written: &[Written<'_>], programs: &[Written<'_>], findings: &mut Findings<'_>) {
     let mut taken: HashMap<&str, String> = HashMap::new();
-    for service in written {
+    for service in written.iter().chain(programs) {
         taken.insert(service.name, service.section.field.path.to_string());
     }
     for service in written {

@@ -4,25 +4,32 @@ use super::attachments::{self, Link};
 use super::definitions::Definitions;
 use super::environment;
 use super::field::{Field, Findings, Section};
+use super::image;
 use super::keys::{self, SERVICE};
 use super::lifecycle;
-use super::model::{Health, Service};
+use super::model::{Health, Program, Service};
 use super::mounts;
 use super::ports;
 use super::privileges;
 use super::process;
-use super::reference::ImageReference;
+use super::program;
 use super::refusal::Cause;
 use super::resources;
 use super::scalar;
 
 /// All containers of an app; each costs a process, a namespace and an address.
 pub(super) const MAX_REPLICAS: u16 = 64;
+/// What may run, in words.
+const PLATFORMS: &str = "a guest runs linux/amd64, and wasi/wasm in the sandbox of Pads";
 
 /// A service as it is written, and when it counts.
 pub(super) struct Written<'a> {
-    /// What it is; `None` if it has no image that can be run.
+    /// What it is; `None` if it has no image that can be run, or is a program.
     pub service: Option<Service>,
+    /// What it is if it is a program, which is never started.
+    pub program: Option<Program>,
+    /// Whether it says that it is a program, even if it cannot be one.
+    pub is_program: bool,
     /// Other services that it wants to find by names of its own.
     pub links: Vec<Link>,
     /// Profiles that it belongs to; always active if there is none.
@@ -43,9 +50,16 @@ pub(super) fn read<'a>(
     check_name(name, field, findings);
     let section = field.section(SERVICE, findings)?;
     let profiles = section.read("profiles", findings, profiles).unwrap_or_default();
+    if program::is_one(&section, findings) {
+        let program = program::read(name, &section, findings);
+        let links = Vec::new();
+        let (service, is_program) = (None, true);
+        return Some(Written { service, program, is_program, links, profiles, section, name });
+    }
     let links = section.read("links", findings, attachments::links).unwrap_or_default();
     let service = body(name, &section, defined, findings);
-    Some(Written { service, links, profiles, section, name })
+    let (program, is_program) = (None, false);
+    Some(Written { service, program, is_program, links, profiles, section, name })
 }
 
 fn body(
@@ -54,17 +68,11 @@ fn body(
     defined: &Definitions,
     findings: &mut Findings<'_>,
 ) -> Option<Service> {
-    // What is built instead is refused with its way out, which names an image.
-    let image = match (section.get("image"), section.get("build")) {
-        (None, Some(_)) => None,
-        _ => section.required("image", findings, image),
-    };
+    let image = image::named(section, findings);
     let deploy = section.section("deploy", keys::DEPLOY, findings);
     let deploy = deploy.as_ref();
     without_effect(section, deploy, findings);
-    let labels = section.read("labels", findings, |field, findings| {
-        Some(environment::list_or_mapping(field, findings, |_, _, _| Some(String::new())))
-    });
+    let labels = section.read("labels", findings, environment::labels);
     Some(Service {
         name: name.to_owned(),
         line: section.field.line,
@@ -102,11 +110,6 @@ fn check_name(name: &str, field: &Field<'_>, findings: &mut Findings<'_>) {
     }
 }
 
-fn image(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<ImageReference> {
-    let text = field.text(findings)?;
-    ImageReference::parse(&text).map_or_else(|cause| findings.refuse(field, cause.into()), Some)
-}
-
 fn profiles(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<Vec<String>> {
     let mut names = Vec::new();
     for item in field.items(findings) {
@@ -135,24 +138,10 @@ fn without_effect(
     }
     service.read("platform", findings, |field, findings| match field.text(findings)?.as_str() {
         text if is_platform(text) => Some(()),
-        other => field.invalid("platform", other, "a guest runs linux/amd64", findings),
+        other => field.invalid("platform", other, PLATFORMS, findings),
     });
     service.read("runtime", findings, runtime);
-    service.read("pull_policy", findings, |field, findings| match field.text(findings)?.as_str() {
-        "always" | "missing" | "if_not_present" | "daily" | "weekly" => Some(()),
-        text if text.starts_with("every_") => Some(()),
-        "build" | "never" => {
-            let reason = "a guest starts without images";
-            findings
-                .refuse(field, Cause::Unsupported { reason, hint: "use missing, or leave it out" })
-        }
-        other => field.invalid(
-            "pull policy",
-            other,
-            "missing: an image by digest never changes",
-            findings,
-        ),
-    });
+    image::pull_policy(service, findings);
     let Some(deploy) = deploy else { return };
     if let Some(field) = deploy.get("labels") {
         findings.note(&field, "changes nothing: labels of the service itself stand under labels");
@@ -173,8 +162,12 @@ fn runtime(field: &Field<'_>, findings: &mut Findings<'_>) -> Option<()> {
             findings.note(field, "changes nothing: the guest has one runtime");
             Some(())
         }
-        _ => {
-            let (reason, hint) = ("the guest has one runtime", "leave it out");
+        name => {
+            let hint = match name.contains("wasm") {
+                true => "leave it out; a program for the sandbox of Pads has platform: wasi/wasm",
+                false => "leave it out",
+            };
+            let reason = "the guest has one runtime";
             findings.refuse(field, Cause::Unsupported { reason, hint })
         }
     }

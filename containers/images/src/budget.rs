@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 /// A configuration grows with the image's history only; real ones stay below 100 KiB.
 pub const MAX_CONFIG_BYTES: u64 = 4 << 20;
+/// A component for the sandbox of Pads, which takes no larger one.
+pub const MAX_PROGRAM_BYTES: u64 = 64 << 20;
 /// Layers of one image; Docker's own limit, far below overlayfs's 500.
 pub const MAX_LAYERS: usize = 127;
 /// One path, its whole extended header included, is held in memory: PATH_MAX times some.

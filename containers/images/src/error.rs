@@ -6,6 +6,7 @@ use std::time::Duration;
 use compose::digest::ContentDigest;
 use serde::{Deserialize, Serialize};
 
+use super::artifact::ArtifactError;
 use super::manifest::ManifestError;
 use super::registry::{FetchError, SourceError};
 use super::unpack::UnpackError;
@@ -23,6 +24,14 @@ pub enum PullError {
         digest: ContentDigest,
         /// The error that was met.
         cause: ManifestError,
+    },
+    /// a document or the component of a program is none that the sandbox of Pads takes
+    #[error("{digest}: {cause}")]
+    Program {
+        /// Which one.
+        digest: ContentDigest,
+        /// The error that was met.
+        cause: ArtifactError,
     },
     /// a layer cannot be unpacked
     #[error("layer {digest}: {cause}")]
@@ -55,7 +64,7 @@ pub enum PullReason {
     Access,
     /// The registry sends something else than the blob.
     Bytes,
-    /// A document describes no image that runs here.
+    /// A document describes no image or program that runs here.
     Document,
     /// A layer cannot be unpacked.
     Layer,
@@ -74,7 +83,7 @@ impl PullError {
                 None => PullReason::NotFound,
             },
             Self::Fetch(FetchError::Store(_)) | Self::Store(_) => PullReason::Store,
-            Self::Document { .. } => PullReason::Document,
+            Self::Document { .. } | Self::Program { .. } => PullReason::Document,
             Self::Layer { .. } => PullReason::Layer,
             Self::Cancelled | Self::Task(_) => PullReason::Internal,
         }
@@ -85,6 +94,7 @@ impl PullError {
         match self {
             Self::Fetch(FetchError::AllSources { digest, .. })
             | Self::Document { digest, .. }
+            | Self::Program { digest, .. }
             | Self::Layer { digest, .. } => Some(*digest),
             _ => None,
         }

@@ -17,6 +17,7 @@ use compose::ImageReference;
 use compose::digest::ContentDigest;
 
 mod archive;
+mod artifact;
 mod auth;
 mod budget;
 mod busy;
@@ -27,19 +28,26 @@ mod error;
 mod layer;
 mod left_out;
 mod manifest;
+mod program;
 mod progress;
 mod registry;
 mod store;
 mod unpack;
 
 pub use archive::{ArchiveError, ArchiveFault, ArchivePlace};
+pub use artifact::{
+    Artifact, ArtifactError, HEADER_BYTES, check_artifact_config, check_component, parse_artifact,
+};
 pub use auth::AuthError;
-pub use budget::{BudgetError, Limits, MAX_CONFIG_BYTES, MAX_LAYERS, MAX_MANIFEST_BYTES};
+pub use budget::{
+    BudgetError, Limits, MAX_CONFIG_BYTES, MAX_LAYERS, MAX_MANIFEST_BYTES, MAX_PROGRAM_BYTES,
+};
 pub use config::{ImageConfig, parse_config};
 pub use credentials::{Credentials, CredentialsError};
 pub use error::{PullError, PullReason};
 pub use layer::LayerError;
 pub use manifest::{Compression, Descriptor, Document, Layer, ManifestError, parse_document};
+pub use program::pull_program;
 pub use progress::{Progress, Pulled};
 pub use registry::{
     Attempt, Attempts, FetchError, Mirror, Registries, RegistryError, RegistrySettings,
@@ -75,6 +83,17 @@ pub struct PulledImage {
     pub notes: Vec<String>,
 }
 
+/// A program whose every byte was verified and which lies in the store.
+#[derive(Debug, Clone)]
+pub struct PulledProgram {
+    /// The component's SHA-256, by which policies name the program.
+    pub component: ContentDigest,
+    /// The component; nobody writes to it any more.
+    pub path: PathBuf,
+    /// The documents in the store that name it: manifest and configuration.
+    pub documents: Vec<ContentDigest>,
+}
+
 /// Fetches and unpacks what of `image` is not in the store yet; asks nobody if all is there.
 ///
 /// An image enters the store whole or not at all. If the future is dropped, what was begun is
@@ -87,15 +106,7 @@ pub async fn pull(
     progress: &Progress,
 ) -> Result<PulledImage, PullError> {
     progress.begin(image.to_string());
-    let puller = Puller {
-        image: image.clone(),
-        registries,
-        store,
-        budget: Budget::new(limits),
-        progress: progress.clone(),
-        slots: Semaphore::new(PARALLEL_LAYERS),
-        stop: watch::Sender::new(false),
-    };
+    let puller = Puller::new(image, registries, store, limits, progress);
     // Threads that unpack cannot be aborted: whatever ends this function, they are told.
     let puller = Guard(Arc::new(puller));
     puller.0.image(limits).await
@@ -150,6 +161,24 @@ enum LayerState {
 }
 
 impl Puller {
+    fn new(
+        image: &ImageReference,
+        registries: Arc<Registries>,
+        store: Arc<Store>,
+        limits: Limits,
+        progress: &Progress,
+    ) -> Self {
+        Self {
+            image: image.clone(),
+            registries,
+            store,
+            budget: Budget::new(limits),
+            progress: progress.clone(),
+            slots: Semaphore::new(PARALLEL_LAYERS),
+            stop: watch::Sender::new(false),
+        }
+    }
+
     async fn image(self: &Arc<Self>, limits: Limits) -> Result<PulledImage, PullError> {
         let mut documents: Vec<Held> = Vec::new();
         let (manifest, config, layers) = self.manifest(&mut documents).await?;

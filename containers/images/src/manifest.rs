@@ -24,8 +24,10 @@ const MANIFEST_TYPES: [&str; 2] = [
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 ];
-const CONFIG_TYPES: [&str; 2] =
+pub(super) const CONFIG_TYPES: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+/// The configuration of an artifact with WebAssembly, which is no image of a container.
+pub(super) const WASM_CONFIG: &str = "application/vnd.wasm.config.v0+json";
 
 /// The one platform of the guest: operating system and architecture.
 pub(super) const PLATFORM: (&str, &str) = ("linux", "amd64");
@@ -115,6 +117,9 @@ pub fn parse_document(bytes: &[u8]) -> Result<Document, ManifestError> {
         }
         (None, Some(config), Some(layers)) => {
             stated(MANIFEST_TYPES)?;
+            if config.media_type == WASM_CONFIG {
+                return Err(ManifestError::Program);
+            }
             if !CONFIG_TYPES.contains(&config.media_type.as_str()) {
                 return Err(ManifestError::MediaType(config.media_type));
             }
@@ -194,6 +199,9 @@ pub enum ManifestError {
         "media type {0:?} is not an image, its configuration or a tar layer (plain, gzip, zstd)"
     )]
     MediaType(String),
+    /// the digest names a program for the sandbox of Pads
+    #[error("a program for the sandbox of Pads, whose service has platform: wasi/wasm")]
+    Program,
     /// index and manifest in one, or neither
     #[error(
         "the document is neither an index (manifests) nor a manifest (config and layers) alone"
@@ -358,6 +366,7 @@ mod tests {
             (&both, "neither an index"),
             (&lies, "media type"),
             (&only_arm, "no manifest for linux/amd64"),
+            (&manifest(WASM_CONFIG, "application/wasm"), "whose service has platform: wasi/wasm"),
             (&manifest("text/plain", OCI_LAYER), "media type \"text/plain\""),
             (&manifest(CONFIG_TYPES[0], "text/plain"), "media type \"text/plain\""),
             (

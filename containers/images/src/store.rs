@@ -1,11 +1,13 @@
-//! Where images lie: layers unpacked, each named by the digest of its archive, and the documents
-//! about them.
+//! Where images lie: layers unpacked, each named by the digest of its archive, programs for the
+//! sandbox of Pads, and the documents about both.
 //!
 //! ```text
-//! ROOT/layers/DIFF_ID/       unpacked, whole, never written again
-//! ROOT/documents/DIGEST      an index, manifest or configuration, byte for byte; hashed again when
-//! it is read ROOT/partial/…             what is being fetched or unpacked; emptied when the store
-//! is opened ROOT/lock                  held while the store is open
+//! ROOT/layers/DIFF_ID/    unpacked, whole, never written again
+//! ROOT/programs/DIGEST    a component, byte for byte; hashed again when it is relied on
+//! ROOT/documents/DIGEST   an index, manifest or configuration, byte for byte; hashed again when it
+//!                         is read
+//! ROOT/partial/…          what is being fetched or unpacked; emptied when the store is opened
+//! ROOT/lock               held while the store is open
 //! ```
 //!
 //! A name appears by rename after everything of its image was verified and synced, so a half-pulled
@@ -25,16 +27,20 @@ use compose::digest::ContentDigest;
 use rustix::fs::FlockOperation;
 use sha2::{Digest as _, Sha256};
 
-use super::PulledImage;
+use super::{PulledImage, PulledProgram};
+
+/// Read of a file at once to hash it.
+const HASHED_BYTES: usize = 256 << 10;
 
 /// The images under one root; one process at a time opens it, and once.
 #[derive(Debug)]
 pub struct Store {
     layers: PathBuf,
+    programs: PathBuf,
     documents: PathBuf,
     partial: PathBuf,
     next: AtomicU64,
-    /// Names of layers that pulls under way rely on, and how many do.
+    /// Names of layers and programs that pulls under way rely on, and how many do.
     held: Mutex<BTreeMap<String, usize>>,
     _lock: File,
 }
@@ -44,6 +50,8 @@ pub struct Store {
 pub struct Freed {
     /// Layers.
     pub layers: usize,
+    /// Programs.
+    pub programs: usize,
     /// Indexes, manifests and configurations.
     pub documents: usize,
     /// Their size on the disk.
@@ -58,14 +66,15 @@ impl Store {
         make_directory(root)?;
         let lock = File::create(root.join("lock"))?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
-        let [layers, documents, partial] =
-            ["layers", "documents", "partial"].map(|name| root.join(name));
-        for directory in [&layers, &documents, &partial] {
+        let [layers, programs, documents, partial] =
+            ["layers", "programs", "documents", "partial"].map(|name| root.join(name));
+        for directory in [&layers, &programs, &documents, &partial] {
             make_directory(directory)?;
         }
         container_tree::remove_content(&partial)?;
         Ok(Self {
             layers,
+            programs,
             documents,
             partial,
             next: AtomicU64::new(0),
@@ -74,13 +83,21 @@ impl Store {
         })
     }
 
-    /// Removes what neither `keep` nor a pull under way needs; blocks.
+    /// Removes what neither `images`, `programs` nor a pull under way needs; blocks.
     ///
-    /// `keep` must name every image of which a container exists: the kernel does not mind when a
+    /// `images` must name every image of which a container exists: the kernel does not mind when a
     /// mounted layer goes.
-    pub fn collect<'a>(&self, keep: impl Iterator<Item = &'a PulledImage>) -> io::Result<Freed> {
+    pub fn collect<'a>(
+        &self,
+        images: impl Iterator<Item = &'a PulledImage>,
+        programs: impl Iterator<Item = &'a PulledProgram>,
+    ) -> io::Result<Freed> {
         let mut needed: BTreeSet<String> = BTreeSet::new();
-        for image in keep {
+        for program in programs {
+            needed.extend(program.documents.iter().map(ContentDigest::hex));
+            needed.insert(program.component.hex());
+        }
+        for image in images {
             needed.extend(image.documents.iter().map(ContentDigest::hex));
             let layers = image.layers.iter().filter_map(|path| path.file_name());
             needed.extend(layers.map(|name| name.to_string_lossy().into_owned()));
@@ -92,6 +109,7 @@ impl Store {
             let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
             needed.extend(held.keys().cloned());
             freed.layers = self.set_aside(&self.layers, &needed, &mut doomed)?;
+            freed.programs = self.set_aside(&self.programs, &needed, &mut doomed)?;
             freed.documents = self.set_aside(&self.documents, &needed, &mut doomed)?;
         }
         for partial in doomed {
@@ -119,7 +137,8 @@ impl Store {
         Ok(doomed.len() - before)
     }
 
-    /// Keeps these layers, there or not yet, from being collected until the value is dropped.
+    /// Keeps these layers or programs, there or not yet, from being collected until the value is
+    /// dropped.
     pub(super) fn hold(self: &Arc<Self>, layers: &[ContentDigest]) -> Hold {
         let names: Vec<String> = layers.iter().map(ContentDigest::hex).collect();
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,6 +157,18 @@ impl Store {
     /// The directory of a layer, there or not.
     pub(super) fn layer_path(&self, diff_id: ContentDigest) -> PathBuf {
         self.layers.join(diff_id.hex())
+    }
+
+    /// Whether a program is there and still is the bytes of its digest; blocks.
+    pub(super) fn has_program(&self, component: ContentDigest) -> bool {
+        File::open(self.program_path(component))
+            .and_then(digest_of)
+            .is_ok_and(|found| found == component)
+    }
+
+    /// The file of a program, there or not.
+    pub(super) fn program_path(&self, component: ContentDigest) -> PathBuf {
+        self.programs.join(component.hex())
     }
 
     /// The bytes of that digest, if they are there and still are those bytes.
@@ -171,6 +202,30 @@ impl Store {
         layers: Vec<(Partial, ContentDigest)>,
         documents: &[(ContentDigest, Vec<u8>)],
     ) -> io::Result<()> {
+        let mut moves = self.written(documents)?;
+        moves.extend(
+            layers.into_iter().map(|(partial, diff_id)| (partial, self.layer_path(diff_id))),
+        );
+        self.enter(moves)
+    }
+
+    /// The same for a program: its component, unless it is there, and its documents.
+    pub(super) fn commit_program(
+        &self,
+        fetched: Option<Partial>,
+        component: ContentDigest,
+        documents: &[(ContentDigest, Vec<u8>)],
+    ) -> io::Result<()> {
+        let mut moves = self.written(documents)?;
+        moves.extend(fetched.map(|partial| (partial, self.program_path(component))));
+        self.enter(moves)
+    }
+
+    /// Files of documents that are not there yet, and the places that they are for.
+    fn written(
+        &self,
+        documents: &[(ContentDigest, Vec<u8>)],
+    ) -> io::Result<Vec<(Partial, PathBuf)>> {
         let mut moves = Vec::new();
         for (digest, bytes) in documents {
             if self.document(*digest, bytes.len() as u64).is_none() {
@@ -179,9 +234,11 @@ impl Store {
                 moves.push((partial, self.documents.join(digest.hex())));
             }
         }
-        moves.extend(
-            layers.into_iter().map(|(partial, diff_id)| (partial, self.layer_path(diff_id))),
-        );
+        Ok(moves)
+    }
+
+    /// Gives what is whole and verified its names; blocks until they would survive a power cut.
+    fn enter(&self, moves: Vec<(Partial, PathBuf)>) -> io::Result<()> {
         if moves.is_empty() {
             return Ok(());
         }
@@ -193,8 +250,9 @@ impl Store {
                 done => done?,
             }
         }
-        rustix::fs::fsync(File::open(&self.layers)?)?;
-        rustix::fs::fsync(File::open(&self.documents)?)?;
+        for directory in [&self.layers, &self.programs, &self.documents] {
+            rustix::fs::fsync(File::open(directory)?)?;
+        }
         Ok(())
     }
 
@@ -203,7 +261,7 @@ impl Store {
     }
 }
 
-/// Layers that a pull relies on.
+/// Layers or programs that a pull relies on.
 #[derive(Debug)]
 pub(super) struct Hold {
     store: Arc<Store>,
@@ -240,6 +298,16 @@ impl Drop for Partial {
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(path = %self.0.display(), %error, "removing what was not finished failed");
+        }
+    }
+}
+
+fn digest_of(mut file: File) -> io::Result<ContentDigest> {
+    let (mut hasher, mut buffer) = (Sha256::new(), vec![0; HASHED_BYTES]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(ContentDigest::from_bytes(hasher.finalize().into())),
+            read => hasher.update(&buffer[..read]),
         }
     }
 }
@@ -323,17 +391,23 @@ mod tests {
         store.commit(layers, &documents).expect("committed");
         let (one, two) = (image(&store, &[1, 2], b"one"), image(&store, &[2, 3], b"two"));
         let hold = store.hold(&[ContentDigest::from_bytes([4; 32])]);
-        assert_eq!(store.collect([&one, &two].into_iter()).expect("nothing"), Freed::default());
-        let freed = store.collect([&two].into_iter()).expect("of one");
+        assert_eq!(
+            store.collect([&one, &two].into_iter(), std::iter::empty()).expect("nothing"),
+            Freed::default()
+        );
+        let freed = store.collect([&two].into_iter(), std::iter::empty()).expect("of one");
         assert_eq!((freed.layers, freed.documents), (1, 1));
         assert!(freed.bytes >= 5003, "{freed:?}");
         assert!(
             two.layers.iter().all(|path| path.join("file").exists()) && !one.layers[0].exists()
         );
         drop(hold);
-        assert_eq!(store.collect([&two].into_iter()).expect("the one held").layers, 1);
-        assert_eq!(store.collect(std::iter::empty()).expect("all").layers, 2);
-        for name in ["layers", "documents", "partial"] {
+        assert_eq!(
+            store.collect([&two].into_iter(), std::iter::empty()).expect("the one held").layers,
+            1
+        );
+        assert_eq!(store.collect(std::iter::empty(), std::iter::empty()).expect("all").layers, 2);
+        for name in ["layers", "programs", "documents", "partial"] {
             assert_eq!(directory.path().join(name).read_dir().expect(name).count(), 0, "{name}");
         }
     }

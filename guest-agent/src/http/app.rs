@@ -5,7 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use compose::{Protocol, PublishedPort};
 use container_helper::End;
 use containers::app::{
-    App, AppState as State, ContainerState as Doing, ContainerStatus, Happening,
+    App, AppState as State, ContainerState as Doing, ContainerStatus, Happening, ProgramState,
+    ProgramStatus,
 };
 use containers::container::Statistics;
 use protocol::app_status::{
@@ -27,7 +28,9 @@ pub fn status(app: &App) -> AppStatus {
         State::Stopping => (AppState::Stopping, None),
         State::Stopped => (AppState::Stopped, None),
     };
-    AppStatus { state, message, containers: app.status().iter().map(container).collect() }
+    let (containers, programs) = (app.status(), app.programs());
+    let containers = containers.iter().map(container).chain(programs.iter().map(program));
+    AppStatus { state, message, containers: containers.collect() }
 }
 
 /// `GET /stats`: what runs.
@@ -79,6 +82,26 @@ fn container(status: &ContainerStatus) -> Container {
         started_secs: status.started.map(|started| millis(started) / 1000),
         addresses: status.addresses.clone(),
         ports: status.ports.iter().map(port).collect(),
+    }
+}
+
+fn program(status: &ProgramStatus) -> Container {
+    let state = match &status.state {
+        ProgramState::Awaited | ProgramState::Delayed { .. } => ContainerState::Waiting,
+        ProgramState::Here(_) => ContainerState::Program,
+        ProgramState::Refused(_) => ContainerState::Failed,
+    };
+    Container {
+        id: status.service.clone(),
+        service: status.service.clone(),
+        image: text(&status.image),
+        state,
+        detail: text(&status.state),
+        health: None,
+        restarts: 0,
+        started_secs: None,
+        addresses: Vec::new(),
+        ports: Vec::new(),
     }
 }
 

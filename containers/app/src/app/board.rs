@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 
 use super::history::{AppEvent, Happening, History};
-use super::status::{AppState, ContainerStatus};
+use super::status::{AppState, ContainerStatus, ProgramStatus};
 use crate::container::Container;
 
 /// One writer, any number of readers.
@@ -20,6 +20,7 @@ pub(super) struct Board {
 #[derive(Debug, Default)]
 struct Written {
     containers: Vec<ContainerStatus>,
+    programs: Vec<ProgramStatus>,
     /// By id, those that were started.
     handles: HashMap<String, Arc<Container>>,
     history: History,
@@ -50,6 +51,14 @@ impl Board {
     ) {
         let mut written = self.written();
         (written.containers, written.handles) = (containers, handles);
+    }
+
+    pub(super) fn set_programs(&self, programs: Vec<ProgramStatus>) {
+        self.written().programs = programs;
+    }
+
+    pub(super) fn programs(&self) -> Vec<ProgramStatus> {
+        self.written().programs.clone()
     }
 
     /// Lets go of the containers: they are being removed.

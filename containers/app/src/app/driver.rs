@@ -28,10 +28,12 @@ use crate::container::Launcher;
 use crate::network::{NetworkError, Networks};
 
 mod memory;
+mod programs;
 mod pulling;
 mod tasks;
 
 use memory::MemoryFile;
+use programs::{ProgramReport, Programs};
 use pulling::{Outcome, Pulls, Source};
 use tasks::{InstanceTasks, Started, Workshop};
 
@@ -64,6 +66,8 @@ enum TaskReport {
     Image { service: usize, outcome: Outcome },
     /// The image of a service is asked for again after a wait.
     ImageDelayed { service: usize, fault: ImageFault, wait: Duration, failing: bool },
+    /// What became of a program's pull.
+    Program(ProgramReport),
     /// A start is done.
     Started { instance: usize, started: Result<Started, String> },
     /// A container has ended.
@@ -78,6 +82,7 @@ struct Driver {
     file: MemoryFile,
     workshop: Arc<Workshop>,
     pulls: Pulls,
+    programs: Programs,
     /// In the order of the machine's instances.
     tasks: Vec<InstanceTasks>,
     reports: mpsc::UnboundedReceiver<TaskReport>,
@@ -105,6 +110,7 @@ impl Driver {
         let workshop = Arc::new(Workshop { compose, launcher, networks });
         let (sender, reports) = mpsc::unbounded_channel();
         let pulls = Pulls::start(&workshop.compose.services, &plan, &source, &sender);
+        let programs = Programs::start(&workshop.compose.programs, &source, &sender);
         let tasks = |instance: &Instance| {
             InstanceTasks::new(
                 &workshop,
@@ -115,7 +121,7 @@ impl Driver {
             )
         };
         let tasks = machine.instances().iter().map(tasks).collect();
-        Ok(Self { board, machine, file, workshop, pulls, tasks, reports, resumed })
+        Ok(Self { board, machine, file, workshop, pulls, programs, tasks, reports, resumed })
     }
 
     async fn run(mut self, stop: &mut watch::Receiver<bool>) {
@@ -127,7 +133,7 @@ impl Driver {
                 Some(report) = self.reports.recv() => self.hear(report),
                 _ = stop.wait_for(|stop| *stop), if !stopping => self.tell(Input::Stop { within: STOP_BUDGET }),
                 () = until(self.machine.due()) => self.tell(Input::Timer),
-                () = tokio::time::sleep(PULL_TICK), if self.machine.awaited().next().is_some() => self.show(),
+                () = tokio::time::sleep(PULL_TICK), if self.is_pulling() => self.show(),
             }
         }
         self.clear().await;
@@ -170,8 +176,14 @@ impl Driver {
 
     fn hear(&mut self, report: TaskReport) {
         let input = match report {
+            TaskReport::Program(report) => {
+                let (service, happening) = self.programs.hear(report);
+                self.board.happened(Some(service), happening);
+                self.pulls.collect(self.programs.pulled());
+                return self.show();
+            }
             TaskReport::Image { service, outcome } => {
-                self.pulls.collect();
+                self.pulls.collect(self.programs.pulled());
                 self.image(service, outcome)
             }
             TaskReport::ImageDelayed { service, fault, wait, failing } => {
@@ -257,20 +269,29 @@ impl Driver {
             .filter_map(|tasks| Some((tasks.id.clone(), tasks.container()?)))
             .collect();
         self.board.set_containers(containers, handles);
-        let state = match self.machine.judge() {
+        self.board.set_programs(self.programs.statuses());
+        let state = match (self.machine.judge(), self.programs.failure()) {
             _ if self.machine.is_stopping() => AppState::Stopping,
-            Judgement::Failed(failure) => AppState::Failed(failure),
-            _ if self.machine.awaited().next().is_some() => AppState::Pulling(PullStatus {
-                delayed: self.machine.delayed(),
-                ..self.pulls.status()
-            }),
-            Judgement::Starting => AppState::Starting,
-            Judgement::Running => AppState::Running,
+            (Judgement::Failed(failure), _) | (_, Some(failure)) => AppState::Failed(failure),
+            _ if self.is_pulling() => AppState::Pulling(self.pull_status()),
+            (Judgement::Starting, None) => AppState::Starting,
+            (Judgement::Running, None) => AppState::Running,
         };
         let became = self.board.set_state(state.clone());
         if became && state == AppState::Running {
             self.board.happened(None, Happening::AppRunning);
         }
+    }
+
+    /// Whether an image or a program may come yet.
+    fn is_pulling(&self) -> bool {
+        self.machine.awaited().next().is_some() || self.programs.is_awaited()
+    }
+
+    fn pull_status(&self) -> PullStatus {
+        let delayed = self.machine.delayed().or_else(|| self.programs.delayed());
+        let all = self.pulls.progress().iter().chain(self.programs.progress());
+        PullStatus { delayed, ..pulling::status(all) }
     }
 
     /// Removes what containers had for themselves; named volumes and logs stay.

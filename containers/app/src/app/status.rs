@@ -1,7 +1,10 @@
 //! What an app and its containers are doing, as anybody who may ask sees it.
 
 use std::fmt;
+use std::fs::File;
+use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use compose::PublishedPort;
@@ -149,6 +152,81 @@ impl fmt::Display for ContainerState {
             Self::Restarting => f.write_str("restarting"),
             Self::Ended(end) => end.fmt(f),
         }
+    }
+}
+
+/// A service that is a program for the sandbox of Pads, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProgramStatus {
+    /// Its service, by which runs name it.
+    pub service: String,
+    /// The artifact that the compose file names.
+    pub image: String,
+    /// Whether it is here.
+    pub state: ProgramState,
+    /// The labels of its service.
+    pub labels: Vec<(String, String)>,
+}
+
+/// Whether a program is here; no state starts it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProgramState {
+    /// Its artifact is being fetched.
+    Awaited,
+    /// Its artifact cannot be had now, and is asked for again.
+    Delayed {
+        /// The fault that was found.
+        fault: ImageFault,
+        /// Whether it counts as failed meanwhile.
+        failing: bool,
+    },
+    /// Runs can name it.
+    Here(Component),
+    /// Its artifact cannot be had.
+    Refused(ImageFault),
+}
+
+impl ProgramState {
+    /// Whether it may come yet.
+    pub fn is_awaited(&self) -> bool {
+        matches!(self, Self::Awaited | Self::Delayed { .. })
+    }
+
+    /// Why it counts as failed, if it does.
+    pub fn fault(&self) -> Option<&ImageFault> {
+        match self {
+            Self::Refused(fault) | Self::Delayed { fault, failing: true } => Some(fault),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for ProgramState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Awaited | Self::Delayed { .. } => f.write_str("waiting"),
+            Self::Here(component) => write!(f, "program {}", component.sha256),
+            Self::Refused(fault) => write!(f, "failed: image: {}", fault.message),
+        }
+    }
+}
+
+/// The component of a program: a file in the store that nobody writes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Component {
+    /// Its SHA-256, which was compared with the file's bytes when this agent began.
+    pub sha256: ContentDigest,
+    path: PathBuf,
+}
+
+impl Component {
+    pub(super) fn new(sha256: ContentDigest, path: PathBuf) -> Self {
+        Self { sha256, path }
+    }
+
+    /// Opens it for reading.
+    pub fn open(&self) -> io::Result<File> {
+        File::open(&self.path)
     }
 }
 

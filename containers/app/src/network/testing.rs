@@ -6,6 +6,7 @@ use compose::{Inputs, Protocol, PublishedPort};
 pub(super) fn compose(networks: Vec<Network>, services: Vec<Service>) -> ComposeFile {
     ComposeFile {
         name: None,
+        programs: Vec::new(),
         services,
         networks,
         volumes: Vec::new(),

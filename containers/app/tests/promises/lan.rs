@@ -163,6 +163,7 @@ pub fn compose(networks: Vec<Network>, services: Vec<Service>) -> ComposeFile {
     ComposeFile {
         name: None,
         services,
+        programs: Vec::new(),
         networks,
         volumes: Vec::new(),
         data: Vec::new(),

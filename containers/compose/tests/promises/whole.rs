@@ -353,3 +353,54 @@ fn lives_are_what_the_file_says() {
     assert_eq!(web.logging, Logging { max_bytes: 10_000_000, max_files: 3, none: false });
     assert_eq!((db.replicas, init.logging.max_files), (2, 2));
 }
+
+#[test]
+fn a_program_for_the_sandbox_of_pads_is_none_of_the_containers() {
+    let text = format!(
+        "services:\n  web:\n    image: nginx{PIN}\n  mean:\n    image: ghcr.io/a/mean:1{PIN}\n    \
+         platform: wasi/wasm\n    pull_policy: missing\n    labels: [b=c]\n    annotations: {{a: b}}\n    \
+         x-mine: 1\n  more:\n    image: more{PIN}\n    platform: ${{WHERE}}\n    profiles: [full]\n"
+    );
+    let read = |variables: &str| {
+        let files = BTreeMap::from([(".env".to_owned(), variables.into())]);
+        let environment = Environment::of_directory(&files).expect("variables");
+        let inputs = Inputs { files: &files, environment: &environment, ..Inputs::default() };
+        ComposeFile::read(text.as_bytes(), &inputs).expect("read")
+    };
+    let file = read("WHERE=wasi/wasm\n");
+    let services: Vec<&str> = file.services.iter().map(|service| service.name.as_str()).collect();
+    assert_eq!(services, ["web"]);
+    let [program] = &file.programs[..] else { panic!("{:?}", file.programs) };
+    assert_eq!((program.name.as_str(), program.line), ("mean", 4));
+    assert_eq!(program.image.to_string(), format!("ghcr.io/a/mean:1{PIN}"));
+    assert_eq!(program.labels, [("b".to_owned(), "c".to_owned())]);
+    let notes: Vec<&str> = file.notes.iter().map(|note| note.path.as_str()).collect();
+    assert_eq!(notes, ["services.mean.annotations", "services.more"]);
+    // What a service is, is measured: the variable is one of `.env`.
+    let file = read("WHERE=wasi/wasm\nCOMPOSE_PROFILES=full\n");
+    assert_eq!(file.programs[1].name, "more");
+    let file = read("WHERE=linux/amd64\nCOMPOSE_PROFILES=full\n");
+    assert_eq!((file.services.len(), file.programs.len()), (2, 1));
+}
+
+#[test]
+fn every_key_of_a_container_is_refused_for_a_program() {
+    let list = include_str!("../../../../tests/vectors/compose/keys.txt");
+    let (_, rest) = list.split_once("\nservice:").expect("services");
+    let keys = rest.split_whitespace().take_while(|word| !word.ends_with(':'));
+    let taken = ["image", "labels", "platform", "profiles", "pull_policy"];
+    for key in keys.filter(|key| !taken.contains(key)) {
+        let program = format!("  mean:\n    image: x{PIN}\n    platform: wasi/wasm\n");
+        let text = format!("{}{program}    {key}: a\n", super::service(""));
+        match ComposeFile::read(text.as_bytes(), &Inputs::default()) {
+            Ok(file) => assert_eq!(file.notes[0].path, format!("services.mean.{key}")),
+            Err(error) => {
+                let said = error.to_string();
+                assert!(
+                    said.starts_with(&format!("services.mean.{key} (line 7): not supp")),
+                    "{said}"
+                );
+            }
+        }
+    }
+}

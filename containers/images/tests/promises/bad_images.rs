@@ -157,14 +157,18 @@ async fn refusal(case: &str, (blobs, digest): Image, limits: Limits) -> String {
     let registries = Arc::new(Registries::new(mirrored(vec![mirror])).expect("mirror"));
     let store = Arc::new(Store::open(directory.path()).expect("store"));
     let pulled = pull(&image, registries, Arc::clone(&store), limits, &Progress::default()).await;
-    for name in ["layers", "documents", "partial"] {
+    for name in ["layers", "programs", "documents", "partial"] {
         assert_eq!(
             directory.path().join(name).read_dir().expect(name).count(),
             0,
             "{case}: {name}"
         );
     }
-    assert_eq!(store.collect(std::iter::empty()).expect("collected"), Default::default(), "{case}");
+    assert_eq!(
+        store.collect(std::iter::empty(), std::iter::empty()).expect("collected"),
+        Default::default(),
+        "{case}"
+    );
     pulled.expect_err(case).to_string()
 }
 

@@ -11,6 +11,7 @@ mod bad_registries;
 #[allow(dead_code)]
 mod image;
 mod killing;
+mod programs;
 mod pulling;
 #[allow(dead_code)]
 mod registry;

@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use compose::{ImageReference, Service};
-use container_images::{Limits, Progress, PullError, PulledImage, Registries, Store};
+use container_images::{
+    Limits, Progress, PullError, PulledImage, PulledProgram, Registries, Store,
+};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -64,34 +67,63 @@ impl Pulls {
         self.outcomes[service].clone()
     }
 
-    /// Drops from the store what no image of the app needs, once all of them are here.
-    pub(super) fn collect(&mut self) {
+    /// Drops from the store what neither images nor `programs` of the app need, once all of them
+    /// are here.
+    pub(super) fn collect(&mut self, programs: Option<Vec<Arc<PulledProgram>>>) {
         let here = |outcome: &watch::Receiver<Option<Outcome>>| outcome.borrow().clone()?.ok();
         let Some(images) = self.outcomes.iter().map(here).collect::<Option<Vec<_>>>() else {
             return;
         };
+        let Some(programs) = programs else { return };
         let Some(store) = self.uncollected.take() else { return };
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = store.collect(images.iter().map(Arc::as_ref)) {
+            if let Err(error) =
+                store.collect(images.iter().map(Arc::as_ref), programs.iter().map(Arc::as_ref))
+            {
                 tracing::warn!(%error, "dropping what no image needs failed");
             }
         });
     }
 
-    /// How far all of them are.
-    pub(super) fn status(&self) -> PullStatus {
-        let done = |progress: &&Progress| {
-            let pulled = progress.subscribe();
-            let pulled = pulled.borrow();
-            pulled.blobs > 0 && pulled.blobs_done == pulled.blobs
+    /// How far each image is.
+    pub(super) fn progress(&self) -> &[Progress] {
+        &self.progress
+    }
+}
+
+/// How far all of these are.
+pub(super) fn status<'a>(all: impl Iterator<Item = &'a Progress>) -> PullStatus {
+    let mut status = PullStatus::default();
+    for progress in all {
+        let pulled = progress.subscribe().borrow().clone();
+        status.images += 1;
+        status.done += usize::from(pulled.blobs > 0 && pulled.blobs_done == pulled.blobs);
+        status.fetched_bytes += pulled.bytes_done;
+    }
+    status
+}
+
+/// Asks until what is pulled is here or cannot be had; `delayed` is told of each wait, and whether
+/// there were so many that it counts as failed.
+pub(super) async fn persistently<T, F>(
+    mut once: impl FnMut() -> F,
+    delayed: impl Fn(ImageFault, Duration, bool),
+) -> Result<Arc<T>, ImageFault>
+where
+    F: Future<Output = Result<T, PullError>>,
+{
+    let mut failures = 0;
+    loop {
+        let error = match once().await {
+            Ok(pulled) => return Ok(Arc::new(pulled)),
+            Err(error) if error.is_passing() => error,
+            Err(error) => return Err(ImageFault::from(&error)),
         };
-        let fetched = self.progress.iter().map(|progress| progress.subscribe().borrow().bytes_done);
-        PullStatus {
-            images: self.progress.len(),
-            done: self.progress.iter().filter(done).count(),
-            fetched_bytes: fetched.sum(),
-            delayed: None,
-        }
+        // As a container that keeps ending is started again; a registry may ask for longer.
+        let wait = wait_before(failures).max(error.retry_after().unwrap_or_default());
+        failures = failures.saturating_add(1);
+        delayed(ImageFault::from(&error), wait, failures >= FAILING_AFTER);
+        tokio::time::sleep(wait).await;
     }
 }
 
@@ -143,23 +175,17 @@ impl Pull {
         outcome: watch::Sender<Option<Outcome>>,
         reports: mpsc::UnboundedSender<TaskReport>,
     ) {
-        let mut failures = 0;
-        let pulled = loop {
-            let error = match self.once(&source, &slots).await {
-                Ok(pulled) => break Ok(Arc::new(pulled)),
-                Err(error) if error.is_passing() => error,
-                Err(error) => break Err(ImageFault::from(&error)),
-            };
-            // As a container that keeps ending is started again; a registry may ask for longer.
-            let wait = wait_before(failures).max(error.retry_after().unwrap_or_default());
-            failures = failures.saturating_add(1);
-            for service in &self.services {
-                let (fault, failing) = (ImageFault::from(&error), failures >= FAILING_AFTER);
-                let service = *service;
-                let _ = reports.send(TaskReport::ImageDelayed { service, fault, wait, failing });
-            }
-            tokio::time::sleep(wait).await;
-        };
+        let pulled = persistently(
+            || self.once(&source, &slots),
+            |fault, wait, failing| {
+                for service in &self.services {
+                    let (service, fault) = (*service, fault.clone());
+                    let delayed = TaskReport::ImageDelayed { service, fault, wait, failing };
+                    let _ = reports.send(delayed);
+                }
+            },
+        )
+        .await;
         outcome.send_replace(Some(pulled.clone()));
         for service in self.services {
             // Without a driver nobody wants to know.
