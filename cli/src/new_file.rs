@@ -43,6 +43,22 @@ impl NewFile {
         Ok(Self { file, temporary, target: target.to_owned() })
     }
 
+    /// The file for another process, which writes to it.
+    ///
+    /// # Errors
+    /// If this process may have no more files.
+    pub fn handle(&self) -> Outcome<File> {
+        self.file.try_clone().hint(self.target.display(), WRITABLE)
+    }
+
+    /// What was written so far.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn reader(&self) -> Outcome<File> {
+        File::open(&self.temporary).hint(self.target.display(), WRITABLE)
+    }
+
     /// Gives the file its name.
     ///
     /// # Errors

@@ -296,9 +296,18 @@ pub struct PadUpdate {
     /// Private keys of an owner who agrees; again for each.
     #[arg(long, value_name = "FILE", required = true)]
     pub approve: Vec<PathBuf>,
+    /// Policy engines of the old policies, which decide, and of the new ones.
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    pub engine: Vec<PathBuf>,
+    /// The signed enrolment of the Pad's custodian.
+    #[arg(long, value_name = "FILE")]
+    pub enrolment: PathBuf,
     /// Pad to write; its key is written beside it, with .key behind its name.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// The program pad-runner; by default the one beside dstyx, or that of a checkout.
+    #[arg(long, value_name = "FILE")]
+    pub runner: Option<PathBuf>,
 }
 
 /// Options of `pad component`.

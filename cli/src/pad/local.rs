@@ -9,7 +9,7 @@ use pad_format::run::RunId;
 use pad_format::{DataKey, PadId};
 use pad_pipeline::Delegator;
 use pad_pipeline::delegator::{
-    AuditEntry, Denied, KeyRequest, NewKey, ReleasedKey, Spend, WantedPad,
+    AuditEntry, Denied, KeyRequest, NewKey, ReleasedKey, Spend, UpdatedKey, WantedPad,
 };
 use protocol::digest::Sha256Digest;
 use zeroize::Zeroizing;
@@ -26,8 +26,8 @@ pub struct LocalDelegator<'a> {
     pub keys: Vec<DataKeyFile>,
     /// Uses of quotas.
     pub quotas: Quotas,
-    /// Where records are written.
-    pub out: &'a Path,
+    /// What the names of records' files begin with.
+    pub records: &'a Path,
     /// Keys of new Pads. They are in memory until their Pads are written: the process that ends
     /// before loses both.
     pub kept: Vec<Kept>,
@@ -37,7 +37,7 @@ pub struct LocalDelegator<'a> {
 pub struct Kept {
     /// The Pad.
     pub pad_id: PadId,
-    /// The release list.
+    /// The release list; empty for a Pad whose policies were replaced.
     pub engines: Vec<Sha256Digest>,
     /// The key.
     pub key: DataKey,
@@ -81,8 +81,15 @@ impl Delegator for LocalDelegator<'_> {
         Ok(())
     }
 
+    /// The old key is in its file: nobody can take it back from there.
+    fn update(&mut self, new: &UpdatedKey<'_>) -> Result<(), Denied> {
+        let pad_id = new.old.metadata.pad_id;
+        self.kept.push(Kept { pad_id, engines: Vec::new(), key: copied(new.key) });
+        Ok(())
+    }
+
     fn audit(&mut self, entry: &AuditEntry) -> Result<(), Denied> {
-        let written = RecordFile::of(entry).save(self.out);
+        let written = RecordFile::of(entry).save(self.records);
         written.map_err(|failure| Denied::Failed(failure.to_string()))
     }
 }

@@ -20,7 +20,7 @@ const MAX_BYTES: usize = 8 * MAX_ENTRY_BYTES;
 /// Who may read it: everybody, since entries are sealed.
 const MODE: u32 = 0o644;
 /// What to do about a file that is none.
-const HINT: &str = "`dstyx pad run` writes such files beside a run's outputs";
+const HINT: &str = "`dstyx pad run` and `update` write such files beside what comes out";
 
 /// The file as it is written.
 #[derive(Serialize, Deserialize)]
@@ -70,14 +70,15 @@ impl RecordFile {
         strict_json::parse(&bytes, MAX_BYTES).hint(file.display(), HINT)
     }
 
-    /// Writes it into a directory, where there is none of this entry yet.
+    /// Writes it to a new file, whose name begins so.
     ///
     /// # Errors
-    /// If there is, or it cannot be written.
-    pub fn save(&self, directory: &Path) -> Outcome<()> {
+    /// If there is such a file, or it cannot be written.
+    pub fn save(&self, beginning: &Path) -> Outcome<()> {
         let json = serde_json::to_string_pretty(self).expect("it holds strings and numbers") + "\n";
-        let file = directory.join(format!("record-{}.json", self.sequence + 1));
-        new_file::write_new(&file, MODE, json.as_bytes())
+        let mut file = beginning.as_os_str().to_owned();
+        file.push(format!("record-{}.json", self.sequence + 1));
+        new_file::write_new(Path::new(&file), MODE, json.as_bytes())
     }
 
     /// Opens the entry as a custodian reads it whose results are sealed to these keys: of each

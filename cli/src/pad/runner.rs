@@ -4,19 +4,38 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use pad_supervisor::{Place, Settings, Supervisor};
+
 use crate::failure::{Failure, Hint as _, Outcome};
+use crate::output::note;
 use crate::paths;
 
 /// Its workspace in a checkout.
 const WORKSPACE: &str = "pads/runner";
+/// What to do about a conversation with it that fails.
+pub const FAILED: &str = "is it the pad-runner of this version of dstyx?";
 /// Its name.
 const PROGRAM: &str = "pad-runner";
+
+/// Starts the program on this machine, and tells from what its processes are not cut off here.
+///
+/// # Errors
+/// If it is not found, or does not begin.
+pub fn start(named: Option<&Path>) -> Outcome<Supervisor> {
+    let program = find(named)?;
+    let settings = Settings { runner: &program, cache: None, place: Place::Local };
+    let supervisor = Supervisor::start(settings).hint(program.display(), FAILED)?;
+    for missing in supervisor.missing() {
+        note(&format!("on this machine no program gets {missing}"));
+    }
+    Ok(supervisor)
+}
 
 /// Where the program is.
 ///
 /// # Errors
 /// If it is named and not there, or there is none and it does not build.
-pub fn find(named: Option<&Path>) -> Outcome<PathBuf> {
+fn find(named: Option<&Path>) -> Outcome<PathBuf> {
     if let Some(program) = named {
         return program.canonicalize().hint(program.display(), "--runner names the program");
     }

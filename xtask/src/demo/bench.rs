@@ -8,7 +8,8 @@ use serde_json::Value;
 /// The command, for a user without any other state.
 pub struct Dstyx {
     program: PathBuf,
-    runner: PathBuf,
+    /// The program pad-runner.
+    pub runner: PathBuf,
     directory: PathBuf,
     state: tempfile::TempDir,
 }

@@ -196,7 +196,11 @@ impl Walk<'_> {
 
     /// The key holder seals the model again; a delegator would erase the old key as well.
     fn change_policy(&mut self) -> Result<(), String> {
-        let update = "update model.pad --key model.pad.key --policy tuned.toml --out changed.pad";
+        let update = format!(
+            "update model.pad --key model.pad.key --policy tuned.toml --engine share.wasm \
+             --enrolment d.enrolment --runner {} --out changed.pad",
+            self.dstyx.runner.display()
+        );
         let few = self.dstyx.pad(&format!("{update} --approve b.key --approve c.key"));
         self.told("B and C agree on another policy", few, Some("UPDATE_BY"));
         let enough = self.dstyx.pad(&format!("{update} --approve a.key --approve b.key"));

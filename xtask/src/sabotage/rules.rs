@@ -320,7 +320,7 @@ mod tests {
             ("owner", 2),
             ("kms-identity", 9),
             ("time", 8),
-            ("pads", 1),
+            ("pads", 19),
             ("channel", 12),
             ("binding", 16),
             ("anchors", 5),

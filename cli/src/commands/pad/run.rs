@@ -15,7 +15,7 @@ use pad_format::sealed::{self as sealing, Purpose};
 use pad_format::{Custodian, SealedPad};
 use pad_pipeline::output::result_subject;
 use pad_run::Limits;
-use pad_supervisor::{Job, Output as Left, Place, Settings, Supervisor};
+use pad_supervisor::{Job, Output as Left};
 use protocol::digest::Sha256Digest;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -60,14 +60,8 @@ pub fn run(options: &PadRun, output: &Output) -> Outcome<ExitCode> {
     let owner = owner(options)?;
     let keys = options.pad.iter().map(|pad| DataKeyFile::load(&DataKeyFile::beside(pad)));
     let keys = keys.collect::<Outcome<Vec<_>>>()?;
-    let program = runner::find(options.runner.as_deref())?;
-    let failed = "is it the pad-runner of this version of dstyx?";
-    let settings = Settings { runner: &program, cache: None, place: Place::Local };
-    let mut supervisor = Supervisor::start(settings).hint(program.display(), failed)?;
-    for missing in supervisor.missing() {
-        note(&format!("on this machine no program gets {missing}"));
-    }
-    let id = supervisor.draw(now).hint(program.display(), failed)?;
+    let mut supervisor = runner::start(options.runner.as_deref())?;
+    let id = supervisor.draw(now).hint("pad-runner", runner::FAILED)?;
     let job = job(options, owner.as_ref(), id, now)?;
     let out = &options.out;
     DirBuilder::new().mode(private::DIRECTORY_MODE).create(out).hint(
@@ -75,8 +69,9 @@ pub fn run(options: &PadRun, output: &Output) -> Outcome<ExitCode> {
         "name a directory that is not there yet: it is made for the outputs",
     )?;
     let quotas = Quotas::load()?;
-    let mut delegator = LocalDelegator { now, keys, quotas, out, kept: Vec::new() };
-    let outcome = supervisor.run(job, &mut delegator).hint(program.display(), failed)?;
+    let records = out.join("");
+    let mut delegator = LocalDelegator { now, keys, quotas, records: &records, kept: Vec::new() };
+    let outcome = supervisor.run(job, &mut delegator).hint("pad-runner", runner::FAILED)?;
     let mut written = Vec::new();
     for (index, left) in outcome.outputs.iter().enumerate() {
         written.push(write(index + 1, left, out, &mut delegator.kept, owner.as_ref(), &id)?);
