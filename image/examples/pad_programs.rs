@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use fs_err as fs;
-use image::pads;
+use image::pads::{self, COMPILE, LINK, ROOT, STRICT};
 use reproducible_build::builder::Builder;
 use reproducible_build::lock::{INPUTS, LockFile, TESTS};
 use reproducible_build::progress;
@@ -18,13 +18,10 @@ use reproducible_build::recipe::{Command, Input, Recipe};
 use reproducible_build::sandbox;
 use reproducible_build::source::Tree;
 
-/// The lock group with the compilers.
-const ROOT: &str = "wasm";
 /// Directories of `pads/` with what is compiled here.
-const SOURCES: [&str; 4] = ["include", "engines/listed", "examples/rows", "examples/svm"];
+const SOURCES: [&str; 3] = ["include", "examples/rows", "examples/svm"];
 /// Modules in C, by their source file.
-const C: [(&str, &str); 2] =
-    [("listed", "engines/listed/listed.c"), ("rows", "examples/rows/rows.c")];
+const C: [(&str, &str); 1] = [("rows", "examples/rows/rows.c")];
 /// Modules in C++ around libsvm.
 const SVM: [(&str, &str); 3] =
     [("train", "train.cpp"), ("query", "query.cpp"), ("fine-tune", "fine_tune.cpp")];
@@ -33,13 +30,6 @@ const NATIVE: &str = "native";
 /// The group of tests.lock with the table, and its place there.
 const TABLE: (&str, &str) =
     ("tables", "usr/lib/python3/dist-packages/sklearn/datasets/data/breast_cancer.csv");
-/// What authors of C and C++ give the compiler.
-const TARGET: &str = "--target=wasm32-wasip1 -O2 -I {src}/pads/include";
-/// The same for the linker: a reactor has no `main`, and a stack below all data runs into nothing.
-const LINK: &str = "-mexec-model=reactor -Wl,--strip-all,--stack-first,-z,stack-size=1048576";
-/// Our own sources have no warnings.
-const STRICT: &str = "-Wall -Wextra -Wno-unused-parameter -Werror";
-
 fn main() -> ExitCode {
     if let Some(code) = sandbox::run_if_child() {
         return code;
@@ -73,7 +63,7 @@ fn run(directory: &Path) -> Result<(), Box<dyn Error>> {
         write(&file, &pad_component::of_module(&fs::read(built.join(&file))?)?.bytes)?;
     }
     fs::copy(built.join(NATIVE), directory.join(NATIVE))?;
-    for name in [pads::ENGINE, pads::EXAMPLE] {
+    for name in [pads::ENGINE, pads::LISTED, pads::EXAMPLE] {
         write(&format!("{name}.wasm"), &pads::component(&builder, checkout, name)?)?;
     }
     let (group, table) = TABLE;
@@ -83,7 +73,7 @@ fn run(directory: &Path) -> Result<(), Box<dyn Error>> {
 
 /// All modules in C and C++, and the classifier for the host.
 fn compiled(ours: Tree, libsvm: Tree) -> Recipe {
-    let (c, cpp) = (format!("clang-22 {TARGET}"), format!("clang++-22 -fno-exceptions {TARGET}"));
+    let (c, cpp) = (format!("clang-22 {COMPILE}"), format!("clang++-22 -fno-exceptions {COMPILE}"));
     let svm = "-std=c++17 -I {src}/libsvm {src}/pads/examples/svm";
     let mut script = vec![
         format!("{c} {STRICT} -c {{src}}/pads/include/dstyx_wasi.c -o wasi.o"),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use measurement::{FirmwareLayout, ImageFacts, ImageFiles};
 use protocol::digest::{OsImageHash, Sha256Digest};
-use protocol::image::{self, Artefact, Flavour, ImageManifest, MachineFacts};
+use protocol::image::{self, Artefact, Flavour, ImageManifest, MachineFacts, PadEngines};
 use reproducible_build::builder::{BuildError, Builder};
 use reproducible_build::cache::Kind;
 use reproducible_build::lock::Lock;
@@ -13,7 +13,7 @@ use reproducible_build::qemu;
 
 use crate::manifest::{self, FIRMWARE_CEILING_BYTES, KERNEL_CEILING_BYTES, TOTAL_CEILING_BYTES};
 use crate::recipes::Recipes;
-use crate::{BuildImageError, cmdline};
+use crate::{BuildImageError, cmdline, pads};
 
 /// Host bridge, network, launch disk, status disk and data disk: every launch has these.
 const ROOT_SLOTS: u32 = 5;
@@ -63,7 +63,8 @@ pub fn build(
         initrd: fs::read(initrd)?,
     };
     parts.check_sizes()?;
-    let manifest = parts.describe(builder.lock(), flavour)?;
+    let engines = pads::engines(builder, checkout)?;
+    let manifest = parts.describe(builder.lock(), flavour, engines)?;
     let directory = directory(checkout, flavour);
     // Two launches at the same time may both find that it is missing.
     let _guard = builder.cache().lock(Kind::Builds, WRITTEN).map_err(BuildError::from)?;
@@ -85,7 +86,12 @@ impl Parts {
         manifest::check_size("kernel and initrd together", kernel + initrd, TOTAL_CEILING_BYTES)
     }
 
-    fn describe(&self, lock: &Lock, flavour: Flavour) -> Result<ImageManifest, BuildImageError> {
+    fn describe(
+        &self,
+        lock: &Lock,
+        flavour: Flavour,
+        pad_engines: PadEngines,
+    ) -> Result<ImageManifest, BuildImageError> {
         let cmdline = cmdline::line(flavour);
         let Self { firmware, kernel, initrd } = self;
         let layout = Some(FirmwareLayout::Edk2_2025_02); // of the pinned source, whose boots prove it
@@ -113,6 +119,7 @@ impl Parts {
                 root_slots: ROOT_SLOTS,
             },
             reserved_report_data: Some(image::RESERVED_REPORT_DATA),
+            pad_engines: Some(pad_engines),
             cmdline,
         })
     }

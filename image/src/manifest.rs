@@ -29,6 +29,8 @@ pub const BUILD_DATE: &str = "etc/dstyx/build-date";
 pub const BTRFS_TEMPLATE: &str = "usr/share/dstyx/btrfs.template";
 /// The ext4 that a data disk starts with.
 pub const EXT4_TEMPLATE: &str = "usr/share/dstyx/ext4.template";
+/// The sandbox of Pads, compressed: an agent unpacks it where the measured file asks for Pads.
+pub const PAD_RUNNER: &str = "usr/share/dstyx/pad-runner.zst";
 /// The project's own licence.
 pub const LICENCE: &str = "usr/share/licenses/dstyx/Apache-2.0.txt";
 /// What else is in the image, under which licence.
@@ -65,12 +67,13 @@ pub enum What {
 }
 
 /// The whole initramfs, in the order of its paths.
-const RULES: [Rule; 31] = [
+const RULES: [Rule; 32] = [
     directory("bin", 0o755),
     file(CONTAINER_HELPER, 0o755, 8_000_000),
     // The attested channel, the judgement of evidence, containers: 16.3 MB when the time of a KMS
-    // and the end of release statements came to it.
-    file(GUEST_AGENT, 0o755, 16_500_000),
+    // and the end of release statements came to it. Runs on Pads and their key delegators, without
+    // the sandbox, came later.
+    file(GUEST_AGENT, 0o755, 17_000_000),
     directory("dev", 0o755),
     // Before init mounts devtmpfs: Rust's runtime wants /dev/null for closed standard streams.
     Rule { path: "dev/console", mode: 0o600, what: What::Device(5, 1), only: None },
@@ -100,6 +103,7 @@ const RULES: [Rule; 31] = [
     directory("usr/share/dstyx", 0o755),
     file(BTRFS_TEMPLATE, 0o644, 1_000_000),
     file(EXT4_TEMPLATE, 0o644, 1_000_000),
+    file(PAD_RUNNER, 0o644, 4_000_000),
     directory("usr/share/licenses", 0o755),
     file(NOTICES, 0o644, 16_384),
     file(CRATES, 0o644, 65_536),

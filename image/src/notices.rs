@@ -12,7 +12,8 @@ pub const NOTICES: &str = "\
 This image consists of the following parts. Sources of all of them are named, with digests, in
 reproducible-build/inputs.lock and Cargo.lock of the dstyx repository; the builder there makes the same bytes again.
 
-dstyx          the programs in /init and /bin. Apache-2.0: dstyx/Apache-2.0.txt
+dstyx          the programs in /init and /bin, and pad-runner in /usr/share/dstyx. Apache-2.0:
+               dstyx/Apache-2.0.txt
 crates         linked into these programs: names and licences in crates.txt
 Linux          the kernel beside this initramfs. GPL-2.0-only WITH Linux-syscall-note, with the patches in
                image/kernel/patches, which are GPL-2.0-only; development images also carry the driver in

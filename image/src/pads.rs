@@ -1,21 +1,34 @@
 //! Components for the sandbox of Pads that the checkout's builder makes.
 //!
-//! The SHA-256 of the engine `share` is what policies name, so every builder must get the same
-//! bytes: the compiler makes the module in the hermetic root, and what is made of it depends on the
-//! module alone.
+//! The SHA-256 of an engine is what policies name, and image.json publishes those of the project's
+//! own, so every builder must get the same bytes: the compiler makes the module in the hermetic
+//! root, and what is made of it depends on the module alone.
 
 use std::path::Path;
 
 use fs_err as fs;
+use protocol::digest::Sha256Digest;
+use protocol::image::PadEngines;
 use reproducible_build::builder::Builder;
 
 use crate::BuildImageError;
 use crate::recipes::Recipes;
 
-/// The policy engine that is part of the project.
+/// The policy engine with the rules of `docs/pad-rules.md`.
 pub const ENGINE: &str = "share";
+/// The small policy engine in C.
+pub const LISTED: &str = "listed";
 /// The example of a consumer in Rust.
 pub const EXAMPLE: &str = "mean";
+
+/// The lock group with the compilers of what is written in C and C++.
+pub const ROOT: &str = "wasm";
+/// What authors of C and C++ give the compiler; the headers are below the source `pads`.
+pub const COMPILE: &str = "--target=wasm32-wasip1 -O2 -I {src}/pads/include";
+/// The same for the linker: a reactor has no `main`, and a stack below all data runs into nothing.
+pub const LINK: &str = "-mexec-model=reactor -Wl,--strip-all,--stack-first,-z,stack-size=1048576";
+/// The project's own sources have no warnings.
+pub const STRICT: &str = "-Wall -Wextra -Wno-unused-parameter -Werror";
 
 /// The component of one of these names.
 ///
@@ -26,7 +39,18 @@ pub fn component(
     checkout: &Path,
     name: &str,
 ) -> Result<Vec<u8>, BuildImageError> {
-    let built = builder.build(&*Recipes::new(builder, checkout).pads()?)?;
+    let recipes = Recipes::new(builder, checkout);
+    let recipe = if name == LISTED { recipes.listed()? } else { recipes.pads()? };
+    let built = builder.build(&*recipe)?;
     let module = fs::read(built.path.join(name).with_extension("wasm"))?;
     Ok(pad_component::of_module(&module)?.bytes)
+}
+
+/// What image.json says of the project's own engines.
+///
+/// # Errors
+/// As [`component`].
+pub fn engines(builder: &Builder, checkout: &Path) -> Result<PadEngines, BuildImageError> {
+    let digest = |name| component(builder, checkout, name).map(|bytes| Sha256Digest::of(&bytes));
+    Ok(PadEngines { share: digest(ENGINE)?, listed: digest(LISTED)? })
 }

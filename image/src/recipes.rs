@@ -88,13 +88,13 @@ impl<'a> Recipes<'a> {
             Target::Firmware => vec![self.firmware()?],
             Target::Initrd => {
                 let (release, dev) = (self.initrd(Flavour::Release)?, self.initrd(Flavour::Dev)?);
-                vec![self.file_systems()?, self.programs()?, release, dev]
+                vec![self.file_systems()?, self.programs()?, self.pad_runner()?, release, dev]
             }
             Target::Examples => {
                 EXAMPLES.iter().map(|app| self.app(app)).collect::<Result<_, _>>()?
             }
             Target::Kms => vec![self.app(&KMS)?],
-            Target::Pads => vec![self.pads()?, self.pad_runner()?],
+            Target::Pads => vec![self.pads()?, self.listed()?, self.pad_runner()?],
         })
     }
 

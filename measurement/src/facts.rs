@@ -337,6 +337,7 @@ mod tests {
             kernel_facts: facts.kernel,
             machine: MachineFacts { qemu_version: "11.1.3".into(), serial_ports: 1, root_slots: 4 },
             reserved_report_data: Some(image::RESERVED_REPORT_DATA),
+            pad_engines: None,
             reference: facts.reference(),
         }
     }

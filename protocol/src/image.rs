@@ -134,6 +134,17 @@ pub struct MachineFacts {
     pub root_slots: u32,
 }
 
+/// SHA-256 of the policy engines of Pads that were built of the same sources: policies name engines
+/// by it. They are in no image; whoever submits a run brings them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PadEngines {
+    /// The engine with the rules of `docs/pad-rules.md`.
+    pub share: Sha256Digest,
+    /// The small engine in C.
+    pub listed: Sha256Digest,
+}
+
 /// The file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -164,6 +175,9 @@ pub struct ImageManifest {
     /// in images before it, whose quotes do not say which program asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved_report_data: Option<u32>,
+    /// The policy engines; absent in images that run no Pads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pad_engines: Option<PadEngines>,
     /// Shape-independent registers.
     pub reference: Reference,
 }
@@ -270,6 +284,10 @@ pub(crate) mod tests {
             },
             machine: MachineFacts { qemu_version: "11.1.3".into(), serial_ports: 2, root_slots: 4 },
             reserved_report_data: Some(RESERVED_REPORT_DATA),
+            pad_engines: Some(PadEngines {
+                share: Sha256Digest([9; 32]),
+                listed: Sha256Digest([10; 32]),
+            }),
             reference: Reference {
                 mrtd: MrtdOrders { single_pass: Mrtd([5; 48]), two_pass: Mrtd([6; 48]) },
                 rtmr1: Rtmr([7; 48]),
@@ -295,6 +313,17 @@ pub(crate) mod tests {
         manifest.reserved_report_data = Some(2);
         let refused = ImageManifest::parse(&manifest.to_json());
         assert!(matches!(refused, Err(ImageError::Field { field: "reserved_report_data", .. })));
+    }
+
+    #[test]
+    fn an_image_without_engines_of_pads_is_read_and_one_with_some_of_them_is_not() {
+        let without = ImageManifest { pad_engines: None, ..manifest() };
+        let json = without.to_json();
+        assert!(!String::from_utf8_lossy(&json).contains("pad_engines"));
+        assert_eq!(ImageManifest::parse(&json), Ok(without));
+        let json = String::from_utf8(manifest().to_json()).unwrap();
+        let other = json.replace("\"listed\"", "\"other\"");
+        assert!(matches!(ImageManifest::parse(other.as_bytes()), Err(ImageError::Json(_))));
     }
 
     /// The command line is measured, the flavour beside it is not.

@@ -140,6 +140,7 @@ impl Scene {
                 root_slots: shape.root_slots,
             },
             reserved_report_data: Some(RESERVED_REPORT_DATA),
+            pad_engines: None,
         }
     }
 

@@ -57,14 +57,18 @@ impl Recipes<'_> {
 
     fn contents(&self, flavour: Flavour) -> Result<Contents, BuildImageError> {
         let programs = self.build(&*self.programs()?)?.path;
+        let runner = self.build(&*self.pad_runner()?)?.path;
         let file_systems = self.build(&*self.file_systems()?)?.path;
         let certificates = self.build(&self.ca_certificates())?.path;
         let read = |directory: &Path, file: &str| fs::read(directory.join(file));
-        let crates = notices::crates(&fs::read_to_string(programs.join(programs::CRATES))?)?;
+        let mut crates = fs::read_to_string(programs.join(programs::CRATES))?;
+        crates.push_str(&fs::read_to_string(runner.join(programs::CRATES))?);
+        let crates = notices::crates(&crates)?;
         let mut contents = Contents::from([
             (manifest::INIT, read(&programs, "init")?),
             (manifest::GUEST_AGENT, read(&programs, "guest-agent")?),
             (manifest::CONTAINER_HELPER, read(&programs, "container-helper")?),
+            (manifest::PAD_RUNNER, read(&runner, programs::PACKED_PAD_RUNNER)?),
             (manifest::CA_CERTIFICATES, read(&certificates, "ca-certificates.crt")?),
             (manifest::BTRFS_TEMPLATE, self.template(&file_systems, "btrfs")?),
             (manifest::EXT4_TEMPLATE, self.template(&file_systems, "ext4")?),

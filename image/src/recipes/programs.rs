@@ -14,6 +14,8 @@ const BINARIES: [&str; 3] = ["init", "guest-agent", "container-helper"];
 
 /// The program that runs policy engines and consumers of Pads.
 const PAD_RUNNER: &str = "pad-runner";
+/// The same as it is in the image: for a guest without Pads it is bytes to load and nothing more.
+pub(super) const PACKED_PAD_RUNNER: &str = "pad-runner.zst";
 
 /// The output that names the crates, one `name vVERSION (where)|licence` a line.
 pub(super) const CRATES: &str = "crates.list";
@@ -32,12 +34,12 @@ impl Recipes<'_> {
             extra: &[],
         };
         let mut recipe = rust::recipe(self.builder, self.checkout, &programs)?;
-        recipe.steps.push(crate_list());
+        recipe.steps.push(crate_list("", &PACKAGES));
         recipe.outputs.push(CRATES.into());
         Ok(Arc::new(recipe))
     }
 
-    /// Leaves `pad-runner`, which is a workspace of its own.
+    /// Leaves `pad-runner`, which is a workspace of its own, the same compressed, and `crates.list`.
     ///
     /// # Errors
     /// If a crate of its `Cargo.lock` cannot be had.
@@ -49,7 +51,13 @@ impl Recipes<'_> {
             binaries: &[PAD_RUNNER],
             extra: &["pads/wit"],
         };
-        Ok(Arc::new(rust::recipe(self.builder, self.checkout, &programs)?))
+        let mut recipe = rust::recipe(self.builder, self.checkout, &programs)?;
+        // One thread: with more, where the blocks are cut depends on their number.
+        let zstd = ["zstd", "-19", "--single-thread", "--quiet", "{out}/pad-runner", "-o"];
+        recipe.steps.push(Command::new(zstd.into_iter().chain(["{out}/pad-runner.zst"])));
+        recipe.steps.push(crate_list(programs.workspace, programs.packages));
+        recipe.outputs.extend([PACKED_PAD_RUNNER, CRATES].map(str::to_owned));
+        Ok(Arc::new(recipe))
     }
 
     /// Leaves `ca-certificates.crt`: Debian's bundle, from the locked package.
@@ -68,13 +76,14 @@ impl Recipes<'_> {
 }
 
 /// Where the sources lay is cut off: it differs from build to build.
-fn crate_list() -> Command {
-    let packages = PACKAGES.map(|package| format!("--package {package}")).join(" ");
+fn crate_list(workspace: &str, packages: &[&str]) -> Command {
+    let packages = packages.iter().map(|package| format!("--package {package}"));
+    let packages = packages.collect::<Vec<_>>().join(" ");
     let script = format!(
         "cargo tree --offline --config 'source.crates-io.replace-with=\"pinned\"' \
          --config 'source.pinned.directory=\"{{src}}/crates\"' --target x86_64-unknown-linux-gnu \
          --edges normal --prefix none --format '{{p}}|{{l}}' {packages} \
          | sed 's/ ([^)]*)|/|/; s/ ([*])$//; /^$/d' | LC_ALL=C sort -u >{{out}}/{CRATES}"
     );
-    bash(&script).dir("{work}/workspace")
+    bash(&script).dir(format!("{{work}}/workspace/{workspace}").trim_end_matches('/'))
 }
