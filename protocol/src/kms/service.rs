@@ -117,7 +117,7 @@ impl KmsService {
                 "Ledger",
                 "GetAppEnvEncryptPubKey",
             ],
-            Self::Middleware => &["FetchKeys", "Spend", "Keep", "Update", "AuditHead"],
+            Self::Middleware => &["FetchKeys", "Spend", "Keep", "Update", "AuditHead", "GetTime"],
             Self::Custodian => &["Enrol", "PushKey", "Revoke", "Audit"],
             Self::Member => {
                 &["GetKmsKey", "Ledger", "Images", "Head", "Admit", "Append", "Vote", "Propose"]

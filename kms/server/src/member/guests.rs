@@ -62,10 +62,6 @@ impl Member {
                 let counter = accepted.map_or(0, |environment| environment.counter);
                 Ok(prpc::encode(&AcceptEnvVersionResponse { counter }, encoding))
             }
-            Request::GetTime(_) => {
-                let reading = self.clock.reading().ok_or(MemberError::NoTime)?;
-                Ok(prpc::encode(&time::told(self.inner()?.state(), &reading), encoding))
-            }
             Request::SignCert(request) => {
                 let inner = self.inner()?;
                 let certificate_chain = self.certified(&inner, guest, request, now_secs)?;
@@ -79,6 +75,12 @@ impl Member {
             }
             _ => Err(PrpcError::NotFound("a call of guests".to_owned()).into()),
         }
+    }
+
+    /// The time, and what it rests on.
+    pub(super) fn told_time(&self, encoding: Encoding) -> Result<Vec<u8>, MemberError> {
+        let reading = self.clock.reading().ok_or(MemberError::NoTime)?;
+        Ok(prpc::encode(&time::told(self.inner()?.state(), &reading), encoding))
     }
 
     /// What the second source says of a guest that the policy allows. It is asked outside of every
