@@ -10,6 +10,7 @@
 mod files;
 
 use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -29,8 +30,8 @@ use zeroize::Zeroizing;
 const ROLE: &str = "serve";
 /// Bytes of an output: the most data, sealed in the smallest chunks, with policies and attributes.
 const MAX_SEALED_BYTES: u64 = 2 * MAX_OUTPUT_BYTES;
-/// Refusals that are kept of one run.
-const MAX_REFUSALS: usize = 20_000;
+/// Refusals that are kept of one run: their texts may be 4 KiB long.
+const MAX_REFUSALS: usize = 2000;
 
 /// The argument after it on an author's machine.
 const LOCAL: &str = "local";
@@ -116,6 +117,47 @@ pub struct Outcome {
     pub refusals: Vec<String>,
 }
 
+/// What an output is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A new Pad.
+    Pad,
+    /// A result in plain, sealed for the program's owner.
+    Plain,
+}
+
+/// Takes what leaves a run, in pieces: an output may be larger than its taker's memory.
+pub trait Outputs {
+    /// The next output begins, which has so many bytes.
+    ///
+    /// # Errors
+    /// If it cannot be taken; the conversation with `pad-runner` ends with that.
+    fn begin(&mut self, kind: Kind, length: u64) -> io::Result<()>;
+
+    /// The next bytes of the output that began last.
+    ///
+    /// # Errors
+    /// As [`Self::begin`].
+    fn part(&mut self, bytes: &[u8]) -> io::Result<()>;
+}
+
+impl Outputs for Vec<Output> {
+    fn begin(&mut self, kind: Kind, _: u64) -> io::Result<()> {
+        self.push(match kind {
+            Kind::Pad => Output::Pad(Vec::new()),
+            Kind::Plain => Output::Plain(Vec::new()),
+        });
+        Ok(())
+    }
+
+    fn part(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let Some(Output::Pad(held) | Output::Plain(held)) = self.last_mut() {
+            held.extend_from_slice(bytes);
+        }
+        Ok(())
+    }
+}
+
 /// What left a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
@@ -186,6 +228,21 @@ impl Supervisor {
         job: Job,
         delegator: &mut dyn Delegator,
     ) -> Result<Outcome, SupervisorError> {
+        let mut outputs = Vec::new();
+        let outcome = self.run_into(job, delegator, &mut outputs)?;
+        Ok(Outcome { outputs, ..outcome })
+    }
+
+    /// The same with something that takes the outputs; the outcome has none.
+    ///
+    /// # Errors
+    /// As [`Self::run`], and if an output cannot be taken.
+    pub fn run_into(
+        &mut self,
+        job: Job,
+        delegator: &mut dyn Delegator,
+        outputs: &mut dyn Outputs,
+    ) -> Result<Outcome, SupervisorError> {
         let (engines, pads) = (count(job.engines.len())?, count(job.pads.len())?);
         let Job { run: id, exporter, now, plain, signed, parties, limits, .. } = job;
         let submitted =
@@ -194,7 +251,7 @@ impl Supervisor {
         let passed: Vec<_> = [job.program].into_iter().chain(job.engines).chain(job.pads).collect();
         files::send(self.wire.stream(), &passed).map_err(SupervisorError::Files)?;
         drop(passed);
-        self.answer(delegator)
+        self.answer(delegator, outputs)
     }
 
     /// Replaces the policies of a Pad, if its owners and engines agree. An outcome has no outputs:
@@ -226,12 +283,16 @@ impl Supervisor {
         let passed: Vec<_> = [out].into_iter().chain(engines).chain([pad]).collect();
         files::send(self.wire.stream(), &passed).map_err(SupervisorError::Files)?;
         drop(passed);
-        self.answer(delegator)
+        self.answer(delegator, &mut Vec::new())
     }
 
     /// Answers until the run has ended.
-    fn answer(&mut self, delegator: &mut dyn Delegator) -> Result<Outcome, SupervisorError> {
-        let (mut outputs, mut refusals) = (Vec::new(), Vec::new());
+    fn answer(
+        &mut self,
+        delegator: &mut dyn Delegator,
+        outputs: &mut dyn Outputs,
+    ) -> Result<Outcome, SupervisorError> {
+        let mut refusals = Vec::new();
         loop {
             let answer = match self.wire.receive()? {
                 Report::Keys(request) => match delegator.keys(&request) {
@@ -243,11 +304,11 @@ impl Supervisor {
                 Report::Audit(entry) => done(delegator.audit(&entry)),
                 Report::Update(key) => done(replace(&key, delegator)),
                 Report::Pad(length) => {
-                    outputs.push(Output::Pad(self.received(length)?));
+                    self.pass(Kind::Pad, length, outputs)?;
                     continue;
                 }
                 Report::Plain(length) => {
-                    outputs.push(Output::Plain(self.received(length)?));
+                    self.pass(Kind::Plain, length, outputs)?;
                     continue;
                 }
                 Report::Refusal(refusal) if refusals.len() < MAX_REFUSALS => {
@@ -255,7 +316,9 @@ impl Supervisor {
                     continue;
                 }
                 Report::Refusal(_) => continue,
-                Report::Ended(ended) => return Ok(Outcome { ended, outputs, refusals }),
+                Report::Ended(ended) => {
+                    return Ok(Outcome { ended, outputs: Vec::new(), refusals });
+                }
                 Report::Begun(_) | Report::Drawn(_) | Report::Part(_) => {
                     return Err(SupervisorError::Unexpected);
                 }
@@ -264,20 +327,27 @@ impl Supervisor {
         }
     }
 
-    fn received(&mut self, length: u64) -> Result<Vec<u8>, SupervisorError> {
+    fn pass(
+        &mut self,
+        kind: Kind,
+        length: u64,
+        outputs: &mut dyn Outputs,
+    ) -> Result<(), SupervisorError> {
         if length > MAX_SEALED_BYTES {
             return Err(SupervisorError::TooLarge(length));
         }
-        let mut bytes = Vec::new();
-        while (bytes.len() as u64) < length {
+        outputs.begin(kind, length).map_err(SupervisorError::Output)?;
+        let mut left = length;
+        while left > 0 {
             match self.wire.receive()? {
-                Report::Part(part) if part.len() as u64 <= length - bytes.len() as u64 => {
-                    bytes.extend_from_slice(&part);
+                Report::Part(part) if part.len() as u64 <= left => {
+                    outputs.part(&part).map_err(SupervisorError::Output)?;
+                    left -= part.len() as u64;
                 }
                 _ => return Err(SupervisorError::Unexpected),
             }
         }
-        Ok(bytes)
+        Ok(())
     }
 }
 
@@ -327,7 +397,7 @@ fn replace(new: &KeyOfUpdate, delegator: &mut dyn Delegator) -> Result<(), Denie
 pub enum SupervisorError {
     /// a program that cannot be started
     #[error("start pad-runner: {0}")]
-    Start(std::io::Error),
+    Start(io::Error),
     /// a path that cannot be told
     #[error("the path of the cache is no UTF-8")]
     Path,
@@ -336,7 +406,7 @@ pub enum SupervisorError {
     TooMany(usize),
     /// files that could not be passed
     #[error("pass files to pad-runner: {0}")]
-    Files(std::io::Error),
+    Files(io::Error),
     /// the stream
     #[error("pad-runner: {0}")]
     Wire(#[from] WireError),
@@ -349,6 +419,9 @@ pub enum SupervisorError {
     /// an output that cannot be
     #[error("pad-runner sends an output of {0} bytes, at most {MAX_SEALED_BYTES} are accepted")]
     TooLarge(u64),
+    /// an output that could not be taken
+    #[error("take an output: {0}")]
+    Output(io::Error),
     /// a frame that does not come here
     #[error("pad-runner sent a frame out of order")]
     Unexpected,
