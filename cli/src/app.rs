@@ -316,8 +316,9 @@ impl Sources {
         let compose =
             ComposeFile::read(self.compose.text.as_bytes(), &inputs).map_err(NoApp::Compose)?;
         let key_provider = key_provider(asked, &compose).map_err(NoApp::Other)?;
+        let pad_services = compose.pad_services();
         let name = compose.name.unwrap_or_else(|| name_of(&self.directory));
-        let bytes = NewApp { name: &name, key_provider, ..app }
+        let bytes = NewApp { name: &name, key_provider, pad_services: &pad_services, ..app }
             .generate()
             .hint(&place, "give the app a plain name with `name:` in the compose file");
         let bytes = bytes.map_err(NoApp::Other)?;
@@ -412,6 +413,7 @@ fn is_as_made(bytes: &[u8], settings: &AppCompose) -> bool {
         danger_host_readable_disk: settings.storage_fs == StorageFs::BtrfsPlain,
         allowed_envs: &settings.allowed_envs,
         owners: &settings.owners,
+        pad_services: &settings.pad_services,
         ..NewApp::of(&settings.name, &settings.docker_compose_file, &settings.files)
     };
     app.generate().is_ok_and(|made| made == bytes)

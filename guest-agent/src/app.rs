@@ -12,7 +12,7 @@ use containers::app::{App, AppSpec, AppState, Failure, FailureKind};
 use containers::container::Sockets;
 use protocol::app_compose::AppCompose;
 use protocol::digest::Sha256Digest;
-use protocol::handover::{DSTACK_SOCKET, TAPPD_SOCKET};
+use protocol::handover::{DSTACK_SOCKET, PAD_SOCKETS, TAPPD_SOCKET};
 use protocol::status::{Phase, Refusal, Report};
 use tokio::signal::unix::Signal;
 
@@ -123,7 +123,11 @@ fn spec(boot: &Boot, compose: ComposeFile, credentials: Credentials) -> AppSpec 
         data_dir: DATA.into(),
         log_dir: LOGS.into(),
         resolv_conf: RESOLV_CONF.into(),
-        sockets: Sockets { dstack: DSTACK_SOCKET.into(), tappd: TAPPD_SOCKET.into() },
+        sockets: Sockets {
+            dstack: DSTACK_SOCKET.into(),
+            tappd: TAPPD_SOCKET.into(),
+            pads: PAD_SOCKETS.into(),
+        },
         helper: HELPER.into(),
         limits: Limits::default(),
     }

@@ -4,6 +4,7 @@ use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
+use protocol::app_compose::MAX_PAD_SERVICES;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tokio::net::UnixListener;
 
@@ -11,6 +12,8 @@ use crate::memory::Memory;
 
 /// Bytes of the message that carries them; their content says nothing.
 const MESSAGE_BYTES: usize = 16;
+/// Descriptors of the message: memory, two sockets, and those for Pads.
+const MOST: usize = 3 + MAX_PAD_SERVICES;
 
 /// Descriptors of init.
 #[derive(Debug)]
@@ -19,6 +22,9 @@ pub struct Inherited {
     pub dstack: UnixListener,
     /// Mounted as `/var/run/tappd.sock`.
     pub tappd: UnixListener,
+    /// Mounted as `/run/dstyx/pads.sock`, for each service of the measured file's `pad_services` in
+    /// their order.
+    pub pads: Vec<UnixListener>,
     /// What earlier agents of this boot kept.
     pub memory: Memory,
 }
@@ -30,7 +36,7 @@ impl Inherited {
     }
 
     fn from_message(channel: &impl AsFd) -> io::Result<Self> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut text = [0; MESSAGE_BYTES];
         recvmsg(
@@ -45,16 +51,17 @@ impl Inherited {
                 carried.extend(descriptors);
             }
         }
-        match <[OwnedFd; 3]>::try_from(carried) {
-            Ok([dstack, tappd, memory]) => {
-                let memory = Memory::new(memory).map_err(io::Error::other)?;
-                Ok(Self { dstack: listener(dstack)?, tappd: listener(tappd)?, memory })
-            }
-            Err(other) => Err(io::Error::other(format!(
-                "{} descriptors were handed over, expected two sockets and memory",
-                other.len()
-            ))),
-        }
+        let found = carried.len();
+        let mut carried = carried.into_iter();
+        let (Some(memory), Some(dstack), Some(tappd)) =
+            (carried.next(), carried.next(), carried.next())
+        else {
+            let what = format!("{found} descriptors were handed over, expected memory and sockets");
+            return Err(io::Error::other(what));
+        };
+        let memory = Memory::new(memory).map_err(io::Error::other)?;
+        let pads = carried.map(listener).collect::<io::Result<_>>()?;
+        Ok(Self { dstack: listener(dstack)?, tappd: listener(tappd)?, pads, memory })
     }
 }
 
@@ -78,7 +85,7 @@ mod tests {
     use crate::memory::{DiskState, SEALS};
 
     #[tokio::test]
-    async fn two_sockets_and_memory_are_taken_over_and_nothing_else_is() {
+    async fn memory_and_sockets_are_taken_over_and_nothing_else_is() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a");
         let [a, b] = [path.clone(), directory.path().join("b")]
@@ -88,22 +95,23 @@ mod tests {
                 .unwrap()
         };
         let send = |to: &OwnedFd, carried: &[std::os::fd::BorrowedFd<'_>]| {
-            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
             let mut ancillary = SendAncillaryBuffer::new(&mut space);
             assert!(ancillary.push(SendAncillaryMessage::ScmRights(carried)));
             sendmsg(to, &[IoSlice::new(b"sockets")], &mut ancillary, SendFlags::empty()).unwrap();
         };
         let (ours, theirs) = pair();
         let memory = descriptor(SEALS);
-        send(&ours, &[a.as_fd(), b.as_fd(), memory.as_fd()]);
+        send(&ours, &[memory.as_fd(), a.as_fd(), b.as_fd(), b.as_fd()]);
         let sockets = Inherited::from_message(&theirs).unwrap();
+        assert_eq!(sockets.pads.len(), 1);
         assert_eq!(sockets.memory.read().unwrap().disk, DiskState::Closed);
         let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
         sockets.dstack.accept().await.unwrap();
         let (ours, theirs) = pair();
-        send(&ours, &[a.as_fd(), b.as_fd()]);
+        send(&ours, &[memory.as_fd(), a.as_fd()]);
         let refused = Inherited::from_message(&theirs).unwrap_err().to_string();
-        assert!(refused.contains("expected two sockets and memory"), "{refused}");
+        assert!(refused.contains("expected memory and sockets"), "{refused}");
         let (ours, theirs) = pair();
         send(&ours, &[a.as_fd(), b.as_fd(), a.as_fd()]);
         assert!(Inherited::from_message(&theirs).is_err());

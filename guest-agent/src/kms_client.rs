@@ -15,7 +15,8 @@ use channel::{ChannelError, Judge, Party, Settings, Side, TlsKey};
 use protocol::channel::{ALPN_KMS, RefusalCode, Role};
 use protocol::error::chain;
 use protocol::kms::{
-    Address, GetTimeRequest, GetTimeResponse, HELD_STATUS, KmsService, SUPERSEDED_STATUS,
+    Address, GetTimeRequest, GetTimeResponse, HELD_STATUS, KmsService, QUOTA_STATUS,
+    SUPERSEDED_STATUS,
 };
 use protocol::prpc::Message;
 use protocol::status::{Phase, Refusal};
@@ -57,6 +58,9 @@ pub enum KmsError {
     /// what answers refuses this guest before it proves what it is
     #[error("what answers at the KMS's address refuses this guest: {0}")]
     TurnedAway(String),
+    /// a quota of Pads has no use left
+    #[error("a quota has no use left: {0}")]
+    UsedUp(String),
     /// a later boot of this instance has opened its disk
     #[error("the KMS says that a later boot of this instance has opened its disk: {0}")]
     Superseded(String),
@@ -81,7 +85,7 @@ impl KmsError {
         match self {
             Self::NoAddress | Self::Away(_) => Refusal::KmsAway,
             Self::Foreign(_) => Refusal::KmsForeign,
-            Self::Refused(_) | Self::TurnedAway(_) => Refusal::KmsRefused,
+            Self::Refused(_) | Self::TurnedAway(_) | Self::UsedUp(_) => Refusal::KmsRefused,
             Self::Superseded(_) => Refusal::Superseded,
             Self::Held(_) => Refusal::DiskHeld,
             Self::Outdated(_) => Refusal::KmsOutdated,
@@ -110,6 +114,7 @@ impl KmsError {
         match error {
             CallError::Refused { status: SUPERSEDED_STATUS, text } => Self::Superseded(text),
             CallError::Refused { status: HELD_STATUS, text } => Self::Held(text),
+            CallError::Refused { status: QUOTA_STATUS, text } => Self::UsedUp(text),
             CallError::Refused { status: 400..=499, text } => Self::Refused(text),
             other => Self::Away(chain(&other)),
         }
@@ -126,8 +131,34 @@ pub trait JudgesKms: Judge {
     ) -> impl Future<Output = Result<(), String>> + Send;
 }
 
+/// In whose name a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Voice {
+    /// The agent, for the guest.
+    Agent,
+    /// The middleware of Pads, for runs.
+    Pads,
+}
+
+impl Voice {
+    fn role(self) -> Role {
+        match self {
+            Self::Agent => Role::Agent,
+            Self::Pads => Role::Pads,
+        }
+    }
+
+    fn service(self) -> KmsService {
+        match self {
+            Self::Agent => KmsService::Guest,
+            Self::Pads => KmsService::Middleware,
+        }
+    }
+}
+
 /// The KMS, as this guest reaches it; what it must be, `J` judges.
 pub struct KmsClient<J: JudgesKms = PinnedKms> {
+    voice: Voice,
     addresses: Vec<Address>,
     party: Party<AgentProof, J>,
     caller: Mutex<Option<Caller<J::Peer>>>,
@@ -146,31 +177,38 @@ impl KmsClient {
     /// # Errors
     /// If the system gives no randomness for a key.
     pub fn new(
+        voice: Voice,
         urls: &[String],
         pinned: PinnedKms,
         proof: AgentProof,
         reports: Reports,
     ) -> Result<Self, KmsError> {
-        Self::judged_by(urls, pinned, proof, reports)
+        Self::judged_by(voice, urls, pinned, proof, reports)
+    }
+
+    /// The time in seconds since 1970: this guest's clock, but never before a time that the KMS had.
+    pub fn now_secs(&self) -> u64 {
+        self.party.judge.now_secs()
     }
 }
 
 impl<J: JudgesKms> KmsClient<J> {
     /// The same with any judge of what answers.
     pub(crate) fn judged_by(
+        voice: Voice,
         urls: &[String],
         judge: J,
         proof: AgentProof,
         reports: Reports,
     ) -> Result<Self, KmsError> {
-        let settings = Settings { own: Role::Agent, side: Side::Client { server: Role::App } };
+        let settings = Settings { own: voice.role(), side: Side::Client { server: Role::App } };
         let (attester, judge) = (Arc::new(proof), Arc::new(judge));
         let party = Party { settings, alpn: ALPN_KMS, key: TlsKey::generate()?, attester, judge };
         let understood = |url: &String| {
             Address::parse(url).inspect_err(|error| tracing::warn!("kms_urls: {error}")).ok()
         };
         let addresses = urls.iter().filter_map(understood).collect();
-        Ok(Self { addresses, party, caller: Mutex::default(), reports })
+        Ok(Self { voice, addresses, party, caller: Mutex::default(), reports })
     }
 
     /// Makes one call, on the connection that there is or on a new one.
@@ -196,7 +234,7 @@ impl<J: JudgesKms> KmsClient<J> {
     ) -> Result<R, Round> {
         let mut caller = self.caller.lock().await;
         if let Some(open) = caller.as_mut().filter(|caller| !caller.is_closed()) {
-            match answer(open, method, arguments).await {
+            match answer(self.voice, open, method, arguments).await {
                 Err(KmsError::Away(reason)) => tracing::info!("the KMS is asked anew: {reason}"),
                 answered => return answered.map_err(Round::of),
             }
@@ -206,7 +244,7 @@ impl<J: JudgesKms> KmsClient<J> {
         for address in &self.addresses {
             let called = async {
                 let mut opened = self.open(address).await?;
-                let answered = answer(&mut opened, method, arguments).await;
+                let answered = answer(self.voice, &mut opened, method, arguments).await;
                 Ok((opened, answered))
             };
             let error = match called.await {
@@ -282,7 +320,8 @@ impl<J: JudgesKms> KmsClient<J> {
 
     /// Asks for the KMS's time, and judges it again at that time.
     async fn hold_at_its_time(&self, opened: &mut Caller<J::Peer>) -> Result<(), KmsError> {
-        let told: GetTimeResponse = answer(opened, "GetTime", &GetTimeRequest {}).await?;
+        let told: GetTimeResponse =
+            answer(self.voice, opened, "GetTime", &GetTimeRequest {}).await?;
         let rests_on = told.source().map_err(|error| KmsError::Away(error.to_string()))?;
         let now_secs = told.time_ms / 1000;
         let held = self.party.judge.judge_at(opened.peer(), now_secs).await;
@@ -293,11 +332,12 @@ impl<J: JudgesKms> KmsClient<J> {
 }
 
 async fn answer<P, A: Message, R: Message>(
+    voice: Voice,
     caller: &mut Caller<P>,
     method: &'static str,
     arguments: &A,
 ) -> Result<R, KmsError> {
-    caller.call(KmsService::Guest, method, arguments).await.map_err(KmsError::of_call)
+    caller.call(voice.service(), method, arguments).await.map_err(KmsError::of_call)
 }
 
 /// What all addresses said to one call.
@@ -332,7 +372,7 @@ impl Round {
             KmsError::TurnedAway(_) => 4,
             KmsError::Outdated(_) => 5,
             KmsError::Held(_) => 6,
-            KmsError::Refused(_) => 7,
+            KmsError::Refused(_) | KmsError::UsedUp(_) => 7,
             KmsError::Superseded(_) => 8,
         };
         self.silent |= matches!(error, KmsError::Away(_));

@@ -4,7 +4,7 @@
 //! Init has measured the app before this program starts, and starts it again when it ends; every
 //! phase here can therefore be entered twice without being recorded twice. It holds the keys that a
 //! KMS released, and logs no secret. Who speaks to it over the network is the attacker, and so is a
-//! container on one of its two sockets: requests are bounded in size, number and time, and quotes
+//! container on one of its sockets: requests are bounded in size, number and time, and quotes
 //! are made one at a time.
 
 #![deny(unsafe_code)]
@@ -21,6 +21,7 @@ mod keys;
 mod kms_client;
 mod memory;
 mod owners;
+mod pads;
 mod quotes;
 mod reports;
 #[allow(unsafe_code)]
@@ -37,7 +38,7 @@ use nix::sys::signal::SigSet;
 use protocol::handover::AGENT_PORT;
 use protocol::prpc::guest::Service;
 use protocol::status::{Phase, Refusal};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use zeroizing_alloc::ZeroAlloc;
@@ -51,6 +52,7 @@ use crate::http::Port;
 use crate::inherited::Inherited;
 use crate::memory::Memory;
 use crate::owners::OwnerPort;
+use crate::pads::PadsError;
 use crate::quotes::QuoteDesk;
 use crate::reports::Reports;
 use crate::upgrade::{OnTrial, UpgradeError, Verdict};
@@ -88,6 +90,9 @@ enum AgentError {
     /// a phase of the boot
     #[error(transparent)]
     Phase(#[from] PhaseError),
+    /// Pads
+    #[error(transparent)]
+    Pads(#[from] PadsError),
 }
 
 async fn run() -> Result<(), AgentError> {
@@ -127,7 +132,10 @@ async fn run() -> Result<(), AgentError> {
         }
     };
     let app = app::start(boot);
-    let mut tasks = serve(boot, desk, &app, Ports { public, owners }, inherited);
+    let Inherited { dstack, tappd, pads, .. } = inherited;
+    let sockets = [(dstack, Service::DstackGuest), (tappd, Service::Tappd)];
+    let mut tasks = serve(boot, &desk, &app, Ports { public, owners }, sockets);
+    pads::serve(boot, desk, &reports, Path::new(app::DATA), pads, &mut tasks)?;
     let failed = tokio::select! {
         () = app::watch(&app, &reports, &mut stop) => None,
         failed = not_upgraded(on_trial, &app) => Some(failed),
@@ -223,29 +231,26 @@ struct Ports {
 /// Answers on the ports and on the sockets of containers, until the tasks are ended.
 fn serve(
     boot: &Boot,
-    desk: Arc<QuoteDesk>,
+    desk: &Arc<QuoteDesk>,
     app: &App,
     ports: Ports,
-    inherited: Inherited,
+    sockets: [(UnixListener, Service); 2],
 ) -> JoinSet<()> {
-    let api = Arc::new(Api::new(boot, Arc::clone(&desk)));
+    let api = Arc::new(Api::new(boot, Arc::clone(desk)));
     let port = |boot: &Boot| {
-        let (desk, api) = (Arc::clone(&desk), Arc::clone(&api));
+        let (desk, api) = (Arc::clone(desk), Arc::clone(&api));
         Arc::new(Port::new(boot, desk, api, app.clone(), app::LOGS.into()))
     };
-    let socket = |service| Arc::new(Socket::new(Arc::clone(&api), service));
     let mut servers = JoinSet::new();
     servers.spawn(service::serve(ports.public, port(boot), http::MAX_CONNECTIONS));
     if let Some(owners) = ports.owners {
         let seen = port(&owners::as_seen_by_owners(boot));
-        servers.spawn(owners.serve(boot, Arc::clone(&desk), seen));
+        servers.spawn(owners.serve(boot, Arc::clone(desk), seen));
     }
-    servers.spawn(service::serve(
-        inherited.dstack,
-        socket(Service::DstackGuest),
-        socket::MAX_CONNECTIONS,
-    ));
-    servers.spawn(service::serve(inherited.tappd, socket(Service::Tappd), socket::MAX_CONNECTIONS));
+    for (listener, service) in sockets {
+        let socket = Arc::new(Socket::new(Arc::clone(&api), service));
+        servers.spawn(service::serve(listener, socket, socket::MAX_CONNECTIONS));
+    }
     servers
 }
 

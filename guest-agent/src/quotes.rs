@@ -44,7 +44,7 @@ pub enum QuoteError {
         expected: &'static str,
     },
     /// a channel on which the agent is not itself
-    #[error("the agent proves itself on channels in its own role only, not as {0:?}")]
+    #[error("the agent proves itself on channels in its own roles only, not as {0:?}")]
     Role(protocol::channel::Role),
     /// too many are asking
     #[error("{MAX_WAITING} requests for quotes are waiting already")]
@@ -112,9 +112,11 @@ impl QuoteDesk {
         self.quote(Asker::Anybody, report_data::evidence(nonce)).await
     }
 
-    /// A quote by which the agent proves itself on the channel of `binding`.
+    /// A quote by which the agent proves itself on the channel of `binding`: as the guest's agent, or
+    /// as the middleware of Pads, whose process is its child and has no device.
     pub async fn quote_for_channel(&self, binding: &Binding) -> Result<Quoted, QuoteError> {
-        match binding.report_data().filter(|_| binding.own == protocol::channel::Role::Agent) {
+        use protocol::channel::Role::{Agent, Pads};
+        match binding.report_data().filter(|_| matches!(binding.own, Agent | Pads)) {
             Some(report_data) => self.quote(Asker::Agent, report_data).await,
             None => Err(QuoteError::Role(binding.own)),
         }

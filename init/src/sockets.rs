@@ -2,7 +2,7 @@
 //!
 //! A container has the socket's file mounted, and a mount stays with one file. Were the agent to
 //! listen by itself, its successor would make another file, and no container would ever reach it.
-//! So PID 1 listens, which never ends, and hands both sockets to each agent; who connects in
+//! So PID 1 listens, which never ends, and hands all sockets to each agent; who connects in
 //! between waits in the kernel's queue. PID 1 reads no byte from them.
 
 use std::fs::{self, DirBuilder, Permissions};
@@ -10,39 +10,42 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
 };
-use protocol::handover::{DSTACK_SOCKET, TAPPD_SOCKET};
+use protocol::handover::{DSTACK_SOCKET, PAD_SOCKETS, TAPPD_SOCKET};
 
 use crate::memory::AgentMemory;
 
 /// Any user of a container may ask; who has the file mounted decides.
 const MODE: u32 = 0o666;
 
-/// Both listening sockets.
+/// The listening sockets: both of dstack's interfaces, and those of services that may have programs
+/// run on Pads.
 #[derive(Debug)]
-pub struct Sockets([UnixListener; 2]);
+pub struct Sockets(Vec<UnixListener>);
 
 impl Sockets {
-    /// Makes the files where containers get them from.
-    pub fn open() -> io::Result<Self> {
-        Self::at([DSTACK_SOCKET, TAPPD_SOCKET].map(Path::new))
+    /// Makes the files where containers get them from; one for each of these services besides.
+    pub fn open(pad_services: &[String]) -> io::Result<Self> {
+        let of_service = |name| Path::new(PAD_SOCKETS).join(format!("{name}.sock"));
+        let both = [DSTACK_SOCKET, TAPPD_SOCKET].map(PathBuf::from);
+        Self::at(both.into_iter().chain(pad_services.iter().map(of_service)))
     }
 
-    fn at([dstack, tappd]: [&Path; 2]) -> io::Result<Self> {
-        Ok(Self([listen(dstack)?, listen(tappd)?]))
+    fn at(paths: impl IntoIterator<Item = PathBuf>) -> io::Result<Self> {
+        paths.into_iter().map(|path| listen(&path)).collect::<io::Result<_>>().map(Self)
     }
 
-    /// What becomes an agent's standard input: a socket with one message, which carries both
-    /// sockets in their order and then the agent's memory.
+    /// What becomes an agent's standard input: a socket with one message, which carries the agent's
+    /// memory and then the sockets in their order.
     pub fn for_agent(&self, memory: &AgentMemory) -> io::Result<OwnedFd> {
         let (ours, theirs) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
-        let [dstack, tappd] = self.0.each_ref().map(AsRawFd::as_raw_fd);
-        let carried: [RawFd; 3] = [dstack, tappd, memory.as_raw_fd()];
+        let sockets = self.0.iter().map(AsRawFd::as_raw_fd);
+        let carried: Vec<RawFd> = [memory.as_raw_fd()].into_iter().chain(sockets).collect();
         let message = [ControlMessage::ScmRights(&carried)];
         sendmsg::<()>(
             ours.as_raw_fd(),
@@ -77,7 +80,7 @@ mod tests {
     fn anybody_may_connect_and_waits_for_an_agent() {
         let directory = tempfile::tempdir().unwrap();
         let paths = ["api/dstack.sock", "api/tappd.sock"].map(|name| directory.path().join(name));
-        let sockets = Sockets::at([&paths[0], &paths[1]]).unwrap();
+        let sockets = Sockets::at(paths.clone()).unwrap();
         let mut client = UnixStream::connect(&paths[0]).unwrap();
         client.write_all(b"early").unwrap();
         assert_eq!(fs::metadata(&paths[1]).unwrap().permissions().mode() & 0o777, MODE);

@@ -64,12 +64,12 @@ pub fn run(networked: Networked) -> ! {
     }
 }
 
-fn supervise(Networked { network }: Networked) -> Result<(), Halt> {
+fn supervise(Networked { network, pad_services }: Networked) -> Result<(), Halt> {
     let internal = |errno: Errno| Halt::new(Phase::AgentStarted, Refusal::Internal, errno);
     let signals = signals::open().map_err(internal)?;
     agent::set_limits()
         .map_err(|error| Halt::new(Phase::AgentStarted, Refusal::Internal, error))?;
-    let sockets = Sockets::open()
+    let sockets = Sockets::open(&pad_services)
         .map_err(|error| Halt::new(Phase::AgentStarted, Refusal::Internal, error))?;
     let memory = AgentMemory::new()
         .map_err(|error| Halt::new(Phase::AgentStarted, Refusal::Internal, error))?;

@@ -17,6 +17,7 @@ mod files;
 mod keys;
 mod new;
 mod owners;
+mod pads;
 
 pub use differences::differences;
 pub use environment::EnvEnvelope;
@@ -27,6 +28,7 @@ pub use keys::{
 };
 pub use new::{NewApp, generate};
 pub use owners::MAX_OWNERS;
+pub use pads::MAX_PAD_SERVICES;
 
 /// Largest file: in base64 it fits a launch block with room for everything else.
 pub const MAX_BYTES: usize = 512 * 1024;
@@ -57,7 +59,7 @@ pub enum AppComposeError {
 }
 
 /// The file as written; field meanings are dstack's (`dstack-types`, `AppCompose`), the last
-/// eleven are dstyx's.
+/// twelve are dstyx's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[allow(missing_docs)] // one line a field would repeat the table in the module's source
@@ -137,6 +139,8 @@ pub struct RawAppCompose {
     pub insecure_registries: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub owners: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pad_services: Vec<String>,
 }
 
 /// What a guest runs: the file after every refusal.
@@ -172,6 +176,8 @@ pub struct AppCompose {
     pub insecure_registries: Vec<String>,
     /// Keys whose holders may read what is not public, ascending, each once.
     pub owners: Vec<Ed25519Key>,
+    /// Services that may have programs run on Pads, ascending, each once.
+    pub pad_services: Vec<String>,
     /// Hash of the exact bytes.
     pub hash: ComposeHash,
 }
@@ -207,6 +213,7 @@ pub fn parse(bytes: &[u8]) -> Result<AppCompose, AppComposeError> {
         env_envelope,
         insecure_registries: raw.insecure_registries,
         owners: owners::parse(&raw.owners)?,
+        pad_services: pads::parse(raw.pad_services)?,
         hash: ComposeHash::of(bytes),
     })
 }

@@ -23,6 +23,10 @@ pub const OWNER_PORT: u16 = 8091;
 pub const DSTACK_SOCKET: &str = "/run/dstyx/api/dstack.sock";
 /// The same of dstack's older interface, `/var/run/tappd.sock`.
 pub const TAPPD_SOCKET: &str = "/run/dstyx/api/tappd.sock";
+/// Directory of the sockets that services of the measured file's `pad_services` see as
+/// `/run/dstyx/pads.sock`: `SERVICE.sock` for each, so that the agent knows which one asks. Init
+/// listens on them in the order of the measured file.
+pub const PAD_SOCKETS: &str = "/run/dstyx/api/pads";
 
 /// Size of the memory that outlives an agent: init makes it empty and hands it, with both sockets,
 /// to each agent. Keys and what was released with them have room in it.

@@ -32,6 +32,7 @@ pub mod kms;
 pub mod launch;
 pub mod log_record;
 pub mod mr_config;
+pub mod pad_calls;
 pub mod prpc;
 pub mod quote;
 pub mod ra_tls;

@@ -287,7 +287,11 @@ mod tests {
             resolv_conf: String::new(),
             hosts: Vec::new(),
         };
-        let sockets = Sockets { dstack: "/dstack.sock".into(), tappd: "/tappd.sock".into() };
+        let sockets = Sockets {
+            dstack: "/dstack.sock".into(),
+            tappd: "/tappd.sock".into(),
+            pads: "/pads".into(),
+        };
         let [helper, run_dir, data_dir, log_dir] =
             ["/helper", "/run", "/data", "/log"].map(PathBuf::from);
         let launcher = Launcher { helper, run_dir, data_dir, log_dir, sockets };

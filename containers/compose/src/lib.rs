@@ -59,6 +59,7 @@ pub use refusal::{Cause, ComposeError, KeyPath, Refusal, Refusals};
 
 use field::{Field, Findings};
 use keys::TOP;
+use model::{AgentSocket, MountSource};
 
 /// Each service costs a process, a network namespace and an address; apps in the field have fewer
 /// than 20.
@@ -88,7 +89,23 @@ impl ComposeFile {
             danger_privileged: app.danger_privileged,
             ..Inputs::default()
         };
-        Self::read(app.docker_compose_file.as_bytes(), &inputs)
+        let file = Self::read(app.docker_compose_file.as_bytes(), &inputs)?;
+        let (found, expected) = (file.pad_services(), app.pad_services.clone());
+        if found == expected {
+            Ok(file)
+        } else {
+            Err(ComposeError::PadServices { found, expected })
+        }
+    }
+
+    /// The services that bind the socket for Pads, ascending: `pad_services` of the measured file.
+    pub fn pad_services(&self) -> Vec<String> {
+        let socket = MountSource::Socket(AgentSocket::Pads);
+        let binds = |service: &&Service| service.mounts.iter().any(|mount| mount.source == socket);
+        let mut names: Vec<_> =
+            self.services.iter().filter(binds).map(|service| service.name.clone()).collect();
+        names.sort();
+        names
     }
 
     /// Reads a compose file, refusing all that cannot be run as written.

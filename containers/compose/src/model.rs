@@ -276,6 +276,9 @@ pub enum AgentSocket {
     Dstack,
     /// `/var/run/tappd.sock`
     Tappd,
+    /// `/run/dstyx/pads.sock`, of which each service has its own; only for services that the
+    /// measured file names.
+    Pads,
 }
 
 /// How a service is connected.

@@ -1,6 +1,8 @@
 //! What a service mounts: `volumes` in both forms, `tmpfs`, `configs` and `secrets`; no target
 //! twice.
 
+use protocol::pad_calls;
+
 use super::app_directory;
 use super::data;
 use super::definitions::Definitions;
@@ -234,6 +236,9 @@ fn bind(
         }
         "/var/run/tappd.sock" | "/run/tappd.sock" => {
             return Some(MountSource::Socket(AgentSocket::Tappd));
+        }
+        pad_calls::SOCKET | "/var/run/dstyx/pads.sock" => {
+            return Some(MountSource::Socket(AgentSocket::Pads));
         }
         _ if DAEMON_SOCKETS.iter().any(|socket| bind.source.ends_with(socket)) => {
             let reason = "there is no container daemon in the guest";

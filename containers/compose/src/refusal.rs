@@ -349,4 +349,14 @@ pub enum ComposeError {
     /// the document asks for what cannot be run as written
     #[error("{0}")]
     Refused(Refusals),
+    /// other services are to have to do with Pads than the measured file names
+    #[error(
+        "/run/dstyx/pads.sock is bound by {found:?}, and pad_services of app-compose.json names {expected:?}"
+    )]
+    PadServices {
+        /// Services that bind the socket.
+        found: Vec<String>,
+        /// Services of the measured file.
+        expected: Vec<String>,
+    },
 }

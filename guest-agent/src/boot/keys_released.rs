@@ -15,7 +15,7 @@ use protocol::status::Phase;
 use super::{BootError, HandoverRead, PhaseError};
 use crate::disk::Opening;
 use crate::keys::{AppKeys, KeysError};
-use crate::kms_client::{AgentProof, KmsClient, KmsError, PinnedKms};
+use crate::kms_client::{AgentProof, KmsClient, KmsError, PinnedKms, Voice};
 use crate::memory::Memory;
 use crate::quotes::QuoteDesk;
 use crate::reports::Reports;
@@ -110,7 +110,8 @@ fn client(
         app_compose: read.app_compose.as_slice().into(),
     };
     let pinned = PinnedKms::new(id, read.app.kms_bounds);
-    let client = KmsClient::new(&read.handover.kms_urls, pinned, proof, reports.clone())?;
+    let client =
+        KmsClient::new(Voice::Agent, &read.handover.kms_urls, pinned, proof, reports.clone())?;
     Ok(Some(Arc::new(client)))
 }
 

@@ -75,7 +75,7 @@ impl PinnedKms {
 
     /// The time by which a KMS is judged first: this guest's clock, but never before a time that a
     /// KMS had.
-    fn now_secs(&self) -> u64 {
+    pub(super) fn now_secs(&self) -> u64 {
         let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let passed = *self.passed.lock().unwrap_or_else(PoisonError::into_inner);
         clock.max(passed.map_or(0, |(secs, since)| secs.saturating_add(since.elapsed().as_secs())))
@@ -156,7 +156,7 @@ mod tests {
     use crate::quotes::tests::desk;
 
     #[tokio::test]
-    async fn a_proof_is_bound_to_the_connection_by_the_agents_own_tag() {
+    async fn a_proof_is_bound_to_the_connection_by_a_tag_of_the_agents_own() {
         let directory = tempfile::tempdir().unwrap();
         let desk = Arc::new(desk(directory.path()));
         let proof =
@@ -167,7 +167,11 @@ mod tests {
         assert!(expected.as_bytes().starts_with(report_data::Role::Agent.tag()));
         assert_eq!(proved.event_log.len(), protocol::event_name::REQUIRED.len());
         assert!(proved.statement.is_empty());
-        for other in [Role::App, Role::Pads, Role::Unattested] {
+        let proved = proof.prove(&binding(Role::Pads)).await.unwrap();
+        let expected = binding(Role::Pads).report_data().unwrap();
+        assert_eq!(proved.quote[48..], expected.0);
+        assert!(expected.as_bytes().starts_with(report_data::Role::Pads.tag()));
+        for other in [Role::App, Role::Unattested] {
             assert!(proof.prove(&binding(other)).await.is_err(), "{other:?}");
         }
     }

@@ -176,7 +176,7 @@ pub fn client(
         app_compose: b"{}".to_vec().into(),
     };
     let reports = Reports::to_file(file.try_clone().unwrap());
-    (KmsClient::judged_by(urls, Says(verdict), proof, reports).unwrap(), file)
+    (KmsClient::judged_by(Voice::Agent, urls, Says(verdict), proof, reports).unwrap(), file)
 }
 
 async fn anchor(client: &KmsClient<Says>) -> Result<u64, KmsError> {
@@ -354,7 +354,7 @@ async fn a_second_connection_elsewhere_carries_no_request() {
     };
     let reports = Reports::to_file(tempfile::tempfile().unwrap());
     let judge = FirstOnly(AtomicU32::new(0));
-    let client = KmsClient::judged_by(&[url], judge, proof, reports).unwrap();
+    let client = KmsClient::judged_by(Voice::Agent, &[url], judge, proof, reports).unwrap();
     let request = AnchorRequest { open_counter: 1, generation: 2, epoch: 0, last: false };
     let first: AnchorResponse = client.call("Anchor", &request).await.unwrap();
     assert_eq!(first.anchor, 1);

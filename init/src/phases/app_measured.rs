@@ -24,7 +24,10 @@ use crate::status;
 
 /// Holding one says: RTMR3 holds the app's events up to `boot-mr-done`, MRCONFIGID does not
 /// contradict them, and the handover is written.
-pub struct AppMeasured(());
+pub struct AppMeasured {
+    /// The services that get a socket for Pads.
+    pub pad_services: Vec<String>,
+}
 
 impl AppMeasured {
     /// Extends the app's identity and hands over to the agent.
@@ -40,7 +43,7 @@ impl AppMeasured {
         write_private(Path::new(handover::PATH), &file)
             .map_err(|error| halt(Refusal::Internal, format!("{}: {error}", handover::PATH)))?;
         status::reached(Phase::AppMeasured);
-        Ok(Self(()))
+        Ok(Self { pad_services: app.pad_services })
     }
 }
 

@@ -15,15 +15,17 @@ use crate::status;
 pub struct Networked {
     /// The lease, to be renewed as long as the guest runs.
     pub network: Network,
+    /// The services that get a socket for Pads.
+    pub pad_services: Vec<String>,
 }
 
 impl Networked {
     /// Brings the interfaces up and obtains the first lease, in bounded time.
-    pub fn enter(_: AppMeasured) -> Result<Self, Halt> {
+    pub fn enter(AppMeasured { pad_services }: AppMeasured) -> Result<Self, Halt> {
         let network = Network::configure().map_err(|error| {
             Halt::new(Phase::Networked, Refusal::NetworkFailed, error.to_string())
         })?;
         status::reached(Phase::Networked);
-        Ok(Self { network })
+        Ok(Self { network, pad_services })
     }
 }

@@ -29,6 +29,8 @@ pub struct NewApp<'a> {
     pub allowed_envs: &'a [String],
     /// See [`super::AppCompose::owners`].
     pub owners: &'a [Ed25519Key],
+    /// See [`super::AppCompose::pad_services`].
+    pub pad_services: &'a [String],
 }
 
 impl<'a> NewApp<'a> {
@@ -43,6 +45,7 @@ impl<'a> NewApp<'a> {
             danger_host_readable_disk: false,
             allowed_envs: &[],
             owners: &[],
+            pad_services: &[],
         }
     }
 
@@ -78,6 +81,9 @@ impl<'a> NewApp<'a> {
         if !self.owners.is_empty() {
             let keys: Vec<_> = self.owners.iter().map(Ed25519Key::to_string).collect();
             fields.insert("owners", keys.into());
+        }
+        if !self.pad_services.is_empty() {
+            fields.insert("pad_services", self.pad_services.into());
         }
         if !self.files.is_empty() {
             fields.insert("files", serde_json::json!(files::encode(self.files)));

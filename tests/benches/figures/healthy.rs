@@ -78,7 +78,11 @@ impl Stage<'_> {
             data_dir: part("data"),
             log_dir: part("log"),
             resolv_conf: part("resolv.conf"),
-            sockets: Sockets { dstack: part("dstack.sock"), tappd: part("tappd.sock") },
+            sockets: Sockets {
+                dstack: part("dstack.sock"),
+                tappd: part("tappd.sock"),
+                pads: part("pads"),
+            },
             helper: self.helper.clone(),
             limits: Limits::default(),
         };

@@ -149,7 +149,11 @@ impl Ours {
             run_dir: part("run"),
             data_dir: part("data"),
             log_dir: part("log"),
-            sockets: Sockets { dstack: part("dstack.sock"), tappd: part("tappd.sock") },
+            sockets: Sockets {
+                dstack: part("dstack.sock"),
+                tappd: part("tappd.sock"),
+                pads: part("pads"),
+            },
         };
         let compose = ComposeFile::read(text.as_bytes(), &Inputs::default()).unwrap();
         Self { launcher, compose, image, resolv_conf: part("resolv.conf") }

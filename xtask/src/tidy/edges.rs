@@ -58,6 +58,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "container-images",
             "container-helper",
             "containers",
+            "pad-format",
+            "pad-pipeline",
+            "pad-run",
+            "pad-supervisor",
         ],
     ),
     (

@@ -141,13 +141,17 @@ impl Planner<'_> {
                 self.bind(target, Bind::Path(path), &file)
             }
             MountSource::Socket(socket) => {
+                let sockets = &self.launcher.sockets;
                 let path = match socket {
-                    AgentSocket::Dstack => &self.launcher.sockets.dstack,
-                    AgentSocket::Tappd => &self.launcher.sockets.tappd,
+                    AgentSocket::Dstack => sockets.dstack.clone(),
+                    AgentSocket::Tappd => sockets.tappd.clone(),
+                    AgentSocket::Pads => {
+                        sockets.pads.join(format!("{}.sock", self.container.service.name))
+                    }
                 };
                 self.bind(
                     target,
-                    Bind::Path(path.clone()),
+                    Bind::Path(path),
                     &["bind", access, "nosuid", "noexec", "nodev", "private"],
                 )
             }

@@ -147,7 +147,11 @@ fn spec_of(directory: &Path, compose: ComposeFile, mirrors: Vec<Mirror>) -> AppS
         data_dir: directory("data"),
         log_dir: directory("log"),
         resolv_conf: directory("resolv.conf"),
-        sockets: Sockets { dstack: directory("dstack.sock"), tappd: directory("tappd.sock") },
+        sockets: Sockets {
+            dstack: directory("dstack.sock"),
+            tappd: directory("tappd.sock"),
+            pads: directory("pads"),
+        },
         helper: env!("CARGO_BIN_EXE_container-helper").into(),
         limits: Limits::default(),
     }
