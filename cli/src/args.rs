@@ -16,8 +16,8 @@ pub use kms::{
 };
 pub use pad::{
     Pad, PadAudit, PadComponent, PadEngine, PadEnrol, PadEnrolFile, PadInspect, PadJoint,
-    PadKeygen, PadOpen, PadPack, PadPolicy, PadPush, PadRecord, PadRevoke, PadRun, PadUpdate,
-    ShownPolicy,
+    PadKeygen, PadOpen, PadPack, PadPolicy, PadPush, PadRecord, PadResult, PadRevoke, PadRun,
+    PadSign, PadUpdate, ShownPolicy,
 };
 pub use up::{Down, Up};
 

@@ -9,6 +9,7 @@ pub mod policies;
 pub mod progress;
 pub mod quotas;
 pub mod record;
+pub mod run_owner;
 pub mod runner;
 pub mod sealed;
 pub mod statements;

@@ -33,6 +33,10 @@ pub enum Pad {
     Update(PadUpdate),
     /// Run a program on Pads on this machine, for its author: nothing is proved.
     Run(PadRun),
+    /// Sign a run of a program in a guest, as its owner.
+    Sign(PadSign),
+    /// Open a result in plain of a run in a guest.
+    Result(PadResult),
     /// Show what a custodian may read of the record of a local run.
     Record(PadRecord),
     /// Make a program for the sandbox of a WebAssembly module.
@@ -270,6 +274,53 @@ pub struct PadRun {
     /// The program pad-runner; by default the one beside dstyx, or that of a checkout.
     #[arg(long, value_name = "FILE")]
     pub runner: Option<PathBuf>,
+}
+
+/// Options of `pad sign`.
+#[derive(Debug, Args)]
+pub struct PadSign {
+    /// The program: a component of the world `consumer`.
+    pub program: PathBuf,
+    /// The Pads, in their order.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub pad: Vec<PathBuf>,
+    /// Plain input for the program.
+    #[arg(long, value_name = "FILE")]
+    pub plain: Option<PathBuf>,
+    /// The run id that the guest drew, 32 hex digits.
+    #[arg(long, value_name = "HEX")]
+    pub run: String,
+    /// What stands for the guest, 64 hex digits; compare it with the guest's evidence.
+    #[arg(long, value_name = "HEX")]
+    pub exporter: String,
+    /// Private keys of the program's owner; again for each member.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub owner: Vec<PathBuf>,
+    /// The owner's public file, if it is a custodian of several.
+    #[arg(long, value_name = "FILE")]
+    pub owner_custodian: Option<PathBuf>,
+    /// File to write.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// Options of `pad result`.
+#[derive(Debug, Args)]
+pub struct PadResult {
+    /// The result, as it left the run.
+    pub file: PathBuf,
+    /// The run id, 32 hex digits.
+    #[arg(long, value_name = "HEX")]
+    pub run: String,
+    /// Private keys of the program's owner; again for each member.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub owner: Vec<PathBuf>,
+    /// The owner's public file, if it is a custodian of several.
+    #[arg(long, value_name = "FILE")]
+    pub owner_custodian: Option<PathBuf>,
+    /// File to write, for this user alone.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
 }
 
 /// Options of `pad record`.

@@ -15,6 +15,7 @@ use crate::pad::keys::MemberKeys;
 mod component;
 mod custodians;
 mod delegated;
+mod guest;
 mod inspect;
 mod open;
 mod pack;
@@ -40,6 +41,8 @@ pub fn run(verb: &Pad, output: &Output) -> Outcome<ExitCode> {
         Pad::Open(options) => open::run(options, output),
         Pad::Update(options) => update::run(options, output),
         Pad::Run(options) => run::run(options, output),
+        Pad::Sign(options) => guest::sign(options, output),
+        Pad::Result(options) => guest::result(options, output),
         Pad::Record(options) => record::run(options, output),
         Pad::Component(options) => component::run(options, output),
         Pad::Engine(options) => component::engine(options, output),

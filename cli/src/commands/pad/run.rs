@@ -9,35 +9,30 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+use pad_format::SealedPad;
 use pad_format::enrolment::{self, SignedEnrolment};
 use pad_format::run::{Run, RunId};
-use pad_format::sealed::{self as sealing, Purpose};
-use pad_format::{Custodian, SealedPad};
-use pad_pipeline::output::result_subject;
 use pad_run::Limits;
 use pad_supervisor::{Job, Output as Left};
 use protocol::digest::Sha256Digest;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::{members, shown};
+use super::shown;
 use crate::args::PadRun;
 use crate::clock::now_secs;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::output::{Output, named, note};
-use crate::pad::custodian::Public;
 use crate::pad::data_key::DataKeyFile;
-use crate::pad::keys::{MemberKeys, signed_by};
 use crate::pad::local::{Kept, LocalDelegator};
 use crate::pad::quotas::Quotas;
+use crate::pad::run_owner::RunOwner;
 use crate::pad::{policies, runner, sealed};
 use crate::{files, new_file, private};
 
 /// In place of the keying material of an owner's channel, so that no signature for a local run is
 /// one for a channel.
 const EXPORTER: [u8; 32] = *b"dstyx pad run: there is no chann";
-/// How long the owner's signature holds.
-const VALIDITY_SECS: u64 = 600;
 /// Largest plain input.
 const MAX_PLAIN_BYTES: u64 = 64 << 20;
 /// Largest result that is printed.
@@ -47,17 +42,11 @@ const MODE: u32 = 0o644;
 /// Exit status of a run of which something was refused.
 const REFUSED: u8 = 1;
 
-/// Who signs the run.
-struct Owner {
-    custodian: Custodian,
-    members: Vec<MemberKeys>,
-}
-
 /// Does what was asked for.
 pub fn run(options: &PadRun, output: &Output) -> Outcome<ExitCode> {
     note("a local run proves nothing: no guest, no attested delegator; it is for authors");
     let now = options.at.map_or_else(now_secs, Ok)?;
-    let owner = owner(options)?;
+    let owner = RunOwner::load(&options.owner, options.owner_custodian.as_ref())?;
     let keys = options.pad.iter().map(|pad| DataKeyFile::load(&DataKeyFile::beside(pad)));
     let keys = keys.collect::<Outcome<Vec<_>>>()?;
     let mut supervisor = runner::start(options.runner.as_deref())?;
@@ -99,22 +88,8 @@ pub fn run(options: &PadRun, output: &Output) -> Outcome<ExitCode> {
     Ok(if is_refused { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS })
 }
 
-fn owner(options: &PadRun) -> Outcome<Option<Owner>> {
-    let members = members(&options.owner)?;
-    let custodian = match (&options.owner_custodian, members.as_slice()) {
-        (Some(file), _) => Public::load(file)?.custodian,
-        (None, []) => return Ok(None),
-        (None, [one]) => one.custodian(),
-        (None, _) => {
-            let what = "several keys sign for a custodian of several";
-            return Err(Failure::new(what, "name its public file with --owner-custodian"));
-        }
-    };
-    Ok(Some(Owner { custodian, members }))
-}
-
 /// Everything that the run is made of, with the owner's signature over it.
-fn job(options: &PadRun, owner: Option<&Owner>, id: RunId, now: u64) -> Outcome<Job> {
+fn job(options: &PadRun, owner: Option<&RunOwner>, id: RunId, now: u64) -> Outcome<Job> {
     let mut pads = Vec::new();
     let mut digests = Vec::new();
     for pad in &options.pad {
@@ -131,11 +106,7 @@ fn job(options: &PadRun, owner: Option<&Owner>, id: RunId, now: u64) -> Outcome<
         pads: digests,
         plain_input: plain.as_ref().map(|plain| Sha256Digest::of(plain)),
     };
-    let not_after = now + VALIDITY_SECS;
-    let signed = owner.map(|Owner { custodian, members }| {
-        let signatures = signed_by(members, &run.signed_bytes(&custodian.id(), not_after));
-        run.signed(custodian.clone(), not_after, signatures).to_bytes()
-    });
+    let signed = owner.map(|owner| owner.signed(&run, now));
     let engines = options.engine.iter().map(|file| sealed::open_file(file));
     let parties = options.enrolment.iter().map(|file| {
         let bytes = files::read_bounded(file, enrolment::MAX_BYTES as u64)?;
@@ -163,13 +134,13 @@ fn write(
     left: &Left,
     out: &Path,
     kept: &mut Vec<Kept>,
-    owner: Option<&Owner>,
+    owner: Option<&RunOwner>,
     run: &RunId,
 ) -> Outcome<Value> {
     match left {
         Left::Pad(bytes) => write_pad(&out.join(format!("output-{number}.pad")), bytes, kept),
         Left::Plain(sealed) => {
-            let opened = owner.and_then(|owner| opened(owner, run, sealed));
+            let opened = owner.and_then(|owner| owner.opened(run, sealed));
             let Some(plain) = opened else {
                 let file = out.join(format!("output-{number}.sealed"));
                 new_file::write_new(&file, MODE, sealed)?;
@@ -200,15 +171,6 @@ fn write_pad(file: &Path, bytes: &[u8], kept: &mut Vec<Kept>) -> Outcome<Value> 
         "kind": "Pad", "file": file, "key": key_file, "pad_id": metadata.pad_id.to_string(),
         "digest": digest.0, "custodian": metadata.custodian.0,
     }))
-}
-
-/// The result in plain, if one of the owner's members has the key of its enrolment.
-fn opened(owner: &Owner, run: &RunId, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let about = result_subject(&run.0, &owner.custodian.id());
-    let open = |member: &MemberKeys| {
-        sealing::open(&member.results(), Purpose::Result, &about, sealed).ok()
-    };
-    owner.members.iter().find_map(open)
 }
 
 fn left_text(left: &Value) -> String {
