@@ -45,6 +45,25 @@ pub fn post_form(
     exchange(host, &request)
 }
 
+/// Status and body of any request, whose answer may take so long.
+///
+/// # Errors
+/// If nobody answers in HTTP.
+pub fn send(
+    host: impl ToSocketAddrs,
+    method: &str,
+    path: &str,
+    body: &[u8],
+    timeout: Duration,
+) -> std::io::Result<(u16, Vec<u8>)> {
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: guest\r\nConnection: close\r\nContent-Length: {length}\r\n\
+         Content-Type: application/json\r\n\r\n"
+    );
+    exchange_within(host, &[head.as_bytes(), body].concat(), timeout)
+}
+
 /// Status and body of `GET path`.
 ///
 /// # Errors
@@ -60,9 +79,17 @@ pub fn answer(
 
 /// Sends one request and reads until the guest closes.
 fn exchange(host: impl ToSocketAddrs, request: &str) -> std::io::Result<(u16, Vec<u8>)> {
+    exchange_within(host, request.as_bytes(), TIMEOUT)
+}
+
+fn exchange_within(
+    host: impl ToSocketAddrs,
+    request: &[u8],
+    timeout: Duration,
+) -> std::io::Result<(u16, Vec<u8>)> {
     let mut stream = TcpStream::connect(host)?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.write_all(request.as_bytes())?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.write_all(request)?;
     let mut reply = Vec::new();
     stream.read_to_end(&mut reply)?;
     let end = reply.windows(4).position(|window| window == b"\r\n\r\n");

@@ -22,6 +22,8 @@ mod failover;
 mod hosts;
 #[path = "kms/notes.rs"]
 mod notes;
+#[path = "kms/pads.rs"]
+mod pads;
 #[path = "kms/policy.rs"]
 mod policy;
 #[path = "kms/power_cuts.rs"]
@@ -71,6 +73,10 @@ fn main() -> ExitCode {
         trial(
             "dstack's SDKs have keys and a sealed environment, and seal one for an app whose rows in PostgreSQL survive power cuts",
             sdks_have_keys_and_rows_last,
+        ),
+        trial(
+            "a service that the measured file names has programs run on Pads whose keys a KMS keeps, within their policies",
+            pads::are_run_on_by_the_service_that_is_named,
         ),
         trial(
             "sectors of a kept disk that are changed, older or another branch's give errors, and never other data",
