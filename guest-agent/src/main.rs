@@ -135,7 +135,7 @@ async fn run() -> Result<(), AgentError> {
     let Inherited { dstack, tappd, pads, .. } = inherited;
     let sockets = [(dstack, Service::DstackGuest), (tappd, Service::Tappd)];
     let mut tasks = serve(boot, &desk, &app, Ports { public, owners }, sockets);
-    pads::serve(boot, desk, &reports, Path::new(app::DATA), pads, &mut tasks)?;
+    pads::serve((boot, &app), desk, &reports, Path::new(app::DATA), pads, &mut tasks)?;
     let failed = tokio::select! {
         () = app::watch(&app, &reports, &mut stop) => None,
         failed = not_upgraded(on_trial, &app) => Some(failed),

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use containers::app::App;
 use hkdf::Hkdf;
 use protocol::pad_calls;
 use sha2::Sha256;
@@ -71,6 +72,8 @@ pub enum PadsError {
 /// What the sockets of all services share.
 struct Shared {
     runner: Runner,
+    /// Whose services may be programs.
+    app: App,
     exporter: [u8; 32],
     kms: Option<Arc<KmsClient>>,
     /// Whether what is written outlives the guest.
@@ -91,7 +94,7 @@ impl Shared {
 /// # Errors
 /// If the data disk cannot be used, or init handed over other sockets.
 pub fn serve(
-    boot: &Boot,
+    (boot, app): (&Boot, &App),
     desk: Arc<QuoteDesk>,
     reports: &Reports,
     data: &Path,
@@ -119,6 +122,7 @@ pub fn serve(
     let bench = Bench::new(delegators, (PathBuf::from(&code), key));
     let shared = Arc::new(Shared {
         runner: Runner::start(bench).map_err(setup("the thread of pad-runner"))?,
+        app: app.clone(),
         exporter: pad_calls::exporter(
             &boot.app.hash,
             &boot.handover.app_id,

@@ -1,6 +1,7 @@
 //! From a document of a service to work for `pad-runner`, and from what left to files of the
 //! service.
 
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
@@ -34,7 +35,12 @@ pub struct Guest {
 ///
 /// # Errors
 /// If a file is missing, or a value is out of its range.
-pub fn run(request: RunRequest, files: &Files, guest: Guest) -> Result<Job, Refused> {
+pub fn run(
+    request: RunRequest,
+    files: &Files,
+    guest: Guest,
+    services: impl Fn(&str) -> Option<File>,
+) -> Result<Job, Refused> {
     let limits = limits(&request.limits)?;
     if request.plain.len() > MAX_PLAIN_BYTES {
         let found = request.plain.len();
@@ -46,7 +52,7 @@ pub fn run(request: RunRequest, files: &Files, guest: Guest) -> Result<Job, Refu
     }
     let program = match &request.program {
         Program::File(digest) => reader(files, digest)?,
-        Program::Service(name) => return Err(Refused::Service(name.clone())),
+        Program::Service(name) => services(name).ok_or_else(|| Refused::Service(name.clone()))?,
     };
     let read = |digests: &[Sha256Digest]| {
         digests.iter().map(|digest| reader(files, digest)).collect::<Result<Vec<_>, _>>()
@@ -105,7 +111,7 @@ pub fn run_id(bytes: &[u8]) -> Result<RunId, Refused> {
     bytes.try_into().map(RunId).map_err(wrong)
 }
 
-fn reader(files: &Files, digest: &Sha256Digest) -> Result<std::fs::File, Refused> {
+fn reader(files: &Files, digest: &Sha256Digest) -> Result<File, Refused> {
     let kept = files.get(digest).ok_or(Refused::NoFile(*digest))?;
     Ok(kept.reader().map_err(FilesError::from)?)
 }

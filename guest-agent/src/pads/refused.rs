@@ -51,7 +51,7 @@ pub enum Refused {
     #[error("the service has no such run")]
     NoRun,
     /// a program that is a service
-    #[error("no service {0:?} is a program for the sandbox")]
+    #[error("no program of a service {0:?} is here")]
     Service(String),
     /// files that outputs would be
     #[error("the service may have {room} more files, and {proposals} outputs may leave the run")]
@@ -98,7 +98,7 @@ impl Refused {
             Self::Length { .. } => (StatusCode::BAD_REQUEST, "send the whole file with its length"),
             Self::NoFile(_) => (StatusCode::NOT_FOUND, "put it first: PUT /files/SHA256"),
             Self::NoRun => (StatusCode::NOT_FOUND, "the outcomes of the last runs are kept"),
-            Self::Service(_) => (StatusCode::NOT_FOUND, "put the program as a file"),
+            Self::Service(_) => (StatusCode::NOT_FOUND, "is it a service with platform wasi/wasm?"),
             Self::Room { .. } => {
                 (StatusCode::INSUFFICIENT_STORAGE, "delete files, or state fewer limits.proposals")
             }

@@ -112,7 +112,8 @@ impl Socket {
     async fn run(&self, request: Request<Incoming>) -> Result<Answer, Refused> {
         let request: pad_calls::RunRequest = read(request).await?;
         let turn = Arc::clone(&self.turn).try_acquire_owned().map_err(|_| Refused::Busy)?;
-        let job = jobs::run(request, &self.files, self.guest())?;
+        let programs = |service: &str| self.shared.app.program(service)?.open().ok();
+        let job = jobs::run(request, &self.files, self.guest(), programs)?;
         let (run, runs) = (job.run, Arc::clone(&self.runs));
         let mut spooled = Spooled::into_files(Arc::clone(&self.files));
         runs.began(run);
