@@ -41,7 +41,7 @@ pub fn component(
 ) -> Result<Vec<u8>, BuildImageError> {
     let recipes = Recipes::new(builder, checkout);
     let recipe = if name == LISTED { recipes.listed()? } else { recipes.pads()? };
-    let built = builder.build(&*recipe)?;
+    let built = builder.build(&recipe)?;
     let module = fs::read(built.path.join(name).with_extension("wasm"))?;
     Ok(pad_component::of_module(&module)?.bytes)
 }
