@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use kms_rules::heads::SignedHead;
 use kms_rules::state::Signed;
-use protocol::kms::StatusResponse;
+use protocol::kms::{GetTimeResponse, StatusResponse, TimeSource};
 use protocol::prpc::Empty;
 use serde_json::json;
 use vmm_configs::spec::Accelerator;
@@ -21,6 +21,7 @@ use crate::kms::reached::Reached;
 use crate::kms::sealing;
 use crate::output::{Output, named};
 use crate::owner::{self, Owner};
+use crate::report::text;
 
 mod epoch;
 mod ledger;
@@ -136,6 +137,7 @@ fn shown_with(kms: &Reached, status: &StatusResponse, heads: &[SignedHead], outp
             ("image", kms.image.os_image_hash.to_string()),
             ("measured file", kms.image.compose_hash.to_string()),
             ("epoch", status.epoch.to_string()),
+            ("time", time_of(status.time.as_ref())),
             ("ledger", format!("{} entries, head {head}", status.entries)),
             ("policy", format!("version {}", status.policy_version)),
             ("list", format!("version {}", status.list_version)),
@@ -167,6 +169,25 @@ fn shown_with(kms: &Reached, status: &StatusResponse, heads: &[SignedHead], outp
         }
         named(rows)
     });
+}
+
+/// What time a KMS has, and what it rests on.
+fn time_of(told: Option<&GetTimeResponse>) -> String {
+    let Some(told) = told else {
+        return "unknown: too few of the time servers that it names agree; no guest gets keys"
+            .into();
+    };
+    let rests_on = match told.source() {
+        Ok(TimeSource::Servers) => {
+            let bound_ms = told.bound_ms.unwrap_or_default();
+            let (agreeing, named) = (told.agreeing, told.named);
+            format!("within {bound_ms} ms: {agreeing} of {named} time servers agree")
+        }
+        Ok(TimeSource::Ledger) => "of its ledger: its clock is behind what it has seen".into(),
+        Ok(TimeSource::Machine) => "of its machine's clock, which its host sets".into(),
+        Err(error) => error.to_string(),
+    };
+    format!("{}, {rests_on}", text::time(told.time_ms / 1000))
 }
 
 /// Whose formulas an epoch's keys have.

@@ -211,6 +211,10 @@ impl Member {
             (Caller::Guest(guest), request) => {
                 self.guest(guest, &request, encoding, known(clock_secs)?)
             }
+            // Whether a policy is in force is a question of time.
+            (Caller::Owner(key), request @ Request::SetPolicy(_)) => {
+                self.owner(key, &request, encoding, known(clock_secs)?)
+            }
             (Caller::Owner(key), mut request) => {
                 let answer = self.owner(key, &request, encoding, passed_secs);
                 match &mut request {

@@ -6,6 +6,7 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use super::members::MemberHead;
+use super::time::GetTimeResponse;
 use crate::digest::Ed25519Key;
 use crate::prpc::hex_bytes;
 
@@ -357,6 +358,10 @@ pub struct StatusResponse {
     /// How the members' ledgers end: this one's, and the others' as it last heard of them.
     #[prost(message, repeated, tag = "115")]
     pub heads: Vec<MemberHead>,
+    /// What time it has; none while too few of the time servers that it names agree.
+    #[prost(message, optional, tag = "116")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<GetTimeResponse>,
 }
 
 impl StatusResponse {

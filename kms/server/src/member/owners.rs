@@ -8,6 +8,7 @@ use kms_rules::ledger::Entry;
 use kms_rules::policy::SignedPolicy;
 use kms_rules::shares::{self, Share};
 use kms_rules::state::{self, Phase, Signed, State};
+use kms_rules::time;
 use protocol::digest::Ed25519Key;
 use protocol::image::MAX_BYTES as MAX_IMAGE_BYTES;
 use protocol::kms::{
@@ -98,6 +99,7 @@ impl Member {
             epochs: epochs(state),
             offered: self.offered(inner).map(|root| json(&root)).unwrap_or_default(),
             heads: self.all_heads(inner),
+            time: self.clock.reading().map(|reading| time::told(state, &reading)),
         }
     }
 

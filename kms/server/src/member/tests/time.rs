@@ -71,7 +71,10 @@ fn where_time_servers_are_named_nothing_is_decided_about_guests_before_they_agre
     assert_eq!(place.status(&member).state, "serving");
 
     assert_eq!(crate::judge::Rules::clock_secs(&member), None);
-    for refused in [keys(&member, 1).map(drop), time(&member).map(drop)] {
+    assert_eq!(place.status(&member).time, None);
+    let policy = call(&member, &place.owner(0), Request::SetPolicy(place.policy(2)));
+    let policy = policy.map(|_: StatusResponse| ());
+    for refused in [policy, keys(&member, 1).map(drop), time(&member).map(drop)] {
         let refused = refused.unwrap_err();
         assert_eq!(refused.status(), UNAVAILABLE_STATUS);
         assert!(refused.to_string().contains("does not know the time"), "{refused}");
@@ -83,6 +86,8 @@ fn where_time_servers_are_named_nothing_is_decided_about_guests_before_they_agre
     let clock = member.clock();
     clock.take(agreed(now + 7200), clock.count_ms(), passed.newest_collateral_secs).unwrap();
     assert!(keys(&member, 1).unwrap_err().to_string().contains("policy"), "it has expired");
+    let told = place.status(&member).time.unwrap();
+    assert_eq!((told.source(), told.agreeing, told.named), (Ok(TimeSource::Servers), 3, 3));
     let told = time(&member).unwrap();
     assert_eq!((told.source(), told.agreeing, told.named), (Ok(TimeSource::Servers), 3, 3));
     assert!((now + 7200..now + 7260).contains(&(told.time_ms / 1000)));
