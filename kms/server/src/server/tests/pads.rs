@@ -104,6 +104,27 @@ async fn a_custodian_that_the_policy_names_no_more_still_revokes_and_pushes_for_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_calls_at_once_for_the_last_use_of_a_quota_one_is_counted() {
+    const USES: u64 = 5;
+    let (running, _directory, owner, app) = delegating().await;
+    let mut middleware = running.middleware(&app).await.unwrap();
+    for call in 1..USES as u8 {
+        let spend = owner.spend(1, USES, [call; 16]);
+        let _: SpendResponse = ask(&mut middleware, "Spend", &spend).await.unwrap();
+    }
+    let mut calls = tokio::task::JoinSet::new();
+    for call in 100..108 {
+        let mut middleware = running.middleware(&app).await.unwrap();
+        let spend = owner.spend(1, USES, [call; 16]);
+        calls.spawn(async move {
+            ask::<_, _, SpendResponse>(&mut middleware, "Spend", &spend).await.is_ok()
+        });
+    }
+    let answers = calls.join_all().await;
+    assert_eq!(answers.into_iter().filter(|counted| *counted).count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_run_spends_names_its_record_and_keeps_what_it_made() {
     let (running, _directory, owner, app) = delegating().await;
     let mut middleware = running.middleware(&app).await.unwrap();
