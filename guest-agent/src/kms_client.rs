@@ -186,7 +186,7 @@ impl KmsClient {
         Self::judged_by(voice, urls, pinned, proof, reports)
     }
 
-    /// The time in seconds since 1970: this guest's clock, but never before a time that the KMS had.
+    /// The time in seconds since 1970: this guest's clock, never before a time that the KMS had.
     pub fn now_secs(&self) -> u64 {
         self.party.judge.now_secs()
     }

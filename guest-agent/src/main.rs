@@ -90,7 +90,7 @@ enum AgentError {
     /// a phase of the boot
     #[error(transparent)]
     Phase(#[from] PhaseError),
-    /// Pads
+    /// runs on Pads
     #[error(transparent)]
     Pads(#[from] PadsError),
 }

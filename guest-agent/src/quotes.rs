@@ -112,8 +112,8 @@ impl QuoteDesk {
         self.quote(Asker::Anybody, report_data::evidence(nonce)).await
     }
 
-    /// A quote by which the agent proves itself on the channel of `binding`: as the guest's agent, or
-    /// as the middleware of Pads, whose process is its child and has no device.
+    /// A quote by which the agent proves itself on the channel of `binding`: as the guest's agent,
+    /// or as the middleware of Pads, whose process is its child and has no device.
     pub async fn quote_for_channel(&self, binding: &Binding) -> Result<Quoted, QuoteError> {
         use protocol::channel::Role::{Agent, Pads};
         match binding.report_data().filter(|_| matches!(binding.own, Agent | Pads)) {

@@ -29,7 +29,7 @@ pub struct Sockets {
     pub dstack: PathBuf,
     /// Shown as `/var/run/tappd.sock`.
     pub tappd: PathBuf,
-    /// Directory with `SERVICE.sock` for each service that has one, shown as `/run/dstyx/pads.sock`.
+    /// Directory with `SERVICE.sock` for each service that has one, its `/run/dstyx/pads.sock`.
     pub pads: PathBuf,
 }
 

@@ -1,5 +1,5 @@
-//! The key delegators of a run's custodians, as the middleware of this guest reaches them: each over
-//! an attached channel on which it proved which KMS it is.
+//! The key delegators of a run's custodians, as the middleware of this guest reaches them: each
+//! over an attested channel on which it proved which KMS it is.
 //!
 //! Where they are, the submitter of a run says, and nobody believes it: a key comes only from the
 //! KMS that the custodian's enrolment names, judged as this guest judges its own. Channels outlive

@@ -21,7 +21,7 @@ pub enum Refused {
     #[error("a document has at most {MAX_BYTES} bytes")]
     TooLarge,
     /// a body that is no document of this call
-    #[error("{0}")]
+    #[error(transparent)]
     Document(#[from] JsonError),
     /// a file without a stated length, or with another one
     #[error("the body has {found} bytes, expected {expected}")]

@@ -1,6 +1,6 @@
 //! `pad-runner` as this agent's child: one thread starts it, gives it work and answers for it.
 //!
-//! It is started when it is first needed, and again when it ended; whoever waits for it then is told.
+//! It is started when it is first needed, and again when it ended; who waits for it then is told.
 //! It ends with its agent, because its stream does. The thread is its own, so that a run of minutes
 //! keeps neither the agent's answers nor its other blocking work waiting.
 

@@ -39,7 +39,7 @@ impl Recipes<'_> {
         Ok(Arc::new(recipe))
     }
 
-    /// Leaves `pad-runner`, which is a workspace of its own, the same compressed, and `crates.list`.
+    /// Leaves `pad-runner`, which is a workspace of its own, also compressed, and `crates.list`.
     ///
     /// # Errors
     /// If a crate of its `Cargo.lock` cannot be had.
