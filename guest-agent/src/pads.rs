@@ -1,8 +1,9 @@
 //! Pads in this guest: services that the measured file names have programs run on them.
 //!
 //! The agent is the supervisor of `pad-runner`, which runs engines and programs and has neither
-//! keys nor a network, and speaks with the key delegators for it. It decides nothing about a run. The
-//! services are believed nothing; what they hand over is sealed, public, or their own plain input.
+//! keys nor a network, and speaks with the key delegators for it. It decides nothing about a run.
+//! The services are believed nothing; what they hand over is sealed, public, or their own plain
+//! input.
 
 use std::fs::DirBuilder;
 use std::io;
