@@ -198,7 +198,7 @@ impl Member {
         encoding: Encoding,
     ) -> Result<Vec<u8>, MemberError> {
         let clock_secs = self.clock.secs();
-        // Without a time, owners and processes are answered by the latest that the ledger knows.
+        // Without a time, what is no policy is answered by the latest that the ledger knows.
         let passed_secs = clock_secs.unwrap_or(0);
         match (caller, request) {
             (_, Request::GetMeta) => Ok(prpc::encode(&self.meta(), encoding)),
@@ -211,7 +211,6 @@ impl Member {
             (Caller::Guest(guest), request) => {
                 self.guest(guest, &request, encoding, known(clock_secs)?)
             }
-            // Whether a policy is in force is a question of time.
             (Caller::Owner(key), request @ Request::SetPolicy(_)) => {
                 self.owner(key, &request, encoding, known(clock_secs)?)
             }
