@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use fs_err as fs;
-use image::pads::{self, COMPILE, LINK, ROOT, STRICT};
+use image::pads::{self, COMPILE, COMPILERS, LINK, STRICT};
 use reproducible_build::builder::Builder;
 use reproducible_build::lock::{INPUTS, LockFile, TESTS};
 use reproducible_build::progress;
@@ -90,7 +90,7 @@ fn compiled(ours: Tree, libsvm: Tree) -> Recipe {
     let modules = C.iter().chain(&SVM).map(|(name, _)| format!("{name}.wasm"));
     Recipe {
         name: "pad-programs".into(),
-        root: ROOT.into(),
+        root: COMPILERS.into(),
         sources: BTreeMap::from([
             ("libsvm".into(), Input::Tree(libsvm)),
             ("pads".into(), Input::Tree(ours)),

@@ -71,8 +71,8 @@ const RULES: [Rule; 32] = [
     directory("bin", 0o755),
     file(CONTAINER_HELPER, 0o755, 8_000_000),
     // The attested channel, the judgement of evidence, containers: 16.3 MB when the time of a KMS
-    // and the end of release statements came to it. Runs on Pads and their key delegators, without
-    // the sandbox, came later.
+    // and the end of release statements came to it. 16.8 MB with runs on Pads and their key
+    // delegators, without the sandbox.
     file(GUEST_AGENT, 0o755, 17_000_000),
     directory("dev", 0o755),
     // Before init mounts devtmpfs: Rust's runtime wants /dev/null for closed standard streams.

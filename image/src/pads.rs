@@ -13,22 +13,12 @@ use reproducible_build::builder::Builder;
 
 use crate::BuildImageError;
 use crate::recipes::Recipes;
+pub use crate::recipes::{COMPILE, COMPILERS, LINK, LISTED, STRICT};
 
 /// The policy engine with the rules of `docs/pad-rules.md`.
 pub const ENGINE: &str = "share";
-/// The small policy engine in C.
-pub const LISTED: &str = "listed";
 /// The example of a consumer in Rust.
 pub const EXAMPLE: &str = "mean";
-
-/// The lock group with the compilers of what is written in C and C++.
-pub const ROOT: &str = "wasm";
-/// What authors of C and C++ give the compiler; the headers are below the source `pads`.
-pub const COMPILE: &str = "--target=wasm32-wasip1 -O2 -I {src}/pads/include";
-/// The same for the linker: a reactor has no `main`, and a stack below all data runs into nothing.
-pub const LINK: &str = "-mexec-model=reactor -Wl,--strip-all,--stack-first,-z,stack-size=1048576";
-/// The project's own sources have no warnings.
-pub const STRICT: &str = "-Wall -Wextra -Wno-unused-parameter -Werror";
 
 /// The component of one of these names.
 ///

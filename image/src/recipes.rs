@@ -23,6 +23,7 @@ mod pads;
 mod programs;
 
 pub use apps::{EXAMPLES, KMS, OwnApp};
+pub use pads::{COMPILE, COMPILERS, LINK, LISTED, STRICT};
 
 /// The lock group that every recipe of the image runs in.
 const ROOT: &str = "build";

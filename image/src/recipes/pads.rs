@@ -1,5 +1,5 @@
-//! Modules for the sandbox of Pads: the policy engine `share` and the example of the kit in Rust, and
-//! the policy engine `listed` in C.
+//! Modules for the sandbox of Pads: the policy engine `share` and the example of the kit in Rust,
+//! and the policy engine `listed` in C.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,17 @@ use reproducible_build::rust::{self, Modules};
 
 use super::Recipes;
 use crate::BuildImageError;
-use crate::pads::{COMPILE, LINK, LISTED, ROOT, STRICT};
+
+/// The small policy engine in C.
+pub const LISTED: &str = "listed";
+/// The lock group with the compilers of what is written in C and C++.
+pub const COMPILERS: &str = "wasm";
+/// What authors of C and C++ give the compiler; the headers are below the source `pads`.
+pub const COMPILE: &str = "--target=wasm32-wasip1 -O2 -I {src}/pads/include";
+/// The same for the linker: a reactor has no `main`, and a stack below all data runs into nothing.
+pub const LINK: &str = "-mexec-model=reactor -Wl,--strip-all,--stack-first,-z,stack-size=1048576";
+/// The project's own sources have no warnings.
+pub const STRICT: &str = "-Wall -Wextra -Wno-unused-parameter -Werror";
 
 const MODULES: Modules<'_> = Modules {
     name: "pads",
@@ -42,7 +52,7 @@ impl Recipes<'_> {
         );
         Ok(Arc::new(Recipe {
             name: "pad-listed".into(),
-            root: ROOT.into(),
+            root: COMPILERS.into(),
             sources: BTreeMap::from([("pads".into(), Input::Tree(sources))]),
             base: None,
             steps: vec![Command::sh(script)],
