@@ -99,8 +99,9 @@ pub struct Pin {
     /// are rewritten, and only their image lines change.
     #[arg(default_value = ".")]
     pub file: Vec<PathBuf>,
-    /// Take this service's image from a file that `docker save` or `podman save` wrote; it is kept
-    /// in dstyx-images beside the compose file, and `up` serves it to the guest.
+    /// Take this service's image from a file that `docker save` or `podman save` wrote, or a
+    /// program for the sandbox of Pads from a component; it is kept in dstyx-images beside the
+    /// compose file, and `up` serves it to the guest.
     #[arg(long, value_name = "SERVICE=FILE")]
     pub image: Vec<String>,
     /// Ask this address (http:// or https://, host and port) before the registries that images

@@ -19,6 +19,8 @@ use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+pub mod program;
+
 /// Directory of an app's own images, in its directory.
 pub const DIRECTORY: &str = "dstyx-images";
 
@@ -445,6 +447,9 @@ pub enum ArchiveError {
         /// The configuration's.
         stated: ContentDigest,
     },
+    /// a file of WebAssembly is no program for the sandbox of Pads
+    #[error("no program for the sandbox of Pads")]
+    Program(#[from] pad_component::ComponentError),
     /// the image is none that a guest runs
     #[error("no image that a guest runs")]
     Manifest(#[from] ManifestError),
@@ -452,8 +457,9 @@ pub enum ArchiveError {
 
 impl ArchiveError {
     /// What to try.
-    pub fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> String {
         match self {
+            Self::Program(error) => return error.hint(),
             Self::Images(_) => "save one image: `docker save -o FILE NAME`",
             Self::Manifest(ManifestError::Platform { .. } | ManifestError::NoPlatform) => {
                 "build it for the guest: `docker build --platform linux/amd64 …`"
@@ -461,6 +467,7 @@ impl ArchiveError {
             Self::Io(_) => "does the file exist, and is the app directory writable?",
             _ => "write it with `docker save -o FILE NAME` or `podman save -o FILE NAME`",
         }
+        .to_owned()
     }
 }
 

@@ -22,6 +22,8 @@ const WIT: [(&str, &str); 3] = [
 ];
 /// Bytes of the largest module: no larger component is run.
 const MAX_BYTES: usize = 64 << 20;
+/// Interfaces that a consumer may import; the second has types only.
+const CONSUMER_INTERFACES: [&str; 2] = ["dstyx:pad/dataset@0.1.0", "dstyx:pad/types@0.1.0"];
 /// What WASI's imports are named by.
 const WASI: &str = "wasi";
 /// What linkers import a symbol from that they found nowhere.
@@ -88,6 +90,60 @@ pub fn of_module(module: &[u8]) -> Result<Component, ComponentError> {
         Refused::Module(error) => ComponentError::Invalid(error),
     })?;
     Ok(Component { world, bytes })
+}
+
+/// What a component names outside of itself, in its own order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outside {
+    /// Interfaces that it imports.
+    pub imports: Vec<String>,
+    /// Functions and interfaces that it exports.
+    pub exports: Vec<String>,
+}
+
+/// The outside of a consumer that is a component already.
+///
+/// # Errors
+/// If it is none, or imports or exports what no consumer does. The sandbox judges it again.
+pub fn of_consumer(component: &[u8]) -> Result<Outside, ComponentError> {
+    if component.len() > MAX_BYTES {
+        return Err(ComponentError::Size { found: component.len(), most: MAX_BYTES });
+    }
+    let outside = outside(component)?;
+    let offered = |import: &String| CONSUMER_INTERFACES.contains(&import.as_str());
+    if let Some(import) = outside.imports.iter().find(|import| !offered(import)) {
+        return Err(ComponentError::Interface(import.clone()));
+    }
+    match outside.exports.iter().any(|export| export == World::Consumer.export()) {
+        true => Ok(outside),
+        false => Err(ComponentError::NoConsumer),
+    }
+}
+
+fn outside(component: &[u8]) -> Result<Outside, ComponentError> {
+    let (mut outside, mut depth) = (Outside::default(), 0u32);
+    for payload in Parser::new(0).parse_all(component) {
+        match payload.map_err(invalid)? {
+            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => {
+                return Err(ComponentError::Module);
+            }
+            // What is nested in it is wired up inside.
+            Payload::Version { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(section) if depth == 1 => {
+                for import in section {
+                    outside.imports.push(import.map_err(invalid)?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) if depth == 1 => {
+                for export in section {
+                    outside.exports.push(export.map_err(invalid)?.name.name.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(outside)
 }
 
 /// The world of a module, all of whose imports it has.
@@ -176,6 +232,15 @@ pub enum ComponentError {
     /// a component already
     #[error("a component, expected a core module")]
     Component,
+    /// a module that was not made a component
+    #[error("a core module, expected a component")]
+    Module,
+    /// an import of a component that the sandbox does not offer
+    #[error("the component imports {0:?}, which a consumer is not offered")]
+    Interface(String),
+    /// a component without the call of a consumer
+    #[error("the component does not export `run`, which a consumer has")]
+    NoConsumer,
     /// bytes that are no module
     #[error("the bytes are no WebAssembly module")]
     Invalid(#[source] Cause),
@@ -215,7 +280,13 @@ impl ComponentError {
             Self::Import { module, .. } if module == SYMBOLS => {
                 "the linker found this symbol nowhere: link what defines it, without --allow-undefined"
             }
-            Self::Import { .. } => "the interfaces are in pads/wit; nothing else is offered",
+            Self::Interface(import) if import.starts_with(WASI) => {
+                "the sandbox has no WASI: compile Rust for wasm32-unknown-unknown, and link \
+                 pads/include/dstyx_wasi.c into a module of C or C++"
+            }
+            Self::Module => "`dstyx pad component` makes one",
+            Self::NoConsumer => "a policy engine or a library is no program; name a consumer",
+            Self::Import { .. } | Self::Interface(_) => "the interfaces are in pads/wit; nothing else is offered",
             Self::Component => "it can be run as it is",
             Self::World | Self::Joined { .. } => {
                 "include pads/include/dstyx_pad.h in C, or use the crate pads/guest in Rust; the \
@@ -276,6 +347,31 @@ mod tests {
         let other_run = CONSUMER.replace("(param i32 i32))", "(param i64))");
         let error = of("", &other_run).unwrap_err();
         assert!(matches!(error, ComponentError::Joined { .. }), "{error:?}");
+    }
+
+    #[test]
+    fn the_outside_of_a_consumer_is_what_it_is_made_with() {
+        let import = r#"(import "dstyx:pad/dataset@0.1.0" "pads" (func (result i32)))"#;
+        let component = of(import, CONSUMER).unwrap().bytes;
+        let found = of_consumer(&component).unwrap();
+        assert!(found.imports.iter().all(|import| import.starts_with("dstyx:pad/")), "{found:?}");
+        assert!(found.imports.contains(&"dstyx:pad/dataset@0.1.0".to_owned()), "{found:?}");
+        assert!(found.exports.contains(&"run".to_owned()), "{found:?}");
+    }
+
+    #[test]
+    fn a_component_that_is_no_consumer_is_refused_with_a_hint() {
+        let wat = |text: &str| of_consumer(&wat::parse_str(text).unwrap()).unwrap_err();
+        let wasi = wat(r#"(component (import "wasi:io/poll@0.2.0" (instance)))"#);
+        assert!(wasi.to_string().contains("wasi:io/poll@0.2.0"), "{wasi}");
+        assert!(wasi.hint().contains("no WASI"), "{}", wasi.hint());
+        let engine = wat(r#"(component (import "dstyx:pad/proposed@0.1.0" (instance)))"#);
+        assert!(matches!(engine, ComponentError::Interface(_)), "{engine}");
+        let empty = wat("(component (component (import \"wasi:a/b\" (instance))))");
+        assert!(matches!(empty, ComponentError::NoConsumer), "{empty}");
+        let module = wat("(module)");
+        assert!(module.hint().contains("dstyx pad component"), "{module}");
+        assert!(matches!(of_consumer(b"no program"), Err(ComponentError::Invalid(_))));
     }
 
     #[test]

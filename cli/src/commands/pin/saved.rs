@@ -1,4 +1,5 @@
-//! `dstyx pin --image SERVICE=FILE`: an image that was built here, from what `docker save` wrote.
+//! `dstyx pin --image SERVICE=FILE`: an image that was built here, from what `docker save` wrote,
+//! or a program for the sandbox of Pads from the file of its component.
 
 use std::path::{Path, PathBuf};
 
@@ -18,14 +19,31 @@ const REGISTRY: &str = "dstyx.local";
 /// Keeps the image beside the app, and writes its digest where `paths` name the service's image.
 pub fn pin(option: &str, paths: &[PathBuf], output: &Output) -> Outcome<()> {
     let (service, archive) = option.split_once('=').ok_or_else(|| {
-        let hint = "write SERVICE=FILE, a service of the compose file and an archive";
+        let hint = "write SERVICE=FILE, a service of the compose file and an archive or component";
         Failure::new(format!("--image {option}: no SERVICE=FILE"), hint)
     })?;
     let texts = texts(service, paths)?;
     let app = paths.first().and_then(|path| path.parent()).unwrap_or(Path::new("."));
     let layout = app.join(image_archive::DIRECTORY);
-    let digest = image_archive::import(Path::new(archive), &layout)
-        .map_err(|error| Failure::new(chain(archive, &error), error.hint()))?;
+    let file = Path::new(archive);
+    let is_program = texts.iter().any(|(_, text)| pinning::is_program(text, service));
+    let digest = match (image_archive::program::is_one(file), is_program) {
+        (true, true) => image_archive::program::import(file, &layout),
+        (false, false) => image_archive::import(file, &layout),
+        (true, false) => {
+            return Err(Failure::new(
+                format!("{archive} is WebAssembly, and the service {service} is a container"),
+                "a program for the sandbox of Pads has `platform: wasi/wasm` in the compose file",
+            ));
+        }
+        (false, true) => {
+            return Err(Failure::new(
+                format!("{archive} is no WebAssembly, and the service {service} is a program"),
+                "name the component, which `dstyx pad component` makes",
+            ));
+        }
+    };
+    let digest = digest.map_err(|error| Failure::new(chain(archive, &error), error.hint()))?;
     for (path, text) in texts {
         let image = format!("{}@{digest}", name(&text, service));
         let changed =
@@ -99,6 +117,40 @@ mod tests {
             builder.append_data(&mut header, name, bytes).unwrap();
         }
         builder.finish().unwrap();
+    }
+
+    #[test]
+    fn a_program_is_pinned_from_its_component_where_the_service_is_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let component = directory.path().join("mean.wasm");
+        let text = r#"(component (core module $m (func (export "run")))
+            (core instance $i (instantiate $m))
+            (func (export "run") (canon lift (core func $i "run"))))"#;
+        fs::write(&component, wat::parse_str(text).unwrap()).unwrap();
+        let saved = directory.path().join("web.tar");
+        archive(&saved);
+        let file = directory.path().join("compose.yaml");
+        let text = "services:\n  web:\n    image: web:1\n  mean:\n    image: a.org/mean:1\n    platform: wasi/wasm\n";
+        fs::write(&file, text).unwrap();
+        let pinned = |service: &str, from: &Path| {
+            let option = format!("{service}={}", from.display());
+            pin(&option, std::slice::from_ref(&file), &Output::new(true))
+        };
+        for (service, from, expected) in [
+            ("web", &component, "is WebAssembly, and the service web is a container"),
+            ("mean", &saved, "is no WebAssembly, and the service mean is a program"),
+        ] {
+            let error = pinned(service, from).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+            assert_eq!(fs::read_to_string(&file).unwrap(), text);
+        }
+        pinned("mean", &component).unwrap();
+        let after = fs::read_to_string(&file).unwrap();
+        let (_, rest) = after.split_once("image: a.org/mean:1@sha256:").unwrap();
+        let blobs = directory.path().join(image_archive::DIRECTORY).join("blobs/sha256");
+        let manifest = fs::read(blobs.join(&rest[..64])).unwrap();
+        container_images::parse_artifact(&manifest).unwrap();
+        assert!(rest[64..].starts_with("\n    platform: wasi/wasm"), "{rest}");
     }
 
     #[test]
