@@ -11,6 +11,7 @@ pub mod budgets;
 pub mod cache;
 pub mod choice;
 pub mod custom;
+pub mod guests;
 pub mod hello;
 pub mod limits;
 pub mod names;
