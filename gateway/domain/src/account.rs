@@ -193,7 +193,7 @@ mod tests {
 
     fn records() -> [Caa; 2] {
         let issuer = "authority.example".parse().unwrap();
-        Binding::new(issuer, &account("https://authority.example/acct/1")).records()
+        Binding::new(issuer, "https://authority.example/acct/1").records()
     }
 
     #[test]

@@ -7,7 +7,6 @@
 
 use std::fmt;
 
-use crate::account::Account;
 use crate::name::DomainName;
 
 mod value;
@@ -138,8 +137,8 @@ impl fmt::Display for Caa {
 
 impl Binding {
     /// The records that bind a name to an account at this authority.
-    pub fn new(issuer: DomainName, account: &Account) -> Self {
-        Self { issuer, account_uri: account.uri().to_owned() }
+    pub fn new(issuer: DomainName, account_uri: &str) -> Self {
+        Self { issuer, account_uri: account_uri.to_owned() }
     }
 
     /// Exactly the records that have to be there.

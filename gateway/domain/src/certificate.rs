@@ -10,8 +10,8 @@ use x509_cert::der::{Decode as _, Encode as _};
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{AuthorityKeyIdentifier, SubjectAltName};
 
-use crate::ct::Sct;
 use crate::name::CertifiedName;
+use crate::sct::{Sct, SctError, scts};
 
 /// Largest certificate: those of public authorities have about 2 KiB, with a hundred names 8.
 pub const MAX_BYTES: usize = 64 << 10;
@@ -50,7 +50,7 @@ pub enum CertificateError {
     Der(String),
     /// promises of logs that cannot be read
     #[error(transparent)]
-    Sct(#[from] crate::ct::SctError),
+    Sct(#[from] SctError),
     /// a chain that cannot be read
     #[error("no chain of 1 to {MAX_CHAIN} certificates in PEM: {0}")]
     Chain(String),
@@ -112,7 +112,7 @@ impl Certificate {
             serial: tbs.serial_number().as_bytes().to_vec(),
             issuer: tbs.issuer().to_string(),
             authority_key_id: key_id.map(|id| id.as_bytes().to_vec()),
-            scts: crate::ct::scts(tbs)?,
+            scts: scts(tbs)?,
         })
     }
 

@@ -1,4 +1,4 @@
-//! Logs of certificates: their promises in certificates, their heads, and their entries as tiles
+//! Logs of certificates: their heads, and their entries as tiles
 //! (RFC 6962; c2sp.org/static-ct-api).
 //!
 //! A log may lie like everybody else: a head counts with the log's signature, an entry with a proof
@@ -7,17 +7,13 @@
 mod head;
 mod leaf;
 mod merkle;
-mod sct;
+mod tree;
 
-pub use head::{HeadError, LogKey, MAX_CHECKPOINT_BYTES, TreeHead};
+pub use head::{HeadError, LogKey, MAX_CHECKPOINT_BYTES};
 pub use leaf::{LeafError, LogEntry, MAX_TILE_BYTES, parse_tile};
-pub use merkle::{Hash, MerkleError, Tile, TileId, Tiles, leaf_hash};
-pub use sct::{Sct, SctError};
+pub use merkle::{MerkleError, Tile, TileId, Tiles, leaf_hash};
+pub use tree::{Hash, TreeHead};
 
-pub(crate) use sct::scts;
-
-/// Bytes of a log's name: SHA-256 of its key.
-pub const LOG_ID_BYTES: usize = 32;
 /// Entries of a tile, and hashes of a tile.
 pub const TILE_WIDTH: u64 = 256;
 

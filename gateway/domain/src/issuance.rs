@@ -220,7 +220,7 @@ impl AccountPublished {
     }
 
     fn binding(&self, base: &BaseDomain) -> Binding {
-        Binding::new(base.issuer.clone(), &self.account)
+        Binding::new(base.issuer.clone(), self.account.uri())
     }
 }
 

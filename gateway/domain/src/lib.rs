@@ -20,3 +20,4 @@ pub mod name;
 pub mod published;
 pub mod read_back;
 mod report_data;
+pub mod sct;

@@ -9,8 +9,8 @@ use p256::pkcs8::DecodePublicKey as _;
 use protocol::reader::Reader;
 use sha2::{Digest as _, Sha256};
 
-use super::LOG_ID_BYTES;
-use super::merkle::Hash;
+use super::tree::{Hash, TreeHead};
+use crate::sct::LOG_ID_BYTES;
 
 /// Largest text: a few lines and the signatures of the log and its cosigners.
 pub const MAX_CHECKPOINT_BYTES: usize = 16 << 10;
@@ -29,17 +29,6 @@ pub struct LogKey {
     key: VerifyingKey,
     id: [u8; LOG_ID_BYTES],
     origin: String,
-}
-
-/// A head that the log signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TreeHead {
-    /// Number of entries.
-    pub size: u64,
-    /// The hash over them.
-    pub root: Hash,
-    /// When it was signed, in milliseconds since 1970.
-    pub timestamp_ms: u64,
 }
 
 /// Why a head does not count.
@@ -140,14 +129,6 @@ impl LogKey {
             .chain_update(self.id)
             .finalize();
         [hash[0], hash[1], hash[2], hash[3]]
-    }
-}
-
-impl TreeHead {
-    /// What a log signs (RFC 6962, 3.5).
-    fn signed(&self) -> Vec<u8> {
-        let (time, size) = (self.timestamp_ms.to_be_bytes(), self.size.to_be_bytes());
-        [[0, 1].as_slice(), &time, &size, &self.root].concat()
     }
 }
 

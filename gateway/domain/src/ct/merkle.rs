@@ -11,10 +11,7 @@ use ct_merkle::{ConsistencyProof, InclusionProof, RootHash};
 use sha2::{Digest as _, Sha256};
 
 use super::TILE_WIDTH;
-use super::head::TreeHead;
-
-/// A hash of the tree.
-pub type Hash = [u8; 32];
+use super::tree::{Hash, TreeHead};
 
 /// Largest tree: no log comes near, and positions can be doubled without overflow.
 const MAX_SIZE: u64 = 1 << 48;
@@ -88,6 +85,11 @@ impl TileId {
     fn of(kind: Kind, number: u64, count: u64) -> Self {
         let width = count.saturating_sub(number.saturating_mul(TILE_WIDTH)).min(TILE_WIDTH);
         Self { kind, number, width }
+    }
+
+    /// The tile of hashes over a tile's entries.
+    pub fn hashes(self) -> Self {
+        Self { kind: Kind::Hashes(0), ..self }
     }
 
     /// The first position of a tile of entries.

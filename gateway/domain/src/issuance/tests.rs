@@ -49,7 +49,7 @@ fn a_certificate_is_served_after_every_step_and_renewed_under_the_same_records()
     assert_eq!(servable.chain(), [made.der]);
     // The second time the records are there already.
     let published = published();
-    let records = Binding::new(base().issuer.clone(), &account()).records().to_vec();
+    let records = Binding::new(base().issuer.clone(), account().uri()).records().to_vec();
     assert_eq!(published.plan(&base(), &records, &[]), Plan::default());
     assert!(published.read_back(base(), views(records), &[]).is_ok());
 }

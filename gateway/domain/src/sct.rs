@@ -6,8 +6,8 @@ use x509_cert::TbsCertificate;
 use x509_cert::der::asn1::{ObjectIdentifier, OctetString};
 use x509_cert::der::{self, Decode as _};
 
-use super::LOG_ID_BYTES;
-
+/// Bytes of a log's name: SHA-256 of its key.
+pub const LOG_ID_BYTES: usize = 32;
 /// The extension of a certificate that has the list.
 const SCT_LIST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.11129.2.4.2");
 /// Most promises: authorities ask two or three logs.
@@ -121,7 +121,7 @@ fn vector<'a>(reader: &mut Reader<'a>, field: &'static str) -> Result<&'a [u8], 
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
 
     fn sized(bytes: &[u8]) -> Vec<u8> {
