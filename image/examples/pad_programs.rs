@@ -19,17 +19,29 @@ use reproducible_build::sandbox;
 use reproducible_build::source::Tree;
 
 /// Directories of `pads/` with what is compiled here.
-const SOURCES: [&str; 3] = ["include", "examples/rows", "examples/svm"];
+const SOURCES: [&str; 4] = ["bench/programs", "include", "examples/rows", "examples/svm"];
 /// Modules in C, by their source file.
-const C: [(&str, &str); 1] = [("rows", "examples/rows/rows.c")];
+const C: [(&str, &str); 3] = [
+    ("joint", "bench/programs/joint.c"),
+    ("reads", "bench/programs/reads.c"),
+    ("rows", "examples/rows/rows.c"),
+];
 /// Modules in C++ around libsvm.
 const SVM: [(&str, &str); 3] =
     [("train", "train.cpp"), ("query", "query.cpp"), ("fine-tune", "fine_tune.cpp")];
 /// The classifier for the host.
 const NATIVE: &str = "native";
+/// What is measured in the sandbox and on the host: ten kernels, and training by libsvm.
+const KERNELS: &str = "kernels";
+/// The same for the host.
+const NATIVE_KERNELS: &str = "native-kernels";
+/// What is measured has vectors in the sandbox as it has on the host, and the same roundings.
+const MEASURED: &str = "-ffp-contract=off";
+const VECTORS: &str = "-msimd128";
 /// The group of tests.lock with the table, and its place there.
 const TABLE: (&str, &str) =
     ("tables", "usr/lib/python3/dist-packages/sklearn/datasets/data/breast_cancer.csv");
+
 fn main() -> ExitCode {
     if let Some(code) = sandbox::run_if_child() {
         return code;
@@ -58,11 +70,13 @@ fn run(directory: &Path) -> Result<(), Box<dyn Error>> {
     let write = |name: &str, bytes: &[u8]| fs::write(directory.join(name), bytes);
     let ours = Tree::of_checkout(builder.cache(), &checkout.join("pads"), &SOURCES)?;
     let built = builder.build(&compiled(ours, tests.source("libsvm")?))?.path;
-    for (name, _) in C.iter().chain(&SVM) {
+    for name in modules() {
         let file = format!("{name}.wasm");
         write(&file, &pad_component::of_module(&fs::read(built.join(&file))?)?.bytes)?;
     }
-    fs::copy(built.join(NATIVE), directory.join(NATIVE))?;
+    for name in [NATIVE, NATIVE_KERNELS] {
+        fs::copy(built.join(name), directory.join(name))?;
+    }
     for name in [pads::ENGINE, pads::LISTED, pads::EXAMPLE] {
         write(&format!("{name}.wasm"), &pads::component(&builder, checkout, name)?)?;
     }
@@ -71,7 +85,12 @@ fn run(directory: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// All modules in C and C++, and the classifier for the host.
+/// All modules in C and C++.
+fn modules() -> impl Iterator<Item = &'static str> {
+    C.iter().chain(&SVM).map(|(name, _)| *name).chain([KERNELS])
+}
+
+/// All modules in C and C++, and the programs for the host.
 fn compiled(ours: Tree, libsvm: Tree) -> Recipe {
     let (c, cpp) = (format!("clang-22 {COMPILE}"), format!("clang++-22 -fno-exceptions {COMPILE}"));
     let svm = "-std=c++17 -I {src}/libsvm {src}/pads/examples/svm";
@@ -87,7 +106,8 @@ fn compiled(ours: Tree, libsvm: Tree) -> Recipe {
     script.extend(SVM.map(|(name, file)| {
         format!("{cpp} {STRICT} {LINK} {svm}/{file} svm.o wasi.o -o {{out}}/{name}.wasm")
     }));
-    let modules = C.iter().chain(&SVM).map(|(name, _)| format!("{name}.wasm"));
+    script.extend(measured(&c, &cpp));
+    let modules = modules().map(|name| format!("{name}.wasm"));
     Recipe {
         name: "pad-programs".into(),
         root: COMPILERS.into(),
@@ -99,6 +119,33 @@ fn compiled(ours: Tree, libsvm: Tree) -> Recipe {
         steps: vec![Command::sh(script.join("\n"))],
         env: BTreeMap::new(),
         keep_work: false,
-        outputs: modules.chain([NATIVE.to_owned()]).collect(),
+        outputs: modules.chain([NATIVE, NATIVE_KERNELS].map(str::to_owned)).collect(),
     }
+}
+
+/// What compiles the kernels and libsvm for both, with the same options but the target's.
+fn measured(c: &str, cpp: &str) -> Vec<String> {
+    let bench = "{src}/pads/bench/programs";
+    let svm = format!("-std=c++17 -I {{src}}/libsvm {bench}/svm.cpp");
+    let c = [format!("{c} {VECTORS}"), "clang-22 -O2".to_owned()];
+    let cpp = [format!("{cpp} {VECTORS}"), "clang++-22 -O2".to_owned()];
+    let links = [
+        format!("{LINK} ../wasi.o -o {{out}}/{KERNELS}.wasm"),
+        format!("-static -o {{out}}/{NATIVE_KERNELS}"),
+    ];
+    let mut script = Vec::new();
+    for (side, main) in ["sandboxed", "native"].into_iter().enumerate() {
+        let (c, cpp, link) = (&c[side], &cpp[side], &links[side]);
+        script.extend([
+            format!("mkdir {main} && cd {main}"),
+            format!(
+                "{c} {STRICT} {MEASURED} -c {bench}/nbench/*.c {bench}/work.c {bench}/{main}.c"
+            ),
+            format!("{cpp} {STRICT} {MEASURED} -c {svm}"),
+            format!("{cpp} -w {MEASURED} -c {{src}}/libsvm/svm.cpp -o libsvm.o"),
+            format!("{cpp} *.o {link}"),
+            "cd ..".to_owned(),
+        ]);
+    }
+    script
 }

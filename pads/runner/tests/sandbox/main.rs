@@ -5,6 +5,7 @@ mod built;
 mod calls;
 mod engines;
 mod hostile;
+mod kernels;
 mod kills;
 mod kit;
 mod leaks;
