@@ -27,6 +27,8 @@ mod boots;
 mod bridge;
 #[path = "figures/busybox.rs"]
 mod busybox;
+#[path = "figures/delegator.rs"]
+mod delegator;
 #[path = "figures/disks.rs"]
 mod disks;
 #[path = "figures/healthy.rs"]
@@ -39,6 +41,8 @@ mod opening;
 mod predictions;
 #[path = "figures/pulling.rs"]
 mod pulling;
+#[path = "figures/sealing.rs"]
+mod sealing;
 #[path = "figures/starting.rs"]
 mod starting;
 #[path = "figures/verification.rs"]
@@ -48,7 +52,7 @@ mod verification;
 const HELLO_PORT: u16 = 8080;
 
 /// What can be measured by itself, by name, in the order of the table.
-const FIGURES: [(&str, fn()); 16] = [
+const FIGURES: [(&str, fn()); 18] = [
     ("sizes", sizes),
     ("boots", boots::boots),
     ("calls", api::calls),
@@ -61,6 +65,8 @@ const FIGURES: [(&str, fn()); 16] = [
     ("disks", disks::disks),
     ("keys", keys::keys),
     ("opening", opening::openings),
+    ("sealing", sealing::sealing),
+    ("delegator", delegator::delegator),
     ("pull", pulling::pulls),
     ("start", starting::starts),
     ("healthy", healthy::starts),
@@ -71,6 +77,9 @@ fn main() -> ExitCode {
     // What is not built yet is built in a sandbox, whose first process is this program again.
     if let Some(code) = reproducible_build::sandbox::run_if_child() {
         return code;
+    }
+    if env::args().nth(1).as_deref() == Some(delegator::ROLE) {
+        return delegator::serve();
     }
     // `cargo bench` adds an option of its own.
     let names: Vec<String> = env::args().skip(1).filter(|word| !word.starts_with("--")).collect();

@@ -31,6 +31,12 @@ pub fn target_dir() -> PathBuf {
     cache_dir().join("target")
 }
 
+/// Runs to the end, which must be a good one.
+pub fn succeed(command: &mut Command) -> Result<(), String> {
+    let status = command.status().map_err(|error| format!("{command:?}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}")) }
+}
+
 /// Runs to the end and captures; an error names the command.
 pub fn capture(command: &mut Command) -> Result<Output, String> {
     let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;

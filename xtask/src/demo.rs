@@ -67,13 +67,13 @@ pub fn run(options: &Demo) -> Result<usize, String> {
 fn built_dstyx() -> Result<PathBuf, String> {
     let target = command::target_dir();
     let mut build = command::cargo(&["build", "--quiet", "--package", "cli", "--locked"]);
-    succeed(build.env("CARGO_TARGET_DIR", &target))?;
+    command::succeed(build.env("CARGO_TARGET_DIR", &target))?;
     Ok(target.join("debug/dstyx"))
 }
 
 fn built_runner() -> Result<PathBuf, String> {
     let target = command::target_dir();
-    succeed(&mut pads::cargo(&target, &["build", "--quiet", "--release", "--locked"]))?;
+    command::succeed(&mut pads::cargo(&target, &["build", "--quiet", "--release", "--locked"]))?;
     Ok(target.join("pads/release/pad-runner"))
 }
 
@@ -84,14 +84,9 @@ fn built_programs() -> Result<PathBuf, String> {
         let arguments = ["run", "--quiet", "--package", "image", "--example", "pad_programs"];
         let mut build = command::cargo(&arguments);
         build.env("CARGO_TARGET_DIR", command::target_dir()).arg("--").arg(&directory);
-        succeed(&mut build)?;
+        command::succeed(&mut build)?;
     }
     Ok(directory)
-}
-
-fn succeed(command: &mut std::process::Command) -> Result<(), String> {
-    let status = command.status().map_err(|error| format!("{command:?}: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}")) }
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, String> {

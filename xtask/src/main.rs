@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod command;
 mod compose_corpus;
 mod demo;
@@ -11,6 +12,7 @@ mod host_tools;
 mod namespace;
 mod pads;
 mod sabotage;
+mod sim;
 mod test;
 mod tidy;
 
@@ -49,9 +51,12 @@ enum Task {
     /// Walk a scenario with the programs of this checkout, and say of each step whether it ended as
     /// it must.
     Demo(demo::Demo),
+    /// Simulate from measured latencies what is larger than a machine, and write table and plot.
+    Sim(sim::Sim),
     /// Measure what docs/performance.md states, beside its peers, in one run.
     Bench {
-        /// Only these, such as `pull`; a name that is none is answered with the list.
+        /// Only these, such as `pull`, or `pads` for all figures of Pads; a name that is none is
+        /// answered with the list.
         #[arg(value_name = "NAME")]
         names: Vec<String>,
     },
@@ -65,7 +70,8 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Test { sabotage: Some(check), .. } => report(sabotage::run(&check)),
         Task::Test { long, sabotage: None } => test::run(long),
-        Task::Bench { names } => test::bench(&names),
+        Task::Bench { names } => bench::run(&names),
+        Task::Sim(options) => report(sim::run(&options)),
         Task::Demo(options) => report(demo::run(&options)),
         Task::ComposeCorpus { dir } => report(compose_corpus::run(&dir)),
     }

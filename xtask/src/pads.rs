@@ -18,6 +18,13 @@ pub fn guests() -> PathBuf {
     command::root().join("pads/guest")
 }
 
+/// Cargo in the workspace of what measures, with the same directory for what it builds.
+pub fn bench(target_dir: &Path, arguments: &[&str]) -> Command {
+    let mut cargo = cargo(target_dir, arguments);
+    cargo.current_dir(command::root().join("pads/bench"));
+    cargo
+}
+
 /// Cargo in this workspace, with a directory of its own for what it builds.
 pub fn cargo(target_dir: &Path, arguments: &[&str]) -> Command {
     let mut cargo = command::cargo(arguments);

@@ -73,6 +73,7 @@ pub fn run(long: bool) -> ExitCode {
 fn format(tally: &mut Tally, target: &Path) -> Result<(), String> {
     tally.command(cargo(target, &["fmt", "--all", "--check"]))?;
     tally.command(pads::cargo(target, &["fmt", "--check"]))?;
+    tally.command(pads::bench(target, &["fmt", "--check"]))?;
     let mut guests = cargo(target, &["fmt", "--all", "--check"]);
     guests.current_dir(pads::guests());
     tally.command(guests)
@@ -143,29 +144,12 @@ impl Tally {
     }
 }
 
-/// Builds what is measured, then measures all of it, or what is named.
-pub fn bench(names: &[String]) -> ExitCode {
-    let target = command::target_dir();
-    let mut tally = Tally::default();
-    let mut figures = cargo(&target, &FIGURES);
-    figures.args(names);
-    let work = [cargo(&target, &BUILD), image(&target, "dev"), figures];
-    for step in work {
-        if let Err(error) = tally.command(step) {
-            eprintln!("bench: {error}");
-            return ExitCode::FAILURE;
-        }
-    }
-    ExitCode::SUCCESS
-}
-
-const FIGURES: [&str; 6] = ["bench", "--package", "tests", "--bench", "figures", "--"];
 const CLIPPY: [&str; 6] = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
 const PADS_BUILD: [&str; 4] = ["test", "--no-run", "--locked", "--quiet"];
 const PADS_TEST: [&str; 3] = ["test", "--locked", "--no-fail-fast"];
 /// Everything that is run, once: a part of the workspace would be built with other features of its
 /// dependencies, and most of them a second time for the tests.
-const BUILD: [&str; 4] = ["build", "--workspace", "--all-targets", "--locked"];
+pub const BUILD: [&str; 4] = ["build", "--workspace", "--all-targets", "--locked"];
 
 /// Both flavours and what only tests boot; each must equal what was accepted.
 fn images(tally: &mut Tally, target: &Path) -> Result<(), String> {
@@ -175,7 +159,8 @@ fn images(tally: &mut Tally, target: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn image(target: &Path, flavour: &str) -> Command {
+/// Builds an image, or sees that what is there is as accepted.
+pub fn image(target: &Path, flavour: &str) -> Command {
     dstyx(target, &["build", "--check", "--flavour", flavour])
 }
 
@@ -248,7 +233,8 @@ fn count(line: &str, word: &str) -> usize {
     part.and_then(|part| part.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
-fn cargo(target: &Path, arguments: &[&str]) -> Command {
+/// Cargo with this directory for what it builds.
+pub fn cargo(target: &Path, arguments: &[&str]) -> Command {
     let mut cargo = command::cargo(arguments);
     cargo.env("CARGO_TARGET_DIR", target);
     cargo

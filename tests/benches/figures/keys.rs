@@ -226,11 +226,16 @@ fn each(work: impl Fn(&AppId)) -> f64 {
 }
 
 /// Work on a thread that has one core, as have the threads that it makes.
-fn on_one_core(work: impl FnOnce() + Send) {
+pub fn on_one_core(work: impl FnOnce() + Send) {
+    on_core(0, work);
+}
+
+/// The same on the core of this number.
+pub fn on_core(number: usize, work: impl FnOnce() + Send) {
     thread::scope(|scope| {
-        scope.spawn(|| {
+        scope.spawn(move || {
             let mut core = CpuSet::new();
-            core.set(0).unwrap();
+            core.set(number).unwrap();
             sched_setaffinity(Pid::from_raw(0), &core).unwrap();
             work();
         });
