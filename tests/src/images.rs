@@ -348,6 +348,10 @@ fn python_sdk(work: &Path) -> Vec<Layer> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use container_images::{Mirror, Progress, Registries, RegistrySettings, Store, pull_program};
+
     use super::*;
     use crate::registry::Registry;
 
@@ -365,6 +369,27 @@ mod tests {
         );
         let platforms: Value = serde_json::from_slice(&served).unwrap();
         assert_eq!(platforms["manifests"][1]["platform"]["architecture"], "amd64");
+    }
+
+    #[tokio::test]
+    async fn a_real_registry_takes_a_program_unchanged_and_a_guest_gets_it_from_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let component = [&b"\0asm\x0d\0\x01\0"[..], &[0; 9000]].concat();
+        let from = directory.path().join("program");
+        layout::write_program(&from, &component);
+        let registry = Registry::start();
+        registry.push(&from, "hospitals/mean", "1");
+        let digest = registry.digest("hospitals/mean", "1");
+        assert!(from.join("blobs/sha256").join(digest.to_string()).exists());
+        let image = format!("example.org/hospitals/mean:1@sha256:{digest}");
+        let image = compose::ImageReference::parse(&image).unwrap();
+        let mirrors = vec![Mirror::parse(&registry.url()).unwrap()];
+        let settings = RegistrySettings { mirrors, ..RegistrySettings::default() };
+        let registries = Arc::new(Registries::new(settings).unwrap());
+        let store = Arc::new(Store::open(&directory.path().join("store")).unwrap());
+        let pulled = pull_program(&image, registries, store, &Progress::default()).await.unwrap();
+        assert_eq!(fs::read(&pulled.path).unwrap(), component);
+        assert_eq!(pulled.component.sha256(), Sha256Digest::of(&component));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! An OCI layout on disk with one image for one platform, or for two of which only one is this
-//! machine's.
+//! machine's, or with a program for the sandbox of Pads.
 //!
 //! Documents as in the OCI image specification 1.1, sections "Image Layout", "Image Index" and
-//! "Image Configuration".
+//! "Image Configuration", and in CNCF TAG Runtime's "Wasm OCI Artifact layout".
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,6 +34,30 @@ pub fn write(directory: &Path, layers: Vec<Packed>, process: &Value, two_platfor
         image
     };
     let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [image] });
+    fs::write(directory.join("index.json"), index.to_string()).unwrap();
+    fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+}
+
+/// Writes the layout of an artifact with this component into an empty directory, with the fields
+/// that `wkg oci push` writes.
+pub fn write_program(directory: &Path, component: &[u8]) {
+    let blobs = Blobs(directory.join("blobs/sha256"));
+    fs::create_dir_all(&blobs.0).unwrap();
+    let layer = blobs.add_bytes("application/wasm", component);
+    let config = json!({
+        "created": "2026-02-03T10:11:12.131415161Z", "author": null, "architecture": "wasm",
+        "os": "wasip2", "layerDigests": [layer["digest"]],
+        "component": { "exports": ["run"], "imports": ["dstyx:pad/dataset@0.1.0"], "target": null },
+    });
+    let config = blobs.add("application/vnd.wasm.config.v0+json", &config);
+    let manifest = blobs.add(
+        MANIFEST,
+        &json!({
+            "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer],
+            "annotations": { "org.opencontainers.image.created": "2026-02-03T10:11:12Z" },
+        }),
+    );
+    let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [manifest] });
     fs::write(directory.join("index.json"), index.to_string()).unwrap();
     fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
 }
