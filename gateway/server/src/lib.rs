@@ -4,3 +4,18 @@
 //! Each connection is bounded in time, and what one app uses takes nothing from another one.
 
 #![forbid(unsafe_code)]
+
+pub mod carrier;
+pub mod certificates;
+pub mod dns;
+pub mod edge;
+#[cfg(any(test, feature = "fixtures"))]
+pub mod fixtures;
+pub mod metrics;
+mod opening;
+mod openings;
+mod own_pages;
+mod prefixed;
+pub mod relay;
+mod slots;
+pub mod tunnels;
