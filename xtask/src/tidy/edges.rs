@@ -18,6 +18,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("kms", &["protocol", "attestation", "channel", "service", "pccs", "kms-rules", "pad-format"]),
     ("gateway-rules", &["protocol"]),
     ("gateway-domain", &["protocol"]),
+    ("gateway-acme", &["protocol", "gateway-domain"]),
     (
         "gateway",
         &[
@@ -141,6 +142,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("gateway", &["ring", "openssl-sys"]),
     ("gateway-rules", &["ring", "openssl-sys", "tokio", "rustix", "nix", "ureq"]),
     ("gateway-domain", &["ring", "openssl-sys", "tokio", "rustix", "nix", "ureq"]),
+    ("gateway-acme", &["ring", "openssl-sys"]),
     ("pccs", &["ring", "openssl-sys", "tokio"]),
     // It runs as an engine inside a sandbox.
     ("pad-rules", &["protocol", "getrandom", "sha2", "hex", "serde", "aws-lc-sys"]),

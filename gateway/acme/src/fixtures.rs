@@ -1,0 +1,38 @@
+//! What tests of several modules ask: a zone of a real name server, and a resolver that gives its
+//! answers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ::tests::https::Local;
+use ::tests::knot::{KEY_NAME, Knot, SECRET};
+use gateway_domain::name::DomainName;
+use zeroize::Zeroizing;
+
+use crate::dns::{SignedUpdates, UpdateKey};
+use crate::http::Trust;
+
+/// Whose certificates a client must believe.
+pub fn trust(local: &Local) -> Trust {
+    Trust::Only(vec![local.root.clone()])
+}
+
+/// A zone at a name server, as its owner changes it.
+pub fn zone(knot: &Knot, zone: &str) -> SignedUpdates {
+    let secret = Zeroizing::new(SECRET.to_vec());
+    let key = UpdateKey::new(name(KEY_NAME), secret);
+    SignedUpdates::new(knot.address(), name(zone), &key).unwrap()
+}
+
+/// A resolver that answers what a name server does.
+pub fn resolver(local: &Local, knot: &Arc<Knot>) -> SocketAddr {
+    let server = Arc::clone(knot);
+    local.serve(move |asked| {
+        let answer = tests::knot::ask(&server, &asked.body);
+        (200, "Content-Type: application/dns-message\r\n".to_owned(), answer)
+    })
+}
+
+pub fn name(text: &str) -> DomainName {
+    text.parse().unwrap()
+}
