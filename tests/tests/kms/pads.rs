@@ -190,6 +190,7 @@ impl<'a> Scene<'a> {
         let listed: Value = serde_json::from_slice(&listed).unwrap();
         assert_eq!((status, listed.as_array().unwrap().len()), (200, files.len()));
 
+        self.calls_that_are_none_are_refused();
         let unowned = step("pads: a run of nobody", || self.run("numbers.pad", false));
         assert_refused(&unowned, "AUTH_USER");
         let elsewhere = step("pads: a key for another app", || self.run("elsewhere.pad", true));
@@ -213,6 +214,42 @@ impl<'a> Scene<'a> {
         self.the_custodian_reads_of_it();
     }
 
+    /// Each with its status and its reason, and the service goes on.
+    fn calls_that_are_none_are_refused(&self) {
+        let good = serde_json::to_value(self.request(&[7; 16], "numbers.pad", Vec::new())).unwrap();
+        let absent = Sha256Digest::ZERO.to_string();
+        let changed = |key: &str, value: Value| {
+            let mut document = good.clone();
+            document[key] = value;
+            ("/run", document)
+        };
+        let update = json!({
+            "run": "07".repeat(16), "engines": [], "pad": absent, "policies": ["00"], "signed": "",
+            "party": good["parties"][0],
+        });
+        let rows = [
+            (changed("plan", json!(1)), 400, "unknown field"),
+            (changed("run", json!("07")), 400, "run: found 1"),
+            (changed("limits", json!({ "wall_millis": 600_001 })), 400, "limits.wall_millis"),
+            (changed("parties", json!(vec![&good["parties"][0]; 65])), 400, "parties: found 65"),
+            (changed("pads", json!([absent])), 404, "has no file"),
+            (changed("program", json!("service:without")), 404, "no program of a service"),
+            (changed("limits", json!({ "proposals": 65 })), 400, "limits.proposals"),
+            (("/update", update), 400, "policies: "),
+            (("/nowhere", Value::Null), 404, "nothing is here"),
+        ];
+        for ((path, document), expected, reason) in rows {
+            let (status, text) = self.call("POST", path, document.to_string().as_bytes());
+            let text = String::from_utf8_lossy(&text).into_owned();
+            assert!(status == expected && text.contains(reason), "{reason}: {status} {text}");
+            assert!(text.contains("\"hint\""), "{text}");
+        }
+        let (status, _) = self.call("GET", &format!("/runs/{}", "07".repeat(16)), b"");
+        assert_eq!(status, 404, "a run that never began");
+        let outcome = self.outcome(&self.request(&[7; 16], "numbers.pad", Vec::new()));
+        assert_refused(&outcome, "run");
+    }
+
     /// A run of the mean, signed by B or by nobody.
     fn run(&self, pad: &str, is_signed: bool) -> Outcome {
         let (status, drawn) = self.call("POST", "/draw", b"");
@@ -229,10 +266,14 @@ impl<'a> Scene<'a> {
                 self.read(&out)
             }
         };
+        self.outcome(&self.request(&drawn.run, pad, signed))
+    }
+
+    fn request(&self, run: &[u8], pad: &str, signed: Vec<u8>) -> RunRequest {
         let file = |name: &str| Sha256Digest::of(&self.read(name));
         let party = |name: &str| Party { enrolment: self.read(name), address: None };
-        let request = RunRequest {
-            run: drawn.run,
+        RunRequest {
+            run: run.to_vec(),
             program: Program::File(file("mean.wasm")),
             engines: vec![file("share.wasm")],
             pads: vec![file(pad)],
@@ -240,8 +281,11 @@ impl<'a> Scene<'a> {
             signed,
             parties: ["a.enrolment", "b.enrolment"].map(party).into(),
             limits: RunLimits { proposals: Some(1), ..RunLimits::default() },
-        };
-        let (status, outcome) = self.call("POST", "/run", &serde_json::to_vec(&request).unwrap());
+        }
+    }
+
+    fn outcome(&self, request: &RunRequest) -> Outcome {
+        let (status, outcome) = self.call("POST", "/run", &serde_json::to_vec(request).unwrap());
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&outcome));
         serde_json::from_slice(&outcome).unwrap()
     }
