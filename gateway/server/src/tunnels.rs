@@ -48,7 +48,7 @@ impl Tunnels {
         self.run_on(facts, stream).await
     }
 
-    async fn run_on<S>(&self, facts: GuestFacts, stream: S) -> Result<Ended, AdmitError>
+    pub(crate) async fn run_on<S>(&self, facts: GuestFacts, stream: S) -> Result<Ended, AdmitError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {

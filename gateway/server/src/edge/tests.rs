@@ -7,3 +7,4 @@ mod hellos;
 mod limits;
 mod relays;
 mod routes;
+mod tunnelled;
