@@ -70,8 +70,8 @@ impl Knot {
 }
 
 /// Asks a server over TCP; the bytes of question and answer.
-pub fn ask(server: &Knot, question: &[u8]) -> Vec<u8> {
-    let mut stream = TcpStream::connect(server.address).unwrap();
+pub fn ask(server: SocketAddr, question: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(server).unwrap();
     let length = u16::try_from(question.len()).unwrap().to_be_bytes();
     stream.write_all(&[&length, question].concat()).unwrap();
     let mut length = [0; 2];

@@ -2,7 +2,6 @@
 //! answers.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use ::tests::https::Local;
 use ::tests::knot::{KEY_NAME, Knot, SECRET};
@@ -25,10 +24,11 @@ pub fn zone(knot: &Knot, zone: &str) -> SignedUpdates {
 }
 
 /// A resolver that answers what a name server does.
-pub fn resolver(local: &Local, knot: &Arc<Knot>) -> SocketAddr {
-    let server = Arc::clone(knot);
+pub fn resolver(local: &Local, knot: &Knot) -> SocketAddr {
+    // The address alone: the server ends with its test, the thread that asks it does not.
+    let server = knot.address();
     local.serve(move |asked| {
-        let answer = tests::knot::ask(&server, &asked.body);
+        let answer = tests::knot::ask(server, &asked.body);
         (200, "Content-Type: application/dns-message\r\n".to_owned(), answer)
     })
 }

@@ -53,17 +53,17 @@ impl Attest for Unavailable {
 
 struct Scene {
     local: Local,
-    knot: Arc<Knot>,
+    knot: Knot,
     authority: SocketAddr,
     /// The authority itself, behind the proxy.
-    pebble: Arc<Pebble>,
+    pebble: Pebble,
 }
 
 impl Scene {
     fn new(records: &str) -> Self {
         let local = Local::new();
-        let knot = Arc::new(Knot::start(&[(BASE, records)]));
-        let pebble = Arc::new(Pebble::start(&local.chain_pem, &local.key_pem, knot.address()));
+        let knot = Knot::start(&[(BASE, records)]);
+        let pebble = Pebble::start(&local.chain_pem, &local.key_pem, knot.address());
         let proxy = Proxy::new(&local, &knot, pebble.address());
         let authority = local.serve(move |asked| proxy.answer(asked));
         Self { local, knot, authority, pebble }
@@ -261,7 +261,7 @@ fn a_resolver_that_sees_other_records_stops_the_order() {
     let at = |address: SocketAddr| {
         Resolver::new(&format!("https://{address}/dns-query"), &trust(&scene.local))
     };
-    let other = Arc::new(Knot::start(&[(BASE, "@ 60 CAA 0 issue \"other.example\"")]));
+    let other = Knot::start(&[(BASE, "@ 60 CAA 0 issue \"other.example\"")]);
     let resolvers = [at(resolver(&scene.local, &scene.knot)), at(resolver(&scene.local, &other))];
     let issuer = scene.issuer_by(scene.own(), resolvers);
     let published = Published::default();

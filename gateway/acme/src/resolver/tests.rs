@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use ::tests::https::Local;
 use ::tests::knot::Knot;
 
@@ -14,10 +12,10 @@ fn caa(value: &str) -> Caa {
 fn records_are_those_of_the_zone() {
     let (local, knot) = (
         Local::new(),
-        Arc::new(Knot::start(&[(
+        Knot::start(&[(
             "example.org",
             "@ 60 CAA 0 issue \"one.example\"\nb 60 CNAME example.org.",
-        )])),
+        )]),
     );
     let resolver =
         Resolver::new(&format!("https://{}/dns-query", resolver(&local, &knot)), &trust(&local));
