@@ -28,7 +28,7 @@ use zeroize::Zeroizing;
 use crate::programs;
 
 /// The hospitals, by the numbers of their keys, and the largest shares in percent of their Pads.
-const HOSPITALS: [(u8, u64); 3] = [(1, 60), (2, 30), (3, 40)];
+const HOSPITALS: [(u8, u64); 3] = [(1, 60), (2, 40), (3, 40)];
 /// Pads of all of them.
 pub const PADS: usize = 9;
 const NOW: u64 = 1_800_000_000;
