@@ -1,7 +1,8 @@
 //! The state of one side of a tunnel: streams, what was received for them, and frames to send.
 //!
-//! Pure. What the peer sends is bounded before it is kept: data by the window of its stream, streams
-//! in number, answers by what waits already. A peer that breaks a rule ends its tunnel and no other.
+//! Pure. What the peer sends is bounded before it is kept: data by the window of its stream,
+//! streams in number, answers by what waits already. A peer that breaks a rule ends its tunnel
+//! and no other.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU16;

@@ -14,7 +14,7 @@ use crate::budgets::NEAREST;
 /// An instance as the choice sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate {
-    /// Which.
+    /// Its id.
     pub id: InstanceId,
     /// Whether its guest says that the app is ready.
     pub ready: bool,

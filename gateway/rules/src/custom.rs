@@ -1,8 +1,8 @@
 //! Domains of others: where TXT records say that they lead.
 //!
-//! The domain name system is the host's, so a record routes and proves nothing: such a connection is
-//! passed through, and the app shows its own certificate. A domain has exactly one record with one
-//! reading, or its clients are refused with the reason; a resolver that orders its answers
+//! The domain name system is the host's, so a record routes and proves nothing: such a connection
+//! is passed through, and the app shows its own certificate. A domain has exactly one record with
+//! one reading, or its clients are refused with the reason; a resolver that orders its answers
 //! otherwise must not lead elsewhere.
 
 use std::num::NonZeroU16;
@@ -30,7 +30,7 @@ pub enum CustomError {
     /// several records
     #[error("{place} has {found} TXT records, exactly one is read")]
     Several {
-        /// Where.
+        /// The name that was asked about.
         place: String,
         /// How many.
         found: usize,
@@ -40,7 +40,7 @@ pub enum CustomError {
         "the TXT record at {place} is in {found} strings; it has one reading in one string only"
     )]
     Strings {
-        /// Where.
+        /// The name that was asked about.
         place: String,
         /// How many.
         found: usize,
@@ -48,7 +48,7 @@ pub enum CustomError {
     /// not `<app or instance id>:<port>`
     #[error("the TXT record at {place} is no <app or instance id>:<port>: {}", .text.escape_debug())]
     Text {
-        /// Where.
+        /// The name that was asked about.
         place: String,
         /// Its beginning.
         text: String,
@@ -160,7 +160,7 @@ mod tests {
     const ID: &str = "0123456789abcdef0123456789abcdef01234567";
     const OTHER: &str = "89abcdef0123456789abcdef0123456701234567";
 
-    fn places() -> Places {
+    fn asked() -> Places {
         Places::of(&DomainName::parse("www.shop.example").unwrap())
     }
 
@@ -173,16 +173,16 @@ mod tests {
     }
 
     fn leads(exact: Answer, older: Answer, wildcard: Answer) -> Result<String, CustomError> {
-        Ok(places().read(&exact, &older, &wildcard)?.to_string())
+        Ok(asked().read(&exact, &older, &wildcard)?.to_string())
     }
 
     #[test]
     fn the_places_are_those_of_dstack() {
-        let places = places();
-        assert_eq!(places.exact, "_dstack-app-address.www.shop.example");
-        assert_eq!(places.older, "_tapp-address.www.shop.example");
+        let asked = asked();
+        assert_eq!(asked.exact, "_dstack-app-address.www.shop.example");
+        assert_eq!(asked.older, "_tapp-address.www.shop.example");
         let wildcard = "_dstack-app-address-wildcard.shop.example";
-        assert_eq!(places.wildcard.as_deref(), Some(wildcard));
+        assert_eq!(asked.wildcard.as_deref(), Some(wildcard));
         // A record at a public suffix would be everybody's.
         assert_eq!(Places::of(&DomainName::parse("shop.example").unwrap()).wildcard, None);
     }

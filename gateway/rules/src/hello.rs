@@ -49,11 +49,11 @@ pub enum HelloError {
     Name(#[from] NameError),
 }
 
-/// A refusal, and the bytes by which the client is told.
+/// the client's first bytes
 #[derive(Debug, thiserror::Error)]
 #[error("the client's first bytes")]
 pub struct HelloRefused {
-    /// Why.
+    /// Why it is refused.
     #[source]
     pub error: HelloError,
     /// What the client is sent before the connection ends.
@@ -91,15 +91,10 @@ impl std::fmt::Debug for Hello {
 }
 
 /// Reads a hello as its bytes come.
+#[derive(Default)]
 pub struct HelloReader {
     acceptor: Acceptor,
     bytes: Vec<u8>,
-}
-
-impl Default for HelloReader {
-    fn default() -> Self {
-        Self { acceptor: Acceptor::default(), bytes: Vec::new() }
-    }
 }
 
 impl HelloReader {

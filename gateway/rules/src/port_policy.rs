@@ -1,8 +1,8 @@
 //! `port_policy` of an app's measured file: which ports a gateway may reach, and which of them want
 //! the PROXY protocol. Source: dstack 312dc605, `PortPolicy` and `PortAttrs`.
 //!
-//! It is read from the measured bytes in a guest's evidence and from nowhere else: neither a guest's
-//! request nor a client's name changes it.
+//! It is read from the measured bytes in a guest's evidence and from nowhere else: neither a
+//! guest's request nor a client's name changes it.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;

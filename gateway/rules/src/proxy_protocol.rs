@@ -112,31 +112,31 @@ fn read_v1(bytes: &[u8]) -> Result<Option<Header>, ProxyError> {
     };
     let line = std::str::from_utf8(&seen[V1.len()..end]);
     let line = line.map_err(|_| ProxyError::Line("not text"))?;
-    let mut words = line.split(' ');
-    let ends = match words.next() {
+    let mut parts = line.split(' ');
+    let ends = match parts.next() {
         // What follows is ignored, as the specification asks.
         Some("UNKNOWN") => return Ok(Some(Header { ends: None, bytes: end + 2 })),
-        Some("TCP4") => ends_v1::<Ipv4Addr>(&mut words)?,
-        Some("TCP6") => ends_v1::<Ipv6Addr>(&mut words)?,
+        Some("TCP4") => ends_v1::<Ipv4Addr>(&mut parts)?,
+        Some("TCP6") => ends_v1::<Ipv6Addr>(&mut parts)?,
         _ => return Err(ProxyError::Line("neither TCP4, TCP6 nor UNKNOWN")),
     };
-    if words.next().is_some() {
+    if parts.next().is_some() {
         return Err(ProxyError::Line("more than two addresses and two ports"));
     }
     Ok(Some(Header { ends: Some(ends), bytes: end + 2 }))
 }
 
-fn ends_v1<'a, A>(words: &mut impl Iterator<Item = &'a str>) -> Result<Ends, ProxyError>
+fn ends_v1<'a, A>(parts: &mut impl Iterator<Item = &'a str>) -> Result<Ends, ProxyError>
 where
     A: FromStr + Into<IpAddr>,
 {
     let mut address = || {
-        let address: Option<A> = words.next().and_then(|word| word.parse().ok());
+        let address: Option<A> = parts.next().and_then(|word| word.parse().ok());
         address.map(Into::into).ok_or(ProxyError::Line("an address that is none of its family"))
     };
     let (source, destination) = (address()?, address()?);
     let mut port = || {
-        let word = words.next().filter(|word| {
+        let word = parts.next().filter(|word| {
             word.bytes().all(|b| b.is_ascii_digit()) && (*word == "0" || !word.starts_with('0'))
         });
         let port = word.and_then(|word| word.parse().ok());
