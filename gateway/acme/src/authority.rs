@@ -1,8 +1,9 @@
 //! A certification authority that speaks ACME (RFC 8555), by the crate `instant-acme` over requests
 //! of our own.
 //!
-//! The authority names addresses and waiting times; of them only those count that lead to itself and
-//! end soon. It is asked through [`Transport`], which refuses the rest before the crate sees it.
+//! The authority names addresses and waiting times; of them only those count that lead to itself
+//! and end soon. It is asked through [`Transport`], which refuses the rest before the crate sees
+//! it.
 
 use std::future::Future;
 use std::pin::Pin;

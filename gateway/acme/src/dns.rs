@@ -52,8 +52,8 @@ pub trait Provider: Send + Sync {
 pub enum Zone {
     /// The gateway may change the zone.
     Own(Box<dyn Provider>),
-    /// `_acme-challenge.<base>` is an alias of a name in a zone that holds nothing else, which alone
-    /// the gateway may change. Its owner sets the CAA records.
+    /// `_acme-challenge.<base>` is an alias of a name in a zone that holds nothing else, which
+    /// alone the gateway may change. Its owner sets the CAA records.
     Delegated {
         /// The zone of challenges.
         provider: Box<dyn Provider>,

@@ -53,7 +53,7 @@ pub struct NewCertificate {
     pub servable: Servable,
 }
 
-/// The step that failed, and why.
+/// the step that failed, and why
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {why}", step.doing())]
 pub struct IssuerError {

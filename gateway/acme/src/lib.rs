@@ -18,6 +18,6 @@ mod resolver;
 
 pub use authority::{AccountKey, AcmeError, Authority, Challenges};
 pub use http::{HttpError, Trust};
-pub use issuer::{Attest, Issuer, IssuerError, NewCertificate};
+pub use issuer::{Attest, Issuer, IssuerError, NewCertificate, READ_BACK_TIMEOUT};
 pub use leaf_key::{KeyError, LeafKey};
 pub use resolver::{Resolver, ResolverError};

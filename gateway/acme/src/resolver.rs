@@ -17,7 +17,7 @@ pub struct Resolver {
     client: Client,
 }
 
-/// Why a resolver's view is not known.
+/// why a resolver's view is not known
 #[derive(Debug, thiserror::Error)]
 #[error("{url}: {what}")]
 pub struct ResolverError {

@@ -68,7 +68,7 @@ pub struct Head {
     pub last: Sha256Digest,
 }
 
-/// Why lines were refused.
+/// why lines were refused
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {what}")]
 pub struct PublishedError {

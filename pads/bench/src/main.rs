@@ -4,6 +4,8 @@
 //! What is compared takes turns in the same minutes; a figure is a median, with the range in which
 //! nine in ten are.
 
+#![forbid(unsafe_code)]
+
 mod checks;
 mod hospitals;
 mod kernels;

@@ -1,6 +1,6 @@
 //! The rows of the paper's Table 1, from whole runs on the paper's workload: real engine, a real
-//! process of a consumer, and delegators in memory; what a channel and keys cost is from a file that
-//! another bench of the same command wrote.
+//! process of a consumer, and delegators in memory; what a channel and keys cost is from a file
+//! that another bench of the same command wrote.
 
 use std::cell::Cell;
 use std::io::{self, Cursor};

@@ -1,9 +1,9 @@
 //! Consumers, a dispatcher and a pool of key delegators, as events.
 //!
 //! A consumer comes at a random moment of the spread, opens an attested channel to the delegator
-//! that has the fewest consumers, and asks for the keys of its Pads, call by call. A delegator works
-//! on one thing at a time, first come, first served; so do the consumers' cores. A channel is half
-//! of the consumer's work, then the delegator's, then the other half.
+//! that has the fewest consumers, and asks for the keys of its Pads, call by call. A delegator
+//! works on one thing at a time, first come, first served; so do the consumers' cores. A channel is
+//! half of the consumer's work, then the delegator's, then the other half.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};

@@ -1,5 +1,5 @@
-//! Proofs over the hashes that a log shows as tiles (c2sp.org/tlog-tiles): an entry is under a head,
-//! and an earlier head is in a later one.
+//! Proofs over the hashes that a log shows as tiles (c2sp.org/tlog-tiles): an entry is under a
+//! head, and an earlier head is in a later one.
 //!
 //! Tiles are believed nothing: what is computed from them counts only if it leads to the hash of a
 //! head that the log signed.

@@ -1,3 +1,5 @@
+//! What is written is read back, and what is no such line is refused.
+
 use super::*;
 
 /// A file of two lines; the format's test vector, made by `the_vector_is_what_is_written`.
