@@ -7,7 +7,7 @@ use gateway_domain::caa::{Caa, CaaError};
 use gateway_domain::dns::AnswerError;
 use gateway_domain::name::DomainName;
 
-pub use cloudflare::Cloudflare;
+pub use cloudflare::{API as CLOUDFLARE_API, Cloudflare};
 pub use updates::{SignedUpdates, UpdateKey};
 
 use crate::http::HttpError;
