@@ -1,3 +1,5 @@
+//! Servers that send too much, too late or elsewhere.
+
 use std::io::Write as _;
 use std::thread;
 

@@ -1,3 +1,5 @@
+//! A resolver that answers, and one that answers something else.
+
 use ::tests::https::Local;
 use ::tests::knot::Knot;
 

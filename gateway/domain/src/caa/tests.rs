@@ -1,3 +1,5 @@
+//! Records of a zone, ours and those of others.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The steps of an issuance, in their order and out of it.
+
 use super::*;
 use crate::fixtures::{Made, certificate, entry};
 

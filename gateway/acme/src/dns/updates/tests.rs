@@ -1,3 +1,5 @@
+//! Signed updates against a name server, which takes what it may.
+
 use std::net::TcpListener;
 use std::thread;
 
