@@ -2,7 +2,7 @@
 //! to the same, and names one place.
 #![no_main]
 
-use gateway_rules::custom::{Answer, Places, read};
+use gateway_rules::custom::{Answer, RecordNames, read};
 use gateway_rules::names::{self, Destination, DomainName, Handling, MAX_NAME_BYTES, Name};
 use libfuzzer_sys::fuzz_target;
 
@@ -24,9 +24,9 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(Name::Gateway(_) | Name::Health(_)) => assert!(name.as_str().ends_with(".apps.example")),
         Ok(Name::Custom(found)) => {
             assert!(!found.as_str().ends_with(".apps.example"));
-            let places = Places::of(&found);
+            let records = RecordNames::of(&found);
             let none = || Answer::Records(vec![]);
-            let of = |answer: Answer| places.read(&answer, &none(), &none());
+            let of = |answer: Answer| records.read(&answer, &none(), &none());
             assert!(of(none()).is_err() && of(Answer::Failed).is_err());
             let record = || vec![bytes.to_vec()];
             assert_eq!(of(Answer::Records(vec![record()])).ok(), read(bytes));

@@ -37,7 +37,7 @@ pub struct Asked {
 }
 
 /// What a server answers: a status, lines of the head, a body.
-pub type Said = (u16, String, Vec<u8>);
+pub type Reply = (u16, String, Vec<u8>);
 
 impl Local {
     /// A new authority.
@@ -75,7 +75,7 @@ impl Local {
     }
 
     /// Serves on a port of loopback for as long as the test runs.
-    pub fn serve(&self, answer: impl Fn(&Asked) -> Said + Send + Sync + 'static) -> SocketAddr {
+    pub fn serve(&self, answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> SocketAddr {
         self.serve_raw(move |stream| {
             let asked = read(stream)?;
             let (status, head, body) = answer(&asked);

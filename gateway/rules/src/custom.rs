@@ -54,7 +54,7 @@ pub enum CustomError {
         text: String,
     },
     /// the two names of the record disagree
-    #[error("{EXACT}{0} and {OLDER}{0} lead to two places")]
+    #[error("{EXACT}{0} and {OLDER}{0} lead to two hosts")]
     Disagree(DomainName),
 }
 
@@ -77,9 +77,9 @@ pub enum Answer {
     Failed,
 }
 
-/// The places that are asked about one domain.
+/// The names whose records are asked for about one domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Places {
+pub struct RecordNames {
     name: DomainName,
     /// Of the domain alone.
     pub exact: String,
@@ -89,7 +89,7 @@ pub struct Places {
     pub wildcard: Option<String>,
 }
 
-impl Places {
+impl RecordNames {
     /// Of a domain.
     pub fn of(name: &DomainName) -> Self {
         Self {
@@ -160,8 +160,8 @@ mod tests {
     const ID: &str = "0123456789abcdef0123456789abcdef01234567";
     const OTHER: &str = "89abcdef0123456789abcdef0123456701234567";
 
-    fn asked() -> Places {
-        Places::of(&DomainName::parse("www.shop.example").unwrap())
+    fn asked() -> RecordNames {
+        RecordNames::of(&DomainName::parse("www.shop.example").unwrap())
     }
 
     fn records(texts: &[&str]) -> Answer {
@@ -177,14 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn the_places_are_those_of_dstack() {
+    fn the_names_are_those_of_dstack() {
         let asked = asked();
         assert_eq!(asked.exact, "_dstack-app-address.www.shop.example");
         assert_eq!(asked.older, "_tapp-address.www.shop.example");
         let wildcard = "_dstack-app-address-wildcard.shop.example";
         assert_eq!(asked.wildcard.as_deref(), Some(wildcard));
         // A record at a public suffix would be everybody's.
-        assert_eq!(Places::of(&DomainName::parse("shop.example").unwrap()).wildcard, None);
+        assert_eq!(RecordNames::of(&DomainName::parse("shop.example").unwrap()).wildcard, None);
     }
 
     #[test]

@@ -166,7 +166,8 @@ fn streams_are_bounded_on_both_sides() {
 #[test]
 fn each_broken_rule_ends_the_tunnel() {
     let credit = |bytes: u32| bytes.to_be_bytes();
-    let cases: [(Vec<u8>, fn(Violation) -> bool); 11] = [
+    type Case = (Vec<u8>, fn(Violation) -> bool);
+    let cases: [Case; 11] = [
         (vec![0; 8], |found| matches!(found, Violation::Frame(_))),
         (frame(Kind::Open, 2, &[0, 80]), |found| found == Violation::Side(Kind::Open)),
         (frame(Kind::Data, 2, b"x"), |found| found == Violation::Unknown(2)),

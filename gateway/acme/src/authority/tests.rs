@@ -1,6 +1,8 @@
+//! A real authority, and ones that answer what they should not.
+
 use std::time::Instant;
 
-use ::tests::https::{Asked, Local, Said, read};
+use ::tests::https::{Asked, Local, Reply, read};
 use gateway_domain::caa::Plan;
 use gateway_domain::issuance::{AccountNamed, BaseDomain};
 use gateway_domain::published::{Entry, Subject};
@@ -47,7 +49,7 @@ fn ordered(key: &AccountKey) -> Ordered {
 }
 
 /// What an order at a server comes to.
-fn order(local: &Local, answer: impl Fn(&Asked) -> Said + Send + Sync + 'static) -> String {
+fn order(local: &Local, answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> String {
     let address = local.serve(answer);
     let authority = Authority::new(&format!("https://{address}/dir"), &trust(local));
     let key = key();

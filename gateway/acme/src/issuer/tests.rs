@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 
-use ::tests::https::{Asked, Local, Said};
+use ::tests::https::{Asked, Local, Reply};
 use ::tests::knot::Knot;
 use ::tests::pebble::{DIRECTORY, Pebble};
 use base64::Engine as _;
@@ -113,7 +113,7 @@ impl Proxy {
         Self { config: Arc::new(config), pebble, zone: zone(knot, BASE) }
     }
 
-    fn answer(&self, asked: &Asked) -> Said {
+    fn answer(&self, asked: &Asked) -> Reply {
         if asked.path == "/order-plz" && !self.permitted(&asked.body) {
             let problem = br#"{"type":"urn:ietf:params:acme:error:caa","detail":"CAA forbids issuance","status":403}"#;
             return (403, String::new(), problem.to_vec());
@@ -154,7 +154,7 @@ impl Proxy {
         })
     }
 
-    fn hand_on(&self, asked: &Asked) -> Said {
+    fn hand_on(&self, asked: &Asked) -> Reply {
         let stream = TcpStream::connect(self.pebble).unwrap();
         let host = ServerName::try_from("127.0.0.1").unwrap();
         let connection = ClientConnection::new(Arc::clone(&self.config), host).unwrap();

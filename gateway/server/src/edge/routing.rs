@@ -3,7 +3,7 @@
 use super::*;
 
 use gateway_rules::choice;
-use gateway_rules::custom::{Answer, CustomError, Places};
+use gateway_rules::custom::{Answer, CustomError, RecordNames};
 use gateway_rules::guests::TunnelId;
 use gateway_rules::limits::LimitError;
 use gateway_rules::names::{self, Name, NameError, RouteId};
@@ -69,22 +69,22 @@ impl<C: Carrier, T: Txt> Edge<C, T> {
         if let Some(known) = locked(&self.cache).get(&name, self.begun.elapsed()) {
             return known.clone();
         }
-        let places = Places::of(&name);
+        let names = RecordNames::of(&name);
         let busy = || CustomError::Unanswered(name.to_string());
         let _room = self.lookups.try_acquire().map_err(|_| busy())?;
         let none = async {
-            match &places.wildcard {
+            match &names.wildcard {
                 Some(place) => self.txt.ask(place).await,
                 None => (Answer::Records(Vec::new()), Duration::MAX),
             }
         };
         let asked =
-            async { tokio::join!(self.txt.ask(&places.exact), self.txt.ask(&places.older), none) };
+            async { tokio::join!(self.txt.ask(&names.exact), self.txt.ask(&names.older), none) };
         let asked = timeout(self.settings.times.dns, asked).await;
         let failed = || (Answer::Failed, Duration::ZERO);
         let (exact, older, wildcard) = asked.unwrap_or_else(|_| (failed(), failed(), failed()));
         let ttl = exact.1.min(older.1).min(wildcard.1);
-        let outcome = places.read(&exact.0, &older.0, &wildcard.0);
+        let outcome = names.read(&exact.0, &older.0, &wildcard.0);
         locked(&self.cache).put(name, outcome.clone(), ttl, self.begun.elapsed());
         outcome
     }

@@ -1,6 +1,8 @@
+//! The interface of a provider, as a server of the test answers it.
+
 use std::sync::{Arc, Mutex};
 
-use ::tests::https::{Asked, Local, Said};
+use ::tests::https::{Asked, Local, Reply};
 
 use super::*;
 use crate::fixtures::{name, trust};
@@ -8,7 +10,7 @@ use crate::fixtures::{name, trust};
 const TOKEN: &str = "a-token";
 
 /// The interface as far as it is used here: records with ids, a token that is asked for.
-fn answer(records: &Mutex<Vec<Value>>, asked: &Asked) -> Said {
+fn answer(records: &Mutex<Vec<Value>>, asked: &Asked) -> Reply {
     if !asked.head.contains(&format!("Bearer {TOKEN}\r\n")) {
         let refusal = json!({ "success": false, "errors": [{ "code": 10000, "message": "Authentication error" }], "result": null });
         return (403, String::new(), refusal.to_string().into_bytes());

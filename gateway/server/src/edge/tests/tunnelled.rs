@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use gateway_rules::guests::GuestFacts;
-use gateway_rules::names::DomainName;
+use gateway_rules::names::{DomainName, RouteId};
 use gateway_rules::port_policy::PortPolicy;
 use protocol::digest::{AppId, InstanceId};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
@@ -51,9 +51,9 @@ async fn a_reply_comes_through_a_tunnel_whole_or_is_seen_to_be_cut() {
         };
         task.run(right, |_| {}, opened).await
     });
-    let id = gateway_rules::names::RouteId(app.0);
     let port = std::num::NonZeroU16::new(80).unwrap();
-    Rig::until("the guest is routed", || locked(&guests).find(id, port).is_some()).await;
+    Rig::until("the guest is routed", || locked(&guests).find(RouteId(app.0), port).is_some())
+        .await;
 
     let client = Client::of(&leaf);
     let mut stream = client.connect(address, &Rig::name(1, "")).await.unwrap();
