@@ -54,7 +54,6 @@ async fn a_reply_comes_through_a_tunnel_whole_or_is_seen_to_be_cut() {
     let port = std::num::NonZeroU16::new(80).unwrap();
     Rig::until("the guest is routed", || locked(&guests).find(RouteId(app.0), port).is_some())
         .await;
-
     let client = Client::of(&leaf);
     let mut stream = client.connect(address, &Rig::name(1, "")).await.unwrap();
     stream.write_all(b"question").await.unwrap();
