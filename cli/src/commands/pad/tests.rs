@@ -384,41 +384,18 @@ fn the_policies_of_the_hospitals_are_what_their_comments_say() {
 }
 
 #[test]
-fn owners_of_a_large_enough_share_change_the_policies_and_fewer_do_not() {
+fn an_update_that_no_engine_decides_on_leaves_no_file() {
     let bench = Bench::with_custodians();
-    let rule = "[[output]]\nrule = \"UPDATE_BY\"\nshare = \"66.66 %\"\n\
-                weights = { a = 100, b = 50, c = 50 }\n";
-    bench.write("shared.toml", Bench::policy() + rule);
-    bench.run(&format!(
-        "pack data.csv --policy shared.toml --custodian a.key --attribute entries=100 {DELEGATOR}"
-    ));
-    let update = "update data.csv.pad --key data.csv.pad.key --policy a.toml --out new.pad";
+    bench.run(&format!("{PACK} {DELEGATOR}"));
+    bench.run(&format!("enrol-file a.custodian --key a.key {DELEGATOR} --out a.enrolment"));
     let before = bench.names();
-    for owners in
-        ["--approve a.key", "--approve b.key --approve c.key", "--approve a.key --approve a.key"]
-    {
-        let refused = bench.refused(&format!("{update} {owners}"));
-        assert!(refused.contains("UPDATE_BY (rule 2)"), "{refused}");
-    }
+    let update = "update data.csv.pad --key data.csv.pad.key --policy a.toml --engine share.wasm \
+                  --enrolment a.enrolment --approve a.key --out new.pad";
+    let refused = bench.refused(&format!("{update} --runner no.runner"));
+    assert!(refused.contains("no.runner"), "{refused}");
+    bench.write("no.runner", "no program");
+    let refused = bench.refused(&format!("{update} --runner no.runner"));
+    assert!(refused.contains("no.runner"), "{refused}");
+    fs::remove_file(bench.path("no.runner")).unwrap();
     assert_eq!(bench.names(), before);
-    bench.run(&format!("{update} --approve a.key --approve b.key"));
-    let [old, new] = ["data.csv.pad", "new.pad"].map(|name| {
-        let key = DataKeyFile::load(&DataKeyFile::beside(&bench.path(name))).unwrap();
-        sealed::opened(&bench.path(name), &key).unwrap()
-    });
-    assert_eq!(old.metadata().pad_id, new.metadata().pad_id);
-    assert_ne!(old.metadata().crypto.key_id, new.metadata().crypto.key_id);
-    assert_eq!(new.contents().policy_version, 2);
-    assert!(new.contents().attributes == old.contents().attributes);
-    bench.run("open new.pad --key new.pad.key --out again.csv");
-    let data = ["data.csv", "again.csv"].map(|name| fs::read(bench.path(name)).unwrap());
-    assert_eq!(data[0], data[1]);
-    assert!(
-        bench.refused("open new.pad --key data.csv.pad.key --out more.csv").contains("sealing")
-    );
-    // The new policy lets nobody agree on another one.
-    let again = "update new.pad --key new.pad.key --policy shared.toml --out newer.pad";
-    let refused =
-        bench.refused(&format!("{again} --approve a.key --approve b.key --approve c.key"));
-    assert!(refused.contains("no rule allows it"), "{refused}");
 }
