@@ -198,7 +198,7 @@ pub(super) async fn connect_showing<A: Attester>(
     Ok(Caller::over(channel).await.unwrap())
 }
 
-/// One call, of the service that has it.
+/// One call, of the first service that has it.
 ///
 /// # Errors
 /// If it has no answer.
@@ -207,9 +207,10 @@ pub async fn ask<P, A: Message, R: Message>(
     method: &'static str,
     arguments: &A,
 ) -> Result<R, CallError> {
-    let others = [KmsService::Owner, KmsService::Custodian, KmsService::Middleware];
-    let service = others.into_iter().find(|service| service.methods().contains(&method));
-    caller.call(service.unwrap_or(KmsService::Guest), method, arguments).await
+    use KmsService::{Custodian, Guest, Middleware, Owner};
+    let services = [Guest, Owner, Custodian, Middleware];
+    let service = services.into_iter().find(|service| service.methods().contains(&method));
+    caller.call(service.unwrap_or(Guest), method, arguments).await
 }
 
 /// Judges a KMS as guests and owners' tools do.
