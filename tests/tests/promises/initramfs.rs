@@ -38,6 +38,7 @@ directory 0755 usr/share
 directory 0755 usr/share/dstyx
 file 0644 usr/share/dstyx/btrfs.template
 file 0644 usr/share/dstyx/ext4.template
+file 0644 usr/share/dstyx/pad-runner.zst
 directory 0755 usr/share/licenses
 file 0644 usr/share/licenses/NOTICES.txt
 file 0644 usr/share/licenses/crates.txt
