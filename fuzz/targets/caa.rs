@@ -2,7 +2,7 @@
 //! plan keeps those of others and leads to a state in which there is nothing more to do.
 #![no_main]
 
-use gateway_domain::caa::{Binding, IssueValue, Plan};
+use gateway_domain::caa::{Binding, Caa, IssueValue, Plan};
 use gateway_domain::dns::Question;
 use gateway_domain::name::DomainName;
 use libfuzzer_sys::fuzz_target;
@@ -27,5 +27,11 @@ fuzz_target!(|bytes: &[u8]| {
     }
     after.extend(plan.add);
     assert_eq!(binding.plan(&after, &[]), Plan::default());
-    assert_eq!(binding.others(&after), binding.others(&records));
+    // A record of this account in another form is replaced.
+    let strangers = |records: &[Caa]| {
+        let mut found = binding.others(records);
+        found.retain(|other| other.account_uri.as_deref() != Some(ACCOUNT));
+        found
+    };
+    assert_eq!(strangers(&after), strangers(&records));
 });
