@@ -1,11 +1,13 @@
-//! What tests of several modules ask: a zone of a real name server, and a resolver that gives its
-//! answers.
+//! What tests of several modules ask: a zone of a real name server, a resolver that gives its
+//! answers, and an entry to publish.
 
 use std::net::SocketAddr;
 
 use ::tests::https::Local;
 use ::tests::knot::{KEY_NAME, Knot, SECRET};
 use gateway_domain::name::DomainName;
+use gateway_domain::published::{Entry, Subject};
+use protocol::evidence::Evidence;
 use zeroize::Zeroizing;
 
 use crate::dns::{SignedUpdates, UpdateKey};
@@ -35,4 +37,16 @@ pub fn resolver(local: &Local, knot: &Knot) -> SocketAddr {
 
 pub fn name(text: &str) -> DomainName {
     text.parse().unwrap()
+}
+
+/// An entry about this, with evidence that is none.
+pub fn entry(subject: Subject) -> Entry {
+    let evidence = Evidence {
+        quote: vec![1],
+        event_log: Vec::new(),
+        nonce: [0; 32],
+        claims: protocol::fixtures::claims(),
+        app_compose: None,
+    };
+    Entry { made_secs: 0, subject, evidence, collateral: String::new() }
 }

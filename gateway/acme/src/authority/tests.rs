@@ -1,16 +1,17 @@
 //! A real authority, and ones that answer what they should not.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use ::tests::https::{Asked, Local, Reply, read};
 use gateway_domain::caa::Plan;
 use gateway_domain::issuance::{AccountNamed, BaseDomain};
-use gateway_domain::published::{Entry, Subject};
+use gateway_domain::published::Subject;
 use gateway_domain::read_back::Views;
-use protocol::evidence::Evidence;
 
 use super::*;
-use crate::fixtures::{name, trust};
+use crate::fixtures::{entry, name, trust};
 
 struct Nowhere;
 
@@ -33,15 +34,7 @@ fn key() -> AccountKey {
 /// An order by that account, as far as the rules let it come.
 fn ordered(key: &AccountKey) -> Ordered {
     let base = BaseDomain::new(name("example.org"), name("authority.example"));
-    let evidence = Evidence {
-        quote: vec![1],
-        event_log: Vec::new(),
-        nonce: [0; 32],
-        claims: protocol::fixtures::claims(),
-        app_compose: None,
-    };
-    let subject = Subject::Account(key.account().clone());
-    let entry = Entry { made_secs: 0, subject, evidence, collateral: String::new() };
+    let entry = entry(Subject::Account(key.account().clone()));
     let published = AccountNamed::new(key.account().clone()).published(&entry).unwrap();
     let Plan { add, .. } = published.plan(&base, &[], &[]);
     let views = Views { provider: None, resolvers: [add.clone(), add] };
@@ -106,6 +99,31 @@ fn a_waiting_time_beyond_every_clock_is_passed_over() {
         }
     });
     assert!(refusal.contains("CAA forbids"), "{refusal}");
+}
+
+#[test]
+fn a_request_whose_nonce_is_refused_is_made_again_with_another() {
+    let local = Local::new();
+    let made = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&made);
+    let refusal = order(&local, move |request| {
+        let head = |nonce: &str| format!("Replay-Nonce: {nonce}\r\n");
+        match request.path.as_str() {
+            "/dir" => (200, String::new(), directory(request, None).into_bytes()),
+            "/nonce" => (200, head("first"), Vec::new()),
+            _ if counted.fetch_add(1, Ordering::Relaxed) < 2 => {
+                let problem = br#"{"type":"urn:ietf:params:acme:error:badNonce"}"#;
+                (400, head("another"), problem.to_vec())
+            }
+            _ => {
+                let problem =
+                    br#"{"type":"urn:ietf:params:acme:error:caa","detail":"CAA forbids"}"#;
+                (403, head("last"), problem.to_vec())
+            }
+        }
+    });
+    assert!(refusal.contains("CAA forbids"), "{refusal}");
+    assert_eq!(made.load(Ordering::Relaxed), 3);
 }
 
 #[test]

@@ -12,13 +12,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gateway_domain::caa::{Binding, Property};
 use gateway_domain::name::CertifiedName;
-use protocol::evidence::Evidence;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 
 use super::*;
-use crate::fixtures::{name, resolver, trust, zone};
+use crate::fixtures::{entry, name, resolver, trust, zone};
 
 const BASE: &str = "example.org";
 const AUTHORITY: &str = "authority.example";
@@ -30,15 +29,7 @@ struct Published(Mutex<Vec<Subject>>);
 impl Attest for Published {
     fn publish(&self, subject: &Subject) -> Result<Entry, String> {
         self.0.lock().unwrap().push(subject.clone());
-        let evidence = Evidence {
-            quote: vec![1],
-            event_log: Vec::new(),
-            nonce: [0; 32],
-            claims: protocol::fixtures::claims(),
-            app_compose: None,
-        };
-        let subject = subject.clone();
-        Ok(Entry { made_secs: 0, subject, evidence, collateral: String::new() })
+        Ok(entry(subject.clone()))
     }
 }
 
