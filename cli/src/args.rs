@@ -17,7 +17,7 @@ pub use kms::{
 pub use pad::{
     Pad, PadAudit, PadComponent, PadEngine, PadEnrol, PadEnrolFile, PadInspect, PadJoint,
     PadKeygen, PadOpen, PadPack, PadPolicy, PadPush, PadRecord, PadResult, PadRevoke, PadRun,
-    PadSign, PadUpdate, ShownPolicy,
+    PadRunOwner, PadSign, PadUpdate, ShownPolicy,
 };
 pub use up::{Down, Up};
 

@@ -276,6 +276,17 @@ pub struct PadRun {
     pub runner: Option<PathBuf>,
 }
 
+/// The owner of a program, who signs its runs and opens their results.
+#[derive(Debug, Args)]
+pub struct PadRunOwner {
+    /// Private keys of the program's owner; again for each member.
+    #[arg(long = "owner", value_name = "FILE", required = true)]
+    pub keys: Vec<PathBuf>,
+    /// The owner's public file, if it is a custodian of several.
+    #[arg(long = "owner-custodian", value_name = "FILE")]
+    pub custodian: Option<PathBuf>,
+}
+
 /// Options of `pad sign`.
 #[derive(Debug, Args)]
 pub struct PadSign {
@@ -293,12 +304,9 @@ pub struct PadSign {
     /// What stands for the guest, 64 hex digits; compare it with the guest's evidence.
     #[arg(long, value_name = "HEX")]
     pub exporter: String,
-    /// Private keys of the program's owner; again for each member.
-    #[arg(long, value_name = "FILE", required = true)]
-    pub owner: Vec<PathBuf>,
-    /// The owner's public file, if it is a custodian of several.
-    #[arg(long, value_name = "FILE")]
-    pub owner_custodian: Option<PathBuf>,
+    /// Who owns the program.
+    #[command(flatten)]
+    pub owner: PadRunOwner,
     /// File to write.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
@@ -312,12 +320,9 @@ pub struct PadResult {
     /// The run id, 32 hex digits.
     #[arg(long, value_name = "HEX")]
     pub run: String,
-    /// Private keys of the program's owner; again for each member.
-    #[arg(long, value_name = "FILE", required = true)]
-    pub owner: Vec<PathBuf>,
-    /// The owner's public file, if it is a custodian of several.
-    #[arg(long, value_name = "FILE")]
-    pub owner_custodian: Option<PathBuf>,
+    /// Who owns the program.
+    #[command(flatten)]
+    pub owner: PadRunOwner,
     /// File to write, for this user alone.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,

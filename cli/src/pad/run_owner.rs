@@ -1,17 +1,22 @@
 //! The owner of a program: signs what it is run on, and opens results in plain.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pad_format::Custodian;
 use pad_format::run::{Run, RunId};
 use pad_format::sealed::{self, Purpose};
 use pad_pipeline::output::result_subject;
+use protocol::digest::Sha256Digest;
 use zeroize::Zeroizing;
 
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Hint as _, Outcome};
+use crate::files;
 use crate::pad::custodian::Public;
 use crate::pad::keys::{MemberKeys, signed_by};
+use crate::pad::{policies, sealed as sealed_files};
 
+/// Largest plain input.
+const MAX_PLAIN_BYTES: u64 = 64 << 20;
 /// How long a signature holds.
 const VALIDITY_SECS: u64 = 600;
 
@@ -56,4 +61,22 @@ impl RunOwner {
         };
         self.members.iter().find_map(open)
     }
+}
+
+/// A run of a program on these files, and its plain input.
+pub fn run_on(
+    id: RunId,
+    exporter: [u8; 32],
+    program: &Path,
+    pads: &[PathBuf],
+    plain: Option<&Path>,
+) -> Outcome<(Run, Option<Zeroizing<Vec<u8>>>)> {
+    let digest = |pad: &PathBuf| sealed_files::claimed(pad).map(|claimed| claimed.digest());
+    let pads = pads.iter().map(digest).collect::<Outcome<_>>()?;
+    let plain = plain.map(|file| files::read_bounded(file, MAX_PLAIN_BYTES));
+    let plain = plain.transpose()?.map(Zeroizing::new);
+    let program = policies::sha256_of_file(program)
+        .hint(program.display(), "name the program's component")?;
+    let plain_input = plain.as_ref().map(|plain| Sha256Digest::of(plain));
+    Ok((Run { id, exporter, program, pads, plain_input }, plain))
 }

@@ -2,21 +2,18 @@
 
 use std::process::ExitCode;
 
-use pad_format::run::{Run, RunId};
-use protocol::digest::{Sha256Digest, decode_hex};
+use pad_format::run::RunId;
+use protocol::digest::decode_hex;
 use serde_json::json;
 
 use super::shown;
-use crate::args::{PadResult, PadSign};
+use crate::args::{PadResult, PadRunOwner, PadSign};
 use crate::clock::now_secs;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::output::{Output, named};
-use crate::pad::run_owner::RunOwner;
-use crate::pad::{policies, sealed};
+use crate::pad::run_owner::{RunOwner, run_on};
 use crate::{files, new_file, private};
 
-/// Largest plain input.
-const MAX_PLAIN_BYTES: u64 = 64 << 20;
 /// Largest sealed result: what a run may put out, and what sealing adds.
 const MAX_SEALED_BYTES: u64 = 65 << 20;
 /// A signature is no secret.
@@ -26,21 +23,12 @@ const MAX_SHOWN_BYTES: usize = 4096;
 
 /// Signs one run.
 pub fn sign(options: &PadSign, output: &Output) -> Outcome<ExitCode> {
-    let owner = owner(&options.owner, options.owner_custodian.as_ref())?;
-    let mut pads = Vec::new();
-    for pad in &options.pad {
-        pads.push(sealed::claimed(pad)?.digest());
-    }
-    let plain = options.plain.as_deref().map(|file| files::read_bounded(file, MAX_PLAIN_BYTES));
-    let run = Run {
-        id: run_id(&options.run)?,
-        exporter: decode_hex(&options.exporter)
-            .hint("--exporter", "64 lower-case hexadecimal digits, as POST /draw answers it")?,
-        program: policies::sha256_of_file(&options.program)
-            .hint(options.program.display(), "name the program's component")?,
-        pads,
-        plain_input: plain.transpose()?.map(|plain| Sha256Digest::of(&plain)),
-    };
+    let owner = owner(&options.owner)?;
+    let id = run_id(&options.run)?;
+    let exporter = decode_hex(&options.exporter)
+        .hint("--exporter", "64 lower-case hexadecimal digits, as POST /draw answers it")?;
+    let plain = options.plain.as_deref();
+    let (run, _) = run_on(id, exporter, &options.program, &options.pad, plain)?;
     new_file::write_new(&options.out, FILE_MODE, &owner.signed(&run, now_secs()?))?;
     let id = owner.custodian.id();
     let document = json!({ "file": options.out, "owner": id.0, "program": run.program });
@@ -57,7 +45,7 @@ pub fn sign(options: &PadSign, output: &Output) -> Outcome<ExitCode> {
 
 /// Opens a result.
 pub fn result(options: &PadResult, output: &Output) -> Outcome<ExitCode> {
-    let owner = owner(&options.owner, options.owner_custodian.as_ref())?;
+    let owner = owner(&options.owner)?;
     let bytes = files::read_bounded(&options.file, MAX_SEALED_BYTES)?;
     let plain = owner.opened(&run_id(&options.run)?, &bytes).ok_or_else(|| {
         let what = format!("{} is not sealed for this owner and run", options.file.display());
@@ -70,8 +58,8 @@ pub fn result(options: &PadResult, output: &Output) -> Outcome<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn owner(keys: &[std::path::PathBuf], public: Option<&std::path::PathBuf>) -> Outcome<RunOwner> {
-    RunOwner::load(keys, public)?
+fn owner(named: &PadRunOwner) -> Outcome<RunOwner> {
+    RunOwner::load(&named.keys, named.custodian.as_ref())?
         .ok_or_else(|| Failure::new("nobody owns the run", "name the owner's keys with --owner"))
 }
 

@@ -3,20 +3,18 @@
 //! Engines and the program run as they do in a guest. Nothing is proved by it: whoever runs it has
 //! all the keys, and everything that it writes says that it was local.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
 use std::io::Cursor;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use pad_format::SealedPad;
 use pad_format::enrolment::{self, SignedEnrolment};
-use pad_format::run::{Run, RunId};
+use pad_format::run::RunId;
 use pad_run::Limits;
 use pad_supervisor::{Job, Output as Left};
-use protocol::digest::Sha256Digest;
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
 use super::shown;
 use crate::args::PadRun;
@@ -26,15 +24,13 @@ use crate::output::{Output, named, note};
 use crate::pad::data_key::DataKeyFile;
 use crate::pad::local::{Kept, LocalDelegator};
 use crate::pad::quotas::Quotas;
-use crate::pad::run_owner::RunOwner;
-use crate::pad::{policies, runner, sealed};
+use crate::pad::run_owner::{RunOwner, run_on};
+use crate::pad::{runner, sealed};
 use crate::{files, new_file, private};
 
 /// In place of the keying material of an owner's channel, so that no signature for a local run is
 /// one for a channel.
 const EXPORTER: [u8; 32] = *b"dstyx pad run: there is no chann";
-/// Largest plain input.
-const MAX_PLAIN_BYTES: u64 = 64 << 20;
 /// Largest result that is printed.
 const MAX_SHOWN_BYTES: usize = 4096;
 /// Who may read Pads: everybody.
@@ -90,24 +86,12 @@ pub fn run(options: &PadRun, output: &Output) -> Outcome<ExitCode> {
 
 /// Everything that the run is made of, with the owner's signature over it.
 fn job(options: &PadRun, owner: Option<&RunOwner>, id: RunId, now: u64) -> Outcome<Job> {
-    let mut pads = Vec::new();
-    let mut digests = Vec::new();
-    for pad in &options.pad {
-        digests.push(sealed::claimed(pad)?.digest());
-        pads.push(sealed::open_file(pad)?);
-    }
-    let plain = options.plain.as_deref().map(|file| files::read_bounded(file, MAX_PLAIN_BYTES));
-    let plain = plain.transpose()?.map(Zeroizing::new);
-    let run = Run {
-        id,
-        exporter: EXPORTER,
-        program: policies::sha256_of_file(&options.program)
-            .hint(options.program.display(), "name the program's component")?,
-        pads: digests,
-        plain_input: plain.as_ref().map(|plain| Sha256Digest::of(plain)),
-    };
+    let plain = options.plain.as_deref();
+    let (run, plain) = run_on(id, EXPORTER, &options.program, &options.pad, plain)?;
     let signed = owner.map(|owner| owner.signed(&run, now));
-    let engines = options.engine.iter().map(|file| sealed::open_file(file));
+    let opened = |files: &[PathBuf]| -> Outcome<Vec<File>> {
+        files.iter().map(|file| sealed::open_file(file)).collect()
+    };
     let parties = options.enrolment.iter().map(|file| {
         let bytes = files::read_bounded(file, enrolment::MAX_BYTES as u64)?;
         let what = "`dstyx pad enrol-file` writes such files";
@@ -119,8 +103,8 @@ fn job(options: &PadRun, owner: Option<&RunOwner>, id: RunId, now: u64) -> Outco
         exporter: EXPORTER,
         now,
         program: sealed::open_file(&options.program)?,
-        engines: engines.collect::<Outcome<_>>()?,
-        pads,
+        engines: opened(&options.engine)?,
+        pads: opened(&options.pad)?,
         plain,
         signed,
         parties: parties.collect::<Outcome<_>>()?,
