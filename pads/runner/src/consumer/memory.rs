@@ -9,7 +9,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::num::NonZeroUsize;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, IntoRawFd as _, OwnedFd};
 
 use rustix::cmsg_space;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
@@ -79,7 +79,10 @@ pub(super) fn receive(stream: impl AsFd, bytes: u64) -> io::Result<&'static [u8]
     let size = usize::try_from(bytes).map_err(io::Error::other)?;
     match NonZeroUsize::new(size) {
         Some(size) => sys::readable(file, size),
-        None => Ok(&[]),
+        None => {
+            let _ = file.into_raw_fd(); // it stays open, as one that is mapped does
+            Ok(&[])
+        }
     }
 }
 

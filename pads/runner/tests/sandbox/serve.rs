@@ -63,6 +63,13 @@ pub const COPY: &str = r#"(func (export "run") (param $plain i32) (param i32)
     (local.set $i (i32.add (local.get $i) (i32.const 1)))
     (br_if $more (i32.lt_u (local.get $i) (i32.const 8))))
   (local.get $word))"#;
+/// Reads all of the first Pad, which has no byte, and proposes it as a result in plain.
+const EMPTY: &str = r#"(func (export "run") (param i32 i32)
+  (call $opened)
+  (if (i64.ne (call $size (i32.const 0)) (i64.const 0)) (then (unreachable)))
+  (call $read (i32.const 0) (i64.const 0) (i32.const 0) (i32.const 0))
+  (if (i32.load (i32.const 4)) (then (unreachable)))
+  (drop (call $output (i32.load (i32.const 0)) (i32.load (i32.const 4)))))"#;
 /// An engine that refuses outputs.
 const NO_OUTPUT: &str = r#"(func (export "check-output") (param i32) (result i32)
   (drop (call $yes))
@@ -274,6 +281,21 @@ fn a_result_in_plain_comes_out_sealed_for_the_owner_and_a_run_is_taken_once() {
     let outcome = supervisor.run(again, &mut keys).expect("a conversation");
     assert!(outcome.ended.is_err());
     refused(&outcome, "run id");
+}
+
+#[test]
+fn a_pad_without_data_is_read_as_any_other() {
+    let (program, engine) = (programs::consumer(EMPTY), programs::engine(""));
+    let (mut supervisor, mut keys) = (supervisor(), Keys::default());
+    let pads = vec![pad(&engine, b"", &mut keys)];
+    let run = supervisor.draw(NOW).expect("an id");
+    let job = job(run, &program, &engine, &pads, b"item");
+    let outcome = supervisor.run(job, &mut keys).expect("a conversation");
+    assert_eq!((&outcome.ended, &outcome.refusals[..]), (&Ok(()), &[][..]));
+    let [Output::Plain(sealed)] = &outcome.outputs[..] else { panic!("{outcome:?}") };
+    let about = result_subject(&run.0, &custodian().id());
+    let plain = sealed::open(&secret(), Purpose::Result, &about, sealed).expect("for the owner");
+    assert!(plain.is_empty());
 }
 
 #[test]
