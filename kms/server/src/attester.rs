@@ -3,15 +3,13 @@
 
 use std::sync::Arc;
 
+use agent_client::{Collaterals, Socket, SocketError};
 use channel::Attester;
 use protocol::channel::{Binding, Proof, Role};
 use protocol::digest::OsImageHash;
 use protocol::event_log::RUNTIME_REGISTER;
 use protocol::evidence::Evidence;
 use protocol::kms::{Cluster, MemberClaim, Statement, signed_by_member, signed_by_root};
-
-use crate::collateral::Collaterals;
-use crate::socket::{Socket, SocketError};
 
 /// What the KMS holds that it states of itself.
 pub trait Holder: Send + Sync + 'static {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::available_parallelism;
 
+use agent_client::Collaterals;
 use attestation::kms::{Accepts, KmsRules, judge_kms, member_of};
 use attestation::owner::{OwnerRefusal, judge_owner};
 use attestation::{Collateral, Image, ImageFault, Parts, TrustAnchor};
@@ -22,7 +23,6 @@ use protocol::evidence::Evidence;
 use protocol::kms::{Cluster, RootCertificate, Statement};
 use tokio::sync::Semaphore;
 
-use crate::collateral::Collaterals;
 use crate::store::MAX_IMAGES;
 
 /// Why nothing is decided that needs the time.

@@ -13,7 +13,6 @@
 mod attester;
 mod boot_auth;
 mod clock;
-mod collateral;
 mod config;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
@@ -22,7 +21,6 @@ mod judge;
 mod member;
 mod peers;
 mod server;
-mod socket;
 mod store;
 mod time_servers;
 
@@ -30,20 +28,19 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use agent_client::{Collaterals, Socket, SocketError};
 use attestation::TrustAnchor;
 use channel::TlsKey;
 use channel::tls::TlsError;
-use pccs::ServiceError;
+use pccs::{INTEL_PCS, Service, ServiceError};
 use protocol::kms::{CHANNEL_PORT, PUBLIC_PORT};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::attester::GuestAttester;
-use crate::collateral::Collaterals;
 use crate::config::{Config, ConfigError};
 use crate::judge::GuestJudge;
 use crate::member::{Member, OpenError};
-use crate::socket::{Socket, SocketError};
 use crate::time_servers::{Roots, TimeServers};
 
 /// Why the KMS cannot serve.
@@ -122,7 +119,7 @@ async fn serve(
     socket: Socket,
     (channels, public): (TcpListener, TcpListener),
 ) -> Result<(), StartError> {
-    let collaterals = Arc::new(Collaterals::new(config.pccs.as_deref())?);
+    let collaterals = Arc::new(collaterals(config.pccs.as_deref())?);
     let member = Arc::new(Member::open(&config)?);
     tracing::info!("{}: {}", config.cluster.id(), member.summary());
     let Config { cluster, anchor, peers, time_servers, .. } = config;
@@ -144,6 +141,12 @@ async fn serve(
         () = peers::talk(peers, tls, (attester, judge), member) => {}
     }
     Ok(())
+}
+
+/// Collateral of the service at an address; `None`: Intel's.
+fn collaterals(address: Option<&str>) -> Result<Collaterals, ServiceError> {
+    let service = Service::new(address.unwrap_or(INTEL_PCS), &pccs::Roots::CompiledIn)?;
+    Ok(Collaterals::new(move |key| service.fetch(key)))
 }
 
 async fn listen(port: u16) -> Result<TcpListener, StartError> {

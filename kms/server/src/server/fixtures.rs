@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use agent_client::socket::fixtures::socket;
 use attestation::TrustAnchor;
 use attestation::kms::{Accepts, KmsRules, VerifiedKms, judge_kms};
 use channel::ChannelError;
@@ -24,10 +25,8 @@ use tokio::net::TcpStream;
 use super::*;
 use crate::attester::GuestAttester;
 use crate::clock::Clock;
-use crate::collateral::Collaterals;
 use crate::judge::GuestJudge;
 use crate::member::fixtures::Place;
-use crate::socket::fixtures::socket;
 
 /// What a KMS is started with.
 pub struct Setup {
@@ -73,7 +72,7 @@ impl Running {
         let kms = KmsImage { os_image_hash: image.os_image_hash(), compose_hash };
         let quotes = move |report_data| Some(quotes(report_data));
         let socket = socket(&directory.join("dstack.sock"), &file, compose_hash, quotes);
-        let collaterals = Arc::new(Collaterals::new(Some(&pccs)).unwrap());
+        let collaterals = Arc::new(crate::collaterals(Some(&pccs)).unwrap());
         let member = Arc::new(place.start());
         let (cluster, asked) = (place.config.cluster.clone(), Arc::clone(&collaterals));
         let attester =

@@ -7,6 +7,7 @@ mod proxy;
 mod public;
 
 use ::tests::emulated::{self, Emulated, image, os_image_hash, pccs};
+use agent_client::socket::fixtures::socket;
 use attestation::TrustAnchor;
 use attestation::kms::{Accepts, KmsRules, VerifiedKms};
 use attestation::release_statement::{ReleaseRules, judge_release};
@@ -27,10 +28,8 @@ use tokio::net::TcpStream;
 
 use super::fixtures::{OwnerKey, Running, Setup, ask, connect_showing};
 use super::*;
-use crate::collateral::Collaterals;
 use crate::judge::GuestJudge;
 use crate::member::fixtures::Place;
-use crate::socket::fixtures::socket;
 
 /// A KMS that accepts quotes under `trusted`, bootstrapped, whose policy names this app; and its
 /// directory.
@@ -193,7 +192,7 @@ async fn a_guest_that_cannot_be_judged_now_is_told_to_come_again() {
         (Lie::ExpiredCrl, RefusalCode::Unavailable),
         (Lie::RevokedPck, RefusalCode::Evidence),
     ] {
-        let collaterals = Arc::new(Collaterals::new(Some(&pccs(Some(lie)))).unwrap());
+        let collaterals = Arc::new(crate::collaterals(Some(&pccs(Some(lie)))).unwrap());
         let member = Arc::clone(&running.member);
         let judge = GuestJudge::new(anchor(), cluster, collaterals, member);
         let proof = app.prove(&of_guest).await.unwrap();

@@ -1,16 +1,16 @@
-//! Collateral for the platforms of guests, and of the KMS itself: fetched when it is first needed,
-//! and kept for a while.
+//! Collateral for the platforms of guests, and of the own one: fetched when it is first needed, and
+//! kept for a while.
 //!
 //! What the service says counts for nothing until the judgement found it signed and current.
 //! Anybody who opens a connection can name a platform, so fetches at a time and platforms that are
 //! kept are bounded.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use attestation::{Collateral, PlatformKey, PlatformKeyError, platform_key};
-use pccs::{INTEL_PCS, Roots, Service, ServiceError};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -22,6 +22,11 @@ const MAX_KEPT: usize = 32;
 /// Most fetches at a time.
 const MAX_FETCHES: usize = 4;
 
+/// Why a service gave nothing.
+type Refusal = Box<dyn Error + Send + Sync>;
+/// Asks the service about one platform; blocks.
+type Fetch = dyn Fn(&PlatformKey) -> Result<Collateral, Refusal> + Send + Sync;
+
 /// Why there is no collateral.
 #[derive(Debug, thiserror::Error)]
 pub enum NoCollateral {
@@ -30,7 +35,7 @@ pub enum NoCollateral {
     Platform(#[from] PlatformKeyError),
     /// the service
     #[error("no collateral: {0}")]
-    Service(#[from] ServiceError),
+    Service(Refusal),
     /// a fetch that was lost
     #[error("no collateral: the fetch was not finished")]
     Lost,
@@ -43,22 +48,26 @@ struct Kept {
 }
 
 /// The service, and what it said.
-#[derive(Debug)]
 pub struct Collaterals {
-    service: Arc<Service>,
+    fetch: Arc<Fetch>,
     kept: Mutex<HashMap<PlatformKey, Kept>>,
     fetches: Semaphore,
 }
 
+impl std::fmt::Debug for Collaterals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Collaterals")
+    }
+}
+
 impl Collaterals {
-    /// Of the service at an address; `None`: Intel's.
-    ///
-    /// # Errors
-    /// If it is no address.
-    pub fn new(address: Option<&str>) -> Result<Self, ServiceError> {
-        let service = Service::new(address.unwrap_or(INTEL_PCS), &Roots::CompiledIn)?;
+    /// Of a service that `fetch` asks, which may block.
+    pub fn new<E: Error + Send + Sync + 'static>(
+        fetch: impl Fn(&PlatformKey) -> Result<Collateral, E> + Send + Sync + 'static,
+    ) -> Self {
+        let fetch = move |key: &PlatformKey| fetch(key).map_err(Refusal::from);
         let (kept, fetches) = (Mutex::default(), Semaphore::new(MAX_FETCHES));
-        Ok(Self { service: Arc::new(service), kept, fetches })
+        Self { fetch: Arc::new(fetch), kept, fetches }
     }
 
     /// Collateral for the platform that a quote names.
@@ -74,8 +83,8 @@ impl Collaterals {
         if let Some(collateral) = self.kept(&key, Some(KEPT)) {
             return Ok(collateral); // fetched meanwhile, by another connection
         }
-        let (service, asked) = (Arc::clone(&self.service), key);
-        let fetched = tokio::task::spawn_blocking(move || service.fetch(&asked)).await;
+        let (fetch, asked) = (Arc::clone(&self.fetch), key);
+        let fetched = tokio::task::spawn_blocking(move || fetch(&asked)).await;
         match fetched.map_err(|_| NoCollateral::Lost)? {
             Ok(collateral) => Ok(self.keep(key, collateral)),
             // Whether it is still current, the judgement says.
@@ -107,31 +116,36 @@ impl Collaterals {
 #[cfg(test)]
 mod tests {
     use ::tests::emulated::{Emulated, pccs};
+    use pccs::{Roots, Service};
     use protocol::digest::ReportData;
     use tdx_emulator::lie::Lie;
     use tokio::time::advance;
 
     use super::*;
 
+    fn of_service(address: &str) -> Collaterals {
+        let service = Service::new(address, &Roots::CompiledIn).unwrap();
+        Collaterals::new(move |key| service.fetch(key))
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_the_service_changes_counts_within_the_hour() {
         let quote = Emulated::new("app", false).evidence(ReportData([1; 64])).quote;
-        let mut collaterals = Collaterals::new(Some(&pccs(None))).unwrap();
+        let mut collaterals = of_service(&pccs(None));
         let first = collaterals.of(&quote).await.unwrap();
         // From now on the service has a list that revokes the platform.
-        let service = Service::new(&pccs(Some(Lie::RevokedPck)), &Roots::CompiledIn).unwrap();
-        collaterals.service = Arc::new(service);
+        collaterals.fetch = of_service(&pccs(Some(Lie::RevokedPck))).fetch;
         assert!(Arc::ptr_eq(&first, &collaterals.of(&quote).await.unwrap()));
         advance(KEPT).await;
         let second = collaterals.of(&quote).await.unwrap();
         assert!(!Arc::ptr_eq(&first, &second));
         assert!(Arc::ptr_eq(&second, &collaterals.of(&quote).await.unwrap()));
         // A service that is away leaves what there is, which the judgement finds too old in time.
-        let nobody = Service::new("http://127.0.0.1:1", &Roots::CompiledIn).unwrap();
-        collaterals.service = Arc::new(nobody);
+        let nobody = "http://127.0.0.1:1";
+        collaterals.fetch = of_service(nobody).fetch;
         advance(KEPT).await;
         assert!(Arc::ptr_eq(&second, &collaterals.of(&quote).await.unwrap()));
-        let nothing = Collaterals::new(Some("http://127.0.0.1:1")).unwrap();
+        let nothing = of_service(nobody);
         assert!(matches!(nothing.of(&quote).await, Err(NoCollateral::Service(_))));
     }
 }

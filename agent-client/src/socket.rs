@@ -1,7 +1,7 @@
 //! The guest's agent as a container sees it: calls on `dstack.sock`.
 //!
 //! The agent is this guest's own, so its word on what was measured is believed as far as it goes:
-//! whoever talks to the KMS judges the quote. Answers are bounded all the same.
+//! whoever gets the quote judges it. Answers are bounded all the same.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,15 +17,17 @@ use protocol::digest::{ComposeHash, ReportData};
 use protocol::evidence::Evidence;
 use protocol::foreign::{self, ForeignError};
 use protocol::prpc::{
-    self, AppInfo, Arguments, AttestResponse, Encoding, Message, PrpcError, RawQuoteArgs,
+    self, AppInfo, Arguments, AttestResponse, Encoding, GetKeyArgs, GetKeyResponse, Message,
+    PrpcError, RawQuoteArgs,
 };
 use protocol::strict_json::{self, JsonError};
 use serde::Deserialize;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 /// Where the compose file mounts the agent's socket.
-const PATH: &str = "/var/run/dstack.sock";
+pub const PATH: &str = "/var/run/dstack.sock";
 /// Largest answer: a quote and the whole event log.
 const MAX_ANSWER_BYTES: usize = 2 * protocol::foreign::MAX_BYTES;
 /// How long one call may take: a quote takes seconds under emulation, and quotes take turns.
@@ -75,6 +77,9 @@ pub enum SocketError {
         /// As measured.
         measured: String,
     },
+    /// a key of another length
+    #[error("the guest's agent gives a key of {0} bytes, expected 32")]
+    Key(usize),
     /// time is up
     #[error("the guest's agent does not answer within {} s", WITHIN.as_secs())]
     Late,
@@ -98,12 +103,38 @@ impl Socket {
         Self { path: PATH.into() }
     }
 
+    /// The socket at another place.
+    pub fn at(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// What the agent says of its guest.
+    ///
+    /// # Errors
+    /// If the agent does not answer.
+    pub async fn info(&self) -> Result<AppInfo, SocketError> {
+        self.call("Info", &prpc::Empty {}).await
+    }
+
+    /// The app's key under a path, which is the same in every guest of the app.
+    ///
+    /// # Errors
+    /// If the agent does not answer, or the guest has no keys.
+    pub async fn key(&self, path: &str, purpose: &str) -> Result<Zeroizing<[u8; 32]>, SocketError> {
+        let (path, purpose) = (path.to_owned(), purpose.to_owned());
+        let arguments = GetKeyArgs { path, purpose, ..GetKeyArgs::default() };
+        let answer: GetKeyResponse = self.call("GetKey", &arguments).await?;
+        let key = Zeroizing::new(answer.key);
+        let bytes = key.as_slice().try_into().map_err(|_| SocketError::Key(key.len()))?;
+        Ok(Zeroizing::new(bytes))
+    }
+
     /// The exact bytes of the measured app-compose.json.
     ///
     /// # Errors
     /// If the agent does not answer, or the file is not the one that it says was measured.
     pub async fn app_compose(&self) -> Result<Vec<u8>, SocketError> {
-        let info: AppInfo = self.call("Info", &prpc::Empty {}).await?;
+        let info = self.info().await?;
         let limit = MAX_ANSWER_BYTES;
         let facts: TcbInfo = strict_json::parse(info.tcb_info.as_bytes(), limit)?;
         let file = facts.app_compose.into_bytes();

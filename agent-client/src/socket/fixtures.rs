@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hyper::body::Incoming;
+use protocol::digest::{AppId, Sha256Digest};
 use protocol::prpc::guest::{self, Service};
 use service::budget::Budget;
 use service::prpc::{CallError, Calls, status};
@@ -23,6 +24,7 @@ struct Agent {
     file: Vec<u8>,
     /// The file's hash by the agent's own word.
     stated: ComposeHash,
+    instance: [u8; 20],
     quotes: Quotes,
 }
 
@@ -75,9 +77,19 @@ impl Calls for Agent {
                 let file = String::from_utf8(self.file.clone()).unwrap();
                 let tcb_info = serde_json::json!({"mrtd": "", "app_compose": file});
                 let compose_hash = self.stated.0.to_vec();
-                let info =
-                    AppInfo { tcb_info: tcb_info.to_string(), compose_hash, ..AppInfo::default() };
+                let info = AppInfo {
+                    app_id: AppId::from_compose_hash(&self.stated).0.to_vec(),
+                    instance_id: self.instance.to_vec(),
+                    tcb_info: tcb_info.to_string(),
+                    compose_hash,
+                    ..AppInfo::default()
+                };
                 Ok(prpc::encode(&info, encoding))
+            }
+            guest::Request::GetKey(args) => {
+                let key = Sha256Digest::of(args.path.as_bytes()).0.to_vec();
+                let answer = GetKeyResponse { key, ..GetKeyResponse::default() };
+                Ok(prpc::encode(&answer, encoding))
             }
             guest::Request::Attest(args) => {
                 let report_data = ReportData(args.report_data.try_into().unwrap());
@@ -99,9 +111,19 @@ pub fn socket(
     stated: ComposeHash,
     quotes: impl Fn(ReportData) -> Option<Evidence> + Send + Sync + 'static,
 ) -> Socket {
+    socket_of(path, (file, [0xbb; 20]), stated, quotes)
+}
+
+/// The same of an instance of a test's choice.
+pub fn socket_of(
+    path: &Path,
+    (file, instance): (&[u8], [u8; 20]),
+    stated: ComposeHash,
+    quotes: impl Fn(ReportData) -> Option<Evidence> + Send + Sync + 'static,
+) -> Socket {
     let listener = UnixListener::bind(path).unwrap();
     let (file, quotes) = (file.to_vec(), Box::new(quotes));
-    let agent = Agent { budget: Budget::new(16 << 20), file, stated, quotes };
+    let agent = Agent { budget: Budget::new(16 << 20), file, stated, instance, quotes };
     tokio::spawn(service::serve(listener, Arc::new(agent), 8));
     Socket { path: path.to_owned() }
 }
