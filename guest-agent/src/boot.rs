@@ -161,6 +161,7 @@ pub mod tests {
             compose_hash: ComposeHash::of(app_compose),
             registry_mirrors: vec![],
             kms_urls: vec![],
+            gateway_urls: vec![],
             encrypted_env: None,
             claims: fixtures::claims(),
             disks: BTreeMap::new(),

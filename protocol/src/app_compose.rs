@@ -18,6 +18,7 @@ mod keys;
 mod new;
 mod owners;
 mod pads;
+mod ports;
 
 pub use differences::differences;
 pub use environment::EnvEnvelope;
@@ -29,6 +30,7 @@ pub use keys::{
 pub use new::{NewApp, generate};
 pub use owners::MAX_OWNERS;
 pub use pads::MAX_PAD_SERVICES;
+pub use ports::{PortPolicy, PortPolicyError, RawPort, RawPortPolicy};
 
 /// Largest file: in base64 it fits a launch block with room for everything else.
 pub const MAX_BYTES: usize = 512 * 1024;
@@ -108,7 +110,7 @@ pub struct RawAppCompose {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_log_version: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub port_policy: Option<Value>,
+    pub port_policy: Option<RawPortPolicy>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requirements: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -178,6 +180,10 @@ pub struct AppCompose {
     pub owners: Vec<Ed25519Key>,
     /// Services that may have programs run on Pads, ascending, each once.
     pub pad_services: Vec<String>,
+    /// Whether gateways lead clients to the app.
+    pub gateway_enabled: bool,
+    /// To which of its ports.
+    pub port_policy: PortPolicy,
     /// Hash of the exact bytes.
     pub hash: ComposeHash,
 }
@@ -193,6 +199,7 @@ pub fn parse(bytes: &[u8]) -> Result<AppCompose, AppComposeError> {
     let kms_bounds = keys::kms_bounds(&raw, key_provider)?;
     let storage_fs = keys::storage_fs(&raw, key_provider)?;
     let env_envelope = environment::check(&raw, key_provider)?;
+    let port_policy = ports::check(&raw, key_provider)?;
     let docker_compose_file = raw.docker_compose_file.ok_or_else(|| AppComposeError::Refused {
         field: "docker_compose_file",
         what: "missing; put the text of docker-compose.yml here".into(),
@@ -214,6 +221,8 @@ pub fn parse(bytes: &[u8]) -> Result<AppCompose, AppComposeError> {
         insecure_registries: raw.insecure_registries,
         owners: owners::parse(&raw.owners)?,
         pad_services: pads::parse(raw.pad_services)?,
+        gateway_enabled: raw.gateway_enabled,
+        port_policy,
         hash: ComposeHash::of(bytes),
     })
 }
@@ -238,11 +247,6 @@ fn refuse_what_is_not_here(raw: &RawAppCompose) -> Result<(), AppComposeError> {
         (raw.bash_script.is_some(), "bash_script", SCRIPT),
         (raw.init_script.is_some(), "init_script", SCRIPT),
         (raw.pre_launch_script.is_some(), "pre_launch_script", SCRIPT),
-        (
-            raw.gateway_enabled,
-            "gateway_enabled",
-            "there is no gateway yet; publish a port in the compose file",
-        ),
         (!raw.features.is_empty(), "features", "deprecated; use kms_enabled and gateway_enabled"),
         (raw.swap_size.is_some(), "swap_size", "not supported"),
         (
@@ -250,7 +254,6 @@ fn refuse_what_is_not_here(raw: &RawAppCompose) -> Result<(), AppComposeError> {
             "event_log_version",
             "only version 1 is supported",
         ),
-        (raw.port_policy.is_some(), "port_policy", "belongs to the gateway, and there is none yet"),
         (raw.requirements.is_some(), "requirements", "not supported yet"),
         (raw.verity_volumes.is_some(), "verity_volumes", "not supported yet"),
     ];

@@ -49,6 +49,9 @@ pub struct Handover {
     /// Addresses of the KMS, `https://HOST:PORT` (hints): whatever answers there must prove that it
     /// is the one that the measured file pins.
     pub kms_urls: Vec<String>,
+    /// Addresses of gateways, `https://HOST:PORT` (hints): whatever answers there must prove that
+    /// it is the gateway which the KMS names.
+    pub gateway_urls: Vec<String>,
     /// Base64 of the launch block's encrypted environment, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encrypted_env: Option<String>,

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use protocol::app_compose::PortPolicy;
 use protocol::digest::{AppId, InstanceId};
 
 use crate::budgets::MAX_INSTANCES;
 use crate::choice::Candidate;
 use crate::names::RouteId;
-use crate::port_policy::PortPolicy;
 
 /// Tunnels of one guest at a time: two to four to each of two or three gateways.
 pub const MAX_TUNNELS: usize = 4;

@@ -15,5 +15,4 @@ pub mod guests;
 pub mod hello;
 pub mod limits;
 pub mod names;
-pub mod port_policy;
 pub mod proxy_protocol;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use gateway_rules::custom::Answer;
 use gateway_rules::guests::{GuestFacts, Guests, TunnelId};
-use gateway_rules::port_policy::PortPolicy;
+use protocol::app_compose::PortPolicy;
 use protocol::digest::{AppId, InstanceId};
 use tokio::net::TcpStream;
 

@@ -115,6 +115,7 @@ fn handover(launch: Launch, app: &AppCompose, identity: Identity, disks: &Disks)
         compose_hash: app.hash,
         registry_mirrors: launch.registry_mirrors,
         kms_urls: launch.kms_urls,
+        gateway_urls: launch.gateway_urls,
         encrypted_env: launch.encrypted_env.map(|bytes| STANDARD.encode(bytes)),
         claims: launch.claims,
         disks: disks.to_map(),
@@ -191,6 +192,7 @@ mod tests {
         let app = protocol::app_compose::parse(&bytes).unwrap();
         let mut launch = launch(bytes);
         launch.kms_urls = vec!["https://10.0.2.2:8443".into()];
+        launch.gateway_urls = vec!["https://10.0.2.2:9443".into()];
         launch.encrypted_env = Some(b"sealed".to_vec());
         let identity = Identity::of(&launch, &app);
         let config = mr_config::ConfigV3 {
@@ -210,6 +212,7 @@ mod tests {
         let disks = Disks::scan(root.path()).unwrap();
         let handover = handover(launch, &app, identity, &disks);
         assert_eq!(handover.kms_urls, ["https://10.0.2.2:8443"]);
+        assert_eq!(handover.gateway_urls, ["https://10.0.2.2:9443"]);
         assert_eq!(handover.encrypted_env.as_deref(), Some("c2VhbGVk"));
         assert_eq!(Handover::parse(&handover.to_json()), Ok(handover));
     }

@@ -65,6 +65,13 @@ pub struct KmsBounds {
     pub without_kms: WithoutKms,
 }
 
+impl KmsBounds {
+    /// Least TCB evaluation number of collateral that counts to this guest.
+    pub fn tcb_evaluation(&self) -> u32 {
+        self.min_tcb_evaluation.unwrap_or(TCB_EVALUATION_AT_BUILD)
+    }
+}
+
 /// What becomes of a guest whose KMS renews its release statement no more: it is away, or its
 /// owners' policy names the guest no more.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

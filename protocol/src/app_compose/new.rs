@@ -31,6 +31,8 @@ pub struct NewApp<'a> {
     pub owners: &'a [Ed25519Key],
     /// See [`super::AppCompose::pad_services`].
     pub pad_services: &'a [String],
+    /// See [`super::AppCompose::gateway_enabled`].
+    pub gateway_enabled: bool,
 }
 
 impl<'a> NewApp<'a> {
@@ -46,6 +48,7 @@ impl<'a> NewApp<'a> {
             allowed_envs: &[],
             owners: &[],
             pad_services: &[],
+            gateway_enabled: false,
         }
     }
 
@@ -58,7 +61,7 @@ impl<'a> NewApp<'a> {
         let mut fields = BTreeMap::from([
             ("allowed_envs", self.allowed_envs.into()),
             ("docker_compose_file", self.docker_compose_file.into()),
-            ("gateway_enabled", false.into()),
+            ("gateway_enabled", self.gateway_enabled.into()),
             ("key_provider", self.key_provider.name().into()),
             ("kms_enabled", kms_enabled.into()),
             ("manifest_version", 2.into()),
@@ -108,6 +111,17 @@ mod tests {
         assert_eq!(parse(&new.generate().unwrap()).unwrap().owners, owners);
         let backwards = [owners[1], owners[0]];
         assert!(NewApp { owners: &backwards, ..new }.generate().is_err());
+    }
+
+    #[test]
+    fn an_app_behind_a_gateway_is_written_as_it_is_read_and_has_a_kms() {
+        let files = AppFiles::new();
+        let key_provider = KeyProvider::Kms { id: Sha256Digest([7; 32]) };
+        let new = NewApp { gateway_enabled: true, ..NewApp::of("a", "x", &files) };
+        let refused = new.generate().unwrap_err().to_string();
+        assert!(refused.contains("gateway_enabled: needs a KMS"), "{refused}");
+        let app = parse(&NewApp { key_provider, ..new }.generate().unwrap()).unwrap();
+        assert!(app.gateway_enabled);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use gateway_rules::guests::Guests;
 use gateway_rules::names::DomainName;
-use gateway_rules::port_policy::PortPolicy;
+use protocol::app_compose::PortPolicy;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::{RootCertStore, ServerConfig};

@@ -1,18 +1,21 @@
-//! `port_policy` of an app's measured file: which ports a gateway may reach, and which of them want
-//! the PROXY protocol. Source: dstack 312dc605, `PortPolicy` and `PortAttrs`.
+//! `gateway_enabled` and `port_policy`: whether gateways lead clients to an app, to which of its
+//! ports, and which of them want the PROXY protocol. Source: dstack 312dc605, `PortPolicy` and
+//! `PortAttrs`.
 //!
-//! It is read from the measured bytes in a guest's evidence and from nowhere else: neither a
-//! guest's request nor a client's name changes it.
+//! A gateway reads the policy from the measured bytes in a guest's evidence and from nowhere else:
+//! neither a guest's request nor a client's name changes it. The guest's agent holds to it too.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 
-use protocol::strict_json::{self, JsonError};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+use super::{AppComposeError, KeyProvider, RawAppCompose, refused};
+use crate::strict_json::{self, JsonError};
 
 /// Ports that one file may list.
 const MAX_PORTS: usize = 256;
-/// Largest text of a policy.
+/// Largest text of a policy that stands alone.
 const MAX_BYTES: usize = 16 << 10;
 
 /// Why a policy is none.
@@ -22,28 +25,34 @@ pub enum PortPolicyError {
     #[error("port_policy")]
     Json(#[from] JsonError),
     /// too many ports
-    #[error("port_policy lists {0} ports, at most {MAX_PORTS} are read")]
+    #[error("{0} ports are listed, at most {MAX_PORTS} are read")]
     Many(usize),
     /// port 0, or a port twice
-    #[error("port_policy lists port {0}, which is 0 or stands there twice")]
+    #[error("port {0} is listed, which is 0 or stands there twice")]
     Port(u16),
 }
 
-#[derive(Debug, Deserialize)]
+/// A policy as the measured file has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawPortPolicy {
+pub struct RawPortPolicy {
+    /// The ports about which something is said.
     #[serde(default)]
-    ports: Vec<RawPort>,
+    pub ports: Vec<RawPort>,
+    /// Whether no other port is reached.
     #[serde(default)]
-    restrict_mode: bool,
+    pub restrict_mode: bool,
 }
 
-#[derive(Debug, Deserialize)]
+/// One port of a policy as the measured file has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawPort {
-    port: u16,
+pub struct RawPort {
+    /// The port.
+    pub port: u16,
+    /// Whether it wants the PROXY protocol.
     #[serde(default)]
-    pp: bool,
+    pub pp: bool,
 }
 
 /// What a gateway may do with an app's ports.
@@ -62,14 +71,22 @@ impl PortPolicy {
     /// If it is not one that has one meaning.
     pub fn parse(json: &[u8]) -> Result<Self, PortPolicyError> {
         let raw: RawPortPolicy = strict_json::parse(json, MAX_BYTES)?;
+        Self::of(&raw)
+    }
+
+    /// Reads a policy whose JSON was read.
+    ///
+    /// # Errors
+    /// If a port is listed twice or is 0, or too many are listed.
+    pub fn of(raw: &RawPortPolicy) -> Result<Self, PortPolicyError> {
         if raw.ports.len() > MAX_PORTS {
             return Err(PortPolicyError::Many(raw.ports.len()));
         }
         let mut ports = BTreeMap::new();
-        for RawPort { port, pp } in raw.ports {
-            let number = NonZeroU16::new(port).ok_or(PortPolicyError::Port(port))?;
-            if ports.insert(number, pp).is_some() {
-                return Err(PortPolicyError::Port(port));
+        for RawPort { port, pp } in &raw.ports {
+            let number = NonZeroU16::new(*port).ok_or(PortPolicyError::Port(*port))?;
+            if ports.insert(number, *pp).is_some() {
+                return Err(PortPolicyError::Port(*port));
             }
         }
         Ok(Self { ports, restricted: raw.restrict_mode })
@@ -84,6 +101,26 @@ impl PortPolicy {
     pub fn wants_proxy_header(&self, port: NonZeroU16) -> bool {
         self.ports.get(&port).copied().unwrap_or(false)
     }
+}
+
+/// What the file says of its ports; `key_provider` must be this file's. A gateway leads to
+/// instances whose KMS vouches for them, so without a KMS or without instance ids none can.
+pub(super) fn check(
+    raw: &RawAppCompose,
+    key_provider: KeyProvider,
+) -> Result<PortPolicy, AppComposeError> {
+    let policy = raw.port_policy.as_ref().map(PortPolicy::of).transpose();
+    let policy = policy.map_err(|error| refused("port_policy", &error.to_string()))?;
+    if raw.gateway_enabled && key_provider == KeyProvider::None {
+        let what = "needs a KMS, which names the gateway and vouches for the guest; write \
+            key_provider kms too, or publish a port in the compose file";
+        return Err(refused("gateway_enabled", what));
+    }
+    if raw.gateway_enabled && raw.no_instance_id {
+        let what = "leads to instances by their ids; take no_instance_id out";
+        return Err(refused("gateway_enabled", what));
+    }
+    Ok(policy.unwrap_or_default())
 }
 
 #[cfg(test)]
