@@ -29,6 +29,7 @@ mod predictions;
 mod reference;
 mod refusal;
 pub mod release_statement;
+pub mod released;
 mod signature_data;
 pub mod signatures;
 mod stated;

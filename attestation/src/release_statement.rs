@@ -204,15 +204,25 @@ impl VerifiedRelease {
         evidence: &VerifiedEvidence,
         agent_spki: &[u8],
     ) -> Result<(), ReleaseRefusal> {
+        self.check_guest(evidence, Some(Sha256Digest::of(agent_spki)))
+    }
+
+    /// The same for a key whose hash is known, or for a container of the guest, whose key the KMS
+    /// never saw.
+    pub(crate) fn check_guest(
+        &self,
+        evidence: &VerifiedEvidence,
+        agent_key: Option<Sha256Digest>,
+    ) -> Result<(), ReleaseRefusal> {
         unless(evidence.proves_roles(), || ReleaseRefusal::Unreserved)?;
-        self.check_facts(evidence.app(), evidence.image().os_image_hash, agent_spki)
+        self.check_facts(evidence.app(), evidence.image().os_image_hash, agent_key)
     }
 
     fn check_facts(
         &self,
         app: &MeasuredApp,
         image: OsImageHash,
-        agent_spki: &[u8],
+        agent_key: Option<Sha256Digest>,
     ) -> Result<(), ReleaseRefusal> {
         let stated = &self.statement;
         let (found, expected) = (app.app_id, stated.app_id);
@@ -223,7 +233,8 @@ impl VerifiedRelease {
         unless(found == expected, || ReleaseRefusal::File { found, expected })?;
         let (found, expected) = (image, stated.os_image_hash);
         unless(found == expected, || ReleaseRefusal::Image { found, expected })?;
-        let (found, expected) = (Sha256Digest::of(agent_spki), stated.agent_key);
+        let expected = stated.agent_key;
+        let found = agent_key.unwrap_or(expected);
         unless(found == expected, || ReleaseRefusal::AgentKey { found, expected })
     }
 }

@@ -178,7 +178,9 @@ fn a_statement_of_another_guest_does_not_cover_this_ones_evidence() {
     let spki = hex::decode(vector().agent_spki).unwrap();
     let ReleaseStatement { app_id, instance_id, compose_hash, os_image_hash, .. } = stated();
     let own = MeasuredApp { app_id, instance_id, compose_hash };
-    verified.check_facts(&own, os_image_hash, &spki).unwrap();
+    verified.check_facts(&own, os_image_hash, Some(Sha256Digest::of(&spki))).unwrap();
+    // A container of the guest has a key of its own, which no KMS saw.
+    verified.check_facts(&own, os_image_hash, None).unwrap();
     type Change = fn(&mut MeasuredApp, &mut OsImageHash, &mut Vec<u8>);
     let rows: [(Change, &str); 6] = [
         (|app, _, _| app.app_id.0[0] ^= 1, "of the app"),
@@ -191,7 +193,9 @@ fn a_statement_of_another_guest_does_not_cover_this_ones_evidence() {
     for (change, expected) in rows {
         let (mut app, mut image, mut spki) = (own.clone(), os_image_hash, spki.clone());
         change(&mut app, &mut image, &mut spki);
-        let refused = verified.check_facts(&app, image, &spki).unwrap_err().to_string();
+        let key = Sha256Digest::of(&spki);
+        let refused = verified.check_facts(&app, image, Some(key)).unwrap_err().to_string();
         assert!(refused.contains(expected), "{refused}");
+        assert_eq!(verified.check_facts(&app, image, None).is_ok(), expected == "shows the key");
     }
 }
