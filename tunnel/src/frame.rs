@@ -10,12 +10,14 @@
 pub const HEAD_BYTES: usize = 8;
 /// Largest payload of data: as many bytes as a record of TLS holds.
 pub const MAX_DATA_BYTES: usize = 16 << 10;
+/// Largest payload of a statement: the largest release statement that there is.
+pub const MAX_STATEMENT_BYTES: usize = 16 << 10;
 
 /// Why bytes are no frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// an unknown kind
-    #[error("kind {0} of a frame, known are 1 to 9")]
+    #[error("kind {0} of a frame, known are 1 to 10")]
     Kind(u8),
     /// a reserved byte that is not zero
     #[error("the second byte of a frame is {0}, it must be 0")]
@@ -59,6 +61,8 @@ pub enum Kind {
     Ping = 8,
     /// It is.
     Pong = 9,
+    /// What the sender's KMS says of it now.
+    Statement = 10,
 }
 
 impl Kind {
@@ -73,6 +77,7 @@ impl Kind {
             Self::Ready,
             Self::Ping,
             Self::Pong,
+            Self::Statement,
         ]
         .into_iter()
         .find(|kind| *kind as u8 == byte)
@@ -83,6 +88,7 @@ impl Kind {
         match self {
             Self::Open => bytes == 2,
             Self::Data => (1..=MAX_DATA_BYTES).contains(&bytes),
+            Self::Statement => (1..=MAX_STATEMENT_BYTES).contains(&bytes),
             Self::Credit => bytes == 4,
             Self::Ready => bytes == 1,
             Self::Connected | Self::End | Self::Reset | Self::Ping | Self::Pong => bytes == 0,
@@ -91,7 +97,7 @@ impl Kind {
 
     /// Whether it is of the tunnel itself.
     fn is_of_tunnel(self) -> bool {
-        matches!(self, Self::Ready | Self::Ping | Self::Pong)
+        matches!(self, Self::Ready | Self::Ping | Self::Pong | Self::Statement)
     }
 }
 
@@ -145,9 +151,21 @@ mod tests {
         assert_eq!(head.encode(), [3, 0, 5, 6, 1, 2, 3, 4]);
         assert_eq!(Head::decode(head.encode()), Ok(head));
         assert_eq!(Head::decode([0; 8]), Err(FrameError::Kind(0)));
-        assert_eq!(Head::decode([10, 0, 0, 0, 0, 0, 0, 1]), Err(FrameError::Kind(10)));
+        assert_eq!(Head::decode([11, 0, 0, 0, 0, 0, 0, 1]), Err(FrameError::Kind(11)));
         assert_eq!(Head::decode([5, 1, 0, 0, 0, 0, 0, 1]), Err(FrameError::Reserved(1)));
-        for (kind, wrong) in [(1, 1), (2, 1), (3, 0), (3, 16385), (4, 5), (5, 1), (7, 0), (8, 8)] {
+        let rows = [
+            (1, 1),
+            (2, 1),
+            (3, 0),
+            (3, 16385),
+            (4, 5),
+            (5, 1),
+            (7, 0),
+            (8, 8),
+            (10, 0),
+            (10, 16385),
+        ];
+        for (kind, wrong) in rows {
             let [high, low] = u16::to_be_bytes(wrong);
             let error = Head::decode([kind, 0, high, low, 0, 0, 0, u8::from(kind < 7)]);
             assert!(matches!(error, Err(FrameError::Length { .. })), "{kind} {wrong}");

@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU16;
 
-use crate::frame::{FrameError, HEAD_BYTES, Head, Kind, MAX_DATA_BYTES};
+use crate::frame::{FrameError, HEAD_BYTES, Head, Kind, MAX_DATA_BYTES, MAX_STATEMENT_BYTES};
 use crate::{MAX_STREAMS, MAX_WAITING_BYTES, WINDOW_BYTES};
 
-/// Bytes of the largest payload that is no data.
+/// Bytes of the largest payload that is neither data nor a statement.
 const SMALL_BYTES: usize = 4;
 
 /// Streams of the guest's side with those that have ended and not been left yet.
@@ -71,7 +71,7 @@ pub enum Violation {
 }
 
 /// What a received frame means to its side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// Something of a stream changed that its holder may wait for.
     Stream(u32),
@@ -79,6 +79,8 @@ pub enum Event {
     Opened(u32, NonZeroU16),
     /// The guest says whether its app is ready.
     Ready(bool),
+    /// The peer shows what its KMS says of it now.
+    Statement(Vec<u8>),
 }
 
 /// What a reader of a stream gets.
@@ -154,6 +156,8 @@ pub struct Mux {
     head: [u8; HEAD_BYTES],
     head_bytes: usize,
     payload: [u8; SMALL_BYTES],
+    /// As much of a statement as came.
+    statement: Vec<u8>,
     /// The frame whose payload is being received, and how much of that came.
     current: Option<(Head, usize)>,
 }
@@ -169,6 +173,7 @@ impl Mux {
             head: [0; HEAD_BYTES],
             head_bytes: 0,
             payload: [0; SMALL_BYTES],
+            statement: Vec::new(),
             current: None,
         }
     }
@@ -198,6 +203,7 @@ impl Mux {
             let (part, rest) = bytes.split_at(bytes.len().min(head.bytes - came));
             match head.kind {
                 Kind::Data => self.data(head.stream, part, &mut event),
+                Kind::Statement => self.statement.extend(part),
                 _ => self.payload[came..came + part.len()].copy_from_slice(part),
             }
             bytes = rest;
@@ -263,6 +269,7 @@ impl Mux {
         match head.kind {
             Kind::Open => return self.opened(id, event),
             Kind::Ready => event(Event::Ready(self.payload[0] == 1)),
+            Kind::Statement => event(Event::Statement(std::mem::take(&mut self.statement))),
             Kind::Ping if self.waiting.len() > MAX_WAITING_BYTES => return Err(Violation::Unread),
             Kind::Ping => self.send(Kind::Pong, 0, &[]),
             Kind::Pong | Kind::Data => {}
@@ -343,6 +350,17 @@ impl Mux {
     /// The guest says whether its app is ready.
     pub fn say_ready(&mut self, ready: bool) {
         self.send(Kind::Ready, 0, &[u8::from(ready)]);
+    }
+
+    /// Shows what this side's KMS says of it now; gives whether it was taken: a peer that reads
+    /// nothing is shown nothing, and so is one for which it is too long.
+    pub fn say_statement(&mut self, statement: &[u8]) -> bool {
+        let fits = (1..=MAX_STATEMENT_BYTES).contains(&statement.len());
+        let taken = fits && self.waiting.len() < MAX_WAITING_BYTES;
+        if taken {
+            self.send(Kind::Statement, 0, statement);
+        }
+        taken
     }
 
     /// Asks whether the peer is there.

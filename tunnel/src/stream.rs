@@ -167,13 +167,23 @@ impl Tunnel {
         inner.wake_task();
     }
 
+    /// Shows the peer what this side's KMS says of it now; gives whether it was taken.
+    pub fn say_statement(&self, statement: &[u8]) -> bool {
+        let mut inner = self.locked();
+        let taken = inner.mux.say_statement(statement);
+        inner.wake_task();
+        taken
+    }
+
     /// Moves frames until the end. A gateway's peer says whether it is ready; a guest's peer opens
-    /// streams, each of which is to be connected, or dropped.
+    /// streams, each of which is to be connected, or dropped. Both show statements, which are to be
+    /// judged.
     pub async fn run<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         mut connection: S,
         mut ready: impl FnMut(bool),
         mut opened: impl FnMut(TunnelStream, NonZeroU16),
+        mut stated: impl FnMut(Vec<u8>),
     ) -> Ended {
         let _end = End(self);
         let now = Instant::now();
@@ -182,6 +192,7 @@ impl Tunnel {
         let mut happened = |event| match event {
             Event::Ready(is) => ready(is),
             Event::Opened(id, port) => opened(TunnelStream { tunnel: self.clone(), id }, port),
+            Event::Statement(statement) => stated(statement),
             Event::Stream(_) => {}
         };
         poll_fn(|cx| {

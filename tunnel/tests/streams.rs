@@ -19,6 +19,8 @@ struct Pair {
     guest: Tunnel,
     opened: mpsc::UnboundedReceiver<Opened>,
     ready: mpsc::UnboundedReceiver<bool>,
+    /// What the gateway and the guest were shown.
+    stated: [mpsc::UnboundedReceiver<Vec<u8>>; 2],
     tasks: [JoinHandle<Ended>; 2],
 }
 
@@ -31,18 +33,23 @@ fn on(left: DuplexStream, right: DuplexStream) -> Pair {
     let (gateway, guest) = (Tunnel::new(Side::Gateway), Tunnel::new(Side::Guest));
     let (said, ready) = mpsc::unbounded_channel();
     let (sender, opened) = mpsc::unbounded_channel();
+    let ((to_gateway, at_gateway), (to_guest, at_guest)) =
+        (mpsc::unbounded_channel(), mpsc::unbounded_channel());
     let (one, other) = (gateway.clone(), guest.clone());
     let tasks = [
         tokio::spawn(async move {
-            one.run(left, |is| said.send(is).unwrap(), |_, _| panic!("a guest opens none")).await
+            let stated = |statement| to_gateway.send(statement).unwrap();
+            let none = |_, _| panic!("a guest opens none");
+            one.run(left, |is| said.send(is).unwrap(), none, stated).await
         }),
         tokio::spawn(async move {
             // Without a receiver a stream is refused.
             let opened = |stream, port| drop(sender.send((stream, port)));
-            other.run(right, |_| panic!("a gateway is not ready"), opened).await
+            let stated = |statement| to_guest.send(statement).unwrap();
+            other.run(right, |_| panic!("a gateway is not ready"), opened, stated).await
         }),
     ];
-    Pair { gateway, guest, opened, ready, tasks }
+    Pair { gateway, guest, opened, ready, stated: [at_gateway, at_guest], tasks }
 }
 
 fn port(port: u16) -> NonZeroU16 {
@@ -106,6 +113,20 @@ async fn a_guest_refuses_a_port_and_says_when_its_app_is_ready() {
 }
 
 #[tokio::test]
+async fn both_sides_show_statements_however_they_are_cut_and_none_that_is_too_long() {
+    let (left, right) = duplex(7);
+    let mut pair = on(left, right);
+    let statement = vec![b'x'; 16 << 10];
+    assert!(pair.guest.say_statement(&statement) && pair.gateway.say_statement(b"{}"));
+    assert_eq!(pair.stated[0].recv().await.unwrap(), statement);
+    assert_eq!(pair.stated[1].recv().await.unwrap(), b"{}");
+    assert!(!pair.guest.say_statement(&vec![0; (16 << 10) + 1]));
+    assert!(!pair.guest.say_statement(b""));
+    pair.guest.say_ready(true);
+    assert_eq!(pair.ready.recv().await, Some(true));
+}
+
+#[tokio::test]
 async fn a_tunnel_that_breaks_is_no_end_of_its_streams() {
     let mut pair = pair();
     let (mut client, mut app) = pair.open().await;
@@ -141,7 +162,7 @@ async fn a_quiet_peer_is_kept_and_a_silent_one_is_ended() {
     app.read_exact(&mut got).await.unwrap();
     let (left, _silent) = duplex(8192);
     let (gateway, begun) = (Tunnel::new(Side::Gateway), tokio::time::Instant::now());
-    let ended = gateway.run(left, |_| {}, |_, _| {}).await;
+    let ended = gateway.run(left, |_| {}, |_, _| {}, |_| {}).await;
     assert!(matches!(ended, Ended::Silent), "{ended}");
     assert!((60..=90).contains(&begun.elapsed().as_secs()));
 }
@@ -150,6 +171,6 @@ async fn a_quiet_peer_is_kept_and_a_silent_one_is_ended() {
 async fn a_peer_that_speaks_something_else_is_ended() {
     let (left, mut right) = duplex(8192);
     right.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
-    let ended = Tunnel::new(Side::Gateway).run(left, |_| {}, |_, _| {}).await;
+    let ended = Tunnel::new(Side::Gateway).run(left, |_| {}, |_, _| {}, |_| {}).await;
     assert!(matches!(ended, Ended::Violation(_)));
 }

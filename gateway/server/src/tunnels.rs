@@ -10,7 +10,6 @@ use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use channel::VerifiedChannel;
 use gateway_rules::guests::{AdmitError, GuestFacts, Guests, TunnelId};
 use protocol::digest::InstanceId;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -36,19 +35,17 @@ impl Tunnels {
         Arc::new(Self { guests, open, next, begun: Instant::now() })
     }
 
-    /// Runs the tunnel on a channel whose peer was judged, until it ends.
+    /// Runs the tunnel of a guest that was judged for this very connection, until it ends; `stated`
+    /// is told what the guest shows of its KMS meanwhile.
     ///
     /// # Errors
-    /// If the guest is not admitted; its channel is closed then.
-    pub async fn run<S>(&self, channel: VerifiedChannel<GuestFacts, S>) -> Result<Ended, AdmitError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let (facts, stream) = channel.into_parts();
-        self.run_on(facts, stream).await
-    }
-
-    pub(crate) async fn run_on<S>(&self, facts: GuestFacts, stream: S) -> Result<Ended, AdmitError>
+    /// If the guest is not admitted; its connection is closed then.
+    pub(crate) async fn run<S>(
+        &self,
+        facts: GuestFacts,
+        stream: S,
+        stated: impl FnMut(Vec<u8>),
+    ) -> Result<Ended, AdmitError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -63,9 +60,18 @@ impl Tunnels {
         }
         let ready = |ready| locked(&self.guests).ready(instance, id, ready);
         // The mux refuses streams that a guest opens.
-        let ended = tunnel.run(stream, ready, |_, _| {}).await;
+        let ended = tunnel.run(stream, ready, |_, _| {}, stated).await;
         drop(leaving);
         Ok(ended)
+    }
+
+    /// Shows all guests what the KMS says of this gateway now.
+    pub(crate) fn say_statement(&self, statement: &[u8]) {
+        for tunnel in locked(&self.open).values() {
+            if !tunnel.say_statement(statement) {
+                tracing::debug!("a tunnel takes no statement");
+            }
+        }
     }
 }
 
@@ -105,7 +111,7 @@ mod tests {
     use std::time::Duration;
 
     use gateway_rules::names::RouteId;
-    use gateway_rules::port_policy::PortPolicy;
+    use protocol::app_compose::PortPolicy;
     use protocol::digest::AppId;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
     use tokio::task::JoinHandle;
@@ -143,7 +149,7 @@ mod tests {
     fn dial(tunnels: &Arc<Tunnels>, open_counter: u64) -> (Tunnel, Run) {
         let (left, right) = duplex(65536);
         let (own, guest) = (Arc::clone(tunnels), Tunnel::new(Side::Guest));
-        let run = tokio::spawn(async move { own.run_on(facts(open_counter), left).await });
+        let run = tokio::spawn(async move { own.run(facts(open_counter), left, |_| {}).await });
         let task = guest.clone();
         tokio::spawn(async move {
             let opened = |stream: TunnelStream, _| {
@@ -154,7 +160,7 @@ mod tests {
                     let _ = writes.shutdown().await;
                 });
             };
-            task.run(right, |_| {}, opened).await
+            task.run(right, |_| {}, opened, |_| {}).await
         });
         (guest, run)
     }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use gateway_rules::guests::GuestFacts;
 use gateway_rules::names::{DomainName, RouteId};
-use gateway_rules::port_policy::PortPolicy;
+use protocol::app_compose::PortPolicy;
 use protocol::digest::{AppId, InstanceId};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 use tokio::net::TcpListener;
@@ -40,7 +40,7 @@ async fn a_reply_comes_through_a_tunnel_whole_or_is_seen_to_be_cut() {
     let (left, right) = duplex(1 << 16);
     let (app, instance) = (AppId([1; 20]), InstanceId([10; 20]));
     let facts = GuestFacts { app, instance, open_counter: 1, ports: PortPolicy::default() };
-    tokio::spawn(async move { tunnels.run_on(facts, left).await });
+    tokio::spawn(async move { tunnels.run(facts, left, |_| {}).await });
     let guest = Tunnel::new(Side::Guest);
     let (sender, mut streams) = mpsc::unbounded_channel::<TunnelStream>();
     let task = guest.clone();
@@ -49,7 +49,7 @@ async fn a_reply_comes_through_a_tunnel_whole_or_is_seen_to_be_cut() {
             task.connect(&stream);
             sender.send(stream).unwrap();
         };
-        task.run(right, |_| {}, opened).await
+        task.run(right, |_| {}, opened, |_| {}).await
     });
     let port = std::num::NonZeroU16::new(80).unwrap();
     Rig::until("the guest is routed", || locked(&guests).find(RouteId(app.0), port).is_some())
