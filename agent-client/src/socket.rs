@@ -18,7 +18,7 @@ use protocol::evidence::Evidence;
 use protocol::foreign::{self, ForeignError};
 use protocol::prpc::{
     self, AppInfo, Arguments, AttestResponse, Encoding, GetKeyArgs, GetKeyResponse, Message,
-    PrpcError, RawQuoteArgs,
+    PrpcError, RawQuoteArgs, ReleaseResponse,
 };
 use protocol::strict_json::{self, JsonError};
 use serde::Deserialize;
@@ -153,6 +153,14 @@ impl Socket {
         let arguments = RawQuoteArgs { report_data: report_data.0.to_vec() };
         let answer: AttestResponse = self.call("Attest", &arguments).await?;
         Ok(foreign::read(&answer.attestation, &[])?.evidence)
+    }
+
+    /// What the guest's KMS says of the guest now, and what time it is by the KMS.
+    ///
+    /// # Errors
+    /// If the agent does not answer, or the KMS has said nothing of the guest.
+    pub async fn release(&self) -> Result<ReleaseResponse, SocketError> {
+        self.call("Release", &prpc::Empty {}).await
     }
 
     async fn call<A: Message, R: Message>(

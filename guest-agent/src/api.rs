@@ -13,7 +13,8 @@ use protocol::kms::AnchorResponse;
 use protocol::prpc::guest::{Request, Service};
 use protocol::prpc::{
     Arguments, AttestResponse, DeriveK256KeyResponse, Empty, Encoding, GetQuoteResponse, Message,
-    PrpcError, RawQuoteArgs, TdxQuoteArgs, TdxQuoteResponse, VerifyResponse, WorkerVersion,
+    PrpcError, RawQuoteArgs, ReleaseResponse, TdxQuoteArgs, TdxQuoteResponse, VerifyResponse,
+    WorkerVersion,
 };
 use tee::TeeError;
 use tokio::sync::Semaphore;
@@ -61,6 +62,9 @@ pub enum ApiError {
          app-compose.json)"
     )]
     NoAnchors,
+    /// no release statement
+    #[error("no release statement: the KMS has given this guest none, or there is no KMS")]
+    NoRelease,
     /// no anchor now
     #[error(transparent)]
     Anchor(#[from] AnchorError),
@@ -155,6 +159,7 @@ impl Api {
                 let anchor = anchors.anchor().await?;
                 reply(&AnchorResponse { anchor, ..AnchorResponse::default() }, encoding)
             }
+            Request::Release => reply(&self.release()?, encoding),
             Request::GetKey(args) => {
                 let found = app_key::get(self.keys()?, &args)?;
                 reply_and_clear(found, encoding, |found| found.key.zeroize())
@@ -179,6 +184,13 @@ impl Api {
                 self.quoted(self.desk.of_app_key(report_data).await?, report_data, encoding).await
             }
         }
+    }
+
+    /// What the KMS said of this guest with the last anchor.
+    fn release(&self) -> Result<ReleaseResponse, ApiError> {
+        let stated = self.boot.anchors.as_ref().and_then(|anchors| anchors.release());
+        let (release, kms) = stated.zip(self.boot.kms.as_ref()).ok_or(ApiError::NoRelease)?;
+        Ok(ReleaseResponse { release: release.to_string(), time_secs: kms.now_secs() })
     }
 
     fn keys(&self) -> Result<&AppKeys, ApiError> {

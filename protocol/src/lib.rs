@@ -24,6 +24,7 @@ pub mod evidence;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
 pub mod foreign;
+pub mod gateway;
 pub mod handover;
 pub mod identity;
 pub mod image;

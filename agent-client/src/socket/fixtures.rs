@@ -17,6 +17,8 @@ use super::*;
 
 /// What a guest answers to a request for a quote; `None` refuses.
 type Quotes = Box<dyn Fn(ReportData) -> Option<Evidence> + Send + Sync>;
+/// What its KMS says of it, and when; `None` is nothing.
+type Releases = Box<dyn Fn() -> Option<ReleaseResponse> + Send + Sync>;
 
 /// An agent as a container sees it.
 struct Agent {
@@ -26,6 +28,7 @@ struct Agent {
     stated: ComposeHash,
     instance: [u8; 20],
     quotes: Quotes,
+    releases: Releases,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -34,13 +37,15 @@ enum Refusal {
     Prpc(#[from] PrpcError),
     #[error("no quote now")]
     NoQuote,
+    #[error("no release statement")]
+    NoRelease,
 }
 
 impl CallError for Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::Prpc(error) => status(error),
-            Self::NoQuote => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoQuote | Self::NoRelease => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 }
@@ -99,6 +104,10 @@ impl Calls for Agent {
                 let attestation = foreign::scale::encode(&quote, &event_log, &report_data, &config);
                 Ok(prpc::encode(&AttestResponse { attestation }, encoding))
             }
+            guest::Request::Release => {
+                let release = (self.releases)().ok_or(Refusal::NoRelease)?;
+                Ok(prpc::encode(&release, encoding))
+            }
             _ => Err(Refusal::NoQuote),
         }
     }
@@ -117,13 +126,25 @@ pub fn socket(
 /// The same of an instance of a test's choice.
 pub fn socket_of(
     path: &Path,
-    (file, instance): (&[u8], [u8; 20]),
+    guest: (&[u8], [u8; 20]),
     stated: ComposeHash,
     quotes: impl Fn(ReportData) -> Option<Evidence> + Send + Sync + 'static,
 ) -> Socket {
+    socket_stating(path, guest, stated, quotes, || None)
+}
+
+/// The same of a guest of which a KMS says something.
+pub fn socket_stating(
+    path: &Path,
+    (file, instance): (&[u8], [u8; 20]),
+    stated: ComposeHash,
+    quotes: impl Fn(ReportData) -> Option<Evidence> + Send + Sync + 'static,
+    releases: impl Fn() -> Option<ReleaseResponse> + Send + Sync + 'static,
+) -> Socket {
     let listener = UnixListener::bind(path).unwrap();
-    let (file, quotes) = (file.to_vec(), Box::new(quotes));
-    let agent = Agent { budget: Budget::new(16 << 20), file, stated, instance, quotes };
+    let (file, budget) = (file.to_vec(), Budget::new(16 << 20));
+    let (quotes, releases) = (Box::new(quotes), Box::new(releases));
+    let agent = Agent { budget, file, stated, instance, quotes, releases };
     tokio::spawn(service::serve(listener, Arc::new(agent), 8));
     Socket { path: path.to_owned() }
 }

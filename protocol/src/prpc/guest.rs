@@ -35,6 +35,7 @@ pub enum Request {
     Version,
     GetAttestationForAppKey(GetAttestationForAppKeyRequest),
     Anchor,
+    Release,
 }
 
 impl Service {
@@ -65,6 +66,7 @@ impl Service {
                 "Verify",
                 "Version",
                 "Anchor",
+                "Release",
             ],
             Self::Tappd => {
                 &["DeriveKey", "DeriveK256Key", "TdxQuote", "RawQuote", "Info", "Version"]
@@ -111,6 +113,7 @@ impl Service {
             "Verify" => Request::Verify(arguments.decode()?),
             "Version" => Request::Version,
             "Anchor" => Request::Anchor,
+            "Release" => Request::Release,
             "GetAttestationForAppKey" => Request::GetAttestationForAppKey(arguments.decode()?),
             _ => return Err(PrpcError::NotFound(method.to_owned())),
         })

@@ -267,6 +267,18 @@ pub struct AppInfo {
     pub epoch: u32,
 }
 
+/// What the KMS says of the guest, for a program of it that proves the guest to others.
+#[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReleaseResponse {
+    /// Text of the guest's [`crate::kms::SignedRelease`].
+    #[prost(string, tag = "100")]
+    pub release: String,
+    /// The time in seconds since 1970: the guest's clock, never before a time that the KMS had.
+    #[prost(uint64, tag = "101")]
+    pub time_secs: u64,
+}
+
 /// Which program answers.
 #[derive(Clone, PartialEq, Message, Serialize, Deserialize)]
 #[serde(default)]
