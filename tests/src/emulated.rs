@@ -49,6 +49,8 @@ pub struct Emulated {
     pub ready: bool,
     /// Bytes of its instance id.
     pub instance: u8,
+    /// The app id that its host stated, if that is not the file's own.
+    pub stated_app: Option<AppId>,
     quoter: Quoter,
     registers: Registers,
     claims: LaunchClaims,
@@ -62,19 +64,23 @@ impl Emulated {
 
     /// On one of several machines.
     pub fn on(machine: Machine, name: &str, ready: bool) -> Self {
-        let file = app_compose::generate(name, COMPOSE).unwrap();
+        Self::of(machine, app_compose::generate(name, COMPOSE).unwrap(), ready)
+    }
+
+    /// With a measured file of the test's.
+    pub fn of(machine: Machine, file: Vec<u8>, ready: bool) -> Self {
         let predicted = Scene::synthetic().prediction().registers;
         let mrconfigid = mr_config::v1(&ComposeHash::of(&file)).0;
         let mut registers = Registers::new(predicted.mrtd.0, mrconfigid);
         registers.rtmrs = [predicted.rtmr0.0, predicted.rtmr1.0, predicted.rtmr2.0, [0; 48]];
         let quoter = Quoter::new(&chain(machine, now()), QuoteVersion::V4, None).unwrap();
         let claims = LaunchClaims { os_image_hash: os_image_hash(), shape: fixtures::shape() };
-        Self { file, ready, instance: 0xbb, quoter, registers, claims }
+        Self { file, ready, instance: 0xbb, stated_app: None, quoter, registers, claims }
     }
 
     /// The id of its app.
     pub fn app_id(&self) -> AppId {
-        AppId::from_compose_hash(&self.compose_hash())
+        self.stated_app.unwrap_or_else(|| AppId::from_compose_hash(&self.compose_hash()))
     }
 
     /// The hash of its measured file.
@@ -85,6 +91,8 @@ impl Emulated {
     /// What the guest's agent gives for this report data.
     pub fn evidence(&self, report_data: ReportData) -> Evidence {
         let mut events = fixtures::boot(&self.compose_hash(), &[self.instance; 20]);
+        let app = events.iter_mut().find(|event| event.name == event_name::APP_ID);
+        app.unwrap().payload = self.app_id().0.to_vec();
         if !self.ready {
             let done = events.iter().position(|event| event.name == event_name::BOOT_MR_DONE);
             events.truncate(done.unwrap() + 1);

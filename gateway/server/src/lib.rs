@@ -11,6 +11,7 @@ pub mod dns;
 pub mod edge;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
+pub mod guests;
 pub mod metrics;
 mod opening;
 mod openings;
