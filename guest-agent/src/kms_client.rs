@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::reports::Reports;
 mod peers;
 
-pub use peers::{AgentProof, PinnedKms};
+pub use peers::{AgentProof, PinnedKms, trust_anchor};
 
 /// How long a TCP connection may take to come: a host that drops packets costs this much an
 /// address.
@@ -184,6 +184,11 @@ impl KmsClient {
         reports: Reports,
     ) -> Result<Self, KmsError> {
         Self::judged_by(voice, urls, pinned, proof, reports)
+    }
+
+    /// The key that this process shows on its channels; the KMS states its hash.
+    pub fn key(&self) -> TlsKey {
+        self.party.key.clone()
     }
 
     /// The time in seconds since 1970: this guest's clock, never before a time that the KMS had.

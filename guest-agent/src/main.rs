@@ -14,6 +14,7 @@ mod api;
 mod app;
 mod boot;
 mod disk;
+mod gateway;
 mod http;
 mod info;
 mod inherited;
@@ -135,6 +136,7 @@ async fn run() -> Result<(), AgentError> {
     let Inherited { dstack, tappd, pads, .. } = inherited;
     let sockets = [(dstack, Service::DstackGuest), (tappd, Service::Tappd)];
     let mut tasks = serve(boot, &desk, &app, Ports { public, owners }, sockets);
+    gateway::serve(boot, &desk, &app, &mut tasks);
     pads::serve((boot, &app), desk, &reports, Path::new(app::DATA), pads, &mut tasks)?;
     let failed = tokio::select! {
         () = app::watch(&app, &reports, &mut stop) => None,

@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use attestation::TrustAnchor;
 use attestation::kms::{Accepts, KmsProof, KmsRules};
 use channel::{Attester, Judge};
-use protocol::app_compose::{KmsBounds, TCB_EVALUATION_AT_BUILD};
+use protocol::app_compose::KmsBounds;
 use protocol::channel::{Binding, OwnerProof, Proof, Refusal, RefusalCode};
 use protocol::digest::Sha256Digest;
 use protocol::error::chain;
@@ -62,14 +62,13 @@ impl PinnedKms {
     }
 
     fn rules(&self) -> io::Result<KmsRules> {
-        let KmsBounds { min_tcb_evaluation, min_list_version, .. } = self.bounds;
         Ok(KmsRules {
             key_provider_id: self.key_provider_id,
-            anchor: anchor(Path::new(EMULATED_ROOT))?,
-            accepts: Accepts::Listed { minimum_version: min_list_version.unwrap_or(1) },
+            anchor: trust_anchor()?,
+            accepts: Accepts::Listed { minimum_version: self.bounds.min_list_version.unwrap_or(1) },
             // No clock that is set back makes a platform good that was known to be broken when this
             // image was made.
-            minimum_evaluation_number: Some(min_tcb_evaluation.unwrap_or(TCB_EVALUATION_AT_BUILD)),
+            minimum_evaluation_number: Some(self.bounds.tcb_evaluation()),
         })
     }
 
@@ -136,6 +135,14 @@ fn read(proof: Proof, binding: &Binding) -> Result<KmsProof, String> {
     Ok(KmsProof::new(Evidence::from(proof), statement, report_data, binding.exporter))
 }
 
+/// Whose signatures count on quotes.
+///
+/// # Errors
+/// If a file of the image cannot be read.
+pub fn trust_anchor() -> io::Result<TrustAnchor> {
+    anchor(Path::new(EMULATED_ROOT))
+}
+
 /// Intel, but in a dev image.
 fn anchor(emulated_root: &Path) -> io::Result<TrustAnchor> {
     match fs::read(emulated_root) {
@@ -147,6 +154,7 @@ fn anchor(emulated_root: &Path) -> io::Result<TrustAnchor> {
 
 #[cfg(test)]
 mod tests {
+    use protocol::app_compose::TCB_EVALUATION_AT_BUILD;
     use protocol::channel::Role;
     use protocol::fixtures::{self, binding};
     use protocol::kms::Cluster;

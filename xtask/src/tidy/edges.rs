@@ -80,6 +80,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "environment",
             "tee",
             "service",
+            "tunnel",
             "compose",
             "container-images",
             "container-helper",
