@@ -154,13 +154,16 @@ impl<R: Read + Seek> OpenedPad<R> {
         let end = self.source.seek(SeekFrom::End(0)).map_err(PadError::Io)?;
         let size = self.metadata.crypto.chunk;
         let chunks = Chunks::claimed(size, end.saturating_sub(self.data_at))?;
+        // Of a small Pad no more memory is touched than it has data.
+        let most =
+            usize::try_from(chunks.data_bytes()).map_or(size.bytes(), |all| all.min(size.bytes()));
         let mut reader = DataReader {
             source: self.source,
             data_at: self.data_at,
             section: Section { cipher: self.cipher, digest: self.digest, chunks },
-            plain: Zeroizing::new(vec![0; size.bytes()]),
+            plain: Zeroizing::new(vec![0; most]),
             in_plain: None,
-            sealed: vec![0; size.bytes() + TAG_BYTES],
+            sealed: vec![0; most + TAG_BYTES],
             was_refused: false,
         };
         reader.keep(chunks.last())?;
