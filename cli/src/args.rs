@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod domain;
 mod env;
 mod kms;
 mod pad;
 mod up;
 
+pub use domain::{Domain, DomainVerify};
 pub use env::{Env, EnvSeal};
 pub use kms::{
     KeyFlags, Kms, KmsAt, KmsCommand, KmsEpoch, KmsImageVerb, KmsLedger, KmsPolicy, KmsStart,
@@ -74,6 +76,9 @@ pub enum Command {
     Measure(Measure),
     /// Judge a guest's evidence.
     Verify(Verify),
+    /// Check that every key certified for a gateway's name has evidence.
+    #[command(subcommand)]
+    Domain(Domain),
     /// Compare two evidences, or one with a prediction, event by event.
     Diff(Diff),
     /// Fetch or show what verifying a quote takes beside it.

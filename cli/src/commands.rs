@@ -6,6 +6,7 @@ pub mod collateral;
 pub mod config;
 pub mod diff;
 pub mod doctor;
+pub mod domain;
 pub mod down;
 pub mod env;
 pub mod events;

@@ -18,6 +18,7 @@ mod commit;
 mod compose_files;
 mod data_disk;
 mod doctor;
+mod domain;
 mod endpoint;
 mod environments;
 mod failure;
@@ -80,6 +81,7 @@ fn main() -> ExitCode {
         Command::Release(options) => commands::release::run(options, &output),
         Command::Measure(options) => commands::measure::run(options, &output),
         Command::Verify(options) => commands::verify::run(options, &output),
+        Command::Domain(verb) => commands::domain::run(verb, &output),
         Command::Diff(options) => commands::diff::run(options, &output),
         Command::Collateral(options) => commands::collateral::run(options, &output),
         Command::Doctor => commands::doctor::run(&output),

@@ -69,7 +69,7 @@ fn appraisal_request(options: &Verify) -> Outcome<AppraisalRequest> {
 
 /// With signers, nothing is judged against an image that they do not vouch for: the judgement
 /// compares what it reads.
-fn released(image: Option<&Path>, signers: &Signers) -> Outcome<Option<Release>> {
+pub fn released(image: Option<&Path>, signers: &Signers) -> Outcome<Option<Release>> {
     let named = stated::signers(signers);
     if named.keys.is_empty() {
         return Ok(None);

@@ -32,6 +32,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("gateway-rules", &["protocol"]),
     ("gateway-domain", &["protocol"]),
     ("gateway-acme", &["protocol", "gateway-domain"]),
+    ("gateway-audit", &["protocol", "attestation", "gateway-domain"]),
     (
         "gateway",
         &[
@@ -105,6 +106,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "container-images",
             "channel",
             "environment",
+            "gateway-audit",
             "gateway-domain",
             "gateway-rules",
             "kms-rules",
@@ -160,6 +162,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("gateway-rules", &["ring", "openssl-sys", "tokio", "rustix", "nix", "ureq"]),
     ("gateway-domain", &["ring", "openssl-sys", "tokio", "rustix", "nix", "ureq"]),
     ("gateway-acme", &["ring", "openssl-sys"]),
+    ("gateway-audit", &["ring", "openssl-sys", "tokio", "ureq"]),
     ("pccs", &["ring", "openssl-sys", "tokio"]),
     // It runs as an engine inside a sandbox.
     ("pad-rules", &["protocol", "getrandom", "sha2", "hex", "serde", "aws-lc-sys"]),
