@@ -86,6 +86,8 @@ pub struct PadKey {
     policies: u64,
     sealed: Vec<u8>,
     standing: Standing,
+    /// Numbers of the keys of Pads of which this one was made, each below its own.
+    made_of: Vec<u64>,
 }
 
 /// Whether a key is released at all.

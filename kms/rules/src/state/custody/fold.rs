@@ -1,5 +1,7 @@
 //! An entry of the key delegator changes the state, if it could have been decided there.
 
+use std::collections::BTreeSet;
+
 use pad_format::grant::{Grant, Revocation};
 use pad_format::metadata::KeyId;
 use pad_format::uuid::{PadId, Uuid};
@@ -87,6 +89,7 @@ impl State {
             policies,
             sealed,
             standing,
+            made_of: Vec::new(),
         });
         Ok(())
     }
@@ -100,6 +103,7 @@ impl State {
         let key = self.custody.numbered_mut(number).filter(|_| number == entry.key);
         let key = key.ok_or_else(|| rule(format!("a revocation of the key {}", entry.key)))?;
         key.end(Standing::Revoked);
+        self.custody.end_what_was_made_of(&name);
         Ok(())
     }
 }
@@ -171,6 +175,7 @@ impl Custody {
             policies: 0,
             sealed: sealed(&entry.sealed)?,
             standing: Standing::Granted,
+            made_of: entry.parents.clone(),
         });
         Ok(())
     }
@@ -187,6 +192,7 @@ impl Custody {
         }
         let sealed = sealed(&entry.sealed)?;
         let old = self.numbered_mut(entry.old).ok_or_else(wrong)?;
+        let made_of = old.made_of.clone();
         old.end(Standing::Replaced(policies));
         self.add(PadKey {
             name,
@@ -197,8 +203,24 @@ impl Custody {
             policies,
             sealed,
             standing: Standing::Granted,
+            made_of,
         });
         Ok(())
+    }
+
+    /// Ends the release of all that was made of a Pad, whichever of its keys it had then, and of
+    /// what was made of that.
+    fn end_what_was_made_of(&mut self, revoked: &KeyName) {
+        let mut ended = BTreeSet::new();
+        for (number, key) in (0..).zip(&mut self.keys) {
+            let name = &key.name;
+            if (name.custodian, name.pad_id) == (revoked.custodian, revoked.pad_id) {
+                ended.insert(number);
+            } else if key.made_of.iter().any(|parent| ended.contains(parent)) {
+                key.end(Standing::Revoked);
+                ended.insert(number);
+            }
+        }
     }
 
     fn head_given(&self, entry: &AuditHeadGiven) -> Result<(), Fault> {

@@ -68,6 +68,41 @@ fn a_new_pad_is_released_to_nobody_to_whom_a_parent_is_not() {
 }
 
 #[test]
+fn a_revocation_ends_the_release_of_what_was_made_of_the_pad_too() {
+    let mut kms = stocked();
+    keeps(&mut kms, &made()).unwrap();
+    // The Pad 10 is made of 9, which then has another key; 11 is made of the Pad 2 of D alone.
+    let of = |pad, parent| KeepRequest {
+        pad: Some(named(&name(&d(), pad))),
+        parents: vec![named(&name(&d(), parent))],
+        ..made()
+    };
+    keeps(&mut kms, &of(10, 9)).unwrap();
+    keeps(&mut kms, &of(11, 2)).unwrap();
+    let other =
+        Update { pad_id: name(&d(), 9).pad_id, policies: Sha256Digest([4; 32]), version: 2 };
+    let signatures = sign(&[1], &other.signed_bytes(&a().id()));
+    let changed = UpdateRequest {
+        pad: Some(named(&name(&d(), 9))),
+        update: other.signed(vec![(a(), signatures)]).to_bytes(),
+        ..update(2, b"new")
+    };
+    assert!(replaces(&mut kms, &changed).unwrap());
+    let new = KeyName { key_id: KeyId::new(b"new").unwrap(), ..name(&d(), 9) };
+    let [tenth, eleventh] = [10, 11].map(|pad| name(&d(), pad));
+    for (number, key) in (1..).zip([&new, &tenth, &eleventh]) {
+        assert!(kms.fetches(&middleware(), &fetching(from_ref(key), number)).unwrap());
+    }
+    kms.revokes(&revocation(&a(), 1)).unwrap();
+    for (number, key) in (4..).zip([&name(&a(), 1), &new, &tenth]) {
+        let refused = kms.fetches(&middleware(), &fetching(from_ref(key), number));
+        assert_eq!(code(refused), "key-revoked");
+        assert!(kms.state.custody().key(key).unwrap().sealed().is_empty());
+    }
+    assert!(kms.fetches(&middleware(), &fetching(&[eleventh, name(&d(), 2)], 7)).unwrap());
+}
+
+#[test]
 fn who_may_not_have_a_parent_keeps_nothing_made_of_it() {
     let rows: [(fn(&mut Conditions), &str); 3] = [
         (|conditions| conditions.os_images = vec![IMAGES[1]], "image-not-granted"),
