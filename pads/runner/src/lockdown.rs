@@ -52,8 +52,8 @@ pub fn close_and_hide(is_isolated: bool) -> Result<(), LockdownError> {
     limit(Resource::Core, 0)
 }
 
-/// The second half, with everything loaded: no more memory and time than this, no file, no process,
-/// and the filter of system calls. There is no way back. The limit of time is for a parent that is
+/// The second half, with everything loaded: no more memory and time than this, no clock, no file, no
+/// process, and the filter of system calls. There is no way back. The limit of time is for a parent that is
 /// itself stopped; otherwise the parent ends the process before.
 pub fn finish(data_bytes: u64, cpu_secs: u32) -> Result<(), LockdownError> {
     limit(Resource::Data, data_bytes)?;
@@ -62,6 +62,7 @@ pub fn finish(data_bytes: u64, cpu_secs: u32) -> Result<(), LockdownError> {
     for none in [Resource::Fsize, Resource::Nproc] {
         limit(none, 0)?;
     }
+    sys::leave_time().map_err(LockdownError::Time)?;
     let filter = filter().map_err(LockdownError::Filter)?;
     seccompiler::apply_filter_all_threads(&filter).map_err(LockdownError::Apply)
 }
@@ -143,6 +144,9 @@ pub enum LockdownError {
     /// capabilities that could not be given up
     #[error("give up capabilities: {0}")]
     Capabilities(io::Error),
+    /// a counter of time that could not be given up
+    #[error("give up the processor's counter of time: {0}")]
+    Time(io::Error),
     /// a setting of the process that the kernel refused
     #[error("set up the process: {0}")]
     Process(rustix::io::Errno),

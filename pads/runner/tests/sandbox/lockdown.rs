@@ -12,6 +12,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use pad_runner::lockdown;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
@@ -34,6 +35,10 @@ const DATA_BYTES: u64 = 1 << 30;
 const SIGKILL: i32 = 9;
 /// Seconds of the processor that the test's own process has.
 const CPU_SECS: u32 = 1;
+/// `SIGSEGV`: how the processor refuses its counter.
+const SIGSEGV: i32 = 11;
+/// An act that looks at the time, for which the C library reads the processor's counter.
+const CLOCK: &str = "look at the time";
 /// An act that has no end.
 const ENDLESS: &str = "never end";
 
@@ -132,6 +137,13 @@ fn what_a_process_may_works_after_the_lockdown() {
 }
 
 #[test]
+fn native_code_has_no_clock_after_the_lockdown() {
+    let (heard, status) = again(CLOCK);
+    // The kernel is asked where its C library may not read the counter.
+    assert!(matches!(status.signal(), Some(SIGSEGV | SIGSYS)) && heard.is_empty(), "{status}");
+}
+
+#[test]
 fn the_kernel_ends_what_its_parent_does_not() {
     let (heard, status) = again(ENDLESS);
     assert_eq!((heard, status.signal()), (Vec::new(), Some(SIGKILL)), "{status}");
@@ -177,7 +189,8 @@ fn the_process_that_acts() {
             std::hint::spin_loop();
         }
     });
-    let mut known = ACTS.iter().chain(MAY).chain([&endless]);
+    let clock: (&str, fn() -> bool) = (CLOCK, || Instant::now().elapsed() < Duration::MAX);
+    let mut known = ACTS.iter().chain(MAY).chain([&endless, &clock]);
     let (_, act) = known.find(|(known, _)| *known == name).expect("a known act");
     lockdown::close_and_hide(false).expect("the first half");
     lockdown::finish(DATA_BYTES, CPU_SECS).expect("the second half");
