@@ -18,7 +18,7 @@ use std::sync::Arc;
 use attestation::policy::PlatformRules;
 use attestation::release_statement::ReleaseRules;
 use attestation::released::ReleasedRules;
-use channel::{Attester, Party, Settings, Side};
+use channel::{Attester, Party, Settings, Side, TlsKey};
 use containers::app::App;
 use protocol::app_compose::KeyProvider;
 use protocol::channel::{Binding, Proof, Role};
@@ -29,7 +29,7 @@ use tokio::task::JoinSet;
 
 use crate::anchors::Anchors;
 use crate::boot::Boot;
-use crate::kms_client::{AgentProof, KmsClient, trust_anchor};
+use crate::kms_client::{AgentProof, trust_anchor};
 use crate::quotes::QuoteDesk;
 
 use dialler::Dialler;
@@ -86,7 +86,7 @@ fn dialler(
     };
     let (now, told) = (Arc::clone(kms), Arc::clone(anchors));
     Ok(Arc::new(Dialler {
-        party: party(kms, attester, TheGateway::new(gateway, rules, move || now.now_secs())),
+        party: party(kms.key(), attester, TheGateway::new(gateway, rules, move || now.now_secs())),
         release: Box::new(move || told.release()),
         app: app.states(),
         ports: Ports::of(boot.compose.as_deref().ok(), &boot.app.port_policy),
@@ -96,10 +96,10 @@ fn dialler(
 }
 
 /// On its channels to gateways the agent shows the key that the KMS saw and stated.
-fn party<A: Attester>(kms: &KmsClient, attester: A, judge: TheGateway) -> Party<A, TheGateway> {
+fn party<A: Attester>(key: TlsKey, attester: A, judge: TheGateway) -> Party<A, TheGateway> {
     let settings = Settings { own: Role::Agent, side: Side::Client { server: Role::App } };
     let (attester, judge) = (Arc::new(attester), Arc::new(judge));
-    Party { settings, alpn: tunnel::ALPN, key: kms.key(), attester, judge }
+    Party { settings, alpn: tunnel::ALPN, key, attester, judge }
 }
 
 /// Hints that are no addresses are left out.
