@@ -33,8 +33,9 @@ const GATEWAYS: usize = 3;
 /// Tunnels to each: one that breaks takes no more than half of the streams with it. A gateway takes
 /// four.
 const TUNNELS: usize = 2;
-/// Streams of all tunnels at a time; each has a connection to the app.
-const MAX_STREAMS: usize = 1024;
+/// Streams of all tunnels at a time; each has a connection to the app, and so half of the files that
+/// the agent may have open (1,024).
+const MAX_STREAMS: usize = 512;
 /// How long a connection may take to come: a host that drops packets costs this much.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// How long the app may take to accept one: as long as a gateway waits for an answer.
