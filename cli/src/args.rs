@@ -217,6 +217,8 @@ pub enum Part {
     Examples,
     /// The container image of the key management service.
     Kms,
+    /// The container image of the gateway.
+    Gateway,
     /// The sandbox of Pads, and programs for it.
     Pads,
 }

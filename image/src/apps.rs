@@ -16,7 +16,7 @@ use crate::BuildImageError;
 use crate::app_compose_file;
 use crate::oci::{Image, Program};
 use crate::recipes::Recipes;
-pub use crate::recipes::{EXAMPLES, KMS, OwnApp};
+pub use crate::recipes::{EXAMPLES, GATEWAY, KMS, OwnApp};
 
 /// A built app.
 #[derive(Debug, Clone, PartialEq, Eq)]

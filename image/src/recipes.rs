@@ -22,7 +22,7 @@ mod kernel;
 mod pads;
 mod programs;
 
-pub use apps::{EXAMPLES, KMS, OwnApp};
+pub use apps::{EXAMPLES, GATEWAY, KMS, OwnApp};
 pub use pads::{COMPILE, COMPILERS, LINK, LISTED, STRICT};
 
 /// The lock group that every recipe of the image runs in.
@@ -48,14 +48,23 @@ pub enum Target {
     Examples,
     /// The image of the key management service.
     Kms,
+    /// The image of the gateway.
+    Gateway,
     /// The sandbox of Pads, and programs for it.
     Pads,
 }
 
 impl Target {
     /// In the order of their building times, the shortest first.
-    pub const ALL: [Self; 6] =
-        [Self::Examples, Self::Kms, Self::Pads, Self::Initrd, Self::Firmware, Self::Kernel];
+    pub const ALL: [Self; 7] = [
+        Self::Examples,
+        Self::Gateway,
+        Self::Kms,
+        Self::Pads,
+        Self::Initrd,
+        Self::Firmware,
+        Self::Kernel,
+    ];
 
     /// As the command line spells it.
     #[must_use]
@@ -66,6 +75,7 @@ impl Target {
             Self::Initrd => "initrd",
             Self::Examples => "examples",
             Self::Kms => "kms",
+            Self::Gateway => "gateway",
             Self::Pads => "pads",
         }
     }
@@ -95,6 +105,7 @@ impl<'a> Recipes<'a> {
                 EXAMPLES.iter().map(|app| self.app(app)).collect::<Result<_, _>>()?
             }
             Target::Kms => vec![self.app(&KMS)?],
+            Target::Gateway => vec![self.app(&GATEWAY)?],
             Target::Pads => vec![self.pads()?, self.listed()?, self.pad_runner()?],
         })
     }

@@ -127,6 +127,7 @@ fn targets(only: Option<Part>) -> Vec<Target> {
         Some(Part::Initrd) => vec![Target::Initrd],
         Some(Part::Examples) => vec![Target::Examples],
         Some(Part::Kms) => vec![Target::Kms],
+        Some(Part::Gateway) => vec![Target::Gateway],
         Some(Part::Pads) => vec![Target::Pads],
     }
 }

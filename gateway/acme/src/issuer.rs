@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use gateway_domain::account::{self, AccountStep, Stored};
-use gateway_domain::caa::Caa;
+use gateway_domain::caa::{Caa, OtherPermission};
 use gateway_domain::certificate::Certificate;
 use gateway_domain::issuance::{
     AccountNamed, AccountPublished, BaseDomain, CaaBound, Failed, Servable, Step,
@@ -14,7 +14,7 @@ use gateway_domain::published::{Entry, Subject};
 use gateway_domain::read_back::{RESOLVERS, Views};
 use protocol::error::chain;
 
-use crate::authority::{AccountKey, Authority, Challenges};
+use crate::authority::{AccountKey, AcmeError, Authority, Challenges, Suggested};
 use crate::dns::{Provider, ProviderError, Zone};
 use crate::leaf_key::LeafKey;
 use crate::resolver::Resolver;
@@ -51,6 +51,8 @@ pub struct NewCertificate {
     pub key: LeafKey,
     /// The certificate.
     pub servable: Servable,
+    /// Who else may get certificates for the name, by records that are not this gateway's.
+    pub others: Vec<OtherPermission>,
 }
 
 /// the step that failed, and why
@@ -108,6 +110,14 @@ impl Issuer {
         }
     }
 
+    /// The window in which the authority wants a certificate to be renewed.
+    ///
+    /// # Errors
+    /// If it suggests none that can be meant.
+    pub fn renewal_window(&self, certificate: &Certificate) -> Result<Suggested, AcmeError> {
+        self.authority.renewal_window(certificate)
+    }
+
     /// A certificate for a new key: evidence about the account, records, reading back, order,
     /// evidence about the key, in this order. `former` are addresses of earlier accounts that have
     /// evidence; `replaces` is the certificate that is renewed.
@@ -129,6 +139,7 @@ impl Issuer {
         let published = published.map_err(|error| at(Step::AccountEvidence)(chain(&error)))?;
         self.set_records(&published, former)?;
         let bound = self.read_back(&published, former)?;
+        let others = bound.others().to_vec();
 
         let failed = |error: &dyn std::error::Error| at(Step::Order)(chain(error));
         let leaf_key = LeafKey::generate().map_err(|error| failed(&error))?;
@@ -143,7 +154,7 @@ impl Issuer {
         let entry = attest.publish(&subject).map_err(at(Step::LeafEvidence))?;
         let servable = issued.published(&entry);
         let servable = servable.map_err(|error| at(Step::LeafEvidence)(chain(&error)))?;
-        Ok(NewCertificate { key: leaf_key, servable })
+        Ok(NewCertificate { key: leaf_key, servable, others })
     }
 
     /// The records of the base domain: by its provider, or by a resolver where it has none.

@@ -16,7 +16,7 @@ mod issuer;
 mod leaf_key;
 mod resolver;
 
-pub use authority::{AccountKey, AcmeError, Authority, Challenges};
+pub use authority::{AccountKey, AcmeError, Authority, Challenges, Suggested};
 pub use http::{HttpError, Trust};
 pub use issuer::{Attest, Issuer, IssuerError, NewCertificate, READ_BACK_TIMEOUT};
 pub use leaf_key::{KeyError, LeafKey};

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod budgets;
 pub mod cache;
 pub mod choice;

@@ -25,6 +25,11 @@ const MAX_RECORDS: usize = 16;
 /// How long an answer without records is remembered: it states its time in a form that is not read.
 const NEGATIVE_TTL: Duration = Duration::from_secs(30);
 
+/// Where a container names its resolver.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// The port of resolvers.
+const PORT: u16 = 53;
+
 /// Answers questions for TXT records.
 pub trait Txt: Send + Sync + 'static {
     /// The records at a place, and how long they hold.
@@ -34,6 +39,29 @@ pub trait Txt: Send + Sync + 'static {
 /// A resolver at an address.
 #[derive(Debug, Clone, Copy)]
 pub struct Resolver(pub SocketAddr);
+
+/// why the container names no resolver
+#[derive(Debug, thiserror::Error)]
+#[error("{RESOLV_CONF} names no resolver by its address")]
+pub struct NoResolver;
+
+/// The resolver that the container names.
+///
+/// # Errors
+/// If it names none.
+pub fn of_container() -> Result<Resolver, NoResolver> {
+    let text = std::fs::read_to_string(RESOLV_CONF).map_err(|_| NoResolver)?;
+    first(&text).map(Resolver).ok_or(NoResolver)
+}
+
+/// The first resolver in the text of a resolv.conf (resolv.conf(5)).
+fn first(text: &str) -> Option<SocketAddr> {
+    let mut lines = text.lines().map(str::split_ascii_whitespace);
+    lines.find_map(|mut words| {
+        let address = (words.next() == Some("nameserver")).then(|| words.next()).flatten()?;
+        Some(SocketAddr::new(address.parse().ok()?, PORT))
+    })
+}
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -154,4 +182,16 @@ fn read(answer: &Message) -> Result<(Answer, Duration), DnsError> {
         _ => NEGATIVE_TTL,
     };
     Ok((Answer::Records(records), ttl))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_s_resolver_is_the_first_that_is_an_address() {
+        let text = "# nameserver 1.1.1.1\nsearch a\nnameserver\nnameserver x\nnameserver fd00::3\n";
+        assert_eq!(first(text), Some("[fd00::3]:53".parse().unwrap()));
+        assert_eq!(first("options edns0\n"), None);
+    }
 }

@@ -33,7 +33,7 @@ use crate::dns::Txt;
 use crate::metrics::{Metrics, Reason};
 use crate::opening::{self, Opened, OpeningError};
 use crate::openings::Openings;
-use crate::own_pages;
+use crate::own_pages::{self, Own};
 use crate::prefixed::Prefixed;
 use crate::relay::relay;
 use crate::slots::{Slot, locked};
@@ -120,7 +120,7 @@ pub struct Edge<C, T> {
     carrier: C,
     txt: T,
     guests: Arc<Mutex<Guests>>,
-    certificates: Arc<Certificates>,
+    own: Arc<Own>,
     http1: Arc<ServerConfig>,
     http2: Arc<ServerConfig>,
     counts: Arc<Mutex<Counts>>,
@@ -148,14 +148,15 @@ impl<C: Carrier, T: Txt> Edge<C, T> {
         carrier: C,
         txt: T,
     ) -> Result<Arc<Self>, rustls::Error> {
-        let certificates = Arc::new(Certificates::default());
+        let own = Arc::new(Own::default());
+        let served = || Arc::clone(&own.certificates);
         Ok(Arc::new(Self {
             carrier,
             txt,
             guests,
-            http1: certificates::config(Arc::clone(&certificates), HTTP1)?,
-            http2: certificates::config(Arc::clone(&certificates), HTTP2)?,
-            certificates,
+            http1: certificates::config(served(), HTTP1)?,
+            http2: certificates::config(served(), HTTP2)?,
+            own,
             counts: Arc::new(Mutex::new(Counts::new(settings.most, settings.most_per_app))),
             cache: Mutex::new(Cache::default()),
             lookups: Semaphore::new(MAX_LOOKUPS),
@@ -168,7 +169,12 @@ impl<C: Carrier, T: Txt> Edge<C, T> {
 
     /// What is served under the base domains.
     pub fn certificates(&self) -> &Certificates {
-        &self.certificates
+        &self.own.certificates
+    }
+
+    /// What its own pages are made of.
+    pub fn own(&self) -> &Arc<Own> {
+        &self.own
     }
 
     /// The counters.
@@ -245,7 +251,7 @@ impl<C: Carrier, T: Txt> Edge<C, T> {
             Target::Own(page) => {
                 let stream = Box::pin(self.handshake(stream, hello, &self.http1)).await?;
                 let ending = *ending.borrow();
-                own_pages::serve(stream, page, &self.certificates, ending).await;
+                own_pages::serve(stream, page, Arc::clone(&self.own), ending).await;
                 Ok(())
             }
             Target::App(destination, candidates, _app) => match destination.handling {

@@ -5,18 +5,29 @@
 
 #![forbid(unsafe_code)]
 
+mod admin;
 pub mod carrier;
 pub mod certificates;
+mod config;
 pub mod dns;
+pub mod domains;
 pub mod edge;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
 pub mod guests;
+mod issuance;
+mod local_authority;
 pub mod metrics;
+mod monitoring;
 mod opening;
 mod openings;
-mod own_pages;
+pub mod own_pages;
 mod prefixed;
+mod program;
 pub mod relay;
 mod slots;
+mod store;
 pub mod tunnels;
+mod zones;
+
+pub use program::{StartError, run};

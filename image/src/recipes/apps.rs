@@ -35,10 +35,14 @@ pub const KMS: OwnApp = OwnApp {
     data: Some("data"),
 };
 
+/// The gateway.
+pub const GATEWAY: OwnApp =
+    OwnApp { name: "gateway", directory: "gateway/deploy", port: 8443, data: Some("data") };
+
 impl OwnApp {
     /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
-        EXAMPLES.into_iter().chain([KMS])
+        EXAMPLES.into_iter().chain([KMS, GATEWAY])
     }
 }
 

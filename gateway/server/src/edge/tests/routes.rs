@@ -233,7 +233,7 @@ async fn the_gateway_s_own_pages_say_what_it_serves() {
     };
     let health = get(format!("health.{BASE}"), "/").await;
     assert!(health.starts_with("HTTP/1.1 200 ") && health.ends_with("serving\n"), "{health}");
-    let page = get(format!("gateway.{BASE}"), "/").await;
-    assert!(page.contains(r#""base_domain":"apps.example""#) && page.contains("spki_sha256"));
+    let served = get(format!("gateway.{BASE}"), "/served.json").await;
+    assert!(served.contains(r#""base_domain":"apps.example""#) && served.contains("spki_sha256"));
     assert!(get(format!("gateway.{BASE}"), "/other").await.starts_with("HTTP/1.1 404 "));
 }
