@@ -65,6 +65,9 @@ pub enum ConfigError {
     /// owners
     #[error("admin: {0}")]
     Admin(String),
+    /// guests
+    #[error("guests: {0}")]
+    Guests(&'static str),
     /// a number of connections
     #[error("connections: {0}, expected 1 to {MAX_CONNECTIONS}")]
     Connections(u32),
@@ -92,6 +95,7 @@ impl ConfigError {
             }
             Self::Resolvers(_) => "name two, such as https://1.1.1.1/dns-query",
             Self::Roots(_) => "each is one certificate in PEM",
+            Self::Guests(_) => "name `guests` and `listen.guests`, or neither",
             Self::Admin(_) => "owners' keys are 64 lower-case hexadecimal digits each",
             Self::Connections(_) => "leave it out",
             Self::NoSecret(_) | Self::Secret { .. } => {
@@ -135,6 +139,8 @@ pub struct Config {
     pub connections: Option<u32>,
     /// Whose calls count; none: nobody's.
     pub admin: Option<Trust>,
+    /// Which guests may dial; `None`: none.
+    pub guests: Option<Guests>,
     /// The resolver of others' TXT records; `None`: that of the container.
     pub txt_resolver: Option<SocketAddr>,
     /// The service that hands out collateral; `None`: Intel's.
@@ -143,6 +149,20 @@ pub struct Config {
     pub data: PathBuf,
     /// The agent's socket.
     pub socket: PathBuf,
+}
+
+/// What guests must be that dial, besides guests of the KMS of this one.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Guests {
+    /// Files of the images that they may run, and this gateway's own.
+    pub images: Vec<PathBuf>,
+    /// File of a policy for their platforms; `None`: up to date, under Intel's root.
+    #[serde(default)]
+    pub policy: Option<PathBuf>,
+    /// The oldest epoch of the KMS that counts.
+    #[serde(default = "first_epoch")]
+    pub minimum_epoch: u32,
 }
 
 /// One base domain.
@@ -227,6 +247,8 @@ struct RawConfig {
     #[serde(default)]
     admin: Option<RawAdmin>,
     #[serde(default)]
+    guests: Option<Guests>,
+    #[serde(default)]
     txt_resolver: Option<SocketAddr>,
     #[serde(default)]
     pccs: Option<String>,
@@ -275,6 +297,10 @@ struct RawAdmin {
     threshold: usize,
 }
 
+fn first_epoch() -> u32 {
+    1
+}
+
 fn data() -> PathBuf {
     "/data".into()
 }
@@ -314,6 +340,7 @@ impl Config {
             resolvers: resolvers(raw.resolvers, asks)?,
             roots: roots(&raw.roots)?,
             admin: admin(raw.admin, raw.listen.admin.is_some())?,
+            guests: guests(raw.guests, raw.listen.guests.is_some())?,
             listen: raw.listen,
             proxied: raw.proxied,
             connections: raw.connections,
@@ -450,6 +477,14 @@ fn roots(raw: &[String]) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
             .map_err(|error| ConfigError::Roots(error.to_string()))
     };
     raw.iter().map(read).collect()
+}
+
+fn guests(raw: Option<Guests>, served: bool) -> Result<Option<Guests>, ConfigError> {
+    match (&raw, served) {
+        (Some(_), false) => Err(ConfigError::Guests("there is no port for them")),
+        (None, true) => Err(ConfigError::Guests("a port is named, and not which may dial")),
+        _ => Ok(raw),
+    }
 }
 
 fn admin(raw: Option<RawAdmin>, served: bool) -> Result<Option<Trust>, ConfigError> {

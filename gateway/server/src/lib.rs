@@ -14,6 +14,7 @@ pub mod domains;
 pub mod edge;
 #[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
+mod guest_terms;
 pub mod guests;
 mod issuance;
 mod local_authority;

@@ -30,6 +30,8 @@ use crate::config::{Base, Config, ConfigError, Source};
 use crate::dns::{self, NoResolver, Resolver};
 use crate::domains::{CertifiedBy, Domain};
 use crate::edge::{Edge, Settings};
+use crate::guest_terms::{self, TermsError};
+use crate::guests::{self, GuestJudge, Identity, IdentityError, Images};
 use crate::issuance::{
     Certifier, GuestAttest, Keeper, LocalAuthorityError, Order, local_authority,
 };
@@ -83,6 +85,12 @@ pub enum StartError {
     /// the resolver of others' records
     #[error(transparent)]
     Resolver(#[from] NoResolver),
+    /// what is asked of guests
+    #[error(transparent)]
+    Terms(#[from] TermsError),
+    /// how this gateway proves itself to them
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// TLS
     #[error("TLS")]
     Tls(#[from] rustls::Error),
@@ -126,6 +134,9 @@ impl StartError {
             Self::NoInstance => "leave `no_instance_id` out of the measured file",
             Self::Store(error) | Self::Local(LocalAuthorityError::Store(error)) => error.hint(),
             Self::Collateral(_) => "the address has a scheme and a host: https://pccs.example:8081",
+            Self::Terms(_) => "does the compose file mount the files that `guests` names?",
+            Self::Identity(IdentityError::Image { .. }) => "name an image.json as it was published",
+            Self::Identity(_) => "has the gateway's guest keys of a KMS?",
             Self::Resolver(_) => "name one with `txt_resolver`",
             Self::Local(_) | Self::Tls(_) => "is this a guest with a source of randomness?",
             Self::Port { .. } => "is another program listening there?",
@@ -182,28 +193,47 @@ async fn serve(
     let names = config.bases.iter().map(Base::routed).collect();
     let proxied = config.proxied;
     let settings = Settings { proxied, ..Settings::new(names, connections(config.connections)?) };
-    let edge = Edge::new(settings, guests, tunnels, resolver)?;
+    let edge = Edge::new(settings, guests, Arc::clone(&tunnels), resolver)?;
     let shared = shared(&config, Arc::clone(edge.own())).await?;
     let keepers = keepers(&config, environment, &shared)?;
     keepers.iter().for_each(Keeper::restore);
     let clients = listen("clients", config.listen.clients).await?;
-    let metrics = listen_if("metrics", config.listen.metrics).await?;
-    let owners = listen_if("admin", config.listen.admin).await?;
-    let orders = start(keepers)?;
-    if let Some(listener) = metrics {
-        let counted = Arc::clone(&edge);
+    serve_guests(&config, &shared, tunnels).await?;
+    if let Some(address) = config.listen.metrics {
+        let (listener, counted) = (listen("metrics", address).await?, Arc::clone(&edge));
         let own = Arc::clone(&shared.own);
         let monitoring = Monitoring { counters: move || counted.metrics_text(), own };
         let most = monitoring::MAX_CONNECTIONS;
         tokio::spawn(service::serve(listener, Arc::new(monitoring), most));
     }
+    let orders = start(keepers)?;
     // Without calls of owners the threads still go on: their orders' senders are held here.
     let _held = orders.clone();
-    if let (Some(listener), Some(trust)) = (owners, config.admin) {
+    if let (Some(address), Some(trust)) = (config.listen.admin, config.admin) {
+        let listener = listen("admin", address).await?;
         let admin = Admin::new(trust, shared.instance, Arc::clone(&shared.own), orders);
         tokio::spawn(service::serve(listener, Arc::new(admin), admin::MAX_CONNECTIONS));
     }
     edge.serve(clients, ending).await;
+    Ok(())
+}
+
+/// Takes guests that dial, where the file says which.
+async fn serve_guests(
+    config: &Config,
+    shared: &Shared,
+    tunnels: Arc<Tunnels>,
+) -> Result<(), StartError> {
+    let (Some(address), Some(asked)) = (config.listen.guests, &config.guests) else {
+        return Ok(());
+    };
+    let (terms, images) = guest_terms::read(asked)?;
+    let (socket, collaterals) = (shared.attest.socket.clone(), &shared.attest.collaterals);
+    let images = Images::read(&images)?;
+    let identity = Identity::new(socket, Arc::clone(collaterals), images).await?;
+    let judge = Arc::new(GuestJudge::new(&identity, terms));
+    let listener = listen("guests", address).await?;
+    tokio::spawn(guests::serve(listener, tunnels, Arc::new(identity), judge));
     Ok(())
 }
 
@@ -305,16 +335,6 @@ fn start(keepers: Vec<Keeper>) -> Result<BTreeMap<DomainName, Sender<Order>>, St
         named.spawn(move || keeper.run(&received)).map_err(StartError::Thread)?;
     }
     Ok(threads)
-}
-
-async fn listen_if(
-    what: &str,
-    address: Option<SocketAddr>,
-) -> Result<Option<TcpListener>, StartError> {
-    match address {
-        Some(address) => listen(what, address).await.map(Some),
-        None => Ok(None),
-    }
 }
 
 async fn listen(what: &str, address: SocketAddr) -> Result<TcpListener, StartError> {

@@ -26,7 +26,7 @@ fn the_example_is_whole() {
 #[test]
 fn what_is_missing_unknown_or_does_not_fit_together_is_refused() {
     let local = json!([{ "name": "apps.example", "danger_local_ca": true }]);
-    let rows: [(&str, Value, &str); 16] = [
+    let rows: [(&str, Value, &str); 18] = [
         ("/base_domains", json!([]), "0 names"),
         ("/base_domains", json!([{ "name": "apps.example" }]), "no authority"),
         ("/base_domains/0/danger_local_ca", json!(true), "two authorities"),
@@ -42,6 +42,8 @@ fn what_is_missing_unknown_or_does_not_fit_together_is_refused() {
         ("/admin/threshold", json!(0), "threshold"),
         ("/admin/owners", json!(["01"]), "expected 64"),
         ("/listen/admin", Value::Null, "no port"),
+        ("/guests", Value::Null, "which may dial"),
+        ("/listen/guests", Value::Null, "no port for them"),
         ("/no_attestation", json!(true), "unknown field"),
     ];
     for (place, value, expected) in rows {
