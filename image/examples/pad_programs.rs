@@ -1,5 +1,6 @@
 //! Everything that tests run in the sandbox of Pads: `pad_programs DIRECTORY` builds it and leaves
-//! components, the table that they compute on, and the classifier's program for the host.
+//! components, the table that they compute on, and the classifier's program for the host. The image
+//! of the example whose guest runs them is left in `target/apps`.
 //!
 //! What is written in C and C++ is compiled as the kit's page says it, around libsvm's own sources
 //! from tests.lock.
@@ -10,6 +11,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use fs_err as fs;
+use image::apps::OwnApp;
 use image::pads::{self, COMPILE, COMPILERS, LINK, STRICT};
 use reproducible_build::builder::Builder;
 use reproducible_build::lock::{INPUTS, LockFile, TESTS};
@@ -41,6 +43,8 @@ const VECTORS: &str = "-msimd128";
 /// The group of tests.lock with the table, and its place there.
 const TABLE: (&str, &str) =
     ("tables", "usr/lib/python3/dist-packages/sklearn/datasets/data/breast_cancer.csv");
+/// The app whose image the guest of the example runs; it is left in `target/apps`.
+const RELAY: &str = "relay";
 
 fn main() -> ExitCode {
     if let Some(code) = sandbox::run_if_child() {
@@ -82,6 +86,8 @@ fn run(directory: &Path) -> Result<(), Box<dyn Error>> {
     }
     let (group, table) = TABLE;
     fs::copy(tests.root(group)?.path.join(table), directory.join("table.csv"))?;
+    let relay = OwnApp::named(RELAY).ok_or("the checkout has no such app")?;
+    relay.build(&builder, checkout)?;
     Ok(())
 }
 

@@ -22,9 +22,10 @@ pub struct OwnApp {
 }
 
 /// The examples.
-pub const EXAMPLES: [OwnApp; 2] = [
+pub const EXAMPLES: [OwnApp; 3] = [
     OwnApp { name: "hello", directory: "examples/hello", port: 8080, data: None },
     OwnApp { name: "notes", directory: "examples/notes", port: 8080, data: Some("data") },
+    OwnApp { name: "relay", directory: "examples/hospitals", port: 8080, data: None },
 ];
 
 /// The key management service.

@@ -142,6 +142,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("xtask", &[]),
     ("hello", &[]),
     ("notes", &[]),
+    ("relay", &[]),
 ];
 
 /// External crates that a crate must never pull in, at any depth.
