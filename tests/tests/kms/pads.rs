@@ -93,7 +93,8 @@ impl<'a> Scene<'a> {
         app::pin(&directory.path().join("docker-compose.yml"), registry);
         let path = directory.path().display().to_string();
         let mut arguments = vec!["up", &path, "--emulate", "--name", NAME];
-        arguments.extend(["--vcpus", "1", "--memory", "2048", "--disk-gib", "1"]);
+        // With two that are emulated, programs have no clock but the kernel.
+        arguments.extend(["--vcpus", "2", "--memory", "2048", "--disk-gib", "1"]);
         let mirror = registry.url();
         arguments.extend(["--registry-mirror", &mirror]);
         let up = owner.0.dstyx(arguments);
