@@ -330,7 +330,10 @@ impl Sources {
 
 /// Data outlive a guest only under keys that do, and encrypted variables need one.
 fn key_provider(asked: Asked<'_>, compose: &ComposeFile) -> Outcome<KeyProvider> {
-    let keeps_data = !compose.volumes.is_empty() || !compose.data.is_empty();
+    // A Pad whose policies were replaced in a guest is nowhere else until it was fetched.
+    let keeps_data = !compose.volumes.is_empty()
+        || !compose.data.is_empty()
+        || !compose.pad_services().is_empty();
     let id = match asked.keys_for_data {
         Some(keys) if keeps_data || !asked.allowed_envs.is_empty() => keys()?,
         _ => None,

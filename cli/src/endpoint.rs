@@ -49,17 +49,26 @@ pub fn bounded(reader: impl Read, address: &str, limit: usize) -> Outcome<Vec<u8
 
 /// The body of an answer that is no refusal; `timeout` is for all of it.
 pub fn open(address: &str, timeout: Option<Duration>) -> Outcome<ureq::Body> {
+    let response = agent(timeout, TIMEOUT).get(address).call();
+    answered(address, response.hint(format!("asking {address}"), HINT)?)
+}
+
+/// Asks guests: `timeout` is for all of an answer, `begins` for its beginning.
+pub fn agent(timeout: Option<Duration>, begins: Duration) -> ureq::Agent {
     let config = ureq::Agent::config_builder()
         .tls_config(reproducible_build::tls::config())
         .timeout_global(timeout)
         .timeout_connect(Some(TIMEOUT))
-        .timeout_recv_response(Some(TIMEOUT))
+        .timeout_recv_response(Some(begins))
         .http_status_as_error(false)
         .proxy(None);
-    let agent: ureq::Agent = config.build().into();
-    let response = agent.get(address).call().hint(format!("asking {address}"), HINT)?;
+    config.build().into()
+}
+
+/// The body of an answer, if it is no refusal.
+pub fn answered(address: &str, response: ureq::http::Response<ureq::Body>) -> Outcome<ureq::Body> {
     match response.status().as_u16() {
-        200 => Ok(response.into_body()),
+        200 | 201 => Ok(response.into_body()),
         status => Err(refused(address, status, response.into_body().into_reader())),
     }
 }

@@ -1,5 +1,6 @@
 //! Files of custodians: their keys, who they are, keys of their Pads; and what a local run takes.
 
+pub mod calls;
 pub mod contents;
 pub mod custodian;
 pub mod data_key;

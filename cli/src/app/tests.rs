@@ -67,6 +67,8 @@ fn an_app_that_keeps_data_asks_for_keys_and_one_that_keeps_none_does_not() {
     let volume = compose() + "    volumes: [\"data:/d\"]\nvolumes: {data: {}}\n";
     let with = directory_with(&volume);
     assert_eq!(provider(with.path(), asked), KeyProvider::Kms { id });
+    let pads = compose() + "    volumes: [\"/run/dstyx/pads.sock:/run/dstyx/pads.sock\"]\n";
+    assert_eq!(provider(directory_with(&pads).path(), asked), KeyProvider::Kms { id });
     // A file that nobody edited follows what is asked for, an edited one its words.
     let anew = App::read_or_make(with.path(), Asked::default()).unwrap();
     assert_eq!(anew.settings.key_provider, KeyProvider::None);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::KmsAt;
+use super::{KmsAt, Verify};
 
 /// What is done with Pads.
 #[derive(Debug, Subcommand)]
@@ -31,8 +31,11 @@ pub enum Pad {
     Open(PadOpen),
     /// Seal a Pad again under other policies on which enough owners agree.
     Update(PadUpdate),
-    /// Run a program on Pads on this machine, for its author: nothing is proved.
+    /// Run a program on Pads: in a guest, or on this machine for its author, where nothing is
+    /// proved.
     Run(PadRun),
+    /// Verify a guest, and print what owners sign in the place of a channel to it.
+    Exporter(Box<Verify>),
     /// Sign a run of a program in a guest, as its owner.
     Sign(PadSign),
     /// Open a result in plain of a run in a guest.
@@ -268,12 +271,24 @@ pub struct PadRun {
     /// The time of the run in seconds since 1970, by which quotas and signatures go [default: now].
     #[arg(long, value_name = "SECONDS")]
     pub at: Option<u64>,
-    /// Directory to make for outputs and the record.
+    /// Directory to make for outputs, and the record of a local run.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
     /// The program pad-runner; by default the one beside dstyx, or that of a checkout.
     #[arg(long, value_name = "FILE")]
     pub runner: Option<PathBuf>,
+    /// Have a guest run it: address of the service of its app that passes calls on to the guest's
+    /// socket for Pads, such as http://127.0.0.1:8080. It sees the plain input.
+    #[arg(long, value_name = "URL", requires = "exporter", conflicts_with_all = ["at", "runner"])]
+    pub guest: Option<String>,
+    /// What stands for that guest, 64 hex digits, as `exporter` prints it: the owner signs for no
+    /// other one.
+    #[arg(long, value_name = "HEX", requires = "guest")]
+    pub exporter: Option<String>,
+    /// For a guest whose app has the program as this service: the file here says which component is
+    /// signed for, and does not go there.
+    #[arg(long, value_name = "NAME", requires = "guest")]
+    pub service: Option<String>,
 }
 
 /// The owner of a program, who signs its runs and opens their results.
@@ -343,9 +358,9 @@ pub struct PadRecord {
 pub struct PadUpdate {
     /// The Pad.
     pub file: PathBuf,
-    /// The file of its data key.
-    #[arg(long, value_name = "FILE")]
-    pub key: PathBuf,
+    /// The file of its data key, for a change on this machine.
+    #[arg(long, value_name = "FILE", required_unless_present = "guest", conflicts_with = "guest")]
+    pub key: Option<PathBuf>,
     /// A new policy; again for each, they take the place of all that the Pad has.
     #[arg(long, value_name = "FILE", required = true)]
     pub policy: Vec<PathBuf>,
@@ -358,12 +373,21 @@ pub struct PadUpdate {
     /// The signed enrolment of the Pad's custodian.
     #[arg(long, value_name = "FILE")]
     pub enrolment: PathBuf,
-    /// Pad to write; its key is written beside it, with .key behind its name.
+    /// Pad to write; after a change on this machine its key is written beside it, with .key behind
+    /// its name.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
     /// The program pad-runner; by default the one beside dstyx, or that of a checkout.
     #[arg(long, value_name = "FILE")]
     pub runner: Option<PathBuf>,
+    /// Have a guest change them, whose delegator has the key: address of the service of its app
+    /// that passes calls on to the guest's socket for Pads.
+    #[arg(long, value_name = "URL", conflicts_with = "runner")]
+    pub guest: Option<String>,
+    /// For a guest: the version of the new policies, above the one in force; the first is 1.
+    #[arg(long, value_name = "N", default_value_t = 2,
+        value_parser = clap::value_parser!(u64).range(2..))]
+    pub number: u64,
 }
 
 /// Options of `pad component`.

@@ -7,7 +7,7 @@ use pad_format::{Custodian, CustodianId};
 use protocol::digest::Sha256Digest;
 
 use crate::args::Pad;
-use crate::failure::{Hint as _, Outcome};
+use crate::failure::{Failure, Hint as _, Outcome};
 use crate::output::Output;
 use crate::owner::Owner;
 use crate::pad::keys::MemberKeys;
@@ -15,13 +15,16 @@ use crate::pad::keys::MemberKeys;
 mod component;
 mod custodians;
 mod delegated;
+mod exporter;
 mod guest;
 mod inspect;
 mod open;
 mod pack;
 mod policy;
 mod record;
+mod report;
 mod run;
+mod submit;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -39,8 +42,16 @@ pub fn run(verb: &Pad, output: &Output) -> Outcome<ExitCode> {
         Pad::Pack(options) => pack::run(options, output),
         Pad::Inspect(options) => inspect::run(options, output),
         Pad::Open(options) => open::run(options, output),
-        Pad::Update(options) => update::run(options, output),
-        Pad::Run(options) => run::run(options, output),
+        Pad::Update(options) => match (&options.guest, &options.key) {
+            (Some(guest), _) => submit::update(options, guest, output),
+            (None, Some(key)) => update::run(options, key, output),
+            (None, None) => Err(Failure::new("the Pad's key is not named", "give it with --key")),
+        },
+        Pad::Run(options) => match options.guest.as_deref().zip(options.exporter.as_deref()) {
+            Some(guest) => submit::run(options, guest, output),
+            None => run::run(options, output),
+        },
+        Pad::Exporter(options) => exporter::run(options, output),
         Pad::Sign(options) => guest::sign(options, output),
         Pad::Result(options) => guest::result(options, output),
         Pad::Record(options) => record::run(options, output),

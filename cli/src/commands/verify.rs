@@ -39,7 +39,8 @@ pub fn exit_code(appraisal: &Appraisal) -> ExitCode {
     }
 }
 
-fn appraisal_request(options: &Verify) -> Outcome<AppraisalRequest> {
+/// What the options ask for.
+pub fn appraisal_request(options: &Verify) -> Outcome<AppraisalRequest> {
     let source =
         source(options.vm.as_deref(), options.url.as_deref(), options.evidence.as_deref())?;
     let of_vm = |pick: fn(&Vm) -> &std::path::PathBuf| match &source {

@@ -16,11 +16,11 @@ use pad_run::Limits;
 use pad_supervisor::{Job, Output as Left};
 use serde_json::{Value, json};
 
-use super::shown;
+use super::report::{Report, write_result};
 use crate::args::PadRun;
 use crate::clock::now_secs;
 use crate::failure::{Failure, Hint as _, Outcome};
-use crate::output::{Output, named, note};
+use crate::output::{Output, note};
 use crate::pad::data_key::DataKeyFile;
 use crate::pad::local::{Kept, LocalDelegator};
 use crate::pad::quotas::Quotas;
@@ -31,12 +31,8 @@ use crate::{files, new_file, private};
 /// In place of the keying material of an owner's channel, so that no signature for a local run is
 /// one for a channel.
 const EXPORTER: [u8; 32] = *b"dstyx pad run: there is no chann";
-/// Largest result that is printed.
-const MAX_SHOWN_BYTES: usize = 4096;
 /// Who may read Pads: everybody.
 const MODE: u32 = 0o644;
-/// Exit status of a run of which something was refused.
-const REFUSED: u8 = 1;
 
 /// Does what was asked for.
 pub fn run(options: &PadRun, output: &Output) -> Outcome<ExitCode> {
@@ -61,27 +57,15 @@ pub fn run(options: &PadRun, output: &Output) -> Outcome<ExitCode> {
     for (index, left) in outcome.outputs.iter().enumerate() {
         written.push(write(index + 1, left, out, &mut delegator.kept, owner.as_ref(), &id)?);
     }
-    let is_refused = outcome.ended.is_err() || !outcome.refusals.is_empty();
-    let id_text = hex::encode(id.0);
-    let document = json!({
-        "local": true, "run": id_text, "owner": owner.as_ref().map(|owner| owner.custodian.id().0),
-        "ended": outcome.ended.as_ref().err(), "outputs": written, "refusals": outcome.refusals,
-    });
-    output.result(&document, || {
-        let owner = owner
-            .as_ref()
-            .map_or_else(|| "nobody is proved".to_owned(), |owner| shown(&owner.custodian.id()));
-        let ended = outcome.ended.as_ref().err().map_or("well", String::as_str).to_owned();
-        let mut rows = vec![
-            ("run", format!("{id_text} (local: nothing is proved)")),
-            ("owner", owner),
-            ("ended", ended),
-        ];
-        rows.extend(outcome.refusals.iter().map(|refusal| ("refused", refusal.clone())));
-        rows.extend(written.iter().map(|left| ("output", left_text(left))));
-        named(rows)
-    });
-    Ok(if is_refused { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS })
+    let report = Report {
+        guest: None,
+        run: &id,
+        owner: owner.as_ref(),
+        ended: outcome.ended.as_ref().err().map(String::as_str),
+        refusals: &outcome.refusals,
+        written: &written,
+    };
+    Ok(report.print(output))
 }
 
 /// Everything that the run is made of, with the owner's signature over it.
@@ -123,19 +107,7 @@ fn write(
 ) -> Outcome<Value> {
     match left {
         Left::Pad(bytes) => write_pad(&out.join(format!("output-{number}.pad")), bytes, kept),
-        Left::Plain(sealed) => {
-            let opened = owner.and_then(|owner| owner.opened(run, sealed));
-            let Some(plain) = opened else {
-                let file = out.join(format!("output-{number}.sealed"));
-                new_file::write_new(&file, MODE, sealed)?;
-                return Ok(json!({ "kind": "sealed result", "file": file }));
-            };
-            let file = out.join(format!("output-{number}.result"));
-            new_file::write_new(&file, private::FILE_MODE, &plain)?;
-            let text =
-                std::str::from_utf8(&plain).ok().filter(|text| text.len() <= MAX_SHOWN_BYTES);
-            Ok(json!({ "kind": "result", "file": file, "bytes": plain.len(), "text": text }))
-        }
+        Left::Plain(sealed) => write_result(out, number, sealed, owner, run),
     }
 }
 
@@ -155,12 +127,4 @@ fn write_pad(file: &Path, bytes: &[u8], kept: &mut Vec<Kept>) -> Outcome<Value> 
         "kind": "Pad", "file": file, "key": key_file, "pad_id": metadata.pad_id.to_string(),
         "digest": digest.0, "custodian": metadata.custodian.0,
     }))
-}
-
-fn left_text(left: &Value) -> String {
-    let word = |key: &str| left[key].as_str().unwrap_or_default().to_owned();
-    match left["text"].as_str() {
-        Some(text) => format!("{}: {text}", word("file")),
-        None => format!("{}: {} {}", word("file"), word("kind"), word("pad_id")),
-    }
 }

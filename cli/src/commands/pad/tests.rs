@@ -1,8 +1,11 @@
 //! The verbs on real files, and files that must be refused.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use clap::Parser as _;
 use pad_format::contents::Value;
@@ -398,4 +401,61 @@ fn an_update_that_no_engine_decides_on_leaves_no_file() {
     assert!(refused.contains("no.runner"), "{refused}");
     fs::remove_file(bench.path("no.runner")).unwrap();
     assert_eq!(bench.names(), before);
+}
+
+/// A service for Pads of a guest for which this exporter stands, and what it is asked.
+fn service(exporter: String) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://localhost:{}", listener.local_addr().unwrap().port());
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let of_service = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let (mut first, mut line, mut length) = (String::new(), String::new(), 0);
+            stream.read_line(&mut first).unwrap();
+            while stream.read_line(&mut line).unwrap() > 2 {
+                let lower = line.to_ascii_lowercase();
+                if let Some(digits) = lower.strip_prefix("content-length:") {
+                    length = digits.trim().parse().unwrap();
+                }
+                line.clear();
+            }
+            stream.read_exact(&mut vec![0; length]).unwrap();
+            let run = "01".repeat(16);
+            let body = match first.split_whitespace().take(2).collect::<Vec<_>>()[..] {
+                ["GET", "/files"] => "[]".to_owned(),
+                ["POST", "/draw"] => format!(r#"{{"run":"{run}","exporter":"{exporter}"}}"#),
+                ["POST", "/run"] => format!(r#"{{"run":"{run}","refusals":["no"],"outputs":[]}}"#),
+                _ => "{}".to_owned(),
+            };
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n", body.len());
+            let answer = format!("{head}connection: close\r\n\r\n{body}");
+            stream.get_mut().write_all(answer.as_bytes()).unwrap();
+            let call: Vec<_> = first.split_whitespace().take(2).collect();
+            of_service.lock().unwrap().push(call.join(" "));
+        }
+    });
+    (url, asked)
+}
+
+#[test]
+fn nothing_is_signed_for_another_guest_than_the_one_that_was_verified() {
+    let bench = Bench::with_custodians();
+    bench.write("train.wasm", "a program");
+    bench.write("engine.wasm", "an engine");
+    let (url, asked) = service("07".repeat(32));
+    let run = |exporter: &str, out: &str| {
+        let guest = format!("--guest {url} --exporter {}", exporter.repeat(32));
+        format!("run train.wasm {guest} --engine engine.wasm --owner a.key --out {out}")
+    };
+    let failure = bench.try_run(&run("08", "first.d")).unwrap_err().to_string();
+    assert!(failure.contains("of another guest"), "{failure}");
+    let put = |text: &str| format!("PUT /files/{}", Sha256Digest::of(text.as_bytes()));
+    let [program, engine] = ["a program", "an engine"].map(put);
+    assert_eq!(*asked.lock().unwrap(), ["POST /draw"]);
+    bench.run(&run("07", "second.d"));
+    let all = ["POST /draw", "GET /files", &program, &engine, "POST /run"];
+    assert_eq!(asked.lock().unwrap()[1..], all);
+    assert!(bench.try_run(&run("0z", "third.d")).is_err());
 }

@@ -6,7 +6,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use pad_format::enrolment;
@@ -40,13 +40,13 @@ struct Wanted {
 }
 
 /// Does what was asked for.
-pub fn run(options: &PadUpdate, output: &Output) -> Outcome<ExitCode> {
+pub fn run(options: &PadUpdate, key: &Path, output: &Output) -> Outcome<ExitCode> {
     let key_file = DataKeyFile::beside(&options.out);
     new_file::refuse_existing(&key_file)?;
     let members = members(&options.approve)?;
     let new = options.policy.iter().map(|file| policies::load(file).map(|read| read.policy));
     let new = new.collect::<Outcome<Vec<_>>>()?;
-    let old_key = DataKeyFile::load(&options.key)?;
+    let old_key = DataKeyFile::load(key)?;
     let wanted = wanted(options, &old_key, new, &members)?;
     let now = now_secs()?;
     let mut supervisor = runner::start(options.runner.as_deref())?;
@@ -94,13 +94,18 @@ fn wanted(
     let contents = Contents { policy_version: version, policies, ..opened.contents().clone() };
     let pad_id = opened.metadata().pad_id;
     let update = Update { pad_id, policies: contents.policies_digest(), version };
+    let signed = approved(&update, members);
+    Ok(Wanted { policies: contents.policies, version, signed })
+}
+
+/// What owners say who agree, each with the key of one member.
+pub(super) fn approved(update: &Update, members: &[MemberKeys]) -> SignedUpdate {
     let approvals = members.iter().map(|member| {
         let owner = member.custodian();
         let message = update.signed_bytes(&owner.id());
         (owner, signed_by(std::slice::from_ref(member), &message))
     });
-    let signed = update.signed(approvals.collect());
-    Ok(Wanted { policies: contents.policies, version, signed })
+    update.signed(approvals.collect())
 }
 
 fn replacement(
