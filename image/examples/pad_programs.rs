@@ -1,6 +1,7 @@
 //! Everything that tests run in the sandbox of Pads: `pad_programs DIRECTORY` builds it and leaves
-//! components, the table that they compute on, and the classifier's program for the host. The image
-//! of the example whose guest runs them is left in `target/apps`.
+//! components, the table that they compute on, the classifier's program for the host, and
+//! `pad-runner` as the image has it. The image of the example whose guest runs them is left in
+//! `target/apps`.
 //!
 //! What is written in C and C++ is compiled as the kit's page says it, around libsvm's own sources
 //! from tests.lock.
@@ -84,6 +85,8 @@ fn run(directory: &Path) -> Result<(), Box<dyn Error>> {
     for name in [pads::ENGINE, pads::LISTED, pads::EXAMPLE] {
         write(&format!("{name}.wasm"), &pads::component(&builder, checkout, name)?)?;
     }
+    let runner = pads::runner(&builder, checkout)?;
+    fs::copy(&runner, directory.join(runner.file_name().ok_or("a program")?))?;
     let (group, table) = TABLE;
     fs::copy(tests.root(group)?.path.join(table), directory.join("table.csv"))?;
     let relay = OwnApp::named(RELAY).ok_or("the checkout has no such app")?;

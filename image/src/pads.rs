@@ -4,7 +4,7 @@
 //! own, so every builder must get the same bytes: the compiler makes the module in the hermetic
 //! root, and what is made of it depends on the module alone.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use protocol::digest::Sha256Digest;
@@ -12,8 +12,8 @@ use protocol::image::PadEngines;
 use reproducible_build::builder::Builder;
 
 use crate::BuildImageError;
-use crate::recipes::Recipes;
 pub use crate::recipes::{COMPILE, COMPILERS, LINK, LISTED, STRICT};
+use crate::recipes::{PAD_RUNNER, Recipes};
 
 /// The policy engine with the rules of `docs/pad-rules.md`.
 pub const ENGINE: &str = "share";
@@ -34,6 +34,15 @@ pub fn component(
     let built = builder.build(&recipe)?;
     let module = fs::read(built.path.join(name).with_extension("wasm"))?;
     Ok(pad_component::of_module(&module)?.bytes)
+}
+
+/// The file of `pad-runner`, as the image has it.
+///
+/// # Errors
+/// If it does not build.
+pub fn runner(builder: &Builder, checkout: &Path) -> Result<PathBuf, BuildImageError> {
+    let recipe = Recipes::new(builder, checkout).pad_runner()?;
+    Ok(builder.build(&recipe)?.path.join(PAD_RUNNER))
 }
 
 /// What image.json says of the project's own engines.

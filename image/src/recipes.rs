@@ -24,6 +24,7 @@ mod programs;
 
 pub use apps::{EXAMPLES, GATEWAY, KMS, OwnApp};
 pub use pads::{COMPILE, COMPILERS, LINK, LISTED, STRICT};
+pub use programs::PAD_RUNNER;
 
 /// The lock group that every recipe of the image runs in.
 const ROOT: &str = "build";

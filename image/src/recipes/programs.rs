@@ -13,7 +13,7 @@ const PACKAGES: [&str; 3] = ["init", "guest-agent", "container-helper"];
 const BINARIES: [&str; 3] = ["init", "guest-agent", "container-helper"];
 
 /// The program that runs policy engines and consumers of Pads.
-const PAD_RUNNER: &str = "pad-runner";
+pub const PAD_RUNNER: &str = "pad-runner";
 /// The same as it is in the image: for a guest without Pads it is bytes to load and nothing more.
 pub(super) const PACKED_PAD_RUNNER: &str = "pad-runner.zst";
 
