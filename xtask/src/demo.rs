@@ -4,10 +4,17 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use crate::{command, pads};
+use crate::command;
 
 mod bench;
 mod hospitals;
+mod place;
+
+use bench::Dstyx;
+use place::{Machines, Place};
+
+/// The program that runs programs on Pads, as the image has it.
+const RUNNER: &str = "pad-runner";
 
 /// Options of `demo`.
 #[derive(Debug, Args)]
@@ -22,8 +29,12 @@ pub struct Demo {
     /// The program dstyx [default: it is built].
     #[arg(long, value_name = "FILE")]
     dstyx: Option<PathBuf>,
-    /// The program pad-runner [default: it is built].
-    #[arg(long, value_name = "FILE")]
+    /// Walk it on this machine, without a guest: files stand for delegators, and the time is
+    /// stated.
+    #[arg(long)]
+    local: bool,
+    /// The program pad-runner of a walk on this machine [default: that of the programs].
+    #[arg(long, value_name = "FILE", requires = "local")]
     runner: Option<PathBuf>,
     /// Leave all files of the scenario in this directory, which is made.
     #[arg(long, value_name = "DIR")]
@@ -33,7 +44,7 @@ pub struct Demo {
 /// The scenarios.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Scenario {
-    /// Three hospitals train a model together, ask it and fine-tune it, on this machine.
+    /// Three hospitals train a model together in a guest, ask it and fine-tune it.
     Hospitals,
 }
 
@@ -58,10 +69,31 @@ pub fn run(options: &Demo) -> Result<usize, String> {
     };
     let runner = match &options.runner {
         Some(program) => absolute(program)?,
-        None => built_runner()?,
+        None if options.local => programs.join(RUNNER),
+        None => return in_guest(program, directory, &programs),
     };
-    let dstyx = bench::Dstyx::new(program, directory, runner)?;
-    hospitals::walk(&dstyx, &programs)
+    hospitals::walk(&Dstyx::new(program, directory)?, Place::local(runner), &programs)
+}
+
+/// The hospitals, by what the workspace's build and its tests' programs left: in a guest, or on
+/// this machine.
+pub fn of_build(target: &Path, in_a_guest: bool) -> Result<usize, String> {
+    let scratch = tempfile::tempdir().map_err(|error| format!("a directory: {error}"))?;
+    let (program, directory) = (target.join("debug/dstyx"), scratch.path().to_owned());
+    let programs = command::root().join("target/pads");
+    match in_a_guest {
+        true => in_guest(program, directory, &programs),
+        false => {
+            let place = Place::local(programs.join(RUNNER));
+            hospitals::walk(&Dstyx::new(program, directory)?, place, &programs)
+        }
+    }
+}
+
+fn in_guest(program: PathBuf, directory: PathBuf, programs: &Path) -> Result<usize, String> {
+    let dstyx = Dstyx::new(program, directory)?;
+    let _machines = Machines(&dstyx);
+    hospitals::walk(&dstyx, Place::guest(&dstyx, programs)?, programs)
 }
 
 fn built_dstyx() -> Result<PathBuf, String> {
@@ -71,16 +103,12 @@ fn built_dstyx() -> Result<PathBuf, String> {
     Ok(target.join("debug/dstyx"))
 }
 
-fn built_runner() -> Result<PathBuf, String> {
-    let target = command::target_dir();
-    command::succeed(&mut pads::cargo(&target, &["build", "--quiet", "--release", "--locked"]))?;
-    Ok(target.join("pads/release/pad-runner"))
-}
-
 /// Programs of the scenario in the checkout; they are built by its hermetic builder.
 fn built_programs() -> Result<PathBuf, String> {
     let directory = command::root().join("target/pads");
-    if !directory.join("table.csv").is_file() {
+    let image = command::root().join("target/apps/relay/index.json");
+    let left = [directory.join("table.csv"), directory.join(RUNNER), image];
+    if !left.iter().all(|file| file.is_file()) {
         let arguments = ["run", "--quiet", "--package", "image", "--example", "pad_programs"];
         let mut build = command::cargo(&arguments);
         build.env("CARGO_TARGET_DIR", command::target_dir()).arg("--").arg(&directory);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use crate::{command, fuzz, namespace, pads, sabotage, tidy};
+use crate::{command, demo, fuzz, namespace, pads, sabotage, tidy};
 
 mod ordinary;
 
@@ -56,11 +56,17 @@ pub fn run(long: bool) -> ExitCode {
     tally.step("tests of the sandbox of Pads", |tally| {
         run_tests(tally, pads::linted(&target, &PADS_TEST))
     });
+    tally.step("the hospitals, on this machine", |tally| {
+        demo::of_build(&target, false).map(|steps| tally.passed += steps)
+    });
     if nix::unistd::geteuid().is_root() {
         tally.step("as an ordinary user", |tally| as_ordinary_user(tally, &target));
     }
     if long {
         tally.step("sabotage", |tally| sabotage::run("all").map(|noticed| tally.passed += noticed));
+        tally.step("the hospitals, in a guest", |tally| {
+            demo::of_build(&target, true).map(|steps| tally.passed += steps)
+        });
         tally.step("rebuild", |tally| tally.command(dstyx(&target, &["rebuild"])));
     }
     let seconds = if long { LONG_FUZZ_SECS } else { FUZZ_SECS };

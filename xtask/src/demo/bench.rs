@@ -2,19 +2,27 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use crate::command;
+
+/// What a guest says that has not fetched a program of its app.
+const NOT_FETCHED: &str = "no program of a service";
+/// How long that may take.
+const FETCHED_WITHIN: Duration = Duration::from_secs(60);
+/// Between two questions.
+const POLL: Duration = Duration::from_secs(1);
 
 /// The command, for a user without any other state.
 pub struct Dstyx {
     program: PathBuf,
-    /// The program pad-runner.
-    pub runner: PathBuf,
     directory: PathBuf,
     state: tempfile::TempDir,
 }
 
-/// What a local run ended with.
+/// What a run ended with.
 pub struct Run {
     /// What left, by its kind and its file or text.
     pub outputs: Vec<Left>,
@@ -32,9 +40,9 @@ pub enum Left {
 
 impl Dstyx {
     /// In this directory.
-    pub fn new(program: PathBuf, directory: PathBuf, runner: PathBuf) -> Result<Self, String> {
+    pub fn new(program: PathBuf, directory: PathBuf) -> Result<Self, String> {
         let state = tempfile::tempdir().map_err(|error| format!("a directory: {error}"))?;
-        Ok(Self { program, runner, directory, state })
+        Ok(Self { program, directory, state })
     }
 
     /// A file of the directory.
@@ -42,22 +50,47 @@ impl Dstyx {
         self.directory.join(name)
     }
 
-    /// Runs `dstyx pad WORDS`, which must end well.
-    pub fn pad(&self, command: &str) -> Result<Value, String> {
-        let (status, document, told) =
-            self.start(&command.split_whitespace().collect::<Vec<_>>())?;
-        if status == Some(0) { Ok(document) } else { Err(format!("dstyx pad {command}: {told}")) }
+    /// Runs `dstyx WORDS`, which must end well.
+    pub fn does(&self, command: &str) -> Result<Value, String> {
+        self.does_in(&self.directory, command)
     }
 
-    /// Runs `dstyx pad run WORDS` at a time, with outputs in a new directory; whether all was
-    /// allowed is for the caller to say.
-    pub fn run(&self, command: &str, out: &str, now: u64) -> Result<Run, String> {
-        let now = now.to_string();
-        let mut arguments: Vec<&str> =
-            std::iter::once("run").chain(command.split_whitespace()).collect();
-        let runner = self.runner.display().to_string();
-        arguments.extend(["--out", out, "--at", &now, "--runner", &runner]);
-        let (status, document, told) = self.start(&arguments)?;
+    /// The same in the checkout, of which images are built; files are named by absolute paths.
+    pub fn does_in_checkout(&self, command: &str) -> Result<Value, String> {
+        self.does_in(&command::root(), command)
+    }
+
+    fn does_in(&self, directory: &Path, command: &str) -> Result<Value, String> {
+        let arguments: Vec<_> = command.split_whitespace().collect();
+        let (status, document, told) = self.start(directory, &arguments)?;
+        match (status, document) {
+            (Some(0), document) => Ok(document),
+            (_, Value::Null) => Err(format!("dstyx {command}: {told}")),
+            (_, document) => Err(format!("dstyx {command}: {told}{document}")),
+        }
+    }
+
+    /// Runs `dstyx pad WORDS`, which must end well.
+    pub fn pad(&self, command: &str) -> Result<Value, String> {
+        self.does(&format!("pad {command}"))
+    }
+
+    /// Runs `dstyx pad run WORDS` with the options of a place, and outputs in a new directory;
+    /// whether all was allowed is for the caller to say.
+    pub fn run(&self, command: &str, out: &str, options: &[String]) -> Result<Run, String> {
+        let mut arguments = vec!["pad", "run"];
+        arguments.extend(command.split_whitespace());
+        arguments.extend(["--out", out]);
+        arguments.extend(options.iter().map(String::as_str));
+        let begun = Instant::now();
+        let (status, document, told) = loop {
+            let ended = self.start(&self.directory, &arguments)?;
+            // Programs of an app are fetched while its containers run already.
+            if !ended.2.contains(NOT_FETCHED) || begun.elapsed() > FETCHED_WITHIN {
+                break ended;
+            }
+            std::thread::sleep(POLL);
+        };
         if !matches!(status, Some(0 | 1)) {
             return Err(format!("dstyx pad run {command}: {told}"));
         }
@@ -72,10 +105,15 @@ impl Dstyx {
         Ok(Run { outputs: texts("outputs").iter().map(left).collect(), refusals })
     }
 
-    fn start(&self, arguments: &[&str]) -> Result<(Option<i32>, Value, String), String> {
+    /// The cache is that of this user: it has what was built, and nothing that counts here.
+    fn start(
+        &self,
+        directory: &Path,
+        arguments: &[&str],
+    ) -> Result<(Option<i32>, Value, String), String> {
         let mut dstyx = Command::new(&self.program);
-        dstyx.args(["--json", "pad"]).args(arguments).current_dir(&self.directory);
-        for variable in ["XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"] {
+        dstyx.arg("--json").args(arguments).current_dir(directory);
+        for variable in ["XDG_STATE_HOME", "XDG_DATA_HOME"] {
             dstyx.env(variable, self.state.path());
         }
         let output = dstyx.output().map_err(|error| format!("{dstyx:?}: {error}"))?;
