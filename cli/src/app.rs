@@ -59,6 +59,9 @@ pub struct Asked<'a> {
     pub danger_privileged: bool,
     /// Keeps the data disk without encryption, in an app-compose.json that is made.
     pub danger_host_readable_disk: bool,
+    /// Lets a gateway lead to the app, in an app-compose.json that is made; without, as the one
+    /// that is there says.
+    pub gateway_enabled: bool,
     /// Variables that an encrypted environment brings, in an app-compose.json that is made;
     /// without, those of the one that is there.
     pub allowed_envs: &'a [String],
@@ -105,7 +108,9 @@ impl App {
             [] => stated.as_slice(),
             asked => asked,
         };
-        let asked = Asked { allowed_envs, ..asked };
+        let gateway_enabled = asked.gateway_enabled
+            || existing.as_ref().is_some_and(|(_, settings)| settings.gateway_enabled);
+        let asked = Asked { allowed_envs, gateway_enabled, ..asked };
         let sources = Sources::read(directory, asked)?;
         let directory = sources.directory.clone();
         let make = |asked| -> Outcome<(Vec<u8>, AppCompose)> {
@@ -293,6 +298,7 @@ impl Sources {
             danger_privileged: asked.danger_privileged,
             danger_host_readable_disk: asked.danger_host_readable_disk,
             allowed_envs: asked.allowed_envs,
+            gateway_enabled: asked.gateway_enabled,
             owners: asked.owners,
             ..NewApp::of("", &compose.text, files)
         }
@@ -335,7 +341,9 @@ fn key_provider(asked: Asked<'_>, compose: &ComposeFile) -> Outcome<KeyProvider>
         || !compose.data.is_empty()
         || !compose.pad_services().is_empty();
     let id = match asked.keys_for_data {
-        Some(keys) if keeps_data || !asked.allowed_envs.is_empty() => keys()?,
+        Some(keys) if keeps_data || asked.gateway_enabled || !asked.allowed_envs.is_empty() => {
+            keys()?
+        }
         _ => None,
     };
     Ok(id.map_or(KeyProvider::None, |id| KeyProvider::Kms { id }))
@@ -387,6 +395,9 @@ fn difference(sources: &Sources, settings: &AppCompose, wanted: &NewApp<'_>) -> 
         let what = format!("{file} has other allowed_envs than {}", wanted.allowed_envs.join(", "));
         return Some(Failure::new(what, anew));
     }
+    if wanted.gateway_enabled && !settings.gateway_enabled {
+        return Some(Failure::new(format!("{file} does not say gateway_enabled"), anew));
+    }
     let unsaid = wanted.danger_privileged && !settings.danger_privileged;
     unsaid.then(|| Failure::new(format!("{file} does not have danger_privileged"), anew))
 }
@@ -415,6 +426,7 @@ fn is_as_made(bytes: &[u8], settings: &AppCompose) -> bool {
         key_provider: settings.key_provider,
         danger_host_readable_disk: settings.storage_fs == StorageFs::BtrfsPlain,
         allowed_envs: &settings.allowed_envs,
+        gateway_enabled: settings.gateway_enabled,
         owners: &settings.owners,
         pad_services: &settings.pad_services,
         ..NewApp::of(&settings.name, &settings.docker_compose_file, &settings.files)

@@ -6,12 +6,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 mod domain;
 mod env;
+mod gateway;
 mod kms;
 mod pad;
 mod up;
 
 pub use domain::{Domain, DomainVerify};
 pub use env::{Env, EnvSeal};
+pub use gateway::{Gateway, GatewayCall};
 pub use kms::{
     KeyFlags, Kms, KmsAt, KmsCommand, KmsEpoch, KmsImageVerb, KmsLedger, KmsPolicy, KmsStart,
     KmsStatement, NewEpoch, Transfer,
@@ -79,6 +81,9 @@ pub enum Command {
     /// Check that every key certified for a gateway's name has evidence.
     #[command(subcommand)]
     Domain(Domain),
+    /// Ask something of a running gateway as one of its owners.
+    #[command(subcommand)]
+    Gateway(Gateway),
     /// Compare two evidences, or one with a prediction, event by event.
     Diff(Diff),
     /// Fetch or show what verifying a quote takes beside it.

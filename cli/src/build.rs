@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use image::apps::{KMS, OwnApp};
+use image::apps::OwnApp;
 use image::{BuildImageError, BuiltImage};
 use protocol::error::chain;
 use protocol::image::Flavour;
@@ -39,9 +39,10 @@ pub fn local_images(builder: &Builder, app: &App) -> Outcome<Vec<PathBuf>> {
     }
 }
 
-/// OCI layouts with the image of the KMS, which its compose file in the checkout names.
-pub fn kms_images(builder: &Builder) -> Outcome<Vec<PathBuf>> {
-    Ok(vec![of_image(KMS.build(builder, &paths::checkout()?))?.layout])
+/// OCI layouts with the image of one of the checkout's own apps, which its compose file there
+/// names.
+pub fn own_images(builder: &Builder, app: OwnApp) -> Outcome<Vec<PathBuf>> {
+    Ok(vec![of_image(app.build(builder, &paths::checkout()?))?.layout])
 }
 
 /// The locked QEMU, unpacked, or a program that must be of the same version.

@@ -10,6 +10,7 @@ pub mod domain;
 pub mod down;
 pub mod env;
 pub mod events;
+pub mod gateway;
 pub mod kms;
 pub mod lock;
 pub mod logs;

@@ -73,6 +73,22 @@ pub fn answered(address: &str, response: ureq::http::Response<ureq::Body>) -> Ou
     }
 }
 
+/// The answer to JSON that is posted, unless it is a refusal.
+pub fn post(address: &str, json: &[u8], limit: usize) -> Outcome<Vec<u8>> {
+    let config = ureq::Agent::config_builder()
+        .tls_config(reproducible_build::tls::config())
+        .timeout_global(Some(TIMEOUT))
+        .http_status_as_error(false)
+        .proxy(None);
+    let agent: ureq::Agent = config.build().into();
+    let request = agent.post(address).content_type("application/json");
+    let response = request.send(json).hint(format!("asking {address}"), HINT)?;
+    match response.status().as_u16() {
+        200 => bounded(response.into_body().into_reader(), address, limit),
+        status => Err(refused(address, status, response.into_body().into_reader())),
+    }
+}
+
 /// What the guest itself says, where it does.
 pub fn refused(address: &str, status: u16, body: impl Read) -> Failure {
     #[derive(Deserialize)]

@@ -73,6 +73,8 @@ pub struct Launch<'a> {
     pub kept: Option<&'a Kept>,
     /// Where the guest finds its KMS, as it reaches it.
     pub kms_urls: &'a [String],
+    /// Where the guest finds gateways, as it reaches them.
+    pub gateway_urls: &'a [String],
     /// The app's encrypted environment, if it has one.
     pub encrypted_env: Option<&'a [u8]>,
     /// Port on loopback of a service with the emulator's collateral, which a KMS fetches.
@@ -228,7 +230,8 @@ impl Launch<'_> {
         )
     }
 
-    fn app_id(&self) -> AppId {
+    /// The app's id in this launch.
+    pub fn app_id(&self) -> AppId {
         let of_hash = || AppId::from_compose_hash(&self.app.settings.hash);
         self.kept.map_or_else(of_hash, |kept| kept.record.app_id)
     }
@@ -271,7 +274,7 @@ impl Launch<'_> {
             app_id: self.kept.and_then(|kept| kept.record.stated_app_id()),
             instance_id_seed: hex::encode(seed),
             kms_urls: self.kms_urls.to_vec(),
-            gateway_urls: Vec::new(),
+            gateway_urls: self.gateway_urls.to_vec(),
             registry_mirrors,
             encrypted_env: self
                 .encrypted_env

@@ -23,6 +23,7 @@ mod endpoint;
 mod environments;
 mod failure;
 mod files;
+mod gateway;
 mod guest;
 mod image_archive;
 mod image_directory;
@@ -82,6 +83,7 @@ fn main() -> ExitCode {
         Command::Measure(options) => commands::measure::run(options, &output),
         Command::Verify(options) => commands::verify::run(options, &output),
         Command::Domain(verb) => commands::domain::run(verb, &output),
+        Command::Gateway(verb) => commands::gateway::run(verb, &output),
         Command::Diff(options) => commands::diff::run(options, &output),
         Command::Collateral(options) => commands::collateral::run(options, &output),
         Command::Doctor => commands::doctor::run(&output),

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use image::apps::{GATEWAY, KMS};
 use protocol::digest::OsImageHash;
 use protocol::image::ImageManifest;
 use reproducible_build::qemu::{Qemu, QemuError};
@@ -51,6 +52,8 @@ pub enum Images {
     OfApp,
     /// The KMS's.
     OfKms,
+    /// The gateway's.
+    OfGateway,
 }
 
 impl Parts {
@@ -87,7 +90,8 @@ impl Parts {
         let (manifest, os_image_hash) = files::read_manifest(&image)?;
         layouts.extend(match images {
             Images::OfApp => build::local_images(&builder, app)?,
-            Images::OfKms => build::kms_images(&builder)?,
+            Images::OfKms => build::own_images(&builder, KMS)?,
+            Images::OfGateway => build::own_images(&builder, GATEWAY)?,
         });
         let qemu = build::qemu(&builder, overrides.qemu)?;
         let emulator = (choice == Choice::Emulated).then(build::emulator).transpose()?;

@@ -59,6 +59,14 @@ pub struct Up {
     /// registries that they name; an address of this host's loopback is meant as this host's.
     #[arg(long, value_name = "URL")]
     pub registry_mirror: Vec<String>,
+    /// Let a gateway lead to the app, in the app-compose.json that is made. Without --gateway this
+    /// user's own is started, whose certificates are for trials on this machine.
+    #[arg(long, conflicts_with = "no_kms")]
+    pub gateway_enabled: bool,
+    /// Where the gateway takes guests (https://HOST:PORT); again for each. The app's KMS says which
+    /// app it must be.
+    #[arg(long, value_name = "URL")]
+    pub gateway: Vec<String>,
     /// Allow services what breaks their confinement, in the app-compose.json that is made:
     /// verifiers see it.
     #[arg(long)]

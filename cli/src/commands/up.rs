@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use attestation::{StatedFirmware, StatedMachine, Verdict};
 use protocol::app_compose::AppCompose;
+use protocol::digest::AppId;
 use protocol::status::{Phase, Record, Refusal};
 use serde_json::{Value, json};
 
@@ -17,10 +18,11 @@ use crate::collateral::named_service;
 use crate::commands::kms::accelerator;
 use crate::commands::verify;
 use crate::failure::{Failure, Outcome};
+use crate::gateway::LocalGateway;
 use crate::judge::{self, AppraisalRequest, Judged, Source, StatedApp};
 use crate::kept::Kept;
 use crate::kms::local::Start;
-use crate::launch::{Launch, MachineSettings, Speaks};
+use crate::launch::{Launch, MachineSettings, Speaks, for_guest};
 use crate::output::{Output, note};
 use crate::parts::{Images, Overrides, Parts};
 use crate::platform;
@@ -53,6 +55,7 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
         env_file: options.env_file.as_deref(),
         danger_privileged: options.danger_privileged,
         allowed_envs: environment.names(),
+        gateway_enabled: options.gateway_enabled,
         owners: owner.as_slice(),
         keys_for_data: Some(&|| keys::for_data(&options.keys, output)),
         imported: Some(&|settings| is_imported(options, settings)),
@@ -67,6 +70,7 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
     let overrides = Overrides { image: options.image.as_deref(), qemu: options.qemu.as_deref() };
     let parts = Parts::of(overrides, choice, &app, Images::OfApp)?;
     let start = Start { overrides, choice, accelerator: accelerator(options.accel) };
+    let gateways = Gateways::of(options, &app, start, output)?;
     let from = KeySources { flags: &options.keys, start, environment: &environment };
     let mut keys = Keys::of(&name, &app, &parts, from, output)?;
     let launch = Launch {
@@ -78,12 +82,13 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
         parts: &parts,
         kept: keys.kept.as_ref(),
         kms_urls: &keys.urls,
+        gateway_urls: &gateways.urls,
         encrypted_env: keys.encrypted_env.as_deref(),
         collateral_port: None,
         speaks: Speaks::Http,
     };
     output.step(&format!("starting {name}: {} vCPUs, {} MiB", options.vcpus, options.memory));
-    let vm = launch.start(&name, &directory)?;
+    let (vm, app_id) = (launch.start(&name, &directory)?, launch.app_id());
     if let Some(kept) = &mut keys.kept {
         kept.remember_ports(&vm)?;
     }
@@ -99,7 +104,34 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
     if app_record.refusal == Refusal::None {
         links::wait(&vm, output);
     }
-    finish(&vm, &judged, app_record, output)
+    let link = gateways.told(app_id)?;
+    finish(&vm, &judged, (app_record, link), output)
+}
+
+/// Where clients of an app are led to it.
+struct Gateways {
+    /// As its guest reaches them.
+    urls: Vec<String>,
+    /// This user's own, if no other one is named.
+    own: Option<LocalGateway>,
+}
+
+impl Gateways {
+    /// Those that a person names; this user's own is started where the app asks for one and none
+    /// is named.
+    fn of(options: &Up, app: &App, start: Start<'_>, output: &Output) -> Outcome<Self> {
+        let urls: Vec<String> = options.gateway.iter().map(|url| for_guest(url)).collect();
+        if !app.settings.gateway_enabled || !urls.is_empty() || !options.keys.kms.is_empty() {
+            return Ok(Self { urls, own: None });
+        }
+        let own = LocalGateway::serving(start, output)?;
+        Ok(Self { urls: vec![own.url_for_guests()?], own: Some(own) })
+    }
+
+    /// What a person is told of the way through this user's own.
+    fn told(&self, app: AppId) -> Outcome<String> {
+        self.own.as_ref().map_or_else(|| Ok(String::new()), |own| own.told(app))
+    }
 }
 
 /// The name that a person gave, or the app's.
@@ -236,12 +268,17 @@ fn document(vm: &Vm, judged: &Judged, app: &str, failure: Option<&str>) -> Value
     })
 }
 
-fn finish(vm: &Vm, judged: &Judged, app: Record, output: &Output) -> Outcome<ExitCode> {
+fn finish(
+    vm: &Vm,
+    judged: &Judged,
+    (app, gateway): (Record, String),
+    output: &Output,
+) -> Outcome<ExitCode> {
     let failure = (app.refusal != Refusal::None).then(|| watch::reason(&app));
     let state = if failure.is_some() { "failed" } else { "running" };
     output.result(&document(vm, judged, state, failure.as_deref()), || {
         let links: String = vm.urls.iter().map(|url| format!("  {url}\n")).collect();
-        format!("{}\n{} is at\n{links}", judge::table(judged), vm.name)
+        format!("{}\n{} is at\n{links}{gateway}", judge::table(judged), vm.name)
     });
     if app.refusal != Refusal::None {
         return Err(Failure::new(

@@ -287,10 +287,7 @@ fn started(start: Start<'_>, place: &Place, directory: &Path, output: &Output) -
     let anchor = judge::anchor_if(emulated);
     let asked_port = place.published.collateral_port;
     let collateral_port = emulated.then(|| collateral_port(asked_port)).transpose()?;
-    let pccs = match collateral_port {
-        Some(port) => Some(for_guest(&format!("http://{}:{port}", Ipv4Addr::LOCALHOST))),
-        None => named_service(None).map(|url| for_guest(&url)),
-    };
+    let pccs = collateral_for_guests(emulated)?;
     let (etcd, peers, boot_auth) = (place.etcd.as_ref(), &place.peers, place.boot_auth.as_ref());
     let (anchor, pccs) = (&anchor, pccs.as_deref());
     let time_servers = &place.time_servers[..];
@@ -316,6 +313,7 @@ fn started(start: Start<'_>, place: &Place, directory: &Path, output: &Output) -
         parts: &parts,
         kept: Some(&kept),
         kms_urls: &[],
+        gateway_urls: &[],
         encrypted_env: None,
         collateral_port,
         speaks: Speaks::Tls,
@@ -356,6 +354,18 @@ fn channel_address(vm: &Vm) -> Outcome<String> {
         )
     })?;
     Ok(address.to_string())
+}
+
+/// The service with the collateral of machines on this host, as guests reach it: that of this
+/// user's KMS where they are emulated; `None`: Intel's.
+pub fn collateral_for_guests(emulated: bool) -> Outcome<Option<String>> {
+    match emulated {
+        true => {
+            let port = collateral_port(None)?;
+            Ok(Some(for_guest(&format!("http://{}:{port}", Ipv4Addr::LOCALHOST))))
+        }
+        false => Ok(named_service(None).map(|url| for_guest(&url))),
+    }
 }
 
 /// Held while the machine is started: two commands would start two.

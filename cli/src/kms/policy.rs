@@ -27,6 +27,8 @@ pub struct Wanted {
     pub danger_privileged: bool,
     /// Who signs its environments, if it takes any.
     pub env_signer: Option<Ed25519Key>,
+    /// Whether it is the gateway.
+    pub gateway: bool,
 }
 
 impl Wanted {
@@ -48,6 +50,7 @@ impl Wanted {
             os_image_hash,
             danger_privileged: settings.danger_privileged,
             env_signer: None,
+            gateway: false,
         })
     }
 }
@@ -98,6 +101,9 @@ fn empty(key_provider_id: Sha256Digest) -> PolicyFile {
 
 fn allow(file: &mut PolicyFile, wanted: &Wanted) {
     push_new(&mut file.os_images, wanted.os_image_hash);
+    if wanted.gateway {
+        file.gateway_app_id = Some(wanted.app_id);
+    }
     let app = match file.apps.iter_mut().find(|app| app.app_id == wanted.app_id) {
         Some(app) => app,
         None => {
@@ -217,6 +223,7 @@ mod tests {
             os_image_hash: OsImageHash([1; 32]),
             danger_privileged: false,
             env_signer: Some(Ed25519Key([byte; 32])),
+            gateway: false,
         }
     }
 
@@ -272,6 +279,17 @@ mod tests {
         let privileged = Wanted { danger_privileged: true, ..wanted(1) };
         assert_eq!(refused(&privileged), ["apps[0].danger_privileged"]);
         assert_eq!(refused(&wanted(2)), ["apps"]);
+    }
+
+    #[test]
+    fn the_gateway_stays_the_gateway_until_another_one_is_wanted() {
+        let gateway = Wanted { gateway: true, ..wanted(1) };
+        let first = extended(None, ID, 0, Some(&gateway), NOW);
+        let second = extended(Some(&first), ID, 1, Some(&wanted(2)), NOW);
+        assert_eq!(second.gateway_app_id, Some(AppId([1; 20])));
+        let other = Wanted { gateway: true, ..wanted(3) };
+        let third = extended(Some(&second), ID, 2, Some(&other), NOW);
+        assert_eq!(third.gateway_app_id, Some(AppId([3; 20])));
     }
 
     #[test]
