@@ -63,6 +63,10 @@ fn written(request: &Request, encoding: Encoding) -> Vec<u8> {
         Request::Sign(args) => bytes(args, encoding),
         Request::Verify(args) => bytes(args, encoding),
         Request::GetAttestationForAppKey(args) => bytes(args, encoding),
-        Request::Info | Request::GpuInfo | Request::Version | Request::Anchor => Vec::new(),
+        Request::Info
+        | Request::GpuInfo
+        | Request::Version
+        | Request::Anchor
+        | Request::Release => Vec::new(),
     }
 }
