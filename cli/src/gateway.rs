@@ -1,7 +1,8 @@
-//! The machine `local-gateway` of this user: started where an app asks for a gateway and none is named.
+//! The machine `local-gateway` of this user: started where an app asks for a gateway and none is
+//! named.
 //!
-//! It is the checkout's gateway in a guest like any other, which gets keys from this user's KMS; the
-//! owner's policy names it as the one gateway. Its certificates are of a local authority, for
+//! It is the checkout's gateway in a guest like any other, which gets keys from this user's KMS;
+//! the owner's policy names it as the one gateway. Its certificates are of a local authority, for
 //! trials on this machine: they say so, and so does every line about them here.
 
 use std::fs;

@@ -62,9 +62,7 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
         ..Asked::default()
     };
     let app = App::read_or_make(&options.dir, asked)?;
-    environment.check(&app)?;
-    app.check_networks(Some(GUEST_NETWORK))?;
-    app.notes().iter().for_each(|text| note(text));
+    check(&app, &environment)?;
     let name = machine_name(options, &app.settings)?;
     let directory = make_room(&name, output)?;
     let overrides = Overrides { image: options.image.as_deref(), qemu: options.qemu.as_deref() };
@@ -106,6 +104,14 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
     }
     let link = gateways.told(app_id)?;
     finish(&vm, &judged, (app_record, link), output)
+}
+
+/// What would end a boot, and what a person should know before it.
+fn check(app: &App, environment: &AskedEnvironment) -> Outcome<()> {
+    environment.check(app)?;
+    app.check_networks(Some(GUEST_NETWORK))?;
+    app.notes().iter().for_each(|text| note(text));
+    Ok(())
 }
 
 /// Where clients of an app are led to it.

@@ -2,7 +2,8 @@
 //! environment that the file names.
 //!
 //! The file is in the compose hash that a policy of the KMS names, so that whoever starts the guest
-//! chooses nothing in it. No field turns a judgement off; what weakens one has `danger` in its name.
+//! chooses nothing in it. No field turns a judgement off; what weakens one has `danger` in its
+//! name.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

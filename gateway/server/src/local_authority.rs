@@ -152,8 +152,8 @@ impl LocalAuthority {
         })
     }
 
-    /// A certificate for a key (DER of the SubjectPublicKeyInfo) and the names of a base domain, and
-    /// the authority's own behind it.
+    /// A certificate for a key (DER of the SubjectPublicKeyInfo) and the names of a base domain,
+    /// and the authority's own behind it.
     ///
     /// # Errors
     /// If it cannot be made.

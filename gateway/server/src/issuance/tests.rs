@@ -1,4 +1,5 @@
-//! What is in the store is judged as what was just issued, and a step that fails takes nothing away.
+//! What is in the store is judged as what was just issued, and a step that fails takes nothing
+//! away.
 
 use ::tests::emulated::{Emulated, pccs};
 use agent_client::Collaterals;

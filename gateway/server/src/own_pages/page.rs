@@ -1,5 +1,5 @@
-//! The page for people at `gateway.<base domain>`: what is served, by which certificate, since when,
-//! and how to check it.
+//! The page for people at `gateway.<base domain>`: what is served, by which certificate, since
+//! when, and how to check it.
 
 use gateway_domain::issuance::Servable;
 use gateway_rules::names::DomainName;
