@@ -19,7 +19,7 @@ pub use kms::{
     KmsStatement, NewEpoch, Transfer,
 };
 pub use pad::{
-    Pad, PadAudit, PadComponent, PadEngine, PadEnrol, PadEnrolFile, PadInspect, PadJoint,
+    Pad, PadAgree, PadAudit, PadComponent, PadEngine, PadEnrol, PadEnrolFile, PadInspect, PadJoint,
     PadKeygen, PadOpen, PadPack, PadPolicy, PadPush, PadRecord, PadResult, PadRevoke, PadRun,
     PadRunOwner, PadSign, PadUpdate, ShownPolicy,
 };

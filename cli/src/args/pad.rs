@@ -40,6 +40,8 @@ pub enum Pad {
     Sign(PadSign),
     /// Open a result in plain of a run in a guest.
     Result(PadResult),
+    /// Sign other policies for a Pad, as its owners, for an update in a guest.
+    Agree(PadAgree),
     /// Show what a custodian may read of the record of a local run.
     Record(PadRecord),
     /// Make a program for the sandbox of a WebAssembly module.
@@ -388,6 +390,25 @@ pub struct PadUpdate {
     #[arg(long, value_name = "N", default_value_t = 2,
         value_parser = clap::value_parser!(u64).range(2..))]
     pub number: u64,
+}
+
+/// Options of `pad agree`.
+#[derive(Debug, Args)]
+pub struct PadAgree {
+    /// The Pad, of which nobody here needs a key.
+    pub file: PathBuf,
+    /// A new policy; again for each, they take the place of all that the Pad has.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub policy: Vec<PathBuf>,
+    /// The version of the new policies: above that of the Pad's, which is 1 when it is packed.
+    #[arg(long, value_name = "N")]
+    pub number: u64,
+    /// Private keys of an owner who agrees; again for each.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub approve: Vec<PathBuf>,
+    /// File to write.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
 }
 
 /// Options of `pad component`.

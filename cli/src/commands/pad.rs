@@ -54,6 +54,7 @@ pub fn run(verb: &Pad, output: &Output) -> Outcome<ExitCode> {
         Pad::Exporter(options) => exporter::run(options, output),
         Pad::Sign(options) => guest::sign(options, output),
         Pad::Result(options) => guest::result(options, output),
+        Pad::Agree(options) => update::agree(options, output),
         Pad::Record(options) => record::run(options, output),
         Pad::Component(options) => component::run(options, output),
         Pad::Engine(options) => component::engine(options, output),

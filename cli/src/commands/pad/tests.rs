@@ -387,6 +387,30 @@ fn the_policies_of_the_hospitals_are_what_their_comments_say() {
 }
 
 #[test]
+fn owners_agree_on_other_policies_for_a_pad_whose_key_nobody_has() {
+    use pad_format::update::SignedUpdate;
+    let bench = Bench::with_custodians();
+    bench.run(&format!("{PACK} {DELEGATOR}"));
+    bench.run("policy compile a.toml --out a.policy");
+    let key = DataKeyFile::load(&bench.path("data.csv.pad.key")).unwrap();
+    let opened = sealed::opened(&bench.path("data.csv.pad"), &key).unwrap();
+    fs::remove_file(bench.path("data.csv.pad.key")).unwrap();
+    let agree = "agree data.csv.pad --policy a.policy --approve a.key --approve b.key";
+    bench.run(&format!("{agree} --number 2 --out a.update"));
+    let signed = SignedUpdate::parse(&fs::read(bench.path("a.update")).unwrap()).unwrap();
+    let update = *signed.claimed();
+    assert_eq!(update.pad_id, opened.metadata().pad_id);
+    // The policies are those that the Pad has.
+    assert_eq!((update.policies, update.version), (opened.contents().policies_digest(), 2));
+    assert_eq!(signed.verify(&update, 1).unwrap().ids().len(), 2);
+    assert!(signed.verify(&update, 2).is_err());
+    let refused =
+        bench.refused("agree a.toml --policy a.toml --number 2 --approve a.key --out b.u");
+    assert!(refused.contains("a.toml"), "{refused}");
+    assert!(!bench.path("b.u").exists());
+}
+
+#[test]
 fn an_update_that_no_engine_decides_on_leaves_no_file() {
     let bench = Bench::with_custodians();
     bench.run(&format!("{PACK} {DELEGATOR}"));

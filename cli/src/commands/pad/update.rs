@@ -1,4 +1,5 @@
-//! `dstyx pad update`: other policies for a Pad, if its owners and its engines agree.
+//! `dstyx pad update` and `dstyx pad agree`: other policies for a Pad, if its owners and its engines
+//! agree.
 //!
 //! The same data are sealed again, under the same id and another key. Engines decide as they do in
 //! a guest, on this machine: it is for whoever has the Pad's key anyway. The old Pad opens with its
@@ -17,7 +18,7 @@ use pad_supervisor::{Outcome as Ended, Replacement};
 use serde_json::json;
 
 use super::members;
-use crate::args::PadUpdate;
+use crate::args::{PadAgree, PadUpdate};
 use crate::clock::now_secs;
 use crate::failure::{Failure, Hint as _, Outcome};
 use crate::files;
@@ -44,8 +45,7 @@ pub fn run(options: &PadUpdate, key: &Path, output: &Output) -> Outcome<ExitCode
     let key_file = DataKeyFile::beside(&options.out);
     new_file::refuse_existing(&key_file)?;
     let members = members(&options.approve)?;
-    let new = options.policy.iter().map(|file| policies::load(file).map(|read| read.policy));
-    let new = new.collect::<Outcome<Vec<_>>>()?;
+    let new = loaded(&options.policy)?;
     let old_key = DataKeyFile::load(key)?;
     let wanted = wanted(options, &old_key, new, &members)?;
     let now = now_secs()?;
@@ -78,6 +78,37 @@ pub fn run(options: &PadUpdate, key: &Path, output: &Output) -> Outcome<ExitCode
         ]) + "the old key opens the old Pad: let its delegator erase it, and remove its file\n"
     });
     Ok(ExitCode::SUCCESS)
+}
+
+/// Signs other policies for a Pad of which nobody here has the key.
+pub fn agree(options: &PadAgree, output: &Output) -> Outcome<ExitCode> {
+    let members = members(&options.approve)?;
+    let policies = loaded(&options.policy)?;
+    let pad_id = sealed::claimed(&options.file)?.claimed().pad_id;
+    let custodian = members.first().map(MemberKeys::custodian);
+    let custodian = custodian.ok_or_else(|| Failure::new("nobody agrees", "give --approve"))?;
+    let version = options.number;
+    // The digest that is signed is of the policies alone.
+    let contents =
+        Contents { policy_version: version, custodian, policies, attributes: Vec::new() };
+    let update = Update { pad_id, policies: contents.policies_digest(), version };
+    new_file::write_new(&options.out, MODE, &approved(&update, &members).to_bytes())?;
+    let document = json!({
+        "file": options.out, "pad_id": pad_id.to_string(), "policy_version": version,
+        "owners": members.len(),
+    });
+    output.result(&document, || {
+        named([
+            ("Pad", pad_id.to_string()),
+            ("policies", format!("version {version}")),
+            ("owners who agree", members.len().to_string()),
+        ]) + "whether they are enough, the engines of the policies in force say\n"
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn loaded(files: &[PathBuf]) -> Outcome<Vec<Policy>> {
+    files.iter().map(|file| policies::load(file).map(|read| read.policy)).collect()
 }
 
 /// The next version of the policies, signed by these owners.
