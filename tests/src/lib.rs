@@ -32,4 +32,5 @@ pub mod stranger;
 #[path = "../../tdx-emulator/tests/support/synthetic.rs"]
 mod synthetic;
 pub mod tpm;
+pub mod wire;
 pub mod xts;

@@ -184,6 +184,12 @@ impl Disk {
         later.map_or_else(|| self.image.block(at), |index| Arc::clone(&self.written[*index].before))
     }
 
+    /// What was written since a moment: a block that was overwritten is there with each content.
+    pub fn written_since(&self, moment: usize) -> impl Iterator<Item = (u64, Block)> {
+        let written = self.written.iter().enumerate().skip(moment);
+        written.map(|(index, written)| (written.at, self.block_at(index + 1, written.at)))
+    }
+
     fn write_block(&mut self, at: u64, block: Block) {
         self.of_block.entry(at).or_default().push(self.written.len());
         self.written.push(Written { at, before: self.image.block(at) });

@@ -22,6 +22,16 @@ mod failover;
 mod hosts;
 #[path = "kms/notes.rs"]
 mod notes;
+#[path = "kms/pad_blows.rs"]
+mod pad_blows;
+#[path = "kms/pad_delegators.rs"]
+mod pad_delegators;
+#[path = "kms/pad_kills.rs"]
+mod pad_kills;
+#[path = "kms/pad_marks.rs"]
+mod pad_marks;
+#[path = "kms/pad_scene.rs"]
+mod pad_scene;
 #[path = "kms/pads.rs"]
 mod pads;
 #[path = "kms/policy.rs"]
@@ -75,7 +85,7 @@ fn main() -> ExitCode {
             sdks_have_keys_and_rows_last,
         ),
         trial(
-            "a service that the measured file names has programs run on Pads whose keys a KMS keeps, within their policies",
+            "a service that the measured file names has programs run on Pads whose keys a KMS keeps, within their policies and past power cuts",
             pads::are_run_on_by_the_service_that_is_named,
         ),
         trial(
@@ -95,6 +105,10 @@ fn main() -> ExitCode {
         trials.push(trial(
             "of three processes of a KMS in guests one is killed, the others decide, and it comes back",
             replicas::decide_together,
+        ));
+        trials.push(trial(
+            "what is killed in the middle of a run on Pads loses no Pad, counts no use twice and leaves no plain text",
+            pad_kills::lose_nothing_count_nothing_twice_and_leave_no_plain_text,
         ));
     }
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -17,7 +17,7 @@ use tests::dstyx::{Answer, User};
 use tests::guest::Host;
 use tests::{http, lab};
 
-use crate::{envelopes, pads, sdk, step};
+use crate::{envelopes, pad_kills, pads, sdk, step};
 
 /// The app's machine.
 pub const NAME: &str = "promise-notes";
@@ -50,7 +50,7 @@ impl Default for Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        for name in [NAME, sdk::NAME, envelopes::NAME, pads::NAME, KMS] {
+        for name in [NAME, sdk::NAME, envelopes::NAME, pads::NAME, pad_kills::NAME, KMS] {
             self.0.dstyx(["down", name]);
         }
     }

@@ -10,7 +10,7 @@ use tests::dice::Dice;
 use tests::guest::DataDisk;
 use tests::lab;
 use tests::nbd::{Export, Exports, Server};
-use tests::served_disk::{Disk, Image};
+use tests::served_disk::{Block, Disk, Image};
 
 /// Moments at which the power may be cut, in equal distances.
 const MOMENTS: usize = 256;
@@ -54,6 +54,16 @@ impl Served {
         let change =
             format!("case $argument in *'\"node-name\":\"data\"'*) argument='{node}' ;; esac");
         lab::changed_qemu(self.programs.path(), &change)
+    }
+
+    /// The moment that is now.
+    pub fn now(&self) -> usize {
+        self.disk.lock().unwrap().now()
+    }
+
+    /// What was written since a moment, also what was overwritten.
+    pub fn written_since(&self, moment: usize) -> Vec<(u64, Block)> {
+        self.disk.lock().unwrap().written_since(moment).collect()
     }
 
     /// What a power cut now may leave of it.
