@@ -59,6 +59,7 @@ struct Walk<'a> {
 
 /// Walks all steps; the number of those that ended as they must is all of them, or it is an error.
 pub fn walk(dstyx: &Dstyx, place: Place, programs: &Path) -> Result<usize, String> {
+    let begun = Instant::now();
     let held_back = prepare(dstyx, &place, programs)?;
     let mut walk = Walk { dstyx, place, held_back, steps: 0, failed: Vec::new() };
     walk.train()?;
@@ -68,7 +69,8 @@ pub fn walk(dstyx: &Dstyx, place: Place, programs: &Path) -> Result<usize, Strin
     for failure in &walk.failed {
         println!("FAILED {failure}");
     }
-    println!("{} steps, {} not as they must be", walk.steps, walk.failed.len());
+    let seconds = begun.elapsed().as_secs();
+    println!("{} steps in {seconds} s, {} not as they must be", walk.steps, walk.failed.len());
     match walk.failed.len() {
         0 => Ok(walk.steps),
         count => Err(format!("{count} steps did not end as they must")),

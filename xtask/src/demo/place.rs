@@ -75,9 +75,12 @@ impl Place {
         let machine = format!("--name {} --vcpus 2 --memory 2048 --disk-gib 1", MACHINES[0]);
         let app = dstyx.file("app");
         let up = format!("up {} --emulate {machine}", app.display());
+        println!("booting a KMS and the guest (an image that is not there yet is built before)");
+        let begun = Instant::now();
         let up = dstyx.does_in_checkout(&up)?;
         let url = up["urls"][0].as_str().ok_or("the guest has no link")?.to_owned();
         wait_until_it_listens(&url)?;
+        println!("the guest was verified and listens, after {} s", begun.elapsed().as_secs());
         let verified = dstyx.does(&format!("pad exporter --vm {}", MACHINES[0]))?;
         let exporter = verified["exporter"].as_str().ok_or("no exporter")?.to_owned();
         let machines = dstyx.does("ps")?;
