@@ -7,9 +7,9 @@
 //! that app. A gateway is believed no more than it needs: it opens streams to ports that the app
 //! publishes and its policy allows, and to no others.
 
+mod candidates;
 mod dialler;
 mod judge;
-mod places;
 mod ports;
 
 use std::io;
@@ -32,9 +32,9 @@ use crate::boot::Boot;
 use crate::kms_client::{AgentProof, trust_anchor};
 use crate::quotes::QuoteDesk;
 
+use candidates::Candidates;
 use dialler::Dialler;
 use judge::TheGateway;
-use places::Places;
 use ports::Ports;
 
 /// Dials gateways until its task is ended, if the measured file asks for it; a guest that cannot
@@ -90,7 +90,7 @@ fn dialler(
         release: Box::new(move || told.release()),
         app: app.states(),
         ports: Ports::of(boot.compose.as_deref().ok(), &boot.app.port_policy),
-        places: Places::of(addresses, &instance),
+        candidates: Candidates::of(addresses, &instance),
         streams: dialler::streams(),
     }))
 }

@@ -144,18 +144,22 @@ async fn run() -> Result<(), AgentError> {
         failed = unanchored(boot, &app, &reports) => Some(failed),
     };
     tasks.abort_all();
-    if let Some(anchors) = &boot.anchors {
-        let within = match failed {
-            None | Some((_, Refusal::StatementEnded)) => anchors::LAST_WITHIN,
-            Some(_) => anchors::LAST_OF_ITSELF_WITHIN,
-        };
-        anchors.last(within).await;
-    }
+    last_anchor(boot, failed).await;
     if let Some((phase, refusal)) = failed {
         reports.send(phase, refusal);
         stop.recv().await;
     }
     Ok(())
+}
+
+/// Anchors what the disk has at the end, for as long as the reason of the end allows.
+async fn last_anchor(boot: &Boot, failed: Option<(Phase, Refusal)>) {
+    let Some(anchors) = &boot.anchors else { return };
+    let within = match failed {
+        None | Some((_, Refusal::StatementEnded)) => anchors::LAST_WITHIN,
+        Some(_) => anchors::LAST_OF_ITSELF_WITHIN,
+    };
+    anchors.last(within).await;
 }
 
 /// The trial of this version, if it begins one. A disk of one boot has no earlier version's data,

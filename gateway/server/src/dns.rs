@@ -57,8 +57,8 @@ pub fn of_container() -> Result<Resolver, NoResolver> {
 /// The first resolver in the text of a resolv.conf (resolv.conf(5)).
 fn first(text: &str) -> Option<SocketAddr> {
     let mut lines = text.lines().map(str::split_ascii_whitespace);
-    lines.find_map(|mut words| {
-        let address = (words.next() == Some("nameserver")).then(|| words.next()).flatten()?;
+    lines.find_map(|mut fields| {
+        let address = (fields.next() == Some("nameserver")).then(|| fields.next()).flatten()?;
         Some(SocketAddr::new(address.parse().ok()?, PORT))
     })
 }

@@ -24,8 +24,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tunnel::{Side, Tunnel, TunnelStream};
 
+use super::candidates::Candidates;
 use super::judge::TheGateway;
-use super::places::Places;
 use super::ports::Ports;
 
 /// Gateways to which tunnels are kept at a time: two may fail at once.
@@ -33,8 +33,8 @@ const GATEWAYS: usize = 3;
 /// Tunnels to each: one that breaks takes no more than half of the streams with it. A gateway takes
 /// four.
 const TUNNELS: usize = 2;
-/// Streams of all tunnels at a time; each has a connection to the app, and so half of the files that
-/// the agent may have open (1,024).
+/// Streams of all tunnels at a time; each has a connection to the app, and so half of the files
+/// that the agent may have open (1,024).
 const MAX_STREAMS: usize = 512;
 /// How long a connection may take to come: a host that drops packets costs this much.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -76,7 +76,7 @@ pub struct Dialler<A> {
     /// What of it gateways reach.
     pub ports: Ports,
     /// Where gateways are.
-    pub places: Places,
+    pub candidates: Candidates,
     /// Streams that may be opened.
     pub streams: Arc<Semaphore>,
 }
@@ -90,7 +90,7 @@ impl<A: Attester + 'static> Dialler<A> {
     /// Dials until its task is ended.
     pub async fn run(self: Arc<Self>) {
         let mut slots = JoinSet::new();
-        for _ in 0..GATEWAYS.min(self.places.len()) {
+        for _ in 0..GATEWAYS.min(self.candidates.len()) {
             let dialler = Arc::clone(&self);
             slots.spawn(async move { match dialler.slot().await {} });
         }
@@ -100,10 +100,10 @@ impl<A: Attester + 'static> Dialler<A> {
     /// Keeps tunnels to one gateway after another.
     async fn slot(&self) -> Infallible {
         loop {
-            if let Some(place) = self.places.take(Instant::now()) {
+            if let Some(place) = self.candidates.take(Instant::now()) {
                 let up = AtomicUsize::new(0);
                 join_all((0..TUNNELS).map(|_| self.keep(place, &up))).await;
-                self.places.fail(place, Instant::now());
+                self.candidates.fail(place, Instant::now());
             }
             sleep(FIRST_WAIT).await;
         }
@@ -117,11 +117,14 @@ impl<A: Attester + 'static> Dialler<A> {
             let begun = Instant::now();
             match self.dial(place, up).await {
                 Ok(ended) => {
-                    tracing::info!("the tunnel to {} ended: {ended}", self.places.address(place));
+                    tracing::info!(
+                        "the tunnel to {} ended: {ended}",
+                        self.candidates.address(place)
+                    );
                     failures = 0;
                 }
                 Err(error) => {
-                    tracing::info!("no tunnel to {}: {error}", self.places.address(place));
+                    tracing::info!("no tunnel to {}: {error}", self.candidates.address(place));
                     failures += 1;
                 }
             }
@@ -130,7 +133,7 @@ impl<A: Attester + 'static> Dialler<A> {
                 wait = FIRST_WAIT;
             }
             let given_up = failures >= MAX_FAILURES && up.load(Ordering::Relaxed) == 0;
-            if given_up && self.places.has_free() {
+            if given_up && self.candidates.has_free() {
                 return;
             }
             sleep(spread(wait)).await;
@@ -140,7 +143,7 @@ impl<A: Attester + 'static> Dialler<A> {
 
     /// Opens a tunnel and keeps it to its end; why it ended.
     async fn dial(&self, place: usize, up: &AtomicUsize) -> Result<String, DialError> {
-        let address = self.places.address(place).host_and_port();
+        let address = self.candidates.address(place).host_and_port();
         let failed = |error: &dyn std::error::Error| DialError::Connect(error.to_string());
         let stream = timeout(CONNECT_WITHIN, TcpStream::connect(address))
             .await
@@ -151,7 +154,7 @@ impl<A: Attester + 'static> Dialler<A> {
         let shown = (self.release)();
         let channel = channel::connect(stream, &self.party).await?;
         let (gateway, stream) = channel.into_parts();
-        tracing::info!("a tunnel to {} is open", self.places.address(place));
+        tracing::info!("a tunnel to {} is open", self.candidates.address(place));
         up.fetch_add(1, Ordering::Relaxed);
         let ended = self.tunnel(gateway, stream, shown).await;
         up.fetch_sub(1, Ordering::Relaxed);

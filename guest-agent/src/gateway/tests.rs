@@ -176,17 +176,17 @@ impl Gateway {
 }
 
 /// What a KMS says of a guest, as a test changes it.
-type Said = Arc<Mutex<Option<Arc<str>>>>;
+type Stated = Arc<Mutex<Option<Arc<str>>>>;
 
 /// Proves a guest by the emulator's quotes.
 struct EmulatedProof {
     guest: Emulated,
-    said: Said,
+    stated: Stated,
 }
 
 impl Attester for EmulatedProof {
     async fn prove(&self, binding: &Binding) -> Result<Proof, String> {
-        let release = self.said.lock().unwrap().clone().ok_or("nothing is stated")?;
+        let release = self.stated.lock().unwrap().clone().ok_or("nothing is stated")?;
         let statement =
             TunnelStatement { release: release.to_string(), image: None, collateral: None };
         let proof = self.guest.prove(binding).await?;
@@ -198,7 +198,7 @@ impl Attester for EmulatedProof {
 struct Dialling {
     guest: Emulated,
     key: TlsKey,
-    said: Said,
+    stated: Stated,
     state: watch::Sender<AppState>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -206,30 +206,31 @@ struct Dialling {
 impl Dialling {
     /// Dials these addresses; the app publishes a port.
     fn start(gateway: AppId, addresses: &[SocketAddr], port: NonZeroU16) -> Self {
-        let (guest, key, said) = (guest("app", 0xcc), TlsKey::generate().unwrap(), Said::default());
+        let (guest, key, stated) =
+            (guest("app", 0xcc), TlsKey::generate().unwrap(), Stated::default());
         let (state, app) = watch::channel(AppState::Starting);
         let image = format!("a.example/b@sha256:{}", "0a".repeat(32));
         let text = format!("services: {{web: {{image: \"{image}\", ports: [\"{port}:80\"]}}}}");
         let compose = ComposeFile::read(text.as_bytes(), &Inputs::default()).unwrap();
         let urls: Vec<_> = addresses.iter().map(|it| format!("https://{it}")).collect();
-        let attester = EmulatedProof { guest: guest.clone(), said: Arc::clone(&said) };
-        let told = Arc::clone(&said);
+        let attester = EmulatedProof { guest: guest.clone(), stated: Arc::clone(&stated) };
+        let told = Arc::clone(&stated);
         let dialler = Arc::new(Dialler {
             party: party(key.clone(), attester, TheGateway::new(gateway, rules(), now)),
             release: Box::new(move || told.lock().unwrap().clone()),
             app,
             ports: Ports::of(Some(&compose), &PortPolicy::default()),
-            places: Places::of(super::addresses(&urls), &InstanceId([guest.instance; 20])),
+            candidates: Candidates::of(super::addresses(&urls), &InstanceId([guest.instance; 20])),
             streams: dialler::streams(),
         });
         let task = tokio::spawn(dialler.run());
-        Self { guest, key, said, state, task }
+        Self { guest, key, stated, state, task }
     }
 
     /// The KMS states something of it that holds for so long.
     fn say(&self, holds_secs: u64) {
         let statement = stated(KMS, &self.guest, self.key.spki(), holds_secs);
-        *self.said.lock().unwrap() = Some(KMS.signed(&statement).into());
+        *self.stated.lock().unwrap() = Some(KMS.signed(&statement).into());
     }
 }
 

@@ -52,9 +52,9 @@ pub fn close_and_hide(is_isolated: bool) -> Result<(), LockdownError> {
     limit(Resource::Core, 0)
 }
 
-/// The second half, with everything loaded: no more memory and time than this, no clock, no file, no
-/// process, and the filter of system calls. There is no way back. The limit of time is for a parent that is
-/// itself stopped; otherwise the parent ends the process before.
+/// The second half, with everything loaded: no more memory and time than this, no clock, no file,
+/// no process, and the filter of system calls. There is no way back. The limit of time is for a
+/// parent that is itself stopped; otherwise the parent ends the process before.
 pub fn finish(data_bytes: u64, cpu_secs: u32) -> Result<(), LockdownError> {
     limit(Resource::Data, data_bytes)?;
     limit(Resource::Cpu, cpu_secs.into())?;

@@ -2,9 +2,9 @@
 //! key delegator, `pad-runner`, the program, the agent, the network between guest and delegator, or
 //! the connection of who asked for the run.
 //!
-//! After each of them: every Pad that was given out opens in a run, those that a container holds are
-//! unchanged, and the delegator has counted no use of a quota twice: none or one of the run, and one
-//! if anything left it. No plain text is found outside the sandbox ([`crate::pad_marks`]).
+//! After each of them: every Pad that was given out opens in a run, those that a container holds
+//! are unchanged, and the delegator has counted no use of a quota twice: none or one of the run,
+//! and one if anything left it. No plain text is found outside the sandbox ([`crate::pad_marks`]).
 
 use std::collections::BTreeMap;
 use std::fs;

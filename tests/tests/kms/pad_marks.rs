@@ -72,8 +72,8 @@ pub fn on_the_disk(scene: &Scene, written: &[(u64, Block)], marks: &Marks) -> Ve
     written.iter().filter_map(plain).collect()
 }
 
-/// Files of the host that have a mark: what it has of the guest and of its KMS, and what the parties
-/// handed to each other.
+/// Files of the host that have a mark: what it has of the guest and of its KMS, and what the
+/// parties handed to each other.
 pub fn on_the_host(scene: &Scene, marks: &Marks) -> Vec<PathBuf> {
     let user = &scene.owner.0;
     let mut files = Vec::new();

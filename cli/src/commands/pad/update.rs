@@ -1,5 +1,5 @@
-//! `dstyx pad update` and `dstyx pad agree`: other policies for a Pad, if its owners and its engines
-//! agree.
+//! `dstyx pad update` and `dstyx pad agree`: other policies for a Pad, if its owners and its
+//! engines agree.
 //!
 //! The same data are sealed again, under the same id and another key. Engines decide as they do in
 //! a guest, on this machine: it is for whoever has the Pad's key anyway. The old Pad opens with its

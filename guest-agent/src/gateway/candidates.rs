@@ -14,7 +14,7 @@ const RESTS: Duration = Duration::from_secs(60);
 
 /// Addresses of gateways in the order of this guest.
 #[derive(Debug)]
-pub struct Places {
+pub struct Candidates {
     addresses: Vec<Address>,
     states: Mutex<Vec<State>>,
 }
@@ -25,7 +25,7 @@ struct State {
     failed: Option<Instant>,
 }
 
-impl Places {
+impl Candidates {
     /// Orders addresses for a guest; an address that stands there twice counts once.
     pub fn of(mut addresses: Vec<Address>, instance: &InstanceId) -> Self {
         addresses.sort_by_cached_key(|address| distance(instance, address));
@@ -84,9 +84,12 @@ mod tests {
     }
 
     fn first(instance: u8, addresses: Vec<Address>) -> Vec<String> {
-        let places = Places::of(addresses, &InstanceId([instance; 20]));
+        let candidates = Candidates::of(addresses, &InstanceId([instance; 20]));
         let now = Instant::now();
-        (0..3).filter_map(|_| places.take(now)).map(|it| places.address(it).to_string()).collect()
+        (0..3)
+            .filter_map(|_| candidates.take(now))
+            .map(|it| candidates.address(it).to_string())
+            .collect()
     }
 
     #[test]
@@ -109,21 +112,21 @@ mod tests {
 
     #[test]
     fn a_place_that_fails_rests_while_there_are_others() {
-        let places = Places::of(addresses(3), &InstanceId([1; 20]));
+        let candidates = Candidates::of(addresses(3), &InstanceId([1; 20]));
         let now = Instant::now();
-        assert_eq!((places.take(now), places.take(now)), (Some(0), Some(1)));
-        places.fail(0, now);
-        assert_eq!(places.take(now), Some(2));
-        places.fail(1, now + Duration::from_secs(1));
+        assert_eq!((candidates.take(now), candidates.take(now)), (Some(0), Some(1)));
+        candidates.fail(0, now);
+        assert_eq!(candidates.take(now), Some(2));
+        candidates.fail(1, now + Duration::from_secs(1));
         // All that are free have failed: the one that had longest to come back is first.
-        assert_eq!(places.take(now + Duration::from_secs(2)), Some(0));
-        assert!(places.has_free());
-        assert_eq!(places.take(now + Duration::from_secs(2)), Some(1));
-        assert!(!places.has_free());
-        assert_eq!(places.take(now), None);
+        assert_eq!(candidates.take(now + Duration::from_secs(2)), Some(0));
+        assert!(candidates.has_free());
+        assert_eq!(candidates.take(now + Duration::from_secs(2)), Some(1));
+        assert!(!candidates.has_free());
+        assert_eq!(candidates.take(now), None);
         // What failed long ago is as good as any.
-        places.fail(1, now);
-        places.fail(0, now + Duration::from_secs(1));
-        assert_eq!(places.take(now + Duration::from_secs(100)), Some(0));
+        candidates.fail(1, now);
+        candidates.fail(0, now + Duration::from_secs(1));
+        assert_eq!(candidates.take(now + Duration::from_secs(100)), Some(0));
     }
 }
