@@ -81,7 +81,7 @@ impl Blow {
         };
         let signal =
             if victim == Victim::Agent { "SIGKILL" } else { *dice.one(&["SIGKILL", "SIGABRT"]) };
-        Self { victim, kind, part: dice.below(1000), signal, is_mended_soon: dice.below(2) == 0 }
+        Self { victim, kind, part: dice.below(1000), signal, is_mended_soon: number / 2 % 2 == 1 }
     }
 
     /// When it is struck.
