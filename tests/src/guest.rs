@@ -67,6 +67,8 @@ pub struct Host {
     pub mirrors: Vec<String>,
     /// Addresses of a KMS named to the guest.
     pub kms_urls: Vec<String>,
+    /// Addresses of gateways named to the guest.
+    pub gateway_urls: Vec<String>,
     /// Seed of the instance id.
     pub instance_seed: [u8; protocol::identity::SEED_BYTES],
     /// The id that the host states for the app; by default that of its file.
@@ -179,6 +181,7 @@ impl Default for Host {
             ),
             mirrors: Vec::new(),
             kms_urls: Vec::new(),
+            gateway_urls: Vec::new(),
             instance_seed: INSTANCE_SEED,
             app_id: None,
             ports: Vec::new(),
@@ -247,7 +250,7 @@ impl Host {
             app_id: self.app_id,
             instance_id_seed: hex::encode(self.instance_seed),
             kms_urls: self.kms_urls.clone(),
-            gateway_urls: Vec::new(),
+            gateway_urls: self.gateway_urls.clone(),
             registry_mirrors: self.mirrors.clone(),
             encrypted_env: None,
             claims: LaunchClaims {

@@ -1,0 +1,32 @@
+//! Promises of a gateway that need a booted guest: it dials, and clients reach its app.
+//!
+//! A harness of its own, because a guest is booted. KMS and gateway are processes of the host with
+//! the product's own code, whose quotes are the emulator's, so that one machine is emulated and not
+//! three.
+
+#![allow(clippy::unwrap_used)] // the helpers of a test are tests too
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+#[path = "gateway/dials.rs"]
+mod dials;
+#[path = "gateway/kms.rs"]
+mod kms;
+#[path = "gateway/running.rs"]
+mod running;
+
+fn main() -> ExitCode {
+    if let Some(code) = reproducible_build::sandbox::run_if_child() {
+        return code;
+    }
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = Some(1);
+    let name = "a guest dials the gateway that its KMS names, and a client reaches its app there";
+    let dials = Trial::test(name, || {
+        dials::a_client_reaches_a_booted_guest();
+        Ok(())
+    });
+    libtest_mimic::run(&arguments, vec![dials]).exit_code()
+}
