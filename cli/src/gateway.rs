@@ -125,7 +125,7 @@ fn started(start: Start<'_>, output: &Output) -> Outcome<Vm> {
     let mut kms = Local::serving(start, output)?;
     let id = kms.kms.owner.key_provider_id();
     let app = app(start, id)?;
-    let parts = Parts::of(start.overrides, start.choice, &app, Images::OfGateway)?;
+    let parts = Parts::of(start.overrides, start.choice, &app, Images::Gateway)?;
     let mut kept = Kept::for_any_version(MACHINE, app.settings.hash)?;
     let mut wanted = Wanted::of(&app.settings, Some(&kept.record), parts.os_image_hash)?;
     wanted.gateway = true;

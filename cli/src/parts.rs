@@ -49,11 +49,11 @@ pub struct Overrides<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Images {
     /// Those of an app that is one of the checkout's examples.
-    OfApp,
+    App,
     /// The KMS's.
-    OfKms,
+    Kms,
     /// The gateway's.
-    OfGateway,
+    Gateway,
 }
 
 impl Parts {
@@ -89,9 +89,9 @@ impl Parts {
         };
         let (manifest, os_image_hash) = files::read_manifest(&image)?;
         layouts.extend(match images {
-            Images::OfApp => build::local_images(&builder, app)?,
-            Images::OfKms => build::own_images(&builder, KMS)?,
-            Images::OfGateway => build::own_images(&builder, GATEWAY)?,
+            Images::App => build::local_images(&builder, app)?,
+            Images::Kms => build::own_images(&builder, KMS)?,
+            Images::Gateway => build::own_images(&builder, GATEWAY)?,
         });
         let qemu = build::qemu(&builder, overrides.qemu)?;
         let emulator = (choice == Choice::Emulated).then(build::emulator).transpose()?;

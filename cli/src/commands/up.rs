@@ -66,7 +66,7 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
     let name = machine_name(options, &app.settings)?;
     let directory = make_room(&name, output)?;
     let overrides = Overrides { image: options.image.as_deref(), qemu: options.qemu.as_deref() };
-    let parts = Parts::of(overrides, choice, &app, Images::OfApp)?;
+    let parts = Parts::of(overrides, choice, &app, Images::App)?;
     let start = Start { overrides, choice, accelerator: accelerator(options.accel) };
     let gateways = Gateways::of(options, &app, start, output)?;
     let from = KeySources { flags: &options.keys, start, environment: &environment };

@@ -293,7 +293,7 @@ fn started(start: Start<'_>, place: &Place, directory: &Path, output: &Output) -
     let time_servers = &place.time_servers[..];
     let variables = Variables { cluster, anchor, pccs, etcd, boot_auth, peers, time_servers };
     let app = deploy::app(&checkout, &place.directory, &variables)?;
-    let parts = Parts::of(start.overrides, start.choice, &app, Images::OfKms)?;
+    let parts = Parts::of(start.overrides, start.choice, &app, Images::Kms)?;
     let mut kept = Kept::for_any_version(machine, app.settings.hash)?;
     if let Some(port) = place.channel_port(&kept)? {
         kept.record.ports.insert(CHANNEL_PORT, port);
