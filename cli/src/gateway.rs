@@ -18,6 +18,8 @@ use base64::engine::general_purpose::STANDARD;
 use protocol::digest::{AppId, Sha256Digest};
 use protocol::status::{Phase, Refusal};
 use serde_json::json;
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
 use crate::app::{APP_COMPOSE_FILE, App, Asked};
 use crate::failure::{Failure, Hint as _, Outcome};
@@ -102,13 +104,18 @@ impl LocalGateway {
         Ok(for_guest(&format!("https://{}", address(&self.vm, GUESTS)?)))
     }
 
-    /// The link to an app, and how a client comes to believe its certificate.
-    pub fn told(&self, app: AppId) -> Outcome<String> {
+    /// The link to the first published port of an app in a machine, and how a client comes to
+    /// believe its certificate.
+    pub fn told(&self, app: AppId, machine: &Vm) -> Outcome<String> {
+        let named = match machine.ports.keys().next() {
+            None | Some(80) => String::new(),
+            Some(port) => format!("-{port}"),
+        };
         let port = match address(&self.vm, CLIENTS)?.port() {
             443 => String::new(),
             port => format!(":{port}"),
         };
-        let (link, ca) = (format!("https://{app}.{BASE}{port}/"), self.ca.display());
+        let (link, ca) = (format!("https://{app}{named}.{BASE}{port}/"), self.ca.display());
         Ok(format!(
             "danger: by a local gateway, whose authority is for trials, it is at\n  {link}\n\
              \x20 curl --cacert {ca} {link}\n\
@@ -256,12 +263,12 @@ fn local_ca(address: SocketAddr, vm: &Vm) -> Outcome<Vec<u8>> {
         .disable_verification(true)
         .unversioned_rustls_crypto_provider(Arc::new(provider))
         .build();
-    let agent: ureq::Agent = ureq::Agent::config_builder()
+    let config = ureq::Agent::config_builder()
         .tls_config(tls)
         .timeout_global(Some(ASK_TIMEOUT))
         .proxy(None)
-        .build()
-        .into();
+        .build();
+    let agent = ureq::Agent::with_parts(config, DefaultConnector::new(), Known(address));
     let url = format!("https://gateway.{BASE}:{}/.dstyx/local-ca.pem", address.port());
     let deadline = Instant::now() + SERVES_TIMEOUT;
     loop {
@@ -278,6 +285,23 @@ fn local_ca(address: SocketAddr, vm: &Vm) -> Outcome<Vec<u8>> {
             }
             Err(_) => thread::sleep(PAUSE),
         }
+    }
+}
+
+/// Leads every name to one address: not every machine's resolver knows names below `localhost`.
+#[derive(Debug)]
+struct Known(SocketAddr);
+
+impl Resolver for Known {
+    fn resolve(
+        &self,
+        _: &ureq::http::Uri,
+        _: &ureq::config::Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let mut found = self.empty();
+        found.push(self.0);
+        Ok(found)
     }
 }
 

@@ -102,7 +102,7 @@ pub fn run(options: &Up, output: &Output) -> Outcome<ExitCode> {
     if app_record.refusal == Refusal::None {
         links::wait(&vm, output);
     }
-    let link = gateways.told(app_id)?;
+    let link = gateways.told(app_id, &vm)?;
     finish(&vm, &judged, (app_record, link), output)
 }
 
@@ -135,8 +135,8 @@ impl Gateways {
     }
 
     /// What a person is told of the way through this user's own.
-    fn told(&self, app: AppId) -> Outcome<String> {
-        self.own.as_ref().map_or_else(|| Ok(String::new()), |own| own.told(app))
+    fn told(&self, app: AppId, machine: &Vm) -> Outcome<String> {
+        self.own.as_ref().map_or_else(|| Ok(String::new()), |own| own.told(app, machine))
     }
 }
 
