@@ -11,10 +11,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use pad_format::Contents;
 use pad_format::enrolment::{self, SignedEnrolment};
 use pad_format::run::RunId;
-use pad_format::update::Update;
 use protocol::digest::{Sha256Digest, decode_hex};
 use protocol::pad_calls::{
     self, Output as Left, OutputKind, Party, Program, RunLimits, RunRequest, UpdateRequest,
@@ -23,7 +21,7 @@ use serde_json::{Value, json};
 
 use super::members;
 use super::report::{Report, write_result};
-use super::update::approved;
+use super::update::agreed;
 use crate::args::{PadRun, PadUpdate};
 use crate::clock::now_secs;
 use crate::failure::{Failure, Hint as _, Outcome};
@@ -92,23 +90,9 @@ pub fn run(options: &PadRun, guest: (&str, &str), output: &Output) -> Outcome<Ex
 pub fn update(options: &PadUpdate, url: &str, output: &Output) -> Outcome<ExitCode> {
     new_file::refuse_existing(&options.out)?;
     let members = members(&options.approve)?;
-    let new = options.policy.iter().map(|file| policies::load(file).map(|read| read.policy));
-    let policies = new.collect::<Outcome<Vec<_>>>()?;
-    let old = sealed::claimed(&options.file)?;
+    let (policies, signed) = agreed(&options.file, &options.policy, options.number, &members)?;
     let addresses = addresses(std::slice::from_ref(&options.file))?;
     let party = party(&options.enrolment, &addresses)?;
-    let (_, signed) = read_enrolment(&options.enrolment)?;
-    let contents = Contents {
-        policy_version: options.number,
-        custodian: signed.claimed().custodian.clone(),
-        policies,
-        attributes: Vec::new(),
-    };
-    let update = Update {
-        pad_id: old.claimed().pad_id,
-        policies: contents.policies_digest(),
-        version: options.number,
-    };
     let calls = Calls::at(url);
     let pad = std::slice::from_ref(&options.file);
     let [engines, pad] = put(&calls, [&options.engine, pad], output)?;
@@ -117,8 +101,8 @@ pub fn update(options: &PadUpdate, url: &str, output: &Output) -> Outcome<ExitCo
         run: id.0.to_vec(),
         engines,
         pad: pad[0],
-        policies: contents.policies.iter().map(|policy| policy.to_bytes()).collect(),
-        signed: approved(&update, &members).to_bytes(),
+        policies: policies.iter().map(|policy| policy.to_bytes()).collect(),
+        signed: signed.to_bytes(),
         party,
     };
     let ended = calls.update(&request)?;
@@ -168,16 +152,11 @@ fn taken(plain: &[u8]) -> Outcome<Vec<u8>> {
 
 /// A custodian of the run; its delegator may be where one of its Pads says.
 fn party(file: &Path, addresses: &BTreeMap<Sha256Digest, String>) -> Outcome<Party> {
-    let (enrolment, signed) = read_enrolment(file)?;
+    let enrolment = files::read_bounded(file, enrolment::MAX_BYTES as u64)?;
+    let what = "`dstyx pad enrol-file` writes such files";
+    let signed = SignedEnrolment::parse(&enrolment).hint(file.display(), what)?;
     let address = addresses.get(&signed.claimed().key_provider_id).cloned();
     Ok(Party { enrolment, address })
-}
-
-fn read_enrolment(file: &Path) -> Outcome<(Vec<u8>, SignedEnrolment)> {
-    let bytes = files::read_bounded(file, enrolment::MAX_BYTES as u64)?;
-    let what = "`dstyx pad enrol-file` writes such files";
-    let signed = SignedEnrolment::parse(&bytes).hint(file.display(), what)?;
-    Ok((bytes, signed))
 }
 
 /// Has the guest keep files that its service has not; their digests, list by list.

@@ -83,16 +83,10 @@ pub fn run(options: &PadUpdate, key: &Path, output: &Output) -> Outcome<ExitCode
 /// Signs other policies for a Pad of which nobody here has the key.
 pub fn agree(options: &PadAgree, output: &Output) -> Outcome<ExitCode> {
     let members = members(&options.approve)?;
-    let policies = loaded(&options.policy)?;
-    let pad_id = sealed::claimed(&options.file)?.claimed().pad_id;
-    let custodian = members.first().map(MemberKeys::custodian);
-    let custodian = custodian.ok_or_else(|| Failure::new("nobody agrees", "give --approve"))?;
     let version = options.number;
-    // The digest that is signed is of the policies alone.
-    let contents =
-        Contents { policy_version: version, custodian, policies, attributes: Vec::new() };
-    let update = Update { pad_id, policies: contents.policies_digest(), version };
-    new_file::write_new(&options.out, MODE, &approved(&update, &members).to_bytes())?;
+    let (_, signed) = agreed(&options.file, &options.policy, version, &members)?;
+    let pad_id = signed.claimed().pad_id;
+    new_file::write_new(&options.out, MODE, &signed.to_bytes())?;
     let document = json!({
         "file": options.out, "pad_id": pad_id.to_string(), "policy_version": version,
         "owners": members.len(),
@@ -105,6 +99,24 @@ pub fn agree(options: &PadAgree, output: &Output) -> Outcome<ExitCode> {
         ]) + "whether they are enough, the engines of the policies in force say\n"
     });
     Ok(ExitCode::SUCCESS)
+}
+
+/// The policies of these files, and what owners sign who agree on them for a Pad.
+pub(super) fn agreed(
+    pad: &Path,
+    policies: &[PathBuf],
+    version: u64,
+    members: &[MemberKeys],
+) -> Outcome<(Vec<Policy>, SignedUpdate)> {
+    let policies = loaded(policies)?;
+    let pad_id = sealed::claimed(pad)?.claimed().pad_id;
+    let custodian = members.first().map(MemberKeys::custodian);
+    let custodian = custodian.ok_or_else(|| Failure::new("nobody agrees", "give --approve"))?;
+    // The digest that is signed is of the policies alone.
+    let contents =
+        Contents { policy_version: version, custodian, policies, attributes: Vec::new() };
+    let update = Update { pad_id, policies: contents.policies_digest(), version };
+    Ok((contents.policies, approved(&update, members)))
 }
 
 fn loaded(files: &[PathBuf]) -> Outcome<Vec<Policy>> {
@@ -130,7 +142,7 @@ fn wanted(
 }
 
 /// What owners say who agree, each with the key of one member.
-pub(super) fn approved(update: &Update, members: &[MemberKeys]) -> SignedUpdate {
+fn approved(update: &Update, members: &[MemberKeys]) -> SignedUpdate {
     let approvals = members.iter().map(|member| {
         let owner = member.custodian();
         let message = update.signed_bytes(&owner.id());
