@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,7 +16,6 @@ use attestation::TrustAnchor;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use protocol::digest::{AppId, Sha256Digest};
-use protocol::status::{Phase, Refusal};
 use serde_json::json;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
@@ -33,8 +32,7 @@ use crate::output::{Output, note};
 use crate::parts::{Images, Parts};
 use crate::platform::Choice;
 use crate::vm::Vm;
-use crate::watch::{self, Watch};
-use crate::{build, files, paths, private};
+use crate::{build, files, paths, private, watch};
 
 /// Name of the machine.
 const MACHINE: &str = "local-gateway";
@@ -50,8 +48,6 @@ const GUESTS: u16 = protocol::gateway::TUNNEL_PORT;
 const SHAPE: (u32, u64) = (1, 1024);
 /// Its certificates, the evidence of their keys, and its image.
 const DISK_GIB: u64 = 2;
-/// How long its boot and its container's start may take.
-const BOOT_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long it may take from then on until it has a certificate.
 const SERVES_TIMEOUT: Duration = Duration::from_secs(120);
 /// Between two questions whether it has.
@@ -162,23 +158,8 @@ fn started(start: Start<'_>, output: &Output) -> Outcome<Vm> {
     output.step(&format!("starting this user's gateway, the machine {MACHINE}"));
     let vm = launch.start(MACHINE, &directory)?;
     kept.remember_ports(&vm)?;
-    wait(&vm, &directory, output)?;
+    watch::until_app_runs(&vm, &directory, output)?;
     Ok(vm)
-}
-
-/// Follows the boot until the container runs.
-fn wait(vm: &Vm, directory: &Path, output: &Output) -> Outcome<()> {
-    let mut watch = Watch::new(directory.join("status.img"), vm.qemu);
-    let record = watch.until(&[Phase::AppRunning, Phase::AppFailed], BOOT_TIMEOUT, |record| {
-        output.step(&format!("{}: {}", vm.name, watch::sentence(record)));
-    })?;
-    match record.refusal {
-        Refusal::None => Ok(()),
-        _ => Err(Failure::new(
-            format!("{} does not run: {}", vm.name, watch::reason(&record)),
-            format!("see `dstyx logs {} --console`", vm.name),
-        )),
-    }
 }
 
 /// Makes the app directory anew, and its measured file, which pins this user's KMS.

@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 use protocol::status::{self, Phase, Record, Refusal};
 
 use crate::failure::{Failure, Hint as _, Outcome};
-use crate::vm::Process;
+use crate::output::Output;
+use crate::vm::{Process, Vm};
 
 /// How often the status disk is read.
 const POLL: Duration = Duration::from_millis(20);
+/// How long the boot of a machine that others wait for, and its container's start, may take.
+const RUNS_WITHIN: Duration = Duration::from_secs(300);
 
 /// Follows one guest.
 #[derive(Debug)]
@@ -73,6 +76,21 @@ impl Watch {
             .hint(self.disk.display(), "the machine's directory was removed; start it again")?;
         status::decode(&bytes)
             .hint(self.disk.display(), "the guest wrote what no dstyx image writes")
+    }
+}
+
+/// Follows the boot of a machine in its directory until its container runs.
+pub fn until_app_runs(vm: &Vm, directory: &Path, output: &Output) -> Outcome<()> {
+    let mut watch = Watch::new(directory.join("status.img"), vm.qemu);
+    let record = watch.until(&[Phase::AppRunning, Phase::AppFailed], RUNS_WITHIN, |record| {
+        output.step(&format!("{}: {}", vm.name, sentence(record)));
+    })?;
+    match record.refusal {
+        Refusal::None => Ok(()),
+        _ => Err(Failure::new(
+            format!("{} does not run: {}", vm.name, reason(&record)),
+            format!("see `dstyx logs {} --console`", vm.name),
+        )),
     }
 }
 

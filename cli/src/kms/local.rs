@@ -18,7 +18,6 @@ use protocol::image;
 use protocol::kms::{
     Address, CHANNEL_PORT, Cluster, EtcdEndpoints, KmsImage, TimeServer, WebhookAddress,
 };
-use protocol::status::{Phase, Refusal};
 use vmm_configs::spec::Accelerator;
 
 use super::channel::Target;
@@ -36,8 +35,7 @@ use crate::owner::Owner;
 use crate::parts::{Images, Overrides, Parts};
 use crate::platform::Choice;
 use crate::vm::Vm;
-use crate::watch::{self, Watch};
-use crate::{files, paths, private};
+use crate::{files, paths, private, watch};
 
 /// Name of the machine.
 pub const MACHINE: &str = "kms";
@@ -45,8 +43,6 @@ pub const MACHINE: &str = "kms";
 const SHAPE: (u32, u64) = (1, 1024);
 /// Its ledger grows by some hundred bytes an answer.
 const DISK_GIB: u64 = 2;
-/// How long its boot and its container's start may take.
-const BOOT_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long it may take from then on until it opens a channel.
 const CHANNEL_TIMEOUT: Duration = Duration::from_secs(120);
 /// Ports that are tried for the emulator's collateral: beside those of the KMS, below those that
@@ -327,23 +323,8 @@ fn started(start: Start<'_>, place: &Place, directory: &Path, output: &Output) -
     ));
     let vm = launch.start(machine, directory)?;
     kept.remember_ports(&vm)?;
-    wait(&vm, directory, output)?;
+    watch::until_app_runs(&vm, directory, output)?;
     Ok(vm)
-}
-
-/// Follows the boot until the container runs.
-fn wait(vm: &Vm, directory: &Path, output: &Output) -> Outcome<()> {
-    let mut watch = Watch::new(directory.join("status.img"), vm.qemu);
-    let record = watch.until(&[Phase::AppRunning, Phase::AppFailed], BOOT_TIMEOUT, |record| {
-        output.step(&format!("{}: {}", vm.name, watch::sentence(record)));
-    })?;
-    match record.refusal {
-        Refusal::None => Ok(()),
-        _ => Err(Failure::new(
-            format!("{} does not run: {}", vm.name, watch::reason(&record)),
-            format!("see `dstyx logs {} --console`", vm.name),
-        )),
-    }
 }
 
 fn channel_address(vm: &Vm) -> Outcome<String> {
