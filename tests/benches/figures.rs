@@ -35,6 +35,8 @@ mod disks;
 mod healthy;
 #[path = "figures/keys.rs"]
 mod keys;
+#[path = "../support/loopback_kms.rs"]
+mod loopback_kms;
 #[path = "figures/opening.rs"]
 mod opening;
 #[path = "figures/predictions.rs"]

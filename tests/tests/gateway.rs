@@ -14,6 +14,8 @@ use libtest_mimic::{Arguments, Trial};
 mod dials;
 #[path = "gateway/kms.rs"]
 mod kms;
+#[path = "../support/loopback_kms.rs"]
+mod loopback_kms;
 #[path = "gateway/running.rs"]
 mod running;
 

@@ -26,7 +26,7 @@ use tests::lab;
 use tokio::runtime::{Builder, Runtime};
 
 use super::keys::{self, on_core};
-use super::{machine, median, row, timed};
+use super::{loopback_kms, machine, median, row, timed};
 
 /// The argument that makes the program a key delegator.
 pub const ROLE: &str = "delegator";
@@ -279,7 +279,7 @@ pub fn serve() -> ExitCode {
     on_core(DELEGATOR_CORE, || {
         let runtime: Runtime = keys::runtime();
         let directory = tempfile::tempdir().unwrap();
-        let running = runtime.block_on(keys::start(directory.path()));
+        let running = runtime.block_on(loopback_kms::start(directory.path()));
         runtime.block_on(prepare(&running));
         println!("{} {}", running.address, hex::encode(running.place.config.cluster.id().0));
         let _ = std::io::stdin().read_to_end(&mut Vec::new()); // its end is all that counts

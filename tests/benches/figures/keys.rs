@@ -9,8 +9,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use attestation::TrustAnchor;
-use kms::fixtures::{Running, Setup, ask};
+use kms::fixtures::{Running, ask};
 use kms_rules::Root;
 use kms_rules::derivation::{EpochRoot, app_key_signed};
 use kms_rules::policy::Instances;
@@ -24,7 +23,7 @@ use tokio::runtime::Runtime;
 
 use bare::Bare;
 
-use super::{median, milliseconds, row};
+use super::{loopback_kms, median, milliseconds, row};
 
 #[path = "keys/bare.rs"]
 mod bare;
@@ -56,7 +55,7 @@ impl Stage {
     /// One that stores in this directory.
     async fn in_directory(parent: &Path) -> Self {
         let directory = tempfile::tempdir_in(parent).unwrap();
-        let running = start(directory.path()).await;
+        let running = loopback_kms::start(directory.path()).await;
         let app = Emulated::new("app", false);
         let os_image_hash = emulated::os_image_hash();
         let pair = KmsImage { os_image_hash, compose_hash: app.compose_hash() };
@@ -108,22 +107,6 @@ impl Stage {
         let keys: AppKeyResponse = ask(&mut caller, "GetAppKey", &request).await.unwrap();
         assert_eq!(keys.disk_crypt_key.len(), 64);
     }
-}
-
-/// A KMS without a root in this empty directory.
-pub async fn start(directory: &Path) -> Running {
-    let guest = Emulated::new("kms", true);
-    let anchor = TrustAnchor::DangerEmulated(emulated::root());
-    let setup = Setup {
-        image: emulated::image().clone(),
-        file: guest.file.clone(),
-        quotes: Box::new(move |report_data| guest.evidence(report_data)),
-        anchor: anchor.clone(),
-        trusted: anchor,
-        pccs: emulated::pccs(None),
-        directory: directory.to_owned(),
-    };
-    Running::start(setup).await
 }
 
 /// One channel, and as many as one core can open.

@@ -18,7 +18,7 @@ use protocol::status::{Phase, Refusal};
 use tests::guest::{DataDisk, Host};
 use tests::lab;
 
-use super::{image, keys, median, row, seconds};
+use super::{image, keys, loopback_kms, median, row, seconds};
 
 /// Boots of each kind, interleaved.
 const BOOTS: usize = 5;
@@ -57,7 +57,7 @@ pub fn openings() {
 
 /// A KMS that serves, and the measured file that it gives keys to in this image.
 async fn kms(directory: &Path, image: &Path) -> (Running, Vec<u8>) {
-    let running = keys::start(directory).await;
+    let running = loopback_kms::start(directory).await;
     let (files, Host { compose, .. }) = (AppFiles::new(), Host::default());
     let key_provider = KeyProvider::Kms { id: running.place.config.cluster.id() };
     let app = NewApp { key_provider, ..NewApp::of("bench", &compose, &files) }.generate().unwrap();

@@ -17,8 +17,8 @@ use tests::mirror::Mirror;
 use tokio::runtime::Runtime;
 use tokio::time::sleep;
 
-use crate::kms;
 use crate::running::Gateway;
+use crate::{kms, loopback_kms};
 
 /// Where the guest finds its host.
 const HOST_IN_GUEST: &str = "10.0.2.2";
@@ -29,7 +29,7 @@ const HELLO: (u16, &str) = (8080, "hello-1");
 pub fn a_client_reaches_a_booted_guest() {
     let (image, mirror) = (lab::image(Flavour::Dev), Mirror::honest());
     let (runtime, directory) = (Runtime::new().unwrap(), tempfile::tempdir().unwrap());
-    let running = runtime.block_on(kms::start(directory.path()));
+    let running = runtime.block_on(loopback_kms::start(directory.path()));
     let key_provider = KeyProvider::Kms { id: kms::id(&running) };
     let file = |name: &str, compose: &str| {
         let files = AppFiles::new();

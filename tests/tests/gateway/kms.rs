@@ -3,8 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use attestation::TrustAnchor;
-use kms::fixtures::{Running, Setup, ask};
+use kms::fixtures::{Running, ask};
 use protocol::digest::{AppId, ComposeHash, Sha256Digest};
 use protocol::kms::{
     AnchorRequest, AnchorResponse, AppKeyResponse, GetAppKeyRequest, KmsImage, OpenDiskRequest,
@@ -13,22 +12,6 @@ use protocol::kms::{
 use protocol::prpc::Empty;
 use tests::emulated::{self, Emulated};
 use tests::lab;
-
-/// A KMS without a policy in this empty directory.
-pub async fn start(directory: &Path) -> Running {
-    let guest = Emulated::new("kms", true);
-    let anchor = TrustAnchor::DangerEmulated(emulated::root());
-    let setup = Setup {
-        image: emulated::image().clone(),
-        file: guest.file.clone(),
-        quotes: Box::new(move |report_data| guest.evidence(report_data)),
-        anchor: anchor.clone(),
-        trusted: anchor,
-        pccs: emulated::pccs(None),
-        directory: directory.to_owned(),
-    };
-    Running::start(setup).await
-}
 
 /// Who it is.
 pub fn id(running: &Running) -> Sha256Digest {
