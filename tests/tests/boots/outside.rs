@@ -45,8 +45,9 @@ pub fn an_image_that_was_built_here_runs() {
     let (image, qemu) = (lab::image(Flavour::Dev), qemu(directory.path()));
     let (image, qemu) = (image.display().to_string(), qemu.display().to_string());
     let _running = Running(&user);
-    let arguments = ["up", ".", "--image", &image, "--qemu", &qemu, "--emulate", "--name", NAME];
-    let up = user.dstyx_in(&app, arguments);
+    let machine = ["--name", NAME, "--disk-gib", "1"];
+    let arguments = ["up", ".", "--image", &image, "--qemu", &qemu, "--emulate"];
+    let up = user.dstyx_in(&app, arguments.into_iter().chain(machine));
     assert_eq!(up.code, 0, "{up:#?}");
     assert_eq!((up.text("/verdict"), up.text("/app")), ("pass", "running"));
     let (host, _) = up.text("/urls/0").strip_prefix("http://").unwrap().split_once('/').unwrap();

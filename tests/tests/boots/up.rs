@@ -17,6 +17,9 @@ const NAME: &str = "promise-up";
 const OTHER_MACHINE: &str = "promise-other-machine";
 /// The machine of a whole app.
 const WHOLE: &str = "promise-whole";
+/// What the data disk of a test's machine may grow to: enough for the example, on a host that has
+/// little room left.
+const DISK_GIB: &str = "1";
 /// From command to verdict with everything cached, on a machine with nothing else to do; printed,
 /// not required.
 const AIM: Duration = Duration::from_secs(60);
@@ -36,7 +39,8 @@ pub fn boots_verifies_and_answers() {
     image::apps::EXAMPLES[0].build(lab::builder(), lab::checkout()).unwrap();
     let started = Instant::now();
     let running = Running(&user, NAME);
-    let up = user.dstyx(["up", "examples/hello", "--emulate", "--name", NAME]);
+    let up =
+        user.dstyx(["up", "examples/hello", "--emulate", "--name", NAME, "--disk-gib", DISK_GIB]);
     println!("up took {:.1} s (aim {} s)", started.elapsed().as_secs_f64(), AIM.as_secs());
     assert_eq!(up.code, 0, "{up:#?}");
     assert_eq!(
@@ -74,6 +78,8 @@ pub fn ends_where_the_guest_is_not_verified() {
         "2",
         "--name",
         OTHER_MACHINE,
+        "--disk-gib",
+        DISK_GIB,
         "--qemu",
         &qemu,
     ]);
@@ -238,6 +244,8 @@ pub fn runs_a_whole_app() {
     let directory = directory.path().display().to_string();
     let fixed = ["up", &directory, "--emulate", "--name", WHOLE, "--memory", "3072"];
     let up = user.dstyx(fixed.into_iter().chain([
+        "--disk-gib",
+        "4",
         "--danger-privileged",
         "--no-kms",
         "--no-owner",

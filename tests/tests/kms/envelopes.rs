@@ -81,7 +81,8 @@ impl Recipient {
         fs::write(&file, &envelope.hex).unwrap();
         let [file, qemu] = [file.as_path(), qemu].map(|path| path.display().to_string());
         let mut arguments = vec!["up", &directory, "--emulate", "--name", NAME];
-        arguments.extend(["--vcpus", "1", "--memory", "1024", "--qemu", &qemu]);
+        arguments.extend(["--vcpus", "1", "--memory", "1024", "--disk-gib", "1"]);
+        arguments.extend(["--qemu", &qemu]);
         let mirror = registry.url();
         arguments.extend(["--encrypted-env", &file, "--registry-mirror", &mirror]);
         let up = owner.0.dstyx(arguments);
