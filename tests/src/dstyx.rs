@@ -130,9 +130,14 @@ impl User {
         }
     }
 
+    /// A file of this user's data.
+    pub fn data(&self, name: &str) -> std::path::PathBuf {
+        self.data.path().join("dstyx").join(name)
+    }
+
     /// Directory of what is kept of a machine that has ended.
     pub fn kept(&self, name: &str) -> std::path::PathBuf {
-        self.data.path().join("dstyx/disks").join(name)
+        self.data("disks").join(name)
     }
 
     /// The record of what is kept of a machine.

@@ -53,7 +53,14 @@ const GROUP: &[u8] =
 const REDIS: layer::Owner = (102, 102);
 
 /// The program of the image that stands in the place of others.
-const DIARY: &str = include_str!("images/diary");
+const DIARY: Part = Part::Script("diary", include_str!("images/diary"));
+/// The program that answers in the ways that strangers speak to an app.
+const SPEAKER: Part = Part::Script("speaker", include_str!("images/speaker.py"));
+
+/// What that program needs.
+const SPEAKER_PACKAGES: &str = "image-speaker";
+/// The byte code of most images' Python.
+const PYTHON_BYTE_CODE: Part = Part::PythonByteCode("image-python");
 
 /// The images of tests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +82,8 @@ pub enum Image {
     /// Stands in the place of an application that the tests do not have, with the clients of redis
     /// and PostgreSQL.
     Diary,
+    /// Answers HTTP, WebSocket and gRPC, in the clear and by TLS; gzip.
+    Speaker,
     /// In the place of composespec/conformance-tests-server; for two platforms; not packed.
     ConformanceServer,
     /// In the place of composespec/conformance-tests-client.
@@ -93,6 +102,7 @@ impl Image {
             Self::PythonSdk => "dstyx-tests/python-sdk",
             Self::NodeSdk => "dstyx-tests/node-sdk",
             Self::Diary => "dstyx-tests/diary",
+            Self::Speaker => "dstyx-tests/speaker",
             Self::ConformanceServer => "composespec/conformance-tests-server",
             Self::ConformanceClient => "composespec/conformance-tests-client",
         }
@@ -174,15 +184,12 @@ impl Image {
                 }),
             ),
             Self::Python => Definition::new(
-                [packages("image-python", Packing::Gzip), vec![Part::PythonByteCode]].concat(),
+                [packages("image-python", Packing::Gzip), vec![PYTHON_BYTE_CODE]].concat(),
                 json!({ "Env": python, "Cmd": ["python3"] }),
             ),
             Self::PythonSdk => Definition::new(
-                [
-                    packages("image-python", Packing::Gzip),
-                    vec![Part::PythonByteCode, Part::PythonSdk],
-                ]
-                .concat(),
+                [packages("image-python", Packing::Gzip), vec![PYTHON_BYTE_CODE, Part::PythonSdk]]
+                    .concat(),
                 json!({ "Env": python, "Cmd": ["python3"] }),
             ),
             Self::NodeSdk => Definition::new(
@@ -190,9 +197,16 @@ impl Image {
                 json!({ "Env": [format!("PATH={path}")], "Cmd": ["node"] }),
             ),
             Self::Diary => Definition::new(
-                [packages("image-python", Packing::Gzip), vec![Part::PythonByteCode, Part::Diary]]
-                    .concat(),
+                [packages("image-python", Packing::Gzip), vec![PYTHON_BYTE_CODE, DIARY]].concat(),
                 json!({ "Env": python, "Entrypoint": ["diary"] }),
+            ),
+            Self::Speaker => Definition::new(
+                [
+                    packages(SPEAKER_PACKAGES, Packing::Gzip),
+                    vec![Part::PythonByteCode(SPEAKER_PACKAGES), SPEAKER],
+                ]
+                .concat(),
+                json!({ "Env": python, "Entrypoint": ["python3", "/usr/local/bin/speaker"] }),
             ),
             Self::ConformanceServer => Definition {
                 parts: vec![Part::StandIn],
@@ -242,8 +256,10 @@ enum Part {
     Data(&'static str, layer::Owner),
     /// An empty cluster and the start of the database.
     Postgres,
-    Diary,
-    PythonByteCode,
+    /// A program by its name, and its text.
+    Script(&'static str, &'static str),
+    /// That of the Python in a group of tests.lock.
+    PythonByteCode(&'static str),
     PythonSdk,
     NodeSdk,
     StandIn,
@@ -261,8 +277,8 @@ impl Part {
             Self::Applets => json!(["applets", stand_in::APPLETS]),
             Self::Data(path, owner) => json!(["data", path, owner]),
             Self::Postgres => postgres::fact(),
-            Self::Diary => json!(["diary", DIARY]),
-            Self::PythonByteCode => json!(["byte code", lab::group_digest("image-python")]),
+            Self::Script(name, text) => json!([name, text]),
+            Self::PythonByteCode(group) => json!(["byte code", lab::group_digest(group)]),
             Self::PythonSdk => json!(["python modules", pins("requirements.txt")]),
             Self::NodeSdk => json!(["javascript modules", pins("package-lock.json")]),
             Self::StandIn => json!(["stand-in", stand_in::SOURCE]),
@@ -286,14 +302,14 @@ impl Part {
                 vec![Layer::new(Packing::Plain).directory(path, 0o755, owner)]
             }
             Self::Postgres => postgres::layers(work),
-            Self::Diary => {
+            Self::Script(name, text) => {
                 vec![Layer::new(Packing::Plain).directory("usr/local/bin", 0o755, ROOT).file(
-                    "usr/local/bin/diary",
+                    &format!("usr/local/bin/{name}"),
                     0o755,
-                    DIARY.as_bytes(),
+                    text.as_bytes(),
                 )]
             }
-            Self::PythonByteCode => vec![python_byte_code(work)],
+            Self::PythonByteCode(group) => vec![python_byte_code(group, work)],
             Self::PythonSdk => python_sdk(work),
             Self::NodeSdk => {
                 clients::javascript_modules(work);
@@ -326,8 +342,8 @@ fn users() -> Layer {
         .directory("var/tmp", 0o1777, ROOT)
 }
 
-fn python_byte_code(work: &Path) -> Layer {
-    let python = lab::tools("image-python");
+fn python_byte_code(group: &str, work: &Path) -> Layer {
+    let python = lab::tools(group);
     let code = work.join("byte-code");
     for at in ["/usr/lib/python3.13", "/usr/lib/python3/dist-packages"] {
         clients::byte_code(&python, &python.join(&at[1..]), at, &code);

@@ -32,7 +32,7 @@ pub const SECRET: [u8; 32] = [0x5a; 32];
 pub struct Knot {
     address: SocketAddr,
     process: Child,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Knot {
@@ -41,12 +41,7 @@ impl Knot {
     pub fn start(zones: &[(&str, &str)]) -> Self {
         // The socket of commands has a short path.
         let directory = tempfile::tempdir_in("/tmp").unwrap();
-        for (zone, records) in zones {
-            let soa =
-                format!("@ 60 SOA ns.{zone}. owner.{zone}. 1 60 60 60 1\n@ 60 NS ns.{zone}.\n");
-            let text = format!("$ORIGIN {zone}.\n{soa}ns 60 A 127.0.0.1\n{records}\n");
-            fs::write(directory.path().join(zone), text).unwrap();
-        }
+        zones.iter().for_each(|(zone, records)| write(directory.path(), zone, records));
         let started = Instant::now();
         loop {
             let address = free_port();
@@ -55,12 +50,31 @@ impl Knot {
             while process.try_wait().unwrap().is_none() {
                 assert!(started.elapsed() < TIMEOUT, "knot does not serve");
                 if TcpStream::connect(address).is_ok() {
-                    return Self { address, process, _directory: directory };
+                    return Self { address, process, directory };
                 }
                 thread::sleep(POLL);
             }
             // Another program may have taken the port meanwhile.
         }
+    }
+
+    /// Gives a zone these records in place of those that it had: the server starts anew at its
+    /// address.
+    pub fn set(&mut self, zone: &str, records: &str) {
+        self.end();
+        write(self.directory.path(), zone, records);
+        let started = Instant::now();
+        self.process = process(self.directory.path());
+        while TcpStream::connect(self.address).is_err() {
+            assert!(started.elapsed() < TIMEOUT, "knot does not serve");
+            thread::sleep(POLL);
+        }
+    }
+
+    fn end(&mut self) {
+        // Already gone is as good as killed.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 
     /// Where it answers, over UDP and TCP.
@@ -83,10 +97,14 @@ pub fn ask(server: SocketAddr, question: &[u8]) -> Vec<u8> {
 
 impl Drop for Knot {
     fn drop(&mut self) {
-        // Already gone is as good as killed.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        self.end();
     }
+}
+
+fn write(directory: &Path, zone: &str, records: &str) {
+    let soa = format!("@ 60 SOA ns.{zone}. owner.{zone}. 1 60 60 60 1\n@ 60 NS ns.{zone}.\n");
+    let text = format!("$ORIGIN {zone}.\n{soa}ns 60 A 127.0.0.1\n{records}\n");
+    fs::write(directory.join(zone), text).unwrap();
 }
 
 fn configure(directory: &Path, address: SocketAddr, zones: &[(&str, &str)]) {

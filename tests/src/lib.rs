@@ -6,8 +6,10 @@
 
 pub mod any_certificate;
 pub mod app;
+pub mod browser;
 pub mod btrfs;
 pub mod chrony;
+pub mod clients;
 pub mod dice;
 pub mod dstyx;
 pub mod emulated;

@@ -1,8 +1,8 @@
 //! Promises of a gateway that need a booted guest: it dials, and clients reach its app.
 //!
-//! A harness of its own, because a guest is booted. KMS and gateway are processes of the host with
-//! the product's own code, whose quotes are the emulator's, so that one machine is emulated and not
-//! three.
+//! A harness of its own, because guests are booted. In the first promise KMS and gateway are
+//! processes of the host with the product's own code, whose quotes are the emulator's; in the
+//! second one everything is booted.
 
 #![allow(clippy::unwrap_used)] // the helpers of a test are tests too
 
@@ -16,8 +16,14 @@ mod dials;
 mod kms;
 #[path = "../support/loopback_kms.rs"]
 mod loopback_kms;
+#[path = "gateway/machines.rs"]
+mod machines;
+#[path = "kms/policy.rs"]
+mod policy;
 #[path = "gateway/running.rs"]
 mod running;
+#[path = "gateway/strangers.rs"]
+mod strangers;
 
 fn main() -> ExitCode {
     if let Some(code) = reproducible_build::sandbox::run_if_child() {
@@ -30,5 +36,11 @@ fn main() -> ExitCode {
         dials::a_client_reaches_a_booted_guest();
         Ok(())
     });
-    libtest_mimic::run(&arguments, vec![dials]).exit_code()
+    let name = "strangers reach an app in two guests through two gateways, of which one and a guest \
+                are killed";
+    let reach = Trial::test(name, || {
+        strangers::reach_apps_through_two_gateways();
+        Ok(())
+    });
+    libtest_mimic::run(&arguments, vec![dials, reach]).exit_code()
 }
