@@ -10,10 +10,11 @@ pub fn root() -> PathBuf {
     Path::new(&manifest).parent().expect("xtask lies in the root").to_path_buf()
 }
 
-/// The cargo that runs this program.
+/// The cargo that runs this program. A fresh clone compiles each of the project's crates once, so
+/// nothing is kept for compiling it again in parts: that was 4.6 of 12 GB of what it builds.
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(arguments).current_dir(root());
+    command.args(arguments).current_dir(root()).env("CARGO_INCREMENTAL", "0");
     command
 }
 
