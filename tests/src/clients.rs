@@ -1,9 +1,10 @@
 //! Other people's clients, as strangers use them to reach an app through a gateway: curl, OpenSSL's
 //! `s_client`, and Python's clients of WebSocket and gRPC.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use crate::lab;
 
@@ -23,6 +24,13 @@ pub struct Target<'a> {
     pub name: &'a str,
     /// The certificate of the authority, a file of PEM.
     pub authority: &'a Path,
+}
+
+/// A connection over WebSocket that stays open until this is dropped.
+#[derive(Debug)]
+pub struct Held {
+    process: Child,
+    answers: BufReader<ChildStdout>,
 }
 
 /// What a client printed, or what it said of its failure.
@@ -63,13 +71,45 @@ impl Target<'_> {
         self.speak("grpc")
     }
 
+    /// The same client with a connection that stays open.
+    pub fn held(&self) -> Held {
+        let mut python = self.python("held");
+        let mut process = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let answers = BufReader::new(process.stdout.take().unwrap());
+        Held { process, answers }
+    }
+
     fn speak(&self, kind: &str) -> Said {
+        said(&mut self.python(kind))
+    }
+
+    fn python(&self, kind: &str) -> Command {
         let root = lab::tools(PYTHON_GROUP);
         let mut python = lab::tool(&root, "usr/bin/python3.13");
         python.env("PYTHONHOME", root.join("usr")).env("PYTHONDONTWRITEBYTECODE", "1");
         python.env("PYTHONPATH", root.join("usr/lib/python3/dist-packages"));
         python.args(["-c", SPEAK, kind, &self.address.port().to_string(), self.name]);
-        said(python.arg(self.authority))
+        python.arg(self.authority);
+        python
+    }
+}
+
+impl Held {
+    /// Sends a line; what comes back of it, nothing where the connection has ended.
+    pub fn echo(&mut self, line: &str) -> String {
+        // A client that has ended reads nothing.
+        let _ = writeln!(self.process.stdin.as_mut().unwrap(), "{line}");
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).unwrap();
+        answer.trim_end().to_owned()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Already gone is as good as killed.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

@@ -1,5 +1,5 @@
-"""Speaks WebSocket or gRPC to one address under a name: `speak.py websocket|grpc PORT NAME CA-FILE`.
-Prints what came back."""
+"""Speaks WebSocket or gRPC to one address under a name: `speak.py websocket|held|grpc PORT NAME CA-FILE`.
+Prints what came back; `held` sends each line that it is given, over one connection."""
 
 import socket
 import ssl
@@ -8,15 +8,27 @@ import sys
 kind, port, name, authority = sys.argv[1:]
 
 
-def websocket():
+def connected():
     from websockets.sync.client import connect
 
     context = ssl.create_default_context(cafile=authority)
     reached = socket.create_connection(("127.0.0.1", int(port)))
-    with connect(f"wss://{name}/", sock=reached, ssl=context, server_hostname=name, proxy=None) as connection:
+    # The other side starts under emulation.
+    return connect(f"wss://{name}/", sock=reached, ssl=context, server_hostname=name, proxy=None, open_timeout=60)
+
+
+def held():
+    with connected() as connection:
+        for line in sys.stdin:
+            connection.send(line)
+            print(connection.recv(timeout=60), end="", flush=True)
+
+
+def websocket():
+    with connected() as connection:
         for message in ("one", b"two" * 40000):
             connection.send(message)
-            assert connection.recv(timeout=20) == message
+            assert connection.recv(timeout=60) == message
         print("echoed over WebSocket")
 
 
@@ -28,10 +40,10 @@ def grpc_calls():
     options = [("grpc.ssl_target_name_override", name), ("grpc.default_authority", name), ("grpc.enable_http_proxy", 0)]
     with grpc.secure_channel(f"ipv4:127.0.0.1:{port}", credentials, options) as channel:
         echo = channel.unary_unary("/speaker.Speaker/Echo")
-        assert echo(b"one" * 20000, timeout=20) == b"one" * 20000
+        assert echo(b"one" * 20000, timeout=60) == b"one" * 20000
         echoes = channel.stream_stream("/speaker.Speaker/Echoes")
-        assert list(echoes(iter([b"a", b"b", b"c"]), timeout=20)) == [b"a", b"b", b"c"]
+        assert list(echoes(iter([b"a", b"b", b"c"]), timeout=60)) == [b"a", b"b", b"c"]
         print("echoed over gRPC")
 
 
-{"websocket": websocket, "grpc": grpc_calls}[kind]()
+{"websocket": websocket, "held": held, "grpc": grpc_calls}[kind]()

@@ -98,15 +98,18 @@ impl Machines {
         gateway
     }
 
-    /// Boots an instance of the app, which is told of these gateways; the app's id.
-    pub fn instance(&mut self, name: &str, gateways: &[&Gateway]) -> String {
+    /// Boots an instance of the app, which is told of these gateways; the ids of app and instance.
+    pub fn instance(&mut self, name: &str, gateways: &[&Gateway]) -> [String; 2] {
         let mirror = self.registry.url();
         let urls: Vec<String> =
             gateways.iter().map(|gateway| format!("https://{}", gateway.guests)).collect();
         let mut more = vec!["--memory", "1536", "--gateway-enabled", "--registry-mirror", &mirror];
         more.extend(urls.iter().flat_map(|url| ["--gateway", url]));
         self.up("speaker", name, &more);
-        self.user.record(name)["app_id"].as_str().unwrap().to_owned()
+        let shape = ["--vcpus", "1", "--memory", "1536"];
+        let verdict = self.user.dstyx(["verify", "--vm", name].into_iter().chain(shape));
+        verdict.passes();
+        ["/facts/app_id", "/facts/instance_id"].map(|id| verdict.text(id).to_owned())
     }
 
     /// Ends a machine as a crash of its host does.

@@ -32,17 +32,28 @@ pub fn reach_apps_through_two_gateways() {
     let first = step("first gateway", || machines.gateway("gateway-1"));
     let second = step("second gateway", || machines.gateway("gateway-2"));
     let gateways = [&first, &second];
-    let app = step("first instance", || machines.instance("speaker-1", &gateways));
-    let other = step("second instance", || machines.instance("speaker-2", &gateways));
+    let [app, one] = step("first instance", || machines.instance("speaker-1", &gateways));
+    let [other, two] = step("second instance", || machines.instance("speaker-2", &gateways));
     assert_eq!(app, other, "both are instances of one app");
     names.set(ZONE, &format!("_dstack-app-address.shop 60 TXT \"{app}:8443\""));
     let own = machines.app_certificate();
+    step("both instances have started", || {
+        let pairs = gateways.iter().flat_map(|gateway| [(gateway, &one), (gateway, &two)]);
+        // Its last server; the others are there before it.
+        pairs.for_each(|(gateway, id)| {
+            until_served(&gateway.target(&format!("{id}-50051g.{BASE}")))
+        });
+    });
     for gateway in gateways {
         step(gateway.name, || is_served_in_all_ways(gateway, &app, &own));
     }
+    let name = format!("{app}-8081.{BASE}");
+    let mut held = first.target(&name).held();
+    assert_eq!(held.echo("before"), "before");
     step("a gateway is killed", || {
         machines.kill(second.name);
         is_served_at_once(&[&second, &first], &app);
+        assert_eq!(held.echo("after"), "after", "what the other gateway holds goes on");
     });
     step("an instance is killed", || {
         machines.kill("speaker-1");
@@ -55,7 +66,6 @@ fn is_served_in_all_ways(gateway: &Gateway, app: &str, own: &Path) {
     let name = |port: &str| format!("{app}-{port}.{BASE}");
     let page = name("8080");
     let at = gateway.target(&page);
-    until_served(&at);
     let upper = page.to_uppercase();
     said(gateway.target(&upper).curl("/", &[]), "speaker");
     said(at.curl("/", &["--http1.1", "--tls-max", "1.2"]), "speaker");
@@ -96,7 +106,7 @@ fn is_served_at_once(gateways: &[&Gateway], app: &str) {
 
 fn until_served(target: &Target<'_>) {
     let started = Instant::now();
-    while let Err(error) = target.curl("/", &[]) {
+    while let Err(error) = target.grpc() {
         assert!(started.elapsed() < APP_TIMEOUT, "{}: {error}", target.name);
         std::thread::sleep(Duration::from_millis(500));
     }
