@@ -1,6 +1,6 @@
 //! Everything that tests run in the sandbox of Pads: `pad_programs DIRECTORY` builds it and leaves
-//! components, the table that they compute on, the classifier's program for the host, and
-//! `pad-runner` as the image has it. The image of the example whose guest runs them is left in
+//! components, the table and the models that they compute on, the classifier's program for the host,
+//! and `pad-runner` as the image has it. The image of the example whose guest runs them is left in
 //! `target/apps`.
 //!
 //! What is written in C and C++ is compiled as the kit's page says it, around libsvm's own sources
@@ -22,9 +22,11 @@ use reproducible_build::sandbox;
 use reproducible_build::source::Tree;
 
 /// Directories of `pads/` with what is compiled here.
-const SOURCES: [&str; 4] = ["bench/programs", "include", "examples/rows", "examples/svm"];
+const SOURCES: [&str; 5] =
+    ["bench/programs", "include", "examples/infer", "examples/rows", "examples/svm"];
 /// Modules in C, by their source file.
-const C: [(&str, &str); 3] = [
+const C: [(&str, &str); 4] = [
+    ("infer", "examples/infer/infer.c"),
     ("joint", "bench/programs/joint.c"),
     ("reads", "bench/programs/reads.c"),
     ("rows", "examples/rows/rows.c"),
@@ -46,6 +48,9 @@ const TABLE: (&str, &str) =
     ("tables", "usr/lib/python3/dist-packages/sklearn/datasets/data/breast_cancer.csv");
 /// The app whose image the guest of the example runs; it is left in `target/apps`.
 const RELAY: &str = "relay";
+
+#[path = "pad_programs/models.rs"]
+mod models;
 
 fn main() -> ExitCode {
     if let Some(code) = sandbox::run_if_child() {
@@ -89,6 +94,7 @@ fn run(directory: &Path) -> Result<(), Box<dyn Error>> {
     fs::copy(&runner, directory.join(runner.file_name().ok_or("a program")?))?;
     let (group, table) = TABLE;
     fs::copy(tests.root(group)?.path.join(table), directory.join("table.csv"))?;
+    models::write(&tests, checkout, directory)?;
     let relay = OwnApp::named(RELAY).ok_or("the checkout has no such app")?;
     relay.build(&builder, checkout)?;
     Ok(())

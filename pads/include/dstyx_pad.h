@@ -159,6 +159,40 @@ static inline bool pad_propose(const pad_proposal *output)
                               output->data.length);
 }
 
+/* The native helper `onnx`: a program that calls it runs only where policies grant the helper. */
+
+/* The type of a tensor's elements. */
+enum { PAD_F32 = 0, PAD_F64 = 1, PAD_S32 = 2, PAD_S64 = 3, PAD_U8 = 4 };
+
+/* A tensor; its elements are little-endian. */
+typedef struct {
+    struct {
+        const uint32_t *at;
+        size_t length;
+    } dimensions;
+    uint8_t element;
+    pad_bytes data;
+} pad_tensor;
+
+typedef struct {
+    const pad_tensor *at;
+    size_t length;
+} pad_tensors;
+
+/* Reads a model in the ONNX format; the result stands for it in this run. */
+PAD_IMPORT("inference", "load") uint32_t pad_load(const uint8_t *model, size_t length);
+
+PAD_IMPORT("inference", "compute")
+void pad_import_compute(uint32_t model, const pad_tensor *inputs, size_t count, pad_tensors *outputs);
+
+/* Computes a model's outputs from its inputs, both in the model's order. */
+static inline pad_tensors pad_compute(uint32_t model, pad_tensors inputs)
+{
+    pad_tensors outputs;
+    pad_import_compute(model, inputs.at, inputs.length, &outputs);
+    return outputs;
+}
+
 /* The world `policy-engine`. */
 
 /* The author of an attribute. */
@@ -191,6 +225,10 @@ typedef struct {
     bool has_plain;
     pad_digest plain_digest;
     uint64_t plain_size;
+    struct {
+        const pad_bytes *at;
+        size_t length;
+    } helpers; /* names of the native helpers that the program uses */
 } pad_run_view;
 
 /* An output that the program proposes; none in pad_check_input. */
@@ -305,12 +343,13 @@ __attribute__((weak)) void *cabi_realloc(void *old, size_t old_size, size_t alig
     return memory;
 }
 
+static_assert(sizeof(pad_tensor) == 20, "a tensor of the canonical ABI");
 static_assert(sizeof(pad_policy) == 80, "a policy of the canonical ABI");
 static_assert(sizeof(pad_attribute) == 24, "an attribute of the canonical ABI");
 static_assert(sizeof(pad_statement) == 64, "a statement of the canonical ABI");
 static_assert(sizeof(pad_view) == 96, "a Pad of the canonical ABI");
-static_assert(sizeof(pad_input_question) == 168, "a question of the canonical ABI");
-static_assert(sizeof(pad_output_question) == 232, "a question of the canonical ABI");
+static_assert(sizeof(pad_input_question) == 176, "a question of the canonical ABI");
+static_assert(sizeof(pad_output_question) == 240, "a question of the canonical ABI");
 static_assert(sizeof(pad_update_question) == 144, "a question of the canonical ABI");
 static_assert(sizeof(pad_quota_use) == 64, "a use of the canonical ABI");
 static_assert(sizeof(pad_answer) == 12, "an answer of the canonical ABI");

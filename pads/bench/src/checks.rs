@@ -33,7 +33,7 @@ pub fn checks() {
     let (engine, ready) = share();
     let mut loaded = Loaded::new(&ready);
     let hospitals = Hospitals::new(engine, PROGRAM);
-    let run = RunView { program: PROGRAM, owner: None, plain: None };
+    let run = RunView { program: PROGRAM, owner: None, plain: None, helpers: &[] };
     for (pads, rounds) in SIZES {
         let views = hospitals.views(pads);
         let asked: Vec<u32> = (0..pads as u32).collect();

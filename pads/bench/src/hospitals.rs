@@ -189,6 +189,7 @@ impl Hospitals {
             exporter: EXPORTER,
             now: NOW,
             program: self.program,
+            helpers: &[],
             engines: vec![self.engine],
             pads: self.pads.iter().map(Stored::sealed).collect(),
             plain: Some(plain),

@@ -8,6 +8,7 @@
 
 mod checks;
 mod hospitals;
+mod inference;
 mod kernels;
 mod paper;
 mod programs;
@@ -20,4 +21,5 @@ fn main() {
     checks::checks();
     sandbox::sandbox();
     kernels::kernels();
+    inference::inference();
 }

@@ -59,6 +59,7 @@ pub fn engine(name: &str) -> (PolicyEngine, [u8; 32]) {
 pub fn limits() -> ConsumerLimits {
     ConsumerLimits {
         memory_bytes: 96 << 20,
+        helper_bytes: 0,
         table_elements: 1000,
         data_bytes: 8 << 20,
         wall: Duration::from_secs(60),

@@ -15,15 +15,17 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata, 
 use wit_parser::{Resolve, SourceMap};
 
 /// The interfaces, by their files.
-const WIT: [(&str, &str); 3] = [
+const WIT: [(&str, &str); 4] = [
     ("consumer.wit", include_str!("../../wit/consumer.wit")),
     ("engine.wit", include_str!("../../wit/engine.wit")),
+    ("inference.wit", include_str!("../../wit/inference.wit")),
     ("types.wit", include_str!("../../wit/types.wit")),
 ];
 /// Bytes of the largest module: no larger component is run.
 const MAX_BYTES: usize = 64 << 20;
-/// Interfaces that a consumer may import; the second has types only.
-const CONSUMER_INTERFACES: [&str; 2] = ["dstyx:pad/dataset@0.1.0", "dstyx:pad/types@0.1.0"];
+/// Interfaces that a consumer may import; the last has types only.
+const CONSUMER_INTERFACES: [&str; 3] =
+    ["dstyx:pad/dataset@0.1.0", "dstyx:pad/inference@0.1.0", "dstyx:pad/types@0.1.0"];
 /// What WASI's imports are named by.
 const WASI: &str = "wasi";
 /// What linkers import a symbol from that they found nowhere.
@@ -41,7 +43,7 @@ pub enum World {
 impl World {
     const ALL: [Self; 2] = [Self::Consumer, Self::PolicyEngine];
 
-    /// Its name in the interfaces.
+    /// Its name, as people say it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -50,11 +52,20 @@ impl World {
         }
     }
 
-    /// The only interface whose functions it may import.
-    fn import(self) -> &'static str {
+    /// Its name in the interfaces, with everything that it may import. A component has only what
+    /// its module imports.
+    fn whole(self) -> &'static str {
         match self {
-            Self::Consumer => "dstyx:pad/dataset@0.1.0",
-            Self::PolicyEngine => "dstyx:pad/proposed@0.1.0",
+            Self::Consumer => "consumer-with-inference",
+            Self::PolicyEngine => "policy-engine",
+        }
+    }
+
+    /// The interfaces whose functions it may import.
+    fn imports(self) -> &'static [&'static str] {
+        match self {
+            Self::Consumer => &["dstyx:pad/dataset@0.1.0", "dstyx:pad/inference@0.1.0"],
+            Self::PolicyEngine => &["dstyx:pad/proposed@0.1.0"],
         }
     }
 
@@ -170,7 +181,7 @@ fn judge(module: &[u8]) -> Result<World, ComponentError> {
     }
     let world = World::ALL.into_iter().find(|world| exports.contains(&world.export()));
     let world = world.ok_or(ComponentError::World)?;
-    match imports.into_iter().find(|(module, _)| *module != world.import()) {
+    match imports.into_iter().find(|(module, _)| !world.imports().contains(module)) {
         Some((module, name)) => Err(ComponentError::Import {
             module: module.to_owned(),
             name: name.to_owned(),
@@ -199,7 +210,7 @@ fn encode(module: &[u8], world: World) -> Result<Vec<u8>, Refused> {
     let mut module = stripped.unwrap_or_else(|| module.to_vec());
     let (resolve, package) = interfaces();
     let world = resolve
-        .select_world(&[package], Some(world.name()))
+        .select_world(&[package], Some(world.whole()))
         .expect("the interfaces have both worlds");
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
         .map_err(|error| Refused::Module(error.into()))?;

@@ -1,7 +1,7 @@
 /*
  * A policy engine in C, small enough to be read in a minute: the program constraint is the list of
- * the programs that may compute on the Pad, as their SHA-256 digests one after the other. What is
- * derived must be a Pad of the same custodian with this same policy; there are no results in plain
+ * the programs that may compute on the Pad, as their SHA-256 digests one after the other; none of
+ * them may use a native helper. What is derived must be a Pad of the same custodian with this same policy; there are no results in plain
  * and no other policies.
  */
 #include <string.h>
@@ -9,7 +9,7 @@
 #include "dstyx_pad.h"
 
 /* The engine's codes. */
-enum { NO_POLICY = 1, PROGRAM = 2, OUTPUT = 3, UPDATE = 4 };
+enum { NO_POLICY = 1, PROGRAM = 2, OUTPUT = 3, UPDATE = 4, HELPER = 5 };
 
 static const pad_answer YES = { .type = PAD_ALLOWED };
 
@@ -65,6 +65,8 @@ static pad_answer decide(const pad_run_view *run, const pad_view *pad, const pad
         if (policy->program_constraint.length % 32 != 0 ||
             !is_listed(policy->program_constraint, &run->program))
             return no(PROGRAM);
+        if (run->helpers.length > 0)
+            return no(HELPER);
         if (output != NULL && !(output->custodian.is_some &&
                                 same_digest(&output->custodian.digest, &pad->custodian) &&
                                 is_kept(policy, output->policies)))

@@ -1,11 +1,12 @@
 //! The world `consumer`, a program that computes on Pads: implement [`Guest`] and export it by
-//! [`export!`].
+//! [`export!`]. A program that calls [`inference`] uses the native helper `onnx`, which policies
+//! have to grant.
 
 wit_bindgen::generate!({
     path: "../wit",
-    world: "consumer",
+    world: "consumer-with-inference",
     pub_export_macro: true,
     default_bindings_module: "pad_guest::consumer",
 });
 
-pub use dstyx::pad::{dataset, types};
+pub use dstyx::pad::{dataset, inference, types};

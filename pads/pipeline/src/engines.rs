@@ -59,6 +59,8 @@ pub struct RunView {
     pub owner: Option<CustodianId>,
     /// The plain input, if there is one.
     pub plain: Option<PlainInput>,
+    /// Names of the native helpers that the program imports, ascending.
+    pub helpers: &'static [&'static str],
 }
 
 /// Plain input of a program's owner.

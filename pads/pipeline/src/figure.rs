@@ -121,6 +121,7 @@ pub(crate) fn data_set(run: &RunView, pads: &[PadView]) -> DataSet {
         plain_input: run
             .plain
             .map(|plain| pad_rules::PlainInput { digest: plain.digest.0, bytes: plain.bytes }),
+        helpers: run.helpers.iter().map(|helper| (*helper).to_owned()).collect(),
         pads: pads.iter().map(of_pad).collect(),
     }
 }

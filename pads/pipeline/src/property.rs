@@ -145,6 +145,7 @@ fn all_allow(case: &Case, pads: &[&Stored], kept: &[Policy]) -> Result<(), TestC
         program: pad_rules::ProgramDigest(TRAINER.0),
         owner: case.owner.map(owner_id),
         plain_input: case.plain.map(|bytes| PlainInput { digest: [0; 32], bytes: bytes as u64 }),
+        helpers: Vec::new(),
         pads: in_set.collect(),
     };
     let new = pad_rules::Proposal {

@@ -72,6 +72,8 @@ pub struct Submission<R> {
     pub now: u64,
     /// SHA-256 of the program that will run.
     pub program: Sha256Digest,
+    /// Names of the native helpers that this program imports, ascending.
+    pub helpers: &'static [&'static str],
     /// SHA-256 of each engine that is ready.
     pub engines: Vec<Sha256Digest>,
     /// The Pads, in their order.
@@ -136,7 +138,8 @@ impl<R: Read + Seek> Submission<R> {
         let owner = self.owner()?;
         self.engines.sort_unstable();
         self.engines.dedup();
-        let run = RunView { program: self.program, owner, plain: self.plain };
+        let run =
+            RunView { program: self.program, owner, plain: self.plain, helpers: self.helpers };
         let journal = Journal::new(self.id, self.now);
         let (id, engines) = (self.id, self.engines);
         let facts = Facts { id, run, engines, parties, journal };

@@ -217,6 +217,7 @@ pub fn prepared(pads: &[&Stored]) -> Prepared {
         program: TRAINER,
         engines: vec![SHARE],
         pads: pads.iter().map(|pad| pad.sealed()).collect(),
+        helpers: &[],
         plain: None,
         signed: None,
         parties: parties(),

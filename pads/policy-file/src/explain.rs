@@ -96,6 +96,10 @@ fn program(rule: &ProgramRule, names: &Names) -> (&'static str, String) {
             );
             ("RATE_LIMIT", sentence)
         }
+        ProgramRule::HelperIn(helpers) => (
+            "HELPER_IN",
+            format!("the program uses no native helper but {}", joined(helpers, "and")),
+        ),
     }
 }
 
@@ -143,6 +147,10 @@ fn refused(rules: &SharePolicy) -> Vec<&'static str> {
         (
             rules.program.iter().any(|rule| matches!(rule, ProgramRule::ProgramIn(_))),
             "any program: nothing reads the Pad at all (PROGRAM_IN)",
+        ),
+        (
+            rules.program.iter().any(|rule| matches!(rule, ProgramRule::HelperIn(_))),
+            "a program that uses a native helper (HELPER_IN)",
         ),
         (
             rules.input.iter().any(|rule| matches!(rule, InputRule::PlainInput { .. })),

@@ -15,7 +15,7 @@ use crate::units;
 
 /// Rules of each part.
 const INPUT: [&str; 3] = ["MAX_SHARE", "MIN_SHARE", "PLAIN_INPUT"];
-const PROGRAM: [&str; 3] = ["PROGRAM_IN", "AUTH_USER", "RATE_LIMIT"];
+const PROGRAM: [&str; 4] = ["PROGRAM_IN", "AUTH_USER", "RATE_LIMIT", "HELPER_IN"];
 const OUTPUT: [&str; 4] = ["CUSTODIAN", "SAME_POLICY", "PLAIN_RESULT", "UPDATE_BY"];
 /// What stands where a limit is expected.
 const LIMIT: &str = "uses and a period such as \"10 per minute\" or \"5 per 10 minutes\"";
@@ -102,6 +102,7 @@ fn program(rule: &mut Table<'_>, names: &Names) -> Read<ProgramRule> {
             .map(|(owner, (uses, period_secs))| Quota { owner, uses, period_secs })
             .collect(),
         },
+        "HELPER_IN" => ProgramRule::HelperIn(texts(&rule.required("helpers")?)?),
         other => return Err(unknown(&kind, other, &PROGRAM)),
     })
 }
@@ -155,18 +156,21 @@ fn schema(rule: &mut Table<'_>) -> Read<Schema> {
     match value.text()? {
         "any" => Ok(Schema::Any),
         "number" => Ok(Schema::Number),
-        "label" => {
-            let mut labels: BTreeMap<&str, ()> = BTreeMap::new();
-            for item in rule.required("labels")?.items()? {
-                let label = item.text()?;
-                if labels.insert(label, ()).is_some() {
-                    return Err(twice(&item, label, label));
-                }
-            }
-            Ok(Schema::Label(labels.into_keys().map(str::to_owned).collect()))
-        }
+        "label" => Ok(Schema::Label(texts(&rule.required("labels")?)?)),
         other => Err(value.wrong(SCHEMA, other)),
     }
+}
+
+/// A list of texts, ascending.
+fn texts(value: &Value<'_>) -> Read<Vec<String>> {
+    let mut texts = BTreeMap::new();
+    for item in value.items()? {
+        let text = item.text()?;
+        if texts.insert(text, ()).is_some() {
+            return Err(twice(&item, text, text));
+        }
+    }
+    Ok(texts.into_keys().map(str::to_owned).collect())
 }
 
 fn owners(value: &Value<'_>, names: &Names) -> Read<Vec<OwnerId>> {

@@ -182,7 +182,8 @@ fn a_policy_is_explained_with_what_it_does_not_allow() {
     let compiled = read(&file(MODEL)).unwrap();
     let text = explain(&compiled.policy, &compiled.names).unwrap();
     assert!(text.contains("a 10 per minute, b 5 per minute, c 5 per 10 minutes"), "{text}");
-    assert!(!text.contains("No rule allows"), "{text}");
+    let refused = "so it is refused:\n  - a program that uses a native helper (HELPER_IN)\n";
+    assert!(text.ends_with(refused), "{text}");
     let text = explain(&read(&file("")).unwrap().policy, &Names::default()).unwrap();
     assert!(text.contains("nothing reads the Pad at all"), "{text}");
 }
@@ -322,6 +323,8 @@ fn program_rule() -> impl Strategy<Value = ProgramRule> {
     prop_oneof![
         programs.prop_map(ProgramRule::ProgramIn),
         owner_ids().prop_map(ProgramRule::AuthUser),
+        btree_set("\\PC{1,16}", 1..4)
+            .prop_map(|names| ProgramRule::HelperIn(names.into_iter().collect())),
         (any::<[u8; 16]>(), limits).prop_map(|(quota, limits)| ProgramRule::RateLimit {
             quota: QuotaId(quota),
             owners: limits

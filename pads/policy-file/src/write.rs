@@ -96,6 +96,10 @@ impl Writer {
                 let limits = self.each(owners.iter().map(limit));
                 self.line("limits", &limits);
             }
+            ProgramRule::HelperIn(helpers) => {
+                self.rule("program", "HELPER_IN");
+                self.line("helpers", &texts(helpers));
+            }
         }
     }
 
@@ -113,9 +117,8 @@ impl Writer {
                     Schema::Any => self.line("schema", "\"any\""),
                     Schema::Number => self.line("schema", "\"number\""),
                     Schema::Label(labels) => {
-                        let labels: Vec<_> = labels.iter().map(|label| quoted(label)).collect();
                         self.line("schema", "\"label\"");
-                        self.line("labels", &format!("[{}]", labels.join(", ")));
+                        self.line("labels", &texts(labels));
                     }
                 }
                 self.line("max_bytes", &integer(*max_bytes));
@@ -184,6 +187,12 @@ fn line(text: &mut String, key: &str, value: &str) {
 /// A number; TOML has integers of 63 bits.
 fn integer(number: u64) -> String {
     if i64::try_from(number).is_ok() { number.to_string() } else { quoted(&number.to_string()) }
+}
+
+/// A list of texts.
+fn texts(texts: &[String]) -> String {
+    let texts: Vec<_> = texts.iter().map(|text| quoted(text)).collect();
+    format!("[{}]", texts.join(", "))
 }
 
 /// A text in quotes, in printable ASCII whatever it holds.

@@ -171,6 +171,14 @@ fn check_program(policy: &SharePolicy, set: &DataSet) -> Result<(), Refusal> {
         ProgramRule::ProgramIn(programs) => Some(programs.binary_search(&set.program).is_ok()),
         _ => None,
     })?;
+    if !set.helpers.is_empty() {
+        granted(&policy.program, Code::Helper, |rule| match rule {
+            ProgramRule::HelperIn(helpers) => {
+                Some(set.helpers.iter().all(|used| helpers.binary_search(used).is_ok()))
+            }
+            _ => None,
+        })?;
+    }
     for (index, rule) in policy.program.iter().enumerate() {
         let ProgramRule::AuthUser(owners) = rule else { continue };
         let is_listed = set.owner.is_some_and(|owner| owners.binary_search(&owner).is_ok());

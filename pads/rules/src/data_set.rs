@@ -15,6 +15,8 @@ pub struct DataSet {
     pub owner: Option<OwnerId>,
     /// What the owner gives the program besides Pads.
     pub plain_input: Option<PlainInput>,
+    /// Names of the native helpers that the program uses.
+    pub helpers: Vec<String>,
     /// The Pads, each there once.
     pub pads: Vec<Pad>,
 }

@@ -2,6 +2,7 @@
 //! to hold of any policies and data sets.
 
 use alloc::borrow::ToOwned as _;
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,7 +58,14 @@ fn program_rule() -> impl Strategy<Value = ProgramRule> {
         2 => programs.prop_map(ProgramRule::ProgramIn),
         1 => owners().prop_map(ProgramRule::AuthUser),
         1 => quotas.prop_map(|owners| ProgramRule::RateLimit { quota: QuotaId([1; 16]), owners }),
+        1 => helpers(1..3).prop_map(ProgramRule::HelperIn),
     ]
+}
+
+/// Names of helpers, ascending.
+fn helpers(count: core::ops::Range<usize>) -> impl Strategy<Value = Vec<String>> {
+    btree_set(prop_oneof![Just("onnx"), Just("other")], count)
+        .prop_map(|names| names.into_iter().map(str::to_owned).collect())
 }
 
 fn schema() -> impl Strategy<Value = Schema> {
@@ -106,8 +114,16 @@ fn pads() -> impl Strategy<Value = Vec<Pad>> {
 fn data_set() -> impl Strategy<Value = DataSet> {
     let plain_input = proptest::option::of(0_u64..20)
         .prop_map(|bytes| bytes.map(|bytes| PlainInput { digest: [0; 32], bytes }));
-    (program(), proptest::option::of(owner()), plain_input, pads()).prop_map(
-        |(program, owner, plain_input, pads)| DataSet { program, owner, plain_input, pads },
+    // Most programs use none.
+    let helpers = prop_oneof![2 => Just(Vec::new()), 1 => helpers(1..3)];
+    (program(), proptest::option::of(owner()), plain_input, helpers, pads()).prop_map(
+        |(program, owner, plain_input, helpers, pads)| DataSet {
+            program,
+            owner,
+            plain_input,
+            helpers,
+            pads,
+        },
     )
 }
 
@@ -151,6 +167,7 @@ fn model_program(rule: &ProgramRule, set: &DataSet) -> bool {
         ProgramRule::RateLimit { owners, .. } => {
             owners.iter().any(|quota| Some(quota.owner) == set.owner)
         }
+        ProgramRule::HelperIn(helpers) => set.helpers.iter().all(|used| helpers.contains(used)),
     }
 }
 
@@ -163,6 +180,8 @@ fn model_allows(policy: &SharePolicy, this: &[u8; 16], set: &DataSet) -> bool {
         && policy.input.iter().all(|rule| model_input(rule, this, set))
         && policy.program.iter().all(|rule| model_program(rule, set))
         && policy.program.iter().any(|rule| matches!(rule, ProgramRule::ProgramIn(_)))
+        && (set.helpers.is_empty()
+            || policy.program.iter().any(|rule| matches!(rule, ProgramRule::HelperIn(_))))
         && (set.plain_input.is_none() || has(|rule| matches!(rule, InputRule::PlainInput { .. })))
 }
 

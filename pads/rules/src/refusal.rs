@@ -16,6 +16,8 @@ pub enum Code {
     Owner = 11,
     /// The owner has no share of the quota.
     Quota = 12,
+    /// The program uses a native helper that is on no list, or not on all of them.
+    Helper = 13,
     /// The Pad's custodian has more of the data set than it may.
     MaxShare = 20,
     /// The Pad's custodian has less of the data set than it must.
@@ -35,12 +37,13 @@ pub enum Code {
 }
 
 impl Code {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Policy,
         Self::DataSet,
         Self::Program,
         Self::Owner,
         Self::Quota,
+        Self::Helper,
         Self::MaxShare,
         Self::MinShare,
         Self::Unsigned,
@@ -64,6 +67,7 @@ impl Code {
             Self::Program => "PROGRAM_IN",
             Self::Owner => "AUTH_USER",
             Self::Quota => "RATE_LIMIT",
+            Self::Helper => "HELPER_IN",
             Self::MaxShare => "MAX_SHARE",
             Self::MinShare => "MIN_SHARE",
             Self::Unsigned => "AMONG",

@@ -13,7 +13,7 @@ use pad_cbor::{CborError, Reader, Writer};
 pub const BASIS_POINTS: u64 = 10_000;
 /// Most programs, owners or labels that one rule names.
 const MAX_LIST: usize = 256;
-/// Longest name of an attribute or label.
+/// Longest name of an attribute, label or helper.
 const MAX_NAME_BYTES: usize = 64;
 /// Longest period of a quota: about ten years.
 pub const MAX_PERIOD_SECS: u64 = 10 * 366 * 24 * 60 * 60;
@@ -93,6 +93,8 @@ pub enum ProgramRule {
         /// What each owner may use, ascending by owner.
         owners: Vec<Quota>,
     },
+    /// A program that uses no native helpers but these, by their names.
+    HelperIn(Vec<String>),
 }
 
 /// What may come of the Pad.
@@ -196,6 +198,12 @@ impl Rule for ProgramRule {
                     writer.array(3).bytes(&owner.0).uint(*uses).uint(*period_secs);
                 }
             }
+            Self::HelperIn(helpers) => {
+                writer.array(2).uint(4).array(helpers.len());
+                helpers.iter().for_each(|helper| {
+                    writer.text(helper);
+                });
+            }
         }
     }
 
@@ -212,6 +220,10 @@ impl Rule for ProgramRule {
                 let owners = list(reader, "RATE_LIMIT", Quota::read, |quota| quota.owner)?;
                 Ok(Self::RateLimit { quota, owners })
             }
+            (4, 2) => {
+                let helper = |reader: &mut Reader<'_>| name(reader, "helper");
+                Ok(Self::HelperIn(list(reader, "HELPER_IN", helper, Clone::clone)?))
+            }
             _ => Err(RuleError::Unknown { part: Self::PART, number }),
         }
     }
@@ -219,6 +231,7 @@ impl Rule for ProgramRule {
     fn grants(&self) -> Option<u64> {
         match self {
             Self::ProgramIn(_) => Some(1),
+            Self::HelperIn(_) => Some(4),
             Self::AuthUser(_) | Self::RateLimit { .. } => None,
         }
     }
@@ -333,9 +346,7 @@ impl Schema {
         match (number, items) {
             (1, 1) => Ok(Self::Any),
             (2, 2) => {
-                let label = |reader: &mut Reader<'_>| {
-                    Ok(reader.text("label", 1..=MAX_NAME_BYTES)?.to_owned())
-                };
+                let label = |reader: &mut Reader<'_>| name(reader, "label");
                 Ok(Self::Label(list(reader, "labels", label, Clone::clone)?))
             }
             (3, 1) => Ok(Self::Number),
@@ -352,6 +363,10 @@ fn number(reader: &mut Reader<'_>, part: &'static str) -> Result<(usize, u64), R
 
 fn any(reader: &mut Reader<'_>, field: &'static str) -> Result<u64, RuleError> {
     Ok(reader.uint(field, 0..=u64::MAX)?)
+}
+
+fn name(reader: &mut Reader<'_>, field: &'static str) -> Result<String, RuleError> {
+    Ok(reader.text(field, 1..=MAX_NAME_BYTES)?.to_owned())
 }
 
 fn write_owners(writer: &mut Writer, owners: &[OwnerId]) {

@@ -48,7 +48,13 @@ fn training_policy(percent: u64) -> SharePolicy {
 }
 
 fn training(pads: &[Pad]) -> DataSet {
-    DataSet { program: TRAINER, owner: None, plain_input: None, pads: pads.to_vec() }
+    DataSet {
+        program: TRAINER,
+        owner: None,
+        plain_input: None,
+        helpers: vec![],
+        pads: pads.to_vec(),
+    }
 }
 
 fn all_three() -> Vec<Pad> {
@@ -96,12 +102,12 @@ fn model() -> Pad {
 
 fn query(owner: Option<OwnerId>) -> DataSet {
     let plain_input = Some(PlainInput { digest: [9; 32], bytes: 240 });
-    DataSet { program: QUERY, owner, plain_input, pads: vec![model()] }
+    DataSet { program: QUERY, owner, plain_input, helpers: vec![], pads: vec![model()] }
 }
 
 fn fine_tuning(owner: OwnerId) -> DataSet {
     let pads = vec![model(), pad(A, 20)];
-    DataSet { program: FINE_TUNE, owner: Some(owner), plain_input: None, pads }
+    DataSet { program: FINE_TUNE, owner: Some(owner), plain_input: None, helpers: vec![], pads }
 }
 
 fn proposed(policy: &SharePolicy, custodian: OwnerId) -> Proposal {
@@ -125,6 +131,23 @@ fn with_a_and_b_alone_both_have_more_than_they_may() {
 fn another_program_is_refused_by_its_digest() {
     let set = DataSet { program: QUERY, ..training(&all_three()) };
     assert_eq!(verdicts(&set), [Some(Code::Program); 3]);
+}
+
+#[test]
+fn a_native_helper_is_refused_unless_all_rules_about_helpers_list_it() {
+    let helpers = vec!["onnx".to_owned()];
+    let set = DataSet { helpers, ..training(&all_three()) };
+    assert_eq!(verdicts(&set), [Some(Code::Helper); 3]);
+    let of = |rules: &[&[&str]]| {
+        let mut policy = training_policy(60);
+        let listed = rules.iter().map(|names| names.iter().copied().map(str::to_owned).collect());
+        policy.program.extend(listed.map(ProgramRule::HelperIn));
+        check_input(&policy, &set.pads[0].id, &set).map_err(|refusal| refusal.rule)
+    };
+    assert_eq!(of(&[&["onnx"]]), Ok(vec![]));
+    assert_eq!(of(&[&["aaa", "onnx"], &["onnx"]]), Ok(vec![]));
+    assert_eq!(of(&[&["other"]]), Err(Some(1)));
+    assert_eq!(of(&[&["onnx"], &["other"]]), Err(Some(2)));
 }
 
 #[test]

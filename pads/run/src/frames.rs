@@ -19,8 +19,8 @@ pub use crate::fault::FrameError;
 pub const HEAD_BYTES: usize = 5;
 /// Bytes of an output's data in one frame: one window.
 pub const MAX_PART_BYTES: usize = MAX_WINDOW_BYTES as usize;
-/// Bytes of a start besides the plain input: memory, tables, time, Pads.
-const START_BYTES: usize = 8 + 4 + 4 + 4;
+/// Bytes of a start besides the plain input: memory, the helpers' memory, tables, time, Pads.
+const START_BYTES: usize = 8 + 8 + 4 + 4 + 4;
 
 /// One direction of the conversation.
 pub trait Frame: Sized {
@@ -175,6 +175,8 @@ pub enum Reply {
 pub struct Start {
     /// Bytes of linear memory that the program may have.
     pub memory_bytes: u64,
+    /// Bytes that native helpers may take beside it.
+    pub helper_bytes: u64,
     /// Elements of tables that the program may have.
     pub table_elements: u32,
     /// Seconds of the processor, after which the kernel ends it.
@@ -207,6 +209,7 @@ impl Frame for Reply {
         match kind {
             START => Ok(Self::Start(Start {
                 memory_bytes: reader.u64("memory")?,
+                helper_bytes: reader.u64("helpers' memory")?,
                 table_elements: reader.u32("tables")?,
                 cpu_secs: reader.u32("time")?,
                 pads: reader.u32("pads")?,
@@ -233,6 +236,7 @@ impl Frame for Reply {
         match self {
             Self::Start(start) => {
                 to.extend(start.memory_bytes.to_le_bytes());
+                to.extend(start.helper_bytes.to_le_bytes());
                 to.extend(start.table_elements.to_le_bytes());
                 to.extend(start.cpu_secs.to_le_bytes());
                 to.extend(start.pads.to_le_bytes());
@@ -287,10 +291,13 @@ pub enum Ending {
     /// it could not be started
     #[error("the program could not be started")]
     Start = 8,
+    /// it gave the helper no model that it reads, or tensors that are not the model's
+    #[error("the program used the helper onnx with a model or tensors that it does not take")]
+    Inference = 9,
 }
 
 impl Ending {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Returned,
         Self::Trapped,
         Self::Memory,
@@ -300,6 +307,7 @@ impl Ending {
         Self::Window,
         Self::Handle,
         Self::Start,
+        Self::Inference,
     ];
 
     fn of(code: u8) -> Option<Self> {
@@ -358,8 +366,14 @@ mod tests {
         for request in requests {
             assert_eq!(again(&encode(&request)), Ok(request));
         }
-        let start =
-            Start { memory_bytes: 1 << 40, table_elements: 3, cpu_secs: 5, pads: 2, plain: data };
+        let start = Start {
+            memory_bytes: 1 << 40,
+            helper_bytes: 7,
+            table_elements: 3,
+            cpu_secs: 5,
+            pads: 2,
+            plain: data,
+        };
         for reply in [
             Reply::Start(start),
             Reply::Answer(true),

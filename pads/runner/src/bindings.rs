@@ -10,11 +10,11 @@ pub mod engine {
     });
 }
 
-/// The world `consumer`.
+/// The world `consumer-with-inference`, of which the world `consumer` is a part.
 pub mod consumer {
     wasmtime::component::bindgen!({
         path: "../wit",
-        world: "consumer",
+        world: "consumer-with-inference",
         imports: { default: trappable },
     });
 }

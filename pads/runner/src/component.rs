@@ -58,17 +58,24 @@ pub(crate) fn judge(component: &[u8], world: &World) -> Result<(), Refused> {
     if component.len() > world.max_bytes {
         return Err(Refused::Size { found: component.len(), most: world.max_bytes });
     }
-    match foreign_import(component, world).map_err(|error| Refused::Invalid(reason(&error)))? {
+    let foreign = |name: &str| !world.interfaces.contains(&name);
+    match import(component, foreign).map_err(|error| Refused::Invalid(reason(&error)))? {
         Some(name) => Err(Refused::Import(shown(name))),
         None => Ok(()),
     }
 }
 
-/// The first import of the outermost component that is none of the world's, of whatever kind.
-fn foreign_import<'a>(
-    component: &'a [u8],
-    world: &World,
-) -> Result<Option<&'a str>, BinaryReaderError> {
+/// Whether a component imports an interface.
+pub(crate) fn imports(component: &[u8], interface: &str) -> Result<bool, Refused> {
+    let found = import(component, |name| name == interface);
+    Ok(found.map_err(|error| Refused::Invalid(reason(&error)))?.is_some())
+}
+
+/// The first import of the outermost component, of whatever kind, whose name is of these.
+fn import(
+    component: &[u8],
+    is_one: impl Fn(&str) -> bool,
+) -> Result<Option<&str>, BinaryReaderError> {
     let mut depth = 0_usize;
     for payload in Parser::new(0).parse_all(component) {
         match payload? {
@@ -79,7 +86,7 @@ fn foreign_import<'a>(
                     let import = import?;
                     // A name for a type that is there already.
                     let is_alias = matches!(import.ty, ComponentTypeRef::Type(TypeBounds::Eq(_)));
-                    if !is_alias && !world.interfaces.contains(&import.name.name) {
+                    if !is_alias && is_one(import.name.name) {
                         return Ok(Some(import.name.name));
                     }
                 }

@@ -159,7 +159,7 @@ impl PolicyEngine {
         asked: &[u32],
     ) -> Result<Vec<Answer>, EngineError> {
         let answers = self.call(ProposedData::default(), |engine, store| {
-            engine.call_check_input(store, *run, pads, asked)
+            engine.call_check_input(store, run, pads, asked)
         });
         counted(answers?, asked)
     }
@@ -174,7 +174,7 @@ impl PolicyEngine {
         data: ProposedData,
     ) -> Result<Vec<Answer>, EngineError> {
         let answers = self
-            .call(data, |engine, store| engine.call_check_output(store, *run, pads, asked, output));
+            .call(data, |engine, store| engine.call_check_output(store, run, pads, asked, output));
         counted(answers?, asked)
     }
 

@@ -161,6 +161,7 @@ impl Server {
             Err(error) => return Ok(Err(error.to_string())),
         };
         let Ready { program, submission, engines } = ready;
+        let helpers = submission.helpers;
         let pads = submitted.pads;
         let accepted = match submission.accept(&mut self.runs) {
             Ok(accepted) => accepted,
@@ -173,7 +174,7 @@ impl Server {
             program: &program,
             pads,
             plain: plain.as_ref().map_or(&[], |plain| plain),
-            limits: limits(&submitted),
+            limits: limits(&submitted, helpers),
         };
         let mut loaded = Loaded::new(&self.ready);
         let mut asker = Asker::new(wire);
@@ -199,7 +200,9 @@ impl Server {
             .compile(&program, self.cache.as_ref())
             .map_err(|refused| NotReady::Component("program", refused))?;
         let digest = Sha256Digest(component::digest(&program));
+        let helpers = consumer::helpers(&program);
         let mut submission = self.submission(submitted, digest, &mut files)?;
+        submission.helpers = helpers.map_err(|refused| NotReady::Component("program", refused))?;
         submission.plain = plain
             .map(|plain| PlainInput { digest: Sha256Digest::of(plain), bytes: plain.len() as u64 });
         let engines = submission.engines.clone();
@@ -227,6 +230,7 @@ impl Server {
             program,
             engines,
             pads,
+            helpers: &[],
             plain: None,
             signed: signed.map_err(|error| NotReady::Document(error.to_string()))?,
             parties: submitted.parties.iter().map(party).collect::<Result<_, _>>()?,
@@ -296,10 +300,11 @@ impl Server {
     }
 }
 
-fn limits(submitted: &Submitted) -> ConsumerLimits {
+fn limits(submitted: &Submitted, helpers: &[&str]) -> ConsumerLimits {
     let limits = submitted.limits;
     ConsumerLimits {
         memory_bytes: limits.memory_bytes,
+        helper_bytes: consumer::helper_bytes(helpers),
         table_elements: limits.table_elements,
         data_bytes: limits.data_bytes,
         wall: Duration::from_millis(limits.wall_millis),

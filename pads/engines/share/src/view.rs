@@ -15,6 +15,7 @@ pub fn data_set(run: &Run, pads: &[view::Pad]) -> DataSet {
         plain_input: run
             .plain
             .map(|plain| PlainInput { digest: digest(plain.digest), bytes: plain.size }),
+        helpers: run.helpers.clone(),
         pads: pads.iter().map(pad).collect(),
     }
 }
@@ -76,7 +77,7 @@ fn quota_use(spent: &QuotaUse) -> view::QuotaUse {
 fn part(code: Code) -> Option<Part> {
     match code {
         Code::Policy | Code::DataSet => None,
-        Code::Program | Code::Owner | Code::Quota => Some(Part::Program),
+        Code::Program | Code::Owner | Code::Quota | Code::Helper => Some(Part::Program),
         Code::MaxShare | Code::MinShare | Code::Unsigned | Code::PlainInput => Some(Part::Input),
         Code::Custodian | Code::SamePolicy | Code::PlainResult | Code::Update => Some(Part::Output),
     }

@@ -26,6 +26,8 @@ use crate::timed::Timed;
 pub struct ConsumerLimits {
     /// Bytes of linear memory.
     pub memory_bytes: u64,
+    /// Bytes that native helpers may take beside it.
+    pub helper_bytes: u64,
     /// Elements of tables.
     pub table_elements: u32,
     /// Bytes of data that its Pads may have together.
@@ -94,6 +96,7 @@ fn converse(
 ) -> Result<(), RunError> {
     wire.send(&Reply::Start(Start {
         memory_bytes: job.limits.memory_bytes,
+        helper_bytes: job.limits.helper_bytes,
         table_elements: job.limits.table_elements,
         cpu_secs: lockdown::cpu_secs(job.limits.wall),
         pads: job.pads,
@@ -161,7 +164,7 @@ fn open(
 /// twice, as it came and as it runs.
 fn memory_limit(job: &Job<'_>) -> u64 {
     let code = 2 * job.program.bytes().len() as u64;
-    process::data_limit(job.limits.memory_bytes).saturating_add(code)
+    process::data_limit(job.limits.memory_bytes, job.limits.helper_bytes).saturating_add(code)
 }
 
 /// How a process ended that closed its stream.
@@ -289,6 +292,7 @@ mod tests {
         });
         let limits = ConsumerLimits {
             memory_bytes: 1,
+            helper_bytes: 0,
             table_elements: 1,
             data_bytes: 100,
             wall: Duration::from_millis(300),

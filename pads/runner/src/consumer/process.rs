@@ -14,10 +14,11 @@ use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Engine, Store, Trap};
 use zeroize::Zeroizing;
 
+use super::inference::{self as inference_helper, Models};
 use super::memory;
 use crate::artefact::Artefact;
-use crate::bindings::consumer::dstyx::pad::{dataset, types};
-use crate::bindings::consumer::{Consumer, ConsumerPre};
+use crate::bindings::consumer::dstyx::pad::{dataset, inference, types};
+use crate::bindings::consumer::{ConsumerWithInference, ConsumerWithInferencePre};
 use crate::ceilings::{Ceiling, Ceilings};
 use crate::component::Refused;
 use crate::lockdown::{self, LockdownError};
@@ -41,7 +42,10 @@ pub(crate) fn run(is_isolated: bool) -> Result<(), ProcessError> {
         Err(_) => return Ok(wire.send(&Request::Ended(Ending::Start))?),
     };
     drop(artefact);
-    lockdown::finish(data_limit(start.memory_bytes), start.cpu_secs)?;
+    if start.helper_bytes > 0 {
+        inference_helper::prepare();
+    }
+    lockdown::finish(data_limit(start.memory_bytes, start.helper_bytes), start.cpu_secs)?;
     wire.send(&Request::Ready)?;
     let mut store = Store::new(program.engine(), Session::new(wire, &start));
     store.limiter(|session| &mut session.ceilings);
@@ -55,19 +59,21 @@ pub(crate) fn run(is_isolated: bool) -> Result<(), ProcessError> {
 }
 
 /// All that the program may make the process allocate. The data of its Pads is the middleware's.
-pub(super) fn data_limit(memory_bytes: u64) -> u64 {
+pub(super) fn data_limit(memory_bytes: u64, helper_bytes: u64) -> u64 {
     let copies = MAX_CALL_BYTES as u64 + MAX_PLAIN_BYTES as u64 + OVERHEAD_BYTES;
-    copies.saturating_add(memory_bytes)
+    copies.saturating_add(memory_bytes).saturating_add(helper_bytes)
 }
 
-fn ready(artefact: &Artefact) -> Result<ConsumerPre<Session>, Refused> {
+fn ready(artefact: &Artefact) -> Result<ConsumerWithInferencePre<Session>, Refused> {
     let engine = Engine::new(&super::config()).map_err(|error| Refused::invalid(&error))?;
     let component = sys::component(&engine, artefact).map_err(|error| Refused::invalid(&error))?;
     let mut linker = Linker::new(&engine);
-    Consumer::add_to_linker::<_, HasSelf<_>>(&mut linker, |session: &mut Session| session)
-        .and_then(|()| linker.instantiate_pre(&component))
-        .and_then(ConsumerPre::new)
-        .map_err(|error| Refused::world(&error))
+    ConsumerWithInference::add_to_linker::<_, HasSelf<_>>(&mut linker, |session: &mut Session| {
+        session
+    })
+    .and_then(|()| linker.instantiate_pre(&component))
+    .and_then(ConsumerWithInferencePre::new)
+    .map_err(|error| Refused::world(&error))
 }
 
 /// The program's view of its run. The middleware has the state that counts.
@@ -78,6 +84,7 @@ struct Session {
     added: Vec<u32>,
     /// Data of opened Pads, by their index.
     data: Vec<Option<&'static [u8]>>,
+    models: Models,
     /// Why the program was ended from here.
     ended: Option<Ending>,
 }
@@ -85,7 +92,15 @@ struct Session {
 impl Session {
     fn new(wire: Wire<Standard>, start: &Start) -> Self {
         let ceilings = Ceilings::new(start.memory_bytes, start.table_elements);
-        Self { wire, ceilings, pads: start.pads, added: Vec::new(), data: Vec::new(), ended: None }
+        Self {
+            wire,
+            ceilings,
+            pads: start.pads,
+            added: Vec::new(),
+            data: Vec::new(),
+            models: Models::default(),
+            ended: None,
+        }
     }
 
     fn end(&mut self, ending: Ending) -> wasmtime::Error {
@@ -212,6 +227,20 @@ impl dataset::Host for Session {
             return Err(self.end(Ending::Call));
         }
         Ok(self.proposed(proposal, &data)?)
+    }
+}
+
+impl inference::Host for Session {
+    fn load(&mut self, model: Vec<u8>) -> wasmtime::Result<u32> {
+        self.models.load(&model).map_err(|_| self.end(Ending::Inference))
+    }
+
+    fn compute(
+        &mut self,
+        model: u32,
+        inputs: Vec<inference::Tensor>,
+    ) -> wasmtime::Result<Vec<inference::Tensor>> {
+        self.models.compute(model, inputs).map_err(|_| self.end(Ending::Inference))
     }
 }
 

@@ -178,6 +178,7 @@ fn shown_run(engine: &Sha256Digest, run: &RunView) -> engines::Run {
             digest: big_endian::of_digest(&plain.digest.0),
             size: plain.bytes,
         }),
+        helpers: run.helpers.iter().map(|helper| (*helper).to_owned()).collect(),
     }
 }
 

@@ -56,7 +56,7 @@ fn pad(policies: Vec<Policy>) -> Pad {
 
 fn run(engine: [u8; 32]) -> Run {
     let program = built::digest(PROGRAM);
-    Run { engine: built::digest(engine), program, owner: None, plain: None }
+    Run { engine: built::digest(engine), program, owner: None, plain: None, helpers: Vec::new() }
 }
 
 fn no(code: u16) -> Answer {

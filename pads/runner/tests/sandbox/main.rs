@@ -5,6 +5,7 @@ mod built;
 mod calls;
 mod engines;
 mod hostile;
+mod inference;
 mod kernels;
 mod kills;
 mod kit;

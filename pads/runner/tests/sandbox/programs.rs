@@ -213,6 +213,7 @@ pub fn run_of_one() -> engines::Run {
         program: (1, 2, 3, 4),
         owner: Some((5, 6, 7, 8)),
         plain: None,
+        helpers: Vec::new(),
     }
 }
 
@@ -307,6 +308,7 @@ fn data(pad: Pad) -> String {
 pub fn consumer_limits() -> ConsumerLimits {
     ConsumerLimits {
         memory_bytes: 96 << 20,
+        helper_bytes: 0,
         table_elements: 1000,
         data_bytes: 1 << 20,
         wall: Duration::from_secs(60),

@@ -21,13 +21,16 @@ use pad_pipeline::delegator::{
     AuditEntry, Denied, KeyRequest, NewKey, ReleasedKey, Spend, UpdatedKey,
 };
 use pad_pipeline::output::result_subject;
+use pad_rules::{
+    Constraints, InputRule, OutputRule, ProgramDigest, ProgramRule, Schema, SharePolicy,
+};
 use pad_run::Limits;
 use pad_runner::component;
 use pad_supervisor::{Job, Outcome, Output, Place, Replacement, Settings, Supervisor};
 use protocol::digest::{Ed25519Key, Sha256Digest};
 use zeroize::Zeroizing;
 
-use crate::programs;
+use crate::{built, inference, programs};
 
 pub const NOW: u64 = 1_800_000_000;
 const DELEGATOR: Sha256Digest = Sha256Digest([0xde; 32]);
@@ -171,13 +174,19 @@ impl Delegator for Keys {
 
 /// A Pad whose one policy is of this engine.
 pub fn pad(engine: &[u8], data: &[u8], keys: &mut Keys) -> Vec<u8> {
+    let constraints = Constraints { input: vec![1], program: vec![2], output: vec![3] };
+    pad_under(engine, constraints, data, keys)
+}
+
+/// A Pad with one policy of these constraints.
+fn pad_under(engine: &[u8], constraints: Constraints, data: &[u8], keys: &mut Keys) -> Vec<u8> {
     let policy = Policy {
         policy_type: "2f0b1e8c-93a4-4a0e-8f0d-6c1d1f9b7a55".parse().expect("a UUID"),
         engine: Sha256Digest(component::digest(engine)),
         input_id: Name::new("records").expect("a name"),
-        input_constraint: vec![1],
-        program_constraint: vec![2],
-        output_constraint: vec![3],
+        input_constraint: constraints.input,
+        program_constraint: constraints.program,
+        output_constraint: constraints.output,
     };
     let contents = Contents {
         policy_version: 1,
@@ -296,6 +305,41 @@ fn a_pad_without_data_is_read_as_any_other() {
     let about = result_subject(&run.0, &custodian().id());
     let plain = sealed::open(&secret(), Purpose::Result, &about, sealed).expect("for the owner");
     assert!(plain.is_empty());
+}
+
+#[test]
+fn a_program_has_the_helper_only_where_every_pad_s_policy_grants_it() {
+    let (program, engine) = (built::component("infer"), built::component("share"));
+    let policy = |helper: Option<&str>| {
+        let listed = ProgramRule::ProgramIn(vec![ProgramDigest(component::digest(&program))]);
+        let helper = helper.map(|helper| ProgramRule::HelperIn(vec![helper.to_owned()]));
+        SharePolicy {
+            input: vec![InputRule::PlainInput { max_bytes: 100 }],
+            program: std::iter::once(listed).chain(helper).collect(),
+            output: vec![OutputRule::PlainResult { schema: Schema::Any, max_bytes: 1 << 20 }],
+        }
+    };
+    let (model, input, plain) = inference::smallest();
+    for (of_model, of_input, allowed) in [
+        (Some("onnx"), Some("onnx"), true),
+        (Some("onnx"), None, false),
+        (None, Some("onnx"), false),
+        (Some("onnx"), Some("other"), false),
+    ] {
+        let (mut supervisor, mut keys) = (supervisor(), Keys::default());
+        let pads: Vec<_> = [(of_model, &model), (of_input, &input)]
+            .map(|(helper, data)| {
+                pad_under(&engine, policy(helper).to_constraints(), data, &mut keys)
+            })
+            .into();
+        let run = supervisor.draw(NOW).expect("an id");
+        let job = job(run, &program, &engine, &pads, plain.as_bytes());
+        let outcome = supervisor.run(job, &mut keys).expect("a conversation");
+        match allowed {
+            true => assert!(matches!(&outcome.outputs[..], [Output::Plain(_)]), "{outcome:?}"),
+            false => refused(&outcome, "HELPER_IN"),
+        }
+    }
 }
 
 #[test]

@@ -46,6 +46,7 @@ impl Engine {
             program: digest(set.program.0),
             owner: set.owner.map(|owner| digest(owner.0)),
             plain: set.plain_input.map(plain),
+            helpers: set.helpers.clone(),
         }
     }
 
@@ -253,6 +254,7 @@ fn training(hospitals: usize) -> Case {
             program: TRAINER,
             owner: None,
             plain_input: None,
+            helpers: Vec::new(),
             pads: pads.iter().map(|(pad, _)| pad.clone()).collect(),
         },
         policies: pads.iter().map(|(_, percent)| vec![training_policy(*percent)]).collect(),
@@ -284,7 +286,8 @@ fn model_policy() -> SharePolicy {
 fn of_model(policy: SharePolicy, program: ProgramDigest, owner: Option<OwnerId>) -> Case {
     let plain_input = Some(PlainInput { digest: [9; 32], bytes: 240 });
     let model = Pad { id: [0xdd; 16], custodian: D, statements: vec![] };
-    let set = DataSet { program, owner, plain_input, pads: vec![model] };
+    let helpers = Vec::new();
+    let set = DataSet { program, owner, plain_input, helpers, pads: vec![model] };
     Case { set, policies: vec![vec![policy]] }
 }
 
@@ -413,7 +416,8 @@ impl Random {
 
     fn program_rule(&mut self) -> ProgramRule {
         let quota = |owner| Quota { owner, uses: 3, period_secs: 60 };
-        match self.below(4) {
+        match self.below(5) {
+            4 => ProgramRule::HelperIn(vec!["onnx".into()]),
             0 => ProgramRule::AuthUser(self.owners()),
             1 => ProgramRule::RateLimit {
                 quota: QuotaId([self.below(2) as u8; 16]),
@@ -479,6 +483,7 @@ impl Random {
             program: ProgramDigest([self.below(3) as u8; 32]),
             owner: self.chance(80).then(|| self.owner()),
             plain_input: plain.map(|bytes| PlainInput { digest: [0; 32], bytes }),
+            helpers: if self.chance(30) { vec!["onnx".into()] } else { Vec::new() },
             pads,
         };
         Case { set, policies }
