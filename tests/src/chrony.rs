@@ -2,7 +2,7 @@
 //! tells the time that a test wants.
 
 use std::fs::{self, Permissions};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -27,7 +27,9 @@ const POLL: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Chrony {
     exchange: SocketAddr,
-    time: SocketAddr,
+    /// Holds the number of its UDP port. Two servers could share that port, as chrony asks the
+    /// system for it, and one would then answer for the other.
+    time: TcpListener,
     process: Child,
     directory: TempDir,
 }
@@ -40,15 +42,15 @@ impl Chrony {
         let directory = tempfile::Builder::new().permissions(private).tempdir_in("/tmp").unwrap();
         fs::write(directory.path().join("chain.pem"), chain).unwrap();
         fs::write(directory.path().join("key.pem"), key).unwrap();
-        let (exchange, time) = (free_port(), free_port());
-        let process = process(directory.path(), exchange, time);
+        let (exchange, time) = (free_port(), held_port());
+        let process = process(directory.path(), exchange, &time);
         let mut server = Self { exchange, time, process, directory };
         let started = Instant::now();
         while !server.serves() {
             assert!(started.elapsed() < TIMEOUT, "chrony does not serve");
             // Another program may have taken a port meanwhile.
-            (server.exchange, server.time) = (free_port(), free_port());
-            server.process = self::process(server.directory.path(), server.exchange, server.time);
+            (server.exchange, server.time) = (free_port(), held_port());
+            server.process = self::process(server.directory.path(), server.exchange, &server.time);
         }
         server
     }
@@ -82,7 +84,7 @@ impl Chrony {
         self.end();
         let started = Instant::now();
         loop {
-            self.process = process(self.directory.path(), self.exchange, self.time);
+            self.process = process(self.directory.path(), self.exchange, &self.time);
             if self.serves() {
                 return;
             }
@@ -130,7 +132,13 @@ pub fn now_secs() -> u64 {
     UNIX_EPOCH.elapsed().unwrap().as_secs()
 }
 
-fn process(directory: &Path, exchange: SocketAddr, time: SocketAddr) -> Child {
+/// A port of loopback that no other test is given.
+fn held_port() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+fn process(directory: &Path, exchange: SocketAddr, time: &TcpListener) -> Child {
+    let time = time.local_addr().unwrap();
     let place = directory.display();
     let configuration = format!(
         "port {}\nntsport {}\nntsservercert {place}/chain.pem\nntsserverkey {place}/key.pem\n\

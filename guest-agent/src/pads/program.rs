@@ -11,8 +11,8 @@ use ruzstd::decoding::StreamingDecoder;
 
 /// Where the image has it.
 pub const PACKED: &str = "/usr/share/dstyx/pad-runner.zst";
-/// Most bytes that it may unpack to: twice what it has.
-const MAX_BYTES: u64 = 32 << 20;
+/// Most bytes that it may unpack to: less than twice what it has.
+const MAX_BYTES: u64 = 64 << 20;
 
 /// The program in a file of memory that nothing can change any more.
 #[derive(Debug)]
