@@ -42,7 +42,7 @@ fn verdicts(policy: &SharePolicy, constraints: &Constraints) -> [bool; 4] {
         program: ProgramDigest([1; 32]),
         owner: Some(OWNER),
         plain_input: Some(PlainInput { digest: [0; 32], bytes: 10 }),
-        helpers: vec!["inference".into()],
+        helpers: vec!["onnx".into()],
         pads: vec![pad],
     };
     let proposal = Proposal { custodian: OWNER, policies: vec![constraints.clone()] };
