@@ -76,6 +76,7 @@ fn native(run: &RunView, pads: &[PadView]) {
         program: ProgramDigest(run.program.0),
         owner: None,
         plain_input: None,
+        helpers: Vec::new(),
         pads: pads.iter().map(pad).collect(),
     };
     let policy = |pad: &PadView| {
