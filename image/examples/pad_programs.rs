@@ -1,7 +1,7 @@
 //! Everything that tests run in the sandbox of Pads: `pad_programs DIRECTORY` builds it and leaves
-//! components, the table and the models that they compute on, the classifier's program for the host,
-//! and `pad-runner` as the image has it. The image of the example whose guest runs them is left in
-//! `target/apps`.
+//! components, the table and the models that they compute on, the classifier's program for the
+//! host, and `pad-runner` as the image has it. The image of the example whose guest runs them is
+//! left in `target/apps`.
 //!
 //! What is written in C and C++ is compiled as the kit's page says it, around libsvm's own sources
 //! from tests.lock.

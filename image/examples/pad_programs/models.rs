@@ -1,5 +1,5 @@
-//! Models in the ONNX format, out of packages of Python's registry: by its ordinary client, with the
-//! host's configuration of it, as `tests/vectors/models/requirements.txt` pins them.
+//! Models in the ONNX format, out of packages of Python's registry: by its ordinary client, with
+//! the host's configuration of it, as `tests/vectors/models/requirements.txt` pins them.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
