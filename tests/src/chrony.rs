@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, geteuid};
 use tempfile::TempDir;
 
-use crate::guest::free_port;
+use crate::guest::{free_port, held_port};
 use crate::lab;
 
 /// The group of tests.lock.
@@ -130,11 +130,6 @@ impl Drop for Chrony {
 /// This machine's time, in seconds since 1970.
 pub fn now_secs() -> u64 {
     UNIX_EPOCH.elapsed().unwrap().as_secs()
-}
-
-/// A port of loopback that no other test is given.
-fn held_port() -> TcpListener {
-    TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
 fn process(directory: &Path, exchange: SocketAddr, time: &TcpListener) -> Child {

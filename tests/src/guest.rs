@@ -552,5 +552,10 @@ fn sealed(json: &[u8]) -> Vec<u8> {
 
 /// An address on loopback where nobody listens.
 pub fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    held_port().local_addr().unwrap()
+}
+
+/// A port of loopback that no other test is given while this is held.
+pub fn held_port() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
 }
